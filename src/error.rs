@@ -1,0 +1,240 @@
+//! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
+
+use std::path::PathBuf;
+
+use crate::job::{JobId, State};
+
+/// Any error, boxed: what closures and handlers may fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a call on the queue can fail with.
+///
+/// Dependencies are hidden: storage errors are kept as [`source`](std::error::Error::source).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is something else: text, another database, or another program's redb file.
+    #[error("{} is not a Millpond file: open the right path, or attach to the app's own redb database", path.display())]
+    NotAMillpond {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was one, but is damaged. It is never recreated.
+    #[error("the file is corrupt: {detail}; {hint}")]
+    Corrupt {
+        /// What is wrong.
+        detail: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The file was written by a newer Millpond. Its bytes are untouched.
+    #[error("the file has schema version {found}, this build reads up to {known}: upgrade Millpond")]
+    TooNew {
+        /// The file's schema version.
+        found: u32,
+        /// The newest this build reads.
+        known: u32,
+    },
+    /// Somebody has the file open: this process or another one.
+    #[error("{} is already open, here or in another process: close it there first", path.display())]
+    AlreadyOpen {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("could not {operation} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The storage refused; nothing of the call is stored.
+    #[error("the storage failed while it tried to {operation}; nothing of this call is stored")]
+    Storage {
+        /// What was tried.
+        operation: &'static str,
+        /// What the storage said.
+        source: BoxError,
+    },
+    /// The disk is full; nothing of the call is stored. It heals when there is space again.
+    #[error("the disk is full; nothing of this call is stored: make room and try again")]
+    StorageFull,
+    /// The commit failed in a way that leaves open whether it is on the disk.
+    #[error(
+        "the commit failed and may or may not be on the disk: look the job up before trying again, or use a unique key"
+    )]
+    OutcomeUnknown {
+        /// What the storage said.
+        source: BoxError,
+    },
+    /// An earlier I/O error stopped the writer; calls fail at once until it has reopened the file.
+    #[error("the queue is degraded after an I/O error ({reason}): nothing is accepted until the file is open again")]
+    Degraded {
+        /// The error that caused it.
+        reason: String,
+    },
+    /// The queue was shut down.
+    #[error("the queue is closed: it was shut down, or its last handle was dropped")]
+    Closed,
+
+    /// A name that is empty, too long, or has characters outside the allowed ones.
+    #[error("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")]
+    InvalidName {
+        /// What it was to name: queue, kind or group.
+        what: &'static str,
+        /// The name, cut to 128 characters.
+        name: String,
+    },
+    /// A setting that cannot work.
+    #[error("invalid {field}: {reason}")]
+    InvalidConfig {
+        /// Which setting.
+        field: &'static str,
+        /// Why it cannot work.
+        reason: String,
+    },
+    /// A payload above the limit.
+    #[error(
+        "the payload has {len} bytes, the limit is {max}: store it elsewhere and enqueue a reference, or raise `payload_bytes_max`"
+    )]
+    PayloadTooLarge {
+        /// The payload's size in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// More in one call than one commit takes.
+    #[error(
+        "one call carries {jobs} jobs with {bytes} bytes, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
+    )]
+    BatchTooLarge {
+        /// Jobs in the call.
+        jobs: usize,
+        /// Their bytes.
+        bytes: usize,
+        /// Most jobs in one call.
+        jobs_max: usize,
+        /// Most bytes in one call.
+        bytes_max: usize,
+    },
+    /// The payload could not be written as the kind's codec.
+    #[error("the payload of kind {kind:?} could not be encoded")]
+    Unencodable {
+        /// The kind.
+        kind: String,
+        /// What the encoder said.
+        source: BoxError,
+    },
+    /// The queue has reached its capacity.
+    #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
+    QueueFull {
+        /// The queue.
+        queue: String,
+        /// Jobs that wait in it.
+        jobs: u64,
+        /// Their payload bytes.
+        bytes: u64,
+    },
+    /// A queue's call that waits for a commit, made from inside a transaction: it would wait for
+    /// itself. Use the transaction's own methods.
+    #[error(
+        "this call waits for a commit and was made inside a transaction: it would wait for itself; use the transaction's own methods"
+    )]
+    WouldDeadlock,
+    /// The transaction's closure returned an error or panicked; nothing of it is stored.
+    #[error("the transaction was rolled back: its closure failed")]
+    Aborted {
+        /// What the closure returned, or the panic's message.
+        source: BoxError,
+    },
+
+    /// There is no such job, or none any more.
+    #[error("there is no job {id}: it never existed, ended without being kept, or was purged")]
+    NoSuchJob {
+        /// The id asked for.
+        id: JobId,
+    },
+    /// The job's state does not allow this.
+    #[error("cannot {action} job {id}: it is {state:?}")]
+    NotAllowed {
+        /// What was asked.
+        action: &'static str,
+        /// The job.
+        id: JobId,
+        /// Its state.
+        state: State,
+    },
+    /// A record that cannot be read. It is set aside; the others go on.
+    #[error("the record of job {id} is corrupt ({detail}); it is set aside")]
+    CorruptRecord {
+        /// The job.
+        id: JobId,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A worker for this queue is already running.
+    #[error("queue {queue:?} already has a worker: give that one more kinds, or shut it down first")]
+    WorkerExists {
+        /// The queue.
+        queue: String,
+    },
+    /// A handler asks for shared data that the worker was not given.
+    #[error("the handler of kind {kind:?} takes Data<{data}>, but the worker has none: add it with `.data(...)`")]
+    MissingData {
+        /// The kind whose handler asks.
+        kind: String,
+        /// The type it asks for.
+        data: &'static str,
+    },
+    /// The bucket is empty.
+    #[error("rate limited: the next token is there in {retry_in:?}")]
+    RateLimited {
+        /// How long until a token is there.
+        retry_in: std::time::Duration,
+    },
+}
+
+impl Error {
+    pub(crate) fn config(field: &'static str, reason: String) -> Self {
+        Self::InvalidConfig { field, reason }
+    }
+
+    /// The same error for one more waiter of the same commit.
+    pub(crate) fn share(&self) -> Self {
+        match self {
+            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: source.to_string().into() },
+            Self::Storage { operation, source } => Self::Storage { operation, source: source.to_string().into() },
+            Self::StorageFull => Self::StorageFull,
+            Self::Degraded { reason } => Self::Degraded { reason: reason.clone() },
+            Self::Closed => Self::Closed,
+            other => Self::Storage { operation: "commit", source: other.to_string().into() },
+        }
+    }
+
+    /// The file could not be read or written, whatever was asked of it.
+    pub(crate) fn is_of_storage(&self) -> bool {
+        matches!(
+            self,
+            Self::Storage { .. }
+                | Self::StorageFull
+                | Self::Corrupt { .. }
+                | Self::Io { .. }
+                | Self::OutcomeUnknown { .. }
+        )
+    }
+
+    /// Whether the same call may succeed later without any change to it.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::StorageFull
+                | Self::Degraded { .. }
+                | Self::QueueFull { .. }
+                | Self::RateLimited { .. }
+                | Self::Storage { .. }
+        )
+    }
+}

@@ -1,0 +1,59 @@
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// Most attempt errors kept per job: the first one and the latest ones. A job may have more
+/// attempts than this; its record must not grow for ever.
+pub(crate) const ATTEMPT_ERRORS_MAX: usize = 50;
+
+/// Longest error text kept, in bytes. What is longer is cut and ends in an ellipsis.
+pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The handler returned an error or asked for a retry.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// The attempt ran longer than its timeout.
+    Timeout,
+    /// The payload could not be read as the handler's type.
+    Undecodable,
+    /// The process died while the attempt ran.
+    Crash,
+}
+
+/// What went wrong in one attempt, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AttemptError {
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// How it failed.
+    pub kind: FailureKind,
+    /// The error with its sources, joined by `: `; at most 4 KiB.
+    pub message: String,
+    /// When the attempt started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+impl AttemptError {
+    pub(crate) fn new(
+        attempt: u32,
+        kind: FailureKind,
+        mut message: String,
+        started_at: Timestamp,
+        ended_at: Timestamp,
+    ) -> Self {
+        if message.len() > ERROR_TEXT_BYTES_MAX {
+            let cut = message.floor_char_boundary(ERROR_TEXT_BYTES_MAX - '…'.len_utf8());
+            message.truncate(cut);
+            message.push('…');
+        }
+        Self { attempt, kind, message, started_at, ended_at }
+    }
+}

@@ -1,0 +1,109 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{JobId, KindId, QueueId};
+use crate::time::{Due, Now, Timestamp};
+
+/// A place in a queue's dispatch order: priority, then `turn`.
+///
+/// For a job without a group `turn` is its id, so the order is that of enqueueing. For a group's
+/// head it is a number drawn when it became the head, so groups take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Order {
+    pub priority: u8,
+    pub turn: u64,
+}
+
+/// A ready job as the windows hold it: enough to choose by, and its record to run from.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub id: JobId,
+    pub order: Order,
+    pub kind: KindId,
+    pub group: Option<Arc<str>>,
+    pub expires_at: Option<Timestamp>,
+    /// It was running when the process died: its start is made durable before it runs.
+    pub suspect: bool,
+    /// The record's bytes as they stand in the file.
+    pub record: Bytes,
+    /// The span it was enqueued in, if it has not left memory since.
+    pub span: Option<tracing::Span>,
+}
+
+/// What a commit has changed, as far as dispatch is concerned.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// A job may start: enqueued, promoted, or become its group's head.
+    Ready {
+        queue: QueueId,
+        entry: Entry,
+    },
+    /// A waiting job left the ready rows: cancelled, changed, or put off.
+    Gone {
+        queue: QueueId,
+        grouped: bool,
+        order: Order,
+        id: JobId,
+    },
+    /// A taken job's end is durable, and its old place is empty.
+    Settled {
+        id: JobId,
+    },
+    /// A taken job is back at its old place.
+    Returned {
+        id: JobId,
+        entry: Entry,
+    },
+    /// Something of this queue is due then.
+    Due {
+        queue: QueueId,
+        due: Due,
+    },
+    /// Due jobs were made ready. `next_due` is the earliest left on either time line.
+    Promoted {
+        queue: QueueId,
+        next_due: [Option<Due>; 2],
+    },
+    Paused {
+        queue: QueueId,
+        paused: bool,
+    },
+    /// These tokens may be used: that they are taken is durable.
+    Reserved {
+        key: BucketKey,
+        tokens: u32,
+    },
+    /// Nothing of this bucket starts before `until`.
+    Limited {
+        key: BucketKey,
+        until: Now,
+    },
+}
+
+/// A page of rows to be read for dispatch: rows of `queue` behind `after`, in dispatch order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refill {
+    pub queue: QueueId,
+    pub grouped: bool,
+    pub after: Option<Order>,
+    pub jobs_max: usize,
+    pub bytes_max: usize,
+}
+
+/// A queue's token bucket, or that of one of its groups.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BucketKey {
+    pub queue: QueueId,
+    pub group: Option<Arc<str>>,
+}
+
+/// A bucket as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BucketState {
+    pub tokens: f64,
+    /// When it held that many, on the engine's time line.
+    pub at: Timestamp,
+    pub held_until: Option<Timestamp>,
+}

@@ -1,0 +1,32 @@
+//! Words and rules about one job: what it is called, what is kept of it, what follows an attempt.
+//!
+//! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or who runs it.
+
+mod attempt;
+mod change;
+mod id;
+mod name;
+mod new_job;
+mod outcome;
+mod payload;
+mod priority;
+mod rate;
+mod record;
+mod retry;
+mod state;
+
+pub use attempt::{AttemptError, FailureKind};
+pub use id::{JobId, ParseJobIdError};
+pub use new_job::NewJob;
+pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
+pub use payload::{Codec, Kind, Payload};
+pub use priority::Priority;
+pub use rate::Rate;
+pub use retry::{Backoff, Retry};
+pub use state::State;
+
+pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
+pub(crate) use name::check as check_name;
+pub(crate) use new_job::{Expiry, Options, Start};
+pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
+pub(crate) use state::{Attempt, Ending, Next, after, after_crash};

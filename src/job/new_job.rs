@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::name;
+use super::payload::{Codec, Kind, Payload};
+use super::priority::Priority;
+use super::retry::Backoff;
+use crate::error::{BoxError, Error};
+use crate::time::Timestamp;
+
+/// A job to be enqueued: its kind, its payload, and what differs from the defaults.
+///
+/// A typed payload alone will do where a `NewJob` is asked for.
+///
+/// ```
+/// use millpond::{NewJob, Priority};
+/// use serde::{Deserialize, Serialize};
+/// use std::time::Duration;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Charge { order: u64 }
+/// impl millpond::Kind for Charge { const KIND: &'static str = "charge"; }
+///
+/// let job = NewJob::new(Charge { order: 7 })
+///     .group("order-7")
+///     .delay(Duration::from_secs(30))
+///     .priority(Priority::FIRST)
+///     .max_attempts(3);
+/// # let _ = job;
+/// ```
+#[derive(Debug)]
+#[must_use = "a job does nothing until it is enqueued"]
+pub struct NewJob {
+    kind: String,
+    payload: Result<Payload, BoxError>,
+    options: Options,
+}
+
+/// What differs from the defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub priority: Priority,
+    pub group: Option<Arc<str>>,
+    pub start: Option<Start>,
+    pub expires: Option<Expiry>,
+    pub max_attempts: Option<u32>,
+    pub backoff: Option<Backoff>,
+    pub timeout: Option<Duration>,
+    pub unique_key: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start {
+    After(Duration),
+    At(Timestamp),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expiry {
+    After(Duration),
+    At(Timestamp),
+}
+
+impl NewJob {
+    /// A typed job.
+    pub fn new<K: Kind>(payload: K) -> Self {
+        Self::with(K::KIND, Payload::encode(K::CODEC, &payload))
+    }
+
+    /// A job of the kind named `kind` with any value as JSON.
+    pub fn json<T: Serialize + ?Sized>(kind: impl Into<String>, payload: &T) -> Self {
+        let payload = serde_json::to_vec(payload)
+            .map(|bytes| Payload { codec: Codec::Json, bytes: bytes.into() })
+            .map_err(Into::into);
+        Self::with(kind, payload)
+    }
+
+    /// A job of the kind named `kind` with bytes that only its handler understands.
+    pub fn raw(kind: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self::with(kind, Ok(Payload::raw(payload)))
+    }
+
+    fn with(kind: impl Into<String>, payload: Result<Payload, BoxError>) -> Self {
+        Self { kind: kind.into(), payload, options: Options::default() }
+    }
+
+    /// Do not start before `delay` has passed. [`Duration::MAX`] means never.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.options.start = Some(Start::After(delay));
+        self
+    }
+
+    /// Do not start before this time of the wall clock. A time in the past means now.
+    pub fn run_at(mut self, at: SystemTime) -> Self {
+        self.options.start = Some(Start::At(at.into()));
+        self
+    }
+
+    /// Which ready jobs go first: 0 (first) to 9 (last), 5 by default.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options.priority = priority;
+        self
+    }
+
+    /// One of a group runs at a time, in the order of enqueueing. See the crate's documentation on
+    /// groups for what a failing or delayed head does.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.options.group = Some(group.into().into());
+        self
+    }
+
+    /// Attempts in all, instead of the worker's setting.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.options.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How long to wait between attempts, instead of the worker's setting.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.options.backoff = Some(backoff);
+        self
+    }
+
+    /// Longest run of one attempt, instead of the worker's setting.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// End as cancelled, with the reason `expired`, if it has not started by then.
+    pub fn expires_in(mut self, after: Duration) -> Self {
+        self.options.expires = Some(Expiry::After(after));
+        self
+    }
+
+    /// End as cancelled, with the reason `expired`, if it has not started by this time.
+    pub fn expires_at(mut self, at: SystemTime) -> Self {
+        self.options.expires = Some(Expiry::At(at.into()));
+        self
+    }
+
+    /// A key for the application's own use: it is stored and shown, nothing more. Refusing a second
+    /// job with the same key is not built yet.
+    pub fn unique_key(mut self, key: impl Into<String>) -> Self {
+        self.options.unique_key = Some(key.into());
+        self
+    }
+
+    /// The kind's name.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Checks everything that can be checked without the store.
+    pub(crate) fn check(self, payload_bytes_max: usize) -> Result<(String, Payload, Options), Error> {
+        let Self { kind, payload, options } = self;
+        name::check("kind", &kind)?;
+        let payload = payload.map_err(|source| Error::Unencodable { kind: kind.clone(), source })?;
+        let len = payload.bytes.len();
+        if len > payload_bytes_max {
+            return Err(Error::PayloadTooLarge { len, max: payload_bytes_max });
+        }
+        if let Some(group) = &options.group {
+            name::check("group", group)?;
+        }
+        if let Some(key) = &options.unique_key {
+            name::check("unique key", key)?;
+        }
+        if options.max_attempts == Some(0) {
+            return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
+        }
+        if options.timeout == Some(Duration::ZERO) {
+            return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));
+        }
+        if let Some(backoff) = &options.backoff {
+            backoff.check()?;
+        }
+        Ok((kind, payload, options))
+    }
+}
+
+impl<K: Kind> From<K> for NewJob {
+    fn from(payload: K) -> Self {
+        Self::new(payload)
+    }
+}

@@ -1,0 +1,248 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// Attempts in all, the first one included, unless set.
+pub(crate) const MAX_ATTEMPTS_DEFAULT: u32 = 5;
+
+/// Longest wait between attempts unless set.
+const CAP_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// Share of the delay that is random unless set: 0.2 is between 80 % and 120 % of it.
+const JITTER_DEFAULT: f64 = 0.2;
+
+/// How long to wait after a failed attempt. This much of a policy can be stored with a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Backoff {
+    /// `base × 2^(attempt - 1)`, at most `cap`.
+    Exponential {
+        /// The wait after the first attempt.
+        base: Duration,
+        /// The longest wait.
+        cap: Duration,
+    },
+    /// Always the same.
+    Fixed(Duration),
+    /// The n-th wait for the n-th attempt; the last one again after that.
+    List(Vec<Duration>),
+}
+
+impl Backoff {
+    fn delay(&self, attempt: u32) -> Duration {
+        match self {
+            Self::Exponential { base, cap } => {
+                // 2^63 of any base is past every cap; a larger exponent would only overflow.
+                let doublings = attempt.saturating_sub(1).min(63);
+                let nanos = base.as_nanos().saturating_mul(1u128 << doublings);
+                let longest = cap.as_nanos();
+                if nanos >= longest { *cap } else { Duration::from_nanos_u128(nanos) }
+            }
+            Self::Fixed(delay) => *delay,
+            Self::List(delays) => {
+                let last = delays.len().saturating_sub(1);
+                delays.get((attempt.saturating_sub(1) as usize).min(last)).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::List(delays) if delays.is_empty() => {
+                Err(Error::config("backoff", "the list of delays is empty".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+type Custom = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
+
+#[derive(Clone)]
+enum Policy {
+    Stored(Backoff),
+    Custom(Custom),
+}
+
+/// How often a job is tried and how long it waits in between.
+///
+/// The default: 5 attempts in all, `2 s × 2^(attempt - 1)` capped at an hour, ±20 % jitter.
+///
+/// ```
+/// use millpond::Retry;
+/// use std::time::Duration;
+///
+/// let patient = Retry::exponential(Duration::from_secs(2)).cap(Duration::from_secs(600)).max_attempts(8);
+/// let strict = Retry::none();
+/// let listed = Retry::list([Duration::from_secs(1), Duration::from_secs(60)]);
+/// let custom = Retry::custom(|attempt| Duration::from_secs(u64::from(attempt).pow(4)));
+/// # let _ = (patient, strict, listed, custom);
+/// ```
+#[derive(Clone)]
+pub struct Retry {
+    policy: Policy,
+    max_attempts: u32,
+    jitter: f64,
+}
+
+impl Retry {
+    /// Doubles from `base`, capped at an hour unless [`cap`](Self::cap) says otherwise.
+    pub fn exponential(base: Duration) -> Self {
+        Self::stored(Backoff::Exponential { base, cap: CAP_DEFAULT })
+    }
+
+    /// Always the same wait.
+    pub fn fixed(delay: Duration) -> Self {
+        Self::stored(Backoff::Fixed(delay))
+    }
+
+    /// The n-th wait after the n-th attempt; the last one from then on. The list also sets the
+    /// number of attempts to its length plus one.
+    pub fn list(delays: impl IntoIterator<Item = Duration>) -> Self {
+        let delays: Vec<_> = delays.into_iter().collect();
+        let attempts = u32::try_from(delays.len()).unwrap_or(u32::MAX).saturating_add(1);
+        Self::stored(Backoff::List(delays)).max_attempts(attempts)
+    }
+
+    /// Whatever `delay` says, given the number of the attempt that failed (from 1).
+    pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
+        Self { policy: Policy::Custom(Arc::new(delay)), ..Self::default() }
+    }
+
+    /// One attempt only: the first failure is final.
+    pub fn none() -> Self {
+        Self::default().max_attempts(1)
+    }
+
+    fn stored(backoff: Backoff) -> Self {
+        Self { policy: Policy::Stored(backoff), max_attempts: MAX_ATTEMPTS_DEFAULT, jitter: JITTER_DEFAULT }
+    }
+
+    /// Attempts in all, the first one included. Default 5.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// The longest wait of an exponential back-off. Default one hour. Others ignore it.
+    pub fn cap(mut self, longest: Duration) -> Self {
+        if let Policy::Stored(Backoff::Exponential { cap, .. }) = &mut self.policy {
+            *cap = longest;
+        }
+        self
+    }
+
+    /// How much of the wait is random, from 0 (none) to 1 (from nothing to twice as long).
+    /// Default 0.2.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// The wait after attempt `attempt` failed. `luck` is a random number from 0 up to 1.
+    pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, luck: f64) -> Duration {
+        let plain = match (own, &self.policy) {
+            (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
+            (None, Policy::Custom(delay)) => delay(attempt),
+        };
+        let factor = 1.0 + self.jitter * (2.0 * luck - 1.0);
+        Duration::try_from_secs_f64(plain.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.max_attempts == 0 {
+            return Err(Error::config("max_attempts", "0 attempts would never run a job: the least is 1".into()));
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(Error::config("jitter", format!("{} is not from 0 to 1", self.jitter)));
+        }
+        match &self.policy {
+            Policy::Stored(backoff) => backoff.check(),
+            Policy::Custom(_) => Ok(()),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::exponential(Duration::from_secs(2))
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy: &dyn fmt::Debug = match &self.policy {
+            Policy::Stored(backoff) => backoff,
+            Policy::Custom(_) => &"custom",
+        };
+        f.debug_struct("Retry")
+            .field("policy", policy)
+            .field("max_attempts", &self.max_attempts)
+            .field("jitter", &self.jitter)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn exponential_doubles_and_is_capped_at_any_attempt() {
+        let retry = Retry::exponential(SECOND).cap(SECOND * 60).jitter(0.0);
+        assert_eq!(retry.delay(None, 1, 0.5), SECOND);
+        assert_eq!(retry.delay(None, 4, 0.5), SECOND * 8);
+        assert_eq!(retry.delay(None, 310, 0.5), SECOND * 60);
+        assert_eq!(retry.delay(None, u32::MAX, 0.5), SECOND * 60);
+        let endless = Retry::exponential(Duration::MAX).cap(Duration::MAX).jitter(1.0);
+        assert_eq!(endless.delay(None, u32::MAX, 0.999), Duration::MAX);
+    }
+
+    #[test]
+    fn a_list_repeats_its_last_delay_and_sets_the_attempts() {
+        let retry = Retry::list([SECOND, SECOND * 5]).jitter(0.0);
+        assert_eq!(retry.attempts(), 3);
+        assert_eq!(retry.delay(None, 2, 0.0), SECOND * 5);
+        assert_eq!(retry.delay(None, 9, 0.0), SECOND * 5);
+    }
+
+    #[test]
+    fn jitter_stays_within_its_share() {
+        let retry = Retry::fixed(SECOND * 10).jitter(0.2);
+        assert_eq!(retry.delay(None, 1, 0.0), SECOND * 8);
+        assert_eq!(retry.delay(None, 1, 0.5), SECOND * 10);
+        assert!(retry.delay(None, 1, 0.999) < SECOND * 12);
+    }
+
+    #[test]
+    fn a_jobs_own_backoff_wins_over_the_workers() {
+        let retry = Retry::custom(|_| SECOND).jitter(0.0);
+        assert_eq!(retry.delay(Some(&Backoff::Fixed(SECOND * 3)), 1, 0.0), SECOND * 3);
+        assert_eq!(retry.delay(None, 1, 0.0), SECOND);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (bad, field) in [
+            (Retry::default().max_attempts(0), "max_attempts"),
+            (Retry::default().jitter(f64::NAN), "jitter"),
+            (Retry::default().jitter(f64::INFINITY), "jitter"),
+            (Retry::list([]), "backoff"),
+        ] {
+            match bad.check() {
+                Err(Error::InvalidConfig { field: named, .. }) => assert_eq!(named, field),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::attempt::{AttemptError, FailureKind};
+use super::record::Record;
+use super::retry::Retry;
+use crate::time::{Due, Now, Timestamp};
+
+/// What a job is, seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum State {
+    /// Could run: waits for a slot, its turn, or a handler. The dispatcher moves it on.
+    Pending,
+    /// Due later. The promoter makes it `Pending` when its time has come.
+    Scheduled,
+    /// A handler has it.
+    Running,
+    /// An attempt failed; due again later. The promoter moves it on.
+    Retrying,
+    /// Done. Kept as long as the queue's retention says, by default only if it has a result.
+    Completed,
+    /// Failed for good: in the dead-letter table until redriven or purged.
+    Dead,
+    /// Stopped on purpose: cancelled, discarded by its handler, or expired.
+    Cancelled,
+    /// Waits for other jobs. Reserved: nothing enters this state yet.
+    Blocked,
+}
+
+impl State {
+    /// Whether a job in this state will never run again by itself.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Dead | Self::Cancelled)
+    }
+}
+
+/// How an attempt ended, as the executor reports it.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    Done(Option<Bytes>),
+    Failed {
+        kind: FailureKind,
+        message: String,
+        delay: Option<Duration>,
+    },
+    Undecodable(String),
+    Snoozed(Duration),
+    /// Back to where it was, no attempt used: the queue or group was told to slow down.
+    RateLimited(Duration),
+    Discarded(String),
+    DeadLetter(String),
+    /// Taken back by a shutdown: no attempt used.
+    Released,
+    /// Never started: its expiry had passed.
+    Expired,
+}
+
+/// Where the job goes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Complete,
+    /// Runs again, not before this.
+    Wait(Due),
+    /// Back to its old place.
+    Stay,
+    Cancel,
+    Die,
+}
+
+/// The facts of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub number: u32,
+    pub max: u32,
+    pub started_at: Timestamp,
+}
+
+/// What follows an attempt. Writes into `record` what it learned; `luck` (0 up to 1) feeds the
+/// jitter.
+pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry: &Retry, now: Now, luck: f64) -> Next {
+    match ending {
+        Ending::Done(result) => {
+            record.attempts = attempt.number;
+            end(record, State::Completed, attempt.started_at, now);
+            record.extra_mut().result = result;
+            Next::Complete
+        }
+        Ending::Failed { kind, message, delay } => {
+            let error = AttemptError::new(attempt.number, kind, message, attempt.started_at, now.wall);
+            record.attempts = attempt.number;
+            record.extra_mut().push_error(error);
+            if attempt.number >= attempt.max {
+                return die(record, attempt, "no attempts left".into(), now);
+            }
+            let own = record.extra.as_ref().and_then(|extra| extra.backoff.as_ref());
+            let delay = delay.unwrap_or_else(|| retry.delay(own, attempt.number, luck));
+            record.state = State::Retrying;
+            wait(record, delay, now)
+        }
+        Ending::Undecodable(message) => {
+            let kind = FailureKind::Undecodable;
+            let error = AttemptError::new(attempt.number, kind, message, attempt.started_at, now.wall);
+            record.attempts = attempt.number;
+            record.extra_mut().push_error(error);
+            die(record, attempt, "the payload could not be decoded".into(), now)
+        }
+        Ending::Snoozed(delay) => {
+            let extra = record.extra_mut();
+            extra.snoozes = extra.snoozes.saturating_add(1);
+            record.state = if record.attempts == 0 { State::Scheduled } else { State::Retrying };
+            wait(record, delay, now)
+        }
+        Ending::RateLimited(_) | Ending::Released => Next::Stay,
+        Ending::Discarded(reason) => {
+            record.attempts = attempt.number;
+            end(record, State::Cancelled, attempt.started_at, now);
+            record.extra_mut().reason = Some(reason);
+            Next::Cancel
+        }
+        Ending::Expired => {
+            let extra = record.extra_mut();
+            extra.reason = Some("expired".into());
+            extra.ended_at = Some(now.wall);
+            record.state = State::Cancelled;
+            Next::Cancel
+        }
+        Ending::DeadLetter(reason) => {
+            record.attempts = attempt.number;
+            die(record, attempt, reason, now)
+        }
+    }
+}
+
+/// What follows an attempt that the process did not survive.
+///
+/// `blamed` says that this job, and no other that ran beside it, is held responsible. Only then
+/// may the crash be its last attempt: who merely ran beside a crash always gets another run.
+pub(crate) fn after_crash(record: &mut Record, attempt: Attempt, blamed: bool, now: Now) -> Next {
+    let message = "the process died while this attempt ran".to_owned();
+    let error = AttemptError::new(attempt.number, FailureKind::Crash, message, attempt.started_at, now.wall);
+    let extra = record.extra_mut();
+    extra.push_error(error);
+    extra.crashes = extra.crashes.saturating_add(1);
+    record.attempts = if blamed { attempt.number } else { attempt.number.min(attempt.max - 1) };
+    if record.attempts >= attempt.max {
+        return die(record, attempt, "no attempts left: the process died in the last one".into(), now);
+    }
+    Next::Stay
+}
+
+fn wait(record: &mut Record, delay: Duration, now: Now) -> Next {
+    let due = Due::after(now, delay);
+    record.extra_mut().due = Some(due);
+    Next::Wait(due)
+}
+
+fn die(record: &mut Record, attempt: Attempt, reason: String, now: Now) -> Next {
+    end(record, State::Dead, attempt.started_at, now);
+    record.extra_mut().reason = Some(reason);
+    Next::Die
+}
+
+fn end(record: &mut Record, state: State, started_at: Timestamp, now: Now) {
+    record.state = state;
+    let extra = record.extra_mut();
+    extra.started_at = Some(started_at);
+    extra.ended_at = Some(now.wall);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Payload, Priority};
+
+    fn record() -> Record {
+        Record {
+            state: State::Pending,
+            kind: 1,
+            priority: Priority::default(),
+            enqueued_at: Timestamp::EPOCH,
+            attempts: 0,
+            extra: None,
+            payload: Payload::raw("x"),
+        }
+    }
+
+    fn attempt(number: u32, max: u32) -> Attempt {
+        Attempt { number, max, started_at: Timestamp::from_millis(5) }
+    }
+
+    fn now() -> Now {
+        let at = Timestamp::from_millis(10_000);
+        Now { wall: at, engine: at, mono: Duration::from_secs(1) }
+    }
+
+    fn failed() -> Ending {
+        Ending::Failed { kind: FailureKind::Error, message: "boom".into(), delay: None }
+    }
+
+    #[test]
+    fn a_failure_waits_until_the_attempts_are_used_up() {
+        let retry = Retry::fixed(Duration::from_secs(1)).jitter(0.0);
+        let mut job = record();
+        let next = after(&mut job, attempt(1, 2), failed(), &retry, now(), 0.5);
+        assert_eq!(next, Next::Wait(Due::after(now(), Duration::from_secs(1))));
+        assert_eq!((job.state, job.attempts), (State::Retrying, 1));
+        assert_eq!(after(&mut job, attempt(2, 2), failed(), &retry, now(), 0.5), Next::Die);
+        assert_eq!(job.extra.unwrap().errors.len(), 2);
+    }
+
+    #[test]
+    fn snooze_release_and_rate_limit_use_no_attempt() {
+        for ending in
+            [Ending::Snoozed(Duration::from_secs(1)), Ending::Released, Ending::RateLimited(Duration::from_secs(1))]
+        {
+            let mut job = record();
+            after(&mut job, attempt(1, 1), ending, &Retry::none(), now(), 0.5);
+            assert_eq!(job.attempts, 0);
+        }
+    }
+
+    #[test]
+    fn a_crash_kills_only_the_blamed() {
+        let mut beside = record();
+        assert_eq!(after_crash(&mut beside, attempt(1, 1), false, now()), Next::Stay);
+        assert_eq!((beside.attempts, beside.crashes()), (0, 1));
+        let mut blamed = record();
+        assert_eq!(after_crash(&mut blamed, attempt(1, 1), true, now()), Next::Die);
+        let mut early = record();
+        assert_eq!(after_crash(&mut early, attempt(1, 3), true, now()), Next::Stay);
+        assert_eq!(early.attempts, 1);
+    }
+
+    #[test]
+    fn errors_are_kept_up_to_a_limit_the_first_one_always() {
+        let retry = Retry::fixed(Duration::ZERO).jitter(0.0);
+        let mut job = record();
+        for number in 1..=80 {
+            after(&mut job, attempt(number, u32::MAX), failed(), &retry, now(), 0.5);
+        }
+        let errors = job.extra.unwrap().errors;
+        assert_eq!(errors.len(), crate::job::attempt::ATTEMPT_ERRORS_MAX);
+        assert_eq!(errors[0].attempt, 1);
+        assert_eq!(errors.last().unwrap().attempt, 80);
+    }
+}
