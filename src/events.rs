@@ -1,0 +1,226 @@
+//! What happened, told after it is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::job::{JobId, Record};
+
+/// Something that happened. It is told after the commit that made it so.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A job was enqueued.
+    Enqueued {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+    },
+    /// A job is done.
+    Completed {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Which attempt did it.
+        attempt: u32,
+        /// How long that attempt ran.
+        took: Duration,
+    },
+    /// An attempt failed; the job runs again.
+    Retrying {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Which attempt failed.
+        attempt: u32,
+        /// What went wrong.
+        error: String,
+        /// How long until the next one.
+        delay: Duration,
+    },
+    /// A handler put its job off without using up an attempt.
+    Snoozed {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// For how long.
+        delay: Duration,
+    },
+    /// A job went to the dead letters.
+    Dead {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Why.
+        reason: String,
+        /// The last attempt's error, if an attempt failed.
+        error: Option<String>,
+        /// The queue had no dead letters before it.
+        first: bool,
+    },
+    /// A job was cancelled, discarded by its handler, or expired.
+    Cancelled {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// A dead letter was put back into its queue.
+    Redriven {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+    },
+    /// A queue, or one of its groups, was paused.
+    Paused {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group, if it was only that.
+        group: Option<Arc<str>>,
+    },
+    /// A queue, or one of its groups, goes on.
+    Resumed {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group, if it was only that.
+        group: Option<Arc<str>>,
+    },
+    /// A queue or group was told to slow down by a handler.
+    RateLimited {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group, if it was only that.
+        group: Option<Arc<str>>,
+        /// For how long.
+        delay: Duration,
+    },
+    /// An I/O error stopped the writer: nothing is accepted until it has the file open again.
+    Degraded {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The writer has the file open again.
+    Healed,
+}
+
+impl Event {
+    pub(crate) fn dead(id: JobId, queue: Arc<str>, kind: Arc<str>, record: &Record, first: bool) -> Self {
+        let extra = record.extra.as_deref();
+        let reason = extra.and_then(|extra| extra.reason.clone()).unwrap_or_default();
+        let error = extra.and_then(|extra| extra.errors.last()).map(|error| error.message.clone());
+        Self::Dead { id, queue, kind, reason, error, first }
+    }
+}
+
+/// What [`Events::next`] answers.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Heard {
+    /// The next event.
+    Event(Event),
+    /// The listener was too slow: this many events were dropped before the next one.
+    Missed(u64),
+}
+
+/// A listener. It hears what is committed after it was made, through a bounded channel: who is
+/// too slow is told how many events it has missed, and holds nobody up.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// The next event; `None` once the queue is closed and everything was heard.
+    pub async fn next(&mut self) -> Option<Heard> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(Heard::Event(event)),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+
+    /// The next event, for threads that may block.
+    pub fn next_blocking(&mut self) -> Option<Heard> {
+        pollster::block_on(self.next())
+    }
+
+    /// The next event if there is one now.
+    pub fn try_next(&mut self) -> Option<Heard> {
+        match self.receiver.try_recv() {
+            Ok(event) => Some(Heard::Event(event)),
+            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
+            Err(_) => None,
+        }
+    }
+}
+
+type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Where events go out.
+pub(crate) struct EventBus {
+    sender: std::sync::Mutex<Option<broadcast::Sender<Event>>>,
+    hook: Option<DeadLetterHook>,
+}
+
+impl EventBus {
+    pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
+        Self { sender: std::sync::Mutex::new(Some(broadcast::Sender::new(buffer))), hook }
+    }
+
+    fn sender(&self) -> Option<broadcast::Sender<Event>> {
+        self.sender.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    pub fn listen(&self) -> Events {
+        let receiver = match self.sender() {
+            Some(sender) => sender.subscribe(),
+            // Closed already: a channel whose sender is gone says so.
+            None => broadcast::Sender::new(1).subscribe(),
+        };
+        Events { receiver }
+    }
+
+    /// Whether anybody would hear an event.
+    pub fn is_heard(&self) -> bool {
+        self.hook.is_some() || self.sender().is_some_and(|sender| sender.receiver_count() > 0)
+    }
+
+    pub fn publish(&self, events: impl IntoIterator<Item = Event>) {
+        let sender = self.sender();
+        for event in events {
+            if let (Some(hook), Event::Dead { first: true, .. }) = (&self.hook, &event) {
+                hook(&event);
+            }
+            if let Some(sender) = &sender {
+                // No listener is no error.
+                let _ = sender.send(event);
+            }
+        }
+    }
+
+    /// Lets every listener know that nothing follows.
+    pub fn close(&self) {
+        *self.sender.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+}

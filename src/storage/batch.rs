@@ -1,0 +1,200 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::WriteTransaction;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::{Catalog, QueueRow};
+use super::codec;
+use super::fault::Fault;
+use super::settings::Tally;
+use super::tables::Tables;
+use crate::events::Event;
+use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
+use crate::time::{Now, Timestamp};
+
+/// What concerns the whole file and changes with nearly every commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// The next job's id. Only ever grows: ids are never used again.
+    pub next_id: u64,
+    /// The next group head's turn.
+    pub next_turn: u64,
+    /// The latest time the file has seen, on the engine's time line.
+    pub engine: Timestamp,
+    /// The file was closed with nothing running.
+    pub clean: bool,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { next_id: 1, next_turn: 1, engine: Timestamp::EPOCH, clean: true }
+    }
+}
+
+pub(super) const COUNTERS: &str = "counters";
+
+/// One write transaction in the making: its tables, opened as they are needed, and what it will
+/// have changed once it is durable.
+pub(crate) struct Batch<'t> {
+    pub(super) tables: Tables<'t>,
+    txn: &'t WriteTransaction,
+    catalog: &'t Catalog,
+    pub now: Now,
+    pub counters: Counters,
+    rows: BTreeMap<QueueId, QueueRow>,
+    /// What dispatch must hear of, in order.
+    pub changes: Vec<Change>,
+    /// What listeners must hear of, in order.
+    pub events: Vec<Event>,
+    /// Whether anybody listens: events nobody hears are not made.
+    pub listening: bool,
+    marks: &'t BTreeSet<JobId>,
+    pub(super) marked: Vec<JobId>,
+    pub(super) unmarked: Vec<JobId>,
+    writes: u64,
+}
+
+/// What a batch leaves behind for after its commit.
+pub(crate) struct Sealed {
+    pub counters: Counters,
+    pub rows: BTreeMap<QueueId, QueueRow>,
+    pub kinds: usize,
+    pub changes: Vec<Change>,
+    pub events: Vec<Event>,
+    pub marked: Vec<JobId>,
+    pub unmarked: Vec<JobId>,
+}
+
+impl<'t> Batch<'t> {
+    pub fn new(
+        txn: &'t WriteTransaction,
+        catalog: &'t Catalog,
+        counters: Counters,
+        marks: &'t BTreeSet<JobId>,
+        now: Now,
+        listening: bool,
+    ) -> Self {
+        Self {
+            tables: Tables::new(txn),
+            txn,
+            catalog,
+            now,
+            counters,
+            rows: BTreeMap::new(),
+            changes: Vec::new(),
+            events: Vec::new(),
+            listening,
+            marks,
+            marked: Vec::new(),
+            unmarked: Vec::new(),
+            writes: 0,
+        }
+    }
+
+    /// The transaction itself, for the app's own tables.
+    pub fn txn(&self) -> &'t WriteTransaction {
+        self.txn
+    }
+
+    pub fn catalog(&self) -> &'t Catalog {
+        self.catalog
+    }
+
+    /// How many writes were made. A command that fails without having made one need not undo the
+    /// batch.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    pub fn touch(&mut self) {
+        self.writes += 1;
+    }
+
+    /// The queue's row as this batch leaves it, to be read.
+    pub fn queue(&self, queue: QueueId) -> QueueRow {
+        self.rows.get(&queue).cloned().unwrap_or_else(|| self.catalog.row(queue))
+    }
+
+    /// The queue's row as this batch leaves it, without a copy.
+    pub fn queue_ref(&mut self, queue: QueueId) -> &QueueRow {
+        let catalog = self.catalog;
+        self.rows.entry(queue).or_insert_with(|| catalog.row(queue))
+    }
+
+    /// The queue's row, to be changed.
+    pub fn queue_mut(&mut self, queue: QueueId) -> &mut QueueRow {
+        self.writes += 1;
+        let catalog = self.catalog;
+        self.rows.entry(queue).or_insert_with(|| catalog.row(queue))
+    }
+
+    pub(super) fn tally(&mut self, queue: QueueId) -> &mut Tally {
+        &mut self.queue_mut(queue).tally
+    }
+
+    pub(super) fn queues_with_pending(&self) -> Vec<QueueId> {
+        let mut queues = self.catalog.stored_queues();
+        queues.extend(self.rows.keys().filter(|id| !queues.contains(id)).copied().collect::<Vec<_>>());
+        queues.retain(|&queue| self.queue(queue).tally.pending > 0);
+        queues
+    }
+
+    pub(super) fn is_marked(&self, id: JobId) -> bool {
+        self.marks.contains(&id) || self.marked.contains(&id)
+    }
+
+    pub fn event(&mut self, event: impl FnOnce() -> Event) {
+        if self.listening {
+            self.events.push(event());
+        }
+    }
+
+    /// Stores a bucket: tokens taken out of it may be used once this is durable.
+    pub fn put_rate(&mut self, key: &BucketKey, state: &BucketState) -> Result<(), Fault> {
+        self.touch();
+        let group = key.group.as_deref().unwrap_or("");
+        self.tables.rates()?.insert((key.queue, group), codec::encode(state).as_slice())?;
+        Ok(())
+    }
+
+    pub fn create_tables(&mut self) -> Result<(), Fault> {
+        self.touch();
+        self.tables.create_all()
+    }
+
+    /// What is left of a batch that wrote nothing: its events and changes still count.
+    pub fn discard(self) -> Sealed {
+        Sealed {
+            counters: self.counters,
+            rows: BTreeMap::new(),
+            kinds: 0,
+            changes: self.changes,
+            events: self.events,
+            marked: Vec::new(),
+            unmarked: Vec::new(),
+        }
+    }
+
+    /// Writes what was gathered along the way. The transaction is ready to be committed then.
+    pub fn seal(mut self) -> Result<Sealed, Fault> {
+        self.counters.engine = self.counters.engine.max(self.now.engine);
+        for (id, row) in &self.rows {
+            self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
+        }
+        let kinds = self.catalog.unsaved_kinds();
+        for (id, name) in &kinds {
+            self.tables.kinds()?.insert(id, &**name)?;
+        }
+        let counters = codec::encode(&self.counters);
+        self.tables.meta()?.insert(COUNTERS, counters.as_slice())?;
+        Ok(Sealed {
+            counters: self.counters,
+            rows: self.rows,
+            kinds: kinds.len(),
+            changes: self.changes,
+            events: self.events,
+            marked: self.marked,
+            unmarked: self.unmarked,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Jobs that are due later, and their promotion when they are due.
+
+use bytes::Bytes;
+use redb::ReadableTable;
+
+use super::batch::Batch;
+use super::codec::{decode_record, encode_record};
+use super::fault::Fault;
+use super::place::Place;
+use super::tables::DelayedKey;
+use super::waiting::entry;
+use crate::job::{Change, Entry, JobId, QueueId, Record, State};
+use crate::time::{Due, TimeLine, Timestamp};
+
+/// What a delayed row holds for a job with a group, instead of its record: the index says where
+/// that is. No record begins with this byte, for its version is never 0.
+const POINTER: u8 = 0;
+
+fn key(queue: QueueId, due: Due, id: JobId) -> DelayedKey {
+    (queue, due.line as u8, due.at.as_millis(), id.get())
+}
+
+pub(super) fn is_pointer(row: &[u8]) -> bool {
+    row.first() == Some(&POINTER)
+}
+
+impl Batch<'_> {
+    pub(super) fn put_delayed(&mut self, queue: QueueId, id: JobId, due: Due, record: &Bytes) -> Result<(), Fault> {
+        self.tables.delayed()?.insert(key(queue, due, id), &**record)?;
+        self.index(id, queue, Place::Delayed { due })?;
+        self.changes.push(Change::Due { queue, due });
+        Ok(())
+    }
+
+    pub(super) fn take_delayed(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<Option<Bytes>, Fault> {
+        self.unindex(id)?;
+        let row = self.tables.delayed()?.remove(key(queue, due, id))?;
+        Ok(row.map(|row| Bytes::copy_from_slice(row.value())))
+    }
+
+    /// Notes when a group's member is due. The member itself stays where it is.
+    pub(super) fn put_pointer(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
+        self.tables.delayed()?.insert(key(queue, due, id), [POINTER].as_slice())?;
+        self.changes.push(Change::Due { queue, due });
+        Ok(())
+    }
+
+    pub(super) fn remove_pointer(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
+        self.tables.delayed()?.remove(key(queue, due, id))?;
+        Ok(())
+    }
+
+    /// Puts off a job that was handed out until `due`.
+    pub fn put_off(&mut self, queue: QueueId, taken: &Entry, record: &Record, due: Due) -> Result<(), Fault> {
+        self.touch();
+        self.unmark(taken.id)?;
+        // Before anything that makes it ready again: while it is taken, dispatch ignores it.
+        self.changes.push(Change::Settled { id: taken.id });
+        let bytes = encode_record(record);
+        let (old, new) = (taken.record.len() as u64, bytes.len() as u64);
+        let tally = self.tally(queue);
+        tally.bytes = (tally.bytes + new).saturating_sub(old);
+        tally.pending = tally.pending.saturating_sub(1);
+        match record.state {
+            State::Retrying => tally.retrying += 1,
+            _ => tally.scheduled += 1,
+        }
+        match &taken.group {
+            None => {
+                self.tables.ready()?.remove((queue, taken.order.priority, taken.id.get()))?;
+                self.put_delayed(queue, taken.id, due, &bytes)?;
+            }
+            Some(_) => self.put_off_head(queue, taken, bytes, due)?,
+        }
+        Ok(())
+    }
+
+    /// Makes jobs of `queue` that are due ready, at most `jobs_max` of them.
+    pub fn promote(&mut self, queue: QueueId, jobs_max: usize) -> Result<usize, Fault> {
+        let mut promoted = 0;
+        for line in [TimeLine::Wall, TimeLine::Engine] {
+            for (id, due, row) in self.due_rows(queue, line, jobs_max - promoted)? {
+                self.touch();
+                self.tables.delayed()?.remove(key(queue, due, id))?;
+                match is_pointer(&row) {
+                    true => self.promote_member(queue, id)?,
+                    false => self.promote_plain(queue, id, row)?,
+                }
+                promoted += 1;
+            }
+        }
+        let next_due = [self.first_due(queue, TimeLine::Wall)?, self.first_due(queue, TimeLine::Engine)?];
+        self.changes.push(Change::Promoted { queue, next_due });
+        Ok(promoted)
+    }
+
+    fn promote_plain(&mut self, queue: QueueId, id: JobId, row: Bytes) -> Result<(), Fault> {
+        let record = decode_record("delayed", id.get(), &row)?;
+        self.unindex(id)?;
+        self.became_ready(queue, record.state);
+        self.put_ready(queue, entry(id, id.get(), &record, row))
+    }
+
+    pub(super) fn became_ready(&mut self, queue: QueueId, from: State) {
+        let tally = self.tally(queue);
+        let count = match from {
+            State::Retrying => &mut tally.retrying,
+            _ => &mut tally.scheduled,
+        };
+        *count = count.saturating_sub(1);
+        tally.pending += 1;
+    }
+
+    fn due_rows(&mut self, queue: QueueId, line: TimeLine, rows_max: usize) -> Result<Vec<(JobId, Due, Bytes)>, Fault> {
+        let until = self.now.on(line).as_millis();
+        let range = (queue, line as u8, 0, 0)..=(queue, line as u8, until, u64::MAX);
+        let mut rows = Vec::new();
+        for row in self.tables.delayed()?.range(range)?.take(rows_max) {
+            let (key, value) = row?;
+            let (_, _, at, id) = key.value();
+            let due = Due { line, at: Timestamp::from_millis(at) };
+            rows.push((JobId::new(id), due, Bytes::copy_from_slice(value.value())));
+        }
+        Ok(rows)
+    }
+
+    fn first_due(&mut self, queue: QueueId, line: TimeLine) -> Result<Option<Due>, Fault> {
+        let range = (queue, line as u8, 0, 0)..=(queue, line as u8, u64::MAX, u64::MAX);
+        let first = self.tables.delayed()?.range(range)?.next().transpose()?;
+        Ok(first.map(|(key, _)| Due { line, at: Timestamp::from_millis(key.value().2) }))
+    }
+}

@@ -1,0 +1,182 @@
+//! Jobs that have ended: the dead letters, and what retention keeps of the others.
+
+use bytes::Bytes;
+use redb::ReadableTable;
+
+use super::batch::Batch;
+use super::codec::{self, decode_record, encode_record};
+use super::fault::Fault;
+use super::place::Place;
+use super::settings::Keep;
+use super::tables_ext::RowTable;
+use crate::job::{JobId, Priority, QueueId, Record, State};
+use crate::time::Timestamp;
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expunged {
+    pub dead: u64,
+    pub others: u64,
+}
+
+impl Batch<'_> {
+    /// Keeps an ended job, in the dead letters or among the finished. It has left its old place.
+    pub fn keep_ended(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
+        self.touch();
+        let at = record.extra.as_ref().and_then(|extra| extra.ended_at).unwrap_or(self.now.wall);
+        let bytes = encode_record(record);
+        let state = record.state;
+        let tally = self.tally(queue);
+        match state {
+            State::Dead => tally.dead += 1,
+            State::Cancelled => tally.cancelled += 1,
+            _ => tally.completed += 1,
+        }
+        if state == State::Dead {
+            self.tables.dead_letters()?.insert((queue, at.as_millis(), id.get()), &*bytes)?;
+            self.index(id, queue, Place::Dead { at })
+        } else {
+            let key = (queue, state as u8, at.as_millis(), id.get());
+            self.tables.finished()?.insert(key, &*bytes)?;
+            self.index(id, queue, Place::Finished { state, at })
+        }
+    }
+
+    pub fn dead_letter(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<Option<Record>, Fault> {
+        let row = self.tables.dead_letters()?.get_row((queue, at.as_millis(), id.get()))?;
+        row.map(|row| decode_record("dead_letters", id.get(), &row)).transpose()
+    }
+
+    pub fn replace_dead_letter(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        at: Timestamp,
+        record: &Record,
+    ) -> Result<(), Fault> {
+        self.touch();
+        let bytes = encode_record(record);
+        self.tables.dead_letters()?.insert((queue, at.as_millis(), id.get()), &*bytes)?;
+        Ok(())
+    }
+
+    pub fn remove_dead_letter(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<bool, Fault> {
+        self.touch();
+        let was = self.tables.dead_letters()?.remove((queue, at.as_millis(), id.get()))?.is_some();
+        if was {
+            self.unindex(id)?;
+            let tally = self.tally(queue);
+            tally.dead = tally.dead.saturating_sub(1);
+        }
+        Ok(was)
+    }
+
+    /// Removes what retention no longer keeps of one queue, at most `rows_max` rows.
+    pub fn prune(&mut self, queue: QueueId, rows_max: usize) -> Result<Expunged, Fault> {
+        let row = self.queue(queue);
+        let keep = row.settings.retention;
+        let mut expunged = Expunged::default();
+        for (state, count, keep) in [
+            (State::Completed, row.tally.completed, keep.completed),
+            (State::Cancelled, row.tally.cancelled, keep.cancelled),
+        ] {
+            let room = rows_max - expunged.others as usize;
+            for (at, id) in self.oldest_finished(queue, state, surplus(count, keep, room), self.cutoff(keep), room)? {
+                self.tables.finished()?.remove((queue, state as u8, at, id))?;
+                self.unindex(JobId::new(id))?;
+                let tally = self.tally(queue);
+                let count = if state == State::Completed { &mut tally.completed } else { &mut tally.cancelled };
+                *count = count.saturating_sub(1);
+                expunged.others += 1;
+            }
+        }
+        let room = rows_max - expunged.others as usize;
+        for (at, id) in
+            self.oldest_dead(queue, surplus(row.tally.dead, keep.dead, room), self.cutoff(keep.dead), room)?
+        {
+            self.remove_dead_letter(queue, JobId::new(id), Timestamp::from_millis(at))?;
+            expunged.dead += 1;
+        }
+        Ok(expunged)
+    }
+
+    fn cutoff(&self, keep: Keep) -> u64 {
+        (self.now.wall - keep.age).as_millis()
+    }
+
+    fn oldest_finished(
+        &mut self,
+        queue: QueueId,
+        state: State,
+        surplus: usize,
+        cutoff: u64,
+        room: usize,
+    ) -> Result<Vec<(u64, u64)>, Fault> {
+        let state = state as u8;
+        let mut old = Vec::new();
+        let range = (queue, state, 0, 0)..=(queue, state, u64::MAX, u64::MAX);
+        for row in self.tables.finished()?.range(range)?.take(room) {
+            let (_, _, at, id) = row?.0.value();
+            if old.len() >= surplus && at > cutoff {
+                break;
+            }
+            old.push((at, id));
+        }
+        Ok(old)
+    }
+
+    fn oldest_dead(
+        &mut self,
+        queue: QueueId,
+        surplus: usize,
+        cutoff: u64,
+        room: usize,
+    ) -> Result<Vec<(u64, u64)>, Fault> {
+        let mut old = Vec::new();
+        for row in self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))?.take(room) {
+            let (_, at, id) = row?.0.value();
+            if old.len() >= surplus && at > cutoff {
+                break;
+            }
+            old.push((at, id));
+        }
+        Ok(old)
+    }
+
+    /// Sets a row aside that cannot be read, so that the others go on. It has left its table.
+    pub(super) fn set_aside(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        table: &'static str,
+        row: &Bytes,
+    ) -> Result<(), Fault> {
+        self.touch();
+        let last = self.tables.quarantine()?.last()?.map_or(0, |(number, _)| number.value());
+        let key = codec::encode(&(queue, id));
+        self.tables.quarantine()?.insert(last + 1, (table, key.as_slice(), &**row))?;
+        self.unindex(id)?;
+        let tally = self.tally(queue);
+        tally.pending = tally.pending.saturating_sub(1);
+        tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
+        Ok(())
+    }
+
+    /// Sets a ready row aside that a page could not read. False if it is not there any more.
+    pub fn quarantine(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
+        for priority in 0..Priority::COUNT {
+            let key = (queue, priority, id.get());
+            if let Some(row) = self.tables.ready()?.get_row(key)? {
+                self.tables.ready()?.remove(key)?;
+                self.set_aside(queue, id, "ready", &row)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// How many of `count` rows are too many, as far as one batch goes.
+fn surplus(count: u64, keep: Keep, room: usize) -> usize {
+    usize::try_from(count.saturating_sub(keep.count)).unwrap_or(usize::MAX).min(room)
+}

@@ -1,0 +1,69 @@
+use crate::error::Error;
+use crate::job::JobId;
+
+/// What can go wrong in this room. It leaves it as an [`Error`] that hides redb.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Redb(redb::Error),
+    /// A row of ours that cannot be read.
+    Corrupt {
+        table: &'static str,
+        id: u64,
+        detail: String,
+    },
+}
+
+impl Fault {
+    pub fn corrupt(table: &'static str, id: u64, detail: impl Into<String>) -> Self {
+        Self::Corrupt { table, id, detail: detail.into() }
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                Self::Redb(error.into())
+            }
+        })*
+    };
+}
+
+from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::DatabaseError, redb::SetDurabilityError);
+
+/// No space is left for the file to grow.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge
+    )
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Redb(redb::Error::Io(error)) if is_full(&error) => Error::StorageFull,
+            Fault::Redb(redb::Error::Corrupted(detail)) => {
+                Error::Corrupt { detail, hint: "restore a backup, or copy the readable jobs out" }
+            }
+            Fault::Redb(error) => Error::Storage { operation: "read or write the file", source: error.into() },
+            Fault::Corrupt { table: "ready" | "delayed" | "members" | "dead_letters" | "finished", id, detail } => {
+                Error::CorruptRecord { id: JobId::new(id), detail }
+            }
+            Fault::Corrupt { table, id, detail } => Error::Corrupt {
+                detail: format!("row {id} of {table}: {detail}"),
+                hint: "restore a backup, or copy the readable jobs out",
+            },
+        }
+    }
+}
+
+/// A commit that failed may still have become durable.
+pub(crate) fn after_commit(error: redb::CommitError) -> Error {
+    match error {
+        redb::CommitError::Storage(redb::StorageError::Io(error)) if is_full(&error) => {
+            Error::OutcomeUnknown { source: error.into() }
+        }
+        other => Error::OutcomeUnknown { source: other.into() },
+    }
+}

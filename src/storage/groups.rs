@@ -1,0 +1,297 @@
+//! Groups: one of each runs at a time, in the order of enqueueing.
+//!
+//! A group's members lie in `members` by id. At most one of them is its *head*, the one that may
+//! run; the head of each group has a row in `heads` if it is ready, a pointer in `delayed` if it is
+//! due later, and neither while the group is paused. Only heads are ever candidates, so a group
+//! with a million members hides nobody, and that one runs at a time needs no lock: there is only
+//! one head.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use super::batch::Batch;
+use super::codec::{self, decode_record, encode_record};
+use super::fault::Fault;
+use super::place::{Member, Place};
+use super::settings::GroupPolicy;
+use super::tables_ext::RowTable;
+use super::waiting::entry;
+use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
+use crate::time::Due;
+
+/// A group that has members or is paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupRow {
+    pub head: Option<Head>,
+    pub paused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub id: JobId,
+    pub seq: u64,
+    pub at: HeadAt,
+}
+
+/// Where the head's index entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HeadAt {
+    Ready {
+        priority: u8,
+        turn: u64,
+    },
+    Due(Due),
+    /// Nowhere: the group is paused.
+    Held,
+}
+
+impl Batch<'_> {
+    pub(super) fn group(&mut self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
+        match self.tables.groups()?.get_row((queue, group))? {
+            Some(row) => codec::decode("groups", u64::from(queue), &row),
+            None => Ok(GroupRow::default()),
+        }
+    }
+
+    fn put_group(&mut self, queue: QueueId, group: &str, row: GroupRow) -> Result<(), Fault> {
+        if row == GroupRow::default() {
+            self.tables.groups()?.remove((queue, group))?;
+        } else {
+            self.tables.groups()?.insert((queue, group), codec::encode(&row).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// A new member, at the tail: `seq` is higher than every other's.
+    pub(super) fn join_group(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        seq: u64,
+        record: &Record,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        let group = record.group().expect("the caller has seen it").clone();
+        let waits = record.due().filter(|due| !due.is_due(self.now));
+        let skips = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
+        let member = Member { group, parked: skips && waits.is_some(), seq };
+        self.put_member(queue, &member, id, &bytes)?;
+        if let (true, Some(due)) = (member.parked, waits) {
+            return self.put_pointer(queue, id, due);
+        }
+        let row = self.group(queue, &member.group)?;
+        match row.head {
+            Some(_) => Ok(()),
+            None => self.set_head(queue, row, &member, id, bytes),
+        }
+    }
+
+    fn put_member(&mut self, queue: QueueId, member: &Member, id: JobId, bytes: &Bytes) -> Result<(), Fault> {
+        self.tables.members()?.insert(member.key(queue, id), &**bytes)?;
+        self.index(id, queue, Place::Member(member.clone()))
+    }
+
+    /// Makes a member its group's head: ready, due later, or held by a pause.
+    fn set_head(
+        &mut self,
+        queue: QueueId,
+        row: GroupRow,
+        member: &Member,
+        id: JobId,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        let mut record = decode_record("members", id.get(), &bytes)?;
+        let waits = record.due().filter(|due| !due.is_due(self.now));
+        let at = if row.paused {
+            HeadAt::Held
+        } else if let Some(due) = waits {
+            self.put_pointer(queue, id, due)?;
+            HeadAt::Due(due)
+        } else {
+            let bytes = self.make_pending(queue, member, id, &mut record, bytes)?;
+            let turn = self.counters.next_turn;
+            self.counters.next_turn += 1;
+            let priority = record.priority.get();
+            self.tables.heads()?.insert((queue, priority, turn), (id.get(), member.seq, &*member.group))?;
+            self.changes.push(Change::Ready { queue, entry: entry(id, turn, &record, bytes) });
+            HeadAt::Ready { priority, turn }
+        };
+        let head = Some(Head { id, seq: member.seq, at });
+        self.put_group(queue, &member.group, GroupRow { head, ..row })
+    }
+
+    /// A member that was due later is pending once it may run.
+    fn make_pending(
+        &mut self,
+        queue: QueueId,
+        member: &Member,
+        id: JobId,
+        record: &mut Record,
+        bytes: Bytes,
+    ) -> Result<Bytes, Fault> {
+        if record.state == State::Pending {
+            return Ok(bytes);
+        }
+        self.became_ready(queue, record.state);
+        record.state = State::Pending;
+        let bytes = encode_record(record);
+        self.tables.members()?.insert(member.key(queue, id), &*bytes)?;
+        Ok(bytes)
+    }
+
+    /// Removes a member whose head entry is gone already or was never there. False if there is no
+    /// such member.
+    pub(super) fn leave_group(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
+        let Some(member) = self.member(id)? else { return Ok(false) };
+        self.tables.members()?.remove(member.key(queue, id))?;
+        self.unindex(id)?;
+        let row = self.group(queue, &member.group)?;
+        if row.head.is_some_and(|head| head.id == id) {
+            self.advance(queue, &member.group, row)?;
+        }
+        Ok(true)
+    }
+
+    /// Removes a waiting member and every entry that leads to it, and returns its row.
+    pub(super) fn leave_waiting(&mut self, queue: QueueId, member: &Member, id: JobId) -> Result<Option<Bytes>, Fault> {
+        let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(None) };
+        if member.parked {
+            let due = decode_record("members", id.get(), &bytes)?.due();
+            if let Some(due) = due {
+                self.remove_pointer(queue, id, due)?;
+            }
+        } else if let Some(head) = self.group(queue, &member.group)?.head.filter(|head| head.id == id) {
+            self.drop_head_entry(queue, head)?;
+        }
+        self.leave_group(queue, id)?;
+        Ok(Some(bytes))
+    }
+
+    fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
+        match head.at {
+            HeadAt::Ready { priority, turn } => {
+                self.tables.heads()?.remove((queue, priority, turn))?;
+                let order = Order { priority, turn };
+                self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
+            }
+            HeadAt::Due(due) => self.remove_pointer(queue, head.id, due)?,
+            HeadAt::Held => {}
+        }
+        Ok(())
+    }
+
+    /// The first in line becomes the head; without one the group has none. A member that cannot be
+    /// read is set aside, or it would block its group for good.
+    fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
+        loop {
+            let line = (queue, &**group, 0, 0, 0)..=(queue, &**group, 0, u64::MAX, u64::MAX);
+            let first = self.tables.members()?.range(line)?.next().transpose()?;
+            let next = first.map(|(key, row)| {
+                let (.., seq, id) = key.value();
+                (seq, JobId::new(id), Bytes::copy_from_slice(row.value()))
+            });
+            let Some((seq, id, bytes)) = next else {
+                return self.put_group(queue, group, GroupRow { head: None, ..row });
+            };
+            let member = Member { group: group.clone(), parked: false, seq };
+            if decode_record("members", id.get(), &bytes).is_err() {
+                self.tables.members()?.remove(member.key(queue, id))?;
+                self.set_aside(queue, id, "members", &bytes)?;
+                continue;
+            }
+            return self.set_head(queue, row, &member, id, bytes);
+        }
+    }
+
+    /// The head, which was handed out, has to wait: the group with it, or not.
+    pub(super) fn put_off_head(&mut self, queue: QueueId, taken: &Entry, bytes: Bytes, due: Due) -> Result<(), Fault> {
+        let id = taken.id;
+        let Some(member) = self.member(id)? else { return Ok(()) };
+        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.turn))?;
+        let row = self.group(queue, &member.group)?;
+        match self.queue_ref(queue).settings.groups {
+            GroupPolicy::Block => {
+                self.put_member(queue, &member, id, &bytes)?;
+                self.set_head(queue, row, &member, id, bytes)
+            }
+            GroupPolicy::Skip => {
+                self.tables.members()?.remove(member.key(queue, id))?;
+                let parked = Member { parked: true, ..member };
+                self.put_member(queue, &parked, id, &bytes)?;
+                self.put_pointer(queue, id, due)?;
+                self.advance(queue, &parked.group, row)
+            }
+        }
+    }
+
+    /// A head that comes back unfinished is rewritten at its place; if its group was paused
+    /// meanwhile it is held like the rest, and false is returned.
+    pub(super) fn return_head(&mut self, queue: QueueId, back: &Entry) -> Result<bool, Fault> {
+        let Some(member) = self.member(back.id)? else { return Ok(false) };
+        self.tables.members()?.insert(member.key(queue, back.id), &*back.record)?;
+        let mut row = self.group(queue, &member.group)?;
+        let Some(head) = row.head.filter(|_| row.paused) else { return Ok(true) };
+        self.tables.heads()?.remove((queue, back.order.priority, back.order.turn))?;
+        row.head = Some(Head { at: HeadAt::Held, ..head });
+        self.put_group(queue, &member.group, row)?;
+        Ok(false)
+    }
+
+    /// A member's time has come; its pointer is gone already.
+    pub(super) fn promote_member(&mut self, queue: QueueId, id: JobId) -> Result<(), Fault> {
+        let Some(member) = self.member(id)? else { return Ok(()) };
+        let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(()) };
+        let row = self.group(queue, &member.group)?;
+        if !member.parked {
+            return self.set_head(queue, row, &member, id, bytes);
+        }
+        self.tables.members()?.remove(member.key(queue, id))?;
+        let back = Member { parked: false, ..member };
+        let mut record = decode_record("members", id.get(), &bytes)?;
+        self.put_member(queue, &back, id, &bytes)?;
+        let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
+        match row.head {
+            Some(_) => Ok(()),
+            None => self.set_head(queue, row, &back, id, bytes),
+        }
+    }
+
+    /// Pauses a group, or lets it go on. A running head finishes. False if it was so already.
+    pub fn pause_group(
+        &mut self,
+        queue: QueueId,
+        group: &Arc<str>,
+        paused: bool,
+        is_running: impl Fn(JobId) -> bool,
+    ) -> Result<bool, Fault> {
+        let mut row = self.group(queue, group)?;
+        if row.paused == paused {
+            return Ok(false);
+        }
+        self.touch();
+        // So that the queue has a row even if nothing was ever enqueued to it.
+        self.queue_mut(queue);
+        row.paused = paused;
+        match row.head {
+            // Its end finds the group paused and holds the next one.
+            Some(head) if is_running(head.id) => self.put_group(queue, group, row)?,
+            Some(head) if paused => {
+                self.drop_head_entry(queue, head)?;
+                row.head = Some(Head { at: HeadAt::Held, ..head });
+                self.put_group(queue, group, row)?;
+            }
+            Some(head) if head.at == HeadAt::Held => {
+                let member = Member { group: group.clone(), parked: false, seq: head.seq };
+                match self.tables.members()?.get_row(member.key(queue, head.id))? {
+                    Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
+                    None => self.advance(queue, group, row)?,
+                }
+            }
+            _ => self.put_group(queue, group, row)?,
+        }
+        Ok(true)
+    }
+}

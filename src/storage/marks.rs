@@ -1,0 +1,57 @@
+//! Which jobs a handler has, as far as it is durable: what recovery has to go by.
+
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use super::batch::Batch;
+use super::codec;
+use super::fault::Fault;
+use crate::job::{JobId, QueueId};
+use crate::time::Timestamp;
+
+/// One attempt that has started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub queue: QueueId,
+    pub priority: u8,
+    /// The head's turn; the id for a job without a group.
+    pub turn: u64,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub started_at: Timestamp,
+    /// Nothing ran beside it.
+    pub alone: bool,
+}
+
+impl Batch<'_> {
+    pub fn mark(&mut self, id: JobId, mark: &Mark) -> Result<(), Fault> {
+        self.touch();
+        self.tables.running()?.insert(id.get(), codec::encode(mark).as_slice())?;
+        self.marked.push(id);
+        Ok(())
+    }
+
+    /// Removes the mark if there is one. A short job has none.
+    pub(super) fn unmark(&mut self, id: JobId) -> Result<(), Fault> {
+        if self.is_marked(id) {
+            self.tables.running()?.remove(id.get())?;
+            self.unmarked.push(id);
+        }
+        Ok(())
+    }
+
+    pub fn marks(&mut self) -> Result<Vec<(JobId, Mark)>, Fault> {
+        let mut marks = Vec::new();
+        for row in self.tables.running()?.iter()? {
+            let (id, row) = row?;
+            marks.push((JobId::new(id.value()), codec::decode("running", id.value(), row.value())?));
+        }
+        Ok(marks)
+    }
+
+    pub fn clear_marks(&mut self) -> Result<(), Fault> {
+        self.touch();
+        self.tables.running()?.retain(|_, _| false)?;
+        Ok(())
+    }
+}

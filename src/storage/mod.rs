@@ -1,0 +1,45 @@
+//! The only room (with `transaction.rs`) that names redb: what lies where in the file, and the
+//! rules that keep records and indexes in step.
+//!
+//! Refuses to decide: which job runs, what follows an attempt, when to commit is said elsewhere.
+
+mod batch;
+mod catalog;
+mod codec;
+mod delayed;
+mod ended;
+mod fault;
+mod groups;
+mod marks;
+mod place;
+mod queries;
+mod recovery;
+mod schema;
+mod settings;
+mod store;
+mod tables;
+mod tables_ext;
+mod verify;
+mod waiting;
+
+pub(crate) use batch::{Batch, Counters, Sealed};
+pub(crate) use codec::decode_record;
+pub(crate) use ended::Expunged;
+pub(crate) use fault::Fault;
+pub(crate) use groups::HeadAt;
+pub(crate) use marks::Mark;
+pub(crate) use place::{Location, Place};
+pub(crate) use queries::{Found, Reader, ScanCursor};
+pub(crate) use recovery::{Recovered, recover};
+pub(crate) use redb::WriteTransaction as RawTransaction;
+pub use settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
+pub(crate) use store::Store;
+pub use verify::Verification;
+pub(crate) use verify::verify;
+pub(crate) use waiting::Prepared;
+
+/// redb's types that stand in the public interface: what an application shares with the queue.
+pub(crate) mod redb_types {
+    pub use redb::backends::InMemoryBackend;
+    pub use redb::{Database, ReadTransaction, StorageBackend};
+}

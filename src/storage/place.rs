@@ -1,0 +1,82 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::Batch;
+use super::codec;
+use super::fault::Fault;
+use super::tables::MemberKey;
+use super::tables_ext::RowTable;
+use crate::job::{JobId, Priority, QueueId, State};
+use crate::time::{Due, Timestamp};
+
+/// Which table has the job, and under which key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    Ready { priority: u8 },
+    Delayed { due: Due },
+    Member(Member),
+    Dead { at: Timestamp },
+    Finished { state: State, at: Timestamp },
+}
+
+/// A job's place among the waiting of its group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub group: Arc<str>,
+    /// Out of the line until it is due: the others go before it.
+    pub parked: bool,
+    /// Its place in line.
+    pub seq: u64,
+}
+
+impl Member {
+    pub fn key(&self, queue: QueueId, id: JobId) -> MemberKey<'_> {
+        (queue, &*self.group, u8::from(self.parked), self.seq, id.get())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Location {
+    pub queue: QueueId,
+    pub place: Place,
+}
+
+impl Batch<'_> {
+    /// Where the job lies. Jobs in `ready` have no index entry, that is what makes them cheap: they
+    /// are looked for under each queue and priority.
+    pub fn locate(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
+        if let Some(row) = self.tables.index()?.get_row(id.get())? {
+            return Ok(Some(codec::decode("index", id.get(), &row)?));
+        }
+        for queue in self.queues_with_pending() {
+            for priority in 0..Priority::COUNT {
+                if self.tables.ready()?.has((queue, priority, id.get()))? {
+                    return Ok(Some(Location { queue, place: Place::Ready { priority } }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The job's place in its group, if it has one.
+    pub(super) fn member(&mut self, id: JobId) -> Result<Option<Member>, Fault> {
+        let Some(row) = self.tables.index()?.get_row(id.get())? else { return Ok(None) };
+        let location: Location = codec::decode("index", id.get(), &row)?;
+        match location.place {
+            Place::Member(member) => Ok(Some(member)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn index(&mut self, id: JobId, queue: QueueId, place: Place) -> Result<(), Fault> {
+        let row = codec::encode(&Location { queue, place });
+        self.tables.index()?.insert(id.get(), row.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn unindex(&mut self, id: JobId) -> Result<(), Fault> {
+        self.tables.index()?.remove(id.get())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,432 @@
+//! Reads: one short read transaction per page, so that none lives long enough to make the file grow.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{ReadTransaction, ReadableTable};
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Catalog;
+use super::codec::{self, decode_record};
+use super::delayed::is_pointer;
+use super::fault::Fault;
+use super::groups::GroupRow;
+use super::marks::Mark;
+use super::place::{Location, Member, Place};
+use super::tables::ReadTables;
+use super::tables_ext::RowTable;
+use super::waiting::entry;
+use crate::job::{BucketKey, BucketState, Entry, JobId, Order, Priority, QueueId, Record, Refill, State};
+use crate::time::{Due, TimeLine, Timestamp};
+
+/// A job, and where it was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub id: JobId,
+    pub queue: QueueId,
+    pub place: Place,
+    pub record: Record,
+}
+
+impl Found {
+    /// Its state as far as the file knows; whether a handler has it only the scheduler knows.
+    pub fn state(&self) -> State {
+        match self.place {
+            Place::Ready { .. } => State::Pending,
+            _ => self.record.state,
+        }
+    }
+}
+
+/// Where a scan goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScanCursor {
+    pub queue: QueueId,
+    pub source: u8,
+    pub after: Option<CursorKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CursorKey {
+    Ready(u8, u64),
+    Timed(u64, u64),
+    Member(String, u8, u64, u64),
+}
+
+/// The tables a queue's jobs lie in, in the order a scan goes through them.
+const SOURCES: u8 = 7;
+
+/// One snapshot of the file.
+pub(crate) struct Reader {
+    txn: ReadTransaction,
+}
+
+/// Rows by their keys; `None` is a row that is a job somewhere else.
+type Rows = Vec<(CursorKey, Option<Result<Found, Fault>>)>;
+
+impl Reader {
+    pub fn new(txn: ReadTransaction) -> Self {
+        Self { txn }
+    }
+
+    fn tables(&self) -> ReadTables<'_> {
+        ReadTables::new(&self.txn)
+    }
+
+    /// The next rows in dispatch order, for a window. Rows that cannot be read come back by id.
+    pub fn page(&self, refill: Refill) -> Result<(Vec<Entry>, bool, Vec<JobId>), Fault> {
+        if refill.grouped { self.heads_page(refill) } else { self.ready_page(refill) }
+    }
+
+    fn ready_page(&self, refill: Refill) -> Result<(Vec<Entry>, bool, Vec<JobId>), Fault> {
+        let queue = refill.queue;
+        let from = refill
+            .after
+            .map_or(Bound::Included((queue, 0, 0)), |order| Bound::Excluded((queue, order.priority, order.turn)));
+        let to = Bound::Included((queue, u8::MAX, u64::MAX));
+        let (mut page, mut bad, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for row in self.tables().ready()?.range((from, to))? {
+            let (key, value) = row?;
+            let (_, priority, id) = key.value();
+            if page.len() >= refill.jobs_max || (bytes >= refill.bytes_max && !page.is_empty()) {
+                return Ok((page, false, bad));
+            }
+            let row = Bytes::copy_from_slice(value.value());
+            bytes += row.len();
+            match decode_record("ready", id, &row) {
+                Ok(record) => {
+                    let order = Order { priority, turn: id };
+                    page.push(Entry { order, ..entry(JobId::new(id), id, &record, row) });
+                }
+                Err(_) => bad.push(JobId::new(id)),
+            }
+        }
+        Ok((page, true, bad))
+    }
+
+    fn heads_page(&self, refill: Refill) -> Result<(Vec<Entry>, bool, Vec<JobId>), Fault> {
+        let queue = refill.queue;
+        let from = refill
+            .after
+            .map_or(Bound::Included((queue, 0, 0)), |order| Bound::Excluded((queue, order.priority, order.turn)));
+        let to = Bound::Included((queue, u8::MAX, u64::MAX));
+        let members = self.tables().members()?;
+        let (mut page, mut bad, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for row in self.tables().heads()?.range((from, to))? {
+            let (key, value) = row?;
+            let (_, priority, turn) = key.value();
+            let (id, seq, group) = value.value();
+            if page.len() >= refill.jobs_max || (bytes >= refill.bytes_max && !page.is_empty()) {
+                return Ok((page, false, bad));
+            }
+            let Some(row) = members.get_row((queue, group, 0, seq, id))? else { continue };
+            bytes += row.len();
+            match decode_record("members", id, &row) {
+                Ok(record) => {
+                    let order = Order { priority, turn };
+                    page.push(Entry { order, ..entry(JobId::new(id), turn, &record, row) });
+                }
+                Err(_) => bad.push(JobId::new(id)),
+            }
+        }
+        Ok((page, true, bad))
+    }
+
+    /// One job, wherever it lies.
+    pub fn find(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
+        if let Some(row) = self.tables().index()?.get_row(id.get())? {
+            let location: Location = codec::decode("index", id.get(), &row)?;
+            return self.load(id, location);
+        }
+        let ready = self.tables().ready()?;
+        for queue in catalog.stored_queues() {
+            for priority in 0..Priority::COUNT {
+                if let Some(row) = ready.get_row((queue, priority, id.get()))? {
+                    let record = decode_record("ready", id.get(), &row)?;
+                    return Ok(Some(Found { id, queue, place: Place::Ready { priority }, record }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn load(&self, id: JobId, location: Location) -> Result<Option<Found>, Fault> {
+        let Location { queue, place } = location;
+        let number = id.get();
+        let tables = self.tables();
+        let row = match &place {
+            Place::Ready { priority } => tables.ready()?.get_row((queue, *priority, number))?,
+            Place::Delayed { due } => tables.delayed()?.get_row((queue, due.line as u8, due.at.as_millis(), number))?,
+            Place::Member(member) => tables.members()?.get_row(member.key(queue, id))?,
+            Place::Dead { at } => tables.dead_letters()?.get_row((queue, at.as_millis(), number))?,
+            Place::Finished { state, at } => {
+                tables.finished()?.get_row((queue, *state as u8, at.as_millis(), number))?
+            }
+        };
+        let Some(row) = row else { return Ok(None) };
+        let record = decode_record(place.table(), number, &row)?;
+        Ok(Some(Found { id, queue, place, record }))
+    }
+
+    pub fn group(&self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
+        match self.tables().groups()?.get_row((queue, group))? {
+            Some(row) => codec::decode("groups", u64::from(queue), &row),
+            None => Ok(GroupRow::default()),
+        }
+    }
+
+    /// How many ready jobs without a group stand before this place, counted up to `count_max`.
+    pub fn ahead(&self, queue: QueueId, order: Order, grouped: bool, count_max: u64) -> Result<u64, Fault> {
+        let range = (queue, 0, 0)..(queue, order.priority, order.turn);
+        let limit = usize::try_from(count_max).unwrap_or(usize::MAX);
+        let count = if grouped {
+            self.tables().heads()?.range(range)?.take(limit).count()
+        } else {
+            self.tables().ready()?.range(range)?.take(limit).count()
+        };
+        Ok(count as u64)
+    }
+
+    /// How many of a group's members stand before this one.
+    pub fn ahead_in_group(&self, queue: QueueId, group: &str, seq: u64, count_max: u64) -> Result<u64, Fault> {
+        let range = (queue, group, 0, 0, 0)..(queue, group, 0, seq, 0);
+        let limit = usize::try_from(count_max).unwrap_or(usize::MAX);
+        Ok(self.tables().members()?.range(range)?.take(limit).count() as u64)
+    }
+
+    pub fn marks(&self) -> Result<Vec<(JobId, Mark)>, Fault> {
+        let mut marks = Vec::new();
+        for row in self.tables().running()?.iter()? {
+            let (id, row) = row?;
+            marks.push((JobId::new(id.value()), codec::decode("running", id.value(), row.value())?));
+        }
+        Ok(marks)
+    }
+
+    pub fn buckets(&self) -> Result<Vec<(BucketKey, BucketState)>, Fault> {
+        let mut buckets = Vec::new();
+        for row in self.tables().rates()?.iter()? {
+            let (key, row) = row?;
+            let (queue, group) = key.value();
+            let group = (!group.is_empty()).then(|| Arc::from(group));
+            buckets.push((BucketKey { queue, group }, codec::decode("rates", u64::from(queue), row.value())?));
+        }
+        Ok(buckets)
+    }
+
+    pub fn quarantined(&self) -> Result<u64, Fault> {
+        use redb::ReadableTableMetadata;
+        Ok(self.tables().quarantine()?.len()?)
+    }
+
+    /// Up to `rows_max` rows of the queue's `source` behind `after`.
+    fn source(&self, queue: QueueId, source: u8, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+        match source {
+            0 => self.scan_ready(queue, after, rows_max),
+            1 => self.scan_delayed(queue, TimeLine::Wall, after, rows_max),
+            2 => self.scan_delayed(queue, TimeLine::Engine, after, rows_max),
+            3 => self.scan_members(queue, after, rows_max),
+            4 => self.scan_dead(queue, after, rows_max),
+            5 => self.scan_finished(queue, State::Completed, after, rows_max),
+            _ => self.scan_finished(queue, State::Cancelled, after, rows_max),
+        }
+    }
+
+    fn scan_ready(&self, queue: QueueId, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+        let from = match after {
+            Some(CursorKey::Ready(priority, id)) => Bound::Excluded((queue, *priority, *id)),
+            _ => Bound::Included((queue, 0, 0)),
+        };
+        let to = Bound::Included((queue, u8::MAX, u64::MAX));
+        let mut rows = Vec::new();
+        for row in self.tables().ready()?.range((from, to))?.take(rows_max) {
+            let (key, value) = row?;
+            let (_, priority, id) = key.value();
+            let found = found(id, queue, Place::Ready { priority }, value.value());
+            rows.push((CursorKey::Ready(priority, id), Some(found)));
+        }
+        Ok(rows)
+    }
+
+    fn scan_delayed(
+        &self,
+        queue: QueueId,
+        line: TimeLine,
+        after: Option<&CursorKey>,
+        rows_max: usize,
+    ) -> Result<Rows, Fault> {
+        let line_key = line as u8;
+        let from = match after {
+            Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, line_key, *at, *id)),
+            _ => Bound::Included((queue, line_key, 0, 0)),
+        };
+        let to = Bound::Included((queue, line_key, u64::MAX, u64::MAX));
+        let mut rows = Vec::new();
+        for row in self.tables().delayed()?.range((from, to))?.take(rows_max) {
+            let (key, value) = row?;
+            let (_, _, at, id) = key.value();
+            let due = Due { line, at: Timestamp::from_millis(at) };
+            // A pointer stands for a group's member, which is found where it lies.
+            let job = (!is_pointer(value.value())).then(|| found(id, queue, Place::Delayed { due }, value.value()));
+            rows.push((CursorKey::Timed(at, id), job));
+        }
+        Ok(rows)
+    }
+
+    fn scan_members(&self, queue: QueueId, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+        let from = match after {
+            Some(CursorKey::Member(group, parked, seq, id)) => {
+                Bound::Excluded((queue, group.as_str(), *parked, *seq, *id))
+            }
+            _ => Bound::Included((queue, "", 0, 0, 0)),
+        };
+        let to = Bound::Excluded((queue + 1, "", 0, 0, 0));
+        let mut rows = Vec::new();
+        for row in self.tables().members()?.range((from, to))?.take(rows_max) {
+            let (key, value) = row?;
+            let (_, group, parked, seq, id) = key.value();
+            let place = Place::Member(Member { group: group.into(), parked: parked == 1, seq });
+            let key = CursorKey::Member(group.to_owned(), parked, seq, id);
+            rows.push((key, Some(found(id, queue, place, value.value()))));
+        }
+        Ok(rows)
+    }
+
+    fn scan_dead(&self, queue: QueueId, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+        let from = match after {
+            Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, *at, *id)),
+            _ => Bound::Included((queue, 0, 0)),
+        };
+        let to = Bound::Included((queue, u64::MAX, u64::MAX));
+        let mut rows = Vec::new();
+        for row in self.tables().dead_letters()?.range((from, to))?.take(rows_max) {
+            let (key, value) = row?;
+            let (_, at, id) = key.value();
+            let place = Place::Dead { at: Timestamp::from_millis(at) };
+            rows.push((CursorKey::Timed(at, id), Some(found(id, queue, place, value.value()))));
+        }
+        Ok(rows)
+    }
+
+    fn scan_finished(
+        &self,
+        queue: QueueId,
+        state: State,
+        after: Option<&CursorKey>,
+        rows_max: usize,
+    ) -> Result<Rows, Fault> {
+        let state_key = state as u8;
+        let from = match after {
+            Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, state_key, *at, *id)),
+            _ => Bound::Included((queue, state_key, 0, 0)),
+        };
+        let to = Bound::Included((queue, state_key, u64::MAX, u64::MAX));
+        let mut rows = Vec::new();
+        for row in self.tables().finished()?.range((from, to))?.take(rows_max) {
+            let (key, value) = row?;
+            let (_, _, at, id) = key.value();
+            let place = Place::Finished { state, at: Timestamp::from_millis(at) };
+            rows.push((CursorKey::Timed(at, id), Some(found(id, queue, place, value.value()))));
+        }
+        Ok(rows)
+    }
+
+    /// Goes through the jobs of `queues` behind `cursor`, looking at `rows_max` rows at most and
+    /// stopping when `visit` has had enough. Returns where to go on, `None` at the end.
+    pub fn scan(
+        &self,
+        queues: &[QueueId],
+        sources: &[u8],
+        cursor: Option<ScanCursor>,
+        rows_max: usize,
+        mut visit: impl FnMut(Result<Found, Fault>) -> bool,
+    ) -> Result<Option<ScanCursor>, Fault> {
+        let mut left = rows_max;
+        let start = cursor.as_ref().and_then(|c| queues.iter().position(|&queue| queue == c.queue)).unwrap_or(0);
+        for &queue in &queues[start..] {
+            for &source in sources {
+                let here = cursor.as_ref().filter(|c| c.queue == queue);
+                if here.is_some_and(|c| source < c.source) {
+                    continue;
+                }
+                let mut after = here.filter(|c| c.source == source).and_then(|c| c.after.clone());
+                loop {
+                    let page = self.source(queue, source, after.as_ref(), left.clamp(1, 256))?;
+                    let Some((last, _)) = page.last() else { break };
+                    let last = last.clone();
+                    for (key, found) in page {
+                        left = left.saturating_sub(1);
+                        if found.is_some_and(|found| !visit(found)) || left == 0 {
+                            return Ok(Some(ScanCursor { queue, source, after: Some(key) }));
+                        }
+                    }
+                    after = Some(last);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn all_sources() -> Vec<u8> {
+        (0..SOURCES).collect()
+    }
+
+    /// The sources in which jobs of this state lie.
+    pub fn sources_of(state: State) -> Vec<u8> {
+        match state {
+            State::Pending | State::Running => vec![0, 3],
+            State::Scheduled | State::Retrying => vec![1, 2, 3],
+            State::Dead => vec![4],
+            State::Completed => vec![5],
+            State::Cancelled => vec![6],
+            State::Blocked => vec![],
+        }
+    }
+}
+
+fn found(id: u64, queue: QueueId, place: Place, row: &[u8]) -> Result<Found, Fault> {
+    let record = decode_record(place.table(), id, &Bytes::copy_from_slice(row))?;
+    Ok(Found { id: JobId::new(id), queue, place, record })
+}
+
+impl Reader {
+    /// Index entries, heads and pointers that lead nowhere.
+    pub fn dangling(&self) -> Result<Vec<String>, Fault> {
+        let mut problems = Vec::new();
+        let tables = self.tables();
+        for row in tables.index()?.iter()? {
+            let (id, row) = row?;
+            let location: Location = codec::decode("index", id.value(), row.value())?;
+            if self.load(JobId::new(id.value()), location.clone())?.is_none() {
+                problems.push(format!("the index has job {} at {location:?}, where it is not", id.value()));
+            }
+        }
+        let members = tables.members()?;
+        for row in tables.heads()?.iter()? {
+            let (key, value) = row?;
+            let (queue, ..) = key.value();
+            let (id, seq, group) = value.value();
+            let is_head = self.group(queue, group)?.head.is_some_and(|head| head.id.get() == id);
+            if !is_head || !members.has((queue, group, 0, seq, id))? {
+                problems.push(format!("job {id} stands as the head of group {group:?}, which it is not"));
+            }
+        }
+        for row in tables.running()?.iter()? {
+            let (id, _) = row?;
+            let indexed = tables.index()?.has(id.value())?;
+            let ready = || -> Result<bool, Fault> {
+                for row in tables.ready()?.iter()? {
+                    if row?.0.value().2 == id.value() {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            };
+            if !indexed && !ready()? {
+                problems.push(format!("job {} is marked as running, but there is no such job", id.value()));
+            }
+        }
+        Ok(problems)
+    }
+}

@@ -1,0 +1,63 @@
+//! The file's version, and what is in memory of it: read at open, checked before anything is written.
+
+use redb::ReadTransaction;
+
+use super::batch::{Batch, COUNTERS, Counters};
+use super::catalog::{Catalog, QueueRow};
+use super::codec;
+use super::fault::Fault;
+use super::tables::ReadTables;
+use super::tables_ext::RowTable;
+use crate::error::Error;
+
+/// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
+pub(crate) const SCHEMA_VERSION: u32 = 1;
+
+const VERSION_KEY: &str = "schema";
+
+/// The schema version of the file; `None` if it has no tables of ours.
+pub(super) fn version(txn: &ReadTransaction) -> Result<Option<u32>, Fault> {
+    let meta = match ReadTables::new(txn).meta() {
+        Ok(meta) => meta,
+        Err(Fault::Redb(redb::Error::TableDoesNotExist(_))) => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    match meta.get_row(VERSION_KEY)? {
+        Some(row) => Ok(Some(codec::decode("meta", 0, &row)?)),
+        None => Err(Fault::corrupt("meta", 0, "the schema version is missing")),
+    }
+}
+
+pub(super) fn check(found: u32) -> Result<(), Error> {
+    if found > SCHEMA_VERSION {
+        return Err(Error::TooNew { found, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+/// Writes the schema into a file that has none of our tables.
+pub(super) fn create(batch: &mut Batch<'_>) -> Result<(), Fault> {
+    batch.create_tables()?;
+    let row = codec::encode(&SCHEMA_VERSION);
+    batch.tables.meta()?.insert(VERSION_KEY, row.as_slice())?;
+    Ok(())
+}
+
+/// Reads what is kept in memory: names, queue rows, counters.
+pub(super) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Result<Counters, Fault> {
+    use redb::ReadableTable;
+    let tables = ReadTables::new(txn);
+    for row in tables.queues()?.iter()? {
+        let (id, row) = row?;
+        let row: QueueRow = codec::decode("queues", u64::from(id.value()), row.value())?;
+        catalog.restore_queue(id.value(), row);
+    }
+    for row in tables.kinds()?.iter()? {
+        let (id, name) = row?;
+        catalog.restore_kind(id.value(), name.value());
+    }
+    match tables.meta()?.get_row(COUNTERS)? {
+        Some(row) => codec::decode("meta", 1, &row),
+        None => Err(Fault::corrupt("meta", 1, "the counters are missing")),
+    }
+}

@@ -1,0 +1,206 @@
+//! App rows and jobs in one commit.
+//!
+//! With `storage/` the only place that names redb: what it hands out are redb's own tables.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+
+use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, TableError, Value, WriteTransaction};
+
+use crate::error::Error;
+use crate::job::{JobId, NewJob};
+use crate::storage::{Batch, Prepared};
+
+thread_local! {
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Marks this thread as inside a transaction while it lives.
+struct Inside(std::marker::PhantomData<*const ()>);
+
+impl Inside {
+    fn enter() -> Self {
+        INSIDE.with(|inside| inside.set(inside.get() + 1));
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with(|inside| inside.set(inside.get() - 1));
+    }
+}
+
+/// A call that waits for a commit would wait for ever inside a transaction.
+pub(crate) fn check_outside() -> Result<(), Error> {
+    if INSIDE.with(Cell::get) > 0 { Err(Error::WouldDeadlock) } else { Ok(()) }
+}
+
+/// Turns a job as the caller wrote it into one that can be stored.
+pub(crate) trait Prepare: Send + Sync {
+    fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
+}
+
+/// What the closure of [`Millpond::transaction`](crate::Millpond::transaction), and of
+/// [`Context::on_complete`](crate::Context::on_complete), works on: the app's own tables, and the
+/// queue, in one commit.
+pub struct Transaction<'t> {
+    batch: RefCell<&'t mut dyn Staging>,
+    txn: &'t WriteTransaction,
+    prepare: &'t dyn Prepare,
+    _inside: Inside,
+}
+
+/// The part of a batch that a transaction's closure reaches.
+trait Staging {
+    fn insert(&mut self, job: Prepared) -> Result<JobId, Error>;
+    fn touch(&mut self);
+}
+
+impl Staging for Batch<'_> {
+    fn insert(&mut self, job: Prepared) -> Result<JobId, Error> {
+        self.admit(&job)?;
+        Ok(Batch::insert(self, &job)?)
+    }
+
+    fn touch(&mut self) {
+        Batch::touch(self);
+    }
+}
+
+impl<'t> Transaction<'t> {
+    pub(crate) fn new<'b>(batch: &'t mut Batch<'b>, prepare: &'t dyn Prepare) -> Self
+    where
+        'b: 't,
+    {
+        let txn = batch.txn();
+        Self { batch: RefCell::new(batch), txn, prepare, _inside: Inside::enter() }
+    }
+
+    /// Opens one of the app's tables, creating it if need be. Names that begin with `millpond/` are
+    /// the queue's own.
+    ///
+    /// # Errors
+    /// redb's: another type under this name, already open in this closure, I/O.
+    pub fn open_table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<Table<'t, K, V>, TableError> {
+        self.batch.borrow_mut().touch();
+        self.txn.open_table(definition)
+    }
+
+    /// Opens one of the app's multimap tables, creating it if need be.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table).
+    pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
+        &self,
+        definition: MultimapTableDefinition<'_, K, V>,
+    ) -> Result<MultimapTable<'t, K, V>, TableError> {
+        self.batch.borrow_mut().touch();
+        self.txn.open_multimap_table(definition)
+    }
+
+    /// redb's transaction itself, for whatever has no method here.
+    pub fn raw(&self) -> &'t WriteTransaction {
+        self.batch.borrow_mut().touch();
+        self.txn
+    }
+
+    /// Enqueues a job. It exists if and only if this transaction is committed.
+    ///
+    /// # Errors
+    /// What is wrong with the job or the queue's name; [`Error::QueueFull`] whatever the queue's
+    /// setting, because waiting here would stop the writer.
+    pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
+        let job = self.prepare.prepare(queue, job.into())?;
+        self.batch.borrow_mut().insert(job)
+    }
+}
+
+impl std::fmt::Debug for Transaction<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+/// A write transaction with a commit of its own: redb's [`WriteTransaction`], which it derefs to,
+/// and [`enqueue`](Self::enqueue). Dropped without [`commit`](Self::commit), it is undone.
+///
+/// While it lives, nothing else is written to the file: keep it short. It stays on the thread that
+/// began it.
+pub struct WriteGuard {
+    txn: Option<WriteTransaction>,
+    jobs: Vec<Prepared>,
+    next_id: u64,
+    prepare: std::sync::Arc<dyn Prepare>,
+    give_back: Option<GiveBack>,
+    _inside: Inside,
+}
+
+/// Takes a leased transaction back, with the jobs staged in it; `None` undoes it.
+pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Vec<Prepared>)>) -> Result<(), Error>>;
+
+impl WriteGuard {
+    pub(crate) fn new(
+        txn: WriteTransaction,
+        next_id: u64,
+        prepare: std::sync::Arc<dyn Prepare>,
+        give_back: GiveBack,
+    ) -> Self {
+        Self {
+            txn: Some(txn),
+            jobs: Vec::new(),
+            next_id,
+            prepare,
+            give_back: Some(give_back),
+            _inside: Inside::enter(),
+        }
+    }
+
+    /// Enqueues a job. It exists if and only if this transaction is committed.
+    ///
+    /// # Errors
+    /// What is wrong with the job or the queue's name. A full queue is noticed by
+    /// [`commit`](Self::commit).
+    pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
+        self.jobs.push(self.prepare.prepare(queue, job.into())?);
+        Ok(JobId::new(self.next_id + self.jobs.len() as u64 - 1))
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`] and storage errors; nothing of the transaction is stored then, except
+    /// with [`Error::OutcomeUnknown`], which says that it may be.
+    pub fn commit(mut self) -> Result<(), Error> {
+        let txn = self.txn.take().expect("only commit and drop take it");
+        let jobs = std::mem::take(&mut self.jobs);
+        let give_back = self.give_back.take().expect("only commit and drop take it");
+        give_back(Some((txn, jobs)))
+    }
+}
+
+impl Deref for WriteGuard {
+    type Target = WriteTransaction;
+
+    fn deref(&self) -> &WriteTransaction {
+        self.txn.as_ref().expect("only commit and drop take it")
+    }
+}
+
+impl Drop for WriteGuard {
+    fn drop(&mut self) {
+        if let (Some(txn), Some(give_back)) = (self.txn.take(), self.give_back.take()) {
+            drop(txn);
+            let _ = give_back(None);
+        }
+    }
+}
+
+impl std::fmt::Debug for WriteGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteGuard").field("jobs", &self.jobs.len()).finish_non_exhaustive()
+    }
+}
