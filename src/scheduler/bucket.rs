@@ -1,0 +1,352 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::job::{BucketKey, BucketState, QueueId, Rate};
+use crate::time::Now;
+
+/// Tokens are made durable ahead of their use, this much of the rate at a time. A crash forgets at
+/// most that many unused ones: it may slow a queue down for this long, it never lets more start.
+const RESERVE_AHEAD: Duration = Duration::from_millis(50);
+
+/// Group buckets that are full say nothing a fresh one would not: past this many, those are dropped.
+const GROUPS_KEPT: usize = 4_096;
+
+/// Tokens taken out of a bucket, to be used once that is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Reservation {
+    pub key: BucketKey,
+    pub tokens: u32,
+    /// The bucket without them.
+    pub state: BucketState,
+}
+
+#[derive(Debug)]
+pub(crate) enum Gate {
+    Open,
+    /// Closed until then at least.
+    Wait(Duration),
+    /// Closed until this is durable.
+    Reserve(Reservation),
+    /// Closed until a reservation that is under way is durable.
+    Reserving,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    rate: Option<Rate>,
+    /// Tokens nobody has reserved, at `at`.
+    level: f64,
+    at: Duration,
+    /// Durable reservations, not used yet.
+    granted: u32,
+    reserving: u32,
+    held_until: Option<Duration>,
+}
+
+impl Bucket {
+    fn new(rate: Option<Rate>, restored: Option<BucketState>, now: Now) -> Self {
+        let full = rate.map_or(0.0, |rate| f64::from(rate.burst_tokens()));
+        let mut bucket = Self { rate, level: full, at: now.mono, granted: 0, reserving: 0, held_until: None };
+        if let Some(state) = restored {
+            let gained = rate.map_or(0.0, |rate| now.engine.since(state.at).as_secs_f64() * rate.tokens_per_second());
+            bucket.level = (state.tokens + gained).min(full);
+            bucket.held_until = state.held_until.map(|until| now.mono + until.since(now.engine));
+        }
+        bucket
+    }
+
+    fn refresh(&mut self, now: Now) {
+        if let Some(rate) = self.rate {
+            let gained = now.mono.saturating_sub(self.at).as_secs_f64() * rate.tokens_per_second();
+            // What is reserved and not used still counts towards the burst, or idle reservations
+            // would add to it.
+            let room = f64::from(rate.burst_tokens()) - f64::from(self.granted + self.reserving);
+            self.level = (self.level + gained).min(room.max(0.0));
+        }
+        self.at = self.at.max(now.mono);
+    }
+
+    fn hold(&self, now: Now) -> Option<Duration> {
+        self.held_until.and_then(|until| until.checked_sub(now.mono)).filter(|wait| !wait.is_zero())
+    }
+
+    /// How long until there are `tokens`, if they are not there now.
+    fn shortage(&self, tokens: f64) -> Option<Duration> {
+        let rate = self.rate?;
+        let missing = tokens - self.level;
+        // Rounding must not leave a bucket for ever a hair's breadth below one token.
+        (missing > 1e-9).then(|| {
+            Duration::try_from_secs_f64(missing / rate.tokens_per_second()).unwrap_or(Duration::MAX)
+                + Duration::from_micros(1)
+        })
+    }
+
+    fn state(&self, now: Now) -> BucketState {
+        BucketState { tokens: self.level, at: now.engine, held_until: self.hold(now).map(|wait| now.engine + wait) }
+    }
+
+    fn is_forgettable(&self, now: Now) -> bool {
+        let full = self.rate.is_none_or(|rate| self.level >= f64::from(rate.burst_tokens()));
+        full && self.granted == 0 && self.reserving == 0 && self.hold(now).is_none()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Buckets {
+    buckets: HashMap<BucketKey, Bucket>,
+    group_rates: HashMap<QueueId, Rate>,
+    restored: HashMap<BucketKey, BucketState>,
+}
+
+impl Buckets {
+    pub fn restore(&mut self, key: BucketKey, state: BucketState) {
+        self.restored.insert(key, state);
+    }
+
+    pub fn set_rates(&mut self, queue: QueueId, rate: Option<Rate>, group_rate: Option<Rate>, now: Now) {
+        match group_rate {
+            Some(rate) => self.group_rates.insert(queue, rate),
+            None => self.group_rates.remove(&queue),
+        };
+        for (key, bucket) in &mut self.buckets {
+            if key.queue == queue {
+                bucket.refresh(now);
+                bucket.rate = if key.group.is_some() { group_rate } else { rate };
+            }
+        }
+        let key = BucketKey { queue, group: None };
+        if rate.is_some() && !self.buckets.contains_key(&key) {
+            let restored = self.restored.remove(&key);
+            self.buckets.insert(key, Bucket::new(rate, restored, now));
+        }
+    }
+
+    /// May one more start? Reserves tokens ahead where none are left.
+    pub fn gate(&mut self, key: &BucketKey, now: Now) -> Gate {
+        let Some(bucket) = self.bucket(key, now) else { return Gate::Open };
+        if let Some(wait) = bucket.hold(now) {
+            return Gate::Wait(wait);
+        }
+        let Some(rate) = bucket.rate else { return Gate::Open };
+        if bucket.granted > 0 {
+            return Gate::Open;
+        }
+        if bucket.reserving > 0 {
+            return Gate::Reserving;
+        }
+        bucket.refresh(now);
+        if let Some(wait) = bucket.shortage(1.0) {
+            return Gate::Wait(wait);
+        }
+        let ahead = rate.tokens_per_second() * RESERVE_AHEAD.as_secs_f64();
+        let tokens = ahead.min(bucket.level + 1e-9).floor().max(1.0);
+        bucket.level -= tokens;
+        bucket.reserving = tokens as u32;
+        Gate::Reserve(Reservation { key: key.clone(), tokens: tokens as u32, state: bucket.state(now) })
+    }
+
+    /// One starts: its token is used up.
+    pub fn spend(&mut self, key: &BucketKey) {
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            bucket.granted = bucket.granted.saturating_sub(1);
+        }
+    }
+
+    pub fn granted(&mut self, key: &BucketKey, tokens: u32) {
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            bucket.granted += tokens.min(bucket.reserving);
+            bucket.reserving -= tokens.min(bucket.reserving);
+        }
+    }
+
+    /// A reservation that could not be made durable.
+    pub fn refused(&mut self, key: &BucketKey) {
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            bucket.level += f64::from(std::mem::take(&mut bucket.reserving));
+        }
+    }
+
+    pub fn hold(&mut self, key: &BucketKey, until: Now) {
+        let group_rate = self.group_rates.get(&key.queue).copied();
+        let rate = key.group.as_ref().and(group_rate);
+        let bucket = self.buckets.entry(key.clone()).or_insert_with(|| Bucket::new(rate, None, until));
+        bucket.held_until = bucket.held_until.max(Some(until.mono));
+    }
+
+    pub fn take_by_hand(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Reservation, Duration> {
+        let none = BucketState { tokens: 0.0, at: now.engine, held_until: None };
+        let Some(bucket) = self.bucket(key, now) else {
+            return Ok(Reservation { key: key.clone(), tokens: 0, state: none });
+        };
+        if let Some(wait) = bucket.hold(now) {
+            return Err(wait);
+        }
+        bucket.refresh(now);
+        if let Some(wait) = bucket.shortage(f64::from(tokens)) {
+            return Err(wait);
+        }
+        if bucket.rate.is_some() {
+            bucket.level -= f64::from(tokens);
+        }
+        Ok(Reservation { key: key.clone(), tokens: 0, state: bucket.state(now) })
+    }
+
+    pub fn level(&mut self, key: &BucketKey, now: Now) -> f64 {
+        match self.bucket(key, now) {
+            None => f64::INFINITY,
+            Some(bucket) if bucket.rate.is_none() => f64::INFINITY,
+            Some(bucket) => {
+                bucket.refresh(now);
+                bucket.level + f64::from(bucket.granted)
+            }
+        }
+    }
+
+    pub fn fill(&mut self, key: &BucketKey, now: Now) -> Reservation {
+        let state = match self.bucket(key, now) {
+            None => BucketState { tokens: 0.0, at: now.engine, held_until: None },
+            Some(bucket) => {
+                bucket.held_until = None;
+                bucket.level = bucket.rate.map_or(0.0, |rate| f64::from(rate.burst_tokens()));
+                bucket.granted = 0;
+                bucket.state(now)
+            }
+        };
+        Reservation { key: key.clone(), tokens: 0, state }
+    }
+
+    /// How long this bucket lets nothing start, if it does not now.
+    pub fn wait(&self, key: &BucketKey, now: Now) -> Option<Duration> {
+        let bucket = self.buckets.get(key)?;
+        let mut seen = Bucket { ..*bucket };
+        seen.refresh(now);
+        seen.hold(now).or_else(|| if seen.granted > 0 { None } else { seen.shortage(1.0) })
+    }
+
+    pub fn is_reserving(&self) -> bool {
+        self.buckets.values().any(|bucket| bucket.reserving > 0)
+    }
+
+    pub fn states(&self, now: Now) -> Vec<(BucketKey, BucketState)> {
+        let state = |bucket: &Bucket| {
+            let mut bucket = Bucket { ..*bucket };
+            bucket.level += f64::from(bucket.granted);
+            bucket.granted = 0;
+            bucket.refresh(now);
+            bucket.state(now)
+        };
+        self.buckets.iter().map(|(key, bucket)| (key.clone(), state(bucket))).collect()
+    }
+
+    /// The bucket, made on its first use; `None` if nothing limits this key.
+    fn bucket(&mut self, key: &BucketKey, now: Now) -> Option<&mut Bucket> {
+        if !self.buckets.contains_key(key) {
+            let rate = key.group.as_ref().and_then(|_| self.group_rates.get(&key.queue).copied());
+            let restored = self.restored.remove(key);
+            if rate.is_none() && restored.is_none_or(|state| state.held_until.is_none()) {
+                return None;
+            }
+            self.drop_forgettable(now);
+            self.buckets.insert(key.clone(), Bucket::new(rate, restored, now));
+        }
+        self.buckets.get_mut(key)
+    }
+
+    fn drop_forgettable(&mut self, now: Now) {
+        if self.buckets.len() >= GROUPS_KEPT && self.buckets.len().is_power_of_two() {
+            self.buckets.retain(|key, bucket| {
+                bucket.refresh(now);
+                key.group.is_none() || !bucket.is_forgettable(now)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn at(millis: u64) -> Now {
+        let time = Timestamp::from_millis(1_000_000 + millis);
+        Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+    }
+
+    fn key() -> BucketKey {
+        BucketKey { queue: 1, group: None }
+    }
+
+    /// Starts as many as the gate lets through at `now`.
+    fn starts(buckets: &mut Buckets, now: Now) -> u32 {
+        let mut count = 0;
+        loop {
+            match buckets.gate(&key(), now) {
+                Gate::Open => {
+                    buckets.spend(&key());
+                    count += 1;
+                }
+                Gate::Reserve(r) => buckets.granted(&r.key, r.tokens),
+                Gate::Wait(_) | Gate::Reserving => return count,
+            }
+        }
+    }
+
+    #[test]
+    fn no_window_sees_more_than_burst_plus_rate() {
+        let mut buckets = Buckets::default();
+        buckets.set_rates(1, Some(Rate::per_second(100).burst(7)), None, at(0));
+        let log: Vec<(u64, u32)> = (0..3_000).map(|ms| (ms, starts(&mut buckets, at(ms)))).collect();
+        for from in (0..3_000).step_by(37) {
+            for len in [1, 10, 50, 333, 1_000] {
+                let seen: u32 = log[from..].iter().take(len).map(|(_, n)| n).sum();
+                assert!(f64::from(seen) <= 7.0 + 100.0 * len as f64 / 1_000.0, "{seen} in {len} ms");
+            }
+        }
+        let all: u32 = log.iter().map(|(_, n)| n).sum();
+        assert!(all >= 300, "it must not wedge or lag: {all} of 307");
+    }
+
+    #[test]
+    fn a_slow_rate_neither_wedges_nor_hurries() {
+        let mut buckets = Buckets::default();
+        buckets.set_rates(1, Some(Rate::per_minute(1)), None, at(0));
+        assert_eq!(starts(&mut buckets, at(0)), 1);
+        assert_eq!(starts(&mut buckets, at(59_999)), 0);
+        assert_eq!(starts(&mut buckets, at(60_001)), 1);
+    }
+
+    #[test]
+    fn a_restart_does_not_refill() {
+        let mut buckets = Buckets::default();
+        let rate = Some(Rate::per_minute(60).burst(10));
+        buckets.set_rates(1, rate, None, at(0));
+        assert_eq!(starts(&mut buckets, at(0)), 10);
+        let stored = buckets.states(at(0));
+
+        let mut after = Buckets::default();
+        for (key, state) in stored {
+            after.restore(key, state);
+        }
+        after.set_rates(1, rate, None, at(2_000));
+        assert_eq!(starts(&mut after, at(2_000)), 2);
+    }
+
+    #[test]
+    fn a_hold_closes_a_bucket_that_has_no_rate() {
+        let mut buckets = Buckets::default();
+        assert!(matches!(buckets.gate(&key(), at(0)), Gate::Open));
+        buckets.hold(&key(), at(500));
+        assert!(matches!(buckets.gate(&key(), at(100)), Gate::Wait(wait) if wait == Duration::from_millis(400)));
+        assert!(matches!(buckets.gate(&key(), at(500)), Gate::Open));
+    }
+
+    #[test]
+    fn a_refused_reservation_gives_its_tokens_back() {
+        let mut buckets = Buckets::default();
+        buckets.set_rates(1, Some(Rate::per_minute(1)), None, at(0));
+        assert!(matches!(buckets.gate(&key(), at(0)), Gate::Reserve(_)));
+        assert!(matches!(buckets.gate(&key(), at(0)), Gate::Reserving));
+        buckets.refused(&key());
+        assert!(matches!(buckets.gate(&key(), at(0)), Gate::Reserve(_)));
+    }
+}

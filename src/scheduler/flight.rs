@@ -1,0 +1,135 @@
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::job::{Entry, JobId, Order, QueueId};
+use crate::time::Now;
+
+/// One run of one job. A late outcome of an older run bears an older serial and is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RunId {
+    pub job: JobId,
+    serial: u64,
+}
+
+/// A job that was handed out and is not settled yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Flight {
+    pub run: RunId,
+    pub queue: QueueId,
+    pub grouped: bool,
+    pub order: Order,
+    pub started: Now,
+    /// Its handler has returned; the end is on its way to the disk.
+    pub landed: bool,
+    /// Its start is durable, or on its way to be.
+    pub marked: bool,
+}
+
+/// Everything between "handed out" and "its end is durable". Slots are derived from it, so they
+/// can be neither leaked nor given back twice.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    by_id: HashMap<JobId, Flight, BuildHasherDefault<IdHasher>>,
+    running_in: HashMap<QueueId, usize>,
+    taken_in: HashMap<QueueId, usize>,
+    running: usize,
+    serial: u64,
+}
+
+impl Flights {
+    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
+        self.serial += 1;
+        let run = RunId { job: entry.id, serial: self.serial };
+        let flight = Flight {
+            run,
+            queue,
+            grouped: entry.group.is_some(),
+            order: entry.order,
+            started: now,
+            landed: false,
+            marked: false,
+        };
+        let before = self.by_id.insert(entry.id, flight);
+        assert!(before.is_none(), "job {} was handed out twice", entry.id);
+        self.running += 1;
+        *self.running_in.entry(queue).or_default() += 1;
+        *self.taken_in.entry(queue).or_default() += 1;
+        run
+    }
+
+    /// The queue whose slot is free again, unless this run is not the current one.
+    pub fn land(&mut self, run: RunId) -> Option<QueueId> {
+        let flight = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && !flight.landed)?;
+        flight.landed = true;
+        let queue = flight.queue;
+        self.free_slot(queue);
+        Some(queue)
+    }
+
+    pub fn settle(&mut self, id: JobId) -> Option<Flight> {
+        let flight = self.by_id.remove(&id)?;
+        if let Some(taken) = self.taken_in.get_mut(&flight.queue) {
+            *taken -= 1;
+        }
+        if !flight.landed {
+            self.free_slot(flight.queue);
+        }
+        Some(flight)
+    }
+
+    fn free_slot(&mut self, queue: QueueId) {
+        self.running -= 1;
+        if let Some(running) = self.running_in.get_mut(&queue) {
+            *running -= 1;
+        }
+    }
+
+    pub fn contains(&self, id: JobId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
+    pub fn get_mut(&mut self, run: RunId) -> Option<&mut Flight> {
+        self.by_id.get_mut(&run.job).filter(|flight| flight.run == run)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+        self.by_id.values_mut()
+    }
+
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    pub fn unsettled(&self) -> usize {
+        self.by_id.len() - self.running
+    }
+
+    pub fn taken_in(&self, queue: QueueId) -> usize {
+        self.taken_in.get(&queue).copied().unwrap_or(0)
+    }
+
+    pub fn running_in(&self, queue: QueueId) -> usize {
+        self.running_in.get(&queue).copied().unwrap_or(0)
+    }
+}
+
+/// Job ids are our own counter: nobody can choose them to collide, so one multiplication is hash
+/// enough.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,370 @@
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Withdrawn;
+use super::bucket::{Buckets, Gate, Reservation};
+use super::flight::Flights;
+use super::window::Window;
+use crate::job::{BucketKey, Entry, JobId, KindId, Order, QueueId, Rate, Refill};
+use crate::time::{Due, Now, TimeLine};
+
+/// How much of a queue's ready jobs is held in memory, for jobs with and without a group each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowLimits {
+    pub jobs_max: usize,
+    pub bytes_max: usize,
+    /// A run that lasts this long gets its start written.
+    pub mark_after: Duration,
+}
+
+/// A worker's limits.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneSettings {
+    pub kinds: HashSet<KindId>,
+    pub concurrency: usize,
+    pub rate: Option<Rate>,
+    pub group_rate: Option<Rate>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Pick {
+    Start(Entry),
+    Expired(Entry),
+    Nothing,
+}
+
+/// One queue: its ready jobs, and what keeps them from starting.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub settings: Option<LaneSettings>,
+    pub paused: bool,
+    /// Ready jobs without a group.
+    plain: Window<Entry>,
+    /// Ready heads of groups.
+    heads: Window<Entry>,
+    /// After a job without a group it is a head's turn, and the other way round.
+    heads_turn: bool,
+    /// Heads whose group's bucket is closed.
+    parked: Parked,
+    /// Jobs that ran when the process died.
+    suspects: VecDeque<Entry>,
+    /// The queue's own bucket is closed until then.
+    closed_until: Option<Duration>,
+    /// When something is due on either time line; never later than the truth.
+    due: [Option<Due>; 2],
+    /// A promotion is under way.
+    promoting: bool,
+    limits: WindowLimits,
+}
+
+#[derive(Debug, Default)]
+struct Parked {
+    heads: HashMap<Arc<str>, Entry>,
+    wakes: BTreeSet<(Duration, Arc<str>)>,
+    /// More heads than may be parked were passed over; look at them again then.
+    again: Option<Duration>,
+}
+
+impl Lane {
+    pub fn new(limits: WindowLimits) -> Self {
+        Self {
+            settings: None,
+            paused: false,
+            plain: Window::new(limits),
+            heads: Window::new(limits),
+            heads_turn: false,
+            parked: Parked::default(),
+            suspects: VecDeque::new(),
+            closed_until: None,
+            due: [None; 2],
+            promoting: false,
+            limits,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.settings.is_some() && !self.paused
+    }
+
+    pub fn may_have_work(&self) -> bool {
+        self.is_open() && !(self.plain.is_idle() && self.heads.is_idle() && self.suspects.is_empty())
+    }
+
+    // --- rows ---------------------------------------------------------------------------------
+
+    fn window(&mut self, grouped: bool) -> &mut Window<Entry> {
+        if grouped { &mut self.heads } else { &mut self.plain }
+    }
+
+    pub fn arrive(&mut self, entry: Entry, taken: bool) {
+        let unmanned = self.settings.is_none();
+        let held = self.is_held(&entry);
+        let window = self.window(entry.group.is_some());
+        if unmanned {
+            // Nobody would take it: the table keeps it, memory need not.
+            window.restart();
+        } else {
+            window.arrive(entry, taken || held);
+        }
+    }
+
+    pub fn gone(&mut self, grouped: bool, order: Order, id: JobId) {
+        self.window(grouped).gone(order, id);
+        self.suspects.retain(|entry| entry.id != id);
+        if grouped {
+            self.parked.remove(id);
+        }
+    }
+
+    pub fn put_back(&mut self, entry: Entry) {
+        self.window(entry.group.is_some()).put_back(entry);
+    }
+
+    pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
+        let limits = self.limits;
+        for grouped in [false, true] {
+            if let Some(refill) = self.window(grouped).wants_refill(limits) {
+                into.push(Refill { queue, grouped, ..refill });
+            }
+        }
+    }
+
+    pub fn refilled(&mut self, refill: Refill, rows: Vec<Entry>, end: bool, flights: &Flights) {
+        let parked = std::mem::take(&mut self.parked);
+        let suspects = std::mem::take(&mut self.suspects);
+        self.window(refill.grouped).refilled(rows, end, |row| {
+            flights.contains(row.id) || parked.holds(row) || suspects.iter().any(|entry| entry.id == row.id)
+        });
+        (self.parked, self.suspects) = (parked, suspects);
+    }
+
+    /// A page could not be read: it is asked for again at the next look.
+    pub fn page_failed(&mut self, grouped: bool) {
+        self.window(grouped).page_failed();
+    }
+
+    /// Accounts for the tables anew.
+    pub fn restart(&mut self) {
+        self.plain.restart();
+        self.heads.restart();
+        self.parked = Parked::default();
+    }
+
+    fn is_held(&self, entry: &Entry) -> bool {
+        self.parked.holds(entry) || self.suspects.iter().any(|suspect| suspect.id == entry.id)
+    }
+
+    // --- suspects -----------------------------------------------------------------------------
+
+    pub fn add_suspect(&mut self, entry: Entry) {
+        self.suspects.push_back(entry);
+    }
+
+    pub fn is_suspected(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Whether a suspect of this queue could start.
+    pub fn has_suspect(&self) -> bool {
+        let kinds = self.settings.as_ref().map(|settings| &settings.kinds);
+        !self.paused && self.suspects.iter().any(|entry| kinds.is_some_and(|kinds| kinds.contains(&entry.kind)))
+    }
+
+    fn take_suspect(&mut self) -> Option<Entry> {
+        let kinds = &self.settings.as_ref()?.kinds;
+        let at = self.suspects.iter().position(|entry| kinds.contains(&entry.kind))?;
+        self.suspects.remove(at)
+    }
+
+    // --- delayed jobs -------------------------------------------------------------------------
+
+    pub fn due_at(&mut self, due: Due) {
+        let slot = &mut self.due[due.line as usize];
+        *slot = Some(slot.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// There are delayed jobs, nobody has looked when they are due.
+    pub fn unknown_due(&mut self) {
+        for line in [TimeLine::Wall, TimeLine::Engine] {
+            self.due_at(Due { line, at: crate::time::Timestamp::EPOCH });
+        }
+    }
+
+    pub fn promoted(&mut self, next_due: [Option<Due>; 2]) {
+        self.promoting = false;
+        self.due = next_due;
+    }
+
+    pub fn promotion_failed(&mut self) {
+        self.promoting = false;
+    }
+
+    /// Whether due jobs are to be made ready now. Says so once per promotion.
+    pub fn promotion_due(&mut self, now: Now) -> bool {
+        let due = self.due.iter().flatten().any(|due| due.is_due(now));
+        let begin = due && !self.promoting;
+        self.promoting |= begin;
+        begin
+    }
+
+    // --- choosing -----------------------------------------------------------------------------
+
+    pub fn pick(
+        &mut self,
+        queue: QueueId,
+        running: usize,
+        suspects_only: bool,
+        now: Now,
+        buckets: &mut Buckets,
+        (withdrawn, reserve): (&mut Withdrawn, &mut Vec<Reservation>),
+    ) -> Pick {
+        self.closed_until = None;
+        let key = BucketKey { queue, group: None };
+        loop {
+            let Some(settings) = &self.settings else { return Pick::Nothing };
+            let rows = if suspects_only { self.has_suspect() } else { self.has_rows() };
+            if self.paused || running >= settings.concurrency || !rows {
+                return Pick::Nothing;
+            }
+            match buckets.gate(&key, now) {
+                Gate::Open => {}
+                Gate::Reserving => return Pick::Nothing,
+                Gate::Reserve(reservation) => {
+                    reserve.push(reservation);
+                    return Pick::Nothing;
+                }
+                Gate::Wait(wait) => {
+                    self.closed_until = Some(now.mono.saturating_add(wait));
+                    return Pick::Nothing;
+                }
+            }
+            let suspect = if suspects_only { self.take_suspect() } else { None };
+            let entry = suspect.unwrap_or_else(|| self.pop());
+            if let Some(held) = withdrawn.get_mut(&entry.id) {
+                *held = Some((queue, entry));
+                continue;
+            }
+            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&entry.kind)) {
+                // Passed over: the table keeps it, and a new worker looks at the table anew.
+                continue;
+            }
+            if entry.expires_at.is_some_and(|at| at <= now.wall) {
+                return Pick::Expired(entry);
+            }
+            if let Some(group) = &entry.group {
+                let key = BucketKey { queue, group: Some(group.clone()) };
+                match buckets.gate(&key, now) {
+                    Gate::Open => buckets.spend(&key),
+                    closed => {
+                        self.park(entry, closed, now, reserve);
+                        continue;
+                    }
+                }
+            }
+            buckets.spend(&key);
+            return Pick::Start(entry);
+        }
+    }
+
+    fn has_rows(&self) -> bool {
+        self.plain.first().is_some() || self.heads.first().is_some()
+    }
+
+    /// The next row: the more urgent one; of equals, a head after a plain job and the reverse.
+    fn pop(&mut self) -> Entry {
+        let plain = self.plain.first().map(|entry| entry.order.priority);
+        let head = self.heads.first().map(|entry| entry.order.priority);
+        let from_heads = match (plain, head) {
+            (None, _) => true,
+            (_, None) => false,
+            (Some(plain), Some(head)) if plain == head => self.heads_turn,
+            (Some(plain), Some(head)) => head < plain,
+        };
+        self.heads_turn = !from_heads;
+        self.window(from_heads).pop().expect("the caller has seen a row")
+    }
+
+    fn park(&mut self, entry: Entry, closed: Gate, now: Now, reserve: &mut Vec<Reservation>) {
+        let until = match closed {
+            Gate::Wait(wait) => Some(now.mono.saturating_add(wait)),
+            Gate::Reserve(reservation) => {
+                reserve.push(reservation);
+                None
+            }
+            Gate::Open | Gate::Reserving => None,
+        };
+        if let Some(at) = until
+            && self.parked.heads.len() >= self.limits.jobs_max
+        {
+            self.parked.again = Some(self.parked.again.map_or(at, |again| again.min(at)));
+            return;
+        }
+        let group = entry.group.clone().expect("only heads are parked");
+        if let Some(at) = until {
+            self.parked.wakes.insert((at, group.clone()));
+        }
+        self.parked.heads.insert(group, entry);
+    }
+
+    pub fn unpark_group(&mut self, group: &Arc<str>) {
+        if let Some(entry) = self.parked.heads.remove(group) {
+            self.parked.wakes.retain(|(_, parked)| parked != group);
+            self.heads.put_back(entry);
+        }
+    }
+
+    /// Lets heads back in whose bucket may be open. True if there is something to look at.
+    pub fn wake_parked(&mut self, now: Now) -> bool {
+        let mut woken = false;
+        while let Some((at, group)) = self.parked.wakes.first().cloned() {
+            if at > now.mono {
+                break;
+            }
+            self.parked.wakes.pop_first();
+            if let Some(entry) = self.parked.heads.remove(&group) {
+                self.heads.put_back(entry);
+            }
+            woken = true;
+        }
+        if self.parked.again.is_some_and(|again| again <= now.mono) {
+            self.heads.restart();
+            self.parked = Parked::default();
+            woken = true;
+        }
+        if self.closed_until.is_some_and(|until| until <= now.mono) {
+            self.closed_until = None;
+            woken = true;
+        }
+        woken
+    }
+
+    /// A page is being read, a promotion is under way or due.
+    pub fn is_busy(&self, now: Now) -> bool {
+        let due = self.due.iter().flatten().any(|due| due.is_due(now));
+        self.promoting || due || self.plain.is_reading() || self.heads.is_reading()
+    }
+
+    /// How long until something here happens by itself.
+    pub fn next_event(&self, now: Now) -> Option<Duration> {
+        let due = self.due.iter().flatten().filter(|_| !self.promoting).map(|due| due.wait(now)).min();
+        let parked = self.parked.wakes.first().map(|(at, _)| *at);
+        let times = [self.closed_until, parked, self.parked.again].into_iter().flatten();
+        times.map(|at| at.saturating_sub(now.mono)).chain(due).min()
+    }
+}
+
+impl Parked {
+    fn holds(&self, row: &Entry) -> bool {
+        let head = row.group.as_ref().and_then(|group| self.heads.get(group));
+        head.is_some_and(|head| head.id == row.id)
+    }
+
+    fn remove(&mut self, id: JobId) {
+        let group = self.heads.iter().find(|(_, entry)| entry.id == id).map(|(group, _)| group.clone());
+        if let Some(group) = group {
+            self.heads.remove(&group);
+            self.wakes.retain(|(_, parked)| *parked != group);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+use std::collections::{BTreeMap, HashSet};
+
+use super::lane::WindowLimits;
+use crate::job::{JobId, Order, Refill};
+
+/// What a window needs to know of a row.
+pub(crate) trait Source {
+    fn order(&self) -> Order;
+    fn id(&self) -> JobId;
+    fn bytes(&self) -> usize;
+}
+
+/// The next rows of one table range in dispatch order: as many as memory allows.
+///
+/// The rows up to and including `known` are accounted for: each is here, taken by a run, parked, or
+/// passed over. Behind `known` the table knows more than this window does, unless `whole`.
+#[derive(Debug)]
+pub(crate) struct Window<E> {
+    rows: BTreeMap<Order, E>,
+    bytes: usize,
+    known: Option<Order>,
+    /// The window accounts for every row there is.
+    whole: bool,
+    /// A page is being read; what commits meanwhile is noted here, because the page may or may not
+    /// show it.
+    reading: Option<Reading<E>>,
+    limits: WindowLimits,
+}
+
+#[derive(Debug)]
+struct Reading<E> {
+    arrived: Vec<E>,
+    gone: HashSet<JobId>,
+    /// Too much happened meanwhile, or the window was restarted: the page is void.
+    void: bool,
+}
+
+impl<E: Source> Window<E> {
+    pub fn new(limits: WindowLimits) -> Self {
+        Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, reading: None, limits }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.rows.is_empty() && self.whole
+    }
+
+    /// A row was committed. `taken` says that a run has it already: a page showed it first.
+    pub fn arrive(&mut self, row: E, taken: bool) {
+        let order = row.order();
+        if taken || self.rows.contains_key(&order) {
+            return;
+        }
+        if !self.whole && self.known.is_none_or(|known| order > known) {
+            self.note_arrival(row);
+            return;
+        }
+        self.insert(row);
+        self.shed();
+    }
+
+    fn note_arrival(&mut self, row: E) {
+        let limit = self.limits.jobs_max;
+        if let Some(reading) = &mut self.reading {
+            if reading.arrived.len() < limit {
+                reading.gone.remove(&row.id());
+                reading.arrived.push(row);
+            } else {
+                reading.void = true;
+            }
+        }
+    }
+
+    /// A row left the table.
+    pub fn gone(&mut self, order: Order, id: JobId) {
+        self.remove(order, id);
+        if let Some(reading) = &mut self.reading {
+            reading.arrived.retain(|row| row.id() != id);
+            reading.gone.insert(id);
+        }
+    }
+
+    fn remove(&mut self, order: Order, id: JobId) {
+        if self.rows.get(&order).is_some_and(|row| row.id() == id) {
+            let row = self.rows.remove(&order).expect("it was there a line ago");
+            self.bytes -= row.bytes();
+        }
+    }
+
+    /// The first row, taken out. It stays accounted for.
+    pub fn pop(&mut self) -> Option<E> {
+        let (_, row) = self.rows.pop_first()?;
+        self.bytes -= row.bytes();
+        Some(row)
+    }
+
+    pub fn first(&self) -> Option<&E> {
+        self.rows.first_key_value().map(|(_, row)| row)
+    }
+
+    /// A row that was popped and did not start after all.
+    pub fn put_back(&mut self, row: E) {
+        self.insert(row);
+        self.shed();
+    }
+
+    /// Account for the table anew, from its start.
+    pub fn restart(&mut self) {
+        self.rows.clear();
+        self.bytes = 0;
+        self.known = None;
+        self.whole = false;
+        if let Some(reading) = &mut self.reading {
+            reading.void = true;
+        }
+    }
+
+    pub fn wants_refill(&mut self, limits: WindowLimits) -> Option<Refill> {
+        let low = self.rows.len() <= limits.jobs_max / 2 && self.bytes <= limits.bytes_max / 2;
+        if self.whole || self.reading.is_some() || !low {
+            return None;
+        }
+        self.reading = Some(Reading { arrived: Vec::new(), gone: HashSet::new(), void: false });
+        Some(Refill {
+            queue: 0,
+            grouped: false,
+            after: self.known,
+            jobs_max: limits.jobs_max - self.rows.len(),
+            bytes_max: limits.bytes_max - self.bytes,
+        })
+    }
+
+    pub fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    pub fn page_failed(&mut self) {
+        self.reading = None;
+    }
+
+    /// The page that was asked for. `end` says that no row is behind it.
+    pub fn refilled(&mut self, page: Vec<E>, end: bool, taken: impl Fn(&E) -> bool) {
+        let Some(reading) = self.reading.take() else { return };
+        if reading.void {
+            return;
+        }
+        if let Some(last) = page.last() {
+            self.known = Some(last.order());
+        }
+        self.whole = end;
+        for row in page {
+            if !taken(&row) && !reading.gone.contains(&row.id()) && !self.rows.contains_key(&row.order()) {
+                self.insert(row);
+            }
+        }
+        for row in reading.arrived {
+            let flying = taken(&row);
+            self.arrive(row, flying);
+        }
+        self.shed();
+    }
+
+    fn insert(&mut self, row: E) {
+        self.bytes += row.bytes();
+        self.rows.insert(row.order(), row);
+    }
+
+    /// Drops the last rows while there are too many: the table keeps them.
+    fn shed(&mut self) {
+        while self.rows.len() > 1 && (self.rows.len() > self.limits.jobs_max || self.bytes > self.limits.bytes_max) {
+            let (order, row) = self.rows.pop_last().expect("more than one");
+            self.bytes -= row.bytes();
+            // Everything before the dropped row stays accounted for, the row itself does not.
+            self.known = Some(Order { turn: order.turn - 1, ..order });
+            self.whole = false;
+            if let Some(reading) = &mut self.reading {
+                // The page begins behind a place that is no longer the end of what is known.
+                reading.void = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    struct Row(u64);
+
+    impl Source for Row {
+        fn order(&self) -> Order {
+            Order { priority: 0, turn: self.0 }
+        }
+        fn id(&self) -> JobId {
+            JobId::new(self.0)
+        }
+        fn bytes(&self) -> usize {
+            1
+        }
+    }
+
+    fn window(jobs_max: usize) -> Window<Row> {
+        Window::new(WindowLimits { jobs_max, bytes_max: 1 << 20, mark_after: std::time::Duration::ZERO })
+    }
+
+    fn limits(jobs_max: usize) -> WindowLimits {
+        WindowLimits { jobs_max, bytes_max: 1 << 20, mark_after: std::time::Duration::ZERO }
+    }
+
+    fn drain(window: &mut Window<Row>) -> Vec<u64> {
+        std::iter::from_fn(|| window.pop()).map(|row| row.0).collect()
+    }
+
+    #[test]
+    fn a_full_window_sheds_its_last_rows_and_reads_them_again() {
+        let mut w = window(2);
+        for n in 1..=5 {
+            w.arrive(Row(n), false);
+        }
+        assert_eq!(drain(&mut w), [1, 2]);
+        let refill = w.wants_refill(limits(2)).expect("rows are behind the window");
+        assert_eq!(refill.after, Some(Order { priority: 0, turn: 2 }));
+        w.refilled(vec![Row(3), Row(4)], false, |_| false);
+        assert_eq!(drain(&mut w), [3, 4]);
+    }
+
+    #[test]
+    fn what_commits_during_a_read_is_neither_lost_nor_doubled() {
+        let mut w = window(4);
+        w.restart();
+        assert!(w.wants_refill(limits(4)).is_some());
+        w.arrive(Row(9), false); // the page does not show it
+        w.arrive(Row(3), false); // the page shows it too
+        w.gone(Order { priority: 0, turn: 2 }, JobId::new(2)); // the page still shows it
+        w.refilled(vec![Row(1), Row(2), Row(3)], true, |row| row.0 == 1);
+        assert_eq!(drain(&mut w), [3, 9]);
+    }
+
+    #[test]
+    fn a_restart_voids_the_page_being_read() {
+        let mut w = window(4);
+        w.restart();
+        w.wants_refill(limits(4)).unwrap();
+        w.restart();
+        w.refilled(vec![Row(1)], true, |_| false);
+        assert!(w.first().is_none());
+        assert!(w.wants_refill(limits(4)).is_some(), "it must be read again");
+    }
+
+    #[test]
+    fn a_smaller_order_enters_a_window_that_is_not_whole() {
+        let mut w = window(2);
+        for n in [5, 6, 7] {
+            w.arrive(Row(n), false);
+        }
+        w.arrive(Row(1), false);
+        assert_eq!(drain(&mut w), [1, 5]);
+        let refill = w.wants_refill(limits(2)).unwrap();
+        assert_eq!(refill.after.unwrap().turn, 5, "6 was shed and must be read again");
+    }
+}
