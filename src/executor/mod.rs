@@ -1,0 +1,12 @@
+//! Runs one attempt, reports one outcome: one path for results, errors, panics, timeouts and
+//! releases.
+//!
+//! Refuses to decide what follows (`job::state`) or what starts (`scheduler`), and to write.
+
+mod blocking;
+mod native;
+mod panics;
+mod running;
+
+pub(crate) use native::{Binding, Executor, Finished, Plan};
+pub(crate) use running::Running;

@@ -1,0 +1,210 @@
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::blocking::BlockingPool;
+use super::panics;
+use super::running::{Kill, Running, Runs};
+use crate::error::BoxError;
+use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
+use crate::job::{Attempt, Ending, Entry, FailureKind, KindId, Outcome, QueueId, Record, Retry};
+use crate::scheduler::RunId;
+use crate::time::{Clock, Now};
+
+/// A worker's handlers and how it runs them.
+pub(crate) struct Binding {
+    pub handlers: HashMap<KindId, Runnable>,
+    pub data: Arc<DataMap>,
+    pub retry: Retry,
+    pub timeout: Option<Duration>,
+}
+
+/// One attempt to be made.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub run: RunId,
+    pub queue: QueueId,
+    pub taken: Entry,
+    pub record: Record,
+    pub attempt: Attempt,
+    pub facts: Arc<Facts>,
+    pub binding: Arc<Binding>,
+    pub timeout: Option<Duration>,
+    pub alone: bool,
+    pub started: Now,
+}
+
+/// An attempt that has ended.
+pub(crate) struct Finished {
+    pub running: Arc<Running>,
+    pub ending: Ending,
+}
+
+/// Runs attempts on the application's async runtime and on its own threads for those that block.
+pub(crate) struct Executor {
+    runtime: tokio::runtime::Handle,
+    blocking: BlockingPool,
+    clock: Arc<dyn Clock>,
+    pub runs: Arc<Runs>,
+}
+
+impl Executor {
+    pub fn new(runtime: tokio::runtime::Handle, blocking_threads: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { runtime, blocking: BlockingPool::new(blocking_threads), clock, runs: Arc::default() }
+    }
+
+    /// Starts an attempt; `report` hears how it ended, exactly once. True if its deadline is the
+    /// next one to watch.
+    pub fn start(&self, plan: Plan, report: impl FnOnce(Finished) + Send + 'static) -> bool {
+        let cancel = CancellationToken::new();
+        let attempted = Arc::new(Attempted::new(self.clock.clone(), plan.timeout, cancel, plan.binding.data.clone()));
+        let context = Context::new(attempted.clone());
+        let binding = plan.binding.clone();
+        let Some(runnable) = binding.handlers.get(&plan.record.kind) else {
+            unreachable!("the scheduler starts kinds with a handler only")
+        };
+        let blocking = matches!(runnable.run, Run::Blocking(_));
+        let span = span(&plan);
+        let now = plan.started;
+        let running = Arc::new(Running::new(plan, attempted, blocking, now));
+        let next_deadline = self.runs.enter(running.clone());
+        let runs = self.runs.clone();
+        let finish = move |running: Arc<Running>, ending| {
+            runs.leave(&running);
+            report(Finished { running, ending });
+        };
+        if blocking {
+            self.blocking.spawn(Box::new(move || {
+                let ending = span.in_scope(|| run_blocking(&running, &context));
+                finish(running, ending);
+            }));
+        } else {
+            let run = async move {
+                let ending = run_async(&running, &context).await;
+                finish(running, ending);
+            };
+            self.runtime.spawn(run.instrument(span));
+        }
+        next_deadline
+    }
+
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+}
+
+/// The attempt's span: a child of the one the job was enqueued in, if that is still known.
+fn span(plan: &Plan) -> tracing::Span {
+    let facts = &plan.facts;
+    let parent = plan.taken.span.as_ref().and_then(tracing::Span::id);
+    tracing::info_span!(
+        parent: parent,
+        "job",
+        id = facts.id.get(),
+        queue = &*facts.queue,
+        kind = &*facts.kind,
+        attempt = facts.attempt,
+    )
+}
+
+async fn run_async(running: &Running, context: &Context) -> Ending {
+    let called = panics::catch(|| {
+        let runnable = &running.plan.binding.handlers[&running.plan.record.kind];
+        match &runnable.run {
+            Run::Async(run) => run(&running.plan.record.payload, running.plan.facts.clone(), context),
+            Run::Blocking(_) => unreachable!("the caller has looked"),
+        }
+    });
+    let future = match called {
+        Ok(Ok(future)) => future,
+        Ok(Err(error)) => return Ending::Undecodable(chain(&error)),
+        Err(panic) => return panicked(panic),
+    };
+    match finish_or_kill(running, future).await {
+        Some(Ok(outcome)) => ending(outcome),
+        Some(Err(panic)) => panicked(panic),
+        None => killed(running),
+    }
+}
+
+/// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
+async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<Outcome, String>> {
+    let mut kill = pin!(running.kill_token().cancelled());
+    poll_fn(|cx| {
+        if running.killed().is_some() {
+            return Poll::Ready(None);
+        }
+        match panics::catch(|| future.as_mut().poll(cx)) {
+            Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
+            Err(panic) => Poll::Ready(Some(Err(panic))),
+            Ok(Poll::Pending) => kill.as_mut().poll(cx).map(|()| None),
+        }
+    })
+    .await
+}
+
+fn run_blocking(running: &Running, context: &Context) -> Ending {
+    if running.killed().is_some() {
+        return killed(running);
+    }
+    let runnable = &running.plan.binding.handlers[&running.plan.record.kind];
+    let Run::Blocking(run) = &runnable.run else { unreachable!("the caller has looked") };
+    let called = panics::catch(|| run(&running.plan.record.payload, running.plan.facts.clone(), context));
+    if running.killed().is_some() {
+        // Too late, whatever it says: the attempt has been given up.
+        return killed(running);
+    }
+    match called {
+        Ok(Ok(outcome)) => ending(outcome),
+        Ok(Err(error)) => Ending::Undecodable(chain(&error)),
+        Err(panic) => panicked(panic),
+    }
+}
+
+fn killed(running: &Running) -> Ending {
+    match running.killed() {
+        Some(Kill::Timeout) => {
+            let timeout = running.plan.timeout.unwrap_or_default();
+            let message = format!("the attempt ran longer than its timeout of {timeout:?}");
+            Ending::Failed { kind: FailureKind::Timeout, message, delay: None }
+        }
+        _ => Ending::Released,
+    }
+}
+
+fn panicked(message: String) -> Ending {
+    Ending::Failed { kind: FailureKind::Panic, message, delay: None }
+}
+
+fn ending(outcome: Outcome) -> Ending {
+    match outcome {
+        Outcome::Done(result) => Ending::Done(result),
+        Outcome::Retry { error, delay } => Ending::Failed { kind: FailureKind::Error, message: chain(&error), delay },
+        Outcome::Snooze(delay) => Ending::Snoozed(delay),
+        Outcome::RateLimited(delay) => Ending::RateLimited(delay),
+        Outcome::Discard(reason) => Ending::Discarded(reason),
+        Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
+    }
+}
+
+/// An error with its sources, joined by `: `.
+fn chain(error: &BoxError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Many errors already say their source's text at their own end.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}

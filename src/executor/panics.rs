@@ -1,0 +1,55 @@
+//! A handler's panic as text, with the place it happened.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+thread_local! {
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The place of a panic is known to the panic hook only. Ours notes it for handlers, and hands
+/// every panic on to the hook that was there.
+fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IN_HANDLER.get() {
+                PLACE.set(info.location().map(ToString::to_string));
+            }
+            before(info);
+        }));
+    });
+}
+
+/// Calls `run`; a panic comes back as its message and place.
+pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    install_hook();
+    let outer = IN_HANDLER.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    IN_HANDLER.set(outer);
+    result.map_err(|panic| match PLACE.take() {
+        Some(place) => format!("{} (at {place})", text(&*panic)),
+        None => text(&*panic).to_owned(),
+    })
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_and_place_are_kept() {
+        let caught = catch(|| panic!("boom {}", 7)).unwrap_err();
+        assert!(caught.starts_with("boom 7 (at src/executor/panics.rs:"), "{caught}");
+        assert_eq!(catch(|| 5), Ok(5));
+    }
+}

@@ -1,0 +1,146 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::native::Plan;
+use crate::handler::Attempted;
+use crate::job::JobId;
+use crate::time::Now;
+
+/// Why an attempt is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kill {
+    Timeout = 1,
+    Release = 2,
+}
+
+/// One attempt under way.
+pub(crate) struct Running {
+    pub plan: Plan,
+    pub attempted: Arc<Attempted>,
+    pub blocking: bool,
+    deadline: Option<Duration>,
+    killed: AtomicU8,
+    kill: CancellationToken,
+}
+
+impl Running {
+    pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool, now: Now) -> Self {
+        let deadline = plan.timeout.map(|timeout| now.mono.saturating_add(timeout));
+        Self { plan, attempted, blocking, deadline, killed: AtomicU8::new(0), kill: CancellationToken::new() }
+    }
+
+    /// Tells the handler to stop; one that is async is dropped at its next await.
+    fn end(&self, why: Kill) {
+        let first = self.killed.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if first {
+            self.attempted.cancel_token().cancel();
+            self.kill.cancel();
+        }
+    }
+
+    pub fn killed(&self) -> Option<Kill> {
+        match self.killed.load(Ordering::SeqCst) {
+            0 => None,
+            1 => Some(Kill::Timeout),
+            _ => Some(Kill::Release),
+        }
+    }
+
+    pub fn kill_token(&self) -> &CancellationToken {
+        &self.kill
+    }
+}
+
+/// The attempts under way, by job.
+#[derive(Default)]
+pub(crate) struct Runs {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_id: HashMap<JobId, Arc<Running>>,
+    /// No deadline is earlier than this.
+    next_deadline: Option<Duration>,
+}
+
+impl Runs {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// True if its deadline is the next one.
+    pub fn enter(&self, running: Arc<Running>) -> bool {
+        let mut inner = self.lock();
+        let sooner = match (running.deadline, inner.next_deadline) {
+            (Some(deadline), Some(next)) => deadline < next,
+            (deadline, None) => deadline.is_some(),
+            (None, _) => false,
+        };
+        if sooner {
+            inner.next_deadline = running.deadline;
+        }
+        inner.by_id.insert(running.plan.run.job, running);
+        sooner
+    }
+
+    pub fn leave(&self, running: &Running) {
+        let mut inner = self.lock();
+        let id = running.plan.run.job;
+        // A later run of the same job may have taken the place.
+        if inner.by_id.get(&id).is_some_and(|now| now.plan.run == running.plan.run) {
+            inner.by_id.remove(&id);
+        }
+    }
+
+    pub fn get(&self, id: JobId) -> Option<Arc<Running>> {
+        self.lock().by_id.get(&id).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Running>> {
+        self.lock().by_id.values().cloned().collect()
+    }
+
+    /// Ends what has outlived its timeout. Returns how long until the next deadline.
+    pub fn end_overdue(&self, now: Now) -> Option<Duration> {
+        let mut inner = self.lock();
+        if inner.next_deadline.is_some_and(|next| next <= now.mono) {
+            let mut next = None;
+            for running in inner.by_id.values() {
+                match running.deadline {
+                    Some(deadline) if deadline <= now.mono => running.end(Kill::Timeout),
+                    Some(deadline) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
+                    None => {}
+                }
+            }
+            inner.next_deadline = next;
+        }
+        inner.next_deadline.map(|next| next.saturating_sub(now.mono))
+    }
+
+    /// Tells every handler to stop, without ending it.
+    pub fn cancel_all(&self) {
+        for running in self.all() {
+            running.attempted.cancel_token().cancel();
+        }
+    }
+
+    /// Ends every attempt: its job goes back to where it was.
+    pub fn release_all(&self) -> Vec<Arc<Running>> {
+        let all = self.all();
+        for running in &all {
+            running.end(Kill::Release);
+        }
+        all
+    }
+
+    /// Blocking handlers that have outlived their timeout and keep their slots.
+    pub fn stuck(&self) -> usize {
+        self.lock().by_id.values().filter(|r| r.blocking && r.killed() == Some(Kill::Timeout)).count()
+    }
+}

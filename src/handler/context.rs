@@ -1,0 +1,192 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::extract::DataMap;
+use crate::error::BoxError;
+use crate::job::{JobId, Priority};
+use crate::time::{Clock, Timestamp};
+use crate::transaction::Transaction;
+
+/// Log lines kept per running attempt: the latest ones.
+pub(crate) const LOG_LINES_MAX: usize = 100;
+
+/// Longest log line or progress message kept, in bytes.
+const LINE_BYTES_MAX: usize = 1_024;
+
+/// What is known about a job when its handler is called.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub id: JobId,
+    pub queue: Arc<str>,
+    pub kind: Arc<str>,
+    pub group: Option<Arc<str>>,
+    pub priority: Priority,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub enqueued_at: Timestamp,
+}
+
+/// Writes with the acknowledgement.
+pub(crate) type CompleteHook = Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>;
+
+/// How far a handler says it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all, if known.
+    pub total: Option<u64>,
+    /// What it is doing; at most 1 KiB.
+    pub message: String,
+}
+
+/// What an attempt leaves behind beside its outcome.
+pub(crate) struct Attempted {
+    clock: Arc<dyn Clock>,
+    started: Duration,
+    timeout: Option<Duration>,
+    cancel: CancellationToken,
+    data: Arc<DataMap>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    progress: Option<Progress>,
+    log: VecDeque<String>,
+    hooks: Vec<CompleteHook>,
+}
+
+impl Attempted {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        timeout: Option<Duration>,
+        cancel: CancellationToken,
+        data: Arc<DataMap>,
+    ) -> Self {
+        let started = clock.monotonic();
+        Self { clock, started, timeout, cancel, data, notes: Mutex::default() }
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub fn take_hooks(&self) -> Vec<CompleteHook> {
+        std::mem::take(&mut self.notes().hooks)
+    }
+
+    pub fn progress(&self) -> Option<Progress> {
+        self.notes().progress.clone()
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.notes().log.iter().cloned().collect()
+    }
+
+    pub fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+}
+
+/// What a handler may ask and say while it runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    attempted: Arc<Attempted>,
+}
+
+impl Context {
+    pub(crate) fn new(attempted: Arc<Attempted>) -> Self {
+        Self { attempted }
+    }
+
+    /// Resolves when the handler should stop: its timeout has passed, or the queue is shutting
+    /// down and its deadline has passed.
+    pub async fn cancelled(&self) {
+        self.attempted.cancel.cancelled().await;
+    }
+
+    /// Whether the handler should stop. For blocking handlers, which cannot be stopped from
+    /// outside: look at it now and then.
+    pub fn is_cancelled(&self) -> bool {
+        self.attempted.cancel.is_cancelled()
+    }
+
+    /// The token behind [`cancelled`](Self::cancelled), to be handed on.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.attempted.cancel.clone()
+    }
+
+    /// Time left until this attempt's deadline; `None` if it has none.
+    pub fn time_left(&self) -> Option<Duration> {
+        let Attempted { clock, started, timeout, .. } = &*self.attempted;
+        timeout.map(|timeout| timeout.saturating_sub(clock.monotonic().saturating_sub(*started)))
+    }
+
+    /// Says how far the handler is. Kept in memory while it runs, the latest only.
+    pub fn progress(&self, done: u64, total: Option<u64>, message: impl Into<String>) {
+        let message = cut(message.into());
+        self.attempted.notes().progress = Some(Progress { done, total, message });
+    }
+
+    /// Keeps a line while the handler runs: the latest 100, at most 1 KiB each.
+    pub fn log(&self, line: impl Into<String>) {
+        let mut notes = self.attempted.notes();
+        if notes.log.len() == LOG_LINES_MAX {
+            notes.log.pop_front();
+        }
+        notes.log.push_back(cut(line.into()));
+    }
+
+    /// Runs `write` in the transaction that acknowledges the job: app rows and follow-up jobs are
+    /// committed with the acknowledgement, exactly once, or not at all if this attempt does not
+    /// complete. May be called more than once; the closures run in that order. Each may run more
+    /// than once, and must have no effect outside its transaction.
+    ///
+    /// If it returns an error or panics, nothing of it is stored and the attempt has failed.
+    ///
+    /// ```
+    /// use millpond::{Context, Handled, Job, Kind};
+    /// # use redb::TableDefinition;
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Welcome { email: String }
+    /// # impl Kind for Welcome { const KIND: &'static str = "welcome"; }
+    /// const WELCOMED: TableDefinition<&str, u64> = TableDefinition::new("welcomed");
+    ///
+    /// async fn welcome(job: Job<Welcome>, ctx: Context) -> Handled {
+    ///     let (email, id) = (job.email.clone(), job.id().get());
+    ///     ctx.on_complete(move |tx| {
+    ///         tx.open_table(WELCOMED)?.insert(email.as_str(), id)?;
+    ///         Ok(())
+    ///     });
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn on_complete(&self, write: impl Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static) {
+        self.attempted.notes().hooks.push(Box::new(write));
+    }
+
+    /// What the worker was given with `.data(...)`, if it was given such a thing.
+    pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.attempted.data.find()
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+fn cut(mut line: String) -> String {
+    if line.len() > LINE_BYTES_MAX {
+        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+    }
+    line
+}

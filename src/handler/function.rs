@@ -1,0 +1,136 @@
+use std::any::TypeId;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::context::{Context, Facts};
+use super::extract::{DataMap, FromContext, missing};
+use super::job::Job;
+use crate::error::BoxError;
+use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
+
+/// An async function that can handle jobs with payload `T`: it takes [`Job<T>`] and then up to four
+/// of [`Context`] and [`Data`](super::Data), and returns a
+/// [`Handled`](crate::Handled) of `()`, [`Outcome`] or bytes.
+pub trait Handler<T, Args>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn call(&self, job: Job<T>, context: &Context) -> impl Future<Output = Outcome> + Send + 'static;
+    #[doc(hidden)]
+    fn needs() -> Vec<(TypeId, &'static str)>;
+}
+
+/// A function that can handle jobs with payload `T` and may block its thread. The same arguments
+/// and answers as an async [`Handler`].
+pub trait BlockingHandler<T, Args>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn call(&self, job: Job<T>, context: &Context) -> Outcome;
+    #[doc(hidden)]
+    fn needs() -> Vec<(TypeId, &'static str)>;
+}
+
+macro_rules! handlers {
+    ($($arg:ident),*) => {
+        impl<F, Fut, T, Out, $($arg),*> Handler<T, (Out, $($arg,)*)> for F
+        where
+            F: Fn(Job<T>, $($arg),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<Out, Failure>> + Send + 'static,
+            T: Send + 'static,
+            Out: IntoOutcome,
+            $($arg: FromContext,)*
+        {
+            fn call(&self, job: Job<T>, _context: &Context) -> impl Future<Output = Outcome> + Send + 'static {
+                let running = self(job, $($arg::from_context(_context)),*);
+                async move { running.await.into_outcome() }
+            }
+
+            fn needs() -> Vec<(TypeId, &'static str)> {
+                let needs: Vec<Option<(TypeId, &'static str)>> = vec![$($arg::needs()),*];
+                needs.into_iter().flatten().collect()
+            }
+        }
+
+        impl<F, T, Out, $($arg),*> BlockingHandler<T, (Out, $($arg,)*)> for F
+        where
+            F: Fn(Job<T>, $($arg),*) -> Result<Out, Failure> + Send + Sync + 'static,
+            T: Send + 'static,
+            Out: IntoOutcome,
+            $($arg: FromContext,)*
+        {
+            fn call(&self, job: Job<T>, _context: &Context) -> Outcome {
+                self(job, $($arg::from_context(_context)),*).into_outcome()
+            }
+
+            fn needs() -> Vec<(TypeId, &'static str)> {
+                let needs: Vec<Option<(TypeId, &'static str)>> = vec![$($arg::needs()),*];
+                needs.into_iter().flatten().collect()
+            }
+        }
+    };
+}
+
+handlers!();
+handlers!(A);
+handlers!(A, B);
+handlers!(A, B, C);
+handlers!(A, B, C, D);
+
+/// A handler's run in the making.
+pub(crate) type Boxed = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// How a handler is called: on the async runtime, or on a thread of its own.
+pub(crate) enum Run {
+    Async(Box<dyn Fn(&Payload, Arc<Facts>, &Context) -> Result<Boxed, BoxError> + Send + Sync>),
+    Blocking(Box<dyn Fn(&Payload, Arc<Facts>, &Context) -> Result<Outcome, BoxError> + Send + Sync>),
+}
+
+/// A handler whose types are forgotten: it decodes the payload, or says that it cannot.
+pub(crate) struct Runnable {
+    pub run: Run,
+    needs: Vec<(TypeId, &'static str)>,
+}
+
+impl Runnable {
+    /// The shared data it needs and the worker does not have.
+    pub fn missing(&self, data: &DataMap) -> Option<&'static str> {
+        missing(data, &self.needs)
+    }
+}
+
+fn erased<T: Send + 'static, Args, H: Handler<T, Args>>(
+    handler: H,
+    read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
+) -> Runnable {
+    let run = move |payload: &Payload, facts: Arc<Facts>, context: &Context| {
+        let job = Job::new(read(payload)?, facts);
+        Ok(Box::pin(handler.call(job, context)) as Boxed)
+    };
+    Runnable { run: Run::Async(Box::new(run)), needs: H::needs() }
+}
+
+fn erased_blocking<T: Send + 'static, Args, H: BlockingHandler<T, Args>>(
+    handler: H,
+    read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
+) -> Runnable {
+    let run = move |payload: &Payload, facts: Arc<Facts>, context: &Context| {
+        Ok(handler.call(Job::new(read(payload)?, facts), context))
+    };
+    Runnable { run: Run::Blocking(Box::new(run)), needs: H::needs() }
+}
+
+pub(crate) fn erase<T: Kind, Args, H: Handler<T, Args>>(handler: H) -> Runnable {
+    erased(handler, |payload| payload.decode())
+}
+
+pub(crate) fn erase_raw<Args, H: Handler<Bytes, Args>>(handler: H) -> Runnable {
+    erased(handler, |payload| Ok(payload.bytes.clone()))
+}
+
+pub(crate) fn erase_blocking<T: Kind, Args, H: BlockingHandler<T, Args>>(handler: H) -> Runnable {
+    erased_blocking(handler, |payload| payload.decode())
+}
+
+pub(crate) fn erase_blocking_raw<Args, H: BlockingHandler<Bytes, Args>>(handler: H) -> Runnable {
+    erased_blocking(handler, |payload| Ok(payload.bytes.clone()))
+}

@@ -1,0 +1,15 @@
+//! What a handler gets and what counts as one.
+
+mod context;
+mod extract;
+mod function;
+mod job;
+
+pub use context::{Context, Progress};
+pub use extract::{Data, FromContext};
+pub use function::{BlockingHandler, Handler};
+pub use job::Job;
+
+pub(crate) use context::{Attempted, CompleteHook, Facts};
+pub(crate) use extract::DataMap;
+pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};

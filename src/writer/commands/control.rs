@@ -1,0 +1,120 @@
+//! Steering: what an operator asks of a queue or of one waiting job.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{Change, JobId, Payload, Priority, QueueId, Record, State};
+use crate::storage::{Batch, Place, Prepared, QueueSettings};
+use crate::time::{Due, Timestamp};
+
+/// What to change of a waiting job.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patch {
+    pub payload: Option<Payload>,
+    pub priority: Option<Priority>,
+    /// A new time; the epoch is "now".
+    pub run_at: Option<Timestamp>,
+}
+
+pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: QueueId, settings: &QueueSettings) -> Result<(), Error> {
+    batch.queue_mut(queue).settings = settings.clone();
+    Ok(())
+}
+
+/// False if it was so already.
+pub(crate) fn pause_queue(batch: &mut Batch<'_>, queue: QueueId, paused: bool) -> Result<bool, Error> {
+    if batch.queue_ref(queue).paused == paused {
+        return Ok(false);
+    }
+    batch.queue_mut(queue).paused = paused;
+    batch.changes.push(Change::Paused { queue, paused });
+    tell_paused(batch, queue, None, paused);
+    Ok(true)
+}
+
+/// False if it was so already.
+pub(crate) fn pause_group(
+    batch: &mut Batch<'_>,
+    queue: QueueId,
+    group: &Arc<str>,
+    paused: bool,
+    is_taken: impl Fn(JobId) -> bool,
+) -> Result<bool, Error> {
+    let changed = batch.pause_group(queue, group, paused, is_taken)?;
+    if changed {
+        tell_paused(batch, queue, Some(group.clone()), paused);
+    }
+    Ok(changed)
+}
+
+fn tell_paused(batch: &mut Batch<'_>, queue: QueueId, group: Option<Arc<str>>, paused: bool) {
+    let queue = batch.catalog().queue_name(queue);
+    batch.event(|| match paused {
+        true => Event::Paused { queue, group },
+        false => Event::Resumed { queue, group },
+    });
+}
+
+/// Ends a waiting job as cancelled. False if it was cancelled already.
+pub(crate) fn cancel(batch: &mut Batch<'_>, id: JobId, reason: &str, is_taken: bool) -> Result<bool, Error> {
+    let (queue, place) = match find(batch, id, "cancel", is_taken) {
+        Err(Error::NotAllowed { state: State::Cancelled, .. }) => return Ok(false),
+        found => found?,
+    };
+    let mut record = take(batch, queue, id, &place)?;
+    record.state = State::Cancelled;
+    let extra = record.extra_mut();
+    extra.reason = Some(reason.to_owned());
+    extra.ended_at = Some(batch.now.wall);
+    batch.queue_mut(queue).tally.cancelled_total += 1;
+    if batch.queue_ref(queue).settings.retention.cancelled.count > 0 {
+        batch.keep_ended(queue, id, &record)?;
+    }
+    let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
+    batch.event(|| Event::Cancelled { id, queue: name, kind, reason: reason.to_owned() });
+    Ok(true)
+}
+
+/// Changes a waiting job. It keeps its id, and within a group its place in line.
+pub(crate) fn update(batch: &mut Batch<'_>, id: JobId, patch: &Patch, is_taken: bool) -> Result<(), Error> {
+    let (queue, place) = find(batch, id, "change", is_taken)?;
+    let mut record = take(batch, queue, id, &place)?;
+    if let Some(payload) = &patch.payload {
+        record.payload = payload.clone();
+    }
+    if let Some(priority) = patch.priority {
+        record.priority = priority;
+    }
+    if let Some(at) = patch.run_at {
+        record.extra_mut().due = Some(Due::wall(at)).filter(|due| !due.is_due(batch.now));
+    }
+    let waits = record.due().is_some_and(|due| !due.is_due(batch.now));
+    record.state = match (waits, record.attempts) {
+        (false, _) => State::Pending,
+        (true, 0) => State::Scheduled,
+        (true, _) => State::Retrying,
+    };
+    let seq = match &place {
+        Place::Member(member) => member.seq,
+        _ => id.get(),
+    };
+    batch.insert_as(id, seq, &Prepared::new(queue, record, None))?;
+    Ok(())
+}
+
+fn take(batch: &mut Batch<'_>, queue: QueueId, id: JobId, place: &Place) -> Result<Record, Error> {
+    batch.take_waiting(queue, id, place)?.ok_or(Error::NoSuchJob { id })
+}
+
+/// A waiting job's place; refused by name if it does not wait.
+fn find(batch: &mut Batch<'_>, id: JobId, action: &'static str, is_taken: bool) -> Result<(QueueId, Place), Error> {
+    let location = batch.locate(id)?.ok_or(Error::NoSuchJob { id })?;
+    let refuse = |state| Err(Error::NotAllowed { action, id, state });
+    match location.place {
+        Place::Dead { .. } => refuse(State::Dead),
+        Place::Finished { state, .. } => refuse(state),
+        _ if is_taken => refuse(State::Running),
+        place => Ok((location.queue, place)),
+    }
+}

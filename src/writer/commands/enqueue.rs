@@ -1,0 +1,95 @@
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{JobId, QueueId};
+use crate::storage::{Batch, Prepared, WhenFull};
+use crate::transaction::Prepare;
+use crate::writer::step::{Refusal, Reply, Step};
+
+/// Stores new jobs, all or none. The answer is the first one's id; the others follow it.
+pub(crate) struct Enqueue {
+    jobs: Vec<Prepared>,
+    first: Option<JobId>,
+    reply: Reply<JobId>,
+}
+
+impl Enqueue {
+    pub fn new(jobs: Vec<Prepared>, reply: Reply<JobId>) -> Box<Self> {
+        Box::new(Self { jobs, first: None, reply })
+    }
+}
+
+impl Step for Enqueue {
+    fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+        if let Err(full) = check_room(batch, &self.jobs) {
+            return Err(if may_wait(batch, &self.jobs) { Refusal::Later } else { full.into() });
+        }
+        self.first = Some(JobId::new(batch.counters.next_id));
+        insert_all(batch, &self.jobs)?;
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), Error>) {
+        let first = self.first;
+        let _ = self.reply.send(result.map(|()| first.expect("applied before it is answered")));
+    }
+
+    fn fills(&self) -> Option<QueueId> {
+        self.jobs.first().map(|job| job.queue)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// Stores jobs whose queues have been seen to have room.
+pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<(), Error> {
+    for job in jobs {
+        let id = batch.insert(job)?;
+        if batch.listening {
+            let queue = batch.catalog().queue_name(job.queue);
+            let kind = batch.catalog().kind_name(job.record.kind);
+            batch.event(|| Event::Enqueued { id, queue, kind });
+        }
+    }
+    Ok(())
+}
+
+/// Whether every queue has room for its share.
+pub(crate) fn check_room(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<(), Error> {
+    for share in shares(jobs) {
+        batch.room_for(share.queue, share.jobs, share.bytes)?;
+    }
+    Ok(())
+}
+
+/// Whether the caller is to wait: every queue that is full says so, and could ever hold its share.
+fn may_wait(batch: &mut Batch<'_>, jobs: &[Prepared]) -> bool {
+    shares(jobs).iter().all(|share| {
+        let full = batch.room_for(share.queue, share.jobs, share.bytes).is_err();
+        let settings = &batch.queue_ref(share.queue).settings;
+        let fits = settings.capacity.admits(share.jobs, share.bytes);
+        !full || (fits && settings.when_full == WhenFull::Wait)
+    })
+}
+
+struct Share {
+    queue: QueueId,
+    jobs: u64,
+    bytes: u64,
+}
+
+fn shares(jobs: &[Prepared]) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::new();
+    for job in jobs {
+        let bytes = job.bytes.len() as u64;
+        match shares.iter_mut().find(|share| share.queue == job.queue) {
+            Some(share) => {
+                share.jobs += 1;
+                share.bytes += bytes;
+            }
+            None => shares.push(Share { queue: job.queue, jobs: 1, bytes }),
+        }
+    }
+    shares
+}

@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use super::transact;
+use crate::error::Error;
+use crate::events::Event;
+use crate::handler::CompleteHook;
+use crate::job::{
+    Attempt, BucketKey, BucketState, Change, Ending, Entry, FailureKind, JobId, Next, QueueId, Record, Retry, State,
+    after,
+};
+use crate::storage::Batch;
+use crate::time::Now;
+use crate::transaction::Prepare;
+use crate::writer::step::Refusal;
+
+/// The end of one attempt: what is to be written of it.
+pub(crate) struct Finish {
+    pub queue: QueueId,
+    /// The job as it was handed out.
+    pub taken: Entry,
+    /// Its record as `job::state` left it.
+    pub record: Record,
+    pub next: Next,
+    pub attempt: Attempt,
+    pub took: Duration,
+    /// The handler's own writes, for a job that completes.
+    pub hooks: Vec<CompleteHook>,
+    /// What to do if they fail. Present if there are any.
+    pub retried: Option<Box<Retried>>,
+    /// "Too many requests": the queue or group to hold back.
+    pub hold: Option<HoldBack>,
+}
+
+/// What decides how it goes on when the handler's own writes fail.
+pub(crate) struct Retried {
+    pub before: Record,
+    pub retry: Retry,
+    pub now: Now,
+    pub luck: f64,
+}
+
+/// A bucket from which nothing starts for a while.
+pub(crate) struct HoldBack {
+    pub key: BucketKey,
+    pub until: Now,
+    pub state: BucketState,
+    pub delay: Duration,
+}
+
+impl Finish {
+    pub fn id(&self) -> JobId {
+        self.taken.id
+    }
+
+    /// The handler's own writes failed: the attempt has.
+    pub fn fail(&mut self, error: Error) {
+        self.hooks.clear();
+        match self.retried.take() {
+            Some(retried) => {
+                let Retried { before, retry, now, luck } = *retried;
+                self.record = before;
+                let message = match std::error::Error::source(&error) {
+                    Some(source) => format!("the writes with its completion failed: {source}"),
+                    None => format!("the writes with its completion failed: {error}"),
+                };
+                let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
+                self.next = after(&mut self.record, self.attempt, ending, &retry, now, luck);
+            }
+            None => {
+                // Something of ours cannot be written, and not for want of a disk: the job stays as it
+                // is in the file, and runs again after the next open.
+                tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
+                self.next = Next::Stay;
+                self.hold = None;
+            }
+        }
+    }
+
+    pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        if let Some(hold) = &self.hold {
+            batch.put_rate(&hold.key, &hold.state)?;
+            batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
+        }
+        match self.next {
+            Next::Complete => self.complete(batch, prepare)?,
+            Next::Wait(due) => {
+                batch.put_off(self.queue, &self.taken, &self.record, due)?;
+                if self.record.state == State::Retrying && self.failed() {
+                    batch.queue_mut(self.queue).tally.failures_total += 1;
+                }
+            }
+            Next::Stay => {
+                batch.put_back(self.queue, self.taken.clone(), None)?;
+            }
+            Next::Cancel => {
+                self.leave(batch)?;
+                batch.queue_mut(self.queue).tally.cancelled_total += 1;
+                if batch.queue_ref(self.queue).settings.retention.cancelled.count > 0 {
+                    batch.keep_ended(self.queue, self.id(), &self.record)?;
+                }
+            }
+            Next::Die => {
+                self.leave(batch)?;
+                batch.keep_ended(self.queue, self.id(), &self.record)?;
+                let tally = &mut batch.queue_mut(self.queue).tally;
+                tally.dead_total += 1;
+                tally.failures_total += 1;
+            }
+        }
+        if batch.listening {
+            self.tell(batch);
+        }
+        Ok(())
+    }
+
+    fn complete(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        self.leave(batch)?;
+        for hook in &self.hooks {
+            transact::run(hook.as_ref(), batch, prepare)?;
+        }
+        let row = batch.queue_mut(self.queue);
+        row.tally.completed_total += 1;
+        let keep = row.settings.retention;
+        let result = self.record.extra.as_ref().is_some_and(|extra| extra.result.is_some());
+        if keep.completed.count > 0 && (result || keep.without_result) {
+            batch.keep_ended(self.queue, self.id(), &self.record)?;
+        }
+        Ok(())
+    }
+
+    fn leave(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        // Before what leaving sets free, so that the slot is free for it.
+        batch.changes.push(Change::Settled { id: self.id() });
+        batch.take_out(self.queue, &self.taken)?;
+        Ok(())
+    }
+
+    fn failed(&self) -> bool {
+        self.record.attempts == self.attempt.number
+    }
+
+    fn tell(&self, batch: &mut Batch<'_>) {
+        let id = self.id();
+        let queue = batch.catalog().queue_name(self.queue);
+        let kind = batch.catalog().kind_name(self.record.kind);
+        let extra = self.record.extra.as_deref();
+        let event = match self.next {
+            Next::Complete => Event::Completed { id, queue, kind, attempt: self.attempt.number, took: self.took },
+            Next::Wait(due) if self.failed() => {
+                let error = extra.and_then(|extra| extra.errors.last()).map(|error| error.message.clone());
+                let (attempt, delay) = (self.attempt.number, due.wait(batch.now));
+                Event::Retrying { id, queue, kind, attempt, error: error.unwrap_or_default(), delay }
+            }
+            Next::Wait(due) => Event::Snoozed { id, queue, kind, delay: due.wait(batch.now) },
+            Next::Stay => match &self.hold {
+                Some(hold) => Event::RateLimited { queue, group: hold.key.group.clone(), delay: hold.delay },
+                None => return,
+            },
+            Next::Cancel => {
+                let reason = extra.and_then(|extra| extra.reason.clone()).unwrap_or_default();
+                Event::Cancelled { id, queue, kind, reason }
+            }
+            Next::Die => {
+                let first = batch.queue_ref(self.queue).tally.dead == 1;
+                Event::dead(id, queue, kind, &self.record, first)
+            }
+        };
+        batch.event(|| event);
+    }
+}

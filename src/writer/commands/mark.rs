@@ -1,0 +1,44 @@
+use std::collections::HashSet;
+
+use crate::error::Error;
+use crate::job::JobId;
+use crate::storage::{Batch, Mark};
+use crate::writer::step::Refusal;
+
+type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// Notes that these jobs have started.
+pub(crate) struct MarkStarts {
+    marks: Vec<(JobId, Mark)>,
+    /// Somebody waits for it: the start is made durable before the handler runs.
+    then: Option<Then>,
+}
+
+impl MarkStarts {
+    /// Starts that are written behind: nobody waits.
+    pub fn behind(marks: Vec<(JobId, Mark)>) -> Box<Self> {
+        Box::new(Self { marks, then: None })
+    }
+
+    /// Starts that must be durable before `then`.
+    pub fn before(marks: Vec<(JobId, Mark)>, then: Then) -> Box<Self> {
+        Box::new(Self { marks, then: Some(then) })
+    }
+
+    pub fn drop_finished(&mut self, finished: &HashSet<JobId>) {
+        self.marks.retain(|(id, _)| !finished.contains(id));
+    }
+
+    pub fn apply(&mut self, batch: &mut Batch<'_>) -> Result<(), Refusal> {
+        for (id, mark) in &self.marks {
+            batch.mark(*id, mark)?;
+        }
+        Ok(())
+    }
+
+    pub fn answer(self, result: Result<(), Error>) {
+        if let Some(then) = self.then {
+            then(result);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The durable verbs, a file each.
+
+pub(crate) mod control;
+pub(crate) mod dead_letters;
+mod enqueue;
+mod finish;
+mod mark;
+mod transact;
+pub(crate) mod upkeep;
+
+pub(crate) use control::Patch;
+pub(crate) use enqueue::{Enqueue, check_room, insert_all};
+pub(crate) use finish::{Finish, HoldBack, Retried};
+pub(crate) use mark::MarkStarts;
+pub(crate) use transact::Transact;

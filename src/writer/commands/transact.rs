@@ -1,0 +1,64 @@
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{BoxError, Error};
+use crate::storage::Batch;
+use crate::transaction::{Prepare, Transaction};
+use crate::writer::step::{Refusal, Reply, Step};
+
+/// Runs an application's closure in the batch.
+pub(crate) struct Transact<T, F> {
+    closure: F,
+    value: Option<T>,
+    reply: Reply<T>,
+}
+
+impl<T, F> Transact<T, F> {
+    pub fn new(closure: F, reply: Reply<T>) -> Box<Self> {
+        Box::new(Self { closure, value: None, reply })
+    }
+}
+
+impl<T, F> Step for Transact<T, F>
+where
+    F: Fn(&Transaction<'_>) -> Result<T, BoxError> + Send,
+    T: Send,
+{
+    fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
+        self.value = Some(run(&self.closure, batch, prepare)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), Error>) {
+        let Self { value, reply, .. } = *self;
+        let _ = reply.send(result.map(|()| value.expect("applied before it is answered")));
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// Runs `closure` inside the batch's transaction. A panic is caught here, while the transaction is
+/// still whole: unwinding through it would leak its pages.
+pub(super) fn run<T>(
+    closure: &(impl Fn(&Transaction<'_>) -> Result<T, BoxError> + ?Sized),
+    batch: &mut Batch<'_>,
+    prepare: &dyn Prepare,
+) -> Result<T, Error> {
+    let result = catch_unwind(AssertUnwindSafe(|| closure(&Transaction::new(batch, prepare))));
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(Error::Aborted { source }),
+        Err(panic) => {
+            // It may have stopped anywhere.
+            batch.touch();
+            Err(Error::Aborted { source: format!("the closure panicked: {}", text(&*panic)).into() })
+        }
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

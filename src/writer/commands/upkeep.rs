@@ -1,0 +1,51 @@
+//! What the engine itself asks for: promotion, tokens, retention, rows that cannot be read.
+
+use crate::error::Error;
+use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
+use crate::storage::{Batch, Expunged};
+
+/// Due jobs made ready in one commit, at most, per queue: a million due at once must not hold up
+/// everybody else.
+pub(crate) const PROMOTED_AT_ONCE: usize = 1_000;
+
+/// Rows that retention removes in one commit, at most, per queue.
+pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
+
+pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
+    batch.promote(queue, PROMOTED_AT_ONCE)?;
+    Ok(())
+}
+
+/// Makes durable that these tokens are taken, so that they may be used.
+pub(crate) fn reserve(batch: &mut Batch<'_>, key: &BucketKey, tokens: u32, state: &BucketState) -> Result<(), Error> {
+    batch.put_rate(key, state)?;
+    batch.changes.push(Change::Reserved { key: key.clone(), tokens });
+    Ok(())
+}
+
+pub(crate) fn save_buckets(batch: &mut Batch<'_>, buckets: &[(BucketKey, BucketState)]) -> Result<(), Error> {
+    for (key, state) in buckets {
+        batch.put_rate(key, state)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn prune(batch: &mut Batch<'_>, queue: QueueId) -> Result<Expunged, Error> {
+    Ok(batch.prune(queue, PRUNED_AT_ONCE)?)
+}
+
+/// Sets ready rows aside that cannot be read, so that the others go on.
+pub(crate) fn quarantine(batch: &mut Batch<'_>, queue: QueueId, ids: &[JobId]) -> Result<u64, Error> {
+    let mut set_aside = 0;
+    for &id in ids {
+        set_aside += u64::from(batch.quarantine(queue, id)?);
+    }
+    Ok(set_aside)
+}
+
+/// The last commit of an orderly stop: nothing runs, and the file says so.
+pub(crate) fn close_clean(batch: &mut Batch<'_>) -> Result<(), Error> {
+    batch.touch();
+    batch.counters.clean = true;
+    Ok(())
+}

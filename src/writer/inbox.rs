@@ -1,0 +1,200 @@
+//! The way to the writer: bounded by permits for whoever comes from outside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::Command;
+use super::step::Step;
+use crate::error::Error;
+use crate::storage::{Prepared, RawTransaction};
+
+/// Bytes that may wait for the writer, in KiB: a burst beyond it makes producers wait.
+const INBOX_KIB: u32 = 64 << 10;
+
+/// What the smallest submission counts as, so that at most 4,096 wait at once.
+const SUBMISSION_KIB_MIN: u32 = INBOX_KIB / 4_096;
+
+/// Jobs in one call, at most: a commit must not keep everybody else waiting for long.
+pub(crate) const ENQUEUE_JOBS_MAX: usize = 10_000;
+
+/// Bytes in one call, at most.
+pub(crate) const ENQUEUE_BYTES_MAX: usize = (INBOX_KIB as usize / 2) << 10;
+
+/// Commands in one commit, at most: what has gathered beyond them is the next one's.
+const ROUND_COMMANDS_MAX: usize = 4_096;
+
+/// Something for the writer thread.
+enum Post {
+    /// From outside; the permit is given back when it is taken out.
+    Submitted(Command, #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    /// From the engine itself.
+    Internal(Command),
+    Lease(Lease),
+    /// To be done between two commits.
+    Between(Box<dyn FnOnce() + Send>),
+    Stop,
+}
+
+/// Hands things to the writer. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    sender: Sender<Post>,
+    permits: Arc<Semaphore>,
+    closed: Arc<AtomicBool>,
+}
+
+/// The writer's end.
+pub(crate) struct Outbox {
+    receiver: Receiver<Post>,
+    held: Option<Post>,
+}
+
+/// What the writer does next: one commit, and then perhaps something that stands alone.
+pub(crate) struct Round {
+    pub commands: Vec<Command>,
+    pub then: Then,
+}
+
+pub(crate) enum Then {
+    Nothing,
+    Lease(Lease),
+    Between(Box<dyn FnOnce() + Send>),
+    Stop,
+}
+
+pub(crate) fn inbox() -> (Inbox, Outbox) {
+    // Unbounded by type, bounded by what goes in: submissions hold permits, and of the engine's own
+    // there is at most one per job that was handed out, whose number the scheduler bounds.
+    let (sender, receiver) = unbounded();
+    let permits = Arc::new(Semaphore::new(INBOX_KIB as usize));
+    (Inbox { sender, permits, closed: Arc::default() }, Outbox { receiver, held: None })
+}
+
+impl Inbox {
+    /// Waits for room and submits.
+    pub async fn submit(&self, command: Command, bytes: usize) -> Result<(), Error> {
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(SUBMISSION_KIB_MIN, INBOX_KIB);
+        let permit = self.permits.clone().acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
+        self.post(Post::Submitted(command, permit))
+    }
+
+    /// Submits on the engine's behalf. False if the writer is gone.
+    pub fn send(&self, command: Command) -> bool {
+        self.sender.send(Post::Internal(command)).is_ok()
+    }
+
+    /// Nothing waits for the writer. It may be busy with what it took out.
+    pub fn is_empty(&self) -> bool {
+        self.sender.is_empty()
+    }
+
+    pub fn lease(&self, lease: Lease) -> Result<(), Error> {
+        self.post(Post::Lease(lease))
+    }
+
+    /// Has `job` done by the writer's thread, between two commits.
+    pub fn between(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        self.post(Post::Between(Box::new(job)))
+    }
+
+    /// No more submissions; the writer finishes what it has and stops.
+    pub fn close(&self) {
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            self.permits.close();
+            let _ = self.sender.send(Post::Stop);
+        }
+    }
+
+    fn post(&self, post: Post) -> Result<(), Error> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::Closed);
+        }
+        // What is posted after the stop is answered by the writer's end being dropped.
+        self.sender.send(post).map_err(|_| Error::Closed)
+    }
+}
+
+impl Outbox {
+    /// Waits for something to do and takes what has gathered.
+    pub fn next_round(&mut self) -> Round {
+        let mut round = Round { commands: Vec::new(), then: Then::Nothing };
+        let first = match self.held.take() {
+            Some(post) => Ok(post),
+            None => self.receiver.recv(),
+        };
+        let mut next = first.ok().or(Some(Post::Stop));
+        while let Some(post) = next {
+            match post {
+                Post::Submitted(command, _) | Post::Internal(command) => round.commands.push(command),
+                Post::Lease(lease) => round.then = Then::Lease(lease),
+                Post::Between(job) => round.then = Then::Between(job),
+                Post::Stop => round.then = Then::Stop,
+            }
+            if !matches!(round.then, Then::Nothing) || round.commands.len() >= ROUND_COMMANDS_MAX {
+                break;
+            }
+            next = self.receiver.try_recv().ok();
+        }
+        round
+    }
+
+    /// More of what has gathered, for a round that lingers. Stops at whatever stands alone.
+    pub fn gather_more(&mut self, round: &mut Round) {
+        while self.held.is_none() && round.commands.len() < ROUND_COMMANDS_MAX {
+            match self.receiver.try_recv() {
+                Ok(Post::Submitted(command, _) | Post::Internal(command)) => round.commands.push(command),
+                Ok(other) => self.held = Some(other),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+    }
+
+    /// What came after the stop.
+    pub fn leftovers(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for post in self.held.take().into_iter().chain(self.receiver.try_iter()) {
+            match post {
+                Post::Submitted(command, _) | Post::Internal(command) => commands.push(command),
+                Post::Lease(lease) => lease.refuse(Error::Closed),
+                Post::Between(_) | Post::Stop => {}
+            }
+        }
+        commands
+    }
+}
+
+type Lent = (RawTransaction, u64, Sender<Option<Leased>>);
+
+/// A caller who wants to write by himself.
+pub(crate) struct Lease {
+    give: oneshot::Sender<Result<Lent, Error>>,
+}
+
+/// A transaction that comes back to be committed.
+pub(crate) struct Leased {
+    pub txn: RawTransaction,
+    pub jobs: Vec<Prepared>,
+    pub answer: Box<dyn Step>,
+}
+
+impl Lease {
+    pub fn new() -> (Self, oneshot::Receiver<Result<Lent, Error>>) {
+        let (give, take) = oneshot::channel();
+        (Self { give }, take)
+    }
+
+    pub fn refuse(self, error: Error) {
+        let _ = self.give.send(Err(error));
+    }
+
+    /// Gives the transaction away and waits until it comes back. `None`: it was undone.
+    pub fn lend(self, txn: RawTransaction, next_id: u64) -> Option<Leased> {
+        let (back, returned) = crossbeam_channel::bounded(1);
+        // Who does not wait for it any more drops it, and with it the way back.
+        let _ = self.give.send(Ok((txn, next_id, back)));
+        returned.recv().ok().flatten()
+    }
+}

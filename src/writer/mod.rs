@@ -1,0 +1,366 @@
+//! Makes things durable: what has gathered goes into one transaction, one commit answers everyone.
+//!
+//! One writer, one write transaction at a time. Refuses to decide: each command says what it wants
+//! written, `job::state` has said what follows an attempt. Refuses to read a clock or to own a
+//! thread: the runtime's writer thread calls [`Writer::commit`] with what it found in the inbox.
+
+mod commands;
+mod inbox;
+mod step;
+mod waiting_room;
+
+pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, Patch, Retried, Transact};
+pub(crate) use commands::{control, dead_letters, upkeep};
+pub(crate) use inbox::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Then, inbox};
+pub(crate) use step::{Refusal, Step, call};
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{Change, JobId, QueueId};
+use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
+use crate::time::Now;
+use crate::transaction::Prepare;
+use waiting_room::{WAITERS_MAX, WaitingRoom};
+
+/// One thing to be made durable.
+pub(crate) enum Command {
+    /// A job's end, the most frequent one.
+    Finish(Box<Finish>),
+    /// Starts that are written behind. One whose job has ended meanwhile is dropped.
+    Mark(Box<MarkStarts>),
+    Step(Box<dyn Step>),
+}
+
+/// What one commit has brought about, to be told to whom it concerns.
+#[derive(Default)]
+pub(crate) struct Committed {
+    pub changes: Vec<Change>,
+    pub events: Vec<Event>,
+    /// Commands and what to answer them.
+    answers: Vec<(Command, Result<(), Error>)>,
+    /// Ends that are not durable: they stay with the writer and go into a later commit.
+    pub failure: Option<Error>,
+}
+
+impl Committed {
+    /// Answers everyone. Call it after the changes were applied, so that who asks again at once
+    /// sees them.
+    pub fn answer(self) {
+        for (command, result) in self.answers {
+            match command {
+                Command::Step(step) => step.answer(result),
+                Command::Mark(mark) => mark.answer(result),
+                Command::Finish(_) => {}
+            }
+        }
+    }
+}
+
+/// The only one who writes.
+pub(crate) struct Writer {
+    store: Arc<Store>,
+    prepare: Arc<dyn Prepare>,
+    counters: Counters,
+    /// Jobs that have a row in `running`.
+    marks: BTreeSet<JobId>,
+    /// Callers that wait for room in a full queue.
+    waiting: WaitingRoom,
+    /// Ends whose commit failed. They must not be lost: their jobs would run again.
+    unfinished: Vec<Box<Finish>>,
+}
+
+/// How one try at a transaction went, and with which commands.
+enum Attempt {
+    Durable(Vec<Command>, Sealed),
+    Again(Vec<Command>),
+    Failed(Vec<Command>, Error),
+}
+
+enum Gathered {
+    All(Vec<Command>),
+    /// Somebody spoiled the batch; he is out of it now.
+    Spoiled(Vec<Command>),
+    Failed(Vec<Command>, Error),
+}
+
+/// How a command fared within a batch.
+enum Applied {
+    Done,
+    /// Refused without a trace.
+    Refused(Error),
+    /// Refused after it had written: the batch must be undone.
+    Spoiled(Error),
+    /// Its queue is full and it wants to wait.
+    Later,
+}
+
+impl Writer {
+    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, counters: Counters) -> Self {
+        Self {
+            store,
+            prepare,
+            counters,
+            marks: BTreeSet::new(),
+            waiting: WaitingRoom::default(),
+            unfinished: Vec::new(),
+        }
+    }
+
+    /// Whether something waits that the next commit should try again.
+    pub fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// One commit for all of `commands`: all that succeed are durable together. A command that
+    /// fails leaves nothing behind and does not hurt the others.
+    pub fn commit(&mut self, commands: Vec<Command>, now: Now, listening: bool) -> Committed {
+        let mut commands = self.join_in(commands);
+        let mut committed = Committed::default();
+        loop {
+            match self.attempt(commands, now, listening, &mut committed) {
+                Attempt::Durable(done, sealed) => {
+                    self.settle(sealed, &mut committed);
+                    committed.answers.extend(done.into_iter().map(|command| (command, Ok(()))));
+                    return committed;
+                }
+                Attempt::Again(rest) => commands = rest,
+                Attempt::Failed(rest, error) => {
+                    self.fail(rest, &error, &mut committed);
+                    return committed;
+                }
+            }
+        }
+    }
+
+    /// The commands, and before them what waited for this commit.
+    fn join_in(&mut self, commands: Vec<Command>) -> Vec<Command> {
+        let mut all: Vec<Command> = self.unfinished.drain(..).map(Command::Finish).collect();
+        all.extend(self.waiting.everybody());
+        all.extend(commands);
+        self.drop_marks_of_the_finished(&mut all);
+        all
+    }
+
+    /// A start that is written behind and the end of the same job cancel out.
+    fn drop_marks_of_the_finished(&self, commands: &mut [Command]) {
+        if !commands.iter().any(|command| matches!(command, Command::Mark(_))) {
+            return;
+        }
+        let finished: HashSet<JobId> = commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::Finish(finish) => Some(finish.id()),
+                _ => None,
+            })
+            .collect();
+        for command in commands {
+            if let Command::Mark(mark) = command {
+                mark.drop_finished(&finished);
+            }
+        }
+    }
+
+    /// One try at one transaction.
+    fn attempt(&mut self, commands: Vec<Command>, now: Now, listening: bool, committed: &mut Committed) -> Attempt {
+        let store = self.store.clone();
+        let txn = match store.begin_write() {
+            Ok(txn) => txn,
+            Err(error) => return Attempt::Failed(commands, error),
+        };
+        let marks = std::mem::take(&mut self.marks);
+        let attempt = self.attempt_in(&store, txn, &marks, commands, (now, listening), committed);
+        self.marks = marks;
+        attempt
+    }
+
+    fn attempt_in(
+        &mut self,
+        store: &Store,
+        txn: RawTransaction,
+        marks: &BTreeSet<JobId>,
+        commands: Vec<Command>,
+        (now, listening): (Now, bool),
+        committed: &mut Committed,
+    ) -> Attempt {
+        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
+        let gathered = self.gather(commands, &mut batch, committed);
+        match gathered {
+            Gathered::All(done) if batch.writes() == 0 => {
+                let nothing = batch.discard();
+                match store.abort(txn) {
+                    Ok(()) => Attempt::Durable(done, nothing),
+                    Err(error) => Attempt::Failed(done, error),
+                }
+            }
+            Gathered::All(done) => match batch.seal().map_err(Error::from) {
+                Ok(sealed) => match store.commit(txn) {
+                    Ok(()) => Attempt::Durable(done, sealed),
+                    Err(error) => Attempt::Failed(done, error),
+                },
+                Err(error) => Attempt::Failed(done, error),
+            },
+            Gathered::Spoiled(rest) => {
+                drop(batch);
+                match store.abort(txn) {
+                    Ok(()) => Attempt::Again(rest),
+                    Err(error) => Attempt::Failed(rest, error),
+                }
+            }
+            Gathered::Failed(rest, error) => Attempt::Failed(rest, error),
+        }
+    }
+
+    /// Lets each command write. Those that cannot are answered or made to wait.
+    fn gather(&mut self, commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
+        let mut done = Vec::with_capacity(commands.len());
+        let mut full: HashSet<QueueId> = HashSet::new();
+        let mut rest = commands.into_iter();
+        while let Some(mut command) = rest.next() {
+            let applied = match &command {
+                // Behind somebody who found no room, so that they stay in line.
+                Command::Step(step) if step.fills().is_some_and(|queue| full.contains(&queue)) => Applied::Later,
+                _ => apply(&mut command, batch, &*self.prepare),
+            };
+            match applied {
+                Applied::Done => done.push(command),
+                Applied::Refused(error) => committed.answers.push((command, Err(error))),
+                Applied::Later => {
+                    let Command::Step(step) = command else { unreachable!("only steps fill queues") };
+                    full.extend(step.fills());
+                    self.wait_for_room(step, committed);
+                }
+                Applied::Spoiled(error) => {
+                    let storage = error.is_of_storage();
+                    match (storage, command) {
+                        // The storage's fault, not the command's: nobody here will fare better.
+                        (true, command) => {
+                            done.push(command);
+                            done.extend(rest);
+                            return Gathered::Failed(done, error);
+                        }
+                        // Its own writes failed, so the attempt has: that is what is written then.
+                        (false, Command::Finish(mut finish)) => {
+                            finish.fail(error);
+                            done.push(Command::Finish(finish));
+                        }
+                        (false, command) => committed.answers.push((command, Err(error))),
+                    }
+                    done.extend(rest);
+                    return Gathered::Spoiled(done);
+                }
+            }
+        }
+        Gathered::All(done)
+    }
+
+    fn wait_for_room(&mut self, step: Box<dyn Step>, committed: &mut Committed) {
+        if self.waiting.len() < WAITERS_MAX {
+            self.waiting.enter(step);
+        } else {
+            let queue = step.fills().map(|queue| self.store.catalog.row(queue)).expect("it fills one");
+            let (jobs, bytes) = (queue.tally.unfinished(), queue.tally.bytes);
+            let error = Error::QueueFull { queue: queue.name.to_string(), jobs, bytes };
+            committed.answers.push((Command::Step(step), Err(error)));
+        }
+    }
+
+    fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
+        self.counters = sealed.counters;
+        self.marks.extend(sealed.marked);
+        for id in sealed.unmarked {
+            self.marks.remove(&id);
+        }
+        self.store.catalog.committed(sealed.rows, sealed.kinds);
+        committed.changes = sealed.changes;
+        committed.events = sealed.events;
+    }
+
+    fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {
+        for command in commands {
+            match command {
+                Command::Finish(finish) => self.unfinished.push(finish),
+                other => committed.answers.push((other, Err(error.share()))),
+            }
+        }
+        committed.failure = Some(error.share());
+    }
+
+    /// Hands the transaction to a caller who writes and commits by himself, as far as he knows: the
+    /// writer waits for it and commits it, so that commits and what follows from them stay in order.
+    pub fn lease(&mut self, lease: Lease, now: Now, listening: bool) -> Committed {
+        let mut committed = Committed::default();
+        let txn = match self.store.begin_write() {
+            Ok(txn) => txn,
+            Err(error) => {
+                lease.refuse(error);
+                return committed;
+            }
+        };
+        let Some(Leased { txn, jobs, answer }) = lease.lend(txn, self.counters.next_id) else {
+            return committed;
+        };
+        let store = self.store.clone();
+        let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
+        batch.touch();
+        let inserted = commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &jobs));
+        let sealed = match inserted {
+            Ok(()) => batch.seal().map_err(Error::from),
+            Err(error) => {
+                drop(batch);
+                Err(error)
+            }
+        };
+        match sealed.and_then(|sealed| store.commit(txn).map(|()| sealed)) {
+            Ok(sealed) => {
+                self.settle(sealed, &mut committed);
+                committed.answers.push((Command::Step(answer), Ok(())));
+            }
+            Err(error) => {
+                if matches!(error, Error::OutcomeUnknown { .. }) {
+                    committed.failure = Some(error.share());
+                }
+                committed.answers.push((Command::Step(answer), Err(error)));
+            }
+        }
+        committed
+    }
+
+    /// After the file was opened again: what is in memory of it is read anew.
+    pub fn reload(&mut self) -> Result<(), Error> {
+        self.counters = Counters { clean: false, ..self.store.load()? };
+        self.marks = self.store.reader()?.marks()?.into_iter().map(|(id, _)| id).collect();
+        Ok(())
+    }
+
+    /// Nobody will make room any more: whoever waits for it is sent away.
+    pub fn close(&mut self) {
+        for step in self.waiting.empty() {
+            step.answer(Err(Error::Closed));
+        }
+    }
+}
+
+fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {
+    let (writes, changes, events) = (batch.writes(), batch.changes.len(), batch.events.len());
+    let result = match command {
+        Command::Finish(finish) => finish.apply(batch, prepare),
+        Command::Mark(mark) => mark.apply(batch),
+        Command::Step(step) => step.apply(batch, prepare),
+    };
+    match result {
+        Ok(()) => Applied::Done,
+        Err(refusal) if batch.writes() == writes => {
+            batch.changes.truncate(changes);
+            batch.events.truncate(events);
+            match refusal {
+                Refusal::Error(error) => Applied::Refused(error),
+                Refusal::Later => Applied::Later,
+            }
+        }
+        Err(Refusal::Error(error)) => Applied::Spoiled(error),
+        Err(Refusal::Later) => unreachable!("who wants to wait says so before it writes"),
+    }
+}

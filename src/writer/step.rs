@@ -1,0 +1,102 @@
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::job::QueueId;
+use crate::storage::{Batch, Fault};
+use crate::transaction::Prepare;
+
+/// Why a command did not go into the batch.
+pub(crate) enum Refusal {
+    Error(Error),
+    /// Its queue is full: try again when there is room. Said before anything was written.
+    Later,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Error(fault.into())
+    }
+}
+
+/// Something to be written in one commit with others, and somebody to be answered after it.
+pub(crate) trait Step: Send {
+    /// Writes. May be called again with a fresh batch if another command spoiled this one.
+    fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal>;
+
+    /// After the commit, or instead of it.
+    fn answer(self: Box<Self>, result: Result<(), Error>);
+
+    /// The queue it fills, if it is willing to wait for room there.
+    fn fills(&self) -> Option<QueueId> {
+        None
+    }
+
+    /// Nobody waits for the answer any more: the call was dropped.
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A step made of a function.
+pub(crate) struct Call<T, F> {
+    write: F,
+    value: Option<T>,
+    then: Option<Box<dyn FnOnce() + Send>>,
+    reply: Reply<T>,
+}
+
+impl<T: Default, F> Call<T, F> {
+    /// Nothing of its own to write: it only wants to be answered.
+    pub fn answered(mut self: Box<Self>) -> Box<Self> {
+        self.value = Some(T::default());
+        self
+    }
+}
+
+impl<T, F> Call<T, F> {
+    /// Has `then` done after the commit, or instead of it, before the caller is answered and even if
+    /// he does not wait any more.
+    pub fn then(mut self: Box<Self>, then: impl FnOnce() + Send + 'static) -> Box<Self> {
+        self.then = Some(Box::new(then));
+        self
+    }
+}
+
+/// Makes a step of `write`; whoever holds the receiver gets what it returned, once it is durable.
+pub(crate) fn call<T, F>(write: F) -> (Box<Call<T, F>>, oneshot::Receiver<Result<T, Error>>)
+where
+    F: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+    T: Send,
+{
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Call { write, value: None, then: None, reply }), answer)
+}
+
+impl<T, F> Step for Call<T, F>
+where
+    F: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+    T: Send,
+{
+    fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+        self.value = Some((self.write)(batch)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), Error>) {
+        let Self { value, then, reply, .. } = *self;
+        if let Some(then) = then {
+            then();
+        }
+        let answer = result.map(|()| value.expect("applied before it is answered"));
+        // Who dropped the call does not care.
+        let _ = reply.send(answer);
+    }
+}
