@@ -1,0 +1,235 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::events::{Event, EventBus};
+use crate::millpond::Millpond;
+use crate::runtime::{Config, Setup, open};
+use crate::storage::Store;
+use crate::storage::redb_types::{Database, StorageBackend};
+use crate::time::{Clock, SystemClock};
+
+/// redb's page cache unless set, in bytes.
+const CACHE_BYTES_DEFAULT: usize = 32 << 20;
+
+/// Largest payload unless set, in bytes.
+const PAYLOAD_BYTES_DEFAULT: usize = 1 << 20;
+
+/// Largest payload that may be set, in bytes: one job must fit into one call.
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// Jobs that run at a time in this process unless set.
+const RUNNING_DEFAULT: usize = 256;
+
+/// Threads for blocking handlers unless set.
+const BLOCKING_THREADS_DEFAULT: usize = 64;
+
+/// Events a listener may be behind unless set.
+const EVENTS_DEFAULT: usize = 1_024;
+
+type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// How a queue is opened. Every setting has a default.
+///
+/// ```no_run
+/// # fn example() -> Result<(), millpond::Error> {
+/// let pond = millpond::Millpond::builder()
+///     .max_running(64)
+///     .cache_bytes(8 << 20)
+///     .on_first_dead_letter(|event| eprintln!("look at this: {event:?}"))
+///     .open("app.redb")?;
+/// # let _ = pond; Ok(()) }
+/// ```
+#[must_use = "nothing is opened until `open`, `attach` or `in_memory` is called"]
+pub struct Builder {
+    cache_bytes: usize,
+    payload_bytes_max: usize,
+    max_running: usize,
+    blocking_threads: usize,
+    events: usize,
+    linger: Duration,
+    adopt: bool,
+    seed: Option<u64>,
+    clock: Arc<dyn Clock>,
+    runtime: Option<tokio::runtime::Handle>,
+    hook: Option<DeadLetterHook>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
+            max_running: RUNNING_DEFAULT,
+            blocking_threads: BLOCKING_THREADS_DEFAULT,
+            events: EVENTS_DEFAULT,
+            linger: Duration::ZERO,
+            adopt: false,
+            seed: None,
+            clock: Arc::new(SystemClock::new()),
+            runtime: None,
+            hook: None,
+        }
+    }
+}
+
+impl Builder {
+    /// redb's page cache, in bytes. Default 32 MiB. Not used with [`attach`](Self::attach).
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Largest payload, in bytes. Default 1 MiB, at most 16 MiB.
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.payload_bytes_max = bytes;
+        self
+    }
+
+    /// How many jobs run at a time in this process, over all workers. Default 256; can be changed
+    /// while it runs.
+    pub fn max_running(mut self, jobs: usize) -> Self {
+        self.max_running = jobs;
+        self
+    }
+
+    /// Threads for blocking handlers, at most. Default 64. A blocking job that finds none free
+    /// waits for one while it holds its slot.
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// How many events a listener may be behind before it misses some. Default 1,024.
+    pub fn events_buffer(mut self, events: usize) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// How long the writer waits for more before each commit. Default zero: what gathers while one
+    /// commit waits for the disk makes the next one. A few milliseconds trade latency for fewer
+    /// commits, which spares flash.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Lets [`open`](Self::open) add a queue to a redb file that an application made for itself.
+    /// Without it such a file is refused as [`Error::NotAMillpond`].
+    pub fn adopt(mut self) -> Self {
+        self.adopt = true;
+        self
+    }
+
+    /// Seed of the back-off's jitter. Default: random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Where the time is read. Default: the machine's clocks.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The runtime that async handlers run on; it must have its timer enabled. Default: the one this
+    /// is called in, or, called outside of any, one of its own.
+    pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Called with the [`Event::Dead`] that puts the first job into a queue's empty dead-letter
+    /// table. It runs on the writer's thread: hand the work on and return.
+    pub fn on_first_dead_letter(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Opens the file at `path`, or creates it.
+    ///
+    /// # Errors
+    /// [`Error::NotAMillpond`], [`Error::Corrupt`], [`Error::TooNew`], [`Error::AlreadyOpen`],
+    /// [`Error::Io`] for the file; [`Error::InvalidConfig`] for a setting.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Millpond, Error> {
+        self.check()?;
+        let store = Store::open(path.as_ref(), self.cache_bytes, self.adopt)?;
+        self.start(store)
+    }
+
+    /// Lives in the application's own database. Millpond's tables' names begin with `millpond/`.
+    ///
+    /// After an I/O error redb refuses writes until the database is opened again, which only the
+    /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), less those of the file.
+    pub fn attach(self, database: Arc<Database>) -> Result<Millpond, Error> {
+        self.check()?;
+        self.start(Store::attach(database)?)
+    }
+
+    /// Lives on a storage backend of redb's: memory, for tests, or one of your own.
+    ///
+    /// # Errors
+    /// Those of [`attach`](Self::attach).
+    pub fn open_backend(self, backend: impl StorageBackend) -> Result<Millpond, Error> {
+        self.check()?;
+        let store = Store::with_backend(backend, self.cache_bytes)?;
+        self.start(store)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (field, value) in [
+            ("payload_bytes_max", self.payload_bytes_max),
+            ("max_running", self.max_running),
+            ("blocking_threads", self.blocking_threads),
+            ("events_buffer", self.events),
+        ] {
+            if value == 0 {
+                return Err(Error::config(field, "it must be at least 1".into()));
+            }
+        }
+        if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
+            let reason = format!("{} is above {PAYLOAD_BYTES_MAX}, the most a job can carry", self.payload_bytes_max);
+            return Err(Error::config("payload_bytes_max", reason));
+        }
+        Ok(())
+    }
+
+    fn start(self, store: Store) -> Result<Millpond, Error> {
+        let (runtime, own) = match self.runtime.or_else(|| tokio::runtime::Handle::try_current().ok()) {
+            Some(handle) => (handle, None),
+            None => {
+                let failed = |source| Error::Storage { operation: "start an async runtime", source: Box::new(source) };
+                let own = tokio::runtime::Builder::new_multi_thread()
+                    .thread_name("millpond-async")
+                    .enable_all()
+                    .build()
+                    .map_err(failed)?;
+                (own.handle().clone(), Some(own))
+            }
+        };
+        let setup = Setup {
+            store,
+            clock: self.clock,
+            runtime,
+            bus: EventBus::new(self.events, self.hook),
+            config: Config { linger: self.linger },
+            running_max: self.max_running,
+            blocking_threads: self.blocking_threads,
+            payload_bytes_max: self.payload_bytes_max,
+            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+        };
+        let (engine, threads) = open(setup)?;
+        Ok(Millpond::new(engine, threads, own))
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("max_running", &self.max_running).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,196 @@
+//! The dead letters: see, edit, redrive, purge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::inspect::{self, Cursor, JobFilter, Page};
+use crate::job::{JobId, Kind, NewJob, Payload, State};
+use crate::runtime::{Commit, Engine};
+use crate::storage::Batch;
+use crate::writer::dead_letters as verbs;
+
+/// Dead letters that one commit redrives or purges, at most.
+const AT_ONCE: usize = 1_000;
+
+/// Jobs that failed for good: with their payload, every attempt's error, and the reason.
+///
+/// ```no_run
+/// # async fn example(pond: millpond::Millpond) -> Result<(), millpond::Error> {
+/// use millpond::{JobFilter, Pace};
+///
+/// let dead = pond.dead_letters();
+/// let crm = JobFilter::new().queue("crm").error_contains("503");
+/// for job in dead.list(&crm, None, 20)?.jobs {
+///     println!("{} {}: {:?}", job.id, job.kind, job.errors.last());
+/// }
+/// let redriven = dead.redrive_all(crm, Pace::per_second(200)).await?;
+/// # let _ = redriven; Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct DeadLetters {
+    engine: Arc<Engine>,
+}
+
+/// How fast redriven jobs become due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    spacing: Duration,
+}
+
+impl Pace {
+    /// So many a second. The default is 500.
+    ///
+    /// 0 counts as 1.
+    pub fn per_second(jobs: u32) -> Self {
+        Self { spacing: Duration::from_secs(1) / jobs.max(1) }
+    }
+
+    /// All at once.
+    pub const fn at_once() -> Self {
+        Self { spacing: Duration::ZERO }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::per_second(500)
+    }
+}
+
+impl DeadLetters {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Dead letters, by queue and oldest first. A filter's state is ignored.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn list(&self, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
+        inspect::list(&self.engine, &filter.clone().state(State::Dead), cursor, limit)
+    }
+
+    /// How many match. Without a filter but the queue's, [`Counts::dead`](crate::Counts::dead) says
+    /// it at no cost; this goes through them.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn count(&self, filter: &JobFilter) -> Result<u64, Error> {
+        let mut count = 0;
+        let mut cursor = None;
+        loop {
+            let page = self.list(filter, cursor, AT_ONCE)?;
+            count += page.jobs.len() as u64;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Puts one back into its queue, all its attempts before it, at the tail of its group if it has
+    /// one. False if it is not a dead letter (any more).
+    pub fn redrive(&self, id: JobId) -> Commit<bool> {
+        let redriven = self.redrive_some([id], Pace::at_once());
+        Commit::new(async move { Ok(redriven.await? > 0) })
+    }
+
+    /// Puts these back, at this pace. Those that are not dead letters (any more) are passed over.
+    /// Returns how many went back.
+    pub fn redrive_some(&self, ids: impl IntoIterator<Item = JobId>, pace: Pace) -> Commit<u64> {
+        let ids: Vec<_> = ids.into_iter().collect();
+        let engine = self.engine.clone();
+        Commit::new(async move {
+            let mut redriven = 0;
+            for ids in ids.chunks(AT_ONCE) {
+                redriven += redrive_chunk(&engine, ids.to_vec(), redriven, pace).await?;
+            }
+            Ok(redriven)
+        })
+    }
+
+    /// Puts all that match back, at this pace: each is given a time to run, so that a redrive of
+    /// 100,000 does not drown the queue and goes on after a restart. A job with a group has no such
+    /// time: its group keeps it in line. Returns how many went back.
+    pub fn redrive_all(&self, filter: JobFilter, pace: Pace) -> Commit<u64> {
+        let dead = self.clone();
+        Commit::new(async move {
+            let (mut redriven, mut cursor) = (0, None);
+            loop {
+                let page = dead.list(&filter, cursor, AT_ONCE)?;
+                let ids = page.jobs.iter().map(|job| job.id).collect();
+                redriven += redrive_chunk(&dead.engine, ids, redriven, pace).await?;
+                cursor = page.next;
+                if cursor.is_none() {
+                    return Ok(redriven);
+                }
+            }
+        })
+    }
+
+    /// Replaces a dead letter's payload with that of `payload`, which must be of the same kind.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`] if there is no such dead letter, [`Error::InvalidConfig`] if the kind
+    /// differs, and what is wrong with the payload.
+    pub fn edit<K: Kind>(&self, id: JobId, payload: K) -> Commit<()> {
+        self.edit_with(id, NewJob::new(payload))
+    }
+
+    /// [`edit`](Self::edit) for payloads without a type: JSON values and raw bytes.
+    ///
+    /// # Errors
+    /// Those of [`edit`](Self::edit).
+    pub fn edit_with(&self, id: JobId, payload: NewJob) -> Commit<()> {
+        let engine = self.engine.clone();
+        Commit::new(async move {
+            let info = inspect::find(&engine, id)?;
+            let payload = replacement(&engine, &info.queue, &info.kind, payload)?;
+            engine.change(move |batch| verbs::edit(batch, id, &payload)).await
+        })
+    }
+
+    /// Removes one for good. False if it is not a dead letter (any more).
+    pub fn purge(&self, id: JobId) -> Commit<bool> {
+        let purged = self.engine.change(move |batch: &mut Batch<'_>| verbs::purge(batch, &[id]));
+        Commit::new(async move { Ok(purged.await? > 0) })
+    }
+
+    /// Removes all that match for good. Returns how many.
+    pub fn purge_all(&self, filter: JobFilter) -> Commit<u64> {
+        let dead = self.clone();
+        Commit::new(async move {
+            let (mut purged, mut cursor) = (0, None);
+            loop {
+                let page = dead.list(&filter, cursor, AT_ONCE)?;
+                let ids: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
+                purged += dead.engine.change(move |batch| verbs::purge(batch, &ids)).await?;
+                cursor = page.next;
+                if cursor.is_none() {
+                    return Ok(purged);
+                }
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters").finish_non_exhaustive()
+    }
+}
+
+fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace) -> Commit<u64> {
+    let first_after = pace.spacing.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
+    engine.change(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing))
+}
+
+/// The payload of `job`, checked to be one for a job of this queue and kind.
+pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob) -> Result<Payload, Error> {
+    if job.kind() != kind {
+        let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
+        return Err(Error::config("payload", reason));
+    }
+    Ok(engine.prepare.prepare(queue, job)?.record.payload)
+}

@@ -1,0 +1,442 @@
+//! Looking: counts, jobs, why one does not run.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::handler::Progress;
+use crate::job::{AttemptError, JobId, Order, Payload, Priority, QueueId, State};
+use crate::runtime::Engine;
+use crate::scheduler::Blocked;
+use crate::storage::{Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
+use crate::time::Timestamp;
+
+/// Rows looked at for one page, at most: a filter that matches little must not hold a snapshot of
+/// the file for long. A page may therefore be short, or empty, and still have a next one.
+const ROWS_PER_PAGE_MAX: usize = 10_000;
+
+/// Jobs on one page, at most.
+const JOBS_PER_PAGE_MAX: usize = 1_000;
+
+/// How far [`Why::Waiting`] counts the jobs ahead.
+const AHEAD_MAX: u64 = 10_000;
+
+/// A queue's counts. Kept with every commit, so that asking costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Could run: wait for a slot, their turn or a handler.
+    pub pending: u64,
+    /// A handler has them.
+    pub running: u64,
+    /// Due later, never tried.
+    pub scheduled: u64,
+    /// Due later after a failed attempt.
+    pub retrying: u64,
+    /// Completed and kept.
+    pub completed: u64,
+    /// In the dead-letter table.
+    pub dead: u64,
+    /// Cancelled, discarded or expired, and kept.
+    pub cancelled: u64,
+    /// Bytes of the records of all jobs that have not ended.
+    pub bytes: u64,
+    /// Jobs ever enqueued.
+    pub enqueued_total: u64,
+    /// Jobs ever completed, kept or not.
+    pub completed_total: u64,
+    /// Attempts ever failed.
+    pub failures_total: u64,
+    /// Jobs that ever went to the dead letters.
+    pub dead_total: u64,
+    /// Jobs ever cancelled, discarded or expired.
+    pub cancelled_total: u64,
+}
+
+impl Counts {
+    /// Jobs that have not ended.
+    pub fn unfinished(&self) -> u64 {
+        self.pending + self.running + self.scheduled + self.retrying
+    }
+}
+
+pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
+    // The scheduler first: a job that settles in between is then counted as running once too often
+    // rather than as lost.
+    let taken = engine.scheduler().taken_in(queue) as u64;
+    let tally: Tally = engine.store.catalog.row(queue).tally;
+    Counts {
+        pending: tally.pending.saturating_sub(taken),
+        running: taken.min(tally.pending),
+        scheduled: tally.scheduled,
+        retrying: tally.retrying,
+        completed: tally.completed,
+        dead: tally.dead,
+        cancelled: tally.cancelled,
+        bytes: tally.bytes,
+        enqueued_total: tally.enqueued_total,
+        completed_total: tally.completed_total,
+        failures_total: tally.failures_total,
+        dead_total: tally.dead_total,
+        cancelled_total: tally.cancelled_total,
+    }
+}
+
+/// One job, with its history.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct JobInfo {
+    /// Its id.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: String,
+    /// Its kind.
+    pub kind: String,
+    /// What it is.
+    pub state: State,
+    /// Its priority.
+    pub priority: Priority,
+    /// Its group.
+    pub group: Option<String>,
+    /// Attempts used up; while it runs, the current one included.
+    pub attempts: u32,
+    /// Its own limit of attempts; `None` is the worker's.
+    pub max_attempts: Option<u32>,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// Not before this time.
+    pub run_at: Option<Timestamp>,
+    /// Ends as cancelled if it has not started by then.
+    pub expires_at: Option<Timestamp>,
+    /// When its current or last attempt started, as far as it is known.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How often it was snoozed.
+    pub snoozes: u32,
+    /// What went wrong so far: the first error and the latest ones, 50 at most.
+    pub errors: Vec<AttemptError>,
+    /// Why it ended, if it did not simply complete.
+    pub reason: Option<String>,
+    /// What its handler answered.
+    pub result: Option<Bytes>,
+    /// The application's own key.
+    pub unique_key: Option<String>,
+    /// Its payload.
+    pub payload: Payload,
+    /// How far its handler says it is, while it runs.
+    pub progress: Option<Progress>,
+    /// What its handler has logged, while it runs.
+    pub log: Vec<String>,
+}
+
+/// Which jobs to list. Everything unless narrowed.
+///
+/// ```
+/// use millpond::{JobFilter, State};
+///
+/// let filter = JobFilter::new().queue("emails").state(State::Retrying).kind("welcome");
+/// # let _ = filter;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct JobFilter {
+    queue: Option<String>,
+    state: Option<State>,
+    kind: Option<String>,
+    group: Option<String>,
+    error: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl JobFilter {
+    /// All jobs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of this queue.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// In this state.
+    pub fn state(mut self, state: State) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Of this kind.
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// Of this group.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// With this text in their last error or their reason.
+    pub fn error_contains(mut self, text: impl Into<String>) -> Self {
+        self.error = Some(text.into());
+        self
+    }
+
+    /// Ended at this time or later; for a job that has not ended, enqueued then.
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Ended before this time; for a job that has not ended, enqueued then.
+    pub fn until(mut self, time: Timestamp) -> Self {
+        self.until = Some(time);
+        self
+    }
+
+    fn matches(&self, engine: &Engine, found: &Found, state: State) -> bool {
+        let extra = found.record.extra.as_deref();
+        let text = |wanted: &String| {
+            let error = extra.and_then(|extra| extra.errors.last()).map(|error| error.message.as_str());
+            let reason = extra.and_then(|extra| extra.reason.as_deref());
+            [error, reason].into_iter().flatten().any(|text| text.contains(wanted.as_str()))
+        };
+        let time = extra.and_then(|extra| extra.ended_at).unwrap_or(found.record.enqueued_at);
+        self.state.is_none_or(|wanted| wanted == state)
+            && self.kind.as_ref().is_none_or(|kind| **kind == *engine.store.catalog.kind_name(found.record.kind))
+            && self.group.as_ref().is_none_or(|group| found.record.group().is_some_and(|own| **own == **group))
+            && self.error.as_ref().is_none_or(text)
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+    }
+
+    fn queues(&self, engine: &Engine) -> Vec<QueueId> {
+        match &self.queue {
+            Some(name) => engine.store.catalog.find_queue(name).into_iter().collect(),
+            None => engine.store.catalog.stored_queues(),
+        }
+    }
+}
+
+/// Where a listing goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(ScanCursor);
+
+/// Some jobs, and where to go on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The jobs. May be fewer than asked for even if more follow.
+    pub jobs: Vec<JobInfo>,
+    /// To be given to the next call; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+pub(crate) fn list(engine: &Engine, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
+    let limit = limit.clamp(1, JOBS_PER_PAGE_MAX);
+    let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
+    let mut jobs = Vec::new();
+    let reader = engine.store.reader()?;
+    let visit = |found: Result<Found, Fault>| {
+        // A record that cannot be read is the dispatcher's to set aside, not this listing's to fail on.
+        if let Ok(found) = found {
+            let state = state_of(engine, &found);
+            if filter.matches(engine, &found, state) {
+                jobs.push(describe(engine, found));
+            }
+        }
+        jobs.len() < limit
+    };
+    let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), ROWS_PER_PAGE_MAX, visit)?;
+    Ok(Page { jobs, next: next.map(Cursor) })
+}
+
+pub(crate) fn find(engine: &Engine, id: JobId) -> Result<JobInfo, Error> {
+    let found = engine.store.reader()?.find(&engine.store.catalog, id)?.ok_or(Error::NoSuchJob { id })?;
+    Ok(describe(engine, found))
+}
+
+fn state_of(engine: &Engine, found: &Found) -> State {
+    if engine.scheduler().is_flying(found.id) { State::Running } else { found.state() }
+}
+
+fn describe(engine: &Engine, found: Found) -> JobInfo {
+    let state = state_of(engine, &found);
+    let running = engine.executor.runs.get(found.id);
+    let record = found.record;
+    let extra = record.extra.map(|extra| *extra).unwrap_or_default();
+    let attempt = running.as_ref().map(|running| running.plan.attempt);
+    JobInfo {
+        id: found.id,
+        queue: engine.store.catalog.queue_name(found.queue).to_string(),
+        kind: engine.store.catalog.kind_name(record.kind).to_string(),
+        state,
+        priority: record.priority,
+        group: extra.group.map(|group| group.to_string()),
+        attempts: attempt.map_or(record.attempts, |attempt| attempt.number),
+        max_attempts: extra.max_attempts,
+        enqueued_at: record.enqueued_at,
+        run_at: extra.due.map(|due| due.at),
+        expires_at: extra.expires_at,
+        started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),
+        ended_at: extra.ended_at,
+        snoozes: extra.snoozes,
+        errors: extra.errors,
+        reason: extra.reason,
+        result: extra.result,
+        unique_key: extra.unique_key,
+        payload: record.payload,
+        progress: running.as_ref().and_then(|running| running.attempted.progress()),
+        log: running.map(|running| running.attempted.log()).unwrap_or_default(),
+    }
+}
+
+/// Why a job is not running. Its `Display` is a sentence.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Why {
+    /// It is running.
+    Running,
+    /// It has ended, in this state.
+    Ended(State),
+    /// It is not due yet.
+    NotDue {
+        /// When it is.
+        at: Timestamp,
+        /// How long that is from now.
+        wait: Duration,
+    },
+    /// Its queue is paused.
+    QueuePaused,
+    /// Its group is paused.
+    GroupPaused,
+    /// Another job of its group goes first.
+    GroupBusy {
+        /// Which one.
+        head: JobId,
+        /// What that one is.
+        state: State,
+        /// How many of the group stand before it, that one included.
+        ahead: u64,
+    },
+    /// Its queue, or its group, is rate limited.
+    RateLimited {
+        /// For how long at least.
+        wait: Duration,
+    },
+    /// No worker of its queue handles its kind.
+    NoHandler {
+        /// The kind.
+        kind: String,
+    },
+    /// All slots of its queue's worker are taken.
+    NoFreeSlot,
+    /// All slots of the process are taken.
+    ProcessBudget,
+    /// The queue is shutting down.
+    ShuttingDown,
+    /// Others go first.
+    Waiting {
+        /// How many, counted up to 10,000.
+        ahead: u64,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("it is running"),
+            Self::Ended(state) => write!(f, "it has ended: {state:?}"),
+            Self::NotDue { wait, .. } => write!(f, "it is not due for another {wait:?}"),
+            Self::QueuePaused => f.write_str("its queue is paused"),
+            Self::GroupPaused => f.write_str("its group is paused"),
+            Self::GroupBusy { head, state, ahead } => {
+                write!(f, "its group is busy with job {head}, which is {state:?}; {ahead} of the group go first")
+            }
+            Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
+            Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
+            Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
+            Self::ProcessBudget => f.write_str("all slots of the process are taken"),
+            Self::ShuttingDown => f.write_str("the queue is shutting down"),
+            Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
+        }
+    }
+}
+
+pub(crate) fn explain(engine: &Engine, id: JobId) -> Result<Why, Error> {
+    let reader = engine.store.reader()?;
+    let found = reader.find(&engine.store.catalog, id)?.ok_or(Error::NoSuchJob { id })?;
+    let now = engine.now();
+    if engine.scheduler().is_flying(id) {
+        return Ok(Why::Running);
+    }
+    let queue = found.queue;
+    let turn = match &found.place {
+        Place::Dead { .. } | Place::Finished { .. } => return Ok(Why::Ended(found.record.state)),
+        Place::Delayed { due } => return Ok(Why::NotDue { at: due.at, wait: due.wait(now) }),
+        Place::Ready { .. } => id.get(),
+        Place::Member(member) => match explain_member(engine, &reader, &found, &member.group, member.seq)? {
+            Ok(turn) => turn,
+            Err(why) => return Ok(why),
+        },
+    };
+    let blocked = engine.scheduler().why(queue, found.record.kind, found.record.group(), now);
+    Ok(match blocked {
+        Blocked::QueuePaused => Why::QueuePaused,
+        Blocked::NoHandler => Why::NoHandler { kind: engine.store.catalog.kind_name(found.record.kind).to_string() },
+        Blocked::RateLimited(wait) => Why::RateLimited { wait },
+        Blocked::Draining => Why::ShuttingDown,
+        blocked => {
+            let order = Order { priority: found.record.priority.get(), turn };
+            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MAX)?;
+            match blocked {
+                _ if ahead > 0 => Why::Waiting { ahead },
+                Blocked::NoFreeSlot => Why::NoFreeSlot,
+                Blocked::ProcessBudget => Why::ProcessBudget,
+                _ => Why::Waiting { ahead },
+            }
+        }
+    })
+}
+
+/// The turn of a group's ready head, or why this member is not one.
+fn explain_member(
+    engine: &Engine,
+    reader: &Reader,
+    found: &Found,
+    group: &Arc<str>,
+    seq: u64,
+) -> Result<Result<u64, Why>, Error> {
+    let now = engine.now();
+    let row = reader.group(found.queue, group)?;
+    let own_due = found.record.due().filter(|due| !due.is_due(now));
+    let not_due = own_due.map(|due| Why::NotDue { at: due.at, wait: due.wait(now) });
+    let Some(head) = row.head else {
+        return Ok(Err(not_due.unwrap_or(if row.paused { Why::GroupPaused } else { Why::Waiting { ahead: 0 } })));
+    };
+    if head.id != found.id {
+        if let Some(why) = not_due {
+            return Ok(Err(why));
+        }
+        let state = match reader.find(&engine.store.catalog, head.id)? {
+            Some(head) => state_of(engine, &head),
+            None => State::Running,
+        };
+        let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MAX)?;
+        return Ok(Err(Why::GroupBusy { head: head.id, state, ahead }));
+    }
+    Ok(match head.at {
+        HeadAt::Ready { turn, .. } => Ok(turn),
+        HeadAt::Due(due) => Err(Why::NotDue { at: due.at, wait: due.wait(now) }),
+        HeadAt::Held => Err(Why::GroupPaused),
+    })
+}

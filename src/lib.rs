@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod builder;
+mod dead_letters;
+mod error;
+mod events;
+mod executor;
+mod handler;
+mod inspect;
+mod job;
+mod metrics;
+mod millpond;
+mod queue;
+mod runtime;
+mod scheduler;
+mod storage;
+pub mod testing;
+mod time;
+mod transaction;
+mod worker;
+mod writer;
+
+// The public interface is:
+pub use builder::Builder;
+pub use dead_letters::{DeadLetters, Pace};
+pub use error::{BoxError, Error};
+pub use events::{Event, Events, Heard};
+pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
+pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
+pub use job::{
+    AttemptError, Backoff, Codec, Failure, FailureKind, Handled, IntoOutcome, JobId, Kind, NewJob, Outcome,
+    ParseJobIdError, Payload, Priority, Rate, Retry, State,
+};
+pub use metrics::MetricsSnapshot;
+pub use millpond::{JobPatch, Millpond};
+pub use queue::{Queue, RateHandle};
+pub use runtime::Commit;
+pub use storage::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Verification, WhenFull};
+pub use time::{Clock, SystemClock, Timestamp};
+pub use transaction::{Transaction, WriteGuard};
+pub use worker::{Worker, WorkerBuilder};

@@ -1,0 +1,89 @@
+//! What has been counted since the queue was opened. Per-queue counts are kept with the data: see
+//! [`Counts`](crate::Counts).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::job::{Ending, FailureKind};
+
+/// Counters since the queue was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MetricsSnapshot {
+    /// Commits made.
+    pub commits_total: u64,
+    /// Attempts started.
+    pub starts_total: u64,
+    /// Attempts that ended well.
+    pub completed_total: u64,
+    /// Attempts that failed in any way.
+    pub failed_total: u64,
+    /// Of those, panics.
+    pub panics_total: u64,
+    /// Of those, timeouts.
+    pub timeouts_total: u64,
+    /// Records set aside because they could not be read.
+    pub quarantined_total: u64,
+    /// Ended jobs removed by retention.
+    pub pruned_total: u64,
+    /// Blocking handlers that have outlived their timeout and keep their slots, now.
+    pub stuck: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    commits: AtomicU64,
+    starts: AtomicU64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    panics: AtomicU64,
+    timeouts: AtomicU64,
+    quarantined: AtomicU64,
+    pruned: AtomicU64,
+}
+
+impl Metrics {
+    pub fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn started(&self) {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn ended(&self, ending: &Ending) {
+        match ending {
+            Ending::Done(_) => self.completed.fetch_add(1, Ordering::Relaxed),
+            Ending::Failed { kind, .. } => {
+                match kind {
+                    FailureKind::Panic => self.panics.fetch_add(1, Ordering::Relaxed),
+                    FailureKind::Timeout => self.timeouts.fetch_add(1, Ordering::Relaxed),
+                    _ => 0,
+                };
+                self.failed.fetch_add(1, Ordering::Relaxed)
+            }
+            _ => 0,
+        };
+    }
+
+    pub fn quarantined(&self, records: u64) {
+        self.quarantined.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub fn pruned(&self, records: u64) {
+        self.pruned.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self, stuck: usize) -> MetricsSnapshot {
+        MetricsSnapshot {
+            commits_total: self.commits.load(Ordering::Relaxed),
+            starts_total: self.starts.load(Ordering::Relaxed),
+            completed_total: self.completed.load(Ordering::Relaxed),
+            failed_total: self.failed.load(Ordering::Relaxed),
+            panics_total: self.panics.load(Ordering::Relaxed),
+            timeouts_total: self.timeouts.load(Ordering::Relaxed),
+            quarantined_total: self.quarantined.load(Ordering::Relaxed),
+            pruned_total: self.pruned.load(Ordering::Relaxed),
+            stuck: stuck as u64,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::error::Error;
+use crate::transaction::check_outside;
+
+/// A call that is answered when its commit is durable: `.await` it, or [`wait`](Self::wait) for it
+/// on a thread that may block.
+///
+/// Like every future it does nothing until then. Dropped before it was ever polled, it leaves no
+/// trace; dropped later, what it asked for may happen all the same.
+#[must_use = "nothing happens until it is awaited, or waited for with `.wait()`"]
+pub struct Commit<T> {
+    future: Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>,
+}
+
+impl<T> Commit<T> {
+    pub(crate) fn new(future: impl Future<Output = Result<T, Error>> + Send + 'static) -> Self {
+        Self { future: Box::pin(future) }
+    }
+
+    /// Blocks this thread until the commit is durable.
+    ///
+    /// # Errors
+    /// Those of the call, and [`Error::WouldDeadlock`] inside a transaction.
+    pub fn wait(self) -> Result<T, Error> {
+        pollster::block_on(self)
+    }
+}
+
+impl<T> Future for Commit<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Polled inside a transaction, it could only wait for the very commit it holds up.
+        if let Err(error) = check_outside() {
+            return Poll::Ready(Err(error));
+        }
+        self.future.as_mut().poll(cx)
+    }
+}
+
+impl<T> std::fmt::Debug for Commit<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commit").finish_non_exhaustive()
+    }
+}

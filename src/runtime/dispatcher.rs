@@ -1,0 +1,122 @@
+//! Decides when: looks at the scheduler after every change and whenever it says that something will
+//! happen by itself. On a thread of its own, so that handlers which block the async runtime do not
+//! stop it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::engine::{Engine, MARK_AFTER};
+use super::maintenance;
+use crate::error::Error;
+use crate::job::{QueueId, Refill};
+use crate::scheduler::{Chores, Reservation};
+use crate::storage::Batch;
+use crate::writer::upkeep;
+
+/// Longest sleep: a wall clock that was set is noticed within it.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// Wakes one sleeper; a ring while nobody sleeps is not forgotten.
+#[derive(Default)]
+pub(super) struct Alarm {
+    rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Alarm {
+    pub fn ring(&self) {
+        let mut rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
+        if !*rung {
+            *rung = true;
+            self.bell.notify_one();
+        }
+    }
+
+    fn sleep(&self, longest: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
+        let (mut rung, _) =
+            self.bell.wait_timeout_while(rung, longest, |rung| !*rung).unwrap_or_else(|e| e.into_inner());
+        *rung = false;
+    }
+}
+
+/// The dispatcher's thread.
+pub(super) fn run(engine: &Arc<Engine>) {
+    while !engine.stopping.load(Ordering::SeqCst) {
+        let wait = turn(engine);
+        engine.moved.notify_waiters();
+        engine.alarm.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+    }
+    // A stop still needs timeouts to be kept until everything has ended.
+    while engine.scheduler().running() > 0 && !engine.is_closed() {
+        let wait = engine.executor.runs.end_overdue(engine.now());
+        engine.alarm.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+    }
+}
+
+/// One look at everything. Returns how long nothing will happen by itself.
+pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
+    engine.pump();
+    let now = engine.now();
+    let (chores, long_running) = {
+        let mut scheduler = engine.scheduler();
+        let long_running = scheduler.long_running(now, MARK_AFTER);
+        (scheduler.chores(now), long_running)
+    };
+    engine.mark_long_running(long_running);
+    let Chores { expired, refills, promote, reserve, wait } = chores;
+    for start in expired {
+        engine.expire(start);
+    }
+    for refill in refills {
+        read_page(engine, refill);
+    }
+    for queue in promote {
+        ask_promotion(engine, queue);
+    }
+    for reservation in reserve {
+        ask_reservation(engine, reservation);
+    }
+    let overdue = engine.executor.runs.end_overdue(now);
+    let upkeep = maintenance::turn(engine, now);
+    [wait, overdue, Some(upkeep)].into_iter().flatten().min()
+}
+
+/// Fills a window from the table.
+fn read_page(engine: &Arc<Engine>, refill: Refill) {
+    match engine.store.reader().and_then(|reader| Ok(reader.page(refill)?)) {
+        Ok((rows, end, bad)) => {
+            if !bad.is_empty() {
+                engine.quarantine(refill.queue, bad);
+            }
+            engine.scheduler().refilled(refill, rows, end);
+            engine.wake_dispatcher();
+        }
+        Err(error) => {
+            tracing::error!(%error, "could not read the next jobs");
+            engine.scheduler().look_again_later(refill);
+        }
+    }
+}
+
+fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {
+    let write = move |batch: &mut Batch<'_>| upkeep::promote(batch, queue);
+    engine.internally(write, move |engine, result| {
+        if result.is_err() {
+            engine.scheduler().look_again(queue);
+        }
+    });
+}
+
+fn ask_reservation(engine: &Arc<Engine>, reservation: Reservation) {
+    let Reservation { key, tokens, state } = reservation;
+    let refused = key.clone();
+    let write = move |batch: &mut Batch<'_>| upkeep::reserve(batch, &key, tokens, &state);
+    engine.internally(write, move |engine, result: Result<(), Error>| {
+        if result.is_err() {
+            engine.scheduler().refuse_reservation(&refused);
+            engine.wake_dispatcher();
+        }
+    });
+}

@@ -1,0 +1,28 @@
+//! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
+
+mod pruner;
+mod watchdog;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Engine;
+use crate::time::Now;
+
+pub(super) use pruner::Pruner;
+pub(super) use watchdog::Watchdog;
+
+/// When each chore is next due. Owned by the dispatcher.
+#[derive(Default)]
+pub(super) struct Upkeep {
+    pruner: Pruner,
+    watchdog: Watchdog,
+}
+
+/// Does what is due. Returns how long until the next chore.
+pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
+    let mut upkeep = engine.upkeep();
+    let pruner = upkeep.pruner.turn(engine, now);
+    let watchdog = upkeep.watchdog.turn(engine, now);
+    pruner.min(watchdog)
+}

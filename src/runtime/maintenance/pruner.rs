@@ -1,0 +1,47 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::engine::Engine;
+use crate::storage::{Batch, Expunged};
+use crate::time::Now;
+use crate::writer::upkeep::{self, PRUNED_AT_ONCE};
+
+/// How often ended jobs are looked at.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Removes ended jobs that retention no longer keeps, in small batches.
+#[derive(Default)]
+pub(in crate::runtime) struct Pruner {
+    next: Option<Duration>,
+}
+
+impl Pruner {
+    pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+        let next = *self.next.get_or_insert(now.mono + EVERY);
+        if now.mono < next {
+            return next - now.mono;
+        }
+        self.next = Some(now.mono + EVERY);
+        for queue in engine.store.catalog.stored_queues() {
+            let tally = engine.store.catalog.row(queue).tally;
+            if tally.completed + tally.cancelled + tally.dead > 0 {
+                sweep(engine, queue);
+            }
+        }
+        EVERY
+    }
+}
+
+/// One batch, and the next one after it as long as they come back full.
+fn sweep(engine: &Arc<Engine>, queue: u32) {
+    let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, queue);
+    engine.internally(write, move |engine, result| match result {
+        Ok(Expunged { dead, others }) => {
+            engine.metrics.pruned(dead + others);
+            if (dead + others) as usize >= PRUNED_AT_ONCE && !engine.is_stopping() {
+                sweep(engine, queue);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "ended jobs could not be pruned"),
+    });
+}

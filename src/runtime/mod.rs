@@ -1,0 +1,17 @@
+//! Wires the rooms together: opening, the dispatcher's loop, the writer's loop, upkeep, the stop.
+//!
+//! The only room that is given a clock and that owns threads: one writes, one dispatches.
+
+mod commit;
+mod dispatcher;
+mod engine;
+mod maintenance;
+mod open;
+mod prepare;
+mod shutdown;
+mod writer_thread;
+
+pub use commit::Commit;
+pub(crate) use engine::{Config, Engine, WorkerConfig};
+pub(crate) use open::{Setup, Threads, open};
+pub(crate) use shutdown::{shutdown, stop_now};

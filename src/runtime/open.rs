@@ -1,0 +1,104 @@
+//! Opening: recover first, dispatch after.
+
+use std::sync::Arc;
+use std::thread;
+
+use super::engine::{Config, Engine, MARK_AFTER, Parts};
+use super::prepare::Preparer;
+use super::{dispatcher, writer_thread};
+use crate::error::Error;
+use crate::events::{Event, EventBus};
+use crate::executor::Executor;
+use crate::job::JobId;
+use crate::scheduler::{Scheduler, WindowLimits};
+use crate::storage::{Batch, Counters, Recovered, Store, recover};
+use crate::time::{Clock, TimeSource};
+use crate::writer::{Writer, inbox};
+
+/// Ready jobs held in memory per queue, for those with and those without a group each.
+const WINDOW_JOBS_MAX: usize = 4_096;
+
+/// And their bytes: whichever is reached first.
+const WINDOW_BYTES_MAX: usize = 2 << 20;
+
+/// What an engine is opened with.
+pub(crate) struct Setup {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub runtime: tokio::runtime::Handle,
+    pub bus: EventBus,
+    pub config: Config,
+    pub running_max: usize,
+    pub blocking_threads: usize,
+    pub payload_bytes_max: usize,
+    pub seed: u64,
+}
+
+/// The two threads of an engine.
+pub(crate) struct Threads {
+    pub writer: thread::JoinHandle<()>,
+    pub dispatcher: thread::JoinHandle<()>,
+}
+
+/// Recovers what a crash left, then starts the threads.
+pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
+    let Setup { store, clock, runtime, bus, config, running_max, blocking_threads, payload_bytes_max, seed } = setup;
+    let store = Arc::new(store);
+    let counters = store.load()?;
+    let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
+    let (counters, recovered, events) = recover_and_commit(&store, counters, &time)?;
+
+    let limits = WindowLimits { jobs_max: WINDOW_JOBS_MAX, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
+    let mut scheduler = Scheduler::new(running_max, limits);
+    for queue in store.catalog.stored_queues() {
+        scheduler.restore(queue, store.catalog.row(queue).paused);
+    }
+    for (key, state) in store.reader()?.buckets()? {
+        scheduler.restore_bucket(key, state);
+    }
+    // As many as could have been running: the next ones to start may be those that were.
+    let careful = if recovered.crashed { running_max } else { 0 };
+    scheduler.restore_crashed(recovered.suspects, careful);
+
+    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max });
+    let (inbox, outbox) = inbox();
+    let writer = Writer::new(store.clone(), prepare.clone(), counters);
+    let executor = Executor::new(runtime, blocking_threads, clock.clone());
+    let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
+    let engine = Arc::new(Engine::new(parts));
+    engine.bus.publish(events);
+    let weak = Arc::downgrade(&engine);
+    clock.on_move(Arc::new(move || {
+        if let Some(engine) = weak.upgrade() {
+            engine.wake_dispatcher();
+        }
+    }));
+
+    let (for_writer, for_dispatcher) = (engine.clone(), engine.clone());
+    let writer = thread::Builder::new()
+        .name("millpond-writer".into())
+        .spawn(move || writer_thread::run(&for_writer, writer, outbox));
+    let dispatcher =
+        thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
+    let failed = |source| Error::Storage { operation: "start a thread", source: Box::new(source) };
+    Ok((engine, Threads { writer: writer.map_err(failed)?, dispatcher: dispatcher.map_err(failed)? }))
+}
+
+fn recover_and_commit(
+    store: &Store,
+    counters: Counters,
+    time: &TimeSource,
+) -> Result<(Counters, Recovered, Vec<Event>), Error> {
+    let txn = store.begin_write()?;
+    let marked = store.reader()?.marks()?.into_iter().map(|(id, _)| id).collect::<std::collections::BTreeSet<JobId>>();
+    let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
+    let recovered = recover(&mut batch)?;
+    let sealed = batch.seal()?;
+    store.commit(txn)?;
+    store.catalog.committed(sealed.rows, sealed.kinds);
+    if recovered.crashed {
+        let (orphans, dead) = (recovered.suspects.len(), recovered.dead);
+        tracing::warn!(orphans, dead, "the queue was not closed in order; its running jobs run again");
+    }
+    Ok((sealed.counters, recovered, sealed.events))
+}

@@ -1,0 +1,71 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::job::{Expiry, NewJob, Options, Record, Start, State};
+use crate::storage::{Prepared, Store};
+use crate::time::{Due, Now, TimeSource};
+use crate::transaction::Prepare;
+
+/// Turns jobs as callers write them into rows, on the caller's thread.
+pub(super) struct Preparer {
+    pub store: Arc<Store>,
+    pub time: Arc<TimeSource>,
+    pub payload_bytes_max: usize,
+}
+
+impl Prepare for Preparer {
+    fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
+        let (kind, payload, options) = job.check(self.payload_bytes_max)?;
+        let queue = self.store.catalog.queue(queue)?;
+        let kind = self.store.catalog.kind(&kind)?;
+        let now = self.time.now();
+        let mut record = Record {
+            state: State::Pending,
+            kind,
+            priority: options.priority,
+            enqueued_at: now.wall,
+            attempts: 0,
+            extra: None,
+            payload,
+        };
+        set_options(&mut record, options, now);
+        let span = tracing::Span::current();
+        let span = (!span.is_disabled() && !span.is_none()).then_some(span);
+        Ok(Prepared::new(queue, record, span))
+    }
+}
+
+fn set_options(record: &mut Record, options: Options, now: Now) {
+    let Options { priority: _, group, start, expires, max_attempts, backoff, timeout, unique_key } = options;
+    let due = match start {
+        None => None,
+        Some(Start::After(Duration::ZERO)) => None,
+        Some(Start::After(delay)) => Some(Due::after(now, delay)),
+        Some(Start::At(at)) => Some(Due::wall(at)).filter(|due| !due.is_due(now)),
+    };
+    if due.is_some() {
+        record.state = State::Scheduled;
+    }
+    let expires_at = expires.map(|expires| match expires {
+        Expiry::After(after) => now.wall + after,
+        Expiry::At(at) => at,
+    });
+    let plain = group.is_none()
+        && due.is_none()
+        && expires_at.is_none()
+        && max_attempts.is_none()
+        && backoff.is_none()
+        && timeout.is_none()
+        && unique_key.is_none();
+    if !plain {
+        let extra = record.extra_mut();
+        extra.group = group;
+        extra.due = due;
+        extra.expires_at = expires_at;
+        extra.max_attempts = max_attempts;
+        extra.backoff = backoff;
+        extra.timeout = timeout;
+        extra.unique_key = unique_key;
+    }
+}

@@ -1,0 +1,342 @@
+//! Helpers for tests of applications: a queue in memory, a clock driven by hand, running everything
+//! that is due, looking at what was enqueued, running one handler on one payload.
+//!
+//! ```
+//! use millpond::testing::{self, ManualClock};
+//! use millpond::{Job, Kind, NewJob, State};
+//! use serde::{Deserialize, Serialize};
+//! use std::time::Duration;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Remind { user: u64 }
+//! impl Kind for Remind { const KIND: &'static str = "remind"; }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::Error> {
+//! let clock = ManualClock::new();
+//! let pond = testing::in_memory(&clock)?;
+//! pond.worker("reminders").handle(|_: Job<Remind>| async { Ok(()) }).start()?;
+//!
+//! pond.enqueue("reminders", NewJob::new(Remind { user: 7 }).delay(Duration::from_secs(3600))).await?;
+//! testing::assert_enqueued::<Remind>(&pond, "reminders", |remind| remind.user == 7);
+//!
+//! assert_eq!(testing::drain(&pond).await.completed, 0);   // not due yet
+//! clock.advance(Duration::from_secs(3600));
+//! assert_eq!(testing::drain(&pond).await.completed, 1);
+//! # Ok(()) }
+//! ```
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
+use crate::inspect::{JobFilter, JobInfo};
+use crate::job::{JobId, Kind, Outcome, Payload, Priority, State};
+use crate::millpond::Millpond;
+use crate::runtime::Engine;
+use crate::storage::redb_types::InMemoryBackend;
+use crate::time::{Clock, SystemClock, Timestamp};
+
+/// A clock that stands still until it is moved. Clones are the same clock.
+#[derive(Clone)]
+pub struct ManualClock {
+    inner: Arc<Mutex<Hands>>,
+}
+
+struct Hands {
+    wall: Timestamp,
+    monotonic: Duration,
+    wakers: Vec<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl ManualClock {
+    /// A clock that shows 2026-01-01 00:00 UTC.
+    pub fn new() -> Self {
+        let wall = Timestamp::from_millis(1_767_225_600_000);
+        Self { inner: Arc::new(Mutex::new(Hands { wall, monotonic: Duration::ZERO, wakers: Vec::new() })) }
+    }
+
+    fn hands(&self) -> MutexGuard<'_, Hands> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        self.moved(|hands| {
+            hands.wall = hands.wall + by;
+            hands.monotonic = hands.monotonic.saturating_add(by);
+        });
+    }
+
+    /// Sets the wall clock, as an operator or a time server does: no time passes.
+    pub fn set_wall(&self, wall: Timestamp) {
+        self.moved(|hands| hands.wall = wall);
+    }
+
+    fn moved(&self, change: impl FnOnce(&mut Hands)) {
+        let wakers = {
+            let mut hands = self.hands();
+            change(&mut hands);
+            hands.wakers.clone()
+        };
+        for wake in wakers {
+            wake();
+        }
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManualClock").field("wall", &self.wall()).finish_non_exhaustive()
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Timestamp {
+        self.hands().wall
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.hands().monotonic
+    }
+
+    fn on_move(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.hands().wakers.push(wake);
+    }
+}
+
+/// A queue in memory, on this clock, with a fixed seed.
+///
+/// # Errors
+/// None in practice; those of [`Builder::attach`](crate::Builder::attach).
+pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
+    Millpond::builder().clock(clock.clone()).seed(0).open_backend(InMemoryBackend::new())
+}
+
+/// What [`drain`] has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Attempts that ended well.
+    pub completed: u64,
+    /// Attempts that failed; their jobs are retrying or dead.
+    pub failed: u64,
+    /// Jobs that went to the dead letters.
+    pub dead: u64,
+}
+
+/// Runs everything that is due by the queue's clock, and what that enqueues, until nothing more can
+/// start and nothing runs. Handlers that wait for something outside keep it waiting.
+pub async fn drain(pond: &Millpond) -> Drained {
+    let count = || {
+        let metrics = pond.metrics();
+        let dead = pond.queues().iter().map(|queue| queue.counts().dead_total).sum();
+        Drained { completed: metrics.completed_total, failed: metrics.failed_total, dead }
+    };
+    let before = count();
+    pond.testing().idle().await;
+    let after = count();
+    Drained {
+        completed: after.completed - before.completed,
+        failed: after.failed - before.failed,
+        dead: after.dead - before.dead,
+    }
+}
+
+/// All jobs of `queue` that have not ended.
+///
+/// # Panics
+/// If the storage fails.
+pub fn all_enqueued(pond: &Millpond, queue: &str) -> Vec<JobInfo> {
+    let filter = JobFilter::new().queue(queue);
+    let (mut jobs, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = pond.jobs(&filter, cursor, 1_000).expect("the queue can be read");
+        jobs.extend(page.jobs.into_iter().filter(|job| !job.state.is_final()));
+        cursor = page.next;
+        if cursor.is_none() {
+            return jobs;
+        }
+    }
+}
+
+fn enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) -> Option<JobInfo> {
+    let typed = |job: &JobInfo| job.kind == K::KIND && job.payload.decode::<K>().is_ok_and(|payload| matches(&payload));
+    all_enqueued(pond, queue).into_iter().find(typed)
+}
+
+/// Asserts that `queue` holds an unfinished job of kind `K` that matches, and returns it.
+///
+/// # Panics
+/// If there is none; the message lists what there is.
+#[track_caller]
+pub fn assert_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) -> JobInfo {
+    enqueued(pond, queue, matches).unwrap_or_else(|| {
+        let there: Vec<_> =
+            all_enqueued(pond, queue).iter().map(|job| format!("{} {:?}", job.kind, job.payload)).collect();
+        panic!("no such job of kind {:?} in queue {queue:?}, which holds {there:#?}", K::KIND)
+    })
+}
+
+/// Asserts that `queue` holds no unfinished job of kind `K` that matches.
+///
+/// # Panics
+/// If there is one.
+#[track_caller]
+pub fn refute_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) {
+    if let Some(job) = enqueued(pond, queue, matches) {
+        panic!("queue {queue:?} holds job {} of kind {:?}: {:?}", job.id, job.kind, job.payload);
+    }
+}
+
+/// Runs one handler on one payload, without a queue. The payload goes through its codec, as it
+/// would; what the handler registers with [`Context::on_complete`] is dropped.
+///
+/// ```
+/// # use millpond::{testing, Data, Handled, Job, Kind, Outcome};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)] struct Remind { user: u64 }
+/// # impl Kind for Remind { const KIND: &'static str = "remind"; }
+/// async fn remind(job: Job<Remind>) -> Handled<Outcome> {
+///     if job.user == 0 { return Ok(Outcome::discard("nobody")); }
+///     Ok(Outcome::Done(None))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let outcome = testing::perform(remind, Remind { user: 0 }, testing::Given::default()).await;
+/// assert!(matches!(outcome, Outcome::Discard(_)));
+/// # }
+/// ```
+///
+/// # Panics
+/// If the payload does not survive its codec, or the handler takes data that was not given.
+pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, given: Given) -> Outcome {
+    let payload = Payload::encode(K::CODEC, &payload).expect("the payload can be encoded");
+    let runnable = erase(handler);
+    if let Some(data) = runnable.missing(&given.data) {
+        panic!("the handler takes Data<{data}>: give it with `Given::data`");
+    }
+    let facts = Facts {
+        id: JobId::new(1),
+        queue: "testing".into(),
+        kind: K::KIND.into(),
+        group: None,
+        priority: Priority::default(),
+        attempt: given.attempt,
+        max_attempts: given.max_attempts,
+        enqueued_at: Timestamp::EPOCH,
+    };
+    let clock = Arc::new(SystemClock::new());
+    let attempted = Attempted::new(clock, None, Default::default(), Arc::new(given.data));
+    let context = Context::new(Arc::new(attempted));
+    let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
+    run(&payload, Arc::new(facts), &context).expect("the payload can be decoded").await
+}
+
+/// What [`perform`] gives a handler beside its payload.
+#[derive(Clone)]
+#[must_use]
+pub struct Given {
+    attempt: u32,
+    max_attempts: u32,
+    data: DataMap,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self { attempt: 1, max_attempts: 5, data: DataMap::default() }
+    }
+}
+
+impl Given {
+    /// This is attempt number `attempt` of `max_attempts`.
+    pub fn attempt(mut self, attempt: u32, max_attempts: u32) -> Self {
+        (self.attempt, self.max_attempts) = (attempt, max_attempts);
+        self
+    }
+
+    /// Shared data.
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.data.insert(value);
+        self
+    }
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Given").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+/// Waits for the engine itself.
+#[doc(hidden)]
+pub struct Driver {
+    engine: Arc<Engine>,
+}
+
+impl Driver {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Until nothing runs and nothing can start before the clock moves.
+    pub async fn idle(&self) {
+        self.until(|engine| engine.is_idle()).await;
+    }
+
+    /// Until nothing can start before the clock moves or a running handler returns.
+    pub async fn settled(&self) {
+        self.until(|engine| engine.is_settled()).await;
+    }
+
+    async fn until(&self, done: impl Fn(&Engine) -> bool) {
+        loop {
+            let moved = self.engine.moved();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            self.flush().await;
+            if done(&self.engine) || self.engine.is_closed() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Until the writer has done everything submitted so far, and the dispatcher has seen it.
+    async fn flush(&self) {
+        let (reply, done) = oneshot::channel();
+        if self
+            .engine
+            .inbox
+            .between(move || {
+                let _ = reply.send(());
+            })
+            .is_ok()
+        {
+            let _ = done.await;
+        }
+        self.engine.turn_now();
+    }
+
+    /// The state of every job, for a model to be held against.
+    pub fn states(&self, pond: &Millpond) -> Vec<(JobId, State)> {
+        let (mut states, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = pond.jobs(&JobFilter::new(), cursor, 1_000).expect("the queue can be read");
+            states.extend(page.jobs.into_iter().map(|job| (job.id, job.state)));
+            cursor = page.next;
+            if cursor.is_none() {
+                states.sort_unstable_by_key(|(id, _)| *id);
+                return states;
+            }
+        }
+    }
+}

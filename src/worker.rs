@@ -1,0 +1,241 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::executor::Binding;
+use crate::handler::{
+    BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
+};
+use crate::job::{Kind, QueueId, Rate, Retry};
+use crate::runtime::{Engine, WorkerConfig};
+use crate::scheduler::LaneSettings;
+
+/// Slots of a worker unless set.
+const CONCURRENCY_DEFAULT: usize = 10;
+
+/// Longest attempt unless set.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// A worker in the making: which kinds of a queue's jobs it handles, and its limits.
+///
+/// ```no_run
+/// use millpond::{Context, Data, Job, Kind, Millpond, Rate, Retry};
+/// # use serde::{Deserialize, Serialize};
+/// use std::time::Duration;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Welcome { email: String }
+/// impl Kind for Welcome { const KIND: &'static str = "welcome"; }
+///
+/// struct Mailer;
+/// impl Mailer {
+///     async fn send(&self, to: &str) -> std::io::Result<()> { Ok(()) }
+/// }
+///
+/// # fn example(pond: Millpond) -> Result<(), millpond::Error> {
+/// pond.worker("emails")
+///     .concurrency(5)
+///     .rate_limit(Rate::per_minute(600).burst(50))
+///     .retry(Retry::exponential(Duration::from_secs(2)).max_attempts(5))
+///     .timeout(Duration::from_secs(30))
+///     .data(Mailer)
+///     .handle(|job: Job<Welcome>, mailer: Data<Mailer>| async move {
+///         mailer.send(&job.email).await?;
+///         Ok(())
+///     })
+///     .start()?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a worker does nothing until it is started"]
+pub struct WorkerBuilder {
+    engine: Arc<Engine>,
+    queue: String,
+    concurrency: usize,
+    rate: Option<Rate>,
+    group_rate: Option<Rate>,
+    retry: Retry,
+    timeout: Option<Duration>,
+    data: DataMap,
+    handlers: Vec<(String, Runnable)>,
+}
+
+impl WorkerBuilder {
+    pub(crate) fn new(engine: Arc<Engine>, queue: &str) -> Self {
+        Self {
+            engine,
+            queue: queue.to_owned(),
+            concurrency: CONCURRENCY_DEFAULT,
+            rate: None,
+            group_rate: None,
+            retry: Retry::default(),
+            timeout: Some(TIMEOUT_DEFAULT),
+            data: DataMap::default(),
+            handlers: Vec::new(),
+        }
+    }
+
+    /// How many of its jobs run at a time. Default 10; can be changed while it runs.
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.concurrency = jobs;
+        self
+    }
+
+    /// How many of the queue's jobs start per time. Default: no limit. Durable: a restart does not
+    /// refill the bucket.
+    pub fn rate_limit(mut self, rate: Rate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// How many jobs of each group start per time. A limited group never holds up the others.
+    pub fn group_rate_limit(mut self, rate: Rate) -> Self {
+        self.group_rate = Some(rate);
+        self
+    }
+
+    /// How often a job is tried and how long it waits in between.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// How long one attempt may run. Default 5 minutes. When it has passed, an async handler is
+    /// dropped at its next await; a blocking one keeps its slot until it returns. Either way the
+    /// attempt has failed.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Lets attempts run for ever.
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+
+    /// Shared state for the handlers, which take it as [`Data<T>`](crate::Data). One per type; a
+    /// second of the same type replaces the first.
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.data.insert(value);
+        self
+    }
+
+    /// Handles jobs of kind `T` with an async function. See [`Handler`].
+    pub fn handle<T: Kind, Args>(self, handler: impl Handler<T, Args>) -> Self {
+        self.with(T::KIND, erase(handler))
+    }
+
+    /// Handles jobs of the kind named `kind` with an async function that takes the payload's bytes
+    /// as they are.
+    pub fn handle_raw<Args>(self, kind: &str, handler: impl Handler<Bytes, Args>) -> Self {
+        self.with(kind, erase_raw(handler))
+    }
+
+    /// Handles jobs of kind `T` with a function that may block. It runs on a pool of threads of its
+    /// own, not on the async runtime's.
+    pub fn handle_blocking<T: Kind, Args>(self, handler: impl BlockingHandler<T, Args>) -> Self {
+        self.with(T::KIND, erase_blocking(handler))
+    }
+
+    /// [`handle_blocking`](Self::handle_blocking) for the payload's bytes as they are.
+    pub fn handle_blocking_raw<Args>(self, kind: &str, handler: impl BlockingHandler<Bytes, Args>) -> Self {
+        self.with(kind, erase_blocking_raw(handler))
+    }
+
+    fn with(mut self, kind: &str, runnable: Runnable) -> Self {
+        self.handlers.push((kind.to_owned(), runnable));
+        self
+    }
+
+    /// Starts it: from now on the queue's jobs of these kinds run.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] and [`Error::InvalidName`] for what cannot work,
+    /// [`Error::MissingData`] if a handler takes [`Data`](crate::Data) that the worker was not
+    /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::Closed`].
+    pub fn start(self) -> Result<Worker, Error> {
+        self.check()?;
+        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers } = self;
+        let id = engine.store.catalog.queue(&queue)?;
+        let mut by_kind = HashMap::new();
+        for (kind, runnable) in handlers {
+            if let Some(data) = runnable.missing(&data) {
+                return Err(Error::MissingData { kind, data });
+            }
+            if by_kind.insert(engine.store.catalog.kind(&kind)?, runnable).is_some() {
+                return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
+            }
+        }
+        let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
+        let binding = Binding { handlers: by_kind, data: Arc::new(data), retry, timeout };
+        engine.bind(id, WorkerConfig { binding, lane })?;
+        Ok(Worker { engine, queue: id })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.concurrency == 0 {
+            let reason = "0 slots would never run a job: pause the queue instead".to_owned();
+            return Err(Error::config("concurrency", reason));
+        }
+        if self.timeout == Some(Duration::ZERO) {
+            return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));
+        }
+        if self.handlers.is_empty() {
+            return Err(Error::config("handle", "the worker has no handler: add one with `.handle(...)`".into()));
+        }
+        self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
+        self.retry.check()
+    }
+}
+
+impl std::fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds: Vec<_> = self.handlers.iter().map(|(kind, _)| kind).collect();
+        f.debug_struct("WorkerBuilder").field("queue", &self.queue).field("kinds", &kinds).finish_non_exhaustive()
+    }
+}
+
+/// A worker that runs. Dropping this handle changes nothing: the worker runs until it is stopped or
+/// the queue is shut down.
+#[derive(Clone)]
+pub struct Worker {
+    engine: Arc<Engine>,
+    queue: QueueId,
+}
+
+impl Worker {
+    /// How many of its jobs run at a time, from now on. With fewer slots than running jobs, those
+    /// finish.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for 0.
+    pub fn set_concurrency(&self, jobs: usize) -> Result<(), Error> {
+        if jobs == 0 {
+            return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
+        }
+        self.engine.scheduler().set_concurrency(self.queue, jobs);
+        self.engine.wake_dispatcher();
+        Ok(())
+    }
+
+    /// How many of its jobs run now.
+    pub fn running(&self) -> usize {
+        self.engine.scheduler().running_in(self.queue)
+    }
+
+    /// Stops it: nothing more of its queue starts, running jobs finish. The queue may be given
+    /// another worker then.
+    pub fn stop(self) {
+        self.engine.unbind(self.queue);
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let queue = self.engine.store.catalog.queue_name(self.queue);
+        f.debug_struct("Worker").field("queue", &queue).finish_non_exhaustive()
+    }
+}
