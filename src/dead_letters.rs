@@ -192,5 +192,5 @@ pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob)
         let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
         return Err(Error::config("payload", reason));
     }
-    Ok(engine.prepare.prepare(queue, job)?.record.payload)
+    Ok(engine.prepare.prepare(queue, job)?.record().payload.clone())
 }

@@ -31,7 +31,8 @@ const AHEAD_MAX: u64 = 10_000;
 pub struct Counts {
     /// Could run: wait for a slot, their turn or a handler.
     pub pending: u64,
-    /// A handler has them.
+    /// A handler has them. One that has returned, and whose end is not on the disk yet, is counted
+    /// neither here nor there.
     pub running: u64,
     /// Due later, never tried.
     pub scheduled: u64,
@@ -65,13 +66,14 @@ impl Counts {
 }
 
 pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
-    // The scheduler first: a job that settles in between is then counted as running once too often
-    // rather than as lost.
-    let taken = engine.scheduler().taken_in(queue) as u64;
+    let (taken, running) = {
+        let scheduler = engine.scheduler();
+        (scheduler.taken_in(queue) as u64, scheduler.running_in(queue) as u64)
+    };
     let tally: Tally = engine.store.catalog.row(queue).tally;
     Counts {
         pending: tally.pending.saturating_sub(taken),
-        running: taken.min(tally.pending),
+        running,
         scheduled: tally.scheduled,
         retrying: tally.retrying,
         completed: tally.completed,

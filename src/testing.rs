@@ -235,10 +235,10 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         enqueued_at: Timestamp::EPOCH,
     };
     let clock = Arc::new(SystemClock::new());
-    let attempted = Attempted::new(clock, None, Default::default(), Arc::new(given.data));
+    let attempted = Attempted::new(facts, clock, Duration::ZERO, None, Arc::new(given.data));
     let context = Context::new(Arc::new(attempted));
     let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
-    run(&payload, Arc::new(facts), &context).expect("the payload can be decoded").await
+    run(&payload, &context).expect("the payload can be decoded").await
 }
 
 /// What [`perform`] gives a handler beside its payload.

@@ -58,9 +58,9 @@ trait Staging {
 }
 
 impl Staging for Batch<'_> {
-    fn insert(&mut self, job: Prepared) -> Result<JobId, Error> {
+    fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
         self.admit(&job)?;
-        Ok(Batch::insert(self, &job)?)
+        Ok(Batch::insert(self, &mut job)?)
     }
 
     fn touch(&mut self) {

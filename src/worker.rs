@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::executor::Binding;
+use crate::executor::{Binding, Handling};
 use crate::handler::{
     BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
 };
@@ -165,12 +165,15 @@ impl WorkerBuilder {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
-            if by_kind.insert(engine.store.catalog.kind(&kind)?, runnable).is_some() {
+            let id = engine.store.catalog.kind(&kind)?;
+            let name = engine.store.catalog.kind_name(id);
+            if by_kind.insert(id, Handling { kind: name, runnable }).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
             }
         }
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
-        let binding = Binding { handlers: by_kind, data: Arc::new(data), retry, timeout };
+        let name = engine.store.catalog.queue_name(id);
+        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout };
         engine.bind(id, WorkerConfig { binding, lane })?;
         Ok(Worker { engine, queue: id })
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::blocking::BlockingPool;
@@ -13,16 +12,23 @@ use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
-use crate::job::{Attempt, Ending, Entry, FailureKind, KindId, Outcome, QueueId, Record, Retry};
+use crate::job::{Attempt, Ending, Entry, FailureKind, KindId, Outcome, Payload, QueueId, Retry};
 use crate::scheduler::RunId;
 use crate::time::{Clock, Now};
 
 /// A worker's handlers and how it runs them.
 pub(crate) struct Binding {
-    pub handlers: HashMap<KindId, Runnable>,
+    pub queue: Arc<str>,
+    pub handlers: HashMap<KindId, Handling>,
     pub data: Arc<DataMap>,
     pub retry: Retry,
     pub timeout: Option<Duration>,
+}
+
+/// One kind's handler.
+pub(crate) struct Handling {
+    pub kind: Arc<str>,
+    pub runnable: Runnable,
 }
 
 /// One attempt to be made.
@@ -30,10 +36,8 @@ pub(crate) struct Binding {
 pub(crate) struct Plan {
     pub run: RunId,
     pub queue: QueueId,
-    pub taken: Entry,
-    pub record: Record,
+    pub taken: Arc<Entry>,
     pub attempt: Attempt,
-    pub facts: Arc<Facts>,
     pub binding: Arc<Binding>,
     pub timeout: Option<Duration>,
     pub alone: bool,
@@ -62,17 +66,14 @@ impl Executor {
     /// Starts an attempt; `report` hears how it ended, exactly once. True if its deadline is the
     /// next one to watch.
     pub fn start(&self, plan: Plan, report: impl FnOnce(Finished) + Send + 'static) -> bool {
-        let cancel = CancellationToken::new();
-        let attempted = Arc::new(Attempted::new(self.clock.clone(), plan.timeout, cancel, plan.binding.data.clone()));
-        let context = Context::new(attempted.clone());
         let binding = plan.binding.clone();
-        let Some(runnable) = binding.handlers.get(&plan.record.kind) else {
-            unreachable!("the scheduler starts kinds with a handler only")
-        };
-        let blocking = matches!(runnable.run, Run::Blocking(_));
-        let span = span(&plan);
-        let now = plan.started;
-        let running = Arc::new(Running::new(plan, attempted, blocking, now));
+        let handling = &binding.handlers[&plan.taken.kind()];
+        let blocking = matches!(handling.runnable.run, Run::Blocking(_));
+        let facts = facts(&plan, &binding.queue, &handling.kind);
+        let span = span(&plan, &facts);
+        let (clock, data, started) = (self.clock.clone(), binding.data.clone(), plan.started);
+        let attempted = Arc::new(Attempted::new(facts, clock, started.mono, plan.timeout, data));
+        let running = Arc::new(Running::new(plan, attempted, blocking, started));
         let next_deadline = self.runs.enter(running.clone());
         let runs = self.runs.clone();
         let finish = move |running: Arc<Running>, ending| {
@@ -81,15 +82,19 @@ impl Executor {
         };
         if blocking {
             self.blocking.spawn(Box::new(move || {
-                let ending = span.in_scope(|| run_blocking(&running, &context));
+                let ending = span.in_scope(|| run_blocking(&running));
                 finish(running, ending);
             }));
         } else {
             let run = async move {
-                let ending = run_async(&running, &context).await;
+                let ending = run_async(&running).await;
                 finish(running, ending);
             };
-            self.runtime.spawn(run.instrument(span));
+            if span.is_disabled() {
+                self.runtime.spawn(run);
+            } else {
+                self.runtime.spawn(run.instrument(span));
+            }
         }
         next_deadline
     }
@@ -99,9 +104,22 @@ impl Executor {
     }
 }
 
+fn facts(plan: &Plan, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
+    let record = &plan.taken.record;
+    Facts {
+        id: plan.taken.id,
+        queue: queue.clone(),
+        kind: kind.clone(),
+        group: record.group().cloned(),
+        priority: record.priority,
+        attempt: plan.attempt.number,
+        max_attempts: plan.attempt.max,
+        enqueued_at: record.enqueued_at,
+    }
+}
+
 /// The attempt's span: a child of the one the job was enqueued in, if that is still known.
-fn span(plan: &Plan) -> tracing::Span {
-    let facts = &plan.facts;
+fn span(plan: &Plan, facts: &Facts) -> tracing::Span {
     let parent = plan.taken.span.as_ref().and_then(tracing::Span::id);
     tracing::info_span!(
         parent: parent,
@@ -113,13 +131,20 @@ fn span(plan: &Plan) -> tracing::Span {
     )
 }
 
-async fn run_async(running: &Running, context: &Context) -> Ending {
-    let called = panics::catch(|| {
-        let runnable = &running.plan.binding.handlers[&running.plan.record.kind];
-        match &runnable.run {
-            Run::Async(run) => run(&running.plan.record.payload, running.plan.facts.clone(), context),
-            Run::Blocking(_) => unreachable!("the caller has looked"),
-        }
+impl Running {
+    fn runnable(&self) -> &Runnable {
+        &self.plan.binding.handlers[&self.plan.taken.kind()].runnable
+    }
+
+    fn payload(&self) -> &Payload {
+        &self.plan.taken.record.payload
+    }
+}
+
+async fn run_async(running: &Running) -> Ending {
+    let called = panics::catch(|| match &running.runnable().run {
+        Run::Async(run) => run(running.payload(), &Context::new(running.attempted.clone())),
+        Run::Blocking(_) => unreachable!("the caller has looked"),
     });
     let future = match called {
         Ok(Ok(future)) => future,
@@ -135,7 +160,7 @@ async fn run_async(running: &Running, context: &Context) -> Ending {
 
 /// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
 async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<Outcome, String>> {
-    let mut kill = pin!(running.kill_token().cancelled());
+    let mut kill = pin!(running.kill().notified());
     poll_fn(|cx| {
         if running.killed().is_some() {
             return Poll::Ready(None);
@@ -143,19 +168,22 @@ async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<O
         match panics::catch(|| future.as_mut().poll(cx)) {
             Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
-            Ok(Poll::Pending) => kill.as_mut().poll(cx).map(|()| None),
+            Ok(Poll::Pending) => match kill.as_mut().poll(cx) {
+                // Registered now: whoever kills later wakes this task, whoever did before is seen here.
+                Poll::Pending if running.killed().is_none() => Poll::Pending,
+                _ => Poll::Ready(None),
+            },
         }
     })
     .await
 }
 
-fn run_blocking(running: &Running, context: &Context) -> Ending {
+fn run_blocking(running: &Running) -> Ending {
     if running.killed().is_some() {
         return killed(running);
     }
-    let runnable = &running.plan.binding.handlers[&running.plan.record.kind];
-    let Run::Blocking(run) = &runnable.run else { unreachable!("the caller has looked") };
-    let called = panics::catch(|| run(&running.plan.record.payload, running.plan.facts.clone(), context));
+    let Run::Blocking(run) = &running.runnable().run else { unreachable!("the caller has looked") };
+    let called = panics::catch(|| run(running.payload(), &Context::new(running.attempted.clone())));
     if running.killed().is_some() {
         // Too late, whatever it says: the attempt has been given up.
         return killed(running);

@@ -1,13 +1,12 @@
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use super::native::Plan;
 use crate::handler::Attempted;
-use crate::job::JobId;
+use crate::job::{IdMap, JobId};
 use crate::time::Now;
 
 /// Why an attempt is ended from outside.
@@ -25,21 +24,21 @@ pub(crate) struct Running {
     pub blocking: bool,
     deadline: Option<Duration>,
     killed: AtomicU8,
-    kill: CancellationToken,
+    kill: Notify,
 }
 
 impl Running {
     pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool, now: Now) -> Self {
         let deadline = plan.timeout.map(|timeout| now.mono.saturating_add(timeout));
-        Self { plan, attempted, blocking, deadline, killed: AtomicU8::new(0), kill: CancellationToken::new() }
+        Self { plan, attempted, blocking, deadline, killed: AtomicU8::new(0), kill: Notify::new() }
     }
 
     /// Tells the handler to stop; one that is async is dropped at its next await.
     fn end(&self, why: Kill) {
         let first = self.killed.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if first {
-            self.attempted.cancel_token().cancel();
-            self.kill.cancel();
+            self.attempted.cancel();
+            self.kill.notify_waiters();
         }
     }
 
@@ -51,7 +50,8 @@ impl Running {
         }
     }
 
-    pub fn kill_token(&self) -> &CancellationToken {
+    /// Woken when the attempt is ended from outside.
+    pub fn kill(&self) -> &Notify {
         &self.kill
     }
 }
@@ -64,7 +64,7 @@ pub(crate) struct Runs {
 
 #[derive(Default)]
 struct Inner {
-    by_id: HashMap<JobId, Arc<Running>>,
+    by_id: IdMap<Arc<Running>>,
     /// No deadline is earlier than this.
     next_deadline: Option<Duration>,
 }
@@ -126,7 +126,7 @@ impl Runs {
     /// Tells every handler to stop, without ending it.
     pub fn cancel_all(&self) {
         for running in self.all() {
-            running.attempted.cancel_token().cancel();
+            running.attempted.cancel();
         }
     }
 

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,13 +46,16 @@ pub struct Progress {
     pub message: String,
 }
 
-/// What an attempt leaves behind beside its outcome.
+/// One attempt as its handler sees it, and what it leaves behind beside its outcome.
 pub(crate) struct Attempted {
+    facts: Facts,
     clock: Arc<dyn Clock>,
     started: Duration,
     timeout: Option<Duration>,
-    cancel: CancellationToken,
     data: Arc<DataMap>,
+    cancelled: AtomicBool,
+    /// Made when a handler first asks for it: most never do.
+    token: OnceLock<CancellationToken>,
     notes: Mutex<Notes>,
 }
 
@@ -64,13 +68,18 @@ struct Notes {
 
 impl Attempted {
     pub fn new(
+        facts: Facts,
         clock: Arc<dyn Clock>,
+        started: Duration,
         timeout: Option<Duration>,
-        cancel: CancellationToken,
         data: Arc<DataMap>,
     ) -> Self {
-        let started = clock.monotonic();
-        Self { clock, started, timeout, cancel, data, notes: Mutex::default() }
+        let (cancelled, token, notes) = Default::default();
+        Self { facts, clock, started, timeout, data, cancelled, token, notes }
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -89,8 +98,21 @@ impl Attempted {
         self.notes().log.iter().cloned().collect()
     }
 
-    pub fn cancel_token(&self) -> &CancellationToken {
-        &self.cancel
+    /// Tells the handler that it should stop.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        if let Some(token) = self.token.get() {
+            token.cancel();
+        }
+    }
+
+    fn token(&self) -> &CancellationToken {
+        let token = self.token.get_or_init(CancellationToken::new);
+        // Whoever cancels either finds the token or has set the flag before this look at it.
+        if self.cancelled.load(Ordering::SeqCst) {
+            token.cancel();
+        }
+        token
     }
 }
 
@@ -105,21 +127,25 @@ impl Context {
         Self { attempted }
     }
 
+    pub(crate) fn attempted(&self) -> &Arc<Attempted> {
+        &self.attempted
+    }
+
     /// Resolves when the handler should stop: its timeout has passed, or the queue is shutting
     /// down and its deadline has passed.
     pub async fn cancelled(&self) {
-        self.attempted.cancel.cancelled().await;
+        self.attempted.token().cancelled().await;
     }
 
     /// Whether the handler should stop. For blocking handlers, which cannot be stopped from
     /// outside: look at it now and then.
     pub fn is_cancelled(&self) -> bool {
-        self.attempted.cancel.is_cancelled()
+        self.attempted.cancelled.load(Ordering::SeqCst)
     }
 
     /// The token behind [`cancelled`](Self::cancelled), to be handed on.
     pub fn cancellation(&self) -> CancellationToken {
-        self.attempted.cancel.clone()
+        self.attempted.token().clone()
     }
 
     /// Time left until this attempt's deadline; `None` if it has none.

@@ -1,11 +1,10 @@
 use std::any::TypeId;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::context::{Context, Facts};
+use super::context::Context;
 use super::extract::{DataMap, FromContext, missing};
 use super::job::Job;
 use crate::error::BoxError;
@@ -81,8 +80,8 @@ pub(crate) type Boxed = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// How a handler is called: on the async runtime, or on a thread of its own.
 pub(crate) enum Run {
-    Async(Box<dyn Fn(&Payload, Arc<Facts>, &Context) -> Result<Boxed, BoxError> + Send + Sync>),
-    Blocking(Box<dyn Fn(&Payload, Arc<Facts>, &Context) -> Result<Outcome, BoxError> + Send + Sync>),
+    Async(Box<dyn Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync>),
+    Blocking(Box<dyn Fn(&Payload, &Context) -> Result<Outcome, BoxError> + Send + Sync>),
 }
 
 /// A handler whose types are forgotten: it decodes the payload, or says that it cannot.
@@ -102,8 +101,8 @@ fn erased<T: Send + 'static, Args, H: Handler<T, Args>>(
     handler: H,
     read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
 ) -> Runnable {
-    let run = move |payload: &Payload, facts: Arc<Facts>, context: &Context| {
-        let job = Job::new(read(payload)?, facts);
+    let run = move |payload: &Payload, context: &Context| {
+        let job = Job::new(read(payload)?, context.attempted().clone());
         Ok(Box::pin(handler.call(job, context)) as Boxed)
     };
     Runnable { run: Run::Async(Box::new(run)), needs: H::needs() }
@@ -113,8 +112,8 @@ fn erased_blocking<T: Send + 'static, Args, H: BlockingHandler<T, Args>>(
     handler: H,
     read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
 ) -> Runnable {
-    let run = move |payload: &Payload, facts: Arc<Facts>, context: &Context| {
-        Ok(handler.call(Job::new(read(payload)?, facts), context))
+    let run = move |payload: &Payload, context: &Context| {
+        Ok(handler.call(Job::new(read(payload)?, context.attempted().clone()), context))
     };
     Runnable { run: Run::Blocking(Box::new(run)), needs: H::needs() }
 }

@@ -1,65 +1,79 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::context::Facts;
+use super::context::{Attempted, Facts};
 use crate::job::{JobId, Priority};
 use crate::time::Timestamp;
 
 /// The job a handler is to do: its payload, which it derefs to, and what is known about it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job<T> {
     payload: T,
-    facts: Arc<Facts>,
+    attempted: Arc<Attempted>,
 }
 
 impl<T> Job<T> {
-    pub(crate) fn new(payload: T, facts: Arc<Facts>) -> Self {
-        Self { payload, facts }
+    pub(crate) fn new(payload: T, attempted: Arc<Attempted>) -> Self {
+        Self { payload, attempted }
+    }
+
+    fn facts(&self) -> &Facts {
+        self.attempted.facts()
     }
 
     /// Its id: with [`attempt`](Self::attempt) a stable key for effects outside the file.
     pub fn id(&self) -> JobId {
-        self.facts.id
+        self.facts().id
     }
 
     /// Which attempt this is, counted from 1.
     pub fn attempt(&self) -> u32 {
-        self.facts.attempt
+        self.facts().attempt
     }
 
     /// How many attempts there are in all.
     pub fn max_attempts(&self) -> u32 {
-        self.facts.max_attempts
+        self.facts().max_attempts
     }
 
     /// Its queue's name.
     pub fn queue(&self) -> &str {
-        &self.facts.queue
+        &self.facts().queue
     }
 
     /// Its kind's name.
     pub fn kind(&self) -> &str {
-        &self.facts.kind
+        &self.facts().kind
     }
 
     /// Its group, if it has one.
     pub fn group(&self) -> Option<&str> {
-        self.facts.group.as_deref()
+        self.facts().group.as_deref()
     }
 
     /// Its priority.
     pub fn priority(&self) -> Priority {
-        self.facts.priority
+        self.facts().priority
     }
 
     /// When it was enqueued.
     pub fn enqueued_at(&self) -> Timestamp {
-        self.facts.enqueued_at
+        self.facts().enqueued_at
     }
 
     /// The payload.
     pub fn into_inner(self) -> T {
         self.payload
+    }
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("id", &self.id())
+            .field("attempt", &self.attempt())
+            .field("payload", &self.payload)
+            .finish_non_exhaustive()
     }
 }
 

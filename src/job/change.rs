@@ -1,9 +1,8 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, KindId, QueueId};
+use super::{JobId, KindId, QueueId, Record};
 use crate::time::{Due, Now, Timestamp};
 
 /// A place in a queue's dispatch order: priority, then `turn`.
@@ -16,20 +15,43 @@ pub(crate) struct Order {
     pub turn: u64,
 }
 
-/// A ready job as the windows hold it: enough to choose by, and its record to run from.
-#[derive(Clone, Debug)]
+/// A ready job: what the windows choose by, what the executor runs, what the writer takes out again.
+/// Made once and shared from there on.
+#[derive(Debug)]
 pub(crate) struct Entry {
     pub id: JobId,
     pub order: Order,
-    pub kind: KindId,
-    pub group: Option<Arc<str>>,
-    pub expires_at: Option<Timestamp>,
-    /// It was running when the process died: its start is made durable before it runs.
-    pub suspect: bool,
-    /// The record's bytes as they stand in the file.
-    pub record: Bytes,
+    /// Its record, as it stands in the file.
+    pub record: Record,
+    /// How many bytes the record takes there.
+    pub bytes: u32,
     /// The span it was enqueued in, if it has not left memory since.
     pub span: Option<tracing::Span>,
+}
+
+impl Entry {
+    pub fn new(id: JobId, turn: u64, record: Record, bytes: usize) -> Self {
+        let order = Order { priority: record.priority.get(), turn };
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { id, order, record, bytes, span: None }
+    }
+
+    pub fn kind(&self) -> KindId {
+        self.record.kind
+    }
+
+    pub fn group(&self) -> Option<&Arc<str>> {
+        self.record.group()
+    }
+
+    pub fn is_grouped(&self) -> bool {
+        self.group().is_some()
+    }
+
+    /// It was running when the process died: its start is made durable before it runs.
+    pub fn is_suspect(&self) -> bool {
+        self.record.crashes() > 0
+    }
 }
 
 /// What a commit has changed, as far as dispatch is concerned.
@@ -38,7 +60,7 @@ pub(crate) enum Change {
     /// A job may start: enqueued, promoted, or become its group's head.
     Ready {
         queue: QueueId,
-        entry: Entry,
+        entry: Arc<Entry>,
     },
     /// A waiting job left the ready rows: cancelled, changed, or put off.
     Gone {
@@ -53,8 +75,7 @@ pub(crate) enum Change {
     },
     /// A taken job is back at its old place.
     Returned {
-        id: JobId,
-        entry: Entry,
+        entry: Arc<Entry>,
     },
     /// Something of this queue is due then.
     Due {

@@ -16,6 +16,7 @@ mod retry;
 mod state;
 
 pub use attempt::{AttemptError, FailureKind};
+pub(crate) use id::IdMap;
 pub use id::{JobId, ParseJobIdError};
 pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
@@ -29,4 +30,4 @@ pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use name::check as check_name;
 pub(crate) use new_job::{Expiry, Options, Start};
 pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
-pub(crate) use state::{Attempt, Ending, Next, after, after_crash};
+pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};

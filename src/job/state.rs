@@ -83,8 +83,7 @@ pub(crate) struct Attempt {
 pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry: &Retry, now: Now, luck: f64) -> Next {
     match ending {
         Ending::Done(result) => {
-            record.attempts = attempt.number;
-            end(record, State::Completed, attempt.started_at, now);
+            completed(record, attempt, now);
             record.extra_mut().result = result;
             Next::Complete
         }
@@ -132,6 +131,12 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             die(record, attempt, reason, now)
         }
     }
+}
+
+/// A record that is kept although nothing more follows.
+pub(crate) fn completed(record: &mut Record, attempt: Attempt, now: Now) {
+    record.attempts = attempt.number;
+    end(record, State::Completed, attempt.started_at, now);
 }
 
 /// What follows an attempt that the process did not survive.

@@ -11,7 +11,7 @@ use super::maintenance;
 use crate::error::Error;
 use crate::job::{QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
-use crate::storage::Batch;
+use crate::storage::{Batch, WindowPage};
 use crate::writer::upkeep;
 
 /// Longest sleep: a wall clock that was set is noticed within it.
@@ -86,11 +86,11 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
 /// Fills a window from the table.
 fn read_page(engine: &Arc<Engine>, refill: Refill) {
     match engine.store.reader().and_then(|reader| Ok(reader.page(refill)?)) {
-        Ok((rows, end, bad)) => {
+        Ok(WindowPage { jobs, end, bad }) => {
             if !bad.is_empty() {
                 engine.quarantine(refill.queue, bad);
             }
-            engine.scheduler().refilled(refill, rows, end);
+            engine.scheduler().refilled(refill, jobs, end);
             engine.wake_dispatcher();
         }
         Err(error) => {

@@ -11,14 +11,14 @@ use super::maintenance::Upkeep;
 use crate::error::Error;
 use crate::events::EventBus;
 use crate::executor::{Binding, Executor, Finished, Plan, Running};
-use crate::handler::Facts;
+use crate::handler::CompleteHook;
 use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, JobId, Next, QueueId, after};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, RunId, Scheduler, Start};
-use crate::storage::{Batch, Mark, Prepared, Store, decode_record};
+use crate::storage::{Batch, Mark, Prepared, Store};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Command, Enqueue, Finish, HoldBack, Inbox, MarkStarts, Retried, Step, call};
+use crate::writer::{Command, Enqueue, Finish, HoldBack, Inbox, MarkStarts, More, Retried, Step, call};
 use crate::writer::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 
 /// Jobs handed out at one look at the scheduler, so that its lock is never held for long.
@@ -178,7 +178,7 @@ impl Engine {
             let bytes = check_size(&jobs)?;
             for job in &jobs {
                 let queue = engine.store.catalog.queue_name(job.queue);
-                tracing::debug!(queue = &*queue, kind = job.record.kind, bytes = job.bytes.len(), "enqueue");
+                tracing::debug!(queue = &*queue, kind = job.record().kind, bytes = job.bytes.len(), "enqueue");
             }
             let (reply, answer) = oneshot::channel();
             engine.submit(Enqueue::new(jobs, reply), bytes).await?;
@@ -309,28 +309,15 @@ impl Engine {
     }
 
     fn launch(self: &Arc<Self>, start: Start, now: Now) {
-        let record = match decode_record("ready", start.entry.id.get(), &start.entry.record) {
-            Ok(record) => record,
-            Err(fault) => return self.set_aside(start, Error::from(fault)),
-        };
         let binding = self.bindings.read().unwrap_or_else(|e| e.into_inner()).get(&start.queue).cloned();
         let Some(binding) = binding else { return self.give_back(start) };
+        let record = &start.entry.record;
         let extra = record.extra.as_deref();
         let max = extra.and_then(|extra| extra.max_attempts).unwrap_or(binding.retry.attempts());
         let timeout = extra.and_then(|extra| extra.timeout).or(binding.timeout);
         let attempt = Attempt { number: record.attempts.saturating_add(1), max, started_at: now.wall };
-        let facts = Arc::new(Facts {
-            id: start.entry.id,
-            queue: self.store.catalog.queue_name(start.queue),
-            kind: self.store.catalog.kind_name(record.kind),
-            group: start.entry.group.clone(),
-            priority: record.priority,
-            attempt: attempt.number,
-            max_attempts: max,
-            enqueued_at: record.enqueued_at,
-        });
         let Start { run, queue, entry: taken, commit_first, alone } = start;
-        let plan = Plan { run, queue, taken, record, attempt, facts, binding, timeout, alone, started: now };
+        let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now };
         if commit_first { self.mark_then_run(plan) } else { self.run(plan) }
     }
 
@@ -360,17 +347,9 @@ impl Engine {
 
     /// A job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
-        let id = start.entry.id;
         let mut scheduler = self.scheduler();
         if scheduler.landed(start.run) {
-            scheduler.apply([Change::Returned { id, entry: start.entry }]);
-        }
-    }
-
-    fn set_aside(self: &Arc<Self>, start: Start, error: Error) {
-        tracing::error!(job = %start.entry.id, %error, "a record could not be read and is set aside");
-        if self.scheduler().landed(start.run) {
-            self.quarantine(start.queue, vec![start.entry.id]);
+            scheduler.apply([Change::Returned { entry: start.entry }]);
         }
     }
 
@@ -389,43 +368,67 @@ impl Engine {
     /// An attempt has ended: its slot is free for the next, its end goes to the writer.
     fn land(self: &Arc<Self>, finished: Finished) {
         let Finished { running, ending } = finished;
-        if !self.scheduler().landed(running.plan.run) {
-            tracing::debug!(job = %running.plan.run.job, "the outcome of an attempt that was given up came too late");
-            return;
-        }
+        let now = self.now();
+        let mut starts = Vec::new();
+        let restless = {
+            let mut scheduler = self.scheduler();
+            if !scheduler.landed(running.plan.run) {
+                tracing::debug!(job = %running.plan.run.job, "the outcome of an attempt that was given up came too late");
+                return;
+            }
+            // Told to slow down: not before that is known may anything start.
+            let held = matches!(ending, Ending::RateLimited(_));
+            if !held {
+                scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
+            }
+            held || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
+        };
         self.metrics.ended(&ending);
-        self.finish(&running, ending);
-        self.pump();
+        self.finish(&running, ending, now);
+        for start in starts {
+            self.launch(start, now);
+        }
+        if restless {
+            self.wake_dispatcher();
+        }
         self.moved.notify_waiters();
     }
 
     /// Says what follows and has it written.
-    fn finish(&self, running: &Running, ending: Ending) {
+    fn finish(&self, running: &Running, ending: Ending, now: Now) {
         let plan = &running.plan;
-        let now = self.now();
         let hooks = match ending {
             Ending::Done(_) => running.attempted.take_hooks(),
             _ => Vec::new(),
         };
+        let (next, more) = match ending {
+            Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),
+            ending => {
+                let (next, more) = self.decide(plan, ending, hooks, now);
+                (next, Some(Box::new(more)))
+            }
+        };
+        log_ending(running, next);
+        let took = now.mono.saturating_sub(plan.started.mono);
+        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), plan.attempt);
+        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more }));
+    }
+
+    fn decide(&self, plan: &Plan, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
         let luck = self.luck();
         let retry = &plan.binding.retry;
-        let retried = (!hooks.is_empty())
-            .then(|| Box::new(Retried { before: plan.record.clone(), retry: retry.clone(), now, luck }));
+        let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, luck });
         let hold = match ending {
             Ending::RateLimited(delay) => Some(self.hold_back(plan, delay, now)),
             _ => None,
         };
-        let mut record = plan.record.clone();
+        let mut record = plan.taken.record.clone();
         let next = after(&mut record, plan.attempt, ending, retry, now, luck);
-        log_ending(plan, next);
-        let took = now.mono.saturating_sub(plan.started.mono);
-        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), plan.attempt);
-        let finish = Finish { queue, taken, record, next, attempt, took, hooks, retried, hold };
-        self.inbox.send(Command::Finish(Box::new(finish)));
+        (next, More { record, hooks, retried, hold })
     }
 
     fn hold_back(&self, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
-        let key = BucketKey { queue: plan.queue, group: plan.taken.group.clone() };
+        let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
         let until = Now { wall: now.wall + delay, engine: now.engine + delay, mono: now.mono.saturating_add(delay) };
         let mut scheduler = self.scheduler();
         let tokens = scheduler.tokens(&key, now);
@@ -442,22 +445,12 @@ impl Engine {
     /// Ends that never began: their expiry has passed.
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
         let now = self.now();
-        let Ok(mut record) = decode_record("ready", start.entry.id.get(), &start.entry.record) else {
-            return self.quarantine(start.queue, vec![start.entry.id]);
-        };
+        let mut record = start.entry.record.clone();
         let attempt = Attempt { number: record.attempts, max: u32::MAX, started_at: now.wall };
         let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
-        self.inbox.send(Command::Finish(Box::new(Finish {
-            queue: start.queue,
-            taken: start.entry,
-            record,
-            next,
-            attempt,
-            took: Duration::ZERO,
-            hooks: Vec::new(),
-            retried: None,
-            hold: None,
-        })));
+        let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
+        let (queue, taken, took) = (start.queue, start.entry, Duration::ZERO);
+        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more }));
     }
 
     /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers
@@ -465,7 +458,7 @@ impl Engine {
     pub(super) fn release(&self, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
-                self.finish(running, Ending::Released);
+                self.finish(running, Ending::Released, self.now());
             }
         }
     }
@@ -495,9 +488,9 @@ fn mark(plan: &Plan) -> Mark {
     }
 }
 
-fn log_ending(plan: &Plan, next: Next) {
-    let (id, queue, kind) = (plan.facts.id.get(), &*plan.facts.queue, &*plan.facts.kind);
-    let attempt = plan.attempt.number;
+fn log_ending(running: &Running, next: Next) {
+    let facts = running.attempted.facts();
+    let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
     match next {
         Next::Complete => tracing::debug!(id, queue, kind, attempt, outcome = "completed"),
         Next::Wait(_) => tracing::debug!(id, queue, kind, attempt, outcome = "runs again later"),

@@ -1,7 +1,6 @@
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::job::{Entry, JobId, Order, QueueId};
+use crate::job::{Entry, IdMap, JobId, QueueId};
 use crate::time::Now;
 
 /// One run of one job. A late outcome of an older run bears an older serial and is void.
@@ -17,7 +16,6 @@ pub(crate) struct Flight {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
-    pub order: Order,
     pub started: Now,
     /// Its handler has returned; the end is on its way to the disk.
     pub landed: bool,
@@ -29,7 +27,7 @@ pub(crate) struct Flight {
 /// can be neither leaked nor given back twice.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    by_id: HashMap<JobId, Flight, BuildHasherDefault<IdHasher>>,
+    by_id: IdMap<Flight>,
     running_in: HashMap<QueueId, usize>,
     taken_in: HashMap<QueueId, usize>,
     running: usize,
@@ -40,15 +38,7 @@ impl Flights {
     pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: entry.id, serial: self.serial };
-        let flight = Flight {
-            run,
-            queue,
-            grouped: entry.group.is_some(),
-            order: entry.order,
-            started: now,
-            landed: false,
-            marked: false,
-        };
+        let flight = Flight { run, queue, grouped: entry.is_grouped(), started: now, landed: false, marked: false };
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
@@ -110,26 +100,5 @@ impl Flights {
 
     pub fn running_in(&self, queue: QueueId) -> usize {
         self.running_in.get(&queue).copied().unwrap_or(0)
-    }
-}
-
-/// Job ids are our own counter: nobody can choose them to collide, so one multiplication is hash
-/// enough.
-#[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

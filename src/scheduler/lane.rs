@@ -29,8 +29,8 @@ pub(crate) struct LaneSettings {
 
 #[derive(Debug)]
 pub(crate) enum Pick {
-    Start(Entry),
-    Expired(Entry),
+    Start(Arc<Entry>),
+    Expired(Arc<Entry>),
     Nothing,
 }
 
@@ -40,27 +40,29 @@ pub(crate) struct Lane {
     pub settings: Option<LaneSettings>,
     pub paused: bool,
     /// Ready jobs without a group.
-    plain: Window<Entry>,
+    plain: Window<Arc<Entry>>,
     /// Ready heads of groups.
-    heads: Window<Entry>,
+    heads: Window<Arc<Entry>>,
     /// After a job without a group it is a head's turn, and the other way round.
     heads_turn: bool,
     /// Heads whose group's bucket is closed.
     parked: Parked,
     /// Jobs that ran when the process died.
-    suspects: VecDeque<Entry>,
+    suspects: VecDeque<Arc<Entry>>,
     /// The queue's own bucket is closed until then.
     closed_until: Option<Duration>,
     /// When something is due on either time line; never later than the truth.
     due: [Option<Due>; 2],
     /// A promotion is under way.
     promoting: bool,
+    /// A time was noted at which something happens by itself.
+    new_timer: bool,
     limits: WindowLimits,
 }
 
 #[derive(Debug, Default)]
 struct Parked {
-    heads: HashMap<Arc<str>, Entry>,
+    heads: HashMap<Arc<str>, Arc<Entry>>,
     wakes: BTreeSet<(Duration, Arc<str>)>,
     /// More heads than may be parked were passed over; look at them again then.
     again: Option<Duration>,
@@ -79,6 +81,7 @@ impl Lane {
             closed_until: None,
             due: [None; 2],
             promoting: false,
+            new_timer: false,
             limits,
         }
     }
@@ -93,14 +96,14 @@ impl Lane {
 
     // --- rows ---------------------------------------------------------------------------------
 
-    fn window(&mut self, grouped: bool) -> &mut Window<Entry> {
+    fn window(&mut self, grouped: bool) -> &mut Window<Arc<Entry>> {
         if grouped { &mut self.heads } else { &mut self.plain }
     }
 
-    pub fn arrive(&mut self, entry: Entry, taken: bool) {
+    pub fn arrive(&mut self, entry: Arc<Entry>, taken: bool) {
         let unmanned = self.settings.is_none();
         let held = self.is_held(&entry);
-        let window = self.window(entry.group.is_some());
+        let window = self.window(entry.is_grouped());
         if unmanned {
             // Nobody would take it: the table keeps it, memory need not.
             window.restart();
@@ -117,8 +120,13 @@ impl Lane {
         }
     }
 
-    pub fn put_back(&mut self, entry: Entry) {
-        self.window(entry.group.is_some()).put_back(entry);
+    /// A job that was handed out is not in the table any more.
+    pub fn settled(&mut self, grouped: bool, id: JobId) {
+        self.window(grouped).settled(id);
+    }
+
+    pub fn put_back(&mut self, entry: Arc<Entry>) {
+        self.window(entry.is_grouped()).put_back(entry);
     }
 
     pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
@@ -130,7 +138,7 @@ impl Lane {
         }
     }
 
-    pub fn refilled(&mut self, refill: Refill, rows: Vec<Entry>, end: bool, flights: &Flights) {
+    pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<Entry>>, end: bool, flights: &Flights) {
         let parked = std::mem::take(&mut self.parked);
         let suspects = std::mem::take(&mut self.suspects);
         self.window(refill.grouped).refilled(rows, end, |row| {
@@ -151,13 +159,13 @@ impl Lane {
         self.parked = Parked::default();
     }
 
-    fn is_held(&self, entry: &Entry) -> bool {
+    fn is_held(&self, entry: &Arc<Entry>) -> bool {
         self.parked.holds(entry) || self.suspects.iter().any(|suspect| suspect.id == entry.id)
     }
 
     // --- suspects -----------------------------------------------------------------------------
 
-    pub fn add_suspect(&mut self, entry: Entry) {
+    pub fn add_suspect(&mut self, entry: Arc<Entry>) {
         self.suspects.push_back(entry);
     }
 
@@ -168,12 +176,12 @@ impl Lane {
     /// Whether a suspect of this queue could start.
     pub fn has_suspect(&self) -> bool {
         let kinds = self.settings.as_ref().map(|settings| &settings.kinds);
-        !self.paused && self.suspects.iter().any(|entry| kinds.is_some_and(|kinds| kinds.contains(&entry.kind)))
+        !self.paused && self.suspects.iter().any(|entry| kinds.is_some_and(|kinds| kinds.contains(&entry.kind())))
     }
 
-    fn take_suspect(&mut self) -> Option<Entry> {
+    fn take_suspect(&mut self) -> Option<Arc<Entry>> {
         let kinds = &self.settings.as_ref()?.kinds;
-        let at = self.suspects.iter().position(|entry| kinds.contains(&entry.kind))?;
+        let at = self.suspects.iter().position(|entry| kinds.contains(&entry.kind()))?;
         self.suspects.remove(at)
     }
 
@@ -236,6 +244,7 @@ impl Lane {
                 }
                 Gate::Wait(wait) => {
                     self.closed_until = Some(now.mono.saturating_add(wait));
+                    self.new_timer = true;
                     return Pick::Nothing;
                 }
             }
@@ -245,14 +254,14 @@ impl Lane {
                 *held = Some((queue, entry));
                 continue;
             }
-            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&entry.kind)) {
+            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&entry.kind())) {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
                 continue;
             }
-            if entry.expires_at.is_some_and(|at| at <= now.wall) {
+            if entry.record.expires_at().is_some_and(|at| at <= now.wall) {
                 return Pick::Expired(entry);
             }
-            if let Some(group) = &entry.group {
+            if let Some(group) = entry.group() {
                 let key = BucketKey { queue, group: Some(group.clone()) };
                 match buckets.gate(&key, now) {
                     Gate::Open => buckets.spend(&key),
@@ -272,7 +281,7 @@ impl Lane {
     }
 
     /// The next row: the more urgent one; of equals, a head after a plain job and the reverse.
-    fn pop(&mut self) -> Entry {
+    fn pop(&mut self) -> Arc<Entry> {
         let plain = self.plain.first().map(|entry| entry.order.priority);
         let head = self.heads.first().map(|entry| entry.order.priority);
         let from_heads = match (plain, head) {
@@ -285,7 +294,8 @@ impl Lane {
         self.window(from_heads).pop().expect("the caller has seen a row")
     }
 
-    fn park(&mut self, entry: Entry, closed: Gate, now: Now, reserve: &mut Vec<Reservation>) {
+    fn park(&mut self, entry: Arc<Entry>, closed: Gate, now: Now, reserve: &mut Vec<Reservation>) {
+        self.new_timer = true;
         let until = match closed {
             Gate::Wait(wait) => Some(now.mono.saturating_add(wait)),
             Gate::Reserve(reservation) => {
@@ -300,7 +310,7 @@ impl Lane {
             self.parked.again = Some(self.parked.again.map_or(at, |again| again.min(at)));
             return;
         }
-        let group = entry.group.clone().expect("only heads are parked");
+        let group = entry.group().expect("only heads are parked").clone();
         if let Some(at) = until {
             self.parked.wakes.insert((at, group.clone()));
         }
@@ -339,6 +349,11 @@ impl Lane {
         woken
     }
 
+    /// Whether a time was noted since the last call.
+    pub fn has_new_timer(&mut self) -> bool {
+        std::mem::take(&mut self.new_timer)
+    }
+
     /// A page is being read, a promotion is under way or due.
     pub fn is_busy(&self, now: Now) -> bool {
         let due = self.due.iter().flatten().any(|due| due.is_due(now));
@@ -355,8 +370,8 @@ impl Lane {
 }
 
 impl Parked {
-    fn holds(&self, row: &Entry) -> bool {
-        let head = row.group.as_ref().and_then(|group| self.heads.get(group));
+    fn holds(&self, row: &Arc<Entry>) -> bool {
+        let head = row.group().and_then(|group| self.heads.get(group));
         head.is_some_and(|head| head.id == row.id)
     }
 

@@ -35,7 +35,7 @@ pub(crate) const UNSETTLED_MAX: usize = 8_192;
 pub(crate) struct Start {
     pub run: RunId,
     pub queue: QueueId,
-    pub entry: Entry,
+    pub entry: Arc<Entry>,
     /// The start must be durable before the handler runs.
     pub commit_first: bool,
     /// Nothing runs beside it: if the process dies now, it did it.
@@ -57,8 +57,14 @@ pub(crate) struct Chores {
     pub wait: Option<Duration>,
 }
 
+impl Chores {
+    fn has_some(&self) -> bool {
+        !self.expired.is_empty() || !self.refills.is_empty() || !self.reserve.is_empty()
+    }
+}
+
 /// Waiting jobs that are out of reach, with their entries if the dispatcher came across them.
-pub(crate) type Withdrawn = HashMap<JobId, Option<(QueueId, Entry)>>;
+pub(crate) type Withdrawn = HashMap<JobId, Option<(QueueId, Arc<Entry>)>>;
 
 /// Why a waiting job does not start, as far as the scheduler knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,11 +144,11 @@ impl Scheduler {
             }
             Change::Settled { id } => {
                 if let Some(flight) = self.settle(id) {
-                    self.lane(flight.queue).gone(flight.grouped, flight.order, id);
+                    self.lane(flight.queue).settled(flight.grouped, id);
                 }
             }
-            Change::Returned { id, entry } => {
-                if let Some(flight) = self.settle(id) {
+            Change::Returned { entry } => {
+                if let Some(flight) = self.settle(entry.id) {
                     self.lane(flight.queue).arrive(entry, false);
                     self.wake(flight.queue);
                 }
@@ -209,7 +215,7 @@ impl Scheduler {
 
     /// Jobs that were running when the process died: they start first, one at a time, alone. And
     /// the next `careful` starts are made durable before their handlers run.
-    pub fn restore_crashed(&mut self, suspects: Vec<(QueueId, Entry)>, careful: usize) {
+    pub fn restore_crashed(&mut self, suspects: Vec<(QueueId, Arc<Entry>)>, careful: usize) {
         self.probation.begin(careful, !suspects.is_empty());
         for (queue, entry) in suspects {
             self.lane(queue).add_suspect(entry);
@@ -293,7 +299,7 @@ impl Scheduler {
         let held = (&mut self.withdrawn, &mut self.found.reserve);
         let pick = lane.pick(queue, running_here, suspects_only, now, &mut self.buckets, held);
         lane.wants_refills(queue, &mut self.found.refills);
-        self.restless |= !matches!(pick, Pick::Start(_)) || !self.found.refills.is_empty();
+        self.restless |= lane.has_new_timer() || self.found.has_some();
         match pick {
             Pick::Nothing => false,
             Pick::Expired(entry) => {
@@ -310,7 +316,7 @@ impl Scheduler {
         }
     }
 
-    fn take_off(&mut self, queue: QueueId, entry: Entry, on_trial: bool, now: Now) -> Start {
+    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, on_trial: bool, now: Now) -> Start {
         let alone = on_trial && self.flights.running() == 0;
         let run = self.flights.take_off(queue, &entry, now);
         if self.mark_at.is_none() {
@@ -320,7 +326,7 @@ impl Scheduler {
         if on_trial {
             self.probation.suspect_started(entry.id, now);
         }
-        let commit_first = self.probation.is_careful() || entry.suspect;
+        let commit_first = self.probation.is_careful() || entry.is_suspect();
         Start { run, queue, entry, commit_first, alone }
     }
 
@@ -358,7 +364,7 @@ impl Scheduler {
     // --- answers ------------------------------------------------------------------------------
 
     /// The rows that a [`Refill`] asked for. `end` says that there are none behind them.
-    pub fn refilled(&mut self, refill: Refill, rows: Vec<Entry>, end: bool) {
+    pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<Entry>>, end: bool) {
         if let Some(lane) = self.lanes.get_mut(&refill.queue) {
             lane.refilled(refill, rows, end, &self.flights);
             self.wake(refill.queue);
@@ -465,10 +471,8 @@ impl Scheduler {
     /// Nothing can start, and nothing is under way that would let it, before the clock moves or a
     /// running job lands.
     pub fn is_settled(&self, now: Now) -> bool {
-        let found = &self.found;
-        let busy = !found.refills.is_empty() || !found.reserve.is_empty() || !found.expired.is_empty();
         let blocked = !self.has_room(now) || self.turns.is_empty();
-        !busy
+        !self.found.has_some()
             && blocked
             && self.flights.unsettled() == 0
             && !self.lanes.values().any(|lane| lane.is_busy(now))
@@ -532,7 +536,7 @@ impl Scheduler {
 }
 
 /// The windows' view of a row.
-impl Source for Entry {
+impl Source for Arc<Entry> {
     fn order(&self) -> Order {
         self.order
     }
@@ -542,7 +546,7 @@ impl Source for Entry {
     }
 
     fn bytes(&self) -> usize {
-        self.record.len()
+        self.bytes as usize
     }
 }
 

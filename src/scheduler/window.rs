@@ -79,6 +79,13 @@ impl<E: Source> Window<E> {
         }
     }
 
+    /// A row that was popped left the table.
+    pub fn settled(&mut self, id: JobId) {
+        if let Some(reading) = &mut self.reading {
+            reading.gone.insert(id);
+        }
+    }
+
     fn remove(&mut self, order: Order, id: JobId) {
         if self.rows.get(&order).is_some_and(|row| row.id() == id) {
             let row = self.rows.remove(&order).expect("it was there a line ago");

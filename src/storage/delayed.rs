@@ -1,5 +1,7 @@
 //! Jobs that are due later, and their promotion when they are due.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use redb::ReadableTable;
 
@@ -8,7 +10,6 @@ use super::codec::{decode_record, encode_record};
 use super::fault::Fault;
 use super::place::Place;
 use super::tables::DelayedKey;
-use super::waiting::entry;
 use crate::job::{Change, Entry, JobId, QueueId, Record, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
@@ -57,7 +58,7 @@ impl Batch<'_> {
         // Before anything that makes it ready again: while it is taken, dispatch ignores it.
         self.changes.push(Change::Settled { id: taken.id });
         let bytes = encode_record(record);
-        let (old, new) = (taken.record.len() as u64, bytes.len() as u64);
+        let (old, new) = (u64::from(taken.bytes), bytes.len() as u64);
         let tally = self.tally(queue);
         tally.bytes = (tally.bytes + new).saturating_sub(old);
         tally.pending = tally.pending.saturating_sub(1);
@@ -65,7 +66,7 @@ impl Batch<'_> {
             State::Retrying => tally.retrying += 1,
             _ => tally.scheduled += 1,
         }
-        match &taken.group {
+        match taken.group() {
             None => {
                 self.tables.ready()?.remove((queue, taken.order.priority, taken.id.get()))?;
                 self.put_delayed(queue, taken.id, due, &bytes)?;
@@ -98,7 +99,8 @@ impl Batch<'_> {
         let record = decode_record("delayed", id.get(), &row)?;
         self.unindex(id)?;
         self.became_ready(queue, record.state);
-        self.put_ready(queue, entry(id, id.get(), &record, row))
+        let entry = Entry::new(id, id.get(), record, row.len());
+        self.put_ready(queue, Arc::new(entry), &row)
     }
 
     pub(super) fn became_ready(&mut self, queue: QueueId, from: State) {

@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::place::Place;
 use super::settings::Keep;
 use super::tables_ext::RowTable;
-use crate::job::{JobId, Priority, QueueId, Record, State};
+use crate::job::{Change, JobId, Priority, QueueId, Record, State};
 use crate::time::Timestamp;
 
 /// What a sweep removed.
@@ -164,6 +164,14 @@ impl Batch<'_> {
 
     /// Sets a ready row aside that a page could not read. False if it is not there any more.
     pub fn quarantine(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
+        self.changes.push(Change::Settled { id });
+        if let Some(member) = self.member(id)? {
+            let row = self.leave_waiting(queue, &member, id)?;
+            if let Some(row) = &row {
+                self.set_aside(queue, id, "members", row)?;
+            }
+            return Ok(row.is_some());
+        }
         for priority in 0..Priority::COUNT {
             let key = (queue, priority, id.get());
             if let Some(row) = self.tables.ready()?.get_row(key)? {

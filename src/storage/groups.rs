@@ -18,7 +18,6 @@ use super::fault::Fault;
 use super::place::{Member, Place};
 use super::settings::GroupPolicy;
 use super::tables_ext::RowTable;
-use super::waiting::entry;
 use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
 use crate::time::Due;
 
@@ -116,7 +115,8 @@ impl Batch<'_> {
             self.counters.next_turn += 1;
             let priority = record.priority.get();
             self.tables.heads()?.insert((queue, priority, turn), (id.get(), member.seq, &*member.group))?;
-            self.changes.push(Change::Ready { queue, entry: entry(id, turn, &record, bytes) });
+            let entry = Arc::new(Entry::new(id, turn, record, bytes.len()));
+            self.changes.push(Change::Ready { queue, entry });
             HeadAt::Ready { priority, turn }
         };
         let head = Some(Head { id, seq: member.seq, at });
@@ -227,11 +227,10 @@ impl Batch<'_> {
         }
     }
 
-    /// A head that comes back unfinished is rewritten at its place; if its group was paused
-    /// meanwhile it is held like the rest, and false is returned.
+    /// A head comes back unfinished. If its group was paused meanwhile it is held like the rest, and
+    /// false is returned.
     pub(super) fn return_head(&mut self, queue: QueueId, back: &Entry) -> Result<bool, Fault> {
         let Some(member) = self.member(back.id)? else { return Ok(false) };
-        self.tables.members()?.insert(member.key(queue, back.id), &*back.record)?;
         let mut row = self.group(queue, &member.group)?;
         let Some(head) = row.head.filter(|_| row.paused) else { return Ok(true) };
         self.tables.heads()?.remove((queue, back.order.priority, back.order.turn))?;

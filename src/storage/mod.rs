@@ -23,13 +23,12 @@ mod verify;
 mod waiting;
 
 pub(crate) use batch::{Batch, Counters, Sealed};
-pub(crate) use codec::decode_record;
 pub(crate) use ended::Expunged;
 pub(crate) use fault::Fault;
 pub(crate) use groups::HeadAt;
 pub(crate) use marks::Mark;
 pub(crate) use place::{Location, Place};
-pub(crate) use queries::{Found, Reader, ScanCursor};
+pub(crate) use queries::{Found, Reader, ScanCursor, WindowPage};
 pub(crate) use recovery::{Recovered, recover};
 pub(crate) use redb::WriteTransaction as RawTransaction;
 pub use settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};

@@ -16,7 +16,6 @@ use super::marks::Mark;
 use super::place::{Location, Member, Place};
 use super::tables::ReadTables;
 use super::tables_ext::RowTable;
-use super::waiting::entry;
 use crate::job::{BucketKey, BucketState, Entry, JobId, Order, Priority, QueueId, Record, Refill, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
@@ -65,6 +64,66 @@ pub(crate) struct Reader {
 /// Rows by their keys; `None` is a row that is a job somewhere else.
 type Rows = Vec<(CursorKey, Option<Result<Found, Fault>>)>;
 
+/// Ready jobs in dispatch order.
+pub(crate) struct WindowPage {
+    pub jobs: Vec<Arc<Entry>>,
+    /// There are none behind them.
+    pub end: bool,
+    /// Rows that could not be read.
+    pub bad: Vec<JobId>,
+}
+
+/// Collects rows into one allocation, of which each job's payload is a slice.
+struct PageInProgress {
+    refill: Refill,
+    bytes: Vec<u8>,
+    /// Id, turn, and where the row ends in `bytes`.
+    rows: Vec<(u64, u64, usize)>,
+}
+
+impl PageInProgress {
+    fn new(refill: Refill) -> Self {
+        Self { refill, bytes: Vec::new(), rows: Vec::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        let Refill { jobs_max, bytes_max, .. } = self.refill;
+        self.rows.len() >= jobs_max || (self.bytes.len() >= bytes_max && !self.rows.is_empty())
+    }
+
+    fn push(&mut self, id: u64, turn: u64, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.rows.push((id, turn, self.bytes.len()));
+    }
+
+    fn end(self, table: &'static str, end: bool) -> WindowPage {
+        let bytes = Bytes::from(self.bytes);
+        let mut page = WindowPage { jobs: Vec::with_capacity(self.rows.len()), end, bad: Vec::new() };
+        let mut from = 0;
+        for (id, turn, to) in self.rows {
+            let row = bytes.slice(from..to);
+            match decode_record(table, id, &row) {
+                Ok(record) => page.jobs.push(Arc::new(Entry::new(JobId::new(id), turn, record, to - from))),
+                Err(_) => page.bad.push(JobId::new(id)),
+            }
+            from = to;
+        }
+        page
+    }
+}
+
+type DispatchKey = (QueueId, u8, u64);
+
+/// The keys of `ready` or `heads` behind a place.
+fn dispatch_range(refill: Refill) -> (Bound<DispatchKey>, Bound<DispatchKey>) {
+    let queue = refill.queue;
+    let from = match refill.after {
+        Some(order) => Bound::Excluded((queue, order.priority, order.turn)),
+        None => Bound::Included((queue, 0, 0)),
+    };
+    (from, Bound::Included((queue, u8::MAX, u64::MAX)))
+}
+
 impl Reader {
     pub fn new(txn: ReadTransaction) -> Self {
         Self { txn }
@@ -74,63 +133,39 @@ impl Reader {
         ReadTables::new(&self.txn)
     }
 
-    /// The next rows in dispatch order, for a window. Rows that cannot be read come back by id.
-    pub fn page(&self, refill: Refill) -> Result<(Vec<Entry>, bool, Vec<JobId>), Fault> {
+    /// The next rows in dispatch order, for a window.
+    pub fn page(&self, refill: Refill) -> Result<WindowPage, Fault> {
         if refill.grouped { self.heads_page(refill) } else { self.ready_page(refill) }
     }
 
-    fn ready_page(&self, refill: Refill) -> Result<(Vec<Entry>, bool, Vec<JobId>), Fault> {
-        let queue = refill.queue;
-        let from = refill
-            .after
-            .map_or(Bound::Included((queue, 0, 0)), |order| Bound::Excluded((queue, order.priority, order.turn)));
-        let to = Bound::Included((queue, u8::MAX, u64::MAX));
-        let (mut page, mut bad, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for row in self.tables().ready()?.range((from, to))? {
+    fn ready_page(&self, refill: Refill) -> Result<WindowPage, Fault> {
+        let mut page = PageInProgress::new(refill);
+        for row in self.tables().ready()?.range(dispatch_range(refill))? {
             let (key, value) = row?;
-            let (_, priority, id) = key.value();
-            if page.len() >= refill.jobs_max || (bytes >= refill.bytes_max && !page.is_empty()) {
-                return Ok((page, false, bad));
+            if page.is_full() {
+                return Ok(page.end("ready", false));
             }
-            let row = Bytes::copy_from_slice(value.value());
-            bytes += row.len();
-            match decode_record("ready", id, &row) {
-                Ok(record) => {
-                    let order = Order { priority, turn: id };
-                    page.push(Entry { order, ..entry(JobId::new(id), id, &record, row) });
-                }
-                Err(_) => bad.push(JobId::new(id)),
-            }
+            let (_, _, id) = key.value();
+            page.push(id, id, value.value());
         }
-        Ok((page, true, bad))
+        Ok(page.end("ready", true))
     }
 
-    fn heads_page(&self, refill: Refill) -> Result<(Vec<Entry>, bool, Vec<JobId>), Fault> {
-        let queue = refill.queue;
-        let from = refill
-            .after
-            .map_or(Bound::Included((queue, 0, 0)), |order| Bound::Excluded((queue, order.priority, order.turn)));
-        let to = Bound::Included((queue, u8::MAX, u64::MAX));
+    fn heads_page(&self, refill: Refill) -> Result<WindowPage, Fault> {
         let members = self.tables().members()?;
-        let (mut page, mut bad, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for row in self.tables().heads()?.range((from, to))? {
+        let mut page = PageInProgress::new(refill);
+        for row in self.tables().heads()?.range(dispatch_range(refill))? {
             let (key, value) = row?;
-            let (_, priority, turn) = key.value();
-            let (id, seq, group) = value.value();
-            if page.len() >= refill.jobs_max || (bytes >= refill.bytes_max && !page.is_empty()) {
-                return Ok((page, false, bad));
+            if page.is_full() {
+                return Ok(page.end("members", false));
             }
-            let Some(row) = members.get_row((queue, group, 0, seq, id))? else { continue };
-            bytes += row.len();
-            match decode_record("members", id, &row) {
-                Ok(record) => {
-                    let order = Order { priority, turn };
-                    page.push(Entry { order, ..entry(JobId::new(id), turn, &record, row) });
-                }
-                Err(_) => bad.push(JobId::new(id)),
+            let (_, _, turn) = key.value();
+            let (id, seq, group) = value.value();
+            if let Some(row) = members.get((refill.queue, group, 0, seq, id))? {
+                page.push(id, turn, row.value());
             }
         }
-        Ok((page, true, bad))
+        Ok(page.end("members", true))
     }
 
     /// One job, wherever it lies.

@@ -2,15 +2,16 @@
 //! all orphaned; each goes back to its place with the attempt on its record, or to the dead letters.
 //! O(running), whatever the backlog.
 
+use std::sync::Arc;
+
 use super::batch::Batch;
 use super::codec::decode_record;
 use super::fault::Fault;
 use super::marks::Mark;
 use super::place::{Location, Place};
 use super::tables_ext::RowTable;
-use super::waiting::entry;
 use crate::events::Event;
-use crate::job::{Attempt, Entry, JobId, Next, Order, QueueId, after_crash};
+use crate::job::{Attempt, Entry, JobId, Next, QueueId, after_crash};
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(crate) struct Recovered {
     /// The file was not closed in order.
     pub crashed: bool,
     /// Jobs that a handler had, back at their places, in the order they are to be tried.
-    pub suspects: Vec<(QueueId, Entry)>,
+    pub suspects: Vec<(QueueId, Arc<Entry>)>,
     /// Jobs whose last attempt it was.
     pub dead: usize,
 }
@@ -61,9 +62,9 @@ fn orphan(
     mark: &Mark,
     blamed: bool,
     recovered: &mut Recovered,
-) -> Result<Option<(u32, Entry)>, Fault> {
+) -> Result<Option<(u32, Arc<Entry>)>, Fault> {
     let Some(taken) = taken_entry(batch, id, mark)? else { return Ok(None) };
-    let mut record = decode_record("ready", id.get(), &taken.record)?;
+    let mut record = taken.record.clone();
     let attempt = Attempt { number: mark.attempt, max: mark.max_attempts.max(1), started_at: mark.started_at };
     let next = after_crash(&mut record, attempt, blamed, batch.now);
     let queue = mark.queue;
@@ -82,16 +83,14 @@ fn orphan(
         }
         _ => {
             let crashes = record.crashes();
-            let (turn, bytes) = (taken.order.turn, super::codec::encode_record(&record));
-            let back = entry(id, turn, &record, bytes);
-            let in_play = batch.put_back(queue, taken, Some(&record))?;
-            Ok(in_play.then_some((crashes, back)))
+            let back = batch.put_back(queue, taken, Some(record))?;
+            Ok(back.map(|back| (crashes, back)))
         }
     }
 }
 
 /// The job's row as it was handed out, or nothing if it has ended after all.
-fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Entry>, Fault> {
+fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<Entry>>, Fault> {
     let Some(Location { queue, place }) = batch.locate(id)? else { return Ok(None) };
     let row = match &place {
         Place::Ready { priority } => batch.tables.ready()?.get_row((queue, *priority, id.get()))?,
@@ -100,6 +99,5 @@ fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<E
     };
     let Some(row) = row else { return Ok(None) };
     let record = decode_record(place.table(), id.get(), &row)?;
-    let order = Order { priority: record.priority.get(), turn: mark.turn };
-    Ok(Some(Entry { order, ..entry(id, mark.turn, &record, row) }))
+    Ok(Some(Arc::new(Entry::new(id, mark.turn, record, row.len()))))
 }

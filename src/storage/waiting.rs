@@ -1,5 +1,7 @@
 //! Jobs that could run: into `ready`, out of it, and in between.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::batch::Batch;
@@ -12,32 +14,38 @@ use crate::error::Error;
 use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Prepared {
     pub queue: QueueId,
-    pub record: Record,
     pub bytes: Bytes,
-    pub span: Option<tracing::Span>,
+    /// What dispatch will hold of it, once it has an id.
+    entry: Arc<Entry>,
 }
 
 impl Prepared {
     pub fn new(queue: QueueId, record: Record, span: Option<tracing::Span>) -> Self {
         let bytes = encode_record(&record);
-        Self { queue, record, bytes, span }
+        let unborn = JobId::new(0);
+        let entry = Entry { span, ..Entry::new(unborn, 0, record, bytes.len()) };
+        Self { queue, bytes, entry: Arc::new(entry) }
     }
-}
 
-/// The entry by which a stored job is dispatched.
-pub(crate) fn entry(id: JobId, turn: u64, record: &Record, bytes: Bytes) -> Entry {
-    Entry {
-        id,
-        order: Order { priority: record.priority.get(), turn },
-        kind: record.kind,
-        group: record.group().cloned(),
-        expires_at: record.expires_at(),
-        suspect: record.crashes() > 0,
-        record: bytes,
-        span: None,
+    pub fn record(&self) -> &Record {
+        &self.entry.record
+    }
+
+    /// The entry, with the id it got.
+    fn entry(&mut self, id: JobId) -> Arc<Entry> {
+        let turn = id.get();
+        match Arc::get_mut(&mut self.entry) {
+            Some(entry) => {
+                entry.id = id;
+                entry.order.turn = turn;
+                self.entry.clone()
+            }
+            // A batch that was undone still holds the last one.
+            None => Arc::new(Entry::new(id, turn, self.entry.record.clone(), self.bytes.len())),
+        }
     }
 }
 
@@ -58,7 +66,7 @@ impl Batch<'_> {
     }
 
     /// Stores a new job and gives it its id.
-    pub fn insert(&mut self, job: &Prepared) -> Result<JobId, Fault> {
+    pub fn insert(&mut self, job: &mut Prepared) -> Result<JobId, Fault> {
         let id = JobId::new(self.next_number());
         self.tally(job.queue).enqueued_total += 1;
         self.insert_as(id, id.get(), job)?;
@@ -73,31 +81,29 @@ impl Batch<'_> {
     }
 
     /// Stores a job under an id that it has already; `seq` is its place in line, if it has a group.
-    pub fn insert_as(&mut self, id: JobId, seq: u64, job: &Prepared) -> Result<(), Fault> {
-        let Prepared { queue, record, bytes, span } = job;
-        let queue = *queue;
+    pub fn insert_as(&mut self, id: JobId, seq: u64, job: &mut Prepared) -> Result<(), Fault> {
+        let (queue, bytes) = (job.queue, job.bytes.len() as u64);
+        let record = job.record();
         let waits = record.due().filter(|due| !due.is_due(self.now));
+        let grouped = record.group().is_some();
         // A member of a group is pending once it becomes the head, whatever the time.
-        let counts_as = match (waits, record.group()) {
-            (None, None) => State::Pending,
-            _ => record.state,
-        };
+        let counts_as = if waits.is_none() && !grouped { State::Pending } else { record.state };
         let tally = self.tally(queue);
-        tally.bytes += bytes.len() as u64;
+        tally.bytes += bytes;
         *waiting_count(tally, counts_as) += 1;
-        match (record.group(), waits) {
-            (Some(_), _) => self.join_group(queue, id, seq, record, bytes.clone()),
-            (None, Some(due)) => self.put_delayed(queue, id, due, bytes),
-            (None, None) => {
-                let entry = Entry { span: span.clone(), ..entry(id, id.get(), record, bytes.clone()) };
-                self.put_ready(queue, entry)
+        match waits {
+            _ if grouped => self.join_group(queue, id, seq, job.record(), job.bytes.clone()),
+            Some(due) => self.put_delayed(queue, id, due, &job.bytes),
+            None => {
+                let entry = job.entry(id);
+                self.put_ready(queue, entry, &job.bytes)
             }
         }
     }
 
-    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Entry) -> Result<(), Fault> {
+    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) -> Result<(), Fault> {
         let key = (queue, entry.order.priority, entry.id.get());
-        self.tables.ready()?.insert(key, &*entry.record)?;
+        self.tables.ready()?.insert(key, &**bytes)?;
         self.changes.push(Change::Ready { queue, entry });
         Ok(())
     }
@@ -105,7 +111,7 @@ impl Batch<'_> {
     /// Takes a job that was handed out from its place for good. False if it was not there.
     pub fn take_out(&mut self, queue: QueueId, entry: &Entry) -> Result<bool, Fault> {
         self.touch();
-        let gone = match &entry.group {
+        let gone = match entry.group() {
             None => {
                 let key = (queue, entry.order.priority, entry.id.get());
                 self.tables.ready()?.remove(key)?.is_some()
@@ -117,7 +123,7 @@ impl Batch<'_> {
             }
         };
         if gone {
-            let bytes = entry.record.len() as u64;
+            let bytes = u64::from(entry.bytes);
             let tally = self.tally(queue);
             tally.pending = tally.pending.saturating_sub(1);
             tally.bytes = tally.bytes.saturating_sub(bytes);
@@ -127,35 +133,44 @@ impl Batch<'_> {
     }
 
     /// Gives a job that was handed out back to its place, rewritten if it has `changed`.
-    /// False if it is held there by a paused group.
-    pub fn put_back(&mut self, queue: QueueId, taken: Entry, changed: Option<&Record>) -> Result<bool, Fault> {
+    /// Nothing if a paused group holds it there.
+    pub fn put_back(
+        &mut self,
+        queue: QueueId,
+        taken: Arc<Entry>,
+        changed: Option<Record>,
+    ) -> Result<Option<Arc<Entry>>, Fault> {
         self.touch();
         self.unmark(taken.id)?;
         let id = taken.id;
-        let back = match changed {
+        let entry = match changed {
             None => taken,
             Some(record) => {
-                let bytes = encode_record(record);
+                let bytes = encode_record(&record);
                 let tally = self.tally(queue);
-                tally.bytes = (tally.bytes + bytes.len() as u64).saturating_sub(taken.record.len() as u64);
-                let order = taken.order;
-                Entry { order, span: taken.span, ..entry(id, order.turn, record, bytes) }
+                tally.bytes = (tally.bytes + bytes.len() as u64).saturating_sub(u64::from(taken.bytes));
+                self.rewrite(queue, &taken, &bytes)?;
+                Arc::new(Entry::new(id, taken.order.turn, record, bytes.len()))
             }
         };
-        match &back.group {
-            None => {
-                let key = (queue, back.order.priority, id.get());
-                self.tables.ready()?.insert(key, &*back.record)?;
-            }
-            Some(_) => {
-                if !self.return_head(queue, &back)? {
-                    self.changes.push(Change::Settled { id });
-                    return Ok(false);
-                }
-            }
+        if entry.is_grouped() && !self.return_head(queue, &entry)? {
+            self.changes.push(Change::Settled { id });
+            return Ok(None);
         }
-        self.changes.push(Change::Returned { id, entry: back });
-        Ok(true)
+        self.changes.push(Change::Returned { entry: entry.clone() });
+        Ok(Some(entry))
+    }
+
+    /// Replaces the record of a job that was handed out, at its place.
+    fn rewrite(&mut self, queue: QueueId, taken: &Entry, bytes: &Bytes) -> Result<(), Fault> {
+        if taken.is_grouped() {
+            if let Some(member) = self.member(taken.id)? {
+                self.tables.members()?.insert(member.key(queue, taken.id), &**bytes)?;
+            }
+        } else {
+            self.tables.ready()?.insert((queue, taken.order.priority, taken.id.get()), &**bytes)?;
+        }
+        Ok(())
     }
 
     /// Takes a waiting job out of wherever it waits, and returns its record.

@@ -9,7 +9,7 @@ mod inbox;
 mod step;
 mod waiting_room;
 
-pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, Patch, Retried, Transact};
+pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
 pub(crate) use commands::{control, dead_letters, upkeep};
 pub(crate) use inbox::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Then, inbox};
 pub(crate) use step::{Refusal, Step, call};
@@ -28,7 +28,7 @@ use waiting_room::{WAITERS_MAX, WaitingRoom};
 /// One thing to be made durable.
 pub(crate) enum Command {
     /// A job's end, the most frequent one.
-    Finish(Box<Finish>),
+    Finish(Finish),
     /// Starts that are written behind. One whose job has ended meanwhile is dropped.
     Mark(Box<MarkStarts>),
     Step(Box<dyn Step>),
@@ -69,7 +69,7 @@ pub(crate) struct Writer {
     /// Callers that wait for room in a full queue.
     waiting: WaitingRoom,
     /// Ends whose commit failed. They must not be lost: their jobs would run again.
-    unfinished: Vec<Box<Finish>>,
+    unfinished: Vec<Finish>,
 }
 
 /// How one try at a transaction went, and with which commands.
@@ -123,7 +123,8 @@ impl Writer {
             match self.attempt(commands, now, listening, &mut committed) {
                 Attempt::Durable(done, sealed) => {
                     self.settle(sealed, &mut committed);
-                    committed.answers.extend(done.into_iter().map(|command| (command, Ok(()))));
+                    let to_answer = done.into_iter().filter(|command| !matches!(command, Command::Finish(_)));
+                    committed.answers.extend(to_answer.map(|command| (command, Ok(()))));
                     return committed;
                 }
                 Attempt::Again(rest) => commands = rest,
@@ -299,13 +300,14 @@ impl Writer {
                 return committed;
             }
         };
-        let Some(Leased { txn, jobs, answer }) = lease.lend(txn, self.counters.next_id) else {
+        let Some(Leased { txn, mut jobs, answer }) = lease.lend(txn, self.counters.next_id) else {
             return committed;
         };
         let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
         batch.touch();
-        let inserted = commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &jobs));
+        let inserted =
+            commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &mut jobs));
         let sealed = match inserted {
             Ok(()) => batch.seal().map_err(Error::from),
             Err(error) => {

@@ -99,7 +99,7 @@ pub(crate) fn update(batch: &mut Batch<'_>, id: JobId, patch: &Patch, is_taken: 
         Place::Member(member) => member.seq,
         _ => id.get(),
     };
-    batch.insert_as(id, seq, &Prepared::new(queue, record, None))?;
+    batch.insert_as(id, seq, &mut Prepared::new(queue, record, None))?;
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn redrive(
         let wait = first_after + spacing.saturating_mul(u32::try_from(redriven).unwrap_or(u32::MAX));
         revive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
         let seq = batch.next_number();
-        batch.insert_as(id, seq, &Prepared::new(queue, record, None))?;
+        batch.insert_as(id, seq, &mut Prepared::new(queue, record, None))?;
         let name = batch.catalog().queue_name(queue);
         batch.event(|| Event::Redriven { id, queue: name });
         redriven += 1;

@@ -24,7 +24,7 @@ impl Step for Enqueue {
             return Err(if may_wait(batch, &self.jobs) { Refusal::Later } else { full.into() });
         }
         self.first = Some(JobId::new(batch.counters.next_id));
-        insert_all(batch, &self.jobs)?;
+        insert_all(batch, &mut self.jobs)?;
         Ok(())
     }
 
@@ -43,12 +43,12 @@ impl Step for Enqueue {
 }
 
 /// Stores jobs whose queues have been seen to have room.
-pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<(), Error> {
+pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared]) -> Result<(), Error> {
     for job in jobs {
         let id = batch.insert(job)?;
         if batch.listening {
             let queue = batch.catalog().queue_name(job.queue);
-            let kind = batch.catalog().kind_name(job.record.kind);
+            let kind = batch.catalog().kind_name(job.record().kind);
             batch.event(|| Event::Enqueued { id, queue, kind });
         }
     }

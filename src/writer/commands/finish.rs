@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::transact;
@@ -5,8 +6,8 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::{
-    Attempt, BucketKey, BucketState, Change, Ending, Entry, FailureKind, JobId, Next, QueueId, Record, Retry, State,
-    after,
+    Attempt, BucketKey, BucketState, Change, Ending, Entry, FailureKind, JobId, Next, QueueId, Record, Retry, after,
+    completed,
 };
 use crate::storage::Batch;
 use crate::time::Now;
@@ -17,23 +18,28 @@ use crate::writer::step::Refusal;
 pub(crate) struct Finish {
     pub queue: QueueId,
     /// The job as it was handed out.
-    pub taken: Entry,
-    /// Its record as `job::state` left it.
-    pub record: Record,
+    pub taken: Arc<Entry>,
     pub next: Next,
     pub attempt: Attempt,
     pub took: Duration,
+    /// What most jobs that simply complete do without.
+    pub more: Option<Box<More>>,
+}
+
+/// What an end may bring along.
+pub(crate) struct More {
+    /// Its record as `job::state` left it.
+    pub record: Record,
     /// The handler's own writes, for a job that completes.
     pub hooks: Vec<CompleteHook>,
     /// What to do if they fail. Present if there are any.
-    pub retried: Option<Box<Retried>>,
+    pub retried: Option<Retried>,
     /// "Too many requests": the queue or group to hold back.
     pub hold: Option<HoldBack>,
 }
 
 /// What decides how it goes on when the handler's own writes fail.
 pub(crate) struct Retried {
-    pub before: Record,
     pub retry: Retry,
     pub now: Now,
     pub luck: f64,
@@ -54,55 +60,49 @@ impl Finish {
 
     /// The handler's own writes failed: the attempt has.
     pub fn fail(&mut self, error: Error) {
-        self.hooks.clear();
-        match self.retried.take() {
-            Some(retried) => {
-                let Retried { before, retry, now, luck } = *retried;
-                self.record = before;
-                let message = match std::error::Error::source(&error) {
-                    Some(source) => format!("the writes with its completion failed: {source}"),
-                    None => format!("the writes with its completion failed: {error}"),
-                };
-                let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
-                self.next = after(&mut self.record, self.attempt, ending, &retry, now, luck);
-            }
-            None => {
-                // Something of ours cannot be written, and not for want of a disk: the job stays as it
-                // is in the file, and runs again after the next open.
-                tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
-                self.next = Next::Stay;
-                self.hold = None;
-            }
-        }
+        let more = self.more.take().map(|more| *more);
+        let Some(Retried { retry, now, luck }) = more.and_then(|more| more.retried) else {
+            // Something of ours cannot be written, and not for want of a disk: the job stays as it is
+            // in the file.
+            tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
+            self.next = Next::Stay;
+            return;
+        };
+        let mut record = self.taken.record.clone();
+        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let message = format!("the writes with its completion failed: {cause}");
+        let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
+        self.next = after(&mut record, self.attempt, ending, &retry, now, luck);
+        self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
     }
 
     pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        if let Some(hold) = &self.hold {
+        let queue = self.queue;
+        if let Some(hold) = self.more.as_ref().and_then(|more| more.hold.as_ref()) {
             batch.put_rate(&hold.key, &hold.state)?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
         match self.next {
             Next::Complete => self.complete(batch, prepare)?,
             Next::Wait(due) => {
-                batch.put_off(self.queue, &self.taken, &self.record, due)?;
-                if self.record.state == State::Retrying && self.failed() {
-                    batch.queue_mut(self.queue).tally.failures_total += 1;
-                }
+                batch.put_off(queue, &self.taken, self.record(), due)?;
+                batch.queue_mut(queue).tally.failures_total += u64::from(self.failed());
             }
             Next::Stay => {
-                batch.put_back(self.queue, self.taken.clone(), None)?;
+                batch.put_back(queue, self.taken.clone(), None)?;
             }
             Next::Cancel => {
                 self.leave(batch)?;
-                batch.queue_mut(self.queue).tally.cancelled_total += 1;
-                if batch.queue_ref(self.queue).settings.retention.cancelled.count > 0 {
-                    batch.keep_ended(self.queue, self.id(), &self.record)?;
+                let row = batch.queue_mut(queue);
+                row.tally.cancelled_total += 1;
+                if row.settings.retention.cancelled.count > 0 {
+                    batch.keep_ended(queue, self.id(), self.record())?;
                 }
             }
             Next::Die => {
                 self.leave(batch)?;
-                batch.keep_ended(self.queue, self.id(), &self.record)?;
-                let tally = &mut batch.queue_mut(self.queue).tally;
+                batch.keep_ended(queue, self.id(), self.record())?;
+                let tally = &mut batch.queue_mut(queue).tally;
                 tally.dead_total += 1;
                 tally.failures_total += 1;
             }
@@ -115,17 +115,24 @@ impl Finish {
 
     fn complete(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         self.leave(batch)?;
-        for hook in &self.hooks {
+        let hooks = self.more.iter().flat_map(|more| &more.hooks);
+        for hook in hooks {
             transact::run(hook.as_ref(), batch, prepare)?;
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;
         let keep = row.settings.retention;
-        let result = self.record.extra.as_ref().is_some_and(|extra| extra.result.is_some());
+        let result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
         if keep.completed.count > 0 && (result || keep.without_result) {
-            batch.keep_ended(self.queue, self.id(), &self.record)?;
+            let mut record = self.record().clone();
+            completed(&mut record, self.attempt, batch.now);
+            batch.keep_ended(self.queue, self.id(), &record)?;
         }
         Ok(())
+    }
+
+    fn record(&self) -> &Record {
+        self.more.as_ref().map_or(&self.taken.record, |more| &more.record)
     }
 
     fn leave(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
@@ -136,14 +143,14 @@ impl Finish {
     }
 
     fn failed(&self) -> bool {
-        self.record.attempts == self.attempt.number
+        self.record().attempts == self.attempt.number
     }
 
     fn tell(&self, batch: &mut Batch<'_>) {
         let id = self.id();
         let queue = batch.catalog().queue_name(self.queue);
-        let kind = batch.catalog().kind_name(self.record.kind);
-        let extra = self.record.extra.as_deref();
+        let kind = batch.catalog().kind_name(self.taken.kind());
+        let extra = self.record().extra.as_deref();
         let event = match self.next {
             Next::Complete => Event::Completed { id, queue, kind, attempt: self.attempt.number, took: self.took },
             Next::Wait(due) if self.failed() => {
@@ -152,7 +159,7 @@ impl Finish {
                 Event::Retrying { id, queue, kind, attempt, error: error.unwrap_or_default(), delay }
             }
             Next::Wait(due) => Event::Snoozed { id, queue, kind, delay: due.wait(batch.now) },
-            Next::Stay => match &self.hold {
+            Next::Stay => match self.more.as_ref().and_then(|more| more.hold.as_ref()) {
                 Some(hold) => Event::RateLimited { queue, group: hold.key.group.clone(), delay: hold.delay },
                 None => return,
             },
@@ -162,7 +169,7 @@ impl Finish {
             }
             Next::Die => {
                 let first = batch.queue_ref(self.queue).tally.dead == 1;
-                Event::dead(id, queue, kind, &self.record, first)
+                Event::dead(id, queue, kind, self.record(), first)
             }
         };
         batch.event(|| event);
