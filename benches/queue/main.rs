@@ -24,7 +24,12 @@ struct Work {
 
 const WORK: &[Work] = &[
     Work { name: "enqueue, 1 producer", jobs: 500, floor: |n| floor::enqueue(1, n), pond: |n| pond::enqueue(1, n) },
-    Work { name: "enqueue, 64 producers", jobs: 64_000, floor: |n| floor::enqueue(64, n), pond: |n| pond::enqueue(64, n) },
+    Work {
+        name: "enqueue, 64 producers",
+        jobs: 64_000,
+        floor: |n| floor::enqueue(64, n),
+        pond: |n| pond::enqueue(64, n),
+    },
     Work { name: "enqueue, bulk of 1,000", jobs: 100_000, floor: floor::bulk, pond: pond::bulk },
     Work { name: "drain, concurrency 10", jobs: 100_000, floor: floor::drain, pond: |n| pond::drain(10, n) },
     Work { name: "drain, concurrency 100", jobs: 100_000, floor: floor::drain, pond: |n| pond::drain(100, n) },
