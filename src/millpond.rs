@@ -77,7 +77,7 @@ impl Millpond {
         Builder::default()
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.handle.engine
     }
 
@@ -362,11 +362,6 @@ impl Millpond {
             let stopped = runtime.spawn(async move { shutdown(&engine, deadline).await });
             stopped.await.map_err(|_| Error::Closed)
         })
-    }
-
-    #[doc(hidden)]
-    pub fn testing(&self) -> crate::testing::Driver {
-        crate::testing::Driver::new(self.engine().clone())
     }
 }
 

@@ -282,11 +282,14 @@ pub struct Driver {
     engine: Arc<Engine>,
 }
 
-impl Driver {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+impl Millpond {
+    #[doc(hidden)]
+    pub fn testing(&self) -> Driver {
+        Driver { engine: self.engine().clone() }
     }
+}
 
+impl Driver {
     /// Until nothing runs and nothing can start before the clock moves.
     pub async fn idle(&self) {
         self.until(|engine| engine.is_idle()).await;

@@ -78,10 +78,13 @@ handlers!(A, B, C, D);
 /// A handler's run in the making.
 pub(crate) type Boxed = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// Decodes the payload and calls the handler, or says that it cannot decode it.
+type Caller<T> = Box<dyn Fn(&Payload, &Context) -> Result<T, BoxError> + Send + Sync>;
+
 /// How a handler is called: on the async runtime, or on a thread of its own.
 pub(crate) enum Run {
-    Async(Box<dyn Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync>),
-    Blocking(Box<dyn Fn(&Payload, &Context) -> Result<Outcome, BoxError> + Send + Sync>),
+    Async(Caller<Boxed>),
+    Blocking(Caller<Outcome>),
 }
 
 /// A handler whose types are forgotten: it decodes the payload, or says that it cannot.

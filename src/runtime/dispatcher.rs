@@ -57,6 +57,10 @@ pub(super) fn run(engine: &Arc<Engine>) {
 
 /// One look at everything. Returns how long nothing will happen by itself.
 pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
+    if engine.degraded().is_some() {
+        // Nothing can be written: what starts now could not be acknowledged.
+        return engine.executor.runs.end_overdue(engine.now());
+    }
     engine.pump();
     let now = engine.now();
     let (chores, long_running) = {

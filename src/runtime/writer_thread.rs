@@ -21,13 +21,13 @@ pub(super) fn run(engine: &Arc<Engine>, mut writer: Writer, mut outbox: Outbox) 
             outbox.gather_more(&mut round);
         }
         if !round.commands.is_empty() || writer.has_unfinished() {
-            commit(engine, &mut writer, round.commands);
+            commit(engine, &mut writer, &mut outbox, round.commands);
         }
         match round.then {
             Then::Nothing => {}
             Then::Lease(lease) => {
                 let committed = writer.lease(lease, engine.now(), engine.bus.is_heard());
-                settle(engine, &mut writer, committed);
+                settle(engine, &mut writer, &mut outbox, committed);
             }
             Then::Between(job) => job(),
             Then::Stop => break,
@@ -36,13 +36,13 @@ pub(super) fn run(engine: &Arc<Engine>, mut writer: Writer, mut outbox: Outbox) 
     close(engine, writer, outbox);
 }
 
-fn commit(engine: &Arc<Engine>, writer: &mut Writer, commands: Vec<Command>) {
+fn commit(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox, commands: Vec<Command>) {
     let committed = writer.commit(commands, engine.now(), engine.bus.is_heard());
-    settle(engine, writer, committed);
+    settle(engine, writer, outbox, committed);
 }
 
 /// Dispatch first, so that who is answered and asks again sees it; listeners last.
-fn settle(engine: &Arc<Engine>, writer: &mut Writer, mut committed: Committed) {
+fn settle(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox, mut committed: Committed) {
     let failure = committed.failure.take();
     let events = std::mem::take(&mut committed.events);
     engine.apply(std::mem::take(&mut committed.changes));
@@ -50,25 +50,26 @@ fn settle(engine: &Arc<Engine>, writer: &mut Writer, mut committed: Committed) {
     committed.answer();
     engine.bus.publish(events);
     if let Some(error) = failure {
-        heal(engine, writer, &error);
+        heal(engine, writer, outbox, &error);
     }
 }
 
 /// After an I/O error redb refuses writes until the file is opened again. Meanwhile callers get an
 /// error at once, and ended jobs wait in the writer.
-fn heal(engine: &Arc<Engine>, writer: &mut Writer, error: &Error) {
+fn heal(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox, error: &Error) {
     let reason = match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
     tracing::error!(reason, "degraded: the file could not be written");
     engine.set_health(Some(reason.clone()));
-    engine.bus.publish([Event::Degraded { reason }]);
+    engine.bus.publish([Event::Degraded { reason: reason.clone() }]);
     let mut wait = REOPEN_AFTER;
     while !engine.is_stopping() {
         thread::sleep(wait);
         wait = (wait * 2).min(REOPEN_AFTER_MAX);
         let reopened = engine.store.reopen().and_then(|_| writer.reload());
+        turn_away(&mut *writer, outbox, &reason);
         if let Err(error) = reopened {
             tracing::warn!(%error, "still degraded");
             continue;
@@ -77,10 +78,23 @@ fn heal(engine: &Arc<Engine>, writer: &mut Writer, error: &Error) {
         if retried.failure.is_none() {
             engine.scheduler().look_again_everywhere();
             engine.set_health(None);
-            settle(engine, writer, retried);
+            settle(engine, writer, outbox, retried);
+            engine.wake_dispatcher();
             engine.bus.publish([Event::Healed]);
             tracing::info!("healed: the file is open again");
             return;
+        }
+    }
+}
+
+/// Callers who came before they could be told hear it now; ended jobs are kept.
+fn turn_away(writer: &mut Writer, outbox: &mut Outbox, reason: &str) {
+    for command in outbox.take_commands() {
+        let degraded = Err(Error::Degraded { reason: reason.to_owned() });
+        match command {
+            Command::Finish(finish) => writer.keep(finish),
+            Command::Step(step) => step.answer(degraded),
+            Command::Mark(mark) => mark.answer(degraded),
         }
     }
 }

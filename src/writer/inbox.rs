@@ -152,6 +152,13 @@ impl Outbox {
         }
     }
 
+    /// The commands that have gathered, up to whatever stands alone.
+    pub fn take_commands(&mut self) -> Vec<Command> {
+        let mut round = Round { commands: Vec::new(), then: Then::Nothing };
+        self.gather_more(&mut round);
+        round.commands
+    }
+
     /// What came after the stop.
     pub fn leftovers(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();

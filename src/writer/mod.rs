@@ -109,6 +109,11 @@ impl Writer {
         }
     }
 
+    /// An end that comes while nothing can be written.
+    pub fn keep(&mut self, finish: Finish) {
+        self.unfinished.push(finish);
+    }
+
     /// Whether something waits that the next commit should try again.
     pub fn has_unfinished(&self) -> bool {
         !self.unfinished.is_empty()

@@ -44,6 +44,7 @@ pub(crate) trait Step: Send {
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+pub(crate) type Answer<T> = oneshot::Receiver<Result<T, Error>>;
 
 /// A step made of a function.
 pub(crate) struct Call<T, F> {
@@ -71,7 +72,7 @@ impl<T, F> Call<T, F> {
 }
 
 /// Makes a step of `write`; whoever holds the receiver gets what it returned, once it is durable.
-pub(crate) fn call<T, F>(write: F) -> (Box<Call<T, F>>, oneshot::Receiver<Result<T, Error>>)
+pub(crate) fn call<T, F>(write: F) -> (Box<Call<T, F>>, Answer<T>)
 where
     F: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
     T: Send,
