@@ -1,1 +1,286 @@
+use super::*;
+use crate::job::{Payload, Priority, Rate, Record, State};
+use crate::time::Timestamp;
 
+const QUEUE: QueueId = 1;
+const KIND: KindId = 1;
+
+fn at(millis: u64) -> Now {
+    let time = Timestamp::from_millis(1_000_000 + millis);
+    Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+}
+
+fn record(priority: u8, group: Option<&str>) -> Record {
+    let mut record = Record {
+        state: State::Pending,
+        kind: KIND,
+        priority: Priority::new(priority).unwrap(),
+        enqueued_at: Timestamp::EPOCH,
+        attempts: 0,
+        extra: None,
+        payload: Payload::raw("x"),
+    };
+    if let Some(group) = group {
+        record.extra_mut().group = Some(group.into());
+    }
+    record
+}
+
+fn entry(id: u64, priority: u8, group: Option<&str>) -> Arc<Entry> {
+    Arc::new(Entry::new(JobId::new(id), id, record(priority, group), 32))
+}
+
+fn ready(id: u64, priority: u8, group: Option<&str>) -> Change {
+    Change::Ready { queue: QUEUE, entry: entry(id, priority, group) }
+}
+
+fn settings(concurrency: usize) -> LaneSettings {
+    LaneSettings { kinds: [KIND].into(), concurrency, rate: None, group_rate: None }
+}
+
+/// A scheduler with a worker, its tables known to be empty.
+fn open(concurrency: usize) -> Scheduler {
+    open_with(settings(concurrency))
+}
+
+fn open_with(settings: LaneSettings) -> Scheduler {
+    let limits = WindowLimits { jobs_max: 8, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
+    let mut scheduler = Scheduler::new(100, limits);
+    scheduler.open_lane(QUEUE, settings, at(0));
+    answer_pages(&mut scheduler, &[], at(0));
+    scheduler
+}
+
+/// Lets every page that was asked for show `rows`.
+fn answer_pages(scheduler: &mut Scheduler, rows: &[Arc<Entry>], now: Now) {
+    scheduler.starts(now, 0, &mut Vec::new());
+    scheduler.starts(now, 1, &mut Vec::new());
+    for refill in scheduler.chores(now).refills {
+        let page = rows.iter().filter(|row| row.is_grouped() == refill.grouped).cloned().collect();
+        scheduler.refilled(refill, page, true);
+    }
+}
+
+fn start(scheduler: &mut Scheduler, now: Now) -> Vec<Start> {
+    let mut starts = Vec::new();
+    scheduler.starts(now, 100, &mut starts);
+    starts
+}
+
+fn ids(starts: &[Start]) -> Vec<u64> {
+    starts.iter().map(|start| start.entry.id.get()).collect()
+}
+
+fn end(scheduler: &mut Scheduler, start: &Start) {
+    assert!(scheduler.landed(start.run));
+    scheduler.apply([Change::Settled { id: start.entry.id }]);
+}
+
+#[test]
+fn priority_then_the_order_of_enqueueing() {
+    let mut scheduler = open(10);
+    scheduler.apply([ready(1, 5, None), ready(2, 9, None), ready(3, 0, None), ready(4, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [3, 1, 4, 2]);
+}
+
+#[test]
+fn heads_and_plain_jobs_of_one_priority_take_turns() {
+    let mut scheduler = open(10);
+    scheduler.apply([
+        ready(1, 5, None),
+        ready(2, 5, None),
+        ready(3, 5, None),
+        ready(4, 5, Some("a")),
+        ready(5, 5, Some("b")),
+    ]);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [1, 4, 2, 5, 3]);
+}
+
+#[test]
+fn running_never_exceeds_the_slots_also_while_they_change() {
+    let mut scheduler = open(2);
+    scheduler.apply((1..=6).map(|id| ready(id, 5, None)));
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(first.len(), 2);
+    scheduler.set_concurrency(QUEUE, 1);
+    end(&mut scheduler, &first[0]);
+    assert!(start(&mut scheduler, at(0)).is_empty(), "one still runs, one is allowed");
+    scheduler.set_concurrency(QUEUE, 3);
+    assert_eq!(start(&mut scheduler, at(0)).len(), 2);
+    scheduler.set_running_max(1);
+    end(&mut scheduler, &first[1]);
+    assert!(start(&mut scheduler, at(0)).is_empty());
+}
+
+#[test]
+fn a_slot_is_given_back_once_whatever_is_reported() {
+    let mut scheduler = open(1);
+    scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
+    let first = start(&mut scheduler, at(0));
+    assert!(scheduler.landed(first[0].run));
+    assert!(!scheduler.landed(first[0].run), "the second report is void");
+    scheduler.apply([Change::Settled { id: JobId::new(1) }]);
+    assert!(!scheduler.landed(first[0].run), "so is one after the end");
+    assert_eq!(start(&mut scheduler, at(0)).len(), 1);
+    assert_eq!(scheduler.running(), 1);
+}
+
+#[test]
+fn a_job_is_not_handed_out_again_before_its_end_is_durable() {
+    let mut scheduler = open(5);
+    scheduler.apply([ready(1, 5, None)]);
+    let first = start(&mut scheduler, at(0));
+    assert!(scheduler.landed(first[0].run));
+    scheduler.look_again(QUEUE);
+    answer_pages(&mut scheduler, &[entry(1, 5, None)], at(0));
+    assert!(start(&mut scheduler, at(0)).is_empty(), "the table still has it, a run does too");
+}
+
+#[test]
+fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
+    let mut scheduler = open(10);
+    let mut unknown = record(0, None);
+    unknown.kind = 99;
+    let unknown = Arc::new(Entry::new(JobId::new(1), 1, unknown, 32));
+    scheduler.apply([Change::Ready { queue: QUEUE, entry: unknown.clone() }, ready(2, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
+    assert_eq!(scheduler.why(QUEUE, 99, None, at(0)), Blocked::NoHandler);
+
+    let kinds = [KIND, 99].into();
+    scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(0));
+    scheduler.starts(at(0), 1, &mut Vec::new());
+    for refill in scheduler.chores(at(0)).refills {
+        let page = if refill.grouped { vec![] } else { vec![unknown.clone(), entry(2, 5, None)] };
+        scheduler.refilled(refill, page, true);
+    }
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [1], "2 runs already");
+}
+
+#[test]
+fn a_backlog_larger_than_the_window_comes_out_whole_and_in_order() {
+    let mut scheduler = open(3);
+    let table: Vec<_> = (1..=50).map(|id| entry(id, 5, None)).collect();
+    scheduler.apply(table.iter().map(|entry| Change::Ready { queue: QUEUE, entry: entry.clone() }));
+    let mut seen = Vec::new();
+    while seen.len() < 50 {
+        for started in start(&mut scheduler, at(0)) {
+            seen.push(started.entry.id.get());
+            end(&mut scheduler, &started);
+        }
+        for refill in scheduler.chores(at(0)).refills {
+            let behind = |row: &&Arc<Entry>| refill.after.is_none_or(|after| row.order > after);
+            let rows: Vec<_> = table
+                .iter()
+                .filter(behind)
+                .filter(|row| !refill.grouped && !seen.contains(&row.id.get()))
+                .cloned()
+                .collect();
+            let page: Vec<_> = rows.iter().take(refill.jobs_max).cloned().collect();
+            let whole = page.len() == rows.len();
+            scheduler.refilled(refill, page, whole);
+        }
+    }
+    assert_eq!(seen, (1..=50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_limited_group_holds_nobody_else_up() {
+    let group_rate = Some(Rate::per_second(1));
+    let mut scheduler = open_with(LaneSettings { group_rate, ..settings(10) });
+    scheduler.apply([ready(1, 5, Some("a")), ready(2, 5, Some("b"))]);
+    let mut seen = Vec::new();
+    let mut turn = |scheduler: &mut Scheduler, now| {
+        for _ in 0..3 {
+            for started in start(scheduler, now) {
+                seen.push(started.entry.id.get());
+                end(scheduler, &started);
+            }
+            for reservation in scheduler.chores(now).reserve {
+                scheduler.apply([Change::Reserved { key: reservation.key, tokens: reservation.tokens }]);
+            }
+        }
+        seen.clone()
+    };
+    assert_eq!(turn(&mut scheduler, at(0)), [1, 2]);
+    // Group a's next one is limited, what stands behind it is not.
+    scheduler.apply([ready(3, 5, Some("a")), ready(4, 5, Some("c")), ready(5, 5, None)]);
+    let after = turn(&mut scheduler, at(10));
+    assert!(after.contains(&4) && after.contains(&5) && !after.contains(&3), "{after:?}");
+    assert!(scheduler.chores(at(10)).wait.unwrap() <= Duration::from_millis(991));
+    scheduler.chores(at(1_001));
+    assert!(turn(&mut scheduler, at(1_001)).contains(&3));
+}
+
+#[test]
+fn after_a_crash_suspects_start_alone_and_first() {
+    let mut scheduler = open(10);
+    let suspect = |id| {
+        let mut record = record(5, None);
+        record.extra_mut().crashes = 1;
+        (QUEUE, Arc::new(Entry::new(JobId::new(id), id, record, 32)))
+    };
+    scheduler.restore_crashed(vec![suspect(7), suspect(8)], 2);
+    scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
+
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [7]);
+    assert!(first[0].alone && first[0].commit_first);
+    end(&mut scheduler, &first[0]);
+    let second = start(&mut scheduler, at(1));
+    assert_eq!(ids(&second), [8]);
+    // It is long: the others may start beside it after a while, the first of them still with care.
+    assert!(start(&mut scheduler, at(2)).is_empty());
+    let others = start(&mut scheduler, at(5_002));
+    assert_eq!(ids(&others), [1, 2]);
+    assert!(others.iter().all(|start| !start.alone));
+}
+
+#[test]
+fn a_withdrawn_job_does_not_start_until_it_is_reinstated() {
+    let mut scheduler = open(10);
+    scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
+    assert!(scheduler.withdraw(JobId::new(1)));
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
+    assert!(!scheduler.withdraw(JobId::new(2)), "a handler has it");
+    scheduler.reinstate(JobId::new(1));
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [1]);
+}
+
+#[test]
+fn a_job_cancelled_while_withdrawn_never_starts() {
+    let mut scheduler = open(10);
+    scheduler.apply([ready(1, 5, None)]);
+    scheduler.withdraw(JobId::new(1));
+    assert!(start(&mut scheduler, at(0)).is_empty());
+    let order = Order { priority: 5, turn: 1 };
+    scheduler.apply([Change::Gone { queue: QUEUE, grouped: false, order, id: JobId::new(1) }]);
+    scheduler.reinstate(JobId::new(1));
+    assert!(start(&mut scheduler, at(0)).is_empty());
+}
+
+#[test]
+fn nothing_starts_while_too_many_ends_wait_for_the_disk() {
+    let mut scheduler = open(usize::MAX);
+    scheduler.set_running_max(usize::MAX);
+    for id in 1..=UNSETTLED_MAX as u64 {
+        scheduler.apply([ready(id, 5, None)]);
+        let started = start(&mut scheduler, at(0));
+        assert!(scheduler.landed(started[0].run));
+    }
+    scheduler.apply([ready(1_000_000, 5, None)]);
+    assert!(start(&mut scheduler, at(0)).is_empty());
+    scheduler.apply([Change::Settled { id: JobId::new(1) }]);
+    assert_eq!(start(&mut scheduler, at(0)).len(), 1);
+}
+
+#[test]
+fn a_long_run_is_named_once_to_be_marked() {
+    let mut scheduler = open(10);
+    scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
+    let started = start(&mut scheduler, at(0));
+    let age = Duration::from_millis(10);
+    assert!(scheduler.long_running(at(5), age).is_empty());
+    end(&mut scheduler, &started[0]);
+    assert_eq!(scheduler.long_running(at(10), age), [started[1].run]);
+    assert!(scheduler.long_running(at(30), age).is_empty());
+}
