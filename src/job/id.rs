@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
@@ -61,11 +61,14 @@ impl FromStr for JobId {
 #[error("not a job id: expected a whole number from 1 on")]
 pub struct ParseJobIdError;
 
-/// A map by job id.
-pub(crate) type IdMap<T> = HashMap<JobId, T, BuildHasherDefault<IdHasher>>;
+/// A map by a number of ours: a job's id, a queue's.
+pub(crate) type IdMap<T, K = JobId> = HashMap<K, T, BuildHasherDefault<IdHasher>>;
 
-/// Job ids are our own counter: nobody can choose them to collide, so one multiplication is hash
-/// enough.
+/// A set of numbers of ours.
+pub(crate) type IdSet<K = JobId> = HashSet<K, BuildHasherDefault<IdHasher>>;
+
+/// The numbers are our own counters: nobody can choose them to collide, so one multiplication is
+/// hash enough.
 #[derive(Debug, Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -78,6 +81,10 @@ impl Hasher for IdHasher {
 
     fn write_u64(&mut self, number: u64) {
         self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
     }
 
     fn finish(&self) -> u64 {

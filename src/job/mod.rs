@@ -16,7 +16,7 @@ mod retry;
 mod state;
 
 pub use attempt::{AttemptError, FailureKind};
-pub(crate) use id::IdMap;
+pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
 pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};

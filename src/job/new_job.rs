@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -34,7 +35,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 #[must_use = "a job does nothing until it is enqueued"]
 pub struct NewJob {
-    kind: String,
+    kind: Cow<'static, str>,
     payload: Result<Payload, BoxError>,
     options: Options,
 }
@@ -67,11 +68,11 @@ pub(crate) enum Expiry {
 impl NewJob {
     /// A typed job.
     pub fn new<K: Kind>(payload: K) -> Self {
-        Self::with(K::KIND, Payload::encode(K::CODEC, &payload))
+        Self::with(Cow::Borrowed(K::KIND), Payload::encode(K::CODEC, &payload))
     }
 
     /// A job of the kind named `kind` with any value as JSON.
-    pub fn json<T: Serialize + ?Sized>(kind: impl Into<String>, payload: &T) -> Self {
+    pub fn json<T: Serialize + ?Sized>(kind: impl Into<Cow<'static, str>>, payload: &T) -> Self {
         let payload = serde_json::to_vec(payload)
             .map(|bytes| Payload { codec: Codec::Json, bytes: bytes.into() })
             .map_err(Into::into);
@@ -79,11 +80,11 @@ impl NewJob {
     }
 
     /// A job of the kind named `kind` with bytes that only its handler understands.
-    pub fn raw(kind: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+    pub fn raw(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
         Self::with(kind, Ok(Payload::raw(payload)))
     }
 
-    fn with(kind: impl Into<String>, payload: Result<Payload, BoxError>) -> Self {
+    fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Payload, BoxError>) -> Self {
         Self { kind: kind.into(), payload, options: Options::default() }
     }
 
@@ -155,10 +156,9 @@ impl NewJob {
     }
 
     /// Checks everything that can be checked without the store.
-    pub(crate) fn check(self, payload_bytes_max: usize) -> Result<(String, Payload, Options), Error> {
+    pub(crate) fn check(self, payload_bytes_max: usize) -> Result<(Cow<'static, str>, Payload, Options), Error> {
         let Self { kind, payload, options } = self;
-        name::check("kind", &kind)?;
-        let payload = payload.map_err(|source| Error::Unencodable { kind: kind.clone(), source })?;
+        let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
         let len = payload.bytes.len();
         if len > payload_bytes_max {
             return Err(Error::PayloadTooLarge { len, max: payload_bytes_max });

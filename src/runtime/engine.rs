@@ -176,9 +176,8 @@ impl Engine {
                 return Ok(Vec::new());
             }
             let bytes = check_size(&jobs)?;
-            for job in &jobs {
-                let queue = engine.store.catalog.queue_name(job.queue);
-                tracing::debug!(queue = &*queue, kind = job.record().kind, bytes = job.bytes.len(), "enqueue");
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                log_enqueue(&engine, &jobs);
             }
             let (reply, answer) = oneshot::channel();
             engine.submit(Enqueue::new(jobs, reply), bytes).await?;
@@ -248,8 +247,7 @@ impl Engine {
 
     /// Tells dispatch what a commit has changed.
     pub(super) fn apply(&self, changes: Vec<Change>) {
-        if !changes.is_empty() {
-            self.scheduler().apply(changes);
+        if !changes.is_empty() && self.scheduler().apply(changes) {
             self.wake_dispatcher();
         }
         self.moved.notify_waiters();
@@ -473,6 +471,14 @@ impl Engine {
         if !marks.is_empty() {
             self.inbox.send(Command::Mark(MarkStarts::behind(marks)));
         }
+    }
+}
+
+fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
+    for job in jobs {
+        let queue = engine.store.catalog.queue_name(job.queue);
+        let kind = engine.store.catalog.kind_name(job.record().kind);
+        tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
     }
 }
 

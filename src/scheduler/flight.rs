@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-
 use crate::job::{Entry, IdMap, JobId, QueueId};
 use crate::time::Now;
 
@@ -23,13 +21,20 @@ pub(crate) struct Flight {
     pub marked: bool,
 }
 
+/// How many of a queue's jobs are out.
+#[derive(Debug, Default)]
+struct Load {
+    running: usize,
+    /// Running, or landed and not settled.
+    taken: usize,
+}
+
 /// Everything between "handed out" and "its end is durable". Slots are derived from it, so they
 /// can be neither leaked nor given back twice.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     by_id: IdMap<Flight>,
-    running_in: HashMap<QueueId, usize>,
-    taken_in: HashMap<QueueId, usize>,
+    by_queue: IdMap<Load, QueueId>,
     running: usize,
     serial: u64,
 }
@@ -42,8 +47,9 @@ impl Flights {
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
-        *self.running_in.entry(queue).or_default() += 1;
-        *self.taken_in.entry(queue).or_default() += 1;
+        let load = self.by_queue.entry(queue).or_default();
+        load.running += 1;
+        load.taken += 1;
         run
     }
 
@@ -58,8 +64,8 @@ impl Flights {
 
     pub fn settle(&mut self, id: JobId) -> Option<Flight> {
         let flight = self.by_id.remove(&id)?;
-        if let Some(taken) = self.taken_in.get_mut(&flight.queue) {
-            *taken -= 1;
+        if let Some(load) = self.by_queue.get_mut(&flight.queue) {
+            load.taken -= 1;
         }
         if !flight.landed {
             self.free_slot(flight.queue);
@@ -69,8 +75,8 @@ impl Flights {
 
     fn free_slot(&mut self, queue: QueueId) {
         self.running -= 1;
-        if let Some(running) = self.running_in.get_mut(&queue) {
-            *running -= 1;
+        if let Some(load) = self.by_queue.get_mut(&queue) {
+            load.running -= 1;
         }
     }
 
@@ -95,10 +101,10 @@ impl Flights {
     }
 
     pub fn taken_in(&self, queue: QueueId) -> usize {
-        self.taken_in.get(&queue).copied().unwrap_or(0)
+        self.by_queue.get(&queue).map_or(0, |load| load.taken)
     }
 
     pub fn running_in(&self, queue: QueueId) -> usize {
-        self.running_in.get(&queue).copied().unwrap_or(0)
+        self.by_queue.get(&queue).map_or(0, |load| load.running)
     }
 }

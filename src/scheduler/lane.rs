@@ -187,9 +187,14 @@ impl Lane {
 
     // --- delayed jobs -------------------------------------------------------------------------
 
-    pub fn due_at(&mut self, due: Due) {
+    /// Something is due then. True if nothing was due earlier.
+    pub fn due_at(&mut self, due: Due) -> bool {
         let slot = &mut self.due[due.line as usize];
-        *slot = Some(slot.map_or(due, |earlier| earlier.min(due)));
+        let first = slot.is_none_or(|earlier| due < earlier);
+        if first {
+            *slot = Some(due);
+        }
+        first
     }
 
     /// There are delayed jobs, nobody has looked when they are due.

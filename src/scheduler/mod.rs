@@ -14,11 +14,11 @@ pub(crate) use bucket::Reservation;
 pub(crate) use flight::{Flight, RunId};
 pub(crate) use lane::{LaneSettings, WindowLimits};
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{BucketKey, BucketState, Change, Entry, JobId, KindId, Order, QueueId, Refill};
+use crate::job::{BucketKey, BucketState, Change, Entry, IdMap, IdSet, JobId, KindId, Order, QueueId, Refill};
 use crate::time::Now;
 use bucket::Buckets;
 use flight::Flights;
@@ -64,7 +64,7 @@ impl Chores {
 }
 
 /// Waiting jobs that are out of reach, with their entries if the dispatcher came across them.
-pub(crate) type Withdrawn = HashMap<JobId, Option<(QueueId, Arc<Entry>)>>;
+pub(crate) type Withdrawn = IdMap<Option<(QueueId, Arc<Entry>)>>;
 
 /// Why a waiting job does not start, as far as the scheduler knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,11 +80,11 @@ pub(crate) enum Blocked {
 }
 
 pub(crate) struct Scheduler {
-    lanes: HashMap<QueueId, Lane>,
+    lanes: IdMap<Lane, QueueId>,
     /// Queues that may have something to start, in the order they take turns.
     turns: VecDeque<QueueId>,
     /// Queues that stand in `turns`.
-    waiting: HashSet<QueueId>,
+    waiting: IdSet<QueueId>,
     flights: Flights,
     buckets: Buckets,
     probation: Probation,
@@ -105,13 +105,13 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub fn new(running_max: usize, limits: WindowLimits) -> Self {
         Self {
-            lanes: HashMap::new(),
+            lanes: IdMap::default(),
             turns: VecDeque::new(),
-            waiting: HashSet::new(),
+            waiting: IdSet::default(),
             flights: Flights::default(),
             buckets: Buckets::default(),
             probation: Probation::default(),
-            withdrawn: Withdrawn::new(),
+            withdrawn: Withdrawn::default(),
             mark_at: None,
             found: Chores::default(),
             restless: true,
@@ -123,20 +123,24 @@ impl Scheduler {
 
     // --- what changed -------------------------------------------------------------------------
 
-    /// Takes in what a commit has changed. Must be called in commit order.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+    /// Takes in what a commit has changed. Must be called in commit order. Says whether the
+    /// dispatcher has something to look at.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
         for change in changes {
             self.apply_one(change);
         }
-        self.restless = true;
+        self.restless || !self.turns.is_empty()
     }
 
     fn apply_one(&mut self, change: Change) {
         match change {
             Change::Ready { queue, entry } => {
                 let taken = self.flights.contains(entry.id);
-                self.lane(queue).arrive(entry, taken);
-                self.wake(queue);
+                let lane = self.lane(queue);
+                lane.arrive(entry, taken);
+                if lane.is_open() {
+                    self.wake(queue);
+                }
             }
             Change::Gone { queue, grouped, order, id } => {
                 self.lane(queue).gone(grouped, order, id);
@@ -153,8 +157,13 @@ impl Scheduler {
                     self.wake(flight.queue);
                 }
             }
-            Change::Due { queue, due } => self.lane(queue).due_at(due),
-            Change::Promoted { queue, next_due } => self.lane(queue).promoted(next_due),
+            Change::Due { queue, due } => {
+                self.restless |= self.lane(queue).due_at(due);
+            }
+            Change::Promoted { queue, next_due } => {
+                self.lane(queue).promoted(next_due);
+                self.restless = true;
+            }
             Change::Paused { queue, paused } => {
                 self.lane(queue).paused = paused;
                 self.wake(queue);
@@ -166,6 +175,7 @@ impl Scheduler {
             Change::Limited { key, until } => {
                 self.buckets.hold(&key, until);
                 self.wake(key.queue);
+                self.restless = true;
             }
         }
     }

@@ -1,7 +1,7 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::lane::WindowLimits;
-use crate::job::{JobId, Order, Refill};
+use crate::job::{IdSet, JobId, Order, Refill};
 
 /// What a window needs to know of a row.
 pub(crate) trait Source {
@@ -30,7 +30,7 @@ pub(crate) struct Window<E> {
 #[derive(Debug)]
 struct Reading<E> {
     arrived: Vec<E>,
-    gone: HashSet<JobId>,
+    gone: IdSet,
     /// Too much happened meanwhile, or the window was restarted: the page is void.
     void: bool,
 }
@@ -126,7 +126,7 @@ impl<E: Source> Window<E> {
         if self.whole || self.reading.is_some() || !low {
             return None;
         }
-        self.reading = Some(Reading { arrived: Vec::new(), gone: HashSet::new(), void: false });
+        self.reading = Some(Reading { arrived: Vec::new(), gone: IdSet::default(), void: false });
         Some(Refill {
             queue: 0,
             grouped: false,

@@ -1,0 +1,47 @@
+//! The application, running: the open file, its workers, its HTTP server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use millpond::{Millpond, Retry, Worker};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::{Outside, routes, workers};
+
+/// Longest wait for running jobs when the application stops. What is not done by then goes back to
+/// its queue and is done after the next start.
+const DRAIN: Duration = Duration::from_secs(5);
+
+pub struct Site {
+    pub pond: Millpond,
+    pub url: String,
+    server: JoinHandle<()>,
+    _workers: Vec<Worker>,
+}
+
+impl Site {
+    /// Opens `file`, creating it if there is none, and serves on `port` of loopback; 0 is any free one.
+    pub async fn open(file: &Path, port: u16, outside: &Outside, retry: &Retry) -> Result<Self> {
+        let pond = Millpond::open(file)?;
+        let workers = workers::start(&pond, outside, retry)?;
+        let listener =
+            TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("port {port} is not free"))?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let routes = routes(pond.clone());
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, routes).await {
+                eprintln!("the HTTP server stopped: {error}");
+            }
+        });
+        Ok(Self { pond, url, server, _workers: workers })
+    }
+
+    /// Stops taking requests, lets what runs come to its end, closes the file.
+    pub async fn close(self) -> Result<()> {
+        self.server.abort();
+        self.pond.shutdown(DRAIN).await?;
+        Ok(())
+    }
+}

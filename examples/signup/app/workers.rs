@@ -1,0 +1,79 @@
+//! Who does the jobs: one worker per queue, each within the limits of the service it talks to.
+
+use anyhow::Result;
+use millpond::{Context, Data, Handled, Job, Kind, Millpond, Outcome, Rate, Retry, Worker};
+use redb::ReadableTable;
+
+use super::jobs::{AnalyticsEvent, CrmContact, OrderStep, SlackNote, Welcome, queue};
+use super::mail::{Answer, Mailer};
+use super::outside::Outside;
+use super::tables::WELCOMED;
+use super::webhooks::Webhook;
+
+/// Connections the mail server and the CRM grant us.
+pub const MAIL_AT_ONCE: usize = 20;
+pub const CRM_AT_ONCE: usize = 10;
+
+/// Events a second in our analytics plan, and how many may come at once after a pause.
+pub const ANALYTICS_PER_SECOND: u32 = 250;
+pub const ANALYTICS_BURST: u32 = 25;
+
+/// Orders worked on at once. Within an order it is one step at a time, whatever stands here.
+const ORDERS_AT_ONCE: usize = 16;
+
+/// Starts them all. They run until the handle is shut down.
+pub fn start(pond: &Millpond, outside: &Outside, retry: &Retry) -> Result<Vec<Worker>> {
+    let analytics_rate = Rate::per_second(ANALYTICS_PER_SECOND).burst(ANALYTICS_BURST);
+    Ok(vec![
+        pond.worker(queue::MAIL)
+            .concurrency(MAIL_AT_ONCE)
+            .retry(retry.clone())
+            .data(Mailer::new(&outside.smtp, MAIL_AT_ONCE as u32)?)
+            .handle(welcome)
+            .start()?,
+        // Slack does not say how much it takes: it answers 429, and then the queue waits as long as it says.
+        pond.worker(queue::SLACK)
+            .retry(retry.clone())
+            .data(Webhook::new(&outside.slack)?)
+            .handle(post::<SlackNote>)
+            .start()?,
+        pond.worker(queue::CRM)
+            .concurrency(CRM_AT_ONCE)
+            .retry(retry.clone())
+            .data(Webhook::new(&outside.crm)?)
+            .handle(post::<CrmContact>)
+            .start()?,
+        pond.worker(queue::ANALYTICS)
+            .rate_limit(analytics_rate)
+            .retry(retry.clone())
+            .data(Webhook::new(&outside.analytics)?)
+            .handle(post::<AnalyticsEvent>)
+            .start()?,
+        pond.worker(queue::ORDERS)
+            .concurrency(ORDERS_AT_ONCE)
+            .retry(retry.clone())
+            .data(Webhook::new(&outside.warehouse)?)
+            .handle(post::<OrderStep>)
+            .start()?,
+    ])
+}
+
+async fn welcome(job: Job<Welcome>, mailer: Data<Mailer>, ctx: Context) -> Handled<Outcome> {
+    if let Answer::Refused(error) = mailer.welcome(job.id(), &job).await? {
+        return Ok(Outcome::dead_letter(format!("{} cannot be reached: {error}", job.email)));
+    }
+    let email = job.email.clone();
+    // Committed with the acknowledgement of this job: a crash before it leaves neither, one after it both.
+    ctx.on_complete(move |tx| {
+        let mut welcomed = tx.open_table(WELCOMED)?;
+        let times = welcomed.get(&*email)?.map_or(0, |times| times.value()) + 1;
+        welcomed.insert(&*email, times)?;
+        Ok(())
+    });
+    Ok(Outcome::Done(None))
+}
+
+async fn post<K: Kind>(job: Job<K>, hook: Data<Webhook>) -> Handled<Outcome> {
+    let body = serde_json::to_vec(&*job)?;
+    Ok(hook.post(job.id(), body).await?)
+}

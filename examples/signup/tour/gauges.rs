@@ -1,0 +1,67 @@
+//! How far the queues are, counted from when the gauges were set up, and waiting until they are empty.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use millpond::{Counts, Millpond, Queue};
+
+use super::screen::{Row, Screen, grouped};
+
+/// Time between two looks.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// A tour that waits longer than this for work to end will not see it end.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+pub struct Gauges {
+    queues: Vec<(&'static str, Queue, Counts)>,
+}
+
+impl Gauges {
+    /// Sets the gauges of these queues to zero; what waits in them counts as work to be done.
+    pub fn new(pond: &Millpond, names: &[&'static str]) -> Result<Self> {
+        let mut queues = Vec::new();
+        for &name in names {
+            let queue = pond.queue(name)?;
+            let base = queue.counts();
+            queues.push((name, queue, base));
+        }
+        Ok(Self { queues })
+    }
+
+    pub fn rows(&self) -> Vec<Row> {
+        self.queues.iter().map(|(name, queue, base)| row(name, &queue.counts(), base)).collect()
+    }
+
+    /// Jobs that are not done yet.
+    pub fn waiting(&self) -> u64 {
+        self.queues.iter().map(|(_, queue, _)| queue.counts().unfinished()).sum()
+    }
+
+    /// Shows the rows until nothing waits.
+    pub async fn drain(&self, screen: &mut Screen) -> Result<Duration> {
+        let begun = Instant::now();
+        while self.waiting() > 0 {
+            if begun.elapsed() > DRAIN_MAX {
+                screen.settle(&self.rows());
+                bail!("{} jobs were not done after {DRAIN_MAX:?}", self.waiting());
+            }
+            screen.show(&self.rows());
+            tokio::time::sleep(TICK).await;
+        }
+        screen.settle(&self.rows());
+        Ok(begun.elapsed())
+    }
+}
+
+fn row(name: &'static str, counts: &Counts, base: &Counts) -> Row {
+    let done = counts.completed_total - base.completed_total;
+    let failed = counts.dead.saturating_sub(base.dead);
+    let states = [(counts.running, "running"), (counts.retrying, "retrying"), (counts.dead, "dead")];
+    let note: Vec<String> = states
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, state)| format!("{} {state}", grouped(*count)))
+        .collect();
+    Row { name, done, failed, total: done + failed + counts.unfinished(), note: note.join(", ") }
+}

@@ -1,0 +1,71 @@
+//! The CRM was down all the while: its jobs are dead letters now. It is mended, and they are redriven.
+
+use anyhow::Result;
+use millpond::{JobFilter, JobInfo, Pace};
+
+use super::claims::Claims;
+use super::gauges::Gauges;
+use super::screen::{Screen, grouped};
+use super::{ATTEMPTS, BACKOFF};
+use crate::app::Site;
+use crate::app::jobs::queue;
+use crate::loopback::Loopback;
+
+/// Redriven jobs become ready at this pace.
+const REDRIVEN_PER_SECOND: u32 = 500;
+
+/// Redrives what is dead in the CRM's queue, and says how many jobs that were.
+pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<u64> {
+    screen.chapter("3. The CRM outage: dead letters, mended, redriven");
+    let Some(crm) = &loopback.crm else {
+        println!("  Left out: the CRM is yours, and should not be broken.");
+        return Ok(0);
+    };
+    let letters = site.pond.dead_letters();
+    let of_the_crm = JobFilter::new().queue(queue::CRM);
+    let page = letters.list(&of_the_crm, None, 1)?;
+    if let Some(letter) = page.jobs.first() {
+        print_letter(letter);
+        claims.check(
+            backed_off(letter),
+            "each retry waited twice as long as the one before, give or take the jitter",
+            format!("{} attempts", letter.attempts),
+        );
+    }
+    let dead = letters.count(&of_the_crm)?;
+    claims.check(
+        dead > 0 && crm.ledger.users() == 0,
+        "what could not be done is kept",
+        format!("{} dead letters with all their errors", grouped(dead)),
+    );
+
+    crm.mend();
+    println!("\n  The CRM is mended. Its dead letters go back into the queue.\n");
+    let gauges = Gauges::new(&site.pond, &[queue::CRM])?;
+    let redriven = letters.redrive_all(of_the_crm.clone(), Pace::per_second(REDRIVEN_PER_SECOND)).await?;
+    gauges.drain(screen).await?;
+    claims.check(
+        redriven == dead && letters.count(&of_the_crm)? == 0 && crm.ledger.users() as u64 == dead,
+        "every one of them was done after the redrive",
+        format!("{} contacts in the CRM", grouped(crm.ledger.users() as u64)),
+    );
+    Ok(redriven)
+}
+
+fn print_letter(letter: &JobInfo) {
+    println!("  job {} ({}), dead: {}", letter.id, letter.kind, letter.reason.as_deref().unwrap_or("no reason"));
+    let mut last_end = None;
+    for error in &letter.errors {
+        let waited = last_end.map_or(String::new(), |end| format!("{:.1?} later: ", error.started_at.since(end)));
+        println!("    attempt {}, {waited}{}", error.attempt, error.message);
+        last_end = Some(error.ended_at);
+    }
+    println!();
+}
+
+/// Whether the waits between attempts were at least those of the back-off, less its jitter of a fifth.
+fn backed_off(letter: &JobInfo) -> bool {
+    let waits = letter.errors.windows(2).map(|pair| pair[1].started_at.since(pair[0].ended_at));
+    let least = (0..).map(|doublings| BACKOFF * (1 << doublings) * 4 / 5);
+    letter.attempts == ATTEMPTS && waits.zip(least).all(|(wait, least)| wait >= least)
+}

@@ -1,0 +1,100 @@
+//! Live progress: rows drawn over each other on a terminal, now and then a line elsewhere.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::time::{Duration, Instant};
+
+/// Time between two lines where nothing can be drawn over.
+const PLAIN_EVERY: Duration = Duration::from_secs(2);
+
+/// Leaves room for the counts in 80 columns: a line that wraps cannot be drawn over.
+const BAR_CELLS: u64 = 16;
+
+/// How far something is.
+pub struct Row {
+    pub name: &'static str,
+    pub done: u64,
+    pub failed: u64,
+    pub total: u64,
+    pub note: String,
+}
+
+impl Row {
+    fn drawn(&self) -> String {
+        let cells = |share: u64| ((share * BAR_CELLS).checked_div(self.total).unwrap_or(0).min(BAR_CELLS)) as usize;
+        let (done, failed) = (cells(self.done), cells(self.done + self.failed) - cells(self.done));
+        let bar = "█".repeat(done) + &"▒".repeat(failed) + &"·".repeat(BAR_CELLS as usize - done - failed);
+        let count = format!("{}/{}", grouped(self.done), grouped(self.total));
+        format!("  {:<9}  {bar}  {count:>11}  {}", self.name, self.note)
+    }
+
+    fn plain(&self) -> String {
+        let note = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
+        format!("{} {}/{}{note}", self.name, grouped(self.done), grouped(self.total))
+    }
+}
+
+pub struct Screen {
+    draws: bool,
+    lines_drawn: usize,
+    chapter_begun: Instant,
+    plain_at: Instant,
+}
+
+impl Screen {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self { draws: stdout().is_terminal(), lines_drawn: 0, chapter_begun: now, plain_at: now }
+    }
+
+    pub fn chapter(&mut self, title: &str) {
+        println!("\n{}\n", if self.draws { format!("\x1b[1m{title}\x1b[0m") } else { title.to_owned() });
+        self.chapter_begun = Instant::now();
+        self.plain_at = self.chapter_begun;
+    }
+
+    /// Shows rows in the place of those shown before.
+    pub fn show(&mut self, rows: &[Row]) {
+        if self.draws {
+            self.draw(rows);
+        } else if self.plain_at.elapsed() >= PLAIN_EVERY {
+            self.plain_at = Instant::now();
+            let line: Vec<String> = rows.iter().map(Row::plain).collect();
+            println!("  {:>4.1} s  {}", self.chapter_begun.elapsed().as_secs_f64(), line.join(", "));
+        }
+    }
+
+    /// Shows rows for good: what is shown next stands below.
+    pub fn settle(&mut self, rows: &[Row]) {
+        self.draw(rows);
+        self.lines_drawn = 0;
+        println!();
+    }
+
+    fn draw(&mut self, rows: &[Row]) {
+        let mut frame = String::new();
+        if self.lines_drawn > 0 {
+            frame += &format!("\x1b[{}A", self.lines_drawn);
+        }
+        for row in rows {
+            frame += &row.drawn();
+            frame += if self.draws { "\x1b[K\n" } else { "\n" };
+        }
+        self.lines_drawn = if self.draws { rows.len() } else { 0 };
+        print!("{frame}");
+        // A terminal that is gone is no reason to stop the tour.
+        let _ = stdout().flush();
+    }
+}
+
+/// `12345` as `12,345`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
