@@ -2,8 +2,8 @@
 //! happen by itself. On a thread of its own, so that handlers which block the async runtime do not
 //! stop it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
@@ -16,30 +16,6 @@ use crate::writer::upkeep;
 
 /// Longest sleep: a wall clock that was set is noticed within it.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
-
-/// Wakes one sleeper; a ring while nobody sleeps is not forgotten.
-#[derive(Default)]
-pub(super) struct Alarm {
-    rung: Mutex<bool>,
-    bell: Condvar,
-}
-
-impl Alarm {
-    pub fn ring(&self) {
-        let mut rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
-        if !*rung {
-            *rung = true;
-            self.bell.notify_one();
-        }
-    }
-
-    fn sleep(&self, longest: Duration) {
-        let rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
-        let (mut rung, _) =
-            self.bell.wait_timeout_while(rung, longest, |rung| !*rung).unwrap_or_else(|e| e.into_inner());
-        *rung = false;
-    }
-}
 
 /// The dispatcher's thread.
 pub(super) fn run(engine: &Arc<Engine>) {

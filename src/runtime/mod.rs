@@ -2,6 +2,8 @@
 //!
 //! The only room that is given a clock and that owns threads: one writes, one dispatches.
 
+mod alarm;
+mod attempts;
 mod commit;
 mod dispatcher;
 mod engine;
