@@ -166,7 +166,7 @@ impl Batch<'_> {
     pub fn quarantine(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
         self.changes.push(Change::Settled { id });
         if let Some(member) = self.member(id)? {
-            let row = self.leave_waiting(queue, &member, id)?;
+            let row = self.leave_waiting(queue, &member, id, false)?;
             if let Some(row) = &row {
                 self.set_aside(queue, id, "members", row)?;
             }

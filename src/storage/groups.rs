@@ -78,10 +78,12 @@ impl Batch<'_> {
         let skips = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
         let member = Member { group, parked: skips && waits.is_some(), seq };
         self.put_member(queue, &member, id, &bytes)?;
-        if let (true, Some(due)) = (member.parked, waits) {
-            return self.put_pointer(queue, id, due);
-        }
         let row = self.group(queue, &member.group)?;
+        if let (true, Some(due)) = (member.parked, waits) {
+            self.put_pointer(queue, id, due)?;
+            // It may have been the head until now, and come back changed.
+            return if row.head.is_none() { self.advance(queue, &member.group, row) } else { Ok(()) };
+        }
         match row.head {
             Some(_) => Ok(()),
             None => self.set_head(queue, row, &member, id, bytes),
@@ -155,16 +157,29 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Removes a waiting member and every entry that leads to it, and returns its row.
-    pub(super) fn leave_waiting(&mut self, queue: QueueId, member: &Member, id: JobId) -> Result<Option<Bytes>, Fault> {
+    /// Removes a waiting member and every entry that leads to it, and returns its row. The next in
+    /// line takes its turn, unless it `comes_back`: then it is missed at once, and the group is
+    /// without a head until it has joined again.
+    pub(super) fn leave_waiting(
+        &mut self,
+        queue: QueueId,
+        member: &Member,
+        id: JobId,
+        comes_back: bool,
+    ) -> Result<Option<Bytes>, Fault> {
         let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(None) };
+        let mut row = self.group(queue, &member.group)?;
         if member.parked {
             let due = decode_record("members", id.get(), &bytes)?.due();
             if let Some(due) = due {
                 self.remove_pointer(queue, id, due)?;
             }
-        } else if let Some(head) = self.group(queue, &member.group)?.head.filter(|head| head.id == id) {
+        } else if let Some(head) = row.head.filter(|head| head.id == id) {
             self.drop_head_entry(queue, head)?;
+            if comes_back {
+                row.head = None;
+                self.put_group(queue, &member.group, row)?;
+            }
         }
         self.leave_group(queue, id)?;
         Ok(Some(bytes))

@@ -173,8 +173,15 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Takes a waiting job out of wherever it waits, and returns its record.
-    pub fn take_waiting(&mut self, queue: QueueId, id: JobId, place: &Place) -> Result<Option<Record>, Fault> {
+    /// Takes a waiting job out of wherever it waits, and returns its record. One that `comes_back` with
+    /// [`Self::insert_as`] in the same commit does not lose its place in line meanwhile.
+    pub fn take_waiting(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        place: &Place,
+        comes_back: bool,
+    ) -> Result<Option<Record>, Fault> {
         self.touch();
         let row = match place {
             Place::Ready { priority } => {
@@ -186,7 +193,7 @@ impl Batch<'_> {
                 row
             }
             Place::Delayed { due } => self.take_delayed(queue, id, *due)?,
-            Place::Member(member) => self.leave_waiting(queue, member, id)?,
+            Place::Member(member) => self.leave_waiting(queue, member, id, comes_back)?,
             Place::Dead { .. } | Place::Finished { .. } => None,
         };
         let Some(row) = row else { return Ok(None) };

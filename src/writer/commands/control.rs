@@ -62,7 +62,7 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, id: JobId, reason: &str, is_taken: b
         Err(Error::NotAllowed { state: State::Cancelled, .. }) => return Ok(false),
         found => found?,
     };
-    let mut record = take(batch, queue, id, &place)?;
+    let mut record = take(batch, queue, id, &place, false)?;
     record.state = State::Cancelled;
     let extra = record.extra_mut();
     extra.reason = Some(reason.to_owned());
@@ -79,7 +79,7 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, id: JobId, reason: &str, is_taken: b
 /// Changes a waiting job. It keeps its id, and within a group its place in line.
 pub(crate) fn update(batch: &mut Batch<'_>, id: JobId, patch: &Patch, is_taken: bool) -> Result<(), Error> {
     let (queue, place) = find(batch, id, "change", is_taken)?;
-    let mut record = take(batch, queue, id, &place)?;
+    let mut record = take(batch, queue, id, &place, true)?;
     if let Some(payload) = &patch.payload {
         record.payload = payload.clone();
     }
@@ -103,8 +103,14 @@ pub(crate) fn update(batch: &mut Batch<'_>, id: JobId, patch: &Patch, is_taken: 
     Ok(())
 }
 
-fn take(batch: &mut Batch<'_>, queue: QueueId, id: JobId, place: &Place) -> Result<Record, Error> {
-    batch.take_waiting(queue, id, place)?.ok_or(Error::NoSuchJob { id })
+fn take(
+    batch: &mut Batch<'_>,
+    queue: QueueId,
+    id: JobId,
+    place: &Place,
+    comes_back: bool,
+) -> Result<Record, Error> {
+    batch.take_waiting(queue, id, place, comes_back)?.ok_or(Error::NoSuchJob { id })
 }
 
 /// A waiting job's place; refused by name if it does not wait.
