@@ -1,4 +1,4 @@
-use crate::job::{Entry, IdMap, JobId, QueueId};
+use crate::job::{Entry, IdMap, JobId, Order, QueueId};
 use crate::time::Now;
 
 /// One run of one job. A late outcome of an older run bears an older serial and is void.
@@ -14,6 +14,8 @@ pub(crate) struct Flight {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
+    /// At which place it was handed out.
+    pub order: Order,
     pub started: Now,
     /// Its handler has returned; the end is on its way to the disk.
     pub landed: bool,
@@ -43,7 +45,8 @@ impl Flights {
     pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: entry.id, serial: self.serial };
-        let flight = Flight { run, queue, grouped: entry.is_grouped(), started: now, landed: false, marked: false };
+        let (grouped, order) = (entry.is_grouped(), entry.order);
+        let flight = Flight { run, queue, grouped, order, started: now, landed: false, marked: false };
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
@@ -82,6 +85,10 @@ impl Flights {
 
     pub fn contains(&self, id: JobId) -> bool {
         self.by_id.contains_key(&id)
+    }
+
+    pub fn get(&self, id: JobId) -> Option<&Flight> {
+        self.by_id.get(&id)
     }
 
     pub fn get_mut(&mut self, run: RunId) -> Option<&mut Flight> {

@@ -438,6 +438,11 @@ impl Scheduler {
         self.flights.contains(id)
     }
 
+    /// At which place it was handed out.
+    pub fn order_in_flight(&self, id: JobId) -> Option<Order> {
+        self.flights.get(id).map(|flight| flight.order)
+    }
+
     pub fn running(&self) -> usize {
         self.flights.running()
     }

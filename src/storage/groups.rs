@@ -274,12 +274,16 @@ impl Batch<'_> {
     }
 
     /// Pauses a group, or lets it go on. A running head finishes. False if it was so already.
+    ///
+    /// The head of a paused group has no row in `heads`, even while it runs or is about to: if the
+    /// process dies, the next one must not start it. `flying` says in which order dispatch has handed
+    /// a job out, if it has: at that place the row is put back.
     pub fn pause_group(
         &mut self,
         queue: QueueId,
         group: &Arc<str>,
         paused: bool,
-        is_running: impl Fn(JobId) -> bool,
+        flying: impl Fn(JobId) -> Option<Order>,
     ) -> Result<bool, Fault> {
         let mut row = self.group(queue, group)?;
         if row.paused == paused {
@@ -290,14 +294,18 @@ impl Batch<'_> {
         self.queue_mut(queue);
         row.paused = paused;
         match row.head {
-            // Its end finds the group paused and holds the next one.
-            Some(head) if is_running(head.id) => self.put_group(queue, group, row)?,
             Some(head) if paused => {
                 self.drop_head_entry(queue, head)?;
                 row.head = Some(Head { at: HeadAt::Held, ..head });
                 self.put_group(queue, group, row)?;
             }
             Some(head) if head.at == HeadAt::Held => {
+                if let Some(Order { priority, turn }) = flying(head.id).filter(|_| !self.has_ended(head.id)) {
+                    self.tables.heads()?.insert((queue, priority, turn), (head.id.get(), head.seq, &**group))?;
+                    row.head = Some(Head { at: HeadAt::Ready { priority, turn }, ..head });
+                    self.put_group(queue, group, row)?;
+                    return Ok(true);
+                }
                 let member = Member { group: group.clone(), parked: false, seq: head.seq };
                 match self.tables.members()?.get_row(member.key(queue, head.id))? {
                     Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
@@ -307,5 +315,11 @@ impl Batch<'_> {
             _ => self.put_group(queue, group, row)?,
         }
         Ok(true)
+    }
+
+    /// The end of its run is part of this very batch, of which dispatch has not heard.
+    fn has_ended(&self, id: JobId) -> bool {
+        let ends = |change: &Change| matches!(change, Change::Settled { id: ended } if *ended == id);
+        self.changes.iter().any(ends)
     }
 }

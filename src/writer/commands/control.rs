@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, JobId, Payload, Priority, QueueId, Record, State};
+use crate::job::{Change, JobId, Order, Payload, Priority, QueueId, Record, State};
 use crate::storage::{Batch, Place, Prepared, QueueSettings};
 use crate::time::{Due, Timestamp};
 
@@ -39,9 +39,9 @@ pub(crate) fn pause_group(
     queue: QueueId,
     group: &Arc<str>,
     paused: bool,
-    is_taken: impl Fn(JobId) -> bool,
+    flying: impl Fn(JobId) -> Option<Order>,
 ) -> Result<bool, Error> {
-    let changed = batch.pause_group(queue, group, paused, is_taken)?;
+    let changed = batch.pause_group(queue, group, paused, flying)?;
     if changed {
         tell_paused(batch, queue, Some(group.clone()), paused);
     }
