@@ -1,0 +1,358 @@
+//! One step on both sides, and the comparison after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+
+use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+
+use crate::engine::{Engine, ON_PURPOSE, at, group_name, new_job, queue_name, write_row};
+use crate::model::{Check, Model};
+use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
+
+const SLOTS: usize = 3;
+const MAX_RUNNING: usize = 4;
+
+pub struct Run {
+    engine: Engine,
+    model: Model,
+    next_row: u64,
+}
+
+type Step = Result<Run, String>;
+
+impl Run {
+    pub async fn new() -> Self {
+        let engine = Engine::new(MAX_RUNNING).await;
+        let model = Model::new(engine.wall().as_millis(), MAX_RUNNING);
+        Self { engine, model, next_row: 1 }
+    }
+
+    pub async fn step(self, op: &Op) -> Step {
+        self.apply(op).await.map_err(|error| format!("{op:?}: {error}"))
+    }
+
+    async fn apply(mut self, op: &Op) -> Step {
+        self.model.rest();
+        let torn = matches!(op, Op::StartWorker(_));
+        match op {
+            Op::Enqueue(spec) => {
+                let id = self.engine.pond.enqueue(&queue_name(spec.queue), self.job(spec)).await;
+                self.model.insert(id.map_err(text)?.get(), spec)?;
+            }
+            Op::EnqueueMany(specs) => {
+                let jobs = specs.iter().map(|spec| (queue_name(spec.queue), self.job(spec)));
+                let ids = self.engine.pond.enqueue_all(jobs).await.map_err(text)?;
+                self.inserted(ids, specs)?;
+            }
+            Op::Tx(tx) => self.burst(&[Call::Tx(tx.clone())]).await?,
+            Op::Burst(calls) => self.burst(calls).await?,
+            Op::StartWorker(queue) => {
+                if !self.model.has_worker(*queue) {
+                    self.model.start_worker(*queue, SLOTS);
+                    self.engine.start_worker(*queue, SLOTS);
+                }
+            }
+            Op::StopWorker(queue) => {
+                self.model.stop_worker(*queue);
+                self.engine.stop_worker(*queue);
+            }
+            Op::Answer(pick, answer) => {
+                if let Some(id) = nth(&self.model.running(), *pick) {
+                    self.answer(id, *answer).await;
+                }
+            }
+            Op::PauseQueue(queue, pause) => {
+                let handle = self.engine.queue(*queue);
+                let changed = if *pause { handle.pause().await } else { handle.resume().await };
+                expect("changed", changed.map_err(text)?, self.model.pause_queue(*queue, *pause))?;
+            }
+            Op::PauseGroup(queue, group, pause) => {
+                let (handle, name) = (self.engine.queue(*queue), group_name(*group));
+                let changed = if *pause { handle.pause_group(&name).await } else { handle.resume_group(&name).await };
+                expect("changed", changed.map_err(text)?, self.model.pause_group((*queue, *group), *pause))?;
+            }
+            Op::Cancel(pick) => {
+                if let Some(id) = self.any_job(*pick) {
+                    self.cancel(id).await?;
+                }
+            }
+            Op::Update { job, priority, at } => {
+                if let Some(id) = self.any_job(*job) {
+                    let at = at.map(|offset| self.engine.wall().as_millis().saturating_add_signed(offset));
+                    self.update(id, *priority, at).await?;
+                }
+            }
+            Op::RunNow(pick) => {
+                if let Some(id) = self.any_job(*pick) {
+                    let done = self.engine.pond.run_now(JobId::new(id)).await;
+                    if self.refused(id, done.map(|()| true))? {
+                        self.model.update(id, None, Some(0));
+                    }
+                }
+            }
+            Op::Redrive(pick) => {
+                if let Some(id) = self.any_job(*pick) {
+                    let done = self.engine.pond.dead_letters().redrive(JobId::new(id)).await.map_err(text)?;
+                    expect("redriven", done, self.model.redrive(id))?;
+                }
+            }
+            Op::RedriveAll(queue) => {
+                let filter = millpond::JobFilter::new().queue(queue_name(*queue));
+                let done = self.engine.pond.dead_letters().redrive_all(filter, Pace::at_once()).await.map_err(text)?;
+                let dead = self.model.dead_letters(*queue);
+                expect("redriven", done, dead.len() as u64)?;
+                dead.into_iter().for_each(|id| assert!(self.model.redrive(id)));
+            }
+            Op::Purge(pick) => {
+                if let Some(id) = self.any_job(*pick) {
+                    let done = self.engine.pond.dead_letters().purge(JobId::new(id)).await.map_err(text)?;
+                    expect("purged", done, self.model.purge(id))?;
+                }
+            }
+            Op::SetConcurrency(queue, slots) => {
+                if self.model.has_worker(*queue) {
+                    self.model.start_worker(*queue, *slots);
+                    self.engine.set_concurrency(*queue, *slots);
+                }
+            }
+            Op::SetMaxRunning(jobs) => {
+                self.model.set_max_running(*jobs);
+                self.engine.pond.set_max_running(*jobs).map_err(text)?;
+            }
+            Op::Advance(millis) => {
+                self.model.advance(*millis);
+                self.engine.clock.advance(std::time::Duration::from_millis(*millis));
+            }
+            Op::JumpWall(by) => {
+                let wall = self.engine.wall().as_millis().saturating_add_signed(*by);
+                self.model.set_wall(wall);
+                self.engine.clock.set_wall(Timestamp::from_millis(wall));
+            }
+            Op::Reopen => {
+                self.engine = self.engine.reopen(self.model.max_running()).await;
+                self.model.reopened();
+            }
+            Op::Crash => {
+                // So that the file has seen the present.
+                self.engine.pond.transaction(|tx| Ok(drop(tx.open_table(crate::engine::ROWS)?))).await.map_err(text)?;
+                self.engine = self.engine.crash(self.model.max_running()).await;
+                let jobs = self.engine.jobs();
+                self.model.crashed(|id| jobs.get(&id).map(|job| job.errors.len()))?;
+            }
+        }
+        self.compare(torn).await?;
+        Ok(self)
+    }
+
+    fn job(&self, spec: &Spec) -> NewJob {
+        new_job(spec, self.engine.wall())
+    }
+
+    fn any_job(&self, pick: usize) -> Option<u64> {
+        nth(&self.model.jobs.keys().copied().collect(), pick)
+    }
+
+    fn inserted(&mut self, ids: Vec<JobId>, specs: &[Spec]) -> Check {
+        expect("ids", ids.len(), specs.len())?;
+        ids.iter().zip(specs).try_for_each(|(id, spec)| self.model.insert(id.get(), spec))
+    }
+
+    async fn answer(&mut self, id: u64, answer: Answer) {
+        self.model.answered(id, answer);
+        self.engine.answer(id, answer).await;
+    }
+
+    /// Calls polled together, in order: they share commits.
+    async fn burst(&mut self, calls: &[Call]) -> Check {
+        let wall = self.engine.wall();
+        let mut commits = Vec::new();
+        let mut rows = Vec::new();
+        for call in calls {
+            match call {
+                Call::Enqueue(spec) => {
+                    rows.push(Vec::new());
+                    let jobs = [(queue_name(spec.queue), self.job(spec))];
+                    commits.push(self.engine.pond.enqueue_all(jobs));
+                }
+                Call::Tx(tx) => {
+                    let mine: Vec<u64> = (0..u64::from(tx.rows)).map(|n| self.next_row + n).collect();
+                    self.next_row += u64::from(tx.rows);
+                    rows.push(mine.clone());
+                    let Tx { jobs, fate, .. } = tx.clone();
+                    commits.push(self.engine.pond.transaction(move |tx| {
+                        mine.iter().try_for_each(|row| write_row(tx, *row))?;
+                        let mut ids = Vec::new();
+                        for spec in &jobs {
+                            ids.push(tx.enqueue(&queue_name(spec.queue), new_job(spec, wall))?);
+                        }
+                        match fate {
+                            Fate::Commits => Ok(ids),
+                            Fate::Errs => Err(ON_PURPOSE.into()),
+                            Fate::Panics => panic!("{ON_PURPOSE}"),
+                        }
+                    }));
+                }
+            }
+        }
+        for ((call, rows), answer) in calls.iter().zip(rows).zip(all(commits).await) {
+            match (call, answer) {
+                (Call::Enqueue(spec), Ok(ids)) => self.inserted(ids, std::slice::from_ref(spec))?,
+                (Call::Tx(tx), Ok(ids)) if tx.fate == Fate::Commits => {
+                    self.inserted(ids, &tx.jobs)?;
+                    self.model.rows.extend(rows);
+                }
+                (Call::Tx(tx), Err(Error::Aborted { .. })) if tx.fate != Fate::Commits => {}
+                (call, answer) => return Err(format!("{call:?} was answered {answer:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it was done; an error if that, or how it was refused, is wrong.
+    fn refused(&self, id: u64, answer: Result<bool, Error>) -> Result<bool, String> {
+        match (self.model.refusal(id), answer) {
+            (None, Ok(true)) => Ok(true),
+            (Some(state), Err(Error::NotAllowed { state: named, .. })) if state == named => Ok(false),
+            (refusal, answer) => Err(format!("expected refusal {refusal:?} for job {id}, got {answer:?}")),
+        }
+    }
+
+    async fn cancel(&mut self, id: u64) -> Check {
+        let answer = self.engine.pond.cancel(JobId::new(id), ON_PURPOSE).await;
+        if self.model.refusal(id) == Some(State::Cancelled) {
+            return expect("cancelled again", answer.map_err(text)?, false);
+        }
+        if self.refused(id, answer)? {
+            self.model.cancel(id);
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, id: u64, priority: Option<u8>, run_at: Option<u64>) -> Check {
+        let mut patch = JobPatch::new();
+        if let Some(priority) = priority {
+            patch = patch.priority(Priority::new(priority).unwrap());
+        }
+        if let Some(run_at) = run_at {
+            patch = patch.run_at(at(run_at));
+        }
+        let answer = self.engine.pond.update(JobId::new(id), patch).await;
+        if self.refused(id, answer.map(|()| true))? {
+            self.model.update(id, priority, run_at);
+        }
+        Ok(())
+    }
+
+    // --- comparing ----------------------------------------------------------------------------
+
+    async fn compare(&mut self, torn: bool) -> Check {
+        self.engine.settle().await?;
+        let jobs = self.engine.jobs();
+        for spec in std::mem::take(&mut self.model.awaited) {
+            let new = jobs.keys().find(|id| **id > self.model.last_id).copied();
+            self.model.insert(new.ok_or("a job that a handler enqueued is not there")?, &spec)?;
+        }
+        self.model.promote_as_fresh();
+        let cancelled: BTreeSet<u64> =
+            jobs.iter().filter(|(_, job)| job.state == State::Cancelled).map(|(id, _)| *id).collect();
+        self.model.dispatched(&self.engine.take_starts(), &cancelled, torn)?;
+
+        let shown: BTreeMap<u64, _> = jobs
+            .iter()
+            .map(|(id, job)| (*id, (job.state, job.attempts, job.errors.len(), job.priority.get(), job.queue.clone())))
+            .collect();
+        let expected: BTreeMap<u64, _> = self
+            .model
+            .jobs
+            .iter()
+            .map(|(id, job)| {
+                let (state, attempts) = job.shown();
+                (*id, (state, attempts, job.errors, job.priority, queue_name(job.queue)))
+            })
+            .collect();
+        for id in shown.keys().chain(expected.keys()) {
+            if shown.get(id) != expected.get(id) {
+                return Err(format!(
+                    "job {id} is {:?}, expected {:?}: {:?}",
+                    shown.get(id),
+                    expected.get(id),
+                    self.model.jobs.get(id)
+                ));
+            }
+        }
+        expect("parked handlers", self.engine.parked(), self.model.running())?;
+        expect("rows", self.engine.rows(), self.model.rows.iter().map(|row| (*row, 1)).collect())?;
+        (0..QUEUES).try_for_each(|queue| self.compare_counts(queue))
+    }
+
+    fn compare_counts(&self, queue: usize) -> Check {
+        let counts = self.engine.queue(queue).counts();
+        let of = |state| {
+            let jobs = self.model.jobs.values().filter(|job| job.queue == queue);
+            jobs.filter(|job| job.shown().0 == state).count() as u64
+        };
+        let seen = [counts.pending, counts.running, counts.scheduled, counts.retrying];
+        expect("open", seen, [State::Pending, State::Running, State::Scheduled, State::Retrying].map(of))?;
+        let seen = [counts.completed, counts.dead, counts.cancelled];
+        expect("ended", seen, [State::Completed, State::Dead, State::Cancelled].map(of))?;
+        let totals = &self.model.totals[queue];
+        let seen = [counts.enqueued_total, counts.completed_total, counts.dead_total, counts.cancelled_total];
+        expect("totals", seen, [totals.enqueued, totals.completed, totals.dead, totals.cancelled])
+    }
+
+    // --- the end ------------------------------------------------------------------------------
+
+    /// With everything resumed and every handler answering that it is done, every job ends.
+    pub async fn drain(mut self) -> Check {
+        for queue in 0..QUEUES {
+            self = self.step(&Op::PauseQueue(queue, false)).await?;
+            for group in 0..crate::ops::GROUPS {
+                self = self.step(&Op::PauseGroup(queue, group, false)).await?;
+            }
+            self = self.step(&Op::StartWorker(queue)).await?;
+        }
+        loop {
+            while !self.model.running().is_empty() {
+                self = self.step(&Op::Answer(0, Answer::Done)).await?;
+            }
+            let Some(wait) = self.model.next_event() else { break };
+            self = self.step(&Op::Advance(wait)).await?;
+        }
+        let open = self.model.jobs.iter().find(|(_, job)| !job.shown().0.is_final());
+        match open {
+            Some((id, job)) => Err(format!("job {id} never ends: {job:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Polls all of them in order until all are answered.
+async fn all<T>(mut commits: Vec<millpond::Commit<T>>) -> Vec<Result<T, Error>> {
+    let mut answers: Vec<Option<Result<T, Error>>> = commits.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (commit, answer) in commits.iter_mut().zip(&mut answers) {
+            if answer.is_none()
+                && let Poll::Ready(ready) = Pin::new(commit).poll(cx)
+            {
+                *answer = Some(ready);
+            }
+        }
+        if answers.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
+}
+
+fn nth(ids: &BTreeSet<u64>, pick: usize) -> Option<u64> {
+    (!ids.is_empty()).then(|| *ids.iter().nth(pick % ids.len()).expect("within"))
+}
+
+fn text(error: Error) -> String {
+    format!("{error:?}")
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: T) -> Check {
+    if seen == expected { Ok(()) } else { Err(format!("{what}: {seen:?}, expected {expected:?}")) }
+}

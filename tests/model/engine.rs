@@ -1,0 +1,266 @@
+//! The real queue, on bytes in memory, with a clock driven by hand and handlers that wait to be told
+//! what to answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use millpond::testing::ManualClock;
+use millpond::{
+    Clock, Context, Handled, Job, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, Priority, QueueSettings,
+    Retention, Retry, Timestamp, Transaction, Worker,
+};
+use redb::{ReadableTable, TableDefinition};
+use tokio::sync::oneshot;
+
+use crate::model::{ATTEMPTS, BACKOFF, Start, hook_row};
+use crate::ops::{Answer, QUEUES, Spec, When};
+use crate::shared_memory::SharedMemory;
+
+/// Each row counts how often it was written.
+pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
+pub const KIND: &str = "k";
+pub const ON_PURPOSE: &str = "on purpose";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Stage {
+    starts: Vec<Start>,
+    parked: BTreeMap<u64, oneshot::Sender<Answer>>,
+}
+
+pub struct Engine {
+    pub pond: Millpond,
+    pub clock: ManualClock,
+    memory: SharedMemory,
+    stage: Arc<Mutex<Stage>>,
+    workers: [Option<Worker>; QUEUES],
+}
+
+pub fn queue_name(queue: usize) -> String {
+    format!("q{queue}")
+}
+
+pub fn group_name(group: usize) -> String {
+    format!("g{group}")
+}
+
+pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
+    let mut job = NewJob::raw(KIND, "payload").priority(Priority::new(spec.priority).unwrap());
+    if let Some(group) = spec.group {
+        job = job.group(group_name(group));
+    }
+    job = match spec.when {
+        When::Now => job,
+        When::Delay(delay) => job.delay(Duration::from_millis(delay)),
+        When::At(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
+    };
+    if let Some(max) = spec.max {
+        job = job.max_attempts(max);
+    }
+    if let Some(expires) = spec.expires {
+        job = job.expires_in(Duration::from_millis(expires));
+    }
+    job
+}
+
+pub fn at(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
+}
+
+/// Counts a row up: written twice, it says so.
+pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxError> {
+    let mut table = tx.open_table(ROWS)?;
+    let before = table.get(row)?.map_or(0, |count| count.value());
+    table.insert(row, before + 1)?;
+    Ok(())
+}
+
+fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize) -> Millpond {
+    let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
+    builder.open_backend(memory.clone()).expect("it opens")
+}
+
+impl Engine {
+    pub async fn new(max_running: usize) -> Self {
+        let (memory, clock) = (SharedMemory::new(), ManualClock::new());
+        let pond = open(&memory, &clock, max_running);
+        for queue in 0..QUEUES {
+            let keep = Keep::FOREVER;
+            let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
+            let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Block };
+            let settings = QueueSettings::default().retention(retention).groups(groups);
+            pond.queue(&queue_name(queue)).unwrap().configure(settings).await.unwrap();
+        }
+        pond.transaction(|tx| Ok(drop(tx.open_table(ROWS)?))).await.unwrap();
+        Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() }
+    }
+
+    pub fn queue(&self, queue: usize) -> millpond::Queue {
+        self.pond.queue(&queue_name(queue)).unwrap()
+    }
+
+    // --- workers ------------------------------------------------------------------------------
+
+    pub fn start_worker(&mut self, queue: usize, slots: usize) {
+        let (stage, clock) = (self.stage.clone(), self.clock.clone());
+        let worker = self
+            .pond
+            .worker(&queue_name(queue))
+            .concurrency(slots)
+            .no_timeout()
+            .retry(Retry::fixed(Duration::from_millis(BACKOFF)).jitter(0.0).max_attempts(ATTEMPTS))
+            .handle_raw(KIND, move |job: Job<Bytes>, ctx: Context| handle(stage.clone(), clock.clone(), job, ctx))
+            .start()
+            .unwrap();
+        self.workers[queue] = Some(worker);
+    }
+
+    pub fn stop_worker(&mut self, queue: usize) {
+        if let Some(worker) = self.workers[queue].take() {
+            worker.stop();
+        }
+    }
+
+    pub fn set_concurrency(&mut self, queue: usize, slots: usize) {
+        self.workers[queue].as_ref().unwrap().set_concurrency(slots).unwrap();
+    }
+
+    /// Tells a parked handler what to answer and waits until its attempt has ended.
+    pub async fn answer(&mut self, id: u64, answer: Answer) {
+        let tell = self.stage.lock().unwrap().parked.remove(&id).expect("it is parked");
+        tell.send(answer).expect("its handler waits");
+        // One thread: when this is polled again the handler has been, and its end is on its way.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    // --- opening ------------------------------------------------------------------------------
+
+    pub async fn reopen(self, max_running: usize) -> Self {
+        let memory = self.memory.clone();
+        self.open_again(memory, max_running).await
+    }
+
+    pub async fn crash(self, max_running: usize) -> Self {
+        let image = self.memory.image();
+        self.open_again(image, max_running).await
+    }
+
+    async fn open_again(self, memory: SharedMemory, max_running: usize) -> Self {
+        let Self { pond, clock, stage: before, workers, .. } = self;
+        drop(workers);
+        drop(pond);
+        before.lock().unwrap().parked.clear();
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+        let pond = open(&memory, &clock, max_running);
+        Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() }
+    }
+
+    // --- looking ------------------------------------------------------------------------------
+
+    /// At rest: nothing can start before something is done to it, and every job that runs has
+    /// reached its handler.
+    pub async fn settle(&self) -> Result<(), String> {
+        let settled = async {
+            loop {
+                self.pond.testing().settled().await;
+                let problems = self.pond.verify().await.expect("it can be verified").problems;
+                if !problems.is_empty() {
+                    return Err(format!("verify: {problems:#?}"));
+                }
+                self.pond.testing().settled().await;
+                let running: usize = (0..QUEUES).map(|queue| self.queue(queue).counts().running as usize).sum();
+                if running == self.stage.lock().unwrap().parked.len() {
+                    return Ok(());
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, settled).await.map_err(|_| {
+            format!("it does not settle: running {:?}, parked {:?}", self.states(), self.parked())
+        })?
+    }
+
+    fn states(&self) -> Vec<(JobId, millpond::State)> {
+        self.pond.testing().states(&self.pond)
+    }
+
+    pub fn parked(&self) -> BTreeSet<u64> {
+        self.stage.lock().unwrap().parked.keys().copied().collect()
+    }
+
+    pub fn take_starts(&self) -> Vec<Start> {
+        std::mem::take(&mut self.stage.lock().unwrap().starts)
+    }
+
+    pub fn jobs(&self) -> BTreeMap<u64, JobInfo> {
+        let (mut jobs, mut cursor) = (BTreeMap::new(), None);
+        loop {
+            let page = self.pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
+            jobs.extend(page.jobs.into_iter().map(|job| (job.id.get(), job)));
+            cursor = page.next;
+            if cursor.is_none() {
+                return jobs;
+            }
+        }
+    }
+
+    pub fn rows(&self) -> BTreeMap<u64, u64> {
+        let read = self.pond.begin_read().unwrap();
+        let table = read.open_table(ROWS).unwrap();
+        table.iter().unwrap().map(|row| row.unwrap()).map(|(row, count)| (row.value(), count.value())).collect()
+    }
+
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+}
+
+async fn handle(stage: Arc<Mutex<Stage>>, clock: ManualClock, job: Job<Bytes>, ctx: Context) -> Handled<Outcome> {
+    let id = job.id().get();
+    let (tell, told) = oneshot::channel();
+    {
+        let mut stage = stage.lock().unwrap();
+        stage.starts.push(Start { id, attempt: job.attempt(), max: job.max_attempts() });
+        stage.parked.insert(id, tell);
+    }
+    let Ok(answer) = told.await else { std::future::pending().await };
+    let wall = clock.wall();
+    Ok(match answer {
+        Answer::Done => Outcome::Done(None),
+        Answer::DoneWithRow => {
+            ctx.on_complete(move |tx| write_row(tx, hook_row(id)));
+            Outcome::Done(None)
+        }
+        Answer::DoneWithJob(spec) => {
+            ctx.on_complete(move |tx| write_row(tx, hook_row(id)));
+            ctx.on_complete(move |tx| {
+                tx.enqueue(&queue_name(spec.queue), new_job(&spec, wall))?;
+                Ok(())
+            });
+            Outcome::Done(None)
+        }
+        Answer::DoneButHookErrs => {
+            ctx.on_complete(move |tx| write_row(tx, hook_row(id)));
+            ctx.on_complete(|_| Err(ON_PURPOSE.into()));
+            Outcome::Done(None)
+        }
+        Answer::DoneButHookPanics => {
+            ctx.on_complete(move |tx| write_row(tx, hook_row(id)));
+            ctx.on_complete(|_| panic!("{ON_PURPOSE}"));
+            Outcome::Done(None)
+        }
+        Answer::Fail => return Err(ON_PURPOSE.into()),
+        Answer::RetryAfter(delay) => Outcome::retry_after(ON_PURPOSE, Duration::from_millis(delay)),
+        Answer::Snooze(delay) => Outcome::snooze(Duration::from_millis(delay)),
+        Answer::RateLimited(delay) => Outcome::rate_limited(Duration::from_millis(delay)),
+        Answer::Discard => Outcome::discard(ON_PURPOSE),
+        Answer::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
+        Answer::Panic => panic!("{ON_PURPOSE}"),
+    })
+}

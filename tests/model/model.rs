@@ -1,0 +1,798 @@
+//! What the queue is to do, as plainly as it can be said: lists and counters in memory, no file, no
+//! threads, no indexes.
+//!
+//! The rules of dispatch it holds the engine to:
+//!
+//! 1. A job without a group is ready when it is pending; of a group only the head can be. The head is
+//!    the first in line when there is none; it stays the head until it leaves (or is put out of line,
+//!    where a queue's groups skip), and is ready when its time has come and its group is not paused.
+//! 2. Of a queue's ready jobs the more urgent priority starts first, strictly. At equal priority jobs
+//!    without a group go by id, heads by the ticket they drew when they became ready heads. Between a
+//!    job without a group and a head of equal priority either choice is legal.
+//! 3. Nothing starts in a paused queue, without a worker, beyond the worker's or the process's slots,
+//!    or while the queue (or the head's group) is held back by a rate limit.
+//! 4. What is ready and hindered by none of these starts: at rest, a free slot and such a job do not
+//!    stand side by side.
+//! 5. A job whose expiry has passed when its turn comes is cancelled instead.
+//! 6. After a crash, those that are known to have run start first, one at a time; nothing else starts
+//!    beside one of them for five seconds.
+//!
+//! An attempt's end frees its slot before what it sets free is committed, so whatever became ready
+//! by an end within the present step (`fresh`) may be passed over in that step by others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use millpond::State;
+
+use crate::ops::{Answer, QUEUES, Spec, When};
+
+/// Attempts in all, and the wait between them, of every worker in the test.
+pub const ATTEMPTS: u32 = 3;
+pub const BACKOFF: u64 = 5_000;
+/// How long a suspect runs with nothing beside it.
+const ALONE: u64 = 5_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Line {
+    Wall,
+    Engine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub line: Line,
+    pub at: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    pub wall: u64,
+    pub engine: u64,
+    pub mono: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub queue: usize,
+    pub group: Option<usize>,
+    pub priority: u8,
+    pub state: State,
+    pub attempts: u32,
+    pub max: Option<u32>,
+    pub errors: usize,
+    due: Option<Due>,
+    expires: Option<u64>,
+    /// Its place in line.
+    seq: u64,
+    /// Out of line until it is due, where groups skip.
+    parked: bool,
+    /// The ticket of a ready head.
+    ticket: Option<u64>,
+    fresh: bool,
+    running: Option<Run>,
+    ended: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    attempt: u32,
+    since: u64,
+    /// It was tried with nothing beside it, and nothing has started since.
+    alone: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Group {
+    paused: bool,
+    head: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    skips: bool,
+    paused: bool,
+    slots: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    until: u64,
+    /// Within one process; a restart with the clock moved may shorten a hold.
+    sure: bool,
+}
+
+/// A handler was called.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    pub id: u64,
+    pub attempt: u32,
+    pub max: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    pub enqueued: u64,
+    pub completed: u64,
+    pub dead: u64,
+    pub cancelled: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub now: Now,
+    pub jobs: BTreeMap<u64, Job>,
+    pub rows: BTreeSet<u64>,
+    pub totals: [Totals; QUEUES],
+    /// Jobs that a handler has enqueued and whose ids are not known yet.
+    pub awaited: Vec<Spec>,
+    pub last_id: u64,
+    groups: HashMap<(usize, usize), Group>,
+    queues: [Queue; QUEUES],
+    holds: HashMap<(usize, Option<usize>), Hold>,
+    next_ticket: u64,
+    next_seq: u64,
+    max_running: usize,
+    suspects: BTreeSet<u64>,
+    on_trial: Option<(u64, u64)>,
+}
+
+pub type Check = Result<(), String>;
+
+impl Model {
+    pub fn new(wall: u64, max_running: usize) -> Self {
+        let mut queues: [Queue; QUEUES] = Default::default();
+        queues[1].skips = true;
+        Self {
+            now: Now { wall, engine: wall, mono: 0 },
+            jobs: BTreeMap::new(),
+            rows: BTreeSet::new(),
+            totals: Default::default(),
+            awaited: Vec::new(),
+            last_id: 0,
+            groups: HashMap::new(),
+            queues,
+            holds: HashMap::new(),
+            next_ticket: 1,
+            next_seq: 0,
+            max_running,
+            suspects: BTreeSet::new(),
+            on_trial: None,
+        }
+    }
+
+    // --- time ---------------------------------------------------------------------------------
+
+    pub fn advance(&mut self, millis: u64) {
+        self.now.wall += millis;
+        self.now.mono += millis;
+        self.now.engine += millis;
+        self.look_at_the_wall();
+    }
+
+    pub fn set_wall(&mut self, wall: u64) {
+        self.now.wall = wall;
+        self.look_at_the_wall();
+    }
+
+    /// The engine's time line follows the wall clock forward, and never goes back.
+    fn look_at_the_wall(&mut self) {
+        if self.now.wall > self.now.engine + 1_000 {
+            self.now.engine = self.now.wall;
+        }
+    }
+
+    fn is_due(&self, due: Due) -> bool {
+        due.at <= if due.line == Line::Wall { self.now.wall } else { self.now.engine }
+    }
+
+    fn waits(&self, id: u64) -> bool {
+        self.jobs[&id].due.is_some_and(|due| !self.is_due(due))
+    }
+
+    // --- producing ----------------------------------------------------------------------------
+
+    /// A job with this id was acknowledged.
+    pub fn insert(&mut self, id: u64, spec: &Spec) -> Check {
+        if id <= self.last_id {
+            return Err(format!("id {id} was given after {}", self.last_id));
+        }
+        self.last_id = id;
+        let due = match spec.when {
+            When::Now | When::Delay(0) => None,
+            When::Delay(delay) => Some(Due { line: Line::Engine, at: self.now.engine + delay }),
+            When::At(offset) => {
+                let at = self.now.wall.saturating_add_signed(offset);
+                (at > self.now.wall).then_some(Due { line: Line::Wall, at })
+            }
+        };
+        self.totals[spec.queue].enqueued += 1;
+        let seq = self.fresh_seq();
+        self.jobs.insert(
+            id,
+            Job {
+                queue: spec.queue,
+                group: spec.group,
+                priority: spec.priority,
+                state: if due.is_some() { State::Scheduled } else { State::Pending },
+                attempts: 0,
+                max: spec.max,
+                errors: 0,
+                due,
+                expires: spec.expires.map(|after| self.now.wall + after),
+                seq,
+                parked: false,
+                ticket: None,
+                fresh: false,
+                running: None,
+                ended: 0,
+            },
+        );
+        self.join(id);
+        Ok(())
+    }
+
+    fn fresh_seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq
+    }
+
+    // --- groups -------------------------------------------------------------------------------
+
+    fn key(&self, id: u64) -> Option<(usize, usize)> {
+        let job = &self.jobs[&id];
+        job.group.map(|group| (job.queue, group))
+    }
+
+    fn group(&mut self, key: (usize, usize)) -> &mut Group {
+        self.groups.entry(key).or_default()
+    }
+
+    fn job(&mut self, id: u64) -> &mut Job {
+        self.jobs.get_mut(&id).expect("the model knows it")
+    }
+
+    fn join(&mut self, id: u64) {
+        let Some(key) = self.key(id) else { return };
+        if self.queues[key.0].skips && self.waits(id) {
+            self.job(id).parked = true;
+        } else if self.group(key).head.is_none() {
+            self.set_head(key, id);
+        }
+    }
+
+    fn set_head(&mut self, key: (usize, usize), id: u64) {
+        let waits = self.waits(id);
+        let group = self.group(key);
+        group.head = Some(id);
+        let ready = !group.paused && !waits;
+        let ticket = ready.then(|| {
+            self.next_ticket += 1;
+            self.next_ticket
+        });
+        let job = self.job(id);
+        job.ticket = ticket;
+        if ready {
+            job.state = State::Pending;
+        }
+    }
+
+    fn advance_group(&mut self, key: (usize, usize)) {
+        let in_line = |job: &&u64| {
+            let job = &self.jobs[job];
+            job.group == Some(key.1) && job.queue == key.0 && !job.parked && !job.state.is_final()
+        };
+        let first = self.jobs.keys().filter(in_line).min_by_key(|id| self.jobs[id].seq).copied();
+        self.group(key).head = None;
+        if let Some(first) = first {
+            self.set_head(key, first);
+            self.job(first).fresh = true;
+        }
+    }
+
+    fn is_head(&self, id: u64) -> bool {
+        self.key(id).and_then(|key| self.groups.get(&key)).is_some_and(|group| group.head == Some(id))
+    }
+
+    fn leave(&mut self, id: u64, state: State) {
+        let wall = self.now.wall;
+        let was_head = self.is_head(id);
+        let job = self.job(id);
+        job.state = state;
+        (job.running, job.ticket, job.parked, job.ended) = (None, None, false, wall);
+        let totals = &mut self.totals[self.jobs[&id].queue];
+        match state {
+            State::Dead => totals.dead += 1,
+            State::Cancelled => totals.cancelled += 1,
+            _ => totals.completed += 1,
+        }
+        self.no_longer_suspected(id);
+        if was_head {
+            let key = self.key(id).expect("it was a head");
+            self.advance_group(key);
+        }
+    }
+
+    fn no_longer_suspected(&mut self, id: u64) {
+        self.suspects.remove(&id);
+        if self.on_trial.is_some_and(|(on_trial, _)| on_trial == id) {
+            self.on_trial = None;
+        }
+    }
+
+    fn promote(&mut self) {
+        let mut due: Vec<(Line, u64, u64)> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| !job.state.is_final() && job.running.is_none() && job.ticket.is_none())
+            .filter_map(|(&id, job)| Some((job.due?, id)))
+            .filter(|(due, _)| self.is_due(*due))
+            .map(|(due, id)| (due.line, due.at, id))
+            .collect();
+        due.sort_unstable();
+        for (_, _, id) in due {
+            let Some(key) = self.key(id) else {
+                self.job(id).state = State::Pending;
+                continue;
+            };
+            if self.jobs[&id].parked {
+                let job = self.job(id);
+                (job.parked, job.state) = (false, State::Pending);
+                if self.group(key).head.is_none() {
+                    self.set_head(key, id);
+                }
+            } else if self.is_head(id) && !self.group(key).paused {
+                self.set_head(key, id);
+            }
+        }
+    }
+
+    // --- steering -----------------------------------------------------------------------------
+
+    pub fn start_worker(&mut self, queue: usize, slots: usize) {
+        self.queues[queue].slots = Some(slots);
+    }
+
+    pub fn stop_worker(&mut self, queue: usize) {
+        self.queues[queue].slots = None;
+    }
+
+    pub fn has_worker(&self, queue: usize) -> bool {
+        self.queues[queue].slots.is_some()
+    }
+
+    pub fn set_max_running(&mut self, jobs: usize) {
+        self.max_running = jobs;
+    }
+
+    pub fn max_running(&self) -> usize {
+        self.max_running
+    }
+
+    /// Whether that changed anything.
+    pub fn pause_queue(&mut self, queue: usize, pause: bool) -> bool {
+        std::mem::replace(&mut self.queues[queue].paused, pause) != pause
+    }
+
+    pub fn pause_group(&mut self, key: (usize, usize), pause: bool) -> bool {
+        if std::mem::replace(&mut self.group(key).paused, pause) == pause {
+            return false;
+        }
+        if let Some(head) = self.group(key).head
+            && self.jobs[&head].running.is_none()
+        {
+            self.suspects.remove(&head);
+            self.set_head(key, head);
+        }
+        true
+    }
+
+    /// What a call on a waiting job is refused with.
+    pub fn refusal(&self, id: u64) -> Option<State> {
+        let job = &self.jobs[&id];
+        if job.running.is_some() {
+            return Some(State::Running);
+        }
+        job.state.is_final().then_some(job.state)
+    }
+
+    pub fn cancel(&mut self, id: u64) {
+        self.leave(id, State::Cancelled);
+    }
+
+    /// Keeps its place in line.
+    pub fn update(&mut self, id: u64, priority: Option<u8>, at: Option<u64>) {
+        self.suspects.remove(&id);
+        let job = self.job(id);
+        job.priority = priority.unwrap_or(job.priority);
+        if let Some(at) = at {
+            job.due = Some(Due { line: Line::Wall, at });
+        }
+        if self.jobs[&id].due.is_some_and(|due| self.is_due(due)) && at.is_some() {
+            self.job(id).due = None;
+        }
+        let waits = self.waits(id);
+        let job = self.job(id);
+        job.state = match (waits, job.attempts) {
+            (false, _) => State::Pending,
+            (true, 0) => State::Scheduled,
+            (true, _) => State::Retrying,
+        };
+        job.ticket = None;
+        let Some(key) = self.key(id) else { return };
+        let skips = self.queues[key.0].skips;
+        self.job(id).parked = skips && waits;
+        match (self.is_head(id), skips && waits) {
+            (true, true) => self.advance_group(key),
+            (true, false) => self.set_head(key, id),
+            (false, false) if self.group(key).head.is_none() => self.set_head(key, id),
+            (false, _) => {}
+        }
+    }
+
+    /// True if it is a dead letter.
+    pub fn redrive(&mut self, id: u64) -> bool {
+        if self.jobs.get(&id).is_none_or(|job| job.state != State::Dead) {
+            return false;
+        }
+        let seq = self.fresh_seq();
+        let job = self.job(id);
+        job.state = State::Pending;
+        (job.attempts, job.due, job.expires, job.seq) = (0, None, None, seq);
+        self.join(id);
+        true
+    }
+
+    /// The dead letters of a queue, oldest first.
+    pub fn dead_letters(&self, queue: usize) -> Vec<u64> {
+        let dead = self.jobs.iter().filter(|(_, job)| job.queue == queue && job.state == State::Dead);
+        let mut dead: Vec<_> = dead.map(|(&id, job)| (job.ended, id)).collect();
+        dead.sort_unstable();
+        dead.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub fn purge(&mut self, id: u64) -> bool {
+        let dead = self.jobs.get(&id).is_some_and(|job| job.state == State::Dead);
+        if dead {
+            self.jobs.remove(&id);
+        }
+        dead
+    }
+
+    // --- ending -------------------------------------------------------------------------------
+
+    pub fn running(&self) -> BTreeSet<u64> {
+        self.jobs.iter().filter(|(_, job)| job.running.is_some()).map(|(&id, _)| id).collect()
+    }
+
+    fn limit(&self, id: u64) -> u32 {
+        self.jobs[&id].max.unwrap_or(ATTEMPTS)
+    }
+
+    pub fn answered(&mut self, id: u64, answer: Answer) {
+        let run = self.jobs[&id].running.expect("only who runs is answered");
+        match answer {
+            Answer::Done => self.done(id, run.attempt),
+            Answer::DoneWithRow => {
+                self.done(id, run.attempt);
+                self.rows.insert(hook_row(id));
+            }
+            Answer::DoneWithJob(spec) => {
+                self.done(id, run.attempt);
+                self.rows.insert(hook_row(id));
+                self.awaited.push(spec);
+            }
+            Answer::DoneButHookErrs | Answer::DoneButHookPanics | Answer::Fail | Answer::Panic => {
+                self.failed(id, run.attempt, BACKOFF);
+            }
+            Answer::RetryAfter(delay) => self.failed(id, run.attempt, delay),
+            Answer::Snooze(delay) => {
+                let state = if self.jobs[&id].attempts == 0 { State::Scheduled } else { State::Retrying };
+                self.put_off(id, state, delay);
+            }
+            Answer::RateLimited(delay) => {
+                let job = &self.jobs[&id];
+                let until = self.now.mono + delay;
+                let hold = self.holds.entry((job.queue, job.group)).or_insert(Hold { until, sure: true });
+                if until >= hold.until {
+                    *hold = Hold { until, sure: true };
+                }
+                self.return_to_its_place(id);
+            }
+            Answer::Discard => {
+                self.job(id).attempts = run.attempt;
+                self.leave(id, State::Cancelled);
+            }
+            Answer::DeadLetter => {
+                self.job(id).attempts = run.attempt;
+                self.leave(id, State::Dead);
+            }
+        }
+        self.promote_as_fresh();
+    }
+
+    /// Whatever is due becomes ready, once that is committed.
+    pub fn promote_as_fresh(&mut self) {
+        let before: BTreeSet<u64> = self.ready().collect();
+        self.promote();
+        let risen: Vec<u64> = self.ready().filter(|id| !before.contains(id)).collect();
+        for id in risen {
+            self.job(id).fresh = true;
+        }
+    }
+
+    fn ready(&self) -> impl Iterator<Item = u64> {
+        self.jobs.iter().filter(|(_, job)| is_ready(job)).map(|(&id, _)| id)
+    }
+
+    fn done(&mut self, id: u64, attempt: u32) {
+        self.job(id).attempts = attempt;
+        self.leave(id, State::Completed);
+    }
+
+    fn failed(&mut self, id: u64, attempt: u32, delay: u64) {
+        let limit = self.limit(id);
+        let job = self.job(id);
+        job.attempts = attempt;
+        job.errors += 1;
+        if attempt >= limit {
+            self.leave(id, State::Dead);
+        } else {
+            self.put_off(id, State::Retrying, delay);
+        }
+    }
+
+    fn put_off(&mut self, id: u64, state: State, delay: u64) {
+        self.no_longer_suspected(id);
+        let due = Due { line: Line::Engine, at: self.now.engine + delay };
+        let job = self.job(id);
+        (job.state, job.due, job.running, job.ticket) = (state, Some(due), None, None);
+        let Some(key) = self.key(id) else { return };
+        if self.queues[key.0].skips {
+            self.job(id).parked = true;
+            self.advance_group(key);
+        } else {
+            self.set_head(key, id);
+            self.job(id).fresh = true;
+        }
+    }
+
+    /// No attempt used, no place lost.
+    fn return_to_its_place(&mut self, id: u64) {
+        self.no_longer_suspected(id);
+        let paused = self.key(id).is_some_and(|key| self.group(key).paused);
+        let job = self.job(id);
+        job.running = None;
+        job.fresh = true;
+        if paused {
+            job.ticket = None;
+        }
+    }
+
+    // --- closing and opening ------------------------------------------------------------------
+
+    /// Closed in order, or dropped: what runs goes back, no attempt used.
+    pub fn reopened(&mut self) {
+        for id in self.running() {
+            self.return_to_its_place(id);
+        }
+        self.opened();
+    }
+
+    fn opened(&mut self) {
+        for queue in &mut self.queues {
+            queue.slots = None;
+        }
+        self.suspects.clear();
+        self.on_trial = None;
+        for hold in self.holds.values_mut() {
+            hold.sure = false;
+        }
+        self.now.engine = self.now.engine.max(self.now.wall);
+        self.promote();
+    }
+
+    /// The process died. `errors` says how many errors each job has now: an attempt that had only
+    /// just begun may have left no trace, any other must have.
+    pub fn crashed(&mut self, errors: impl Fn(u64) -> Option<usize>) -> Check {
+        let mut known = Vec::new();
+        for id in self.running() {
+            let limit = self.limit(id);
+            let now = self.now;
+            let run = self.jobs[&id].running.expect("it runs");
+            let is_known = errors(id).is_some_and(|errors| errors > self.jobs[&id].errors);
+            if !is_known && now.mono >= run.since + 10 {
+                return Err(format!("job {id} ran when the process died, and the file does not know"));
+            }
+            self.return_to_its_place(id);
+            if is_known {
+                let job = self.job(id);
+                job.errors += 1;
+                job.attempts = if run.alone { run.attempt } else { run.attempt.min(limit - 1) };
+                if job.attempts >= limit {
+                    self.leave(id, State::Dead);
+                } else {
+                    known.push(id);
+                }
+            }
+        }
+        self.opened();
+        self.suspects = known.into_iter().filter(|id| is_ready(&self.jobs[id])).collect();
+        Ok(())
+    }
+
+    // --- dispatch -----------------------------------------------------------------------------
+
+    /// Before each step: nothing is fresh.
+    pub fn rest(&mut self) {
+        for job in self.jobs.values_mut() {
+            job.fresh = false;
+        }
+    }
+
+    /// Holds the starts of one step against the rules. `cancelled` says which jobs the engine shows
+    /// as cancelled; `torn` that the two kinds of jobs may have come into view one after the other.
+    pub fn dispatched(&mut self, starts: &[Start], cancelled: &BTreeSet<u64>, torn: bool) -> Check {
+        let mut left: BTreeMap<u64, Start> = BTreeMap::new();
+        for start in starts {
+            if left.insert(start.id, *start).is_some() {
+                return Err(format!("job {} was started twice in one step", start.id));
+            }
+        }
+        while let Some(id) = self.next_legal(&left, cancelled, torn) {
+            if self.is_expired(id) {
+                self.leave(id, State::Cancelled);
+                self.promote_as_fresh();
+                continue;
+            }
+            let start = left.remove(&id).expect("it was chosen from these");
+            self.start(start)?;
+        }
+        if let Some(start) = left.values().next() {
+            let legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
+            let job = self.jobs.get(&start.id);
+            return Err(format!("{start:?} is not legal: legal were {legal:?}; it is {job:?}"));
+        }
+        self.must_start_nothing_more()
+    }
+
+    fn next_legal(&self, left: &BTreeMap<u64, Start>, cancelled: &BTreeSet<u64>, torn: bool) -> Option<u64> {
+        let mut legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
+        legal.sort_by_key(|id| self.jobs[id].priority);
+        // The expired first: they take no slot from anybody.
+        let expired = legal.iter().find(|id| self.is_expired(**id) && cancelled.contains(id));
+        expired.or_else(|| legal.iter().find(|id| !self.is_expired(**id) && left.contains_key(id))).copied()
+    }
+
+    fn is_expired(&self, id: u64) -> bool {
+        self.jobs[&id].expires.is_some_and(|at| at <= self.now.wall)
+    }
+
+    fn start(&mut self, start: Start) -> Check {
+        let Start { id, attempt, max } = start;
+        let job = &self.jobs[&id];
+        if attempt != job.attempts + 1 || max != self.limit(id) {
+            return Err(format!("{start:?}: its attempt should be {} of {}", job.attempts + 1, self.limit(id)));
+        }
+        let nothing_beside = self.running().is_empty();
+        for job in self.jobs.values_mut() {
+            if let Some(run) = &mut job.running {
+                run.alone = false;
+            }
+        }
+        let on_trial = self.suspects.remove(&id);
+        let since = self.now.mono;
+        if on_trial {
+            self.on_trial = Some((id, since));
+        }
+        self.job(id).running = Some(Run { attempt, since, alone: on_trial && nothing_beside });
+        Ok(())
+    }
+
+    fn running_in(&self, queue: usize) -> usize {
+        self.jobs.values().filter(|job| job.queue == queue && job.running.is_some()).count()
+    }
+
+    fn is_held(&self, key: (usize, Option<usize>), surely: bool) -> bool {
+        self.holds.get(&key).is_some_and(|hold| hold.until > self.now.mono && (hold.sure || !surely))
+    }
+
+    fn is_open(&self, queue: usize) -> bool {
+        let Queue { paused, slots, .. } = &self.queues[queue];
+        !paused
+            && slots.is_some_and(|slots| self.running_in(queue) < slots)
+            && self.running().len() < self.max_running
+            && !self.is_held((queue, None), true)
+            && self.on_trial.is_none_or(|(_, since)| self.now.mono >= since + ALONE)
+    }
+
+    /// Suspects that could start go before everybody else.
+    fn startable_suspects(&self) -> Vec<u64> {
+        let startable = |id: &&u64| self.is_open(self.jobs[id].queue) && !self.is_group_held(**id, true);
+        self.suspects.iter().filter(startable).copied().collect()
+    }
+
+    fn is_group_held(&self, id: u64, surely: bool) -> bool {
+        let job = &self.jobs[&id];
+        job.group.is_some() && self.is_held((job.queue, job.group), surely)
+    }
+
+    /// The jobs of a queue that may start next.
+    fn candidates(&self, queue: usize, torn: bool) -> Vec<u64> {
+        if !self.is_open(queue) {
+            return Vec::new();
+        }
+        let suspects = self.startable_suspects();
+        if !suspects.is_empty() {
+            return suspects.into_iter().filter(|id| self.jobs[id].queue == queue).collect();
+        }
+        let ready: Vec<u64> = self
+            .ready()
+            .filter(|id| self.jobs[id].queue == queue && !self.suspects.contains(id) && !self.is_group_held(*id, true))
+            .collect();
+        let goes_before = |a: u64, b: u64| {
+            let (x, y) = (&self.jobs[&a], &self.jobs[&b]);
+            let same_list = x.group.is_some() == y.group.is_some();
+            if torn && !same_list {
+                return false;
+            }
+            x.priority < y.priority || same_list && x.priority == y.priority && (x.ticket, a) < (y.ticket, b)
+        };
+        let is_next = |&id: &u64| {
+            let mut others = ready.iter().filter(|&&other| other != id && !self.jobs[&other].fresh);
+            // Who is held back for an uncertain time may be passed over.
+            others.all(|&other| self.is_group_held(other, false) || !goes_before(other, id))
+        };
+        ready.iter().copied().filter(is_next).collect()
+    }
+
+    fn must_start_nothing_more(&self) -> Check {
+        let suspects = self.startable_suspects();
+        if !suspects.is_empty() && !self.running().is_empty() {
+            return Ok(());
+        }
+        for queue in 0..QUEUES {
+            if self.is_held((queue, None), false) {
+                continue;
+            }
+            for id in self.candidates(queue, false) {
+                if !self.is_group_held(id, false) {
+                    return Err(format!("job {id} could start and does not: {:?}", self.jobs[&id]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When something next happens by itself, for a test that waits for it.
+    pub fn next_event(&self) -> Option<u64> {
+        let due = |job: &Job| {
+            let due = job.due.filter(|_| !job.state.is_final() && job.running.is_none())?;
+            let now = if due.line == Line::Wall { self.now.wall } else { self.now.engine };
+            due.at.checked_sub(now).filter(|wait| *wait > 0)
+        };
+        let dues = self.jobs.values().filter_map(due);
+        let holds = self.holds.values().filter_map(|hold| hold.until.checked_sub(self.now.mono)).filter(|w| *w > 0);
+        let trial = self.on_trial.and_then(|(_, since)| (since + ALONE).checked_sub(self.now.mono)).filter(|w| *w > 0);
+        dues.chain(holds).chain(trial).min()
+    }
+
+}
+
+fn is_ready(job: &Job) -> bool {
+    job.state == State::Pending && job.running.is_none() && (job.group.is_none() || job.ticket.is_some())
+}
+
+/// The row that a completed job leaves.
+pub fn hook_row(id: u64) -> u64 {
+    1_000_000 + id
+}
+
+impl Job {
+    /// As the engine shows it.
+    pub fn shown(&self) -> (State, u32) {
+        match self.running {
+            Some(run) => (State::Running, run.attempt),
+            None => (self.state, self.attempts),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What happens to a queue, one random step at a time. Steps name jobs by a number that is taken
+//! modulo whatever there is, so that every sequence makes sense and every part of one does too:
+//! that is what lets proptest shrink them.
+
+use proptest::prelude::*;
+
+pub const QUEUES: usize = 2;
+pub const GROUPS: usize = 3;
+
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    Now,
+    Delay(u64),
+    /// Milliseconds from the wall clock's now; may be in the past.
+    At(i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    pub queue: usize,
+    pub group: Option<usize>,
+    pub priority: u8,
+    pub when: When,
+    pub max: Option<u32>,
+    pub expires: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Commits,
+    Errs,
+    Panics,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tx {
+    pub rows: u8,
+    pub jobs: Vec<Spec>,
+    pub fate: Fate,
+}
+
+#[derive(Clone, Debug)]
+pub enum Call {
+    Enqueue(Spec),
+    Tx(Tx),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    Done,
+    /// With a row, in the transaction that completes it.
+    DoneWithRow,
+    /// With a row and a follow-up job.
+    DoneWithJob(Spec),
+    /// Its own writes fail after it has written.
+    DoneButHookErrs,
+    DoneButHookPanics,
+    Fail,
+    RetryAfter(u64),
+    Snooze(u64),
+    RateLimited(u64),
+    Discard,
+    DeadLetter,
+    Panic,
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Enqueue(Spec),
+    EnqueueMany(Vec<Spec>),
+    Tx(Tx),
+    /// Calls made at once, which share commits.
+    Burst(Vec<Call>),
+    StartWorker(usize),
+    StopWorker(usize),
+    Answer(usize, Answer),
+    PauseQueue(usize, bool),
+    PauseGroup(usize, usize, bool),
+    Cancel(usize),
+    Update { job: usize, priority: Option<u8>, at: Option<i64> },
+    RunNow(usize),
+    Redrive(usize),
+    RedriveAll(usize),
+    Purge(usize),
+    SetConcurrency(usize, usize),
+    SetMaxRunning(usize),
+    Advance(u64),
+    JumpWall(i64),
+    /// Drops the queue and opens it again; running jobs go back.
+    Reopen,
+    Crash,
+}
+
+pub const HOUR: u64 = 3_600_000;
+const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
+
+fn delay() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(1), Just(5_000), Just(60_000), Just(HOUR)]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    prop_oneof![
+        6 => Just(When::Now),
+        2 => delay().prop_map(When::Delay),
+        1 => prop_oneof![Just(-5_000i64), Just(0), Just(5_000), Just(HOUR as i64)].prop_map(When::At),
+    ]
+}
+
+pub fn spec() -> impl Strategy<Value = Spec> {
+    let group = prop_oneof![2 => Just(None), 3 => (0..GROUPS).prop_map(Some)];
+    let priority = prop_oneof![4 => Just(5u8), 1 => Just(0), 1 => Just(9)];
+    let max = prop_oneof![3 => Just(None), 1 => (1u32..3).prop_map(Some)];
+    let expires = prop_oneof![6 => Just(None), 1 => Just(Some(7_000)), 1 => Just(Some(HOUR * 2))];
+    (0..QUEUES, group, priority, when(), max, expires).prop_map(|(queue, group, priority, when, max, expires)| Spec {
+        queue,
+        group,
+        priority,
+        when,
+        max,
+        expires,
+    })
+}
+
+fn tx() -> impl Strategy<Value = Tx> {
+    let fate = prop_oneof![3 => Just(Fate::Commits), 1 => Just(Fate::Errs), 1 => Just(Fate::Panics)];
+    (0u8..3, prop::collection::vec(spec(), 0..3), fate).prop_map(|(rows, jobs, fate)| Tx { rows, jobs, fate })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        6 => Just(Answer::Done),
+        2 => Just(Answer::DoneWithRow),
+        1 => spec().prop_map(Answer::DoneWithJob),
+        1 => Just(Answer::DoneButHookErrs),
+        1 => Just(Answer::DoneButHookPanics),
+        3 => Just(Answer::Fail),
+        2 => delay().prop_map(Answer::RetryAfter),
+        2 => delay().prop_map(Answer::Snooze),
+        2 => delay().prop_map(Answer::RateLimited),
+        1 => Just(Answer::Discard),
+        2 => Just(Answer::DeadLetter),
+        1 => Just(Answer::Panic),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![spec().prop_map(Call::Enqueue), tx().prop_map(Call::Tx)]
+}
+
+pub fn op() -> impl Strategy<Value = Op> {
+    let job = || 0usize..1_000;
+    let ahead = prop_oneof![Just(-5_000i64), Just(0), Just(5_000), Just(HOUR as i64)];
+    prop_oneof![
+        12 => spec().prop_map(Op::Enqueue),
+        2 => prop::collection::vec(spec(), 0..5).prop_map(Op::EnqueueMany),
+        3 => tx().prop_map(Op::Tx),
+        3 => prop::collection::vec(call(), 2..6).prop_map(Op::Burst),
+        5 => (0..QUEUES).prop_map(Op::StartWorker),
+        1 => (0..QUEUES).prop_map(Op::StopWorker),
+        24 => (job(), answer()).prop_map(|(job, answer)| Op::Answer(job, answer)),
+        2 => (0..QUEUES, any::<bool>()).prop_map(|(queue, pause)| Op::PauseQueue(queue, pause)),
+        4 => (0..QUEUES, 0..GROUPS, any::<bool>()).prop_map(|(queue, group, pause)| Op::PauseGroup(queue, group, pause)),
+        3 => job().prop_map(Op::Cancel),
+        4 => (job(), prop::option::of(prop_oneof![Just(0u8), Just(5), Just(9)]), prop::option::of(ahead))
+            .prop_map(|(job, priority, at)| Op::Update { job, priority, at }),
+        3 => job().prop_map(Op::RunNow),
+        3 => job().prop_map(Op::Redrive),
+        1 => (0..QUEUES).prop_map(Op::RedriveAll),
+        1 => job().prop_map(Op::Purge),
+        2 => (0..QUEUES, 1usize..5).prop_map(|(queue, jobs)| Op::SetConcurrency(queue, jobs)),
+        2 => (1usize..6).prop_map(Op::SetMaxRunning),
+        9 => prop_oneof![Just(1u64), Just(10), Just(1_000), Just(5_000), Just(60_000), Just(HOUR)].prop_map(Op::Advance),
+        3 => prop_oneof![Just(-YEARS_10), Just(-(HOUR as i64)), Just(-500), Just(500), Just(2_000), Just(HOUR as i64), Just(YEARS_10)]
+            .prop_map(Op::JumpWall),
+        2 => Just(Op::Reopen),
+        3 => Just(Op::Crash),
+    ]
+}
