@@ -181,9 +181,9 @@ impl Engine {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, settled).await.map_err(|_| {
-            format!("it does not settle: running {:?}, parked {:?}", self.states(), self.parked())
-        })?
+        tokio::time::timeout(PATIENCE, settled)
+            .await
+            .map_err(|_| format!("it does not settle: running {:?}, parked {:?}", self.states(), self.parked()))?
     }
 
     fn states(&self) -> Vec<(JobId, millpond::State)> {

@@ -775,7 +775,6 @@ impl Model {
         let trial = self.on_trial.and_then(|(_, since)| (since + ALONE).checked_sub(self.now.mono)).filter(|w| *w > 0);
         dues.chain(holds).chain(trial).min()
     }
-
 }
 
 fn is_ready(job: &Job) -> bool {

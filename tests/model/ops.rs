@@ -77,7 +77,11 @@ pub enum Op {
     PauseQueue(usize, bool),
     PauseGroup(usize, usize, bool),
     Cancel(usize),
-    Update { job: usize, priority: Option<u8>, at: Option<i64> },
+    Update {
+        job: usize,
+        priority: Option<u8>,
+        at: Option<i64>,
+    },
     RunNow(usize),
     Redrive(usize),
     RedriveAll(usize),

@@ -103,13 +103,7 @@ pub(crate) fn update(batch: &mut Batch<'_>, id: JobId, patch: &Patch, is_taken: 
     Ok(())
 }
 
-fn take(
-    batch: &mut Batch<'_>,
-    queue: QueueId,
-    id: JobId,
-    place: &Place,
-    comes_back: bool,
-) -> Result<Record, Error> {
+fn take(batch: &mut Batch<'_>, queue: QueueId, id: JobId, place: &Place, comes_back: bool) -> Result<Record, Error> {
     batch.take_waiting(queue, id, place, comes_back)?.ok_or(Error::NoSuchJob { id })
 }
 
