@@ -101,6 +101,8 @@ fn turn_away(writer: &mut Writer, outbox: &mut Outbox, reason: &str) {
 
 /// The last commits: what came late, and that the file was closed in order.
 fn close(engine: &Arc<Engine>, mut writer: Writer, mut outbox: Outbox) {
+    // What was handed out before the stop and waited for its start to be durable may have begun since.
+    engine.release(&engine.executor.runs.release_all());
     let late = outbox.leftovers();
     let (mine, theirs): (Vec<_>, Vec<_>) = late.into_iter().partition(|command| matches!(command, Command::Finish(_)));
     if !mine.is_empty() || writer.has_unfinished() {
