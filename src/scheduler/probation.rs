@@ -55,9 +55,10 @@ impl Probation {
         self.waiting_since = None;
     }
 
-    /// Whether this start must be durable before it runs.
+    /// Whether this start must be durable before it runs: also beside a suspect that still runs, or
+    /// that one would look as if it had been alone.
     pub fn is_careful(&mut self) -> bool {
-        let careful = self.careful > 0;
+        let careful = self.careful > 0 || self.on_trial.is_some();
         self.careful = self.careful.saturating_sub(1);
         careful
     }

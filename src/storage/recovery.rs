@@ -38,22 +38,25 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     for (id, mark) in &marks {
         let blamed = culprit == Some(*id);
         if let Some((crashes, entry)) = orphan(batch, *id, mark, blamed, &mut recovered)? {
-            order.push((blamed, crashes, mark.queue, entry));
+            order.push((mark.alone, crashes, mark.queue, entry));
         }
     }
     // Whoever is least suspected goes first: it will most likely end, and leave the field to the
-    // others before the process dies again.
-    order.sort_by_key(|(blamed, crashes, _, entry)| (*blamed, *crashes, entry.id));
+    // others before the process dies again. Who has had the field to himself goes last, or one that
+    // runs for long would have it every time, and who dies beside it never.
+    order.sort_by_key(|(was_alone, crashes, _, entry)| (*was_alone, *crashes, entry.id));
     recovered.suspects = order.into_iter().map(|(_, _, queue, entry)| (queue, entry)).collect();
     batch.clear_marks()?;
     Ok(recovered)
 }
 
-/// Who is held responsible: the one that was started with nothing beside it. Without such a one,
-/// nobody is.
+/// Who is held responsible: the one that was started with nothing beside it, if nothing has started
+/// beside it since. Without such a one, nobody is.
 fn culprit(marks: &[(JobId, Mark)]) -> Option<JobId> {
-    let mut alone = marks.iter().filter(|(_, mark)| mark.alone).map(|(id, _)| *id);
-    alone.next().filter(|_| alone.next().is_none())
+    match marks {
+        [(id, mark)] if mark.alone => Some(*id),
+        _ => None,
+    }
 }
 
 fn orphan(
