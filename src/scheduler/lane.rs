@@ -173,7 +173,15 @@ impl Lane {
         !self.suspects.is_empty()
     }
 
-    /// Whether a suspect of this queue could start.
+    /// Whether a suspect of this queue could start beside so many others of it. One that waits for a
+    /// slot or for its queue's rate must not hold up other queues.
+    pub fn could_start_suspect(&self, running: usize, now: Now) -> bool {
+        let has_slot = self.settings.as_ref().is_some_and(|settings| running < settings.concurrency);
+        let is_closed = self.closed_until.is_some_and(|until| until > now.mono);
+        has_slot && !is_closed && self.has_suspect()
+    }
+
+    /// Whether a suspect of this queue has a handler.
     pub fn has_suspect(&self) -> bool {
         let kinds = self.settings.as_ref().map(|settings| &settings.kinds);
         !self.paused && self.suspects.iter().any(|entry| kinds.is_some_and(|kinds| kinds.contains(&entry.kind())))

@@ -299,7 +299,7 @@ impl Scheduler {
 
     /// Hands out one job of `queue`, or says that it has none to start now.
     fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
-        let suspects_only = self.probation.is_active() && self.lanes.values().any(Lane::has_suspect);
+        let suspects_only = self.probation.is_active() && self.a_suspect_could_start(now);
         let running = self.flights.running();
         let running_here = self.flights.running_in(queue);
         let Some(lane) = self.lanes.get_mut(&queue) else { return false };
@@ -324,6 +324,10 @@ impl Scheduler {
                 true
             }
         }
+    }
+
+    fn a_suspect_could_start(&self, now: Now) -> bool {
+        self.lanes.iter().any(|(&queue, lane)| lane.could_start_suspect(self.flights.running_in(queue), now))
     }
 
     fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, on_trial: bool, now: Now) -> Start {
