@@ -109,7 +109,10 @@ impl Engine {
             }
             // Told to slow down: not before that is known may anything start.
             let held = matches!(ending, Ending::RateLimited(_));
-            if !held {
+            if let Ending::RateLimited(delay) = ending {
+                let (key, until) = limit(&running.plan, delay, now);
+                scheduler.apply([Change::Limited { key, until }]);
+            } else {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
             }
             held || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
@@ -159,17 +162,16 @@ impl Engine {
     }
 
     fn hold_back(&self, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
-        let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
-        let until = Now { wall: now.wall + delay, engine: now.engine + delay, mono: now.mono.saturating_add(delay) };
+        let (key, until) = limit(plan, delay, now);
         let mut scheduler = self.scheduler();
         let tokens = scheduler.tokens(&key, now);
+        // An earlier answer may have asked for longer.
+        let held = scheduler.held_for(&key, now).map_or(until.engine, |wait| until.engine.max(now.engine + wait));
         let state = BucketState {
             tokens: if tokens.is_finite() { tokens } else { 0.0 },
             at: now.engine,
-            held_until: Some(until.engine),
+            held_until: Some(held),
         };
-        // At once, or the next one starts before the commit.
-        scheduler.apply([Change::Limited { key: key.clone(), until }]);
         HoldBack { key, until, state, delay }
     }
 
@@ -205,6 +207,13 @@ impl Engine {
             self.inbox.send(Command::Mark(MarkStarts::behind(marks)));
         }
     }
+}
+
+/// What is held back by "too many requests", and until when.
+fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
+    let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
+    let until = Now { wall: now.wall + delay, engine: now.engine + delay, mono: now.mono.saturating_add(delay) };
+    (key, until)
 }
 
 fn mark(plan: &Plan) -> Mark {

@@ -223,6 +223,11 @@ impl Buckets {
         seen.hold(now).or_else(|| if seen.granted > 0 { None } else { seen.shortage(1.0) })
     }
 
+    /// How long a hold on this bucket still lasts.
+    pub fn held_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
+        self.buckets.get(key)?.hold(now)
+    }
+
     pub fn is_reserving(&self) -> bool {
         self.buckets.values().any(|bucket| bucket.reserving > 0)
     }

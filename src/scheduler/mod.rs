@@ -460,6 +460,11 @@ impl Scheduler {
         self.flights.taken_in(queue)
     }
 
+    /// How long a handler's answer still holds this bucket back.
+    pub fn held_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
+        self.buckets.held_for(key, now)
+    }
+
     pub fn limited_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
         self.buckets.wait(key, now)
     }
