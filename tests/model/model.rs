@@ -96,8 +96,12 @@ struct Queue {
 
 #[derive(Clone, Copy, Debug)]
 struct Hold {
+    /// On the monotonic clock of this process.
     until: u64,
-    /// Within one process; a restart with the clock moved may shorten a hold.
+    /// On the engine's time line: what the file knows.
+    stored: u64,
+    reopened: bool,
+    /// The wall clock was set after a restart: that may shorten it.
     sure: bool,
 }
 
@@ -172,6 +176,9 @@ impl Model {
     pub fn set_wall(&mut self, wall: u64) {
         self.now.wall = wall;
         self.look_at_the_wall();
+        for hold in self.holds.values_mut() {
+            hold.sure &= !hold.reopened;
+        }
     }
 
     /// The engine's time line follows the wall clock forward, and never goes back.
@@ -491,10 +498,11 @@ impl Model {
             }
             Answer::RateLimited(delay) => {
                 let job = &self.jobs[&id];
-                let until = self.now.mono + delay;
-                let hold = self.holds.entry((job.queue, job.group)).or_insert(Hold { until, sure: true });
+                let (until, stored) = (self.now.mono + delay, self.now.engine + delay);
+                let new = Hold { until, stored, reopened: false, sure: true };
+                let hold = self.holds.entry((job.queue, job.group)).or_insert(new);
                 if until >= hold.until {
-                    *hold = Hold { until, sure: true };
+                    *hold = new;
                 }
                 self.return_to_its_place(id);
             }
@@ -572,6 +580,9 @@ impl Model {
 
     /// Closed in order, or dropped: what runs goes back, no attempt used.
     pub fn reopened(&mut self) {
+        for hold in self.holds.values_mut() {
+            hold.stored = self.now.engine + hold.until.saturating_sub(self.now.mono);
+        }
         for id in self.running() {
             self.return_to_its_place(id);
         }
@@ -584,10 +595,11 @@ impl Model {
         }
         self.suspects.clear();
         self.on_trial = None;
-        for hold in self.holds.values_mut() {
-            hold.sure = false;
-        }
         self.now.engine = self.now.engine.max(self.now.wall);
+        for hold in self.holds.values_mut() {
+            hold.until = self.now.mono + hold.stored.saturating_sub(self.now.engine);
+            hold.reopened = true;
+        }
         self.promote();
     }
 
@@ -727,7 +739,9 @@ impl Model {
         }
         let ready: Vec<u64> = self
             .ready()
-            .filter(|id| self.jobs[id].queue == queue && !self.suspects.contains(id) && !self.is_group_held(*id, true))
+            .filter(|id| self.jobs[id].queue == queue && !self.suspects.contains(id))
+            // Who is held back may still be found to have expired.
+            .filter(|id| self.is_expired(*id) || !self.is_group_held(*id, true))
             .collect();
         let goes_before = |a: u64, b: u64| {
             let (x, y) = (&self.jobs[&a], &self.jobs[&b]);
