@@ -1,0 +1,77 @@
+//! Starting and ending a child, and hearing what it says.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// A child says nothing for this long only if it hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+pub fn start(role: &str, settings: &[(&str, String)]) -> Running {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env("MILLPOND_CHILD", role)
+        .env("RUST_BACKTRACE", "0")
+        .envs(settings.iter().map(|(name, value)| (*name, value)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (say, lines) = channel();
+    // Ends with the pipe. The last line may be cut off: only whole ones count.
+    thread::spawn(move || {
+        let mut out = out;
+        let mut line = String::new();
+        while out.read_line(&mut line).is_ok_and(|read| read > 0) {
+            if line.ends_with('\n') {
+                let _ = say.send(line.trim().to_owned());
+            }
+            line.clear();
+        }
+    });
+    Running { child, lines }
+}
+
+impl Running {
+    /// The next line; nothing once the child has ended.
+    pub fn next(&mut self) -> Option<String> {
+        match self.lines.recv_timeout(SILENCE_MAX) {
+            Ok(line) => Some(line),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+                let _ = self.child.kill();
+                panic!("the child hangs");
+            }
+        }
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// The lines that are left, and how it ended.
+    pub fn end(mut self) -> (Vec<String>, ExitStatus) {
+        let mut rest = Vec::new();
+        while let Some(line) = self.next() {
+            rest.push(line);
+        }
+        (rest, self.child.wait().unwrap())
+    }
+}
+
+pub fn setting<T: std::str::FromStr>(name: &str) -> T {
+    let value = std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}"))
+}
+
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
+}
