@@ -31,9 +31,10 @@ const AHEAD_MAX: u64 = 10_000;
 pub struct Counts {
     /// Could run: wait for a slot, their turn or a handler.
     pub pending: u64,
-    /// A handler has them. One that has returned, and whose end is not on the disk yet, is counted
-    /// neither here nor there.
+    /// A handler has them.
     pub running: u64,
+    /// Their handlers have returned, and their ends are on the way to the disk.
+    pub ending: u64,
     /// Due later, never tried.
     pub scheduled: u64,
     /// Due later after a failed attempt.
@@ -61,19 +62,22 @@ pub struct Counts {
 impl Counts {
     /// Jobs that have not ended.
     pub fn unfinished(&self) -> u64 {
-        self.pending + self.running + self.scheduled + self.retrying
+        self.pending + self.running + self.ending + self.scheduled + self.retrying
     }
 }
 
 pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
+    // The commit's counts first: a job that settles in between is then pending for a moment longer
+    // rather than in no count at all.
+    let tally: Tally = engine.store.catalog.row(queue).tally;
     let (taken, running) = {
         let scheduler = engine.scheduler();
         (scheduler.taken_in(queue) as u64, scheduler.running_in(queue) as u64)
     };
-    let tally: Tally = engine.store.catalog.row(queue).tally;
     Counts {
         pending: tally.pending.saturating_sub(taken),
         running,
+        ending: taken.saturating_sub(running),
         scheduled: tally.scheduled,
         retrying: tally.retrying,
         completed: tally.completed,

@@ -33,12 +33,19 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     if marks.is_empty() {
         return Ok(recovered);
     }
-    let culprit = culprit(&marks);
+    let mut orphans = Vec::new();
+    for (id, mark) in marks {
+        if let Some(taken) = taken_entry(batch, id, &mark)? {
+            orphans.push(Orphan { mark, taken });
+        }
+    }
+    let culprit = culprit(&orphans);
     let mut order = Vec::new();
-    for (id, mark) in &marks {
-        let blamed = culprit == Some(*id);
-        if let Some((crashes, entry)) = orphan(batch, *id, mark, blamed, &mut recovered)? {
-            order.push((mark.alone, crashes, mark.queue, entry));
+    for orphan in orphans {
+        let blamed = culprit == Some(orphan.taken.id);
+        let (was_alone, queue) = (orphan.mark.alone, orphan.mark.queue);
+        if let Some((crashes, entry)) = bring_back(batch, orphan, blamed, &mut recovered)? {
+            order.push((was_alone, crashes, queue, entry));
         }
     }
     // Whoever is least suspected goes first: it will most likely end, and leave the field to the
@@ -50,23 +57,39 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     Ok(recovered)
 }
 
-/// Who is held responsible: the one that was started with nothing beside it, if nothing has started
-/// beside it since. Without such a one, nobody is.
-fn culprit(marks: &[(JobId, Mark)]) -> Option<JobId> {
-    match marks {
-        [(id, mark)] if mark.alone => Some(*id),
-        _ => None,
-    }
+/// A job that a handler had.
+struct Orphan {
+    mark: Mark,
+    taken: Arc<Entry>,
 }
 
-fn orphan(
+/// A job that was there at this many deaths more than anybody else who was there at this one is
+/// held responsible, also if it never was alone: it kills late, when others run beside it again.
+const DEATHS_AHEAD: u32 = 2;
+
+/// Who is held responsible: the one that was started with nothing beside it, if nothing has started
+/// beside it since; or the one that has been there at every death. Without such a one, nobody is.
+fn culprit(orphans: &[Orphan]) -> Option<JobId> {
+    if let [Orphan { mark, taken }] = orphans
+        && mark.alone
+    {
+        return Some(taken.id);
+    }
+    let mut deaths: Vec<_> = orphans.iter().map(|orphan| (orphan.taken.record.crashes(), orphan.taken.id)).collect();
+    deaths.sort_unstable();
+    let (most, id) = deaths.pop()?;
+    let next = deaths.last().map_or(0, |(deaths, _)| *deaths);
+    (most >= next + DEATHS_AHEAD).then_some(id)
+}
+
+fn bring_back(
     batch: &mut Batch<'_>,
-    id: JobId,
-    mark: &Mark,
+    orphan: Orphan,
     blamed: bool,
     recovered: &mut Recovered,
 ) -> Result<Option<(u32, Arc<Entry>)>, Fault> {
-    let Some(taken) = taken_entry(batch, id, mark)? else { return Ok(None) };
+    let Orphan { mark, taken } = orphan;
+    let id = taken.id;
     let mut record = taken.record.clone();
     let attempt = Attempt { number: mark.attempt, max: mark.max_attempts.max(1), started_at: mark.started_at };
     let next = after_crash(&mut record, attempt, blamed, batch.now);

@@ -54,7 +54,8 @@ impl Kind for Work {
 
 pub fn child() {
     let path: String = setting("FILE");
-    let (seed, produces, stop_after) = (setting::<u64>("SEED"), setting::<u64>("PRODUCERS"), setting::<u64>("STOP_AFTER"));
+    let (seed, produces, stop_after) =
+        (setting::<u64>("SEED"), setting::<u64>("PRODUCERS"), setting::<u64>("STOP_AFTER"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
     runtime.block_on(async move {
         let pond = Millpond::open(&path).unwrap();
@@ -206,7 +207,8 @@ struct Heard_ {
 impl Heard_ {
     fn hear(&mut self, line: &str, before: u64) {
         // The test harness may write before it on the same line.
-        let Some((what, id)) = line.rsplit_once(' ').and_then(|(what, id)| Some((what, id.parse::<u64>().ok()?))) else {
+        let Some((what, id)) = line.rsplit_once(' ').and_then(|(what, id)| Some((what, id.parse::<u64>().ok()?)))
+        else {
             assert!(!line.contains("error"), "{line}");
             return;
         };

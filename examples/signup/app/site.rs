@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use millpond::{Millpond, Retry, Worker};
+use millpond::{Millpond, Retry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -18,14 +18,13 @@ pub struct Site {
     pub pond: Millpond,
     pub url: String,
     server: JoinHandle<()>,
-    _workers: Vec<Worker>,
 }
 
 impl Site {
     /// Opens `file`, creating it if there is none, and serves on `port` of loopback; 0 is any free one.
     pub async fn open(file: &Path, port: u16, outside: &Outside, retry: &Retry) -> Result<Self> {
         let pond = Millpond::open(file)?;
-        let workers = workers::start(&pond, outside, retry)?;
+        workers::start(&pond, outside, retry)?;
         let listener =
             TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("port {port} is not free"))?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -35,7 +34,7 @@ impl Site {
                 eprintln!("the HTTP server stopped: {error}");
             }
         });
-        Ok(Self { pond, url, server, _workers: workers })
+        Ok(Self { pond, url, server })
     }
 
     /// Stops taking requests, lets what runs come to its end, closes the file.

@@ -1,7 +1,7 @@
 //! Who does the jobs: one worker per queue, each within the limits of the service it talks to.
 
 use anyhow::Result;
-use millpond::{Context, Data, Handled, Job, Kind, Millpond, Outcome, Rate, Retry, Worker};
+use millpond::{Context, Data, Handled, Job, Kind, Millpond, Outcome, Rate, Retry};
 use redb::ReadableTable;
 
 use super::jobs::{AnalyticsEvent, CrmContact, OrderStep, SlackNote, Welcome, queue};
@@ -22,40 +22,39 @@ pub const ANALYTICS_BURST: u32 = 25;
 const ORDERS_AT_ONCE: usize = 16;
 
 /// Starts them all. They run until the handle is shut down.
-pub fn start(pond: &Millpond, outside: &Outside, retry: &Retry) -> Result<Vec<Worker>> {
+pub fn start(pond: &Millpond, outside: &Outside, retry: &Retry) -> Result<()> {
     let analytics_rate = Rate::per_second(ANALYTICS_PER_SECOND).burst(ANALYTICS_BURST);
-    Ok(vec![
-        pond.worker(queue::MAIL)
-            .concurrency(MAIL_AT_ONCE)
-            .retry(retry.clone())
-            .data(Mailer::new(&outside.smtp, MAIL_AT_ONCE as u32)?)
-            .handle(welcome)
-            .start()?,
-        // Slack does not say how much it takes: it answers 429, and then the queue waits as long as it says.
-        pond.worker(queue::SLACK)
-            .retry(retry.clone())
-            .data(Webhook::new(&outside.slack)?)
-            .handle(post::<SlackNote>)
-            .start()?,
-        pond.worker(queue::CRM)
-            .concurrency(CRM_AT_ONCE)
-            .retry(retry.clone())
-            .data(Webhook::new(&outside.crm)?)
-            .handle(post::<CrmContact>)
-            .start()?,
-        pond.worker(queue::ANALYTICS)
-            .rate_limit(analytics_rate)
-            .retry(retry.clone())
-            .data(Webhook::new(&outside.analytics)?)
-            .handle(post::<AnalyticsEvent>)
-            .start()?,
-        pond.worker(queue::ORDERS)
-            .concurrency(ORDERS_AT_ONCE)
-            .retry(retry.clone())
-            .data(Webhook::new(&outside.warehouse)?)
-            .handle(post::<OrderStep>)
-            .start()?,
-    ])
+    pond.worker(queue::MAIL)
+        .concurrency(MAIL_AT_ONCE)
+        .retry(retry.clone())
+        .data(Mailer::new(&outside.smtp, MAIL_AT_ONCE as u32)?)
+        .handle(welcome)
+        .start()?;
+    // Slack does not say how much it takes: it answers 429, and then the queue waits as long as it says.
+    pond.worker(queue::SLACK)
+        .retry(retry.clone())
+        .data(Webhook::new(&outside.slack)?)
+        .handle(post::<SlackNote>)
+        .start()?;
+    pond.worker(queue::CRM)
+        .concurrency(CRM_AT_ONCE)
+        .retry(retry.clone())
+        .data(Webhook::new(&outside.crm)?)
+        .handle(post::<CrmContact>)
+        .start()?;
+    pond.worker(queue::ANALYTICS)
+        .rate_limit(analytics_rate)
+        .retry(retry.clone())
+        .data(Webhook::new(&outside.analytics)?)
+        .handle(post::<AnalyticsEvent>)
+        .start()?;
+    pond.worker(queue::ORDERS)
+        .concurrency(ORDERS_AT_ONCE)
+        .retry(retry.clone())
+        .data(Webhook::new(&outside.warehouse)?)
+        .handle(post::<OrderStep>)
+        .start()?;
+    Ok(())
 }
 
 async fn welcome(job: Job<Welcome>, mailer: Data<Mailer>, ctx: Context) -> Handled<Outcome> {

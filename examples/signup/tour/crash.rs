@@ -61,6 +61,8 @@ pub async fn reopen(file: &Path, loopback: &Loopback, screen: &mut Screen, claim
     let opened = begun.elapsed();
     let gauges = Gauges::new(&site.pond, &SIGNUP_QUEUES)?;
     let waiting = gauges.waiting();
+    println!("  Jobs known to have run when a process died start first and alone: one that kills");
+    println!("  processes would be found out. Then all go on.\n");
     let drained = gauges.drain(screen).await?;
     claims.check(
         waiting > 0,
