@@ -11,6 +11,7 @@ use super::place::Place;
 use super::settings::Tally;
 use super::tables_ext::RowTable;
 use crate::error::Error;
+use crate::events::Event;
 use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
@@ -70,6 +71,10 @@ impl Batch<'_> {
         let id = JobId::new(self.next_number());
         self.tally(job.queue).enqueued_total += 1;
         self.insert_as(id, id.get(), job)?;
+        if self.listening {
+            let (queue, kind) = (self.catalog().queue_name(job.queue), self.catalog().kind_name(job.record().kind));
+            self.event(|| Event::Enqueued { id, queue, kind });
+        }
         Ok(id)
     }
 

@@ -1,5 +1,4 @@
 use crate::error::Error;
-use crate::events::Event;
 use crate::job::{JobId, QueueId};
 use crate::storage::{Batch, Prepared, WhenFull};
 use crate::transaction::Prepare;
@@ -45,12 +44,7 @@ impl Step for Enqueue {
 /// Stores jobs whose queues have been seen to have room.
 pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared]) -> Result<(), Error> {
     for job in jobs {
-        let id = batch.insert(job)?;
-        if batch.listening {
-            let queue = batch.catalog().queue_name(job.queue);
-            let kind = batch.catalog().kind_name(job.record().kind);
-            batch.event(|| Event::Enqueued { id, queue, kind });
-        }
+        batch.insert(job)?;
     }
     Ok(())
 }
