@@ -65,6 +65,12 @@ impl Metrics {
         };
     }
 
+    /// Attempts that ended well, but whose writes with their completion failed.
+    pub fn completions_failed(&self, attempts: u64) {
+        self.completed.fetch_sub(attempts, Ordering::Relaxed);
+        self.failed.fetch_add(attempts, Ordering::Relaxed);
+    }
+
     pub fn quarantined(&self, records: u64) {
         self.quarantined.fetch_add(records, Ordering::Relaxed);
     }

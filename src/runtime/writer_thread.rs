@@ -47,6 +47,7 @@ fn settle(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox, mut co
     let events = std::mem::take(&mut committed.events);
     engine.apply(std::mem::take(&mut committed.changes));
     engine.metrics.committed();
+    engine.metrics.completions_failed(committed.completions_failed);
     committed.answer();
     engine.bus.publish(events);
     if let Some(error) = failure {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, JobId, QueueId};
+use crate::job::{Change, JobId, Next, QueueId};
 use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
@@ -41,6 +41,8 @@ pub(crate) struct Committed {
     pub events: Vec<Event>,
     /// Commands and what to answer them.
     answers: Vec<(Command, Result<(), Error>)>,
+    /// Attempts that ended well, but whose own writes failed.
+    pub completions_failed: u64,
     /// Ends that are not durable: they stay with the writer and go into a later commit.
     pub failure: Option<Error>,
 }
@@ -249,6 +251,7 @@ impl Writer {
                         }
                         // Its own writes failed, so the attempt has: that is what is written then.
                         (false, Command::Finish(mut finish)) => {
+                            committed.completions_failed += u64::from(finish.next == Next::Complete);
                             finish.fail(error);
                             done.push(Command::Finish(finish));
                         }
