@@ -28,6 +28,7 @@ pub(super) fn run(engine: &Arc<Engine>, mut writer: Writer, mut outbox: Outbox) 
             Then::Lease(lease) => {
                 let committed = writer.lease(lease, engine.now(), engine.bus.is_heard());
                 settle(engine, &mut writer, &mut outbox, committed);
+                admit(engine, &mut writer, &mut outbox);
             }
             Then::Between(job) => job(),
             Then::Stop => break,
@@ -39,6 +40,15 @@ pub(super) fn run(engine: &Arc<Engine>, mut writer: Writer, mut outbox: Outbox) 
 fn commit(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox, commands: Vec<Command>) {
     let committed = writer.commit(commands, engine.now(), engine.bus.is_heard());
     settle(engine, writer, outbox, committed);
+    admit(engine, writer, outbox);
+}
+
+/// Lets those in who wait for room, as long as there is some.
+fn admit(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox) {
+    while writer.has_made_room() {
+        let committed = writer.commit(Vec::new(), engine.now(), engine.bus.is_heard());
+        settle(engine, writer, outbox, committed);
+    }
 }
 
 /// Dispatch first, so that who is answered and asks again sees it; listeners last.

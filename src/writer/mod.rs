@@ -70,6 +70,9 @@ pub(crate) struct Writer {
     marks: BTreeSet<JobId>,
     /// Callers that wait for room in a full queue.
     waiting: WaitingRoom,
+    /// The last commit changed queues while somebody waits: there may be room now. They were tried
+    /// before what made it, so that nobody overtakes them.
+    room_made: bool,
     /// Ends whose commit failed. They must not be lost: their jobs would run again.
     unfinished: Vec<Finish>,
 }
@@ -95,8 +98,8 @@ enum Applied {
     Refused(Error),
     /// Refused after it had written: the batch must be undone.
     Spoiled(Error),
-    /// Its queue is full and it wants to wait.
-    Later,
+    /// This queue is full and it wants to wait.
+    Later(QueueId),
 }
 
 impl Writer {
@@ -107,6 +110,7 @@ impl Writer {
             counters,
             marks: BTreeSet::new(),
             waiting: WaitingRoom::default(),
+            room_made: false,
             unfinished: Vec::new(),
         }
     }
@@ -119,6 +123,11 @@ impl Writer {
     /// Whether something waits that the next commit should try again.
     pub fn has_unfinished(&self) -> bool {
         !self.unfinished.is_empty()
+    }
+
+    /// Whether those who wait for room are to be tried again, though nothing else is to be written.
+    pub fn has_made_room(&self) -> bool {
+        self.room_made
     }
 
     /// One commit for all of `commands`: all that succeed are durable together. A command that
@@ -224,21 +233,23 @@ impl Writer {
     /// Lets each command write. Those that cannot are answered or made to wait.
     fn gather(&mut self, commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
         let mut done = Vec::with_capacity(commands.len());
-        let mut full: HashSet<QueueId> = HashSet::new();
+        // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
+        let mut full: HashSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
-            let applied = match &command {
-                // Behind somebody who found no room, so that they stay in line.
-                Command::Step(step) if step.fills().is_some_and(|queue| full.contains(&queue)) => Applied::Later,
-                _ => apply(&mut command, batch, &*self.prepare),
+            // Behind somebody who found no room, so that they stay in line.
+            let line = match &command {
+                Command::Step(step) => full.iter().copied().find(|&queue| step.fills(queue)),
+                _ => None,
             };
+            let applied = line.map_or_else(|| apply(&mut command, batch, &*self.prepare), Applied::Later);
             match applied {
                 Applied::Done => done.push(command),
                 Applied::Refused(error) => committed.answers.push((command, Err(error))),
-                Applied::Later => {
+                Applied::Later(queue) => {
                     let Command::Step(step) = command else { unreachable!("only steps fill queues") };
-                    full.extend(step.fills());
-                    self.wait_for_room(step, committed);
+                    full.insert(queue);
+                    self.wait_for_room(queue, step, committed);
                 }
                 Applied::Spoiled(error) => {
                     let storage = error.is_of_storage();
@@ -265,11 +276,11 @@ impl Writer {
         Gathered::All(done)
     }
 
-    fn wait_for_room(&mut self, step: Box<dyn Step>, committed: &mut Committed) {
+    fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
         if self.waiting.len() < WAITERS_MAX {
-            self.waiting.enter(step);
+            self.waiting.enter(queue, step);
         } else {
-            let queue = step.fills().map(|queue| self.store.catalog.row(queue)).expect("it fills one");
+            let queue = self.store.catalog.row(queue);
             let (jobs, bytes) = (queue.tally.unfinished(), queue.tally.bytes);
             let error = Error::QueueFull { queue: queue.name.to_string(), jobs, bytes };
             committed.answers.push((Command::Step(step), Err(error)));
@@ -278,6 +289,7 @@ impl Writer {
 
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
         self.counters = sealed.counters;
+        self.room_made = !self.waiting.is_empty() && !sealed.rows.is_empty();
         self.marks.extend(sealed.marked);
         for id in sealed.unmarked {
             self.marks.remove(&id);
@@ -294,6 +306,7 @@ impl Writer {
                 other => committed.answers.push((other, Err(error.share()))),
             }
         }
+        self.room_made = false;
         committed.failure = Some(error.share());
     }
 
@@ -367,10 +380,10 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
             batch.events.truncate(events);
             match refusal {
                 Refusal::Error(error) => Applied::Refused(error),
-                Refusal::Later => Applied::Later,
+                Refusal::Later(queue) => Applied::Later(queue),
             }
         }
         Err(Refusal::Error(error)) => Applied::Spoiled(error),
-        Err(Refusal::Later) => unreachable!("who wants to wait says so before it writes"),
+        Err(Refusal::Later(_)) => unreachable!("who wants to wait says so before it writes"),
     }
 }

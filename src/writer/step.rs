@@ -8,8 +8,8 @@ use crate::transaction::Prepare;
 /// Why a command did not go into the batch.
 pub(crate) enum Refusal {
     Error(Error),
-    /// Its queue is full: try again when there is room. Said before anything was written.
-    Later,
+    /// This queue is full: try again when there is room. Said before anything was written.
+    Later(QueueId),
 }
 
 impl From<Error> for Refusal {
@@ -32,9 +32,10 @@ pub(crate) trait Step: Send {
     /// After the commit, or instead of it.
     fn answer(self: Box<Self>, result: Result<(), Error>);
 
-    /// The queue it fills, if it is willing to wait for room there.
-    fn fills(&self) -> Option<QueueId> {
-        None
+    /// Whether it puts jobs into `queue`, and may wait for room there.
+    fn fills(&self, queue: QueueId) -> bool {
+        let _ = queue;
+        false
     }
 
     /// Nobody waits for the answer any more: the call was dropped.

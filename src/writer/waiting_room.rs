@@ -14,8 +14,8 @@ pub(super) struct WaitingRoom {
 }
 
 impl WaitingRoom {
-    pub fn enter(&mut self, step: Box<dyn Step>) {
-        let queue = step.fills().expect("only who fills a queue waits for room in it");
+    /// At the end of the line for `queue`.
+    pub fn enter(&mut self, queue: QueueId, step: Box<dyn Step>) {
         self.lines.entry(queue).or_default().push_back(step);
     }
 
@@ -24,6 +24,15 @@ impl WaitingRoom {
     pub fn everybody(&mut self) -> Vec<Command> {
         let steps = self.empty().into_iter();
         steps.filter(|step| !step.is_abandoned()).map(Command::Step).collect()
+    }
+
+    /// Queues that somebody waits for.
+    pub fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.lines.keys().copied()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     pub fn len(&self) -> usize {

@@ -20,7 +20,7 @@ impl Enqueue {
 impl Step for Enqueue {
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
         if let Err(full) = check_room(batch, &self.jobs) {
-            return Err(if may_wait(batch, &self.jobs) { Refusal::Later } else { full.into() });
+            return Err(waits_for(batch, &self.jobs).map_or_else(|| full.into(), Refusal::Later));
         }
         self.first = Some(JobId::new(batch.counters.next_id));
         insert_all(batch, &mut self.jobs)?;
@@ -32,8 +32,8 @@ impl Step for Enqueue {
         let _ = self.reply.send(result.map(|()| first.expect("applied before it is answered")));
     }
 
-    fn fills(&self) -> Option<QueueId> {
-        self.jobs.first().map(|job| job.queue)
+    fn fills(&self, queue: QueueId) -> bool {
+        self.jobs.iter().any(|job| job.queue == queue)
     }
 
     fn is_abandoned(&self) -> bool {
@@ -57,14 +57,20 @@ pub(crate) fn check_room(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<(),
     Ok(())
 }
 
-/// Whether the caller is to wait: every queue that is full says so, and could ever hold its share.
-fn may_wait(batch: &mut Batch<'_>, jobs: &[Prepared]) -> bool {
-    shares(jobs).iter().all(|share| {
-        let full = batch.room_for(share.queue, share.jobs, share.bytes).is_err();
-        let settings = &batch.queue_ref(share.queue).settings;
-        let fits = settings.capacity.admits(share.jobs, share.bytes);
-        !full || (fits && settings.when_full == WhenFull::Wait)
-    })
+/// The full queue that the caller is to wait for: every queue that is full says so, and could ever
+/// hold its share.
+fn waits_for(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Option<QueueId> {
+    let mut waits_for = None;
+    for share in shares(jobs) {
+        if batch.room_for(share.queue, share.jobs, share.bytes).is_err() {
+            let settings = &batch.queue_ref(share.queue).settings;
+            if settings.when_full != WhenFull::Wait || !settings.capacity.admits(share.jobs, share.bytes) {
+                return None;
+            }
+            waits_for = waits_for.or(Some(share.queue));
+        }
+    }
+    waits_for
 }
 
 struct Share {
