@@ -1,5 +1,6 @@
 //! What happened, told after it is durable.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,7 +211,10 @@ impl EventBus {
         let sender = self.sender();
         for event in events {
             if let (Some(hook), Event::Dead { first: true, .. }) = (&self.hook, &event) {
-                hook(&event);
+                // It runs on the writer's thread, which must survive it.
+                if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
+                    tracing::error!("the hook for first dead letters panicked");
+                }
             }
             if let Some(sender) = &sender {
                 // No listener is no error.
