@@ -28,6 +28,9 @@ const BLOCKING_THREADS_DEFAULT: usize = 64;
 /// Events a listener may be behind unless set.
 const EVENTS_DEFAULT: usize = 1_024;
 
+/// Events a listener may be behind, at most: the buffer is made when the queue is opened.
+const EVENTS_MAX: usize = 1 << 20;
+
 type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// How a queue is opened. Every setting has a default.
@@ -101,7 +104,8 @@ impl Builder {
         self
     }
 
-    /// How many events a listener may be behind before it misses some. Default 1,024.
+    /// How many events a listener may be behind before it misses some. Default 1,024, at
+    /// most 1,048,576.
     pub fn events_buffer(mut self, events: usize) -> Self {
         self.events = events;
         self
@@ -191,6 +195,10 @@ impl Builder {
             if value == 0 {
                 return Err(Error::config(field, "it must be at least 1".into()));
             }
+        }
+        if self.events > EVENTS_MAX {
+            let reason = format!("{} is above {EVENTS_MAX}, the most that is kept for a listener", self.events);
+            return Err(Error::config("events_buffer", reason));
         }
         if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
             let reason = format!("{} is above {PAYLOAD_BYTES_MAX}, the most a job can carry", self.payload_bytes_max);
