@@ -148,11 +148,11 @@ async fn run_async(running: &Running) -> Ending {
     });
     let future = match called {
         Ok(Ok(future)) => future,
-        Ok(Err(error)) => return Ending::Undecodable(chain(&error)),
+        Ok(Err(error)) => return undecodable(&error),
         Err(panic) => return panicked(panic),
     };
     match finish_or_kill(running, future).await {
-        Some(Ok(outcome)) => ending(outcome),
+        Some(Ok(outcome)) => ended(outcome),
         Some(Err(panic)) => panicked(panic),
         None => killed(running),
     }
@@ -161,7 +161,7 @@ async fn run_async(running: &Running) -> Ending {
 /// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
 async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<Outcome, String>> {
     let mut kill = pin!(running.kill().notified());
-    poll_fn(|cx| {
+    let finished = poll_fn(|cx| {
         if running.killed().is_some() {
             return Poll::Ready(None);
         }
@@ -175,7 +175,10 @@ async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<O
             },
         }
     })
-    .await
+    .await;
+    // What it holds may panic when it is dropped; the attempt has ended all the same.
+    let _ = panics::catch(|| drop(future));
+    finished
 }
 
 fn run_blocking(running: &Running) -> Ending {
@@ -189,8 +192,8 @@ fn run_blocking(running: &Running) -> Ending {
         return killed(running);
     }
     match called {
-        Ok(Ok(outcome)) => ending(outcome),
-        Ok(Err(error)) => Ending::Undecodable(chain(&error)),
+        Ok(Ok(outcome)) => ended(outcome),
+        Ok(Err(error)) => undecodable(&error),
         Err(panic) => panicked(panic),
     }
 }
@@ -208,6 +211,15 @@ fn killed(running: &Running) -> Ending {
 
 fn panicked(message: String) -> Ending {
     Ending::Failed { kind: FailureKind::Panic, message, delay: None }
+}
+
+/// What the outcome says. Telling it calls the application's code once more: its errors' `Display`.
+fn ended(outcome: Outcome) -> Ending {
+    panics::catch(|| ending(outcome)).unwrap_or_else(panicked)
+}
+
+fn undecodable(error: &BoxError) -> Ending {
+    Ending::Undecodable(panics::catch(|| chain(error)).unwrap_or_else(|panic| panic))
 }
 
 fn ending(outcome: Outcome) -> Ending {

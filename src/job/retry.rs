@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use crate::error::Error;
 
 /// Attempts in all, the first one included, unless set.
 pub(crate) const MAX_ATTEMPTS_DEFAULT: u32 = 5;
+
+/// Wait after the first attempt unless set.
+const BASE_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Longest wait between attempts unless set.
 const CAP_DEFAULT: Duration = Duration::from_secs(3600);
@@ -33,6 +37,8 @@ pub enum Backoff {
 }
 
 impl Backoff {
+    const DEFAULT: Self = Self::Exponential { base: BASE_DEFAULT, cap: CAP_DEFAULT };
+
     fn delay(&self, attempt: u32) -> Duration {
         match self {
             Self::Exponential { base, cap } => {
@@ -108,7 +114,8 @@ impl Retry {
         Self::stored(Backoff::List(delays)).max_attempts(attempts)
     }
 
-    /// Whatever `delay` says, given the number of the attempt that failed (from 1).
+    /// Whatever `delay` says, given the number of the attempt that failed (from 1). If it panics, the
+    /// default back-off is used.
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { policy: Policy::Custom(Arc::new(delay)), ..Self::default() }
     }
@@ -151,7 +158,9 @@ impl Retry {
     pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, luck: f64) -> Duration {
         let plain = match (own, &self.policy) {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
-            (None, Policy::Custom(delay)) => delay(attempt),
+            // A panic must not take its thread with it, nor the job.
+            (None, Policy::Custom(delay)) => catch_unwind(AssertUnwindSafe(|| delay(attempt)))
+                .unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt)),
         };
         let factor = 1.0 + self.jitter * (2.0 * luck - 1.0);
         Duration::try_from_secs_f64(plain.as_secs_f64() * factor).unwrap_or(Duration::MAX)
@@ -173,7 +182,7 @@ impl Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self::exponential(Duration::from_secs(2))
+        Self::exponential(BASE_DEFAULT)
     }
 }
 
