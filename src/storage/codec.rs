@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
-use crate::job::{Extra, Payload, Record, RecordRef};
+use crate::job::{Extra, Payload, Record, RecordRef, State};
 
 /// The version of what follows it. One for all rows: a change to any of them raises it.
 const VERSION: u8 = 1;
@@ -85,10 +85,16 @@ pub(crate) fn decode_record(table: &'static str, id: u64, row: &Bytes) -> Result
     })
 }
 
+/// The state that a record bears which cannot be read: most damage is in the payload, behind it.
+pub(crate) fn presumed_state(row: &Bytes) -> State {
+    let header = row.get(HEAD..).and_then(|content| postcard::take_from_bytes::<RecordRef<Box<Extra>>>(content).ok());
+    header.map_or(State::Pending, |(header, _)| header.state)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Priority, State};
+    use crate::job::Priority;
     use crate::time::Timestamp;
 
     fn record() -> Record {

@@ -83,9 +83,16 @@ impl Batch<'_> {
             for (id, due, row) in self.due_rows(queue, line, jobs_max - promoted)? {
                 self.touch();
                 self.tables.delayed()?.remove(key(queue, due, id))?;
-                match is_pointer(&row) {
-                    true => self.promote_member(queue, id)?,
-                    false => self.promote_plain(queue, id, row)?,
+                let made_ready = match is_pointer(&row) {
+                    true => self.promote_member(queue, id),
+                    false => self.promote_plain(queue, id, row.clone()),
+                };
+                match (made_ready, is_pointer(&row)) {
+                    (Err(Fault::Corrupt { .. }), true) => {
+                        self.quarantine(queue, id)?;
+                    }
+                    (Err(Fault::Corrupt { .. }), false) => self.set_aside(queue, id, "delayed", &row)?,
+                    (made_ready, _) => made_ready?,
                 }
                 promoted += 1;
             }

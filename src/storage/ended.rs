@@ -156,13 +156,20 @@ impl Batch<'_> {
         let key = codec::encode(&(queue, id));
         self.tables.quarantine()?.insert(last + 1, (table, key.as_slice(), &**row))?;
         self.unindex(id)?;
+        // A job in `ready` is pending whatever its record says.
+        let state = if table == "ready" { State::Pending } else { codec::presumed_state(row) };
         let tally = self.tally(queue);
-        tally.pending = tally.pending.saturating_sub(1);
+        let count = match state {
+            State::Scheduled => &mut tally.scheduled,
+            State::Retrying => &mut tally.retrying,
+            _ => &mut tally.pending,
+        };
+        *count = count.saturating_sub(1);
         tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
         Ok(())
     }
 
-    /// Sets a ready row aside that a page could not read. False if it is not there any more.
+    /// Sets a waiting row aside that could not be read. False if it is not there any more.
     pub fn quarantine(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
         self.changes.push(Change::Settled { id });
         if let Some(member) = self.member(id)? {

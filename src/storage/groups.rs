@@ -170,8 +170,9 @@ impl Batch<'_> {
         let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(None) };
         let mut row = self.group(queue, &member.group)?;
         if member.parked {
-            let due = decode_record("members", id.get(), &bytes)?.due();
-            if let Some(due) = due {
+            // One that cannot be read has lost its pointer already: that is how it was found.
+            let record = decode_record("members", id.get(), &bytes).ok();
+            if let Some(due) = record.and_then(|record| record.due()) {
                 self.remove_pointer(queue, id, due)?;
             }
         } else if let Some(head) = row.head.filter(|head| head.id == id) {
@@ -262,9 +263,9 @@ impl Batch<'_> {
         if !member.parked {
             return self.set_head(queue, row, &member, id, bytes);
         }
+        let mut record = decode_record("members", id.get(), &bytes)?;
         self.tables.members()?.remove(member.key(queue, id))?;
         let back = Member { parked: false, ..member };
-        let mut record = decode_record("members", id.get(), &bytes)?;
         self.put_member(queue, &back, id, &bytes)?;
         let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
         match row.head {
