@@ -403,7 +403,9 @@ pub(crate) fn explain(engine: &Engine, id: JobId) -> Result<Why, Error> {
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
             let order = Order { priority: found.record.priority.get(), turn };
-            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MAX)?;
+            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MAX, |id| {
+                engine.scheduler().is_flying(id)
+            })?;
             match blocked {
                 _ if ahead > 0 => Why::Waiting { ahead },
                 Blocked::NoFreeSlot => Why::NoFreeSlot,

@@ -211,16 +211,34 @@ impl Reader {
         }
     }
 
-    /// How many ready jobs without a group stand before this place, counted up to `count_max`.
-    pub fn ahead(&self, queue: QueueId, order: Order, grouped: bool, count_max: u64) -> Result<u64, Fault> {
+    /// How many ready jobs, with a group or without, stand before this place, counted up to
+    /// `count_max`. Those that a handler has stand there still: `taken` knows them.
+    pub fn ahead(
+        &self,
+        queue: QueueId,
+        order: Order,
+        grouped: bool,
+        count_max: u64,
+        taken: impl Fn(JobId) -> bool,
+    ) -> Result<u64, Fault> {
         let range = (queue, 0, 0)..(queue, order.priority, order.turn);
-        let limit = usize::try_from(count_max).unwrap_or(usize::MAX);
-        let count = if grouped {
-            self.tables().heads()?.range(range)?.take(limit).count()
+        let mut count = 0;
+        if grouped {
+            for row in self.tables().heads()?.range(range)? {
+                count += u64::from(!taken(JobId::new(row?.1.value().0)));
+                if count == count_max {
+                    break;
+                }
+            }
         } else {
-            self.tables().ready()?.range(range)?.take(limit).count()
-        };
-        Ok(count as u64)
+            for row in self.tables().ready()?.range(range)? {
+                count += u64::from(!taken(JobId::new(row?.0.value().2)));
+                if count == count_max {
+                    break;
+                }
+            }
+        }
+        Ok(count)
     }
 
     /// How many of a group's members stand before this one.
