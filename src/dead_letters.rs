@@ -116,14 +116,14 @@ impl DeadLetters {
     pub fn redrive_all(&self, filter: JobFilter, pace: Pace) -> Commit<u64> {
         let dead = self.clone();
         Commit::new(async move {
-            let (mut redriven, mut cursor) = (0, None);
+            // All of them first: one that fails again at once must not be met again.
+            let (mut ids, mut cursor) = (Vec::new(), None);
             loop {
                 let page = dead.list(&filter, cursor, AT_ONCE)?;
-                let ids = page.jobs.iter().map(|job| job.id).collect();
-                redriven += redrive_chunk(&dead.engine, ids, redriven, pace).await?;
+                ids.extend(page.jobs.iter().map(|job| job.id));
                 cursor = page.next;
                 if cursor.is_none() {
-                    return Ok(redriven);
+                    return dead.redrive_some(ids, pace).await;
                 }
             }
         })
