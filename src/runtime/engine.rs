@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     scheduler: Mutex<Scheduler>,
     bindings: RwLock<HashMap<QueueId, Arc<Binding>>>,
     luck: AtomicU64,
+    /// What the last `testing::drain` had seen: completed and failed attempts, dead jobs.
+    pub drained: Mutex<[u64; 3]>,
 }
 
 /// What a worker brings along.
@@ -90,6 +92,7 @@ impl Engine {
             scheduler: Mutex::new(parts.scheduler),
             bindings: RwLock::default(),
             luck: AtomicU64::new(parts.seed),
+            drained: Mutex::default(),
         }
     }
 
