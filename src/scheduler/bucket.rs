@@ -128,13 +128,14 @@ impl Buckets {
             return Gate::Wait(wait);
         }
         let Some(rate) = bucket.rate else { return Gate::Open };
+        // Before a token is used: what was gained while it lay there had less room.
+        bucket.refresh(now);
         if bucket.granted > 0 {
             return Gate::Open;
         }
         if bucket.reserving > 0 {
             return Gate::Reserving;
         }
-        bucket.refresh(now);
         if let Some(wait) = bucket.shortage(1.0) {
             return Gate::Wait(wait);
         }
