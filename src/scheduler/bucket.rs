@@ -8,6 +8,10 @@ use crate::time::Now;
 /// most that many unused ones: it may slow a queue down for this long, it never lets more start.
 const RESERVE_AHEAD: Duration = Duration::from_millis(50);
 
+/// Less than this share of a token is none. What is started too early by it is paid back: levels go
+/// below zero by as much.
+const HAIR: f64 = 1e-6;
+
 /// Group buckets that are full say nothing a fresh one would not: past this many, those are dropped.
 const GROUPS_KEPT: usize = 4_096;
 
@@ -74,11 +78,9 @@ impl Bucket {
     fn shortage(&self, tokens: f64) -> Option<Duration> {
         let rate = self.rate?;
         let missing = tokens - self.level;
-        // Rounding must not leave a bucket for ever a hair's breadth below one token.
-        (missing > 1e-9).then(|| {
-            Duration::try_from_secs_f64(missing / rate.tokens_per_second()).unwrap_or(Duration::MAX)
-                + Duration::from_micros(1)
-        })
+        // Rounding must not leave a bucket for ever a hair's breadth below one token, nor make who
+        // waited to the nanosecond wait once more.
+        (missing > HAIR).then(|| Duration::try_from_secs_f64(missing / rate.tokens_per_second()).unwrap_or(Duration::MAX))
     }
 
     fn state(&self, now: Now) -> BucketState {
@@ -140,7 +142,7 @@ impl Buckets {
             return Gate::Wait(wait);
         }
         let ahead = rate.tokens_per_second() * RESERVE_AHEAD.as_secs_f64();
-        let tokens = ahead.min(bucket.level + 1e-9).floor().max(1.0);
+        let tokens = ahead.min(bucket.level + HAIR).floor().max(1.0);
         bucket.level -= tokens;
         bucket.reserving = tokens as u32;
         Gate::Reserve(Reservation { key: key.clone(), tokens: tokens as u32, state: bucket.state(now) })
@@ -189,7 +191,7 @@ impl Buckets {
         if bucket.rate.is_some() {
             bucket.level -= f64::from(tokens);
         }
-        Ok(Reservation { key: key.clone(), tokens: 0, state: bucket.state(now) })
+        Ok(Some(Reservation { key: key.clone(), tokens: 0, state: bucket.state(now) }))
     }
 
     pub fn level(&mut self, key: &BucketKey, now: Now) -> f64 {
