@@ -7,7 +7,7 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::executor::{Finished, Plan, Running};
 use crate::handler::CompleteHook;
-use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, JobId, Next, QueueId, after};
+use crate::job::{Attempt, BucketKey, Change, Ending, JobId, Next, QueueId, after};
 use crate::scheduler::{RunId, Start};
 use crate::storage::{Batch, Mark};
 use crate::time::Now;
@@ -163,15 +163,8 @@ impl Engine {
 
     fn hold_back(&self, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
         let (key, until) = limit(plan, delay, now);
-        let mut scheduler = self.scheduler();
-        let tokens = scheduler.tokens(&key, now);
-        // An earlier answer may have asked for longer.
-        let held = scheduler.held_for(&key, now).map_or(until.engine, |wait| until.engine.max(now.engine + wait));
-        let state = BucketState {
-            tokens: if tokens.is_finite() { tokens } else { 0.0 },
-            at: now.engine,
-            held_until: Some(held),
-        };
+        // With the longest hold there is, be it another answer's.
+        let state = self.scheduler().bucket_state(&key, now).expect("the hold that came before this made one");
         HoldBack { key, until, state, delay }
     }
 

@@ -226,9 +226,8 @@ impl Buckets {
         seen.hold(now).or_else(|| if seen.granted > 0 { None } else { seen.shortage(1.0) })
     }
 
-    /// How long a hold on this bucket still lasts.
-    pub fn held_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
-        self.buckets.get(key)?.hold(now)
+    pub fn state(&self, key: &BucketKey, now: Now) -> Option<BucketState> {
+        self.buckets.get(key).map(|bucket| bucket.state(now))
     }
 
     pub fn is_reserving(&self) -> bool {

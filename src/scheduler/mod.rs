@@ -460,11 +460,6 @@ impl Scheduler {
         self.flights.taken_in(queue)
     }
 
-    /// How long a handler's answer still holds this bucket back.
-    pub fn held_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
-        self.buckets.held_for(key, now)
-    }
-
     pub fn limited_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
         self.buckets.wait(key, now)
     }
@@ -475,6 +470,12 @@ impl Scheduler {
     /// How long until there are enough.
     pub fn take_tokens(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Reservation, Duration> {
         self.buckets.take_by_hand(key, tokens, now)
+    }
+
+    /// What is to be stored of a bucket: without the tokens that are reserved and not used yet, which
+    /// are durably taken.
+    pub fn bucket_state(&self, key: &BucketKey, now: Now) -> Option<BucketState> {
+        self.buckets.state(key, now)
     }
 
     pub fn tokens(&mut self, key: &BucketKey, now: Now) -> f64 {
