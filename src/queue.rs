@@ -158,7 +158,11 @@ impl RateHandle {
             let now = handle.engine.now();
             let taken = handle.engine.scheduler().take_tokens(&handle.key, tokens, now);
             let reservation = taken.map_err(|retry_in| Error::RateLimited { retry_in })?;
-            handle.save(reservation).await
+            match reservation {
+                Some(reservation) => handle.save(reservation).await,
+                None if handle.engine.is_closed() => Err(Error::Closed),
+                None => Ok(()),
+            }
         })
     }
 

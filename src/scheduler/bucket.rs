@@ -49,7 +49,8 @@ struct Bucket {
 
 impl Bucket {
     fn new(rate: Option<Rate>, restored: Option<BucketState>, now: Now) -> Self {
-        let full = rate.map_or(0.0, |rate| f64::from(rate.burst_tokens()));
+        // Without a rate it is full by whatever rate comes.
+        let full = rate.map_or(f64::MAX, |rate| f64::from(rate.burst_tokens()));
         let mut bucket = Self { rate, level: full, at: now.mono, granted: 0, reserving: 0, held_until: None };
         if let Some(state) = restored {
             let gained = rate.map_or(0.0, |rate| now.engine.since(state.at).as_secs_f64() * rate.tokens_per_second());
@@ -176,11 +177,9 @@ impl Buckets {
         bucket.held_until = bucket.held_until.max(Some(until.mono));
     }
 
-    pub fn take_by_hand(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Reservation, Duration> {
-        let none = BucketState { tokens: 0.0, at: now.engine, held_until: None };
-        let Some(bucket) = self.bucket(key, now) else {
-            return Ok(Reservation { key: key.clone(), tokens: 0, state: none });
-        };
+    /// What is to be made durable of it: nothing if there is no limit.
+    pub fn take_by_hand(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Option<Reservation>, Duration> {
+        let Some(bucket) = self.bucket(key, now) else { return Ok(None) };
         if let Some(wait) = bucket.hold(now) {
             return Err(wait);
         }
@@ -207,10 +206,14 @@ impl Buckets {
 
     pub fn fill(&mut self, key: &BucketKey, now: Now) -> Reservation {
         let state = match self.bucket(key, now) {
-            None => BucketState { tokens: 0.0, at: now.engine, held_until: None },
+            // No rate yet: full by whatever rate comes.
+            None => {
+                self.restored.remove(key);
+                BucketState { tokens: f64::MAX, at: now.engine, held_until: None }
+            }
             Some(bucket) => {
                 bucket.held_until = None;
-                bucket.level = bucket.rate.map_or(0.0, |rate| f64::from(rate.burst_tokens()));
+                bucket.level = bucket.rate.map_or(f64::MAX, |rate| f64::from(rate.burst_tokens()));
                 bucket.granted = 0;
                 bucket.state(now)
             }
@@ -249,10 +252,12 @@ impl Buckets {
     fn bucket(&mut self, key: &BucketKey, now: Now) -> Option<&mut Bucket> {
         if !self.buckets.contains_key(key) {
             let rate = key.group.as_ref().and_then(|_| self.group_rates.get(&key.queue).copied());
-            let restored = self.restored.remove(key);
+            let restored = self.restored.get(key).copied();
             if rate.is_none() && restored.is_none_or(|state| state.held_until.is_none()) {
+                // What was restored stays for the worker that brings a rate.
                 return None;
             }
+            self.restored.remove(key);
             self.drop_forgettable(now);
             self.buckets.insert(key.clone(), Bucket::new(rate, restored, now));
         }

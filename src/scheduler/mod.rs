@@ -468,7 +468,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// How long until there are enough.
-    pub fn take_tokens(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Reservation, Duration> {
+    pub fn take_tokens(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Option<Reservation>, Duration> {
         self.buckets.take_by_hand(key, tokens, now)
     }
 
