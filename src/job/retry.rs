@@ -159,8 +159,9 @@ impl Retry {
         let plain = match (own, &self.policy) {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
             // A panic must not take its thread with it, nor the job.
-            (None, Policy::Custom(delay)) => catch_unwind(AssertUnwindSafe(|| delay(attempt)))
-                .unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt)),
+            (None, Policy::Custom(delay)) => {
+                catch_unwind(AssertUnwindSafe(|| delay(attempt))).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
+            }
         };
         let factor = 1.0 + self.jitter * (2.0 * luck - 1.0);
         Duration::try_from_secs_f64(plain.as_secs_f64() * factor).unwrap_or(Duration::MAX)

@@ -81,7 +81,8 @@ impl Bucket {
         let missing = tokens - self.level;
         // Rounding must not leave a bucket for ever a hair's breadth below one token, nor make who
         // waited to the nanosecond wait once more.
-        (missing > HAIR).then(|| Duration::try_from_secs_f64(missing / rate.tokens_per_second()).unwrap_or(Duration::MAX))
+        (missing > HAIR)
+            .then(|| Duration::try_from_secs_f64(missing / rate.tokens_per_second()).unwrap_or(Duration::MAX))
     }
 
     fn state(&self, now: Now) -> BucketState {
