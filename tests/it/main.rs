@@ -1,2 +1,26 @@
 //! One file per promise.
-mod smoke;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod capacity;
+mod clock;
+mod config;
+mod dead_letters;
+mod durable;
+mod enqueue;
+mod events;
+mod groups;
+mod inspect;
+mod on_complete;
+mod open;
+mod rates;
+mod retention;
+mod retries;
+mod rooms;
+mod running;
+mod shutdown;
+mod steering;
+mod testing_helpers;
+mod tracing;
+mod transactions;

@@ -1,0 +1,205 @@
+//! A queue holds as much as it may, and says so or makes its callers wait.
+
+use millpond::{Capacity, Commit, Error, JobId, Millpond, QueueSettings, WhenFull};
+
+use crate::support::*;
+
+async fn bounded(pond: &Millpond, queue: &str, capacity: Capacity, when_full: WhenFull) {
+    let settings = QueueSettings::default().capacity(capacity).when_full(when_full);
+    pond.queue(queue).unwrap().configure(settings).await.unwrap();
+}
+
+/// A call that has been submitted and waits for room.
+async fn waiting(pond: &Millpond, call: Commit<JobId>) -> tokio::task::JoinHandle<Result<JobId, Error>> {
+    let call = tokio::spawn(call);
+    tokio::task::yield_now().await;
+    settled(pond).await;
+    call
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(2), WhenFull::Refuse).await;
+    let first = pond.enqueue("q", work(1)).await.unwrap();
+    pond.enqueue("q", work(2).delay(HOUR)).await.unwrap();
+    match pond.enqueue("q", work(3)).await {
+        Err(Error::QueueFull { queue, jobs, .. }) => assert_eq!((queue.as_str(), jobs), ("q", 2)),
+        other => panic!("{other:?}"),
+    }
+    pond.enqueue("other", work(1)).await.unwrap();
+    pond.cancel(first, "x").await.unwrap();
+    pond.enqueue("q", work(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_is_refused_whole() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(3), WhenFull::Refuse).await;
+    pond.enqueue("q", work(0)).await.unwrap();
+    assert!(matches!(pond.enqueue_many("q", (1..4).map(work)).await, Err(Error::QueueFull { .. })));
+    let both = pond.enqueue_all([("other", work(1)), ("q", work(2)), ("q", work(3)), ("q", work(4))]).await;
+    assert!(matches!(both, Err(Error::QueueFull { .. })));
+    assert_eq!(pond.queue("other").unwrap().counts().enqueued_total, 0);
+    pond.enqueue_many("q", (1..3).map(work)).await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_are_bounded_too() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::UNLIMITED.bytes(1_000), WhenFull::Refuse).await;
+    pond.enqueue("q", millpond::NewJob::raw("k", vec![0; 600])).await.unwrap();
+    assert!(matches!(pond.enqueue("q", millpond::NewJob::raw("k", vec![0; 600])).await, Err(Error::QueueFull { .. })));
+    pond.enqueue("q", millpond::NewJob::raw("k", vec![0; 200])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_running_job_takes_room_until_it_has_ended() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Refuse).await;
+    let (_worker, mut keeper) = gated(&pond, "q", 1);
+    pond.enqueue("q", work(1)).await.unwrap();
+    keeper.entered().await;
+    assert!(matches!(pond.enqueue("q", work(2)).await, Err(Error::QueueFull { .. })));
+    keeper.let_go(2);
+    drained(&pond).await;
+    pond.enqueue("q", work(2)).await.unwrap();
+    drained(&pond).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_room_is_let_in_when_a_job_ends() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
+    let (_worker, mut keeper) = gated(&pond, "q", 1);
+    pond.enqueue("q", work(1)).await.unwrap();
+    keeper.entered().await;
+    let second = waiting(&pond, pond.enqueue("q", work(2))).await;
+    assert!(!second.is_finished());
+    keeper.let_go(1);
+    assert_eq!(second.await.unwrap().unwrap(), JobId::new(2));
+    assert_eq!(keeper.entered().await, 2);
+    keeper.let_go(1);
+    drained(&pond).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_room_is_let_in_when_a_job_is_cancelled() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
+    let first = pond.enqueue("q", work(1)).await.unwrap();
+    let second = waiting(&pond, pond.enqueue("q", work(2))).await;
+    assert!(!second.is_finished());
+    pond.cancel(first, "x").await.unwrap();
+    second.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_room_is_let_in_when_the_capacity_grows() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
+    pond.enqueue("q", work(1)).await.unwrap();
+    let second = waiting(&pond, pond.enqueue("q", work(2))).await;
+    let third = waiting(&pond, pond.enqueue("q", work(3))).await;
+    bounded(&pond, "q", Capacity::jobs(2), WhenFull::Wait).await;
+    second.await.unwrap().unwrap();
+    assert!(!third.is_finished());
+    bounded(&pond, "q", Capacity::UNLIMITED, WhenFull::Wait).await;
+    third.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn those_who_wait_are_let_in_in_the_order_they_came() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(2), WhenFull::Wait).await;
+    let (_worker, mut keeper) = gated(&pond, "q", 1);
+    pond.enqueue_many("q", [work(0), work(1)]).await.unwrap();
+    let mut calls = Vec::new();
+    for n in 2..10 {
+        calls.push(waiting(&pond, pond.enqueue("q", work(n))).await);
+    }
+    keeper.let_go(10);
+    let mut ids = Vec::new();
+    for call in calls {
+        ids.push(call.await.unwrap().unwrap().get());
+    }
+    assert_eq!(ids, (3..=10).collect::<Vec<_>>());
+    drained(&pond).await;
+    assert_eq!(keeper.waiting(), (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_the_line() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
+    let (_worker, mut keeper) = gated(&pond, "q", 1);
+    pond.enqueue("q", work(1)).await.unwrap();
+    keeper.entered().await;
+    let second = waiting(&pond, pond.enqueue("q", work(2))).await;
+    let third = waiting(&pond, pond.enqueue("q", work(3))).await;
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    keeper.let_go(2);
+    third.await.unwrap().unwrap();
+    drained(&pond).await;
+    assert_eq!(keeper.waiting(), [3]);
+}
+
+#[tokio::test]
+async fn a_full_queue_does_not_hold_up_the_others() {
+    let (_, pond) = memory();
+    bounded(&pond, "full", Capacity::jobs(1), WhenFull::Wait).await;
+    let ran = record(&pond, "free", 1);
+    pond.enqueue("full", work(1)).await.unwrap();
+    let stuck = waiting(&pond, pond.enqueue("full", work(2))).await;
+    pond.enqueue("free", work(3)).await.unwrap();
+    pond.transaction(|tx| Ok(tx.enqueue("free", work(4)).map(|_| ())?)).await.unwrap();
+    drained(&pond).await;
+    assert_eq!((ran.all(), stuck.is_finished()), (vec![3, 4], false));
+    stuck.abort();
+}
+
+#[tokio::test]
+async fn a_call_into_a_free_and_a_full_queue_does_not_close_the_free_one() {
+    let (_, pond) = memory();
+    bounded(&pond, "full", Capacity::jobs(1), WhenFull::Wait).await;
+    pond.enqueue("full", work(1)).await.unwrap();
+    let both = tokio::spawn(pond.enqueue_all([("free", work(2)), ("full", work(3))]));
+    tokio::task::yield_now().await;
+    settled(&pond).await;
+    let through = waiting(&pond, pond.enqueue("free", work(4))).await;
+    assert!(through.is_finished(), "the free queue has room");
+    through.await.unwrap().unwrap();
+    both.abort();
+}
+
+#[tokio::test]
+async fn a_transaction_is_refused_whatever_the_setting() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
+    pond.enqueue("q", work(1)).await.unwrap();
+    let refused = pond.transaction(|tx| Ok(tx.enqueue("q", work(2))?)).await;
+    let error = refused.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(matches!(source.downcast_ref(), Some(Error::QueueFull { .. })), "{error:?}");
+    let mut guard = pond.begin_write().unwrap();
+    guard.enqueue("q", work(2)).unwrap();
+    assert!(matches!(guard.commit(), Err(Error::QueueFull { .. })));
+}
+
+#[tokio::test]
+async fn what_could_never_fit_is_refused_and_does_not_wait() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(2), WhenFull::Wait).await;
+    assert!(matches!(pond.enqueue_many("q", (0..3).map(work)).await, Err(Error::QueueFull { .. })));
+}
+
+#[tokio::test]
+async fn who_waits_at_a_shutdown_is_told() {
+    let (_, pond) = memory();
+    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
+    pond.enqueue("q", work(1)).await.unwrap();
+    let second = waiting(&pond, pond.enqueue("q", work(2))).await;
+    close(pond).await;
+    assert!(matches!(second.await.unwrap(), Err(Error::Closed)));
+}

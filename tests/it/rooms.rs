@@ -1,0 +1,152 @@
+//! The rooms of the house: who may name whom, who may name redb, who may ask the time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each line may name only the lines above it; rooms on one line do not name each other.
+const ORDER: [&[&str]; 14] = [
+    &["time"],
+    &["error"],
+    &["job"],
+    &["events", "metrics"],
+    &["storage", "scheduler"],
+    &["transaction"],
+    &["handler"],
+    &["writer", "executor"],
+    &["runtime"],
+    &["inspect"],
+    &["dead_letters", "worker", "queue"],
+    &["millpond", "builder"],
+    &["testing"],
+    &["lib"],
+];
+
+/// Pairs that may name each other all the same.
+const TOGETHER: [(&str, &str); 2] = [("error", "job"), ("millpond", "builder")];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("tests.rs") {
+                into.push((path.clone(), code(&fs::read_to_string(&path).unwrap())));
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    assert!(sources.len() > 30);
+    sources
+}
+
+/// What is compiled into the crate: no comments, no unit tests (they stand at a file's end).
+fn code(text: &str) -> String {
+    let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
+    let kept = lines.filter(|line| !line.trim_start().starts_with("//")).map(|line| match line.split_once(" // ") {
+        Some((code, _)) => code,
+        None => line,
+    });
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+fn inside(path: &Path) -> &Path {
+    path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap()
+}
+
+fn room(path: &Path) -> String {
+    let first = inside(path).iter().next().unwrap().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The rooms that a file names as `crate::room`, in a `use` or anywhere else.
+fn named(code: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => rooms.extend(heads(list)),
+            None => rooms.extend(word(rest)),
+        }
+    }
+    rooms.remove("");
+    rooms
+}
+
+fn word(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+/// The first words of a braced list's items.
+fn heads(list: &str) -> Vec<String> {
+    let (mut depth, mut heads, mut fresh) = (0, Vec::new(), true);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => fresh = true,
+            c if fresh && !c.is_whitespace() => {
+                heads.extend(word(&list[at..]));
+                fresh = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn line_of(room: &str) -> Option<usize> {
+    ORDER.iter().position(|line| line.contains(&room))
+}
+
+fn may_name(room: &str, other: &str) -> bool {
+    let together = TOGETHER.iter().any(|(a, b)| (room, other) == (*a, *b) || (room, other) == (*b, *a));
+    let before = line_of(other).zip(line_of(room)).is_some_and(|(other, room)| other < room);
+    room == other || together || before
+}
+
+#[test]
+fn each_room_names_only_those_before_it() {
+    let mut wrong = Vec::new();
+    for (path, code) in sources() {
+        let room = room(&path);
+        assert!(line_of(&room).is_some(), "{} has no place in the house", path.display());
+        for other in named(&code).iter().filter(|other| !may_name(&room, other)) {
+            wrong.push(format!("{} names {other}", inside(&path).display()));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn only_storage_and_transaction_name_redb() {
+    let allowed = |path: &Path| room(path) == "storage" || inside(path) == Path::new("transaction.rs");
+    for (path, code) in sources().into_iter().filter(|(path, _)| !allowed(path)) {
+        let names = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        let hit = code.match_indices("redb::").find(|(at, _)| names(*at));
+        assert!(hit.is_none() && !code.contains("use redb"), "{} names redb", path.display());
+    }
+}
+
+#[test]
+fn only_the_clock_and_the_stop_ask_the_time() {
+    let allowed = [Path::new("time.rs"), Path::new("runtime/shutdown.rs")];
+    for (path, code) in sources().into_iter().filter(|(path, _)| !allowed.contains(&inside(path))) {
+        for asks in ["Instant::now", "SystemTime::now", ".elapsed()"] {
+            assert!(!code.contains(asks), "{} asks the time with {asks}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_reader_of_imports_reads_them() {
+    let code = "use crate::{job::{JobId, NewJob}, time, error::Error};\nfn f() { crate::writer::call(); pub(crate) }\nuse crate::storage;";
+    let expected = ["error", "job", "storage", "time", "writer"];
+    assert_eq!(named(code).into_iter().collect::<Vec<_>>(), expected);
+    assert!(may_name("runtime", "job") && may_name("error", "job") && !may_name("job", "runtime"));
+    assert!(!may_name("storage", "scheduler") && !may_name("scheduler", "storage"));
+}

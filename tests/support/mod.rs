@@ -1,0 +1,311 @@
+//! What the integration tests share: a queue in memory or in a file, a job, a log of what ran, a
+//! gate that holds handlers, a disk that waits.
+#![allow(dead_code)]
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use millpond::testing::{self, ManualClock};
+use millpond::{Builder, Codec, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker};
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
+
+pub const SECOND: Duration = Duration::from_secs(1);
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// The plain job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    pub n: u64,
+}
+
+impl Kind for Work {
+    const KIND: &'static str = "work";
+}
+
+/// Another kind with another codec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Packed {
+    pub text: String,
+}
+
+impl Kind for Packed {
+    const KIND: &'static str = "packed";
+    const CODEC: Codec = Codec::Postcard;
+}
+
+pub fn work(n: u64) -> NewJob {
+    NewJob::new(Work { n })
+}
+
+pub fn member(group: &str, n: u64) -> NewJob {
+    work(n).group(group)
+}
+
+/// A queue in memory whose time stands still until the test moves it.
+pub fn memory() -> (ManualClock, Millpond) {
+    memory_with(|builder| builder)
+}
+
+pub fn memory_with(set: impl FnOnce(Builder) -> Builder) -> (ManualClock, Millpond) {
+    let clock = ManualClock::new();
+    let builder = set(Millpond::builder().clock(clock.clone()).seed(0));
+    (clock, builder.open_backend(InMemoryBackend::new()).unwrap())
+}
+
+/// A file in a directory of its own, and the time it is opened with.
+pub struct OnDisk {
+    pub dir: tempfile::TempDir,
+    pub clock: ManualClock,
+}
+
+impl OnDisk {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), clock: ManualClock::new() }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("jobs.redb")
+    }
+
+    pub fn builder(&self) -> Builder {
+        Millpond::builder().clock(self.clock.clone()).seed(0)
+    }
+
+    pub fn open(&self) -> Millpond {
+        self.builder().open(self.path()).unwrap()
+    }
+
+    /// The file as a crash at this moment would leave it, opened with the same clock.
+    pub fn crashed(&self, name: &str) -> Millpond {
+        let copy = self.dir.path().join(name);
+        std::fs::copy(self.path(), &copy).unwrap();
+        self.builder().open(copy).unwrap()
+    }
+}
+
+pub async fn close(pond: Millpond) {
+    pond.shutdown(Duration::from_secs(10)).await.unwrap();
+}
+
+/// What has happened, in order.
+#[derive(Debug)]
+pub struct Log<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Clone for Log<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Clone> Log<T> {
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    pub fn push(&self, entry: T) {
+        self.0.lock().unwrap().push(entry);
+    }
+
+    pub fn all(&self) -> Vec<T> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn take(&self) -> Vec<T> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// A worker that notes the numbers of its jobs as they start, `concurrency` at a time.
+pub fn record(pond: &Millpond, queue: &str, concurrency: usize) -> Log<u64> {
+    record_with_worker(pond, queue, concurrency).0
+}
+
+pub fn record_with_worker(pond: &Millpond, queue: &str, concurrency: usize) -> (Log<u64>, Worker) {
+    let log = Log::new();
+    let seen = log.clone();
+    let handler = move |job: Job<Work>| {
+        seen.push(job.n);
+        async { Ok(()) }
+    };
+    (log, pond.worker(queue).concurrency(concurrency).handle(handler).start().unwrap())
+}
+
+/// Holds handlers until the test lets them go, one permit each.
+#[derive(Clone)]
+pub struct Gate {
+    entered: mpsc::UnboundedSender<u64>,
+    permits: Arc<Semaphore>,
+}
+
+/// The test's side of a [`Gate`].
+pub struct Keeper {
+    entered: mpsc::UnboundedReceiver<u64>,
+    permits: Arc<Semaphore>,
+}
+
+pub fn gate() -> (Gate, Keeper) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let permits = Arc::new(Semaphore::new(0));
+    (Gate { entered: sender, permits: permits.clone() }, Keeper { entered: receiver, permits })
+}
+
+impl Gate {
+    pub async fn pass(&self, n: u64) {
+        let _ = self.entered.send(n);
+        self.permits.acquire().await.unwrap().forget();
+    }
+}
+
+impl Keeper {
+    /// The next handler that has come to the gate.
+    pub async fn entered(&mut self) -> u64 {
+        self.entered.recv().await.unwrap()
+    }
+
+    /// The next `handlers` of them, in the order of their numbers.
+    pub async fn next(&mut self, handlers: usize) -> Vec<u64> {
+        let mut entered = Vec::new();
+        while entered.len() < handlers {
+            entered.push(self.entered().await);
+        }
+        entered.sort_unstable();
+        entered
+    }
+
+    /// Those that have come so far.
+    pub fn waiting(&mut self) -> Vec<u64> {
+        std::iter::from_fn(|| self.entered.try_recv().ok()).collect()
+    }
+
+    pub fn let_go(&self, handlers: usize) {
+        self.permits.add_permits(handlers);
+    }
+}
+
+/// A worker whose handlers wait at a gate.
+pub fn gated(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Keeper) {
+    let (gate, keeper) = gate();
+    let handler = move |job: Job<Work>| {
+        let gate = gate.clone();
+        async move {
+            gate.pass(job.n).await;
+            Ok(())
+        }
+    };
+    (pond.worker(queue).concurrency(concurrency).no_timeout().handle(handler).start().unwrap(), keeper)
+}
+
+/// Records, indexes and counts agree.
+pub async fn assert_sound(pond: &Millpond) {
+    assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
+}
+
+pub async fn settled(pond: &Millpond) {
+    pond.testing().settled().await;
+}
+
+/// Settled, with so many handlers of the queue still running.
+pub async fn running(pond: &Millpond, queue: &str, handlers: u64) {
+    let queue = pond.queue(queue).unwrap();
+    settled(pond).await;
+    while queue.counts().running != handlers {
+        tokio::task::yield_now().await;
+        settled(pond).await;
+    }
+}
+
+pub async fn drained(pond: &Millpond) -> testing::Drained {
+    let drained = testing::drain(pond).await;
+    assert_sound(pond).await;
+    drained
+}
+
+pub fn state(pond: &Millpond, id: JobId) -> State {
+    pond.job(id).unwrap().state
+}
+
+/// Everything a listener has heard so far.
+pub fn heard(events: &mut millpond::Events) -> Vec<Event> {
+    let next = || match events.try_next()? {
+        Heard::Event(event) => Some(event),
+        other => panic!("{other:?}"),
+    };
+    std::iter::from_fn(next).collect()
+}
+
+/// A disk in memory whose syncs can be made to wait.
+#[derive(Debug, Clone)]
+pub struct SlowDisk {
+    memory: Arc<InMemoryBackend>,
+    syncs: Arc<Syncs>,
+}
+
+#[derive(Debug, Default)]
+struct Syncs {
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    hold: bool,
+    waiting: usize,
+}
+
+impl SlowDisk {
+    pub fn new() -> Self {
+        Self { memory: Arc::new(InMemoryBackend::new()), syncs: Arc::default() }
+    }
+
+    /// From now on a sync waits until [`go_on`](Self::go_on).
+    pub fn hold(&self) {
+        self.syncs.held.lock().unwrap().hold = true;
+    }
+
+    pub fn go_on(&self) {
+        self.syncs.held.lock().unwrap().hold = false;
+        self.syncs.changed.notify_all();
+    }
+
+    /// Blocks until a sync waits.
+    pub fn wait_for_sync(&self) {
+        let held = self.syncs.held.lock().unwrap();
+        drop(self.syncs.changed.wait_while(held, |held| held.waiting == 0).unwrap());
+    }
+}
+
+impl StorageBackend for SlowDisk {
+    fn len(&self) -> std::io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.memory.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.memory.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        let mut held = self.syncs.held.lock().unwrap();
+        held.waiting += 1;
+        self.syncs.changed.notify_all();
+        let mut held = self.syncs.changed.wait_while(held, |held| held.hold).unwrap();
+        held.waiting -= 1;
+        drop(held);
+        self.memory.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.memory.write(offset, data)
+    }
+}
