@@ -39,12 +39,12 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
     }
     engine.pump();
     let now = engine.now();
-    let (chores, long_running) = {
+    let chores = {
         let mut scheduler = engine.scheduler();
-        let long_running = scheduler.long_running(now, MARK_AFTER);
-        (scheduler.chores(now), long_running)
+        // Under the lock: an attempt that ends meanwhile must not have its end written before its start.
+        engine.mark_long_running(scheduler.long_running(now, MARK_AFTER));
+        scheduler.chores(now)
     };
-    engine.mark_long_running(long_running);
     let Chores { expired, refills, promote, reserve, wait } = chores;
     for start in expired {
         engine.expire(start);
