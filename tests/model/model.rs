@@ -134,6 +134,9 @@ pub struct Model {
     queues: [Queue; QUEUES],
     holds: HashMap<(usize, Option<usize>), Hold>,
     next_ticket: u64,
+    /// The ticket of whoever becomes a ready head by an end within the present step: which of several
+    /// ends is committed first is open.
+    shared_ticket: Option<u64>,
     next_seq: u64,
     max_running: usize,
     suspects: BTreeSet<u64>,
@@ -157,6 +160,7 @@ impl Model {
             queues,
             holds: HashMap::new(),
             next_ticket: 1,
+            shared_ticket: None,
             next_seq: 0,
             max_running,
             suspects: BTreeSet::new(),
@@ -273,8 +277,10 @@ impl Model {
         group.head = Some(id);
         let ready = !group.paused && !waits;
         let ticket = ready.then(|| {
-            self.next_ticket += 1;
-            self.next_ticket
+            self.shared_ticket.unwrap_or_else(|| {
+                self.next_ticket += 1;
+                self.next_ticket
+            })
         });
         let job = self.job(id);
         job.ticket = ticket;
@@ -477,6 +483,7 @@ impl Model {
 
     pub fn answered(&mut self, id: u64, answer: Answer) {
         let run = self.jobs[&id].running.expect("only who runs is answered");
+        self.share_tickets();
         match answer {
             Answer::Done => self.done(id, run.attempt),
             Answer::DoneWithRow => {
@@ -525,6 +532,13 @@ impl Model {
         let risen: Vec<u64> = self.ready().filter(|id| !before.contains(id)).collect();
         for id in risen {
             self.job(id).fresh = true;
+        }
+    }
+
+    fn share_tickets(&mut self) {
+        if self.shared_ticket.is_none() {
+            self.next_ticket += 1;
+            self.shared_ticket = Some(self.next_ticket);
         }
     }
 
@@ -636,6 +650,7 @@ impl Model {
 
     /// Before each step: nothing is fresh.
     pub fn rest(&mut self) {
+        self.shared_ticket = None;
         for job in self.jobs.values_mut() {
             job.fresh = false;
         }
@@ -652,6 +667,7 @@ impl Model {
         }
         while let Some(id) = self.next_legal(&left, cancelled, torn) {
             if self.is_expired(id) {
+                self.share_tickets();
                 self.leave(id, State::Cancelled);
                 self.promote_as_fresh();
                 continue;
@@ -749,7 +765,11 @@ impl Model {
             if torn && !same_list {
                 return false;
             }
-            x.priority < y.priority || same_list && x.priority == y.priority && (x.ticket, a) < (y.ticket, b)
+            let earlier = match (x.ticket, y.ticket) {
+                (Some(x), Some(y)) => x < y,
+                _ => a < b,
+            };
+            x.priority < y.priority || same_list && x.priority == y.priority && earlier
         };
         let is_next = |&id: &u64| {
             let mut others = ready.iter().filter(|&&other| other != id && !self.jobs[&other].fresh);
