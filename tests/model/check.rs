@@ -136,7 +136,7 @@ impl Run {
             }
             Op::Crash => {
                 // So that the file has seen the present.
-                self.engine.pond.transaction(|tx| Ok(drop(tx.open_table(crate::engine::ROWS)?))).await.map_err(text)?;
+                self.engine.commit_something().await;
                 self.engine = self.engine.crash(self.model.max_running()).await;
                 let jobs = self.engine.jobs();
                 self.model.crashed(|id| jobs.get(&id).map(|job| job.errors.len()))?;

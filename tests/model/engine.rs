@@ -93,8 +93,18 @@ impl Engine {
             let settings = QueueSettings::default().retention(retention).groups(groups);
             pond.queue(&queue_name(queue)).unwrap().configure(settings).await.unwrap();
         }
-        pond.transaction(|tx| Ok(drop(tx.open_table(ROWS)?))).await.unwrap();
-        Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() }
+        let engine = Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() };
+        engine.commit_something().await;
+        engine
+    }
+
+    /// After it the file has seen the present, and has the application's table.
+    pub async fn commit_something(&self) {
+        let touch = |tx: &Transaction<'_>| {
+            tx.open_table(ROWS)?;
+            Ok(())
+        };
+        self.pond.transaction(touch).await.unwrap();
     }
 
     pub fn queue(&self, queue: usize) -> millpond::Queue {

@@ -135,6 +135,22 @@ fn a_stop_while_starts_are_being_made_durable_uses_no_attempt() {
 }
 
 #[test]
+fn a_job_whose_end_is_not_durable_yet_is_still_counted() {
+    on_a_thread(async {
+        let mut engine = Engine::new(4).await;
+        let id = engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&PLAIN, engine.wall())).await.unwrap();
+        engine.start_worker(0, 4);
+        engine.settle().await.unwrap();
+        let guard = engine.pond.begin_write().unwrap(); // nothing else is committed while it lives
+        engine.answer(id.get(), Answer::Done).await;
+        assert_eq!(engine.queue(0).counts().unfinished(), 1);
+        drop(guard);
+        engine.settle().await.unwrap();
+        assert_eq!(engine.queue(0).counts().unfinished(), 0);
+    });
+}
+
+#[test]
 fn no_start_is_written_after_its_end() {
     use millpond::{Job, Millpond};
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
