@@ -51,7 +51,7 @@ async fn the_bytes_of_an_empty_queue_are_zero_again() {
     let (clock, pond) = memory();
     pond.worker("q")
         .retry(Retry::fixed(SECOND).jitter(0.0).max_attempts(2))
-        .handle(|job: Job<Work>| async move { if job.n % 2 == 0 { Ok(()) } else { Err("x".into()) } })
+        .handle(|job: Job<Work>| async move { if job.n.is_multiple_of(2) { Ok(()) } else { Err("x".into()) } })
         .start()
         .unwrap();
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();

@@ -334,7 +334,7 @@ async fn cancelled_paused_dead_and_unknown_jobs_do_not_wedge_the_limiter() {
         .rate_limit(Rate::per_second(10))
         .handle(move |job: Job<Work>| {
             log.push(now.monotonic());
-            async move { if job.n % 5 == 0 { Ok(Outcome::dead_letter("x")) } else { Ok(Outcome::Done(None)) } }
+            async move { if job.n.is_multiple_of(5) { Ok(Outcome::dead_letter("x")) } else { Ok(Outcome::Done(None)) } }
         })
         .start()
         .unwrap();

@@ -347,7 +347,7 @@ async fn with_a_question_mark(job: Job<Work>) -> Handled {
         2 => Err(anyhow::anyhow!("the innermost")).context("in between").context("outermost")?,
         3 => Err(Refused(std::io::Error::other("mailbox full")))?,
         4 => Err("a plain text")?,
-        _ => Err(format!("{}", "€".repeat(5_000)))?,
+        _ => Err("€".repeat(5_000))?,
     }
     Ok(())
 }
