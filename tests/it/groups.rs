@@ -250,7 +250,7 @@ async fn more_groups_than_fit_into_memory_all_run_in_their_own_order() {
 async fn a_group_with_thousands_waiting_hides_nobody() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
-    pond.enqueue_many("q", (0..9_000).map(|n| member("big", n))).await.unwrap();
+    pond.enqueue_many("q", (0..5_000).map(|n| member("big", n))).await.unwrap();
     pond.enqueue("q", member("small", 9_999)).await.unwrap();
     settled(&pond).await;
     assert_eq!(keeper.next(2).await, [0, 9_999]);

@@ -271,3 +271,13 @@ async fn explain_says_that_the_queue_is_shutting_down() {
     keeper.let_go(1);
     stop.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_page_holds_at_least_one_job_and_at_most_a_thousand() {
+    let (_, pond) = memory();
+    pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
+    for (limit, jobs) in [(0, 1), (1, 1), (1_000, 1_000), (usize::MAX, 1_000)] {
+        let page = pond.jobs(&JobFilter::new(), None, limit).unwrap();
+        assert_eq!((page.jobs.len(), page.next.is_some()), (jobs, true));
+    }
+}

@@ -233,3 +233,44 @@ async fn a_follow_up_in_its_own_group_keeps_the_groups_order() {
     drained(&pond).await;
     assert_eq!(log.all(), [1, 2, 11, 12]);
 }
+
+#[tokio::test]
+async fn the_queues_own_calls_in_it_are_refused() {
+    let (_, pond) = memory();
+    let inner = pond.clone();
+    pond.worker("q")
+        .retry(Retry::none())
+        .handle(move |_: Job<Work>, ctx: Context| {
+            let pond = inner.clone();
+            async move {
+                ctx.on_complete(move |_| {
+                    assert!(matches!(pond.enqueue("q", work(2)).wait(), Err(Error::WouldDeadlock)));
+                    assert!(matches!(pond.begin_write(), Err(Error::WouldDeadlock)));
+                    Ok(())
+                });
+                Ok(())
+            }
+        })
+        .start()
+        .unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    assert_eq!(drained(&pond).await.completed, 1);
+    close(pond).await;
+}
+
+#[tokio::test]
+async fn a_backoff_that_panics_after_it_failed_stops_nothing() {
+    let (_, pond) = memory();
+    pond.worker("q")
+        .retry(Retry::custom(|_| panic!("no idea")))
+        .handle(|_: Job<Work>, ctx: Context| async move {
+            ctx.on_complete(|_| Err("no".into()));
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    let id = pond.enqueue("q", work(1)).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(state(&pond, id), State::Retrying);
+    pond.enqueue("other", work(1)).await.unwrap();
+}

@@ -40,14 +40,14 @@ fn assert_within(starts: &[Duration], per_second: f64, burst: f64) {
 async fn no_window_sees_more_than_burst_plus_rate_and_all_drain_in_time() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_second(100).burst(5));
-    pond.enqueue_many("q", (0..205).map(work)).await.unwrap();
-    for step in 0..300 {
+    pond.enqueue_many("q", (0..75).map(work)).await.unwrap();
+    for step in 0..120 {
         pond.testing().idle().await;
         clock.advance(Duration::from_millis([7, 1, 13][step % 3]));
     }
     assert_within(&starts.all(), 100.0, 5.0);
-    assert_eq!(starts.len(), 205);
-    assert!(*starts.all().last().unwrap() <= Duration::from_millis(2_100), "{:?}", starts.all().last());
+    assert_eq!(starts.len(), 75);
+    assert!(*starts.all().last().unwrap() <= Duration::from_millis(800), "{:?}", starts.all().last());
 }
 
 #[tokio::test]

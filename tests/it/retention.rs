@@ -114,9 +114,9 @@ async fn for_ever_is_for_ever() {
 async fn a_large_sweep_goes_in_small_commits_until_all_is_gone() {
     let (clock, pond) = memory();
     ending(&pond);
-    pond.enqueue_many("q", (0..5_000).map(|n| work(n * 4 + 2))).await.unwrap();
+    pond.enqueue_many("q", (0..2_500).map(|n| work(n * 4 + 2))).await.unwrap();
     drained(&pond).await;
-    assert_eq!(kept(&pond), (0, 5_000, 0));
+    assert_eq!(kept(&pond), (0, 2_500, 0));
     let before = pond.metrics().commits_total;
     clock.advance(HOUR * 48);
     let mut events = 0;
@@ -126,7 +126,7 @@ async fn a_large_sweep_goes_in_small_commits_until_all_is_gone() {
         events += 1;
         assert!(events < 100_000, "it must end");
     }
-    assert!(pond.metrics().commits_total - before >= 5, "not all in one");
+    assert!(pond.metrics().commits_total - before >= 3, "not all in one");
     assert_sound(&pond).await;
 }
 

@@ -132,7 +132,7 @@ async fn more_slots_are_used_at_once_and_fewer_as_the_running_finish() {
     assert_eq!(keeper.next(3).await, [1, 2, 3]);
     worker.set_concurrency(2).unwrap();
     keeper.let_go(2);
-    settled(&pond).await;
+    crate::support::running(&pond, "q", 2).await;
     assert_eq!((keeper.waiting(), worker.running()), (Vec::<u64>::new(), 2));
     keeper.let_go(1);
     assert_eq!(keeper.entered().await, 4);
@@ -218,11 +218,11 @@ async fn a_kind_without_a_handler_waits_untouched_and_others_go_on() {
 async fn thousands_without_a_handler_do_not_hide_the_one_that_has() {
     let (_, pond) = memory();
     let ran = record(&pond, "q", 1);
-    pond.enqueue_many("q", (0..9_000).map(|_| NewJob::raw("unknown", ""))).await.unwrap();
+    pond.enqueue_many("q", (0..5_000).map(|_| NewJob::raw("unknown", ""))).await.unwrap();
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     assert_eq!(ran.all(), [1]);
-    assert_eq!(pond.queue("q").unwrap().counts().pending, 9_000);
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 5_000);
 }
 
 #[tokio::test]
@@ -275,25 +275,25 @@ async fn the_more_urgent_go_first_and_of_equals_the_earlier() {
 #[tokio::test]
 async fn a_backlog_larger_than_the_window_drains_completely_and_in_order() {
     let (_, pond) = memory();
-    pond.enqueue_many("q", (0..10_000).map(work)).await.unwrap();
-    pond.enqueue_many("q", (10_000..13_000).map(work)).await.unwrap();
+    pond.enqueue_many("q", (0..5_000).map(work)).await.unwrap();
+    pond.enqueue_many("q", (5_000..6_000).map(work)).await.unwrap();
     let ran = record(&pond, "q", 1);
     drained(&pond).await;
-    assert_eq!(ran.all(), (0..13_000).collect::<Vec<_>>());
+    assert_eq!(ran.all(), (0..6_000).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn a_late_urgent_job_overtakes_a_backlog_that_is_not_in_memory() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 1);
-    pond.enqueue_many("q", (0..9_000).map(work)).await.unwrap();
+    pond.enqueue_many("q", (0..6_000).map(work)).await.unwrap();
     settled(&pond).await;
     pond.enqueue("q", work(10_000).priority(Priority::FIRST)).await.unwrap();
     keeper.let_go(2);
     assert_eq!([keeper.entered().await, keeper.entered().await, keeper.entered().await], [0, 10_000, 1]);
-    keeper.let_go(8_999);
+    keeper.let_go(5_999);
     drained(&pond).await;
-    assert_eq!(pond.queue("q").unwrap().counts().completed_total, 9_001);
+    assert_eq!(pond.queue("q").unwrap().counts().completed_total, 6_001);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -309,3 +309,16 @@ async fn a_transactions_delayed_and_grouped_jobs_behave_like_any_other() {
     drained(&pond).await;
     assert_eq!(ran.all(), [1]);
 }
+
+#[tokio::test]
+async fn a_closure_may_hold_the_last_handle() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let held = pond.clone();
+    let call = pond.transaction(move |tx| {
+        assert_eq!(held.queue("q")?.counts().pending, 0);
+        Ok(tx.enqueue("q", work(1))?)
+    });
+    drop(pond);
+    call.await.unwrap();
+}
