@@ -71,6 +71,7 @@ pub struct Job {
     fresh: bool,
     running: Option<Run>,
     ended: u64,
+    crashes: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -236,6 +237,7 @@ impl Model {
                 fresh: false,
                 running: None,
                 ended: 0,
+                crashes: 0,
             },
         );
         self.join(id);
@@ -450,7 +452,7 @@ impl Model {
         let seq = self.fresh_seq();
         let job = self.job(id);
         job.state = State::Pending;
-        (job.attempts, job.due, job.expires, job.seq) = (0, None, None, seq);
+        (job.attempts, job.crashes, job.due, job.expires, job.seq) = (0, 0, None, None, seq);
         self.join(id);
         true
     }
@@ -620,30 +622,45 @@ impl Model {
     /// The process died. `errors` says how many errors each job has now: an attempt that had only
     /// just begun may have left no trace, any other must have.
     pub fn crashed(&mut self, errors: impl Fn(u64) -> Option<usize>) -> Check {
-        let mut known = Vec::new();
-        for id in self.running() {
+        let now = self.now;
+        let is_known = |job: &Job, id| errors(id).is_some_and(|errors| errors > job.errors);
+        let (known, unknown): (Vec<u64>, Vec<u64>) =
+            self.running().into_iter().partition(|id| is_known(&self.jobs[id], *id));
+        let run = |job: &Job| job.running.expect("it runs");
+        if let Some(id) = unknown.iter().find(|id| now.mono >= run(&self.jobs[id]).since + 10) {
+            return Err(format!("job {id} ran when the process died, and the file does not know"));
+        }
+        let culprit = self.culprit(&known);
+        unknown.into_iter().for_each(|id| self.return_to_its_place(id));
+        for &id in &known {
             let limit = self.limit(id);
-            let now = self.now;
-            let run = self.jobs[&id].running.expect("it runs");
-            let is_known = errors(id).is_some_and(|errors| errors > self.jobs[&id].errors);
-            if !is_known && now.mono >= run.since + 10 {
-                return Err(format!("job {id} ran when the process died, and the file does not know"));
-            }
+            let attempt = run(&self.jobs[&id]).attempt;
             self.return_to_its_place(id);
-            if is_known {
-                let job = self.job(id);
-                job.errors += 1;
-                job.attempts = if run.alone { run.attempt } else { run.attempt.min(limit - 1) };
-                if job.attempts >= limit {
-                    self.leave(id, State::Dead);
-                } else {
-                    known.push(id);
-                }
+            let job = self.job(id);
+            job.errors += 1;
+            job.crashes += 1;
+            job.attempts = if culprit == Some(id) { attempt } else { attempt.min(limit - 1) };
+            if job.attempts >= limit {
+                self.leave(id, State::Dead);
             }
         }
         self.opened();
         self.suspects = known.into_iter().filter(|id| is_ready(&self.jobs[id])).collect();
         Ok(())
+    }
+
+    /// Who is blamed for a death: the one that was alone from its start on, or the one that was there at
+    /// two deaths more than anybody else who was there at this one.
+    fn culprit(&self, known: &[u64]) -> Option<u64> {
+        let alone = |id: &&u64| self.jobs[id].running.is_some_and(|run| run.alone);
+        if let Some(id) = known.iter().find(alone) {
+            return Some(*id);
+        }
+        let mut deaths: Vec<(u32, u64)> = known.iter().map(|id| (self.jobs[id].crashes, *id)).collect();
+        deaths.sort_unstable();
+        let (most, id) = deaths.pop()?;
+        let next = deaths.last().map_or(0, |(deaths, _)| *deaths);
+        (most >= next + 2).then_some(id)
     }
 
     // --- dispatch -----------------------------------------------------------------------------
@@ -685,7 +702,7 @@ impl Model {
 
     fn next_legal(&self, left: &BTreeMap<u64, Start>, cancelled: &BTreeSet<u64>, torn: bool) -> Option<u64> {
         let mut legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
-        legal.sort_by_key(|id| self.jobs[id].priority);
+        legal.sort_by_key(|id| (self.jobs[id].fresh, self.jobs[id].priority));
         // The expired first: they take no slot from anybody.
         let expired = legal.iter().find(|id| self.is_expired(**id) && cancelled.contains(id));
         expired.or_else(|| legal.iter().find(|id| !self.is_expired(**id) && left.contains_key(id))).copied()
