@@ -10,6 +10,7 @@ mod check;
 mod engine;
 mod model;
 mod ops;
+mod rates;
 mod scenarios;
 #[path = "../support/shared_memory.rs"]
 mod shared_memory;
