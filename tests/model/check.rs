@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
 
-use crate::engine::{Engine, ON_PURPOSE, at, group_name, new_job, queue_name, write_row};
+use crate::engine::{Engine, ON_PURPOSE, ROWS, at, group_name, new_job, queue_name, write_row};
 use crate::model::{Check, Model};
 use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
 
@@ -47,6 +47,7 @@ impl Run {
                 self.inserted(ids, specs)?;
             }
             Op::Tx(tx) => self.burst(&[Call::Tx(tx.clone())]).await?,
+            Op::Guard(tx) => self.guard(tx)?,
             Op::Burst(calls) => self.burst(calls).await?,
             Op::StartWorker(queue) => {
                 if !self.model.has_worker(*queue) {
@@ -164,6 +165,25 @@ impl Run {
         self.engine.answer(id, answer).await;
     }
 
+    fn guard(&mut self, tx: &Tx) -> Check {
+        let mut guard = self.engine.pond.begin_write().map_err(text)?;
+        let rows = self.next_row..self.next_row + u64::from(tx.rows);
+        self.next_row = rows.end;
+        let mut ids = Vec::new();
+        for row in rows.clone() {
+            guard.open_table(ROWS).unwrap().insert(row, 1).unwrap();
+        }
+        for spec in &tx.jobs {
+            ids.push(guard.enqueue(&queue_name(spec.queue), self.job(spec)).map_err(text)?);
+        }
+        if tx.fate == Fate::Commits {
+            guard.commit().map_err(text)?;
+            self.model.rows.extend(rows);
+            self.inserted(ids, &tx.jobs)?;
+        }
+        Ok(())
+    }
+
     /// Calls polled together, in order: they share commits.
     async fn burst(&mut self, calls: &[Call]) -> Check {
         let wall = self.engine.wall();
@@ -252,7 +272,7 @@ impl Run {
         let jobs = self.engine.jobs();
         for spec in std::mem::take(&mut self.model.awaited) {
             let new = jobs.keys().find(|id| **id > self.model.last_id).copied();
-            self.model.insert(new.ok_or("a job that a handler enqueued is not there")?, &spec)?;
+            self.model.insert_by_an_end(new.ok_or("a job that a handler enqueued is not there")?, &spec)?;
         }
         self.model.promote_as_fresh();
         let cancelled: BTreeSet<u64> =

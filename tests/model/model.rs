@@ -244,6 +244,13 @@ impl Model {
         Ok(())
     }
 
+    /// A job that a handler has enqueued with its completion.
+    pub fn insert_by_an_end(&mut self, id: u64, spec: &Spec) -> Check {
+        self.insert(id, spec)?;
+        self.job(id).fresh = true;
+        Ok(())
+    }
+
     fn fresh_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq

@@ -69,6 +69,8 @@ pub enum Op {
     Enqueue(Spec),
     EnqueueMany(Vec<Spec>),
     Tx(Tx),
+    /// With a commit of its own; without one it is undone.
+    Guard(Tx),
     /// Calls made at once, which share commits.
     Burst(Vec<Call>),
     StartWorker(usize),
@@ -158,6 +160,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         12 => spec().prop_map(Op::Enqueue),
         2 => prop::collection::vec(spec(), 0..5).prop_map(Op::EnqueueMany),
         3 => tx().prop_map(Op::Tx),
+        2 => tx().prop_map(Op::Guard),
         3 => prop::collection::vec(call(), 2..6).prop_map(Op::Burst),
         5 => (0..QUEUES).prop_map(Op::StartWorker),
         1 => (0..QUEUES).prop_map(Op::StopWorker),
