@@ -55,7 +55,7 @@ impl Bucket {
         if let Some(state) = restored {
             let gained = rate.map_or(0.0, |rate| now.engine.since(state.at).as_secs_f64() * rate.tokens_per_second());
             bucket.level = (state.tokens + gained).min(full);
-            bucket.held_until = state.held_until.map(|until| now.mono + until.since(now.engine));
+            bucket.held_until = state.held_until.map(|until| now.mono.saturating_add(until.since(now.engine)));
         }
         bucket
     }

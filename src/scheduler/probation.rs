@@ -41,13 +41,13 @@ impl Probation {
 
     /// Whether nothing at all may start now.
     pub fn holds_all(&self, now: Now) -> bool {
-        self.on_trial.is_some_and(|(_, since)| now.mono < since + ALONE)
+        self.on_trial.is_some_and(|(_, since)| now.mono < since.saturating_add(ALONE))
     }
 
     /// May a suspect start beside `running` others?
     pub fn admits_suspect(&mut self, running: usize, now: Now) -> bool {
         let since = *self.waiting_since.get_or_insert(now.mono);
-        running == 0 || now.mono >= since + PATIENCE
+        running == 0 || now.mono >= since.saturating_add(PATIENCE)
     }
 
     pub fn suspect_started(&mut self, id: JobId, now: Now) {
@@ -70,8 +70,8 @@ impl Probation {
     }
 
     pub fn next_event(&self, now: Now) -> Option<Duration> {
-        let alone = self.on_trial.map(|(_, since)| since + ALONE);
-        let patience = self.waiting_since.map(|since| since + PATIENCE);
+        let alone = self.on_trial.map(|(_, since)| since.saturating_add(ALONE));
+        let patience = self.waiting_since.map(|since| since.saturating_add(PATIENCE));
         let ahead = |at: Duration| at.checked_sub(now.mono).filter(|wait| !wait.is_zero());
         [alone, patience].into_iter().flatten().filter_map(ahead).min()
     }

@@ -17,11 +17,11 @@ pub(in crate::runtime) struct Pruner {
 
 impl Pruner {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono + EVERY);
+        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
         if now.mono < next {
             return next - now.mono;
         }
-        self.next = Some(now.mono + EVERY);
+        self.next = Some(now.mono.saturating_add(EVERY));
         for queue in engine.store.catalog.stored_queues() {
             let tally = engine.store.catalog.row(queue).tally;
             if tally.completed + tally.cancelled + tally.dead > 0 {

@@ -17,11 +17,11 @@ pub(in crate::runtime) struct Watchdog {
 
 impl Watchdog {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono + EVERY);
+        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
         if now.mono < next {
             return next - now.mono;
         }
-        self.next = Some(now.mono + EVERY);
+        self.next = Some(now.mono.saturating_add(EVERY));
         let stuck = engine.executor.runs.stuck();
         if stuck > self.said {
             tracing::warn!(stuck, "blocking handlers have outlived their timeouts and keep their slots");
