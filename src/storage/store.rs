@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
@@ -30,6 +30,7 @@ const SIZE_LOOKS_EVERY: u64 = 256;
 pub(crate) struct Store {
     db: RwLock<Option<Arc<Database>>>,
     origin: Origin,
+    attachment: Mutex<Option<Attachment>>,
     pub catalog: Catalog,
     commits: AtomicU64,
     large: std::sync::atomic::AtomicBool,
@@ -59,7 +60,10 @@ impl Store {
 
     /// Lives in the application's own database.
     pub fn attach(db: Arc<Database>) -> Result<Self, Error> {
-        Self::new(db, Origin::Attached, true)
+        let attachment = Attachment::new(&db)?;
+        let store = Self::new(db, Origin::Attached, true)?;
+        *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
+        Ok(store)
     }
 
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
@@ -74,6 +78,7 @@ impl Store {
         let store = Self {
             db: RwLock::new(Some(db)),
             origin,
+            attachment: Mutex::default(),
             catalog: Catalog::default(),
             commits: AtomicU64::new(0),
             large: false.into(),
@@ -154,6 +159,32 @@ impl Store {
     /// Lets go of the file.
     pub fn close(&self) {
         *self.db.write().unwrap_or_else(|e| e.into_inner()) = None;
+        *self.attachment.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+}
+
+/// The databases of applications that a queue lives in, by address.
+static ATTACHED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Keeps a second queue out of a database: both would give out the same ids. A file has its lock for
+/// that.
+struct Attachment(usize);
+
+impl Attachment {
+    fn new(db: &Arc<Database>) -> Result<Self, Error> {
+        let address = Arc::as_ptr(db).addr();
+        let mut attached = ATTACHED.lock().unwrap_or_else(|e| e.into_inner());
+        if attached.contains(&address) {
+            return Err(Error::AlreadyOpen { path: "the attached database".into() });
+        }
+        attached.push(address);
+        Ok(Self(address))
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        ATTACHED.lock().unwrap_or_else(|e| e.into_inner()).retain(|address| *address != self.0);
     }
 }
 
