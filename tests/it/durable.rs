@@ -53,9 +53,7 @@ async fn a_job_that_ran_at_a_crash_runs_again_and_the_attempt_counts() {
     let (_worker, mut keeper) = gated(&pond, "q", 1);
     let id = pond.enqueue("q", work(1)).await.unwrap();
     keeper.entered().await;
-    // Long enough for its start to be written.
-    disk.clock.advance(SECOND);
-    settled(&pond).await;
+    starts_written(&pond, &disk.clock).await;
 
     let after = disk.crashed("copy.redb");
     let job = after.job(id).unwrap();

@@ -12,6 +12,7 @@ async fn counts_follow_every_state() {
     let (gate, mut keeper) = gate();
     pond.worker("q")
         .concurrency(9)
+        .no_timeout()
         .retry(Retry::fixed(HOUR))
         .handle(move |job: Job<Work>| {
             let gate = gate.clone();

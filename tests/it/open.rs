@@ -411,13 +411,16 @@ async fn a_corrupt_dead_letter_hides_no_other() {
 }
 
 #[tokio::test]
-#[ignore = "bug: two queues on one database give out the same ids"]
 async fn a_database_attached_twice_is_refused() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     let db = Arc::new(Database::open(disk.path()).unwrap());
-    let _pond = disk.builder().attach(db.clone()).unwrap();
-    assert!(disk.builder().attach(db).is_err());
+    let pond = disk.builder().attach(db.clone()).unwrap();
+    assert!(matches!(disk.builder().attach(db.clone()), Err(Error::AlreadyOpen { .. })));
+    pond.enqueue("q", work(1)).await.unwrap();
+    close(pond).await;
+    let pond = disk.builder().attach(db).unwrap();
+    assert_eq!(pond.enqueue("q", work(1)).await.unwrap().get(), 2);
 }
 
 #[tokio::test]

@@ -226,6 +226,24 @@ async fn a_hold_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_hold_of_for_ever_survives_a_restart_and_can_be_lifted() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::MAX)) }).start().unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    drained(&pond).await;
+    disk.clock.advance(HOUR);
+    close(pond).await;
+    let pond = disk.open();
+    let ran = record(&pond, "q", 1);
+    drained(&pond).await;
+    assert_eq!(ran.len(), 0);
+    pond.queue("q").unwrap().rate().reset().await.unwrap();
+    drained(&pond).await;
+    assert_eq!(ran.all(), [1]);
+}
+
+#[tokio::test]
 async fn tokens_taken_by_hand_are_missing_for_the_worker() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_minute(60).burst(5));

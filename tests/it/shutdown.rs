@@ -55,9 +55,7 @@ async fn what_does_not_stop_goes_back_and_its_attempt_does_not_count() {
     let ids = pond.enqueue_many("q", [work(1), member("g", 2), member("g", 3)]).await.unwrap();
     settled(&pond).await;
     assert_eq!(keeper.next(2).await, [1, 2]);
-    // Long enough for the starts to be in the file.
-    disk.clock.advance(SECOND);
-    settled(&pond).await;
+    starts_written(&pond, &disk.clock).await;
     pond.shutdown(Duration::ZERO).await.unwrap();
 
     let pond = disk.open();
@@ -264,8 +262,7 @@ async fn a_clean_stop_leaves_no_suspects() {
     let (_worker, mut keeper) = gated(&pond, "q", 2);
     pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
     keeper.next(2).await;
-    disk.clock.advance(SECOND);
-    settled(&pond).await;
+    starts_written(&pond, &disk.clock).await;
     pond.shutdown(Duration::ZERO).await.unwrap();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);

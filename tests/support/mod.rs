@@ -212,6 +212,17 @@ pub async fn settled(pond: &Millpond) {
     pond.testing().settled().await;
 }
 
+/// Lets a second pass for handlers that run, and waits until their starts are in the file.
+pub async fn starts_written(pond: &Millpond, clock: &ManualClock) {
+    settled(pond).await;
+    let before = pond.metrics().commits_total;
+    clock.advance(SECOND);
+    while pond.metrics().commits_total == before {
+        tokio::task::yield_now().await;
+        settled(pond).await;
+    }
+}
+
 /// Settled, with so many handlers of the queue still running.
 pub async fn running(pond: &Millpond, queue: &str, handlers: u64) {
     let queue = pond.queue(queue).unwrap();
