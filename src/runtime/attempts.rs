@@ -41,7 +41,9 @@ impl Engine {
     }
 
     fn launch(self: &Arc<Self>, start: Start, now: Now) {
-        let Some(binding) = self.binding(start.queue) else { return self.give_back(start) };
+        // Another worker may have taken the queue since the scheduler chose: it need not know this kind.
+        let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.entry.kind()));
+        let Some(binding) = binding else { return self.give_back(start) };
         let record = &start.entry.record;
         let extra = record.extra.as_deref();
         let max = extra.and_then(|extra| extra.max_attempts).unwrap_or(binding.retry.attempts());
