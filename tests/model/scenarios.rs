@@ -174,3 +174,39 @@ fn no_start_is_written_after_its_end() {
         pond.shutdown(Duration::ZERO).await.unwrap();
     });
 }
+
+/// A job that kills twelve seconds after its start, and an innocent one that runs for hours: both are
+/// there at every death.
+#[test]
+#[ignore = "bug: neither is ever blamed, and the process dies for ever"]
+fn who_kills_late_beside_a_long_job_is_found_out() {
+    on_a_thread(async {
+        let mut engine = Engine::new(4).await;
+        let once = Spec { max: Some(1), ..PLAIN };
+        for _ in 0..2 {
+            engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&once, engine.wall())).await.unwrap();
+        }
+        let (killer, innocent) = (1, 2);
+        for _death in 0..8 {
+            engine.start_worker(0, 3);
+            let mut seconds_run = 0;
+            for _second in 0..60 {
+                engine.settle().await.unwrap();
+                if engine.parked().contains(&killer) {
+                    seconds_run += 1;
+                }
+                if seconds_run > 12 {
+                    break;
+                }
+                engine.clock.advance(Duration::from_secs(1));
+            }
+            engine = engine.crash(4).await;
+            let jobs = engine.jobs();
+            assert_eq!(jobs[&innocent].state, millpond::State::Pending);
+            if jobs[&killer].state == millpond::State::Dead {
+                return;
+            }
+        }
+        panic!("eight deaths: {:#?}", engine.jobs());
+    });
+}
