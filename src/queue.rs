@@ -152,12 +152,16 @@ impl RateHandle {
     ///
     /// # Errors
     /// [`Error::RateLimited`] with the wait if there are not enough; nothing is taken then.
+    /// [`Error::InvalidConfig`] for more than the burst.
     pub fn take(&self, tokens: u32) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
             let now = handle.engine.now();
             let taken = handle.engine.scheduler().take_tokens(&handle.key, tokens, now);
-            let reservation = taken.map_err(|retry_in| Error::RateLimited { retry_in })?;
+            let reservation = taken.map_err(|retry_in| match retry_in {
+                Duration::MAX => Error::config("tokens", format!("{tokens} is more than the bucket ever holds")),
+                retry_in => Error::RateLimited { retry_in },
+            })?;
             match reservation {
                 Some(reservation) => handle.save(reservation).await,
                 None if handle.engine.is_closed() => Err(Error::Closed),

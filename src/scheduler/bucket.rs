@@ -185,6 +185,10 @@ impl Buckets {
             return Err(wait);
         }
         bucket.refresh(now);
+        if bucket.rate.is_some_and(|rate| tokens > rate.burst_tokens()) {
+            // There never will be so many at once.
+            return Err(Duration::MAX);
+        }
         if let Some(wait) = bucket.shortage(f64::from(tokens)) {
             return Err(wait);
         }

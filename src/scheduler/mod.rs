@@ -338,7 +338,7 @@ impl Scheduler {
             self.restless = true;
         }
         if on_trial {
-            self.probation.suspect_started(entry.id, now);
+            self.probation.suspect_started(entry.id, entry.record.crashes(), now);
         }
         let commit_first = self.probation.is_careful() || entry.is_suspect();
         Start { run, queue, entry, commit_first, alone }

@@ -3,9 +3,13 @@ use std::time::Duration;
 use crate::job::JobId;
 use crate::time::Now;
 
-/// How long a suspect runs with nothing beside it. Who kills the process does so early; a long job
-/// that merely ran beside the crash must not hold everybody up.
+/// How long a suspect runs with nothing beside it after its first death; twice as long after each
+/// further one. Who kills the process mostly does so early, and a long job that merely ran beside
+/// the crash must not hold everybody up; but who kills late must be found out, too.
 const ALONE: Duration = Duration::from_secs(5);
+
+/// It is doubled this often at most: to 85 minutes.
+const ALONE_DOUBLED_MAX: u32 = 10;
 
 /// How long a suspect waits for the jobs that already run, before it starts beside them.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +22,7 @@ pub(crate) struct Probation {
     careful: usize,
     /// Suspects may still be waiting. They are few; whether one is left is looked up.
     active: bool,
-    /// The suspect that runs, and since when.
+    /// The suspect that runs, and until when it runs alone.
     on_trial: Option<(JobId, Duration)>,
     /// Since when a suspect waits for running jobs to end.
     waiting_since: Option<Duration>,
@@ -41,7 +45,7 @@ impl Probation {
 
     /// Whether nothing at all may start now.
     pub fn holds_all(&self, now: Now) -> bool {
-        self.on_trial.is_some_and(|(_, since)| now.mono < since.saturating_add(ALONE))
+        self.on_trial.is_some_and(|(_, until)| now.mono < until)
     }
 
     /// May a suspect start beside `running` others?
@@ -50,8 +54,10 @@ impl Probation {
         running == 0 || now.mono >= since.saturating_add(PATIENCE)
     }
 
-    pub fn suspect_started(&mut self, id: JobId, now: Now) {
-        self.on_trial = Some((id, now.mono));
+    /// A job that was there at so many deaths starts.
+    pub fn suspect_started(&mut self, id: JobId, deaths: u32, now: Now) {
+        let alone = ALONE * (1 << deaths.saturating_sub(1).min(ALONE_DOUBLED_MAX));
+        self.on_trial = Some((id, now.mono.saturating_add(alone)));
         self.waiting_since = None;
     }
 
@@ -70,7 +76,7 @@ impl Probation {
     }
 
     pub fn next_event(&self, now: Now) -> Option<Duration> {
-        let alone = self.on_trial.map(|(_, since)| since.saturating_add(ALONE));
+        let alone = self.on_trial.map(|(_, until)| until);
         let patience = self.waiting_since.map(|since| since.saturating_add(PATIENCE));
         let ahead = |at: Duration| at.checked_sub(now.mono).filter(|wait| !wait.is_zero());
         [alone, patience].into_iter().flatten().filter_map(ahead).min()

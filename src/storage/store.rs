@@ -53,6 +53,7 @@ impl Store {
         if !path.try_exists().map_err(|source| io("look for", path, source))? {
             create(path)?;
         }
+        look_before_opening(path, adopt)?;
         let db = open_existing(path, cache_bytes)?;
         let origin = Origin::Path { path: path.to_owned(), cache_bytes };
         Self::new(Arc::new(db), origin, adopt)
@@ -208,22 +209,38 @@ fn create(path: &Path) -> Result<(), Error> {
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|source| io("sync the directory of", path, source))
 }
 
-fn open_existing(path: &Path, cache_bytes: usize) -> Result<Database, Error> {
+/// Refuses a file that is not ours or too new before anything is written to it: opening it for
+/// writing would change its bytes already. One that must be repaired first is looked at after that.
+fn look_before_opening(path: &Path, adopt: bool) -> Result<(), Error> {
+    check_magic(path)?;
+    let Ok(db) = Database::builder().open_read_only(path) else { return Ok(()) };
+    let Ok(txn) = db.begin_read() else { return Ok(()) };
+    match schema::version(&txn)? {
+        Some(found) => schema::check(found),
+        None if adopt => Ok(()),
+        None => Err(Error::NotAMillpond { path: path.to_owned() }),
+    }
+}
+
+fn check_magic(path: &Path) -> Result<(), Error> {
     let mut file = File::open(path).map_err(|source| io("open", path, source))?;
     if file.metadata().map_err(|source| io("open", path, source))?.is_dir() {
         return Err(io("open", path, std::io::ErrorKind::IsADirectory.into()));
     }
     let mut magic = [0; REDB_MAGIC.len()];
     match file.read_exact(&mut magic) {
-        Ok(()) if magic == *REDB_MAGIC => {}
-        Ok(()) => return Err(Error::NotAMillpond { path: path.to_owned() }),
+        Ok(()) if magic == *REDB_MAGIC => Ok(()),
+        Ok(()) => Err(Error::NotAMillpond { path: path.to_owned() }),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             // redb would silently make a new database of an empty file.
-            return Err(Error::NotAMillpond { path: path.to_owned() });
+            Err(Error::NotAMillpond { path: path.to_owned() })
         }
-        Err(source) => return Err(io("read", path, source)),
+        Err(source) => Err(io("read", path, source)),
     }
-    drop(file);
+}
+
+fn open_existing(path: &Path, cache_bytes: usize) -> Result<Database, Error> {
+    check_magic(path)?;
     Database::builder().set_cache_size(cache_bytes).open(path).map_err(|error| open_error(error, path, "open"))
 }
 

@@ -424,7 +424,6 @@ async fn a_database_attached_twice_is_refused() {
 }
 
 #[tokio::test]
-#[ignore = "bug: opening a file to look at its version writes to it"]
 async fn a_file_that_is_refused_is_left_byte_for_byte_as_it_was() {
     let disk = OnDisk::new();
     foreign(&disk.path());

@@ -178,7 +178,6 @@ fn no_start_is_written_after_its_end() {
 /// A job that kills twelve seconds after its start, and an innocent one that runs for hours: both are
 /// there at every death.
 #[test]
-#[ignore = "bug: neither is ever blamed, and the process dies for ever"]
 fn who_kills_late_beside_a_long_job_is_found_out() {
     on_a_thread(async {
         let mut engine = Engine::new(4).await;
