@@ -68,11 +68,31 @@ impl Millpond {
     ///
     /// # Errors
     /// Those of [`Builder::open`].
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.redb");
+    /// let pond = Millpond::open(&path)?;
+    /// assert!(matches!(Millpond::open(&path), Err(Error::AlreadyOpen { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().open(path)
     }
 
     /// Settings before opening.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), Error> {
+    /// let pond = Millpond::builder()
+    ///     .max_running(64)
+    ///     .events_buffer(4_096)
+    ///     .open_backend(redb::backends::InMemoryBackend::new())?;
+    /// # Ok(()) }
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -87,9 +107,26 @@ impl Millpond {
     /// commit; calls from many tasks share commits.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::PayloadTooLarge`], [`Error::Unencodable`],
-    /// [`Error::QueueFull`]; [`Error::OutcomeUnknown`] if the commit failed in a way that leaves it
-    /// open; [`Error::Degraded`], [`Error::Closed`].
+    /// [`Error::InvalidName`], [`Error::InvalidConfig`] for an option that cannot work,
+    /// [`Error::PayloadTooLarge`], [`Error::Unencodable`], [`Error::QueueFull`];
+    /// [`Error::OutcomeUnknown`] if the commit failed in a way that leaves it open, storage errors if
+    /// it failed otherwise; [`Error::Degraded`], [`Error::Closed`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// let later = NewJob::new(Charge { order: 8 }).delay(Duration::from_secs(60));
+    /// let later = pond.enqueue("billing", later).await?;
+    ///
+    /// assert_eq!(pond.job(id)?.state, State::Pending);
+    /// assert_eq!(pond.job(later)?.state, State::Scheduled);
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Commit<JobId> {
         let ids = self.enqueue_all([(queue, job.into())]);
         Commit::new(async move { Ok(ids.await?[0]) })
@@ -99,6 +136,21 @@ impl Millpond {
     ///
     /// # Errors
     /// Those of [`enqueue`](Self::enqueue), and [`Error::BatchTooLarge`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let ids = pond.enqueue_many("billing", (0..100).map(|order| Charge { order })).await?;
+    /// assert_eq!(ids.len(), 100);
+    ///
+    /// let too_many = pond.enqueue_many("billing", (0..10_001).map(|order| Charge { order })).await;
+    /// assert!(matches!(too_many, Err(Error::BatchTooLarge { jobs_max: 10_000, .. })));
+    /// assert_eq!(pond.queue("billing")?.counts().pending, 100);
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue_many<J: Into<NewJob>>(&self, queue: &str, jobs: impl IntoIterator<Item = J>) -> Commit<Vec<JobId>> {
         self.enqueue_all(jobs.into_iter().map(|job| (queue, job.into())))
     }
@@ -107,6 +159,18 @@ impl Millpond {
     ///
     /// # Errors
     /// Those of [`enqueue`](Self::enqueue), and [`Error::BatchTooLarge`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let ids = pond
+    ///     .enqueue_all([("billing", NewJob::json("charge", &7)), ("emails", NewJob::json("receipt", &7))])
+    ///     .await?;
+    /// assert_eq!(pond.job(ids[0])?.queue, "billing");
+    /// assert_eq!(pond.job(ids[1])?.queue, "emails");
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue_all<Q: AsRef<str>>(&self, jobs: impl IntoIterator<Item = (Q, NewJob)>) -> Commit<Vec<JobId>> {
         let prepare = |(queue, job): (Q, NewJob)| self.engine().prepare.prepare(queue.as_ref(), job);
         self.engine().enqueue(jobs.into_iter().map(prepare).collect())
@@ -123,21 +187,22 @@ impl Millpond {
     /// [`Error::Aborted`] with what the closure returned, or its panic's message, as the source;
     /// storage errors.
     ///
-    /// ```no_run
-    /// # use millpond::{Kind, Millpond};
+    /// ```
+    /// # use millpond::{Kind, testing::{in_memory, ManualClock}};
     /// # use redb::TableDefinition;
-    /// # use serde::{Deserialize, Serialize};
-    /// # #[derive(Serialize, Deserialize)] struct Welcome { email: String }
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Welcome { email: String }
     /// # impl Kind for Welcome { const KIND: &'static str = "welcome"; }
     /// const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
     ///
-    /// # async fn example(pond: Millpond) -> Result<(), millpond::Error> {
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
     /// pond.transaction(|tx| {
     ///     tx.open_table(USERS)?.insert(7, "ada@example.org")?;
     ///     tx.enqueue("emails", Welcome { email: "ada@example.org".into() })?;
     ///     Ok(())
     /// })
     /// .await?;
+    /// assert_eq!(pond.queue("emails")?.counts().pending, 1);
     /// # Ok(()) }
     /// ```
     pub fn transaction<T: Send + 'static>(
@@ -159,15 +224,17 @@ impl Millpond {
     /// # Errors
     /// [`Error::WouldDeadlock`] inside another transaction; storage errors.
     ///
-    /// ```no_run
-    /// # use millpond::{Millpond, NewJob};
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
     /// # use redb::TableDefinition;
     /// # const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
-    /// # fn example(pond: Millpond) -> Result<(), Box<dyn std::error::Error>> {
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
     /// let mut tx = pond.begin_write()?;
     /// tx.open_table(USERS)?.insert(7, "ada@example.org")?;
-    /// tx.enqueue("emails", NewJob::json("welcome", &"ada@example.org"))?;
+    /// let id = tx.enqueue("emails", NewJob::json("welcome", &"ada@example.org"))?;
     /// tx.commit()?;
+    /// assert_eq!(pond.job(id)?.state, State::Pending);
     /// # Ok(()) }
     /// ```
     pub fn begin_write(&self) -> Result<WriteGuard, Error> {
@@ -193,6 +260,20 @@ impl Millpond {
     ///
     /// # Errors
     /// Storage errors, [`Error::Closed`].
+    ///
+    /// ```
+    /// # use millpond::testing::{ManualClock, in_memory};
+    /// use redb::TableDefinition;
+    ///
+    /// const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.transaction(|tx| Ok(tx.open_table(USERS)?.insert(7, "ada@example.org").map(drop)?)).await?;
+    /// let users = pond.begin_read()?.open_table(USERS)?;
+    /// assert_eq!(users.get(7)?.unwrap().value(), "ada@example.org");
+    /// # Ok(()) }
+    /// ```
     pub fn begin_read(&self) -> Result<ReadTransaction, Error> {
         self.engine().store.begin_read()
     }
@@ -200,14 +281,43 @@ impl Millpond {
     // --- running ------------------------------------------------------------------------------
 
     /// A worker for this queue, to be given handlers and limits and then started.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .handle(|job: Job<Charge>| async move {
+    ///         println!("charge order {}", job.order);
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    ///
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn worker(&self, queue: &str) -> WorkerBuilder {
         WorkerBuilder::new(self.engine().clone(), queue)
     }
 
-    /// How many jobs run at a time in this process, from now on.
+    /// How many jobs run at a time in this process, from now on. With fewer slots than running jobs,
+    /// those finish.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for 0.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.set_max_running(32)?;
+    /// assert!(matches!(pond.set_max_running(0), Err(Error::InvalidConfig { field: "max_running", .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn set_max_running(&self, jobs: usize) -> Result<(), Error> {
         if jobs == 0 {
             return Err(Error::config("max_running", "it must be at least 1".into()));
@@ -222,12 +332,36 @@ impl Millpond {
     /// The queue of this name. It need not exist yet.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidName`]; [`Error::InvalidConfig`] for one more than the 65,536 that a file can
+    /// have.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// assert_eq!(billing.counts().unfinished(), 0);
+    ///
+    /// assert!(matches!(pond.queue("no spaces"), Err(Error::InvalidName { what: "queue", .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
         Ok(Queue::new(self.engine().clone(), self.engine().store.catalog.queue(name)?))
     }
 
     /// The queues that the file knows, by name.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.enqueue("emails", NewJob::json("receipt", &7)).await?;
+    /// pond.queue("billing")?.pause().await?;
+    ///
+    /// let names: Vec<_> = pond.queues().iter().map(|queue| queue.name().to_owned()).collect();
+    /// assert_eq!(names, ["billing", "emails"]);
+    /// # Ok(()) }
+    /// ```
     pub fn queues(&self) -> Vec<Queue> {
         let ids = self.engine().store.catalog.stored_queues();
         ids.into_iter().map(|id| Queue::new(self.engine().clone(), id)).collect()
@@ -237,6 +371,18 @@ impl Millpond {
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if it runs or has ended otherwise.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    ///
+    /// assert!(pond.cancel(id, "the order was withdrawn").await?);
+    /// assert!(!pond.cancel(id, "again").await?);
+    /// assert_eq!(pond.job(id)?.reason.as_deref(), Some("the order was withdrawn"));
+    /// # Ok(()) }
+    /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
         let reason = reason.into();
         self.engine().change_waiting(id, move |batch, taken| control::cancel(batch, id, &reason, taken))
@@ -247,6 +393,21 @@ impl Millpond {
     /// # Errors
     /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if it runs or has ended; what is wrong with the
     /// change.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// pond.update(id, JobPatch::new().payload(Charge { order: 8 }).priority(Priority::FIRST)).await?;
+    ///
+    /// let job = pond.job(id)?;
+    /// assert_eq!(job.payload.decode::<Charge>()?.order, 8);
+    /// assert_eq!(job.priority, Priority::FIRST);
+    /// # Ok(()) }
+    /// ```
     pub fn update(&self, id: JobId, patch: JobPatch) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {
@@ -262,15 +423,37 @@ impl Millpond {
         })
     }
 
-    /// Makes a scheduled or retrying job due now.
+    /// Makes a scheduled or retrying job due now. One that is due already stays as it is.
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if it runs or has ended.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let job = NewJob::json("charge", &7).delay(Duration::from_secs(3600));
+    /// let id = pond.enqueue("billing", job).await?;
+    ///
+    /// pond.run_now(id).await?;
+    /// assert_eq!(pond.job(id)?.state, State::Pending);
+    /// # Ok(()) }
+    /// ```
     pub fn run_now(&self, id: JobId) -> Commit<()> {
         self.update(id, JobPatch { run_at: Some(Timestamp::EPOCH), ..JobPatch::default() })
     }
 
     /// What failed for good.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let dead = pond.dead_letters();
+    /// assert_eq!(dead.count(&JobFilter::new().queue("billing"))?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.engine().clone())
     }
@@ -281,15 +464,50 @@ impl Millpond {
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7).group("order-7")).await?;
+    ///
+    /// let job = pond.job(id)?;
+    /// assert_eq!((job.queue.as_str(), job.kind.as_str()), ("billing", "charge"));
+    /// assert_eq!(job.group.as_deref(), Some("order-7"));
+    /// assert!(matches!(pond.job(JobId::new(999)), Err(Error::NoSuchJob { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn job(&self, id: JobId) -> Result<JobInfo, Error> {
         inspect::find(self.engine(), id)
     }
 
-    /// Jobs that match, up to `limit` (at most 1,000), from `cursor` on. A page looks at 10,000 jobs
-    /// at most: it may be short, or empty, and still have a next one.
+    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page looks at
+    /// 10,000 jobs at most: it may be short, or empty, and still have a next one.
     ///
     /// # Errors
     /// Storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.enqueue_many("billing", (0..5).map(|order| Charge { order })).await?;
+    /// let filter = JobFilter::new().queue("billing").state(State::Pending);
+    /// let mut cursor = None;
+    /// let mut seen = 0;
+    /// loop {
+    ///     let page = pond.jobs(&filter, cursor, 2)?;
+    ///     seen += page.jobs.len();
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(seen, 5);
+    /// # Ok(()) }
+    /// ```
     pub fn jobs(&self, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
         inspect::list(self.engine(), filter, cursor, limit)
     }
@@ -298,16 +516,59 @@ impl Millpond {
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    /// assert_eq!(pond.explain(id)?.to_string(), r#"no worker of its queue handles kind "charge""#);
+    ///
+    /// pond.queue("billing")?.pause().await?;
+    /// assert_eq!(pond.explain(id)?, Why::QueuePaused);
+    /// # Ok(()) }
+    /// ```
     pub fn explain(&self, id: JobId) -> Result<Why, Error> {
         inspect::explain(self.engine(), id)
     }
 
     /// Listens to what is committed from now on.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let mut events = pond.events();
+    /// let enqueued = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    ///
+    /// match events.next().await {
+    ///     Some(Heard::Event(Event::Enqueued { id, queue, .. })) => {
+    ///         assert_eq!((id, &*queue), (enqueued, "billing"));
+    ///     }
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn events(&self) -> Events {
         self.engine().bus.listen()
     }
 
     /// What was counted since the queue was opened.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+    /// drain(&pond).await;
+    ///
+    /// let metrics = pond.metrics();
+    /// assert_eq!((metrics.starts_total, metrics.completed_total, metrics.failed_total), (3, 3, 0));
+    /// # Ok(()) }
+    /// ```
     pub fn metrics(&self) -> MetricsSnapshot {
         self.engine().metrics.snapshot(self.engine().executor.runs.stuck())
     }
@@ -316,11 +577,29 @@ impl Millpond {
     ///
     /// # Errors
     /// Storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// assert_eq!(pond.quarantined()?, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn quarantined(&self) -> Result<u64, Error> {
         Ok(self.engine().store.reader()?.quarantined()?)
     }
 
     /// Why the writer has stopped, if an I/O error has stopped it.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// if let Some(reason) = pond.degraded() {
+    ///     eprintln!("the queue accepts nothing: {reason}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn degraded(&self) -> Option<String> {
         self.engine().degraded()
     }
@@ -330,6 +609,18 @@ impl Millpond {
     ///
     /// # Errors
     /// Storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    ///
+    /// let verification = pond.verify().await?;
+    /// assert!(verification.is_ok(), "{:?}", verification.problems);
+    /// assert_eq!(verification.jobs, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn verify(&self) -> Commit<Verification> {
         let engine = self.engine().clone();
         Commit::new(async move {
@@ -352,8 +643,23 @@ impl Millpond {
     /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
     /// and what it answers is void.
     ///
+    /// On a current-thread runtime, `.await` it: [`wait`](Commit::wait) would block the very thread
+    /// that stops the queue, for ever.
+    ///
     /// # Errors
-    /// None today.
+    /// [`Error::Closed`] if the async runtime is gone.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.shutdown(Duration::from_secs(10)).await?;
+    ///
+    /// let late = pond.enqueue("billing", NewJob::json("charge", &7)).await;
+    /// assert!(matches!(late, Err(Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub fn shutdown(&self, deadline: Duration) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {

@@ -11,8 +11,10 @@ use crate::writer::{control, upkeep};
 
 /// A named queue: steer it, look at it, enqueue into it. Cheap to clone.
 ///
-/// ```no_run
-/// # async fn example(pond: millpond::Millpond) -> Result<(), millpond::Error> {
+/// ```
+/// # use millpond::testing::{in_memory, ManualClock};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
 /// let emails = pond.queue("emails")?;
 /// emails.pause().await?;                    // durable; running jobs finish
 /// println!("{} wait", emails.counts().pending);
@@ -41,15 +43,41 @@ impl Queue {
     ///
     /// # Errors
     /// Those of [`Millpond::enqueue`](crate::Millpond::enqueue).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// let id = billing.enqueue(Charge { order: 7 }).await?;
+    /// assert_eq!(pond.job(id)?.queue, "billing");
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue(&self, job: impl Into<NewJob>) -> Commit<JobId> {
         let ids = self.engine.enqueue(self.engine.prepare.prepare(&self.name, job.into()).map(|job| vec![job]));
         Commit::new(async move { Ok(ids.await?[0]) })
     }
 
-    /// Replaces the queue's durable settings.
+    /// Replaces the queue's durable settings, all of them: start from [`settings`](Self::settings) to
+    /// change one.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for settings that cannot work.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// billing.configure(QueueSettings::default().capacity(Capacity::jobs(1))).await?;
+    ///
+    /// billing.enqueue(NewJob::json("charge", &7)).await?;
+    /// let full = billing.enqueue(NewJob::json("charge", &8)).await;
+    /// assert!(matches!(full, Err(Error::QueueFull { jobs: 1, .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn configure(&self, settings: QueueSettings) -> Commit<()> {
         let (engine, queue) = (self.engine.clone(), self.id);
         Commit::new(async move {
@@ -59,12 +87,34 @@ impl Queue {
     }
 
     /// The queue's durable settings.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// let settings = billing.settings().groups(GroupPolicy::Skip);
+    /// billing.configure(settings).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn settings(&self) -> QueueSettings {
         self.engine.store.catalog.row(self.id).settings
     }
 
     /// Starts nothing of this queue any more, until it is resumed; running jobs finish. Durable.
     /// False if it was paused already.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// assert!(billing.pause().await?);
+    /// assert!(!billing.pause().await?);
+    /// assert!(billing.is_paused());
+    /// assert!(billing.resume().await?);
+    /// # Ok(()) }
+    /// ```
     pub fn pause(&self) -> Commit<bool> {
         let queue = self.id;
         self.engine.change(move |batch| control::pause_queue(batch, queue, true))
@@ -86,6 +136,19 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::InvalidName`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// billing.pause_group("order-7").await?;
+    ///
+    /// let held = billing.enqueue(NewJob::json("charge", &7).group("order-7")).await?;
+    /// assert_eq!(pond.explain(held)?, Why::GroupPaused);
+    /// billing.resume_group("order-7").await?;
+    /// # Ok(()) }
+    /// ```
     pub fn pause_group(&self, group: &str) -> Commit<bool> {
         self.set_group_paused(group, true)
     }
@@ -112,11 +175,42 @@ impl Queue {
     }
 
     /// Its counts, as of the last commit.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// billing.enqueue(NewJob::json("charge", &7)).await?;
+    /// billing.enqueue(NewJob::json("charge", &8).delay(Duration::from_secs(60))).await?;
+    ///
+    /// let counts = billing.counts();
+    /// assert_eq!((counts.pending, counts.scheduled, counts.unfinished()), (1, 1, 2));
+    /// # Ok(()) }
+    /// ```
     pub fn counts(&self) -> Counts {
         inspect::counts(&self.engine, self.id)
     }
 
     /// Its token bucket, to be used by hand: for calls outside handlers that draw on the same limit.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .rate_limit(Rate::per_minute(60).burst(10))
+    ///     .handle(|_: Job<Charge>| async { Ok(()) })
+    ///     .start()?;
+    ///
+    /// let rate = pond.queue("billing")?.rate();
+    /// rate.take(4).await?;
+    /// assert_eq!(rate.available(), 6.0);
+    /// # Ok(()) }
+    /// ```
     pub fn rate(&self) -> RateHandle {
         RateHandle { engine: self.engine.clone(), key: BucketKey { queue: self.id, group: None } }
     }
@@ -125,6 +219,24 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::InvalidName`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .group_rate_limit(Rate::per_minute(60).burst(2))
+    ///     .handle(|_: Job<Charge>| async { Ok(()) })
+    ///     .start()?;
+    ///
+    /// let billing = pond.queue("billing")?;
+    /// billing.group_rate("customer-1")?.take(2).await?;
+    /// assert_eq!(billing.group_rate("customer-1")?.available(), 0.0);
+    /// assert_eq!(billing.group_rate("customer-2")?.available(), 2.0);
+    /// # Ok(()) }
+    /// ```
     pub fn group_rate(&self, group: &str) -> Result<RateHandle, Error> {
         check_name("group", group)?;
         let key = BucketKey { queue: self.id, group: Some(group.into()) };
@@ -141,6 +253,25 @@ impl std::fmt::Debug for Queue {
 /// A token bucket, used by hand.
 ///
 /// The rate is the worker's: without a worker that sets one, there is no limit.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.worker("crm")
+/// #     .rate_limit(Rate::per_second(1).burst(2))
+/// #     .handle(|_: Job<Charge>| async { Ok(()) })
+/// #     .start()?;
+/// let crm = pond.queue("crm")?.rate();
+/// match crm.take(1).await {
+///     Ok(()) => println!("call the CRM"),
+///     Err(Error::RateLimited { retry_in }) => println!("not before {retry_in:?}"),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct RateHandle {
     engine: Arc<Engine>,
@@ -148,11 +279,32 @@ pub struct RateHandle {
 }
 
 impl RateHandle {
-    /// Takes so many tokens, durably.
+    /// Takes so many tokens, durably. More than the burst are never there at once.
     ///
     /// # Errors
     /// [`Error::RateLimited`] with the wait if there are not enough; nothing is taken then.
     /// [`Error::InvalidConfig`] for more than the burst.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let clock = ManualClock::new();
+    /// # let pond = in_memory(&clock)?;
+    /// # pond.worker("crm")
+    /// #     .rate_limit(Rate::per_second(1))
+    /// #     .handle(|_: Job<Charge>| async { Ok(()) })
+    /// #     .start()?;
+    /// let crm = pond.queue("crm")?.rate();
+    /// crm.take(1).await?;
+    /// assert!(matches!(crm.take(1).await, Err(Error::RateLimited { .. })));
+    ///
+    /// clock.advance(Duration::from_secs(1));
+    /// crm.take(1).await?;
+    /// # Ok(()) }
+    /// ```
     pub fn take(&self, tokens: u32) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
@@ -171,6 +323,23 @@ impl RateHandle {
     }
 
     /// Fills the bucket and lifts whatever hold a handler has put on it.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("crm")
+    /// #     .rate_limit(Rate::per_second(1).burst(5))
+    /// #     .handle(|_: Job<Charge>| async { Ok(()) })
+    /// #     .start()?;
+    /// let crm = pond.queue("crm")?.rate();
+    /// crm.take(5).await?;
+    /// crm.reset().await?;
+    /// assert_eq!(crm.available(), 5.0);
+    /// # Ok(()) }
+    /// ```
     pub fn reset(&self) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
@@ -186,13 +355,40 @@ impl RateHandle {
         self.engine.change(move |batch| upkeep::reserve(batch, &key, tokens, &state))
     }
 
-    /// Tokens there now; infinite without a limit.
+    /// Tokens there now; infinite without a limit. A hold that a handler has put on the bucket does
+    /// not show here: see [`wait`](Self::wait).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let unlimited = pond.queue("billing")?.rate();
+    /// assert_eq!(unlimited.available(), f64::INFINITY);
+    /// # Ok(()) }
+    /// ```
     pub fn available(&self) -> f64 {
         let now = self.engine.now();
         self.engine.scheduler().tokens(&self.key, now)
     }
 
-    /// How long nothing starts, if nothing does now.
+    /// How long nothing starts, if nothing does now: no token is there, or a handler has answered
+    /// [`Outcome::rate_limited`](crate::Outcome::rate_limited).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("crm")
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::rate_limited(Duration::from_secs(30))) })
+    ///     .start()?;
+    /// pond.enqueue("crm", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("crm")?.rate().wait(), Some(Duration::from_secs(30)));
+    /// # Ok(()) }
+    /// ```
     pub fn wait(&self) -> Option<Duration> {
         let now = self.engine.now();
         self.engine.scheduler().limited_for(&self.key, now)

@@ -44,6 +44,27 @@ pub(crate) trait Prepare: Send + Sync {
 /// What the closure of [`Millpond::transaction`](crate::Millpond::transaction), and of
 /// [`Context::on_complete`](crate::Context::on_complete), works on: the app's own tables, and the
 /// queue, in one commit.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// use redb::TableDefinition;
+///
+/// const ORDERS: TableDefinition<u64, &str> = TableDefinition::new("orders");
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let id = pond
+///     .transaction(|tx| {
+///         let mut orders = tx.open_table(ORDERS)?;
+///         if orders.insert(7, "a kettle")?.is_some() {
+///             return Err("order 7 is there already".into());
+///         }
+///         Ok(tx.enqueue("billing", NewJob::json("charge", &7))?)
+///     })
+///     .await?;
+/// assert_eq!(pond.job(id)?.kind, "charge");
+/// # Ok(()) }
+/// ```
 pub struct Transaction<'t> {
     batch: RefCell<&'t mut dyn Staging>,
     txn: &'t WriteTransaction,
@@ -94,6 +115,24 @@ impl<'t> Transaction<'t> {
     ///
     /// # Errors
     /// As [`open_table`](Self::open_table).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// use redb::MultimapTableDefinition;
+    ///
+    /// const TAGS: MultimapTableDefinition<&str, u64> = MultimapTableDefinition::new("tags");
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.transaction(|tx| {
+    ///     let mut tags = tx.open_multimap_table(TAGS)?;
+    ///     tags.insert("gift", 7)?;
+    ///     tags.insert("gift", 8)?;
+    ///     Ok(())
+    /// })
+    /// .await?;
+    /// # Ok(()) }
+    /// ```
     pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
         &self,
         definition: MultimapTableDefinition<'_, K, V>,
@@ -103,6 +142,19 @@ impl<'t> Transaction<'t> {
     }
 
     /// redb's transaction itself, for whatever has no method here.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// use redb::TableDefinition;
+    ///
+    /// const DRAFTS: TableDefinition<u64, &str> = TableDefinition::new("drafts");
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let existed = pond.transaction(|tx| Ok(tx.raw().delete_table(DRAFTS)?)).await?;
+    /// assert!(!existed);
+    /// # Ok(()) }
+    /// ```
     pub fn raw(&self) -> &'t WriteTransaction {
         self.batch.borrow_mut().touch();
         self.txn
@@ -113,6 +165,21 @@ impl<'t> Transaction<'t> {
     /// # Errors
     /// What is wrong with the job or the queue's name; [`Error::QueueFull`] whatever the queue's
     /// setting, because waiting here would stop the writer.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let (charge, receipt) = pond
+    ///     .transaction(|tx| {
+    ///         let charge = tx.enqueue("billing", NewJob::json("charge", &7))?;
+    ///         let receipt = tx.enqueue("emails", NewJob::json("receipt", &charge))?;
+    ///         Ok((charge, receipt))
+    ///     })
+    ///     .await?;
+    /// assert_eq!(pond.job(receipt)?.payload.decode::<JobId>()?, charge);
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
         self.batch.borrow_mut().insert(job)
@@ -130,6 +197,19 @@ impl std::fmt::Debug for Transaction<'_> {
 ///
 /// While it lives, nothing else is written to the file: keep it short. It stays on the thread that
 /// began it.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let mut tx = pond.begin_write()?;
+/// let id = tx.enqueue("billing", NewJob::json("charge", &7))?;
+/// let waiting = pond.enqueue("billing", NewJob::json("charge", &8)).wait();
+/// assert!(matches!(waiting, Err(Error::WouldDeadlock)));
+/// drop(tx);
+/// assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })));
+/// # Ok(()) }
+/// ```
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,

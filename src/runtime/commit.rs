@@ -10,6 +10,16 @@ use crate::transaction::check_outside;
 ///
 /// Like every future it does nothing until then. Dropped before it was ever polled, it leaves no
 /// trace; dropped later, what it asked for may happen all the same.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+/// let next = std::thread::spawn(move || pond.enqueue("billing", NewJob::json("charge", &8)).wait());
+/// assert!(next.join().unwrap()? > id);
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing happens until it is awaited, or waited for with `.wait()`"]
 pub struct Commit<T> {
     future: Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>,
@@ -24,6 +34,14 @@ impl<T> Commit<T> {
     ///
     /// # Errors
     /// Those of the call, and [`Error::WouldDeadlock`] inside a transaction.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).wait()?;
+    /// assert_eq!(pond.job(id)?.state, State::Pending);
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn wait(self) -> Result<T, Error> {
         pollster::block_on(self)
     }
