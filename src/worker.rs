@@ -85,26 +85,103 @@ impl WorkerBuilder {
 
     /// How many of the queue's jobs start per time. Default: no limit. Durable: a restart does not
     /// refill the bucket.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("crm")
+    ///     .rate_limit(Rate::per_minute(60).burst(2))
+    ///     .handle(|_: Job<Charge>| async { Ok(()) })
+    ///     .start()?;
+    /// pond.enqueue_many("crm", (0..3).map(|order| Charge { order })).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("crm")?.counts().completed_total, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn rate_limit(mut self, rate: Rate) -> Self {
         self.rate = Some(rate);
         self
     }
 
-    /// How many jobs of each group start per time. A limited group never holds up the others.
+    /// How many jobs of each group start per time. Default: no limit. Durable, as
+    /// [`rate_limit`](Self::rate_limit). A limited group never holds up the others.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("webhooks")
+    ///     .group_rate_limit(Rate::per_second(1))
+    ///     .handle(|_: Job<Charge>| async { Ok(()) })
+    ///     .start()?;
+    /// for customer in ["a", "a", "b"] {
+    ///     pond.enqueue("webhooks", NewJob::new(Charge { order: 7 }).group(customer)).await?;
+    /// }
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("webhooks")?.counts().completed_total, 2); // the second "a" waits
+    /// # Ok(()) }
+    /// ```
     pub fn group_rate_limit(mut self, rate: Rate) -> Self {
         self.group_rate = Some(rate);
         self
     }
 
-    /// How often a job is tried and how long it waits in between.
+    /// How often a job is tried and how long it waits in between. Default: [`Retry::default`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .retry(Retry::none())
+    ///     .handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) })
+    ///     .start()?;
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("billing")?.counts().dead, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// How long one attempt may run. Default 5 minutes. When it has passed, an async handler is
+    /// How long one attempt may run; not zero. Default 5 minutes. When it has passed, an async handler is
     /// dropped at its next await; a blocking one keeps its slot until it returns. Either way the
     /// attempt has failed.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let clock = ManualClock::new();
+    /// # let pond = in_memory(&clock)?;
+    /// # let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    /// pond.worker("billing")
+    ///     .timeout(Duration::from_secs(30))
+    ///     .retry(Retry::none())
+    ///     .handle(move |_: Job<Charge>| {
+    /// #         let _ = started.send(());
+    ///         std::future::pending::<Handled>() // hangs
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # starts.recv().await;
+    ///
+    /// clock.advance(Duration::from_secs(30));
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.errors[0].kind, FailureKind::Timeout);
+    /// # Ok(()) }
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -118,24 +195,104 @@ impl WorkerBuilder {
 
     /// Shared state for the handlers, which take it as [`Data<T>`](crate::Data). One per type; a
     /// second of the same type replaces the first.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// struct Bank { name: &'static str }
+    ///
+    /// pond.worker("billing")
+    ///     .data(Bank { name: "Ladybird & Co" })
+    ///     .handle(|job: Job<Charge>, bank: Data<Bank>| async move {
+    ///         println!("{} charges order {}", bank.name, job.order);
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// # Ok(()) }
+    /// ```
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
         self
     }
 
     /// Handles jobs of kind `T` with an async function. See [`Handler`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Refund { order: u64 }
+    /// # impl Kind for Refund { const KIND: &'static str = "refund"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
+    ///     ctx.log(format!("charge order {}", job.order));
+    ///     Ok(())
+    /// }
+    ///
+    /// pond.worker("billing")
+    ///     .handle(charge)
+    ///     .handle(|_: Job<Refund>| async { Ok(Outcome::dead_letter("refunds need a person")) })
+    ///     .start()?;
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// pond.enqueue("billing", Refund { order: 8 }).await?;
+    ///
+    /// drain(&pond).await;
+    /// let counts = pond.queue("billing")?.counts();
+    /// assert_eq!((counts.completed_total, counts.dead), (1, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn handle<T: Kind, Args>(self, handler: impl Handler<T, Args>) -> Self {
         self.with(T::KIND, erase(handler))
     }
 
     /// Handles jobs of the kind named `kind` with an async function that takes the payload's bytes
     /// as they are.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("thumbnails")
+    ///     .handle_raw("png", |job: Job<Bytes>| async move {
+    ///         assert_eq!(&job[..], [0x89, b'P', b'N', b'G']);
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue("thumbnails", NewJob::raw("png", &b"\x89PNG"[..])).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("thumbnails")?.counts().completed_total, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn handle_raw<Args>(self, kind: &str, handler: impl Handler<Bytes, Args>) -> Self {
         self.with(kind, erase_raw(handler))
     }
 
     /// Handles jobs of kind `T` with a function that may block. It runs on a pool of threads of its
     /// own, not on the async runtime's.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("reports")
+    ///     .handle_blocking(|job: Job<Charge>| {
+    ///         std::fs::read_dir(".")?; // may block
+    ///         println!("report on order {}", job.order);
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue("reports", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("reports")?.counts().completed_total, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn handle_blocking<T: Kind, Args>(self, handler: impl BlockingHandler<T, Args>) -> Self {
         self.with(T::KIND, erase_blocking(handler))
     }
@@ -156,6 +313,24 @@ impl WorkerBuilder {
     /// [`Error::InvalidConfig`] and [`Error::InvalidName`] for what cannot work,
     /// [`Error::MissingData`] if a handler takes [`Data`](crate::Data) that the worker was not
     /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::Closed`].
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # struct Bank;
+    /// let charge = |_: Job<Charge>, _: Data<Bank>| async { Ok(()) };
+    ///
+    /// let refused = pond.worker("billing").handle(charge).start();
+    /// assert!(matches!(refused, Err(Error::MissingData { .. })));
+    ///
+    /// pond.worker("billing").data(Bank).handle(charge).start()?;
+    /// let second = pond.worker("billing").data(Bank).handle(charge).start();
+    /// assert!(matches!(second, Err(Error::WorkerExists { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn start(self) -> Result<Worker, Error> {
         self.check()?;
         let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers } = self;
@@ -203,6 +378,22 @@ impl std::fmt::Debug for WorkerBuilder {
 
 /// A worker that runs. Dropping this handle changes nothing: the worker runs until it is stopped or
 /// the queue is shut down.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+/// worker.set_concurrency(2)?;
+/// assert_eq!(worker.running(), 0);
+/// worker.stop();
+///
+/// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+/// assert!(matches!(pond.explain(id)?, Why::NoHandler { .. }));
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Worker {
     engine: Arc<Engine>,

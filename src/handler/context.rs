@@ -35,6 +35,28 @@ pub(crate) struct Facts {
 pub(crate) type CompleteHook = Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>;
 
 /// How far a handler says it is.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+/// # let (go, gone) = tokio::sync::watch::channel(());
+/// # pond.worker("billing").handle(move |_: Job<Charge>, ctx: Context| { let (started, mut gone) = (started.clone(), gone.clone()); async move {
+/// #     ctx.progress(3, Some(10), "line items");
+/// #     let _ = started.send(());
+/// #     gone.changed().await?;
+/// #     Ok(())
+/// # } }).start()?;
+/// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+/// # starts.recv().await;
+/// let Progress { done, total, message, .. } = pond.job(id)?.progress.unwrap_or_default();
+/// assert_eq!((done, total, message.as_str()), (3, Some(10), "line items"));
+/// # go.send(())?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
@@ -117,6 +139,21 @@ impl Attempted {
 }
 
 /// What a handler may ask and say while it runs. Cheap to clone.
+///
+/// ```
+/// use millpond::{Context, Handled, Job};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
+/// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+///
+/// async fn import(job: Job<Import>, ctx: Context) -> Handled {
+///     let total = job.files.len() as u64;
+///     for (done, file) in (0..).zip(&job.files) {
+///         ctx.progress(done, Some(total), file.as_str());
+///         ctx.log(format!("read {file}"));
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Context {
     attempted: Arc<Attempted>,
@@ -131,36 +168,137 @@ impl Context {
         &self.attempted
     }
 
-    /// Resolves when the handler should stop: its timeout has passed, or the queue is shutting
-    /// down and its deadline has passed.
+    /// Resolves when the handler should stop: the queue is shutting down and its deadline has passed,
+    /// which leaves half a second, or the attempt's timeout has passed. An async handler itself is
+    /// dropped at its timeout: that it has passed, only what it has spawned gets to hear.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    /// # let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    /// pond.worker("billing")
+    ///     .handle(move |_: Job<Charge>, ctx: Context| {
+    /// #         let (started, told) = (started.clone(), told.clone());
+    ///         async move {
+    /// #             let _ = started.send(());
+    ///             ctx.cancelled().await;
+    /// #             let _ = told.send(());
+    ///             Ok(Outcome::snooze(Duration::from_secs(60))) // goes on after the restart
+    ///         }
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # starts.recv().await;
+    /// pond.shutdown(Duration::ZERO).await?;
+    /// # assert!(tells.recv().await.is_some());
+    /// # Ok(()) }
+    /// ```
     pub async fn cancelled(&self) {
         self.attempted.token().cancelled().await;
     }
 
     /// Whether the handler should stop. For blocking handlers, which cannot be stopped from
     /// outside: look at it now and then.
+    ///
+    /// ```
+    /// use millpond::{Context, Handled, Job};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
+    /// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+    ///
+    /// fn import(job: Job<Import>, ctx: Context) -> Handled {
+    ///     for file in &job.files {
+    ///         if ctx.is_cancelled() {
+    ///             return Err("stopped half-way".into());
+    ///         }
+    ///         println!("read {file}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         self.attempted.cancelled.load(Ordering::SeqCst)
     }
 
     /// The token behind [`cancelled`](Self::cancelled), to be handed on.
+    ///
+    /// ```
+    /// use millpond::{Context, Handled, Job};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
+    /// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+    ///
+    /// async fn import(job: Job<Import>, ctx: Context) -> Handled {
+    ///     let stop = ctx.cancellation();
+    ///     let upload = tokio::spawn(async move {
+    ///         stop.run_until_cancelled(async { println!("upload {:?}", job.files) }).await;
+    ///     });
+    ///     upload.await?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn cancellation(&self) -> CancellationToken {
         self.attempted.token().clone()
     }
 
     /// Time left until this attempt's deadline; `None` if it has none.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .timeout(Duration::from_secs(30))
+    ///     .handle(|_: Job<Charge>, ctx: Context| async move {
+    ///         assert_eq!(ctx.time_left(), Some(Duration::from_secs(30)));
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// # pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn time_left(&self) -> Option<Duration> {
         let Attempted { clock, started, timeout, .. } = &*self.attempted;
         timeout.map(|timeout| timeout.saturating_sub(clock.monotonic().saturating_sub(*started)))
     }
 
     /// Says how far the handler is. Kept in memory while it runs, the latest only.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
+    ///     ctx.progress(1, Some(2), "asking the bank");
+    ///     println!("charge order {}", job.order);
+    ///     ctx.progress(2, Some(2), "charged");
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn progress(&self, done: u64, total: Option<u64>, message: impl Into<String>) {
         let message = cut(message.into());
         self.attempted.notes().progress = Some(Progress { done, total, message });
     }
 
     /// Keeps a line while the handler runs: the latest 100, at most 1 KiB each.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
+    ///     ctx.log(format!("charge order {}", job.order));
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn log(&self, line: impl Into<String>) {
         let mut notes = self.attempted.notes();
         if notes.log.len() == LOG_LINES_MAX {
@@ -199,6 +337,19 @@ impl Context {
     }
 
     /// What the worker was given with `.data(...)`, if it was given such a thing.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// struct Bank { name: &'static str }
+    ///
+    /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
+    ///     let name = ctx.data::<Bank>().map_or("any bank", |bank| bank.name);
+    ///     println!("{name} charges order {}", job.order);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.attempted.data.find()
     }

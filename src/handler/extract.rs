@@ -25,7 +25,28 @@ impl DataMap {
     }
 }
 
-/// What a handler may take beside its job. Implemented by [`Context`] and [`Data`].
+/// What a handler may take beside its job. Implemented by [`Context`] and [`Data`]; implement it for
+/// whatever can be made of those.
+///
+/// ```
+/// use millpond::{Context, FromContext, Handled, Job};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
+/// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+///
+/// /// Whether there is time for a thorough look.
+/// struct Thorough(bool);
+///
+/// impl FromContext for Thorough {
+///     fn from_context(context: &Context) -> Self {
+///         Self(context.time_left().is_none_or(|left| left.as_secs() > 60))
+///     }
+/// }
+///
+/// async fn import(job: Job<Import>, thorough: Thorough) -> Handled {
+///     println!("{} files, thorough: {}", job.files.len(), thorough.0);
+///     Ok(())
+/// }
+/// ```
 pub trait FromContext: Sized {
     /// Takes it from the attempt's context.
     fn from_context(context: &Context) -> Self;

@@ -13,6 +13,32 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 /// An async function that can handle jobs with payload `T`: it takes [`Job<T>`] and then up to four
 /// of [`Context`] and [`Data`](super::Data), and returns a
 /// [`Handled`](crate::Handled) of `()`, [`Outcome`] or bytes.
+///
+/// ```
+/// use millpond::{Context, Data, Handled, Job, Outcome};
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// struct Bank;
+///
+/// async fn plain(job: Job<Charge>) -> Handled {
+///     println!("order {}", job.order);
+///     Ok(())
+/// }
+///
+/// async fn full(job: Job<Charge>, bank: Data<Bank>, ctx: Context) -> Handled<Outcome> {
+///     ctx.log("asked the bank");
+///     Ok(Outcome::done_with("receipt"))
+/// }
+///
+/// fn start(pond: &Millpond) -> Result<(), Error> {
+///     pond.worker("plain").handle(plain).start()?;
+///     pond.worker("full").data(Bank).handle(full).start()?;
+///     Ok(())
+/// }
+/// # start(&in_memory(&ManualClock::new())?)?;
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Handler<T, Args>: Send + Sync + 'static {
     #[doc(hidden)]
     fn call(&self, job: Job<T>, context: &Context) -> impl Future<Output = Outcome> + Send + 'static;
@@ -22,6 +48,22 @@ pub trait Handler<T, Args>: Send + Sync + 'static {
 
 /// A function that can handle jobs with payload `T` and may block its thread. The same arguments
 /// and answers as an async [`Handler`].
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// fn charge(job: Job<Charge>, ctx: Context) -> Handled {
+///     ctx.log(format!("charge order {}", job.order));
+///     Ok(())
+/// }
+///
+/// fn start(pond: &Millpond) -> Result<Worker, Error> {
+///     pond.worker("billing").handle_blocking(charge).start()
+/// }
+/// # start(&in_memory(&ManualClock::new())?)?;
+/// # Ok::<(), Error>(())
+/// ```
 pub trait BlockingHandler<T, Args>: Send + Sync + 'static {
     #[doc(hidden)]
     fn call(&self, job: Job<T>, context: &Context) -> Outcome;

@@ -6,6 +6,25 @@ use crate::job::{JobId, Priority};
 use crate::time::Timestamp;
 
 /// The job a handler is to do: its payload, which it derefs to, and what is known about it.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.worker("billing")
+///     .handle(|job: Job<Charge>| async move {
+///         let key = format!("charge-{}", job.id());
+///         println!("{key}: order {}, attempt {} of {}", job.order, job.attempt(), job.max_attempts());
+///         Ok(())
+///     })
+///     .start()?;
+/// # pond.enqueue("billing", Charge { order: 7 }).await?;
+/// # drain(&pond).await;
+/// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Job<T> {
     payload: T,
