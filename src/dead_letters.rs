@@ -15,10 +15,12 @@ const AT_ONCE: usize = 1_000;
 
 /// Jobs that failed for good: with their payload, every attempt's error, and the reason.
 ///
-/// ```no_run
-/// # async fn example(pond: millpond::Millpond) -> Result<(), millpond::Error> {
+/// ```
 /// use millpond::{JobFilter, Pace};
 ///
+/// # use millpond::testing::{in_memory, ManualClock};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
 /// let dead = pond.dead_letters();
 /// let crm = JobFilter::new().queue("crm").error_contains("503");
 /// for job in dead.list(&crm, None, 20)?.jobs {
@@ -33,6 +35,17 @@ pub struct DeadLetters {
 }
 
 /// How fast redriven jobs become due.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let dead = pond.dead_letters();
+/// dead.redrive_all(JobFilter::new().queue("crm"), Pace::per_second(50)).await?;
+/// dead.redrive_all(JobFilter::new().queue("emails"), Pace::at_once()).await?;
+/// assert_eq!(Pace::default(), Pace::per_second(500));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     spacing: Duration,
@@ -63,10 +76,27 @@ impl DeadLetters {
         Self { engine }
     }
 
-    /// Dead letters, by queue and oldest first. A filter's state is ignored.
+    /// Dead letters, by queue and oldest first, up to `limit` (at most 1,000). A filter's state is
+    /// ignored. A page may be short, or empty, and still have a next one, as with
+    /// [`Millpond::jobs`](crate::Millpond::jobs).
     ///
     /// # Errors
     /// Storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
+    /// # pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// let page = pond.dead_letters().list(&JobFilter::new().queue("billing"), None, 20)?;
+    /// assert_eq!(page.jobs[0].reason.as_deref(), Some("card expired"));
+    /// assert_eq!(page.next, None);
+    /// # Ok(()) }
+    /// ```
     pub fn list(&self, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
         inspect::list(&self.engine, &filter.clone().state(State::Dead), cursor, limit)
     }
@@ -76,6 +106,20 @@ impl DeadLetters {
     ///
     /// # Errors
     /// Storage errors.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
+    /// # pond.enqueue_many("billing", [Charge { order: 7 }, Charge { order: 8 }]).await?;
+    /// # drain(&pond).await;
+    /// let expired = JobFilter::new().queue("billing").error_contains("expired");
+    /// assert_eq!(pond.dead_letters().count(&expired)?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn count(&self, filter: &JobFilter) -> Result<u64, Error> {
         let mut count = 0;
         let mut cursor = None;
@@ -91,6 +135,24 @@ impl DeadLetters {
 
     /// Puts one back into its queue, all its attempts before it, at the tail of its group if it has
     /// one. False if it is not a dead letter (any more).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
+    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// # pond.queue("billing")?.pause().await?;
+    /// assert_eq!(pond.job(id)?.state, State::Dead);
+    ///
+    /// assert!(pond.dead_letters().redrive(id).await?);
+    /// assert_eq!(pond.job(id)?.state, State::Pending);
+    /// assert!(!pond.dead_letters().redrive(id).await?);
+    /// # Ok(()) }
+    /// ```
     pub fn redrive(&self, id: JobId) -> Commit<bool> {
         let redriven = self.redrive_some([id], Pace::at_once());
         Commit::new(async move { Ok(redriven.await? > 0) })
@@ -98,6 +160,22 @@ impl DeadLetters {
 
     /// Puts these back, at this pace. Those that are not dead letters (any more) are passed over.
     /// Returns how many went back.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
+    /// # pond.enqueue_many("billing", [Charge { order: 7 }, Charge { order: 8 }]).await?;
+    /// # drain(&pond).await;
+    /// let dead = pond.dead_letters();
+    /// let page = dead.list(&JobFilter::new().queue("billing"), None, 100)?;
+    /// let chosen: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
+    /// assert_eq!(dead.redrive_some(chosen, Pace::per_second(10)).await?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn redrive_some(&self, ids: impl IntoIterator<Item = JobId>, pace: Pace) -> Commit<u64> {
         let ids: Vec<_> = ids.into_iter().collect();
         let engine = self.engine.clone();
@@ -113,6 +191,24 @@ impl DeadLetters {
     /// Puts all that match back, at this pace: each is given a time to run, so that a redrive of
     /// 100,000 does not drown the queue and goes on after a restart. A job with a group has no such
     /// time: its group keeps it in line. Returns how many went back.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # let worker = pond.worker("crm").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("503")) }).start()?;
+    /// # pond.enqueue_many("crm", (0..3).map(|order| Charge { order })).await?;
+    /// # drain(&pond).await;
+    /// # worker.stop();
+    /// let outage = JobFilter::new().queue("crm").error_contains("503");
+    /// assert_eq!(pond.dead_letters().redrive_all(outage, Pace::per_second(1)).await?, 3);
+    ///
+    /// let counts = pond.queue("crm")?.counts();
+    /// assert_eq!((counts.dead, counts.pending, counts.scheduled), (0, 1, 2));
+    /// # Ok(()) }
+    /// ```
     pub fn redrive_all(&self, filter: JobFilter, pace: Pace) -> Commit<u64> {
         let dead = self.clone();
         Commit::new(async move {
@@ -134,6 +230,23 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::NoSuchJob`] if there is no such dead letter, [`Error::InvalidConfig`] if the kind
     /// differs, and what is wrong with the payload.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
+    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// # worker.stop();
+    /// let dead = pond.dead_letters();
+    /// dead.edit(id, Charge { order: 70 }).await?;
+    /// dead.redrive(id).await?;
+    /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 70);
+    /// # Ok(()) }
+    /// ```
     pub fn edit<K: Kind>(&self, id: JobId, payload: K) -> Commit<()> {
         self.edit_with(id, NewJob::new(payload))
     }
@@ -142,6 +255,24 @@ impl DeadLetters {
     ///
     /// # Errors
     /// Those of [`edit`](Self::edit).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
+    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// let payload = serde_json::json!({ "order": 70 });
+    /// pond.dead_letters().edit_with(id, NewJob::json("charge", &payload)).await?;
+    ///
+    /// let other = NewJob::json("refund", &payload);
+    /// let refused = pond.dead_letters().edit_with(id, other).await;
+    /// assert!(matches!(refused, Err(Error::InvalidConfig { field: "payload", .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn edit_with(&self, id: JobId, payload: NewJob) -> Commit<()> {
         let engine = self.engine.clone();
         Commit::new(async move {
@@ -152,12 +283,41 @@ impl DeadLetters {
     }
 
     /// Removes one for good. False if it is not a dead letter (any more).
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
+    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// assert!(pond.dead_letters().purge(id).await?);
+    /// assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn purge(&self, id: JobId) -> Commit<bool> {
         let purged = self.engine.change(move |batch: &mut Batch<'_>| verbs::purge(batch, &[id]));
         Commit::new(async move { Ok(purged.await? > 0) })
     }
 
     /// Removes all that match for good. Returns how many.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
+    /// # pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+    /// # drain(&pond).await;
+    /// let hopeless = JobFilter::new().queue("billing").error_contains("no such order");
+    /// assert_eq!(pond.dead_letters().purge_all(hopeless).await?, 3);
+    /// assert_eq!(pond.queue("billing")?.counts().dead, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn purge_all(&self, filter: JobFilter) -> Commit<u64> {
         let dead = self.clone();
         Commit::new(async move {

@@ -9,6 +9,31 @@ use tokio::sync::broadcast;
 use crate::job::{JobId, Record};
 
 /// Something that happened. It is told after the commit that made it so.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.worker("billing")
+///     .retry(Retry::none())
+///     .handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) })
+///     .start()?;
+/// let mut events = pond.events();
+/// pond.enqueue("billing", Charge { order: 7 }).await?;
+/// while let Some(Heard::Event(event)) = events.next().await {
+///     match event {
+///         Event::Enqueued { id, .. } => println!("job {id} is on the disk"),
+///         Event::Dead { reason, error, .. } => {
+///             assert_eq!((reason.as_str(), error.as_deref()), ("no attempts left", Some("declined")));
+///             break;
+///         }
+///         _ => {}
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -135,6 +160,19 @@ impl Event {
 }
 
 /// What [`Events::next`] answers.
+///
+/// ```
+/// # use millpond::{Event, Events, Heard};
+/// async fn follow(mut events: Events) {
+///     while let Some(heard) = events.next().await {
+///         match heard {
+///             Heard::Event(Event::Dead { id, .. }) => println!("job {id} failed for good"),
+///             Heard::Missed(missed) => println!("{missed} events went by: look at the counts"),
+///             _ => {}
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Heard {
@@ -146,6 +184,20 @@ pub enum Heard {
 
 /// A listener. It hears what is committed after it was made, through a bounded channel: who is
 /// too slow is told how many events it has missed, and holds nobody up.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let mut events = pond.events();
+/// pond.queue("billing")?.pause().await?;
+/// assert!(matches!(events.next().await, Some(Heard::Event(Event::Paused { group: None, .. }))));
+///
+/// pond.shutdown(Duration::ZERO).await?;
+/// assert_eq!(events.next().await, None);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
@@ -162,11 +214,30 @@ impl Events {
     }
 
     /// The next event, for threads that may block.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # let pond = Millpond::builder().open_backend(redb::backends::InMemoryBackend::new())?;
+    /// let mut events = pond.events();
+    /// let listener = std::thread::spawn(move || events.next_blocking());
+    /// pond.queue("billing")?.pause().wait()?;
+    /// assert!(matches!(listener.join().unwrap(), Some(Heard::Event(Event::Paused { .. }))));
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn next_blocking(&mut self) -> Option<Heard> {
         pollster::block_on(self.next())
     }
 
     /// The next event if there is one now.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let mut events = pond.events();
+    /// assert_eq!(events.try_next(), None);
+    /// # Ok(()) }
+    /// ```
     pub fn try_next(&mut self) -> Option<Heard> {
         match self.receiver.try_recv() {
             Ok(event) => Some(Heard::Event(event)),

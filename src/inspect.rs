@@ -26,6 +26,22 @@ const JOBS_PER_PAGE_MAX: usize = 1_000;
 const AHEAD_MAX: u64 = 10_000;
 
 /// A queue's counts. Kept with every commit, so that asking costs nothing.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+/// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+/// drain(&pond).await;
+///
+/// let counts = pond.queue("billing")?.counts();
+/// assert_eq!((counts.enqueued_total, counts.completed_total), (3, 3));
+/// assert_eq!((counts.unfinished(), counts.completed), (0, 0)); // without a result nothing is kept
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counts {
@@ -93,6 +109,22 @@ pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
 }
 
 /// One job, with its history.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.worker("billing").handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
+/// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+/// # drain(&pond).await;
+/// let job = pond.job(id)?;
+/// assert_eq!((job.state, job.attempts), (State::Retrying, 1));
+/// assert_eq!(job.errors[0].message, "declined");
+/// assert!(job.run_at > Some(job.enqueued_at));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct JobInfo {
@@ -233,11 +265,39 @@ impl JobFilter {
 }
 
 /// Where a listing goes on.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+/// let first = pond.jobs(&JobFilter::new(), None, 2)?;
+/// let link = serde_json::to_string(&first.next)?; // for the page after this one
+///
+/// let cursor: Option<Cursor> = serde_json::from_str(&link)?;
+/// assert_eq!(pond.jobs(&JobFilter::new(), cursor, 2)?.jobs.len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(ScanCursor);
 
 /// Some jobs, and where to go on.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+/// let page = pond.jobs(&JobFilter::new().queue("billing"), None, 2)?;
+/// assert_eq!(page.jobs.len(), 2);
+/// assert!(page.next.is_some());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page {
@@ -307,6 +367,20 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
 }
 
 /// Why a job is not running. Its `Display` is a sentence.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let job = NewJob::json("charge", &7).delay(Duration::from_secs(60));
+/// let id = pond.enqueue("billing", job).await?;
+///
+/// let why = pond.explain(id)?;
+/// assert!(matches!(why, Why::NotDue { wait, .. } if wait == Duration::from_secs(60)));
+/// assert_eq!(why.to_string(), "it is not due for another 60s");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Why {

@@ -6,6 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::job::{Ending, FailureKind};
 
 /// Counters since the queue was opened.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.worker("billing").handle(|_: Job<Charge>| async { if true { panic!("boom") }; Ok(()) }).start()?;
+/// # pond.enqueue("billing", Charge { order: 7 }).await?;
+/// # drain(&pond).await;
+/// let MetricsSnapshot { starts_total, failed_total, panics_total, .. } = pond.metrics();
+/// println!("{starts_total} attempts, {failed_total} failed, {panics_total} of them by a panic");
+/// # assert_eq!((starts_total, failed_total, panics_total), (1, 1, 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricsSnapshot {
@@ -13,9 +28,10 @@ pub struct MetricsSnapshot {
     pub commits_total: u64,
     /// Attempts started.
     pub starts_total: u64,
-    /// Attempts that ended well.
+    /// Attempts whose handlers answered that they are done.
     pub completed_total: u64,
-    /// Attempts that failed in any way.
+    /// Attempts whose handlers returned an error, asked for a retry, panicked or ran into their
+    /// timeout.
     pub failed_total: u64,
     /// Of those, panics.
     pub panics_total: u64,

@@ -8,6 +8,15 @@ use super::settings::Tally;
 use crate::job::{JobId, QueueId, State};
 
 /// What [`Millpond::verify`](crate::Millpond::verify) found.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let Verification { jobs, problems, .. } = pond.verify().await?;
+/// assert_eq!((jobs, problems.len()), (0, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verification {
