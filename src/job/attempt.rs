@@ -10,6 +10,23 @@ pub(crate) const ATTEMPT_ERRORS_MAX: usize = 50;
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 
 /// How an attempt failed.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.worker("billing").handle(|_: Job<Charge>| async { if true { panic!("boom") }; Ok(()) }).start()?;
+/// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+/// # drain(&pond).await;
+/// match pond.job(id)?.errors.last().map(|error| error.kind) {
+///     Some(FailureKind::Panic) => println!("a bug of ours"),
+///     Some(FailureKind::Timeout) => println!("too slow"),
+///     _ => println!("something else"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum FailureKind {
@@ -26,6 +43,21 @@ pub enum FailureKind {
 }
 
 /// What went wrong in one attempt, and when.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.worker("billing").handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
+/// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+/// # drain(&pond).await;
+/// for AttemptError { attempt, kind, message, .. } in pond.job(id)?.errors {
+///     println!("attempt {attempt}: {kind:?}: {message}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AttemptError {

@@ -57,6 +57,13 @@ impl FromStr for JobId {
 }
 
 /// The text is not a job id: a whole number from 1 on.
+///
+/// ```
+/// use millpond::{JobId, ParseJobIdError};
+///
+/// assert_eq!("0".parse::<JobId>(), Err(ParseJobIdError));
+/// assert_eq!("job 7".parse::<JobId>(), Err(ParseJobIdError));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a job id: expected a whole number from 1 on")]
 pub struct ParseJobIdError;

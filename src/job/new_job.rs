@@ -67,11 +67,29 @@ pub(crate) enum Expiry {
 
 impl NewJob {
     /// A typed job.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// let job = NewJob::new(Charge { order: 7 });
+    /// assert_eq!(job.kind(), "charge");
+    /// ```
     pub fn new<K: Kind>(payload: K) -> Self {
         Self::with(Cow::Borrowed(K::KIND), Payload::encode(K::CODEC, &payload))
     }
 
     /// A job of the kind named `kind` with any value as JSON.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let job = NewJob::json("charge", &serde_json::json!({ "order": 7 }));
+    /// let id = pond.enqueue("billing", job).await?;
+    /// assert_eq!(&pond.job(id)?.payload.bytes[..], br#"{"order":7}"#);
+    /// # Ok(()) }
+    /// ```
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<Cow<'static, str>>, payload: &T) -> Self {
         let payload = serde_json::to_vec(payload)
             .map(|bytes| Payload { codec: Codec::Json, bytes: bytes.into() })
@@ -80,6 +98,15 @@ impl NewJob {
     }
 
     /// A job of the kind named `kind` with bytes that only its handler understands.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("thumbnails", NewJob::raw("png", &b"\x89PNG"[..])).await?;
+    /// assert_eq!(pond.job(id)?.payload.codec, Codec::Raw);
+    /// # Ok(()) }
+    /// ```
     pub fn raw(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
         Self::with(kind, Ok(Payload::raw(payload)))
     }
@@ -89,18 +116,57 @@ impl NewJob {
     }
 
     /// Do not start before `delay` has passed. [`Duration::MAX`] means never.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// let job = NewJob::new(Charge { order: 7 }).delay(Duration::from_secs(30));
+    /// # let _ = job;
+    /// ```
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.start = Some(Start::After(delay));
         self
     }
 
     /// Do not start before this time of the wall clock. A time in the past means now.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let tomorrow = SystemTime::now() + Duration::from_secs(24 * 3600);
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7).run_at(tomorrow)).await?;
+    /// assert_eq!(pond.job(id)?.run_at, Some(tomorrow.into()));
+    /// # Ok(()) }
+    /// ```
     pub fn run_at(mut self, at: SystemTime) -> Self {
         self.options.start = Some(Start::At(at.into()));
         self
     }
 
     /// Which ready jobs go first: 0 (first) to 9 (last), 5 by default.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    /// pond.enqueue("emails", NewJob::raw("mail", "newsletter").priority(Priority::LAST)).await?;
+    /// pond.enqueue("emails", NewJob::raw("mail", "password reset").priority(Priority::FIRST)).await?;
+    /// # let seen = order.clone();
+    /// # pond.worker("emails").concurrency(1).handle_raw("mail", move |job: Job<bytes::Bytes>| {
+    /// #     seen.lock().unwrap().push(job.into_inner());
+    /// #     async { Ok(()) }
+    /// # }).start()?;
+    /// # drain(&pond).await;
+    /// assert_eq!(*order.lock().unwrap(), ["password reset", "newsletter"]);
+    /// # Ok(()) }
+    /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
         self
@@ -108,43 +174,119 @@ impl NewJob {
 
     /// One of a group runs at a time, in the order of enqueueing. See the crate's documentation on
     /// groups for what a failing or delayed head does.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let first = pond.enqueue("orders", NewJob::json("charge", &7).group("order-7")).await?;
+    /// let second = pond.enqueue("orders", NewJob::json("ship", &7).group("order-7")).await?;
+    /// assert!(matches!(pond.explain(second)?, Why::GroupBusy { head, ahead: 1, .. } if head == first));
+    /// # Ok(()) }
+    /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.options.group = Some(group.into().into());
         self
     }
 
-    /// Attempts in all, instead of the worker's setting.
+    /// Attempts in all, at least 1, instead of the worker's setting.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// let job = NewJob::new(Charge { order: 7 }).max_attempts(1);
+    /// # let _ = job;
+    /// ```
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.options.max_attempts = Some(attempts);
         self
     }
 
     /// How long to wait between attempts, instead of the worker's setting.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// let job = NewJob::new(Charge { order: 7 }).backoff(Backoff::Fixed(Duration::from_secs(10)));
+    /// # let _ = job;
+    /// ```
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.options.backoff = Some(backoff);
         self
     }
 
-    /// Longest run of one attempt, instead of the worker's setting.
+    /// Longest run of one attempt, not zero, instead of the worker's setting.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// let job = NewJob::new(Charge { order: 7 }).timeout(Duration::from_secs(30));
+    /// # let _ = job;
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
     }
 
     /// End as cancelled, with the reason `expired`, if it has not started by then.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let clock = ManualClock::new();
+    /// # let pond = in_memory(&clock)?;
+    /// let job = NewJob::new(Charge { order: 7 }).expires_in(Duration::from_secs(60));
+    /// let id = pond.enqueue("billing", job).await?;
+    /// clock.advance(Duration::from_secs(60));
+    ///
+    /// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// drain(&pond).await;
+    /// let job = pond.job(id)?;
+    /// assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some("expired")));
+    /// # Ok(()) }
+    /// ```
     pub fn expires_in(mut self, after: Duration) -> Self {
         self.options.expires = Some(Expiry::After(after));
         self
     }
 
     /// End as cancelled, with the reason `expired`, if it has not started by this time.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let tonight = SystemTime::now() + Duration::from_secs(6 * 3600);
+    /// let job = NewJob::new(Charge { order: 7 }).expires_at(tonight);
+    /// # let _ = job;
+    /// ```
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.options.expires = Some(Expiry::At(at.into()));
         self
     }
 
-    /// A key for the application's own use: it is stored and shown, nothing more. Refusing a second
+    /// A key for the application's own use, a name as those of queues: it is stored and shown, nothing
+    /// more. Refusing a second
     /// job with the same key is not built yet.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7).unique_key("order-7")).await?;
+    /// assert_eq!(pond.job(id)?.unique_key.as_deref(), Some("order-7"));
+    /// # Ok(()) }
+    /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
         self.options.unique_key = Some(key.into());
         self

@@ -43,36 +43,144 @@ pub enum Outcome {
 impl Outcome {
     /// Done, with a result: bytes kept with the completed job for a day unless the queue's
     /// retention says otherwise.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::done_with("receipt 12")) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.result.as_deref(), Some(&b"receipt 12"[..]));
+    /// # Ok(()) }
+    /// ```
     pub fn done_with(result: impl Into<Bytes>) -> Self {
         Self::Done(Some(result.into()))
     }
 
     /// Failed: run again by the queue's back-off.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// async fn charge(job: Job<Charge>) -> Handled<Outcome> {
+    ///     match job.order {
+    ///         0 => Ok(Outcome::retry("the order is not there yet")),
+    ///         _ => Ok(Outcome::Done(None)),
+    ///     }
+    /// }
+    /// # let _ = |pond: Millpond| pond.worker("billing").handle(charge).start();
+    /// ```
     pub fn retry(error: impl Into<BoxError>) -> Self {
         Self::Retry { error: error.into(), delay: None }
     }
 
     /// Failed: run again after `delay`.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::retry_after("503", Duration::from_secs(30))) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(30)));
+    /// assert_eq!(pond.job(id)?.attempts, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
         Self::Retry { error: error.into(), delay: Some(delay) }
     }
 
     /// Not now: run again after `delay`, without using up an attempt.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::snooze(Duration::from_secs(30))) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// let job = pond.job(id)?;
+    /// assert_eq!((job.state, job.attempts, job.snoozes), (State::Scheduled, 0, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn snooze(delay: Duration) -> Self {
         Self::Snooze(delay)
     }
 
     /// "Too many requests": hold the queue, or the job's group, for `delay`.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("crm")
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::rate_limited(Duration::from_secs(30))) })
+    ///     .start()?;
+    /// let id = pond.enqueue("crm", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.explain(id)?, Why::RateLimited { wait: Duration::from_secs(30) });
+    /// assert_eq!(pond.job(id)?.attempts, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn rate_limited(delay: Duration) -> Self {
         Self::RateLimited(delay)
     }
 
     /// End as cancelled.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::discard("the order was withdrawn")) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Cancelled);
+    /// # Ok(()) }
+    /// ```
     pub fn discard(reason: impl Into<String>) -> Self {
         Self::Discard(reason.into())
     }
 
     /// Straight to the dead letters.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// let job = pond.job(id)?;
+    /// assert_eq!((job.state, job.reason.as_deref()), (State::Dead, Some("card expired")));
+    /// # Ok(()) }
+    /// ```
     pub fn dead_letter(reason: impl Into<String>) -> Self {
         Self::DeadLetter(reason.into())
     }
@@ -83,6 +191,21 @@ impl Outcome {
 ///
 /// It does not implement [`std::error::Error`] itself, because that is what lets `?` convert every
 /// error into it.
+///
+/// ```
+/// use millpond::{Failure, Handled, Job};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { path:String }
+/// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+///
+/// async fn import(job: Job<Import>) -> Handled {
+///     let text = std::fs::read_to_string(&job.path)?;
+///     let rows: u64 = text.trim().parse()?;
+///     if rows == 0 {
+///         return Err(Failure::from("the file is empty"));
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Failure(pub(crate) BoxError);
 
@@ -93,9 +216,43 @@ impl<E: Into<BoxError>> From<E> for Failure {
 }
 
 /// What a handler returns: `Ok(())`, `Ok(Outcome::...)`, or an error by `?`.
+///
+/// ```
+/// use millpond::{Handled, Job, Outcome};
+/// # use millpond::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// async fn charge(job: Job<Charge>) -> Handled {
+///     println!("order {}", job.order);
+///     Ok(())
+/// }
+///
+/// async fn refund(job: Job<Charge>) -> Handled<Outcome> {
+///     if job.attempt() > 3 { return Ok(Outcome::dead_letter("refunds need a person")); }
+///     Err("the bank is closed".into())
+/// }
+/// ```
 pub type Handled<T = ()> = Result<T, Failure>;
 
 /// What may stand in a handler's `Ok`: `()`, an [`Outcome`], or bytes to keep as the result.
+///
+/// ```
+/// # use millpond::*;
+/// struct Receipt(u64);
+///
+/// impl IntoOutcome for Receipt {
+///     fn into_outcome(self) -> Outcome {
+///         Outcome::done_with(self.0.to_string())
+///     }
+/// }
+///
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// async fn charge(job: Job<Charge>) -> Handled<Receipt> {
+///     Ok(Receipt(job.order))
+/// }
+/// # let _ = |pond: Millpond| pond.worker("billing").handle(charge).start();
+/// ```
 pub trait IntoOutcome {
     /// Says what is to become of the job.
     fn into_outcome(self) -> Outcome;

@@ -8,6 +8,24 @@ use crate::error::BoxError;
 
 /// How a payload's bytes are to be read. The record says which, so a kind may change its mind
 /// while old jobs wait.
+///
+/// ```
+/// use millpond::{Codec, Kind, Payload};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Reading { sensor: u16, value: f32 }
+///
+/// impl Kind for Reading {
+///     const KIND: &'static str = "reading";
+///     const CODEC: Codec = Codec::Postcard;
+/// }
+///
+/// let reading = Reading { sensor: 7, value: 20.5 };
+/// assert_eq!(Payload::encode(Reading::CODEC, &reading)?.bytes.len(), 5);
+/// assert_eq!(Payload::encode(Codec::Json, &reading)?.bytes.len(), 25);
+/// # Ok::<(), millpond::BoxError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Codec {
@@ -46,6 +64,16 @@ pub trait Kind: Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// A payload as it is stored: its bytes and how to read them.
+///
+/// ```
+/// use millpond::{Codec, Payload};
+///
+/// let payload = Payload::encode(Codec::Json, &[1, 2, 3])?;
+/// assert_eq!(&payload.bytes[..], b"[1,2,3]");
+/// assert_eq!(payload.decode::<Vec<u64>>()?, [1, 2, 3]);
+/// assert!(Payload::raw("abc").decode::<String>().is_err());
+/// # Ok::<(), millpond::BoxError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
     /// How the bytes are to be read.

@@ -20,6 +20,17 @@ const CAP_DEFAULT: Duration = Duration::from_secs(3600);
 const JITTER_DEFAULT: f64 = 0.2;
 
 /// How long to wait after a failed attempt. This much of a policy can be stored with a job.
+///
+/// ```
+/// use millpond::{Backoff, NewJob};
+/// use std::time::Duration;
+///
+/// let minute = Duration::from_secs(60);
+/// let doubling = Backoff::Exponential { base: minute, cap: 60 * minute };
+/// let listed = Backoff::List(vec![minute, 5 * minute, 30 * minute]);
+/// let job = NewJob::json("charge", &7).backoff(listed).max_attempts(4);
+/// # let _ = (doubling, job);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Backoff {
@@ -30,7 +41,7 @@ pub enum Backoff {
         /// The longest wait.
         cap: Duration,
     },
-    /// Always the same.
+    /// Always the same wait.
     Fixed(Duration),
     /// The n-th wait for the n-th attempt; the last one again after that.
     List(Vec<Duration>),
@@ -108,19 +119,60 @@ impl Retry {
 
     /// The n-th wait after the n-th attempt; the last one from then on. The list also sets the
     /// number of attempts to its length plus one.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing")
+    ///     .retry(Retry::list([Duration::from_secs(1), Duration::from_secs(60)]))
+    ///     .handle(|job: Job<Charge>| async move {
+    ///         assert_eq!(job.max_attempts(), 3);
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// # pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// # assert_eq!(pond.metrics().failed_total, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn list(delays: impl IntoIterator<Item = Duration>) -> Self {
         let delays: Vec<_> = delays.into_iter().collect();
         let attempts = u32::try_from(delays.len()).unwrap_or(u32::MAX).saturating_add(1);
         Self::stored(Backoff::List(delays)).max_attempts(attempts)
     }
 
-    /// Whatever `delay` says, given the number of the attempt that failed (from 1). If it panics, the
-    /// default back-off is used.
+    /// Whatever `delay` says, given the number of the attempt that failed (from 1). The
+    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let retry = Retry::custom(|attempt| Duration::from_secs(u64::from(attempt).pow(4) + 15)).jitter(0.0);
+    /// pond.worker("billing").retry(retry).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(16)));
+    /// # Ok(()) }
+    /// ```
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { policy: Policy::Custom(Arc::new(delay)), ..Self::default() }
     }
 
     /// One attempt only: the first failure is final.
+    ///
+    /// ```
+    /// # use millpond::Retry;
+    /// let strict = Retry::none();
+    /// # let _ = strict;
+    /// ```
     pub fn none() -> Self {
         Self::default().max_attempts(1)
     }
@@ -129,13 +181,20 @@ impl Retry {
         Self { policy: Policy::Stored(backoff), max_attempts: MAX_ATTEMPTS_DEFAULT, jitter: JITTER_DEFAULT }
     }
 
-    /// Attempts in all, the first one included. Default 5.
+    /// Attempts in all, the first one included; at least 1. Default 5.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
     /// The longest wait of an exponential back-off. Default one hour. Others ignore it.
+    ///
+    /// ```
+    /// # use millpond::Retry;
+    /// # use std::time::Duration;
+    /// let retry = Retry::exponential(Duration::from_secs(2)).cap(Duration::from_secs(600));
+    /// # let _ = retry;
+    /// ```
     pub fn cap(mut self, longest: Duration) -> Self {
         if let Policy::Stored(Backoff::Exponential { cap, .. }) = &mut self.policy {
             *cap = longest;
@@ -145,6 +204,21 @@ impl Retry {
 
     /// How much of the wait is random, from 0 (none) to 1 (from nothing to twice as long).
     /// Default 0.2.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let exact = Retry::fixed(Duration::from_secs(5)).jitter(0.0);
+    /// pond.worker("billing").retry(exact).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(5)));
+    /// # Ok(()) }
+    /// ```
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self

@@ -9,6 +9,13 @@ use super::retry::Retry;
 use crate::time::{Due, Now, Timestamp};
 
 /// What a job is, seen from outside.
+///
+/// ```
+/// use millpond::State;
+///
+/// assert!(State::Dead.is_final());
+/// assert!(!State::Retrying.is_final());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum State {

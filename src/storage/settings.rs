@@ -27,7 +27,7 @@ pub struct QueueSettings {
 }
 
 impl QueueSettings {
-    /// How many jobs may wait. Default: no limit but the disk.
+    /// How many jobs may wait; 0 is refused. Default: no limit but the disk.
     pub fn capacity(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
         self
@@ -45,7 +45,7 @@ impl QueueSettings {
         self
     }
 
-    /// How long ended jobs are kept.
+    /// How long ended jobs are kept. Defaults: see [`Retention`].
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
@@ -60,6 +60,19 @@ impl QueueSettings {
 }
 
 /// How much may wait in a queue: jobs that are pending, scheduled or retrying, and running ones.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let billing = pond.queue("billing")?;
+/// let capacity = Capacity::jobs(2).bytes(1 << 20);
+/// billing.configure(QueueSettings::default().capacity(capacity)).await?;
+///
+/// let three = (0..3).map(|order| NewJob::json("charge", &order));
+/// assert!(matches!(pond.enqueue_many("billing", three).await, Err(Error::QueueFull { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
 pub struct Capacity {
@@ -88,17 +101,47 @@ impl Capacity {
 }
 
 /// What a full queue does to whoever enqueues.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let billing = pond.queue("billing")?;
+/// let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
+/// billing.configure(settings).await?;
+///
+/// billing.enqueue(NewJob::json("charge", &7)).await?;
+/// let full = pond.transaction(|tx| Ok(tx.enqueue("billing", NewJob::json("charge", &8))?)).await;
+/// assert!(matches!(full, Err(Error::Aborted { .. }))); // outside of a transaction it would wait
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhenFull {
     /// Refuse with [`Error::QueueFull`].
     #[default]
     Refuse,
-    /// Make the caller wait until there is room. Inside a transaction it refuses all the same:
-    /// waiting there would stop the writer.
+    /// Make the caller wait until there is room; at most 10,000 callers at once, over all queues: who
+    /// comes later is refused. Inside a transaction it refuses all the same: waiting there would stop
+    /// the writer.
     Wait,
 }
 
 /// What a group does while its first job waits for a retry or for its time.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let orders = pond.queue("orders")?;
+/// orders.configure(QueueSettings::default().groups(GroupPolicy::Skip)).await?;
+///
+/// let later = NewJob::json("ship", &7).delay(Duration::from_secs(3600));
+/// orders.enqueue(later.group("customer-1")).await?;
+/// let now = orders.enqueue(NewJob::json("ship", &8).group("customer-1")).await?;
+/// assert!(matches!(pond.explain(now)?, Why::NoHandler { .. })); // with `Block`: `GroupBusy`
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupPolicy {
     /// The group waits with it: the order is strict. A job delayed by an hour holds everything
@@ -110,6 +153,17 @@ pub enum GroupPolicy {
 }
 
 /// How long and how many to keep.
+///
+/// ```
+/// use millpond::{Keep, Retention};
+/// use std::time::Duration;
+///
+/// let retention = Retention::default()
+///     .completed(Keep::new(Duration::from_secs(3600), 1_000))
+///     .cancelled(Keep::NOTHING)
+///     .dead(Keep::FOREVER);
+/// # let _ = retention;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keep {
     pub(crate) age: Duration,
@@ -134,6 +188,24 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 ///
 /// Defaults: completed jobs only if they have a result, a day and 10,000 of them; cancelled ones
 /// likewise; dead letters 180 days and 1,000,000.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let billing = pond.queue("billing")?;
+/// let week = Keep::new(Duration::from_secs(7 * 24 * 3600), 100_000);
+/// billing.configure(QueueSettings::default().retention(Retention::default().completed(week))).await?;
+///
+/// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+/// let id = billing.enqueue(Charge { order: 7 }).await?;
+/// drain(&pond).await;
+/// assert_eq!(pond.job(id)?.state, State::Completed);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
 pub struct Retention {
