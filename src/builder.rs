@@ -79,12 +79,31 @@ impl Default for Builder {
 
 impl Builder {
     /// redb's page cache, in bytes. Default 32 MiB. Not used with [`attach`](Self::attach).
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let pond = Millpond::builder().cache_bytes(8 << 20).open(dir.path().join("app.redb"))?;
+    /// # Ok(()) }
+    /// ```
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
     /// Largest payload, in bytes. Default 1 MiB, at most 16 MiB.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().payload_bytes_max(4).open_backend(memory)?;
+    ///
+    /// let refused = pond.enqueue("billing", NewJob::raw("charge", "order 7")).wait();
+    /// assert!(matches!(refused, Err(Error::PayloadTooLarge { len: 7, max: 4 })));
+    /// # Ok(()) }
+    /// ```
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.payload_bytes_max = bytes;
         self
@@ -92,6 +111,15 @@ impl Builder {
 
     /// How many jobs run at a time in this process, over all workers. Default 256; can be changed
     /// while it runs.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().max_running(64).open_backend(memory)?;
+    /// pond.set_max_running(128)?;
+    /// # Ok(()) }
+    /// ```
     pub fn max_running(mut self, jobs: usize) -> Self {
         self.max_running = jobs;
         self
@@ -99,13 +127,34 @@ impl Builder {
 
     /// Threads for blocking handlers, at most. Default 64. A blocking job that finds none free
     /// waits for one while it holds its slot.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().blocking_threads(8).open_backend(memory)?;
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn blocking_threads(mut self, threads: usize) -> Self {
         self.blocking_threads = threads;
         self
     }
 
-    /// How many events a listener may be behind before it misses some. Default 1,024, at
-    /// most 1,048,576.
+    /// How many events a listener may be behind before it misses some, rounded up to a power of two.
+    /// Default 1,024, at most 1,048,576.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().events_buffer(4).open_backend(memory)?;
+    /// let mut events = pond.events();
+    /// pond.enqueue_many("billing", (0..10).map(|order| Charge { order })).await?;
+    /// # pond.verify().await?;
+    /// assert_eq!(events.next().await, Some(Heard::Missed(6)));
+    /// # Ok(()) }
+    /// ```
     pub fn events_buffer(mut self, events: usize) -> Self {
         self.events = events;
         self
@@ -114,6 +163,14 @@ impl Builder {
     /// How long the writer waits for more before each commit. Default zero: what gathers while one
     /// commit waits for the disk makes the next one. A few milliseconds trade latency for fewer
     /// commits, which spares flash.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use std::time::Duration;
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().linger(Duration::from_millis(5)).open_backend(memory)?;
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -121,18 +178,46 @@ impl Builder {
 
     /// Lets [`open`](Self::open) add a queue to a redb file that an application made for itself.
     /// Without it such a file is refused as [`Error::NotAMillpond`].
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.redb");
+    /// # drop(redb::Database::create(&path)?);
+    /// assert!(matches!(Millpond::open(&path), Err(Error::NotAMillpond { .. })));
+    /// let pond = Millpond::builder().adopt().open(&path)?;
+    /// # Ok(()) }
+    /// ```
     pub fn adopt(mut self) -> Self {
         self.adopt = true;
         self
     }
 
     /// Seed of the back-off's jitter. Default: random.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().seed(42).open_backend(memory)?;
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
     /// Where the time is read. Default: the machine's clocks.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{ManualClock}};
+    /// # use std::time::Duration;
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let clock = ManualClock::new();
+    /// let pond = Millpond::builder().clock(clock.clone()).open_backend(memory)?;
+    /// clock.advance(Duration::from_secs(3600));
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -140,6 +225,17 @@ impl Builder {
 
     /// The runtime that async handlers run on; it must have its timer enabled. Default: the one this
     /// is called in, or, called outside of any, one of its own.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let runtime = tokio::runtime::Runtime::new()?;
+    /// let pond = Millpond::builder().runtime(runtime.handle().clone()).open_backend(memory)?;
+    /// # pond.shutdown(Duration::ZERO).wait()?;
+    /// # Ok(()) }
+    /// ```
     pub fn runtime(mut self, runtime: tokio::runtime::Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -147,6 +243,23 @@ impl Builder {
 
     /// Called with the [`Event::Dead`] that puts the first job into a queue's empty dead-letter
     /// table. It runs on the writer's thread: hand the work on and return.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let (alarm, alarms) = std::sync::mpsc::channel();
+    /// let pond = Millpond::builder()
+    ///     .on_first_dead_letter(move |event| drop(alarm.send(event.clone())))
+    ///     .open_backend(memory)?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
+    /// # pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// assert!(matches!(alarms.recv()?, Event::Dead { first: true, .. }));
+    /// # Ok(()) }
+    /// ```
     pub fn on_first_dead_letter(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(hook));
         self
@@ -157,6 +270,18 @@ impl Builder {
     /// # Errors
     /// [`Error::NotAMillpond`], [`Error::Corrupt`], [`Error::TooNew`], [`Error::AlreadyOpen`],
     /// [`Error::Io`] for the file; [`Error::InvalidConfig`] for a setting.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let text = dir.path().join("notes.txt");
+    /// std::fs::write(&text, "not a queue")?;
+    /// assert!(matches!(Millpond::builder().open(&text), Err(Error::NotAMillpond { .. })));
+    ///
+    /// let pond = Millpond::builder().open(dir.path().join("app.redb"))?;
+    /// # Ok(()) }
+    /// ```
     pub fn open(self, path: impl AsRef<Path>) -> Result<Millpond, Error> {
         self.check()?;
         let store = Store::open(path.as_ref(), self.cache_bytes, self.adopt)?;
@@ -170,6 +295,19 @@ impl Builder {
     ///
     /// # Errors
     /// Those of [`open`](Self::open), less those of the file.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use redb::Database;
+    /// use std::sync::Arc;
+    ///
+    /// let database = Arc::new(Database::create(dir.path().join("app.redb"))?);
+    /// let pond = Millpond::builder().attach(database.clone())?;
+    /// pond.enqueue("billing", NewJob::json("charge", &7)).wait()?;
+    /// # Ok(()) }
+    /// ```
     pub fn attach(self, database: Arc<Database>) -> Result<Millpond, Error> {
         self.check()?;
         self.start(Store::attach(database)?)
@@ -179,6 +317,15 @@ impl Builder {
     ///
     /// # Errors
     /// Those of [`attach`](Self::attach).
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// use redb::backends::InMemoryBackend;
+    ///
+    /// let pond = Millpond::builder().open_backend(InMemoryBackend::new())?;
+    /// pond.enqueue("billing", NewJob::json("charge", &7)).wait()?;
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
     pub fn open_backend(self, backend: impl StorageBackend) -> Result<Millpond, Error> {
         self.check()?;
         let store = Store::with_backend(backend, self.cache_bytes)?;

@@ -5,11 +5,49 @@ use std::path::PathBuf;
 use crate::job::{JobId, State};
 
 /// Any error, boxed: what closures and handlers may fail with.
+///
+/// ```
+/// use millpond::{BoxError, Millpond};
+///
+/// fn record(pond: &Millpond) -> Result<u64, BoxError> {
+///     let order = "7".parse()?;
+///     pond.transaction(move |tx| Ok(tx.enqueue("billing", millpond::NewJob::json("charge", &order))?)).wait()?;
+///     Ok(order)
+/// }
+/// ```
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a call on the queue can fail with.
 ///
 /// Dependencies are hidden: storage errors are kept as [`source`](std::error::Error::source).
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// # pond.queue("billing")?.configure(QueueSettings::default().capacity(Capacity::jobs(1))).await?;
+/// # pond.enqueue("billing", NewJob::json("charge", &6)).await?;
+/// match pond.enqueue("billing", NewJob::json("charge", &7)).await {
+///     Ok(id) => println!("job {id}"),
+///     Err(Error::QueueFull { queue, jobs, .. }) => println!("{jobs} wait in {queue} already"),
+///     Err(error) if error.is_transient() => println!("try again: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// What is behind an error is its source.
+///
+/// ```
+/// use std::error::Error as _;
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let error = pond.transaction(|_| Err::<(), _>("no such user".into())).await.unwrap_err();
+/// assert!(matches!(error, Error::Aborted { .. }));
+/// assert_eq!(error.source().unwrap().to_string(), "no such user");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -76,14 +114,14 @@ pub enum Error {
         /// The error that caused it.
         reason: String,
     },
-    /// The queue was shut down.
+    /// The queue was shut down, or its last handle was dropped.
     #[error("the queue is closed: it was shut down, or its last handle was dropped")]
     Closed,
 
     /// A name that is empty, too long, or has characters outside the allowed ones.
     #[error("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")]
     InvalidName {
-        /// What it was to name: queue, kind or group.
+        /// What it was to name: queue, kind, group or unique key.
         what: &'static str,
         /// The name, cut to 128 characters.
         name: String,
@@ -226,7 +264,14 @@ impl Error {
         )
     }
 
-    /// Whether the same call may succeed later without any change to it.
+    /// Whether the same call may succeed later without any change to it. Not so for
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown): a second call could do it twice.
+    ///
+    /// ```
+    /// # use millpond::{Error, JobId};
+    /// assert!(Error::StorageFull.is_transient());
+    /// assert!(!Error::NoSuchJob { id: JobId::new(7) }.is_transient());
+    /// ```
     pub fn is_transient(&self) -> bool {
         matches!(
             self,

@@ -40,6 +40,17 @@ use crate::storage::redb_types::InMemoryBackend;
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// A clock that stands still until it is moved. Clones are the same clock.
+///
+/// ```
+/// use millpond::Clock;
+/// use millpond::testing::ManualClock;
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let before = clock.wall();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.wall().since(before), Duration::from_secs(60));
+/// ```
 #[derive(Clone)]
 pub struct ManualClock {
     inner: Arc<Mutex<Hands>>,
@@ -63,6 +74,21 @@ impl ManualClock {
     }
 
     /// Lets time pass.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let clock = ManualClock::new();
+    /// # let pond = in_memory(&clock)?;
+    /// let job = NewJob::json("charge", &7).delay(Duration::from_secs(60));
+    /// let id = pond.enqueue("billing", job).await?;
+    ///
+    /// clock.advance(Duration::from_secs(60));
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.explain(id)?, Why::NoHandler { .. }));
+    /// # Ok(()) }
+    /// ```
     pub fn advance(&self, by: Duration) {
         self.moved(|hands| {
             hands.wall = hands.wall + by;
@@ -71,6 +97,14 @@ impl ManualClock {
     }
 
     /// Sets the wall clock, as an operator or a time server does: no time passes.
+    ///
+    /// ```
+    /// # use millpond::{Clock, Timestamp, testing::ManualClock};
+    /// # use std::time::Duration;
+    /// let clock = ManualClock::new();
+    /// clock.set_wall(Timestamp::EPOCH);
+    /// assert_eq!((clock.wall(), clock.monotonic()), (Timestamp::EPOCH, Duration::ZERO));
+    /// ```
     pub fn set_wall(&self, wall: Timestamp) {
         self.moved(|hands| hands.wall = wall);
     }
@@ -117,11 +151,37 @@ impl Clock for ManualClock {
 ///
 /// # Errors
 /// None in practice; those of [`Builder::attach`](crate::Builder::attach).
+///
+/// ```
+/// use millpond::NewJob;
+/// use millpond::testing::{self, ManualClock};
+///
+/// let pond = testing::in_memory(&ManualClock::new())?;
+/// pond.enqueue("billing", NewJob::json("charge", &7)).wait()?;
+/// # Ok::<(), millpond::Error>(())
+/// ```
 pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
     Millpond::builder().clock(clock.clone()).seed(0).open_backend(InMemoryBackend::new())
 }
 
-/// What [`drain`] has seen.
+/// What [`drain`] has seen, from the moment it was called.
+///
+/// ```
+/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+/// pond.worker("billing")
+///     .retry(Retry::none())
+///     .handle(|job: Job<Charge>| async move { if job.order == 0 { Err("no such order".into()) } else { Ok(()) } })
+///     .start()?;
+///
+/// let drained = testing::drain(&pond).await;
+/// assert_eq!((drained.completed, drained.failed, drained.dead), (2, 1, 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
@@ -138,6 +198,26 @@ pub struct Drained {
 ///
 /// It tells what has ended since the last drain, or since the queue was opened: a job that was
 /// enqueued before this call may have ended before it too.
+///
+/// ```
+/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let clock = ManualClock::new();
+/// # let pond = in_memory(&clock)?;
+/// pond.enqueue("billing", Charge { order: 7 }).await?;
+/// pond.worker("billing")
+///     .retry(Retry::fixed(Duration::from_secs(5)).jitter(0.0))
+///     .handle(|job: Job<Charge>| async move { if job.attempt() == 1 { Err("busy".into()) } else { Ok(()) } })
+///     .start()?;
+/// assert_eq!(testing::drain(&pond).await.failed, 1);
+///
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(testing::drain(&pond).await.completed, 1);
+/// # Ok(()) }
+/// ```
 pub async fn drain(pond: &Millpond) -> Drained {
     let driver = pond.testing();
     driver.idle().await;
@@ -156,6 +236,18 @@ pub async fn drain(pond: &Millpond) -> Drained {
 ///
 /// # Panics
 /// If the storage fails.
+///
+/// ```
+/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+/// pond.enqueue("billing", NewJob::json("refund", &8)).await?;
+///
+/// let kinds: Vec<_> = testing::all_enqueued(&pond, "billing").into_iter().map(|job| job.kind).collect();
+/// assert_eq!(kinds, ["charge", "refund"]);
+/// # Ok(()) }
+/// ```
 pub fn all_enqueued(pond: &Millpond, queue: &str) -> Vec<JobInfo> {
     let filter = JobFilter::new().queue(queue);
     let (mut jobs, mut cursor) = (Vec::new(), None);
@@ -178,6 +270,19 @@ fn enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool)
 ///
 /// # Panics
 /// If there is none; the message lists what there is.
+///
+/// ```
+/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.enqueue("billing", NewJob::new(Charge { order: 7 }).group("order-7")).await?;
+///
+/// let job = testing::assert_enqueued::<Charge>(&pond, "billing", |charge| charge.order == 7);
+/// assert_eq!(job.group.as_deref(), Some("order-7"));
+/// # Ok(()) }
+/// ```
 #[track_caller]
 pub fn assert_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) -> JobInfo {
     enqueued(pond, queue, matches).unwrap_or_else(|| {
@@ -191,6 +296,17 @@ pub fn assert_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&
 ///
 /// # Panics
 /// If there is one.
+///
+/// ```
+/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.enqueue("billing", Charge { order: 7 }).await?;
+/// testing::refute_enqueued::<Charge>(&pond, "billing", |charge| charge.order == 8);
+/// # Ok(()) }
+/// ```
 #[track_caller]
 pub fn refute_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) {
     if let Some(job) = enqueued(pond, queue, matches) {
@@ -242,7 +358,30 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
     run(&payload, &context).expect("the payload can be decoded").await
 }
 
-/// What [`perform`] gives a handler beside its payload.
+/// What [`perform`] gives a handler beside its payload. Default: the first attempt of 5, no data.
+/// The job's id is 1, its queue is `testing`, and it has no group and no timeout.
+///
+/// ```
+/// # use millpond::{*, testing::{self}};
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// struct Bank { is_open: bool }
+///
+/// async fn charge(job: Job<Charge>, bank: Data<Bank>) -> Handled<Outcome> {
+///     match bank.is_open {
+///         true => Ok(Outcome::Done(None)),
+///         false if job.attempt() == job.max_attempts() => Ok(Outcome::dead_letter("the bank is closed")),
+///         false => Ok(Outcome::snooze(Duration::from_secs(60))),
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let given = testing::Given::default().attempt(5, 5).data(Bank { is_open: false });
+/// let outcome = testing::perform(charge, Charge { order: 7 }, given).await;
+/// assert!(matches!(outcome, Outcome::DeadLetter(_)));
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct Given {

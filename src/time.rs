@@ -44,6 +44,14 @@ impl Timestamp {
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
+    ///
+    /// ```
+    /// # use millpond::Timestamp;
+    /// # use std::time::Duration;
+    /// let start = Timestamp::from_millis(1_000);
+    /// assert_eq!(Timestamp::from_millis(1_500).since(start), Duration::from_millis(500));
+    /// assert_eq!(start.since(Timestamp::from_millis(1_500)), Duration::ZERO);
+    /// ```
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -81,6 +89,29 @@ impl fmt::Debug for Timestamp {
 /// Where the engine reads the time. [`SystemClock`] unless a test drives its own.
 ///
 /// Both readings must be cheap: they are taken several times per job.
+///
+/// ```
+/// use millpond::{Clock, SystemClock, Timestamp};
+/// use std::time::Duration;
+///
+/// /// The machine's clock, an hour ahead.
+/// struct Ahead(SystemClock);
+///
+/// impl Clock for Ahead {
+///     fn wall(&self) -> Timestamp {
+///         self.0.wall() + Duration::from_secs(3600)
+///     }
+///
+///     fn monotonic(&self) -> Duration {
+///         self.0.monotonic()
+///     }
+/// }
+///
+/// let clock = Ahead(SystemClock::new());
+/// # let memory = redb::backends::InMemoryBackend::new();
+/// let pond = millpond::Millpond::builder().clock(clock).open_backend(memory)?;
+/// # Ok::<(), millpond::Error>(())
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock. It may jump either way.
     fn wall(&self) -> Timestamp;
@@ -96,6 +127,14 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The machine's own clocks.
+///
+/// ```
+/// use millpond::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let before = clock.monotonic();
+/// assert!(clock.monotonic() >= before);
+/// ```
 #[derive(Debug)]
 pub struct SystemClock {
     origin: Instant,
