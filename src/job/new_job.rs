@@ -155,16 +155,17 @@ impl NewJob {
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
     /// # let pond = in_memory(&ManualClock::new())?;
-    /// let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     /// pond.enqueue("emails", NewJob::raw("mail", "newsletter").priority(Priority::LAST)).await?;
     /// pond.enqueue("emails", NewJob::raw("mail", "password reset").priority(Priority::FIRST)).await?;
-    /// # let seen = order.clone();
+    /// # let log = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    /// # let handled = log.clone();
     /// # pond.worker("emails").concurrency(1).handle_raw("mail", move |job: Job<bytes::Bytes>| {
-    /// #     seen.lock().unwrap().push(job.into_inner());
+    /// #     handled.lock().unwrap().push(job.into_inner());
     /// #     async { Ok(()) }
     /// # }).start()?;
     /// # drain(&pond).await;
-    /// assert_eq!(*order.lock().unwrap(), ["password reset", "newsletter"]);
+    /// # let sent = log.lock().unwrap().clone();
+    /// assert_eq!(sent, ["password reset", "newsletter"]);
     /// # Ok(()) }
     /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
