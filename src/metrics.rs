@@ -28,10 +28,10 @@ pub struct MetricsSnapshot {
     pub commits_total: u64,
     /// Attempts started.
     pub starts_total: u64,
-    /// Attempts whose handlers answered that they are done.
+    /// Attempts that ended well.
     pub completed_total: u64,
     /// Attempts whose handlers returned an error, asked for a retry, panicked or ran into their
-    /// timeout.
+    /// timeout, or whose writes with the completion failed.
     pub failed_total: u64,
     /// Of those, panics.
     pub panics_total: u64,
