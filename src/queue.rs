@@ -279,7 +279,7 @@ pub struct RateHandle {
 }
 
 impl RateHandle {
-    /// Takes so many tokens, durably. More than the burst are never there at once.
+    /// Takes so many tokens, durably.
     ///
     /// # Errors
     /// [`Error::RateLimited`] with the wait if there are not enough; nothing is taken then.

@@ -164,7 +164,7 @@ pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
     Millpond::builder().clock(clock.clone()).seed(0).open_backend(InMemoryBackend::new())
 }
 
-/// What [`drain`] has seen, from the moment it was called.
+/// What [`drain`] has seen.
 ///
 /// ```
 /// # use millpond::{*, testing::{self, in_memory, ManualClock}};
@@ -172,11 +172,11 @@ pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
 /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
 /// # let pond = in_memory(&ManualClock::new())?;
-/// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
 /// pond.worker("billing")
 ///     .retry(Retry::none())
 ///     .handle(|job: Job<Charge>| async move { if job.order == 0 { Err("no such order".into()) } else { Ok(()) } })
 ///     .start()?;
+/// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
 ///
 /// let drained = testing::drain(&pond).await;
 /// assert_eq!((drained.completed, drained.failed, drained.dead), (2, 1, 1));
@@ -207,11 +207,11 @@ pub struct Drained {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
 /// # let clock = ManualClock::new();
 /// # let pond = in_memory(&clock)?;
-/// pond.enqueue("billing", Charge { order: 7 }).await?;
 /// pond.worker("billing")
 ///     .retry(Retry::fixed(Duration::from_secs(5)).jitter(0.0))
 ///     .handle(|job: Job<Charge>| async move { if job.attempt() == 1 { Err("busy".into()) } else { Ok(()) } })
 ///     .start()?;
+/// pond.enqueue("billing", Charge { order: 7 }).await?;
 /// assert_eq!(testing::drain(&pond).await.failed, 1);
 ///
 /// clock.advance(Duration::from_secs(5));
