@@ -102,7 +102,7 @@ pub enum Error {
     StorageFull,
     /// The commit failed in a way that leaves open whether it is on the disk.
     #[error(
-        "the commit failed and may or may not be on the disk: look the job up before trying again, or use a unique key"
+        "the commit failed and may or may not be on the disk: look for the job, or for the rows written with it, before trying again"
     )]
     OutcomeUnknown {
         /// What the storage said.
@@ -216,6 +216,12 @@ pub enum Error {
     /// A worker for this queue is already running.
     #[error("queue {queue:?} already has a worker: give that one more kinds, or shut it down first")]
     WorkerExists {
+        /// The queue.
+        queue: String,
+    },
+    /// The worker was stopped, or the queue shut down; its queue may have another one.
+    #[error("this worker of queue {queue:?} was stopped: use the handle of the one that followed it")]
+    WorkerStopped {
         /// The queue.
         queue: String,
     },

@@ -77,6 +77,7 @@ impl Metrics {
                 };
                 self.failed.fetch_add(1, Ordering::Relaxed)
             }
+            Ending::Undecodable(_) | Ending::DeadLetter(_) => self.failed.fetch_add(1, Ordering::Relaxed),
             _ => 0,
         };
     }

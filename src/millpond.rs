@@ -643,11 +643,8 @@ impl Millpond {
     /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
     /// and what it answers is void.
     ///
-    /// On a current-thread runtime, `.await` it: [`wait`](Commit::wait) would block the very thread
-    /// that stops the queue, for ever.
-    ///
     /// # Errors
-    /// [`Error::Closed`] if the async runtime is gone.
+    /// None today.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -663,10 +660,9 @@ impl Millpond {
     pub fn shutdown(&self, deadline: Duration) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {
-            let runtime = engine.executor.runtime().clone();
-            // On the runtime that has a timer, wherever this is awaited.
-            let stopped = runtime.spawn(async move { shutdown(&engine, deadline).await });
-            stopped.await.map_err(|_| Error::Closed)
+            // Its thread answers whatever becomes of it.
+            let _ = shutdown(engine, deadline).await;
+            Ok(())
         })
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -349,8 +349,8 @@ impl WorkerBuilder {
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
         let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout };
-        engine.bind(id, WorkerConfig { binding, lane })?;
-        Ok(Worker { engine, queue: id })
+        let binding = engine.bind(id, WorkerConfig { binding, lane })?;
+        Ok(Worker { engine, queue: id, binding })
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -398,6 +398,8 @@ impl std::fmt::Debug for WorkerBuilder {
 pub struct Worker {
     engine: Arc<Engine>,
     queue: QueueId,
+    /// Which of the queue's workers this is: another may have followed it.
+    binding: Weak<Binding>,
 }
 
 impl Worker {
@@ -405,14 +407,15 @@ impl Worker {
     /// finish.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for 0.
+    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped.
     pub fn set_concurrency(&self, jobs: usize) -> Result<(), Error> {
         if jobs == 0 {
             return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
         }
-        self.engine.scheduler().set_concurrency(self.queue, jobs);
-        self.engine.wake_dispatcher();
-        Ok(())
+        match self.engine.set_concurrency(self.queue, &self.binding, jobs) {
+            true => Ok(()),
+            false => Err(Error::WorkerStopped { queue: self.engine.store.catalog.queue_name(self.queue).to_string() }),
+        }
     }
 
     /// How many of its jobs run now.
@@ -423,7 +426,7 @@ impl Worker {
     /// Stops it: nothing more of its queue starts, running jobs finish. The queue may be given
     /// another worker then.
     pub fn stop(self) {
-        self.engine.unbind(self.queue);
+        self.engine.unbind(self.queue, &self.binding);
     }
 }
 

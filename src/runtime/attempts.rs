@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Finished, Plan, Running};
 use crate::handler::CompleteHook;
 use crate::job::{Attempt, BucketKey, Change, Ending, JobId, Next, QueueId, after};
-use crate::scheduler::{RunId, Start};
+use crate::scheduler::{Scheduler, Start};
 use crate::storage::{Batch, Mark};
 use crate::time::Now;
 use crate::writer::{Command, Finish, HoldBack, MarkStarts, More, Retried};
@@ -191,13 +191,17 @@ impl Engine {
         }
     }
 
-    /// Writes the starts of those jobs that have been running for a while.
-    pub(super) fn mark_long_running(self: &Arc<Self>, runs: Vec<RunId>) {
-        let marks: Vec<(JobId, Mark)> = runs
-            .into_iter()
-            .filter_map(|run| self.executor.runs.get(run.job).filter(|running| running.plan.run == run))
-            .map(|running| (running.plan.run.job, mark(&running.plan)))
-            .collect();
+    /// Writes the starts of those jobs that have been running for a while. Under the scheduler's lock,
+    /// which every end takes before it is sent, so that no start is written after its end.
+    pub(super) fn mark_long_running(self: &Arc<Self>, scheduler: &mut Scheduler, now: Now) {
+        let mut marks = Vec::new();
+        for run in scheduler.long_running(now, MARK_AFTER) {
+            match self.executor.runs.get(run.job).filter(|running| running.plan.run == run) {
+                Some(running) => marks.push((running.plan.run.job, mark(&running.plan))),
+                // Handed out, and not quite started yet.
+                None => scheduler.not_marked(run, now),
+            }
+        }
         if !marks.is_empty() {
             self.inbox.send(Command::Mark(MarkStarts::behind(marks)));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::engine::{Engine, MARK_AFTER};
+use super::engine::Engine;
 use super::maintenance;
 use crate::error::Error;
 use crate::job::{QueueId, Refill};
@@ -42,7 +42,7 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
     let chores = {
         let mut scheduler = engine.scheduler();
         // Under the lock: an attempt that ends meanwhile must not have its end written before its start.
-        engine.mark_long_running(scheduler.long_running(now, MARK_AFTER));
+        engine.mark_long_running(&mut scheduler, now);
         scheduler.chores(now)
     };
     let Chores { expired, refills, promote, reserve, wait } = chores;

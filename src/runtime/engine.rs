@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -74,6 +74,8 @@ pub(super) struct Parts {
 
 impl Engine {
     pub(super) fn new(parts: Parts) -> Self {
+        let catalog = &parts.store.catalog;
+        let dead_before = catalog.stored_queues().into_iter().map(|queue| catalog.row(queue).tally.dead_total).sum();
         Self {
             store: parts.store,
             time: parts.time,
@@ -92,7 +94,7 @@ impl Engine {
             scheduler: Mutex::new(parts.scheduler),
             bindings: RwLock::default(),
             luck: AtomicU64::new(parts.seed),
-            drained: Mutex::default(),
+            drained: Mutex::new([0, 0, dead_before]),
         }
     }
 
@@ -254,7 +256,8 @@ impl Engine {
 
     // --- workers ------------------------------------------------------------------------------
 
-    pub fn bind(&self, queue: QueueId, worker: WorkerConfig) -> Result<(), Error> {
+    /// Gives a queue its worker. The binding is what the worker is known by from then on.
+    pub fn bind(&self, queue: QueueId, worker: WorkerConfig) -> Result<Weak<Binding>, Error> {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Error::Closed);
@@ -262,16 +265,36 @@ impl Engine {
         if bindings.contains_key(&queue) {
             return Err(Error::WorkerExists { queue: self.store.catalog.queue_name(queue).to_string() });
         }
-        bindings.insert(queue, Arc::new(worker.binding));
+        let binding = Arc::new(worker.binding);
+        let known_by = Arc::downgrade(&binding);
+        bindings.insert(queue, binding);
         self.scheduler().open_lane(queue, worker.lane, self.now());
         drop(bindings);
         self.wake_dispatcher();
-        Ok(())
+        Ok(known_by)
     }
 
-    pub fn unbind(&self, queue: QueueId) {
-        self.scheduler().close_lane(queue);
-        self.bindings.write().unwrap_or_else(|e| e.into_inner()).remove(&queue);
+    /// Takes a queue's worker away, if it is still that one.
+    pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) {
+        let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
+        if bindings.get(&queue).is_some_and(|binding| is_same(binding, worker)) {
+            self.scheduler().close_lane(queue);
+            let binding = bindings.remove(&queue);
+            // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+            drop(bindings);
+            drop(binding);
+        }
+    }
+
+    /// Changes the slots of a queue's worker. False if it is not that one any more.
+    pub fn set_concurrency(&self, queue: QueueId, worker: &Weak<Binding>, jobs: usize) -> bool {
+        let bindings = self.bindings.read().unwrap_or_else(|e| e.into_inner());
+        let current = bindings.get(&queue).is_some_and(|binding| is_same(binding, worker));
+        if current {
+            self.scheduler().set_concurrency(queue, jobs);
+            self.wake_dispatcher();
+        }
+        current
     }
 
     /// The worker of a queue, if it has one.
@@ -284,6 +307,10 @@ impl Engine {
         // Handlers may hold the last handle of this very queue: let go of them outside the lock.
         drop(bindings);
     }
+}
+
+fn is_same(binding: &Arc<Binding>, worker: &Weak<Binding>) -> bool {
+    std::ptr::eq(Arc::as_ptr(binding), worker.as_ptr())
 }
 
 fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {

@@ -2,16 +2,37 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::engine::Engine;
 
 /// How long handlers may still take after they were told to stop.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Stops the engine. Returns once everything is on the disk and the file is closed, by `deadline`
+/// Stops the engine on a thread of its own: the application's runtime may be blocked by whoever waits
+/// for this, or have no timer.
+pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Receiver<()> {
+    let (done, stopped) = oneshot::channel();
+    let for_thread = engine.clone();
+    let started = thread::Builder::new().name("millpond-stop".into()).spawn(move || {
+        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(timer) => timer.block_on(stop(&for_thread, deadline)),
+            Err(_) => stop_now(&for_thread),
+        }
+        let _ = done.send(());
+    });
+    if started.is_err() {
+        stop_now(&engine);
+    }
+    stopped
+}
+
+/// Returns once everything is on the disk and the file is closed, by `deadline`
 /// plus a little. A second call waits for the first.
-pub(crate) async fn shutdown(engine: &Arc<Engine>, deadline: Duration) {
+async fn stop(engine: &Arc<Engine>, deadline: Duration) {
     let end = Instant::now() + deadline.min(Duration::from_secs(10 * 365 * 24 * 3600));
     if begin(engine) {
         drained_by(engine, end).await;

@@ -56,7 +56,9 @@ fn settle(engine: &Arc<Engine>, writer: &mut Writer, outbox: &mut Outbox, mut co
     let failure = committed.failure.take();
     let events = std::mem::take(&mut committed.events);
     engine.apply(std::mem::take(&mut committed.changes));
-    engine.metrics.committed();
+    if committed.is_commit {
+        engine.metrics.committed();
+    }
     engine.metrics.completions_failed(committed.completions_failed);
     committed.answer();
     engine.bus.publish(events);

@@ -226,9 +226,14 @@ impl Buckets {
         Reservation { key: key.clone(), tokens: 0, state }
     }
 
-    /// How long this bucket lets nothing start, if it does not now.
+    /// How long this bucket lets nothing start, if it does not now. What was restored counts before a
+    /// bucket is made of it, too.
     pub fn wait(&self, key: &BucketKey, now: Now) -> Option<Duration> {
-        let bucket = self.buckets.get(key)?;
+        let Some(bucket) = self.buckets.get(key) else {
+            let rate = key.group.as_ref().and_then(|_| self.group_rates.get(&key.queue).copied());
+            let bucket = Bucket::new(rate, Some(*self.restored.get(key)?), now);
+            return bucket.hold(now).or_else(|| bucket.shortage(1.0));
+        };
         let mut seen = Bucket { ..*bucket };
         seen.refresh(now);
         seen.hold(now).or_else(|| if seen.granted > 0 { None } else { seen.shortage(1.0) })

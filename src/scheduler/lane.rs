@@ -174,11 +174,14 @@ impl Lane {
     }
 
     /// Whether a suspect of this queue could start beside so many others of it. One that waits for a
-    /// slot or for its queue's rate must not hold up other queues.
-    pub fn could_start_suspect(&self, running: usize, now: Now) -> bool {
-        let has_slot = self.settings.as_ref().is_some_and(|settings| running < settings.concurrency);
-        let is_closed = self.closed_until.is_some_and(|until| until > now.mono);
-        has_slot && !is_closed && self.has_suspect()
+    /// slot, or for its queue's or its group's rate, must not hold up other queues.
+    pub fn could_start_suspect(&self, queue: QueueId, running: usize, now: Now, buckets: &Buckets) -> bool {
+        let Some(settings) = &self.settings else { return false };
+        let is_open = |group| buckets.wait(&BucketKey { queue, group }, now).is_none();
+        let could_start = |entry: &Arc<Entry>| {
+            settings.kinds.contains(&entry.kind()) && entry.group().is_none_or(|group| is_open(Some(group.clone())))
+        };
+        !self.paused && running < settings.concurrency && self.suspects.iter().any(could_start) && is_open(None)
     }
 
     /// Whether a suspect of this queue has a handler.

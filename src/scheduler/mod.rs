@@ -327,7 +327,8 @@ impl Scheduler {
     }
 
     fn a_suspect_could_start(&self, now: Now) -> bool {
-        self.lanes.iter().any(|(&queue, lane)| lane.could_start_suspect(self.flights.running_in(queue), now))
+        let Self { lanes, flights, buckets, .. } = self;
+        lanes.iter().any(|(&queue, lane)| lane.could_start_suspect(queue, flights.running_in(queue), now, buckets))
     }
 
     fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, on_trial: bool, now: Now) -> Start {
@@ -416,6 +417,14 @@ impl Scheduler {
     pub fn marked(&mut self, run: RunId) {
         if let Some(flight) = self.flights.get_mut(run) {
             flight.marked = true;
+        }
+    }
+
+    /// It could not be marked yet: look again.
+    pub fn not_marked(&mut self, run: RunId, now: Now) {
+        if let Some(flight) = self.flights.get_mut(run) {
+            flight.marked = false;
+            self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
         }
     }
 

@@ -284,3 +284,18 @@ fn a_long_run_is_named_once_to_be_marked() {
     assert_eq!(scheduler.long_running(at(10), age), [started[1].run]);
     assert!(scheduler.long_running(at(30), age).is_empty());
 }
+
+#[test]
+fn a_suspect_whose_group_is_held_makes_nobody_wait() {
+    let mut scheduler = open(10);
+    let mut held = record(5, Some("held"));
+    held.extra_mut().crashes = 1;
+    let suspect = Arc::new(Entry::new(JobId::new(7), 7, held, 32));
+    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
+    let key = BucketKey { queue: QUEUE, group: Some("held".into()) };
+    scheduler.apply([Change::Limited { key, until: at(60_000) }, ready(1, 5, None), ready(2, 5, None)]);
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [1, 2]);
+    scheduler.apply([ready(3, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(1))), [3]);
+}

@@ -56,6 +56,8 @@ pub(crate) struct Batch<'t> {
 
 /// What a batch leaves behind for after its commit.
 pub(crate) struct Sealed {
+    /// It wrote something: there is a commit to be made.
+    pub writes: bool,
     pub counters: Counters,
     pub rows: BTreeMap<QueueId, QueueRow>,
     pub kinds: usize,
@@ -165,6 +167,7 @@ impl<'t> Batch<'t> {
     /// What is left of a batch that wrote nothing: its events and changes still count.
     pub fn discard(self) -> Sealed {
         Sealed {
+            writes: false,
             counters: self.counters,
             rows: BTreeMap::new(),
             kinds: 0,
@@ -188,6 +191,7 @@ impl<'t> Batch<'t> {
         let counters = codec::encode(&self.counters);
         self.tables.meta()?.insert(COUNTERS, counters.as_slice())?;
         Ok(Sealed {
+            writes: true,
             counters: self.counters,
             rows: self.rows,
             kinds: kinds.len(),

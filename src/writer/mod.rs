@@ -37,6 +37,8 @@ pub(crate) enum Command {
 /// What one commit has brought about, to be told to whom it concerns.
 #[derive(Default)]
 pub(crate) struct Committed {
+    /// Something was written.
+    pub is_commit: bool,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
     /// Commands and what to answer them.
@@ -288,6 +290,7 @@ impl Writer {
     }
 
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
+        committed.is_commit |= sealed.writes;
         self.counters = sealed.counters;
         self.room_made = !self.waiting.is_empty() && !sealed.rows.is_empty();
         self.marks.extend(sealed.marked);

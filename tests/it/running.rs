@@ -459,3 +459,17 @@ async fn blocking_handlers_beyond_the_threads_wait_for_one() {
     }
     assert_eq!(drained(&pond).await.completed, 5);
 }
+
+#[tokio::test]
+async fn an_old_handle_does_not_touch_the_worker_that_followed() {
+    let (_, pond) = memory();
+    let old = pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+    let clone = old.clone();
+    old.stop();
+    let ran = record(&pond, "q", 1);
+    assert!(matches!(clone.set_concurrency(5), Err(Error::WorkerStopped { .. })));
+    clone.stop();
+    pond.enqueue("q", work(1)).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(ran.all(), [1]);
+}

@@ -289,3 +289,11 @@ fn it_works_without_a_runtime_of_the_callers() {
     pond.shutdown(HOUR).wait().unwrap();
     assert!(matches!(pond.enqueue("q", work(2)).wait(), Err(Error::Closed)));
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_thread_may_wait_for_the_stop_even_if_the_handlers_runtime_has_no_other() {
+    let (_, pond) = memory();
+    let id = pond.enqueue("q", work(1)).await.unwrap();
+    pond.shutdown(Duration::ZERO).wait().unwrap();
+    assert!(matches!(pond.job(id), Err(Error::Closed)));
+}

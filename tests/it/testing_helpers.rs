@@ -115,3 +115,29 @@ async fn the_same_seed_gives_the_same_jitter() {
     assert_eq!(run(7).await, run(7).await);
     assert_ne!(run(7).await, run(8_000).await);
 }
+
+#[tokio::test]
+async fn drain_counts_what_cannot_be_decoded_and_what_is_given_up_as_failed() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::dead_letter("no use")) }).start().unwrap();
+    pond.enqueue("q", NewJob::json("work", &"not a number")).await.unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    let drained = testing::drain(&pond).await;
+    assert_eq!((drained.completed, drained.failed, drained.dead), (0, 2, 2));
+    close(pond).await;
+
+    let pond = disk.open();
+    assert_eq!(testing::drain(&pond).await.dead, 0, "those were an earlier run's");
+}
+
+#[tokio::test]
+async fn only_commits_are_counted_as_commits() {
+    let (_, pond) = memory();
+    pond.queue("q").unwrap().pause().await.unwrap();
+    let before = pond.metrics().commits_total;
+    for _ in 0..3 {
+        assert!(!pond.queue("q").unwrap().pause().await.unwrap());
+    }
+    assert_eq!(pond.metrics().commits_total, before);
+}

@@ -60,7 +60,7 @@ fn run(seed: u64) {
     runtime.block_on(async {
         let (mut memory, clock, log) = (SharedMemory::new(), ManualClock::new(), Log::default());
         let mut pond = open(&memory, &clock, &limits, &log);
-        let group = |n: usize| if n % 2 == 0 { "a" } else { "b" };
+        let group = |n: usize| if n.is_multiple_of(2) { "a" } else { "b" };
         let jobs = (0..JOBS).map(|n| {
             let job = NewJob::raw("k", "");
             if by_group { job.group(group(n)) } else { job }
