@@ -1,5 +1,6 @@
 //! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
 
+use std::any::Any;
 use std::path::PathBuf;
 
 use crate::job::{JobId, State};
@@ -288,4 +289,10 @@ impl Error {
                 | Self::Storage { .. }
         )
     }
+}
+
+/// What a panic said, if it said it as text.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

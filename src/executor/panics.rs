@@ -1,9 +1,10 @@
 //! A handler's panic as text, with the place it happened.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+
+use crate::error::panic_text;
 
 thread_local! {
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
@@ -32,14 +33,9 @@ pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(run));
     IN_HANDLER.set(outer);
     result.map_err(|panic| match PLACE.take() {
-        Some(place) => format!("{} (at {place})", text(&*panic)),
-        None => text(&*panic).to_owned(),
+        Some(place) => format!("{} (at {place})", panic_text(&*panic)),
+        None => panic_text(&*panic).to_owned(),
     })
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]

@@ -248,33 +248,21 @@ impl Retention {
     }
 }
 
-/// A queue's counts, kept with every commit.
+/// A queue's counts, kept with every commit. What each means stands at
+/// [`Counts`](crate::Counts), less that `pending` here includes the running ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Tally {
-    /// Ready to run, those a handler has included.
+pub(crate) struct Tally {
     pub pending: u64,
-    /// Due later, never tried.
     pub scheduled: u64,
-    /// Due later after a failed attempt.
     pub retrying: u64,
-    /// Completed and kept.
     pub completed: u64,
-    /// In the dead-letter table.
     pub dead: u64,
-    /// Cancelled, discarded or expired, and kept.
     pub cancelled: u64,
-    /// Bytes of the records of all jobs that have not ended.
     pub bytes: u64,
-    /// Jobs ever enqueued.
     pub enqueued_total: u64,
-    /// Jobs ever completed, kept or not.
     pub completed_total: u64,
-    /// Attempts ever failed.
     pub failures_total: u64,
-    /// Jobs that ever went to the dead letters.
     pub dead_total: u64,
-    /// Jobs ever cancelled, discarded or expired.
     pub cancelled_total: u64,
 }
 

@@ -1,4 +1,5 @@
-//! A job's span: it bears the job's fields, and the handler runs inside it.
+//! A job's span: it bears the job's fields, the handler runs inside it, and the span it was enqueued
+//! in is its parent.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use millpond::{Job, Retry};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_core::span::Current;
 
 use crate::support::*;
 
@@ -26,6 +28,8 @@ impl Visit for Read<'_> {
 #[derive(Clone, Default)]
 struct Recorder {
     spans: Arc<Mutex<BTreeMap<u64, Fields>>>,
+    /// Spans named `request`, as a caller has them.
+    requests: Arc<Mutex<BTreeMap<u64, &'static Metadata<'static>>>>,
     inside: Arc<Mutex<Vec<(ThreadId, u64)>>>,
     next: Arc<AtomicU64>,
 }
@@ -41,13 +45,19 @@ impl Recorder {
 
 impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && metadata.name() == "job"
+        metadata.is_span() && ["job", "request"].contains(&metadata.name())
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         let id = self.next.fetch_add(1, Ordering::SeqCst) + 1;
         let mut fields = Fields::new();
         attributes.record(&mut Read(&mut fields));
+        if attributes.metadata().name() == "request" {
+            self.requests.lock().unwrap().insert(id, attributes.metadata());
+        }
+        if let Some(parent) = attributes.parent() {
+            fields.insert("parent".into(), parent.into_u64().to_string());
+        }
         if fields.get("queue").is_some_and(|queue| queue == "traced") {
             self.spans.lock().unwrap().insert(id, fields);
         }
@@ -59,8 +69,19 @@ impl Subscriber for Recorder {
     fn event(&self, _: &Event<'_>) {}
 
     fn enter(&self, id: &Id) {
-        if self.spans.lock().unwrap().contains_key(&id.into_u64()) {
+        let number = id.into_u64();
+        if self.spans.lock().unwrap().contains_key(&number) || self.requests.lock().unwrap().contains_key(&number) {
             self.inside.lock().unwrap().push((thread::current().id(), id.into_u64()));
+        }
+    }
+
+    fn current_span(&self) -> Current {
+        let here = thread::current().id();
+        let inside = self.inside.lock().unwrap();
+        let Some((_, id)) = inside.iter().rev().find(|(thread, _)| *thread == here) else { return Current::none() };
+        match self.requests.lock().unwrap().get(id) {
+            Some(metadata) => Current::new(Id::from_u64(*id), metadata),
+            None => Current::none(),
         }
     }
 
@@ -98,20 +119,33 @@ async fn a_handler_runs_in_a_span_with_its_jobs_fields() {
         })
         .start()
         .unwrap();
-    let id = pond.enqueue("traced", work(1)).await.unwrap();
+    let request = tracing::info_span!("request");
+    let enqueue = request.in_scope(|| pond.enqueue("traced", work(1)));
+    let id = enqueue.await.unwrap();
     let other = pond.enqueue("traced", Packed { text: "x".into() }).await.unwrap();
     drained(&pond).await;
     clock.advance(SECOND);
     drained(&pond).await;
-    let fields = |id: millpond::JobId, kind: &str, attempt: u32| {
+    let parent = request.id().unwrap().into_u64().to_string();
+    let fields = |id: millpond::JobId, kind: &str, attempt: u32, parent: Option<&String>| {
         let fields = [
             ("attempt", attempt.to_string()),
             ("id", id.to_string()),
             ("kind", kind.into()),
             ("queue", "traced".into()),
         ];
-        (id, Some(fields.map(|(name, value)| (name.to_owned(), value)).into()))
+        let mut fields: Fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
+        fields.extend(parent.map(|parent| ("parent".to_owned(), parent.clone())));
+        (id, Some(fields))
     };
-    assert_eq!(seen.all(), [fields(id, "work", 1), fields(other, "packed", 1), fields(id, "work", 2)]);
+    assert_eq!(
+        seen.all(),
+        [
+            fields(id, "work", 1, Some(&parent)),
+            fields(other, "packed", 1, None),
+            // By then the job has been in the file, where spans are not kept.
+            fields(id, "work", 2, None)
+        ]
+    );
     assert_eq!(recorder.fields_here(), None, "and nobody stays inside");
 }

@@ -29,7 +29,7 @@ use crate::ops::{Answer, QUEUES, Spec, When};
 /// Attempts in all, and the wait between them, of every worker in the test.
 pub const ATTEMPTS: u32 = 3;
 pub const BACKOFF: u64 = 5_000;
-/// How long a suspect runs with nothing beside it.
+/// How long a suspect runs with nothing beside it after one death; twice as long after each further one.
 const ALONE: u64 = 5_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -709,10 +709,20 @@ impl Model {
 
     fn next_legal(&self, left: &BTreeMap<u64, Start>, cancelled: &BTreeSet<u64>, torn: bool) -> Option<u64> {
         let mut legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
-        legal.sort_by_key(|id| (self.jobs[id].fresh, self.jobs[id].priority));
+        // The kind that came into view first, where that shows by one of its jobs having expired.
+        let came_later = |id: &u64| torn && !self.list_shows_expired(*id, cancelled);
+        legal.sort_by_key(|id| (came_later(id), self.jobs[id].fresh, self.jobs[id].priority));
         // The expired first: they take no slot from anybody.
         let expired = legal.iter().find(|id| self.is_expired(**id) && cancelled.contains(id));
         expired.or_else(|| legal.iter().find(|id| !self.is_expired(**id) && left.contains_key(id))).copied()
+    }
+
+    /// Whether the engine found an expired job in the list that this one stands in.
+    fn list_shows_expired(&self, id: u64, cancelled: &BTreeSet<u64>) -> bool {
+        let here = |job: &Job| (job.queue, job.group.is_some());
+        let list = here(&self.jobs[&id]);
+        self.ready()
+            .any(|other| here(&self.jobs[&other]) == list && self.is_expired(other) && cancelled.contains(&other))
     }
 
     fn is_expired(&self, id: u64) -> bool {
@@ -754,7 +764,11 @@ impl Model {
             && slots.is_some_and(|slots| self.running_in(queue) < slots)
             && self.running().len() < self.max_running
             && !self.is_held((queue, None), true)
-            && self.on_trial.is_none_or(|(_, since)| self.now.mono >= since + ALONE)
+            && self.on_trial.is_none_or(|(id, since)| self.now.mono >= since + self.alone(id))
+    }
+
+    fn alone(&self, suspect: u64) -> u64 {
+        ALONE << self.jobs[&suspect].crashes.saturating_sub(1).min(10)
     }
 
     /// Suspects that could start go before everybody else.
@@ -830,7 +844,10 @@ impl Model {
         };
         let dues = self.jobs.values().filter_map(due);
         let holds = self.holds.values().filter_map(|hold| hold.until.checked_sub(self.now.mono)).filter(|w| *w > 0);
-        let trial = self.on_trial.and_then(|(_, since)| (since + ALONE).checked_sub(self.now.mono)).filter(|w| *w > 0);
+        let trial = self
+            .on_trial
+            .and_then(|(id, since)| (since + self.alone(id)).checked_sub(self.now.mono))
+            .filter(|w| *w > 0);
         dues.chain(holds).chain(trial).min()
     }
 }

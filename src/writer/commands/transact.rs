@@ -1,7 +1,6 @@
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, panic_text};
 use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
 use crate::writer::step::{Refusal, Reply, Step};
@@ -53,12 +52,7 @@ pub(super) fn run<T>(
         Err(panic) => {
             // It may have stopped anywhere.
             batch.touch();
-            Err(Error::Aborted { source: format!("the closure panicked: {}", text(&*panic)).into() })
+            Err(Error::Aborted { source: format!("the closure panicked: {}", panic_text(&*panic)).into() })
         }
     }
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
