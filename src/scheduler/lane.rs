@@ -292,8 +292,11 @@ impl Lane {
         }
     }
 
+    /// Whether the next row is known. While a window has run empty and the table may have more, a row
+    /// of the other kind must not go first: the page may bring a more urgent one.
     fn has_rows(&self) -> bool {
-        self.plain.first().is_some() || self.heads.first().is_some()
+        let rows = self.plain.first().is_some() || self.heads.first().is_some();
+        rows && !self.plain.is_in_the_dark() && !self.heads.is_in_the_dark()
     }
 
     /// The next row: the more urgent one; of equals, a head after a plain job and the reverse.

@@ -208,6 +208,7 @@ impl Scheduler {
     /// A page could not be read.
     pub fn look_again_later(&mut self, refill: Refill) {
         self.lane(refill.queue).page_failed(refill.grouped);
+        self.wake(refill.queue);
     }
 
     pub fn refuse_reservation(&mut self, key: &BucketKey) {

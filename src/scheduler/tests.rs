@@ -299,3 +299,17 @@ fn a_suspect_whose_group_is_held_makes_nobody_wait() {
     scheduler.apply([ready(3, 5, None)]);
     assert_eq!(ids(&start(&mut scheduler, at(1))), [3]);
 }
+
+#[test]
+fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
+    let limits = WindowLimits { jobs_max: 8, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
+    let mut scheduler = Scheduler::new(100, limits);
+    scheduler.open_lane(QUEUE, settings(1), at(0));
+    assert!(start(&mut scheduler, at(0)).is_empty());
+    let mut refills = scheduler.chores(at(0)).refills;
+    refills.sort_by_key(|refill| refill.grouped);
+    scheduler.refilled(refills[0], vec![entry(1, 5, None)], true);
+    assert!(start(&mut scheduler, at(0)).is_empty(), "a head may be more urgent");
+    scheduler.refilled(refills[1], vec![entry(2, 0, Some("a"))], true);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
+}

@@ -44,6 +44,11 @@ impl<E: Source> Window<E> {
         self.rows.is_empty() && self.whole
     }
 
+    /// No row is here, and there may be some in the table.
+    pub fn is_in_the_dark(&self) -> bool {
+        self.rows.is_empty() && !self.whole
+    }
+
     /// A row was committed. `taken` says that a run has it already: a page showed it first.
     pub fn arrive(&mut self, row: E, taken: bool) {
         let order = row.order();

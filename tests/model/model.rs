@@ -702,7 +702,9 @@ impl Model {
         if let Some(start) = left.values().next() {
             let legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
             let job = self.jobs.get(&start.id);
-            return Err(format!("{start:?} is not legal: legal were {legal:?}; it is {job:?}"));
+            let others: Vec<_> = legal.iter().map(|id| &self.jobs[id]).collect();
+            let suspects = (&self.suspects, self.on_trial, self.running(), self.now.mono);
+            return Err(format!("{start:?} is not legal: it is {job:?}; suspects {suspects:?}; legal were {others:?}"));
         }
         self.must_start_nothing_more()
     }
