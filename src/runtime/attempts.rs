@@ -7,7 +7,7 @@ use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Finished, Plan, Running};
 use crate::handler::CompleteHook;
-use crate::job::{Attempt, BucketKey, Change, Ending, JobId, Next, QueueId, after};
+use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, JobId, Next, QueueId, after};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::{Batch, Mark};
 use crate::time::Now;
@@ -165,8 +165,10 @@ impl Engine {
 
     fn hold_back(&self, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
         let (key, until) = limit(plan, delay, now);
-        // With the longest hold there is, be it another answer's.
-        let state = self.scheduler().bucket_state(&key, now).expect("the hold that came before this made one");
+        // With the longest hold there is, be it another answer's. A hold of no length may be over and
+        // its bucket, being full, forgotten.
+        let forgotten = BucketState { tokens: f64::MAX, at: now.engine, held_until: Some(until.engine) };
+        let state = self.scheduler().bucket_state(&key, now).unwrap_or(forgotten);
         HoldBack { key, until, state, delay }
     }
 
