@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::millpond::Millpond;
-use crate::runtime::{Config, Setup, open};
+use crate::runtime::{Config, Setup, Steps, open};
 use crate::storage::Store;
 use crate::storage::redb_types::{Database, StorageBackend};
 use crate::time::{Clock, SystemClock};
@@ -332,6 +332,48 @@ impl Builder {
         self.start(store)
     }
 
+    /// Lives on a storage backend of redb's that can be had again: `open` gives it at once, and once more
+    /// after each I/O error, when the one before is dropped. The queue heals by that.
+    ///
+    /// # Errors
+    /// Those of [`attach`](Self::attach), and what `open` answers.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// use redb::backends::FileBackend;
+    /// use std::fs::OpenOptions;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("app.redb");
+    /// let open = move || {
+    ///     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+    ///     FileBackend::new(file).map_err(std::io::Error::other)
+    /// };
+    /// let pond = Millpond::builder().open_backend_with(open)?;
+    /// pond.enqueue("billing", NewJob::json("charge", &7)).wait()?;
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
+    pub fn open_backend_with<B: StorageBackend>(
+        self,
+        open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
+    ) -> Result<Millpond, Error> {
+        self.check()?;
+        let store = Store::with_backends(open, self.cache_bytes)?;
+        self.start(store)
+    }
+
+    /// [`Self::open_backend_with`], without threads.
+    pub(crate) fn open_steps<B: StorageBackend>(
+        self,
+        open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
+    ) -> Result<(Millpond, Steps), Error> {
+        self.check()?;
+        let store = Store::with_backends(open, self.cache_bytes)?;
+        let (setup, own) = self.setup(store)?;
+        let (engine, steps) = Steps::open(setup)?;
+        Ok((Millpond::new(engine, None, own), steps))
+    }
+
     fn check(&self) -> Result<(), Error> {
         for (field, value) in [
             ("payload_bytes_max", self.payload_bytes_max),
@@ -355,6 +397,13 @@ impl Builder {
     }
 
     fn start(self, store: Store) -> Result<Millpond, Error> {
+        let (setup, own) = self.setup(store)?;
+        let (engine, threads) = open(setup)?;
+        Ok(Millpond::new(engine, Some(threads), own))
+    }
+
+    /// The settings, and the async runtime if it has to be the queue's own.
+    fn setup(self, store: Store) -> Result<(Setup, Option<tokio::runtime::Runtime>), Error> {
         let (runtime, own) = match self.runtime.or_else(|| tokio::runtime::Handle::try_current().ok()) {
             Some(handle) => (handle, None),
             None => {
@@ -378,8 +427,7 @@ impl Builder {
             payload_bytes_max: self.payload_bytes_max,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         };
-        let (engine, threads) = open(setup)?;
-        Ok(Millpond::new(engine, threads, own))
+        Ok((setup, own))
     }
 }
 

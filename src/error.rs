@@ -259,6 +259,11 @@ impl Error {
         }
     }
 
+    /// The disk failed: the next command would fare no better.
+    pub(crate) fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Storage { .. } | Self::StorageFull | Self::Io { .. } | Self::OutcomeUnknown { .. })
+    }
+
     /// The file could not be read or written, whatever was asked of it.
     pub(crate) fn is_of_storage(&self) -> bool {
         matches!(

@@ -59,8 +59,8 @@ struct Handle {
 }
 
 impl Millpond {
-    pub(crate) fn new(engine: Arc<Engine>, threads: Threads, runtime: Option<tokio::runtime::Runtime>) -> Self {
-        let handle = Handle { engine, threads: Mutex::new(Some(threads)), runtime: Mutex::new(runtime) };
+    pub(crate) fn new(engine: Arc<Engine>, threads: Option<Threads>, runtime: Option<tokio::runtime::Runtime>) -> Self {
+        let handle = Handle { engine, threads: Mutex::new(threads), runtime: Mutex::new(runtime) };
         Self { handle: Arc::new(handle) }
     }
 

@@ -30,13 +30,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::builder::Builder;
 use crate::error::Error;
 use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
 use crate::job::{JobId, Kind, Outcome, Payload, Priority, State};
 use crate::millpond::Millpond;
-use crate::runtime::Engine;
-use crate::storage::redb_types::InMemoryBackend;
+use crate::runtime::{Engine, Steps};
+use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// A clock that stands still until it is moved. Clones are the same clock.
@@ -417,6 +418,57 @@ impl std::fmt::Debug for Given {
 }
 
 /// Waits for the engine itself.
+/// For simulations: opens the queue without threads, to be driven with the [`Stepper`]. With a clock, a
+/// disk, an async runtime and a seed that are the caller's, the same steps give the same run.
+#[doc(hidden)]
+pub fn open_stepped<B: StorageBackend>(
+    builder: Builder,
+    open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
+) -> Result<(Millpond, Stepper), Error> {
+    let (pond, steps) = builder.open_steps(open)?;
+    Ok((pond, Stepper { steps }))
+}
+
+/// Drives a queue without threads a step at a time.
+#[doc(hidden)]
+pub struct Stepper {
+    steps: Steps,
+}
+
+impl Stepper {
+    /// What the writer's thread does between two waits: one commit of what has gathered, its answers.
+    /// False if there was nothing to do.
+    pub fn write(&mut self) -> bool {
+        self.steps.write()
+    }
+
+    /// What the dispatcher's thread does between two sleeps. Returns how long nothing will happen by
+    /// itself.
+    pub fn dispatch(&mut self) -> Option<Duration> {
+        self.steps.dispatch()
+    }
+
+    /// The first part of a shutdown: nothing starts any more.
+    pub fn begin_stop(&mut self) {
+        self.steps.begin_stop();
+    }
+
+    /// Its second part, at the deadline: handlers are told to stop.
+    pub fn cancel_running(&mut self) {
+        self.steps.cancel_running();
+    }
+
+    /// Its last part: what still runs is taken back. The [`write`](Self::write)s that follow close the file.
+    pub fn take_back(&mut self) {
+        self.steps.take_back();
+    }
+
+    /// The file is closed.
+    pub fn is_closed(&self) -> bool {
+        self.steps.is_closed()
+    }
+}
+
 #[doc(hidden)]
 pub struct Driver {
     engine: Arc<Engine>,

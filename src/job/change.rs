@@ -114,7 +114,7 @@ pub(crate) struct Refill {
 }
 
 /// A queue's token bucket, or that of one of its groups.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BucketKey {
     pub queue: QueueId,
     pub group: Option<Arc<str>>,

@@ -75,7 +75,12 @@ fn read_page(engine: &Arc<Engine>, refill: Refill) {
         }
         Err(error) => {
             tracing::error!(%error, "could not read the next jobs");
-            engine.scheduler().look_again_later(refill);
+            // After an I/O error the writer finds that it cannot write either, and heals.
+            let write = |_: &mut Batch<'_>| Ok(());
+            engine.internally(write, move |engine, _| {
+                engine.scheduler().look_again_later(refill);
+                engine.wake_dispatcher();
+            });
         }
     }
 }

@@ -254,6 +254,27 @@ impl Engine {
         self.moved.notify_waiters();
     }
 
+    /// Suspects of a crash that are not where they were, after the file was opened again.
+    pub(super) fn suspects_gone(&self) -> Result<Vec<JobId>, Error> {
+        let reader = self.store.reader()?;
+        let mut gone = Vec::new();
+        let suspects = self.scheduler().suspects();
+        for (queue, entry) in suspects {
+            if !reader.is_as_taken(queue, &entry)? {
+                gone.push(entry.id);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// The file can be written again: dispatch goes on, from what the file says.
+    pub(super) fn resume(&self, suspects_gone: &[JobId]) {
+        let catalog = &self.store.catalog;
+        let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id).paused));
+        self.scheduler().resume(queues, suspects_gone);
+        self.set_health(None);
+    }
+
     // --- workers ------------------------------------------------------------------------------
 
     /// Gives a queue its worker. The binding is what the worker is known by from then on.

@@ -7,13 +7,16 @@ mod attempts;
 mod commit;
 mod dispatcher;
 mod engine;
+mod healing;
 mod maintenance;
 mod open;
 mod prepare;
 mod shutdown;
-mod writer_thread;
+mod steps;
+mod writer_loop;
 
 pub use commit::Commit;
 pub(crate) use engine::{Config, Engine, WorkerConfig};
 pub(crate) use open::{Setup, Threads, open};
 pub(crate) use shutdown::{shutdown, stop_now};
+pub(crate) use steps::Steps;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::thread;
 
+use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::prepare::Preparer;
-use super::{dispatcher, writer_thread};
+use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
@@ -42,6 +43,18 @@ pub(crate) struct Threads {
 
 /// Recovers what a crash left, then starts the threads.
 pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
+    let (engine, writer) = assemble(setup)?;
+    let for_dispatcher = engine.clone();
+    let writer = thread::Builder::new().name("millpond-writer".into()).spawn(move || writer.run());
+    let dispatcher =
+        thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
+    let failed = |source| Error::Storage { operation: "start a thread", source: Box::new(source) };
+    Ok((engine, Threads { writer: writer.map_err(failed)?, dispatcher: dispatcher.map_err(failed)? }))
+}
+
+/// Recovers what a crash left. Nothing happens yet: the writer's loop and the dispatcher's turns are
+/// for whoever drives them.
+pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, blocking_threads, payload_bytes_max, seed } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
@@ -74,14 +87,8 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
         }
     }));
 
-    let (for_writer, for_dispatcher) = (engine.clone(), engine.clone());
-    let writer = thread::Builder::new()
-        .name("millpond-writer".into())
-        .spawn(move || writer_thread::run(&for_writer, writer, outbox));
-    let dispatcher =
-        thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
-    let failed = |source| Error::Storage { operation: "start a thread", source: Box::new(source) };
-    Ok((engine, Threads { writer: writer.map_err(failed)?, dispatcher: dispatcher.map_err(failed)? }))
+    let writer = WriterLoop::new(engine.clone(), writer, outbox);
+    Ok((engine, writer))
 }
 
 fn recover_and_commit(

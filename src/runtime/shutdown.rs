@@ -53,7 +53,7 @@ pub(crate) fn stop_now(engine: &Arc<Engine>) {
 }
 
 /// No more starts. False if somebody else stops it already.
-fn begin(engine: &Arc<Engine>) -> bool {
+pub(super) fn begin(engine: &Arc<Engine>) -> bool {
     if engine.stopping.swap(true, Ordering::SeqCst) {
         return false;
     }
@@ -62,7 +62,7 @@ fn begin(engine: &Arc<Engine>) -> bool {
     true
 }
 
-fn take_back(engine: &Arc<Engine>) {
+pub(super) fn take_back(engine: &Arc<Engine>) {
     let still_running = engine.executor.runs.release_all();
     engine.release(&still_running);
     engine.unbind_all();

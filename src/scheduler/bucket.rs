@@ -255,7 +255,10 @@ impl Buckets {
             bucket.refresh(now);
             bucket.state(now)
         };
-        self.buckets.iter().map(|(key, bucket)| (key.clone(), state(bucket))).collect()
+        let mut states: Vec<_> = self.buckets.iter().map(|(key, bucket)| (key.clone(), state(bucket))).collect();
+        // The same rows in the same order give the same file.
+        states.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        states
     }
 
     /// The bucket, made on its first use; `None` if nothing limits this key.

@@ -169,6 +169,14 @@ impl Lane {
         self.suspects.push_back(entry);
     }
 
+    pub fn drop_suspects(&mut self, gone: &[JobId]) {
+        self.suspects.retain(|entry| !gone.contains(&entry.id));
+    }
+
+    pub fn suspects(&self) -> impl Iterator<Item = Arc<Entry>> {
+        self.suspects.iter().cloned()
+    }
+
     pub fn is_suspected(&self) -> bool {
         !self.suspects.is_empty()
     }

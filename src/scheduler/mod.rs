@@ -99,6 +99,8 @@ pub(crate) struct Scheduler {
     restless: bool,
     running_max: usize,
     limits: WindowLimits,
+    /// The file cannot be written: what starts now could not be acknowledged.
+    suspended: bool,
     stopped: bool,
 }
 
@@ -117,6 +119,7 @@ impl Scheduler {
             restless: true,
             running_max,
             limits,
+            suspended: false,
             stopped: false,
         }
     }
@@ -198,11 +201,29 @@ impl Scheduler {
         self.restless = true;
     }
 
-    /// Nothing in memory can be trusted after the file was opened again.
-    pub fn look_again_everywhere(&mut self) {
+    /// Nothing starts until [`Self::resume`].
+    pub fn suspend(&mut self) {
+        self.suspended = true;
+    }
+
+    /// The file was opened again, and what its last commit has done is known only to it: nothing in
+    /// memory of its rows can be trusted. `queues` are those it has, and whether they are paused; `gone`
+    /// are suspects that are not where they were.
+    pub fn resume(&mut self, queues: impl IntoIterator<Item = (QueueId, bool)>, gone: &[JobId]) {
+        self.suspended = false;
         for queue in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.lane(queue).drop_suspects(gone);
             self.look_again(queue);
         }
+        for (queue, paused) in queues {
+            self.restore(queue, paused);
+        }
+        // Whether the starts were written is not known either: they are written again.
+        for flight in self.flights.iter_mut() {
+            flight.marked = false;
+        }
+        self.mark_at = Some(Duration::ZERO);
+        self.wake_all();
     }
 
     /// A page could not be read.
@@ -235,6 +256,13 @@ impl Scheduler {
 
     pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState) {
         self.buckets.restore(key, state);
+    }
+
+    /// Jobs that ran when the process died and have not been tried since.
+    pub fn suspects(&self) -> Vec<(QueueId, Arc<Entry>)> {
+        let in_lane =
+            |(&queue, lane): (&QueueId, &Lane)| lane.suspects().map(move |entry| (queue, entry)).collect::<Vec<_>>();
+        self.lanes.iter().flat_map(in_lane).collect()
     }
 
     // --- settings -----------------------------------------------------------------------------
@@ -293,6 +321,7 @@ impl Scheduler {
 
     fn has_room(&self, now: Now) -> bool {
         !self.stopped
+            && !self.suspended
             && self.flights.running() < self.running_max
             && self.flights.unsettled() < UNSETTLED_MAX
             && !self.probation.holds_all(now)

@@ -19,6 +19,7 @@ mod settings;
 mod store;
 mod tables;
 mod tables_ext;
+mod taken;
 mod verify;
 mod waiting;
 

@@ -129,7 +129,7 @@ impl Reader {
         Self { txn }
     }
 
-    fn tables(&self) -> ReadTables<'_> {
+    pub(super) fn tables(&self) -> ReadTables<'_> {
         ReadTables::new(&self.txn)
     }
 

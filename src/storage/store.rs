@@ -1,7 +1,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use redb::{
@@ -28,15 +28,18 @@ const SIZE_LOOKS_EVERY: u64 = 256;
 
 /// An open file, and the names in it.
 pub(crate) struct Store {
+    /// Nothing while it is opened again, and after it was closed.
     db: RwLock<Option<Arc<Database>>>,
+    closed: AtomicBool,
     origin: Origin,
     attachment: Mutex<Option<Attachment>>,
     pub catalog: Catalog,
     commits: AtomicU64,
-    large: std::sync::atomic::AtomicBool,
+    large: AtomicBool,
 }
 
-#[derive(Debug)]
+type OpenDatabase = Box<dyn Fn() -> Result<Database, Error> + Send + Sync>;
+
 enum Origin {
     Path {
         path: PathBuf,
@@ -44,7 +47,10 @@ enum Origin {
     },
     /// The application's own database: it closes and reopens it.
     Attached,
+    /// A backend that cannot be had twice.
     Backend,
+    /// A backend that can be opened again.
+    Backends(OpenDatabase),
 }
 
 impl Store {
@@ -69,15 +75,25 @@ impl Store {
 
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
     pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self, Error> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(cache_bytes);
-        let db = builder.create_with_backend(backend).map_err(Fault::from)?;
-        Self::new(Arc::new(db), Origin::Backend, true)
+        Self::new(Arc::new(open_backend(backend, cache_bytes)?), Origin::Backend, true)
+    }
+
+    /// The same, on one that `open` gives, and gives again after an I/O error.
+    pub fn with_backends<B: StorageBackend>(
+        open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
+        cache_bytes: usize,
+    ) -> Result<Self, Error> {
+        let open = move || {
+            let failed = |source| Error::Storage { operation: "open the backend", source: Box::new(source) };
+            open_backend(open().map_err(failed)?, cache_bytes)
+        };
+        Self::new(Arc::new(open()?), Origin::Backends(Box::new(open)), true)
     }
 
     fn new(db: Arc<Database>, origin: Origin, adopt: bool) -> Result<Self, Error> {
         let store = Self {
             db: RwLock::new(Some(db)),
+            closed: false.into(),
             origin,
             attachment: Mutex::default(),
             catalog: Catalog::default(),
@@ -112,7 +128,11 @@ impl Store {
 
     fn db(&self) -> Result<Arc<Database>, Error> {
         let db = self.db.read().unwrap_or_else(|e| e.into_inner());
-        db.clone().ok_or(Error::Closed)
+        match &*db {
+            Some(db) => Ok(db.clone()),
+            None if self.closed.load(Ordering::SeqCst) => Err(Error::Closed),
+            None => Err(Error::Degraded { reason: "the file could not be opened again yet".into() }),
+        }
     }
 
     pub fn begin_read(&self) -> Result<ReadTransaction, Error> {
@@ -150,15 +170,21 @@ impl Store {
     /// Opens the file again after an I/O error: redb refuses writes until then. False if somebody
     /// else holds the database and has to do it.
     pub fn reopen(&self) -> Result<bool, Error> {
-        let Origin::Path { path, cache_bytes } = &self.origin else { return Ok(false) };
         let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
+        let open: &dyn Fn() -> Result<Database, Error> = match &self.origin {
+            Origin::Path { path, cache_bytes } => &|| open_existing(path, *cache_bytes),
+            Origin::Backends(open) => open,
+            Origin::Attached | Origin::Backend => return Ok(false),
+        };
+        // Let go of it first: one process opens a file once.
         *db = None;
-        *db = Some(Arc::new(open_existing(path, *cache_bytes)?));
+        *db = Some(Arc::new(open()?));
         Ok(true)
     }
 
     /// Lets go of the file.
     pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         *self.db.write().unwrap_or_else(|e| e.into_inner()) = None;
         *self.attachment.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
@@ -242,6 +268,10 @@ fn check_magic(path: &Path) -> Result<(), Error> {
 fn open_existing(path: &Path, cache_bytes: usize) -> Result<Database, Error> {
     check_magic(path)?;
     Database::builder().set_cache_size(cache_bytes).open(path).map_err(|error| open_error(error, path, "open"))
+}
+
+fn open_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, Error> {
+    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(backend).map_err(Fault::from)?)
 }
 
 fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Error {

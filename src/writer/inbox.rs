@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Command;
@@ -65,6 +66,12 @@ pub(crate) enum Then {
     Stop,
 }
 
+impl Round {
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && matches!(self.then, Then::Nothing)
+    }
+}
+
 pub(crate) fn inbox() -> (Inbox, Outbox) {
     // Unbounded by type, bounded by what goes in: submissions hold permits, and of the engine's own
     // there is at most one per job that was handed out, whose number the scheduler bounds.
@@ -120,12 +127,31 @@ impl Inbox {
 impl Outbox {
     /// Waits for something to do and takes what has gathered.
     pub fn next_round(&mut self) -> Round {
-        let mut round = Round { commands: Vec::new(), then: Then::Nothing };
+        let first = self.held.take().or_else(|| self.receiver.recv().ok());
+        self.gather(Some(first.unwrap_or(Post::Stop)))
+    }
+
+    /// The same, but does not wait longer than this: then the round is empty.
+    pub fn next_round_within(&mut self, wait: Duration) -> Round {
         let first = match self.held.take() {
-            Some(post) => Ok(post),
-            None => self.receiver.recv(),
+            Some(post) => Some(post),
+            None => match self.receiver.recv_timeout(wait) {
+                Ok(post) => Some(post),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Post::Stop),
+            },
         };
-        let mut next = first.ok().or(Some(Post::Stop));
+        self.gather(first)
+    }
+
+    /// What has gathered, without waiting.
+    pub fn gathered(&mut self) -> Round {
+        let first = self.held.take().or_else(|| self.receiver.try_recv().ok());
+        self.gather(first)
+    }
+
+    fn gather(&mut self, mut next: Option<Post>) -> Round {
+        let mut round = Round { commands: Vec::new(), then: Then::Nothing };
         while let Some(post) = next {
             match post {
                 Post::Submitted(command, _) | Post::Internal(command) => round.commands.push(command),
@@ -150,13 +176,6 @@ impl Outbox {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-    }
-
-    /// The commands that have gathered, up to whatever stands alone.
-    pub fn take_commands(&mut self) -> Vec<Command> {
-        let mut round = Round { commands: Vec::new(), then: Then::Nothing };
-        self.gather_more(&mut round);
-        round.commands
     }
 
     /// What came after the stop.

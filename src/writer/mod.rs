@@ -11,7 +11,7 @@ mod waiting_room;
 
 pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Then, inbox};
+pub(crate) use inbox::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
 pub(crate) use step::{Refusal, Step, call};
 
 use std::collections::{BTreeSet, HashSet};
@@ -236,7 +236,7 @@ impl Writer {
     fn gather(&mut self, commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
         let mut done = Vec::with_capacity(commands.len());
         // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
-        let mut full: HashSet<QueueId> = self.waiting.queues().collect();
+        let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
             // Behind somebody who found no room, so that they stay in line.
@@ -247,6 +247,11 @@ impl Writer {
             let applied = line.map_or_else(|| apply(&mut command, batch, &*self.prepare), Applied::Later);
             match applied {
                 Applied::Done => done.push(command),
+                Applied::Refused(error) if error.is_of_the_disk() => {
+                    done.push(command);
+                    done.extend(rest);
+                    return Gathered::Failed(done, error);
+                }
                 Applied::Refused(error) => committed.answers.push((command, Err(error))),
                 Applied::Later(queue) => {
                     let Command::Step(step) = command else { unreachable!("only steps fill queues") };
@@ -354,11 +359,25 @@ impl Writer {
         committed
     }
 
-    /// After the file was opened again: what is in memory of it is read anew.
-    pub fn reload(&mut self) -> Result<(), Error> {
-        self.counters = Counters { clean: false, ..self.store.load()? };
-        self.marks = self.store.reader()?.marks()?.into_iter().map(|(id, _)| id).collect();
-        Ok(())
+    /// After the file was opened again: what is in memory of it is read anew. Ends that the failed
+    /// commit has made durable after all are not written once more, or what their handlers wrote along
+    /// with them would be there twice: they are returned.
+    pub fn reload(&mut self) -> Result<Vec<JobId>, Error> {
+        let counters = Counters { clean: false, ..self.store.load()? };
+        let reader = self.store.reader()?;
+        let marks = reader.marks()?.into_iter().map(|(id, _)| id).collect();
+        let mut open = HashSet::new();
+        for finish in &self.unfinished {
+            if reader.is_as_taken(finish.queue, &finish.taken)? {
+                open.insert(finish.id());
+            }
+        }
+        (self.counters, self.marks) = (counters, marks);
+        let (open, ended) =
+            std::mem::take(&mut self.unfinished).into_iter().partition(|finish| open.contains(&finish.id()));
+        self.unfinished = open;
+        let ended: Vec<Finish> = ended;
+        Ok(ended.iter().map(Finish::id).collect())
     }
 
     /// Nobody will make room any more: whoever waits for it is sent away.

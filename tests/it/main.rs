@@ -1,5 +1,9 @@
 //! One file per promise.
 
+#[path = "../support/failing_disk.rs"]
+mod failing_disk;
+#[path = "../support/shared_memory.rs"]
+mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -11,6 +15,7 @@ mod durable;
 mod enqueue;
 mod events;
 mod groups;
+mod healing;
 mod inspect;
 mod on_complete;
 mod open;

@@ -1,6 +1,8 @@
 //! Bytes that outlive the queue on them: closed and opened again, or copied as they stand at a
 //! crash. What is written is at once durable; the simulated disk is where writes get lost.
 
+#![allow(dead_code)]
+
 use std::io;
 use std::sync::{Arc, RwLock};
 

@@ -1,0 +1,62 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::open::{Setup, assemble};
+use super::writer_loop::WriterLoop;
+use super::{dispatcher, shutdown};
+use crate::error::Error;
+
+/// An engine without threads, driven a step at a time: the same loops, on the caller's thread. With a
+/// clock, a disk and a runtime that are his too, the same steps give the same run.
+pub(crate) struct Steps {
+    engine: Arc<Engine>,
+    /// Gone once the file is closed.
+    writer: Option<WriterLoop>,
+}
+
+impl Steps {
+    pub fn open(setup: Setup) -> Result<(Arc<Engine>, Self), Error> {
+        let (engine, writer) = assemble(setup)?;
+        Ok((engine.clone(), Self { engine, writer: Some(writer) }))
+    }
+
+    /// Commits what has gathered, answers whom it concerns. False if there was nothing to do.
+    pub fn write(&mut self) -> bool {
+        let Some(writer) = &mut self.writer else { return false };
+        let Some(round) = writer.gathered() else { return false };
+        if !writer.turn(round)
+            && let Some(writer) = self.writer.take()
+        {
+            writer.close();
+        }
+        true
+    }
+
+    /// One look of the dispatcher. Returns how long nothing will happen by itself.
+    pub fn dispatch(&mut self) -> Option<Duration> {
+        if self.engine.is_stopping() {
+            return self.engine.executor.runs.end_overdue(self.engine.now());
+        }
+        dispatcher::turn(&self.engine)
+    }
+
+    /// No more starts.
+    pub fn begin_stop(&mut self) {
+        shutdown::begin(&self.engine);
+    }
+
+    /// Tells handlers to stop.
+    pub fn cancel_running(&mut self) {
+        self.engine.executor.runs.cancel_all();
+    }
+
+    /// What still runs goes back to its place; the next [`Self::write`] closes the file.
+    pub fn take_back(&mut self) {
+        shutdown::take_back(&self.engine);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.writer.is_none()
+    }
+}

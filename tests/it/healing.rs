@@ -1,0 +1,274 @@
+//! After an I/O error callers are told at once, and the queue heals by itself.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
+
+use millpond::testing::{ManualClock, Stepper, open_stepped};
+use millpond::{Commit, Context, Error, Event, Heard, Job, Millpond, NewJob, State};
+use redb::{ReadableTable, TableDefinition};
+use tokio::runtime::Runtime;
+
+use crate::failing_disk::{FailingDisk, Failure};
+use crate::support::{SECOND, Work, member, work};
+
+const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
+
+/// A queue driven by hand on a disk that fails on demand.
+struct Rig {
+    disk: FailingDisk,
+    clock: ManualClock,
+    runtime: Runtime,
+    pond: Millpond,
+    steps: Stepper,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let builder = Millpond::builder().clock(clock.clone()).seed(0).runtime(runtime.handle().clone());
+        let again = disk.clone();
+        let (pond, steps) = open_stepped(builder, move || Ok(again.clone())).unwrap();
+        Self { disk, clock, runtime, pond, steps }
+    }
+
+    /// Lets everything happen that happens without time.
+    fn settle(&mut self) {
+        for _ in 0..16 {
+            self.steps.write();
+            self.steps.dispatch();
+            self.runtime.block_on(async {
+                for _ in 0..16 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.clock.advance(time);
+        self.settle();
+    }
+
+    /// Asks, and lets it be done.
+    fn call<T>(&mut self, commit: Commit<T>) -> Result<T, Error> {
+        let mut commit = pin!(commit);
+        let mut task = Task::from_waker(Waker::noop());
+        for _ in 0..16 {
+            if let Poll::Ready(result) = commit.as_mut().poll(&mut task) {
+                return result;
+            }
+            self.settle();
+        }
+        panic!("it was not answered");
+    }
+
+    /// Workers whose handlers note which job they were given, and count it in a row with its completion.
+    fn worker(&self, queue: &str) -> Arc<Mutex<Vec<u64>>> {
+        let ran: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let log = ran.clone();
+        let handler = move |job: Job<Work>, ctx: Context| {
+            let log = log.clone();
+            async move {
+                let n = job.n;
+                log.lock().unwrap().push(n);
+                ctx.on_complete(move |tx| {
+                    let mut rows = tx.open_table(ROWS)?;
+                    let before = rows.get(n)?.map_or(0, |count| count.value());
+                    rows.insert(n, before + 1)?;
+                    Ok(())
+                });
+                Ok(())
+            }
+        };
+        self.pond.worker(queue).handle(handler).start().unwrap();
+        ran
+    }
+
+    fn rows(&self) -> Vec<(u64, u64)> {
+        let read = self.pond.begin_read().unwrap();
+        let Ok(table) = read.open_table(ROWS) else { return Vec::new() };
+        table.iter().unwrap().map(|row| row.unwrap()).map(|(n, count)| (n.value(), count.value())).collect()
+    }
+
+    fn assert_sound(&mut self) {
+        let verify = self.pond.verify();
+        assert_eq!(self.call(verify).unwrap().problems, Vec::<String>::new());
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::StorageFull | Error::OutcomeUnknown { .. })
+}
+
+#[test]
+fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
+    let mut rig = Rig::new();
+    let mut events = rig.pond.events();
+    let before = rig.pond.enqueue("q", work(1));
+    let before = rig.call(before).unwrap();
+    assert!(matches!(events.try_next(), Some(Heard::Event(Event::Enqueued { .. }))));
+
+    rig.disk.fail(Failure::Full);
+    let refused = rig.pond.enqueue("q", work(2));
+    assert!(is_full(&rig.call(refused).unwrap_err()));
+    assert!(matches!(events.try_next(), Some(Heard::Event(Event::Degraded { .. }))));
+    let refused = rig.pond.enqueue("q", work(3));
+    assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
+    for _ in 0..20 {
+        rig.wait(SECOND);
+    }
+    let refused = rig.pond.enqueue("q", work(4));
+    assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })), "the disk is still full");
+
+    rig.disk.mend();
+    rig.wait(5 * SECOND);
+    assert_eq!(events.try_next(), Some(Heard::Event(Event::Healed)));
+    let after = rig.pond.enqueue("q", work(5));
+    let after = rig.call(after).unwrap();
+    assert_eq!((after.get(), rig.pond.job(before).unwrap().state), (before.get() + 1, State::Pending));
+
+    let ran = rig.worker("q");
+    rig.settle();
+    assert_eq!(*ran.lock().unwrap(), [1, 5]);
+    rig.assert_sound();
+}
+
+#[test]
+fn nothing_starts_while_nothing_can_be_written() {
+    let mut rig = Rig::new();
+    for n in 0..3 {
+        let job = rig.pond.enqueue("q", work(n));
+        rig.call(job).unwrap();
+    }
+    rig.disk.fail(Failure::Full);
+    let refused = rig.pond.enqueue("q", work(9));
+    rig.call(refused).unwrap_err();
+    let ran = rig.worker("q");
+    rig.wait(SECOND);
+    assert_eq!(ran.lock().unwrap().len(), 0);
+    rig.disk.mend();
+    rig.wait(5 * SECOND);
+    assert_eq!(*ran.lock().unwrap(), [0, 1, 2]);
+}
+
+/// The end of a job is kept until it can be written; what its handler writes with it is there once,
+/// whether or not the commit that failed has become durable.
+#[test]
+fn an_end_whose_commit_failed_is_written_once() {
+    for failure in [Failure::Full, Failure::Sync] {
+        let mut rig = Rig::new();
+        for n in 0..3 {
+            let job = rig.pond.enqueue("q", if n == 0 { work(n) } else { member("g", n) });
+            rig.call(job).unwrap();
+        }
+        let ran = rig.worker("q");
+        rig.steps.dispatch();
+        rig.runtime.block_on(tokio::task::yield_now());
+        rig.disk.fail(failure);
+        rig.settle();
+        let started = ran.lock().unwrap().len();
+        assert!(started >= 2, "{failure:?}: {started}");
+        rig.wait(SECOND);
+        rig.disk.mend();
+        rig.wait(5 * SECOND);
+        assert_eq!(*ran.lock().unwrap(), [0, 1, 2], "{failure:?}: each runs once");
+        assert_eq!(rig.rows(), [(0, 1), (1, 1), (2, 1)], "{failure:?}: each is counted once");
+        rig.assert_sound();
+        assert_eq!(rig.pond.queue("q").unwrap().counts().pending, 0);
+    }
+}
+
+#[test]
+fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
+    for failure in [Failure::Full, Failure::Sync] {
+        let mut rig = Rig::new();
+        let first = rig.pond.enqueue("q", work(0));
+        rig.call(first).unwrap();
+        rig.disk.fail(failure);
+        let jobs = rig.pond.transaction(|tx| {
+            tx.open_table(ROWS)?.insert(7, 1)?;
+            tx.enqueue("q", work(1))?;
+            tx.enqueue("q", work(2).delay(SECOND))?;
+            Ok(())
+        });
+        let error = rig.call(jobs).unwrap_err();
+        if failure == Failure::Sync {
+            assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+        }
+        rig.disk.mend();
+        rig.wait(5 * SECOND);
+        let ran = rig.worker("q");
+        rig.wait(5 * SECOND);
+        let ran = ran.lock().unwrap().clone();
+        match rig.rows().iter().any(|(row, _)| *row == 7) {
+            true => assert_eq!(ran, [0, 1, 2], "{failure:?}"),
+            false => assert_eq!(ran, [0], "{failure:?}"),
+        }
+        rig.assert_sound();
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_heals_too() {
+    let mut rig = Rig::new();
+    for n in 0..2_000 {
+        let bulk = rig.pond.enqueue_many("q", (0..10).map(|m| NewJob::new(Work { n: n * 10 + m })));
+        rig.call(bulk).unwrap();
+    }
+    rig.disk.fail(Failure::Read);
+    let ran = rig.worker("q");
+    rig.settle();
+    rig.wait(SECOND);
+    rig.disk.mend();
+    for _ in 0..400 {
+        rig.wait(5 * SECOND);
+    }
+    let mut ran = ran.lock().unwrap().clone();
+    ran.sort_unstable();
+    assert!(ran.into_iter().eq(0..20_000), "each runs once");
+    rig.assert_sound();
+}
+
+#[test]
+fn a_stop_while_it_is_degraded_answers_everybody() {
+    let mut rig = Rig::new();
+    let job = rig.pond.enqueue("q", work(1));
+    rig.call(job).unwrap();
+    rig.disk.fail(Failure::Full);
+    let refused = rig.pond.enqueue("q", work(2));
+    rig.call(refused).unwrap_err();
+    rig.steps.begin_stop();
+    let late = rig.pond.enqueue("q", work(3));
+    rig.steps.take_back();
+    assert!(matches!(rig.call(late), Err(Error::Degraded { .. } | Error::Closed)));
+    rig.settle();
+    assert!(rig.steps.is_closed());
+    let closed = rig.pond.enqueue("q", work(4));
+    assert!(matches!(rig.call(closed), Err(Error::Degraded { .. } | Error::Closed)));
+}
+
+/// The same steps give the same run: what is on the disk at the end is the same, byte for byte.
+#[test]
+fn steps_are_repeatable() {
+    let run = || {
+        let mut rig = Rig::new();
+        let ran = rig.worker("q");
+        for n in 0..50 {
+            let job =
+                rig.pond.enqueue("q", if n % 3 == 0 { member("g", n) } else { work(n).delay(SECOND * (n as u32 % 4)) });
+            rig.call(job).unwrap();
+            if n % 7 == 0 {
+                rig.wait(SECOND);
+            }
+        }
+        rig.wait(5 * SECOND);
+        (ran.lock().unwrap().clone(), rig.disk.bytes())
+    };
+    let (one, another) = (run(), run());
+    assert_eq!(one.0.len(), 50);
+    assert!(one == another);
+}
