@@ -225,7 +225,7 @@ impl Events {
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
     pub fn next_blocking(&mut self) -> Option<Heard> {
-        pollster::block_on(self.next())
+        crate::sync::block_on(self.next())
     }
 
     /// The next event if there is one now.
@@ -251,13 +251,13 @@ type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Where events go out.
 pub(crate) struct EventBus {
-    sender: std::sync::Mutex<Option<broadcast::Sender<Event>>>,
+    sender: crate::sync::Mutex<Option<broadcast::Sender<Event>>>,
     hook: Option<DeadLetterHook>,
 }
 
 impl EventBus {
     pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
-        Self { sender: std::sync::Mutex::new(Some(broadcast::Sender::new(buffer))), hook }
+        Self { sender: crate::sync::Mutex::new(Some(broadcast::Sender::new(buffer))), hook }
     }
 
     fn sender(&self) -> Option<broadcast::Sender<Event>> {

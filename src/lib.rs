@@ -15,6 +15,7 @@ mod queue;
 mod runtime;
 mod scheduler;
 mod storage;
+mod sync;
 pub mod testing;
 mod time;
 mod transaction;

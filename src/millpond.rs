@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use crate::metrics::MetricsSnapshot;
 use crate::queue::Queue;
 use crate::runtime::{Commit, Engine, Threads, shutdown, stop_now};
 use crate::storage::{Verification, redb_types::ReadTransaction, verify};
+use crate::sync::{Mutex, block_on, thread};
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_outside};
 use crate::worker::WorkerBuilder;
@@ -241,7 +242,7 @@ impl Millpond {
         check_outside()?;
         let (lease, lent) = Lease::new();
         self.engine().inbox.lease(lease)?;
-        let (txn, next_id, back) = pollster::block_on(lent).map_err(|_| Error::Closed)??;
+        let (txn, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
         let give_back = Box::new(move |ended: Option<_>| {
             let Some((txn, jobs)) = ended else {
                 let _ = back.send(None);
@@ -250,7 +251,7 @@ impl Millpond {
             let (answer, committed) = call(|_| Ok(()));
             let answer = answer.answered();
             back.send(Some(Leased { txn, jobs, answer })).map_err(|_| Error::Closed)?;
-            pollster::block_on(committed).map_err(|_| Error::Closed)?
+            block_on(committed).map_err(|_| Error::Closed)?
         });
         Ok(WriteGuard::new(txn, next_id, self.engine().prepare.clone(), give_back))
     }
@@ -674,7 +675,7 @@ impl Drop for Handle {
         if let Some(Threads { writer, dispatcher }) = threads {
             for thread in [writer, dispatcher] {
                 // A hook or closure may hold the last clone: a thread cannot wait for itself.
-                if thread.thread().id() != std::thread::current().id() {
+                if thread.thread().id() != thread::current().id() {
                     let _ = thread.join();
                 }
             }

@@ -25,7 +25,7 @@
 //! # Ok(()) }
 //! ```
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -38,6 +38,7 @@ use crate::job::{JobId, Kind, Outcome, Payload, Priority, State};
 use crate::millpond::Millpond;
 use crate::runtime::{Engine, Steps};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock, Timestamp};
 
 /// A clock that stands still until it is moved. Clones are the same clock.

@@ -6,10 +6,12 @@
 //! never reads a clock.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+
+use crate::sync::Mutex;
 
 /// A point in time: milliseconds since the Unix epoch.
 ///

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::job::{JobId, NewJob};
 use crate::storage::{Batch, Prepared};
 
-thread_local! {
+crate::sync::thread_local! {
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 

@@ -14,6 +14,7 @@ use crate::error::BoxError;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
 use crate::job::{Attempt, Ending, Entry, FailureKind, KindId, Outcome, Payload, QueueId, Retry};
 use crate::scheduler::RunId;
+use crate::sync::Tasks;
 use crate::time::{Clock, Now};
 
 /// A worker's handlers and how it runs them.
@@ -52,15 +53,15 @@ pub(crate) struct Finished {
 
 /// Runs attempts on the application's async runtime and on its own threads for those that block.
 pub(crate) struct Executor {
-    runtime: tokio::runtime::Handle,
+    tasks: Tasks,
     blocking: BlockingPool,
     clock: Arc<dyn Clock>,
     pub runs: Arc<Runs>,
 }
 
 impl Executor {
-    pub fn new(runtime: tokio::runtime::Handle, blocking_threads: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { runtime, blocking: BlockingPool::new(blocking_threads), clock, runs: Arc::default() }
+    pub fn new(tasks: Tasks, blocking_threads: usize, clock: Arc<dyn Clock>) -> Self {
+        Self { tasks, blocking: BlockingPool::new(blocking_threads), clock, runs: Arc::default() }
     }
 
     /// Starts an attempt; `report` hears how it ended, exactly once. True if its deadline is the
@@ -91,16 +92,16 @@ impl Executor {
                 finish(running, ending);
             };
             if span.is_disabled() {
-                self.runtime.spawn(run);
+                self.tasks.spawn(run);
             } else {
-                self.runtime.spawn(run.instrument(span));
+                self.tasks.spawn(run.instrument(span));
             }
         }
         next_deadline
     }
 
-    pub fn runtime(&self) -> &tokio::runtime::Handle {
-        &self.runtime
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 }
 

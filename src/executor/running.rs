@@ -1,5 +1,4 @@
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -7,6 +6,8 @@ use tokio::sync::Notify;
 use super::native::Plan;
 use crate::handler::Attempted;
 use crate::job::{IdMap, JobId};
+use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
 
 /// Why an attempt is ended from outside.

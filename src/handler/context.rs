@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::extract::DataMap;
 use crate::error::BoxError;
 use crate::job::{JobId, Priority};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Timestamp};
 use crate::transaction::Transaction;
 
@@ -104,7 +105,7 @@ impl Attempted {
         &self.facts
     }
 
-    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(|e| e.into_inner())
     }
 

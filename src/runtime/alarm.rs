@@ -1,5 +1,6 @@
-use std::sync::{Condvar, Mutex};
 use std::time::Duration;
+
+use crate::sync::{Condvar, Mutex};
 
 /// Wakes one sleeper; a ring while nobody sleeps is not forgotten.
 #[derive(Default)]

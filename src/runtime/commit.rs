@@ -43,7 +43,7 @@ impl<T> Commit<T> {
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
     pub fn wait(self) -> Result<T, Error> {
-        pollster::block_on(self)
+        crate::sync::block_on(self)
     }
 }
 

@@ -3,7 +3,6 @@
 //! stop it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::engine::Engine;
@@ -12,6 +11,7 @@ use crate::error::Error;
 use crate::job::{QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
 use crate::storage::{Batch, WindowPage};
+use crate::sync::atomic::Ordering;
 use crate::writer::upkeep;
 
 /// Longest sleep: a wall clock that was set is noticed within it.

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -15,6 +14,8 @@ use crate::job::{Change, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, Prepared, Store};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
 use crate::writer::{Command, Enqueue, Inbox, Step, call};
@@ -156,7 +157,10 @@ impl Engine {
 
     /// And nothing runs.
     pub fn is_idle(&self) -> bool {
-        self.is_settled() && self.scheduler().running() == 0
+        let now = self.now();
+        // Under one lock: a handler that returns between two looks would be missed by both.
+        let is_idle = |scheduler: &Scheduler| scheduler.is_settled(now) && scheduler.running() == 0;
+        self.inbox.is_empty() && is_idle(&self.scheduler())
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.
@@ -240,7 +244,7 @@ impl Engine {
         let (step, answer) = call(write);
         let engine = self.clone();
         self.inbox.send(Command::Step(step));
-        self.executor.runtime().spawn(async move {
+        self.executor.tasks().spawn(async move {
             let result = answer.await.unwrap_or(Err(Error::Closed));
             after(&engine, result);
         });

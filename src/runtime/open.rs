@@ -1,7 +1,6 @@
 //! Opening: recover first, dispatch after.
 
 use std::sync::Arc;
-use std::thread;
 
 use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
@@ -13,6 +12,7 @@ use crate::executor::Executor;
 use crate::job::JobId;
 use crate::scheduler::{Scheduler, WindowLimits};
 use crate::storage::{Batch, Counters, Recovered, Store, recover};
+use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
 
@@ -76,7 +76,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max });
     let (inbox, outbox) = inbox();
     let writer = Writer::new(store.clone(), prepare.clone(), counters);
-    let executor = Executor::new(runtime, blocking_threads, clock.clone());
+    let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
     let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.bus.publish(events);

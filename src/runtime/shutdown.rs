@@ -1,13 +1,13 @@
 //! The stop: no new starts, drain, tell handlers to stop, take back what still runs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::engine::Engine;
+use crate::sync::atomic::Ordering;
+use crate::sync::{block_on_with_timer, thread, timeout};
 
 /// How long handlers may still take after they were told to stop.
 const GRACE: Duration = Duration::from_millis(500);
@@ -18,9 +18,8 @@ pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Rece
     let (done, stopped) = oneshot::channel();
     let for_thread = engine.clone();
     let started = thread::Builder::new().name("millpond-stop".into()).spawn(move || {
-        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(timer) => timer.block_on(stop(&for_thread, deadline)),
-            Err(_) => stop_now(&for_thread),
+        if block_on_with_timer(stop(&for_thread, deadline)).is_err() {
+            stop_now(&for_thread);
         }
         let _ = done.send(());
     });
@@ -79,7 +78,7 @@ async fn drained_by(engine: &Arc<Engine>, end: Instant) {
             return;
         }
         let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() || tokio::time::timeout(left, moved).await.is_err() {
+        if left.is_zero() || timeout(left, moved).await.is_err() {
             return;
         }
     }

@@ -1,13 +1,13 @@
 //! The writer's loop: gathers, has it committed, tells everyone.
 
 use std::sync::Arc;
-use std::thread;
 
 use super::engine::Engine;
 use super::healing::Healing;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId};
+use crate::sync::thread;
 use crate::writer::{Command, Committed, Outbox, Round, Then, Writer, call, upkeep};
 
 /// What the writer's thread owns.

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::settings::{QueueSettings, Tally};
 use crate::error::Error;
 use crate::job::{KindId, QueueId, check_name};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Queues and kinds a file may have: each costs a row and a little memory for good.
 pub(crate) const NAMES_MAX: usize = 65_536;
@@ -76,11 +77,11 @@ impl Names {
 }
 
 impl Catalog {
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Inner> {
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(|e| e.into_inner())
     }
 

@@ -1,8 +1,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
@@ -14,6 +13,8 @@ use super::fault::{self, Fault};
 use super::queries::Reader;
 use super::schema;
 use crate::error::Error;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::Now;
 
 /// What a redb file begins with (redb's `docs/design.md`, "Database header").
@@ -191,7 +192,7 @@ impl Store {
 }
 
 /// The databases of applications that a queue lives in, by address.
-static ATTACHED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+static ATTACHED: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
 
 /// Keeps a second queue out of a database: both would give out the same ids. A file has its lock for
 /// that.

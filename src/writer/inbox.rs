@@ -1,16 +1,17 @@
 //! The way to the writer: bounded by permits for whoever comes from outside.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Command;
 use super::step::Step;
 use crate::error::Error;
 use crate::storage::{Prepared, RawTransaction};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::channel;
 
 /// Bytes that may wait for the writer, in KiB: a burst beyond it makes producers wait.
 const INBOX_KIB: u32 = 64 << 10;
@@ -218,7 +219,7 @@ impl Lease {
 
     /// Gives the transaction away and waits until it comes back. `None`: it was undone.
     pub fn lend(self, txn: RawTransaction, next_id: u64) -> Option<Leased> {
-        let (back, returned) = crossbeam_channel::bounded(1);
+        let (back, returned) = channel::bounded(1);
         // Who does not wait for it any more drops it, and with it the way back.
         let _ = self.give.send(Ok((txn, next_id, back)));
         returned.recv().ok().flatten()

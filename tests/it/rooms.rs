@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each line may name only the lines above it; rooms on one line do not name each other.
-const ORDER: [&[&str]; 14] = [
+const ORDER: [&[&str]; 15] = [
+    &["sync"],
     &["time"],
     &["error"],
     &["job"],

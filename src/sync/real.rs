@@ -1,0 +1,27 @@
+pub(crate) use crossbeam_channel as channel;
+pub(crate) use pollster::block_on;
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
+pub(crate) use std::{thread, thread_local};
+pub(crate) use tokio::time::timeout;
+
+use std::future::Future;
+use std::io;
+
+/// Where async handlers run.
+#[derive(Clone)]
+pub(crate) struct Tasks(tokio::runtime::Handle);
+
+impl Tasks {
+    pub fn on(runtime: tokio::runtime::Handle) -> Self {
+        Self(runtime)
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+}
+
+/// Blocks this thread; [`timeout`] works inside.
+pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(task))
+}

@@ -1,0 +1,42 @@
+pub(crate) use super::shuttled_channel as channel;
+pub(crate) use shuttle::future::block_on;
+pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
+pub(crate) use shuttle::{thread, thread_local};
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Where async handlers run: each a task of its own in the test's schedule.
+#[derive(Clone)]
+pub(crate) struct Tasks;
+
+impl Tasks {
+    pub fn on(_: tokio::runtime::Handle) -> Self {
+        Self
+    }
+
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(shuttle::future::spawn(task));
+    }
+}
+
+/// Any timeout may be over at any time: the schedule decides.
+pub(crate) async fn timeout<T>(_: Duration, task: impl Future<Output = T>) -> Result<T, ()> {
+    let mut task = pin!(task);
+    poll_fn(|cx| match task.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Ok(value)),
+        Poll::Pending if shuttle::rand::Rng::gen_bool(&mut shuttle::rand::thread_rng(), 0.1) => Poll::Ready(Err(())),
+        Poll::Pending => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Result<T> {
+    Ok(block_on(task))
+}

@@ -1,0 +1,80 @@
+//! An enqueue beside the completion of the one before it in the group: whoever comes second must see
+//! the first, or nobody starts the new head.
+
+use millpond::testing::ManualClock;
+use shuttle::thread;
+
+use crate::failing_disk::FailingDisk;
+use crate::support::{explore, is_sound, job, noting, open, until_drained};
+
+#[test]
+fn an_enqueue_beside_a_completion_in_its_group_is_started() {
+    explore(|| {
+        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let (_worker, ran) = noting(&pond, "q", 2);
+        let producers: Vec<_> = [1, 2]
+            .map(|first| {
+                let pond = pond.clone();
+                thread::spawn(move || {
+                    for n in [first, first + 10] {
+                        pond.enqueue("q", job(n).group("g")).wait().unwrap();
+                    }
+                })
+            })
+            .into_iter()
+            .collect();
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        ran.wait_for(4);
+        until_drained(&pond);
+        let ran = ran.so_far();
+        let at = |n| ran.iter().position(|&ran| ran == n);
+        assert_eq!(ran.len(), 4, "each runs once: {ran:?}");
+        assert!(at(1) < at(11) && at(2) < at(12), "in the order they were answered: {ran:?}");
+        is_sound(&pond);
+    });
+}
+
+#[test]
+fn a_cancel_beside_the_start_of_the_same_job_either_prevents_it_or_is_refused() {
+    explore(|| {
+        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let (_worker, ran) = noting(&pond, "q", 1);
+        let id = pond.enqueue("q", job(1).group("g")).wait().unwrap();
+        let next = pond.enqueue("q", job(2).group("g")).wait().unwrap();
+        let canceller = {
+            let pond = pond.clone();
+            thread::spawn(move || [id, next].map(|id| pond.cancel(id, "on second thoughts").wait().unwrap_or(false)))
+        };
+        let cancelled = canceller.join().unwrap();
+        ran.wait_for(cancelled.iter().filter(|cancelled| !**cancelled).count());
+        until_drained(&pond);
+        let ran = ran.so_far();
+        for (n, cancelled) in [1, 2].into_iter().zip(cancelled) {
+            assert_eq!(ran.contains(&n), !cancelled, "job {n}: cancelled {cancelled}, ran {ran:?}");
+        }
+        is_sound(&pond);
+    });
+}
+
+#[test]
+fn a_pause_of_a_group_beside_its_completions_holds_the_rest_and_a_resume_lets_them_go() {
+    explore(|| {
+        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        pond.enqueue_many("q", (1..=3).map(|n| job(n).group("g"))).wait().unwrap();
+        let (_worker, ran) = noting(&pond, "q", 2);
+        let operator = {
+            let pond = pond.clone();
+            thread::spawn(move || {
+                let queue = pond.queue("q").unwrap();
+                queue.pause_group("g").wait().unwrap();
+                queue.resume_group("g").wait().unwrap();
+            })
+        };
+        operator.join().unwrap();
+        assert_eq!(ran.wait_for(3), [1, 2, 3]);
+        until_drained(&pond);
+        is_sound(&pond);
+    });
+}

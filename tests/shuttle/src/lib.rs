@@ -1,0 +1,17 @@
+//! The places where threads meet, under a scheduler that tries out one interleaving after another.
+//!
+//! A thread that is never woken is a deadlock here: no timeout hides it. A failure prints the schedule
+//! that led to it. `SHUTTLE_RUNS=<how many>` and `SHUTTLE_SEED=<first>` run more, or others.
+
+#![cfg(test)]
+
+mod groups;
+mod reopening;
+mod shutdown;
+mod support;
+mod waiters;
+
+#[path = "../../support/failing_disk.rs"]
+mod failing_disk;
+#[path = "../../support/shared_memory.rs"]
+mod shared_memory;

@@ -1,0 +1,81 @@
+//! A shutdown beside everything: every call is answered, what was acknowledged is there when the file
+//! is opened again, and nothing that ended runs once more.
+
+use std::time::Duration;
+
+use millpond::testing::ManualClock;
+use millpond::{Error, Heard};
+use shuttle::thread;
+
+use crate::failing_disk::FailingDisk;
+use crate::support::{explore, is_sound, job, noting, open, waiting};
+
+#[test]
+fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
+    explore(|| {
+        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let pond = open(&disk, &clock);
+        let (_worker, ran) = noting(&pond, "q", 2);
+        let producers: Vec<_> = (0..2)
+            .map(|first| {
+                let pond = pond.clone();
+                thread::spawn(move || {
+                    let answered = (0..2).map(|n| first * 10 + n).filter(|&n| match pond.enqueue("q", job(n)).wait() {
+                        Ok(_) => true,
+                        Err(Error::Closed) => false,
+                        Err(error) => panic!("{error}"),
+                    });
+                    answered.collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let listener = {
+            let mut events = pond.events();
+            thread::spawn(move || {
+                let mut completed = 0;
+                while let Some(heard) = events.next_blocking() {
+                    completed += u32::from(matches!(heard, Heard::Event(millpond::Event::Completed { .. })));
+                }
+                completed
+            })
+        };
+        let stopper = {
+            let pond = pond.clone();
+            thread::spawn(move || pond.shutdown(Duration::from_secs(1)).wait().unwrap())
+        };
+        let mut acknowledged: Vec<u8> = producers.into_iter().flat_map(|producer| producer.join().unwrap()).collect();
+        stopper.join().unwrap();
+        let completed = listener.join().unwrap();
+        drop(pond);
+        let ran = ran.so_far();
+
+        let again = open(&disk, &clock);
+        let left = waiting(&again);
+        acknowledged.sort_unstable();
+        for n in acknowledged {
+            assert!(ran.contains(&n) || left.contains(&n), "job {n} is lost: ran {ran:?}, left {left:?}");
+        }
+        let ended = ran.iter().filter(|n| !left.contains(n)).count();
+        assert!(completed as usize <= ended, "{completed} were said to be done, {ended} are");
+        is_sound(&again);
+    });
+}
+
+#[test]
+fn two_shutdowns_and_a_drop_at_once_are_all_answered() {
+    explore(|| {
+        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        pond.enqueue("q", job(1)).wait().unwrap();
+        let (_worker, _ran) = noting(&pond, "q", 1);
+        let stoppers: Vec<_> = (0..2)
+            .map(|_| {
+                let pond = pond.clone();
+                thread::spawn(move || pond.shutdown(Duration::ZERO).wait().unwrap())
+            })
+            .collect();
+        drop(pond);
+        for stopper in stoppers {
+            stopper.join().unwrap();
+        }
+    });
+}

@@ -1,0 +1,62 @@
+//! Whoever waits for a writer that goes away is answered.
+
+use millpond::testing::ManualClock;
+use millpond::{Capacity, Error, QueueSettings, WhenFull};
+use shuttle::thread;
+
+use crate::failing_disk::FailingDisk;
+use crate::support::{explore, is_sound, job, noting, open, until_drained};
+
+#[test]
+fn a_waiter_beside_a_dying_writer_is_answered() {
+    explore(|| {
+        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
+        pond.queue("full").unwrap().configure(settings).wait().unwrap();
+        pond.enqueue("full", job(0)).wait().unwrap();
+        let for_room = {
+            let pond = pond.clone();
+            thread::spawn(move || pond.enqueue("full", job(1)).wait())
+        };
+        let for_commit = {
+            let pond = pond.clone();
+            thread::spawn(move || pond.transaction(|tx| Ok(tx.enqueue("q", job(2))?)).wait())
+        };
+        let for_lease = {
+            let pond = pond.clone();
+            thread::spawn(move || {
+                let mut tx = pond.begin_write()?;
+                tx.enqueue("q", job(3))?;
+                tx.commit()
+            })
+        };
+        let stop = pond.shutdown(std::time::Duration::ZERO);
+        stop.wait().unwrap();
+        assert!(matches!(for_room.join().unwrap(), Err(Error::Closed)));
+        assert!(matches!(for_commit.join().unwrap(), Ok(_) | Err(Error::Closed)));
+        assert!(matches!(for_lease.join().unwrap(), Ok(_) | Err(Error::Closed)));
+    });
+}
+
+#[test]
+fn who_waits_for_room_is_let_in_when_there_is_some() {
+    explore(|| {
+        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
+        pond.queue("full").unwrap().configure(settings).wait().unwrap();
+        let producers: Vec<_> = (0..3)
+            .map(|n| {
+                let pond = pond.clone();
+                thread::spawn(move || pond.enqueue("full", job(n)).wait().unwrap())
+            })
+            .collect();
+        let (_worker, ran) = noting(&pond, "full", 1);
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        ran.wait_for(3);
+        until_drained(&pond);
+        assert_eq!(ran.so_far().len(), 3);
+        is_sound(&pond);
+    });
+}
