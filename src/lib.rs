@@ -6,6 +6,9 @@ mod dead_letters;
 mod error;
 mod events;
 mod executor;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod inspect;
 mod job;

@@ -21,7 +21,7 @@ fn checksum(version: u8, content: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn seal(mut row: Vec<u8>) -> Vec<u8> {
+pub(super) fn seal(mut row: Vec<u8>) -> Vec<u8> {
     row[0] = VERSION;
     let sum = checksum(VERSION, &row[HEAD..]);
     row[1..HEAD].copy_from_slice(&sum.to_le_bytes());

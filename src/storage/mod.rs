@@ -9,6 +9,8 @@ mod codec;
 mod delayed;
 mod ended;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod groups;
 mod marks;
 mod place;

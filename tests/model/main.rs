@@ -14,42 +14,17 @@ mod rates;
 mod scenarios;
 #[path = "../support/shared_memory.rs"]
 mod shared_memory;
+mod stream;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use crate::check::Run;
-use crate::ops::Op;
+pub use crate::stream::be_quiet_about_panics_on_purpose;
+use crate::stream::{STEPS_MAX, run, run_bytes};
 
 const CASES_DEFAULT: u64 = 256;
-const STEPS_MAX: usize = 60;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
-}
-
-/// Panics that a test asked for are no news.
-pub fn be_quiet_about_panics_on_purpose() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let on_purpose = info.payload_as_str().is_some_and(|text| text.contains(engine::ON_PURPOSE));
-            if !on_purpose {
-                before(info);
-            }
-        }));
-    });
-}
-
-fn run(ops: &[Op]) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut run = Run::new().await;
-        for (step, op) in ops.iter().enumerate() {
-            run = run.step(op).await.map_err(|error| format!("step {step}: {error}"))?;
-        }
-        run.drain().await.map_err(|error| format!("drain: {error}"))
-    })
 }
 
 #[test]
@@ -71,4 +46,19 @@ fn the_queue_does_what_the_model_says() {
             Err(error) => panic!("MODEL_SEED={seed}: {error}"),
         }
     }
+}
+
+/// What fuzzing has found to be worth keeping, tried in every run.
+#[test]
+fn streams_of_operations_that_were_kept() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/ops");
+    let mut tried = 0;
+    for file in std::fs::read_dir(&corpus).unwrap() {
+        let path = file.unwrap().path();
+        if let Err(why) = run_bytes(&std::fs::read(&path).unwrap()) {
+            panic!("{}: {why}", path.display());
+        }
+        tried += 1;
+    }
+    assert!(tried > 0, "no files in {}", corpus.display());
 }

@@ -1,0 +1,22 @@
+//! Whatever a stream of operations does, the queue and its model agree after each of them.
+
+#![no_main]
+
+#[path = "../../tests/model/check.rs"]
+mod check;
+#[path = "../../tests/model/engine.rs"]
+mod engine;
+#[path = "../../tests/model/model.rs"]
+mod model;
+#[path = "../../tests/model/ops.rs"]
+mod ops;
+#[path = "../../tests/support/shared_memory.rs"]
+mod shared_memory;
+#[path = "../../tests/model/stream.rs"]
+mod stream;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Err(why) = stream::run_bytes(data) {
+        panic!("{why}");
+    }
+});
