@@ -34,13 +34,21 @@ pub fn run(ops: &[Op]) -> Result<(), String> {
     })
 }
 
-/// The operations that these bytes choose: where proptest would draw a random number, the next of them.
+/// Bytes that choose one operation.
+const OP_BYTES: usize = 4;
+
+/// The operations that these bytes choose: each few of them are the seed of one. So a change of a byte
+/// changes one operation, and a sequence can be cut and joined anywhere.
 pub fn run_bytes(data: &[u8]) -> Result<(), String> {
     be_quiet_about_panics_on_purpose();
     let config = Config { failure_persistence: None, ..Config::default() };
-    let rng = TestRng::from_seed(RngAlgorithm::PassThrough, data);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let steps = proptest::collection::vec(op(), 1..STEPS_MAX);
-    let Ok(tree) = steps.new_tree(&mut runner) else { return Ok(()) };
-    run(&tree.current())
+    let one = |chunk: &[u8]| {
+        let mut seed = [0; 32];
+        seed[..chunk.len()].copy_from_slice(chunk);
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+        let tree = op().new_tree(&mut TestRunner::new_with_rng(config.clone(), rng));
+        tree.ok().map(|tree| tree.current())
+    };
+    let ops: Vec<Op> = data.chunks(OP_BYTES).take(STEPS_MAX).filter_map(one).collect();
+    run(&ops)
 }

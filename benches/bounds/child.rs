@@ -1,0 +1,156 @@
+//! What the processes do that are measured.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millpond::{Job, Millpond, NewJob, Worker};
+use tokio::sync::Semaphore;
+
+use crate::PAYLOAD;
+
+const BATCH: u64 = 10_000;
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+pub fn main(args: &[String]) {
+    let path = Path::new(&args[1]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let figure = runtime.block_on(async {
+        match args[0].as_str() {
+            "fill" => fill(path, args[2].parse().expect("a number")).await,
+            "memory" => memory(path).await,
+            "first" => first(path).await,
+            "busy" => busy(path).await,
+            "idle" => idle(path).await,
+            "rate" => rate(path).await,
+            other => panic!("{other}?"),
+        }
+    });
+    println!("{figure}");
+}
+
+fn job() -> NewJob {
+    NewJob::raw("noop", Bytes::from_static(&[7; PAYLOAD]))
+}
+
+async fn close(pond: Millpond) {
+    pond.shutdown(Duration::from_secs(60)).await.expect("it closes");
+}
+
+async fn fill(path: &Path, jobs: u64) -> u64 {
+    let pond = Millpond::open(path).expect("a queue");
+    for batch in (0..jobs).step_by(BATCH as usize) {
+        let jobs = (batch..jobs.min(batch + BATCH)).map(|_| job());
+        pond.enqueue_many("q", jobs).await.expect("enqueued");
+    }
+    close(pond).await;
+    jobs
+}
+
+/// A worker whose handlers wait until they are let go.
+fn gated(pond: &Millpond, gate: &Arc<Semaphore>, entered: &Arc<Semaphore>) -> Worker {
+    let (gate, entered) = (gate.clone(), entered.clone());
+    let handler = move |_: Job<Bytes>| {
+        let (gate, entered) = (gate.clone(), entered.clone());
+        async move {
+            entered.add_permits(1);
+            gate.acquire().await?.forget();
+            Ok(())
+        }
+    };
+    pond.worker("q").concurrency(10).no_timeout().handle_raw("noop", handler).start().expect("a worker")
+}
+
+/// Resident memory in KiB: with the backlog open, its windows filled, a thousand jobs done.
+async fn memory(path: &Path) -> u64 {
+    let pond = Millpond::open(path).expect("a queue");
+    let (gate, entered) = (Arc::new(Semaphore::new(1_000)), Arc::new(Semaphore::new(0)));
+    let _worker = gated(&pond, &gate, &entered);
+    if pond.queue("q").expect("a queue").counts().pending > 1_010 {
+        entered.acquire_many(1_010).await.expect("they start").forget();
+    }
+    let resident = resident_kib();
+    // What was done is taken back with the process.
+    std::mem::forget(pond);
+    println!("{resident}");
+    std::process::exit(0);
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel says");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its high-water mark");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// Microseconds from before the open to the first handler.
+async fn first(path: &Path) -> u64 {
+    let start = Instant::now();
+    let pond = Millpond::open(path).expect("a queue");
+    let (gate, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let _worker = gated(&pond, &gate, &entered);
+    entered.acquire().await.expect("one starts").forget();
+    let took = start.elapsed();
+    close(pond).await;
+    took.as_micros() as u64
+}
+
+/// Jobs run and are enqueued until the process is killed.
+async fn busy(path: &Path) -> u64 {
+    let pond = Millpond::open(path).expect("a queue");
+    let (gate, entered) = (Arc::new(Semaphore::new(200)), Arc::new(Semaphore::new(0)));
+    let _worker = gated(&pond, &gate, &entered);
+    entered.acquire_many(205).await.expect("they start").forget();
+    println!("ready");
+    loop {
+        pond.enqueue("q", job()).await.expect("enqueued");
+    }
+}
+
+/// Milliseconds of processor time in a minute in which nothing is due.
+async fn idle(path: &Path) -> u64 {
+    let pond = Millpond::open(path).expect("a queue");
+    let (gate, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let _worker = gated(&pond, &gate, &entered);
+    pond.enqueue_many("q", (0..10_000).map(|_| job().delay(YEAR))).await.expect("enqueued");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = processor_ms();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let spent = processor_ms() - before;
+    close(pond).await;
+    spent
+}
+
+fn processor_ms() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("the kernel says");
+    // After the name, which is in brackets; user and system time are the 14th and 15th field of all,
+    // in ticks of 10 ms.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("a number") * 10).sum()
+}
+
+/// Jobs per second, enqueued and completed one for one so that the backlog stays as it is.
+async fn rate(path: &Path) -> u64 {
+    const JOBS: u64 = 50_000;
+    let pond = Millpond::open(path).expect("a queue");
+    let done = Arc::new(Semaphore::new(0));
+    let signal = done.clone();
+    let handler = move |_: Job<Bytes>| {
+        let signal = signal.clone();
+        async move {
+            signal.add_permits(1);
+            Ok(())
+        }
+    };
+    let worker = pond.worker("q").concurrency(100).handle_raw("noop", handler).start().expect("a worker");
+    let start = Instant::now();
+    for _ in 0..JOBS / 1_000 {
+        pond.enqueue_many("q", (0..1_000).map(|_| job())).await.expect("enqueued");
+        done.acquire_many(1_000).await.expect("they run").forget();
+    }
+    let took = start.elapsed();
+    worker.stop();
+    close(pond).await;
+    (JOBS as f64 / took.as_secs_f64()) as u64
+}
