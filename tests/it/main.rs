@@ -7,6 +7,7 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bounded;
 mod capacity;
 mod clock;
 mod config;
