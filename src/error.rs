@@ -253,6 +253,11 @@ impl Error {
             Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: source.to_string().into() },
             Self::Storage { operation, source } => Self::Storage { operation, source: source.to_string().into() },
             Self::StorageFull => Self::StorageFull,
+            Self::Io { operation, path, source } => Self::Io {
+                operation,
+                path: path.clone(),
+                source: std::io::Error::new(source.kind(), source.to_string()),
+            },
             Self::Degraded { reason } => Self::Degraded { reason: reason.clone() },
             Self::Closed => Self::Closed,
             other => Self::Storage { operation: "commit", source: other.to_string().into() },

@@ -141,7 +141,8 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
-    /// An I/O error stopped the writer: nothing is accepted until it has the file open again.
+    /// An I/O error stopped the writer: nothing is accepted until it has the file open again. Also if the
+    /// file was deleted or replaced, since what is written to it would be lost: then it stays so.
     Degraded {
         /// What went wrong.
         reason: String,

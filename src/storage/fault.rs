@@ -32,7 +32,7 @@ macro_rules! from_redb {
 from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::DatabaseError, redb::SetDurabilityError);
 
 /// No space is left for the file to grow.
-fn is_full(error: &std::io::Error) -> bool {
+pub(super) fn is_full(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge
@@ -58,12 +58,12 @@ impl From<Fault> for Error {
     }
 }
 
-/// A commit that failed may still have become durable.
-pub(crate) fn after_commit(error: redb::CommitError) -> Error {
+/// A commit that failed may still have become durable, but not one that found the disk full before
+/// it came to its first sync: a page of it is missing.
+pub(crate) fn after_commit(error: redb::CommitError, synced: bool) -> Error {
     match error {
-        redb::CommitError::Storage(redb::StorageError::Io(error)) if is_full(&error) => {
-            Error::OutcomeUnknown { source: error.into() }
-        }
+        redb::CommitError::Storage(redb::StorageError::Io(error)) if is_full(&error) && !synced => Error::StorageFull,
+        redb::CommitError::Storage(redb::StorageError::Io(error)) => Error::OutcomeUnknown { source: error.into() },
         other => Error::OutcomeUnknown { source: other.into() },
     }
 }

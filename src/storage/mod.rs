@@ -9,6 +9,7 @@ mod codec;
 mod delayed;
 mod ended;
 mod fault;
+mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod groups;

@@ -1,8 +1,9 @@
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use redb::backends::FileBackend;
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
 };
@@ -10,6 +11,7 @@ use redb::{
 use super::batch::{Batch, Counters};
 use super::catalog::Catalog;
 use super::fault::{self, Fault};
+use super::file::{Identity, SyncWatch, Watched, is_deleted};
 use super::queries::Reader;
 use super::schema;
 use crate::error::Error;
@@ -33,6 +35,7 @@ pub(crate) struct Store {
     db: RwLock<Option<Arc<Database>>>,
     closed: AtomicBool,
     origin: Origin,
+    syncs: SyncWatch,
     attachment: Mutex<Option<Attachment>>,
     pub catalog: Catalog,
     commits: AtomicU64,
@@ -42,10 +45,7 @@ pub(crate) struct Store {
 type OpenDatabase = Box<dyn Fn() -> Result<Database, Error> + Send + Sync>;
 
 enum Origin {
-    Path {
-        path: PathBuf,
-        cache_bytes: usize,
-    },
+    Path(OpenFile),
     /// The application's own database: it closes and reopens it.
     Attached,
     /// A backend that cannot be had twice.
@@ -61,22 +61,25 @@ impl Store {
             create(path)?;
         }
         look_before_opening(path, adopt)?;
-        let db = open_existing(path, cache_bytes)?;
-        let origin = Origin::Path { path: path.to_owned(), cache_bytes };
-        Self::new(Arc::new(db), origin, adopt)
+        // The process may move to another directory meanwhile.
+        let path = std::path::absolute(path).map_err(|source| io("find", path, source))?;
+        let (db, file) = OpenFile::open(path, cache_bytes)?;
+        let syncs = file.syncs.clone();
+        Self::new(Arc::new(db), Origin::Path(file), syncs, adopt)
     }
 
     /// Lives in the application's own database.
     pub fn attach(db: Arc<Database>) -> Result<Self, Error> {
         let attachment = Attachment::new(&db)?;
-        let store = Self::new(db, Origin::Attached, true)?;
+        let store = Self::new(db, Origin::Attached, SyncWatch::default(), true)?;
         *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
         Ok(store)
     }
 
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
     pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self, Error> {
-        Self::new(Arc::new(open_backend(backend, cache_bytes)?), Origin::Backend, true)
+        let syncs = SyncWatch::new();
+        Self::new(Arc::new(open_backend(backend, &syncs, cache_bytes)?), Origin::Backend, syncs, true)
     }
 
     /// The same, on one that `open` gives, and gives again after an I/O error.
@@ -84,18 +87,21 @@ impl Store {
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
     ) -> Result<Self, Error> {
+        let syncs = SyncWatch::new();
+        let watch = syncs.clone();
         let open = move || {
             let failed = |source| Error::Storage { operation: "open the backend", source: Box::new(source) };
-            open_backend(open().map_err(failed)?, cache_bytes)
+            open_backend(open().map_err(failed)?, &watch, cache_bytes)
         };
-        Self::new(Arc::new(open()?), Origin::Backends(Box::new(open)), true)
+        Self::new(Arc::new(open()?), Origin::Backends(Box::new(open)), syncs, true)
     }
 
-    fn new(db: Arc<Database>, origin: Origin, adopt: bool) -> Result<Self, Error> {
+    fn new(db: Arc<Database>, origin: Origin, syncs: SyncWatch, adopt: bool) -> Result<Self, Error> {
         let store = Self {
             db: RwLock::new(Some(db)),
             closed: false.into(),
             origin,
+            syncs,
             attachment: Mutex::default(),
             catalog: Catalog::default(),
             commits: AtomicU64::new(0),
@@ -104,8 +110,8 @@ impl Store {
         let version = schema::version(&store.begin_read()?)?;
         match (version, &store.origin) {
             (Some(found), _) => schema::check(found)?,
-            (None, Origin::Path { path, .. }) if !adopt => {
-                return Err(Error::NotAMillpond { path: path.clone() });
+            (None, Origin::Path(file)) if !adopt => {
+                return Err(Error::NotAMillpond { path: file.path.clone() });
             }
             (None, _) => store.create_schema()?,
         }
@@ -119,7 +125,8 @@ impl Store {
         let mut batch = Batch::new(&txn, &self.catalog, Counters::default(), &marks, epoch, false);
         schema::create(&mut batch)?;
         batch.seal()?;
-        txn.commit().map_err(fault::after_commit)
+        self.syncs.begin();
+        txn.commit().map_err(|error| fault::after_commit(error, self.syncs.is_synced()))
     }
 
     /// Reads what is kept in memory.
@@ -153,12 +160,14 @@ impl Store {
     }
 
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
-        txn.commit().map_err(fault::after_commit)?;
+        self.syncs.begin();
+        txn.commit().map_err(|error| fault::after_commit(error, self.syncs.is_synced()))?;
+        self.is_there()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
         if commits.is_multiple_of(SIZE_LOOKS_EVERY)
-            && let Origin::Path { path, .. } = &self.origin
+            && let Origin::Path(file) = &self.origin
         {
-            let len = fs::metadata(path).map_or(0, |meta| meta.len());
+            let len = fs::metadata(&file.path).map_or(0, |meta| meta.len());
             self.large.store(len > QUICK_REPAIR_ABOVE_BYTES, Ordering::Relaxed);
         }
         Ok(())
@@ -168,12 +177,26 @@ impl Store {
         Ok(txn.abort().map_err(Fault::from)?)
     }
 
+    /// Whether what is written is to be found again. A file that was deleted while it is open, or
+    /// replaced by another, takes every write and keeps none.
+    pub fn is_there(&self) -> Result<(), Error> {
+        match &self.origin {
+            Origin::Path(file) => file.is_there(),
+            Origin::Attached | Origin::Backend | Origin::Backends(_) => Ok(()),
+        }
+    }
+
     /// Opens the file again after an I/O error: redb refuses writes until then. False if somebody
-    /// else holds the database and has to do it.
+    /// else holds the database and has to do it. Another file that has taken the place of this one is
+    /// left alone, and this one is not let go: it could be read no more.
     pub fn reopen(&self) -> Result<bool, Error> {
+        if let Origin::Path(file) = &self.origin {
+            file.is_there()?;
+            file.is_in_its_place()?;
+        }
         let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
         let open: &dyn Fn() -> Result<Database, Error> = match &self.origin {
-            Origin::Path { path, cache_bytes } => &|| open_existing(path, *cache_bytes),
+            Origin::Path(file) => &|| file.open_again(),
             Origin::Backends(open) => open,
             Origin::Attached | Origin::Backend => return Ok(false),
         };
@@ -187,6 +210,9 @@ impl Store {
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         *self.db.write().unwrap_or_else(|e| e.into_inner()) = None;
+        if let Origin::Path(file) = &self.origin {
+            file.let_go();
+        }
         *self.attachment.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 }
@@ -230,7 +256,7 @@ fn create(path: &Path) -> Result<(), Error> {
         _ => {}
     }
     let db = Database::builder().create(&temporary).map_err(|error| open_error(error, path, "create"))?;
-    drop(Store::new(Arc::new(db), Origin::Backend, true)?);
+    drop(Store::new(Arc::new(db), Origin::Backend, SyncWatch::default(), true)?);
     fs::rename(&temporary, path).map_err(|source| io("create", path, source))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|source| io("sync the directory of", path, source))
@@ -251,6 +277,10 @@ fn look_before_opening(path: &Path, adopt: bool) -> Result<(), Error> {
 
 fn check_magic(path: &Path) -> Result<(), Error> {
     let mut file = File::open(path).map_err(|source| io("open", path, source))?;
+    check_magic_of(&mut file, path)
+}
+
+fn check_magic_of(file: &mut File, path: &Path) -> Result<(), Error> {
     if file.metadata().map_err(|source| io("open", path, source))?.is_dir() {
         return Err(io("open", path, std::io::ErrorKind::IsADirectory.into()));
     }
@@ -266,13 +296,86 @@ fn check_magic(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn open_existing(path: &Path, cache_bytes: usize) -> Result<Database, Error> {
-    check_magic(path)?;
-    Database::builder().set_cache_size(cache_bytes).open(path).map_err(|error| open_error(error, path, "open"))
+/// A file that is open, and how it is opened again.
+struct OpenFile {
+    path: PathBuf,
+    cache_bytes: usize,
+    identity: Identity,
+    syncs: SyncWatch,
+    /// To ask whether it still has a name. The lock belongs to the database and ends with it.
+    handle: Mutex<Option<File>>,
 }
 
-fn open_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, Error> {
-    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(backend).map_err(Fault::from)?)
+impl OpenFile {
+    fn open(path: PathBuf, cache_bytes: usize) -> Result<(Database, Self), Error> {
+        let (file, handle, identity) = open_to_write(&path)?;
+        let syncs = SyncWatch::new();
+        let db = open_file(file, &path, &syncs, cache_bytes)?;
+        Ok((db, Self { path, cache_bytes, identity, syncs, handle: Mutex::new(Some(handle)) }))
+    }
+
+    fn open_again(&self) -> Result<Database, Error> {
+        self.let_go();
+        let (file, handle, identity) = open_to_write(&self.path)?;
+        if identity != self.identity {
+            return Err(self.replaced());
+        }
+        *self.handle() = Some(handle);
+        open_file(file, &self.path, &self.syncs, self.cache_bytes)
+    }
+
+    fn is_there(&self) -> Result<(), Error> {
+        match &*self.handle() {
+            Some(handle) if is_deleted(handle) => {
+                let source = std::io::Error::new(
+                    std::io::ErrorKind::NotFound,
+                    "it was deleted or replaced while it was open, and what is written to it goes when it is closed",
+                );
+                Err(io("find", &self.path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_in_its_place(&self) -> Result<(), Error> {
+        let found = fs::metadata(&self.path).map_err(|source| io("find", &self.path, source))?;
+        if Identity::of(&found) == self.identity { Ok(()) } else { Err(self.replaced()) }
+    }
+
+    fn replaced(&self) -> Error {
+        io("find", &self.path, std::io::Error::other("another file has taken its place, and is left alone"))
+    }
+
+    fn handle(&self) -> std::sync::MutexGuard<'_, Option<File>> {
+        self.handle.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn let_go(&self) {
+        *self.handle() = None;
+    }
+}
+
+/// The file, a handle of it to ask what has become of it, and which one it is.
+fn open_to_write(path: &Path) -> Result<(File, File, Identity), Error> {
+    let failed = |source| io("open", path, source);
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    check_magic_of(&mut file, path)?;
+    let identity = Identity::of(&file.metadata().map_err(failed)?);
+    let handle = file.try_clone().map_err(failed)?;
+    Ok((file, handle, identity))
+}
+
+fn open_file(file: File, path: &Path, syncs: &SyncWatch, cache_bytes: usize) -> Result<Database, Error> {
+    let opened = FileBackend::new(file).and_then(|backend| {
+        let watched = Watched { backend, syncs: syncs.clone() };
+        Database::builder().set_cache_size(cache_bytes).create_with_backend(watched)
+    });
+    opened.map_err(|error| open_error(error, path, "open"))
+}
+
+fn open_backend(backend: impl StorageBackend, syncs: &SyncWatch, cache_bytes: usize) -> Result<Database, Error> {
+    let watched = Watched { backend, syncs: syncs.clone() };
+    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(watched).map_err(Fault::from)?)
 }
 
 fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Error {
@@ -287,6 +390,7 @@ fn open_error(error: DatabaseError, path: &Path, operation: &'static str) -> Err
     match error {
         DatabaseError::DatabaseAlreadyOpen => Error::AlreadyOpen { path: path.to_owned() },
         DatabaseError::UpgradeRequired(version) => damaged(format!("it has redb's old format {version}")),
+        DatabaseError::Storage(StorageError::Io(source)) if fault::is_full(&source) => Error::StorageFull,
         DatabaseError::Storage(StorageError::Io(source)) => match source.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => damaged(source.to_string()),
             _ => io(operation, path, source),

@@ -350,7 +350,7 @@ impl Writer {
                 committed.answers.push((Command::Step(answer), Ok(())));
             }
             Err(error) => {
-                if matches!(error, Error::OutcomeUnknown { .. }) {
+                if error.is_of_the_disk() {
                     committed.failure = Some(error.share());
                 }
                 committed.answers.push((Command::Step(answer), Err(error)));

@@ -1,5 +1,6 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
+mod file_watch;
 mod pruner;
 mod watchdog;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::time::Now;
 
+pub(super) use file_watch::FileWatch;
 pub(super) use pruner::Pruner;
 pub(super) use watchdog::Watchdog;
 
@@ -17,6 +19,7 @@ pub(super) use watchdog::Watchdog;
 pub(super) struct Upkeep {
     pruner: Pruner,
     watchdog: Watchdog,
+    file_watch: FileWatch,
 }
 
 /// Does what is due. Returns how long until the next chore.
@@ -24,5 +27,6 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let mut upkeep = engine.upkeep();
     let pruner = upkeep.pruner.turn(engine, now);
     let watchdog = upkeep.watchdog.turn(engine, now);
-    pruner.min(watchdog)
+    let file_watch = upkeep.file_watch.turn(engine, now);
+    pruner.min(watchdog).min(file_watch)
 }

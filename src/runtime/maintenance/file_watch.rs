@@ -1,0 +1,34 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::engine::Engine;
+use crate::storage::Batch;
+use crate::time::Now;
+
+/// How often it is looked whether the file still has its name. Each commit looks too.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Finds out that the file was deleted though nothing is written: a commit is tried, which says so to
+/// everybody.
+#[derive(Default)]
+pub(in crate::runtime) struct FileWatch {
+    next: Option<Duration>,
+}
+
+impl FileWatch {
+    pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
+        if now.mono < next {
+            return next - now.mono;
+        }
+        self.next = Some(now.mono.saturating_add(EVERY));
+        if engine.store.is_there().is_err() {
+            let write = |batch: &mut Batch<'_>| {
+                batch.touch();
+                Ok(())
+            };
+            engine.internally(write, |_, _| {});
+        }
+        EVERY
+    }
+}
