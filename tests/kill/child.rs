@@ -53,6 +53,13 @@ impl Running {
         }
     }
 
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        // One that has ended is told in vain.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
     }
@@ -65,6 +72,15 @@ impl Running {
         }
         (rest, self.child.wait().unwrap())
     }
+}
+
+/// Has `stop` done when the child is asked to stop.
+pub fn on_term(stop: impl Future<Output = ()> + Send + 'static) {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    tokio::spawn(async move {
+        term.recv().await;
+        stop.await;
+    });
 }
 
 pub fn setting<T: std::str::FromStr>(name: &str) -> T {

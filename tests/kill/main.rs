@@ -2,11 +2,12 @@
 //!
 //! The test runs its own binary again as a child, which works on one real file and says on its
 //! standard output what was acknowledged to it; then it looks at what the file has made of it.
-//! `KILLS` sets the number of kills (50), `KILL_SEED` their moments.
+//! `KILLS` sets the number of kills (300), `KILL_SEED` their moments.
 
 mod child;
 mod load;
 mod poison;
+mod starts;
 mod stop;
 
 /// The child's entry. As a test of its own it does nothing.
