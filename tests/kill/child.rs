@@ -15,13 +15,24 @@ pub struct Running {
 }
 
 pub fn start(role: &str, settings: &[(&str, String)]) -> Running {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    start_as(Command::new(std::env::current_exe().unwrap()), role, settings)
+}
+
+/// `command` is given the child and its arguments to run.
+pub fn start_by(mut command: Command, role: &str, settings: &[(&str, String)]) -> Running {
+    command.arg(std::env::current_exe().unwrap());
+    start_as(command, role, settings)
+}
+
+/// `command` runs the child with the arguments it is given.
+pub fn start_as(mut command: Command, role: &str, settings: &[(&str, String)]) -> Running {
+    let mut child = command
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env("MILLPOND_CHILD", role)
         .env("RUST_BACKTRACE", "0")
         .envs(settings.iter().map(|(name, value)| (*name, value)))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(if std::env::var_os("CHILD_STDERR").is_some() { Stdio::inherit() } else { Stdio::null() })
         .spawn()
         .unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());

@@ -1,12 +1,23 @@
-//! The process dies: killed from outside at random moments, or by one of its own handlers.
+//! The process dies, the disk is full, the clock is set: what only a real process on a real file can show.
 //!
 //! The test runs its own binary again as a child, which works on one real file and says on its
 //! standard output what was acknowledged to it; then it looks at what the file has made of it.
-//! `KILLS` sets the number of kills (300), `KILL_SEED` their moments.
+//! `KILLS` sets the number of kills (300), `KILL_SEED` their moments. `CHILD_STDERR=1` lets children speak.
 
+#![cfg(unix)]
+
+mod access;
 mod child;
+mod clock;
+#[path = "../support/failing_disk.rs"]
+mod failing_disk;
+mod full;
+mod hammered;
 mod load;
 mod poison;
+mod room;
+#[path = "../support/shared_memory.rs"]
+mod shared_memory;
 mod starts;
 mod stop;
 
@@ -17,6 +28,14 @@ fn child() {
         match role.as_str() {
             "load" => load::child(),
             "poison" => poison::child(),
+            "stop" => stop::child(),
+            "clock" => clock::child(),
+            "hold" => access::child_that_holds(),
+            "without-rights" => access::child_without_rights(),
+            "full-heals" => full::child_that_heals(),
+            "full-stays" => full::child_that_stays_full(),
+            "full-killed" => full::child_whose_children_are_killed(),
+            "fill" => full::child_that_fills(),
             role => panic!("unknown role {role}"),
         }
     }

@@ -75,9 +75,11 @@ struct Case {
     max: u32,
     millis: u64,
     poisons: usize,
+    /// Each is in the middle of a group of innocents.
+    grouped: bool,
 }
 
-const CASE: Case = Case { way: Way::Abort, slots: 8, max: 3, millis: 0, poisons: 1 };
+const CASE: Case = Case { way: Way::Abort, slots: 8, max: 3, millis: 0, poisons: 1, grouped: false };
 
 /// Innocents before, between and behind the poisons, in both queues, with one attempt each.
 fn fill(pond: &Millpond, case: Case) -> Vec<u64> {
@@ -88,10 +90,19 @@ fn fill(pond: &Millpond, case: Case) -> Vec<u64> {
         let innocents = || (0..6).map(|n| NewJob::new(Work { dies: None, millis: [0, 5, 40][n % 3] }).max_attempts(1));
         pond.enqueue_many(queue, innocents()).wait().unwrap();
         if queue == QUEUES[0] {
-            for _ in 0..case.poisons {
-                let poison = Work { dies: Some(case.way), millis: case.millis };
-                let id = pond.enqueue(queue, NewJob::new(poison).max_attempts(case.max)).wait().unwrap();
-                poisons.push(id.get());
+            for n in 0..case.poisons {
+                let poison = NewJob::new(Work { dies: Some(case.way), millis: case.millis }).max_attempts(case.max);
+                let jobs: Vec<NewJob> = match case.grouped {
+                    false => vec![poison],
+                    true => {
+                        let innocent = || NewJob::new(Work { dies: None, millis: 5 }).max_attempts(1);
+                        let group = format!("g{n}");
+                        [innocent(), poison, innocent()].map(|job| job.group(group.clone())).into()
+                    }
+                };
+                let its_place = jobs.len() / 2;
+                let ids = pond.enqueue_many(queue, jobs).wait().unwrap();
+                poisons.push(ids[its_place].get());
             }
         }
         pond.enqueue_many(queue, innocents()).wait().unwrap();
@@ -119,7 +130,7 @@ fn check(case: Case) {
         assert!(deaths <= deaths_max, "{case:?}: it has killed the process {deaths} times: {:#?}", look(&file));
     }
     let jobs = look(&file);
-    assert_eq!(jobs.len(), poisons.len() + 24);
+    assert_eq!(jobs.len(), 24 + poisons.len() * if case.grouped { 3 } else { 1 });
     for job in jobs {
         let is_poison = poisons.contains(&job.id.get());
         let expected = if is_poison { State::Dead } else { State::Completed };
@@ -128,6 +139,7 @@ fn check(case: Case) {
             assert_eq!(job.attempts, case.max, "{case:?}: {job:#?}");
         }
     }
+    println!("{deaths} deaths of at most {deaths_max}: {case:?}");
     assert!(deaths >= case.max, "{case:?}: every attempt is a death");
 }
 
@@ -178,5 +190,19 @@ fn two_of_them() {
         for slots in [1, 8] {
             check(Case { poisons: 2, millis, slots, ..CASE });
         }
+    }
+}
+
+#[test]
+fn several_of_them() {
+    for (poisons, slots, millis, max) in [(3, 8, 0, 3), (5, 2, 20, 2), (4, 8, 50, 1)] {
+        check(Case { poisons, slots, millis, max, ..CASE });
+    }
+}
+
+#[test]
+fn some_in_the_middle_of_groups() {
+    for (poisons, slots, millis) in [(1, 8, 0), (1, 1, 50), (3, 8, 0), (3, 2, 20)] {
+        check(Case { poisons, slots, millis, grouped: true, ..CASE });
     }
 }

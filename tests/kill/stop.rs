@@ -1,8 +1,21 @@
-//! An orderly stop is no crash.
+//! An orderly stop is no crash, also if a kill follows it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::Duration;
 
-use millpond::{Capacity, Error, Job, JobFilter, Millpond, NewJob, Outcome, QueueSettings, State, WhenFull};
+use millpond::{Capacity, Context, Error, Job, JobFilter, Millpond, NewJob, Outcome, QueueSettings, State, WhenFull};
+
+use redb::{ReadableTable, TableDefinition};
+
+use crate::child::{self, number, setting};
+
+/// Told to stop and then killed, so often.
+const TERMS: u64 = 12;
+/// Jobs whose handlers do not return.
+const ENDLESS: u64 = 4;
+/// A row for each job that is done.
+const DONE: TableDefinition<u64, ()> = TableDefinition::new("done");
 
 #[test]
 fn an_orderly_stop_uses_no_attempt() {
@@ -89,4 +102,155 @@ async fn calls_while_it_stops(file: &std::path::Path, round: u64) -> (std::colle
     let answers = tokio::time::timeout(Duration::from_secs(10), answers).await.expect("somebody was never answered");
     assert!(matches!(pond.enqueue("q", NewJob::raw("k", "")).await, Err(Error::Closed)));
     answers
+}
+
+// --- told to stop, then killed ------------------------------------------------------------------
+
+/// Works until it is told to stop: some jobs that end, some that never do.
+pub fn child() {
+    let path: String = setting("FILE");
+    let deadline = Duration::from_millis(setting("DEADLINE"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async move {
+        let pond = Millpond::open(path).unwrap();
+        let stopping = pond.clone();
+        child::on_term(async move {
+            stopping.shutdown(deadline).await.unwrap();
+            println!("closed");
+            std::future::pending::<()>().await;
+        });
+        let mut events = pond.events();
+        tokio::spawn(async move {
+            while let Some(heard) = events.next().await {
+                if let millpond::Heard::Event(millpond::Event::Completed { id, .. }) = heard {
+                    println!("done {id}");
+                }
+            }
+        });
+        let starts = |job: Job<bytes::Bytes>| println!("start {}", job.id());
+        let endless = move |job: Job<bytes::Bytes>| {
+            starts(job);
+            std::future::pending::<millpond::Handled<Outcome>>()
+        };
+        let short = move |job: Job<bytes::Bytes>, ctx: Context| {
+            let id = job.id().get();
+            starts(job);
+            ctx.on_complete(move |tx| match tx.open_table(DONE)?.insert(id, ())? {
+                None => Ok(()),
+                Some(_) => panic!("job {id} is done twice"),
+            });
+            async { Ok(()) }
+        };
+        pond.worker("endless").handle_raw("endless", endless).start().unwrap();
+        pond.worker("short").concurrency(2).handle_raw("short", short).start().unwrap();
+        loop {
+            match pond.enqueue("short", NewJob::raw("short", "")).await {
+                Ok(id) => println!("ack {id}"),
+                Err(Error::Closed) => std::future::pending().await,
+                Err(error) => println!("error {error:?}"),
+            }
+        }
+    });
+}
+
+#[derive(Default)]
+struct Told {
+    acknowledged: BTreeSet<u64>,
+    done: BTreeSet<u64>,
+    closed: bool,
+    started: BTreeSet<u64>,
+}
+
+impl Told {
+    fn hear(&mut self, line: &str) {
+        assert!(!line.contains("error"), "{line}");
+        self.closed |= line.ends_with("closed");
+        let words = line.rsplit_once(' ').and_then(|(what, id)| Some((what, id.parse::<u64>().ok()?)));
+        match words {
+            Some((what, id)) if what.ends_with("ack") => drop(self.acknowledged.insert(id)),
+            Some((what, id)) if what.ends_with("done") => drop(self.done.insert(id)),
+            Some((what, id)) if what.ends_with("start") => {
+                assert!(!self.done.contains(&id), "job {id} was done, and started again");
+                self.started.insert(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Nothing is lost, nothing that was told to be done runs again, and a job that was taken back in an
+/// orderly stop has used no attempt, whenever the kill comes.
+#[test]
+fn a_kill_in_the_middle_of_a_stop_loses_nothing() {
+    let seed = number("KILL_SEED", 1);
+    println!("KILL_SEED={seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("queue.redb");
+    let pond = Millpond::open(&file).unwrap();
+    let endless = (0..ENDLESS).map(|_| NewJob::raw("endless", "").max_attempts(1_000));
+    pond.enqueue_many("endless", endless).wait().unwrap();
+    drop(pond);
+    let mut told = Told::default();
+    let (mut attempts, mut closed) = (attempts_of_the_endless(&file, &told), 0);
+    for term in 0..TERMS {
+        (told.closed, told.started) = (false, BTreeSet::new());
+        let deadline = rng.u64(..30);
+        let settings = [("FILE", file.display().to_string()), ("DEADLINE", deadline.to_string())];
+        let mut child = child::start("stop", &settings);
+        while !(1..=ENDLESS).all(|id| told.started.contains(&id)) {
+            told.hear(&child.next().expect("it works"));
+        }
+        child.terminate();
+        // It is to take its deadline and half a second for those that do not stop.
+        match rng.u8(..3) {
+            0 => {
+                while !told.closed {
+                    told.hear(&child.next().expect("it closes"));
+                }
+            }
+            1 => thread::sleep(Duration::from_millis(deadline + 490 + rng.u64(..25))),
+            _ => thread::sleep(Duration::from_millis(rng.u64(..550))),
+        }
+        child.kill();
+        child.end().0.iter().for_each(|line| told.hear(line));
+        closed += u64::from(told.closed);
+        let after = attempts_of_the_endless(&file, &told);
+        for (id, attempts_before) in &attempts {
+            let may_be = if told.closed { 0 } else { 1 };
+            let used = after[id] - attempts_before;
+            assert!(used <= may_be, "stop {term}, closed: {}: job {id} has used {used} attempts", told.closed);
+        }
+        attempts = after;
+    }
+    assert!(closed > 0 && closed < TERMS, "{closed} of {TERMS} stops were over when the kill came");
+    println!("{TERMS} stops, {closed} of them over before the kill; {} acknowledged", told.acknowledged.len());
+}
+
+fn attempts_of_the_endless(file: &std::path::Path, told: &Told) -> BTreeMap<u64, u32> {
+    let pond = Millpond::open(file).unwrap();
+    assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+    let there: BTreeMap<u64, _> = pages(&pond).into_iter().map(|job| (job.id.get(), job)).collect();
+    let read = pond.begin_read().unwrap();
+    let done: BTreeSet<u64> = match read.open_table(DONE) {
+        Ok(table) => table.iter().unwrap().map(|row| row.unwrap().0.value()).collect(),
+        Err(_) => BTreeSet::new(),
+    };
+    for id in told.acknowledged.iter().chain(&told.done) {
+        assert!(there.contains_key(id) != done.contains(id), "job {id} is lost, or done and there");
+    }
+    assert!(told.done.is_subset(&done), "what was told to be done is");
+    (1..=ENDLESS).map(|id| (id, there[&id].attempts)).collect()
+}
+
+fn pages(pond: &Millpond) -> Vec<millpond::JobInfo> {
+    let (mut jobs, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
+        jobs.extend(page.jobs);
+        cursor = page.next;
+        if cursor.is_none() {
+            return jobs;
+        }
+    }
 }

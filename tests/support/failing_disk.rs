@@ -1,5 +1,7 @@
 //! Bytes in memory whose disk fails on demand.
 
+#![allow(dead_code)]
+
 use std::io;
 use std::sync::{Arc, Mutex};
 

@@ -1,0 +1,166 @@
+//! What the system does not allow: a process without the rights, a file that another process has open.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use millpond::{Error, JobFilter, Millpond, NewJob};
+
+use crate::child::{self, number, setting};
+
+/// Nobody in particular.
+const NOBODY: u32 = 65_534;
+
+/// Times that a holder of the file is killed while others try to open it.
+const HOLDERS: u64 = 8;
+
+// --- a process without the rights --------------------------------------------------------------
+
+/// Tries what it may not.
+pub fn child_without_rights() {
+    assert!(!rustix::process::geteuid().is_root(), "who may do everything is refused nothing");
+    let dir = PathBuf::from(setting::<String>("ROOM"));
+    let file = dir.join("queue.redb");
+    drop(Millpond::open(&file).unwrap());
+    let bytes = fs::read(&file).unwrap();
+
+    for mode in [0o400, 0o200, 0o000] {
+        allow(&file, mode);
+        refused(&file, &["open", "read"], &format!("a file of mode {mode:o}"));
+    }
+    allow(&file, 0o600);
+    assert!(fs::read(&file).unwrap() == bytes, "it was not touched");
+
+    let closed = dir.join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::rename(&file, closed.join("old.redb")).unwrap();
+    allow(&closed, 0o500);
+    refused(&closed.join("new.redb"), &["create"], "a directory that may not be written");
+    assert_eq!(fs::read_dir(&closed).unwrap().count(), 1, "nothing is left behind");
+    // What is there needs nothing from the directory.
+    let pond = Millpond::open(closed.join("old.redb")).unwrap();
+    pond.enqueue("q", NewJob::raw("k", "")).wait().unwrap();
+    drop(pond);
+    allow(&closed, 0o000);
+    refused(&closed.join("old.redb"), &["look for"], "a directory that may not be searched");
+    allow(&closed, 0o700);
+    println!("refused as user {}", rustix::process::geteuid().as_raw());
+}
+
+fn allow(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn refused(path: &Path, operations: &[&str], what: &str) {
+    match Millpond::open(path) {
+        Err(Error::Io { operation, path: named, source }) => {
+            assert_eq!((named.as_path(), source.kind()), (path, std::io::ErrorKind::PermissionDenied), "{what}");
+            assert!(operations.contains(&operation), "{what}: could not {operation}");
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+#[test]
+fn who_may_not_is_told_which_path_and_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("env");
+    if rustix::process::geteuid().is_root() {
+        chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+        // The tests may lie where nobody else looks.
+        let copy = dir.path().join("tests");
+        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        command.arg(copy);
+    } else {
+        command.arg(std::env::current_exe().unwrap());
+    }
+    let room = dir.path().join("room");
+    fs::create_dir(&room).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&room, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let settings = [("ROOM", room.display().to_string())];
+    let (lines, status) = child::start_as(command, "without-rights", &settings).end();
+    assert!(status.success() && lines.iter().any(|line| line.contains("refused as user")), "{status}: {lines:#?}");
+}
+
+// --- a file that another process has open -------------------------------------------------------
+
+/// Has the file open and enqueues until it is killed.
+pub fn child_that_holds() {
+    let path: String = setting("FILE");
+    let pond = Millpond::open(path).unwrap();
+    loop {
+        match pond.enqueue("q", NewJob::raw("k", "")).wait() {
+            Ok(id) => println!("ack {id}"),
+            Err(error) => println!("error {error:?}"),
+        }
+    }
+}
+
+/// Two try to open the file while its holder is killed: nobody is let in before, both hear a plain
+/// no until then, and one gets it with everything in it.
+#[test]
+fn nobody_else_opens_the_file_until_its_holder_is_dead() {
+    let seed = number("KILL_SEED", 1);
+    println!("KILL_SEED={seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("queue.redb");
+    let mut acknowledged = Vec::new();
+    for _ in 0..HOLDERS {
+        let mut holder = child::start("hold", &[("FILE", file.display().to_string())]);
+        let before = acknowledged.len();
+        while acknowledged.len() == before {
+            hear(&holder.next().expect("it enqueues"), &mut acknowledged);
+        }
+        assert!(matches!(Millpond::open(&file), Err(Error::AlreadyOpen { path }) if path == file));
+        let openers: Vec<_> = (0..2).map(|_| thread::spawn(open_as_soon_as_possible(file.clone()))).collect();
+        thread::sleep(Duration::from_millis(rng.u64(..40)));
+        holder.kill();
+        holder.end().0.iter().for_each(|line| hear(line, &mut acknowledged));
+        let there: Vec<Vec<u64>> = openers.into_iter().map(|opener| opener.join().unwrap()).collect();
+        for ids in there {
+            assert!(acknowledged.iter().all(|id| ids.contains(id)), "{} of {}", ids.len(), acknowledged.len());
+        }
+    }
+}
+
+fn hear(line: &str, acknowledged: &mut Vec<u64>) {
+    assert!(!line.contains("error"), "{line}");
+    if let Some((what, id)) = line.rsplit_once(' ')
+        && what.ends_with("ack")
+        && let Ok(id) = id.parse()
+    {
+        acknowledged.push(id);
+    }
+}
+
+/// Returns what it finds.
+fn open_as_soon_as_possible(file: PathBuf) -> impl FnOnce() -> Vec<u64> {
+    move || {
+        loop {
+            match Millpond::open(&file) {
+                Ok(pond) => {
+                    assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+                    let (mut ids, mut cursor) = (Vec::new(), None);
+                    loop {
+                        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
+                        ids.extend(page.jobs.iter().map(|job| job.id.get()));
+                        cursor = page.next;
+                        if cursor.is_none() {
+                            return ids;
+                        }
+                    }
+                }
+                Err(Error::AlreadyOpen { path }) => assert_eq!(path, file),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}

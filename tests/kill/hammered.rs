@@ -1,0 +1,198 @@
+//! Many threads enqueue while the disk fails and comes back. Each call is answered, and each answer is
+//! true afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use millpond::{Context, Error, Job, Kind, Millpond, NewJob, Outcome};
+use redb::{ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::child::number;
+use crate::failing_disk::{FailingDisk, Failure};
+
+/// A job's number -> how often it was completed.
+const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
+/// A job's number -> how often a transaction wrote beside it.
+const WRITTEN: TableDefinition<u64, u64> = TableDefinition::new("written");
+
+/// Of the numbers of jobs that a transaction enqueued.
+const OF_TRANSACTION: u64 = 1 << 60;
+
+const PRODUCERS: u64 = 6;
+/// Jobs of one call that take all or nothing.
+const BULK: u64 = 3;
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Work {
+    number: u64,
+}
+
+impl Kind for Work {
+    const KIND: &'static str = "work";
+}
+
+#[derive(Default)]
+struct Answers {
+    there: Vec<u64>,
+    not_there: Vec<u64>,
+    /// Calls, each all or nothing.
+    either: Vec<Vec<u64>>,
+    told_degraded: usize,
+}
+
+fn count(tx: &millpond::Transaction<'_>, table: TableDefinition<u64, u64>, n: u64) -> Result<(), millpond::BoxError> {
+    let mut table = tx.open_table(table)?;
+    let before = table.get(n)?.map_or(0, |count| count.value());
+    table.insert(n, before + 1)?;
+    Ok(())
+}
+
+fn rows(pond: &Millpond, table: TableDefinition<u64, u64>) -> BTreeMap<u64, u64> {
+    let read = pond.begin_read().unwrap();
+    let Ok(table) = read.open_table(table) else { return BTreeMap::new() };
+    table.iter().unwrap().map(|row| row.unwrap()).map(|(n, count)| (n.value(), count.value())).collect()
+}
+
+fn produce(pond: &Millpond, first: u64, stop: &AtomicBool) -> Answers {
+    let mut answers = Answers::default();
+    let mut n = first;
+    while !stop.load(Ordering::SeqCst) {
+        let (numbers, answer) = match n % 3 {
+            0 => (vec![n], pond.enqueue("q", Work { number: n }).wait().map(drop)),
+            1 => {
+                let numbers: Vec<u64> = (n..n + BULK).collect();
+                let jobs = numbers.iter().map(|&number| NewJob::new(Work { number }).group(format!("g{}", n % 7)));
+                let answer = pond.enqueue_many("q", jobs).wait().map(drop);
+                (numbers, answer)
+            }
+            _ => {
+                let n = n | OF_TRANSACTION;
+                let written = pond.transaction(move |tx| {
+                    count(tx, WRITTEN, n)?;
+                    tx.enqueue("q", Work { number: n })?;
+                    Ok(())
+                });
+                (vec![n], written.wait())
+            }
+        };
+        // The next kind of call, and numbers that this one has not used.
+        n += 4;
+        match answer {
+            Ok(()) => answers.there.extend(numbers),
+            Err(Error::OutcomeUnknown { .. }) => answers.either.push(numbers),
+            Err(Error::Degraded { .. }) => {
+                answers.told_degraded += 1;
+                answers.not_there.extend(numbers);
+                // Told at once, they would do nothing else.
+                thread::yield_now();
+            }
+            Err(Error::StorageFull | Error::Storage { .. }) => answers.not_there.extend(numbers),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    answers
+}
+
+fn hammer(failure: Failure, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let disk = FailingDisk::new();
+    let again = disk.clone();
+    let builder = Millpond::builder().runtime(runtime.handle().clone()).seed(seed);
+    let pond = builder.open_backend_with(move || Ok(again.clone())).unwrap();
+    let ends = Arc::new(AtomicU64::new(0));
+    let ended = ends.clone();
+    let handler = move |job: Job<Work>, ctx: Context| {
+        ended.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let n = job.number;
+            ctx.on_complete(move |tx| count(tx, DONE, n));
+            Ok(Outcome::Done(None))
+        }
+    };
+    pond.worker("q").concurrency(8).handle(handler).start().unwrap();
+
+    let stop = AtomicBool::new(false);
+    let answers: Vec<Answers> = thread::scope(|scope| {
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                let (pond, stop) = (&pond, &stop);
+                scope.spawn(move || produce(pond, producer << 32, stop))
+            })
+            .collect();
+        for _ in 0..6 {
+            // It fails in the middle of work, and comes back while they are being turned away.
+            let before = ends.load(Ordering::SeqCst);
+            while ends.load(Ordering::SeqCst) < before + rng.u64(1..60) {
+                thread::sleep(Duration::from_micros(200));
+            }
+            let mut events = pond.events();
+            disk.fail(failure);
+            wait_for(&mut events, |event| matches!(event, millpond::Event::Degraded { .. }));
+            thread::sleep(Duration::from_millis(rng.u64(..20)));
+            disk.mend();
+            wait_for(&mut events, |event| matches!(event, millpond::Event::Healed));
+        }
+        stop.store(true, Ordering::SeqCst);
+        producers.into_iter().map(|producer| producer.join().unwrap()).collect()
+    });
+    while pond.queue("q").unwrap().counts().unfinished() > 0 {
+        thread::sleep(Duration::from_millis(2));
+    }
+    runtime.block_on(pond.testing().idle());
+    check(&pond, &answers, failure);
+    pond.shutdown(Duration::from_secs(1)).wait().unwrap();
+}
+
+fn wait_for(events: &mut millpond::Events, wanted: impl Fn(&millpond::Event) -> bool) {
+    loop {
+        match events.next_blocking().expect("it is open") {
+            millpond::Heard::Event(event) if wanted(&event) => return,
+            _ => {}
+        }
+    }
+}
+
+fn check(pond: &Millpond, answers: &[Answers], failure: Failure) {
+    let (done, mut written) = (rows(pond, DONE), rows(pond, WRITTEN));
+    let mut all: BTreeSet<u64> = BTreeSet::new();
+    for Answers { there, not_there, either, .. } in answers {
+        for n in there {
+            assert_eq!(done.get(n), Some(&1), "{failure:?}: job {n} was acknowledged");
+        }
+        for n in not_there {
+            assert_eq!(done.get(n), None, "{failure:?}: job {n} was refused");
+        }
+        for call in either {
+            let found = call.iter().filter(|n| done.contains_key(n)).count();
+            assert!(found == 0 || found == call.len(), "{failure:?}: {found} jobs of {call:?}");
+        }
+        all.extend(there.iter().chain(either.iter().flatten()));
+    }
+    for (n, times) in &done {
+        assert!(all.contains(n) && *times == 1, "{failure:?}: job {n} ran {times} times");
+        if n & OF_TRANSACTION != 0 {
+            assert_eq!(written.remove(n), Some(1), "{failure:?}: the row of job {n}");
+        }
+    }
+    assert_eq!(written, BTreeMap::new(), "{failure:?}: rows without their jobs");
+    assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+    let sum = |count: fn(&Answers) -> usize| answers.iter().map(count).sum::<usize>();
+    let (there, refused) = (sum(|a| a.there.len()), sum(|a| a.not_there.len()));
+    let (unknown, degraded) = (sum(|a| a.either.len()), sum(|a| a.told_degraded));
+    println!("{failure:?}: {there} there, {refused} refused ({degraded} calls as Degraded), {unknown} calls unknown");
+    assert!(there > 0 && degraded > 0, "{failure:?}");
+}
+
+#[test]
+fn every_answer_is_true_while_the_disk_fails_and_comes_back() {
+    let seed = number("KILL_SEED", 1);
+    println!("KILL_SEED={seed}");
+    for failure in [Failure::Full, Failure::Sync] {
+        hammer(failure, seed);
+    }
+}

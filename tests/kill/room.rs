@@ -1,0 +1,112 @@
+//! A place on which the kernel itself refuses to write more: a small file system of its own, or, where
+//! none can be mounted, a limit on the size of a file.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::child::{self, setting};
+
+/// Bytes of the file system, and the file's limit.
+const BYTES: u64 = 4 << 20;
+
+/// Bytes of a file that is in the way until it is removed.
+const BALLAST_BYTES: u64 = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A tmpfs in a mount namespace of the child's own: ENOSPC.
+    FileSystem,
+    /// `RLIMIT_FSIZE`: EFBIG.
+    FileSize,
+}
+
+impl Kind {
+    /// Those that this machine has. The limit is always there.
+    pub fn all() -> Vec<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = in_a_namespace(dir.path(), "true").stderr(Stdio::null()).status();
+        match mount.is_ok_and(|status| status.success()) {
+            true => vec![Self::FileSystem, Self::FileSize],
+            false => {
+                println!("no file system can be mounted here: a full disk is a limit on the file's size only");
+                vec![Self::FileSize]
+            }
+        }
+    }
+
+    /// Runs `role` in such a place, and asserts that it comes to its end.
+    pub fn run(self, role: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        // Not ignored, the signal that comes with EFBIG kills.
+        let command = match self {
+            Self::FileSystem => in_a_namespace(dir.path(), "exec \"$0\" \"$@\""),
+            Self::FileSize => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+                command
+            }
+        };
+        let settings = [("ROOM", dir.path().display().to_string()), ("ROOM_KIND", format!("{self:?}"))];
+        let (lines, status) = child::start_by(command, role, &settings).end();
+        assert!(status.success(), "{self:?}, {role}: {status}: {lines:#?}");
+        let last = lines.iter().find(|line| line.contains("refused by")).expect("a last word");
+        println!("{self:?}, {role}: {last}");
+    }
+}
+
+/// `then` is run by a shell in a namespace in which `dir` is a small file system.
+fn in_a_namespace(dir: &Path, then: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!("mount -t tmpfs -o size={BYTES} none '{}' && {then}", dir.display());
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]);
+    command
+}
+
+/// The child's view of it.
+pub struct Room {
+    kind: Kind,
+    dir: PathBuf,
+}
+
+impl Room {
+    pub fn enter() -> Self {
+        let dir = PathBuf::from(setting::<String>("ROOM"));
+        let kind = match setting::<String>("ROOM_KIND").as_str() {
+            "FileSystem" => Kind::FileSystem,
+            _ => Kind::FileSize,
+        };
+        let room = Self { kind, dir };
+        match kind {
+            Kind::FileSystem => std::fs::write(room.ballast(), vec![7; BALLAST_BYTES as usize]).unwrap(),
+            Kind::FileSize => limit(Some(BYTES)),
+        }
+        room
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.dir.join("queue.redb")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+
+    /// What was in the way is gone.
+    pub fn make_room(&self) {
+        match self.kind {
+            Kind::FileSystem => std::fs::remove_file(self.ballast()).unwrap(),
+            Kind::FileSize => limit(None),
+        }
+    }
+}
+
+fn limit(bytes: Option<u64>) {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+}
