@@ -255,11 +255,20 @@ fn create(path: &Path) -> Result<(), Error> {
         }
         _ => {}
     }
-    let db = Database::builder().create(&temporary).map_err(|error| open_error(error, path, "create"))?;
-    drop(Store::new(Arc::new(db), Origin::Backend, SyncWatch::default(), true)?);
+    if let Err(error) = create_as(&temporary, path) {
+        // On a full disk even this little is in the way of others.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
     fs::rename(&temporary, path).map_err(|source| io("create", path, source))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|source| io("sync the directory of", path, source))
+}
+
+fn create_as(temporary: &Path, path: &Path) -> Result<(), Error> {
+    let db = Database::builder().create(temporary).map_err(|error| open_error(error, path, "create"))?;
+    drop(Store::new(Arc::new(db), Origin::Backend, SyncWatch::default(), true)?);
+    Ok(())
 }
 
 /// Refuses a file that is not ours or too new before anything is written to it: opening it for

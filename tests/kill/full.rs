@@ -2,7 +2,8 @@
 //! stays, jobs that end meanwhile end once, and it heals when there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,6 +188,32 @@ pub fn child_that_stays_full() {
     });
 }
 
+/// No room for a file at all; then a file that may only be read.
+pub fn child_that_creates() {
+    let room = Room::enter();
+    room.fill_up();
+    let refused = Millpond::open(room.file());
+    assert!(matches!(refused, Err(Error::StorageFull)), "{refused:?}");
+    assert_eq!(room.files(), Vec::<PathBuf>::new(), "nothing is left behind");
+    room.make_room();
+    let pond = Millpond::open(room.file()).unwrap();
+    pond.enqueue("q", job(1)).wait().unwrap();
+    drop(pond);
+    let bytes = std::fs::read(room.file()).unwrap();
+    if room.make_read_only() {
+        for (path, what) in [(room.file(), "open"), (room.file().with_file_name("new.redb"), "create")] {
+            match Millpond::open(&path) {
+                Err(Error::Io { operation, path: named, source }) => {
+                    assert_eq!((operation, named, source.kind()), (what, path, ErrorKind::ReadOnlyFilesystem));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(std::fs::read(room.file()).unwrap() == bytes, "it was not touched");
+    }
+    say(&room, &Answers { full: 1, ..Answers::default() });
+}
+
 /// Its own children become full and are killed, and open the full file again.
 pub fn child_whose_children_are_killed() {
     let room = Room::enter();
@@ -274,6 +301,11 @@ fn say(room: &Room, answers: &Answers) {
 #[test]
 fn it_heals_when_there_is_room_again() {
     Kind::all().into_iter().for_each(|kind| kind.run("full-heals"));
+}
+
+#[test]
+fn a_file_that_has_no_room_or_may_only_be_read_is_refused_by_name() {
+    Kind::all().into_iter().for_each(|kind| kind.run("full-creates"));
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn child() {
             "without-rights" => access::child_without_rights(),
             "full-heals" => full::child_that_heals(),
             "full-stays" => full::child_that_stays_full(),
+            "full-creates" => full::child_that_creates(),
             "full-killed" => full::child_whose_children_are_killed(),
             "fill" => full::child_that_fills(),
             role => panic!("unknown role {role}"),

@@ -1,6 +1,8 @@
 //! A place on which the kernel itself refuses to write more: a small file system of its own, or, where
 //! none can be mounted, a limit on the size of a file.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,12 +99,35 @@ impl Room {
         self.dir.join("ballast")
     }
 
+    /// Not even a new file has room.
+    pub fn fill_up(&self) {
+        match self.kind {
+            Kind::FileSystem => {
+                let mut file = OpenOptions::new().append(true).open(self.ballast()).unwrap();
+                while file.write(&[7; 4_096]).is_ok() {}
+            }
+            Kind::FileSize => limit(Some(4_096)),
+        }
+    }
+
     /// What was in the way is gone.
     pub fn make_room(&self) {
         match self.kind {
             Kind::FileSystem => std::fs::remove_file(self.ballast()).unwrap(),
             Kind::FileSize => limit(None),
         }
+    }
+
+    /// What is there besides what was in the way.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let paths = std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| *path != self.ballast()).collect()
+    }
+
+    /// The whole file system may only be read from now on. False if it is not the child's own.
+    pub fn make_read_only(&self) -> bool {
+        let remount = || Command::new("mount").args(["-o", "remount,ro"]).arg(&self.dir).status().unwrap();
+        self.kind == Kind::FileSystem && remount().success()
     }
 }
 

@@ -203,7 +203,7 @@ fn a_kill_in_the_middle_of_a_stop_loses_nothing() {
         }
         child.terminate();
         // It is to take its deadline and half a second for those that do not stop.
-        match rng.u8(..3) {
+        match term % 3 {
             0 => {
                 while !told.closed {
                     told.hear(&child.next().expect("it closes"));
