@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, StorageBackend};
+
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Which file it is, whatever its name. Not known on every system: nothing then differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

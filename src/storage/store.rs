@@ -16,7 +16,7 @@ use super::queries::Reader;
 use super::schema;
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Now;
 
 /// What a redb file begins with (redb's `docs/design.md`, "Database header").
@@ -355,7 +355,7 @@ impl OpenFile {
         io("find", &self.path, std::io::Error::other("another file has taken its place, and is left alone"))
     }
 
-    fn handle(&self) -> std::sync::MutexGuard<'_, Option<File>> {
+    fn handle(&self) -> MutexGuard<'_, Option<File>> {
         self.handle.lock().unwrap_or_else(|e| e.into_inner())
     }
 
