@@ -398,6 +398,10 @@ impl Scheduler {
             let next = lane.next_event(now);
             chores.wait = [chores.wait, next].into_iter().flatten().min();
         }
+        if !woken.is_empty() {
+            // They are to be asked for their jobs, and nothing else may happen for long.
+            chores.wait = Some(Duration::ZERO);
+        }
         for queue in woken {
             self.wake(queue);
         }

@@ -313,3 +313,41 @@ fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
     scheduler.refilled(refills[1], vec![entry(2, 0, Some("a"))], true);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
 }
+
+/// What a rate holds back starts when its time has come, though nothing else happens: the dispatcher
+/// is told to look again, and then finds it.
+#[test]
+fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
+    for group in [None, Some("g")] {
+        let rate = Some(Rate::per_second(20));
+        let limited = LaneSettings {
+            rate: rate.filter(|_| group.is_none()),
+            group_rate: rate.filter(|_| group.is_some()),
+            ..settings(10)
+        };
+        let mut scheduler = open_with(limited);
+        scheduler.apply([ready(1, 5, group)]);
+        let (mut now, mut started) = (0, Vec::new());
+        // Each round is a turn of the dispatcher, and a sleep for as long as it says.
+        for _ in 0..20 {
+            for one in start(&mut scheduler, at(now)) {
+                started.push((one.entry.id.get(), now));
+                end(&mut scheduler, &one);
+                scheduler.apply([ready(one.entry.id.get() + 1, 5, group)]);
+            }
+            scheduler.long_running(at(now), Duration::from_millis(10));
+            let chores = scheduler.chores(at(now));
+            for reservation in chores.reserve {
+                scheduler.apply([Change::Reserved { key: reservation.key, tokens: reservation.tokens }]);
+            }
+            let is_woken = scheduler.is_restless();
+            if !is_woken {
+                let Some(wait) = chores.wait else { break };
+                now += wait.as_micros().div_ceil(1_000) as u64;
+            }
+        }
+        let expected: Vec<_> = (0..started.len() as u64).map(|n| (n + 1, n * 50)).collect();
+        assert!(started.len() > 3, "{group:?}: {started:?}");
+        assert_eq!(started, expected, "{group:?}");
+    }
+}

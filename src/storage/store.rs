@@ -320,7 +320,9 @@ impl OpenFile {
         let (file, handle, identity) = open_to_write(&path)?;
         let syncs = SyncWatch::new();
         let db = open_file(file, &path, &syncs, cache_bytes)?;
-        Ok((db, Self { path, cache_bytes, identity, syncs, handle: Mutex::new(Some(handle)) }))
+        // One that never had a name of its own misses none.
+        let handle = (!is_deleted(&handle)).then_some(handle);
+        Ok((db, Self { path, cache_bytes, identity, syncs, handle: Mutex::new(handle) }))
     }
 
     fn open_again(&self) -> Result<Database, Error> {
