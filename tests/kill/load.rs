@@ -27,7 +27,9 @@ const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
 const QUEUES: [&str; 5] = ["plain", "grouped", starts::LIMITED, "flaky", "small"];
 const GROUPS: u64 = 5;
 /// Unfinished jobs of a queue at which producers leave it alone: a last run is to drain them.
-const BACKLOG: u64 = 60;
+const BACKLOG: u64 = 40;
+/// Of the queue with a rate.
+const BACKLOG_LIMITED: u64 = 12;
 /// Unfinished jobs that the small queue takes.
 const CAPACITY: u64 = 8;
 const MANY: u32 = 10_000;
@@ -170,7 +172,8 @@ fn count(tx: &Transaction<'_>, table: TableDefinition<u64, u64>, row: u64) -> Re
 async fn produce(pond: Millpond, mut rng: fastrand::Rng) {
     loop {
         let queue = QUEUES[rng.usize(..QUEUES.len())];
-        if pond.queue(queue).unwrap().counts().unfinished() > BACKLOG {
+        let backlog = if queue == starts::LIMITED { BACKLOG_LIMITED } else { BACKLOG };
+        if pond.queue(queue).unwrap().counts().unfinished() > backlog {
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         }

@@ -8,8 +8,8 @@ use crate::load::Told;
 /// The queue with a rate.
 pub const LIMITED: &str = "limited";
 /// Starts a second, and at once after a pause. Less than what is enqueued, so that it holds jobs back.
-pub const RATE: u32 = 60;
-pub const BURST: u32 = 5;
+pub const RATE: u32 = 4;
+pub const BURST: u32 = 3;
 
 /// A start is noted by its handler, which a busy machine lets wait: this much later than it was, in seconds.
 const NOTED_LATE_MAX: f64 = 0.5;
@@ -107,6 +107,8 @@ fn check_rate(mut starts: Vec<u64>) {
         before = at;
         assert!(tokens >= 0.0, "start {n} of {} with a rate is one too many", starts.len());
     }
+    let seconds = starts.last().zip(starts.first()).map_or(0.0, |(last, first)| (last - first) as f64 / 1e6);
+    println!("{} starts at {RATE} a second in {seconds:.1} s", starts.len());
 }
 
 #[test]

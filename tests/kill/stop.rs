@@ -201,6 +201,8 @@ fn a_kill_in_the_middle_of_a_stop_loses_nothing() {
         while !(1..=ENDLESS).all(|id| told.started.contains(&id)) {
             told.hear(&child.next().expect("it works"));
         }
+        // With their starts in the file, or not yet.
+        thread::sleep(Duration::from_millis(rng.u64(..60)));
         child.terminate();
         // It is to take its deadline and half a second for those that do not stop.
         match term % 3 {
