@@ -23,6 +23,8 @@ const WRITTEN: TableDefinition<u64, u64> = TableDefinition::new("written");
 const OF_TRANSACTION: u64 = 1 << 60;
 
 const PRODUCERS: u64 = 6;
+/// Times that the disk fails and comes back.
+const FAILURES: u64 = 15;
 /// Jobs of one call that take all or nothing.
 const BULK: u64 = 3;
 
@@ -57,10 +59,27 @@ fn rows(pond: &Millpond, table: TableDefinition<u64, u64>) -> BTreeMap<u64, u64>
     table.iter().unwrap().map(|row| row.unwrap()).map(|(n, count)| (n.value(), count.value())).collect()
 }
 
-fn produce(pond: &Millpond, first: u64, stop: &AtomicBool) -> Answers {
+/// What producers were answered so far, all together.
+#[derive(Default)]
+struct Seen {
+    taken: AtomicU64,
+    turned_away: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Seen {
+    fn one_more(count: &AtomicU64) {
+        let before = count.load(Ordering::SeqCst);
+        while count.load(Ordering::SeqCst) == before {
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+fn produce(pond: &Millpond, first: u64, seen: &Seen) -> Answers {
     let mut answers = Answers::default();
     let mut n = first;
-    while !stop.load(Ordering::SeqCst) {
+    while !seen.stop.load(Ordering::SeqCst) {
         let (numbers, answer) = match n % 3 {
             0 => (vec![n], pond.enqueue("q", Work { number: n }).wait().map(drop)),
             1 => {
@@ -82,13 +101,17 @@ fn produce(pond: &Millpond, first: u64, stop: &AtomicBool) -> Answers {
         // The next kind of call, and numbers that this one has not used.
         n += 4;
         match answer {
-            Ok(()) => answers.there.extend(numbers),
+            Ok(()) => {
+                seen.taken.fetch_add(1, Ordering::SeqCst);
+                answers.there.extend(numbers);
+            }
             Err(Error::OutcomeUnknown { .. }) => answers.either.push(numbers),
             Err(Error::Degraded { .. }) => {
                 answers.told_degraded += 1;
                 answers.not_there.extend(numbers);
+                seen.turned_away.fetch_add(1, Ordering::SeqCst);
                 // Told at once, they would do nothing else.
-                thread::yield_now();
+                thread::sleep(Duration::from_micros(100));
             }
             Err(Error::StorageFull | Error::Storage { .. }) => answers.not_there.extend(numbers),
             Err(error) => panic!("{error:?}"),
@@ -116,28 +139,27 @@ fn hammer(failure: Failure, seed: u64) {
     };
     pond.worker("q").concurrency(8).handle(handler).start().unwrap();
 
-    let stop = AtomicBool::new(false);
+    let seen = Seen::default();
     let answers: Vec<Answers> = thread::scope(|scope| {
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|producer| {
-                let (pond, stop) = (&pond, &stop);
-                scope.spawn(move || produce(pond, producer << 32, stop))
+                let (pond, seen) = (&pond, &seen);
+                scope.spawn(move || produce(pond, producer << 32, seen))
             })
             .collect();
-        for _ in 0..6 {
+        for _ in 0..FAILURES {
             // It fails in the middle of work, and comes back while they are being turned away.
             let before = ends.load(Ordering::SeqCst);
             while ends.load(Ordering::SeqCst) < before + rng.u64(1..60) {
                 thread::sleep(Duration::from_micros(200));
             }
-            let mut events = pond.events();
             disk.fail(failure);
-            wait_for(&mut events, |event| matches!(event, millpond::Event::Degraded { .. }));
+            Seen::one_more(&seen.turned_away);
             thread::sleep(Duration::from_millis(rng.u64(..20)));
             disk.mend();
-            wait_for(&mut events, |event| matches!(event, millpond::Event::Healed));
+            Seen::one_more(&seen.taken);
         }
-        stop.store(true, Ordering::SeqCst);
+        seen.stop.store(true, Ordering::SeqCst);
         producers.into_iter().map(|producer| producer.join().unwrap()).collect()
     });
     while pond.queue("q").unwrap().counts().unfinished() > 0 {
@@ -146,15 +168,6 @@ fn hammer(failure: Failure, seed: u64) {
     runtime.block_on(pond.testing().idle());
     check(&pond, &answers, failure);
     pond.shutdown(Duration::from_secs(1)).wait().unwrap();
-}
-
-fn wait_for(events: &mut millpond::Events, wanted: impl Fn(&millpond::Event) -> bool) {
-    loop {
-        match events.next_blocking().expect("it is open") {
-            millpond::Heard::Event(event) if wanted(&event) => return,
-            _ => {}
-        }
-    }
 }
 
 fn check(pond: &Millpond, answers: &[Answers], failure: Failure) {
