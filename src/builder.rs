@@ -269,7 +269,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::NotAMillpond`], [`Error::Corrupt`], [`Error::TooNew`], [`Error::AlreadyOpen`],
-    /// [`Error::Io`] for the file; [`Error::InvalidConfig`] for a setting.
+    /// [`Error::StorageFull`], [`Error::Io`] for the file; [`Error::InvalidConfig`] for a setting.
     ///
     /// ```
     /// # use millpond::*;
@@ -291,7 +291,8 @@ impl Builder {
     /// Lives in the application's own database. Millpond's tables' names begin with `millpond/`.
     ///
     /// After an I/O error redb refuses writes until the database is opened again, which only the
-    /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then.
+    /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it noticed here
+    /// that the file was deleted.
     ///
     /// # Errors
     /// Those of [`open`](Self::open), less those of the file.
