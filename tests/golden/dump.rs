@@ -1,0 +1,140 @@
+//! What a file means, whatever its bytes: every job, every queue, the application's rows.
+
+use millpond::{Codec, JobFilter, JobInfo, Millpond, Queue};
+use redb::{ReadableTable, TableDefinition};
+use serde_json::{Value, json};
+
+use crate::features::{APP, LIMITED, limited};
+
+const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
+
+pub async fn dump(pond: &Millpond) -> Value {
+    let mut jobs = all_jobs(pond);
+    jobs.sort_by_key(|job| job.id);
+    json!({
+        "jobs": jobs.iter().map(|job| self::job(pond, job)).collect::<Vec<_>>(),
+        "queues": pond.queues().iter().map(queue).collect::<Vec<_>>(),
+        "rates": rates(pond).await,
+        "quarantine": quarantine(pond),
+        "app": app(pond),
+    })
+}
+
+fn all_jobs(pond: &Millpond) -> Vec<JobInfo> {
+    let (mut jobs, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
+        jobs.extend(page.jobs);
+        cursor = page.next;
+        if cursor.is_none() {
+            return jobs;
+        }
+    }
+}
+
+fn job(pond: &Millpond, job: &JobInfo) -> Value {
+    let errors = job.errors.iter().map(|error| {
+        json!({
+            "attempt": error.attempt,
+            "kind": error.kind,
+            "message": error.message,
+            "started_at": error.started_at,
+            "ended_at": error.ended_at,
+        })
+    });
+    json!({
+        "id": job.id,
+        "queue": job.queue,
+        "kind": job.kind,
+        "state": job.state,
+        "priority": job.priority,
+        "group": job.group,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "enqueued_at": job.enqueued_at,
+        "run_at": job.run_at,
+        "expires_at": job.expires_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "snoozes": job.snoozes,
+        "errors": errors.collect::<Vec<_>>(),
+        "reason": job.reason,
+        "result": job.result.as_deref().map(text),
+        "unique_key": job.unique_key,
+        "payload": format!("{:?} {}", job.payload.codec, match job.payload.codec {
+            Codec::Postcard => hex(&job.payload.bytes),
+            _ => text(&job.payload.bytes),
+        }),
+        "why": (!job.state.is_final()).then(|| pond.explain(job.id).unwrap().to_string()),
+    })
+}
+
+fn queue(queue: &Queue) -> Value {
+    let counts = queue.counts();
+    json!({
+        "name": queue.name(),
+        "paused": queue.is_paused(),
+        "settings": queue.settings(),
+        "counts": {
+            "pending": counts.pending,
+            "running": counts.running,
+            "scheduled": counts.scheduled,
+            "retrying": counts.retrying,
+            "completed": counts.completed,
+            "dead": counts.dead,
+            "cancelled": counts.cancelled,
+            "bytes": counts.bytes,
+            "enqueued_total": counts.enqueued_total,
+            "completed_total": counts.completed_total,
+            "failures_total": counts.failures_total,
+            "dead_total": counts.dead_total,
+            "cancelled_total": counts.cancelled_total,
+        },
+    })
+}
+
+/// What is left in the buckets. They show beside a worker only, which must not start anything.
+async fn rates(pond: &Millpond) -> Value {
+    if !pond.queues().iter().any(|queue| queue.name() == LIMITED) {
+        return Value::Null;
+    }
+    let queue = pond.queue(LIMITED).unwrap();
+    assert!(queue.is_paused());
+    let worker = limited(pond);
+    let (whole, one) = (queue.rate(), queue.group_rate("held").unwrap());
+    let rates = json!({
+        "queue": { "tokens": whole.available(), "wait": whole.wait() },
+        "group held": { "tokens": one.available(), "wait": one.wait() },
+    });
+    worker.stop();
+    rates
+}
+
+fn quarantine(pond: &Millpond) -> Value {
+    let read = pond.begin_read().unwrap();
+    let table = read.open_table(QUARANTINE).unwrap();
+    let rows = table.iter().unwrap().map(|row| {
+        let (number, row) = row.unwrap();
+        let (table, key, value) = row.value();
+        json!({ "number": number.value(), "table": table, "key": hex(key), "value": hex(value) })
+    });
+    rows.collect()
+}
+
+fn app(pond: &Millpond) -> Value {
+    let read = pond.begin_read().unwrap();
+    let Ok(table) = read.open_table(APP) else { return Value::Null };
+    let rows = table.iter().unwrap().map(|row| {
+        let (key, value) = row.unwrap();
+        json!([key.value(), value.value()])
+    });
+    rows.collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,309 @@
+//! How each file was made. A feature that changes what is stored gets a file here before it does.
+
+use std::fs;
+
+use millpond::testing::{self, ManualClock};
+use millpond::{
+    Capacity, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace, Priority,
+    QueueSettings, Rate, Retention, Retry, WhenFull, Worker,
+};
+use redb::TableDefinition;
+
+use crate::support::*;
+
+pub const FEATURES: [&str; 12] = [
+    "plain",
+    "later",
+    "groups",
+    "skipping_groups",
+    "dead_letters",
+    "ended",
+    "rates",
+    "settings",
+    "app_rows",
+    "unique_keys",
+    "quarantine",
+    "killed",
+];
+
+/// Every kind in the files.
+pub const KINDS: [&str; 3] = [Work::KIND, Packed::KIND, "raw"];
+
+/// Every group in the files.
+pub const GROUPS: [&str; 6] = ["a", "b", "c", "d", "e", "held"];
+
+pub const APP: TableDefinition<u64, &str> = TableDefinition::new("app");
+
+/// The queue with rates. It is paused in the files.
+pub const LIMITED: &str = "limited";
+
+/// The file, as bytes.
+pub async fn make(feature: &str) -> Vec<u8> {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    match feature {
+        "plain" => plain(&pond).await,
+        "later" => later(&pond, &disk.clock).await,
+        "groups" => groups(&pond, &disk.clock).await,
+        "skipping_groups" => skipping_groups(&pond).await,
+        "dead_letters" => dead_letters(&pond, &disk.clock).await,
+        "ended" => ended(&pond, &disk.clock).await,
+        "rates" => rates(&pond).await,
+        "settings" => settings(&pond).await,
+        "app_rows" => app_rows(&pond).await,
+        "unique_keys" => unique_keys(&pond, &disk.clock).await,
+        "quarantine" => return quarantine(disk, pond).await,
+        "killed" => return killed(disk, pond).await,
+        other => panic!("there is no feature {other:?}"),
+    }
+    close(pond).await;
+    fs::read(disk.path()).unwrap()
+}
+
+fn raw(text: &'static str) -> NewJob {
+    NewJob::raw("raw", text)
+}
+
+/// A worker that answers jobs by what their payloads say.
+fn answering(pond: &Millpond, queue: &str) -> Worker {
+    pond.worker(queue)
+        .concurrency(1)
+        .retry(Retry::fixed(HOUR).jitter(0.0).max_attempts(2))
+        .handle_raw("raw", |job: Job<bytes::Bytes>, ctx: Context| async move {
+            let id = job.id().get();
+            match &job[..] {
+                b"fail" => Err("it does not work".into()),
+                b"panic" => panic!("on purpose"),
+                b"snooze" => Ok(Outcome::snooze(HOUR)),
+                b"discard" => Ok(Outcome::discard("not wanted any more")),
+                b"dead" => Ok(Outcome::dead_letter("it can never work")),
+                b"slow down" => Ok(Outcome::rate_limited(HOUR)),
+                b"result" => Ok(Outcome::done_with("the result")),
+                b"row" => {
+                    ctx.on_complete(move |tx| {
+                        tx.open_table(APP)?.insert(1_000 + id, "written with a completion")?;
+                        tx.enqueue("follow", work(id))?;
+                        Ok(())
+                    });
+                    Ok(Outcome::Done(None))
+                }
+                _ => Ok(Outcome::Done(None)),
+            }
+        })
+        .start()
+        .unwrap()
+}
+
+async fn run(pond: &Millpond, queue: &str) {
+    let worker = answering(pond, queue);
+    testing::drain(pond).await;
+    worker.stop();
+}
+
+/// Jobs of three codecs and three priorities in two queues; some have run.
+async fn plain(pond: &Millpond) {
+    pond.enqueue_many("done", (0..5).map(work)).await.unwrap();
+    let worker = record_with_worker(pond, "done", 1).1;
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue_many("done", (5..8).map(work)).await.unwrap();
+    pond.enqueue("emails", Packed { text: "packed".into() }).await.unwrap();
+    pond.enqueue("emails", raw("as it is")).await.unwrap();
+    pond.enqueue("emails", raw("")).await.unwrap();
+    for priority in [Priority::FIRST, Priority::LAST, Priority::new(3).unwrap()] {
+        pond.enqueue("emails", work(u64::from(priority.get())).priority(priority)).await.unwrap();
+    }
+    let options = work(8).max_attempts(9).timeout(SECOND).expires_in(HOUR * 1_000);
+    pond.enqueue("emails", options.backoff(millpond::Backoff::Fixed(SECOND))).await.unwrap();
+}
+
+/// Due on either time line, after a failure, after a snooze; one that expires before it is due.
+async fn later(pond: &Millpond, clock: &ManualClock) {
+    pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
+    pond.enqueue("q", work(2).run_at(in_hours(clock, 30))).await.unwrap();
+    pond.enqueue("q", work(3).delay(HOUR * 20).expires_in(HOUR * 10)).await.unwrap();
+    pond.enqueue_many("q", [raw("fail"), raw("snooze"), raw("fail").priority(Priority::FIRST)]).await.unwrap();
+    run(pond, "q").await;
+    clock.advance(SECOND);
+    pond.enqueue("q", work(4).delay(HOUR)).await.unwrap();
+}
+
+fn in_hours(clock: &ManualClock, hours: u32) -> std::time::SystemTime {
+    use millpond::Clock;
+    std::time::UNIX_EPOCH + std::time::Duration::from_millis(clock.wall().as_millis()) + HOUR * hours
+}
+
+/// A line of ready ones, one that is paused, one whose head waits for its retry, one that is paused and
+/// empty, one whose last job came back from the dead letters before a younger one left it.
+async fn groups(pond: &Millpond, clock: &ManualClock) {
+    let queue = pond.queue("q").unwrap();
+    let members =
+        |group, texts: &[&'static str]| -> Vec<NewJob> { texts.iter().map(|text| raw(text).group(group)).collect() };
+    pond.enqueue_many("q", members("c", &["fail", "second"])).await.unwrap();
+    pond.enqueue_many("q", members("d", &["dead", "fail", "third"])).await.unwrap();
+    run(pond, "q").await;
+    pond.dead_letters().redrive_all(JobFilter::new().group("d"), Pace::at_once()).await.unwrap();
+    clock.advance(SECOND);
+    queue.pause_group("b").await.unwrap();
+    queue.pause_group("e").await.unwrap();
+    pond.enqueue_many("q", members("a", &["first", "second", "third"])).await.unwrap();
+    pond.enqueue_many("q", members("b", &["first", "second"])).await.unwrap();
+    pond.enqueue("q", raw("urgent").group("a").priority(Priority::FIRST)).await.unwrap();
+    pond.enqueue("q", raw("later").group("b").delay(HOUR)).await.unwrap();
+}
+
+/// Members that are parked: one failed, one is due later.
+async fn skipping_groups(pond: &Millpond) {
+    let settings = QueueSettings::default().groups(GroupPolicy::Skip);
+    pond.queue("q").unwrap().configure(settings).await.unwrap();
+    pond.enqueue_many("q", ["fail", "second", "snooze"].map(|text| raw(text).group("a"))).await.unwrap();
+    run(pond, "q").await;
+    pond.enqueue("q", raw("later").group("a").delay(HOUR)).await.unwrap();
+    pond.enqueue_many("q", ["fourth", "fifth"].map(|text| raw(text).group("a"))).await.unwrap();
+}
+
+/// Failed twice, panicked, given up by the handler, undecodable; one edited, one redriven.
+async fn dead_letters(pond: &Millpond, clock: &ManualClock) {
+    let texts = ["fail", "panic", "dead", "dead", "dead"];
+    let ids = pond.enqueue_many("q", texts.map(raw)).await.unwrap();
+    run(pond, "q").await;
+    clock.advance(HOUR);
+    run(pond, "q").await;
+    pond.enqueue("typed", NewJob::raw(Work::KIND, "no number")).await.unwrap();
+    let worker = record_with_worker(pond, "typed", 1).1;
+    testing::drain(pond).await;
+    worker.stop();
+    pond.dead_letters().edit_with(ids[3], raw("edited")).await.unwrap();
+    pond.dead_letters().redrive(ids[4]).await.unwrap();
+}
+
+/// Completed with a result and without, cancelled, discarded, expired; what a short retention has left.
+async fn ended(pond: &Millpond, clock: &ManualClock) {
+    let keep = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER);
+    pond.queue("kept").unwrap().configure(QueueSettings::default().retention(keep)).await.unwrap();
+    let jobs = [raw("result"), raw("done"), raw("discard"), raw("late").expires_in(SECOND), raw("gone")];
+    let ids = pond.enqueue_many("kept", jobs).await.unwrap();
+    pond.cancel(ids[4], "the order was withdrawn").await.unwrap();
+    clock.advance(SECOND);
+    run(pond, "kept").await;
+    pond.enqueue_many("by_default", [raw("result"), raw("done"), raw("discard"), raw("waits")]).await.unwrap();
+    let worker = answering(pond, "by_default");
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue("by_default", raw("waits")).await.unwrap();
+}
+
+/// The worker that the rates belong to.
+pub fn limited(pond: &Millpond) -> Worker {
+    pond.worker(LIMITED)
+        .rate_limit(Rate::per_minute(1).burst(100))
+        .group_rate_limit(Rate::per_minute(1).burst(10))
+        .handle_raw("raw", |_: Job<bytes::Bytes>| async { Ok(Outcome::rate_limited(HOUR)) })
+        .start()
+        .unwrap()
+}
+
+/// Tokens taken from a queue's bucket and from a group's, and a hold on the group.
+async fn rates(pond: &Millpond) {
+    let worker = limited(pond);
+    let queue = pond.queue(LIMITED).unwrap();
+    queue.rate().take(40).await.unwrap();
+    queue.group_rate("held").unwrap().take(4).await.unwrap();
+    pond.enqueue_many(LIMITED, ["first", "second"].map(|text| raw(text).group("held"))).await.unwrap();
+    testing::drain(pond).await;
+    worker.stop();
+    queue.pause().await.unwrap();
+    pond.enqueue(LIMITED, raw("plain")).await.unwrap();
+}
+
+/// Every setting of a queue, and a queue that is paused.
+async fn settings(pond: &Millpond) {
+    let retention = Retention::default()
+        .completed(Keep::new(HOUR, 7))
+        .cancelled(Keep::NOTHING)
+        .dead(Keep::new(HOUR * 24, u64::MAX));
+    let settings = QueueSettings::default()
+        .capacity(Capacity::jobs(1_000).bytes(1 << 20))
+        .when_full(WhenFull::Wait)
+        .groups(GroupPolicy::Skip)
+        .retention(retention);
+    pond.queue("set").unwrap().configure(settings).await.unwrap();
+    let paused = pond.queue("paused").unwrap();
+    paused.pause().await.unwrap();
+    pond.enqueue_many("paused", (0..3).map(work)).await.unwrap();
+    pond.enqueue("set", work(1)).await.unwrap();
+}
+
+/// The application's rows: beside jobs, in a commit of their own, with a completion.
+async fn app_rows(pond: &Millpond) {
+    pond.transaction(|tx| {
+        tx.open_table(APP)?.insert(1, "beside a job")?;
+        tx.enqueue("q", raw("row"))?;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    run(pond, "q").await;
+    let mut guard = pond.begin_write().unwrap();
+    guard.open_table(APP).unwrap().insert(2, "in a commit of its own").unwrap();
+    guard.enqueue("q", raw("waits")).unwrap();
+    guard.commit().unwrap();
+}
+
+/// Jobs with keys, wherever a job can be: two with the same one among them, if they are let in.
+async fn unique_keys(pond: &Millpond, clock: &ManualClock) {
+    let keyed = |text, key: &str| raw(text).unique_key(key);
+    let ended = [keyed("result", "completed"), keyed("dead", "dead"), keyed("discard", "discarded")];
+    pond.enqueue_many("q", ended).await.unwrap();
+    pond.enqueue_many("q", [keyed("fail", "retrying"), keyed("snooze", "snoozed")]).await.unwrap();
+    run(pond, "q").await;
+    clock.advance(SECOND);
+    for text in ["the first", "the second"] {
+        pond.enqueue("q", keyed(text, "same")).await.unwrap();
+    }
+    pond.enqueue("q", keyed("urgent, and later than both", "same").priority(Priority::FIRST)).await.unwrap();
+    pond.enqueue("other", keyed("in another queue", "same")).await.unwrap();
+    pond.enqueue("q", keyed("a member", "member").group("a")).await.unwrap();
+    pond.enqueue("q", keyed("a member", "same-in-a-group").group("a")).await.unwrap();
+    pond.enqueue("q", keyed("without a group", "same-in-a-group")).await.unwrap();
+    pond.enqueue("q", keyed("a ready one again", "completed")).await.unwrap();
+    pond.enqueue("q", keyed("due later", "delayed").delay(HOUR)).await.unwrap();
+    pond.enqueue("q", raw("without a key")).await.unwrap();
+}
+
+/// A job that cannot be read any more is set aside.
+async fn quarantine(disk: OnDisk, pond: Millpond) -> Vec<u8> {
+    let texts = ["first-payload", "second-payload", "third-payload"];
+    pond.enqueue_many("q", texts.map(raw)).await.unwrap();
+    close(pond).await;
+    let needle = b"second-payload";
+    let mut bytes = fs::read(disk.path()).unwrap();
+    for at in 0..bytes.len() - needle.len() {
+        if &bytes[at..at + needle.len()] == needle {
+            bytes[at] ^= 1;
+        }
+    }
+    fs::write(disk.path(), bytes).unwrap();
+    let pond = disk.open();
+    run(&pond, "q").await;
+    pond.enqueue("q", raw("fourth-payload")).await.unwrap();
+    assert_eq!(pond.quarantined().unwrap(), 1);
+    close(pond).await;
+    fs::read(disk.path()).unwrap()
+}
+
+/// As the process dies in the midst of it: handlers run, a group's head among them, and most jobs wait.
+async fn killed(disk: OnDisk, pond: Millpond) -> Vec<u8> {
+    pond.enqueue_many("q", (0..20).map(work)).await.unwrap();
+    let (_worker, mut keeper) = gated(&pond, "q", 4);
+    keeper.next(4).await;
+    starts_written(&pond, &disk.clock).await;
+    keeper.let_go(2);
+    keeper.next(2).await;
+    pond.enqueue_many("grouped", (0..6).map(|n| member(["a", "b"][n as usize % 2], n))).await.unwrap();
+    let (_other, mut heads) = gated(&pond, "grouped", 2);
+    heads.next(2).await;
+    starts_written(&pond, &disk.clock).await;
+    pond.enqueue("q", work(20).delay(HOUR)).await.unwrap();
+    fs::read(disk.path()).unwrap()
+}

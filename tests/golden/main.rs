@@ -1,0 +1,144 @@
+//! Files that earlier versions have written, one per feature, opened in every run: what is in them, and
+//! that it can be worked off.
+//!
+//! `v1/<feature>.redb.gz` is a file as schema version 1 left it, `v1/<feature>.json` says what it
+//! holds. A new schema version gets a directory of its own, and the old ones stay:
+//!
+//! ```text
+//! cargo test --test golden write_the_files_of_this_schema -- --ignored
+//! ```
+//!
+//! writes the directory of the present version ([`SCHEMA`]). It refuses to replace a file that is there.
+
+mod dump;
+mod features;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use millpond::testing::{self, ManualClock};
+use millpond::{Job, Millpond};
+
+use crate::features::FEATURES;
+use crate::support::{HOUR, OnDisk, assert_sound, close, settled};
+
+/// The version that [`write_the_files_of_this_schema`] writes: the crate's own.
+const SCHEMA: u32 = 1;
+
+fn directory(schema: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{schema}"))
+}
+
+fn stored(schema: u32, feature: &str) -> (Vec<u8>, serde_json::Value) {
+    let directory = directory(schema);
+    let packed = File::open(directory.join(format!("{feature}.redb.gz"))).expect("it is in the repository");
+    let dump = fs::read(directory.join(format!("{feature}.json"))).expect("it is in the repository");
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed).read_to_end(&mut bytes).expect("it was packed");
+    (bytes, serde_json::from_slice(&dump).expect("it is JSON"))
+}
+
+/// A copy of a file, opened with a clock that stands where that of its writer began.
+fn open(disk: &OnDisk, bytes: &[u8]) -> Millpond {
+    fs::write(disk.path(), bytes).unwrap();
+    disk.open()
+}
+
+async fn dumped(pond: &Millpond) -> serde_json::Value {
+    settled(pond).await;
+    assert_sound(pond).await;
+    dump::dump(pond).await
+}
+
+/// Lets everything go on and runs it, until nothing is left that has not ended.
+async fn work_off(pond: &Millpond, clock: &ManualClock) {
+    let (unfinished, ended) = totals(pond);
+    for queue in pond.queues() {
+        let mut worker = pond.worker(queue.name()).no_timeout();
+        for kind in features::KINDS {
+            worker = worker.handle_raw(kind, |_: Job<Bytes>| async { Ok(()) });
+        }
+        worker.start().unwrap();
+        queue.resume().await.unwrap();
+        for group in features::GROUPS {
+            queue.resume_group(group).await.unwrap();
+        }
+    }
+    for _ in 0..100 {
+        testing::drain(pond).await;
+        if totals(pond).0 == 0 {
+            break;
+        }
+        clock.advance(HOUR);
+    }
+    assert_sound(pond).await;
+    assert_eq!(totals(pond), (0, ended + unfinished), "everything ends, once");
+}
+
+/// How many jobs have not ended, and how many ever have.
+fn totals(pond: &Millpond) -> (u64, u64) {
+    let counts = pond.queues().into_iter().map(|queue| queue.counts());
+    counts.fold((0, 0), |(unfinished, ended), counts| {
+        let over = counts.completed_total + counts.cancelled_total + counts.dead_total;
+        (unfinished + counts.unfinished(), ended + over)
+    })
+}
+
+#[tokio::test]
+async fn every_file_of_an_earlier_version_holds_what_it_held_and_can_be_worked_off() {
+    for schema in 1..=SCHEMA {
+        for feature in FEATURES {
+            let (bytes, expected) = stored(schema, feature);
+            let disk = OnDisk::new();
+            let pond = open(&disk, &bytes);
+            let found = dumped(&pond).await;
+            let text = |value| serde_json::to_string_pretty(value).unwrap();
+            assert!(found == expected, "v{schema}/{feature} holds {}\nexpected {}", text(&found), text(&expected));
+            work_off(&pond, &disk.clock).await;
+            close(pond).await;
+            assert_eq!(totals(&disk.open()).0, 0, "v{schema}/{feature}, opened again");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_made_today_is_what_the_files_of_this_version_hold() {
+    for feature in FEATURES {
+        let made = made(feature).await;
+        let disk = OnDisk::new();
+        let found = dumped(&open(&disk, &made)).await;
+        assert!(found == stored(SCHEMA, feature).1, "{feature} is made otherwise: {found:#}");
+    }
+}
+
+async fn made(feature: &str) -> Vec<u8> {
+    tokio::time::timeout(Duration::from_secs(60), features::make(feature)).await.expect("it does not hang")
+}
+
+#[tokio::test]
+#[ignore = "writes into the repository: run it by name when the schema version was raised"]
+async fn write_the_files_of_this_schema() {
+    let directory = directory(SCHEMA);
+    fs::create_dir_all(&directory).unwrap();
+    for feature in FEATURES {
+        let file = directory.join(format!("{feature}.redb.gz"));
+        assert!(!file.exists(), "{} is there already: files of a version are written once", file.display());
+        let bytes = made(feature).await;
+        let disk = OnDisk::new();
+        let dump = dumped(&open(&disk, &bytes)).await;
+        let mut packed = GzEncoder::new(File::create(&file).unwrap(), Compression::best());
+        packed.write_all(&bytes).unwrap();
+        let packed = packed.finish().unwrap().metadata().unwrap();
+        println!("{feature}: {} bytes, packed {}", bytes.len(), packed.len());
+        let text = serde_json::to_string_pretty(&dump).unwrap() + "\n";
+        fs::write(directory.join(format!("{feature}.json")), text).unwrap();
+    }
+}
