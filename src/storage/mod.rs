@@ -26,6 +26,9 @@ mod taken;
 mod verify;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use batch::{Batch, Counters, Sealed};
 pub(crate) use ended::Expunged;
 pub(crate) use fault::Fault;

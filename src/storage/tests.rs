@@ -1,0 +1,188 @@
+//! Every kind of row, byte for byte.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::batch::Counters;
+use super::catalog::QueueRow;
+use super::codec::{encode, encode_record};
+use super::groups::{GroupRow, Head, HeadAt};
+use super::marks::Mark;
+use super::place::{Location, Member, Place};
+use super::schema::SCHEMA_VERSION;
+use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
+use crate::job::{AttemptError, Backoff, BucketState, Codec, Extra, FailureKind, JobId, Payload, Priority};
+use crate::job::{Record, State};
+use crate::time::{Due, TimeLine, Timestamp};
+
+/// Rows by their names, as text: one a line.
+#[derive(Default)]
+struct Rows(String);
+
+impl Rows {
+    fn add(&mut self, name: &str, row: &[u8]) {
+        write!(self.0, "{name} ").unwrap();
+        row.iter().for_each(|byte| write!(self.0, "{byte:02x}").unwrap());
+        self.0.push('\n');
+    }
+
+    fn row(&mut self, name: &str, row: &impl Serialize) {
+        self.add(name, &encode(row));
+    }
+
+    /// Values that stand in keys and rows as numbers.
+    fn numbers<T: Serialize>(&mut self, name: &str, values: &[T]) {
+        self.add(name, &postcard::to_allocvec(values).unwrap());
+    }
+}
+
+fn time(millis: u64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + millis)
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+fn plain() -> Record {
+    Record {
+        state: State::Pending,
+        kind: 300,
+        priority: Priority::default(),
+        enqueued_at: time(0),
+        attempts: 0,
+        extra: None,
+        payload: Payload { codec: Codec::Json, bytes: Bytes::from_static(b"{}") },
+    }
+}
+
+fn full() -> Record {
+    let error = AttemptError::new(2, FailureKind::Timeout, "too slow".into(), time(1), time(2));
+    let extra = Extra {
+        group: Some("group".into()),
+        due: Some(Due { line: TimeLine::Engine, at: time(3) }),
+        expires_at: Some(time(4)),
+        max_attempts: Some(7),
+        backoff: Some(Backoff::List(vec![secs(1), Duration::from_millis(1_500)])),
+        timeout: Some(secs(30)),
+        unique_key: Some("key".into()),
+        snoozes: 5,
+        crashes: 6,
+        errors: vec![error],
+        reason: Some("reason".into()),
+        result: Some(Bytes::from_static(b"result")),
+        started_at: Some(time(5)),
+        ended_at: Some(time(6)),
+    };
+    Record { state: State::Retrying, attempts: 2, extra: Some(Box::new(extra)), ..plain() }
+}
+
+fn settings() -> QueueSettings {
+    let retention = Retention::default().completed(Keep::new(secs(60), 7)).cancelled(Keep::NOTHING).dead(Keep::FOREVER);
+    QueueSettings::default()
+        .capacity(Capacity::jobs(1_000).bytes(1 << 20))
+        .when_full(WhenFull::Wait)
+        .groups(GroupPolicy::Skip)
+        .retention(retention)
+}
+
+fn tally() -> Tally {
+    Tally {
+        pending: 1,
+        scheduled: 2,
+        retrying: 3,
+        completed: 4,
+        dead: 5,
+        cancelled: 6,
+        bytes: 7_000,
+        enqueued_total: 8,
+        completed_total: 9,
+        failures_total: 10,
+        dead_total: 11,
+        cancelled_total: 12,
+    }
+}
+
+fn places() -> [(&'static str, Place); 6] {
+    let member = |parked| Place::Member(Member { group: "group".into(), parked, seq: 9 });
+    [
+        ("ready", Place::Ready { priority: 5 }),
+        ("delayed", Place::Delayed { due: Due { line: TimeLine::Wall, at: time(0) } }),
+        ("member", member(false)),
+        ("parked", member(true)),
+        ("dead", Place::Dead { at: time(0) }),
+        ("finished", Place::Finished { state: State::Completed, at: time(0) }),
+    ]
+}
+
+fn rows() -> String {
+    let mut rows = Rows::default();
+    rows.row("meta.schema", &SCHEMA_VERSION);
+    rows.row("meta.counters", &Counters { next_id: 1_000, next_turn: 20, engine: time(0), clean: true });
+    let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally() };
+    rows.row("queues", &queue);
+    let fresh = QueueRow { paused: false, settings: QueueSettings::default(), tally: Tally::default(), ..queue };
+    rows.row("queues.fresh", &fresh);
+    rows.add("record.plain", &encode_record(&plain()));
+    rows.add("record.full", &encode_record(&full()));
+    rows.add("record.empty_extra", &encode_record(&Record { extra: Some(Box::default()), ..plain() }));
+    for (name, place) in places() {
+        rows.row(&format!("index.{name}"), &Location { queue: 3, place });
+    }
+    let heads = [
+        ("ready", HeadAt::Ready { priority: 5, turn: 11 }),
+        ("due", HeadAt::Due(Due { line: TimeLine::Engine, at: time(0) })),
+        ("held", HeadAt::Held),
+    ];
+    for (name, at) in heads {
+        let head = Some(Head { id: JobId::new(10), seq: 12, at });
+        rows.row(&format!("groups.{name}"), &GroupRow { head, paused: at == HeadAt::Held });
+    }
+    rows.row("groups.empty", &GroupRow { head: None, paused: true });
+    let mark = Mark { queue: 3, priority: 5, turn: 11, attempt: 2, max_attempts: 5, started_at: time(0), alone: true };
+    rows.row("running", &mark);
+    rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
+    rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });
+    rows.row("quarantine.key", &(3u32, JobId::new(10)));
+
+    use State::*;
+    rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
+    rows.add("State.in_keys", &[Completed as u8, Cancelled as u8]);
+    rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8]);
+    rows.numbers("Codec", &[Codec::Json, Codec::Postcard, Codec::Raw]);
+    use FailureKind::*;
+    rows.numbers("FailureKind", &[Error, Panic, Timeout, Undecodable, Crash]);
+    let exponential = Backoff::Exponential { base: secs(1), cap: secs(2) };
+    rows.numbers("Backoff", &[exponential, Backoff::Fixed(secs(3)), Backoff::List(vec![])]);
+    rows.numbers("WhenFull", &[WhenFull::Refuse, WhenFull::Wait]);
+    rows.numbers("GroupPolicy", &[GroupPolicy::Block, GroupPolicy::Skip]);
+    rows.0
+}
+
+#[test]
+fn every_row_is_written_as_it_always_was() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let stored = std::fs::read_to_string(format!("{root}/tests/golden/v{SCHEMA_VERSION}/rows.txt"));
+    let (stored, rows) = (stored.unwrap_or_default(), rows());
+    let changed: Vec<_> = rows.lines().filter(|row| !stored.lines().any(|line| line == *row)).collect();
+    assert!(
+        stored == rows,
+        "these rows are written otherwise than files of version {SCHEMA_VERSION} have them: raise the schema version \
+         and write a migration\n{}\nall rows:\n{rows}",
+        changed.join("\n")
+    );
+}
+
+/// What stands in a file may be read: no row of the list is one that this build does not understand.
+#[test]
+fn every_record_that_is_written_is_read_back() {
+    for record in [plain(), full(), Record { extra: Some(Box::default()), ..plain() }] {
+        assert_eq!(super::codec::decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
+    }
+    let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };
+    assert_eq!(super::codec::decode::<Location>("index", 1, &encode(&location)).unwrap(), location);
+}
