@@ -102,8 +102,13 @@ pub enum Error {
     #[error("the disk is full; nothing of this call is stored: make room and try again")]
     StorageFull,
     /// The commit failed in a way that leaves open whether it is on the disk.
+    ///
+    /// Jobs with a [`unique_key`](crate::NewJob::unique_key) can be enqueued again as they are: what is
+    /// there already is not stored twice, and the answer is its id. That holds for the time that the key is
+    /// held after the enqueue, five minutes unless set, also if the job has run meanwhile. Without a key look
+    /// for the job, or for the rows that were written with it, first.
     #[error(
-        "the commit failed and may or may not be on the disk: look for the job, or for the rows written with it, before trying again"
+        "the commit failed and may or may not be on the disk: enqueue jobs that have a unique key again, and look for others, or for the rows written with them, before trying again"
     )]
     OutcomeUnknown {
         /// What the storage said.
@@ -282,7 +287,8 @@ impl Error {
     }
 
     /// Whether the same call may succeed later without any change to it. Not so for
-    /// [`OutcomeUnknown`](Self::OutcomeUnknown): a second call could do it twice.
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown): a second call could do it twice, unless its jobs have
+    /// unique keys.
     ///
     /// ```
     /// # use millpond::{Error, JobId};

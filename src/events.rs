@@ -118,6 +118,17 @@ pub enum Event {
         /// Its queue.
         queue: Arc<str>,
     },
+    /// A job was not stored, because one with its unique key was there.
+    Deduplicated {
+        /// The one that was there.
+        id: JobId,
+        /// Their queue.
+        queue: Arc<str>,
+        /// The kind of the one that was not stored.
+        kind: Arc<str>,
+        /// Their unique key.
+        key: Arc<str>,
+    },
     /// A queue, or one of its groups, was paused.
     Paused {
         /// The queue.

@@ -37,6 +37,8 @@ pub struct MetricsSnapshot {
     pub panics_total: u64,
     /// Of those, timeouts.
     pub timeouts_total: u64,
+    /// Jobs that were not stored, because one with their unique key was there.
+    pub deduplicated_total: u64,
     /// Records set aside because they could not be read.
     pub quarantined_total: u64,
     /// Ended jobs removed by retention.
@@ -53,6 +55,7 @@ pub(crate) struct Metrics {
     failed: AtomicU64,
     panics: AtomicU64,
     timeouts: AtomicU64,
+    deduplicated: AtomicU64,
     quarantined: AtomicU64,
     pruned: AtomicU64,
 }
@@ -88,6 +91,12 @@ impl Metrics {
         self.failed.fetch_add(attempts, Ordering::Relaxed);
     }
 
+    pub fn deduplicated(&self, jobs: u64) {
+        if jobs > 0 {
+            self.deduplicated.fetch_add(jobs, Ordering::Relaxed);
+        }
+    }
+
     pub fn quarantined(&self, records: u64) {
         self.quarantined.fetch_add(records, Ordering::Relaxed);
     }
@@ -104,6 +113,7 @@ impl Metrics {
             failed_total: self.failed.load(Ordering::Relaxed),
             panics_total: self.panics.load(Ordering::Relaxed),
             timeouts_total: self.timeouts.load(Ordering::Relaxed),
+            deduplicated_total: self.deduplicated.load(Ordering::Relaxed),
             quarantined_total: self.quarantined.load(Ordering::Relaxed),
             pruned_total: self.pruned.load(Ordering::Relaxed),
             stuck: stuck as u64,

@@ -242,7 +242,7 @@ impl Millpond {
         check_outside()?;
         let (lease, lent) = Lease::new();
         self.engine().inbox.lease(lease)?;
-        let (txn, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
+        let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
         let give_back = Box::new(move |ended: Option<_>| {
             let Some((txn, jobs)) = ended else {
                 let _ = back.send(None);
@@ -253,7 +253,7 @@ impl Millpond {
             back.send(Some(Leased { txn, jobs, answer })).map_err(|_| Error::Closed)?;
             block_on(committed).map_err(|_| Error::Closed)?
         });
-        Ok(WriteGuard::new(txn, next_id, self.engine().prepare.clone(), give_back))
+        Ok(WriteGuard::new(txn, now, next_id, self.engine().prepare.clone(), give_back))
     }
 
     /// A snapshot of the file, to read the application's own tables. Do not keep it for long: while

@@ -3,13 +3,15 @@
 //! With `storage/` the only place that names redb: what it hands out are redb's own tables.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ops::Deref;
 
 use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, TableError, Value, WriteTransaction};
 
 use crate::error::Error;
-use crate::job::{JobId, NewJob};
-use crate::storage::{Batch, Prepared};
+use crate::job::{JobId, NewJob, QueueId};
+use crate::storage::{Batch, Prepared, key_holder};
+use crate::time::Now;
 
 crate::sync::thread_local! {
     static INSIDE: Cell<u32> = const { Cell::new(0) };
@@ -80,6 +82,10 @@ trait Staging {
 
 impl Staging for Batch<'_> {
     fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
+        if let Some(there) = self.there_already(&job)? {
+            self.deduplicated(&job, there);
+            return Ok(there);
+        }
         self.admit(&job)?;
         Ok(Batch::insert(self, &mut job)?)
     }
@@ -213,6 +219,9 @@ impl std::fmt::Debug for Transaction<'_> {
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,
+    /// Unique keys that these jobs take.
+    keys: HashMap<(QueueId, String), JobId>,
+    now: Now,
     next_id: u64,
     prepare: std::sync::Arc<dyn Prepare>,
     give_back: Option<GiveBack>,
@@ -225,6 +234,7 @@ pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Vec<Prepared
 impl WriteGuard {
     pub(crate) fn new(
         txn: WriteTransaction,
+        now: Now,
         next_id: u64,
         prepare: std::sync::Arc<dyn Prepare>,
         give_back: GiveBack,
@@ -232,6 +242,8 @@ impl WriteGuard {
         Self {
             txn: Some(txn),
             jobs: Vec::new(),
+            keys: HashMap::new(),
+            now,
             next_id,
             prepare,
             give_back: Some(give_back),
@@ -245,8 +257,27 @@ impl WriteGuard {
     /// What is wrong with the job or the queue's name. A full queue is noticed by
     /// [`commit`](Self::commit).
     pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
-        self.jobs.push(self.prepare.prepare(queue, job.into())?);
-        Ok(JobId::new(self.next_id + self.jobs.len() as u64 - 1))
+        let job = self.prepare.prepare(queue, job.into())?;
+        let there = self.there_already(&job)?;
+        let id = there.unwrap_or_else(|| JobId::new(self.next_id));
+        if there.is_none() {
+            self.next_id += 1;
+            if let Some((key, _)) = job.claims() {
+                self.keys.insert((job.queue, key.to_owned()), id);
+            }
+        }
+        // Also one that will not be stored: the commit finds the same, and tells of it.
+        self.jobs.push(job);
+        Ok(id)
+    }
+
+    /// The job that is there, or will be with this transaction, instead of this one.
+    fn there_already(&self, job: &Prepared) -> Result<Option<JobId>, Error> {
+        let Some((key, _)) = job.claims() else { return Ok(None) };
+        match self.keys.get(&(job.queue, key.to_owned())) {
+            Some(&staged) => Ok(Some(staged)),
+            None => Ok(key_holder(self, self.now, job.queue, key)?),
+        }
     }
 
     /// Makes everything durable.

@@ -28,6 +28,6 @@ pub use state::State;
 
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use name::check as check_name;
-pub(crate) use new_job::{Expiry, Options, Start};
+pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
 pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};

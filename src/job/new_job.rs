@@ -51,7 +51,15 @@ pub(crate) struct Options {
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
+    pub unique_for: Option<Duration>,
 }
+
+/// How long a unique key is held at least: as long as a caller who was not told how his call went may
+/// take to make it again. It is what SQS FIFO queues use.
+pub(crate) const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// And at most: until then each key is a row in the file, whatever became of its job.
+const UNIQUE_FOR_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start {
@@ -276,20 +284,58 @@ impl NewJob {
         self
     }
 
-    /// A key for the application's own use, a name as those of queues: it is stored and shown, nothing
-    /// more. Refusing a second
-    /// job with the same key is not built yet.
+    /// At most one job of the queue has this key, a name as those of queues: while one is there that has
+    /// not ended, and for five minutes after its enqueue even if it has
+    /// ([`unique_for`](Self::unique_for)), an enqueue with the same key stores nothing and is answered
+    /// with the id of that one. So a call that was answered [`Error::OutcomeUnknown`], or not at all, may
+    /// be made again.
+    ///
+    /// [Cancelling](crate::Millpond::cancel) the job, or [purging](crate::DeadLetters::purge) it, frees its
+    /// key at once; any other end does not, nor does a place among the dead letters hold it for longer. A
+    /// redriven job has its key again, unless another one holds it by then: it is redriven all the same.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
     /// # let pond = in_memory(&ManualClock::new())?;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7).unique_key("order-7")).await?;
-    /// assert_eq!(pond.job(id)?.unique_key.as_deref(), Some("order-7"));
+    /// let again = pond.enqueue("billing", NewJob::json("charge", &7).unique_key("order-7")).await?;
+    /// assert_eq!(again, id);
+    /// assert_eq!(pond.queue("billing")?.counts().pending, 1);
     /// # Ok(()) }
     /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
         self.options.unique_key = Some(key.into());
+        self
+    }
+
+    /// How long after its enqueue the job holds its [`unique_key`](Self::unique_key) even if it has ended:
+    /// five minutes unless set, at most 30 days. Zero: only until it ends, which a job needs that enqueues
+    /// its successor under its own key with [`on_complete`](crate::Context::on_complete).
+    ///
+    /// The time is that of the engine, which never goes back: a clock that is set back does not make it
+    /// longer.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let clock = ManualClock::new();
+    /// # let pond = in_memory(&clock)?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// let charge = || NewJob::new(Charge { order: 7 }).unique_key("order-7").unique_for(Duration::from_secs(60));
+    /// let id = pond.enqueue("billing", charge()).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.enqueue("billing", charge()).await?, id); // it is done, and known
+    ///
+    /// clock.advance(Duration::from_secs(60));
+    /// assert!(pond.enqueue("billing", charge()).await? > id);
+    /// # Ok(()) }
+    /// ```
+    pub fn unique_for(mut self, at_least: Duration) -> Self {
+        self.options.unique_for = Some(at_least);
         self
     }
 
@@ -311,6 +357,16 @@ impl NewJob {
         }
         if let Some(key) = &options.unique_key {
             name::check("unique key", key)?;
+        }
+        match options.unique_for {
+            Some(_) if options.unique_key.is_none() => {
+                return Err(Error::config("unique_for", "there is no unique_key that it could be for".into()));
+            }
+            Some(time) if time > UNIQUE_FOR_MAX => {
+                let days = UNIQUE_FOR_MAX.as_secs() / (24 * 3600);
+                return Err(Error::config("unique_for", format!("{time:?} is more than {days} days, the most")));
+            }
+            _ => {}
         }
         if options.max_attempts == Some(0) {
             return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));

@@ -41,7 +41,6 @@ pub(crate) struct Extra {
     pub max_attempts: Option<u32>,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
-    /// Reserved: nothing reads it yet.
     pub unique_key: Option<String>,
     pub snoozes: u32,
     /// Times the process died while this job ran. Above 0 it is a suspect: it starts alone.
@@ -79,6 +78,10 @@ impl Record {
 
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.extra.as_ref()?.expires_at
+    }
+
+    pub fn unique_key(&self) -> Option<&str> {
+        self.extra.as_ref()?.unique_key.as_deref()
     }
 
     pub fn crashes(&self) -> u32 {

@@ -186,8 +186,8 @@ impl Engine {
             }
             let (reply, answer) = oneshot::channel();
             engine.submit(Enqueue::new(jobs, reply), bytes).await?;
-            let first: JobId = answer.await.map_err(|_| Error::Closed)??;
-            Ok((0..count).map(|n| JobId::new(first.get() + n)).collect())
+            let ids = answer.await.map_err(|_| Error::Closed)??;
+            Ok(ids.list(count))
         })
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::job::{Expiry, NewJob, Options, Record, Start, State};
+use crate::job::{Expiry, NewJob, Options, Record, Start, State, UNIQUE_FOR_DEFAULT};
 use crate::storage::{Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
@@ -29,15 +29,17 @@ impl Prepare for Preparer {
             extra: None,
             payload,
         };
+        let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, now);
         let span = tracing::Span::current();
         let span = (!span.is_disabled() && !span.is_none()).then_some(span);
-        Ok(Prepared::new(queue, record, span))
+        Ok(Prepared::new(queue, record, span).claiming_key_for(unique_for))
     }
 }
 
 fn set_options(record: &mut Record, options: Options, now: Now) {
-    let Options { priority: _, group, start, expires, max_attempts, backoff, timeout, unique_key } = options;
+    let Options { priority: _, group, start, expires, max_attempts, backoff, timeout, unique_key, unique_for: _ } =
+        options;
     let due = match start {
         None => None,
         Some(Start::After(Duration::ZERO)) => None,

@@ -103,6 +103,7 @@ impl WriterLoop {
             self.engine.metrics.committed();
         }
         self.engine.metrics.completions_failed(committed.completions_failed);
+        self.engine.metrics.deduplicated(committed.deduplicated);
         committed.answer();
         self.engine.bus.publish(events.into_iter().chain(told));
     }

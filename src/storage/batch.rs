@@ -48,6 +48,8 @@ pub(crate) struct Batch<'t> {
     pub events: Vec<Event>,
     /// Whether anybody listens: events nobody hears are not made.
     pub listening: bool,
+    /// Jobs that were not stored, because one with their key was there.
+    pub deduplicated: u64,
     marks: &'t BTreeSet<JobId>,
     pub(super) marked: Vec<JobId>,
     pub(super) unmarked: Vec<JobId>,
@@ -63,6 +65,7 @@ pub(crate) struct Sealed {
     pub kinds: usize,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
+    pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
 }
@@ -86,6 +89,7 @@ impl<'t> Batch<'t> {
             changes: Vec::new(),
             events: Vec::new(),
             listening,
+            deduplicated: 0,
             marks,
             marked: Vec::new(),
             unmarked: Vec::new(),
@@ -173,6 +177,7 @@ impl<'t> Batch<'t> {
             kinds: 0,
             changes: self.changes,
             events: self.events,
+            deduplicated: self.deduplicated,
             marked: Vec::new(),
             unmarked: Vec::new(),
         }
@@ -197,6 +202,7 @@ impl<'t> Batch<'t> {
             kinds: kinds.len(),
             changes: self.changes,
             events: self.events,
+            deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,
         })

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
-use crate::job::{Extra, Payload, Record, RecordRef, State};
+use crate::job::{Extra, Payload, Record, RecordRef};
 
 /// The version of what follows it. One for all rows: a change to any of them raises it.
 const VERSION: u8 = 1;
@@ -74,27 +74,31 @@ pub(crate) fn decode_record(table: &'static str, id: u64, row: &Bytes) -> Result
     let content = open(row).map_err(|detail| Fault::corrupt(table, id, detail))?;
     let (header, payload): (RecordRef<Box<Extra>>, _) =
         postcard::take_from_bytes(content).map_err(|error| Fault::corrupt(table, id, error.to_string()))?;
-    Ok(Record {
+    Ok(record(header, row.slice(row.len() - payload.len()..)))
+}
+
+/// What a record that cannot be read seems to say: most damage is in the payload, behind it.
+pub(crate) fn presumed_record(row: &Bytes) -> Option<Record> {
+    let (header, _) = postcard::take_from_bytes::<RecordRef<Box<Extra>>>(row.get(HEAD..)?).ok()?;
+    Some(record(header, Bytes::new()))
+}
+
+fn record(header: RecordRef<Box<Extra>>, payload: Bytes) -> Record {
+    Record {
         state: header.state,
         kind: header.kind,
         priority: header.priority,
         enqueued_at: header.enqueued_at,
         attempts: header.attempts,
         extra: header.extra,
-        payload: Payload { codec: header.codec, bytes: row.slice(row.len() - payload.len()..) },
-    })
-}
-
-/// The state that a record bears which cannot be read: most damage is in the payload, behind it.
-pub(crate) fn presumed_state(row: &Bytes) -> State {
-    let header = row.get(HEAD..).and_then(|content| postcard::take_from_bytes::<RecordRef<Box<Extra>>>(content).ok());
-    header.map_or(State::Pending, |(header, _)| header.state)
+        payload: Payload { codec: header.codec, bytes: payload },
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::Priority;
+    use crate::job::{Priority, State};
     use crate::time::Timestamp;
 
     fn record() -> Record {

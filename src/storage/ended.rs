@@ -157,7 +157,11 @@ impl Batch<'_> {
         self.tables.quarantine()?.insert(last + 1, (table, key.as_slice(), &**row))?;
         self.unindex(id)?;
         // A job in `ready` is pending whatever its record says.
-        let state = if table == "ready" { State::Pending } else { codec::presumed_state(row) };
+        let record = codec::presumed_record(row);
+        let state = match &record {
+            Some(record) if table != "ready" => record.state,
+            _ => State::Pending,
+        };
         let tally = self.tally(queue);
         let count = match state {
             State::Scheduled => &mut tally.scheduled,
@@ -166,6 +170,9 @@ impl Batch<'_> {
         };
         *count = count.saturating_sub(1);
         tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
+        if let Some(record) = &record {
+            self.end_key(queue, id, record)?;
+        }
         Ok(())
     }
 

@@ -1,17 +1,18 @@
 //! The file's version, and what is in memory of it: read at open, checked before anything is written.
 
-use redb::ReadTransaction;
+use redb::{ReadTransaction, WriteTransaction};
 
 use super::batch::{Batch, COUNTERS, Counters};
 use super::catalog::{Catalog, QueueRow};
 use super::codec;
 use super::fault::Fault;
-use super::tables::ReadTables;
+use super::migrations;
+use super::tables::{ReadTables, Tables};
 use super::tables_ext::RowTable;
 use crate::error::Error;
 
 /// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 const VERSION_KEY: &str = "schema";
 
@@ -38,8 +39,18 @@ pub(super) fn check(found: u32) -> Result<(), Error> {
 /// Writes the schema into a file that has none of our tables.
 pub(super) fn create(batch: &mut Batch<'_>) -> Result<(), Fault> {
     batch.create_tables()?;
+    write_version(&mut batch.tables)
+}
+
+/// Brings a file of an older version up to this one.
+pub(super) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
+    migrations::migrate(txn, from)?;
+    write_version(&mut Tables::new(txn))
+}
+
+fn write_version(tables: &mut Tables<'_>) -> Result<(), Fault> {
     let row = codec::encode(&SCHEMA_VERSION);
-    batch.tables.meta()?.insert(VERSION_KEY, row.as_slice())?;
+    tables.meta()?.insert(VERSION_KEY, row.as_slice())?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use super::catalog::Catalog;
 use super::fault::{self, Fault};
 use super::file::{Identity, SyncWatch, Watched, is_deleted};
 use super::queries::Reader;
-use super::schema;
+use super::schema::{self, SCHEMA_VERSION};
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, RwLock};
@@ -109,13 +109,28 @@ impl Store {
         };
         let version = schema::version(&store.begin_read()?)?;
         match (version, &store.origin) {
-            (Some(found), _) => schema::check(found)?,
+            (Some(found), _) => {
+                schema::check(found)?;
+                store.migrate(found)?;
+            }
             (None, Origin::Path(file)) if !adopt => {
                 return Err(Error::NotAMillpond { path: file.path.clone() });
             }
             (None, _) => store.create_schema()?,
         }
         Ok(store)
+    }
+
+    /// Before anything else is read of the file.
+    fn migrate(&self, from: u32) -> Result<(), Error> {
+        if from == SCHEMA_VERSION {
+            return Ok(());
+        }
+        let txn = self.begin_write()?;
+        schema::migrate(&txn, from)?;
+        txn.commit().map_err(fault::after_commit)?;
+        tracing::info!(from, to = SCHEMA_VERSION, "the file was brought up to this build's schema version");
+        Ok(())
     }
 
     fn create_schema(&self) -> Result<(), Error> {

@@ -18,6 +18,8 @@ pub(crate) type HeadKey = (u32, u8, u64);
 pub(crate) type DeadKey = (u32, u64, u64);
 /// Ended otherwise and kept, oldest first: (queue, state, at, id) -> record.
 pub(crate) type FinishedKey = (u32, u8, u64, u64);
+/// Unique keys whose jobs have ended, by when they are free: (until, queue, key).
+pub(crate) type UniqueEndedKey = (u64, u32, &'static str);
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $stored:literal;)*) => {
@@ -89,4 +91,7 @@ tables! {
     rates: (u32, &'static str) => &'static [u8], "rates";
     /// Rows that could not be read: number -> (table, key, value).
     quarantine: u64 => (&'static str, &'static [u8], &'static [u8]), "quarantine";
+    /// Which job holds a unique key: (queue, key) -> holder.
+    unique: (u32, &'static str) => &'static [u8], "unique";
+    unique_ended: UniqueEndedKey => (), "unique_ended";
 }

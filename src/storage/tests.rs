@@ -15,6 +15,7 @@ use super::marks::Mark;
 use super::place::{Location, Member, Place};
 use super::schema::SCHEMA_VERSION;
 use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
+use super::unique::Holder;
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Extra, FailureKind, JobId, Payload, Priority};
 use crate::job::{Record, State};
 use crate::time::{Due, TimeLine, Timestamp};
@@ -147,6 +148,7 @@ fn rows() -> String {
     rows.row("running", &mark);
     rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
     rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });
+    rows.row("unique", &Holder { id: JobId::new(10), until: time(0) });
     rows.row("quarantine.key", &(3u32, JobId::new(10)));
 
     use State::*;

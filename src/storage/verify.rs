@@ -34,18 +34,24 @@ impl Verification {
 }
 
 /// Goes through the whole file: every record can be read, every job is in one place only and where
-/// its index says, every count is right, every group with members has a head.
+/// its index says, every count is right, every group with members has a head, every unique key is held
+/// by a job that bears it, or is to be swept.
 pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification, Fault> {
     let mut result = Verification::default();
     let mut seen: HashMap<JobId, QueueId> = HashMap::new();
     let mut tallies: BTreeMap<QueueId, Tally> = BTreeMap::new();
     let mut groups: BTreeMap<(QueueId, std::sync::Arc<str>), bool> = BTreeMap::new();
     let mut problems = Vec::new();
+    let mut keys: HashMap<JobId, (QueueId, String)> = HashMap::new();
+    let mut unread = reader.quarantined_jobs()?;
     reader.scan(&catalog.stored_queues(), &Reader::all_sources(), None, usize::MAX, |found| {
         result.jobs += 1;
         let found = match found {
             Ok(found) => found,
             Err(fault) => {
+                if let Fault::Corrupt { id, .. } = fault {
+                    unread.insert(JobId::new(id));
+                }
                 problems.push(crate::error::Error::from(fault).to_string());
                 return true;
             }
@@ -61,6 +67,9 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
             State::Cancelled => tally.cancelled += 1,
             State::Dead => tally.dead += 1,
             State::Pending | State::Running | State::Blocked => tally.pending += 1,
+        }
+        if let Some(key) = found.record.unique_key().filter(|_| !found.state().is_final()) {
+            keys.insert(found.id, (found.queue, key.to_owned()));
         }
         if let Place::Member(member) = &found.place {
             *groups.entry((found.queue, member.group.clone())).or_default() |= !member.parked;
@@ -93,6 +102,7 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
         }
     }
     problems.extend(reader.dangling()?);
+    problems.extend(reader.key_problems(&keys, &unread)?);
     result.problems = problems;
     Ok(result)
 }

@@ -1,6 +1,7 @@
 //! Jobs that could run: into `ready`, out of it, and in between.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,6 +22,8 @@ pub(crate) struct Prepared {
     pub bytes: Bytes,
     /// What dispatch will hold of it, once it has an id.
     entry: Arc<Entry>,
+    /// For a new job with a unique key: how long the key is held, whatever becomes of the job.
+    unique_for: Option<Duration>,
 }
 
 impl Prepared {
@@ -28,7 +31,17 @@ impl Prepared {
         let bytes = encode_record(&record);
         let unborn = JobId::new(0);
         let entry = Entry { span, ..Entry::new(unborn, 0, record, bytes.len()) };
-        Self { queue, bytes, entry: Arc::new(entry) }
+        Self { queue, bytes, entry: Arc::new(entry), unique_for: None }
+    }
+
+    /// It takes its unique key when it is stored, and holds it at least for so long.
+    pub fn claiming_key_for(self, unique_for: Option<Duration>) -> Self {
+        Self { unique_for, ..self }
+    }
+
+    /// The key that it takes, and for how long at least.
+    pub fn claims(&self) -> Option<(&str, Duration)> {
+        self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
     }
 
     pub fn record(&self) -> &Record {
@@ -66,11 +79,12 @@ impl Batch<'_> {
         Err(Error::QueueFull { queue: row.name.to_string(), jobs: tally.unfinished(), bytes: tally.bytes })
     }
 
-    /// Stores a new job and gives it its id.
+    /// Stores a new job, whose key is free if it has one, and gives it its id.
     pub fn insert(&mut self, job: &mut Prepared) -> Result<JobId, Fault> {
         let id = JobId::new(self.next_number());
         self.tally(job.queue).enqueued_total += 1;
         self.insert_as(id, id.get(), job)?;
+        self.claim_key(id, job)?;
         if self.listening {
             let (queue, kind) = (self.catalog().queue_name(job.queue), self.catalog().kind_name(job.record().kind));
             self.event(|| Event::Enqueued { id, queue, kind });
@@ -132,6 +146,7 @@ impl Batch<'_> {
             let tally = self.tally(queue);
             tally.pending = tally.pending.saturating_sub(1);
             tally.bytes = tally.bytes.saturating_sub(bytes);
+            self.end_key(queue, entry.id, &entry.record)?;
         }
         self.unmark(entry.id)?;
         Ok(gone)

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::storage::{Prepared, RawTransaction};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel;
+use crate::time::Now;
 
 /// Bytes that may wait for the writer, in KiB: a burst beyond it makes producers wait.
 const INBOX_KIB: u32 = 64 << 10;
@@ -193,7 +194,7 @@ impl Outbox {
     }
 }
 
-type Lent = (RawTransaction, u64, Sender<Option<Leased>>);
+type Lent = (RawTransaction, Now, u64, Sender<Option<Leased>>);
 
 /// A caller who wants to write by himself.
 pub(crate) struct Lease {
@@ -218,10 +219,10 @@ impl Lease {
     }
 
     /// Gives the transaction away and waits until it comes back. `None`: it was undone.
-    pub fn lend(self, txn: RawTransaction, next_id: u64) -> Option<Leased> {
+    pub fn lend(self, txn: RawTransaction, now: Now, next_id: u64) -> Option<Leased> {
         let (back, returned) = channel::bounded(1);
         // Who does not wait for it any more drops it, and with it the way back.
-        let _ = self.give.send(Ok((txn, next_id, back)));
+        let _ = self.give.send(Ok((txn, now, next_id, back)));
         returned.recv().ok().flatten()
     }
 }

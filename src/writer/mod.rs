@@ -45,6 +45,8 @@ pub(crate) struct Committed {
     answers: Vec<(Command, Result<(), Error>)>,
     /// Attempts that ended well, but whose own writes failed.
     pub completions_failed: u64,
+    /// Jobs that were not stored, because one with their unique key was there.
+    pub deduplicated: u64,
     /// Ends that are not durable: they stay with the writer and go into a later commit.
     pub failure: Option<Error>,
 }
@@ -305,6 +307,7 @@ impl Writer {
         self.store.catalog.committed(sealed.rows, sealed.kinds);
         committed.changes = sealed.changes;
         committed.events = sealed.events;
+        committed.deduplicated += sealed.deduplicated;
     }
 
     fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {
@@ -329,7 +332,7 @@ impl Writer {
                 return committed;
             }
         };
-        let Some(Leased { txn, mut jobs, answer }) = lease.lend(txn, self.counters.next_id) else {
+        let Some(Leased { txn, mut jobs, answer }) = lease.lend(txn, now, self.counters.next_id) else {
             return committed;
         };
         let store = self.store.clone();
@@ -338,7 +341,7 @@ impl Writer {
         let inserted =
             commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &mut jobs));
         let sealed = match inserted {
-            Ok(()) => batch.seal().map_err(Error::from),
+            Ok(_) => batch.seal().map_err(Error::from),
             Err(error) => {
                 drop(batch);
                 Err(error)
@@ -390,6 +393,7 @@ impl Writer {
 
 fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {
     let (writes, changes, events) = (batch.writes(), batch.changes.len(), batch.events.len());
+    let deduplicated = batch.deduplicated;
     let result = match command {
         Command::Finish(finish) => finish.apply(batch, prepare),
         Command::Mark(mark) => mark.apply(batch),
@@ -400,6 +404,7 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
         Err(refusal) if batch.writes() == writes => {
             batch.changes.truncate(changes);
             batch.events.truncate(events);
+            batch.deduplicated = deduplicated;
             match refusal {
                 Refusal::Error(error) => Applied::Refused(error),
                 Refusal::Later(queue) => Applied::Later(queue),

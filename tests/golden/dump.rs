@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::features::{APP, LIMITED, limited};
 
 const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
+pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/unique");
+const UNIQUE_ENDED: TableDefinition<(u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
 
 pub async fn dump(pond: &Millpond) -> Value {
     let mut jobs = all_jobs(pond);
@@ -16,6 +18,7 @@ pub async fn dump(pond: &Millpond) -> Value {
         "queues": pond.queues().iter().map(queue).collect::<Vec<_>>(),
         "rates": rates(pond).await,
         "quarantine": quarantine(pond),
+        "keys": all_keys(pond),
         "app": app(pond),
     })
 }
@@ -117,6 +120,29 @@ fn quarantine(pond: &Millpond) -> Value {
         let (number, row) = row.unwrap();
         let (table, key, value) = row.value();
         json!({ "number": number.value(), "table": table, "key": hex(key), "value": hex(value) })
+    });
+    rows.collect()
+}
+
+fn all_keys(pond: &Millpond) -> Value {
+    let read = pond.begin_read().unwrap();
+    let ended = read.open_table(UNIQUE_ENDED).unwrap();
+    let ended = ended.iter().unwrap().map(|row| {
+        let (key, _) = row.unwrap();
+        let (until, queue, key) = key.value();
+        json!({ "until": until, "queue": queue, "key": key })
+    });
+    json!({ "held": keys(&read.open_table(UNIQUE).unwrap()), "ended": ended.collect::<Value>() })
+}
+
+/// Who holds which key.
+pub fn keys(table: &impl ReadableTable<(u32, &'static str), &'static [u8]>) -> Value {
+    let rows = table.iter().unwrap().map(|row| {
+        let (key, row) = row.unwrap();
+        let (queue, key) = key.value();
+        // Behind the version byte and the checksum.
+        let (id, until): (u64, u64) = postcard::from_bytes(&row.value()[5..]).unwrap();
+        json!({ "queue": queue, "key": key, "id": id, "until": until })
     });
     rows.collect()
 }

@@ -31,7 +31,7 @@ use crate::features::FEATURES;
 use crate::support::{HOUR, OnDisk, assert_sound, close, settled};
 
 /// The version that [`write_the_files_of_this_schema`] writes: the crate's own.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 fn directory(schema: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{schema}"))
@@ -56,6 +56,14 @@ async fn dumped(pond: &Millpond) -> serde_json::Value {
     settled(pond).await;
     assert_sound(pond).await;
     dump::dump(pond).await
+}
+
+/// A dump as the version that wrote `expected` could have made it.
+fn comparable(mut dump: serde_json::Value, expected: &serde_json::Value) -> serde_json::Value {
+    if let (Some(fields), Some(known)) = (dump.as_object_mut(), expected.as_object()) {
+        fields.retain(|field, _| known.contains_key(field));
+    }
+    dump
 }
 
 /// Lets everything go on and runs it, until nothing is left that has not ended.
@@ -99,7 +107,7 @@ async fn every_file_of_an_earlier_version_holds_what_it_held_and_can_be_worked_o
             let (bytes, expected) = stored(schema, feature);
             let disk = OnDisk::new();
             let pond = open(&disk, &bytes);
-            let found = dumped(&pond).await;
+            let found = comparable(dumped(&pond).await, &expected);
             let text = |value| serde_json::to_string_pretty(value).unwrap();
             assert!(found == expected, "v{schema}/{feature} holds {}\nexpected {}", text(&found), text(&expected));
             work_off(&pond, &disk.clock).await;

@@ -321,3 +321,27 @@ async fn another_file_at_the_same_path_is_left_alone() {
     let page = pond.jobs(&JobFilter::new(), None, 10).unwrap();
     assert_eq!(page.jobs[0].payload.decode::<Work>().unwrap().n, 9);
 }
+#[test]
+fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
+    // A sync that fails leaves what was written; a full disk does not.
+    for failure in [Failure::Sync, Failure::Full] {
+        let mut rig = Rig::new();
+        let ran = rig.worker("q");
+        let keyed = || work(1).unique_key("order-7");
+        rig.disk.fail(failure);
+        let first = rig.pond.enqueue("q", keyed());
+        let first = rig.call(first);
+        assert!(matches!(first, Err(Error::OutcomeUnknown { .. } | Error::StorageFull)), "{first:?}");
+        rig.disk.mend();
+        rig.wait(SECOND);
+        let again = rig.pond.enqueue("q", keyed());
+        let id = rig.call(again).unwrap();
+        rig.settle();
+        // It has run by now, and a third call is told so.
+        let third = rig.pond.enqueue("q", keyed());
+        assert_eq!(rig.call(third).unwrap(), id);
+        rig.settle();
+        assert_eq!((ran.lock().unwrap().clone(), rig.rows()), (vec![1], vec![(1, 1)]), "{failure:?}");
+        rig.assert_sound();
+    }
+}

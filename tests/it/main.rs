@@ -30,3 +30,4 @@ mod steering;
 mod testing_helpers;
 mod tracing;
 mod transactions;
+mod unique;

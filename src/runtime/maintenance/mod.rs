@@ -1,6 +1,7 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
 mod file_watch;
+mod key_sweeper;
 mod pruner;
 mod watchdog;
 
@@ -11,6 +12,7 @@ use super::engine::Engine;
 use crate::time::Now;
 
 pub(super) use file_watch::FileWatch;
+pub(super) use key_sweeper::KeySweeper;
 pub(super) use pruner::Pruner;
 pub(super) use watchdog::Watchdog;
 
@@ -18,6 +20,7 @@ pub(super) use watchdog::Watchdog;
 #[derive(Default)]
 pub(super) struct Upkeep {
     pruner: Pruner,
+    key_sweeper: KeySweeper,
     watchdog: Watchdog,
     file_watch: FileWatch,
 }
@@ -26,7 +29,8 @@ pub(super) struct Upkeep {
 pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let mut upkeep = engine.upkeep();
     let pruner = upkeep.pruner.turn(engine, now);
+    let key_sweeper = upkeep.key_sweeper.turn(engine, now);
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
-    pruner.min(watchdog).min(file_watch)
+    pruner.min(key_sweeper).min(watchdog).min(file_watch)
 }

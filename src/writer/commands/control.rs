@@ -63,6 +63,7 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, id: JobId, reason: &str, is_taken: b
         found => found?,
     };
     let mut record = take(batch, queue, id, &place, false)?;
+    batch.free_key(queue, id, &record)?;
     record.state = State::Cancelled;
     let extra = record.extra_mut();
     extra.reason = Some(reason.to_owned());

@@ -24,6 +24,7 @@ pub(crate) fn redrive(
         batch.remove_dead_letter(queue, id, at)?;
         let wait = first_after + spacing.saturating_mul(u32::try_from(redriven).unwrap_or(u32::MAX));
         revive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
+        batch.regain_key(queue, id, &record)?;
         let seq = batch.next_number();
         batch.insert_as(id, seq, &mut Prepared::new(queue, record, None))?;
         let name = batch.catalog().queue_name(queue);
@@ -62,6 +63,10 @@ pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<u64, Error> 
     let mut purged = 0;
     for &id in ids {
         if let Some((queue, at)) = find(batch, id)? {
+            // One that cannot be read can be removed all the same.
+            if let Ok(Some(record)) = batch.dead_letter(queue, id, at) {
+                batch.free_key(queue, id, &record)?;
+            }
             purged += u64::from(batch.remove_dead_letter(queue, id, at)?);
         }
     }

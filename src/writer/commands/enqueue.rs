@@ -1,35 +1,55 @@
+use std::collections::HashSet;
+
 use crate::error::Error;
 use crate::job::{JobId, QueueId};
 use crate::storage::{Batch, Prepared, WhenFull};
 use crate::transaction::Prepare;
 use crate::writer::step::{Refusal, Reply, Step};
 
-/// Stores new jobs, all or none. The answer is the first one's id; the others follow it.
+/// Stores new jobs, all or none, but for those whose unique key another job holds.
 pub(crate) struct Enqueue {
     jobs: Vec<Prepared>,
-    first: Option<JobId>,
-    reply: Reply<JobId>,
+    ids: Option<Ids>,
+    reply: Reply<Ids>,
+}
+
+/// The ids of jobs that are there now, in the order in which they were given.
+#[derive(Debug)]
+pub(crate) enum Ids {
+    /// All were stored: this is the first, the others follow it.
+    From(JobId),
+    Each(Vec<JobId>),
+}
+
+impl Ids {
+    /// As a list of so many.
+    pub fn list(self, count: u64) -> Vec<JobId> {
+        match self {
+            Self::From(first) => (0..count).map(|n| JobId::new(first.get() + n)).collect(),
+            Self::Each(ids) => ids,
+        }
+    }
 }
 
 impl Enqueue {
-    pub fn new(jobs: Vec<Prepared>, reply: Reply<JobId>) -> Box<Self> {
-        Box::new(Self { jobs, first: None, reply })
+    pub fn new(jobs: Vec<Prepared>, reply: Reply<Ids>) -> Box<Self> {
+        Box::new(Self { jobs, ids: None, reply })
     }
 }
 
 impl Step for Enqueue {
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
-        if let Err(full) = check_room(batch, &self.jobs) {
-            return Err(waits_for(batch, &self.jobs).map_or_else(|| full.into(), Refusal::Later));
+        let shares = shares(batch, &self.jobs)?;
+        if let Err(full) = has_room(batch, &shares) {
+            return Err(waits_for(batch, &shares).map_or_else(|| full.into(), Refusal::Later));
         }
-        self.first = Some(JobId::new(batch.counters.next_id));
-        insert_all(batch, &mut self.jobs)?;
+        self.ids = Some(insert_all(batch, &mut self.jobs)?);
         Ok(())
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
-        let first = self.first;
-        let _ = self.reply.send(result.map(|()| first.expect("applied before it is answered")));
+        let ids = self.ids;
+        let _ = self.reply.send(result.map(|()| ids.expect("applied before it is answered")));
     }
 
     fn fills(&self, queue: QueueId) -> bool {
@@ -42,26 +62,43 @@ impl Step for Enqueue {
 }
 
 /// Stores jobs whose queues have been seen to have room.
-pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared]) -> Result<(), Error> {
-    for job in jobs {
-        batch.insert(job)?;
+pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared]) -> Result<Ids, Error> {
+    let first = JobId::new(batch.counters.next_id);
+    if jobs.iter().all(|job| job.claims().is_none()) {
+        for job in jobs {
+            batch.insert(job)?;
+        }
+        return Ok(Ids::From(first));
     }
-    Ok(())
+    let ids = jobs.iter_mut().map(|job| insert_or_find(batch, job)).collect::<Result<_, _>>();
+    Ok(Ids::Each(ids?))
+}
+
+fn insert_or_find(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
+    match batch.there_already(job)? {
+        Some(there) => {
+            batch.deduplicated(job, there);
+            Ok(there)
+        }
+        None => Ok(batch.insert(job)?),
+    }
 }
 
 /// Whether every queue has room for its share.
 pub(crate) fn check_room(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<(), Error> {
-    for share in shares(jobs) {
-        batch.room_for(share.queue, share.jobs, share.bytes)?;
-    }
-    Ok(())
+    let shares = shares(batch, jobs)?;
+    has_room(batch, &shares)
+}
+
+fn has_room(batch: &mut Batch<'_>, shares: &[Share]) -> Result<(), Error> {
+    shares.iter().try_for_each(|share| batch.room_for(share.queue, share.jobs, share.bytes))
 }
 
 /// The full queue that the caller is to wait for: every queue that is full says so, and could ever
 /// hold its share.
-fn waits_for(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Option<QueueId> {
+fn waits_for(batch: &mut Batch<'_>, shares: &[Share]) -> Option<QueueId> {
     let mut waits_for = None;
-    for share in shares(jobs) {
+    for share in shares {
         if batch.room_for(share.queue, share.jobs, share.bytes).is_err() {
             let settings = &batch.queue_ref(share.queue).settings;
             if settings.when_full != WhenFull::Wait || !settings.capacity.admits(share.jobs, share.bytes) {
@@ -73,15 +110,24 @@ fn waits_for(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Option<QueueId> {
     waits_for
 }
 
+/// What a queue is to take of a call.
 struct Share {
     queue: QueueId,
     jobs: u64,
     bytes: u64,
 }
 
-fn shares(jobs: &[Prepared]) -> Vec<Share> {
+/// Only what will be stored needs room: who asks again for a job that is there is told so, be the
+/// queue full.
+fn shares(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<Vec<Share>, Error> {
     let mut shares: Vec<Share> = Vec::new();
+    let mut claimed = HashSet::new();
     for job in jobs {
+        if let Some((key, _)) = job.claims()
+            && (batch.there_already(job)?.is_some() || !claimed.insert((job.queue, key)))
+        {
+            continue;
+        }
         let bytes = job.bytes.len() as u64;
         match shares.iter_mut().find(|share| share.queue == job.queue) {
             Some(share) => {
@@ -91,5 +137,5 @@ fn shares(jobs: &[Prepared]) -> Vec<Share> {
             None => shares.push(Share { queue: job.queue, jobs: 1, bytes }),
         }
     }
-    shares
+    Ok(shares)
 }

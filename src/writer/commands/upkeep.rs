@@ -11,6 +11,9 @@ pub(crate) const PROMOTED_AT_ONCE: usize = 1_000;
 /// Rows that retention removes in one commit, at most, per queue.
 pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
 
+/// Unique keys whose time has passed, removed in one commit, at most.
+pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
+
 pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
     batch.promote(queue, PROMOTED_AT_ONCE)?;
     Ok(())
@@ -32,6 +35,10 @@ pub(crate) fn save_buckets(batch: &mut Batch<'_>, buckets: &[(BucketKey, BucketS
 
 pub(crate) fn prune(batch: &mut Batch<'_>, queue: QueueId) -> Result<Expunged, Error> {
     Ok(batch.prune(queue, PRUNED_AT_ONCE)?)
+}
+
+pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
+    Ok(batch.sweep_keys(KEYS_SWEPT_AT_ONCE)?)
 }
 
 /// Sets ready rows aside that cannot be read, so that the others go on.

@@ -1,0 +1,43 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runtime::engine::Engine;
+use crate::time::Now;
+use crate::writer::upkeep::{self, KEYS_SWEPT_AT_ONCE};
+
+/// How often unique keys are looked at. One whose time has passed is free before it is swept.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Removes unique keys of ended jobs whose time has passed, in small batches.
+#[derive(Default)]
+pub(in crate::runtime) struct KeySweeper {
+    next: Option<Duration>,
+}
+
+impl KeySweeper {
+    pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
+        if now.mono < next {
+            return next - now.mono;
+        }
+        self.next = Some(now.mono.saturating_add(EVERY));
+        match engine.store.reader().and_then(|reader| Ok(reader.has_passed_keys(now)?)) {
+            Ok(true) => sweep(engine),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "unique keys could not be looked at"),
+        }
+        EVERY
+    }
+}
+
+/// One batch, and the next one after it as long as they come back full.
+fn sweep(engine: &Arc<Engine>) {
+    engine.internally(upkeep::sweep_keys, move |engine, result| match result {
+        Ok(keys) => {
+            if keys >= KEYS_SWEPT_AT_ONCE && !engine.is_stopping() {
+                sweep(engine);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "unique keys could not be swept"),
+    });
+}

@@ -1,0 +1,19 @@
+//! From each older layout to the next, a file per step. All steps that a file needs are one transaction:
+//! a crash leaves it as it was or as it is to be.
+//!
+//! A step is never changed again once it was released. It names the tables as they were, not as
+//! `tables.rs` has them now, and what it writes is what the version after it wrote.
+
+mod v1_to_v2;
+
+use redb::WriteTransaction;
+
+use super::fault::Fault;
+
+/// Brings a file of version `from` up to the present one, less the version itself.
+pub(super) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
+    if from < 2 {
+        v1_to_v2::migrate(txn)?;
+    }
+    Ok(())
+}
