@@ -12,6 +12,8 @@
 
 mod dump;
 mod features;
+mod migration;
+mod recorder;
 #[path = "../support/mod.rs"]
 mod support;
 
