@@ -62,6 +62,9 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     if let Some(expires) = spec.expires {
         job = job.expires_in(Duration::from_millis(expires));
     }
+    if let Some((key, unique_for)) = spec.key {
+        job = job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for));
+    }
     job
 }
 

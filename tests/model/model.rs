@@ -72,6 +72,14 @@ pub struct Job {
     running: Option<Run>,
     ended: u64,
     crashes: u32,
+    key: Option<usize>,
+}
+
+/// Who holds a unique key, and until when even if it has ended.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    id: u64,
+    until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +142,7 @@ pub struct Model {
     groups: HashMap<(usize, usize), Group>,
     queues: [Queue; QUEUES],
     holds: HashMap<(usize, Option<usize>), Hold>,
+    keys: HashMap<(usize, usize), Holder>,
     next_ticket: u64,
     /// The ticket of whoever becomes a ready head by an end within the present step: which of several
     /// ends is committed first is open.
@@ -160,6 +169,7 @@ impl Model {
             groups: HashMap::new(),
             queues,
             holds: HashMap::new(),
+            keys: HashMap::new(),
             next_ticket: 1,
             shared_ticket: None,
             next_seq: 0,
@@ -203,8 +213,18 @@ impl Model {
 
     // --- producing ----------------------------------------------------------------------------
 
+    /// The job that an enqueue is answered with instead of storing it.
+    pub fn there_already(&self, spec: &Spec) -> Option<u64> {
+        let holder = self.keys.get(&(spec.queue, spec.key?.0))?;
+        let waits = self.jobs.get(&holder.id).is_some_and(|job| !job.state.is_final());
+        (self.now.engine < holder.until || waits).then_some(holder.id)
+    }
+
     /// A job with this id was acknowledged.
     pub fn insert(&mut self, id: u64, spec: &Spec) -> Check {
+        if let Some(there) = self.there_already(spec) {
+            return if id == there { Ok(()) } else { Err(format!("id {id} was given, and {there} has its key")) };
+        }
         if id <= self.last_id {
             return Err(format!("id {id} was given after {}", self.last_id));
         }
@@ -238,8 +258,12 @@ impl Model {
                 running: None,
                 ended: 0,
                 crashes: 0,
+                key: spec.key.map(|(key, _)| key),
             },
         );
+        if let Some((key, unique_for)) = spec.key {
+            self.keys.insert((spec.queue, key), Holder { id, until: self.now.engine + unique_for });
+        }
         self.join(id);
         Ok(())
     }
@@ -419,6 +443,11 @@ impl Model {
 
     pub fn cancel(&mut self, id: u64) {
         self.leave(id, State::Cancelled);
+        self.free_key(id);
+    }
+
+    fn free_key(&mut self, id: u64) {
+        self.keys.retain(|_, holder| holder.id != id);
     }
 
     /// Keeps its place in line.
@@ -457,11 +486,21 @@ impl Model {
             return false;
         }
         let seq = self.fresh_seq();
+        self.regain_key(id);
         let job = self.job(id);
         job.state = State::Pending;
         (job.attempts, job.crashes, job.due, job.expires, job.seq) = (0, 0, None, None, seq);
         self.join(id);
         true
+    }
+
+    /// Unless another one holds it.
+    fn regain_key(&mut self, id: u64) {
+        let Job { queue, key: Some(key), .. } = self.jobs[&id] else { return };
+        let asked = Spec { queue, key: Some((key, 0)), ..Spec::PLAIN };
+        if self.there_already(&asked).is_none() {
+            self.keys.insert((queue, key), Holder { id, until: self.now.engine });
+        }
     }
 
     /// The dead letters of a queue, oldest first.
@@ -476,6 +515,7 @@ impl Model {
         let dead = self.jobs.get(&id).is_some_and(|job| job.state == State::Dead);
         if dead {
             self.jobs.remove(&id);
+            self.free_key(id);
         }
         dead
     }
@@ -502,7 +542,9 @@ impl Model {
             Answer::DoneWithJob(spec) => {
                 self.done(id, run.attempt);
                 self.rows.insert(hook_row(id));
-                self.awaited.push(spec);
+                if self.there_already(&spec).is_none() {
+                    self.awaited.push(spec);
+                }
             }
             Answer::DoneButHookErrs | Answer::DoneButHookPanics | Answer::Fail | Answer::Panic => {
                 self.failed(id, run.attempt, BACKOFF);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 pub const QUEUES: usize = 2;
 pub const GROUPS: usize = 3;
+pub const KEYS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 pub enum When {
@@ -23,6 +24,13 @@ pub struct Spec {
     pub when: When,
     pub max: Option<u32>,
     pub expires: Option<u64>,
+    /// A unique key, and for how long it is held at least.
+    pub key: Option<(usize, u64)>,
+}
+
+impl Spec {
+    pub const PLAIN: Self =
+        Self { queue: 0, group: None, priority: 5, when: When::Now, max: None, expires: None, key: None };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +125,17 @@ pub fn spec() -> impl Strategy<Value = Spec> {
     let priority = prop_oneof![4 => Just(5u8), 1 => Just(0), 1 => Just(9)];
     let max = prop_oneof![3 => Just(None), 1 => (1u32..3).prop_map(Some)];
     let expires = prop_oneof![6 => Just(None), 1 => Just(Some(7_000)), 1 => Just(Some(HOUR * 2))];
-    (0..QUEUES, group, priority, when(), max, expires).prop_map(|(queue, group, priority, when, max, expires)| Spec {
+    let unique_for = prop_oneof![Just(0u64), Just(5_000), Just(300_000)];
+    let key = prop_oneof![3 => Just(None), 1 => (0..KEYS, unique_for).prop_map(Some)];
+    let all = (0..QUEUES, group, priority, when(), max, expires, key);
+    all.prop_map(|(queue, group, priority, when, max, expires, key)| Spec {
         queue,
         group,
         priority,
         when,
         max,
         expires,
+        key,
     })
 }
 

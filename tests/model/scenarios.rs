@@ -6,7 +6,7 @@ use crate::engine::{Engine, queue_name};
 use crate::ops::{Answer, HOUR, Op, Spec, When};
 use crate::{be_quiet_about_panics_on_purpose, run};
 
-const PLAIN: Spec = Spec { queue: 0, group: None, priority: 5, when: When::Now, max: None, expires: None };
+const PLAIN: Spec = Spec::PLAIN;
 
 #[track_caller]
 fn holds(ops: &[Op]) {
