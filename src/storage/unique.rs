@@ -127,6 +127,7 @@ impl Batch<'_> {
     pub fn free_key(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
         let Some(key) = record.unique_key() else { return Ok(()) };
         if let Some(Holder { until, .. }) = self.held_key(queue, key, id)? {
+            self.touch();
             self.tables.unique()?.remove((queue, key))?;
             self.tables.unique_ended()?.remove((until.as_millis(), queue, key))?;
         }

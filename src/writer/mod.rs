@@ -243,7 +243,10 @@ impl Writer {
         while let Some(mut command) = rest.next() {
             // Behind somebody who found no room, so that they stay in line.
             let line = match &command {
-                Command::Step(step) => full.iter().copied().find(|&queue| step.fills(queue)),
+                Command::Step(step) => {
+                    let line = full.iter().copied().find(|&queue| step.fills(queue));
+                    line.filter(|_| step.needs_room(batch))
+                }
                 _ => None,
             };
             let applied = line.map_or_else(|| apply(&mut command, batch, &*self.prepare), Applied::Later);

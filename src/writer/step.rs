@@ -38,6 +38,12 @@ pub(crate) trait Step: Send {
         false
     }
 
+    /// Whether it would put anything there now: what is there already needs no room.
+    fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
+        let _ = batch;
+        true
+    }
+
     /// Nobody waits for the answer any more: the call was dropped.
     fn is_abandoned(&self) -> bool {
         false

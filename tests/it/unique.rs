@@ -253,6 +253,24 @@ async fn a_full_queue_still_knows_the_job_that_is_there() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_job_that_is_there_does_not_stand_in_line_for_room() {
+    let (_clock, pond) = memory();
+    let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
+    pond.queue("q").unwrap().configure(settings).await.unwrap();
+    let there = put(&pond, keyed(1)).await;
+    let waits = tokio::spawn(pond.enqueue("q", work(2)));
+    let waits_with_a_key = tokio::spawn(pond.enqueue_many("q", [keyed(3), work(4).unique_key("another")]));
+    settled(&pond).await;
+    assert_eq!(put(&pond, keyed(5)).await, there);
+    assert!(!waits.is_finished() && !waits_with_a_key.is_finished());
+    let ran = record(&pond, "q", 1);
+    let (second, third) = (waits.await.unwrap().unwrap(), waits_with_a_key.await.unwrap().unwrap());
+    assert_eq!((third[0], second < third[1]), (there, true), "in line, and the key is known still");
+    drained(&pond).await;
+    assert_eq!(ran.all(), [1, 2, 4]);
+}
+
+#[tokio::test]
 async fn whoever_waits_for_room_takes_the_key_when_he_is_let_in() {
     let (clock, pond) = memory();
     let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);

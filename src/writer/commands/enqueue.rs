@@ -56,6 +56,10 @@ impl Step for Enqueue {
         self.jobs.iter().any(|job| job.queue == queue)
     }
 
+    fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
+        shares(batch, &self.jobs).is_ok_and(|shares| !shares.is_empty())
+    }
+
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
