@@ -105,7 +105,8 @@ impl Millpond {
     // --- producing ----------------------------------------------------------------------------
 
     /// Enqueues a job: a typed payload, or a [`NewJob`] with options. Answers its id after the
-    /// commit; calls from many tasks share commits.
+    /// commit; calls from many tasks share commits. If another job holds its
+    /// [unique key](NewJob::unique_key), nothing is stored and the answer is that one's id.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::InvalidConfig`] for an option that cannot work,
