@@ -12,6 +12,7 @@ use super::groups::GroupRow;
 use super::marks::Mark;
 use super::place::Location;
 use super::tables::{DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
+use super::unique::Holder;
 use crate::job::BucketState;
 
 /// Reads `content` as a row of one of the tables, with and without a checksum that is right.
@@ -19,14 +20,15 @@ pub(crate) fn row(table: u8, content: &[u8]) {
     let mut sealed = vec![0; 5];
     sealed.extend_from_slice(content);
     for row in [Bytes::copy_from_slice(content), seal(sealed).into()] {
-        match table % 7 {
+        match table % 8 {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),
             2 => plain::<Counters>(&row),
             3 => plain::<Mark>(&row),
             4 => plain::<GroupRow>(&row),
             5 => plain::<Location>(&row),
-            _ => plain::<BucketState>(&row),
+            6 => plain::<BucketState>(&row),
+            _ => plain::<Holder>(&row),
         }
     }
 }
