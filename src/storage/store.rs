@@ -128,7 +128,8 @@ impl Store {
         }
         let txn = self.begin_write()?;
         schema::migrate(&txn, from)?;
-        txn.commit().map_err(fault::after_commit)?;
+        self.syncs.begin();
+        txn.commit().map_err(|error| fault::after_commit(error, self.syncs.is_synced()))?;
         tracing::info!(from, to = SCHEMA_VERSION, "the file was brought up to this build's schema version");
         Ok(())
     }
