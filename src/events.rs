@@ -152,6 +152,17 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
+    /// A row that could not be read was put into quarantine, so that the others go on.
+    SetAside {
+        /// Its number there.
+        number: u64,
+        /// The table it lay in.
+        table: Arc<str>,
+        /// Its queue, if its key tells.
+        queue: Option<Arc<str>>,
+        /// Its job, if its key tells.
+        id: Option<JobId>,
+    },
     /// An I/O error stopped the writer: nothing is accepted until it has the file open again. Also if the
     /// file was deleted or replaced, since what is written to it would be lost: then it stays so.
     Degraded {

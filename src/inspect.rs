@@ -12,7 +12,7 @@ use crate::handler::Progress;
 use crate::job::{AttemptError, JobId, Order, Payload, Priority, QueueId, State};
 use crate::runtime::Engine;
 use crate::scheduler::Blocked;
-use crate::storage::{Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
+use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
 use crate::time::Timestamp;
 
 /// Rows looked at for one page, at most: a filter that matches little must not hold a snapshot of
@@ -307,28 +307,49 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-pub(crate) fn list(engine: &Engine, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
+pub(crate) fn list(
+    engine: &Arc<Engine>,
+    filter: &JobFilter,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Page, Error> {
     let limit = limit.clamp(1, JOBS_PER_PAGE_MAX);
     let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
-    let mut jobs = Vec::new();
+    let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
     let reader = engine.store.reader()?;
     let visit = |found: Result<Found, Fault>| {
-        // A record that cannot be read is the dispatcher's to set aside, not this listing's to fail on.
-        if let Ok(found) = found {
-            let state = state_of(engine, &found);
-            if filter.matches(engine, &found, state) {
-                jobs.push(describe(engine, found));
+        match found {
+            Ok(found) => {
+                let state = state_of(engine, &found);
+                if filter.matches(engine, &found, state) {
+                    jobs.push(describe(engine, found));
+                }
             }
+            // The writer's to set aside, not this listing's to fail on.
+            Err(Fault::Corrupt { id, .. }) => damaged.push(Damage::Job(JobId::new(id))),
+            Err(Fault::Redb(_)) => {}
         }
         jobs.len() < limit
     };
     let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), ROWS_PER_PAGE_MAX, visit)?;
+    if !damaged.is_empty() {
+        engine.set_aside(damaged, || {});
+    }
     Ok(Page { jobs, next: next.map(Cursor) })
 }
 
-pub(crate) fn find(engine: &Engine, id: JobId) -> Result<JobInfo, Error> {
-    let found = engine.store.reader()?.find(&engine.store.catalog, id)?.ok_or(Error::NoSuchJob { id })?;
-    Ok(describe(engine, found))
+pub(crate) fn find(engine: &Arc<Engine>, id: JobId) -> Result<JobInfo, Error> {
+    Ok(describe(engine, look_up(engine, &engine.store.reader()?, id)?))
+}
+
+/// One job. What is damaged of it the writer sees to.
+fn look_up(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Result<Found, Error> {
+    let found = reader.find(&engine.store.catalog, id).map_err(Error::from);
+    let found = engine.note_damage(found)?.ok_or(Error::NoSuchJob { id })?;
+    if found.unindexed {
+        engine.set_aside(vec![Damage::Job(id)], || {});
+    }
+    Ok(found)
 }
 
 fn state_of(engine: &Engine, found: &Found) -> State {
@@ -452,9 +473,9 @@ impl fmt::Display for Why {
     }
 }
 
-pub(crate) fn explain(engine: &Engine, id: JobId) -> Result<Why, Error> {
+pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
     let reader = engine.store.reader()?;
-    let found = reader.find(&engine.store.catalog, id)?.ok_or(Error::NoSuchJob { id })?;
+    let found = look_up(engine, &reader, id)?;
     let now = engine.now();
     if engine.scheduler().is_flying(id) {
         return Ok(Why::Running);
@@ -509,9 +530,10 @@ fn explain_member(
         if let Some(why) = not_due {
             return Ok(Err(why));
         }
-        let state = match reader.find(&engine.store.catalog, head.id)? {
-            Some(head) => state_of(engine, &head),
-            None => State::Running,
+        let state = match reader.find(&engine.store.catalog, head.id) {
+            Ok(Some(head)) => state_of(engine, &head),
+            // Its record may be damaged: that is not this job's error.
+            _ => State::Running,
         };
         let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MAX)?;
         return Ok(Err(Why::GroupBusy { head: head.id, state, ahead }));

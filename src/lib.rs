@@ -14,6 +14,7 @@ mod inspect;
 mod job;
 mod metrics;
 mod millpond;
+mod quarantine;
 mod queue;
 mod runtime;
 mod scheduler;
@@ -38,6 +39,7 @@ pub use job::{
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};
+pub use quarantine::{Quarantine, SetAside};
 pub use queue::{Queue, RateHandle};
 pub use runtime::Commit;
 pub use storage::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Verification, WhenFull};

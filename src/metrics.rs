@@ -39,7 +39,7 @@ pub struct MetricsSnapshot {
     pub timeouts_total: u64,
     /// Jobs that were not stored, because one with their unique key was there.
     pub deduplicated_total: u64,
-    /// Records set aside because they could not be read.
+    /// Rows set aside because they could not be read.
     pub quarantined_total: u64,
     /// Ended jobs removed by retention.
     pub pruned_total: u64,

@@ -11,6 +11,7 @@ use crate::events::Events;
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
 use crate::job::{JobId, NewJob, Priority};
 use crate::metrics::MetricsSnapshot;
+use crate::quarantine::Quarantine;
 use crate::queue::Queue;
 use crate::runtime::{Commit, Engine, Threads, shutdown, stop_now};
 use crate::storage::{Verification, redb_types::ReadTransaction, verify};
@@ -460,6 +461,20 @@ impl Millpond {
         DeadLetters::new(self.engine().clone())
     }
 
+    /// What could not be read and was set aside.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// for row in pond.quarantine().list(0, 100)? {
+    ///     eprintln!("row {} from {}: {}", row.number, row.table, row.why);
+    /// }
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
+    pub fn quarantine(&self) -> Quarantine {
+        Quarantine::new(self.engine().clone())
+    }
+
     // --- looking ------------------------------------------------------------------------------
 
     /// One job with its history.
@@ -575,7 +590,7 @@ impl Millpond {
         self.engine().metrics.snapshot(self.engine().executor.runs.stuck())
     }
 
-    /// Records in the file that could not be read and were set aside, since it was created.
+    /// How many rows are in [`quarantine`](Self::quarantine).
     ///
     /// # Errors
     /// Storage errors.
@@ -588,7 +603,7 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn quarantined(&self) -> Result<u64, Error> {
-        Ok(self.engine().store.reader()?.quarantined()?)
+        self.quarantine().count()
     }
 
     /// Why the writer has stopped, if an I/O error has stopped it.

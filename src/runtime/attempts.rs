@@ -7,9 +7,9 @@ use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Finished, Plan, Running};
 use crate::handler::CompleteHook;
-use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, JobId, Next, QueueId, after};
+use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, Next, after};
 use crate::scheduler::{Scheduler, Start};
-use crate::storage::{Batch, Mark};
+use crate::storage::Mark;
 use crate::time::Now;
 use crate::writer::{Command, Finish, HoldBack, MarkStarts, More, Retried};
 
@@ -84,16 +84,6 @@ impl Engine {
         if scheduler.landed(start.run) {
             scheduler.apply([Change::Returned { entry: start.entry }]);
         }
-    }
-
-    pub(super) fn quarantine(self: &Arc<Self>, queue: QueueId, ids: Vec<JobId>) {
-        self.metrics.quarantined(ids.len() as u64);
-        let write = move |batch: &mut Batch<'_>| crate::writer::upkeep::quarantine(batch, queue, &ids);
-        self.internally(write, |_, result| {
-            if let Err(error) = result {
-                tracing::error!(%error, "records could not be set aside");
-            }
-        });
     }
 
     // --- ending -------------------------------------------------------------------------------

@@ -66,12 +66,16 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
 /// Fills a window from the table.
 fn read_page(engine: &Arc<Engine>, refill: Refill) {
     match engine.store.reader().and_then(|reader| Ok(reader.page(refill)?)) {
-        Ok(WindowPage { jobs, end, bad }) => {
-            if !bad.is_empty() {
-                engine.quarantine(refill.queue, bad);
+        Ok(WindowPage { jobs, end, damaged }) => {
+            let damaged = engine.not_flying(damaged);
+            if damaged.is_empty() {
+                engine.scheduler().refilled(refill, jobs, end);
+                engine.wake_dispatcher();
+            } else {
+                // Read again once they are out of the way: what is behind them would be as good as lost.
+                let reader = engine.clone();
+                engine.set_aside(damaged, move || reader.scheduler().look_again_later(refill));
             }
-            engine.scheduler().refilled(refill, jobs, end);
-            engine.wake_dispatcher();
         }
         Err(error) => {
             tracing::error!(%error, "could not read the next jobs");

@@ -200,7 +200,7 @@ impl Engine {
         Commit::new(async move {
             let (step, answer) = call(write);
             engine.submit(step, 0).await?;
-            answer.await.map_err(|_| Error::Closed)?
+            engine.note_damage(answer.await.map_err(|_| Error::Closed)?)
         })
     }
 
@@ -224,7 +224,7 @@ impl Engine {
                 reinstater.wake_dispatcher();
             });
             engine.submit(step, 0).await?;
-            answer.await.map_err(|_| Error::Closed)?
+            engine.note_damage(answer.await.map_err(|_| Error::Closed)?)
         })
     }
 

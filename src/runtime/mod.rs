@@ -11,6 +11,7 @@ mod healing;
 mod maintenance;
 mod open;
 mod prepare;
+mod set_aside;
 mod shutdown;
 mod steps;
 mod writer_loop;

@@ -7,11 +7,10 @@ use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::prepare::Preparer;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
-use crate::events::{Event, EventBus};
+use crate::events::EventBus;
 use crate::executor::Executor;
-use crate::job::JobId;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Recovered, Store, recover};
+use crate::storage::{Batch, Counters, Recovered, Sealed, Store, recover};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
@@ -59,7 +58,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let store = Arc::new(store);
     let counters = store.load()?;
     let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
-    let (counters, recovered, events) = recover_and_commit(&store, counters, &time)?;
+    let (Sealed { counters, events, set_aside, .. }, recovered) = recover_and_commit(&store, counters, &time)?;
 
     let limits = WindowLimits { jobs_max: WINDOW_JOBS_MAX, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
@@ -80,6 +79,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.bus.publish(events);
+    engine.metrics.quarantined(set_aside);
     let weak = Arc::downgrade(&engine);
     clock.on_move(Arc::new(move || {
         if let Some(engine) = weak.upgrade() {
@@ -91,21 +91,17 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     Ok((engine, writer))
 }
 
-fn recover_and_commit(
-    store: &Store,
-    counters: Counters,
-    time: &TimeSource,
-) -> Result<(Counters, Recovered, Vec<Event>), Error> {
+fn recover_and_commit(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Sealed, Recovered), Error> {
     let txn = store.begin_write()?;
-    let marked = store.reader()?.marks()?.into_iter().map(|(id, _)| id).collect::<std::collections::BTreeSet<JobId>>();
+    let marked = store.reader()?.marked()?;
     let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
     let recovered = recover(&mut batch)?;
-    let sealed = batch.seal()?;
+    let mut sealed = batch.seal()?;
     store.commit(txn)?;
-    store.catalog.committed(sealed.rows, sealed.kinds);
+    store.catalog.committed(std::mem::take(&mut sealed.rows), sealed.kinds);
     if recovered.crashed {
         let (orphans, dead) = (recovered.suspects.len(), recovered.dead);
         tracing::warn!(orphans, dead, "the queue was not closed in order; its running jobs run again");
     }
-    Ok((sealed.counters, recovered, sealed.events))
+    Ok((sealed, recovered))
 }

@@ -104,6 +104,7 @@ impl WriterLoop {
         }
         self.engine.metrics.completions_failed(committed.completions_failed);
         self.engine.metrics.deduplicated(committed.deduplicated);
+        self.engine.metrics.quarantined(committed.set_aside);
         committed.answer();
         self.engine.bus.publish(events.into_iter().chain(told));
     }
@@ -243,6 +244,7 @@ fn settle_last(engine: &Arc<Engine>, mut committed: Committed) {
     if let Some(error) = &committed.failure {
         tracing::error!(%error, "the last commit failed: the next open recovers");
     }
+    engine.metrics.quarantined(committed.set_aside);
     let events = std::mem::take(&mut committed.events);
     engine.apply(std::mem::take(&mut committed.changes));
     committed.answer();

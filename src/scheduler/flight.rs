@@ -95,6 +95,10 @@ impl Flights {
         self.by_id.get_mut(&run.job).filter(|flight| flight.run == run)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Flight> {
+        self.by_id.values()
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
         self.by_id.values_mut()
     }

@@ -485,6 +485,11 @@ impl Scheduler {
         self.flights.contains(id)
     }
 
+    /// Whether what stands at this place among the heads of groups was handed out.
+    pub fn is_flying_at(&self, queue: QueueId, order: Order) -> bool {
+        self.flights.iter().any(|flight| flight.grouped && flight.queue == queue && flight.order == order)
+    }
+
     /// At which place it was handed out.
     pub fn order_in_flight(&self, id: JobId) -> Option<Order> {
         self.flights.get(id).map(|flight| flight.order)

@@ -53,6 +53,8 @@ pub(crate) struct Batch<'t> {
     marks: &'t BTreeSet<JobId>,
     pub(super) marked: Vec<JobId>,
     pub(super) unmarked: Vec<JobId>,
+    /// Rows set aside.
+    pub(super) set_aside: u64,
     writes: u64,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct Sealed {
     pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
+    pub set_aside: u64,
 }
 
 impl<'t> Batch<'t> {
@@ -93,6 +96,7 @@ impl<'t> Batch<'t> {
             marks,
             marked: Vec::new(),
             unmarked: Vec::new(),
+            set_aside: 0,
             writes: 0,
         }
     }
@@ -180,6 +184,7 @@ impl<'t> Batch<'t> {
             deduplicated: self.deduplicated,
             marked: Vec::new(),
             unmarked: Vec::new(),
+            set_aside: 0,
         }
     }
 
@@ -191,7 +196,7 @@ impl<'t> Batch<'t> {
         }
         let kinds = self.catalog.unsaved_kinds();
         for (id, name) in &kinds {
-            self.tables.kinds()?.insert(id, &**name)?;
+            self.tables.kinds()?.insert(id, name.as_bytes())?;
         }
         let counters = codec::encode(&self.counters);
         self.tables.meta()?.insert(COUNTERS, counters.as_slice())?;
@@ -205,6 +210,7 @@ impl<'t> Batch<'t> {
             deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,
+            set_aside: self.set_aside,
         })
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
-use crate::job::{Extra, Payload, Record, RecordRef};
+use crate::job::{Extra, Payload, Record, RecordRef, State};
 
 /// The version of what follows it. One for all rows: a change to any of them raises it.
 const VERSION: u8 = 1;
@@ -49,6 +49,11 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 pub(crate) fn decode<T: DeserializeOwned>(table: &'static str, id: u64, row: &[u8]) -> Result<T, Fault> {
     let content = open(row).map_err(|detail| Fault::corrupt(table, id, detail))?;
     postcard::from_bytes(content).map_err(|error| Fault::corrupt(table, id, error.to_string()))
+}
+
+/// Whether a row is whole, whatever it holds.
+pub(crate) fn check(row: &[u8]) -> Result<(), Fault> {
+    open(row).map(drop).map_err(|detail| Fault::corrupt("quarantine", 0, detail))
 }
 
 /// A record: its header, then the payload's bytes as they are.
@@ -95,6 +100,20 @@ fn record(header: RecordRef<Box<Extra>>, payload: Bytes) -> Record {
     }
 }
 
+/// The state that a record bears which cannot be read, for the counts. It is the first of the content:
+/// if it is what was damaged, the checksum tells which one it was.
+pub(crate) fn presumed_state(row: &[u8]) -> Option<State> {
+    let state = |row: &[u8]| postcard::take_from_bytes(row.get(HEAD..)?).ok().map(|(state, _)| state);
+    let mut tried = row.to_vec();
+    for first in 0..=State::Blocked as u8 {
+        *tried.get_mut(HEAD)? = first;
+        if open(&tried).is_ok() {
+            return state(&tried);
+        }
+    }
+    state(row)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +145,16 @@ mod tests {
     #[test]
     fn a_plain_record_costs_at_most_24_bytes_beside_its_payload() {
         assert!(encode_record(&record()).len() <= 128 + 24);
+    }
+
+    #[test]
+    fn the_state_of_a_damaged_record_is_still_known() {
+        let row = encode_record(&Record { state: State::Retrying, ..record() });
+        for bit in 0..row.len() * 8 {
+            let mut bad = row.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(presumed_state(&bad), Some(State::Retrying), "bit {bit}");
+        }
     }
 
     #[test]

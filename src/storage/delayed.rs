@@ -14,15 +14,15 @@ use crate::job::{Change, Entry, JobId, QueueId, Record, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
 /// What a delayed row holds for a job with a group, instead of its record: the index says where
-/// that is. No record begins with this byte, for its version is never 0.
-const POINTER: u8 = 0;
+/// that is. No record is as short as one byte, whatever that byte has become.
+const POINTER: [u8; 1] = [0];
 
 fn key(queue: QueueId, due: Due, id: JobId) -> DelayedKey {
     (queue, due.line as u8, due.at.as_millis(), id.get())
 }
 
 pub(super) fn is_pointer(row: &[u8]) -> bool {
-    row.first() == Some(&POINTER)
+    row.len() == POINTER.len()
 }
 
 impl Batch<'_> {
@@ -41,7 +41,7 @@ impl Batch<'_> {
 
     /// Notes when a group's member is due. The member itself stays where it is.
     pub(super) fn put_pointer(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
-        self.tables.delayed()?.insert(key(queue, due, id), [POINTER].as_slice())?;
+        self.tables.delayed()?.insert(key(queue, due, id), POINTER.as_slice())?;
         self.changes.push(Change::Due { queue, due });
         Ok(())
     }
@@ -82,16 +82,15 @@ impl Batch<'_> {
         for line in [TimeLine::Wall, TimeLine::Engine] {
             for (id, due, row) in self.due_rows(queue, line, jobs_max - promoted)? {
                 self.touch();
-                self.tables.delayed()?.remove(key(queue, due, id))?;
                 let made_ready = match is_pointer(&row) {
-                    true => self.promote_member(queue, id),
-                    false => self.promote_plain(queue, id, row.clone()),
+                    true => self.promote_member(queue, id, due),
+                    false => self.promote_plain(queue, id, due, row.clone()),
                 };
                 match (made_ready, is_pointer(&row)) {
                     (Err(Fault::Corrupt { .. }), true) => {
-                        self.quarantine(queue, id)?;
+                        self.quarantine_job(id)?;
                     }
-                    (Err(Fault::Corrupt { .. }), false) => self.set_aside(queue, id, "delayed", &row)?,
+                    (Err(Fault::Corrupt { .. }), false) => self.set_aside(queue, id, &Place::Delayed { due }, &row)?,
                     (made_ready, _) => made_ready?,
                 }
                 promoted += 1;
@@ -102,7 +101,8 @@ impl Batch<'_> {
         Ok(promoted)
     }
 
-    fn promote_plain(&mut self, queue: QueueId, id: JobId, row: Bytes) -> Result<(), Fault> {
+    fn promote_plain(&mut self, queue: QueueId, id: JobId, due: Due, row: Bytes) -> Result<(), Fault> {
+        self.tables.delayed()?.remove(key(queue, due, id))?;
         let record = decode_record("delayed", id.get(), &row)?;
         self.unindex(id)?;
         self.became_ready(queue, record.state);

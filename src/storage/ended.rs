@@ -1,15 +1,14 @@
 //! Jobs that have ended: the dead letters, and what retention keeps of the others.
 
-use bytes::Bytes;
 use redb::ReadableTable;
 
 use super::batch::Batch;
-use super::codec::{self, decode_record, encode_record};
+use super::codec::{decode_record, encode_record};
 use super::fault::Fault;
 use super::place::Place;
 use super::settings::Keep;
 use super::tables_ext::RowTable;
-use crate::job::{Change, JobId, Priority, QueueId, Record, State};
+use crate::job::{JobId, QueueId, Record, State};
 use crate::time::Timestamp;
 
 /// What a sweep removed.
@@ -141,60 +140,6 @@ impl Batch<'_> {
             old.push((at, id));
         }
         Ok(old)
-    }
-
-    /// Sets a row aside that cannot be read, so that the others go on. It has left its table.
-    pub(super) fn set_aside(
-        &mut self,
-        queue: QueueId,
-        id: JobId,
-        table: &'static str,
-        row: &Bytes,
-    ) -> Result<(), Fault> {
-        self.touch();
-        let last = self.tables.quarantine()?.last()?.map_or(0, |(number, _)| number.value());
-        let key = codec::encode(&(queue, id));
-        self.tables.quarantine()?.insert(last + 1, (table, key.as_slice(), &**row))?;
-        self.unindex(id)?;
-        // A job in `ready` is pending whatever its record says.
-        let record = codec::presumed_record(row);
-        let state = match &record {
-            Some(record) if table != "ready" => record.state,
-            _ => State::Pending,
-        };
-        let tally = self.tally(queue);
-        let count = match state {
-            State::Scheduled => &mut tally.scheduled,
-            State::Retrying => &mut tally.retrying,
-            _ => &mut tally.pending,
-        };
-        *count = count.saturating_sub(1);
-        tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
-        if let Some(record) = &record {
-            self.end_key(queue, id, record)?;
-        }
-        Ok(())
-    }
-
-    /// Sets a waiting row aside that could not be read. False if it is not there any more.
-    pub fn quarantine(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
-        self.changes.push(Change::Settled { id });
-        if let Some(member) = self.member(id)? {
-            let row = self.leave_waiting(queue, &member, id, false)?;
-            if let Some(row) = &row {
-                self.set_aside(queue, id, "members", row)?;
-            }
-            return Ok(row.is_some());
-        }
-        for priority in 0..Priority::COUNT {
-            let key = (queue, priority, id.get());
-            if let Some(row) = self.tables.ready()?.get_row(key)? {
-                self.tables.ready()?.remove(key)?;
-                self.set_aside(queue, id, "ready", &row)?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

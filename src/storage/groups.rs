@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::place::{Member, Place};
 use super::settings::GroupPolicy;
 use super::tables_ext::RowTable;
+use super::untrusted::HeadValue;
 use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
 use crate::time::Due;
 
@@ -50,12 +51,15 @@ pub(crate) enum HeadAt {
 impl Batch<'_> {
     pub(super) fn group(&mut self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
         match self.tables.groups()?.get_row((queue, group))? {
-            Some(row) => codec::decode("groups", u64::from(queue), &row),
+            Some(row) => match codec::decode("groups", u64::from(queue), &row) {
+                Ok(row) => Ok(row),
+                Err(_) => self.group_anew(queue, group, &row),
+            },
             None => Ok(GroupRow::default()),
         }
     }
 
-    fn put_group(&mut self, queue: QueueId, group: &str, row: GroupRow) -> Result<(), Fault> {
+    pub(super) fn put_group(&mut self, queue: QueueId, group: &str, row: GroupRow) -> Result<(), Fault> {
         if row == GroupRow::default() {
             self.tables.groups()?.remove((queue, group))?;
         } else {
@@ -96,7 +100,7 @@ impl Batch<'_> {
     }
 
     /// Makes a member its group's head: ready, due later, or held by a pause.
-    fn set_head(
+    pub(super) fn set_head(
         &mut self,
         queue: QueueId,
         row: GroupRow,
@@ -116,7 +120,9 @@ impl Batch<'_> {
             let turn = self.counters.next_turn;
             self.counters.next_turn += 1;
             let priority = record.priority.get();
-            self.tables.heads()?.insert((queue, priority, turn), (id.get(), member.seq, &*member.group))?;
+            self.tables
+                .heads()?
+                .insert((queue, priority, turn), HeadValue::encode(id.get(), member.seq, &member.group).as_slice())?;
             let entry = Arc::new(Entry::new(id, turn, record, bytes.len()));
             self.changes.push(Change::Ready { queue, entry });
             HeadAt::Ready { priority, turn }
@@ -201,33 +207,37 @@ impl Batch<'_> {
 
     /// The first in line becomes the head; without one the group has none. A member that cannot be
     /// read is set aside, or it would block its group for good.
-    fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
+    pub(super) fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
         loop {
-            let line = (queue, &**group, 0, 0, 0)..=(queue, &**group, 0, u64::MAX, u64::MAX);
-            let first = self.tables.members()?.range(line)?.next().transpose()?;
-            let next = first.map(|(key, row)| {
-                let (.., seq, id) = key.value();
-                (seq, JobId::new(id), Bytes::copy_from_slice(row.value()))
-            });
-            let Some((seq, id, bytes)) = next else {
+            let Some((seq, id, bytes)) = self.first_in_line(queue, group)? else {
                 return self.put_group(queue, group, GroupRow { head: None, ..row });
             };
             let member = Member { group: group.clone(), parked: false, seq };
             if decode_record("members", id.get(), &bytes).is_err() {
                 self.tables.members()?.remove(member.key(queue, id))?;
-                self.set_aside(queue, id, "members", &bytes)?;
+                self.set_aside(queue, id, &Place::Member(member), &bytes)?;
                 continue;
             }
             return self.set_head(queue, row, &member, id, bytes);
         }
     }
 
+    /// The first member that is not parked: its place in line, its id, its row.
+    pub(super) fn first_in_line(&mut self, queue: QueueId, group: &str) -> Result<Option<(u64, JobId, Bytes)>, Fault> {
+        let line = (queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX);
+        let first = self.tables.members()?.range(line)?.next().transpose()?;
+        Ok(first.map(|(key, row)| {
+            let (.., seq, id) = key.value();
+            (seq, JobId::new(id), Bytes::copy_from_slice(row.value()))
+        }))
+    }
+
     /// The head, which was handed out, has to wait: the group with it, or not.
     pub(super) fn put_off_head(&mut self, queue: QueueId, taken: &Entry, bytes: Bytes, due: Due) -> Result<(), Fault> {
         let id = taken.id;
         let Some(member) = self.member(id)? else { return Ok(()) };
-        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.turn))?;
         let row = self.group(queue, &member.group)?;
+        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.turn))?;
         match self.queue_ref(queue).settings.groups {
             GroupPolicy::Block => {
                 self.put_member(queue, &member, id, &bytes)?;
@@ -255,11 +265,16 @@ impl Batch<'_> {
         Ok(false)
     }
 
-    /// A member's time has come; its pointer is gone already.
-    pub(super) fn promote_member(&mut self, queue: QueueId, id: JobId) -> Result<(), Fault> {
-        let Some(member) = self.member(id)? else { return Ok(()) };
+    /// A member's time has come: its pointer goes.
+    pub(super) fn promote_member(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
+        let member = self.member(id)?;
+        let row = match &member {
+            Some(member) => self.group(queue, &member.group)?,
+            None => GroupRow::default(),
+        };
+        self.remove_pointer(queue, id, due)?;
+        let Some(member) = member else { return Ok(()) };
         let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(()) };
-        let row = self.group(queue, &member.group)?;
         if !member.parked {
             return self.set_head(queue, row, &member, id, bytes);
         }
@@ -302,13 +317,18 @@ impl Batch<'_> {
             }
             Some(head) if head.at == HeadAt::Held => {
                 if let Some(Order { priority, turn }) = flying(head.id).filter(|_| !self.has_ended(head.id)) {
-                    self.tables.heads()?.insert((queue, priority, turn), (head.id.get(), head.seq, &**group))?;
+                    let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
+                    self.tables.heads()?.insert((queue, priority, turn), stands_for.as_slice())?;
                     row.head = Some(Head { at: HeadAt::Ready { priority, turn }, ..head });
                     self.put_group(queue, group, row)?;
                     return Ok(true);
                 }
                 let member = Member { group: group.clone(), parked: false, seq: head.seq };
                 match self.tables.members()?.get_row(member.key(queue, head.id))? {
+                    Some(bytes) if decode_record("members", head.id.get(), &bytes).is_err() => {
+                        self.put_group(queue, group, row)?;
+                        self.quarantine_job(head.id)?;
+                    }
                     Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
                     None => self.advance(queue, group, row)?,
                 }

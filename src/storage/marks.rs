@@ -40,11 +40,20 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// All marks. One that cannot be read is set aside: its job is where it was, no attempt used.
     pub fn marks(&mut self) -> Result<Vec<(JobId, Mark)>, Fault> {
-        let mut marks = Vec::new();
+        let (mut marks, mut damaged) = (Vec::new(), Vec::new());
         for row in self.tables.running()?.iter()? {
             let (id, row) = row?;
-            marks.push((JobId::new(id.value()), codec::decode("running", id.value(), row.value())?));
+            let id = JobId::new(id.value());
+            match codec::decode("running", id.get(), row.value()) {
+                Ok(mark) => marks.push((id, mark)),
+                Err(_) => damaged.push((id, row.value().to_vec())),
+            }
+        }
+        for (id, row) in damaged {
+            self.tables.running()?.remove(id.get())?;
+            self.set_row_aside("running", &id, &row, (None, Some(id)))?;
         }
         Ok(marks)
     }

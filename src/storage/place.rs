@@ -46,8 +46,8 @@ impl Batch<'_> {
     /// Where the job lies. Jobs in `ready` have no index entry, that is what makes them cheap: they
     /// are looked for under each queue and priority.
     pub fn locate(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
-        if let Some(row) = self.tables.index()?.get_row(id.get())? {
-            return Ok(Some(codec::decode("index", id.get(), &row)?));
+        if let Some(location) = self.indexed(id)? {
+            return Ok(Some(location));
         }
         for queue in self.queues_with_pending() {
             for priority in 0..Priority::COUNT {
@@ -61,10 +61,8 @@ impl Batch<'_> {
 
     /// The job's place in its group, if it has one.
     pub(super) fn member(&mut self, id: JobId) -> Result<Option<Member>, Fault> {
-        let Some(row) = self.tables.index()?.get_row(id.get())? else { return Ok(None) };
-        let location: Location = codec::decode("index", id.get(), &row)?;
-        match location.place {
-            Place::Member(member) => Ok(Some(member)),
+        match self.indexed(id)? {
+            Some(Location { place: Place::Member(member), .. }) => Ok(Some(member)),
             _ => Ok(None),
         }
     }

@@ -1,5 +1,6 @@
 //! Reads: one short read transaction per page, so that none lives long enough to make the file grow.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,11 +12,14 @@ use super::catalog::Catalog;
 use super::codec::{self, decode_record};
 use super::delayed::is_pointer;
 use super::fault::Fault;
-use super::groups::GroupRow;
+use super::groups::{GroupRow, Head, HeadAt};
 use super::marks::Mark;
 use super::place::{Location, Member, Place};
+use super::quarantine::Damage;
 use super::tables::ReadTables;
 use super::tables_ext::RowTable;
+use super::untrusted::HeadValue;
+use crate::error::Error;
 use crate::job::{BucketKey, BucketState, Entry, JobId, Order, Priority, QueueId, Record, Refill, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
@@ -26,6 +30,8 @@ pub(crate) struct Found {
     pub queue: QueueId,
     pub place: Place,
     pub record: Record,
+    /// Its index entry cannot be read: it was searched for.
+    pub unindexed: bool,
 }
 
 impl Found {
@@ -70,7 +76,7 @@ pub(crate) struct WindowPage {
     /// There are none behind them.
     pub end: bool,
     /// Rows that could not be read.
-    pub bad: Vec<JobId>,
+    pub damaged: Vec<Damage>,
 }
 
 /// Collects rows into one allocation, of which each job's payload is a slice.
@@ -79,11 +85,12 @@ struct PageInProgress {
     bytes: Vec<u8>,
     /// Id, turn, and where the row ends in `bytes`.
     rows: Vec<(u64, u64, usize)>,
+    damaged: Vec<Damage>,
 }
 
 impl PageInProgress {
     fn new(refill: Refill) -> Self {
-        Self { refill, bytes: Vec::new(), rows: Vec::new() }
+        Self { refill, bytes: Vec::new(), rows: Vec::new(), damaged: Vec::new() }
     }
 
     fn is_full(&self) -> bool {
@@ -98,13 +105,13 @@ impl PageInProgress {
 
     fn end(self, table: &'static str, end: bool) -> WindowPage {
         let bytes = Bytes::from(self.bytes);
-        let mut page = WindowPage { jobs: Vec::with_capacity(self.rows.len()), end, bad: Vec::new() };
+        let mut page = WindowPage { jobs: Vec::with_capacity(self.rows.len()), end, damaged: self.damaged };
         let mut from = 0;
         for (id, turn, to) in self.rows {
             let row = bytes.slice(from..to);
             match decode_record(table, id, &row) {
                 Ok(record) => page.jobs.push(Arc::new(Entry::new(JobId::new(id), turn, record, to - from))),
-                Err(_) => page.bad.push(JobId::new(id)),
+                Err(_) => page.damaged.push(Damage::Job(JobId::new(id))),
             }
             from = to;
         }
@@ -159,10 +166,14 @@ impl Reader {
             if page.is_full() {
                 return Ok(page.end("members", false));
             }
-            let (_, _, turn) = key.value();
-            let (id, seq, group) = value.value();
-            if let Some(row) = members.get((refill.queue, group, 0, seq, id))? {
-                page.push(id, turn, row.value());
+            let (_, priority, turn) = key.value();
+            let member = match HeadValue::decode(value.value()) {
+                Some((id, seq, group)) => members.get((refill.queue, group, 0, seq, id))?.map(|row| (id, row)),
+                None => None,
+            };
+            match member {
+                Some((id, row)) => page.push(id, turn, row.value()),
+                None => page.damaged.push(Damage::Head(refill.queue, Order { priority, turn })),
             }
         }
         Ok(page.end("members", true))
@@ -171,19 +182,38 @@ impl Reader {
     /// One job, wherever it lies.
     pub fn find(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
         if let Some(row) = self.tables().index()?.get_row(id.get())? {
-            let location: Location = codec::decode("index", id.get(), &row)?;
-            return self.load(id, location);
+            return match codec::decode("index", id.get(), &row) {
+                Ok(location) => self.load(id, location),
+                Err(_) => self.search(catalog, id),
+            };
         }
         let ready = self.tables().ready()?;
         for queue in catalog.stored_queues() {
             for priority in 0..Priority::COUNT {
                 if let Some(row) = ready.get_row((queue, priority, id.get()))? {
                     let record = decode_record("ready", id.get(), &row)?;
-                    return Ok(Some(Found { id, queue, place: Place::Ready { priority }, record }));
+                    return Ok(Some(Found { id, queue, place: Place::Ready { priority }, record, unindexed: false }));
                 }
             }
         }
+        self.missing(id)?;
         Ok(None)
+    }
+
+    /// Goes through every job for one whose index entry cannot be read.
+    fn search(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
+        let mut result = None;
+        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, usize::MAX, |found| {
+            match found {
+                Ok(found) if found.id == id => result = Some(Ok(Found { unindexed: true, ..found })),
+                Err(Fault::Corrupt { id: damaged, table, detail }) if damaged == id.get() => {
+                    result = Some(Err(Fault::Corrupt { id: damaged, table, detail }));
+                }
+                _ => {}
+            }
+            result.is_none()
+        })?;
+        result.transpose()
     }
 
     fn load(&self, id: JobId, location: Location) -> Result<Option<Found>, Fault> {
@@ -201,7 +231,7 @@ impl Reader {
         };
         let Some(row) = row else { return Ok(None) };
         let record = decode_record(place.table(), number, &row)?;
-        Ok(Some(Found { id, queue, place, record }))
+        Ok(Some(Found { id, queue, place, record, unindexed: false }))
     }
 
     pub fn group(&self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
@@ -225,7 +255,8 @@ impl Reader {
         let mut count = 0;
         if grouped {
             for row in self.tables().heads()?.range(range)? {
-                count += u64::from(!taken(JobId::new(row?.1.value().0)));
+                let head = HeadValue::decode(row?.1.value()).map(|(id, ..)| JobId::new(id));
+                count += u64::from(head.is_none_or(|head| !taken(head)));
                 if count == count_max {
                     break;
                 }
@@ -248,13 +279,13 @@ impl Reader {
         Ok(self.tables().members()?.range(range)?.take(limit).count() as u64)
     }
 
-    pub fn marks(&self) -> Result<Vec<(JobId, Mark)>, Fault> {
-        let mut marks = Vec::new();
+    /// The jobs that have a mark.
+    pub fn marked(&self) -> Result<BTreeSet<JobId>, Fault> {
+        let mut marked = BTreeSet::new();
         for row in self.tables().running()?.iter()? {
-            let (id, row) = row?;
-            marks.push((JobId::new(id.value()), codec::decode("running", id.value(), row.value())?));
+            marked.insert(JobId::new(row?.0.value()));
         }
-        Ok(marks)
+        Ok(marked)
     }
 
     pub fn buckets(&self) -> Result<Vec<(BucketKey, BucketState)>, Fault> {
@@ -266,11 +297,6 @@ impl Reader {
             buckets.push((BucketKey { queue, group }, codec::decode("rates", u64::from(queue), row.value())?));
         }
         Ok(buckets)
-    }
-
-    pub fn quarantined(&self) -> Result<u64, Fault> {
-        use redb::ReadableTableMetadata;
-        Ok(self.tables().quarantine()?.len()?)
     }
 
     /// Up to `rows_max` rows of the queue's `source` behind `after`.
@@ -440,46 +466,90 @@ impl Reader {
 
 fn found(id: u64, queue: QueueId, place: Place, row: &[u8]) -> Result<Found, Fault> {
     let record = decode_record(place.table(), id, &Bytes::copy_from_slice(row))?;
-    Ok(Found { id: JobId::new(id), queue, place, record })
+    Ok(Found { id: JobId::new(id), queue, place, record, unindexed: false })
 }
 
 impl Reader {
-    /// Index entries, heads and pointers that lead nowhere.
+    /// Index entries, heads, groups, marks and buckets that cannot be read or lead nowhere.
     pub fn dangling(&self) -> Result<Vec<String>, Fault> {
         let mut problems = Vec::new();
         let tables = self.tables();
         for row in tables.index()?.iter()? {
             let (id, row) = row?;
-            let location: Location = codec::decode("index", id.value(), row.value())?;
-            if self.load(JobId::new(id.value()), location.clone())?.is_none() {
-                problems.push(format!("the index has job {} at {location:?}, where it is not", id.value()));
+            let id = id.value();
+            match codec::decode::<Location>("index", id, row.value()) {
+                Err(fault) => problems.push(unreadable(fault)),
+                Ok(location) => match self.load(JobId::new(id), location.clone()) {
+                    // Its record is told of where the records are.
+                    Ok(Some(_)) | Err(Fault::Corrupt { .. }) => {}
+                    Ok(None) => problems.push(format!("the index has job {id} at {location:?}, where it is not")),
+                    Err(fault) => return Err(fault),
+                },
             }
         }
         let members = tables.members()?;
         for row in tables.heads()?.iter()? {
             let (key, value) = row?;
             let (queue, ..) = key.value();
-            let (id, seq, group) = value.value();
-            let is_head = self.group(queue, group)?.head.is_some_and(|head| head.id.get() == id);
+            let Some((id, seq, group)) = HeadValue::decode(value.value()) else {
+                problems.push(format!("a head of queue {queue} cannot be read"));
+                continue;
+            };
+            let is_head = match self.group(queue, group) {
+                Ok(row) => row.head.is_some_and(|head| head.id.get() == id),
+                // Told of below.
+                Err(Fault::Corrupt { .. }) => true,
+                Err(fault) => return Err(fault),
+            };
             if !is_head || !members.has((queue, group, 0, seq, id))? {
                 problems.push(format!("job {id} stands as the head of group {group:?}, which it is not"));
             }
         }
+        for row in tables.groups()?.iter()? {
+            let (key, row) = row?;
+            let (queue, group) = key.value();
+            match codec::decode::<GroupRow>("groups", u64::from(queue), row.value()) {
+                Err(_) => problems.push(format!("the row of group {group:?} of queue {queue} cannot be read")),
+                Ok(GroupRow { head: Some(Head { id, at: HeadAt::Ready { priority, turn }, .. }), .. }) => {
+                    let stands_for = tables.heads()?.get((queue, priority, turn))?;
+                    let stands_for = stands_for.and_then(|row| HeadValue::decode(row.value()).map(|(id, ..)| id));
+                    if stands_for != Some(id.get()) {
+                        problems.push(format!("the head of group {group:?}, job {id}, does not stand in line"));
+                    }
+                }
+                Ok(_) => {}
+            }
+        }
         for row in tables.running()?.iter()? {
-            let (id, _) = row?;
-            let indexed = tables.index()?.has(id.value())?;
+            let (id, row) = row?;
+            let id = id.value();
+            if let Err(fault) = codec::decode::<Mark>("running", id, row.value()) {
+                problems.push(unreadable(fault));
+            }
+            let indexed = tables.index()?.has(id)?;
             let ready = || -> Result<bool, Fault> {
                 for row in tables.ready()?.iter()? {
-                    if row?.0.value().2 == id.value() {
+                    if row?.0.value().2 == id {
                         return Ok(true);
                     }
                 }
                 Ok(false)
             };
             if !indexed && !ready()? {
-                problems.push(format!("job {} is marked as running, but there is no such job", id.value()));
+                problems.push(format!("job {id} is marked as running, but there is no such job"));
+            }
+        }
+        for row in tables.rates()?.iter()? {
+            let (key, row) = row?;
+            let (queue, group) = key.value();
+            if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
+                problems.push(format!("the bucket of queue {queue}, group {group:?}, cannot be read"));
             }
         }
         Ok(problems)
     }
+}
+
+fn unreadable(fault: Fault) -> String {
+    Error::from(fault).to_string()
 }

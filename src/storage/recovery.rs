@@ -9,7 +9,6 @@ use super::codec::decode_record;
 use super::fault::Fault;
 use super::marks::Mark;
 use super::place::{Location, Place};
-use super::tables_ext::RowTable;
 use crate::events::Event;
 use crate::job::{Attempt, Entry, JobId, Next, QueueId, after_crash};
 
@@ -29,6 +28,7 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     let mut recovered = Recovered { crashed: !batch.counters.clean, ..Recovered::default() };
     batch.counters.clean = false;
     batch.touch();
+    batch.empty_damaged_buckets()?;
     let marks = batch.marks()?;
     if marks.is_empty() {
         return Ok(recovered);
@@ -118,12 +118,18 @@ fn bring_back(
 /// The job's row as it was handed out, or nothing if it has ended after all.
 fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<Entry>>, Fault> {
     let Some(Location { queue, place }) = batch.locate(id)? else { return Ok(None) };
-    let row = match &place {
-        Place::Ready { priority } => batch.tables.ready()?.get_row((queue, *priority, id.get()))?,
-        Place::Member(member) if !member.parked => batch.tables.members()?.get_row(member.key(queue, id))?,
-        _ => None,
+    let could_run = match &place {
+        Place::Ready { .. } => true,
+        Place::Member(member) => !member.parked,
+        _ => false,
     };
+    let row = if could_run { batch.row_at(queue, id, &place)? } else { None };
     let Some(row) = row else { return Ok(None) };
-    let record = decode_record(place.table(), id.get(), &row)?;
-    Ok(Some(Arc::new(Entry::new(id, mark.turn, record, row.len()))))
+    match decode_record(place.table(), id.get(), &row) {
+        Ok(record) => Ok(Some(Arc::new(Entry::new(id, mark.turn, record, row.len())))),
+        Err(_) => {
+            batch.quarantine_job(id)?;
+            Ok(None)
+        }
+    }
 }

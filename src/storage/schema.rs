@@ -10,6 +10,7 @@ use super::migrations;
 use super::tables::{ReadTables, Tables};
 use super::tables_ext::RowTable;
 use crate::error::Error;
+use crate::job::check_name;
 
 /// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
@@ -65,7 +66,9 @@ pub(super) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Result<Counters,
     }
     for row in tables.kinds()?.iter()? {
         let (id, name) = row?;
-        catalog.restore_kind(id.value(), name.value());
+        let name = std::str::from_utf8(name.value()).ok().filter(|name| check_name("kind", name).is_ok());
+        let name = name.ok_or_else(|| Fault::corrupt("kinds", u64::from(id.value()), "it is no name"))?;
+        catalog.restore_kind(id.value(), name);
     }
     match tables.meta()?.get_row(COUNTERS)? {
         Some(row) => codec::decode("meta", 1, &row),

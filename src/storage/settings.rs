@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::job::State;
 
 /// A queue's durable settings: they hold for producers and workers alike and survive a restart.
 ///
@@ -267,6 +268,18 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// How many jobs are in this state.
+    pub(crate) fn count_mut(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::Pending | State::Running | State::Blocked => &mut self.pending,
+            State::Scheduled => &mut self.scheduled,
+            State::Retrying => &mut self.retrying,
+            State::Completed => &mut self.completed,
+            State::Dead => &mut self.dead,
+            State::Cancelled => &mut self.cancelled,
+        }
+    }
+
     pub(crate) fn unfinished(&self) -> u64 {
         self.pending + self.scheduled + self.retrying
     }

@@ -4,6 +4,7 @@
 use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransaction};
 
 use super::fault::Fault;
+use super::untrusted::{AsideValue, HeadValue, Text};
 
 /// Ready without a group, in dispatch order: (queue, priority, id) -> record.
 pub(crate) type ReadyKey = (u32, u8, u64);
@@ -74,11 +75,11 @@ tables! {
     /// Each queue's name, settings and counts.
     queues: u32 => &'static [u8], "queues";
     /// Each kind's name.
-    kinds: u32 => &'static str, "kinds";
+    kinds: u32 => Text, "kinds";
     ready: ReadyKey => &'static [u8], "ready";
     delayed: DelayedKey => &'static [u8], "delayed";
     members: MemberKey<'static> => &'static [u8], "members";
-    heads: HeadKey => (u64, u64, &'static str), "heads";
+    heads: HeadKey => HeadValue, "heads";
     /// Each group that has members or is paused: (queue, group) -> row.
     groups: (u32, &'static str) => &'static [u8], "groups";
     /// Where a job lies that is not in `ready`: id -> location.
@@ -89,9 +90,9 @@ tables! {
     finished: FinishedKey => &'static [u8], "finished";
     /// Token buckets: (queue, group or nothing) -> state.
     rates: (u32, &'static str) => &'static [u8], "rates";
-    /// Rows that could not be read: number -> (table, key, value).
-    quarantine: u64 => (&'static str, &'static [u8], &'static [u8]), "quarantine";
     /// Which job holds a unique key: (queue, key) -> holder.
     unique: (u32, &'static str) => &'static [u8], "unique";
     unique_ended: UniqueEndedKey => (), "unique_ended";
+    /// Rows that could not be read: number -> (table, key, value).
+    quarantine: u64 => AsideValue, "quarantine";
 }

@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::codec;
 use super::fault::Fault;
 use super::place::{Location, Place};
+use super::quarantine::Aside;
 use super::queries::Reader;
 use super::tables::Tables;
 use super::tables_ext::RowTable;
@@ -214,8 +215,7 @@ impl Reader {
         let mut jobs = HashSet::new();
         for row in self.tables().quarantine()?.iter()? {
             let (number, row) = row?;
-            let job = codec::decode::<(QueueId, JobId)>("quarantine", number.value(), row.value().1);
-            jobs.extend(job.ok().map(|(_, id)| id));
+            jobs.extend(Aside::read(number.value(), row.value()).id);
         }
         Ok(jobs)
     }

@@ -9,7 +9,6 @@ use super::batch::Batch;
 use super::codec::{decode_record, encode_record};
 use super::fault::Fault;
 use super::place::Place;
-use super::settings::Tally;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
@@ -109,7 +108,7 @@ impl Batch<'_> {
         let counts_as = if waits.is_none() && !grouped { State::Pending } else { record.state };
         let tally = self.tally(queue);
         tally.bytes += bytes;
-        *waiting_count(tally, counts_as) += 1;
+        *tally.count_mut(counts_as) += 1;
         match waits {
             _ if grouped => self.join_group(queue, id, seq, job.record(), job.bytes.clone()),
             Some(due) => self.put_delayed(queue, id, due, &job.bytes),
@@ -136,9 +135,11 @@ impl Batch<'_> {
                 self.tables.ready()?.remove(key)?.is_some()
             }
             Some(_) => {
+                // Its head's row last: it tells whose turn it was, if the group's own cannot be read.
+                let was_there = self.leave_group(queue, entry.id)?;
                 let head = (queue, entry.order.priority, entry.order.turn);
                 self.tables.heads()?.remove(head)?;
-                self.leave_group(queue, entry.id)?
+                was_there
             }
         };
         if gone {
@@ -221,7 +222,7 @@ impl Batch<'_> {
         let waits = self.state_of(place, &record);
         let tally = self.tally(queue);
         tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
-        let count = waiting_count(tally, waits);
+        let count = tally.count_mut(waits);
         *count = count.saturating_sub(1);
         Ok(Some(record))
     }
@@ -232,14 +233,6 @@ impl Batch<'_> {
             Place::Ready { .. } => State::Pending,
             _ => record.state,
         }
-    }
-}
-
-fn waiting_count(tally: &mut Tally, state: State) -> &mut u64 {
-    match state {
-        State::Scheduled => &mut tally.scheduled,
-        State::Retrying => &mut tally.retrying,
-        _ => &mut tally.pending,
     }
 }
 

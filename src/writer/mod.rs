@@ -47,6 +47,8 @@ pub(crate) struct Committed {
     pub completions_failed: u64,
     /// Jobs that were not stored, because one with their unique key was there.
     pub deduplicated: u64,
+    /// Rows set aside because they could not be read.
+    pub set_aside: u64,
     /// Ends that are not durable: they stay with the writer and go into a later commit.
     pub failure: Option<Error>,
 }
@@ -311,6 +313,7 @@ impl Writer {
         committed.changes = sealed.changes;
         committed.events = sealed.events;
         committed.deduplicated += sealed.deduplicated;
+        committed.set_aside = sealed.set_aside;
     }
 
     fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {
@@ -371,7 +374,7 @@ impl Writer {
     pub fn reload(&mut self) -> Result<Vec<JobId>, Error> {
         let counters = Counters { clean: false, ..self.store.load()? };
         let reader = self.store.reader()?;
-        let marks = reader.marks()?.into_iter().map(|(id, _)| id).collect();
+        let marks = reader.marked()?;
         let mut open = HashSet::new();
         for finish in &self.unfinished {
             if reader.is_as_taken(finish.queue, &finish.taken)? {

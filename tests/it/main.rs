@@ -20,6 +20,7 @@ mod healing;
 mod inspect;
 mod on_complete;
 mod open;
+mod quarantine;
 mod rates;
 mod retention;
 mod retries;

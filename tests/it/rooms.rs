@@ -17,7 +17,7 @@ const ORDER: [&[&str]; 16] = [
     &["writer", "executor"],
     &["runtime"],
     &["inspect"],
-    &["dead_letters", "worker", "queue"],
+    &["dead_letters", "quarantine", "worker", "queue"],
     &["millpond", "builder"],
     &["testing"],
     &["fuzzing"],

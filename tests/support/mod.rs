@@ -276,6 +276,16 @@ impl SlowDisk {
         Self { memory: Arc::new(InMemoryBackend::new()), syncs: Arc::default() }
     }
 
+    /// What a kill at this moment would leave.
+    pub fn image(&self) -> Self {
+        let copy = Self::new();
+        let mut bytes = vec![0; self.memory.len().unwrap() as usize];
+        self.memory.read(0, &mut bytes).unwrap();
+        copy.memory.set_len(bytes.len() as u64).unwrap();
+        copy.memory.write(0, &bytes).unwrap();
+        copy
+    }
+
     /// From now on a sync waits until [`go_on`](Self::go_on).
     pub fn hold(&self) {
         self.syncs.held.lock().unwrap().hold = true;

@@ -110,7 +110,7 @@ fn take(batch: &mut Batch<'_>, queue: QueueId, id: JobId, place: &Place, comes_b
 
 /// A waiting job's place; refused by name if it does not wait.
 fn find(batch: &mut Batch<'_>, id: JobId, action: &'static str, is_taken: bool) -> Result<(QueueId, Place), Error> {
-    let location = batch.locate(id)?.ok_or(Error::NoSuchJob { id })?;
+    let Some(location) = batch.locate(id)? else { return Err(batch.missing(id)) };
     let refuse = |state| Err(Error::NotAllowed { action, id, state });
     match location.place {
         Place::Dead { .. } => refuse(State::Dead),

@@ -1,8 +1,8 @@
 //! What the engine itself asks for: promotion, tokens, retention, rows that cannot be read.
 
 use crate::error::Error;
-use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
-use crate::storage::{Batch, Expunged};
+use crate::job::{BucketKey, BucketState, Change, QueueId};
+use crate::storage::{Batch, Damage, Expunged};
 
 /// Due jobs made ready in one commit, at most, per queue: a million due at once must not hold up
 /// everybody else.
@@ -41,13 +41,9 @@ pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
     Ok(batch.sweep_keys(KEYS_SWEPT_AT_ONCE)?)
 }
 
-/// Sets ready rows aside that cannot be read, so that the others go on.
-pub(crate) fn quarantine(batch: &mut Batch<'_>, queue: QueueId, ids: &[JobId]) -> Result<u64, Error> {
-    let mut set_aside = 0;
-    for &id in ids {
-        set_aside += u64::from(batch.quarantine(queue, id)?);
-    }
-    Ok(set_aside)
+/// Sets a row aside that cannot be read, so that the others go on.
+pub(crate) fn quarantine(batch: &mut Batch<'_>, damage: Damage) -> Result<bool, Error> {
+    Ok(batch.quarantine(damage)?)
 }
 
 /// The last commit of an orderly stop: nothing runs, and the file says so.
