@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::millpond::Millpond;
 use crate::runtime::{Config, Setup, Steps, open};
-use crate::storage::Store;
 use crate::storage::redb_types::{Database, StorageBackend};
+use crate::storage::{Opening, Store};
 use crate::time::{Clock, SystemClock};
 
 /// redb's page cache unless set, in bytes.
@@ -53,6 +53,8 @@ pub struct Builder {
     events: usize,
     linger: Duration,
     adopt: bool,
+    verify: bool,
+    compaction: bool,
     seed: Option<u64>,
     clock: Arc<dyn Clock>,
     runtime: Option<tokio::runtime::Handle>,
@@ -69,6 +71,8 @@ impl Default for Builder {
             events: EVENTS_DEFAULT,
             linger: Duration::ZERO,
             adopt: false,
+            verify: false,
+            compaction: true,
             seed: None,
             clock: Arc::new(SystemClock::new()),
             runtime: None,
@@ -194,6 +198,43 @@ impl Builder {
         self
     }
 
+    /// Goes through the whole file before anything runs: redb checks the checksum of each of its pages,
+    /// then every record, index and count is held against the others, as
+    /// [`verify`](crate::Millpond::verify) does. Records that cannot be read go into
+    /// [`quarantine`](crate::Millpond::quarantine), indexes that cannot be read are made anew; what does
+    /// not agree after that is [`Error::Inconsistent`]. It reads everything: seconds per GB.
+    ///
+    /// redb's own check is left out with [`attach`](Self::attach): the application has the database open.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let pond = Millpond::builder().verify_on_open().open(dir.path().join("app.redb"))?;
+    /// # Ok(()) }
+    /// ```
+    pub fn verify_on_open(mut self) -> Self {
+        self.verify = true;
+        self
+    }
+
+    /// Whether the file is made small again by itself. Default: yes, when it has between 4 MiB and 1 GiB of
+    /// which at most a quarter is in use, and nothing was committed and nothing ran for a minute; and at
+    /// [`shutdown`](crate::Millpond::shutdown), 32 MiB of it for each second left until the deadline. Who
+    /// calls meanwhile waits; while somebody holds a read transaction it is put off. Not with
+    /// [`attach`](Self::attach): such a database is its application's to compact.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().compaction(false).open_backend(memory)?;
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
+    pub fn compaction(mut self, by_itself: bool) -> Self {
+        self.compaction = by_itself;
+        self
+    }
+
     /// Seed of the back-off's jitter. Default: random.
     ///
     /// ```
@@ -268,8 +309,9 @@ impl Builder {
     /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
-    /// [`Error::NotAMillpond`], [`Error::Corrupt`], [`Error::TooNew`], [`Error::AlreadyOpen`],
-    /// [`Error::StorageFull`], [`Error::Io`] for the file; [`Error::InvalidConfig`] for a setting.
+    /// [`Error::NotAMillpond`], [`Error::Corrupt`], [`Error::Inconsistent`], [`Error::TooNew`],
+    /// [`Error::AlreadyOpen`], [`Error::StorageFull`], [`Error::Io`] for the file; [`Error::InvalidConfig`] for a
+    /// setting.
     ///
     /// ```
     /// # use millpond::*;
@@ -284,7 +326,7 @@ impl Builder {
     /// ```
     pub fn open(self, path: impl AsRef<Path>) -> Result<Millpond, Error> {
         self.check()?;
-        let store = Store::open(path.as_ref(), self.cache_bytes, self.adopt)?;
+        let store = Store::open(path.as_ref(), self.opening())?;
         self.start(store)
     }
 
@@ -329,7 +371,7 @@ impl Builder {
     /// ```
     pub fn open_backend(self, backend: impl StorageBackend) -> Result<Millpond, Error> {
         self.check()?;
-        let store = Store::with_backend(backend, self.cache_bytes)?;
+        let store = Store::with_backend(backend, self.opening())?;
         self.start(store)
     }
 
@@ -359,7 +401,7 @@ impl Builder {
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
     ) -> Result<Millpond, Error> {
         self.check()?;
-        let store = Store::with_backends(open, self.cache_bytes)?;
+        let store = Store::with_backends(open, self.opening())?;
         self.start(store)
     }
 
@@ -369,10 +411,14 @@ impl Builder {
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
     ) -> Result<(Millpond, Steps), Error> {
         self.check()?;
-        let store = Store::with_backends(open, self.cache_bytes)?;
+        let store = Store::with_backends(open, self.opening())?;
         let (setup, own) = self.setup(store)?;
         let (engine, steps) = Steps::open(setup)?;
         Ok((Millpond::new(engine, None, own), steps))
+    }
+
+    fn opening(&self) -> Opening {
+        Opening { cache_bytes: self.cache_bytes, adopt: self.adopt, check: self.verify }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -422,7 +468,7 @@ impl Builder {
             clock: self.clock,
             runtime,
             bus: EventBus::new(self.events, self.hook),
-            config: Config { linger: self.linger },
+            config: Config { linger: self.linger, verify_on_open: self.verify, compaction: self.compaction },
             running_max: self.max_running,
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,

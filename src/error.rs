@@ -66,6 +66,23 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// [`verify_on_open`](crate::Builder::verify_on_open) found what does not agree and could not be put right.
+    #[error(
+        "the file does not agree with itself, {} time(s): {}; open it without `verify_on_open` to look, or restore a backup",
+        problems.len(), problems.first().map_or("", String::as_str)
+    )]
+    Inconsistent {
+        /// What does not agree, a sentence each.
+        problems: Vec<String>,
+    },
+    /// No backup was taken: the place or the database does not allow it.
+    #[error("could not back up to {}: {reason}", path.display())]
+    NotBackedUp {
+        /// Where it was to go.
+        path: PathBuf,
+        /// What is in the way.
+        reason: &'static str,
+    },
     /// The file was written by a newer Millpond. Its bytes are untouched.
     #[error("the file has schema version {found}, this build reads up to {known}: upgrade Millpond")]
     TooNew {

@@ -163,6 +163,13 @@ pub enum Event {
         /// Its job, if its key tells.
         id: Option<JobId>,
     },
+    /// The file was made small again: it was mostly empty, and nobody needed it.
+    Compacted {
+        /// Its size before, in bytes.
+        before: u64,
+        /// And after.
+        after: u64,
+    },
     /// An I/O error stopped the writer: nothing is accepted until it has the file open again. Also if the
     /// file was deleted or replaced, since what is written to it would be lost: then it stays so.
     Degraded {

@@ -42,7 +42,7 @@ pub use millpond::{JobPatch, Millpond};
 pub use quarantine::{Quarantine, SetAside};
 pub use queue::{Queue, RateHandle};
 pub use runtime::Commit;
-pub use storage::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Verification, WhenFull};
+pub use storage::{Backup, Capacity, GroupPolicy, Keep, QueueSettings, Retention, Verification, WhenFull};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use transaction::{Transaction, WriteGuard};
 pub use worker::{Worker, WorkerBuilder};

@@ -43,6 +43,8 @@ pub struct MetricsSnapshot {
     pub quarantined_total: u64,
     /// Ended jobs removed by retention.
     pub pruned_total: u64,
+    /// Times the file was compacted.
+    pub compactions_total: u64,
     /// Blocking handlers that have outlived their timeout and keep their slots, now.
     pub stuck: u64,
 }
@@ -58,11 +60,20 @@ pub(crate) struct Metrics {
     deduplicated: AtomicU64,
     quarantined: AtomicU64,
     pruned: AtomicU64,
+    compactions: AtomicU64,
 }
 
 impl Metrics {
     pub fn committed(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub fn compacted(&self) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn started(&self) {
@@ -116,6 +127,7 @@ impl Metrics {
             deduplicated_total: self.deduplicated.load(Ordering::Relaxed),
             quarantined_total: self.quarantined.load(Ordering::Relaxed),
             pruned_total: self.pruned.load(Ordering::Relaxed),
+            compactions_total: self.compactions.load(Ordering::Relaxed),
             stuck: stuck as u64,
         }
     }

@@ -13,8 +13,8 @@ use crate::job::{JobId, NewJob, Priority};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
-use crate::runtime::{Commit, Engine, Threads, shutdown, stop_now};
-use crate::storage::{Verification, redb_types::ReadTransaction, verify};
+use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now};
+use crate::storage::{Backup, Verification, redb_types::ReadTransaction, verify};
 use crate::sync::{Mutex, block_on, thread};
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_outside};
@@ -649,6 +649,37 @@ impl Millpond {
             })?;
             answer.await.map_err(|_| Error::Closed)?
         })
+    }
+
+    /// Copies the file to `path` while it is in use, the application's tables included. The copy is the
+    /// state of one commit, at least as late as this call: everything acknowledged before it is there. It
+    /// is checked as [`verify_on_open`](crate::Builder::verify_on_open) does, closed in order and durable
+    /// before it gets its name; until then it is `<path>.backing-up`, and a backup that fails leaves
+    /// nothing. Jobs that were running run again when it is opened.
+    ///
+    /// It reads beside the queue on a thread of its own; the writer waits for the last few MiB only. No
+    /// read transaction is held, so the file does not grow by it.
+    ///
+    /// # Errors
+    /// [`Error::NotBackedUp`] if something of this name exists, if it is the file itself, if another
+    /// backup is being taken, or if the database was [attached](crate::Builder::attach): then the
+    /// application has to do it; [`Error::StorageFull`], [`Error::Io`], [`Error::Corrupt`] if a page of the
+    /// file does not fit its checksum; [`Error::Degraded`], [`Error::Closed`].
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// let pond = Millpond::open(dir.path().join("app.redb"))?;
+    /// pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    ///
+    /// let backup = pond.backup(dir.path().join("monday.redb")).await?;
+    /// let restored = Millpond::open(&backup.path)?;
+    /// assert_eq!(restored.queue("billing")?.counts().pending, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn backup(&self, path: impl AsRef<Path>) -> Commit<Backup> {
+        back_up(self.engine().clone(), path.as_ref().to_owned())
     }
 
     // --- stopping -----------------------------------------------------------------------------

@@ -28,6 +28,8 @@ pub(super) const MARK_AFTER: Duration = Duration::from_millis(10);
 /// What the engine is set up with.
 pub(crate) struct Config {
     pub linger: Duration,
+    pub verify_on_open: bool,
+    pub compaction: bool,
 }
 
 /// Everything that is shared between the threads of one open queue.
@@ -46,6 +48,8 @@ pub(crate) struct Engine {
     pub(super) health: RwLock<Option<String>>,
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
+    /// Milliseconds that the stop leaves for what need not be done.
+    left_to_stop_ms: AtomicU64,
     upkeep: Mutex<Upkeep>,
     scheduler: Mutex<Scheduler>,
     bindings: RwLock<HashMap<QueueId, Arc<Binding>>>,
@@ -91,6 +95,7 @@ impl Engine {
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            left_to_stop_ms: AtomicU64::new(0),
             upkeep: Mutex::default(),
             scheduler: Mutex::new(parts.scheduler),
             bindings: RwLock::default(),
@@ -122,6 +127,14 @@ impl Engine {
 
     pub(super) fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
         self.upkeep.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub(super) fn left_to_stop(&self) -> Duration {
+        Duration::from_millis(self.left_to_stop_ms.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn set_left_to_stop(&self, left: Duration) {
+        self.left_to_stop_ms.store(u64::try_from(left.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     pub fn is_stopping(&self) -> bool {

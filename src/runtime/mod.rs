@@ -4,6 +4,7 @@
 
 mod alarm;
 mod attempts;
+mod backup;
 mod commit;
 mod dispatcher;
 mod engine;
@@ -16,6 +17,7 @@ mod shutdown;
 mod steps;
 mod writer_loop;
 
+pub(crate) use backup::back_up;
 pub use commit::Commit;
 pub(crate) use engine::{Config, Engine, WorkerConfig};
 pub(crate) use open::{Setup, Threads, open};

@@ -7,10 +7,10 @@ use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::prepare::Preparer;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
-use crate::events::EventBus;
+use crate::events::{Event, EventBus};
 use crate::executor::Executor;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Recovered, Sealed, Store, recover};
+use crate::storage::{Batch, Counters, Recovered, Sealed, Store, put_right, recover, verify};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
@@ -58,7 +58,14 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let store = Arc::new(store);
     let counters = store.load()?;
     let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
-    let (Sealed { counters, events, set_aside, .. }, recovered) = recover_and_commit(&store, counters, &time)?;
+    let (counters, mut events, mut set_aside) = match config.verify_on_open {
+        true => verify_first(&store, counters, &time)?,
+        false => (counters, Vec::new(), 0),
+    };
+    let (recovery, recovered) = recover_and_commit(&store, counters, &time)?;
+    let counters = recovery.counters;
+    events.extend(recovery.events);
+    set_aside += recovery.set_aside;
 
     let limits = WindowLimits { jobs_max: WINDOW_JOBS_MAX, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
@@ -89,6 +96,25 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
     let writer = WriterLoop::new(engine.clone(), writer, outbox);
     Ok((engine, writer))
+}
+
+/// Holds everything against everything else. What can be put right is; the rest is an error.
+fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Counters, Vec<Event>, u64), Error> {
+    if verify(&store.reader()?, &store.catalog)?.is_ok() {
+        return Ok((counters, Vec::new(), 0));
+    }
+    let txn = store.begin_write()?;
+    let marked = store.reader()?.marked()?;
+    let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
+    put_right(&mut batch, &store.reader()?)?;
+    let sealed = batch.seal()?;
+    store.commit(txn)?;
+    store.catalog.committed(sealed.rows, sealed.kinds);
+    let problems = verify(&store.reader()?, &store.catalog)?.problems;
+    match problems.is_empty() {
+        true => Ok((sealed.counters, sealed.events, sealed.set_aside)),
+        false => Err(Error::Inconsistent { problems }),
+    }
 }
 
 fn recover_and_commit(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Sealed, Recovered), Error> {

@@ -16,7 +16,7 @@ impl Engine {
         let (step, _nobody_waits) = call(move |batch: &mut Batch<'_>| {
             for damage in &damaged {
                 if !engine.is_flying(damage) {
-                    upkeep::quarantine(batch, *damage)?;
+                    upkeep::quarantine(batch, damage)?;
                 }
             }
             Ok(())
@@ -44,6 +44,7 @@ impl Engine {
         match *damage {
             Damage::Job(id) => !self.scheduler().withdraw(id),
             Damage::Head(queue, order) => self.scheduler().is_flying_at(queue, order),
+            Damage::Group(..) => false,
         }
     }
 
@@ -53,6 +54,7 @@ impl Engine {
         let flies = |damage: &Damage| match *damage {
             Damage::Job(id) => scheduler.is_flying(id),
             Damage::Head(queue, order) => scheduler.is_flying_at(queue, order),
+            Damage::Group(..) => false,
         };
         damaged.into_iter().filter(|damage| !flies(damage)).collect()
     }
@@ -61,6 +63,6 @@ impl Engine {
 fn job(damage: &Damage) -> Option<crate::job::JobId> {
     match damage {
         Damage::Job(id) => Some(*id),
-        Damage::Head(..) => None,
+        Damage::Head(..) | Damage::Group(..) => None,
     }
 }

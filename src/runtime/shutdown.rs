@@ -39,6 +39,7 @@ async fn stop(engine: &Arc<Engine>, deadline: Duration) {
             engine.executor.runs.cancel_all();
             drained_by(engine, Instant::now() + GRACE).await;
         }
+        engine.set_left_to_stop(end.saturating_duration_since(Instant::now()));
         take_back(engine);
     }
     wait_until_closed(engine).await;

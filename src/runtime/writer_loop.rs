@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::engine::Engine;
 use super::healing::Healing;
+use super::maintenance::compact_before_close;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId};
@@ -209,8 +210,12 @@ impl WriterLoop {
                 Command::Finish(_) => {}
             }
         }
-        engine.bus.close();
+        let in_order = self.healing.is_none();
         drop(self.writer);
+        if in_order {
+            compact_before_close(&engine);
+        }
+        engine.bus.close();
         engine.store.close();
         engine.set_closed();
     }

@@ -1,126 +1,121 @@
-//! What the file is to the operating system: which one it is, whether it still has a name, and what
-//! a write that it refused can have left behind.
+//! What the file is to the operating system: how it is opened, which one it is, whether it still has a
+//! name.
 
-use std::fs::File;
-use std::io;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
-use redb::{BackendError, StorageBackend};
+use redb::Database;
+use redb::backends::FileBackend;
 
-use crate::sync::atomic::{AtomicBool, Ordering};
+use super::store::{Opening, check_magic_of, io, open_error};
+use super::watched::Watch;
+use crate::error::Error;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Which file it is, whatever its name. Not known on every system: nothing then differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity(Option<(u64, u64)>);
+struct Identity(Option<(u64, u64)>);
 
 impl Identity {
     #[cfg(unix)]
-    pub fn of(file: &std::fs::Metadata) -> Self {
+    fn of(file: &fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self(Some((file.dev(), file.ino())))
     }
 
     #[cfg(not(unix))]
-    pub fn of(_: &std::fs::Metadata) -> Self {
+    fn of(_: &fs::Metadata) -> Self {
         Self(None)
     }
 }
 
 /// Whether the open file has no name any more: what is written to it goes when it is closed.
 #[cfg(unix)]
-pub(super) fn is_deleted(file: &File) -> bool {
+fn is_deleted(file: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
     file.metadata().is_ok_and(|file| file.nlink() == 0)
 }
 
 #[cfg(not(unix))]
-pub(super) fn is_deleted(_: &File) -> bool {
+fn is_deleted(_: &File) -> bool {
     false
 }
 
-/// Whether the disk has been told to make the present commit durable. Before that nothing of it can be:
-/// a commit counts only if all of its pages are there. By default nobody watches.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SyncWatch(Option<Arc<AtomicBool>>);
+/// A file that is open, and how it is opened again.
+pub(super) struct OpenFile {
+    pub path: PathBuf,
+    opening: Opening,
+    identity: Identity,
+    watch: Watch,
+    /// To ask whether it still has a name. The lock belongs to the database and ends with it.
+    handle: Mutex<Option<File>>,
+}
 
-impl SyncWatch {
-    pub fn new() -> Self {
-        Self(Some(Arc::default()))
+impl OpenFile {
+    pub fn open(path: PathBuf, opening: Opening, watch: &Watch) -> Result<(Database, Self), Error> {
+        let (file, handle, identity) = open_to_write(&path)?;
+        let db = open_database(file, &path, opening, watch)?;
+        // One that never had a name of its own misses none.
+        let handle = Mutex::new((!is_deleted(&handle)).then_some(handle));
+        Ok((db, Self { path, opening, identity, watch: watch.clone(), handle }))
     }
 
-    /// A commit begins.
-    pub fn begin(&self) {
-        self.set(false);
+    pub fn open_again(&self) -> Result<Database, Error> {
+        self.let_go();
+        let (file, handle, identity) = open_to_write(&self.path)?;
+        if identity != self.identity {
+            return Err(self.replaced());
+        }
+        *self.handle() = Some(handle);
+        open_database(file, &self.path, self.opening.again(), &self.watch)
     }
 
-    /// Whether it has come to a sync, or nobody knows.
-    pub fn is_synced(&self) -> bool {
-        self.0.as_ref().is_none_or(|synced| synced.load(Ordering::SeqCst))
-    }
-
-    fn set(&self, synced: bool) {
-        if let Some(flag) = &self.0 {
-            flag.store(synced, Ordering::SeqCst);
+    pub fn is_there(&self) -> Result<(), Error> {
+        match &*self.handle() {
+            Some(handle) if is_deleted(handle) => {
+                let source = std::io::Error::new(
+                    std::io::ErrorKind::NotFound,
+                    "it was deleted or replaced while it was open, and what is written to it goes when it is closed",
+                );
+                Err(io("find", &self.path, source))
+            }
+            _ => Ok(()),
         }
     }
+
+    pub fn is_in_its_place(&self) -> Result<(), Error> {
+        let found = fs::metadata(&self.path).map_err(|source| io("find", &self.path, source))?;
+        if Identity::of(&found) == self.identity { Ok(()) } else { Err(self.replaced()) }
+    }
+
+    fn replaced(&self) -> Error {
+        io("find", &self.path, std::io::Error::other("another file has taken its place, and is left alone"))
+    }
+
+    fn handle(&self) -> MutexGuard<'_, Option<File>> {
+        self.handle.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub fn let_go(&self) {
+        *self.handle() = None;
+    }
 }
 
-/// A backend whose syncs are watched.
-#[derive(Debug)]
-pub(super) struct Watched<B> {
-    pub backend: B,
-    pub syncs: SyncWatch,
+/// The file, a handle of it to ask what has become of it, and which one it is.
+fn open_to_write(path: &Path) -> Result<(File, File, Identity), Error> {
+    let failed = |source| io("open", path, source);
+    let mut file = open_file(path).map_err(failed)?;
+    check_magic_of(&mut file, path)?;
+    let identity = Identity::of(&file.metadata().map_err(failed)?);
+    let handle = file.try_clone().map_err(failed)?;
+    Ok((file, handle, identity))
 }
 
-impl<B: StorageBackend> StorageBackend for Watched<B> {
-    fn len(&self) -> io::Result<u64> {
-        self.backend.len()
-    }
+pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.backend.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.backend.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        // Before it is tried: one that fails may have done its work.
-        self.syncs.set(true);
-        self.backend.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.backend.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.backend.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.query_lock_range(start, end)
-    }
+fn open_database(file: File, path: &Path, opening: Opening, watch: &Watch) -> Result<Database, Error> {
+    let opened = FileBackend::new(file).and_then(|file| opening.builder().create_with_backend(watch.over(file)));
+    opened.map_err(|error| open_error(error, path, "open"))
 }

@@ -6,6 +6,8 @@
 mod batch;
 mod catalog;
 mod codec;
+mod compact;
+mod copy;
 mod delayed;
 mod ended;
 mod fault;
@@ -30,11 +32,15 @@ mod unique;
 mod untrusted;
 mod verify;
 mod waiting;
+mod watched;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batch::{Batch, Counters, Sealed};
+pub(crate) use compact::Compacted;
+pub use copy::Backup;
+pub(crate) use copy::Copying;
 pub(crate) use ended::Expunged;
 pub(crate) use fault::Fault;
 pub(crate) use groups::HeadAt;
@@ -46,10 +52,10 @@ pub(crate) use recovery::{Recovered, recover};
 pub(crate) use redb::WriteTransaction as RawTransaction;
 pub(crate) use settings::Tally;
 pub use settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
-pub(crate) use store::Store;
+pub(crate) use store::{Opening, Store};
 pub(crate) use unique::key_holder;
 pub use verify::Verification;
-pub(crate) use verify::verify;
+pub(crate) use verify::{put_right, verify};
 pub(crate) use waiting::Prepared;
 
 /// redb's types that stand in the public interface: what an application shares with the queue.

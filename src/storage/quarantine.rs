@@ -17,12 +17,14 @@ use crate::events::Event;
 use crate::job::{Change, JobId, Order, QueueId, Record, State};
 
 /// What somebody met who only reads: the writer looks at it again and sets it aside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
     /// A job's record.
     Job(JobId),
     /// What stands in the dispatch order for a group's head.
     Head(QueueId, Order),
+    /// A group's row.
+    Group(QueueId, String),
 }
 
 /// A row in quarantine.
@@ -120,6 +122,7 @@ impl Batch<'_> {
     /// Sets a job's record aside that cannot be read. It has left its table.
     pub(super) fn set_aside(&mut self, queue: QueueId, id: JobId, place: &Place, row: &Bytes) -> Result<(), Fault> {
         self.unindex(id)?;
+        self.unmark(id)?;
         self.set_row_aside(place.table(), &(queue, id), row, (Some(queue), Some(id)))?;
         let borne = || codec::presumed_state(row);
         let state = match place {
@@ -143,10 +146,11 @@ impl Batch<'_> {
     }
 
     /// Sets aside what was met, if it is as bad as it seemed. Whatever it held up goes on.
-    pub fn quarantine(&mut self, damage: Damage) -> Result<bool, Fault> {
+    pub fn quarantine(&mut self, damage: &Damage) -> Result<(), Fault> {
         match damage {
-            Damage::Job(id) => self.quarantine_job(id),
-            Damage::Head(queue, order) => self.renew_head(queue, order),
+            Damage::Job(id) => self.quarantine_job(*id).map(drop),
+            Damage::Head(queue, order) => self.renew_head(*queue, *order),
+            Damage::Group(queue, group) => self.group(*queue, group).map(drop),
         }
     }
 

@@ -470,6 +470,44 @@ fn found(id: u64, queue: QueueId, place: Place, row: &[u8]) -> Result<Found, Fau
 }
 
 impl Reader {
+    /// All that cannot be read and can be set aside or made anew.
+    pub fn damages(&self, catalog: &Catalog) -> Result<Vec<Damage>, Fault> {
+        let mut damages = Vec::new();
+        let tables = self.tables();
+        for row in tables.index()?.iter()? {
+            let (id, row) = row?;
+            if codec::decode::<Location>("index", id.value(), row.value()).is_err() {
+                damages.push(Damage::Job(JobId::new(id.value())));
+            }
+        }
+        for row in tables.groups()?.iter()? {
+            let (key, row) = row?;
+            let (queue, group) = key.value();
+            if codec::decode::<GroupRow>("groups", u64::from(queue), row.value()).is_err() {
+                damages.push(Damage::Group(queue, group.to_owned()));
+            }
+        }
+        let members = tables.members()?;
+        for row in tables.heads()?.iter()? {
+            let (key, value) = row?;
+            let (queue, priority, turn) = key.value();
+            let leads = match HeadValue::decode(value.value()) {
+                Some((id, seq, group)) => members.has((queue, group, 0, seq, id))?,
+                None => false,
+            };
+            if !leads {
+                damages.push(Damage::Head(queue, Order { priority, turn }));
+            }
+        }
+        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, usize::MAX, |found| {
+            if let Err(Fault::Corrupt { id, .. }) = found {
+                damages.push(Damage::Job(JobId::new(id)));
+            }
+            true
+        })?;
+        Ok(damages)
+    }
+
     /// Index entries, heads, groups, marks and buckets that cannot be read or lead nowhere.
     pub fn dangling(&self) -> Result<Vec<String>, Fault> {
         let mut problems = Vec::new();

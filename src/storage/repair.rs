@@ -131,20 +131,19 @@ impl Batch<'_> {
 
     // --- heads --------------------------------------------------------------------------------
 
-    /// A head's row that leads nowhere is made anew, at the tail of its priority. False if there is
-    /// nothing wrong with it.
-    pub(super) fn renew_head(&mut self, queue: QueueId, order: Order) -> Result<bool, Fault> {
+    /// A head's row that leads nowhere is made anew, at the tail of its priority.
+    pub(super) fn renew_head(&mut self, queue: QueueId, order: Order) -> Result<(), Fault> {
         let key = (queue, order.priority, order.turn);
         let damaged = self.tables.heads()?.get(key)?.map(|row| row.value().to_vec());
-        let Some(damaged) = damaged else { return Ok(false) };
+        let Some(damaged) = damaged else { return Ok(()) };
         if let Some((id, seq, group)) = HeadValue::decode(&damaged)
             && self.tables.members()?.has((queue, group, 0, seq, id))?
         {
-            return Ok(false);
+            return Ok(());
         }
         self.tables.heads()?.remove(key)?;
         self.set_row_aside("heads", &key, &damaged, (Some(queue), None))?;
-        let Some((group, row, head)) = self.headed_at(queue, order)? else { return Ok(true) };
+        let Some((group, row, head)) = self.headed_at(queue, order)? else { return Ok(()) };
         // Dispatch may know it from elsewhere, at the old place: a suspect after a crash.
         self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
         let member = Member { group: group.clone(), parked: false, seq: head.seq };
@@ -157,7 +156,7 @@ impl Batch<'_> {
                 self.quarantine_job(head.id)?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The group whose head stands at this place in the dispatch order.

@@ -1,22 +1,23 @@
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use redb::backends::FileBackend;
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
 };
 
 use super::batch::{Batch, Counters};
 use super::catalog::Catalog;
+use super::copy::Copying;
 use super::fault::{self, Fault};
-use super::file::{Identity, SyncWatch, Watched, is_deleted};
+use super::file::OpenFile;
 use super::queries::Reader;
 use super::schema::{self, SCHEMA_VERSION};
+use super::watched::Watch;
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, RwLock};
+use crate::sync::{Mutex, RwLock};
 use crate::time::Now;
 
 /// What a redb file begins with (redb's `docs/design.md`, "Database header").
@@ -29,20 +30,42 @@ const QUICK_REPAIR_ABOVE_BYTES: u64 = 100 << 20;
 /// How many commits go by between two looks at the file's size.
 const SIZE_LOOKS_EVERY: u64 = 256;
 
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub cache_bytes: usize,
+    /// Take a redb file without tables of ours.
+    pub adopt: bool,
+    /// Have redb check each page's checksum first. Not when it is opened again after an I/O error.
+    pub check: bool,
+}
+
+impl Opening {
+    pub(super) fn builder(&self) -> redb::Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(self.check);
+        builder
+    }
+
+    pub(super) fn again(self) -> Self {
+        Self { check: false, ..self }
+    }
+}
+
 /// An open file, and the names in it.
 pub(crate) struct Store {
     /// Nothing while it is opened again, and after it was closed.
     db: RwLock<Option<Arc<Database>>>,
     closed: AtomicBool,
     origin: Origin,
-    syncs: SyncWatch,
+    watch: Watch,
     attachment: Mutex<Option<Attachment>>,
     pub catalog: Catalog,
     commits: AtomicU64,
     large: AtomicBool,
 }
 
-type OpenDatabase = Box<dyn Fn() -> Result<Database, Error> + Send + Sync>;
+type OpenDatabase = Box<dyn Fn(Opening) -> Result<Database, Error> + Send + Sync>;
 
 enum Origin {
     Path(OpenFile),
@@ -51,57 +74,58 @@ enum Origin {
     /// A backend that cannot be had twice.
     Backend,
     /// A backend that can be opened again.
-    Backends(OpenDatabase),
+    Backends(OpenDatabase, Opening),
 }
 
 impl Store {
     /// Opens the file at `path`, or creates it.
-    pub fn open(path: &Path, cache_bytes: usize, adopt: bool) -> Result<Self, Error> {
+    pub fn open(path: &Path, opening: Opening) -> Result<Self, Error> {
         if !path.try_exists().map_err(|source| io("look for", path, source))? {
             create(path)?;
         }
-        look_before_opening(path, adopt)?;
+        look_before_opening(path, opening.adopt)?;
         // The process may move to another directory meanwhile.
         let path = std::path::absolute(path).map_err(|source| io("find", path, source))?;
-        let (db, file) = OpenFile::open(path, cache_bytes)?;
-        let syncs = file.syncs.clone();
-        Self::new(Arc::new(db), Origin::Path(file), syncs, adopt)
+        let watch = Watch::default();
+        let (db, file) = OpenFile::open(path, opening, &watch)?;
+        Self::new(Arc::new(db), Origin::Path(file), watch, opening.adopt)
     }
 
     /// Lives in the application's own database.
     pub fn attach(db: Arc<Database>) -> Result<Self, Error> {
         let attachment = Attachment::new(&db)?;
-        let store = Self::new(db, Origin::Attached, SyncWatch::default(), true)?;
+        let store = Self::new(db, Origin::Attached, Watch::default(), true)?;
         *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
         Ok(store)
     }
 
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
-    pub fn with_backend(backend: impl StorageBackend, cache_bytes: usize) -> Result<Self, Error> {
-        let syncs = SyncWatch::new();
-        Self::new(Arc::new(open_backend(backend, &syncs, cache_bytes)?), Origin::Backend, syncs, true)
+    pub fn with_backend(backend: impl StorageBackend, opening: Opening) -> Result<Self, Error> {
+        let watch = Watch::default();
+        let db = open_backend(backend, opening, &watch)?;
+        Self::new(Arc::new(db), Origin::Backend, watch, true)
     }
 
     /// The same, on one that `open` gives, and gives again after an I/O error.
     pub fn with_backends<B: StorageBackend>(
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
-        cache_bytes: usize,
+        opening: Opening,
     ) -> Result<Self, Error> {
-        let syncs = SyncWatch::new();
-        let watch = syncs.clone();
-        let open = move || {
+        let watch = Watch::default();
+        let watch_each = watch.clone();
+        let open = move |opening| {
             let failed = |source| Error::Storage { operation: "open the backend", source: Box::new(source) };
-            open_backend(open().map_err(failed)?, &watch, cache_bytes)
+            open_backend(open().map_err(failed)?, opening, &watch_each)
         };
-        Self::new(Arc::new(open()?), Origin::Backends(Box::new(open)), syncs, true)
+        Self::new(Arc::new(open(opening)?), Origin::Backends(Box::new(open), opening), watch, true)
     }
 
-    fn new(db: Arc<Database>, origin: Origin, syncs: SyncWatch, adopt: bool) -> Result<Self, Error> {
+    fn new(db: Arc<Database>, origin: Origin, watch: Watch, adopt: bool) -> Result<Self, Error> {
         let store = Self {
             db: RwLock::new(Some(db)),
             closed: false.into(),
             origin,
-            syncs,
+            watch,
             attachment: Mutex::default(),
             catalog: Catalog::default(),
             commits: AtomicU64::new(0),
@@ -128,8 +152,8 @@ impl Store {
         }
         let txn = self.begin_write()?;
         schema::migrate(&txn, from)?;
-        self.syncs.begin();
-        txn.commit().map_err(|error| fault::after_commit(error, self.syncs.is_synced()))?;
+        self.watch.begin_commit();
+        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))?;
         tracing::info!(from, to = SCHEMA_VERSION, "the file was brought up to this build's schema version");
         Ok(())
     }
@@ -141,8 +165,8 @@ impl Store {
         let mut batch = Batch::new(&txn, &self.catalog, Counters::default(), &marks, epoch, false);
         schema::create(&mut batch)?;
         batch.seal()?;
-        self.syncs.begin();
-        txn.commit().map_err(|error| fault::after_commit(error, self.syncs.is_synced()))
+        self.watch.begin_commit();
+        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))
     }
 
     /// Reads what is kept in memory.
@@ -176,8 +200,8 @@ impl Store {
     }
 
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
-        self.syncs.begin();
-        txn.commit().map_err(|error| fault::after_commit(error, self.syncs.is_synced()))?;
+        self.watch.begin_commit();
+        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))?;
         self.is_there()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
         if commits.is_multiple_of(SIZE_LOOKS_EVERY)
@@ -198,7 +222,7 @@ impl Store {
     pub fn is_there(&self) -> Result<(), Error> {
         match &self.origin {
             Origin::Path(file) => file.is_there(),
-            Origin::Attached | Origin::Backend | Origin::Backends(_) => Ok(()),
+            Origin::Attached | Origin::Backend | Origin::Backends(..) => Ok(()),
         }
     }
 
@@ -213,13 +237,37 @@ impl Store {
         let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
         let open: &dyn Fn() -> Result<Database, Error> = match &self.origin {
             Origin::Path(file) => &|| file.open_again(),
-            Origin::Backends(open) => open,
+            Origin::Backends(open, opening) => &|| open(opening.again()),
             Origin::Attached | Origin::Backend => return Ok(false),
         };
         // Let go of it first: one process opens a file once.
         *db = None;
         *db = Some(Arc::new(open()?));
         Ok(true)
+    }
+
+    /// What stands behind the database, if we opened it and it is not closed.
+    pub(super) fn watched(&self) -> Option<Arc<dyn StorageBackend>> {
+        self.watch.backend()
+    }
+
+    /// Has `work` done with the database to itself. None if somebody is about to use it, or nobody can.
+    pub(super) fn alone<T>(&self, work: impl FnOnce(&mut Database) -> Result<T, Error>) -> Result<Option<T>, Error> {
+        let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
+        db.as_mut().and_then(Arc::get_mut).map(work).transpose()
+    }
+
+    /// Begins a copy of the file.
+    pub fn copy_to(&self, target: &Path) -> Result<Copying, Error> {
+        let own = match &self.origin {
+            Origin::Path(file) => Some(file.path.as_path()),
+            Origin::Attached => {
+                let reason = "the database was attached: its application has to back it up by its own means";
+                return Err(Error::NotBackedUp { path: target.to_owned(), reason });
+            }
+            Origin::Backend | Origin::Backends(..) => None,
+        };
+        Copying::begin(&self.watch, own, target)
     }
 
     /// Lets go of the file.
@@ -229,6 +277,7 @@ impl Store {
         if let Origin::Path(file) = &self.origin {
             file.let_go();
         }
+        self.watch.close();
         *self.attachment.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 }
@@ -277,13 +326,18 @@ fn create(path: &Path) -> Result<(), Error> {
         return Err(error);
     }
     fs::rename(&temporary, path).map_err(|source| io("create", path, source))?;
+    sync_directory_of(path)
+}
+
+/// Has a new name on the disk.
+pub(super) fn sync_directory_of(path: &Path) -> Result<(), Error> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|source| io("sync the directory of", path, source))
 }
 
 fn create_as(temporary: &Path, path: &Path) -> Result<(), Error> {
     let db = Database::builder().create(temporary).map_err(|error| open_error(error, path, "create"))?;
-    drop(Store::new(Arc::new(db), Origin::Backend, SyncWatch::default(), true)?);
+    drop(Store::new(Arc::new(db), Origin::Backend, Watch::default(), true)?);
     Ok(())
 }
 
@@ -305,7 +359,7 @@ fn check_magic(path: &Path) -> Result<(), Error> {
     check_magic_of(&mut file, path)
 }
 
-fn check_magic_of(file: &mut File, path: &Path) -> Result<(), Error> {
+pub(super) fn check_magic_of(file: &mut File, path: &Path) -> Result<(), Error> {
     if file.metadata().map_err(|source| io("open", path, source))?.is_dir() {
         return Err(io("open", path, std::io::ErrorKind::IsADirectory.into()));
     }
@@ -321,95 +375,15 @@ fn check_magic_of(file: &mut File, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A file that is open, and how it is opened again.
-struct OpenFile {
-    path: PathBuf,
-    cache_bytes: usize,
-    identity: Identity,
-    syncs: SyncWatch,
-    /// To ask whether it still has a name. The lock belongs to the database and ends with it.
-    handle: Mutex<Option<File>>,
+fn open_backend(backend: impl StorageBackend, opening: Opening, watch: &Watch) -> Result<Database, Error> {
+    Ok(opening.builder().create_with_backend(watch.over(backend)).map_err(Fault::from)?)
 }
 
-impl OpenFile {
-    fn open(path: PathBuf, cache_bytes: usize) -> Result<(Database, Self), Error> {
-        let (file, handle, identity) = open_to_write(&path)?;
-        let syncs = SyncWatch::new();
-        let db = open_file(file, &path, &syncs, cache_bytes)?;
-        // One that never had a name of its own misses none.
-        let handle = (!is_deleted(&handle)).then_some(handle);
-        Ok((db, Self { path, cache_bytes, identity, syncs, handle: Mutex::new(handle) }))
-    }
-
-    fn open_again(&self) -> Result<Database, Error> {
-        self.let_go();
-        let (file, handle, identity) = open_to_write(&self.path)?;
-        if identity != self.identity {
-            return Err(self.replaced());
-        }
-        *self.handle() = Some(handle);
-        open_file(file, &self.path, &self.syncs, self.cache_bytes)
-    }
-
-    fn is_there(&self) -> Result<(), Error> {
-        match &*self.handle() {
-            Some(handle) if is_deleted(handle) => {
-                let source = std::io::Error::new(
-                    std::io::ErrorKind::NotFound,
-                    "it was deleted or replaced while it was open, and what is written to it goes when it is closed",
-                );
-                Err(io("find", &self.path, source))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn is_in_its_place(&self) -> Result<(), Error> {
-        let found = fs::metadata(&self.path).map_err(|source| io("find", &self.path, source))?;
-        if Identity::of(&found) == self.identity { Ok(()) } else { Err(self.replaced()) }
-    }
-
-    fn replaced(&self) -> Error {
-        io("find", &self.path, std::io::Error::other("another file has taken its place, and is left alone"))
-    }
-
-    fn handle(&self) -> MutexGuard<'_, Option<File>> {
-        self.handle.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn let_go(&self) {
-        *self.handle() = None;
-    }
-}
-
-/// The file, a handle of it to ask what has become of it, and which one it is.
-fn open_to_write(path: &Path) -> Result<(File, File, Identity), Error> {
-    let failed = |source| io("open", path, source);
-    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-    check_magic_of(&mut file, path)?;
-    let identity = Identity::of(&file.metadata().map_err(failed)?);
-    let handle = file.try_clone().map_err(failed)?;
-    Ok((file, handle, identity))
-}
-
-fn open_file(file: File, path: &Path, syncs: &SyncWatch, cache_bytes: usize) -> Result<Database, Error> {
-    let opened = FileBackend::new(file).and_then(|backend| {
-        let watched = Watched { backend, syncs: syncs.clone() };
-        Database::builder().set_cache_size(cache_bytes).create_with_backend(watched)
-    });
-    opened.map_err(|error| open_error(error, path, "open"))
-}
-
-fn open_backend(backend: impl StorageBackend, syncs: &SyncWatch, cache_bytes: usize) -> Result<Database, Error> {
-    let watched = Watched { backend, syncs: syncs.clone() };
-    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(watched).map_err(Fault::from)?)
-}
-
-fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Error {
+pub(super) fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::Io { operation, path: path.to_owned(), source }
 }
 
-fn open_error(error: DatabaseError, path: &Path, operation: &'static str) -> Error {
+pub(super) fn open_error(error: DatabaseError, path: &Path, operation: &'static str) -> Error {
     let damaged = |detail: String| Error::Corrupt {
         detail: format!("{}: {detail}", path.display()),
         hint: "restore a backup; the file was left as it is",

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
+use super::batch::Batch;
 use super::catalog::Catalog;
 use super::fault::Fault;
 use super::place::Place;
@@ -31,6 +32,15 @@ impl Verification {
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty()
     }
+}
+
+/// Sets aside what cannot be read, and makes anew what follows from the rest.
+pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fault> {
+    for damage in reader.damages(batch.catalog())? {
+        batch.quarantine(&damage)?;
+    }
+    batch.marks()?;
+    batch.empty_damaged_buckets()
 }
 
 /// Goes through the whole file: every record can be read, every job is in one place only and where

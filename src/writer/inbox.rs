@@ -100,6 +100,11 @@ impl Inbox {
         self.sender.is_empty()
     }
 
+    /// Nothing that came from outside waits for the writer.
+    pub fn is_quiet(&self) -> bool {
+        self.permits.available_permits() == INBOX_KIB as usize
+    }
+
     pub fn lease(&self, lease: Lease) -> Result<(), Error> {
         self.post(Post::Lease(lease))
     }

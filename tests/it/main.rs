@@ -7,9 +7,11 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
 mod bounded;
 mod capacity;
 mod clock;
+mod compaction;
 mod config;
 mod dead_letters;
 mod durable;
@@ -32,3 +34,4 @@ mod testing_helpers;
 mod tracing;
 mod transactions;
 mod unique;
+mod verify_on_open;

@@ -48,7 +48,7 @@ impl<V: Value + 'static> Value for Raw<V> {
 
 /// Which bit of a row's value to flip.
 #[derive(Clone, Copy, Debug)]
-enum Bit {
+pub enum Bit {
     OfTheVersion,
     OfTheChecksum,
     OfTheHeader,
@@ -76,9 +76,9 @@ impl Bit {
 }
 
 /// Flips a bit in the value of row number `n` of a table. False if there is no such row.
-type Flip = fn(&Database, &str, usize, Bit) -> bool;
+pub type Flip = fn(&Database, &str, usize, Bit) -> bool;
 
-fn flip<K: Key + 'static, V: Value + Debug + 'static>(db: &Database, table: &str, n: usize, bit: Bit) -> bool {
+pub fn flip<K: Key + 'static, V: Value + Debug + 'static>(db: &Database, table: &str, n: usize, bit: Bit) -> bool {
     let txn = db.begin_write().unwrap();
     let name = format!("millpond/{table}");
     let flipped = {
@@ -96,10 +96,10 @@ fn flip<K: Key + 'static, V: Value + Debug + 'static>(db: &Database, table: &str
     flipped.is_some()
 }
 
-type Row = &'static [u8];
+pub type Row = &'static [u8];
 
 /// Every table of ours but the quarantine.
-const TABLES: [(&str, Flip); 13] = [
+pub const TABLES: [(&str, Flip); 13] = [
     ("meta", flip::<&'static str, Row>),
     ("queues", flip::<u32, Row>),
     ("kinds", flip::<u32, &'static str>),
@@ -121,14 +121,14 @@ fn all_kept() -> QueueSettings {
 }
 
 /// A file in the middle of everything, and which jobs are to run or to be found in it.
-struct Everything {
-    disk: SlowDisk,
+pub struct Everything {
+    pub disk: SlowDisk,
     clock: ManualClock,
     to_run: BTreeSet<u64>,
     ended: Vec<JobId>,
 }
 
-async fn everything() -> Everything {
+pub async fn everything() -> Everything {
     let (disk, clock) = (SlowDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
     let q = pond.queue("q").unwrap();

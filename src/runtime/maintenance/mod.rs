@@ -1,5 +1,6 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
+mod compactor;
 mod file_watch;
 mod key_sweeper;
 mod pruner;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::time::Now;
 
+pub(super) use compactor::{Compactor, compact_before_close};
 pub(super) use file_watch::FileWatch;
 pub(super) use key_sweeper::KeySweeper;
 pub(super) use pruner::Pruner;
@@ -23,6 +25,7 @@ pub(super) struct Upkeep {
     key_sweeper: KeySweeper,
     watchdog: Watchdog,
     file_watch: FileWatch,
+    compactor: Compactor,
 }
 
 /// Does what is due. Returns how long until the next chore.
@@ -32,5 +35,6 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let key_sweeper = upkeep.key_sweeper.turn(engine, now);
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
-    pruner.min(key_sweeper).min(watchdog).min(file_watch)
+    let compactor = upkeep.compactor.turn(engine, now);
+    [key_sweeper, watchdog, file_watch, compactor].into_iter().fold(pruner, Duration::min)
 }

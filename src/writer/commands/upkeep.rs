@@ -42,7 +42,7 @@ pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
 }
 
 /// Sets a row aside that cannot be read, so that the others go on.
-pub(crate) fn quarantine(batch: &mut Batch<'_>, damage: Damage) -> Result<bool, Error> {
+pub(crate) fn quarantine(batch: &mut Batch<'_>, damage: &Damage) -> Result<(), Error> {
     Ok(batch.quarantine(damage)?)
 }
 

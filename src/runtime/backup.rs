@@ -1,0 +1,48 @@
+//! A backup: copied on a thread of its own, the last of it by the writer between two commits.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::commit::Commit;
+use super::engine::Engine;
+use crate::error::Error;
+use crate::storage::{Backup, Copying};
+use crate::sync::{block_on, thread};
+
+/// Copies the file while it is in use.
+pub(crate) fn back_up(engine: Arc<Engine>, target: PathBuf) -> Commit<Backup> {
+    Commit::new(async move {
+        let (done, answer) = oneshot::channel();
+        let copier = thread::Builder::new().name("millpond-backup".into());
+        let started = copier.spawn(move || {
+            let _ = done.send(copy(&engine, &target));
+        });
+        started.map_err(|source| Error::Storage { operation: "start a thread", source: Box::new(source) })?;
+        answer.await.map_err(|_| Error::Closed)?
+    })
+}
+
+fn copy(engine: &Arc<Engine>, target: &std::path::Path) -> Result<Backup, Error> {
+    let mut copying = engine.store.copy_to(target)?;
+    copying.approach()?;
+    let backup = arrive(engine, copying)?.finish()?;
+    tracing::info!(path = %backup.path.display(), bytes = backup.bytes, "backed up");
+    Ok(backup)
+}
+
+/// What is left is copied while nothing is written.
+fn arrive(engine: &Arc<Engine>, mut copying: Copying) -> Result<Copying, Error> {
+    let (done, answer) = oneshot::channel();
+    let writer = engine.clone();
+    engine.inbox.between(move || {
+        let result = match writer.degraded() {
+            // The file may hold half a commit.
+            Some(reason) => Err(Error::Degraded { reason }),
+            None => copying.arrive().map(|()| copying),
+        };
+        let _ = done.send(result);
+    })?;
+    block_on(answer).map_err(|_| Error::Closed)?
+}

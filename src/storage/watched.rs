@@ -1,0 +1,181 @@
+//! The backend under every database that we open ourselves: it notes what is written while a backup is
+//! being taken, lets the backup read beside the database, and knows whether a commit has come to a sync.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::{Bound, Range};
+// Not those of `crate::sync`: redb calls from under locks of its own.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use redb::{BackendError, StorageBackend};
+
+/// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
+pub(super) const BLOCK_BYTES: u64 = 16 << 10;
+
+/// What stands behind a database, and what has been written to it of late. One for all the times the
+/// file is opened again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    inner: Arc<Mutex<Inner>>,
+    /// A sync was tried since the last commit began.
+    synced: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    backend: Option<Arc<dyn StorageBackend>>,
+    /// The blocks written since they were last taken, if anybody wants to know.
+    written: Option<BTreeSet<u64>>,
+}
+
+impl Watch {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Puts the watch over a backend.
+    pub fn over(&self, backend: impl StorageBackend) -> Watched {
+        let backend: Arc<dyn StorageBackend> = Arc::new(backend);
+        self.inner().backend = Some(backend.clone());
+        Watched { backend, watch: self.clone() }
+    }
+
+    pub fn backend(&self) -> Option<Arc<dyn StorageBackend>> {
+        self.inner().backend.clone()
+    }
+
+    pub fn begin_commit(&self) {
+        self.synced.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the commit has come to a sync. Without one what it wrote lacks a page at least, and does
+    /// not count. In a database that is not watched it may always have.
+    pub fn has_synced(&self) -> bool {
+        self.synced.load(Ordering::SeqCst) || self.inner().backend.is_none()
+    }
+
+    /// From now on what is written is noted. False if it is already.
+    pub fn begin(&self) -> bool {
+        let mut inner = self.inner();
+        let idle = inner.written.is_none();
+        inner.written.get_or_insert_default();
+        idle
+    }
+
+    /// What was written since the last time. A write is noted when it is through, so that what was read
+    /// while it was under way is read again.
+    pub fn take(&self) -> BTreeSet<u64> {
+        self.inner().written.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub fn end(&self) {
+        self.inner().written = None;
+    }
+
+    /// Lets go of the file.
+    pub fn close(&self) {
+        self.inner().backend = None;
+    }
+
+    fn note(&self, bytes: Range<u64>) {
+        if let Some(written) = &mut self.inner().written
+            && !bytes.is_empty()
+        {
+            written.extend(bytes.start / BLOCK_BYTES..=(bytes.end - 1) / BLOCK_BYTES);
+        }
+    }
+}
+
+/// A backend that is watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    backend: Arc<dyn StorageBackend>,
+    watch: Watch,
+}
+
+impl StorageBackend for Watched {
+    fn len(&self) -> io::Result<u64> {
+        self.backend.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let before = self.backend.len()?;
+        let result = self.backend.set_len(len);
+        // What was cut off and comes back is empty.
+        self.watch.note(before.min(len)..before.max(len));
+        result
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Before it is tried: one that fails may have done its work.
+        self.watch.synced.store(true, Ordering::SeqCst);
+        self.backend.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let result = self.backend.write(offset, data);
+        // Also one that failed: it may have come halfway.
+        self.watch.note(offset..offset.saturating_add(data.len() as u64));
+        result
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.backend.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.backend.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.backend.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::backends::InMemoryBackend;
+
+    #[test]
+    fn what_is_written_is_noted_block_by_block_while_somebody_wants_to_know() {
+        let watch = Watch::default();
+        let disk = watch.over(InMemoryBackend::new());
+        disk.set_len(BLOCK_BYTES * 8).unwrap();
+        disk.write(0, &[1]).unwrap();
+        assert!(watch.take().is_empty(), "nobody wants to know yet");
+        assert!(watch.begin());
+        assert!(!watch.begin(), "one at a time");
+        disk.write(BLOCK_BYTES - 1, &[1, 2]).unwrap();
+        disk.write(BLOCK_BYTES * 5, &[1]).unwrap();
+        assert_eq!(watch.take(), [0, 1, 5].into());
+        disk.set_len(BLOCK_BYTES * 6).unwrap();
+        disk.set_len(BLOCK_BYTES * 8).unwrap();
+        assert_eq!(watch.take(), [6, 7].into(), "what was cut off is empty when it comes back");
+        watch.end();
+        disk.write(0, &[1]).unwrap();
+        assert!(watch.begin());
+        assert!(watch.take().is_empty());
+    }
+}

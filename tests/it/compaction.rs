@@ -1,0 +1,291 @@
+//! The file becomes small again by itself, at a moment when nobody needs it, and does not grow in a churn.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millpond::testing::ManualClock;
+use millpond::{Event, Events, Heard, Job, Millpond, NewJob, Worker};
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+
+use crate::support::*;
+
+const MIB: u64 = 1 << 20;
+
+fn big(n: u64) -> NewJob {
+    NewJob::raw("big", Bytes::from(vec![n as u8; 1_000]))
+}
+
+fn worker(pond: &Millpond) -> Worker {
+    pond.worker("q").concurrency(100).handle_raw("big", |_: Job<Bytes>| async { Ok(()) }).start().unwrap()
+}
+
+/// Lets the file grow to a dozen MiB, and leaves `left` jobs of that.
+async fn grown(pond: &Millpond, left: u64) {
+    for chunk in 0..10 {
+        pond.enqueue_many("q", (0..1_000).map(|n| big(chunk + n))).await.unwrap();
+    }
+    pond.enqueue_many("kept", (0..left).map(big)).await.unwrap();
+    worker(pond);
+    drained(pond).await;
+}
+
+/// Minutes in which nobody wants anything, but that somebody who waits for the writer to be idle may come
+/// in between: more than enough of them.
+async fn quiet(pond: &Millpond, clock: &ManualClock) {
+    for _ in 0..12 {
+        clock.advance(SECOND * 61);
+        settled(pond).await;
+        settled(pond).await;
+    }
+}
+
+/// Until the file has been compacted: a second quiet minute brings it.
+async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> (u64, u64) {
+    clock.advance(SECOND * 61);
+    settled(pond).await;
+    clock.advance(SECOND * 61);
+    loop {
+        if let Some(Heard::Event(Event::Compacted { before, after })) = events.next().await {
+            return (before, after);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_drained_becomes_small_again_by_itself() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    grown(&pond, 10).await;
+    let large = fs::metadata(disk.path()).unwrap().len();
+    assert!(large > 8 * MIB, "{large}");
+    let mut events = pond.events();
+    let (before, after) = compacted(&pond, &disk.clock, &mut events).await;
+    assert_eq!(before, large);
+    assert_eq!(after, fs::metadata(disk.path()).unwrap().len());
+    assert!(after < 2 * MIB, "{before} bytes became {after}");
+    assert_eq!(pond.metrics().compactions_total, 1);
+    assert_eq!(pond.queue("kept").unwrap().counts().pending, 10);
+    assert_sound(&pond).await;
+    // And it goes on.
+    pond.enqueue("q", big(1)).await.unwrap();
+    assert_eq!(drained(&pond).await.completed, 1);
+    close(pond).await;
+    assert_eq!(disk.open().queue("kept").unwrap().counts().pending, 10);
+}
+
+#[tokio::test]
+async fn memory_is_given_back_too() {
+    let (clock, pond) = memory();
+    grown(&pond, 0).await;
+    let mut events = pond.events();
+    let (before, after) = compacted(&pond, &clock, &mut events).await;
+    assert!(before > 8 * MIB && after < 2 * MIB, "{before} bytes became {after}");
+}
+
+#[tokio::test]
+async fn a_file_in_use_is_left_as_it_is() {
+    let (clock, pond) = memory();
+    grown(&pond, 8_000).await;
+    quiet(&pond, &clock).await;
+    assert_eq!(pond.metrics().compactions_total, 0, "most of it is in use");
+}
+
+#[tokio::test]
+async fn it_can_be_switched_off() {
+    let (clock, pond) = memory_with(|builder| builder.compaction(false));
+    grown(&pond, 0).await;
+    quiet(&pond, &clock).await;
+    assert_eq!(pond.metrics().compactions_total, 0);
+}
+
+#[tokio::test]
+async fn while_something_runs_it_is_put_off() {
+    let (clock, pond) = memory();
+    grown(&pond, 0).await;
+    let (_worker, mut keeper) = gated(&pond, "slow", 1);
+    pond.enqueue("slow", work(1)).await.unwrap();
+    keeper.entered().await;
+    quiet(&pond, &clock).await;
+    assert_eq!(pond.metrics().compactions_total, 0);
+    let mut events = pond.events();
+    keeper.let_go(1);
+    drained(&pond).await;
+    compacted(&pond, &clock, &mut events).await;
+}
+
+#[tokio::test]
+async fn while_somebody_reads_it_is_put_off_and_the_reader_notices_nothing() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    grown(&pond, 10).await;
+    let reader = pond.begin_read().unwrap();
+    quiet(&pond, &disk.clock).await;
+    assert_eq!(pond.metrics().compactions_total, 0);
+    let ready = redb::TableDefinition::<(u32, u8, u64), &[u8]>::new("millpond/ready");
+    assert_eq!(redb::ReadableTable::iter(&reader.open_table(ready).unwrap()).unwrap().count(), 10);
+    drop(reader);
+    let mut events = pond.events();
+    compacted(&pond, &disk.clock, &mut events).await;
+}
+
+#[tokio::test]
+async fn who_comes_meanwhile_waits_and_gets_no_error() {
+    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+    let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
+    grown(&pond, 10).await;
+    let id = pond.enqueue("kept", big(7)).await.unwrap();
+    let mut events = pond.events();
+    clock.advance(SECOND * 61);
+    settled(&pond).await;
+    disk.hold();
+    clock.advance(SECOND * 61);
+    // It is in the middle of it.
+    disk.wait_for_sync();
+    let (looking, writing) = (pond.clone(), pond.clone());
+    let looks = std::thread::spawn(move || looking.job(id).map(|job| job.payload.bytes.len()));
+    let writes = std::thread::spawn(move || writing.enqueue("kept", big(8)).wait());
+    disk.go_on();
+    assert_eq!(looks.join().unwrap().unwrap(), 1_000);
+    assert!(writes.join().unwrap().unwrap() > id);
+    let told = heard(&mut events);
+    assert!(told.iter().any(|event| matches!(event, Event::Compacted { .. })), "{told:?}");
+    assert_sound(&pond).await;
+}
+
+#[tokio::test]
+async fn a_stop_with_time_left_leaves_a_small_file() {
+    for (deadline, small) in [(SECOND * 10, true), (Duration::ZERO, false)] {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        grown(&pond, 10).await;
+        pond.shutdown(deadline).await.unwrap();
+        let bytes = fs::metadata(disk.path()).unwrap().len();
+        assert_eq!(bytes < 2 * MIB, small, "{bytes} bytes after {deadline:?}");
+        let pond = disk.open();
+        assert_eq!(pond.queue("kept").unwrap().counts().pending, 10);
+        assert_sound(&pond).await;
+    }
+}
+
+/// A disk in memory that keeps what a kill would have left, now and then, while it is armed.
+#[derive(Clone, Debug)]
+struct Recorder {
+    memory: Arc<InMemoryBackend>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    armed: bool,
+    operations: usize,
+    images: Vec<Vec<u8>>,
+}
+
+/// One image in so many operations.
+const OPERATIONS_PER_IMAGE: usize = 29;
+
+impl Recorder {
+    fn new() -> Self {
+        Self { memory: Arc::new(InMemoryBackend::new()), seen: Arc::default() }
+    }
+
+    fn note(&self) {
+        let mut seen = self.seen.lock().unwrap();
+        if seen.armed {
+            if seen.operations.is_multiple_of(OPERATIONS_PER_IMAGE) {
+                let mut image = vec![0; self.memory.len().unwrap() as usize];
+                self.memory.read(0, &mut image).unwrap();
+                seen.images.push(image);
+            }
+            seen.operations += 1;
+        }
+    }
+}
+
+impl StorageBackend for Recorder {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.memory.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)?;
+        self.note();
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.note();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.memory.write(offset, data)?;
+        self.note();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_of_it_loses_nothing() {
+    let (disk, clock) = (Recorder::new(), ManualClock::new());
+    let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
+    grown(&pond, 300).await;
+    let mut events = pond.events();
+    disk.seen.lock().unwrap().armed = true;
+    compacted(&pond, &clock, &mut events).await;
+    let images = {
+        let mut seen = disk.seen.lock().unwrap();
+        seen.armed = false;
+        std::mem::take(&mut seen.images)
+    };
+    assert!(images.len() > 3, "{}", images.len());
+    for (n, image) in images.into_iter().enumerate() {
+        let copy = InMemoryBackend::new();
+        copy.set_len(image.len() as u64).unwrap();
+        copy.write(0, &image).unwrap();
+        let pond = Millpond::builder().clock(clock.clone()).verify_on_open().open_backend(copy).unwrap();
+        assert_eq!(pond.queue("kept").unwrap().counts().pending, 300, "image {n}");
+        assert_sound(&pond).await;
+        assert!(pond.enqueue("kept", big(1)).await.is_ok());
+    }
+}
+
+/// The file's size after a depth of 1,000 jobs was filled, and after `jobs` more went through it.
+async fn churn(jobs: u64) -> (u64, u64) {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let bytes = || fs::metadata(disk.path()).unwrap().len();
+    pond.enqueue_many("q", (0..1_000).map(big)).await.unwrap();
+    let filled = bytes();
+    let mut largest = filled;
+    worker(&pond);
+    for _ in 0..jobs / 1_000 {
+        drained(&pond).await;
+        pond.enqueue_many("q", (0..1_000).map(big)).await.unwrap();
+        largest = largest.max(bytes());
+    }
+    (filled, largest)
+}
+
+#[tokio::test]
+async fn a_churn_at_one_depth_does_not_make_the_file_grow() {
+    let (filled, largest) = churn(50_000).await;
+    assert!(largest <= 4 * filled, "{filled} bytes at first, {largest} later");
+}
+
+/// `cargo test --release --test it -- --ignored a_churn_of_a_million --nocapture`
+#[tokio::test]
+#[ignore = "minutes"]
+async fn a_churn_of_a_million_jobs_at_a_depth_of_a_thousand_does_not_make_the_file_grow() {
+    let (filled, largest) = churn(1_000_000).await;
+    println!("{filled} bytes with the first 1,000 jobs, at most {largest} in 1,000,000");
+    assert!(largest <= 4 * filled, "{filled} bytes at first, {largest} later");
+}
