@@ -1,5 +1,37 @@
 //! Power cuts: what is done to a simulated disk is recorded once and crashed everywhere.
+//!
+//! The engine runs a seeded [`workload`] on one thread, on a disk that keeps a record ([`record`]). At
+//! every moment of it the power is cut in all the ways there are ([`cut`]): the file is then, byte for
+//! byte, what it was after some commit that may have begun and whose successor nobody has heard of, and
+//! the engine runs what is left to its end ([`recovery`]).
 
 mod bare_redb;
+mod book;
+mod cut;
+mod engine;
+mod mutants;
+mod power;
+mod raw;
+mod record;
+mod recovery;
 #[path = "../support/sim_disk/mod.rs"]
 mod sim_disk;
+mod workload;
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// Panics that the workload asked for are no news.
+fn be_quiet_about_panics_on_purpose() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !info.payload_as_str().is_some_and(|text| text.contains(workload::ON_PURPOSE)) {
+                before(info);
+            }
+        }));
+    });
+}

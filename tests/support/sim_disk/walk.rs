@@ -48,9 +48,26 @@ impl<'l> Walk<'l> {
         self.at
     }
 
+    /// What is surely on the disk.
+    pub fn durable(&self) -> &Image {
+        &self.durable
+    }
+
     /// How many operations may be lost.
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// What of that a power cut leaves.
+    pub fn pieces(&self, policy: Policy, rng: &mut Rng) -> Vec<Entry> {
+        policy.pieces(&self.pending, rng)
+    }
+
+    /// The disk after the power came back, if these pieces are left.
+    pub fn image(&self, pieces: &[Entry]) -> Image {
+        let mut image = self.durable.clone();
+        pieces.iter().for_each(|piece| image.apply(piece));
+        image
     }
 
     /// What a power cut may leave here.

@@ -1,0 +1,113 @@
+//! The harness bites: what an engine with a fault in it would have done to the disk is found out.
+
+use fastrand::Rng;
+use millpond::testing::ManualClock;
+
+use crate::be_quiet_about_panics_on_purpose;
+use crate::book::Heard;
+use crate::cut::{self, Plan, Tally};
+use crate::record::{Epoch, Size, Take, app_file, record, resolve, take};
+use crate::sim_disk::Entry;
+
+/// Mutants of each sort.
+const MUTANTS: usize = 8;
+
+fn epoch() -> Epoch {
+    be_quiet_about_panics_on_purpose();
+    record(11, Size { epochs: 1, steps: 25 }).unwrap().remove(0)
+}
+
+fn is_found_out(epoch: &Epoch) -> bool {
+    let plan = Plan { repeats: 1, deep: false };
+    cut::everywhere(std::slice::from_ref(epoch), plan, &Tally::default()).is_err()
+}
+
+/// For some of the states that somebody has heard of: the number, where that was first, and the sync
+/// that made it durable.
+fn some_answers(log: &[Entry]) -> Vec<(u64, usize, usize)> {
+    let mut answers = Vec::new();
+    let mut told = 0;
+    for (at, entry) in log.iter().enumerate() {
+        if let Entry::Ack(state) = *entry
+            && state > told
+        {
+            told = state;
+            let begun = log.iter().position(|entry| *entry == Entry::Start(state)).expect("it began");
+            // The states between were not heard of: each has a sync of its own.
+            let sync = begun + log[begun..at].iter().position(|entry| *entry == Entry::Sync).expect("it is durable");
+            answers.push((state, at, sync));
+        }
+    }
+    Rng::with_seed(1).shuffle(&mut answers);
+    answers.truncate(MUTANTS);
+    assert_eq!(answers.len(), MUTANTS);
+    answers
+}
+
+#[test]
+fn an_untouched_record_passes() {
+    assert!(!is_found_out(&epoch()));
+}
+
+#[test]
+fn an_answer_before_its_sync_is_found_out() {
+    let mut epoch = epoch();
+    let log = epoch.log.clone();
+    for (state, answer, sync) in some_answers(&log) {
+        epoch.log = log.clone();
+        epoch.log.remove(answer);
+        epoch.log.insert(sync, Entry::Ack(state));
+        assert!(is_found_out(&epoch), "state {state} is told of too early, and nobody notices");
+    }
+}
+
+#[test]
+fn a_sync_that_is_left_out_is_found_out() {
+    let mut epoch = epoch();
+    let log = epoch.log.clone();
+    for (state, _, sync) in some_answers(&log) {
+        epoch.log = log.clone();
+        epoch.log.remove(sync);
+        assert!(is_found_out(&epoch), "the sync of state {state} is not missed");
+    }
+}
+
+fn raw_take() -> Take {
+    be_quiet_about_panics_on_purpose();
+    take(11, 25, app_file(), &ManualClock::new(), &mut 0, 0).unwrap()
+}
+
+/// Moves some of the things heard to before the sync that made them so. `which` says which job each is
+/// about.
+fn hear_too_early(which: impl Fn(&Take, Heard) -> Option<u64>) {
+    let take = raw_take();
+    let (_, states) = resolve(&take).unwrap();
+    let mut early: Vec<(usize, u64)> =
+        (0..take.heard.len()).filter_map(|at| Some((at, which(&take, take.heard[at].1)?))).collect();
+    Rng::with_seed(2).shuffle(&mut early);
+    assert!(early.len() >= MUTANTS, "only {} of these", early.len());
+    for &(mutant, job) in &early[..MUTANTS] {
+        let durable = states.iter().find(|state| state.dump.live.contains(&job)).expect("it was there").since;
+        let mut take = take.clone();
+        let (_, heard) = take.heard.remove(mutant);
+        let place = take.heard.partition_point(|(at, _)| *at < durable);
+        take.heard.insert(place, (durable - 1, heard));
+        assert!(resolve(&take).is_err(), "{heard:?} before its commit is not noticed");
+    }
+}
+
+#[test]
+fn an_enqueue_that_is_answered_before_its_commit_is_found_out() {
+    hear_too_early(|take, heard| match heard {
+        Heard::Answer(call) => take.book.asked(call).answer?.ok()?.first().copied(),
+        _ => None,
+    });
+}
+
+#[test]
+fn a_handler_that_is_called_before_its_job_is_durable_is_found_out() {
+    hear_too_early(|_, heard| match heard {
+        Heard::Started(job) => Some(job),
+        _ => None,
+    });
+}

@@ -1,0 +1,217 @@
+//! One run of the workload on one disk, from one crash to the next, and what the file holds after each
+//! of its commits.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use millpond::Clock;
+use millpond::testing::ManualClock;
+use redb::Database;
+
+use crate::book::{Book, Heard, Refusal};
+use crate::engine::clock_at;
+use crate::raw::{self, Dump};
+use crate::sim_disk::{Entry, Image, POLICIES, SimDisk, Walk};
+use crate::workload::{DONE, ROWS, Workload};
+
+/// What the file holds between two commits.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub dump: Dump,
+    pub sum: u64,
+    /// No job with a greater id has been there so far.
+    pub max_id: u64,
+    /// How much of the log, as it was taken, had been done when it was durable.
+    pub since: usize,
+}
+
+/// What was done to a disk. The marks in the log are numbers of states: `Start(k)` where the commit
+/// that makes `k` may begin, `Ack(k)` where somebody outside has seen `k`.
+pub struct Epoch {
+    pub seed: u64,
+    pub number: usize,
+    pub found: Image,
+    pub log: Vec<Entry>,
+    pub states: Vec<State>,
+    /// What its clock shows at the end.
+    pub clock: ManualClock,
+}
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// From crash to crash.
+    pub epochs: usize,
+    /// In each of them.
+    pub steps: usize,
+}
+
+/// What was done and heard, before it is known what it means.
+#[derive(Clone)]
+pub struct Take {
+    pub found: Image,
+    pub log: Vec<Entry>,
+    /// Where in the log each was heard, in order.
+    pub heard: Vec<(usize, Heard)>,
+    pub book: Book,
+    /// No job that was there before has a greater id.
+    pub max_id: u64,
+}
+
+/// Runs the workload of this seed. The first queue is made in a file that the application has already.
+pub fn record(seed: u64, size: Size) -> Result<Vec<Epoch>, String> {
+    let mut rng = Rng::with_seed(seed);
+    let (mut found, mut max_id, mut next_tag) = (app_file(), 0, 0);
+    let clock = ManualClock::new();
+    let mut epochs = Vec::new();
+    for number in 0..size.epochs {
+        let wrong = |what: String| format!("epoch {number}: {what}");
+        let take = take(rng.u64(..), size.steps, found.clone(), &clock, &mut next_tag, max_id).map_err(wrong)?;
+        let (log, states) = resolve(&take).map_err(wrong)?;
+        let epoch = Epoch { seed, number, found, log, states, clock: clock_at(clock.wall()) };
+        (found, max_id) = somewhere(&epoch, &mut rng);
+        epochs.push(epoch);
+    }
+    Ok(epochs)
+}
+
+/// Runs the workload on a disk that was found holding this.
+pub fn take(
+    seed: u64,
+    steps: usize,
+    found: Image,
+    clock: &ManualClock,
+    next_tag: &mut u64,
+    max_id: u64,
+) -> Result<Take, String> {
+    let disk = SimDisk::holding(found.clone());
+    let mut work = Workload::open(seed, &disk, clock, *next_tag).map_err(|error| error.to_string())?;
+    work.run(steps);
+    *next_tag = work.next_tag();
+    let book = work.book.clone();
+    work.cut_off();
+    Ok(Take { found, log: disk.take_log(), heard: book.take_heard(), book, max_id })
+}
+
+/// A file of the application's own, as redb leaves it when it is closed in order.
+pub fn app_file() -> Image {
+    let disk = SimDisk::new();
+    let db = Database::builder().create_with_backend(disk.clone()).expect("memory");
+    let txn = db.begin_write().expect("memory");
+    txn.open_table(ROWS).expect("memory").insert(0, 1).expect("memory");
+    txn.commit().expect("memory");
+    drop(db);
+    disk.image()
+}
+
+/// The power goes at some moment: what is left, and the greatest id that must not be used again.
+fn somewhere(epoch: &Epoch, rng: &mut Rng) -> (Image, u64) {
+    let end = rng.usize(epoch.log.len() / 2..epoch.log.len());
+    let mut walk = Walk::new(epoch.found.clone(), &epoch.log);
+    while walk.at() < end {
+        walk.step();
+    }
+    let policy = POLICIES[rng.usize(0..POLICIES.len())];
+    let image = walk.cut(policy, rng);
+    (image, epoch.states[walk.acked as usize].max_id)
+}
+
+/// Finds the states that the disk went through, and holds what was heard against them.
+pub fn resolve(take: &Take) -> Result<(Vec<Entry>, Vec<State>), String> {
+    let Take { found, log, heard, book, max_id } = take;
+    let mut heard = heard.iter().copied().peekable();
+    let mut states = vec![state(found.clone(), *max_id, 0)?];
+    let mut resolved = vec![Entry::Start(1)];
+    let mut walk = Walk::new(found.clone(), log);
+    loop {
+        while let Some((_, what)) = heard.next_if(|(at, _)| *at <= walk.at()) {
+            let now = states.last().expect("the first");
+            check_heard(what, book, now).map_err(|error| format!("entry {}, {what:?}: {error}", walk.at()))?;
+            resolved.push(Entry::Ack(states.len() as u64 - 1));
+        }
+        let Some(entry) = walk.step() else { break };
+        resolved.push(entry.clone());
+        if *entry == Entry::Sync {
+            let last = states.last().expect("the first");
+            let next = state(walk.durable().clone(), last.max_id, walk.at())?;
+            if next.sum != last.sum {
+                check_succession(&last.dump, &next.dump, book)?;
+                states.push(next);
+                resolved.push(Entry::Start(states.len() as u64));
+            }
+        }
+    }
+    check_rows(book, &states)?;
+    Ok((resolved, states))
+}
+
+fn state(image: Image, max_id: u64, since: usize) -> Result<State, String> {
+    let (dump, sum) = raw::look(image, |read| Ok((raw::dump(read)?, raw::sum(read)?))).map_err(|e| e.to_string())?;
+    let last = dump.live.iter().chain(&dump.ended).max().copied();
+    Ok(State { sum, max_id: max_id.max(last.unwrap_or(0)), dump, since })
+}
+
+/// Whoever hears something can rely on it: it is on the disk.
+fn check_heard(heard: Heard, book: &Book, state: &State) -> Result<(), String> {
+    match heard {
+        Heard::Opened => Ok(()),
+        Heard::Started(id) if state.dump.live.contains(&id) => Ok(()),
+        Heard::Started(id) => Err(format!("job {id} has started and is not durable")),
+        Heard::Saw(sum) if sum == state.sum => Ok(()),
+        Heard::Saw(_) => Err("what readers see is not what is on the disk".into()),
+        Heard::Answer(call) => {
+            let asked = book.asked(call);
+            match &asked.answer {
+                Some(Ok(_)) if asked.fails => Err(format!("{asked:?} succeeded")),
+                Some(Ok(ids)) => {
+                    let rows = &state.dump.rows;
+                    let missing_row = asked.rows.iter().find(|&&row| rows.get(&(name(ROWS), row)) != Some(&1));
+                    let missing_job = ids.iter().find(|&id| !state.dump.live.contains(id));
+                    match (missing_row, missing_job) {
+                        (None, None) => Ok(()),
+                        missing => Err(format!("{asked:?} is not durable: {missing:?}")),
+                    }
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+fn name(table: redb::TableDefinition<'_, u64, u64>) -> String {
+    redb::TableHandle::name(&table).to_owned()
+}
+
+/// A job that was there is there still, unless it has ended in a way that leaves nothing.
+fn check_succession(before: &Dump, after: &Dump, book: &Book) -> Result<(), String> {
+    let released = book.released();
+    let is_there = |id: &u64| after.live.contains(id) || after.ended.contains(id) || released.contains(id);
+    match before.live.iter().find(|id| !is_there(id)) {
+        Some(id) => Err(format!("job {id} is lost")),
+        None => match after.live.intersection(&after.ended).next() {
+            Some(id) => Err(format!("job {id} has ended and lives")),
+            None => Ok(()),
+        },
+    }
+}
+
+/// No row was written twice, none by a call that failed.
+fn check_rows(book: &Book, states: &[State]) -> Result<(), String> {
+    let refused = |asked: &crate::book::Asked| matches!(asked.answer, Some(Err(Refusal::No(_))));
+    let forbidden: BTreeSet<u64> =
+        book.all().iter().filter(|asked| refused(asked)).flat_map(|a| a.rows.clone()).collect();
+    for state in states {
+        for ((table, row), count) in &state.dump.rows {
+            if *count != 1 {
+                return Err(format!("row {row} of {table} was written {count} times"));
+            }
+            if *table == name(ROWS) && forbidden.contains(row) {
+                return Err(format!("row {row} was written by a call that failed"));
+            }
+            if *table == name(DONE) && state.dump.live.contains(row) {
+                return Err(format!("job {row} has written its completion and lives"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What the engine makes of a file that a power cut has left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use millpond::testing::ManualClock;
+use millpond::{Clock, Context, Job, JobId, NewJob, State as JobState};
+
+use crate::book::{Book, Heard};
+use crate::engine::{Engine, GROUPS, KIND, QUEUES, clock_at};
+use crate::raw;
+use crate::record::{State, Take, resolve};
+use crate::sim_disk::{Image, POLICIES, SimDisk, Walk};
+use crate::workload::{DRAINED, count_up};
+
+/// After so many hours on its clock nothing is left that waits.
+const HOURS_MAX: usize = 72;
+
+/// Everything that lived in `state` runs to its end, once, and nothing else does.
+pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), String> {
+    let clock = clock_at(clock.wall());
+    let disk = SimDisk::holding(image);
+    let mut engine = Engine::open(&disk, &clock).map_err(|error| format!("it does not open: {error}"))?;
+    sound(&mut engine)?;
+    let dead: BTreeSet<u64> = state.dump.live.iter().copied().filter(|&id| is_dead(&engine, id)).collect();
+    if let Some(id) = dead.iter().find(|id| !state.dump.running.contains(id)) {
+        return Err(format!("job {id} did not run and is dead"));
+    }
+    let more = one_more(&mut engine, state.max_id)?;
+    let ran: Arc<Mutex<BTreeMap<u64, u32>>> = Arc::default();
+    start_everything(&mut engine, &ran)?;
+    let due: BTreeMap<u64, u32> =
+        state.dump.live.iter().filter(|id| !dead.contains(id)).chain([&more]).map(|&id| (id, 1)).collect();
+    for _ in 0..HOURS_MAX {
+        engine.settle();
+        if ran.lock().unwrap().len() >= due.len() {
+            break;
+        }
+        clock.advance(Duration::from_secs(3_600));
+    }
+    let ran = ran.lock().unwrap().clone();
+    if ran != due {
+        let wrong = ran.keys().chain(due.keys()).find(|id| ran.get(id) != due.get(id)).expect("they differ");
+        return Err(format!("job {wrong} ran {:?} times, not {:?}", ran.get(wrong), due.get(wrong)));
+    }
+    sound(&mut engine)?;
+    let read = engine.pond.begin_read().map_err(|error| error.to_string())?;
+    let left = raw::dump(&read).map_err(|error| error.to_string())?;
+    drop(read);
+    let drained = left.rows.iter().filter(|((table, _), _)| table == redb::TableHandle::name(&DRAINED));
+    let written: BTreeMap<u64, u32> = drained.map(|((_, id), count)| (*id, *count as u32)).collect();
+    if written != due {
+        return Err("what the handlers wrote with their completions is not there once".into());
+    }
+    if let Some(id) = left.live.first() {
+        return Err(format!("job {id} never ends"));
+    }
+    engine.cut_off();
+    Ok(())
+}
+
+fn is_dead(engine: &Engine, id: u64) -> bool {
+    engine.pond.job(JobId::new(id)).is_ok_and(|job| job.state == JobState::Dead)
+}
+
+fn sound(engine: &mut Engine) -> Result<(), String> {
+    let verify = engine.pond.verify();
+    let found = engine.call(verify).map_err(|error| format!("it cannot be verified: {error}"))?;
+    if found.is_ok() { Ok(()) } else { Err(format!("verify: {:?}", found.problems)) }
+}
+
+/// One more commit, whose job has an id that no other had.
+fn one_more(engine: &mut Engine, max_id: u64) -> Result<u64, String> {
+    let more = engine.pond.enqueue("plain", NewJob::raw(KIND, 0u64.to_le_bytes().to_vec()));
+    let id = engine.call(more).map_err(|error| format!("nothing can be written: {error}"))?.get();
+    if id > max_id { Ok(id) } else { Err(format!("id {id} is used again: {max_id} was there")) }
+}
+
+fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>>) -> Result<(), String> {
+    for name in QUEUES {
+        let queue = engine.pond.queue(name).map_err(|error| error.to_string())?;
+        let resumed = queue.resume();
+        engine.call(resumed).map_err(|error| error.to_string())?;
+        for group in GROUPS {
+            let resumed = queue.resume_group(group);
+            engine.call(resumed).map_err(|error| error.to_string())?;
+        }
+        let ran = ran.clone();
+        let handler = move |job: Job<Bytes>, ctx: Context| {
+            let id = job.id().get();
+            *ran.lock().unwrap().entry(id).or_default() += 1;
+            ctx.on_complete(move |tx| count_up(tx, DRAINED, id));
+            async { Ok(()) }
+        };
+        engine.pond.worker(name).handle_raw(KIND, handler).start().map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// The power goes again while the engine recovers: it is the state before the recovery or the one
+/// after it. Returns how many images were looked at.
+pub fn crashes_again(image: Image, state: &State, clock: &ManualClock, rng: &mut Rng) -> Result<u64, String> {
+    let clock = clock_at(clock.wall());
+    let (disk, book) = (SimDisk::holding(image.clone()), Book::default());
+    let mut engine = Engine::open(&disk, &clock).map_err(|error| format!("it does not open: {error}"))?;
+    book.hear(&disk, Heard::Opened);
+    engine.settle();
+    engine.cut_off();
+    let heard = book.take_heard();
+    let take = Take { found: image, log: disk.take_log(), heard, book, max_id: state.max_id };
+    let (log, states) = resolve(&take)?;
+    let mut walk = Walk::new(take.found, &log);
+    let mut images = 0;
+    while let Some(entry) = walk.step() {
+        if !entry.is_operation() {
+            continue;
+        }
+        for policy in POLICIES {
+            let wrong = |what: String| format!("recovery, entry {}, {policy:?}: {what}", walk.at());
+            let image = walk.cut(policy, rng);
+            let (acked, started) = (walk.acked as usize, (walk.started as usize).min(states.len() - 1));
+            let sum = raw::look(image.clone(), raw::sum).map_err(|error| wrong(error.to_string()))?;
+            let allowed = &states[acked..=started];
+            let Some(found) = allowed.iter().find(|state| state.sum == sum) else {
+                return Err(wrong(format!("it is none of {acked} to {started}")));
+            };
+            if images % 97 == 0 {
+                drains(image, found, &clock).map_err(wrong)?;
+            }
+            images += 1;
+        }
+    }
+    Ok(images)
+}

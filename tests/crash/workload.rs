@@ -1,0 +1,584 @@
+//! What is done to the queue: calls, handlers, time, closes and crashes, from a seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use millpond::testing::ManualClock;
+use millpond::{
+    BoxError, Capacity, Clock, Context, Error, GroupPolicy, Handled, Job, JobFilter, JobId, JobPatch, Keep, Millpond,
+    NewJob, Outcome, Pace, Priority, QueueSettings, Rate, Retention, Retry, Timestamp, Transaction, WhenFull, Worker,
+};
+use redb::{ReadableTable, TableDefinition};
+use tokio::sync::oneshot;
+
+use crate::book::{Asked, Book, Call, Heard, Refusal, Run, Waiting};
+use crate::engine::{Engine, GROUPS, KIND, QUEUES};
+use crate::sim_disk::SimDisk;
+
+/// The application's rows: how often each was written.
+pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
+/// Rows written with completions, by job.
+pub const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
+/// The same, after a crash.
+pub const DRAINED: TableDefinition<u64, u64> = TableDefinition::new("drained");
+pub const ON_PURPOSE: &str = "on purpose";
+
+const ATTEMPTS: u32 = 3;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What a handler answers.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Done,
+    DoneWithRow,
+    DoneWithJob,
+    DoneWithResult,
+    HookErrs,
+    HookPanics,
+    Fail,
+    RetryAfter,
+    Snooze,
+    RateLimited,
+    Discard,
+    DeadLetter,
+    Panic,
+}
+
+const ANSWERS: [Answer; 20] = [
+    Answer::Done,
+    Answer::Done,
+    Answer::Done,
+    Answer::Done,
+    Answer::DoneWithRow,
+    Answer::DoneWithRow,
+    Answer::DoneWithRow,
+    Answer::DoneWithJob,
+    Answer::DoneWithJob,
+    Answer::DoneWithResult,
+    Answer::HookErrs,
+    Answer::HookPanics,
+    Answer::Fail,
+    Answer::Fail,
+    Answer::RetryAfter,
+    Answer::Snooze,
+    Answer::RateLimited,
+    Answer::Discard,
+    Answer::DeadLetter,
+    Answer::Panic,
+];
+
+/// The handlers' side: who waits to be told to go on.
+#[derive(Default)]
+struct Stage {
+    waiting: Mutex<BTreeSet<u64>>,
+    tell: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+}
+
+/// A job to be made: more than once, if a transaction's closure runs more than once.
+#[derive(Clone, Copy, Debug)]
+struct Spec {
+    tag: u64,
+    len: usize,
+    group: Option<&'static str>,
+    priority: u8,
+    start: Start,
+    max_attempts: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Now,
+    After(Duration),
+    At(Timestamp),
+}
+
+impl Spec {
+    fn make(&self) -> NewJob {
+        let mut job = NewJob::raw(KIND, payload(self.tag, self.len)).priority(priority(self.priority));
+        if let Some(group) = self.group {
+            job = job.group(group);
+        }
+        if let Some(max) = self.max_attempts {
+            job = job.max_attempts(max);
+        }
+        match self.start {
+            Start::Now => job,
+            Start::After(delay) => job.delay(delay),
+            Start::At(at) => job.run_at(time(at)),
+        }
+    }
+}
+
+fn priority(digit: u8) -> Priority {
+    Priority::new(digit).expect("a digit")
+}
+
+fn time(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(at.as_millis())
+}
+
+pub struct Workload {
+    /// Gone only while it is opened again.
+    engine: Option<Engine>,
+    pub book: Book,
+    clock: ManualClock,
+    disk: SimDisk,
+    rng: Rng,
+    seed: u64,
+    next_tag: u64,
+    stage: Arc<Stage>,
+    workers: [Option<Worker>; QUEUES.len()],
+    calls: Vec<Waiting>,
+}
+
+/// Counts a row up: written twice, it says so.
+pub fn count_up(tx: &Transaction<'_>, table: TableDefinition<'_, u64, u64>, row: u64) -> Result<(), BoxError> {
+    let mut table = tx.open_table(table)?;
+    let before = table.get(row)?.map_or(0, |count| count.value());
+    table.insert(row, before + 1)?;
+    Ok(())
+}
+
+fn payload(tag: u64, len: usize) -> Bytes {
+    let mut bytes = tag.to_le_bytes().to_vec();
+    bytes.resize(len.max(8), tag as u8);
+    bytes.into()
+}
+
+pub fn tag_of(payload: &[u8]) -> u64 {
+    u64::from_le_bytes(payload[..8].try_into().expect("eight bytes"))
+}
+
+impl Workload {
+    pub fn open(seed: u64, disk: &SimDisk, clock: &ManualClock, next_tag: u64) -> Result<Self, Error> {
+        Ok(Self {
+            engine: Some(Engine::open(disk, clock)?),
+            book: Book::default(),
+            clock: clock.clone(),
+            disk: disk.clone(),
+            rng: Rng::with_seed(seed),
+            seed,
+            next_tag,
+            stage: Arc::default(),
+            workers: Default::default(),
+            calls: Vec::new(),
+        })
+    }
+}
+
+impl Workload {
+    /// Some steps, the first of which set the queues up.
+    pub fn run(&mut self, steps: usize) {
+        self.book.hear(&self.disk, Heard::Opened);
+        self.set_up();
+        for _ in 0..steps {
+            self.step();
+            self.settle();
+        }
+    }
+
+    pub fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("it is open")
+    }
+
+    fn pond(&self) -> &Millpond {
+        &self.engine.as_ref().expect("it is open").pond
+    }
+
+    pub fn next_tag(&self) -> u64 {
+        self.next_tag
+    }
+
+    /// Polls the calls and lets the engine work until nothing happens by itself any more.
+    fn settle(&mut self) {
+        poll_all(&mut self.calls);
+        self.engine().settle();
+        poll_all(&mut self.calls);
+        let read = self.pond().begin_read().expect("memory");
+        let sum = crate::raw::sum(&read).expect("memory");
+        self.book.hear(&self.disk, Heard::Saw(sum));
+    }
+
+    fn set_up(&mut self) {
+        let keep = Retention::default();
+        let settings = [
+            QueueSettings::default().retention(keep.cancelled(Keep::NOTHING)),
+            QueueSettings::default()
+                .groups(GroupPolicy::Skip)
+                .retention(keep.completed(Keep::new(HOUR, 5)).dead(Keep::new(HOUR, 5))),
+            QueueSettings::default(),
+            QueueSettings::default().capacity(Capacity::jobs(6)).when_full(WhenFull::Wait),
+        ];
+        for (name, settings) in QUEUES.into_iter().zip(settings) {
+            let queue = self.pond().queue(name).expect("a good name");
+            self.call(asked("configure"), async move { queue.configure(settings).await.map(|()| Vec::new()) });
+        }
+        self.transaction(1, 0);
+        self.settle();
+        for queue in 0..QUEUES.len() {
+            self.start_worker(queue);
+        }
+    }
+
+    fn call(&mut self, asked: Asked, answer: impl Future<Output = Result<Vec<JobId>, Error>> + Send + 'static) -> Call {
+        let call = self.book.ask(asked);
+        self.calls.push(Waiting::new(call, &self.book, &self.disk, Box::pin(answer)));
+        call
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(0..100) {
+            0..18 => self.enqueue(),
+            18..24 => self.enqueue_many(),
+            24..26 => self.bulk(),
+            26..28 => self.guard(),
+            28..38 => {
+                let (rows, jobs) = (self.rng.usize(0..3), self.rng.usize(0..3));
+                self.transaction(rows, jobs);
+            }
+            38..46 => {
+                for _ in 0..self.rng.usize(2..6) {
+                    match self.rng.u8(0..3) {
+                        0 => self.enqueue(),
+                        1 => self.enqueue_many(),
+                        _ => self.transaction(1, 1),
+                    }
+                }
+            }
+            46..66 => self.go_on(),
+            66..76 => self.advance(),
+            76..79 => self.pause(),
+            79..82 => self.pause_group(),
+            82..86 => self.cancel(),
+            86..89 => self.update(),
+            89..93 => self.redrive(),
+            93..95 => self.purge(),
+            95..97 => self.tokens(),
+            97..98 => self.create_or_delete_table(),
+            98..99 => self.stop_or_start_worker(),
+            _ => self.reopen(),
+        }
+    }
+
+    // --- producing ----------------------------------------------------------------------------
+
+    fn tag(&mut self) -> u64 {
+        self.next_tag += 1;
+        self.next_tag
+    }
+
+    fn job(&mut self, tag: u64) -> Spec {
+        let rng = &mut self.rng;
+        let len = if rng.u8(0..10) == 0 { rng.usize(1_000..6_000) } else { rng.usize(8..100) };
+        let group = (rng.u8(0..3) == 0).then(|| GROUPS[rng.usize(0..GROUPS.len())]);
+        let priority = if rng.u8(0..4) == 0 { rng.u8(0..10) } else { 5 };
+        let start = match rng.u8(0..10) {
+            0 => Start::After(Duration::from_millis(rng.u64(1..20_000))),
+            1 => Start::At(self.clock.wall() + 5 * SECOND),
+            _ => Start::Now,
+        };
+        let max_attempts = (rng.u8(0..6) == 0).then(|| rng.u32(1..3));
+        Spec { tag, len, group, priority, start, max_attempts }
+    }
+
+    fn queue(&mut self) -> &'static str {
+        QUEUES[self.rng.usize(0..QUEUES.len())]
+    }
+
+    fn enqueue(&mut self) {
+        let (queue, tag) = (self.queue(), self.tag());
+        let job = self.job(tag).make();
+        let answer = self.pond().enqueue(queue, job);
+        self.call(Asked { tags: vec![tag], ..asked("enqueue") }, async move { answer.await.map(|id| vec![id]) });
+    }
+
+    fn enqueue_many(&mut self) {
+        let jobs = self.rng.usize(2..8);
+        let tags: Vec<u64> = (0..jobs).map(|_| self.tag()).collect();
+        let jobs: Vec<_> = tags.iter().map(|&tag| (self.queue(), self.job(tag).make())).collect();
+        let answer = self.pond().enqueue_all(jobs);
+        self.call(Asked { tags, ..asked("enqueue_all") }, answer);
+    }
+
+    /// So many bytes that the file grows.
+    fn bulk(&mut self) {
+        let tags: Vec<u64> = (0..60).map(|_| self.tag()).collect();
+        let jobs: Vec<_> = tags.iter().map(|&tag| NewJob::raw(KIND, payload(tag, 4_000))).collect();
+        let answer = self.pond().enqueue_many("plain", jobs);
+        self.call(Asked { tags, ..asked("bulk") }, answer);
+    }
+
+    fn transaction(&mut self, rows: usize, jobs: usize) {
+        let fate = self.rng.u8(0..6);
+        let rows: Vec<u64> = (0..rows).map(|_| self.tag()).collect();
+        let tags: Vec<u64> = (0..jobs).map(|_| self.tag()).collect();
+        // A full queue refuses inside a transaction: not the one that is.
+        let jobs: Vec<_> = tags.iter().map(|&tag| (QUEUES[self.rng.usize(0..3)], self.job(tag))).collect();
+        let written = rows.clone();
+        let answer = self.pond().transaction(move |tx| {
+            written.iter().try_for_each(|&row| count_up(tx, ROWS, row))?;
+            let mut ids = Vec::new();
+            for (queue, job) in &jobs {
+                ids.push(tx.enqueue(queue, job.make())?);
+            }
+            match fate {
+                0 => Err(ON_PURPOSE.into()),
+                1 => panic!("{ON_PURPOSE}"),
+                _ => Ok(ids),
+            }
+        });
+        let what = ["transaction that errs", "transaction that panics", "transaction"][usize::from(fate.min(2))];
+        self.call(Asked { tags, rows, fails: fate < 2, ..asked(what) }, answer);
+    }
+
+    /// A transaction of the caller's own.
+    fn guard(&mut self) {
+        let (row, tag) = (self.tag(), self.tag());
+        let job = self.job(tag);
+        let commits = self.rng.u8(0..4) > 0;
+        let call = self.book.ask(Asked { tags: vec![tag], rows: vec![row], fails: !commits, ..asked("guard") });
+        let disk = self.disk.clone();
+        let (at, answer) = self.engine().while_writing(move |pond| {
+            let write = || -> Result<Vec<u64>, Refusal> {
+                let mut guard = pond.begin_write()?;
+                guard.open_table(ROWS)?.insert(row, 1).map_err(redb::TableError::from)?;
+                let id = guard.enqueue("plain", job.make())?;
+                if commits {
+                    guard.commit()?;
+                    return Ok(vec![id.get()]);
+                }
+                drop(guard);
+                Err(Refusal::No(ON_PURPOSE.into()))
+            };
+            let answer = write();
+            (disk.logged(), answer)
+        });
+        self.book.answer(call, at, answer);
+    }
+
+    fn create_or_delete_table(&mut self) {
+        let name = format!("extra{}", self.rng.u8(0..3));
+        let delete = self.rng.bool();
+        let answer = self.pond().transaction(move |tx| {
+            let table = TableDefinition::<u64, u64>::new(&name);
+            if delete {
+                tx.raw().delete_table(table)?;
+            } else {
+                tx.open_table(table)?.insert(1, 1)?;
+            }
+            Ok(Vec::new())
+        });
+        self.call(asked(if delete { "delete a table" } else { "create a table" }), answer);
+    }
+
+    // --- running ------------------------------------------------------------------------------
+
+    fn start_worker(&mut self, queue: usize) {
+        let (stage, book, disk, seed) = (self.stage.clone(), self.book.clone(), self.disk.clone(), self.seed);
+        let retry = Retry::fixed(5 * SECOND).max_attempts(ATTEMPTS);
+        let mut worker = self.pond().worker(QUEUES[queue]).concurrency(3).no_timeout().retry(retry);
+        if QUEUES[queue] == "rated" {
+            worker = worker.rate_limit(Rate::per_second(2).burst(3)).group_rate_limit(Rate::per_second(1));
+        }
+        let handler = move |job: Job<Bytes>, ctx: Context| {
+            let parts = (stage.clone(), book.clone(), disk.clone());
+            async move { handle(parts, seed, job, ctx).await }
+        };
+        self.workers[queue] = Some(worker.handle_raw(KIND, handler).start().expect("the only one"));
+    }
+
+    fn stop_or_start_worker(&mut self) {
+        let queue = self.rng.usize(0..QUEUES.len());
+        match self.workers[queue].take() {
+            Some(worker) => worker.stop(),
+            None => self.start_worker(queue),
+        }
+    }
+
+    /// Some of the handlers that wait go on.
+    fn go_on(&mut self) {
+        for _ in 0..self.rng.usize(1..4) {
+            let waiting: Vec<u64> = self.stage.waiting.lock().unwrap().iter().copied().collect();
+            let Some(&id) = self.rng.choice(&waiting) else { return };
+            self.stage.waiting.lock().unwrap().remove(&id);
+            let tell = self.stage.tell.lock().unwrap().remove(&id);
+            let _ = tell.expect("it waits").send(());
+        }
+    }
+
+    fn advance(&mut self) {
+        let by = [20, 20, 500, 1_000, 5_000, 31_000, 3_600_000];
+        let by = Duration::from_millis(by[self.rng.usize(0..by.len())]);
+        self.clock.advance(by);
+    }
+
+    // --- steering -----------------------------------------------------------------------------
+
+    fn pause(&mut self) {
+        let queue = self.queue();
+        let queue = self.pond().queue(queue).expect("a good name");
+        let answer = if queue.is_paused() || self.rng.bool() { queue.resume() } else { queue.pause() };
+        self.call(asked("pause"), async move { answer.await.map(|_| Vec::new()) });
+    }
+
+    fn pause_group(&mut self) {
+        let queue = self.queue();
+        let queue = self.pond().queue(queue).expect("a good name");
+        let group = GROUPS[self.rng.usize(0..GROUPS.len())];
+        let answer = if self.rng.bool() { queue.resume_group(group) } else { queue.pause_group(group) };
+        self.call(asked("pause a group"), async move { answer.await.map(|_| Vec::new()) });
+    }
+
+    fn any_id(&mut self) -> Option<JobId> {
+        let ids = self.book.ids();
+        self.rng.choice(ids.iter().rev().take(40)).map(|&id| JobId::new(id))
+    }
+
+    fn cancel(&mut self) {
+        let Some(id) = self.any_id() else { return };
+        let (answer, book) = (self.pond().cancel(id, ON_PURPOSE), self.book.clone());
+        book.release(id.get(), "cancelled");
+        self.call(asked("cancel"), async move { answer.await.map(|_| Vec::new()) });
+    }
+
+    fn update(&mut self) {
+        let Some(id) = self.any_id() else { return };
+        let patch = match self.rng.u8(0..3) {
+            0 => JobPatch::new().priority(priority(self.rng.u8(0..10))),
+            1 => JobPatch::new().run_at(SystemTime::UNIX_EPOCH),
+            _ => JobPatch::new().run_at(time(self.clock.wall() + 60 * SECOND)),
+        };
+        let answer = self.pond().update(id, patch);
+        self.call(asked("update"), async move { answer.await.map(|_| Vec::new()) });
+    }
+
+    fn redrive(&mut self) {
+        let letters = self.pond().dead_letters();
+        if self.rng.bool() {
+            let answer = letters.redrive_all(JobFilter::new(), Pace::at_once());
+            self.call(asked("redrive all"), async move { answer.await.map(|_| Vec::new()) });
+        } else if let Some(id) = self.any_id() {
+            let answer = letters.redrive(id);
+            self.call(asked("redrive"), async move { answer.await.map(|_| Vec::new()) });
+        }
+    }
+
+    fn purge(&mut self) {
+        let Some(id) = self.any_id() else { return };
+        let answer = self.pond().dead_letters().purge(id);
+        self.call(asked("purge"), async move { answer.await.map(|_| Vec::new()) });
+    }
+
+    fn tokens(&mut self) {
+        let rate = self.pond().queue("rated").expect("a good name").rate();
+        let answer = if self.rng.bool() { rate.take(1) } else { rate.reset() };
+        self.call(asked("take tokens"), async move { answer.await.map(|()| Vec::new()) });
+    }
+
+    // --- closing ------------------------------------------------------------------------------
+
+    /// Closes the file in order and opens it again.
+    fn reopen(&mut self) {
+        poll_all(&mut self.calls);
+        self.workers = Default::default();
+        self.engine.take().expect("it is open").close();
+        poll_all(&mut self.calls);
+        assert!(self.calls.is_empty(), "a call outlives its queue");
+        self.stage = Arc::default();
+        self.engine = Some(Engine::open(&self.disk, &self.clock).expect("it opens again"));
+        self.book.hear(&self.disk, Heard::Opened);
+        for queue in 0..QUEUES.len() {
+            self.start_worker(queue);
+        }
+    }
+
+    /// The power goes.
+    pub fn cut_off(mut self) {
+        self.workers = Default::default();
+        self.calls.clear();
+        self.engine.take().expect("it is open").cut_off();
+    }
+}
+
+fn asked(what: &str) -> Asked {
+    Asked { what: what.into(), ..Asked::default() }
+}
+
+/// Polls each once, in order; those that are answered are gone.
+fn poll_all(calls: &mut Vec<Waiting>) {
+    let mut cx = TaskContext::from_waker(std::task::Waker::noop());
+    calls.retain_mut(|call| Pin::new(call).poll(&mut cx) == Poll::Pending);
+}
+
+async fn handle(
+    (stage, book, disk): (Arc<Stage>, Book, SimDisk),
+    seed: u64,
+    job: Job<Bytes>,
+    ctx: Context,
+) -> Handled<Outcome> {
+    let (id, tag, attempt) = (job.id().get(), tag_of(&job), job.attempt());
+    book.started(&disk, Run { id, tag, attempt });
+    let mut rng = Rng::with_seed(seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempt));
+    let (answer, waits) = (ANSWERS[rng.usize(0..ANSWERS.len())], rng.u8(0..3) == 0);
+    if waits {
+        let (tell, told) = oneshot::channel();
+        stage.tell.lock().unwrap().insert(id, tell);
+        stage.waiting.lock().unwrap().insert(id);
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+    let seconds = rng.u64(1..30) * SECOND.as_secs();
+    let later = Duration::from_secs(seconds);
+    let done = || {
+        book.release(id, "completed");
+        Outcome::Done(None)
+    };
+    Ok(match answer {
+        Answer::Done => done(),
+        Answer::DoneWithRow => {
+            ctx.on_complete(move |tx| count_up(tx, DONE, id));
+            done()
+        }
+        Answer::DoneWithJob => {
+            ctx.on_complete(move |tx| count_up(tx, DONE, id));
+            ctx.on_complete(move |tx| {
+                let tag = 1 << 63 | tag << 8 | u64::from(attempt);
+                tx.enqueue("plain", NewJob::raw(KIND, payload(tag, 20)))?;
+                Ok(())
+            });
+            done()
+        }
+        Answer::DoneWithResult => {
+            book.release(id, "completed");
+            Outcome::done_with(vec![1, 2, 3])
+        }
+        Answer::HookErrs => {
+            ctx.on_complete(move |tx| count_up(tx, DONE, id));
+            ctx.on_complete(|_| Err(ON_PURPOSE.into()));
+            Outcome::Done(None)
+        }
+        Answer::HookPanics => {
+            ctx.on_complete(move |tx| count_up(tx, DONE, id));
+            ctx.on_complete(|_| panic!("{ON_PURPOSE}"));
+            Outcome::Done(None)
+        }
+        Answer::Fail => return Err(ON_PURPOSE.into()),
+        Answer::RetryAfter => Outcome::retry_after(ON_PURPOSE, later),
+        Answer::Snooze => Outcome::snooze(later),
+        Answer::RateLimited => Outcome::rate_limited(later),
+        Answer::Discard => {
+            book.release(id, "discarded");
+            Outcome::discard(ON_PURPOSE)
+        }
+        Answer::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
+        Answer::Panic => panic!("{ON_PURPOSE}"),
+    })
+}
