@@ -92,9 +92,46 @@ enum Attempt {
 
 enum Gathered {
     All(Vec<Command>),
-    /// Somebody spoiled the batch; he is out of it now.
-    Spoiled(Vec<Command>),
+    Spoiled(Spoiled),
     Failed(Vec<Command>, Error),
+}
+
+/// A batch in which a command failed after it had written.
+struct Spoiled {
+    before: Vec<Command>,
+    by: Command,
+    error: Error,
+    after: Vec<Command>,
+}
+
+impl Spoiled {
+    /// What goes into the next try: without him, or with what his failure means.
+    fn without_him(self, committed: &mut Committed) -> Vec<Command> {
+        let mut rest = self.before;
+        match self.by {
+            // Its own writes failed, so the attempt has: that is what is written then.
+            Command::Finish(mut finish) => {
+                committed.completions_failed += u64::from(finish.next == Next::Complete);
+                finish.fail(self.error);
+                rest.push(Command::Finish(finish));
+            }
+            command => committed.answers.push((command, Err(self.error))),
+        }
+        rest.extend(self.after);
+        rest
+    }
+
+    /// The disk failed under him, whatever he made of it: he is not to blame.
+    fn by_the_disk(self) -> (Vec<Command>, Error) {
+        let mut all = self.before;
+        all.push(self.by);
+        all.extend(self.after);
+        let error = match self.error {
+            Error::Aborted { source } => Error::Storage { operation: "write what a closure asked for", source },
+            other => other,
+        };
+        (all, error)
+    }
 }
 
 /// How a command fared within a batch.
@@ -225,11 +262,14 @@ impl Writer {
                 },
                 Err(error) => Attempt::Failed(done, error),
             },
-            Gathered::Spoiled(rest) => {
+            Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
-                    Ok(()) => Attempt::Again(rest),
-                    Err(error) => Attempt::Failed(rest, error),
+                    Ok(()) => Attempt::Again(spoiled.without_him(committed)),
+                    Err(_) => {
+                        let (all, error) = spoiled.by_the_disk();
+                        Attempt::Failed(all, error)
+                    }
                 }
             }
             Gathered::Failed(rest, error) => Attempt::Failed(rest, error),
@@ -265,25 +305,14 @@ impl Writer {
                     full.insert(queue);
                     self.wait_for_room(queue, step, committed);
                 }
-                Applied::Spoiled(error) => {
-                    let storage = error.is_of_storage();
-                    match (storage, command) {
-                        // The storage's fault, not the command's: nobody here will fare better.
-                        (true, command) => {
-                            done.push(command);
-                            done.extend(rest);
-                            return Gathered::Failed(done, error);
-                        }
-                        // Its own writes failed, so the attempt has: that is what is written then.
-                        (false, Command::Finish(mut finish)) => {
-                            committed.completions_failed += u64::from(finish.next == Next::Complete);
-                            finish.fail(error);
-                            done.push(Command::Finish(finish));
-                        }
-                        (false, command) => committed.answers.push((command, Err(error))),
-                    }
+                // The storage's fault, not the command's: nobody here will fare better.
+                Applied::Spoiled(error) if error.is_of_storage() => {
+                    done.push(command);
                     done.extend(rest);
-                    return Gathered::Spoiled(done);
+                    return Gathered::Failed(done, error);
+                }
+                Applied::Spoiled(error) => {
+                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after: rest.collect() });
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Commit, Context, Error, Event, Heard, Job, JobFilter, Millpond, NewJob, State};
+use millpond::{Builder, Commit, Context, Error, Event, Heard, Job, JobFilter, Millpond, NewJob, State};
 use redb::{ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
 
@@ -27,9 +27,13 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    fn with(set: impl FnOnce(Builder) -> Builder) -> Self {
         let (disk, clock) = (FailingDisk::new(), ManualClock::new());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let builder = Millpond::builder().clock(clock.clone()).seed(0).runtime(runtime.handle().clone());
+        let builder = set(Millpond::builder().clock(clock.clone()).seed(0).runtime(runtime.handle().clone()));
         let again = disk.clone();
         let (pond, steps) = open_stepped(builder, move || Ok(again.clone())).unwrap();
         Self { disk, clock, runtime, pond, steps }
@@ -176,6 +180,40 @@ fn an_end_whose_commit_failed_is_written_once() {
         rig.assert_sound();
         assert_eq!(rig.pond.queue("q").unwrap().counts().pending, 0);
     }
+}
+
+#[test]
+fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
+    // Without a cache whatever the closure looks at is read from the disk.
+    let mut rig = Rig::with(|builder| builder.cache_bytes(0));
+    let row = rig.pond.transaction(|tx| Ok(tx.open_table(ROWS)?.insert(7, 1).map(|_| ())?));
+    rig.call(row).unwrap();
+    let job = rig.pond.enqueue("q", work(1));
+    rig.call(job).unwrap();
+    let (disk, attempts) = (rig.disk.clone(), Arc::new(Mutex::new(Vec::new())));
+    let seen = attempts.clone();
+    let handler = move |job: Job<Work>, ctx: Context| {
+        seen.lock().unwrap().push(job.attempt());
+        let disk = Mutex::new(Some(disk.clone()));
+        ctx.on_complete(move |tx| {
+            if let Some(disk) = disk.lock().unwrap().take() {
+                disk.fail(Failure::Read);
+            }
+            let mut rows = tx.open_table(ROWS)?;
+            let before = rows.get(7)?.map_or(0, |count| count.value());
+            rows.insert(7, before + 1)?;
+            Ok(())
+        });
+        async { Ok(()) }
+    };
+    rig.pond.worker("q").handle(handler).start().unwrap();
+    rig.settle();
+    assert!(rig.pond.degraded().is_some(), "the disk has failed");
+    rig.disk.mend();
+    rig.wait(5 * SECOND);
+    rig.wait(60 * SECOND);
+    assert_eq!((attempts.lock().unwrap().clone(), rig.rows()), (vec![1], vec![(7, 2)]));
+    assert_eq!(rig.pond.metrics().failed_total, 0);
 }
 
 #[test]
