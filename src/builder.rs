@@ -7,7 +7,7 @@ use crate::events::{Event, EventBus};
 use crate::millpond::Millpond;
 use crate::runtime::{Config, Setup, Steps, open};
 use crate::storage::redb_types::{Database, StorageBackend};
-use crate::storage::{Opening, Store};
+use crate::storage::{Opening, Store, unless_damaged};
 use crate::time::{Clock, SystemClock};
 
 /// redb's page cache unless set, in bytes.
@@ -326,8 +326,10 @@ impl Builder {
     /// ```
     pub fn open(self, path: impl AsRef<Path>) -> Result<Millpond, Error> {
         self.check()?;
-        let store = Store::open(path.as_ref(), self.opening())?;
-        self.start(store)
+        unless_damaged(|| {
+            let store = Store::open(path.as_ref(), self.opening())?;
+            self.start(store)
+        })
     }
 
     /// Lives in the application's own database. Millpond's tables' names begin with `millpond/`.
@@ -353,7 +355,7 @@ impl Builder {
     /// ```
     pub fn attach(self, database: Arc<Database>) -> Result<Millpond, Error> {
         self.check()?;
-        self.start(Store::attach(database)?)
+        unless_damaged(|| self.start(Store::attach(database)?))
     }
 
     /// Lives on a storage backend of redb's: memory, for tests, or one of your own.
@@ -371,8 +373,10 @@ impl Builder {
     /// ```
     pub fn open_backend(self, backend: impl StorageBackend) -> Result<Millpond, Error> {
         self.check()?;
-        let store = Store::with_backend(backend, self.opening())?;
-        self.start(store)
+        unless_damaged(|| {
+            let store = Store::with_backend(backend, self.opening())?;
+            self.start(store)
+        })
     }
 
     /// Lives on a storage backend of redb's that can be had again: `open` gives it at once, and once more
@@ -401,8 +405,10 @@ impl Builder {
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
     ) -> Result<Millpond, Error> {
         self.check()?;
-        let store = Store::with_backends(open, self.opening())?;
-        self.start(store)
+        unless_damaged(|| {
+            let store = Store::with_backends(open, self.opening())?;
+            self.start(store)
+        })
     }
 
     /// [`Self::open_backend_with`], without threads.
@@ -411,10 +417,12 @@ impl Builder {
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
     ) -> Result<(Millpond, Steps), Error> {
         self.check()?;
-        let store = Store::with_backends(open, self.opening())?;
-        let (setup, own) = self.setup(store)?;
-        let (engine, steps) = Steps::open(setup)?;
-        Ok((Millpond::new(engine, None, own), steps))
+        unless_damaged(|| {
+            let store = Store::with_backends(open, self.opening())?;
+            let (setup, own) = self.setup(store)?;
+            let (engine, steps) = Steps::open(setup)?;
+            Ok((Millpond::new(engine, None, own), steps))
+        })
     }
 
     fn opening(&self) -> Opening {

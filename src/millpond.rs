@@ -14,7 +14,7 @@ use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
 use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now};
-use crate::storage::{Backup, Verification, redb_types::ReadTransaction, verify};
+use crate::storage::{Backup, Verification, redb_types::ReadTransaction, unless_damaged, verify};
 use crate::sync::{Mutex, block_on, thread};
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_outside};
@@ -644,7 +644,8 @@ impl Millpond {
             let (reply, answer) = oneshot::channel();
             let store = engine.store.clone();
             engine.inbox.between(move || {
-                let result = store.reader().and_then(|reader| Ok(verify(&reader, &store.catalog)?));
+                let look = || store.reader().and_then(|reader| Ok(verify(&reader, &store.catalog)?));
+                let result = unless_damaged(look);
                 let _ = reply.send(result);
             })?;
             answer.await.map_err(|_| Error::Closed)?

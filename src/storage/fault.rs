@@ -1,4 +1,6 @@
-use crate::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Error, panic_text};
 use crate::job::JobId;
 
 /// What can go wrong in this room. It leaves it as an [`Error`] that hides redb.
@@ -30,6 +32,15 @@ macro_rules! from_redb {
 }
 
 from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::DatabaseError, redb::SetDurabilityError);
+
+/// Reads a file that may be damaged. redb checks what it is going to use only after an unclean stop:
+/// otherwise it asserts what holds of every file it has written.
+pub(crate) fn unless_damaged<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let detail = format!("the storage engine gave up: {}", panic_text(&*panic));
+        Err(Error::Corrupt { detail, hint: "restore a backup, or copy the readable jobs out" })
+    })
+}
 
 /// No space is left for the file to grow.
 pub(super) fn is_full(error: &std::io::Error) -> bool {

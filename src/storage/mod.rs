@@ -42,7 +42,7 @@ pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;
 pub(crate) use ended::Expunged;
-pub(crate) use fault::Fault;
+pub(crate) use fault::{Fault, unless_damaged};
 pub(crate) use groups::HeadAt;
 pub(crate) use marks::Mark;
 pub(crate) use place::{Location, Place};
