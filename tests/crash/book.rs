@@ -28,6 +28,7 @@ pub enum Heard {
 /// What a call asks for, and what became of it.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
+    #[expect(dead_code, reason = "shown when something is wrong with it")]
     pub what: String,
     /// What its jobs carry.
     pub tags: Vec<u64>,
@@ -78,7 +79,12 @@ struct Pages {
     runs: Vec<Run>,
     /// Jobs that may be gone without a trace, and by whose word.
     released: BTreeMap<u64, &'static str>,
+    /// Jobs that were run again after their handlers were done.
+    again: Vec<u64>,
 }
+
+/// The word of a handler that is done.
+pub const COMPLETED: &str = "completed";
 
 /// Clones are the same book.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +118,11 @@ impl Book {
 
     pub fn started(&self, disk: &SimDisk, run: Run) {
         self.hear(disk, Heard::Started(run.id));
-        self.pages().runs.push(run);
+        let mut pages = self.pages();
+        if pages.released.get(&run.id) == Some(&COMPLETED) {
+            pages.again.push(run.id);
+        }
+        pages.runs.push(run);
     }
 
     pub fn runs(&self) -> Vec<Run> {
@@ -129,6 +139,10 @@ impl Book {
     /// From now on this job need not be in the file any more.
     pub fn release(&self, id: u64, why: &'static str) {
         self.pages().released.insert(id, why);
+    }
+
+    pub fn again(&self) -> Vec<u64> {
+        self.pages().again.clone()
     }
 
     pub fn released(&self) -> BTreeSet<u64> {
@@ -177,6 +191,12 @@ impl Waiting {
     pub fn new(call: Call, book: &Book, disk: &SimDisk, answer: Answer) -> Self {
         let woken = Woken { disk: disk.clone(), at: Mutex::default(), outer: Mutex::new(Waker::noop().clone()) };
         Self { call, answer, book: book.clone(), disk: disk.clone(), woken: Arc::new(woken) }
+    }
+}
+
+impl Waiting {
+    pub fn call(&self) -> Call {
+        self.call
     }
 }
 

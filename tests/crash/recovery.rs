@@ -14,10 +14,7 @@ use crate::engine::{Engine, GROUPS, KIND, QUEUES, clock_at};
 use crate::raw;
 use crate::record::{State, Take, resolve};
 use crate::sim_disk::{Image, POLICIES, SimDisk, Walk};
-use crate::workload::{DRAINED, count_up};
-
-/// After so many hours on its clock nothing is left that waits.
-const HOURS_MAX: usize = 72;
+use crate::workload::{DRAINED, HOURS_MAX, count_up};
 
 /// Everything that lived in `state` runs to its end, once, and nothing else does.
 pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), String> {
@@ -79,7 +76,7 @@ fn one_more(engine: &mut Engine, max_id: u64) -> Result<u64, String> {
     if id > max_id { Ok(id) } else { Err(format!("id {id} is used again: {max_id} was there")) }
 }
 
-fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>>) -> Result<(), String> {
+pub fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>>) -> Result<(), String> {
     for name in QUEUES {
         let queue = engine.pond.queue(name).map_err(|error| error.to_string())?;
         let resumed = queue.resume();

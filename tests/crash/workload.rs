@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, SystemTime};
@@ -17,8 +18,9 @@ use millpond::{
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
-use crate::book::{Asked, Book, Call, Heard, Refusal, Run, Waiting};
+use crate::book::{Asked, Book, COMPLETED, Call, Heard, Refusal, Run, Waiting};
 use crate::engine::{Engine, GROUPS, KIND, QUEUES};
+use crate::raw;
 use crate::sim_disk::SimDisk;
 
 /// The application's rows: how often each was written.
@@ -31,6 +33,8 @@ pub const ON_PURPOSE: &str = "on purpose";
 
 const ATTEMPTS: u32 = 3;
 const SECOND: Duration = Duration::from_secs(1);
+/// After so many hours on its clock nothing is left that waits.
+pub const HOURS_MAX: usize = 72;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What a handler answers.
@@ -77,6 +81,8 @@ const ANSWERS: [Answer; 20] = [
 /// The handlers' side: who waits to be told to go on.
 #[derive(Default)]
 struct Stage {
+    /// From now on every job is simply done.
+    last_act: AtomicBool,
     waiting: Mutex<BTreeSet<u64>>,
     tell: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
 }
@@ -136,6 +142,8 @@ pub struct Workload {
     stage: Arc<Stage>,
     workers: [Option<Worker>; QUEUES.len()],
     calls: Vec<Waiting>,
+    /// The disk may fail: everybody is to be answered at once, and the queue heals without being closed.
+    disk_fails: bool,
 }
 
 /// Counts a row up: written twice, it says so.
@@ -169,15 +177,26 @@ impl Workload {
             stage: Arc::default(),
             workers: Default::default(),
             calls: Vec::new(),
+            disk_fails: false,
         })
+    }
+
+    /// The same, on a disk that may fail.
+    pub fn on_failing(mut self) -> Self {
+        self.disk_fails = true;
+        self
     }
 }
 
 impl Workload {
-    /// Some steps, the first of which set the queues up.
+    /// Sets the queues up, and takes some steps.
     pub fn run(&mut self, steps: usize) {
         self.book.hear(&self.disk, Heard::Opened);
         self.set_up();
+        self.go_on_with(steps);
+    }
+
+    pub fn go_on_with(&mut self, steps: usize) {
         for _ in 0..steps {
             self.step();
             self.settle();
@@ -201,9 +220,57 @@ impl Workload {
         poll_all(&mut self.calls);
         self.engine().settle();
         poll_all(&mut self.calls);
-        let read = self.pond().begin_read().expect("memory");
-        let sum = crate::raw::sum(&read).expect("memory");
-        self.book.hear(&self.disk, Heard::Saw(sum));
+        if self.disk_fails && !self.is_degraded() {
+            // Whoever wants to wait for room in a full queue may.
+        } else if self.disk_fails {
+            let unanswered: Vec<_> = self.calls.iter().map(|call| self.book.asked(call.call())).collect();
+            assert!(unanswered.is_empty(), "not answered: {unanswered:?}");
+        } else {
+            let read = self.pond().begin_read().expect("memory");
+            self.book.hear(&self.disk, Heard::Saw(raw::sum(&read).expect("memory")));
+        }
+    }
+
+    /// Time passes.
+    pub fn wait(&mut self, time: Duration) {
+        self.clock.advance(time);
+        self.settle();
+    }
+
+    pub fn is_degraded(&self) -> bool {
+        self.pond().degraded().is_some()
+    }
+
+    /// Everything that is there runs to its end. False if something never does.
+    pub fn drain(&mut self) -> bool {
+        self.stage.last_act.store(true, Ordering::SeqCst);
+        for (number, name) in QUEUES.into_iter().enumerate() {
+            let queue = self.pond().queue(name).expect("a good name");
+            let resumed = queue.resume();
+            self.call(asked("resume"), async move { resumed.await.map(|_| Vec::new()) });
+            for group in GROUPS {
+                let resumed = queue.resume_group(group);
+                self.call(asked("resume"), async move { resumed.await.map(|_| Vec::new()) });
+            }
+            if self.workers[number].is_none() {
+                self.start_worker(number);
+            }
+        }
+        for _ in 0..HOURS_MAX {
+            self.let_everybody_go_on();
+            self.wait(HOUR);
+            if self.pond().queues().iter().all(|queue| queue.counts().unfinished() == 0) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn let_everybody_go_on(&mut self) {
+        self.stage.waiting.lock().unwrap().clear();
+        for (_, tell) in std::mem::take(&mut *self.stage.tell.lock().unwrap()) {
+            let _ = tell.send(());
+        }
     }
 
     fn set_up(&mut self) {
@@ -214,7 +281,10 @@ impl Workload {
                 .groups(GroupPolicy::Skip)
                 .retention(keep.completed(Keep::new(HOUR, 5)).dead(Keep::new(HOUR, 5))),
             QueueSettings::default(),
-            QueueSettings::default().capacity(Capacity::jobs(6)).when_full(WhenFull::Wait),
+            QueueSettings::default().capacity(Capacity::jobs(6)).when_full(match self.disk_fails {
+                true => WhenFull::Refuse,
+                false => WhenFull::Wait,
+            }),
         ];
         for (name, settings) in QUEUES.into_iter().zip(settings) {
             let queue = self.pond().queue(name).expect("a good name");
@@ -263,6 +333,7 @@ impl Workload {
             95..97 => self.tokens(),
             97..98 => self.create_or_delete_table(),
             98..99 => self.stop_or_start_worker(),
+            _ if self.disk_fails => self.advance(),
             _ => self.reopen(),
         }
     }
@@ -526,8 +597,8 @@ async fn handle(
     let (id, tag, attempt) = (job.id().get(), tag_of(&job), job.attempt());
     book.started(&disk, Run { id, tag, attempt });
     let mut rng = Rng::with_seed(seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempt));
-    let (answer, waits) = (ANSWERS[rng.usize(0..ANSWERS.len())], rng.u8(0..3) == 0);
-    if waits {
+    let (mut answer, waits) = (ANSWERS[rng.usize(0..ANSWERS.len())], rng.u8(0..3) == 0);
+    if waits && !stage.last_act.load(Ordering::SeqCst) {
         let (tell, told) = oneshot::channel();
         stage.tell.lock().unwrap().insert(id, tell);
         stage.waiting.lock().unwrap().insert(id);
@@ -535,10 +606,12 @@ async fn handle(
             std::future::pending::<()>().await;
         }
     }
-    let seconds = rng.u64(1..30) * SECOND.as_secs();
-    let later = Duration::from_secs(seconds);
+    if stage.last_act.load(Ordering::SeqCst) {
+        answer = Answer::DoneWithRow;
+    }
+    let later = Duration::from_secs(rng.u64(1..30));
     let done = || {
-        book.release(id, "completed");
+        book.release(id, COMPLETED);
         Outcome::Done(None)
     };
     Ok(match answer {
@@ -557,7 +630,7 @@ async fn handle(
             done()
         }
         Answer::DoneWithResult => {
-            book.release(id, "completed");
+            book.release(id, COMPLETED);
             Outcome::done_with(vec![1, 2, 3])
         }
         Answer::HookErrs => {
