@@ -59,6 +59,7 @@ struct Reached {
     paused_or_busy_groups: u64,
     buckets: u64,
     finished: u64,
+    unique_keys: u64,
     app_tables: u64,
     grown: u64,
     shrunk: u64,
@@ -84,15 +85,17 @@ impl Reached {
                 self.paused_or_busy_groups += has("millpond/groups");
                 self.buckets += has("millpond/rates");
                 self.finished += has("millpond/finished");
+                self.unique_keys += has("millpond/unique");
                 self.app_tables += u64::from(tables.keys().any(|name| name.starts_with("extra")));
             }
         }
     }
 
     fn check(&self) {
-        let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, app_tables, grown, shrunk } =
-            self;
-        let all = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, app_tables, grown, shrunk];
-        assert!(all.iter().all(|count| **count > 0), "something was never reached: {self:?}");
+        let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys, .. } = self;
+        let Self { app_tables, grown, shrunk, .. } = self;
+        let jobs = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys];
+        let all = jobs.into_iter().chain([app_tables, grown, shrunk]);
+        assert!(all.into_iter().all(|count| *count > 0), "something was never reached: {self:?}");
     }
 }

@@ -96,6 +96,8 @@ struct Spec {
     priority: u8,
     start: Start,
     max_attempts: Option<u32>,
+    /// It holds a key of its own.
+    unique: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +115,9 @@ impl Spec {
         }
         if let Some(max) = self.max_attempts {
             job = job.max_attempts(max);
+        }
+        if self.unique {
+            job = job.unique_key(format!("key-{}", self.tag));
         }
         match self.start {
             Start::Now => job,
@@ -356,7 +361,7 @@ impl Workload {
             _ => Start::Now,
         };
         let max_attempts = (rng.u8(0..6) == 0).then(|| rng.u32(1..3));
-        Spec { tag, len, group, priority, start, max_attempts }
+        Spec { tag, len, group, priority, start, max_attempts, unique: rng.u8(0..4) == 0 }
     }
 
     fn queue(&mut self) -> &'static str {
