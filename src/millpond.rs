@@ -216,7 +216,7 @@ impl Millpond {
         Commit::new(async move {
             let (reply, answer) = oneshot::channel();
             engine.submit(Transact::new(write, reply), 0).await?;
-            answer.await.map_err(|_| Error::Closed)?
+            answer.await.map_err(|_| engine.unanswered())?
         })
     }
 
@@ -648,7 +648,7 @@ impl Millpond {
                 let result = unless_damaged(look);
                 let _ = reply.send(result);
             })?;
-            answer.await.map_err(|_| Error::Closed)?
+            answer.await.map_err(|_| engine.unanswered())?
         })
     }
 

@@ -499,7 +499,7 @@ impl Driver {
             tokio::pin!(moved);
             moved.as_mut().enable();
             self.flush().await;
-            if done(&self.engine) || self.engine.is_closed() {
+            if done(&self.engine) || self.engine.is_closed() || self.engine.has_given_up() {
                 return;
             }
             moved.await;

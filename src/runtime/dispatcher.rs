@@ -2,6 +2,7 @@
 //! happen by itself. On a thread of its own, so that handlers which block the async runtime do not
 //! stop it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// The dispatcher's thread.
 pub(super) fn run(engine: &Arc<Engine>) {
     while !engine.stopping.load(Ordering::SeqCst) {
-        let wait = turn(engine);
+        let wait = catch_unwind(AssertUnwindSafe(|| turn(engine))).unwrap_or_else(|panic| {
+            engine.give_up("the dispatcher", &*panic);
+            None
+        });
         engine.moved.notify_waiters();
         engine.alarm.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }

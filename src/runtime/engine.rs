@@ -7,8 +7,8 @@ use tokio::sync::{Notify, oneshot};
 use super::alarm::Alarm;
 use super::commit::Commit;
 use super::maintenance::Upkeep;
-use crate::error::Error;
-use crate::events::EventBus;
+use crate::error::{Error, panic_text};
+use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
 use crate::job::{Change, JobId, QueueId};
 use crate::metrics::Metrics;
@@ -48,6 +48,7 @@ pub(crate) struct Engine {
     pub(super) health: RwLock<Option<String>>,
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
+    given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
     left_to_stop_ms: AtomicU64,
     upkeep: Mutex<Upkeep>,
@@ -95,6 +96,7 @@ impl Engine {
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             left_to_stop_ms: AtomicU64::new(0),
             upkeep: Mutex::default(),
             scheduler: Mutex::new(parts.scheduler),
@@ -199,7 +201,7 @@ impl Engine {
             }
             let (reply, answer) = oneshot::channel();
             engine.submit(Enqueue::new(jobs, reply), bytes).await?;
-            let ids = answer.await.map_err(|_| Error::Closed)??;
+            let ids = answer.await.map_err(|_| engine.unanswered())??;
             Ok(ids.list(count))
         })
     }
@@ -213,7 +215,7 @@ impl Engine {
         Commit::new(async move {
             let (step, answer) = call(write);
             engine.submit(step, 0).await?;
-            engine.note_damage(answer.await.map_err(|_| Error::Closed)?)
+            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }
 
@@ -237,7 +239,7 @@ impl Engine {
                 reinstater.wake_dispatcher();
             });
             engine.submit(step, 0).await?;
-            engine.note_damage(answer.await.map_err(|_| Error::Closed)?)
+            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }
 
@@ -269,6 +271,32 @@ impl Engine {
             self.wake_dispatcher();
         }
         self.moved.notify_waiters();
+    }
+
+    /// A thread of ours has panicked: nothing starts and nothing is taken in until the process opens the
+    /// file anew. Returns the reason that everybody is told.
+    pub(super) fn give_up(&self, who: &str, panic: &(dyn std::any::Any + Send)) -> String {
+        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic_text(panic));
+        tracing::error!(reason, "degraded for good");
+        self.scheduler().suspend();
+        self.set_health(Some(reason.clone()));
+        self.given_up.store(true, Ordering::SeqCst);
+        self.bus.publish([Event::Degraded { reason: reason.clone() }]);
+        self.moved.notify_waiters();
+        reason
+    }
+
+    pub fn has_given_up(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst)
+    }
+
+    /// What to tell a caller whose answer was dropped: the file was closed before his turn, or a panic
+    /// has taken his command with it.
+    pub fn unanswered(&self) -> Error {
+        if self.is_stopping() || self.is_closed() {
+            return Error::Closed;
+        }
+        Error::OutcomeUnknown { source: "the writer gave up on the file in the middle of it".into() }
     }
 
     /// Suspects of a crash that are not where they were, after the file was opened again.

@@ -1,5 +1,6 @@
 //! The writer's loop: gathers, has it committed, tells everyone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::engine::Engine;
@@ -31,6 +32,7 @@ impl WriterLoop {
         loop {
             let mut round = match &self.healing {
                 None => self.outbox.next_round(),
+                Some(healing) if healing.is_hopeless() => self.outbox.next_round(),
                 Some(healing) => self.outbox.next_round_within(healing.wait(self.engine.now())),
             };
             self.linger(&mut round);
@@ -57,7 +59,19 @@ impl WriterLoop {
     }
 
     /// One round: one commit, and what stands alone. False after the last one.
+    ///
+    /// A panic in it comes from the storage engine, which asserts what holds of every file it has
+    /// written, or is a mistake of ours. Either way nothing in memory can be trusted: the loop goes on,
+    /// but only to turn everybody away.
     pub fn turn(&mut self, round: Round) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.round(round))).unwrap_or_else(|panic| {
+            let reason = self.engine.give_up("the writer", &*panic);
+            self.healing = Some(Healing::never(reason));
+            true
+        })
+    }
+
+    fn round(&mut self, round: Round) -> bool {
         let Round { commands, then } = round;
         if self.healing.is_some() {
             self.turn_away(commands);
@@ -191,7 +205,7 @@ impl WriterLoop {
         // What was handed out before the stop and waited for its start to be durable may have begun since.
         let engine = self.engine.clone();
         engine.release(&engine.executor.runs.release_all());
-        if self.healing.is_some() {
+        if self.healing.as_ref().is_some_and(|healing| !healing.is_hopeless()) {
             self.heal();
         }
         let late = self.outbox.leftovers();

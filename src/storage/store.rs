@@ -10,7 +10,7 @@ use redb::{
 use super::batch::{Batch, Counters};
 use super::catalog::Catalog;
 use super::copy::Copying;
-use super::fault::{self, Fault};
+use super::fault::{self, Fault, unless_damaged};
 use super::file::OpenFile;
 use super::queries::Reader;
 use super::schema::{self, SCHEMA_VERSION};
@@ -273,7 +273,16 @@ impl Store {
     /// Lets go of the file.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        *self.db.write().unwrap_or_else(|e| e.into_inner()) = None;
+        let db = self.db.write().unwrap_or_else(|e| e.into_inner()).take();
+        // After a panic in the middle of a commit redb panics here once more. Whoever waits for the close
+        // must be told all the same.
+        let closed = unless_damaged(|| {
+            drop(db);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::error!(%error, "the file was not closed in order");
+        }
         if let Origin::Path(file) = &self.origin {
             file.let_go();
         }

@@ -383,3 +383,32 @@ fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
         rig.assert_sound();
     }
 }
+
+/// A panic on the writer's thread must leave nobody waiting.
+#[tokio::test]
+async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
+    let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+    let again = disk.clone();
+    let builder = Millpond::builder().clock(clock.clone()).seed(0);
+    let pond = builder.open_backend_with(move || Ok(again.clone())).unwrap();
+    let kept = pond.enqueue("q", work(1)).await.unwrap();
+    let mut events = pond.events();
+    disk.fail(Failure::Panic);
+    let unknown = pond.enqueue("q", work(2)).await;
+    assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })), "{unknown:?}");
+    disk.mend();
+    let Some(Heard::Event(Event::Degraded { reason })) = events.next().await else { panic!("it is told") };
+    assert!(reason.contains("a damaged page"), "{reason}");
+    for _ in 0..3 {
+        clock.advance(10 * SECOND);
+        assert!(matches!(pond.enqueue("q", work(3)).await, Err(Error::Degraded { .. })));
+        assert!(matches!(pond.begin_write().map(drop), Err(Error::Degraded { .. })));
+    }
+    pond.testing().idle().await;
+    close(pond).await;
+
+    let again = disk.clone();
+    let pond = Millpond::builder().clock(clock).seed(0).open_backend_with(move || Ok(again.clone())).unwrap();
+    assert_eq!(pond.job(kept).unwrap().state, State::Pending);
+    assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
+}

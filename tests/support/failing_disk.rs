@@ -18,6 +18,8 @@ pub enum Failure {
     Sync,
     /// Nothing can be read.
     Read,
+    /// A write panics, as the storage engine does in the middle of a damaged file.
+    Panic,
 }
 
 /// A storage backend in memory that fails from [`fail`](Self::fail) until [`mend`](Self::mend). Clones are the same disk.
@@ -48,10 +50,12 @@ impl FailingDisk {
     }
 
     fn check(&self, failures: &[Failure]) -> io::Result<()> {
-        match *self.failure.lock().unwrap() {
+        let failure = *self.failure.lock().unwrap();
+        match failure {
             Some(failure) if failures.contains(&failure) => Err(match failure {
                 Failure::Full => io::ErrorKind::StorageFull.into(),
                 Failure::Sync | Failure::Read => io::Error::other("input/output error"),
+                Failure::Panic => panic!("a damaged page"),
             }),
             _ => Ok(()),
         }
@@ -79,7 +83,7 @@ impl StorageBackend for FailingDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check(&[Failure::Full])?;
+        self.check(&[Failure::Full, Failure::Panic])?;
         self.memory.write(offset, data)
     }
 }
