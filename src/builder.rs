@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::millpond::Millpond;
-use crate::runtime::{Config, Setup, Steps, open};
+use crate::runtime::{Config, Setup, Steps, WINDOW_JOBS_MAX, open};
 use crate::storage::redb_types::{Database, StorageBackend};
 use crate::storage::{Opening, Store, unless_damaged};
 use crate::time::{Clock, SystemClock};
@@ -55,6 +55,7 @@ pub struct Builder {
     adopt: bool,
     verify: bool,
     compaction: bool,
+    window_jobs_max: usize,
     seed: Option<u64>,
     clock: Arc<dyn Clock>,
     runtime: Option<tokio::runtime::Handle>,
@@ -73,6 +74,7 @@ impl Default for Builder {
             adopt: false,
             verify: false,
             compaction: true,
+            window_jobs_max: WINDOW_JOBS_MAX,
             seed: None,
             clock: Arc::new(SystemClock::new()),
             runtime: None,
@@ -412,6 +414,13 @@ impl Builder {
     }
 
     /// [`Self::open_backend_with`], without threads.
+    /// For simulations: so few ready jobs are held in memory per queue.
+    #[doc(hidden)]
+    pub fn window_jobs_max(mut self, jobs: usize) -> Self {
+        self.window_jobs_max = jobs.max(1);
+        self
+    }
+
     pub(crate) fn open_steps<B: StorageBackend>(
         self,
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
@@ -480,6 +489,7 @@ impl Builder {
             running_max: self.max_running,
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,
+            window_jobs_max: self.window_jobs_max,
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
         };
         Ok((setup, own))

@@ -449,6 +449,11 @@ impl Stepper {
         self.steps.dispatch()
     }
 
+    /// How many posts wait for the writer.
+    pub fn inbox(&self) -> usize {
+        self.steps.inbox()
+    }
+
     /// The first part of a shutdown: nothing starts any more.
     pub fn begin_stop(&mut self) {
         self.steps.begin_stop();

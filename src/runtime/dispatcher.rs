@@ -83,6 +83,7 @@ fn read_page(engine: &Arc<Engine>, refill: Refill) {
         }
         Err(error) => {
             tracing::error!(%error, "could not read the next jobs");
+            tracing::trace!("a page could not be read");
             // After an I/O error the writer finds that it cannot write either, and heals.
             let write = |_: &mut Batch<'_>| Ok(());
             engine.internally(write, move |engine, _| {
@@ -97,6 +98,7 @@ fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {
     let write = move |batch: &mut Batch<'_>| upkeep::promote(batch, queue);
     engine.internally(write, move |engine, result| {
         if result.is_err() {
+            tracing::trace!("a promotion failed");
             engine.scheduler().look_again(queue);
         }
     });
@@ -108,6 +110,7 @@ fn ask_reservation(engine: &Arc<Engine>, reservation: Reservation) {
     let write = move |batch: &mut Batch<'_>| upkeep::reserve(batch, &key, tokens, &state);
     engine.internally(write, move |engine, result: Result<(), Error>| {
         if result.is_err() {
+            tracing::trace!("a reservation was refused");
             engine.scheduler().refuse_reservation(&refused);
             engine.wake_dispatcher();
         }

@@ -16,7 +16,7 @@ use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
 
 /// Ready jobs held in memory per queue, for those with and those without a group each.
-const WINDOW_JOBS_MAX: usize = 4_096;
+pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
 
 /// And their bytes: whichever is reached first.
 const WINDOW_BYTES_MAX: usize = 2 << 20;
@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     pub running_max: usize,
     pub blocking_threads: usize,
     pub payload_bytes_max: usize,
+    pub window_jobs_max: usize,
     pub seed: u64,
 }
 
@@ -54,7 +55,8 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
 /// Recovers what a crash left. Nothing happens yet: the writer's loop and the dispatcher's turns are
 /// for whoever drives them.
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
-    let Setup { store, clock, runtime, bus, config, running_max, blocking_threads, payload_bytes_max, seed } = setup;
+    let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
+    let Setup { blocking_threads, payload_bytes_max, window_jobs_max, seed, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
@@ -67,7 +69,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     events.extend(recovery.events);
     set_aside += recovery.set_aside;
 
-    let limits = WindowLimits { jobs_max: WINDOW_JOBS_MAX, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
+    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);

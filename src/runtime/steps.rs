@@ -41,6 +41,11 @@ impl Steps {
         dispatcher::turn(&self.engine)
     }
 
+    /// So much waits for the writer.
+    pub fn inbox(&self) -> usize {
+        self.engine.inbox.len()
+    }
+
     /// No more starts.
     pub fn begin_stop(&mut self) {
         shutdown::begin(&self.engine);

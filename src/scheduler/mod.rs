@@ -441,6 +441,7 @@ impl Scheduler {
     /// The writer is done with it.
     pub fn reinstate(&mut self, id: JobId) {
         if let Some(Some((queue, entry))) = self.withdrawn.remove(&id) {
+            tracing::trace!("a job's turn came while an operator's call had it");
             self.lane(queue).put_back(entry);
             self.wake(queue);
             self.restless = true;

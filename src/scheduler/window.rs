@@ -153,7 +153,11 @@ impl<E: Source> Window<E> {
     pub fn refilled(&mut self, page: Vec<E>, end: bool, taken: impl Fn(&E) -> bool) {
         let Some(reading) = self.reading.take() else { return };
         if reading.void {
+            tracing::trace!("a page is void");
             return;
+        }
+        if self.known.is_some() {
+            tracing::trace!("a window is filled behind what it knows");
         }
         if let Some(last) = page.last() {
             self.known = Some(last.order());
@@ -179,6 +183,7 @@ impl<E: Source> Window<E> {
     /// Drops the last rows while there are too many: the table keeps them.
     fn shed(&mut self) {
         while self.rows.len() > 1 && (self.rows.len() > self.limits.jobs_max || self.bytes > self.limits.bytes_max) {
+            tracing::trace!("a window is full: its last row stays in the table");
             let (order, row) = self.rows.pop_last().expect("more than one");
             self.bytes -= row.bytes();
             // Everything before the dropped row stays accounted for, the row itself does not.

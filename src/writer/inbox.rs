@@ -105,6 +105,11 @@ impl Inbox {
         self.permits.available_permits() == INBOX_KIB as usize
     }
 
+    /// So much waits for the writer.
+    pub fn len(&self) -> usize {
+        self.sender.len()
+    }
+
     pub fn lease(&self, lease: Lease) -> Result<(), Error> {
         self.post(Post::Lease(lease))
     }

@@ -312,6 +312,7 @@ impl Writer {
                     return Gathered::Failed(done, error);
                 }
                 Applied::Spoiled(error) => {
+                    tracing::trace!("a batch is undone and made again");
                     return Gathered::Spoiled(Spoiled { before: done, by: command, error, after: rest.collect() });
                 }
             }
@@ -415,6 +416,9 @@ impl Writer {
             std::mem::take(&mut self.unfinished).into_iter().partition(|finish| open.contains(&finish.id()));
         self.unfinished = open;
         let ended: Vec<Finish> = ended;
+        for finish in &ended {
+            tracing::debug!(job = %finish.id(), "its end is in the file already");
+        }
         Ok(ended.iter().map(Finish::id).collect())
     }
 

@@ -26,7 +26,11 @@ impl MarkStarts {
     }
 
     pub fn drop_finished(&mut self, finished: &HashSet<JobId>) {
+        let marks = self.marks.len();
         self.marks.retain(|(id, _)| !finished.contains(id));
+        if self.marks.len() < marks {
+            tracing::trace!("a start and its end cancel out");
+        }
     }
 
     pub fn apply(&mut self, batch: &mut Batch<'_>) -> Result<(), Refusal> {
