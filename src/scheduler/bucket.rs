@@ -8,6 +8,11 @@ use crate::time::Now;
 /// most that many unused ones: it may slow a queue down for this long, it never lets more start.
 const RESERVE_AHEAD: Duration = Duration::from_millis(50);
 
+/// A reserved token that nobody has used for this long goes back into its bucket: after a crash it is
+/// then known that it was used before, if at all. Much longer than a commit takes, or a slow disk would
+/// let nothing start.
+const USE_WITHIN: Duration = Duration::from_secs(60);
+
 /// Less than this share of a token is none. What is started too early by it is paid back: levels go
 /// below zero by as much.
 const HAIR: f64 = 1e-6;
@@ -44,17 +49,20 @@ struct Bucket {
     /// Durable reservations, not used yet.
     granted: u32,
     reserving: u32,
+    /// When the tokens were reserved that are granted now, or are about to be.
+    reserved_at: Duration,
     held_until: Option<Duration>,
 }
 
 impl Bucket {
-    fn new(rate: Option<Rate>, restored: Option<BucketState>, now: Now) -> Self {
+    fn new(rate: Option<Rate>, restored: Option<Restored>, now: Now) -> Self {
         // Without a rate it is full by whatever rate comes.
         let full = rate.map_or(f64::MAX, |rate| f64::from(rate.burst_tokens()));
-        let mut bucket = Self { rate, level: full, at: now.mono, granted: 0, reserving: 0, held_until: None };
-        if let Some(state) = restored {
-            let gained = rate.map_or(0.0, |rate| now.engine.since(state.at).as_secs_f64() * rate.tokens_per_second());
-            bucket.level = (state.tokens + gained).min(full);
+        let (granted, reserving, reserved_at) = (0, 0, Duration::ZERO);
+        let mut bucket = Self { rate, level: full, at: now.mono, granted, reserving, reserved_at, held_until: None };
+        if let Some(restored) = restored {
+            let state = restored.state;
+            bucket.level = rate.map_or(state.tokens.min(full), |rate| restored.level(rate, now));
             bucket.held_until = state.held_until.map(|until| now.mono.saturating_add(until.since(now.engine)));
         }
         bucket
@@ -62,6 +70,9 @@ impl Bucket {
 
     fn refresh(&mut self, now: Now) {
         if let Some(rate) = self.rate {
+            if self.granted > 0 && now.mono > self.reserved_at.saturating_add(USE_WITHIN) {
+                self.level += f64::from(std::mem::take(&mut self.granted));
+            }
             let gained = now.mono.saturating_sub(self.at).as_secs_f64() * rate.tokens_per_second();
             // What is reserved and not used still counts towards the burst, or idle reservations
             // would add to it.
@@ -95,16 +106,44 @@ impl Bucket {
     }
 }
 
+/// What the file says of a bucket.
+#[derive(Clone, Copy, Debug)]
+struct Restored {
+    state: BucketState,
+    /// The process died: when the tokens were used that it had reserved last is not known.
+    crashed: bool,
+}
+
+impl Restored {
+    fn level(&self, rate: Rate, now: Now) -> f64 {
+        let full = f64::from(rate.burst_tokens());
+        let elapsed = now.engine.since(self.state.at);
+        let gain = |time: Duration| time.as_secs_f64() * rate.tokens_per_second();
+        if !self.crashed {
+            return (self.state.tokens + gain(elapsed)).min(full);
+        }
+        // As late as may be; until then they had their place in the bucket.
+        let used_after = elapsed.min(USE_WITHIN);
+        let room = full - reserved_at_once(rate).min(full);
+        let when_used = (self.state.tokens + gain(used_after)).min(room);
+        (when_used + gain(elapsed - used_after)).min(full)
+    }
+}
+
+fn reserved_at_once(rate: Rate) -> f64 {
+    (rate.tokens_per_second() * RESERVE_AHEAD.as_secs_f64()).floor().max(1.0)
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     buckets: HashMap<BucketKey, Bucket>,
     group_rates: HashMap<QueueId, Rate>,
-    restored: HashMap<BucketKey, BucketState>,
+    restored: HashMap<BucketKey, Restored>,
 }
 
 impl Buckets {
-    pub fn restore(&mut self, key: BucketKey, state: BucketState) {
-        self.restored.insert(key, state);
+    pub fn restore(&mut self, key: BucketKey, state: BucketState, crashed: bool) {
+        self.restored.insert(key, Restored { state, crashed });
     }
 
     pub fn set_rates(&mut self, queue: QueueId, rate: Option<Rate>, group_rate: Option<Rate>, now: Now) {
@@ -143,9 +182,9 @@ impl Buckets {
         if let Some(wait) = bucket.shortage(1.0) {
             return Gate::Wait(wait);
         }
-        let ahead = rate.tokens_per_second() * RESERVE_AHEAD.as_secs_f64();
-        let tokens = ahead.min(bucket.level + HAIR).floor().max(1.0);
+        let tokens = reserved_at_once(rate).min(bucket.level + HAIR).floor().max(1.0);
         bucket.level -= tokens;
+        bucket.reserved_at = now.mono;
         bucket.reserving = tokens as u32;
         Gate::Reserve(Reservation { key: key.clone(), tokens: tokens as u32, state: bucket.state(now) })
     }
@@ -266,7 +305,7 @@ impl Buckets {
         if !self.buckets.contains_key(key) {
             let rate = key.group.as_ref().and_then(|_| self.group_rates.get(&key.queue).copied());
             let restored = self.restored.get(key).copied();
-            if rate.is_none() && restored.is_none_or(|state| state.held_until.is_none()) {
+            if rate.is_none() && restored.is_none_or(|restored| restored.state.held_until.is_none()) {
                 // What was restored stays for the worker that brings a rate.
                 return None;
             }
@@ -350,10 +389,66 @@ mod tests {
 
         let mut after = Buckets::default();
         for (key, state) in stored {
-            after.restore(key, state);
+            after.restore(key, state, false);
         }
         after.set_rates(1, rate, None, at(2_000));
         assert_eq!(starts(&mut after, at(2_000)), 2);
+    }
+
+    #[test]
+    fn a_crash_does_not_refill_what_lay_reserved() {
+        // 40 a second: two tokens are reserved at once.
+        let rate = Rate::per_second(40).burst(2);
+        for used_at in [0, 25, 100, 70_000] {
+            let mut buckets = Buckets::default();
+            buckets.set_rates(1, Some(rate), None, at(0));
+            let Gate::Reserve(reservation) = buckets.gate(&key(), at(0)) else { panic!("it is full") };
+            buckets.granted(&key(), reservation.tokens);
+            let mut stored = reservation.state;
+            // What is there is used at the last moment, and the process dies.
+            let mut before = 0;
+            while before < 3 {
+                match buckets.gate(&key(), at(used_at)) {
+                    Gate::Open => {
+                        buckets.spend(&key());
+                        before += 1;
+                    }
+                    Gate::Reserve(again) => {
+                        stored = again.state;
+                        buckets.granted(&key(), again.tokens);
+                    }
+                    _ => break,
+                }
+            }
+            let mut after = Buckets::default();
+            after.restore(key(), stored, true);
+            after.set_rates(1, Some(rate), None, at(used_at));
+            assert_eq!((before, starts(&mut after, at(used_at))), (2, 0), "used after {used_at} ms");
+            assert_eq!(starts(&mut after, at(used_at + 50)), 2);
+        }
+    }
+
+    #[test]
+    fn a_crash_long_after_the_last_start_costs_a_slow_rate_a_minute() {
+        let hourly = Rate::per_hour(1);
+        let mut buckets = Buckets::default();
+        buckets.set_rates(1, Some(hourly), None, at(0));
+        let Gate::Reserve(reservation) = buckets.gate(&key(), at(0)) else { panic!("it is full") };
+        let mut after = Buckets::default();
+        after.restore(key(), reservation.state, true);
+        let later = at(3_661_000);
+        after.set_rates(1, Some(hourly), None, later);
+        assert_eq!(starts(&mut after, later), 1);
+    }
+
+    #[test]
+    fn a_reserved_token_that_nobody_uses_goes_back() {
+        let mut buckets = Buckets::default();
+        buckets.set_rates(1, Some(Rate::per_second(40).burst(2)), None, at(0));
+        let Gate::Reserve(reservation) = buckets.gate(&key(), at(0)) else { panic!("it is full") };
+        buckets.granted(&key(), reservation.tokens);
+        assert!(matches!(buckets.gate(&key(), at(60_000)), Gate::Open));
+        assert!(matches!(buckets.gate(&key(), at(60_001)), Gate::Reserve(again) if again.tokens == 2));
     }
 
     #[test]

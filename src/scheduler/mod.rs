@@ -254,8 +254,9 @@ impl Scheduler {
         }
     }
 
-    pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState) {
-        self.buckets.restore(key, state);
+    /// What the file says of a bucket, and whether the process died that wrote it.
+    pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState, crashed: bool) {
+        self.buckets.restore(key, state, crashed);
     }
 
     /// Jobs that ran when the process died and have not been tried since.
