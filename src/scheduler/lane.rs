@@ -185,11 +185,11 @@ impl Lane {
     /// slot, or for its queue's or its group's rate, must not hold up other queues.
     pub fn could_start_suspect(&self, queue: QueueId, running: usize, now: Now, buckets: &Buckets) -> bool {
         let Some(settings) = &self.settings else { return false };
-        let is_open = |group| buckets.wait(&BucketKey { queue, group }, now).is_none();
         let could_start = |entry: &Arc<Entry>| {
-            settings.kinds.contains(&entry.kind()) && entry.group().is_none_or(|group| is_open(Some(group.clone())))
+            settings.kinds.contains(&entry.kind()) && group_wait(queue, entry, now, buckets).is_none()
         };
-        !self.paused && running < settings.concurrency && self.suspects.iter().any(could_start) && is_open(None)
+        let is_open = || buckets.wait(&BucketKey { queue, group: None }, now).is_none();
+        !self.paused && running < settings.concurrency && self.suspects.iter().any(could_start) && is_open()
     }
 
     /// Whether a suspect of this queue has a handler.
@@ -198,10 +198,27 @@ impl Lane {
         !self.paused && self.suspects.iter().any(|entry| kinds.is_some_and(|kinds| kinds.contains(&entry.kind())))
     }
 
-    fn take_suspect(&mut self) -> Option<Arc<Entry>> {
+    /// The first suspect that nothing of its own holds back.
+    fn take_suspect(
+        &mut self,
+        queue: QueueId,
+        now: Now,
+        buckets: &Buckets,
+        withdrawn: &Withdrawn,
+    ) -> Option<Arc<Entry>> {
         let kinds = &self.settings.as_ref()?.kinds;
-        let at = self.suspects.iter().position(|entry| kinds.contains(&entry.kind()))?;
+        let is_free = |entry: &Arc<Entry>| {
+            kinds.contains(&entry.kind())
+                && !withdrawn.contains_key(&entry.id)
+                && group_wait(queue, entry, now, buckets).is_none()
+        };
+        let at = self.suspects.iter().position(is_free)?;
         self.suspects.remove(at)
+    }
+
+    /// How long until a suspect's group lets it start, if that is what it waits for.
+    pub fn suspects_wait(&self, queue: QueueId, now: Now, buckets: &Buckets) -> Option<Duration> {
+        self.suspects.iter().filter_map(|entry| group_wait(queue, entry, now, buckets)).min()
     }
 
     // --- delayed jobs -------------------------------------------------------------------------
@@ -272,8 +289,13 @@ impl Lane {
                     return Pick::Nothing;
                 }
             }
-            let suspect = if suspects_only { self.take_suspect() } else { None };
-            let entry = suspect.unwrap_or_else(|| self.pop());
+            let entry = match suspects_only {
+                false => self.pop(),
+                true => match self.take_suspect(queue, now, buckets, withdrawn) {
+                    Some(suspect) => suspect,
+                    None => return Pick::Nothing,
+                },
+            };
             if let Some(held) = withdrawn.get_mut(&entry.id) {
                 *held = Some((queue, entry));
                 continue;
@@ -289,6 +311,14 @@ impl Lane {
                 let key = BucketKey { queue, group: Some(group.clone()) };
                 match buckets.gate(&key, now) {
                     Gate::Open => buckets.spend(&key),
+                    // A suspect stays one until it has been tried.
+                    closed if suspects_only => {
+                        if let Gate::Reserve(reservation) = closed {
+                            reserve.push(reservation);
+                        }
+                        self.suspects.push_front(entry);
+                        return Pick::Nothing;
+                    }
                     closed => {
                         self.park(entry, closed, now, reserve);
                         continue;
@@ -394,6 +424,12 @@ impl Lane {
         let times = [self.closed_until, parked, self.parked.again].into_iter().flatten();
         times.map(|at| at.saturating_sub(now.mono)).chain(due).min()
     }
+}
+
+/// How long the rate of this job's group lets nothing start, if it does not now.
+fn group_wait(queue: QueueId, entry: &Arc<Entry>, now: Now, buckets: &Buckets) -> Option<Duration> {
+    let group = entry.group()?.clone();
+    buckets.wait(&BucketKey { queue, group: Some(group) }, now)
 }
 
 impl Parked {

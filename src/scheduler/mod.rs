@@ -396,8 +396,8 @@ impl Scheduler {
             if lane.wake_parked(now) {
                 woken.push(queue);
             }
-            let next = lane.next_event(now);
-            chores.wait = [chores.wait, next].into_iter().flatten().min();
+            let suspect = lane.suspects_wait(queue, now, &self.buckets);
+            chores.wait = [chores.wait, lane.next_event(now), suspect].into_iter().flatten().min();
         }
         if !woken.is_empty() {
             // They are to be asked for their jobs, and nothing else may happen for long.

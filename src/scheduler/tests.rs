@@ -351,3 +351,51 @@ fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
         assert_eq!(started, expected, "{group:?}");
     }
 }
+
+#[test]
+fn a_suspect_whose_group_has_a_rate_is_tried_alone_too() {
+    let settings = LaneSettings { group_rate: Some(Rate::per_second(5)), ..settings(10) };
+    let mut scheduler = open_with(settings);
+    let mut crashed = record(5, Some("g"));
+    crashed.extra_mut().crashes = 1;
+    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
+    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
+    scheduler.apply([ready(9, 0, None)]);
+
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
+    let reservations = scheduler.chores(at(0)).reserve;
+    let [Reservation { key, tokens, .. }] = &reservations[..] else { panic!("{reservations:?}") };
+    scheduler.apply([Change::Reserved { key: key.clone(), tokens: *tokens }]);
+    let starts = start(&mut scheduler, at(0));
+    assert_eq!(ids(&starts), [7]);
+    assert!(starts[0].alone && starts[0].commit_first);
+    assert_eq!(ids(&start(&mut scheduler, at(5_000))), [9]);
+}
+
+#[test]
+fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
+    let mut scheduler = open(10);
+    let mut crashed = record(5, Some("g"));
+    crashed.extra_mut().crashes = 1;
+    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
+    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
+    scheduler.apply([Change::Limited { key: BucketKey { queue: QUEUE, group: Some("g".into()) }, until: at(300) }]);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
+    assert_eq!(scheduler.chores(at(0)).wait, Some(Duration::from_millis(300)));
+    assert_eq!(ids(&start(&mut scheduler, at(300))), [7]);
+}
+
+#[test]
+fn a_suspect_that_an_operator_has_stays_a_suspect() {
+    let mut scheduler = open(10);
+    let mut crashed = record(5, None);
+    crashed.extra_mut().crashes = 1;
+    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
+    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
+    assert!(scheduler.withdraw(JobId::new(7)));
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
+    scheduler.reinstate(JobId::new(7));
+    let starts = start(&mut scheduler, at(0));
+    assert_eq!(ids(&starts), [7]);
+    assert!(starts[0].alone);
+}
