@@ -188,7 +188,12 @@ impl WriterLoop {
         let ended = self.writer.reload()?;
         self.engine.apply(ended.into_iter().map(|id| Change::Settled { id }).collect());
         let suspects_gone = self.engine.suspects_gone()?;
-        let mut retried = self.writer.commit(vec![probe()], self.engine.now(), self.engine.bus.is_heard());
+        let unstarted: Vec<JobId> = {
+            let scheduler = self.engine.scheduler();
+            self.writer.marks().filter(|id| !scheduler.is_flying(*id)).collect()
+        };
+        let (first, _answer) = call(move |batch| upkeep::begin_again(batch, &unstarted));
+        let mut retried = self.writer.commit(vec![Command::Step(first)], self.engine.now(), self.engine.bus.is_heard());
         match retried.failure.take() {
             None => Ok((retried, suspects_gone)),
             Some(error) => {
@@ -248,15 +253,6 @@ impl WriterLoop {
         let committed = self.writer.commit(vec![Command::Step(last)], engine.now(), false);
         settle_last(&engine, committed);
     }
-}
-
-/// Something to be written though nothing else is: that it can be is what matters.
-fn probe() -> Command {
-    let (step, _answer) = call(|batch| {
-        batch.touch();
-        Ok(())
-    });
-    Command::Step(step)
 }
 
 fn settle_last(engine: &Arc<Engine>, mut committed: Committed) {

@@ -40,6 +40,15 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Removes the marks of jobs that no handler has.
+    pub fn unmark_all(&mut self, ids: &[JobId]) -> Result<(), Fault> {
+        for &id in ids {
+            self.touch();
+            self.unmark(id)?;
+        }
+        Ok(())
+    }
+
     /// All marks. One that cannot be read is set aside: its job is where it was, no attempt used.
     pub fn marks(&mut self) -> Result<Vec<(JobId, Mark)>, Fault> {
         let (mut marks, mut damaged) = (Vec::new(), Vec::new());

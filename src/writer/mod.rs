@@ -422,6 +422,11 @@ impl Writer {
         Ok(ended.iter().map(Finish::id).collect())
     }
 
+    /// Jobs that the file says a handler has.
+    pub fn marks(&self) -> impl Iterator<Item = JobId> {
+        self.marks.iter().copied()
+    }
+
     /// Nobody will make room any more: whoever waits for it is sent away.
     pub fn close(&mut self) {
         for step in self.waiting.empty() {

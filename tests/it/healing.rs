@@ -31,7 +31,17 @@ impl Rig {
     }
 
     fn with(set: impl FnOnce(Builder) -> Builder) -> Self {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        Self::on(FailingDisk::new(), ManualClock::new(), set)
+    }
+
+    /// The process died, and what it had written is there.
+    fn reopened(self) -> Self {
+        let Self { disk, clock, runtime, pond, steps } = self;
+        drop((pond, steps, runtime));
+        Self::on(disk, clock, |builder| builder)
+    }
+
+    fn on(disk: FailingDisk, clock: ManualClock, set: impl FnOnce(Builder) -> Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let builder = set(Millpond::builder().clock(clock.clone()).seed(0).runtime(runtime.handle().clone()));
         let again = disk.clone();
@@ -286,6 +296,31 @@ fn a_stop_while_it_is_degraded_answers_everybody() {
     assert!(rig.steps.is_closed());
     let closed = rig.pond.enqueue("q", work(4));
     assert!(matches!(rig.call(closed), Err(Error::Degraded { .. } | Error::Closed)));
+}
+
+/// A start that was to be durable before its handler ran, and of which nobody knew whether it was, does
+/// not count as an attempt that the process did not survive.
+#[test]
+fn a_job_that_was_marked_and_never_started_has_no_crash_on_its_record() {
+    let mut rig = Rig::new();
+    let job = rig.pond.enqueue("q", work(1));
+    let id = rig.call(job).unwrap();
+    // Not closed in order: the next starts are made durable first.
+    let mut rig = rig.reopened();
+    let worker = rig.pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+    rig.steps.dispatch();
+    rig.steps.dispatch();
+    rig.disk.fail(Failure::Sync);
+    rig.steps.write();
+    assert!(rig.pond.degraded().is_some());
+    worker.stop();
+    rig.disk.mend();
+    rig.wait(SECOND);
+    assert_eq!(rig.pond.degraded(), None);
+
+    let rig = rig.reopened();
+    let job = rig.pond.job(id).unwrap();
+    assert_eq!((job.state, job.attempts, job.errors), (State::Pending, 0, Vec::new()));
 }
 
 /// The same steps give the same run: what is on the disk at the end is the same, byte for byte.

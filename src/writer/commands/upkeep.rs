@@ -46,6 +46,14 @@ pub(crate) fn quarantine(batch: &mut Batch<'_>, damage: &Damage) -> Result<(), E
     Ok(batch.quarantine(damage)?)
 }
 
+/// The first commit after the file was opened again: that it can be made is what matters. These jobs were
+/// handed out and did not start, because nobody knew whether their marks were durable. They were.
+pub(crate) fn begin_again(batch: &mut Batch<'_>, unstarted: &[JobId]) -> Result<(), Error> {
+    batch.touch();
+    batch.unmark_all(unstarted)?;
+    Ok(())
+}
+
 /// The last commit of an orderly stop: nothing runs, and the file says so.
 pub(crate) fn close_clean(batch: &mut Batch<'_>) -> Result<(), Error> {
     batch.touch();
