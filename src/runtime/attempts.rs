@@ -81,10 +81,7 @@ impl Engine {
     /// A job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
-        let mut scheduler = self.scheduler();
-        if scheduler.landed(start.run) {
-            scheduler.apply([Change::Returned { entry: start.entry }]);
-        }
+        self.scheduler().given_back(start.run, start.entry);
     }
 
     // --- ending -------------------------------------------------------------------------------

@@ -429,6 +429,23 @@ impl Scheduler {
         true
     }
 
+    /// A job that was handed out and did not start is back at its place. One that was to be tried still is.
+    pub fn given_back(&mut self, run: RunId, entry: Arc<Entry>) {
+        if !self.landed(run) {
+            return;
+        }
+        let was_on_trial = self.probation.is_on_trial(entry.id);
+        let Some(flight) = self.settle(entry.id) else { return };
+        let lane = self.lane(flight.queue);
+        if was_on_trial {
+            lane.add_suspect(entry);
+            self.probation.try_again();
+        } else {
+            lane.arrive(entry, false);
+        }
+        self.wake(flight.queue);
+    }
+
     /// Takes a waiting job out of the dispatcher's reach before the writer changes or removes it.
     /// False if a handler has it.
     pub fn withdraw(&mut self, id: JobId) -> bool {

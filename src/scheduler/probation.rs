@@ -34,6 +34,15 @@ impl Probation {
         self.active = suspects;
     }
 
+    pub fn is_on_trial(&self, id: JobId) -> bool {
+        self.on_trial.is_some_and(|(suspect, _)| suspect == id)
+    }
+
+    /// A suspect waits again.
+    pub fn try_again(&mut self) {
+        self.active = true;
+    }
+
     pub fn is_active(&self) -> bool {
         self.active
     }

@@ -399,3 +399,19 @@ fn a_suspect_that_an_operator_has_stays_a_suspect() {
     assert_eq!(ids(&starts), [7]);
     assert!(starts[0].alone);
 }
+
+#[test]
+fn a_suspect_that_was_handed_out_and_did_not_start_is_tried_again() {
+    let mut scheduler = open(10);
+    let mut crashed = record(5, None);
+    crashed.extra_mut().crashes = 1;
+    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
+    scheduler.restore_crashed(vec![(QUEUE, suspect.clone())], 0);
+    let first = start(&mut scheduler, at(0));
+    scheduler.given_back(first[0].run, suspect);
+    scheduler.apply([ready(9, 0, None)]);
+    let again = start(&mut scheduler, at(0));
+    assert_eq!(ids(&again), [7]);
+    assert!(again[0].alone);
+    assert_eq!(ids(&start(&mut scheduler, at(4_999))), [0; 0]);
+}
