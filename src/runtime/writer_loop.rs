@@ -250,7 +250,7 @@ impl WriterLoop {
             upkeep::save_buckets(batch, &buckets)?;
             upkeep::close_clean(batch)
         });
-        let committed = self.writer.commit(vec![Command::Step(last)], engine.now(), false);
+        let committed = self.writer.commit(vec![Command::Step(last)], engine.now(), engine.bus.is_heard());
         settle_last(&engine, committed);
     }
 }
