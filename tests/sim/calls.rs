@@ -1,0 +1,465 @@
+//! What callers ask, and whether they are answered as they must be.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use millpond::{BoxError, Capacity, Clock, Commit, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+
+use crate::handlers::{ON_PURPOSE, ROWS, write_row};
+use crate::oracle::Check;
+use crate::paths::took;
+use crate::plan::{Spec, When, at, group_name, new_job, queue_name};
+use crate::world::World;
+
+/// Delayed jobs in one call, in a world that has such a call: more than one promotion takes.
+pub const BULK: usize = 1_100;
+
+/// What an answer says: ids, or a number.
+type Answer = Result<Vec<u64>, Error>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// To store jobs, alone or with rows.
+    Store,
+    Transact,
+    /// Something of one job: this was the id.
+    Cancel(u64),
+    Redrive(u64),
+    Other,
+    Verify,
+}
+
+/// A call that is not answered yet.
+pub struct Caller {
+    call: u64,
+    asks: Asks,
+    future: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    polls: u32,
+    /// When everything was at rest it was not answered: it waits for room.
+    waits: bool,
+}
+
+fn boxed<T: Send + 'static>(
+    commit: Commit<T>,
+    tell: impl FnOnce(T) -> Vec<u64> + Send + 'static,
+) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    Box::pin(async move { commit.await.map(tell) })
+}
+
+fn nothing<T>(_: T) -> Vec<u64> {
+    Vec::new()
+}
+
+fn truth(truth: bool) -> Vec<u64> {
+    vec![u64::from(truth)]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Commits,
+    Errs,
+    Panics,
+}
+
+impl World {
+    // --- asking -------------------------------------------------------------------------------
+
+    pub fn call(&mut self) -> Check {
+        let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
+        match self.rng.u8(..100) {
+            0..=39 if room => self.store(1),
+            40..=47 if room => {
+                let jobs = self.rng.usize(2..7);
+                self.store(jobs);
+            }
+            48..=61 if room => self.transact(),
+            62..=65 if room => return self.guard(),
+            66..=69 => self.cancel(),
+            70..=73 => self.update(),
+            74..=78 => self.redrive(),
+            79 => self.purge(),
+            80..=83 => self.pause(),
+            84..=87 => self.pause_group(),
+            88..=89 => self.configure(),
+            90..=91 => self.take_tokens(),
+            92..=95 => self.verify(),
+            96..=97 => return self.drop_one(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, asks: Asks, future: Pin<Box<dyn Future<Output = Answer> + Send>>) {
+        let call = self.next_call;
+        self.next_call += 1;
+        self.note(|_| format!("call {call} {asks:?}"));
+        self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
+    }
+
+    fn specs(&mut self, jobs: usize) -> Vec<Spec> {
+        let (queues, groups) = (self.plan.queues.len(), self.plan.groups);
+        let mut stage = self.stage.lock().unwrap();
+        let mut specs = Vec::new();
+        for _ in 0..jobs {
+            let n = stage.next_n;
+            stage.next_n += 1;
+            let spec = Spec::random(&mut self.rng, n, queues, groups);
+            if self.plan.poison && stage.poisons.len() < 2 && self.rng.u8(..12) == 0 {
+                stage.poisons.insert(n);
+                self.oracle.poisons.insert(n);
+            }
+            specs.push(spec);
+        }
+        specs
+    }
+
+    fn store(&mut self, jobs: usize) {
+        let specs = self.specs(jobs);
+        self.store_these(specs);
+    }
+
+    fn store_these(&mut self, specs: Vec<Spec>) {
+        let wall = self.clock.wall();
+        let jobs = specs.iter().map(|spec| (queue_name(spec.queue), new_job(spec, wall)));
+        let commit = self.now().pond.enqueue_all(jobs);
+        self.note(|_| format!("store {specs:?}"));
+        self.oracle.asked(self.next_call, &specs);
+        self.push(Asks::Store, boxed(commit, |ids: Vec<JobId>| ids.iter().map(|id| id.get()).collect()));
+    }
+
+    /// More delayed jobs than one promotion takes.
+    pub fn store_bulk(&mut self) {
+        let mut specs = self.specs(BULK);
+        for spec in &mut specs {
+            let Spec { n, .. } = *spec;
+            let when = When::Delay(5_000);
+            let (group, max, expires, timeout, backoff) = Default::default();
+            *spec = Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff };
+        }
+        self.plan.jobs_max += BULK as u64;
+        self.store_these(specs);
+    }
+
+    fn new_rows(&mut self) -> Vec<u64> {
+        let rows = self.rng.u64(1..3);
+        self.next_row += rows;
+        (self.next_row - rows..self.next_row).collect()
+    }
+
+    fn transact(&mut self) {
+        let jobs = self.rng.usize(..4);
+        let (specs, rows, wall) = (self.specs(jobs), self.new_rows(), self.clock.wall());
+        let way = [Way::Commits, Way::Commits, Way::Commits, Way::Errs, Way::Panics][self.rng.usize(..5)];
+        self.note(|_| format!("transact {way:?} {rows:?} {specs:?}"));
+        self.oracle.asked_tx(self.next_call, &specs, &rows);
+        let runs = std::sync::atomic::AtomicU32::new(0);
+        let commit = self.now().pond.transaction(move |tx| {
+            if runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
+                took("a closure was run twice");
+            }
+            rows.iter().try_for_each(|row| write_row(tx, *row))?;
+            let mut ids = Vec::new();
+            for spec in &specs {
+                ids.push(tx.enqueue(&queue_name(spec.queue), new_job(spec, wall))?.get());
+            }
+            match way {
+                Way::Commits => Ok(ids),
+                Way::Errs => Err(ON_PURPOSE.into()),
+                Way::Panics => panic!("{ON_PURPOSE}"),
+            }
+        });
+        if way == Way::Errs {
+            took("a closure failed");
+        }
+        if way == Way::Panics {
+            took("a closure panicked");
+        }
+        self.push(Asks::Transact, boxed(commit, |ids| ids));
+    }
+
+    /// A transaction with a commit of its own. It needs a thread, because the writer waits for it.
+    fn guard(&mut self) -> Check {
+        let jobs = self.rng.usize(1..3);
+        let (specs, rows, wall) = (self.specs(jobs), self.new_rows(), self.clock.wall());
+        let commits = self.rng.u8(..3) > 0;
+        let call = self.next_call;
+        self.next_call += 1;
+        self.note(|_| format!("guard {call} commits {commits} {rows:?} {specs:?}"));
+        self.oracle.asked_tx(call, &specs, &rows);
+        let (pond, before) = (self.now().pond.clone(), self.steps().inbox());
+        let thread = thread::spawn(move || -> Result<Result<Vec<u64>, Error>, BoxError> {
+            let mut guard = match pond.begin_write() {
+                Ok(guard) => guard,
+                Err(error) => return Ok(Err(error)),
+            };
+            let mut table = guard.open_table(ROWS)?;
+            for row in rows {
+                table.insert(row, 1)?;
+            }
+            drop(table);
+            let mut ids = Vec::new();
+            for spec in &specs {
+                ids.push(guard.enqueue(&queue_name(spec.queue), new_job(spec, wall))?.get());
+            }
+            if !commits {
+                return Err("undone".into());
+            }
+            Ok(guard.commit().map(|()| ids))
+        });
+        while self.steps().inbox() == before && !thread.is_finished() {
+            thread::yield_now();
+        }
+        let opened = self.opened;
+        while self.opened == opened && self.steps().inbox() > 0 {
+            self.write()?;
+        }
+        let answer = thread.join().expect("it does not panic");
+        if self.opened != opened {
+            return Ok(());
+        }
+        match answer {
+            Ok(answer) => {
+                self.note(|_| format!("guard {call}: {answer:?}"));
+                if answer.is_ok() {
+                    took("a guard was committed");
+                }
+                self.oracle.answered(call, &answer)
+            }
+            Err(_) => {
+                took("a guard was undone");
+                self.oracle.abandoned(call, false)
+            }
+        }
+    }
+
+    // --- steering -----------------------------------------------------------------------------
+
+    fn any_id(&mut self) -> Option<u64> {
+        let ids = self.oracle.known_ids();
+        (!ids.is_empty()).then(|| ids[self.rng.usize(..ids.len())])
+    }
+
+    fn cancel(&mut self) {
+        let Some(id) = self.any_id() else { return };
+        self.oracle.steered(id, false);
+        let commit = self.now().pond.cancel(JobId::new(id), ON_PURPOSE);
+        self.push(Asks::Cancel(id), boxed(commit, truth));
+    }
+
+    fn update(&mut self) {
+        let Some(id) = self.any_id() else { return };
+        self.oracle.steered(id, false);
+        let mut patch = JobPatch::new();
+        let wall = self.clock.wall().as_millis();
+        match self.rng.u8(..4) {
+            0 => patch = patch.priority(Priority::new(self.rng.u8(..10)).unwrap()),
+            1 => patch = patch.run_at(at(wall + [0, 5_000, 60_000][self.rng.usize(..3)])),
+            2 => patch = patch.run_at(at(wall + 1_000)).priority(Priority::FIRST),
+            _ => {
+                let commit = self.now().pond.run_now(JobId::new(id));
+                return self.push(Asks::Other, boxed(commit, nothing));
+            }
+        }
+        let commit = self.now().pond.update(JobId::new(id), patch);
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
+    fn redrive(&mut self) {
+        let dead = self.oracle.dead_ids();
+        let id = if dead.is_empty() { self.any_id() } else { Some(dead[self.rng.usize(..dead.len())]) };
+        let Some(id) = id else { return };
+        self.oracle.steered(id, false);
+        let pace = if self.rng.bool() { Pace::at_once() } else { Pace::per_second(1) };
+        let others = dead.iter().take(2).copied().filter(|other| *other != id).collect::<Vec<_>>();
+        others.iter().for_each(|other| self.oracle.steered(*other, false));
+        let ids: Vec<JobId> = std::iter::once(id).chain(others).map(JobId::new).collect();
+        let commit = self.now().pond.dead_letters().redrive_some(ids, pace);
+        self.push(Asks::Redrive(id), boxed(commit, |redriven| vec![redriven]));
+    }
+
+    fn purge(&mut self) {
+        let Some(id) = self.oracle.dead_ids().first().copied() else { return };
+        self.oracle.steered(id, true);
+        let commit = self.now().pond.dead_letters().purge(JobId::new(id));
+        self.push(Asks::Other, boxed(commit, truth));
+    }
+
+    fn pause(&mut self) {
+        let queue = self.rng.usize(..self.plan.queues.len());
+        let queue = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let commit = if self.rng.u8(..5) < 2 { queue.pause() } else { queue.resume() };
+        self.push(Asks::Other, boxed(commit, truth));
+    }
+
+    fn pause_group(&mut self) {
+        if self.plan.groups == 0 {
+            return;
+        }
+        let queue = self.rng.usize(..self.plan.queues.len());
+        let group = group_name(self.rng.u8(..self.plan.groups));
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let commit = if self.rng.bool() { handle.pause_group(&group) } else { handle.resume_group(&group) };
+        self.push(Asks::Other, boxed(commit, truth));
+    }
+
+    fn configure(&mut self) {
+        let queue = self.rng.usize(..self.plan.queues.len());
+        let mut settings = self.plan.queues[queue].settings();
+        if self.rng.bool() {
+            let capacity = if self.rng.bool() { Capacity::UNLIMITED } else { Capacity::jobs(self.rng.u64(1..9)) };
+            settings = settings.capacity(capacity);
+        }
+        settings = settings.when_full(if self.rng.bool() { WhenFull::Wait } else { WhenFull::Refuse });
+        if self.plan.reconfigures {
+            self.plan.queues[queue].skips = !self.plan.queues[queue].skips;
+            self.oracle.policy_flipped(queue);
+            settings = settings.groups(match self.plan.queues[queue].skips {
+                true => millpond::GroupPolicy::Skip,
+                false => millpond::GroupPolicy::Block,
+            });
+        }
+        let commit = self.now().pond.queue(&queue_name(queue)).unwrap().configure(settings);
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
+    fn take_tokens(&mut self) {
+        let queue = self.rng.usize(..self.plan.queues.len());
+        let queue = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let commit = queue.rate().take(1);
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
+    pub fn verify(&mut self) {
+        let commit = self.now().pond.verify();
+        let future = Box::pin(async move {
+            let verified = commit.await?;
+            match verified.problems.first() {
+                None => Ok(Vec::new()),
+                Some(problem) => Err(Error::Corrupt { detail: problem.clone(), hint: "" }),
+            }
+        });
+        self.push(Asks::Verify, future);
+    }
+
+    /// Somebody does not wait any longer.
+    fn drop_one(&mut self) -> Check {
+        if self.callers.is_empty() {
+            return Ok(());
+        }
+        let at = self.rng.usize(..self.callers.len());
+        let caller = self.callers.swap_remove(at);
+        self.note(|_| format!("call {} is dropped", caller.call));
+        if caller.polls > 0 {
+            took("a call was dropped while it waited");
+        }
+        self.oracle.abandoned(caller.call, caller.polls > 0)
+    }
+
+    // --- answers ------------------------------------------------------------------------------
+
+    pub fn poll_one(&mut self) -> Check {
+        if self.callers.is_empty() {
+            return Ok(());
+        }
+        let at = self.rng.usize(..self.callers.len());
+        self.poll(at).map(drop)
+    }
+
+    pub fn poll_all(&mut self) -> Check {
+        let mut at = 0;
+        while at < self.callers.len() {
+            if !self.poll(at)? {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if it was answered.
+    fn poll(&mut self, at: usize) -> Result<bool, String> {
+        let degraded = self.now().pond.degraded().is_some();
+        let caller = &mut self.callers[at];
+        caller.polls += 1;
+        let first = caller.polls == 1;
+        let stores = matches!(caller.asks, Asks::Store | Asks::Transact);
+        let Poll::Ready(answer) = caller.future.as_mut().poll(&mut Task::from_waker(Waker::noop())) else {
+            if first && degraded && stores {
+                return Err(format!("I24: it is degraded, and call {} is not told at once", caller.call));
+            }
+            return Ok(false);
+        };
+        // In the order in which they were asked, so that a line stays a line.
+        let Caller { call, asks, waits, .. } = self.callers.remove(at);
+        self.note(|_| format!("call {call} {asks:?}: {answer:?}"));
+        match &answer {
+            Err(Error::Degraded { .. }) if first => took("a caller was told at once that the queue is degraded"),
+            Err(Error::StorageFull) => took("a caller was told that the disk is full"),
+            Err(Error::QueueFull { .. }) => took("a caller was refused for want of room"),
+            Err(Error::Closed) if waits => took("a caller waited for room when the queue closed"),
+            Ok(_) if waits => took("a caller waited for room and was let in"),
+            _ => {}
+        }
+        self.check(call, asks, &answer)?;
+        Ok(true)
+    }
+
+    fn check(&mut self, call: u64, asks: Asks, answer: &Answer) -> Check {
+        match (asks, answer) {
+            (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
+            (Asks::Verify, Err(Error::Corrupt { detail, hint: "" })) => Err(format!("I4: {detail}")),
+            (Asks::Cancel(id), Ok(done)) => self.oracle.cancelled(id, done[0] == 1),
+            (_, Err(error)) => self.oracle.legal_error(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Everybody who is not answered now waits for room.
+    pub fn answered_at_rest(&mut self) -> Check {
+        for caller in &mut self.callers {
+            if caller.asks != Asks::Store {
+                return Err(format!("I23: call {} {:?} is not answered", caller.call, caller.asks));
+            }
+            caller.waits = true;
+        }
+        Ok(())
+    }
+
+    /// The file is closed: whoever waits has been answered.
+    pub fn all_answered(&mut self) -> Check {
+        self.poll_all()?;
+        match self.callers.first() {
+            Some(caller) => Err(format!("I23: it is closed, and call {} {:?} waits", caller.call, caller.asks)),
+            None => Ok(()),
+        }
+    }
+
+    /// The process is gone, and with it whoever waited.
+    pub fn all_gone(&mut self) -> Check {
+        for caller in std::mem::take(&mut self.callers) {
+            self.oracle.abandoned(caller.call, caller.polls > 0)?;
+        }
+        Ok(())
+    }
+
+    /// Has something done that must succeed.
+    pub fn done<T: Send + 'static>(&mut self, commit: Commit<T>) -> Result<T, String> {
+        let mut commit = Box::pin(commit);
+        for _ in 0..1_000 {
+            if let Poll::Ready(answer) = commit.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+                return answer.map_err(|error| format!("I24: the disk is well, and it is refused: {error:?}"));
+            }
+            self.write()?;
+            self.advance_if_degraded();
+        }
+        Err("I23: it is not answered".into())
+    }
+
+    fn advance_if_degraded(&mut self) {
+        if self.now().pond.degraded().is_some() {
+            self.advance(Duration::from_secs(1).as_millis() as u64);
+        }
+    }
+}

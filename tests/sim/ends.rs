@@ -1,0 +1,269 @@
+//! How a process ends, and how everything ends.
+
+use std::time::Duration;
+
+use crate::look::Moment;
+use crate::oracle::Check;
+use crate::paths::took;
+use crate::plan::{group_name, queue_name};
+use crate::world::{Open, World};
+
+/// Within this time of the simulated clock everything must end once nothing is in its way.
+const LIVELY: u64 = 24 * 3_600_000;
+
+/// And with so many moves of the clock.
+const MOVES_MAX: u32 = 20_000;
+
+impl World {
+    // --- the process dies ---------------------------------------------------------------------
+
+    pub fn crash(&mut self) -> Check {
+        let left = self.choose_left();
+        self.note(|_| format!("crash, which leaves {left:?}"));
+        if left != crate::disk::Left::All {
+            took("a crash that lost unsynced writes");
+        }
+        if self.open.as_ref().is_some_and(|open| open.pond.degraded().is_some()) {
+            took("a crash while degraded");
+        }
+        // What was told of a commit that nobody lived to act upon is not held against it.
+        let image = self.disk.after_crash(left, &mut self.rng);
+        self.let_go()?;
+        self.disk = image;
+        self.open_again(Moment::Crashed)
+    }
+
+    /// Drops everything that belonged to the process.
+    fn let_go(&mut self) -> Check {
+        self.all_gone()?;
+        if let Some(Open { steps, pond, events, workers, runtime }) = self.open.take() {
+            drop((events, workers, pond, steps));
+            drop(runtime);
+        }
+        self.account_for_slow_disk();
+        let mut stage = self.stage.lock().unwrap();
+        stage.notes.clear();
+        stage.dies = false;
+        Ok(())
+    }
+
+    fn open_again(&mut self, mut moment: Moment) -> Check {
+        self.opened += 1;
+        loop {
+            if moment == Moment::Crashed && self.plan.mood.crash > 0 && self.rng.u8(..4) == 0 {
+                self.oracle.harmed = true;
+                self.disk.cut_power_after(self.rng.u64(..10));
+            }
+            let Err(error) = self.open_file() else { break };
+            self.note(|_| format!("it does not open: {error:?}"));
+            if !self.oracle.harmed {
+                return Err(format!("I1: nothing had happened to the disk, and it does not open: {error:?}"));
+            }
+            moment = Moment::Crashed;
+            if self.disk.is_dead() {
+                took("a crash within recovery");
+                let left = self.choose_left();
+                self.disk = self.disk.after_crash(left, &mut self.rng);
+            } else if self.disk.is_broken() {
+                self.mend_disk();
+            } else if self.open.is_none() && self.disk.failed() == 0 {
+                return Err(format!("I1: the disk is well, and it does not open: {error:?}"));
+            }
+        }
+        self.probation = moment == Moment::Crashed;
+        self.oracle.opened(moment == Moment::Crashed);
+        self.look(moment)?;
+        for queue in 0..self.plan.queues.len() {
+            if self.rng.u8(..8) > 0 || self.stage.lock().unwrap().calm {
+                self.start_worker(queue);
+            }
+        }
+        Ok(())
+    }
+
+    // --- the stop -----------------------------------------------------------------------------
+
+    pub fn restart(&mut self) -> Check {
+        let opened = self.opened;
+        self.note(|_| "a stop begins".into());
+        let (failed, degraded) = (self.disk.failed(), self.now().pond.degraded().is_some());
+        self.steps().begin_stop();
+        for _ in 0..self.rng.u32(..12) {
+            self.while_stopping()?;
+            if self.opened != opened {
+                return Ok(());
+            }
+        }
+        if self.rng.bool() {
+            self.note(|_| "handlers are told to stop".into());
+            self.steps().cancel_running();
+            for _ in 0..self.rng.u32(..8) {
+                self.while_stopping()?;
+                if self.opened != opened {
+                    return Ok(());
+                }
+            }
+        }
+        self.note(|_| "what still runs is taken back".into());
+        self.oracle.taken_back();
+        self.steps().take_back();
+        for _ in 0..200 {
+            if self.now().steps.is_closed() {
+                break;
+            }
+            if self.rng.u8(..3) == 0 {
+                self.run_in_vain()?;
+            }
+            self.write_to_close()?;
+            if self.opened != opened {
+                return Ok(());
+            }
+        }
+        if !self.now().steps.is_closed() {
+            return Err("I23: it does not close".into());
+        }
+        self.all_answered()?;
+        let in_order = !degraded && self.disk.failed() == failed && !self.disk.is_dead();
+        match in_order {
+            true => took("a clean close"),
+            false => took("it was closed while degraded"),
+        }
+        self.let_go()?;
+        self.open_again(if in_order { Moment::Closed } else { Moment::Crashed })
+    }
+
+    fn while_stopping(&mut self) -> Check {
+        match self.rng.u8(..6) {
+            0 => self.write().map(drop),
+            1 => {
+                self.dispatch();
+                Ok(())
+            }
+            2 => self.run(8),
+            3 => self.poll_one(),
+            4 => {
+                let millis = [1, 50, 1_000][self.rng.usize(..3)];
+                self.advance(millis);
+                Ok(())
+            }
+            _ if self.silent => Ok(()),
+            _ => self.call(),
+        }
+    }
+
+    /// Handlers that were given up may still do what they like: it counts for nothing.
+    fn run_in_vain(&mut self) -> Check {
+        self.now().runtime.block_on(async {
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
+        for note in notes {
+            self.trace.note(format!("    in vain {note:?}"));
+        }
+        Ok(())
+    }
+
+    fn write_to_close(&mut self) -> Check {
+        self.write().map(drop)
+    }
+
+    // --- everything ends ----------------------------------------------------------------------
+
+    /// With nothing in its way any more, every job ends.
+    pub fn end(&mut self) -> Check {
+        self.note(|_| "from now on nothing goes wrong".into());
+        self.plan.mood.crash = 0;
+        self.disk.steady();
+        self.mend_disk();
+        self.mend_wall();
+        self.heal()?;
+        self.stage.lock().unwrap().calm = true;
+        for queue in &mut self.plan.queues {
+            queue.all_kinds = true;
+        }
+        self.restart()?;
+        self.disk.steady();
+        self.heal()?;
+        for queue in 0..self.plan.queues.len() {
+            let worker = self.open.as_mut().expect("it is open").workers[queue].take();
+            if let Some(worker) = worker {
+                worker.stop();
+            }
+            self.start_worker(queue);
+            self.resume(queue)?;
+        }
+        let begun = self.clock.monotonic_millis();
+        for _ in 0..MOVES_MAX {
+            if !self.rest()? {
+                return Err("I19: there is no rest without time passing".into());
+            }
+            if self.is_over() {
+                return self.over();
+            }
+            if self.clock.monotonic_millis() - begun > LIVELY {
+                break;
+            }
+            let next = self.next_event();
+            self.advance(next);
+        }
+        Err(format!("I6: it does not end: {}", self.left_over()))
+    }
+
+    fn heal(&mut self) -> Check {
+        for _ in 0..20 {
+            self.rest()?;
+            if self.now().pond.degraded().is_none() {
+                return Ok(());
+            }
+            self.advance(1_000);
+        }
+        Err(format!("I24: the disk is well, and it does not heal: {:?}", self.now().pond.degraded()))
+    }
+
+    fn resume(&mut self, queue: usize) -> Check {
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        self.done(handle.resume())?;
+        for group in 0..self.plan.groups {
+            self.done(handle.resume_group(&group_name(group)))?;
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        let unfinished = |queue| self.now().pond.queue(&queue_name(queue)).unwrap().counts().unfinished();
+        self.callers.is_empty() && (0..self.plan.queues.len()).all(|queue| unfinished(queue) == 0)
+    }
+
+    fn over(&mut self) -> Check {
+        self.verify();
+        self.rest()?;
+        self.look(Moment::Running)?;
+        let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
+        if self.oracle.kills > kills_max {
+            return Err(format!("I18: poisons struck {} times, at most {kills_max} are due", self.oracle.kills));
+        }
+        self.silent = true;
+        self.restart()?;
+        if self.is_over() { Ok(()) } else { Err(format!("I7: it had ended: {}", self.left_over())) }
+    }
+
+    pub fn left_over(&self) -> String {
+        let why = |id: u64| self.disk.quietly(|| self.now().pond.explain(millpond::JobId::new(id)));
+        let jobs =
+            self.oracle.open_ids().into_iter().map(|id| format!("{id} {:?}: {:?}", why(id), self.oracle.by_id(id)));
+        format!("{} callers wait;\n  {}", self.callers.len(), jobs.collect::<Vec<_>>().join("\n  "))
+    }
+}
+
+trait Millis {
+    fn monotonic_millis(&self) -> u64;
+}
+
+impl<C: millpond::Clock> Millis for C {
+    fn monotonic_millis(&self) -> u64 {
+        let time: Duration = self.monotonic();
+        time.as_millis() as u64
+    }
+}

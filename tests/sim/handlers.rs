@@ -1,0 +1,329 @@
+//! Handlers whose doings the seed decides, and the timers that wake them by the simulated clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use millpond::testing::ManualClock;
+use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, Transaction};
+use redb::{ReadableTable, TableDefinition};
+
+use crate::plan::{Spec, When, new_job, queue_name};
+
+/// Each row counts how often it was written.
+pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
+pub const ON_PURPOSE: &str = "on purpose";
+
+/// Counts a row up: written twice, it says so.
+pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), BoxError> {
+    let mut table = tx.open_table(ROWS)?;
+    let before = table.get(row)?.map_or(0, |count| count.value());
+    table.insert(row, before + 1)?;
+    Ok(())
+}
+
+/// The row that a run of a job writes with its completion.
+pub fn row_of(n: u64, run: u32) -> u64 {
+    (1 << 40) | (n << 10) | u64::from(run)
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Done,
+    DoneWithRow,
+    DoneWithJob,
+    Result,
+    HookErrs,
+    HookPanics,
+    Fail,
+    RetryAfter(u64),
+    Snooze(u64),
+    RateLimited(u64),
+    Discard,
+    DeadLetter,
+    Panic,
+    /// Does not end by itself.
+    Hang,
+    /// Takes the process with it.
+    Kill,
+}
+
+impl Act {
+    pub fn completes(self) -> bool {
+        matches!(self, Self::Done | Self::DoneWithRow | Self::DoneWithJob | Self::Result)
+    }
+}
+
+/// What a handler was seen to do.
+#[derive(Clone, Debug)]
+pub enum Note {
+    Start {
+        n: u64,
+        id: u64,
+        attempt: u32,
+        max: u32,
+        /// When it was handed out, on the monotonic clock in nanoseconds, if that can be told.
+        taken: Option<u64>,
+        run: u32,
+        /// Enqueued with its completion, if that is what it will do.
+        child: Option<Spec>,
+    },
+    End {
+        n: u64,
+        run: u32,
+        /// Nothing if it was dropped.
+        act: Option<Act>,
+    },
+    Told {
+        n: u64,
+    },
+}
+
+/// What the handlers of a world share.
+pub struct Stage {
+    pub seed: u64,
+    pub notes: Vec<Note>,
+    /// From now on everybody succeeds at once.
+    pub calm: bool,
+    pub poisons: BTreeSet<u64>,
+    /// A poison has struck.
+    pub dies: bool,
+    pub next_n: u64,
+    /// How often each job has been run.
+    pub runs: BTreeMap<u64, u32>,
+    pub queues: usize,
+    pub groups: u8,
+    pub tame: bool,
+}
+
+/// By when, and of equals in the order in which they came.
+type Wakes = BTreeMap<(Duration, u64), Waker>;
+
+/// When to wake whom. Driven by hand.
+pub struct Timers {
+    clock: ManualClock,
+    wakes: Mutex<(u64, Wakes)>,
+}
+
+impl Timers {
+    pub fn new(clock: ManualClock) -> Self {
+        Self { clock, wakes: Mutex::default() }
+    }
+
+    /// When the next one is due.
+    pub fn next(&self) -> Option<Duration> {
+        self.wakes.lock().unwrap().1.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Wakes whoever is due, in an order that `rng` chooses.
+    pub fn fire(&self, rng: &mut Rng) {
+        let now = self.clock.monotonic();
+        let mut due: Vec<Waker> = {
+            let mut wakes = self.wakes.lock().unwrap();
+            let later = wakes.1.split_off(&(now + Duration::from_nanos(1), 0));
+            std::mem::replace(&mut wakes.1, later).into_values().collect()
+        };
+        rng.shuffle(&mut due);
+        due.into_iter().for_each(Waker::wake);
+    }
+
+    fn sleep(self: &Arc<Self>, time: Duration) -> Sleep {
+        Sleep { timers: self.clone(), until: self.clock.monotonic() + time, key: None }
+    }
+}
+
+struct Sleep {
+    timers: Arc<Timers>,
+    until: Duration,
+    key: Option<(Duration, u64)>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<()> {
+        if self.timers.clock.monotonic() >= self.until {
+            return Poll::Ready(());
+        }
+        let timers = self.timers.clone();
+        let mut wakes = timers.wakes.lock().unwrap();
+        let until = self.until;
+        let key = *self.key.get_or_insert_with(|| {
+            wakes.0 += 1;
+            (until, wakes.0)
+        });
+        wakes.1.insert(key, cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.timers.wakes.lock().unwrap().1.remove(&key);
+        }
+    }
+}
+
+/// What one run of a job will do.
+struct Doing {
+    run: u32,
+    wait: Duration,
+    act: Act,
+    heeds: bool,
+    child: Option<Spec>,
+}
+
+impl Stage {
+    fn start(&mut self, n: u64, job: &Job<Bytes>, ctx: &Context, clock: &ManualClock, timeout: Duration) -> Doing {
+        let run = self.runs.entry(n).and_modify(|runs| *runs += 1).or_insert(1);
+        let run = *run;
+        let mut rng = Rng::with_seed(self.seed ^ n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (u64::from(run) << 48));
+        let act = if self.calm {
+            Act::Done
+        } else if self.poisons.contains(&n) {
+            Act::Kill
+        } else {
+            act(&mut rng, self.tame)
+        };
+        let wait = if self.calm { 0 } else { [0, 0, 0, 1, 5, 20, 300, 2_000, 7_000, 40_000][rng.usize(..10)] };
+        let wait = if act == Act::Kill { [0, 0, 20, 300][rng.usize(..4)] } else { wait };
+        let child = (act == Act::DoneWithJob).then(|| {
+            let mut spec = Spec::random(&mut rng, self.next_n, self.queues, self.groups);
+            if let When::In(offset) = spec.when {
+                spec.when = When::At(clock.wall().as_millis().saturating_add_signed(offset));
+            }
+            self.next_n += 1;
+            spec
+        });
+        let left = ctx.time_left().filter(|left| !left.is_zero());
+        let taken = left.map(|left| (clock.monotonic().saturating_sub(timeout - left)).as_nanos() as u64);
+        let (id, attempt, max) = (job.id().get(), job.attempt(), job.max_attempts());
+        self.notes.push(Note::Start { n, id, attempt, max, taken, run, child: child.clone() });
+        Doing { run, wait: Duration::from_millis(wait), act, heeds: rng.bool(), child }
+    }
+}
+
+fn act(rng: &mut Rng, tame: bool) -> Act {
+    let delay = [0, 1, 50, 1_000, 5_000, 60_000][rng.usize(..6)];
+    let choice = if tame { rng.u8(..11) } else { rng.u8(..28) };
+    match choice {
+        0..=5 => Act::Done,
+        6..=8 => Act::DoneWithRow,
+        9 => Act::DoneWithJob,
+        10 => Act::Result,
+        11 => Act::HookErrs,
+        12 => Act::HookPanics,
+        13..=16 => Act::Fail,
+        17..=18 => Act::RetryAfter(delay),
+        19..=20 => Act::Snooze(delay),
+        21..=22 => Act::RateLimited(delay),
+        23 => Act::Discard,
+        24 => Act::DeadLetter,
+        25 => Act::Panic,
+        _ => Act::Hang,
+    }
+}
+
+/// Notes how a run ended, also if it is dropped.
+struct Guard {
+    stage: Arc<Mutex<Stage>>,
+    n: u64,
+    run: u32,
+    act: Option<Act>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let (n, run, act) = (self.n, self.run, self.act);
+        self.stage.lock().unwrap_or_else(|e| e.into_inner()).notes.push(Note::End { n, run, act });
+    }
+}
+
+/// What a handler needs of its world.
+#[derive(Clone)]
+pub struct Scene {
+    pub stage: Arc<Mutex<Stage>>,
+    pub timers: Arc<Timers>,
+    pub clock: ManualClock,
+    /// The worker's timeout.
+    pub timeout: Duration,
+}
+
+/// The timeout that a job carries, in its payload so that its handler knows it.
+fn read_payload(payload: &Bytes) -> (u64, u64) {
+    let number = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
+    (number(0), number(8))
+}
+
+pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outcome> {
+    let (n, own_timeout) = read_payload(&job);
+    let timeout = if own_timeout == 0 { scene.timeout } else { Duration::from_millis(own_timeout) };
+    let doing = scene.stage.lock().unwrap().start(n, &job, &ctx, &scene.clock, timeout);
+    let Doing { run, wait, act, heeds, child } = doing;
+    let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
+    if act == Act::Hang {
+        scene.timers.sleep(Duration::from_secs(1 << 40)).await;
+    }
+    if !wait.is_zero() {
+        let mut sleep = pin!(scene.timers.sleep(wait));
+        let mut told = pin!(ctx.cancelled());
+        let told = poll_fn(|cx| match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(false),
+            Poll::Pending if heeds => told.as_mut().poll(cx).map(|()| true),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        if told {
+            scene.stage.lock().unwrap().notes.push(Note::Told { n });
+        }
+    }
+    if act == Act::Kill {
+        scene.stage.lock().unwrap().dies = true;
+        std::future::pending::<()>().await;
+    }
+    guard.act = Some(act);
+    let wall = scene.clock.wall();
+    let millis = Duration::from_millis;
+    Ok(match act {
+        Act::Done => Outcome::Done(None),
+        Act::DoneWithRow => {
+            ctx.on_complete(move |tx| write_row(tx, row_of(n, run)));
+            Outcome::Done(None)
+        }
+        Act::DoneWithJob => {
+            let child = child.expect("it was made at the start");
+            ctx.on_complete(move |tx| write_row(tx, row_of(n, run)));
+            ctx.on_complete(move |tx| {
+                tx.enqueue(&queue_name(child.queue), new_job(&child, wall))?;
+                Ok(())
+            });
+            Outcome::Done(None)
+        }
+        Act::Result => Outcome::done_with(n.to_string()),
+        Act::HookErrs => {
+            ctx.on_complete(move |tx| write_row(tx, row_of(n, run)));
+            ctx.on_complete(|_| Err(ON_PURPOSE.into()));
+            Outcome::Done(None)
+        }
+        Act::HookPanics => {
+            ctx.on_complete(move |tx| write_row(tx, row_of(n, run)));
+            ctx.on_complete(|_| panic!("{ON_PURPOSE}"));
+            Outcome::Done(None)
+        }
+        Act::Fail => return Err(ON_PURPOSE.into()),
+        Act::RetryAfter(delay) => Outcome::retry_after(ON_PURPOSE, millis(delay)),
+        Act::Snooze(delay) => Outcome::snooze(millis(delay)),
+        Act::RateLimited(delay) => Outcome::rate_limited(millis(delay)),
+        Act::Discard => Outcome::discard(ON_PURPOSE),
+        Act::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
+        Act::Panic => panic!("{ON_PURPOSE}"),
+        Act::Hang | Act::Kill => unreachable!("it does not get here"),
+    })
+}

@@ -1,0 +1,318 @@
+//! What the file says, held against what is known.
+
+use std::collections::BTreeMap;
+
+use millpond::{Counts, FailureKind, JobInfo, State};
+
+use crate::handlers::{Act, row_of};
+use crate::oracle::{Check, Fate, Job, Oracle, Origin};
+use crate::paths::took;
+
+/// When it is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// All that is durable has been told.
+    Running,
+    /// A commit whose outcome nobody knew may have been durable.
+    Healed,
+    /// The file was closed in order.
+    Closed,
+    /// The process died.
+    Crashed,
+}
+
+/// All that can be seen.
+pub struct View {
+    pub jobs: Vec<JobInfo>,
+    pub rows: BTreeMap<u64, u64>,
+    pub counts: Vec<Counts>,
+}
+
+pub fn number_of(info: &JobInfo) -> Option<u64> {
+    Some(u64::from_le_bytes(info.payload.bytes.get(..8)?.try_into().ok()?))
+}
+
+impl Oracle {
+    pub fn look(&mut self, moment: Moment, view: &View) -> Check {
+        let moment = if self.blind && moment == Moment::Running { Moment::Healed } else { moment };
+        self.blind = false;
+        let mut found: BTreeMap<u64, &JobInfo> = BTreeMap::new();
+        for info in &view.jobs {
+            let Some(n) = number_of(info) else { return Err(format!("I25: a payload that nobody wrote: {info:?}")) };
+            if found.insert(n, info).is_some() {
+                return Err(format!("I4: job {n} is in two places: {info:?}"));
+            }
+            if !self.jobs.contains_key(&n) {
+                return Err(format!("I2: job {n} is there, and nobody has asked for it: {info:?}"));
+            }
+        }
+        // In the order of their ids, so that places in line are too.
+        let mut new: Vec<_> = found.iter().filter(|(n, _)| self.jobs[n].since.is_none()).collect();
+        new.sort_by_key(|(_, info)| info.id);
+        for (n, info) in new {
+            if moment == Moment::Running {
+                return Err(format!("I4: it is stored and was not told: {info:?}, {:?}", self.jobs[n]));
+            }
+            if let Origin::Parent { n: parent, .. } = self.jobs[n].origin
+                && found.get(&parent).is_some_and(|parent| parent.state != State::Completed)
+            {
+                return Err(format!("I2: a follow-up job is there, and its parent has not completed: {info:?}"));
+            }
+            self.learned(*n, info.id.get())?;
+        }
+        let numbers: Vec<u64> = self.jobs.keys().copied().collect();
+        for n in numbers {
+            match found.get(&n) {
+                Some(info) => self.present(n, info, moment)?,
+                None => self.absent(n, moment)?,
+            }
+        }
+        self.transactions(moment, view)?;
+        self.completions(view)?;
+        self.counts(view)?;
+        self.paths(&found);
+        Ok(())
+    }
+
+    fn present(&mut self, n: u64, info: &JobInfo, moment: Moment) -> Check {
+        let limit = self.limit(&self.jobs[&n]);
+        let poison_world = self.plan.poison;
+        let is_poison = self.poisons.contains(&n);
+        let harmed = self.harmed;
+        let mut moved = None;
+        let job = self.job(n);
+        if job.fate == Fate::Refused {
+            return Err(format!("I3: it was refused, and it is there: {info:?}, {job:?}"));
+        }
+        let crash_errors = info.errors.iter().filter(|error| error.kind == FailureKind::Crash).count();
+        let died_running = crash_errors > job.crash_errors;
+        job.crash_errors = crash_errors;
+        if died_running {
+            if moment != Moment::Crashed {
+                return Err(format!("I17: a crash was counted and there was none: {info:?}, {job:?}"));
+            }
+            job.crashes += 1;
+            took("a crash beside running jobs");
+        }
+        // Its timeout may be over before its handler is called.
+        let last_error = info.errors.last().map(|error| error.kind);
+        let timed_out_unseen =
+            moment != Moment::Running && last_error == Some(FailureKind::Timeout) && info.attempts == job.attempts + 1;
+        match (job.ended, info.state.is_final()) {
+            (Some(known), true) if known == info.state => {}
+            (Some(State::Dead), _) if job.steered && moment != Moment::Running => {
+                job.ended = info.state.is_final().then_some(info.state);
+                (job.place, job.redriven, job.attempts) = (u64::MAX, true, info.attempts);
+            }
+            (Some(known), _) => return Err(format!("I7: it has ended as {known:?}, and is {info:?}: {job:?}")),
+            (None, true) => {
+                if moment == Moment::Running {
+                    return Err(format!("I4: its end was not told: {info:?}, {job:?}"));
+                }
+                let by_its_run = job.ending.is_some() || job.running.is_some();
+                let legal = match info.state {
+                    State::Completed => job.ending.is_some_and(|end| end.act.is_some_and(Act::completes)),
+                    State::Cancelled => by_its_run || job.steered || job.spec.expires.is_some(),
+                    _ => by_its_run || died_running || timed_out_unseen,
+                };
+                if !legal {
+                    return Err(format!("I15: nothing has made it end so: {info:?}, {job:?}"));
+                }
+                if info.state == State::Dead && died_running {
+                    took("the culprit of a crash was blamed");
+                    if poison_world && !is_poison {
+                        return Err(format!("I18: an innocent is dead by a crash: {info:?}, {job:?}"));
+                    }
+                }
+                (job.ended, job.ending, job.running) = (Some(info.state), None, None);
+                moved = job.spec.group.map(|group| (job.spec.queue, group));
+                job.attempts = info.attempts;
+            }
+            (None, false) => {
+                let marked = job.running.is_some_and(|run| run.marked);
+                if moment == Moment::Crashed && marked && !died_running && job.released.is_none() {
+                    return Err(format!("I17: it ran when the process died, and the file does not know: {job:?}"));
+                }
+                if info.state != State::Running {
+                    let before = job.running.map(|run| run.attempt).or(job.ending.map(|end| end.attempt));
+                    let before = before.map(|attempt| attempt - 1);
+                    let legal = match (moment, before) {
+                        (Moment::Running, None) => info.attempts == job.attempts,
+                        (Moment::Running, Some(_)) => true,
+                        (Moment::Closed, _) if job.released.is_some() => Some(info.attempts) == job.released,
+                        // Its start was durable, and its handler had not been called yet.
+                        (Moment::Crashed, None) if died_running => info.attempts <= job.attempts + 1,
+                        (_, None) => info.attempts == job.attempts || timed_out_unseen || (job.steered && harmed),
+                        (_, Some(before)) => info.attempts == before || info.attempts == before + 1,
+                    };
+                    if !legal {
+                        return Err(format!("I17: at {moment:?} it counts {} attempts: {job:?}", info.attempts));
+                    }
+                    if info.attempts >= limit {
+                        return Err(format!("I17: it has no attempts left and waits: {info:?}, {job:?}"));
+                    }
+                    if moment != Moment::Running {
+                        job.attempts = info.attempts;
+                        if job.ending.take().is_some() {
+                            job.not_before = None;
+                        }
+                    }
+                }
+            }
+        }
+        if matches!(moment, Moment::Closed | Moment::Crashed) {
+            if job.released.is_some() {
+                took("a job was released at the stop");
+            }
+            if job.running.is_some() || job.ending.is_some() {
+                job.not_before = None;
+            }
+            (job.running, job.ending, job.released, job.taken_by) = (None, None, None, None);
+            // A member of a paused group is not tried first.
+            let open = job.ended.is_none();
+            job.suspect = died_running && open;
+            job.surely_suspect = job.suspect && info.state == State::Pending;
+            let group = job.spec.group.map(|group| (job.spec.queue, group));
+            if group.is_some_and(|key| self.paused_groups.contains_key(&key)) {
+                self.job(n).surely_suspect = false;
+            }
+        }
+        if let Some(key) = moved {
+            let mono = self.mono;
+            self.moved.insert(key, mono);
+        }
+        Ok(())
+    }
+
+    fn absent(&mut self, n: u64, moment: Moment) -> Check {
+        let keeps = self.plan.queues[self.jobs[&n].spec.queue].keeps;
+        let job = self.job(n);
+        let over = matches!(moment, Moment::Closed | Moment::Crashed);
+        if job.since.is_none() {
+            match job.fate {
+                Fate::Open => {
+                    job.fate = Fate::Refused;
+                    took("OutcomeUnknown, and it was not");
+                }
+                Fate::Asked | Fate::Adrift if over => job.fate = Fate::Refused,
+                _ => {}
+            }
+            return Ok(());
+        }
+        let may_have_ended = job.ending.is_some()
+            || moment != Moment::Running && (job.steered || job.spec.expires.is_some() || job.running.is_some());
+        let legal = job.purged || !keeps && (job.ended.is_some() || may_have_ended);
+        if !legal {
+            return Err(format!("I1: at {moment:?} it is not there any more: {job:?}"));
+        }
+        if job.ended.is_none() {
+            if job.ending.is_some() && moment == Moment::Running {
+                return Err(format!("I4: it is gone, and its end was not told: {job:?}"));
+            }
+            job.ended = Some(State::Completed);
+            job.last_act = None;
+        }
+        (job.running, job.ending, job.taken_by) = (None, None, None);
+        Ok(())
+    }
+
+    fn transactions(&mut self, moment: Moment, view: &View) -> Check {
+        let over = matches!(moment, Moment::Closed | Moment::Crashed);
+        for (call, tx) in &mut self.txs {
+            let rows = tx.rows.iter().filter(|row| view.rows.contains_key(row)).count();
+            let jobs = tx.jobs.iter().filter(|n| self.jobs[n].since.is_some()).count();
+            let all = rows == tx.rows.len() && jobs == tx.jobs.len();
+            let none = rows == 0 && jobs == 0;
+            let legal = match tx.fate {
+                Fate::Stored => all,
+                Fate::Refused => none,
+                Fate::Asked | Fate::Open | Fate::Adrift => all || none,
+            };
+            if !legal {
+                let (of_rows, of_jobs) = (tx.rows.len(), tx.jobs.len());
+                let fate = tx.fate;
+                return Err(format!(
+                    "I2: of transaction {call} ({fate:?}) {rows} of {of_rows} rows and {jobs} of {of_jobs} jobs are there"
+                ));
+            }
+            if tx.fate == Fate::Open || over && matches!(tx.fate, Fate::Asked | Fate::Adrift) {
+                if tx.fate == Fate::Open && all {
+                    took("a transaction with OutcomeUnknown was resolved whole");
+                }
+                tx.fate = if all { Fate::Stored } else { Fate::Refused };
+            }
+        }
+        Ok(())
+    }
+
+    /// What runs have written with their completions.
+    fn completions(&self, view: &View) -> Check {
+        if let Some((row, count)) = view.rows.iter().find(|(_, count)| **count != 1) {
+            return Err(format!("I7: row {row} was written {count} times"));
+        }
+        for (n, job) in &self.jobs {
+            for run in 1..=job.starts {
+                let there = view.rows.contains_key(&row_of(*n, run));
+                let last = run == job.starts;
+                if there && !(last && job.ended == Some(State::Completed)) {
+                    return Err(format!("I2: run {run} has left a row, and did not complete: {job:?}"));
+                }
+                let writes = matches!(job.last_act, Some(Act::DoneWithRow | Act::DoneWithJob));
+                if last && writes && job.ended == Some(State::Completed) && !there {
+                    return Err(format!("I2: run {run} has completed, and its row is not there: {job:?}"));
+                }
+            }
+            if let Origin::Parent { n: parent, run } = job.origin {
+                let parent = &self.jobs[&parent];
+                let completed = parent.ended == Some(State::Completed) && parent.starts == run;
+                let kept = parent.last_act == Some(Act::DoneWithJob);
+                if completed && kept && job.since.is_none() {
+                    return Err(format!("I2: its parent has completed, and it is not there: {job:?}, {parent:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn counts(&self, view: &View) -> Check {
+        for (queue, counts) in view.counts.iter().enumerate() {
+            let name = crate::plan::queue_name(queue);
+            let here = |state: fn(State) -> bool| {
+                view.jobs.iter().filter(|info| info.queue == name && state(info.state)).count() as u64
+            };
+            let listed = [
+                here(|state| !state.is_final()),
+                here(|state| state == State::Completed),
+                here(|state| state == State::Dead),
+                here(|state| state == State::Cancelled),
+            ];
+            let counted = [counts.unfinished(), counts.completed, counts.dead, counts.cancelled];
+            if listed != counted {
+                return Err(format!("I4: {name} counts {counted:?} and lists {listed:?}: {counts:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn paths(&self, found: &BTreeMap<u64, &JobInfo>) {
+        for (n, info) in found {
+            let Job { spec, .. } = &self.jobs[n];
+            let plan = &self.plan.queues[spec.queue];
+            if spec.kind != 0 && !plan.all_kinds && info.state == State::Pending {
+                took("a job without a handler waited");
+            }
+            let Some(group) = spec.group else { continue };
+            let others = |state: State| {
+                let same = |info: &&&JobInfo| info.queue == crate::plan::queue_name(spec.queue) && info.state == state;
+                found.values().filter(same).any(|other| other.group == info.group && other.id > info.id)
+            };
+            if !plan.skips && info.state == State::Retrying && others(State::Pending) {
+                took("a group's head in back-off blocked it");
+            }
+            let paused = self.paused_groups.get(&(spec.queue, group)).and_then(|history| history.last());
+            if paused.is_some_and(|(_, paused)| *paused) && info.state == State::Pending {
+                took("a paused group held its head");
+            }
+        }
+    }
+}

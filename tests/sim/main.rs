@@ -1,0 +1,136 @@
+//! The whole engine, simulated: one number decides the settings, what callers ask, what handlers do, what
+//! goes wrong, and in which order the engine's parts get their turns. What must hold is held against it all
+//! the time; in the end nothing is in the way any more, and everything has to end.
+//!
+//! As many seeds as fit into three minutes. `SIM_SEED=<number> SIM_SEEDS=<how many>` begins at another seed;
+//! `SIM_SEED=<number> SIM_SEEDS=1 SIM_TRACE=1` runs one again and tells all that happens.
+
+mod calls;
+mod disk;
+mod ends;
+mod handlers;
+mod look;
+mod oracle;
+mod paths;
+mod plan;
+mod starts;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::world::World;
+
+/// A run without a number of seeds ends after this long: CI waits for it.
+const TIME: Duration = Duration::from_secs(170);
+
+/// Worlds are independent of each other: one per thread.
+const THREADS: usize = 2;
+
+/// One seed in so many is run twice, and must do the same again.
+const AGAIN_EVERY: u64 = 16;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+/// Panics that the simulation asked for are no news; rare paths are counted.
+fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if info.payload_as_str() != Some(handlers::ON_PURPOSE) {
+                before(info);
+            }
+        }));
+        tracing::subscriber::set_global_default(paths::Listener).expect("nobody else listens");
+    });
+}
+
+/// Runs one world to its end. What it has done is a number, or the reason why it may not.
+fn run(seed: u64, aloud: bool) -> Result<(u64, u64, u32), String> {
+    let mut world = World::new(seed, aloud).map_err(|why| format!("seed {seed}: {why}"))?;
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        world.begin()?;
+        world.live()?;
+        world.end()
+    }));
+    let why = match lived {
+        Ok(Ok(())) => return Ok(world.hash()),
+        Ok(Err(why)) => why,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            format!("I19: it panicked: {}", text.unwrap_or_default())
+        }
+    };
+    let lines: Vec<_> = world.trace.lines.iter().cloned().collect();
+    let step = world.step;
+    // What is left of a world that broke may break again when it is dropped.
+    std::mem::forget(world);
+    Err(format!(
+        "seed {seed}, step {step}: {why}\n\nthe last of what happened:\n{}\n\nagain:\n\
+         SIM_SEED={seed} SIM_SEEDS=1 SIM_TRACE=1 cargo test --test sim -- --nocapture\n",
+        lines.join("\n")
+    ))
+}
+
+/// Runs a seed, every now and then twice.
+fn check(seed: u64, aloud: bool) -> Result<(), String> {
+    let once = run(seed, aloud)?;
+    if seed.is_multiple_of(AGAIN_EVERY) {
+        let again = run(seed, false)?;
+        if once != again {
+            return Err(format!("I26: seed {seed} did {once:?}, and when run again {again:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_happens_nothing_is_lost_and_everything_ends() {
+    prepare();
+    let (first, seeds) = (number("SIM_SEED").unwrap_or(0), number("SIM_SEEDS"));
+    let aloud = std::env::var_os("SIM_TRACE").is_some();
+    let (next, begun) = (AtomicU64::new(first), Instant::now());
+    let in_time = |seed: u64| match seeds {
+        Some(seeds) => seed < first + seeds,
+        None => begun.elapsed() < TIME,
+    };
+    let live = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !in_time(seed) {
+                return Ok(());
+            }
+            if let Err(why) = check(seed, aloud) {
+                next.store(u64::MAX / 2, Ordering::Relaxed);
+                return Err(why);
+            }
+        }
+    };
+    let results: Vec<Result<(), String>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(live)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("failures are caught")).collect()
+    });
+    let done = next.load(Ordering::Relaxed).saturating_sub(first + THREADS as u64);
+    if let Some(why) = results.into_iter().find_map(Result::err) {
+        panic!("{why}");
+    }
+    let counts = paths::counts();
+    println!("{done} seeds from {first} on in {:?}", begun.elapsed());
+    for (path, count) in &counts {
+        println!("{count:>10}  {path}");
+    }
+    if done >= SEEDS_FOR_ALL_PATHS {
+        let missed: Vec<_> = counts.iter().filter(|(_, count)| *count == 0).map(|(path, _)| path).collect();
+        assert!(missed.is_empty(), "these paths were never taken: {missed:#?}");
+    }
+}
+
+/// A shorter run need not have been everywhere.
+const SEEDS_FOR_ALL_PATHS: u64 = 1_000;

@@ -1,0 +1,656 @@
+//! What must hold, whatever happens. It knows what was asked, what was answered, what was told, and what the
+//! handlers were seen to do; each refusal begins with the number of the invariant it breaks:
+//!
+//! I1 acknowledged is there after any crash, I2 all or none, I3 refused never runs, I4 one state each and the
+//! indexes agree, I5 durable before it starts, I6 everything ends, I7 ended never starts again, I8 runs do not
+//! overlap, I9 groups in order, I10 slots, I11 rates, I12 not before its time, I13 order within a queue,
+//! I14 dead once, I15 steering is legal, I16 ids rise, I17 attempts, I18 poisons, I19 clocks, I23 everybody is
+//! answered, I24 faults are told and heal, I26 the same again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millpond::{Error, Event, State};
+
+use crate::handlers::Act;
+use crate::paths::took;
+use crate::plan::{Plan, Spec, When};
+
+pub type Check = Result<(), String>;
+
+/// What has become of the call that was to store a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Asked,
+    Stored,
+    Refused,
+    /// Answered so that either is legal; it has happened by now, or never will.
+    Open,
+    /// Nobody waits for the answer any more: it may happen yet.
+    Adrift,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Call(u64),
+    Parent { n: u64, run: u32 },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub run: u32,
+    pub attempt: u32,
+    pub taken: Option<u64>,
+    /// It ran when the process died, and is tried with nothing beside it until then.
+    pub alone_until: Option<u64>,
+    /// Its start is in the file.
+    pub marked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    pub run: u32,
+    pub act: Option<Act>,
+    pub attempt: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub spec: Spec,
+    pub origin: Origin,
+    pub fate: Fate,
+    pub id: Option<u64>,
+    /// Durably there, and since when on the monotonic clock.
+    pub since: Option<u64>,
+    /// How it has ended.
+    pub ended: Option<State>,
+    /// A run has ended, and its end is not known to be durable.
+    pub ending: Option<Ending>,
+    /// How its last run ended.
+    pub last_act: Option<Act>,
+    pub running: Option<Run>,
+    pub attempts: u32,
+    pub starts: u32,
+    pub crashes: u32,
+    /// Crashes in its record.
+    pub crash_errors: usize,
+    /// An operator's call was made on it.
+    pub steered: bool,
+    pub purged: bool,
+    /// Its place in its group's line.
+    pub place: u64,
+    pub redriven: bool,
+    /// On the engine's time line: not before that.
+    pub not_before: Option<u64>,
+    /// The latest wall clock since it was made.
+    pub wall_seen: u64,
+    /// Somebody after it in line was handed out then: so was it, if it starts in the same process.
+    pub taken_by: Option<u64>,
+    /// It ran when the process died, and may be tried before others.
+    pub suspect: bool,
+    /// And nothing has been done to it since, so that it surely is.
+    pub surely_suspect: bool,
+    /// It was taken back at the stop, with so many attempts used.
+    pub released: Option<u32>,
+}
+
+pub struct Tx {
+    pub rows: Vec<u64>,
+    pub jobs: Vec<u64>,
+    pub fate: Fate,
+}
+
+/// A run that lasts this long gets its start written.
+const MARK_AFTER: u64 = 10_000_000;
+
+/// A setting and when it was set, on the monotonic clock.
+pub type History<T> = Vec<(u64, T)>;
+
+/// The engine's own time line, as closely as it can be known.
+#[derive(Clone, Copy)]
+pub struct Line {
+    pub least: u64,
+    pub most: u64,
+}
+
+pub struct Oracle {
+    pub plan: Plan,
+    pub jobs: BTreeMap<u64, Job>,
+    pub by_id: BTreeMap<u64, u64>,
+    pub txs: BTreeMap<u64, Tx>,
+    pub last_id: u64,
+    pub places: u64,
+    pub mono: u64,
+    pub wall: u64,
+    pub line: Line,
+    pub jumped: bool,
+    /// When a group's line last moved.
+    pub moved: BTreeMap<(usize, u8), u64>,
+    pub slots: Vec<History<usize>>,
+    pub max_running: History<usize>,
+    pub paused: Vec<History<bool>>,
+    pub paused_groups: BTreeMap<(usize, u8), History<bool>>,
+    pub manned: Vec<History<bool>>,
+    pub holds: BTreeMap<(usize, Option<u8>), (u64, u64)>,
+    pub rated: BTreeMap<(usize, Option<u8>), Vec<u64>>,
+    pub policy_changed: BTreeSet<usize>,
+    pub skips: Vec<bool>,
+    /// A fault or a loss of power has been there in this world.
+    pub harmed: bool,
+    pub degraded_since: Option<u64>,
+    pub heard_healed: bool,
+    /// Something was told that could not be looked up: the next look settles it.
+    pub blind: bool,
+    pub kills: u32,
+    pub poisons: BTreeSet<u64>,
+}
+
+pub fn ever<T: Copy>(history: &History<T>, at: u64) -> impl Iterator<Item = T> + '_ {
+    let before = history.iter().rev().find(|(since, _)| *since < at);
+    before.into_iter().chain(history.iter().filter(move |(since, _)| *since == at)).map(|(_, value)| *value)
+}
+
+impl Oracle {
+    pub fn new(plan: &Plan, wall: u64) -> Self {
+        let queues = plan.queues.len();
+        Self {
+            plan: plan.clone(),
+            jobs: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            txs: BTreeMap::new(),
+            last_id: 0,
+            places: 0,
+            mono: 0,
+            wall,
+            line: Line { least: wall, most: wall },
+            jumped: false,
+            moved: BTreeMap::new(),
+            slots: plan.queues.iter().map(|queue| vec![(0, queue.concurrency)]).collect(),
+            max_running: vec![(0, plan.max_running)],
+            paused: vec![vec![(0, false)]; queues],
+            paused_groups: BTreeMap::new(),
+            manned: vec![vec![(0, false)]; queues],
+            holds: BTreeMap::new(),
+            rated: BTreeMap::new(),
+            policy_changed: BTreeSet::new(),
+            skips: plan.queues.iter().map(|queue| queue.skips).collect(),
+            harmed: false,
+            degraded_since: None,
+            heard_healed: false,
+            blind: false,
+            kills: 0,
+            poisons: BTreeSet::new(),
+        }
+    }
+
+    pub fn job(&mut self, n: u64) -> &mut Job {
+        self.jobs.get_mut(&n).expect("the oracle made it")
+    }
+
+    // --- time ---------------------------------------------------------------------------------
+
+    /// In nanoseconds; a whole number of milliseconds.
+    pub fn advanced(&mut self, millis: u64) {
+        self.mono += millis * 1_000_000;
+        self.wall = self.wall.saturating_add(millis);
+        self.line.least += millis;
+        self.line.most += millis;
+        self.look_at_the_wall();
+    }
+
+    pub fn wall_set(&mut self, wall: u64) {
+        let due_before = self.due_by_wall();
+        self.jumped |= wall > self.wall;
+        self.wall = wall;
+        self.look_at_the_wall();
+        if self.due_by_wall() > due_before {
+            took("a job became due by a jump");
+        }
+    }
+
+    fn due_by_wall(&self) -> usize {
+        let due = |job: &&Job| matches!(job.spec.when, When::At(at) if at <= self.wall) && job.ended.is_none();
+        self.jobs.values().filter(due).count()
+    }
+
+    fn look_at_the_wall(&mut self) {
+        let Line { least, most } = self.line;
+        if self.wall > most + 1_000 {
+            self.line = Line { least: self.wall, most: self.wall };
+        } else if self.wall > least + 1_000 {
+            self.line = Line { least: self.wall - 1_000, most: most.max(self.wall) };
+        }
+        for job in self.jobs.values_mut() {
+            job.wall_seen = job.wall_seen.max(self.wall);
+        }
+    }
+
+    // --- what is asked ------------------------------------------------------------------------
+
+    pub fn asked(&mut self, call: u64, specs: &[Spec]) {
+        for spec in specs {
+            self.make(spec, Origin::Call(call));
+        }
+    }
+
+    pub fn asked_tx(&mut self, call: u64, specs: &[Spec], rows: &[u64]) {
+        self.asked(call, specs);
+        let jobs = specs.iter().map(|spec| spec.n).collect();
+        self.txs.insert(call, Tx { rows: rows.to_vec(), jobs, fate: Fate::Asked });
+    }
+
+    pub fn make(&mut self, spec: &Spec, origin: Origin) {
+        let mut spec = spec.clone();
+        if let When::In(offset) = spec.when {
+            spec.when = When::At(self.wall.saturating_add_signed(offset));
+        }
+        let not_before = match spec.when {
+            When::Delay(delay) => Some(self.line.least + delay),
+            _ => None,
+        };
+        let job = Job {
+            spec,
+            origin,
+            fate: Fate::Asked,
+            id: None,
+            since: None,
+            ended: None,
+            ending: None,
+            last_act: None,
+            running: None,
+            attempts: 0,
+            starts: 0,
+            crashes: 0,
+            crash_errors: 0,
+            steered: false,
+            purged: false,
+            place: u64::MAX,
+            redriven: false,
+            not_before,
+            wall_seen: self.wall,
+            taken_by: None,
+            suspect: false,
+            surely_suspect: false,
+            released: None,
+        };
+        self.jobs.insert(job.spec.n, job);
+    }
+
+    /// The ids that calls may name.
+    pub fn known_ids(&self) -> Vec<u64> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub fn by_id(&self, id: u64) -> Option<&Job> {
+        self.jobs.get(self.by_id.get(&id)?)
+    }
+
+    fn ids_of(&self, wanted: impl Fn(&Job) -> bool) -> Vec<u64> {
+        self.by_id.iter().filter(|(_, n)| wanted(&self.jobs[n])).map(|(id, _)| *id).collect()
+    }
+
+    pub fn open_ids(&self) -> Vec<u64> {
+        self.ids_of(|job| job.ended.is_none())
+    }
+
+    pub fn dead_ids(&self) -> Vec<u64> {
+        self.ids_of(|job| job.ended == Some(State::Dead))
+    }
+
+    /// As often as a poison may strike.
+    pub fn deaths_max(&self, n: u64) -> u32 {
+        self.jobs.get(&n).map_or(0, |job| self.limit(job) + 2)
+    }
+
+    /// A call to cancel was answered.
+    pub fn cancelled(&self, id: u64, done: bool) -> Check {
+        match self.by_id(id) {
+            Some(job) if job.ended != Some(State::Cancelled) && !self.blind => {
+                Err(format!("I15: its cancelling was answered with {done}: {job:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn steered(&mut self, id: u64, purged: bool) {
+        if let Some(n) = self.by_id.get(&id).copied() {
+            let job = self.job(n);
+            job.steered = true;
+            job.purged |= purged;
+            job.taken_by = None;
+            job.surely_suspect = false;
+        }
+    }
+
+    fn resolve(&mut self, call: u64, fate: Fate) -> Check {
+        let mine: Vec<u64> =
+            self.jobs.iter().filter(|(_, job)| job.origin == Origin::Call(call)).map(|(n, _)| *n).collect();
+        let blind = self.blind;
+        for n in mine {
+            let job = self.job(n);
+            match fate {
+                Fate::Refused if job.since.is_some() => {
+                    return Err(format!("I3: the call for job {n} was refused, and it is stored: {job:?}"));
+                }
+                Fate::Stored if job.since.is_none() && !blind => {
+                    return Err(format!("I1: job {n} was acknowledged and no commit has been told: {job:?}"));
+                }
+                Fate::Open if job.since.is_some() => {
+                    took("OutcomeUnknown, and it was durable");
+                    job.fate = Fate::Stored;
+                }
+                _ => job.fate = fate,
+            }
+        }
+        if let Some(tx) = self.txs.get_mut(&call) {
+            tx.fate = fate;
+        }
+        Ok(())
+    }
+
+    /// A call that stores jobs was answered.
+    pub fn answered(&mut self, call: u64, answer: &Result<Vec<u64>, Error>) -> Check {
+        match answer {
+            Ok(ids) => {
+                let mine: Vec<u64> =
+                    self.jobs.iter().filter(|(_, job)| job.origin == Origin::Call(call)).map(|(n, _)| *n).collect();
+                if mine.len() != ids.len() {
+                    return Err(format!("I1: {} jobs were acknowledged with {} ids", mine.len(), ids.len()));
+                }
+                for (n, id) in mine.iter().zip(ids) {
+                    match self.job(*n).id {
+                        Some(known) if known != *id => {
+                            return Err(format!("I16: job {n} was told to be {known} and answered as {id}"));
+                        }
+                        _ => {}
+                    }
+                }
+                self.resolve(call, Fate::Stored)
+            }
+            Err(error) => {
+                self.legal_error(error)?;
+                match error {
+                    Error::OutcomeUnknown { .. } => self.resolve(call, Fate::Open),
+                    _ => self.resolve(call, Fate::Refused),
+                }
+            }
+        }
+    }
+
+    /// Whether an error may be answered at all in this world.
+    pub fn legal_error(&self, error: &Error) -> Check {
+        let of_the_disk = matches!(
+            error,
+            Error::OutcomeUnknown { .. } | Error::Degraded { .. } | Error::StorageFull | Error::Storage { .. }
+        );
+        match error {
+            _ if of_the_disk && self.harmed => Ok(()),
+            Error::QueueFull { .. } | Error::Aborted { .. } | Error::NotAllowed { .. } | Error::NoSuchJob { .. } => {
+                Ok(())
+            }
+            Error::Closed | Error::RateLimited { .. } | Error::InvalidConfig { .. } => Ok(()),
+            other => Err(format!("I24: nothing had happened to the disk: {other:?}")),
+        }
+    }
+
+    /// Nobody waits for the answer any more, and it was asked already.
+    pub fn abandoned(&mut self, call: u64, asked: bool) -> Check {
+        self.resolve_unless_answered(call, if asked { Fate::Adrift } else { Fate::Refused })
+    }
+
+    fn resolve_unless_answered(&mut self, call: u64, fate: Fate) -> Check {
+        let asked = |job: &&Job| job.origin == Origin::Call(call) && job.fate == Fate::Asked;
+        let open =
+            self.jobs.values().any(|job| asked(&job)) || self.txs.get(&call).is_some_and(|tx| tx.fate == Fate::Asked);
+        if open { self.resolve(call, fate) } else { Ok(()) }
+    }
+
+    // --- openings -----------------------------------------------------------------------------
+
+    /// All that needs no time is over: whoever has been running for a while has its start in the file.
+    pub fn rested(&mut self) {
+        let mono = self.mono;
+        for run in self.jobs.values_mut().filter_map(|job| job.running.as_mut()) {
+            run.marked |= run.taken.is_some_and(|taken| taken + MARK_AFTER <= mono);
+        }
+    }
+
+    /// Told to give back what still runs: no attempt of those is used.
+    pub fn taken_back(&mut self) {
+        for job in self.jobs.values_mut() {
+            job.released = job.running.map(|run| run.attempt - 1);
+        }
+    }
+
+    /// It is learned from the file that a job is there.
+    pub fn learned(&mut self, n: u64, id: u64) -> Check {
+        self.last_id = self.last_id.max(id);
+        self.stored(n, id)
+    }
+
+    /// Another process has the file now.
+    pub fn opened(&mut self, crashed: bool) {
+        let Line { least, most } = self.line;
+        self.line = match crashed {
+            true => Line { least: self.wall, most: most.max(self.wall) },
+            false => Line { least: least.max(self.wall), most: most.max(self.wall) },
+        };
+        if std::mem::take(&mut self.jumped) {
+            self.rated.clear();
+        }
+        self.holds.clear();
+        self.degraded_since = None;
+        for queue in 0..self.plan.queues.len() {
+            self.set_manned(queue, false);
+        }
+        self.set_max_running(self.plan.max_running);
+    }
+
+    // --- settings -----------------------------------------------------------------------------
+
+    pub fn set_slots(&mut self, queue: usize, slots: usize) {
+        let running = self.jobs.values().filter(|job| job.running.is_some() && job.spec.queue == queue).count();
+        if running > slots {
+            took("concurrency was lowered below what ran");
+        }
+        self.slots[queue].push((self.mono, slots));
+    }
+
+    pub fn set_max_running(&mut self, jobs: usize) {
+        self.max_running.push((self.mono, jobs));
+    }
+
+    pub fn set_manned(&mut self, queue: usize, manned: bool) {
+        self.manned[queue].push((self.mono, manned));
+        for job in self.jobs.values_mut().filter(|job| job.spec.queue == queue) {
+            job.taken_by = None;
+        }
+    }
+
+    pub fn policy_flipped(&mut self, queue: usize) {
+        self.policy_changed.insert(queue);
+        self.skips[queue] = !self.skips[queue];
+    }
+
+    // --- what is told -------------------------------------------------------------------------
+
+    /// `read` gives a job's number by its id.
+    pub fn told(&mut self, event: &Event, read: impl Fn(u64) -> Option<u64>) -> Check {
+        let of_a_job = !matches!(
+            event,
+            Event::Degraded { .. }
+                | Event::Healed
+                | Event::Paused { .. }
+                | Event::Resumed { .. }
+                | Event::Enqueued { .. }
+        );
+        if self.blind && of_a_job {
+            return Ok(());
+        }
+        match event {
+            Event::Enqueued { id, .. } => {
+                let id = id.get();
+                if id <= self.last_id {
+                    return Err(format!("I16: id {id} was given after {}", self.last_id));
+                }
+                self.last_id = id;
+                match read(id) {
+                    Some(n) => self.stored(n, id)?,
+                    None => self.blind = true,
+                }
+            }
+            Event::Completed { id, .. } => self.ended(id.get(), State::Completed)?,
+            Event::Dead { id, error, .. } => {
+                let n = self.number(id.get())?;
+                // Its timeout may be over before its handler is called.
+                if error.as_ref().is_some_and(|error| error.contains("longer than its timeout")) {
+                    let job = self.job(n);
+                    job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1 });
+                }
+                self.ended(id.get(), State::Dead)?;
+            }
+            Event::Cancelled { id, reason, .. } => {
+                if reason == "expired" {
+                    took("a job expired at its start");
+                }
+                self.ended(id.get(), State::Cancelled)?;
+            }
+            Event::Retrying { id, attempt, .. } => {
+                let n = self.number(id.get())?;
+                let job = self.job(n);
+                if let Some(Act::HookErrs | Act::HookPanics) = job.ending.and_then(|ending| ending.act) {
+                    took("the writes with a completion failed");
+                }
+                (job.ending, job.taken_by) = (None, None);
+                job.attempts = *attempt;
+                self.line_moved(n);
+            }
+            Event::Snoozed { id, .. } => {
+                let n = self.number(id.get())?;
+                self.job(n).ending = None;
+                self.line_moved(n);
+                took("a snooze");
+            }
+            Event::Redriven { id, .. } => {
+                let n = self.number(id.get())?;
+                self.places += 1;
+                let place = self.places;
+                let job = self.job(n);
+                if job.ended != Some(State::Dead) {
+                    return Err(format!("I14: a job was redriven that was not dead: {job:?}"));
+                }
+                (job.ended, job.attempts, job.place, job.redriven) = (None, 0, place, true);
+                job.crashes = 0;
+                job.spec.expires = None;
+            }
+            Event::Paused { queue, group } => self.paused(queue, group.as_deref(), true),
+            Event::Resumed { queue, group } => self.paused(queue, group.as_deref(), false),
+            Event::Degraded { .. } => {
+                if !self.harmed {
+                    return Err("I24: it is degraded, and nothing had happened to the disk".into());
+                }
+                self.degraded_since = Some(self.mono);
+                for job in self.jobs.values_mut() {
+                    job.taken_by = None;
+                }
+            }
+            Event::Healed => {
+                took("it healed");
+                let since = self.degraded_since.take().ok_or("I24: it healed without having been degraded")?;
+                if self.mono - since > 60_000_000_000 {
+                    took("it was degraded for more than a minute");
+                }
+                self.heard_healed = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn paused(&mut self, queue: &str, group: Option<&str>, paused: bool) {
+        let queue: usize = queue[1..].parse().expect("a name of ours");
+        match group {
+            None => self.paused[queue].push((self.mono, paused)),
+            Some(group) => {
+                let key = (queue, group[1..].parse().expect("a name of ours"));
+                for job in self.jobs.values_mut().filter(|job| (job.spec.queue, job.spec.group) == (queue, Some(key.1)))
+                {
+                    job.surely_suspect = false;
+                }
+                self.paused_groups.entry(key).or_insert_with(|| vec![(0, false)]).push((self.mono, paused));
+            }
+        }
+    }
+
+    pub fn line_moved(&mut self, n: u64) {
+        let job = &self.jobs[&n];
+        if let Some(group) = job.spec.group {
+            self.moved.insert((job.spec.queue, group), self.mono);
+        }
+    }
+
+    fn number(&self, id: u64) -> Result<u64, String> {
+        self.by_id.get(&id).copied().ok_or(format!("I16: nobody knows job {id}"))
+    }
+
+    /// It is durably there.
+    fn stored(&mut self, n: u64, id: u64) -> Check {
+        if !self.jobs.contains_key(&n) {
+            return Err(format!("I2: job {id} bears the number {n}, which nobody has asked for"));
+        }
+        if let Some(other) = self.by_id.insert(id, n)
+            && other != n
+        {
+            return Err(format!("I16: id {id} was given to {other} and to {n}"));
+        }
+        self.places += 1;
+        let (place, mono) = (self.places, self.mono);
+        let job = self.job(n);
+        if job.fate == Fate::Refused {
+            return Err(format!("I3: it was refused, and it is stored: {job:?}"));
+        }
+        if job.id.is_some_and(|known| known != id) {
+            return Err(format!("I16: it is stored again, as {id}: {job:?}"));
+        }
+        job.id = Some(id);
+        if job.since.is_none() {
+            (job.since, job.place) = (Some(mono), place);
+        }
+        if let Origin::Parent { n: parent, run } = job.origin {
+            took("a follow-up job");
+            let parent = &self.jobs[&parent];
+            let completes = parent.ending.is_some_and(|end| end.run == run && end.act == Some(Act::DoneWithJob));
+            let completed = parent.ended == Some(State::Completed) && parent.starts == run;
+            if !completes && !completed {
+                return Err(format!("I2: a follow-up job is there without its parent's completion: {parent:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its end is durable.
+    fn ended(&mut self, id: u64, state: State) -> Check {
+        let n = self.number(id)?;
+        let job = self.job(n);
+        if let Some(before) = job.ended {
+            let law = if state == State::Dead { "I14" } else { "I7" };
+            return Err(format!("{law}: it has ended as {before:?} and now as {state:?}: {job:?}"));
+        }
+        let legal = match (state, job.ending) {
+            (State::Completed, Some(Ending { act: Some(act), .. })) => act.completes(),
+            (State::Completed, _) => false,
+            (_, Some(_)) => true,
+            // Cancelled by an operator or expired; dead by a crash.
+            (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
+            _ => false,
+        };
+        if !legal {
+            return Err(format!("I15: nothing has made it end as {state:?}: {job:?}"));
+        }
+        if job.running.is_some() {
+            return Err(format!("I15: it has ended as {state:?} while its handler ran: {job:?}"));
+        }
+        (job.ended, job.ending) = (Some(state), None);
+        self.line_moved(n);
+        Ok(())
+    }
+}

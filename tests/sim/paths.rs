@@ -1,0 +1,142 @@
+//! Rare paths, and how often a run has been on each. One that was never taken fails the run: what is not
+//! reached is not tested.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// A path, and what the engine says on it, for those that cannot be seen from outside.
+struct Path {
+    name: &'static str,
+    said: Option<&'static str>,
+    taken: AtomicU64,
+}
+
+const fn seen(name: &'static str) -> Path {
+    Path { name, said: None, taken: AtomicU64::new(0) }
+}
+
+const fn said(name: &'static str, said: &'static str) -> Path {
+    Path { name, said: Some(said), taken: AtomicU64::new(0) }
+}
+
+static PATHS: [Path; 61] = [
+    // The writer.
+    said("a batch was undone and made again", "a batch is undone and made again"),
+    said("a start and its end cancelled out", "a start and its end cancel out"),
+    said("an end was found in the file after healing", "its end is in the file already"),
+    seen("a closure was run twice"),
+    seen("OutcomeUnknown, and it was durable"),
+    seen("OutcomeUnknown, and it was not"),
+    seen("a transaction with OutcomeUnknown was resolved whole"),
+    seen("a caller was refused for want of room"),
+    seen("a caller waited for room and was let in"),
+    seen("a caller waited for room when the queue closed"),
+    seen("a caller was told at once that the queue is degraded"),
+    seen("a caller was told that the disk is full"),
+    seen("a call was dropped while it waited"),
+    seen("a guard was undone"),
+    seen("a guard was committed"),
+    seen("a closure failed"),
+    seen("a closure panicked"),
+    seen("the writes with a completion failed"),
+    // Healing.
+    seen("it healed"),
+    seen("it was degraded for more than a minute"),
+    seen("it was closed while degraded"),
+    seen("a one-shot fault"),
+    seen("a lasting fault"),
+    seen("a slow disk"),
+    said("a reservation was refused", "a reservation was refused"),
+    said("a promotion failed", "a promotion failed"),
+    said("a page could not be read", "a page could not be read"),
+    said("a start that was to be durable first was given back", "a job that was handed out goes back unstarted"),
+    // Crashes.
+    seen("a crash within a commit"),
+    seen("a crash within recovery"),
+    seen("a crash that lost unsynced writes"),
+    seen("a crash while degraded"),
+    seen("a crash beside running jobs"),
+    seen("a suspect ran alone"),
+    seen("the culprit of a crash was blamed"),
+    // The stop.
+    seen("a clean close"),
+    seen("a job was released at the stop"),
+    seen("a handler heard that it is to stop"),
+    said("a late outcome was void", "the outcome of an attempt that was given up came too late"),
+    // Dispatch.
+    said("a window was full", "a window is full: its last row stays in the table"),
+    said("a window was filled behind what it knows", "a window is filled behind what it knows"),
+    said("a page was void", "a page is void"),
+    seen("a job expired at its start"),
+    seen("a promotion in several batches"),
+    seen("a group's head in back-off blocked it"),
+    seen("a parked member was passed by"),
+    seen("a paused group held its head"),
+    seen("a redriven member went to its group's tail"),
+    seen("a job without a handler waited"),
+    seen("a rate held a queue back"),
+    seen("a rate held a group back"),
+    seen("an answer held a queue or group back"),
+    seen("concurrency was lowered below what ran"),
+    // Attempts.
+    seen("a timeout"),
+    seen("a panic in a handler"),
+    seen("no attempts were left"),
+    seen("a snooze"),
+    seen("a follow-up job"),
+    // Time.
+    seen("the wall clock was set back ten years"),
+    seen("the wall clock was set forward ten years"),
+    seen("a job became due by a jump"),
+];
+
+/// Takes note that a path was taken.
+pub fn took(name: &str) {
+    let path = PATHS.iter().find(|path| path.name == name).unwrap_or_else(|| panic!("no such path: {name}"));
+    path.taken.fetch_add(1, Ordering::Relaxed);
+}
+
+/// All paths with their counts.
+pub fn counts() -> Vec<(&'static str, u64)> {
+    PATHS.iter().map(|path| (path.name, path.taken.load(Ordering::Relaxed))).collect()
+}
+
+/// Counts what the engine says.
+pub struct Listener;
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target().starts_with("millpond")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        if let Some(path) = PATHS.iter().find(|path| path.said == Some(message.0.as_str())) {
+            path.taken.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}

@@ -1,0 +1,243 @@
+//! What the seed decides before anything happens: the world's settings, and how each job is made.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fastrand::Rng;
+use millpond::{
+    Backoff, Capacity, GroupPolicy, Keep, NewJob, Priority, QueueSettings, Rate, Retention, Timestamp, WhenFull,
+};
+
+pub const KINDS: [&str; 2] = ["even", "odd"];
+/// Fails of itself at no moment that a run reaches.
+const NEVER: Duration = Duration::from_secs(1 << 34);
+
+pub fn queue_name(queue: usize) -> String {
+    format!("q{queue}")
+}
+
+pub fn group_name(group: u8) -> String {
+    format!("g{group}")
+}
+
+pub fn at(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Now,
+    Delay(u64),
+    /// On the wall clock.
+    At(u64),
+    /// Milliseconds from the wall clock's reading when it is made.
+    In(i64),
+}
+
+/// How a job is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    pub n: u64,
+    pub queue: usize,
+    pub group: Option<u8>,
+    pub priority: u8,
+    pub kind: usize,
+    pub when: When,
+    pub max: Option<u32>,
+    pub expires: Option<u64>,
+    pub timeout: Option<u64>,
+    pub backoff: Option<u64>,
+}
+
+fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
+    of[rng.usize(..of.len())]
+}
+
+impl Spec {
+    pub fn random(rng: &mut Rng, n: u64, queues: usize, groups: u8) -> Self {
+        let when = match rng.u8(..10) {
+            0..=6 => When::Now,
+            7..=8 => When::Delay(one_of(rng, &[0, 1, 30, 1_000, 5_000, 60_000, 3_600_000])),
+            _ => When::In(one_of(rng, &[-5_000, 0, 10, 5_000, 60_000, 3_600_000])),
+        };
+        Self {
+            n,
+            queue: rng.usize(..queues),
+            group: (groups > 0 && rng.u8(..5) < 3).then(|| rng.u8(..groups)),
+            priority: one_of(rng, &[5, 5, 5, 5, 0, 9, 3]),
+            kind: usize::from(rng.u8(..6) == 0),
+            when,
+            max: (rng.u8(..4) == 0).then(|| rng.u32(1..4)),
+            expires: (rng.u8(..8) == 0).then(|| one_of(rng, &[1, 2_000, 30_000, 7_200_000])),
+            timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
+            backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
+        }
+    }
+}
+
+pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
+    let payload = [spec.n.to_le_bytes(), spec.timeout.unwrap_or(0).to_le_bytes()].concat();
+    let mut job = NewJob::raw(KINDS[spec.kind], payload).priority(Priority::new(spec.priority).unwrap());
+    if let Some(group) = spec.group {
+        job = job.group(group_name(group));
+    }
+    job = match spec.when {
+        When::Now => job,
+        When::Delay(delay) => job.delay(Duration::from_millis(delay)),
+        When::At(millis) => job.run_at(at(millis)),
+        When::In(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
+    };
+    if let Some(max) = spec.max {
+        job = job.max_attempts(max);
+    }
+    if let Some(expires) = spec.expires {
+        job = job.expires_in(Duration::from_millis(expires));
+    }
+    if let Some(timeout) = spec.timeout {
+        job = job.timeout(Duration::from_millis(timeout));
+    }
+    if let Some(backoff) = spec.backoff {
+        job = job.backoff(Backoff::Fixed(Duration::from_millis(backoff)));
+    }
+    job
+}
+
+/// A queue of the world and its worker.
+#[derive(Clone, Debug)]
+pub struct QueuePlan {
+    pub capacity: Option<u64>,
+    pub waits: bool,
+    pub skips: bool,
+    /// Ended jobs are kept, so that nothing may be missing.
+    pub keeps: bool,
+    pub concurrency: usize,
+    /// With its burst.
+    pub rate: Option<(Rate, u32)>,
+    pub group_rate: Option<(Rate, u32)>,
+    pub attempts: u32,
+    pub backoff: u64,
+    pub timeout: Duration,
+    /// Whether its worker knows both kinds.
+    pub all_kinds: bool,
+}
+
+impl QueuePlan {
+    fn random(rng: &mut Rng) -> Self {
+        let rate = |rng: &mut Rng| {
+            let period = Duration::from_millis(one_of(rng, &[100, 1_000, 5_000]));
+            let burst = rng.u32(1..5);
+            (Rate::new(rng.u32(1..12), period).burst(burst), burst)
+        };
+        let rated = rng.u8(..6);
+        let capacity = (rng.u8(..3) == 0).then(|| rng.u64(3..12));
+        Self {
+            capacity,
+            waits: rng.bool(),
+            skips: rng.u8(..3) == 0,
+            keeps: rng.u8(..4) > 0,
+            concurrency: rng.usize(1..5),
+            rate: (rated == 0 || rated == 2).then(|| rate(rng)),
+            group_rate: (rated == 1 || rated == 2).then(|| rate(rng)),
+            attempts: rng.u32(1..5),
+            backoff: one_of(rng, &[0, 50, 1_000, 20_000]),
+            timeout: one_of(rng, &[NEVER, NEVER, Duration::from_secs(1), Duration::from_secs(30)]),
+            all_kinds: rng.u8(..3) > 0,
+        }
+    }
+
+    pub fn settings(&self) -> QueueSettings {
+        let keep = if self.keeps { Keep::FOREVER } else { Keep::new(Duration::from_secs(60), 2) };
+        let retention = match self.keeps {
+            true => Retention::default().completed(keep).cancelled(keep).dead(keep),
+            false => Retention::default().completed(Keep::NOTHING).cancelled(keep).dead(keep),
+        };
+        let capacity = self.capacity.map_or(Capacity::UNLIMITED, Capacity::jobs);
+        QueueSettings::default()
+            .retention(retention)
+            .groups(if self.skips { GroupPolicy::Skip } else { GroupPolicy::Block })
+            .when_full(if self.waits { WhenFull::Wait } else { WhenFull::Refuse })
+            .capacity(capacity)
+    }
+}
+
+/// How often each thing is done, of the sum of them all.
+#[derive(Clone, Debug)]
+pub struct Mood {
+    pub write: u32,
+    pub dispatch: u32,
+    pub run: u32,
+    pub poll: u32,
+    pub call: u32,
+    pub time: u32,
+    pub rest: u32,
+    pub look: u32,
+    pub jump: u32,
+    pub fault: u32,
+    pub restart: u32,
+    pub crash: u32,
+    pub worker: u32,
+}
+
+/// All that is decided beforehand.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub queues: Vec<QueuePlan>,
+    pub groups: u8,
+    pub max_running: usize,
+    pub window: usize,
+    pub cache_bytes: usize,
+    pub steps: u32,
+    pub jobs_max: u64,
+    /// Only poisons kill the process, and nothing else goes wrong.
+    pub poison: bool,
+    pub tame: bool,
+    pub bulk: bool,
+    /// Settings are changed while it runs, the group policy among them.
+    pub reconfigures: bool,
+    pub mood: Mood,
+}
+
+impl Plan {
+    pub fn new(rng: &mut Rng) -> Self {
+        let world = rng.u8(..20);
+        let poison = world == 0;
+        let bulk = rng.u16(..150) == 0;
+        let (crashes, faults) = match world {
+            0..=3 => (false, false),
+            4..=8 => (true, false),
+            9..=13 => (false, true),
+            _ => (true, true),
+        };
+        let often = |rng: &mut Rng, most: u32| rng.u32(1..=most);
+        let mood = Mood {
+            write: often(rng, 16),
+            dispatch: often(rng, 12),
+            run: often(rng, 16),
+            poll: often(rng, 12),
+            call: often(rng, 14),
+            time: often(rng, 10),
+            rest: rng.u32(..4),
+            look: 1,
+            jump: u32::from(!poison && rng.bool()),
+            fault: if faults { 2 } else { 0 },
+            restart: if poison { 0 } else { rng.u32(..2) },
+            crash: u32::from(crashes),
+            worker: often(rng, 3),
+        };
+        let queues = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
+        let tiny = rng.u8(..3) > 0;
+        Self {
+            queues,
+            groups: rng.u8(..4),
+            max_running: rng.usize(1..8),
+            window: if tiny { rng.usize(1..6) } else { 4_096 },
+            cache_bytes: if rng.bool() { 1 << 20 } else { 64 << 10 },
+            steps: rng.u32(120..280),
+            jobs_max: rng.u64(10..70),
+            poison,
+            tame: rng.u8(..6) == 0 || bulk,
+            bulk,
+            reconfigures: rng.u8(..4) == 0,
+            mood,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! What handlers are seen to do, held against what they may.
+
+use std::collections::BTreeSet;
+
+use crate::handlers::{Act, Note};
+use crate::oracle::{Check, Ending, Fate, Job, Oracle, Origin, Run, ever};
+use crate::paths::took;
+use crate::plan::When;
+
+impl Oracle {
+    // --- what handlers do ---------------------------------------------------------------------
+
+    pub fn seen(&mut self, note: &Note) -> Check {
+        match note {
+            Note::Start { n, id, attempt, max, taken, run, child } => {
+                self.started(*n, *id, *attempt, *max, *taken, *run)?;
+                if let Some(child) = child {
+                    self.make(child, Origin::Parent { n: *n, run: *run });
+                }
+                Ok(())
+            }
+            Note::End { n, run, act } => {
+                self.returned(*n, *run, *act);
+                Ok(())
+            }
+            Note::Told { n } => {
+                took("a handler heard that it is to stop");
+                let _ = n;
+                Ok(())
+            }
+        }
+    }
+
+    fn started(&mut self, n: u64, id: u64, attempt: u32, max: u32, taken: Option<u64>, run: u32) -> Check {
+        let Some(job) = self.jobs.get(&n) else { return Err(format!("I3: job {n} runs, and nobody asked for it")) };
+        let (queue, group) = (job.spec.queue, job.spec.group);
+        let say = |law: &str, why: &str| Err(format!("{law}: {why}: {job:?} at {taken:?} of {}", self.mono));
+        if job.fate == Fate::Refused {
+            return say("I3", "it was refused and runs");
+        }
+        if self.blind {
+            let run = Run { run, attempt, taken, alone_until: None, marked: false };
+            let job = self.job(n);
+            (job.running, job.starts) = (Some(run), run.run);
+            return Ok(());
+        }
+        if job.since.is_none() {
+            return say("I5", "it runs, and no commit of it has been told");
+        }
+        if job.id != Some(id) {
+            return say("I16", "it runs under another id");
+        }
+        if job.ended.is_some() {
+            return say("I7", "it has ended and runs again");
+        }
+        if job.running.is_some() {
+            return say("I8", "it runs twice at once");
+        }
+        if job.ending.is_some() {
+            return say("I8", "it runs again before the end of its last run is durable");
+        }
+        if attempt != job.attempts + 1 || attempt > max || max != self.limit(job) {
+            return say("I17", &format!("this is called attempt {attempt} of {max}"));
+        }
+        if !job.steered && !job.redriven {
+            if job.not_before.is_some_and(|at| self.line.most < at) {
+                return say("I12", &format!("it starts early, at {} of the engine's time line", self.line.most));
+            }
+            if matches!(job.spec.when, When::At(at) if job.wall_seen < at) {
+                return say("I12", "it starts early by the wall clock");
+            }
+        }
+        if !self.plan.queues[queue].all_kinds && job.spec.kind != 0 {
+            return say("I15", "its worker does not know its kind");
+        }
+        let rivals = self.jobs.values().filter(|other| other.running.is_some());
+        if group.is_some()
+            && let Some(other) = rivals.clone().find(|other| (other.spec.queue, other.spec.group) == (queue, group))
+        {
+            return say("I9", &format!("another of its group runs: {other:?}"));
+        }
+        self.in_line(n)?;
+        if let Some(taken) = taken {
+            self.allowed(n, taken)?;
+            self.in_order(n, taken)?;
+            self.within_rate(n, taken)?;
+        }
+        let job = &self.jobs[&n];
+        if job.redriven && group.is_some() {
+            took("a redriven member went to its group's tail");
+        }
+        let alone = !self.jobs.values().any(|other| other.running.is_some());
+        if job.suspect && alone {
+            took("a suspect ran alone");
+        }
+        let alone_for = 5_000_000_000u64 << job.crashes.saturating_sub(1).min(10);
+        let alone_until = taken.filter(|_| job.surely_suspect).map(|taken| taken + alone_for);
+        let job = self.job(n);
+        job.running = Some(Run { run, attempt, taken, alone_until, marked: false });
+        job.starts = run;
+        (job.suspect, job.surely_suspect) = (false, false);
+        job.taken_by = None;
+        Ok(())
+    }
+
+    pub fn limit(&self, job: &Job) -> u32 {
+        job.spec.max.unwrap_or(self.plan.queues[job.spec.queue].attempts)
+    }
+
+    /// Of a group that blocks, whoever was before it in line has ended.
+    fn in_line(&self, n: u64) -> Check {
+        let job = &self.jobs[&n];
+        let (queue, group) = (job.spec.queue, job.spec.group);
+        if group.is_none() || self.policy_changed.contains(&queue) || job.place == u64::MAX {
+            return Ok(());
+        }
+        let before = |other: &&Job| {
+            (other.spec.queue, other.spec.group) == (queue, group)
+                && other.since.is_some()
+                && other.ended.is_none()
+                && other.place < job.place
+        };
+        let skips = self.skips[queue];
+        // Where groups skip, those that wait for their time are passed by.
+        let is_due = |other: &&Job| {
+            !skips
+                || ((other.starts, other.attempts) == (0, 0)
+                    && other.spec.when == When::Now
+                    && !other.steered
+                    && !other.redriven)
+        };
+        let mut ahead = self.jobs.values().filter(before);
+        if skips && ahead.clone().next().is_some() {
+            took("a parked member was passed by");
+        }
+        match ahead.find(is_due) {
+            Some(other) => Err(format!("I9: {job:?} starts before {other:?}, which is before it in line")),
+            None => Ok(()),
+        }
+    }
+
+    /// Slots, pauses, workers, holds, and who is tried alone.
+    fn allowed(&mut self, n: u64, taken: u64) -> Check {
+        let job = &self.jobs[&n];
+        let (queue, group) = (job.spec.queue, job.spec.group);
+        let say = |law: &str, why: &str| Err(format!("{law}: {why}: {job:?}, handed out at {taken} of {}", self.mono));
+        // Who was handed out after it was so within limits that counted it.
+        let by_then = |other: &Job| other.running.is_some_and(|run| run.taken.is_some_and(|since| since <= taken));
+        let running = || self.jobs.values().filter(|other| by_then(other));
+        let here = running().filter(|other| other.spec.queue == queue).count();
+        let slots = ever(&self.slots[queue], taken).max().unwrap_or(0);
+        if here + 1 > slots {
+            return say("I10", &format!("{here} of its queue run already, with {slots} slots"));
+        }
+        let max = ever(&self.max_running, taken).max().unwrap_or(0);
+        if running().count() + 1 > max {
+            return say("I10", &format!("{} run already, and {max} may", running().count()));
+        }
+        if ever(&self.paused[queue], taken).all(|paused| paused) {
+            return say("I15", &format!("its queue is paused: {:?}", self.paused[queue]));
+        }
+        if let Some(group) = group
+            && let Some(history) = self.paused_groups.get(&(queue, group))
+            && ever(history, taken).all(|paused| paused)
+        {
+            return say("I9", "its group is paused");
+        }
+        if !ever(&self.manned[queue], taken).any(|manned| manned) {
+            return say("I15", "its queue has no worker");
+        }
+        for key in [(queue, None), (queue, group)] {
+            if let Some((since, until)) = self.holds.get(&key).copied()
+                && taken > since
+                && taken < until
+            {
+                return say("I11", &format!("an answer holds {key:?} back until {until}"));
+            }
+        }
+        let alone = |other: &Job| {
+            let run = other.running.expect("it runs");
+            run.alone_until.is_some_and(|until| taken < until) && run.taken.is_some_and(|since| since < taken)
+        };
+        if let Some(suspect) = running().find(|other| alone(other)) {
+            return say("I18", &format!("it starts beside a suspect that is tried alone: {suspect:?}"));
+        }
+        Ok(())
+    }
+
+    /// Nobody more urgent was ready when it was handed out.
+    fn in_order(&mut self, n: u64, taken: u64) -> Check {
+        let job = &self.jobs[&n];
+        if let Some(by) = job.taken_by
+            && taken > by
+        {
+            return Err(format!("I13: somebody after it in line was handed out at {by}, it at {taken}: {job:?}"));
+        }
+        if job.suspect || job.steered || job.place == u64::MAX {
+            return Ok(());
+        }
+        let (queue, plain, priority, id) = (job.spec.queue, job.spec.group.is_none(), job.spec.priority, job.id);
+        let all_kinds = self.plan.queues[queue].all_kinds;
+        let heads = self.heads(queue, taken);
+        for (number, other) in &mut self.jobs {
+            let goes_before = other.spec.priority < priority
+                || plain && other.spec.group.is_none() && other.spec.priority == priority && other.id < id;
+            let passed = other.spec.queue == queue
+                && (other.spec.group.is_none() || heads.contains(number))
+                && other.since.is_some_and(|since| since < taken)
+                && other.ended.is_none()
+                && (other.starts, other.attempts) == (0, 0)
+                && !other.steered
+                && other.spec.when == When::Now
+                && other.spec.expires.is_none()
+                && (all_kinds || other.spec.kind == 0)
+                && other.running.is_none()
+                && goes_before;
+            if passed {
+                other.taken_by = Some(other.taken_by.map_or(taken, |by| by.min(taken)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the groups of a queue that nothing holds back, those first in line since before `taken`.
+    fn heads(&self, queue: usize, taken: u64) -> BTreeSet<u64> {
+        let mut heads = BTreeSet::new();
+        if self.policy_changed.contains(&queue) || self.skips[queue] || self.plan.queues[queue].group_rate.is_some() {
+            return heads;
+        }
+        for group in 0..self.plan.groups {
+            let key = (queue, group);
+            let held = self.paused_groups.contains_key(&key) || self.holds.contains_key(&(queue, Some(group)));
+            if held || self.moved.get(&key).is_some_and(|moved| *moved >= taken) {
+                continue;
+            }
+            let here = |job: &&Job| {
+                (job.spec.queue, job.spec.group) == (queue, Some(group)) && job.since.is_some() && job.ended.is_none()
+            };
+            let line: Vec<&Job> = self.jobs.values().filter(here).collect();
+            if line.iter().all(|job| job.place != u64::MAX && !job.steered)
+                && let Some(head) = line.iter().min_by_key(|job| job.place)
+            {
+                heads.insert(head.spec.n);
+            }
+        }
+        heads
+    }
+
+    /// Whoever was passed by when somebody after it was handed out, and is still not there although
+    /// everything handed out has begun.
+    pub fn nobody_passed_by(&self) -> Check {
+        match self.jobs.values().find(|job| job.taken_by.is_some() && job.ended.is_none()) {
+            Some(job) => Err(format!("I13: somebody after it in line was handed out and it was not: {job:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn within_rate(&mut self, n: u64, taken: u64) -> Check {
+        let job = &self.jobs[&n];
+        let (queue, group) = (job.spec.queue, job.spec.group);
+        let plan = &self.plan.queues[queue];
+        let keys = [((queue, None), plan.rate), ((queue, group), group.and(plan.group_rate))];
+        for (key, rate) in keys {
+            let Some((rate, burst)) = rate else { continue };
+            let log = self.rated.entry(key).or_default();
+            log.push(taken);
+            log.sort_unstable();
+            for (at, from) in log.iter().enumerate() {
+                for (count, to) in log[at..].iter().enumerate() {
+                    let most = f64::from(burst) + rate.tokens_per_second() * (to - from) as f64 / 1e9;
+                    if (count + 1) as f64 > most + 1e-3 {
+                        return Err(format!(
+                            "I11: {} starts of {key:?} from {from} to {to}, at most {most}",
+                            count + 1
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn returned(&mut self, n: u64, run: u32, act: Option<Act>) {
+        let (mono, line, backoff) = (self.mono, self.line, self.plan.queues[self.jobs[&n].spec.queue].backoff);
+        let limit = self.limit(&self.jobs[&n]);
+        let job = self.job(n);
+        let Some(running) = job.running.take() else { return };
+        job.ending = Some(Ending { run, act, attempt: running.attempt });
+        job.last_act = act;
+        let own = job.spec.backoff.unwrap_or(backoff);
+        let (used, wait) = match act {
+            // It was dropped: a timeout, or taken back.
+            None => (true, Some(own)),
+            Some(Act::Fail | Act::HookErrs | Act::HookPanics | Act::Panic) => (true, Some(own)),
+            Some(Act::RetryAfter(delay)) => (true, Some(delay)),
+            Some(Act::Snooze(delay)) => (false, Some(delay)),
+            Some(Act::RateLimited(_)) => (false, None),
+            _ => (true, None),
+        };
+        job.not_before = wait.map(|wait| line.least + wait);
+        if used {
+            job.attempts = running.attempt;
+            if wait.is_some() && running.attempt >= limit {
+                took("no attempts were left");
+            }
+        }
+        match act {
+            Some(Act::Panic) => took("a panic in a handler"),
+            Some(Act::RateLimited(delay)) => {
+                // Back in its place without a word: it may start again once that is committed.
+                job.ending = None;
+                let key = (job.spec.queue, job.spec.group);
+                let until = mono + delay * 1_000_000;
+                let hold = self.holds.entry(key).or_insert((mono, until));
+                if until >= hold.1 {
+                    *hold = (mono, until);
+                }
+                took("an answer held a queue or group back");
+            }
+            _ => {}
+        }
+    }
+}

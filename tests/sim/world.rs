@@ -1,0 +1,600 @@
+//! One world: a queue without threads, its disk, its clock, its callers and its workers. The seed decides
+//! what happens next.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fastrand::Rng;
+use millpond::testing::{ManualClock, Stepper, open_stepped};
+use millpond::{Clock, Context, Event, Events, Heard, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker};
+use redb::ReadableTable;
+use tokio::runtime::Runtime;
+
+use crate::calls::Caller;
+use crate::disk::{Fault, Left, Op, SimDisk};
+use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle};
+use crate::look::{Moment, View, number_of};
+use crate::oracle::{Check, Oracle};
+use crate::paths::took;
+use crate::plan::{KINDS, Plan, queue_name};
+
+const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
+/// Rounds in which everything that needs no time must be over.
+const ROUNDS_MAX: u32 = 3_000;
+const TRACE_LINES: usize = 40;
+
+/// What a process has open.
+pub struct Open {
+    pub steps: Stepper,
+    pub pond: Millpond,
+    pub events: Events,
+    pub workers: Vec<Option<Worker>>,
+    pub runtime: Runtime,
+}
+
+/// What has happened, in order: a number for all of it, and the last lines.
+#[derive(Default)]
+pub struct Trace {
+    pub hash: u64,
+    pub lines: VecDeque<String>,
+    steps: u64,
+    aloud: bool,
+}
+
+impl Trace {
+    pub fn note(&mut self, line: String) {
+        for byte in line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.steps += 1;
+        if self.aloud {
+            println!("{line}");
+        }
+        if self.lines.len() == TRACE_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub rng: Rng,
+    pub clock: ManualClock,
+    pub disk: SimDisk,
+    pub stage: Arc<Mutex<Stage>>,
+    pub timers: Arc<Timers>,
+    pub oracle: Oracle,
+    pub callers: Vec<Caller>,
+    pub next_call: u64,
+    pub next_row: u64,
+    pub trace: Trace,
+    pub open: Option<Open>,
+    pub step: u32,
+    /// How long the dispatcher said that nothing happens by itself.
+    pub idle_for: Option<Duration>,
+    /// After a crash, until the next orderly opening, suspects may hold others up.
+    pub probation: bool,
+    /// Nobody asks for anything any more.
+    pub silent: bool,
+    /// How often the file was opened again.
+    pub opened: u32,
+    wall_most: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, aloud: bool) -> Result<Self, String> {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::new(&mut rng);
+        let clock = ManualClock::new();
+        let wall = clock.wall().as_millis();
+        let stage = Stage {
+            seed,
+            notes: Vec::new(),
+            calm: false,
+            poisons: Default::default(),
+            dies: false,
+            next_n: 1,
+            runs: Default::default(),
+            queues: plan.queues.len(),
+            groups: plan.groups,
+            tame: plan.tame,
+        };
+        let oracle = Oracle::new(&plan, wall);
+        let mut world = Self {
+            rng,
+            disk: SimDisk::default(),
+            stage: Arc::new(Mutex::new(stage)),
+            timers: Arc::new(Timers::new(clock.clone())),
+            oracle,
+            callers: Vec::new(),
+            next_call: 1,
+            next_row: 1,
+            trace: Trace { aloud, ..Trace::default() },
+            open: None,
+            step: 0,
+            idle_for: None,
+            probation: false,
+            silent: false,
+            opened: 0,
+            wall_most: wall,
+            clock,
+            plan,
+        };
+        world.note(|world| format!("{:?}", world.plan));
+        world.open_file().map_err(|error| format!("it does not open: {error}"))?;
+        world.set_up()?;
+        Ok(world)
+    }
+
+    pub fn note(&mut self, line: impl FnOnce(&Self) -> String) {
+        let line = format!("[{}] {}", self.step, line(self));
+        self.trace.note(line);
+    }
+
+    pub fn now(&self) -> &Open {
+        self.open.as_ref().expect("it is open")
+    }
+
+    pub fn steps(&mut self) -> &mut Stepper {
+        &mut self.open.as_mut().expect("it is open").steps
+    }
+
+    /// A number for all that has happened, what the disk did included.
+    pub fn hash(&self) -> (u64, u64, u32) {
+        let (ops, hash) = self.disk.hash();
+        (self.trace.hash, ops, hash)
+    }
+
+    // --- opening ------------------------------------------------------------------------------
+
+    pub fn open_file(&mut self) -> Result<(), millpond::Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().event_interval(1).build().unwrap();
+        let builder = Millpond::builder()
+            .clock(self.clock.clone())
+            .seed(self.rng.u64(..))
+            .runtime(runtime.handle().clone())
+            .max_running(self.plan.max_running)
+            .cache_bytes(self.plan.cache_bytes)
+            .window_jobs_max(self.plan.window)
+            .events_buffer(if self.plan.bulk { 8_192 } else { 1_024 });
+        let disk = self.disk.clone();
+        let opened = open_stepped(builder, move || Ok(disk.clone()));
+        self.account_for_slow_disk();
+        let (pond, steps) = opened?;
+        let events = pond.events();
+        let workers = self.plan.queues.iter().map(|_| None).collect();
+        self.open = Some(Open { steps, pond, events, workers, runtime });
+        self.note(|_| "open".into());
+        Ok(())
+    }
+
+    fn set_up(&mut self) -> Check {
+        for queue in 0..self.plan.queues.len() {
+            let settings = self.plan.queues[queue].settings();
+            let configure = self.now().pond.queue(&queue_name(queue)).unwrap().configure(settings);
+            self.done(configure)?;
+            if self.rng.u8(..8) > 0 {
+                self.start_worker(queue);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn start_worker(&mut self, queue: usize) {
+        let plan = self.plan.queues[queue].clone();
+        let retry = Retry::fixed(Duration::from_millis(plan.backoff)).jitter(0.0).max_attempts(plan.attempts);
+        let mut worker = self.now().pond.worker(&queue_name(queue)).concurrency(plan.concurrency).retry(retry);
+        worker = worker.timeout(plan.timeout);
+        if let Some((rate, _)) = plan.rate {
+            worker = worker.rate_limit(rate);
+        }
+        if let Some((rate, _)) = plan.group_rate {
+            worker = worker.group_rate_limit(rate);
+        }
+        let (stage, timers, clock) = (self.stage.clone(), self.timers.clone(), self.clock.clone());
+        let scene = Scene { stage, timers, clock, timeout: plan.timeout };
+        for kind in &KINDS[..if plan.all_kinds { 2 } else { 1 }] {
+            let scene = scene.clone();
+            worker =
+                worker.handle_raw(kind, move |job: Job<bytes::Bytes>, ctx: Context| handle(scene.clone(), job, ctx));
+        }
+        if let Ok(worker) = worker.start() {
+            self.open.as_mut().expect("it is open").workers[queue] = Some(worker);
+            self.oracle.plan.queues[queue].all_kinds = plan.all_kinds;
+            self.oracle.set_manned(queue, true);
+            self.oracle.set_slots(queue, plan.concurrency);
+            self.note(|_| format!("worker {queue} starts"));
+        }
+    }
+
+    fn change_workers(&mut self) {
+        let queue = self.rng.usize(..self.plan.queues.len());
+        let choice = self.rng.u8(..8);
+        let has_worker = self.now().workers[queue].is_some();
+        match (has_worker, choice) {
+            (false, _) => self.start_worker(queue),
+            (true, 0..=1) => {
+                let worker = self.open.as_mut().expect("it is open").workers[queue].take();
+                worker.expect("it has one").stop();
+                self.oracle.set_manned(queue, false);
+                self.note(|_| format!("worker {queue} stops"));
+            }
+            (true, 2..=5) => {
+                let slots = self.rng.usize(1..6);
+                let worker = self.now().workers[queue].clone().expect("it has one");
+                self.oracle.set_slots(queue, slots);
+                worker.set_concurrency(slots).unwrap();
+                self.note(|_| format!("worker {queue} has {slots} slots"));
+            }
+            _ if self.plan.poison => {}
+            _ => {
+                let jobs = self.rng.usize(1..8);
+                self.oracle.set_max_running(jobs);
+                self.now().pond.set_max_running(jobs).unwrap();
+                self.note(|_| format!("{jobs} may run at once"));
+            }
+        }
+    }
+
+    // --- the parts of the engine --------------------------------------------------------------
+
+    /// One round of the writer. True if there was something to do.
+    pub fn write(&mut self) -> Result<bool, String> {
+        let wrote = self.steps().write();
+        self.account_for_slow_disk();
+        if wrote {
+            let hash = self.disk.hash();
+            self.note(|_| format!("write {hash:?}"));
+        }
+        if self.disk.is_dead() {
+            took("a crash within a commit");
+            self.crash()?;
+            return Ok(true);
+        }
+        self.listen()?;
+        if self.plan.bulk {
+            let waiting = self.now().pond.queue("q0").unwrap().counts().scheduled;
+            if waiting > 0 && waiting < crate::calls::BULK as u64 {
+                took("a promotion in several batches");
+            }
+        }
+        if std::mem::take(&mut self.oracle.heard_healed) {
+            self.look(Moment::Healed)?;
+        }
+        Ok(wrote)
+    }
+
+    /// What syncs have taken is time that has passed.
+    pub fn account_for_slow_disk(&mut self) {
+        let slowed = self.disk.take_slowed();
+        if slowed > 0 {
+            self.oracle.advanced(slowed);
+            self.timers.fire(&mut self.rng);
+        }
+    }
+
+    fn listen(&mut self) -> Check {
+        let open = self.open.as_mut().expect("it is open");
+        while let Some(heard) = open.events.try_next() {
+            let Heard::Event(event) = heard else { return Err("the simulation listens too slowly".into()) };
+            self.trace.note(match &event {
+                Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
+                event => format!("    told {event:?}"),
+            });
+            let read = |id| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of);
+            self.oracle.told(&event, read)?;
+        }
+        Ok(())
+    }
+
+    pub fn dispatch(&mut self) {
+        self.idle_for = self.steps().dispatch();
+        let wait = self.idle_for;
+        self.note(|_| format!("dispatch: {wait:?}"));
+    }
+
+    /// Lets so many tasks run.
+    pub fn run(&mut self, tasks: u32) -> Check {
+        self.now().runtime.block_on(async {
+            for _ in 0..tasks {
+                tokio::task::yield_now().await;
+            }
+        });
+        let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
+        for note in &notes {
+            self.trace.note(format!("    {note:?}"));
+            if matches!(note, Note::End { act: None, .. }) {
+                took("a timeout");
+            }
+            self.oracle.seen(note)?;
+        }
+        let mut stage = self.stage.lock().unwrap();
+        let dies = std::mem::take(&mut stage.dies);
+        drop(stage);
+        if dies {
+            self.oracle.kills += 1;
+            self.note(|_| "a poison strikes".into());
+            self.crash()?;
+        }
+        Ok(())
+    }
+
+    // --- time ---------------------------------------------------------------------------------
+
+    pub fn advance(&mut self, millis: u64) {
+        self.clock.advance(Duration::from_millis(millis));
+        self.oracle.advanced(millis);
+        self.timers.fire(&mut self.rng);
+        self.read_clock();
+        self.note(|_| format!("{millis} ms pass"));
+    }
+
+    /// The engine's time line moves when somebody looks.
+    fn read_clock(&mut self) {
+        self.wall_most = self.wall_most.max(self.clock.wall().as_millis());
+        if let Some(open) = &self.open {
+            let _ = open.pond.queue("q0").unwrap().rate().wait();
+        }
+    }
+
+    pub fn set_wall(&mut self, wall: u64) {
+        self.clock.set_wall(Timestamp::from_millis(wall));
+        self.oracle.wall_set(wall);
+        self.read_clock();
+        self.note(|_| format!("the wall clock shows {wall}"));
+    }
+
+    pub fn mend_wall(&mut self) {
+        self.set_wall(self.wall_most);
+    }
+
+    /// Until something is due by itself, in whole milliseconds.
+    pub fn next_event(&self) -> u64 {
+        let timers = self.timers.next().map(|at| at.saturating_sub(self.clock.monotonic()));
+        let next = [timers, self.idle_for].into_iter().flatten().min().unwrap_or(Duration::from_secs(30));
+        (next.as_nanos().div_ceil(1_000_000) as u64).clamp(1, 3_600_000)
+    }
+
+    fn pass_time(&mut self) {
+        let choices = [1, 5, 10, 50, 200, 1_000, 5_000, 30_000, 600_000];
+        let millis = if self.rng.bool() { self.next_event() } else { choices[self.rng.usize(..choices.len())] };
+        self.advance(millis);
+    }
+
+    fn jump(&mut self) {
+        let by = [500, 900, 2_000, 3_600_000, 86_400_000, YEARS_10][self.rng.usize(..6)];
+        let by = if self.rng.bool() { by } else { -by };
+        if by.abs() == YEARS_10 {
+            took(if by > 0 {
+                "the wall clock was set forward ten years"
+            } else {
+                "the wall clock was set back ten years"
+            });
+        }
+        self.set_wall(self.clock.wall().as_millis().saturating_add_signed(by));
+    }
+
+    // --- the disk -----------------------------------------------------------------------------
+
+    fn change_disk(&mut self) {
+        if self.disk.is_broken() && self.rng.u8(..3) > 0 {
+            self.mend_disk();
+            return;
+        }
+        self.oracle.harmed = true;
+        match self.rng.u8(..8) {
+            0 => self.disk.cut_power_after(self.rng.u64(..14)),
+            1 => {
+                let time = Duration::from_millis([5, 700, 61_000][self.rng.usize(..3)]);
+                self.disk.slow_down(Some((self.clock.clone(), time)));
+                took("a slow disk");
+            }
+            2 => self.disk.slow_down(None),
+            _ => {
+                let kinds: [&[Op]; 6] = [
+                    &[Op::Write],
+                    &[Op::Write, Op::SetLen],
+                    &[Op::SetLen],
+                    &[Op::Sync],
+                    &[Op::Read],
+                    &[Op::Read, Op::Write, Op::SetLen, Op::Sync],
+                ];
+                let ops = kinds[self.rng.usize(..kinds.len())];
+                let (lasts, full) = (self.rng.bool(), self.rng.bool() && !ops.contains(&Op::Read));
+                let fault = Fault { ops, after: self.rng.u32(..12), lasts, full };
+                self.disk.break_it(fault);
+                took(if lasts { "a lasting fault" } else { "a one-shot fault" });
+                self.note(|_| format!("{fault:?}"));
+            }
+        }
+    }
+
+    pub fn mend_disk(&mut self) {
+        self.disk.mend();
+        self.disk.slow_down(None);
+        self.note(|_| "the disk is mended".into());
+    }
+
+    // --- looking ------------------------------------------------------------------------------
+
+    pub fn look(&mut self, moment: Moment) -> Check {
+        let degraded = self.now().pond.degraded().is_some();
+        let view = if degraded { None } else { self.disk.quietly(|| self.view()) };
+        let Some(view) = view else {
+            self.oracle.blind = true;
+            return Ok(());
+        };
+        self.note(|_| format!("look: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
+        self.see_rates();
+        self.oracle.look(moment, &view)
+    }
+
+    fn view(&self) -> Option<View> {
+        let pond = &self.now().pond;
+        let (mut jobs, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = pond.jobs(&JobFilter::new(), cursor, 1_000).ok()?;
+            jobs.extend(page.jobs);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let read = pond.begin_read().ok()?;
+        let rows = match read.open_table(ROWS) {
+            Ok(table) => table.iter().ok()?.map(|row| row.map(|(row, count)| (row.value(), count.value()))).collect(),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Default::default()),
+            Err(_) => return None,
+        };
+        let counts = (0..self.plan.queues.len()).map(|queue| pond.queue(&queue_name(queue)).unwrap().counts());
+        Some(View { jobs, rows: rows.ok()?, counts: counts.collect() })
+    }
+
+    fn see_rates(&self) {
+        for queue in 0..self.plan.queues.len() {
+            let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+            let pending = handle.counts().pending > 0;
+            if pending && self.plan.queues[queue].rate.is_some() && handle.rate().wait().is_some() {
+                took("a rate held a queue back");
+            }
+            for group in 0..self.plan.groups {
+                let rate = handle.group_rate(&crate::plan::group_name(group)).unwrap();
+                if pending && self.plan.queues[queue].group_rate.is_some() && rate.wait().is_some() {
+                    took("a rate held a group back");
+                }
+            }
+        }
+    }
+
+    // --- living -------------------------------------------------------------------------------
+
+    /// What a few worlds begin with.
+    pub fn begin(&mut self) -> Check {
+        if self.plan.bulk {
+            self.store_bulk();
+        }
+        Ok(())
+    }
+
+    /// All steps that the seed has in store, up to the phase in which everything must end.
+    pub fn live(&mut self) -> Check {
+        while self.step < self.plan.steps {
+            self.step += 1;
+            self.one_step()?;
+        }
+        Ok(())
+    }
+
+    fn one_step(&mut self) -> Check {
+        let mood = self.plan.mood.clone();
+        let weights = [
+            mood.write,
+            mood.dispatch,
+            mood.run,
+            mood.poll,
+            mood.call,
+            mood.time,
+            mood.rest,
+            mood.look,
+            mood.jump,
+            mood.fault,
+            mood.restart,
+            mood.crash,
+            mood.worker,
+        ];
+        let mut left = self.rng.u32(..weights.iter().sum::<u32>());
+        let mut choice = 0;
+        while left >= weights[choice] {
+            left -= weights[choice];
+            choice += 1;
+        }
+        match choice {
+            0 => self.write().map(drop),
+            1 => {
+                self.dispatch();
+                Ok(())
+            }
+            2 => {
+                let tasks = [1, 1, 2, 3, 8, 64][self.rng.usize(..6)];
+                self.run(tasks)
+            }
+            3 => self.poll_one(),
+            4 => self.call(),
+            5 => {
+                self.pass_time();
+                Ok(())
+            }
+            6 => self.rest().map(drop),
+            7 => self.look(Moment::Running),
+            8 => {
+                self.jump();
+                Ok(())
+            }
+            9 => {
+                self.change_disk();
+                Ok(())
+            }
+            10 => self.restart(),
+            11 => self.crash(),
+            _ => {
+                self.change_workers();
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets everything happen that needs no time. False if there is no end to it.
+    pub fn rest(&mut self) -> Result<bool, String> {
+        let mut quiet = 0;
+        for _ in 0..ROUNDS_MAX {
+            let before = self.trace.steps;
+            let wrote = self.write()?;
+            let told = self.trace.steps;
+            self.dispatch();
+            let dispatched = self.trace.steps;
+            self.run(64)?;
+            let ran = self.trace.steps;
+            self.poll_all()?;
+            let moved = wrote || told > before || ran > dispatched || self.trace.steps > ran;
+            quiet = if moved { 0 } else { quiet + 1 };
+            if quiet == 3 {
+                self.at_rest()?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// At rest everybody has been answered who does not wait for room, and nothing stands still that
+    /// could move.
+    fn at_rest(&mut self) -> Check {
+        if self.now().pond.degraded().is_some() || self.disk.is_broken() {
+            return Ok(());
+        }
+        self.answered_at_rest()?;
+        self.oracle.rested();
+        if self.probation || self.now().steps.is_closed() {
+            return Ok(());
+        }
+        if let Err(why) = self.oracle.nobody_passed_by() {
+            return Err(format!("{why}; {}", self.left_over()));
+        }
+        let ids = self.oracle.open_ids();
+        for _ in 0..ids.len().min(4) {
+            let id = ids[self.rng.usize(..ids.len())];
+            let why = self.disk.quietly(|| self.now().pond.explain(JobId::new(id)));
+            if let Ok(why @ millpond::Why::Waiting { ahead: 0 }) = why {
+                return Err(format!("I12: job {id} could start and does not: {why:?}, {:?}", self.oracle.by_id(id)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A number of ways to lose what was not synced.
+    pub fn choose_left(&mut self) -> Left {
+        let ways = [Left::All, Left::All, Left::Nothing, Left::Prefix, Left::SomeWrites, Left::SomeSectors];
+        ways[self.rng.usize(..ways.len())]
+    }
+}
