@@ -18,7 +18,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,7 +96,7 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
     prepare();
     let (first, seeds) = (number("SIM_SEED").unwrap_or(0), number("SIM_SEEDS"));
     let aloud = std::env::var_os("SIM_TRACE").is_some();
-    let (next, begun) = (AtomicU64::new(first), Instant::now());
+    let (next, failed, begun) = (AtomicU64::new(first), AtomicBool::new(false), Instant::now());
     let in_time = |seed: u64| match seeds {
         Some(seeds) => seed < first + seeds,
         None => begun.elapsed() < TIME,
@@ -104,11 +104,11 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
     let live = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if !in_time(seed) {
+            if failed.load(Ordering::Relaxed) || !in_time(seed) {
                 return Ok(());
             }
             if let Err(why) = check(seed, aloud) {
-                next.store(u64::MAX / 2, Ordering::Relaxed);
+                failed.store(true, Ordering::Relaxed);
                 return Err(why);
             }
         }
