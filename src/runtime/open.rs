@@ -75,7 +75,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         scheduler.restore(queue, store.catalog.row(queue).paused);
     }
     for (key, state) in store.reader()?.buckets()? {
-        scheduler.restore_bucket(key, state, recovered.crashed);
+        scheduler.restore_bucket(key, state, recovered.crashed, time.now());
     }
     // As many as could have been running: the next ones to start may be those that were.
     let careful = if recovered.crashed { running_max } else { 0 };

@@ -112,12 +112,15 @@ struct Restored {
     state: BucketState,
     /// The process died: when the tokens were used that it had reserved last is not known.
     crashed: bool,
+    /// When it was read. Up to then the engine's time line counts, which no restart ends; from then on
+    /// the monotonic clock, which nobody sets.
+    read: Now,
 }
 
 impl Restored {
     fn level(&self, rate: Rate, now: Now) -> f64 {
         let full = f64::from(rate.burst_tokens());
-        let elapsed = now.engine.since(self.state.at);
+        let elapsed = self.read.engine.since(self.state.at) + now.mono.saturating_sub(self.read.mono);
         let gain = |time: Duration| time.as_secs_f64() * rate.tokens_per_second();
         if !self.crashed {
             return (self.state.tokens + gain(elapsed)).min(full);
@@ -142,8 +145,8 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    pub fn restore(&mut self, key: BucketKey, state: BucketState, crashed: bool) {
-        self.restored.insert(key, Restored { state, crashed });
+    pub fn restore(&mut self, key: BucketKey, state: BucketState, crashed: bool, read: Now) {
+        self.restored.insert(key, Restored { state, crashed, read });
     }
 
     pub fn set_rates(&mut self, queue: QueueId, rate: Option<Rate>, group_rate: Option<Rate>, now: Now) {
@@ -389,7 +392,7 @@ mod tests {
 
         let mut after = Buckets::default();
         for (key, state) in stored {
-            after.restore(key, state, false);
+            after.restore(key, state, false, at(0));
         }
         after.set_rates(1, rate, None, at(2_000));
         assert_eq!(starts(&mut after, at(2_000)), 2);
@@ -421,7 +424,7 @@ mod tests {
                 }
             }
             let mut after = Buckets::default();
-            after.restore(key(), stored, true);
+            after.restore(key(), stored, true, at(used_at));
             after.set_rates(1, Some(rate), None, at(used_at));
             assert_eq!((before, starts(&mut after, at(used_at))), (2, 0), "used after {used_at} ms");
             assert_eq!(starts(&mut after, at(used_at + 50)), 2);
@@ -435,10 +438,20 @@ mod tests {
         buckets.set_rates(1, Some(hourly), None, at(0));
         let Gate::Reserve(reservation) = buckets.gate(&key(), at(0)) else { panic!("it is full") };
         let mut after = Buckets::default();
-        after.restore(key(), reservation.state, true);
+        after.restore(key(), reservation.state, true, at(0));
         let later = at(3_661_000);
         after.set_rates(1, Some(hourly), None, later);
         assert_eq!(starts(&mut after, later), 1);
+    }
+
+    #[test]
+    fn a_clock_set_forward_does_not_fill_a_bucket_that_nobody_has_asked_yet() {
+        let mut buckets = Buckets::default();
+        let empty = BucketState { tokens: 0.0, at: at(0).engine, held_until: None };
+        buckets.restore(key(), empty, false, at(0));
+        let jumped = Now { engine: at(86_400_000).engine, ..at(40) };
+        buckets.set_rates(1, Some(Rate::per_second(1).burst(3)), None, jumped);
+        assert_eq!(starts(&mut buckets, jumped), 0);
     }
 
     #[test]

@@ -255,8 +255,8 @@ impl Scheduler {
     }
 
     /// What the file says of a bucket, and whether the process died that wrote it.
-    pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState, crashed: bool) {
-        self.buckets.restore(key, state, crashed);
+    pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState, crashed: bool, now: Now) {
+        self.buckets.restore(key, state, crashed, now);
     }
 
     /// Jobs that ran when the process died and have not been tried since.
