@@ -1,7 +1,7 @@
 //! What the engine itself asks for: promotion, tokens, retention, rows that cannot be read.
 
 use crate::error::Error;
-use crate::job::{BucketKey, BucketState, Change, QueueId};
+use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
 use crate::storage::{Batch, Damage, Expunged};
 
 /// Due jobs made ready in one commit, at most, per queue: a million due at once must not hold up
