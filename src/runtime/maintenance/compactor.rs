@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::every::Every;
 use crate::error::Error;
 use crate::events::Event;
 use crate::runtime::engine::Engine;
@@ -29,7 +30,7 @@ const STOP_BYTES_PER_SECOND: u64 = 32 << 20;
 
 /// Makes the file small again when it is mostly empty and nobody needs it.
 pub(in crate::runtime) struct Compactor {
-    next: Option<Duration>,
+    next: Every,
     /// Commits made when it last looked whether the queue is idle.
     commits: u64,
     /// Commits made when it last looked into the file: without another one it would find the same.
@@ -41,17 +42,15 @@ pub(in crate::runtime) struct Compactor {
 
 impl Default for Compactor {
     fn default() -> Self {
-        Self { next: None, commits: 0, looked_at: None, patience: EVERY, not_before: Duration::ZERO }
+        Self { next: Every::default(), commits: 0, looked_at: None, patience: EVERY, not_before: Duration::ZERO }
     }
 }
 
 impl Compactor {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
-        if now.mono < next {
-            return next - now.mono;
+        if let Some(wait) = self.next.wait(EVERY, now) {
+            return wait;
         }
-        self.next = Some(now.mono.saturating_add(EVERY));
         let commits = engine.metrics.commits();
         let quiet = std::mem::replace(&mut self.commits, commits) == commits;
         if engine.config.compaction && quiet && self.looked_at != Some(commits) && now.mono >= self.not_before {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::every::Every;
 use crate::runtime::engine::Engine;
 use crate::storage::Batch;
 use crate::time::Now;
@@ -12,16 +13,14 @@ const EVERY: Duration = Duration::from_secs(10);
 /// everybody.
 #[derive(Default)]
 pub(in crate::runtime) struct FileWatch {
-    next: Option<Duration>,
+    next: Every,
 }
 
 impl FileWatch {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
-        if now.mono < next {
-            return next - now.mono;
+        if let Some(wait) = self.next.wait(EVERY, now) {
+            return wait;
         }
-        self.next = Some(now.mono.saturating_add(EVERY));
         if engine.store.is_there().is_err() {
             let write = |batch: &mut Batch<'_>| {
                 batch.touch();

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::every::Every;
 use crate::runtime::engine::Engine;
 use crate::time::Now;
 use crate::writer::upkeep::{self, KEYS_SWEPT_AT_ONCE};
@@ -11,16 +12,14 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Removes unique keys of ended jobs whose time has passed, in small batches.
 #[derive(Default)]
 pub(in crate::runtime) struct KeySweeper {
-    next: Option<Duration>,
+    next: Every,
 }
 
 impl KeySweeper {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
-        if now.mono < next {
-            return next - now.mono;
+        if let Some(wait) = self.next.wait(EVERY, now) {
+            return wait;
         }
-        self.next = Some(now.mono.saturating_add(EVERY));
         match engine.store.reader().and_then(|reader| Ok(reader.has_passed_keys(now)?)) {
             Ok(true) => sweep(engine),
             Ok(false) => {}

@@ -1,6 +1,7 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
 mod compactor;
+mod every;
 mod file_watch;
 mod key_sweeper;
 mod pruner;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::every::Every;
 use crate::runtime::engine::Engine;
 use crate::storage::{Batch, Expunged};
 use crate::time::Now;
@@ -12,16 +13,14 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Removes ended jobs that retention no longer keeps, in small batches.
 #[derive(Default)]
 pub(in crate::runtime) struct Pruner {
-    next: Option<Duration>,
+    next: Every,
 }
 
 impl Pruner {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
-        if now.mono < next {
-            return next - now.mono;
+        if let Some(wait) = self.next.wait(EVERY, now) {
+            return wait;
         }
-        self.next = Some(now.mono.saturating_add(EVERY));
         for queue in engine.store.catalog.stored_queues() {
             let tally = engine.store.catalog.row(queue).tally;
             if tally.completed + tally.cancelled + tally.dead > 0 {

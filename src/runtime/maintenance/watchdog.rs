@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::every::Every;
 use crate::runtime::engine::Engine;
 use crate::time::Now;
 
@@ -11,17 +12,15 @@ const EVERY: Duration = Duration::from_secs(10);
 /// but the application can free them.
 #[derive(Default)]
 pub(in crate::runtime) struct Watchdog {
-    next: Option<Duration>,
+    next: Every,
     said: usize,
 }
 
 impl Watchdog {
     pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        let next = *self.next.get_or_insert(now.mono.saturating_add(EVERY));
-        if now.mono < next {
-            return next - now.mono;
+        if let Some(wait) = self.next.wait(EVERY, now) {
+            return wait;
         }
-        self.next = Some(now.mono.saturating_add(EVERY));
         let stuck = engine.executor.runs.stuck();
         if stuck > self.said {
             tracing::warn!(stuck, "blocking handlers have outlived their timeouts and keep their slots");
