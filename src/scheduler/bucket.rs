@@ -118,9 +118,19 @@ struct Restored {
 }
 
 impl Restored {
+    fn elapsed(&self, now: Now) -> Duration {
+        self.read.engine.since(self.state.at).saturating_add(now.mono.saturating_sub(self.read.mono))
+    }
+
+    /// For a stop in order that comes before anybody has asked for the bucket: the next opening will not
+    /// know of the crash. Nothing is gained while the tokens reserved last may have lain there unused.
+    fn at_rest(&self, now: Now) -> BucketState {
+        BucketState { at: self.state.at + self.elapsed(now).min(USE_WITHIN), ..self.state }
+    }
+
     fn level(&self, rate: Rate, now: Now) -> f64 {
         let full = f64::from(rate.burst_tokens());
-        let elapsed = self.read.engine.since(self.state.at) + now.mono.saturating_sub(self.read.mono);
+        let elapsed = self.elapsed(now);
         let gain = |time: Duration| time.as_secs_f64() * rate.tokens_per_second();
         if !self.crashed {
             return (self.state.tokens + gain(elapsed)).min(full);
@@ -298,6 +308,8 @@ impl Buckets {
             bucket.state(now)
         };
         let mut states: Vec<_> = self.buckets.iter().map(|(key, bucket)| (key.clone(), state(bucket))).collect();
+        let unasked = self.restored.iter().filter(|(_, restored)| restored.crashed);
+        states.extend(unasked.map(|(key, restored)| (key.clone(), restored.at_rest(now))));
         // The same rows in the same order give the same file.
         states.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         states
@@ -429,6 +441,23 @@ mod tests {
             assert_eq!((before, starts(&mut after, at(used_at))), (2, 0), "used after {used_at} ms");
             assert_eq!(starts(&mut after, at(used_at + 50)), 2);
         }
+    }
+
+    #[test]
+    fn a_crash_is_remembered_by_a_bucket_that_nobody_asks_before_the_next_stop() {
+        let rate = Some(Rate::per_second(1).burst(4));
+        let mut buckets = Buckets::default();
+        buckets.set_rates(1, rate, None, at(0));
+        let Gate::Reserve(reservation) = buckets.gate(&key(), at(0)) else { panic!("it is full") };
+        // Its token is used five seconds later, and the process dies. The next one has no worker for it.
+        let mut unasked = Buckets::default();
+        unasked.restore(key(), reservation.state, true, at(5_000));
+        let mut after = Buckets::default();
+        for (key, state) in unasked.states(at(5_000)) {
+            after.restore(key, state, false, at(5_000));
+        }
+        after.set_rates(1, rate, None, at(5_000));
+        assert_eq!(starts(&mut after, at(5_000)), 3);
     }
 
     #[test]

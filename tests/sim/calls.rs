@@ -299,7 +299,9 @@ impl World {
             return;
         }
         let queue = self.rng.usize(..self.plan.queues.len());
-        let group = group_name(self.rng.u8(..self.plan.groups));
+        let group = self.rng.u8(..self.plan.groups);
+        self.oracle.may_be_paused(queue, group);
+        let group = group_name(group);
         let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
         let commit = if self.rng.bool() { handle.pause_group(&group) } else { handle.resume_group(&group) };
         self.push(Asks::Other, boxed(commit, truth));

@@ -566,6 +566,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// Somebody asks for it. If the power goes, it may be so though nobody is told.
+    pub fn may_be_paused(&mut self, queue: usize, group: u8) {
+        self.paused_groups.entry((queue, group)).or_insert_with(|| vec![(0, false)]);
+    }
+
     fn paused(&mut self, queue: &str, group: Option<&str>, paused: bool) {
         let queue: usize = queue[1..].parse().expect("a name of ours");
         match group {
