@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::handlers::Note;
 use crate::look::Moment;
 use crate::oracle::Check;
 use crate::paths::took;
@@ -122,6 +123,8 @@ impl World {
         if !self.now().steps.is_closed() {
             return Err("I23: it does not close".into());
         }
+        self.late.clear();
+        self.oracle.taken_back();
         self.all_answered()?;
         let in_order = !degraded && self.disk.failed() == failed && !self.disk.is_dead();
         match in_order {
@@ -151,7 +154,8 @@ impl World {
         }
     }
 
-    /// Handlers that were given up may still do what they like: it counts for nothing.
+    /// Handlers that were given up may still do what they like: it counts for nothing. But who was handed
+    /// out before, and begins only now because his start had to be durable first, was not given up.
     fn run_in_vain(&mut self) -> Check {
         self.now().runtime.block_on(async {
             for _ in 0..8 {
@@ -160,7 +164,19 @@ impl World {
         });
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
         for note in notes {
-            self.trace.note(format!("    in vain {note:?}"));
+            if let Note::Start { n, run, .. } = note {
+                self.late.insert((n, run));
+            }
+            let is_late = match note {
+                Note::Start { n, run, .. } | Note::End { n, run, .. } => self.late.contains(&(n, run)),
+                Note::Told { .. } => false,
+            };
+            if is_late {
+                self.trace.note(format!("    late {note:?}"));
+                self.oracle.seen(&note)?;
+            } else {
+                self.trace.note(format!("    in vain {note:?}"));
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One world: a queue without threads, its disk, its clock, its callers and its workers. The seed decides
 //! what happens next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub struct World {
     pub silent: bool,
     /// How often the file was opened again.
     pub opened: u32,
+    /// Runs that began after the stop had taken back what ran.
+    pub late: BTreeSet<(u64, u32)>,
     wall_most: u64,
 }
 
@@ -118,6 +120,7 @@ impl World {
             probation: false,
             silent: false,
             opened: 0,
+            late: BTreeSet::new(),
             wall_most: wall,
             clock,
             plan,
