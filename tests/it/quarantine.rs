@@ -146,7 +146,7 @@ pub async fn everything() -> Everything {
         .start()
         .unwrap();
     let mut ended = vec![pond.enqueue_many("q", (0..4).map(work)).await.unwrap()[2]];
-    settled(&pond).await;
+    pond.testing().idle().await;
     worker.stop();
     let cancelled = q.enqueue(work(4)).await.unwrap();
     pond.cancel(cancelled, "not wanted").await.unwrap();
@@ -169,7 +169,7 @@ pub async fn everything() -> Everything {
         .unwrap();
     pond.worker("limited").rate_limit(Rate::per_minute(60)).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     pond.enqueue("limited", work(39)).await.unwrap();
-    settled(&pond).await;
+    pond.testing().idle().await;
     pond.enqueue_many("limited", (40..42).map(|n| work(n).delay(HOUR))).await.unwrap();
     let (_worker, mut keeper) = gated(&pond, "busy", 2);
     pond.enqueue_many("busy", [work(50), member("b", 51), member("b", 52)]).await.unwrap();
