@@ -75,11 +75,14 @@ fn culprit(orphans: &[Orphan]) -> Option<JobId> {
     {
         return Some(taken.id);
     }
-    let mut deaths: Vec<_> = orphans.iter().map(|orphan| (orphan.taken.record.crashes(), orphan.taken.id)).collect();
+    let of = |orphan: &Orphan| (orphan.taken.record.crashes(), orphan.taken.id, orphan.mark.alone);
+    let mut deaths: Vec<_> = orphans.iter().map(of).collect();
     deaths.sort_unstable();
-    let (most, id) = deaths.pop()?;
-    let next = deaths.last().map_or(0, |(deaths, _)| *deaths);
-    (most >= next + DEATHS_AHEAD).then_some(id)
+    let (most, id, was_tried) = deaths.pop()?;
+    let next = deaths.last().map_or(0, |(deaths, ..)| *deaths);
+    // Who kills late was tried alone first, and lived. One that never was tried has been beside the first
+    // deaths of several others.
+    (was_tried && most >= next + DEATHS_AHEAD).then_some(id)
 }
 
 fn bring_back(
