@@ -67,7 +67,7 @@ impl<E: Source> Window<E> {
         let limit = self.limits.jobs_max;
         if let Some(reading) = &mut self.reading {
             if reading.arrived.len() < limit {
-                reading.gone.remove(&row.id());
+                // If it was gone before, it still is for the page, which may show it at its old place.
                 reading.arrived.push(row);
             } else {
                 reading.void = true;
@@ -201,6 +201,7 @@ impl<E: Source> Window<E> {
 mod tests {
     use super::*;
 
+    /// Its place; the last two digits are the job.
     #[derive(Debug, Clone)]
     struct Row(u64);
 
@@ -209,7 +210,7 @@ mod tests {
             Order { priority: 0, turn: self.0 }
         }
         fn id(&self) -> JobId {
-            JobId::new(self.0)
+            JobId::new(self.0 % 100)
         }
         fn bytes(&self) -> usize {
             1
@@ -251,6 +252,17 @@ mod tests {
         w.gone(Order { priority: 0, turn: 2 }, JobId::new(2)); // the page still shows it
         w.refilled(vec![Row(1), Row(2), Row(3)], true, |row| row.0 == 1);
         assert_eq!(drain(&mut w), [3, 9]);
+    }
+
+    #[test]
+    fn a_job_that_comes_back_at_another_place_during_a_read_is_there_once() {
+        let mut w = window(4);
+        w.restart();
+        assert!(w.wants_refill(limits(4)).is_some());
+        w.gone(Row(1).order(), Row(1).id());
+        w.arrive(Row(101), false);
+        w.refilled(vec![Row(1), Row(2)], true, |_| false);
+        assert_eq!(drain(&mut w), [2, 101]);
     }
 
     #[test]
