@@ -90,10 +90,18 @@ pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
         let scheduler = engine.scheduler();
         (scheduler.taken_in(queue) as u64, scheduler.running_in(queue) as u64)
     };
+    split(&tally, taken, running)
+}
+
+/// The commit's counts, its pending jobs split by what the scheduler has of them. It may have taken
+/// more by now than that commit knew as pending, and those are among its delayed ones.
+fn split(tally: &Tally, taken: u64, running: u64) -> Counts {
+    let taken = taken.min(tally.pending);
+    let running = running.min(taken);
     Counts {
-        pending: tally.pending.saturating_sub(taken),
+        pending: tally.pending - taken,
         running,
-        ending: taken.saturating_sub(running),
+        ending: taken - running,
         scheduled: tally.scheduled,
         retrying: tally.retrying,
         completed: tally.completed,
@@ -543,4 +551,21 @@ fn explain_member(
         HeadAt::Due(due) => Err(Why::NotDue { at: due.at, wait: due.wait(now) }),
         HeadAt::Held => Err(Why::GroupPaused),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_promoted_and_taken_since_the_commit_is_counted_once() {
+        let tally = Tally { pending: 3, retrying: 5, ..Tally::default() };
+        for (taken, running, [pending, still_running, ending]) in
+            [(0, 0, [3, 0, 0]), (2, 1, [1, 1, 1]), (4, 4, [0, 3, 0]), (8, 1, [0, 1, 2])]
+        {
+            let counts = split(&tally, taken, running);
+            assert_eq!([counts.pending, counts.running, counts.ending], [pending, still_running, ending]);
+            assert_eq!(counts.unfinished(), 8, "{taken} taken");
+        }
+    }
 }
