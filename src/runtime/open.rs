@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Recovered, Sealed, Store, put_right, recover, verify};
+use crate::storage::{Batch, Counters, Fault, Recovered, Sealed, Store, put_right, recover, verify};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
@@ -105,13 +105,8 @@ fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<
     if verify(&store.reader()?, &store.catalog)?.is_ok() {
         return Ok((counters, Vec::new(), 0));
     }
-    let txn = store.begin_write()?;
-    let marked = store.reader()?.marked()?;
-    let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
-    put_right(&mut batch, &store.reader()?)?;
-    let sealed = batch.seal()?;
-    store.commit(txn)?;
-    store.catalog.committed(sealed.rows, sealed.kinds);
+    let reader = store.reader()?;
+    let (sealed, ()) = commit_alone(store, counters, time, |batch| put_right(batch, &reader))?;
     let problems = verify(&store.reader()?, &store.catalog)?.problems;
     match problems.is_empty() {
         true => Ok((sealed.counters, sealed.events, sealed.set_aside)),
@@ -120,16 +115,27 @@ fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<
 }
 
 fn recover_and_commit(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Sealed, Recovered), Error> {
-    let txn = store.begin_write()?;
-    let marked = store.reader()?.marked()?;
-    let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
-    let recovered = recover(&mut batch)?;
-    let mut sealed = batch.seal()?;
-    store.commit(txn)?;
-    store.catalog.committed(std::mem::take(&mut sealed.rows), sealed.kinds);
+    let (sealed, recovered) = commit_alone(store, counters, time, recover)?;
     if recovered.crashed {
         let (orphans, dead) = (recovered.suspects.len(), recovered.dead);
         tracing::warn!(orphans, dead, "the queue was not closed in order; its running jobs run again");
     }
     Ok((sealed, recovered))
+}
+
+/// A commit before there is a writer.
+fn commit_alone<T>(
+    store: &Store,
+    counters: Counters,
+    time: &TimeSource,
+    write: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault>,
+) -> Result<(Sealed, T), Error> {
+    let txn = store.begin_write()?;
+    let marked = store.reader()?.marked()?;
+    let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
+    let done = write(&mut batch)?;
+    let mut sealed = batch.seal()?;
+    store.commit(txn)?;
+    store.catalog.committed(std::mem::take(&mut sealed.rows), sealed.kinds);
+    Ok((sealed, done))
 }
