@@ -152,8 +152,7 @@ impl Store {
         }
         let txn = self.begin_write()?;
         schema::migrate(&txn, from)?;
-        self.watch.begin_commit();
-        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))?;
+        self.make_durable(txn)?;
         tracing::info!(from, to = SCHEMA_VERSION, "the file was brought up to this build's schema version");
         Ok(())
     }
@@ -165,8 +164,7 @@ impl Store {
         let mut batch = Batch::new(&txn, &self.catalog, Counters::default(), &marks, epoch, false);
         schema::create(&mut batch)?;
         batch.seal()?;
-        self.watch.begin_commit();
-        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))
+        self.make_durable(txn)
     }
 
     /// Reads what is kept in memory.
@@ -200,8 +198,7 @@ impl Store {
     }
 
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
-        self.watch.begin_commit();
-        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))?;
+        self.make_durable(txn)?;
         self.is_there()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
         if commits.is_multiple_of(SIZE_LOOKS_EVERY)
@@ -211,6 +208,11 @@ impl Store {
             self.large.store(len > QUICK_REPAIR_ABOVE_BYTES, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn make_durable(&self, txn: WriteTransaction) -> Result<(), Error> {
+        self.watch.begin_commit();
+        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))
     }
 
     pub fn abort(&self, txn: WriteTransaction) -> Result<(), Error> {
