@@ -2,6 +2,8 @@
 
 #![no_main]
 
+#[path = "../../tests/support/all_jobs.rs"]
+mod all_jobs;
 #[path = "../../tests/model/check.rs"]
 mod check;
 #[path = "../../tests/model/engine.rs"]

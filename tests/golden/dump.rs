@@ -1,9 +1,10 @@
 //! What a file means, whatever its bytes: every job, every queue, the application's rows.
 
-use millpond::{Codec, JobFilter, JobInfo, Millpond, Queue};
+use millpond::{Codec, JobInfo, Millpond, Queue};
 use redb::{ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
+use crate::all_jobs::all_jobs;
 use crate::features::{APP, LIMITED, limited};
 
 const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
@@ -21,18 +22,6 @@ pub async fn dump(pond: &Millpond) -> Value {
         "keys": all_keys(pond),
         "app": app(pond),
     })
-}
-
-fn all_jobs(pond: &Millpond) -> Vec<JobInfo> {
-    let (mut jobs, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-        jobs.extend(page.jobs);
-        cursor = page.next;
-        if cursor.is_none() {
-            return jobs;
-        }
-    }
 }
 
 fn job(pond: &Millpond, job: &JobInfo) -> Value {

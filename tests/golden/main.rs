@@ -10,6 +10,8 @@
 //!
 //! writes the directory of the present version ([`SCHEMA`]). It refuses to replace a file that is there.
 
+#[path = "../support/all_jobs.rs"]
+mod all_jobs;
 mod dump;
 mod features;
 mod migration;

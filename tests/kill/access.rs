@@ -8,8 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use millpond::{Error, JobFilter, Millpond, NewJob};
+use millpond::{Error, Millpond, NewJob};
 
+use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
 
 /// Nobody in particular.
@@ -148,15 +149,7 @@ fn open_as_soon_as_possible(file: PathBuf) -> impl FnOnce() -> Vec<u64> {
             match Millpond::open(&file) {
                 Ok(pond) => {
                     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
-                    let (mut ids, mut cursor) = (Vec::new(), None);
-                    loop {
-                        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-                        ids.extend(page.jobs.iter().map(|job| job.id.get()));
-                        cursor = page.next;
-                        if cursor.is_none() {
-                            return ids;
-                        }
-                    }
+                    return all_jobs(&pond).iter().map(|job| job.id.get()).collect();
                 }
                 Err(Error::AlreadyOpen { path }) => assert_eq!(path, file),
                 Err(error) => panic!("{error:?}"),

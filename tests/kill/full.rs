@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond::{Context, Error, Event, Events, Heard, Job, JobFilter, Millpond, NewJob};
+use millpond::{Context, Error, Event, Events, Heard, Job, Millpond, NewJob};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::Semaphore;
 
+use crate::all_jobs::all_jobs;
 use crate::child::{self, setting};
 use crate::room::{Kind, Room};
 
@@ -160,12 +161,7 @@ pub fn child_that_heals() {
         room.make_room();
         healed(&pond, &mut events, &mut answers, "waiting").await;
         worker(&pond, "waiting", gate);
-        drained(&pond).await;
-        pond.testing().idle().await;
-        answers.check(&done(&pond));
-        assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
-        pond.shutdown(Duration::from_secs(1)).await.unwrap();
-        say(&room, &answers);
+        work_off(&pond, &room, &answers).await;
     });
 }
 
@@ -179,13 +175,18 @@ pub fn child_that_stays_full() {
         let mut answers = Answers::default();
         answers.fill(&pond, "waiting", &mut events).await;
         worker(&pond, "waiting", Arc::new(Semaphore::new(1)));
-        drained(&pond).await;
-        pond.testing().idle().await;
-        answers.check(&done(&pond));
-        assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
-        pond.shutdown(Duration::from_secs(1)).await.unwrap();
-        say(&room, &answers);
+        work_off(&pond, &room, &answers).await;
     });
+}
+
+/// Everything gets done, each answer was true, and the file is in order.
+async fn work_off(pond: &Millpond, room: &Room, answers: &Answers) {
+    drained(pond).await;
+    pond.testing().idle().await;
+    answers.check(&done(pond));
+    assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
+    pond.shutdown(Duration::from_secs(1)).await.unwrap();
+    say(room, answers);
 }
 
 /// No room for a file at all; then a file that may only be read.
@@ -270,15 +271,7 @@ fn left_in(file: &Path) -> BTreeSet<u64> {
     block_on(async {
         let pond = Millpond::open(file).unwrap();
         assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
-        let (mut left, mut cursor) = (BTreeSet::new(), None);
-        loop {
-            let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-            left.extend(page.jobs.iter().map(|job| number(&job.payload.bytes)));
-            cursor = page.next;
-            if cursor.is_none() {
-                return left;
-            }
-        }
+        all_jobs(&pond).iter().map(|job| number(&job.payload.bytes)).collect()
     })
 }
 

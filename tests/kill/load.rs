@@ -16,6 +16,7 @@ use millpond::{
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
+use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
 use crate::starts::{self, Start};
 
@@ -359,16 +360,7 @@ fn nothing_is_lost_or_done_twice_when_the_process_is_killed() {
 fn check_file(file: &Path, told: &Told, kill: u64) -> usize {
     let pond = Millpond::open(file).unwrap();
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new(), "kill {kill}");
-    let mut jobs: BTreeMap<u64, JobInfo> = BTreeMap::new();
-    let mut cursor = None;
-    loop {
-        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-        jobs.extend(page.jobs.into_iter().map(|job| (job.id.get(), job)));
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let jobs: BTreeMap<u64, JobInfo> = all_jobs(&pond).into_iter().map(|job| (job.id.get(), job)).collect();
     let read = pond.begin_read().unwrap();
     let rows = |table: TableDefinition<u64, u64>| -> BTreeMap<u64, u64> {
         let Ok(table) = read.open_table(table) else { return BTreeMap::new() };

@@ -7,6 +7,8 @@
 #![cfg(unix)]
 
 mod access;
+#[path = "../support/all_jobs.rs"]
+mod all_jobs;
 mod child;
 mod clock;
 #[path = "../support/failing_disk.rs"]

@@ -8,6 +8,7 @@ use millpond::{Capacity, Context, Error, Job, JobFilter, Millpond, NewJob, Outco
 
 use redb::{ReadableTable, TableDefinition};
 
+use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
 
 /// Told to stop and then killed, so often.
@@ -232,7 +233,7 @@ fn a_kill_in_the_middle_of_a_stop_loses_nothing() {
 fn attempts_of_the_endless(file: &std::path::Path, told: &Told) -> BTreeMap<u64, u32> {
     let pond = Millpond::open(file).unwrap();
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
-    let there: BTreeMap<u64, _> = pages(&pond).into_iter().map(|job| (job.id.get(), job)).collect();
+    let there: BTreeMap<u64, _> = all_jobs(&pond).into_iter().map(|job| (job.id.get(), job)).collect();
     let read = pond.begin_read().unwrap();
     let done: BTreeSet<u64> = match read.open_table(DONE) {
         Ok(table) => table.iter().unwrap().map(|row| row.unwrap().0.value()).collect(),
@@ -243,16 +244,4 @@ fn attempts_of_the_endless(file: &std::path::Path, told: &Told) -> BTreeMap<u64,
     }
     assert!(told.done.is_subset(&done), "what was told to be done is");
     (1..=ENDLESS).map(|id| (id, there[&id].attempts)).collect()
-}
-
-fn pages(pond: &Millpond) -> Vec<millpond::JobInfo> {
-    let (mut jobs, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-        jobs.extend(page.jobs);
-        cursor = page.next;
-        if cursor.is_none() {
-            return jobs;
-        }
-    }
 }

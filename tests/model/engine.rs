@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{
-    Clock, Context, Handled, Job, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, Priority, QueueSettings,
-    Retention, Retry, Timestamp, Transaction, Worker,
+    Clock, Context, Handled, Job, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, Priority, QueueSettings, Retention,
+    Retry, Timestamp, Transaction, Worker,
 };
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
+use crate::all_jobs::all_jobs;
 use crate::model::{ATTEMPTS, BACKOFF, Start, hook_row};
 use crate::ops::{Answer, QUEUES, Spec, When};
 use crate::shared_memory::SharedMemory;
@@ -212,15 +213,7 @@ impl Engine {
     }
 
     pub fn jobs(&self) -> BTreeMap<u64, JobInfo> {
-        let (mut jobs, mut cursor) = (BTreeMap::new(), None);
-        loop {
-            let page = self.pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-            jobs.extend(page.jobs.into_iter().map(|job| (job.id.get(), job)));
-            cursor = page.next;
-            if cursor.is_none() {
-                return jobs;
-            }
-        }
+        all_jobs(&self.pond).into_iter().map(|job| (job.id.get(), job)).collect()
     }
 
     pub fn rows(&self) -> BTreeMap<u64, u64> {

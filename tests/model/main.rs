@@ -6,6 +6,8 @@
 //! with the shortest sequence found: `MODEL_SEED=<number> PROPTEST_CASES=1 cargo test --test model`
 //! runs it again.
 
+#[path = "../support/all_jobs.rs"]
+mod all_jobs;
 mod check;
 mod engine;
 mod model;

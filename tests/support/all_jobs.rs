@@ -1,0 +1,14 @@
+use millpond::{JobFilter, JobInfo, Millpond};
+
+/// Every job there is, page by page.
+pub fn all_jobs(pond: &Millpond) -> Vec<JobInfo> {
+    let (mut jobs, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
+        jobs.extend(page.jobs);
+        cursor = page.next;
+        if cursor.is_none() {
+            return jobs;
+        }
+    }
+}
