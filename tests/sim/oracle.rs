@@ -521,6 +521,8 @@ impl Oracle {
                     took("the writes with a completion failed");
                 }
                 (job.ending, job.taken_by) = (None, None);
+                // It may have been tried without a start: its time was up before its handler was polled.
+                (job.suspect, job.surely_suspect) = (false, false);
                 job.attempts = *attempt;
                 self.line_moved(n);
             }
