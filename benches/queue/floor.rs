@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::PAYLOAD;
+use crate::measure::{Clock, Sample};
+use crate::work::PAYLOAD;
 
 const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 const BATCH: usize = 1_000;
@@ -21,64 +22,143 @@ fn open() -> (tempfile::TempDir, Arc<Database>) {
     (dir, Arc::new(db))
 }
 
-/// A writer thread that commits what has gathered and answers everyone.
-fn writer(db: Arc<Database>, inbox: Receiver<Sender<u64>>) -> thread::JoinHandle<()> {
+enum Message {
+    /// Store a job, tell its caller, and have it run if somebody runs jobs.
+    Insert(Sender<u64>, Instant),
+    Remove(u64),
+}
+
+/// A writer thread that commits what has gathered, answers everyone, and hands the jobs over in
+/// memory. Returns how many commits it made.
+fn writer(
+    db: Arc<Database>,
+    inbox: Receiver<Message>,
+    runs: Option<Sender<(u64, Instant)>>,
+) -> thread::JoinHandle<u64> {
     thread::spawn(move || {
-        let mut id = 0;
+        let (mut id, mut commits) = (0, 0);
         let payload = [7; PAYLOAD];
         while let Ok(first) = inbox.recv() {
-            let callers: Vec<_> = std::iter::once(first).chain(inbox.try_iter().take(BATCH - 1)).collect();
+            let messages: Vec<_> = std::iter::once(first).chain(inbox.try_iter().take(BATCH - 1)).collect();
+            let mut stored = Vec::new();
             let txn = db.begin_write().expect("a transaction");
             {
                 let mut table = txn.open_table(JOBS).expect("a table");
-                for _ in &callers {
-                    id += 1;
-                    table.insert(id, payload.as_slice()).expect("an insert");
+                for message in messages {
+                    match message {
+                        Message::Insert(caller, called) => {
+                            id += 1;
+                            table.insert(id, payload.as_slice()).expect("an insert");
+                            stored.push((id, caller, called));
+                        }
+                        Message::Remove(id) => {
+                            table.remove(id).expect("a removal").expect("it was there");
+                        }
+                    }
                 }
             }
             txn.commit().expect("a commit");
-            for caller in callers {
+            commits += 1;
+            for (id, caller, called) in stored {
+                if let Some(runs) = &runs {
+                    runs.send((id, called)).expect("somebody runs jobs");
+                }
                 caller.send(id).expect("it waits");
             }
         }
+        commits
     })
 }
 
-pub fn enqueue(producers: u64, jobs: u64) -> Duration {
+fn producers(sender: &Sender<Message>, producers: u64, jobs: u64) -> Vec<thread::JoinHandle<()>> {
+    let producer = |_| {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let (reply, answer) = bounded(1);
+            for _ in 0..jobs / producers {
+                sender.send(Message::Insert(reply.clone(), Instant::now())).expect("the writer lives");
+                answer.recv().expect("it answers");
+            }
+        })
+    };
+    (0..producers).map(producer).collect()
+}
+
+pub fn enqueue(count: u64, jobs: u64) -> Sample {
     let (_dir, db) = open();
     let (sender, receiver) = bounded(4_096);
-    let writer = writer(db, receiver);
-    let start = Instant::now();
-    let producers: Vec<_> = (0..producers)
+    let writer = writer(db, receiver, None);
+    let clock = Clock::start(0);
+    for producer in producers(&sender, count, jobs) {
+        producer.join().expect("it ends");
+    }
+    let mut sample = clock.stop(0);
+    drop(sender);
+    sample.commits = writer.join().expect("it ends");
+    sample
+}
+
+/// Producers, and two threads that run what was stored: the jobs do nothing.
+pub fn mixed_traffic(count: u64, jobs: u64) -> Sample {
+    let (_dir, db) = open();
+    let (sender, receiver) = bounded(4_096);
+    let (runs, started) = bounded::<(u64, Instant)>(4_096);
+    let writer = writer(db, receiver, Some(runs));
+    let clock = Clock::start(0);
+    let producers = producers(&sender, count, jobs);
+    let runners: Vec<_> = (0..2)
         .map(|_| {
-            let sender: Sender<Sender<u64>> = sender.clone();
+            let (started, sender) = (started.clone(), sender.clone());
             thread::spawn(move || {
-                let (reply, answer) = bounded(1);
-                for _ in 0..jobs / producers {
-                    sender.send(reply.clone()).expect("the writer lives");
-                    answer.recv().expect("it answers");
+                let mut latencies = Vec::new();
+                while (latencies.len() as u64) < jobs / 2 {
+                    let (id, called) = started.recv().expect("there are more");
+                    latencies.push(called.elapsed());
+                    sender.send(Message::Remove(id)).expect("the writer lives");
                 }
+                latencies
             })
         })
         .collect();
+    drop(sender);
     for producer in producers {
         producer.join().expect("it ends");
     }
-    let took = start.elapsed();
-    drop(sender);
-    writer.join().expect("it ends");
-    took
+    let latencies = runners.into_iter().flat_map(|runner| runner.join().expect("it ends")).collect();
+    let commits = writer.join().expect("it ends");
+    clock.stop(commits).with_latencies(latencies)
 }
 
-pub fn bulk(jobs: u64) -> Duration {
+/// One insert to a commit, by the caller himself.
+pub fn lone_commits(jobs: u64) -> Sample {
     let (_dir, db) = open();
-    let start = Instant::now();
-    fill(&db, jobs);
-    start.elapsed()
+    let clock = Clock::start(0);
+    let mut latencies = Vec::new();
+    for id in 0..jobs {
+        pause();
+        let start = Instant::now();
+        let txn = db.begin_write().expect("a transaction");
+        txn.open_table(JOBS).expect("a table").insert(id, [7; PAYLOAD].as_slice()).expect("an insert");
+        txn.commit().expect("a commit");
+        latencies.push(start.elapsed());
+    }
+    clock.stop(jobs).with_latencies(latencies)
 }
 
-fn fill(db: &Database, jobs: u64) {
-    let payload = [7; PAYLOAD];
+/// Between two jobs of an idle queue.
+pub fn pause() {
+    thread::sleep(Duration::from_millis(2));
+}
+
+pub fn bulk(jobs: u64, payload: usize) -> Sample {
+    let (_dir, db) = open();
+    let clock = Clock::start(0);
+    let commits = fill(&db, jobs, payload);
+    clock.stop(commits)
+}
+
+fn fill(db: &Database, jobs: u64, payload: usize) -> u64 {
+    let payload = vec![7; payload];
     for first in (0..jobs).step_by(BATCH) {
         let txn = db.begin_write().expect("a transaction");
         {
@@ -89,14 +169,27 @@ fn fill(db: &Database, jobs: u64) {
         }
         txn.commit().expect("a commit");
     }
+    jobs.div_ceil(BATCH as u64)
+}
+
+pub fn drain(jobs: u64) -> Sample {
+    let (_dir, db) = open();
+    fill(&db, jobs, PAYLOAD);
+    let clock = Clock::start(0);
+    let commits = empty(&db);
+    clock.stop(commits)
+}
+
+pub fn fill_and_drain(jobs: u64) -> Sample {
+    let (_dir, db) = open();
+    let clock = Clock::start(0);
+    let commits = fill(&db, jobs, PAYLOAD) + empty(&db);
+    clock.stop(commits)
 }
 
 /// Reads the jobs and removes each, a thousand to a commit.
-pub fn drain(jobs: u64) -> Duration {
-    let (_dir, db) = open();
-    fill(&db, jobs);
-    let start = Instant::now();
-    loop {
+fn empty(db: &Database) -> u64 {
+    for commits in 0.. {
         let read = db.begin_read().expect("a snapshot");
         let table = read.open_table(JOBS).expect("a table");
         let page: Vec<(u64, Vec<u8>)> = table
@@ -107,7 +200,7 @@ pub fn drain(jobs: u64) -> Duration {
             .collect();
         drop((table, read));
         if page.is_empty() {
-            return start.elapsed();
+            return commits;
         }
         let txn = db.begin_write().expect("a transaction");
         {
@@ -119,4 +212,5 @@ pub fn drain(jobs: u64) -> Duration {
         }
         txn.commit().expect("a commit");
     }
+    unreachable!("it ends when the table is empty")
 }

@@ -1,0 +1,52 @@
+//! What one run of a piece of work took.
+
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    pub took: Duration,
+    /// Bytes given to the disk, in whole pages.
+    pub written: u64,
+    pub commits: u64,
+    /// From before the call to the handler's start, one per job, where that is measured.
+    latencies: Vec<Duration>,
+}
+
+impl Sample {
+    /// So many percent of the jobs took at most this long.
+    pub fn latency(&self, percent: usize) -> Duration {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+    }
+
+    pub fn with_latencies(self, latencies: Vec<Duration>) -> Self {
+        Self { latencies, ..self }
+    }
+}
+
+/// From now on to [`Clock::stop`].
+pub struct Clock {
+    started: Instant,
+    written: u64,
+    commits: u64,
+}
+
+impl Clock {
+    /// `commits` were made before.
+    pub fn start(commits: u64) -> Self {
+        Self { written: written(), commits, started: Instant::now() }
+    }
+
+    pub fn stop(self, commits: u64) -> Sample {
+        let took = self.started.elapsed();
+        Sample { took, written: written() - self.written, commits: commits - self.commits, latencies: Vec::new() }
+    }
+}
+
+/// Bytes this process has caused to be written to the disk, as Linux counts them; 0 elsewhere.
+fn written() -> u64 {
+    let Ok(io) = std::fs::read_to_string("/proc/self/io") else { return 0 };
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
+}
