@@ -11,6 +11,7 @@ use super::codec::{decode, decode_record, encode, encode_record, seal};
 use super::groups::GroupRow;
 use super::marks::Mark;
 use super::place::Location;
+use super::keys::Numbers;
 use super::tables::{DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
 use super::unique::Holder;
 use crate::job::BucketState;
@@ -99,9 +100,10 @@ pub(crate) fn keys(data: &[u8]) {
 
 fn in_order<K>(one: K, other: K)
 where
-    K: Key + Ord + Copy + for<'a> Value<SelfType<'a> = K>,
+    K: Ord + Copy,
+    Numbers<K>: Key + for<'a> Value<SelfType<'a> = K>,
 {
-    let bytes = [K::as_bytes(&one), K::as_bytes(&other)];
-    assert_eq!(K::compare(bytes[0].as_ref(), bytes[1].as_ref()), one.cmp(&other));
-    assert!(K::from_bytes(bytes[0].as_ref()) == one);
+    let bytes = [Numbers::<K>::as_bytes(&one), Numbers::<K>::as_bytes(&other)];
+    assert_eq!(Numbers::<K>::compare(bytes[0].as_ref(), bytes[1].as_ref()), one.cmp(&other));
+    assert!(Numbers::<K>::from_bytes(bytes[0].as_ref()) == one);
 }

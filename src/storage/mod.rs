@@ -15,6 +15,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod groups;
+mod keys;
 mod marks;
 mod migrations;
 mod place;

@@ -4,6 +4,7 @@
 use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransaction};
 
 use super::fault::Fault;
+use super::keys::Numbers;
 use super::untrusted::{AsideValue, HeadValue, Text};
 
 /// Ready without a group, in dispatch order: (queue, priority, id) -> record.
@@ -76,18 +77,18 @@ tables! {
     queues: u32 => &'static [u8], "queues";
     /// Each kind's name.
     kinds: u32 => Text, "kinds";
-    ready: ReadyKey => &'static [u8], "ready";
-    delayed: DelayedKey => &'static [u8], "delayed";
+    ready: Numbers<ReadyKey> => &'static [u8], "ready";
+    delayed: Numbers<DelayedKey> => &'static [u8], "delayed";
     members: MemberKey<'static> => &'static [u8], "members";
-    heads: HeadKey => HeadValue, "heads";
+    heads: Numbers<HeadKey> => HeadValue, "heads";
     /// Each group that has members or is paused: (queue, group) -> row.
     groups: (u32, &'static str) => &'static [u8], "groups";
     /// Where a job lies that is not in `ready`: id -> location.
     index: u64 => &'static [u8], "index";
     /// Which jobs a handler has, as far as it is durable: id -> mark.
     running: u64 => &'static [u8], "running";
-    dead_letters: DeadKey => &'static [u8], "dead_letters";
-    finished: FinishedKey => &'static [u8], "finished";
+    dead_letters: Numbers<DeadKey> => &'static [u8], "dead_letters";
+    finished: Numbers<FinishedKey> => &'static [u8], "finished";
     /// Token buckets: (queue, group or nothing) -> state.
     rates: (u32, &'static str) => &'static [u8], "rates";
     /// Which job holds a unique key: (queue, key) -> holder.
