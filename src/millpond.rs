@@ -155,7 +155,8 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn enqueue_many<J: Into<NewJob>>(&self, queue: &str, jobs: impl IntoIterator<Item = J>) -> Commit<Vec<JobId>> {
-        self.enqueue_all(jobs.into_iter().map(|job| (queue, job.into())))
+        let jobs = self.engine().prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into));
+        self.engine().enqueue(jobs)
     }
 
     /// Enqueues jobs into several queues in one commit, all or none. At most 10,000 jobs and 32 MiB.

@@ -41,6 +41,9 @@ pub(crate) fn check_outside() -> Result<(), Error> {
 /// Turns a job as the caller wrote it into one that can be stored.
 pub(crate) trait Prepare: Send + Sync {
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
+
+    /// Many for one queue: what they have in common is looked up once.
+    fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error>;
 }
 
 /// What the closure of [`Millpond::transaction`](crate::Millpond::transaction), and of

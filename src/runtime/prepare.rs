@@ -1,11 +1,13 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::job::{Expiry, NewJob, Options, Record, Start, State, UNIQUE_FOR_DEFAULT};
+use crate::job::{Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
 use crate::storage::{Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
+use crate::writer::ENQUEUE_JOBS_MAX;
 
 /// Turns jobs as callers write them into rows, on the caller's thread.
 pub(super) struct Preparer {
@@ -16,24 +18,61 @@ pub(super) struct Preparer {
 
 impl Prepare for Preparer {
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
-        let (kind, payload, options) = job.check(self.payload_bytes_max)?;
-        let queue = self.store.catalog.queue(queue)?;
-        let kind = self.store.catalog.kind(&kind)?;
-        let now = self.time.now();
+        Call::new(self).prepare(queue, job)
+    }
+
+    fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
+        let mut call = Call::new(self);
+        let mut prepared = Vec::with_capacity(jobs.size_hint().0.min(ENQUEUE_JOBS_MAX));
+        for job in jobs {
+            prepared.push(call.prepare(queue, job)?);
+        }
+        Ok(prepared)
+    }
+}
+
+/// One caller's jobs for one queue, and what is known of them since the first.
+struct Call<'p> {
+    preparer: &'p Preparer,
+    now: Now,
+    span: Option<tracing::Span>,
+    queue: Option<QueueId>,
+    kind: Option<(Cow<'static, str>, KindId)>,
+}
+
+impl<'p> Call<'p> {
+    fn new(preparer: &'p Preparer) -> Self {
+        let span = tracing::Span::current();
+        let span = (!span.is_disabled() && !span.is_none()).then_some(span);
+        Self { preparer, now: preparer.time.now(), span, queue: None, kind: None }
+    }
+
+    fn prepare(&mut self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
+        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max)?;
+        let catalog = &self.preparer.store.catalog;
+        let queue = match self.queue {
+            Some(queue) => queue,
+            None => *self.queue.insert(catalog.queue(queue)?),
+        };
+        let kind = match &self.kind {
+            Some((name, id)) if *name == kind => *id,
+            _ => {
+                let id = catalog.kind(&kind)?;
+                self.kind.insert((kind, id)).1
+            }
+        };
         let mut record = Record {
             state: State::Pending,
             kind,
             priority: options.priority,
-            enqueued_at: now.wall,
+            enqueued_at: self.now.wall,
             attempts: 0,
             extra: None,
             payload,
         };
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
-        set_options(&mut record, options, now);
-        let span = tracing::Span::current();
-        let span = (!span.is_disabled() && !span.is_none()).then_some(span);
-        Ok(Prepared::new(queue, record, span).claiming_key_for(unique_for))
+        set_options(&mut record, options, self.now);
+        Ok(Prepared::new(queue, record, self.span.clone()).claiming_key_for(unique_for))
     }
 }
 

@@ -67,10 +67,21 @@ pub(crate) fn encode_record(record: &Record) -> Bytes {
         attempts: record.attempts,
         extra: record.extra.as_deref(),
     };
-    let mut row = Vec::with_capacity(HEAD + 32 + record.payload.bytes.len());
-    row.resize(HEAD, 0);
-    let mut row = postcard::to_extend(&header, row).expect("our rows are plain data");
-    row.extend_from_slice(&record.payload.bytes);
+    // Most headers are short: written at one place, and the row at its exact size.
+    let mut short = [0; 64];
+    let long;
+    let header = match postcard::to_slice(&header, &mut short) {
+        Ok(header) => &*header,
+        Err(_) => {
+            long = postcard::to_stdvec(&header).expect("our rows are plain data");
+            &long
+        }
+    };
+    let payload = &*record.payload.bytes;
+    let mut row = Vec::with_capacity(HEAD + header.len() + payload.len());
+    row.extend_from_slice(&[0; HEAD]);
+    row.extend_from_slice(header);
+    row.extend_from_slice(payload);
     seal(row).into()
 }
 
