@@ -12,6 +12,7 @@ mod healing;
 mod maintenance;
 mod open;
 mod prepare;
+mod returning;
 mod set_aside;
 mod shutdown;
 mod steps;

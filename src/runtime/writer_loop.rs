@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::engine::Engine;
 use super::healing::Healing;
 use super::maintenance::compact_before_close;
+use super::returning::Returning;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId};
@@ -20,11 +21,12 @@ pub(super) struct WriterLoop {
     /// The file could not be written. Until it can be again callers are turned away, and ended jobs
     /// wait in the writer.
     healing: Option<Healing>,
+    returning: Returning,
 }
 
 impl WriterLoop {
     pub fn new(engine: Arc<Engine>, writer: Writer, outbox: Outbox) -> Self {
-        Self { engine, writer, outbox, healing: None }
+        Self { engine, writer, outbox, healing: None, returning: Returning::default() }
     }
 
     /// The writer's thread.
@@ -36,6 +38,8 @@ impl WriterLoop {
                 Some(healing) => self.outbox.next_round_within(healing.wait(self.engine.now())),
             };
             self.linger(&mut round);
+            let engine = &self.engine;
+            self.returning.wait(&mut self.outbox, &mut round, || engine.now().mono);
             if !self.turn(round) {
                 break;
             }
@@ -94,7 +98,10 @@ impl WriterLoop {
     }
 
     fn commit(&mut self, commands: Vec<Command>) {
-        let committed = self.writer.commit(commands, self.engine.now(), self.engine.bus.is_heard());
+        let begun = self.engine.now();
+        let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
+        let took = self.engine.now().mono.saturating_sub(begun.mono);
+        self.returning.answered(committed.answers(), self.outbox.len(), took);
         self.settle(committed);
         self.admit();
     }

@@ -179,6 +179,11 @@ impl Outbox {
         round
     }
 
+    /// So much has gathered.
+    pub fn len(&self) -> usize {
+        self.receiver.len() + usize::from(self.held.is_some())
+    }
+
     /// More of what has gathered, for a round that lingers. Stops at whatever stands alone.
     pub fn gather_more(&mut self, round: &mut Round) {
         while self.held.is_none() && round.commands.len() < ROUND_COMMANDS_MAX {

@@ -54,6 +54,11 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
+    /// How many there are to be answered.
+    pub fn answers(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Answers everyone. Call it after the changes were applied, so that who asks again at once
     /// sees them.
     pub fn answer(self) {
