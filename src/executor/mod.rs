@@ -8,5 +8,5 @@ mod native;
 mod panics;
 mod running;
 
-pub(crate) use native::{Binding, Executor, Finished, Handling, Plan};
+pub(crate) use native::{Begun, Binding, Executor, Finished, Handling, Plan};
 pub(crate) use running::Running;

@@ -14,7 +14,7 @@ use crate::error::BoxError;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
 use crate::job::{Attempt, Ending, Entry, FailureKind, KindId, Outcome, Payload, QueueId, Retry};
 use crate::scheduler::RunId;
-use crate::sync::Tasks;
+use crate::sync::{Tasks, yield_now};
 use crate::time::{Clock, Now};
 
 /// A worker's handlers and how it runs them.
@@ -51,6 +51,26 @@ pub(crate) struct Finished {
     pub ending: Ending,
 }
 
+/// An attempt that has been entered and is to be run.
+pub(crate) struct Begun {
+    running: Arc<Running>,
+    span: tracing::Span,
+    /// Its deadline is the next one to watch.
+    pub next_deadline: bool,
+    /// Before it, other tasks of the application's runtime get their turn.
+    pub breathe: bool,
+}
+
+impl Begun {
+    /// It would block the task that runs it.
+    pub fn blocks(&self) -> bool {
+        self.running.blocking
+    }
+}
+
+/// Attempts that one task runs before others get their turn, if none of them waits for anything.
+const IN_TURN_MAX: u32 = 32;
+
 /// Runs attempts on the application's async runtime and on its own threads for those that block.
 pub(crate) struct Executor {
     tasks: Tasks,
@@ -64,9 +84,8 @@ impl Executor {
         Self { tasks, blocking: BlockingPool::new(blocking_threads), clock, runs: Arc::default() }
     }
 
-    /// Starts an attempt; `report` hears how it ended, exactly once. True if its deadline is the
-    /// next one to watch.
-    pub fn start(&self, plan: Plan, report: impl FnOnce(Finished) + Send + 'static) -> bool {
+    /// Enters an attempt: from now on it can be killed, and [`Self::run`] runs it.
+    pub fn begin(&self, plan: Plan) -> Begun {
         let binding = plan.binding.clone();
         let handling = &binding.handlers[&plan.taken.kind()];
         let blocking = matches!(handling.runnable.run, Run::Blocking(_));
@@ -76,28 +95,24 @@ impl Executor {
         let attempted = Arc::new(Attempted::new(facts, clock, started.mono, plan.timeout, data));
         let running = Arc::new(Running::new(plan, attempted, blocking, started));
         let next_deadline = self.runs.enter(running.clone());
+        Begun { running, span, next_deadline, breathe: false }
+    }
+
+    /// Runs it; `report` hears how it ended, exactly once, and may name another one to be run by the
+    /// same task, and so on: that spares a task for each.
+    pub fn run(&self, begun: Begun, report: impl Fn(Finished) -> Option<Begun> + Send + Sync + 'static) {
         let runs = self.runs.clone();
-        let finish = move |running: Arc<Running>, ending| {
-            runs.leave(&running);
-            report(Finished { running, ending });
-        };
-        if blocking {
+        if begun.running.blocking {
             self.blocking.spawn(Box::new(move || {
+                let Begun { running, span, .. } = begun;
                 let ending = span.in_scope(|| run_blocking(&running));
-                finish(running, ending);
+                runs.leave(&running);
+                let next = report(Finished { running, ending });
+                debug_assert!(next.is_none(), "a thread that may block runs one at a time");
             }));
         } else {
-            let run = async move {
-                let ending = run_async(&running).await;
-                finish(running, ending);
-            };
-            if span.is_disabled() {
-                self.tasks.spawn(run);
-            } else {
-                self.tasks.spawn(run.instrument(span));
-            }
+            self.tasks.spawn(run_in_turn(runs, begun, report));
         }
-        next_deadline
     }
 
     pub fn tasks(&self) -> &Tasks {
@@ -139,6 +154,20 @@ impl Running {
 
     fn payload(&self) -> &Payload {
         &self.plan.taken.record.payload
+    }
+}
+
+async fn run_in_turn(runs: Arc<Runs>, first: Begun, report: impl Fn(Finished) -> Option<Begun>) {
+    let mut next = Some(first);
+    let mut in_turn = 0;
+    while let Some(Begun { running, span, breathe, .. }) = next {
+        in_turn += 1;
+        if breathe || in_turn % IN_TURN_MAX == 0 {
+            yield_now().await;
+        }
+        let ending = run_async(&running).instrument(span).await;
+        runs.leave(&running);
+        next = report(Finished { running, ending });
     }
 }
 

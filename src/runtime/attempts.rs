@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
-use crate::executor::{Finished, Plan, Running};
+use crate::executor::{Begun, Finished, Plan, Running};
 use crate::handler::CompleteHook;
 use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, Next, after};
 use crate::scheduler::{Scheduler, Start};
@@ -15,6 +15,9 @@ use crate::writer::{Command, Finish, HoldBack, MarkStarts, More, Retried};
 
 /// Jobs handed out at one look at the scheduler, so that its lock is never held for long.
 const STARTS_AT_ONCE: usize = 64;
+
+/// After an attempt that took longer, other tasks get their turn before the next one.
+const SHORT: Duration = Duration::from_micros(50);
 
 impl Engine {
     /// Starts what may start now. Called by the dispatcher, and by whoever has just freed a slot.
@@ -41,9 +44,21 @@ impl Engine {
     }
 
     fn launch(self: &Arc<Self>, start: Start, now: Now) {
+        if let Some(plan) = self.plan(start, now) {
+            let begun = self.begin(plan);
+            self.run(begun);
+        }
+    }
+
+    /// How to run it now. Nothing if it is not to be run, or not before its start is durable: then all
+    /// is done that need be.
+    fn plan(self: &Arc<Self>, start: Start, now: Now) -> Option<Plan> {
         // Another worker may have taken the queue since the scheduler chose: it need not know this kind.
         let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.entry.kind()));
-        let Some(binding) = binding else { return self.give_back(start) };
+        let Some(binding) = binding else {
+            self.give_back(start);
+            return None;
+        };
         let record = &start.entry.record;
         let extra = record.extra.as_deref();
         let max = extra.and_then(|extra| extra.max_attempts).unwrap_or(binding.retry.attempts());
@@ -51,16 +66,25 @@ impl Engine {
         let attempt = Attempt { number: record.attempts.saturating_add(1), max, started_at: now.wall };
         let Start { run, queue, entry: taken, commit_first, alone } = start;
         let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now };
-        if commit_first { self.mark_then_run(plan) } else { self.run(plan) }
+        if commit_first {
+            self.mark_then_run(plan);
+            return None;
+        }
+        Some(plan)
     }
 
-    fn run(self: &Arc<Self>, plan: Plan) {
-        let engine = self.clone();
+    fn begin(&self, plan: Plan) -> Begun {
         self.metrics.started();
-        let sooner = self.executor.start(plan, move |finished| engine.land(finished));
-        if sooner {
+        let begun = self.executor.begin(plan);
+        if begun.next_deadline {
             self.wake_dispatcher();
         }
+        begun
+    }
+
+    fn run(self: &Arc<Self>, begun: Begun) {
+        let engine = self.clone();
+        self.executor.run(begun, move |finished| engine.land(finished));
     }
 
     /// The start is made durable first: if this job kills the process, that will be known.
@@ -69,7 +93,7 @@ impl Engine {
         let mark = (plan.run.job, mark(&plan));
         self.scheduler().marked(plan.run);
         let then = Box::new(move |result: Result<(), Error>| match result {
-            Ok(()) => engine.run(plan),
+            Ok(()) => engine.run(engine.begin(plan)),
             Err(_) => {
                 let Plan { run, queue, taken: entry, alone, .. } = plan;
                 engine.give_back(Start { run, queue, entry, commit_first: true, alone });
@@ -86,8 +110,9 @@ impl Engine {
 
     // --- ending -------------------------------------------------------------------------------
 
-    /// An attempt has ended: its slot is free for the next, its end goes to the writer.
-    fn land(self: &Arc<Self>, finished: Finished) {
+    /// An attempt has ended: its slot is free for the next, its end goes to the writer. Returns the next
+    /// one, if the same task is to run it.
+    fn land(self: &Arc<Self>, finished: Finished) -> Option<Begun> {
         let Finished { running, ending } = finished;
         let now = self.now();
         let mut starts = Vec::new();
@@ -95,7 +120,7 @@ impl Engine {
             let mut scheduler = self.scheduler();
             if !scheduler.landed(running.plan.run) {
                 tracing::debug!(job = %running.plan.run.job, "the outcome of an attempt that was given up came too late");
-                return;
+                return None;
             }
             // Told to slow down: not before that is known may anything start.
             let held = matches!(ending, Ending::RateLimited(_));
@@ -109,13 +134,28 @@ impl Engine {
         };
         self.metrics.ended(&ending);
         self.finish(&running, ending, now);
-        for start in starts {
-            self.launch(start, now);
-        }
+        let next = self.launch_all(starts, &running, now);
         if restless {
             self.wake_dispatcher();
         }
         self.moved.notify_waiters();
+        next
+    }
+
+    /// Starts them, but for one that the task can run that has just finished with `before`.
+    fn launch_all(self: &Arc<Self>, starts: Vec<Start>, before: &Running, now: Now) -> Option<Begun> {
+        let mut next = None;
+        for start in starts {
+            let Some(plan) = self.plan(start, now) else { continue };
+            let mut begun = self.begin(plan);
+            if next.is_some() || before.blocking || begun.blocks() {
+                self.run(begun);
+            } else {
+                begun.breathe = now.mono.saturating_sub(before.plan.started.mono) > SHORT;
+                next = Some(begun);
+            }
+        }
+        next
     }
 
     /// Says what follows and has it written.

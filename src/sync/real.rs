@@ -2,6 +2,7 @@ pub(crate) use crossbeam_channel as channel;
 pub(crate) use pollster::block_on;
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub(crate) use std::{thread, thread_local};
+pub(crate) use tokio::task::yield_now;
 pub(crate) use tokio::time::timeout;
 
 use std::future::Future;

@@ -1,5 +1,5 @@
 pub(crate) use super::shuttled_channel as channel;
-pub(crate) use shuttle::future::block_on;
+pub(crate) use shuttle::future::{block_on, yield_now};
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub(crate) use shuttle::{thread, thread_local};
 
