@@ -626,7 +626,8 @@ impl Millpond {
     /// two places, indexes that lead nowhere, wrong counts. The writer waits meanwhile.
     ///
     /// # Errors
-    /// Storage errors.
+    /// [`Error::Degraded`]: after a failed commit nobody knows yet what the file holds, so there is nothing
+    /// to hold it against. Storage errors, [`Error::Closed`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -643,10 +644,15 @@ impl Millpond {
         let engine = self.engine().clone();
         Commit::new(async move {
             let (reply, answer) = oneshot::channel();
-            let store = engine.store.clone();
+            let writer = engine.clone();
             engine.inbox.between(move || {
+                let store = &writer.store;
                 let look = || store.reader().and_then(|reader| Ok(verify(&reader, &store.catalog)?));
-                let result = unless_damaged(look);
+                let result = match writer.degraded() {
+                    // The counts in memory may be those of the commit before.
+                    Some(reason) => Err(Error::Degraded { reason }),
+                    None => unless_damaged(look),
+                };
                 let _ = reply.send(result);
             })?;
             answer.await.map_err(|_| engine.unanswered())?

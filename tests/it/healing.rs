@@ -7,7 +7,7 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Builder, Commit, Context, Error, Event, Heard, Job, JobFilter, Millpond, NewJob, State};
+use millpond::{Builder, Context, Error, Event, Heard, Job, JobFilter, Millpond, NewJob, State};
 use redb::{ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
 
@@ -68,7 +68,7 @@ impl Rig {
     }
 
     /// Asks, and lets it be done.
-    fn call<T>(&mut self, commit: Commit<T>) -> Result<T, Error> {
+    fn call<T>(&mut self, commit: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut commit = pin!(commit);
         let mut task = Task::from_waker(Waker::noop());
         for _ in 0..16 {
@@ -417,6 +417,28 @@ fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
         assert_eq!((ran.lock().unwrap().clone(), rig.rows()), (vec![1], vec![(1, 1)]), "{failure:?}");
         rig.assert_sound();
     }
+}
+
+/// The file may hold the commit that failed, and memory the one before: they need not agree.
+#[test]
+fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
+    let mut rig = Rig::new();
+    let first = rig.pond.enqueue("q", work(0));
+    rig.call(first).unwrap();
+    rig.disk.fail(Failure::Sync);
+    let mut enqueue = pin!(rig.pond.enqueue("q", work(1)));
+    assert!(enqueue.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
+    for _ in 0..2 {
+        // The first one is asked for before the disk has failed.
+        let verify = rig.pond.verify();
+        let verified = rig.call(verify);
+        assert!(matches!(verified, Err(Error::Degraded { .. })), "{verified:?}");
+    }
+    let error = rig.call(enqueue).unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+    rig.disk.mend();
+    rig.wait(5 * SECOND);
+    rig.assert_sound();
 }
 
 /// A panic on the writer's thread must leave nobody waiting.
