@@ -443,6 +443,11 @@ impl Stepper {
         self.steps.write()
     }
 
+    /// The dispatcher's thread would not sleep on, or not fall asleep.
+    pub fn is_woken(&self) -> bool {
+        self.steps.is_woken()
+    }
+
     /// What the dispatcher's thread does between two sleeps. Returns how long nothing will happen by
     /// itself.
     pub fn dispatch(&mut self) -> Option<Duration> {

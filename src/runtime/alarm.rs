@@ -18,6 +18,11 @@ impl Alarm {
         }
     }
 
+    /// Whether nobody has slept since it was rung.
+    pub fn is_rung(&self) -> bool {
+        *self.rung.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     pub fn sleep(&self, longest: Duration) {
         let rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
         let (mut rung, _) =

@@ -33,8 +33,14 @@ impl Steps {
         true
     }
 
+    /// Whether the dispatcher was woken since its last look.
+    pub fn is_woken(&self) -> bool {
+        self.engine.alarm.is_rung()
+    }
+
     /// One look of the dispatcher. Returns how long nothing will happen by itself.
     pub fn dispatch(&mut self) -> Option<Duration> {
+        self.engine.alarm.sleep(Duration::ZERO);
         if self.engine.is_stopping() {
             return self.engine.executor.runs.end_overdue(self.engine.now());
         }
