@@ -9,7 +9,7 @@ use std::time::Duration;
 use millpond::{BoxError, Capacity, Clock, Commit, Error, JobId, JobPatch, Pace, Priority, WhenFull};
 
 use crate::handlers::{ON_PURPOSE, ROWS, write_row};
-use crate::oracle::Check;
+use crate::oracle::{Check, Pausing};
 use crate::paths::took;
 use crate::plan::{Spec, When, at, group_name, new_job, queue_name};
 use crate::world::World;
@@ -28,6 +28,7 @@ pub enum Asks {
     /// Something of one job: this was the id.
     Cancel(u64),
     Redrive(u64),
+    Pause,
     Other,
     Verify,
 }
@@ -289,9 +290,11 @@ impl World {
 
     fn pause(&mut self) {
         let queue = self.rng.usize(..self.plan.queues.len());
-        let queue = self.now().pond.queue(&queue_name(queue)).unwrap();
-        let commit = if self.rng.u8(..5) < 2 { queue.pause() } else { queue.resume() };
-        self.push(Asks::Other, boxed(commit, truth));
+        let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+        let paused = self.rng.u8(..5) < 2;
+        let commit = if paused { handle.pause() } else { handle.resume() };
+        self.oracle.may_be_paused(self.next_call, Pausing { queue, group: None, paused, unknown: false });
+        self.push(Asks::Pause, boxed(commit, truth));
     }
 
     fn pause_group(&mut self) {
@@ -300,11 +303,12 @@ impl World {
         }
         let queue = self.rng.usize(..self.plan.queues.len());
         let group = self.rng.u8(..self.plan.groups);
-        self.oracle.may_be_paused(queue, group);
-        let group = group_name(group);
+        let name = group_name(group);
         let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
-        let commit = if self.rng.bool() { handle.pause_group(&group) } else { handle.resume_group(&group) };
-        self.push(Asks::Other, boxed(commit, truth));
+        let paused = self.rng.bool();
+        let commit = if paused { handle.pause_group(&name) } else { handle.resume_group(&name) };
+        self.oracle.may_be_paused(self.next_call, Pausing { queue, group: Some(group), paused, unknown: false });
+        self.push(Asks::Pause, boxed(commit, truth));
     }
 
     fn configure(&mut self) {
@@ -409,6 +413,9 @@ impl World {
     }
 
     fn check(&mut self, call: u64, asks: Asks, answer: &Answer) -> Check {
+        if asks == Asks::Pause {
+            self.oracle.pause_answered(call, answer.as_ref().err());
+        }
         match (asks, answer) {
             (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
             (Asks::Verify, Err(Error::Corrupt { detail, hint: "" })) => Err(format!("I4: {detail}")),

@@ -26,6 +26,8 @@ pub struct View {
     pub jobs: Vec<JobInfo>,
     pub rows: BTreeMap<u64, u64>,
     pub counts: Vec<Counts>,
+    /// Which queues are paused.
+    pub paused: Vec<bool>,
 }
 
 pub fn number_of(info: &JobInfo) -> Option<u64> {
@@ -70,6 +72,9 @@ impl Oracle {
         self.transactions(moment, view)?;
         self.completions(view)?;
         self.counts(view)?;
+        if moment != Moment::Running {
+            self.paused_by_the_file(&view.paused, matches!(moment, Moment::Closed | Moment::Crashed))?;
+        }
         self.paths(&found);
         Ok(())
     }

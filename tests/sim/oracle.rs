@@ -99,6 +99,16 @@ pub struct Tx {
     pub fate: Fate,
 }
 
+/// A call to pause a queue or a group, or to let it go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pausing {
+    pub queue: usize,
+    pub group: Option<u8>,
+    pub paused: bool,
+    /// Answered so that it may be in the file or not.
+    pub unknown: bool,
+}
+
 /// A run that lasts this long gets its start written.
 const MARK_AFTER: u64 = 10_000_000;
 
@@ -129,6 +139,8 @@ pub struct Oracle {
     pub max_running: History<usize>,
     pub paused: Vec<History<bool>>,
     pub paused_groups: BTreeMap<(usize, u8), History<bool>>,
+    /// Calls to pause or to resume whose commit has not been told.
+    pub pausing: BTreeMap<u64, Pausing>,
     pub manned: Vec<History<bool>>,
     pub holds: BTreeMap<(usize, Option<u8>), (u64, u64)>,
     pub rated: BTreeMap<(usize, Option<u8>), Vec<u64>>,
@@ -168,6 +180,7 @@ impl Oracle {
             max_running: vec![(0, plan.max_running)],
             paused: vec![vec![(0, false)]; queues],
             paused_groups: BTreeMap::new(),
+            pausing: BTreeMap::new(),
             manned: vec![vec![(0, false)]; queues],
             holds: BTreeMap::new(),
             rated: BTreeMap::new(),
@@ -394,6 +407,9 @@ impl Oracle {
 
     /// Nobody waits for the answer any more, and it was asked already.
     pub fn abandoned(&mut self, call: u64, asked: bool) -> Check {
+        if !asked {
+            self.pausing.remove(&call);
+        }
         self.resolve_unless_answered(call, if asked { Fate::Adrift } else { Fate::Refused })
     }
 
@@ -568,9 +584,44 @@ impl Oracle {
         Ok(())
     }
 
-    /// Somebody asks for it. If the power goes, it may be so though nobody is told.
-    pub fn may_be_paused(&mut self, queue: usize, group: u8) {
-        self.paused_groups.entry((queue, group)).or_insert_with(|| vec![(0, false)]);
+    /// Somebody asks for it. If the disk fails or the power goes, it may be so though nobody is told.
+    pub fn may_be_paused(&mut self, call: u64, pausing: Pausing) {
+        if let Some(group) = pausing.group {
+            self.paused_groups.entry((pausing.queue, group)).or_insert_with(|| vec![(0, false)]);
+        }
+        self.pausing.insert(call, pausing);
+    }
+
+    pub fn pause_answered(&mut self, call: u64, error: Option<&Error>) {
+        match (error, self.pausing.get_mut(&call)) {
+            (Some(Error::OutcomeUnknown { .. }), Some(pausing)) => pausing.unknown = true,
+            _ => drop(self.pausing.remove(&call)),
+        }
+    }
+
+    /// The file was opened again, and says which queues are paused: as told, or as somebody asked who was not
+    /// told. Of groups it does not say, so one of those in doubt may be either.
+    pub fn paused_by_the_file(&mut self, queues: &[bool], all_gone: bool) -> Check {
+        for (queue, paused) in queues.iter().copied().enumerate() {
+            let known = self.paused[queue].last().is_some_and(|(_, paused)| *paused);
+            let is_it = |asked: &Pausing| (asked.queue, asked.group, asked.paused) == (queue, None, paused);
+            if known == paused {
+                continue;
+            }
+            if !self.pausing.values().any(is_it) {
+                return Err(format!("I15: queue {queue} was told to be paused: {known}; in the file: {paused}"));
+            }
+            took("a pause or its end with OutcomeUnknown was durable");
+            self.paused[queue].push((self.mono, paused));
+        }
+        let mono = self.mono;
+        for Pausing { queue, group, .. } in self.pausing.values() {
+            if let Some(group) = group {
+                self.paused_groups.entry((*queue, *group)).or_default().push((mono, false));
+            }
+        }
+        self.pausing.retain(|_, pausing| !all_gone && !pausing.unknown);
+        Ok(())
     }
 
     fn paused(&mut self, queue: &str, group: Option<&str>, paused: bool) {

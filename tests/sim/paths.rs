@@ -22,7 +22,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { name, said: Some(said), taken: AtomicU64::new(0) }
 }
 
-static PATHS: [Path; 61] = [
+static PATHS: [Path; 62] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -31,6 +31,7 @@ static PATHS: [Path; 61] = [
     seen("OutcomeUnknown, and it was durable"),
     seen("OutcomeUnknown, and it was not"),
     seen("a transaction with OutcomeUnknown was resolved whole"),
+    seen("a pause or its end with OutcomeUnknown was durable"),
     seen("a caller was refused for want of room"),
     seen("a caller waited for room and was let in"),
     seen("a caller waited for room when the queue closed"),

@@ -451,8 +451,10 @@ impl World {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(Default::default()),
             Err(_) => return None,
         };
-        let counts = (0..self.plan.queues.len()).map(|queue| pond.queue(&queue_name(queue)).unwrap().counts());
-        Some(View { jobs, rows: rows.ok()?, counts: counts.collect() })
+        let queues = || (0..self.plan.queues.len()).map(|queue| pond.queue(&queue_name(queue)).unwrap());
+        let counts = queues().map(|queue| queue.counts()).collect();
+        let paused = queues().map(|queue| queue.is_paused()).collect();
+        Some(View { jobs, rows: rows.ok()?, counts, paused })
     }
 
     fn see_rates(&self) {
