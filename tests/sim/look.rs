@@ -108,6 +108,7 @@ impl Oracle {
             (Some(State::Dead), _) if job.steered && moment != Moment::Running => {
                 job.ended = info.state.is_final().then_some(info.state);
                 (job.place, job.redriven, job.attempts) = (u64::MAX, true, info.attempts);
+                job.redrives += 1;
             }
             (Some(known), _) => return Err(format!("I7: it has ended as {known:?}, and is {info:?}: {job:?}")),
             (None, true) => {

@@ -79,6 +79,8 @@ pub struct Job {
     /// Its place in its group's line.
     pub place: u64,
     pub redriven: bool,
+    /// How often it was redriven: with all its attempts anew.
+    pub redrives: u32,
     /// On the engine's time line: not before that.
     pub not_before: Option<u64>,
     /// The latest wall clock since it was made.
@@ -278,6 +280,7 @@ impl Oracle {
             purged: false,
             place: u64::MAX,
             redriven: false,
+            redrives: 0,
             not_before,
             wall_seen: self.wall,
             taken_by: None,
@@ -309,9 +312,9 @@ impl Oracle {
         self.ids_of(|job| job.ended == Some(State::Dead))
     }
 
-    /// As often as a poison may strike.
+    /// As often as a poison may strike: whoever redrives it asks for it again.
     pub fn deaths_max(&self, n: u64) -> u32 {
-        self.jobs.get(&n).map_or(0, |job| self.limit(job) + 2)
+        self.jobs.get(&n).map_or(0, |job| (self.limit(job) + 2) * (1 + job.redrives))
     }
 
     /// A call to cancel was answered.
@@ -557,6 +560,7 @@ impl Oracle {
                     return Err(format!("I14: a job was redriven that was not dead: {job:?}"));
                 }
                 (job.ended, job.attempts, job.place, job.redriven) = (None, 0, place, true);
+                job.redrives += 1;
                 job.crashes = 0;
                 job.spec.expires = None;
             }
