@@ -553,8 +553,7 @@ impl Oracle {
             }
             Event::Redriven { id, .. } => {
                 let n = self.number(id.get())?;
-                self.places += 1;
-                let place = self.places;
+                let place = self.place(self.last_id);
                 let job = self.job(n);
                 if job.ended != Some(State::Dead) {
                     return Err(format!("I14: a job was redriven that was not dead: {job:?}"));
@@ -654,6 +653,13 @@ impl Oracle {
         self.by_id.get(&id).copied().ok_or(format!("I16: nobody knows job {id}"))
     }
 
+    /// Members of a group stand in the order of their ids, also if it is learned late that a commit whose
+    /// outcome nobody knew was durable. Who is redriven stands behind all ids up to then.
+    fn place(&mut self, id: u64) -> u64 {
+        self.places += 1;
+        (id << 32) + self.places
+    }
+
     /// It is durably there.
     fn stored(&mut self, n: u64, id: u64) -> Check {
         if !self.jobs.contains_key(&n) {
@@ -664,8 +670,7 @@ impl Oracle {
         {
             return Err(format!("I16: id {id} was given to {other} and to {n}"));
         }
-        self.places += 1;
-        let (place, mono) = (self.places, self.mono);
+        let (place, mono) = (self.place(id), self.mono);
         let job = self.job(n);
         if job.fate == Fate::Refused {
             return Err(format!("I3: it was refused, and it is stored: {job:?}"));
