@@ -373,10 +373,11 @@ impl Oracle {
                     return Err(format!("I1: {} jobs were acknowledged with {} ids", mine.len(), ids.len()));
                 }
                 for (n, id) in mine.iter().zip(ids) {
-                    match self.job(*n).id {
+                    match self.jobs[n].id {
                         Some(known) if known != *id => {
                             return Err(format!("I16: job {n} was told to be {known} and answered as {id}"));
                         }
+                        None if self.blind => self.learned(*n, *id)?,
                         _ => {}
                     }
                 }
@@ -440,7 +441,7 @@ impl Oracle {
         }
     }
 
-    /// It is learned from the file that a job is there.
+    /// It is learned otherwise than by an event that a job is there.
     pub fn learned(&mut self, n: u64, id: u64) -> Check {
         self.last_id = self.last_id.max(id);
         self.stored(n, id)

@@ -39,6 +39,7 @@ impl Oracle {
             return say("I3", "it was refused and runs");
         }
         if self.blind {
+            self.learned(n, id)?;
             let run = Run { run, attempt, taken, alone_until: None, marked: false };
             let job = self.job(n);
             (job.running, job.starts) = (Some(run), run.run);

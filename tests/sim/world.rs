@@ -286,7 +286,8 @@ impl World {
                 Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
                 event => format!("    told {event:?}"),
             });
-            let read = |id| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of);
+            // Faults are for the engine, not for who looks.
+            let read = |id| self.disk.quietly(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
             self.oracle.told(&event, read)?;
         }
         Ok(())
