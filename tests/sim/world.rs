@@ -273,6 +273,7 @@ impl World {
     pub fn account_for_slow_disk(&mut self) {
         let slowed = self.disk.take_slowed();
         if slowed > 0 {
+            self.wall_most = self.wall_most.max(self.clock.wall().as_millis());
             self.oracle.advanced(slowed);
             self.timers.fire(&mut self.rng);
         }
