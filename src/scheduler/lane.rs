@@ -216,9 +216,10 @@ impl Lane {
         self.suspects.remove(at)
     }
 
-    /// How long until a suspect's group lets it start, if that is what it waits for.
+    /// How long until its queue's and its group's rates let a suspect start, if that is what it waits for.
     pub fn suspects_wait(&self, queue: QueueId, now: Now, buckets: &Buckets) -> Option<Duration> {
-        self.suspects.iter().filter_map(|entry| group_wait(queue, entry, now, buckets)).min()
+        let own = buckets.wait(&BucketKey { queue, group: None }, now);
+        self.suspects.iter().filter_map(|entry| group_wait(queue, entry, now, buckets).max(own)).min()
     }
 
     // --- delayed jobs -------------------------------------------------------------------------
@@ -268,7 +269,7 @@ impl Lane {
         buckets: &mut Buckets,
         (withdrawn, reserve): (&mut Withdrawn, &mut Vec<Reservation>),
     ) -> Pick {
-        self.closed_until = None;
+        let closed_before = self.closed_until.take().filter(|until| *until > now.mono);
         let key = BucketKey { queue, group: None };
         loop {
             let Some(settings) = &self.settings else { return Pick::Nothing };
@@ -284,8 +285,10 @@ impl Lane {
                     return Pick::Nothing;
                 }
                 Gate::Wait(wait) => {
-                    self.closed_until = Some(now.mono.saturating_add(wait));
-                    self.new_timer = true;
+                    // While a suspect waits, every look asks again: who is told each time would never sleep.
+                    let until = now.mono.saturating_add(wait);
+                    self.new_timer |= closed_before.is_none_or(|before| until < before);
+                    self.closed_until = Some(closed_before.map_or(until, |before| until.min(before)));
                     return Pick::Nothing;
                 }
             }

@@ -386,6 +386,28 @@ fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
 }
 
 #[test]
+fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
+    for others in [0, 1] {
+        let hourly = Rate::new(1, Duration::from_secs(3_600)).burst(1);
+        let mut scheduler = open_with(LaneSettings { rate: Some(hourly), ..settings(10) });
+        scheduler.take_tokens(&BucketKey { queue: QUEUE, group: None }, 1, at(0)).unwrap();
+        let mut crashed = record(5, None);
+        crashed.extra_mut().crashes = 1;
+        scheduler.restore_crashed(vec![(QUEUE, Arc::new(Entry::new(JobId::new(7), 7, crashed, 32)))], 0);
+        scheduler.apply((0..others).map(|id| ready(20 + id, 5, None)));
+        // Looks that something else was the reason for, each at a later time.
+        let mut woken = 0;
+        for look in 0..100 {
+            assert_eq!(ids(&start(&mut scheduler, at(look))), [0; 0]);
+            woken += u32::from(scheduler.is_restless());
+            let wait = scheduler.chores(at(look)).wait.expect("it is to be looked at again");
+            assert!(wait > Duration::from_secs(3_599) && wait <= Duration::from_secs(3_600), "{wait:?}");
+        }
+        assert!(woken < 5, "it was woken by its own look {woken} times");
+    }
+}
+
+#[test]
 fn a_suspect_that_an_operator_has_stays_a_suspect() {
     let mut scheduler = open(10);
     let mut crashed = record(5, None);
