@@ -106,6 +106,8 @@ impl Engine {
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
         self.scheduler().given_back(start.run, start.entry);
+        // Whoever made it startable again may have had the dispatcher look before it was back.
+        self.wake_dispatcher();
     }
 
     // --- ending -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ mod reopening;
 mod shutdown;
 mod support;
 mod waiters;
+mod workers;
 
 #[path = "../../support/failing_disk.rs"]
 mod failing_disk;

@@ -80,6 +80,11 @@ impl Ran {
 /// A worker that notes what it was given.
 pub fn noting(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Arc<Ran>) {
     let ran: Arc<Ran> = Arc::default();
+    (noting_into(pond, queue, concurrency, &ran), ran)
+}
+
+/// The same, into notes that others may share.
+pub fn noting_into(pond: &Millpond, queue: &str, concurrency: usize, ran: &Arc<Ran>) -> Worker {
     let log = ran.clone();
     let handler = move |job: Job<Bytes>| {
         let log = log.clone();
@@ -89,7 +94,7 @@ pub fn noting(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Arc<
             Ok(())
         }
     };
-    (pond.worker(queue).concurrency(concurrency).no_timeout().handle_raw("work", handler).start().unwrap(), ran)
+    pond.worker(queue).concurrency(concurrency).no_timeout().handle_raw("work", handler).start().unwrap()
 }
 
 /// The payloads of the jobs that are in the file in a state that is not final.
