@@ -61,6 +61,10 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    pub fn len(&self) -> usize {
+        self.0.lock().queue.len()
+    }
+
     pub fn recv(&self) -> Result<T, RecvError> {
         let mut state = self.0.lock();
         loop {
