@@ -131,27 +131,46 @@ fn processor_ms() -> u64 {
     [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("a number") * 10).sum()
 }
 
-/// Jobs per second, enqueued and completed one for one so that the backlog stays as it is.
+/// Jobs per second, enqueued and completed one for one so that the backlog stays as it is: a handler ends only when
+/// a job was enqueued for it. A worker let loose would empty a small backlog, and would run many jobs for each one
+/// that is counted with a large backlog.
 async fn rate(path: &Path) -> u64 {
-    const JOBS: u64 = 50_000;
+    const JOBS: u64 = 400_000;
+    // Enough that the writer always finds work: one that waits for the disk alone would be measured for that.
+    const PRODUCERS: u64 = 4;
+    const AT_ONCE: u32 = 1_000;
     let pond = Millpond::open(path).expect("a queue");
-    let done = Arc::new(Semaphore::new(0));
-    let signal = done.clone();
+    let (gate, entered) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (pass, ended) = (gate.clone(), Arc::new(Semaphore::new(0)));
+    let (enter, end) = (entered.clone(), ended.clone());
     let handler = move |_: Job<Bytes>| {
-        let signal = signal.clone();
+        let (pass, enter, end) = (pass.clone(), enter.clone(), end.clone());
         async move {
-            signal.add_permits(1);
+            enter.add_permits(1);
+            pass.acquire().await?.forget();
+            end.add_permits(1);
             Ok(())
         }
     };
     let worker = pond.worker("q").concurrency(100).handle_raw("noop", handler).start().expect("a worker");
+    entered.acquire_many(100).await.expect("they start").forget();
     let start = Instant::now();
-    for _ in 0..JOBS / 1_000 {
-        pond.enqueue_many("q", (0..1_000).map(|_| job())).await.expect("enqueued");
-        done.acquire_many(1_000).await.expect("they run").forget();
+    let producers = (0..PRODUCERS).map(|_| {
+        let (pond, gate, ended) = (pond.clone(), gate.clone(), ended.clone());
+        tokio::spawn(async move {
+            for _ in 0..JOBS / PRODUCERS / u64::from(AT_ONCE) {
+                pond.enqueue_many("q", (0..AT_ONCE).map(|_| job())).await.expect("enqueued");
+                gate.add_permits(AT_ONCE as usize);
+                ended.acquire_many(AT_ONCE).await.expect("they run").forget();
+            }
+        })
+    });
+    for producer in producers.collect::<Vec<_>>() {
+        producer.await.expect("it ends");
     }
     let took = start.elapsed();
     worker.stop();
+    gate.add_permits(100);
     close(pond).await;
     (JOBS as f64 / took.as_secs_f64()) as u64
 }
