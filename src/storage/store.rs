@@ -212,7 +212,7 @@ impl Store {
 
     fn make_durable(&self, txn: WriteTransaction) -> Result<(), Error> {
         self.watch.begin_commit();
-        txn.commit().map_err(|error| fault::after_commit(error, self.watch.may_count()))
+        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))
     }
 
     pub fn abort(&self, txn: WriteTransaction) -> Result<(), Error> {

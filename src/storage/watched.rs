@@ -1,5 +1,5 @@
 //! The backend under every database that we open ourselves: it notes what is written while a backup is
-//! being taken, lets the backup read beside the database, and knows whether a failed commit may count.
+//! being taken, lets the backup read beside the database, and knows whether a commit has come to a sync.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,24 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, StorageBackend};
 
-use super::fault::is_full;
-
 /// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
 pub(super) const BLOCK_BYTES: u64 = 16 << 10;
-
-/// What a page of redb begins with: its type and how many entries it has. Pages that differ in it are not the
-/// same; of those that do not, a part behind their entries may differ and mean nothing.
-const PAGE_BEGINS: usize = 4;
 
 /// What stands behind a database, and what has been written to it of late. One for all the times the
 /// file is opened again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     inner: Arc<Mutex<Inner>>,
-    /// Since the last commit began a sync was tried, or all that was missing was there already.
-    may_count: Arc<AtomicBool>,
-    /// And the file's header was written, with the roots of that commit.
-    has_header: Arc<AtomicBool>,
+    /// A sync was tried since the last commit began.
+    synced: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -54,15 +46,13 @@ impl Watch {
     }
 
     pub fn begin_commit(&self) {
-        self.may_count.store(false, Ordering::SeqCst);
-        self.has_header.store(false, Ordering::SeqCst);
+        self.synced.store(false, Ordering::SeqCst);
     }
 
-    /// Whether a commit that found the disk full may be there all the same. Before its first sync it lacks the
-    /// page that did not fit, unless that one was there already. In a database that is not watched it may
-    /// always be.
-    pub fn may_count(&self) -> bool {
-        self.may_count.load(Ordering::SeqCst) || self.inner().backend.is_none()
+    /// Whether the commit has come to a sync. Without one what it wrote lacks a page at least, and does
+    /// not count. In a database that is not watched it may always have.
+    pub fn has_synced(&self) -> bool {
+        self.synced.load(Ordering::SeqCst) || self.inner().backend.is_none()
     }
 
     /// From now on what is written is noted. False if it is already.
@@ -104,27 +94,6 @@ pub(crate) struct Watched {
     watch: Watch,
 }
 
-impl Watched {
-    /// redb writes a commit's pages and its header in any order, and a page that it had to make room for in its
-    /// cache twice. If the second time fails, nothing may be missing.
-    fn note_outcome(&self, offset: u64, data: &[u8], result: &io::Result<()>) {
-        let has_header = &self.watch.has_header;
-        let is_missing = result.as_ref().is_err_and(is_full);
-        if offset == 0 {
-            has_header.fetch_or(!is_missing, Ordering::SeqCst);
-        } else if is_missing && has_header.load(Ordering::SeqCst) && !self.lacks(offset, data) {
-            self.watch.may_count.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether something else lies there for sure.
-    fn lacks(&self, offset: u64, data: &[u8]) -> bool {
-        let mut there = [0; PAGE_BEGINS];
-        let begins = data.get(..PAGE_BEGINS);
-        begins.is_some_and(|begins| self.backend.read(offset, &mut there).is_ok() && there != *begins)
-    }
-}
-
 impl StorageBackend for Watched {
     fn len(&self) -> io::Result<u64> {
         self.backend.len()
@@ -144,13 +113,12 @@ impl StorageBackend for Watched {
 
     fn sync_data(&self) -> io::Result<()> {
         // Before it is tried: one that fails may have done its work.
-        self.watch.may_count.store(true, Ordering::SeqCst);
+        self.watch.synced.store(true, Ordering::SeqCst);
         self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let result = self.backend.write(offset, data);
-        self.note_outcome(offset, data, &result);
         // Also one that failed: it may have come halfway.
         self.watch.note(offset..offset.saturating_add(data.len() as u64));
         result
@@ -189,53 +157,6 @@ impl StorageBackend for Watched {
 mod tests {
     use super::*;
     use redb::backends::InMemoryBackend;
-
-    /// A disk that is full on demand.
-    #[derive(Debug, Default)]
-    struct Filling(InMemoryBackend, Arc<AtomicBool>);
-
-    impl StorageBackend for Filling {
-        fn len(&self) -> io::Result<u64> {
-            self.0.len()
-        }
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.0.read(offset, out)
-        }
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.0.set_len(len)
-        }
-        fn sync_data(&self) -> io::Result<()> {
-            self.0.sync_data()
-        }
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            if self.1.load(Ordering::SeqCst) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.0.write(offset, data)
-        }
-    }
-
-    #[test]
-    fn a_commit_on_a_full_disk_may_count_only_if_the_page_that_failed_was_there_already() {
-        const HEADER: &[u8] = b"redb roots";
-        const PAGE: &[u8] = &[1, 0, 7, 0, 42];
-        let (watch, full) = (Watch::default(), Arc::<AtomicBool>::default());
-        let disk = watch.over(Filling(InMemoryBackend::new(), full.clone()));
-        disk.set_len(BLOCK_BYTES).unwrap();
-        let commit = |before: &[(u64, &[u8])], fails: (u64, &[u8])| {
-            watch.begin_commit();
-            before.iter().for_each(|(offset, data)| disk.write(*offset, data).unwrap());
-            full.store(true, Ordering::SeqCst);
-            disk.write(fails.0, fails.1).unwrap_err();
-            full.store(false, Ordering::SeqCst);
-            watch.may_count()
-        };
-        assert!(!commit(&[(0, HEADER)], (4096, PAGE)), "the page is missing");
-        assert!(!commit(&[(4096, PAGE)], (4096, PAGE)), "the header is missing");
-        assert!(!commit(&[(4096, PAGE)], (0, HEADER)), "the header is missing");
-        assert!(commit(&[(4096, PAGE), (0, HEADER)], (4096, PAGE)), "nothing is missing");
-        assert!(!commit(&[(4096, PAGE), (0, HEADER)], (4096, &[1, 0, 8, 0, 42])), "another page is there");
-    }
 
     #[test]
     fn what_is_written_is_noted_block_by_block_while_somebody_wants_to_know() {
