@@ -69,11 +69,13 @@ impl From<Fault> for Error {
     }
 }
 
-/// A commit that failed may still have become durable, but not one that found the disk full before
-/// it came to its first sync: a page of it is missing.
-pub(crate) fn after_commit(error: redb::CommitError, synced: bool) -> Error {
+/// A commit that failed may still have become durable, but not one that found the disk full while a
+/// page of it is missing.
+pub(crate) fn after_commit(error: redb::CommitError, may_count: bool) -> Error {
     match error {
-        redb::CommitError::Storage(redb::StorageError::Io(error)) if is_full(&error) && !synced => Error::StorageFull,
+        redb::CommitError::Storage(redb::StorageError::Io(error)) if is_full(&error) && !may_count => {
+            Error::StorageFull
+        }
         redb::CommitError::Storage(redb::StorageError::Io(error)) => Error::OutcomeUnknown { source: error.into() },
         other => Error::OutcomeUnknown { source: other.into() },
     }

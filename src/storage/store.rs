@@ -190,6 +190,7 @@ impl Store {
     }
 
     pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
+        self.watch.begin_write();
         let mut txn = self.db()?.begin_write().map_err(Fault::from)?;
         if self.large.load(Ordering::Relaxed) {
             txn.set_quick_repair(true);
@@ -212,7 +213,7 @@ impl Store {
 
     fn make_durable(&self, txn: WriteTransaction) -> Result<(), Error> {
         self.watch.begin_commit();
-        txn.commit().map_err(|error| fault::after_commit(error, self.watch.has_synced()))
+        txn.commit().map_err(|error| fault::after_commit(error, self.watch.may_count()))
     }
 
     pub fn abort(&self, txn: WriteTransaction) -> Result<(), Error> {

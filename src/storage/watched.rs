@@ -1,7 +1,7 @@
 //! The backend under every database that we open ourselves: it notes what is written while a backup is
-//! being taken, lets the backup read beside the database, and knows whether a commit has come to a sync.
+//! being taken, lets the backup read beside the database, and knows whether a failed commit may count.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::ops::{Bound, Range};
 // Not those of `crate::sync`: redb calls from under locks of its own.
@@ -18,8 +18,8 @@ pub(super) const BLOCK_BYTES: u64 = 16 << 10;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     inner: Arc<Mutex<Inner>>,
-    /// A sync was tried since the last commit began.
-    synced: Arc<AtomicBool>,
+    /// Since the last commit began a sync was tried, or no room was found for a page that had it before.
+    may_count: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ struct Inner {
     backend: Option<Arc<dyn StorageBackend>>,
     /// The blocks written since they were last taken, if anybody wants to know.
     written: Option<BTreeSet<u64>>,
+    /// Where the transaction has written pages, the header left out.
+    pages: HashSet<u64>,
 }
 
 impl Watch {
@@ -45,14 +47,31 @@ impl Watch {
         self.inner().backend.clone()
     }
 
-    pub fn begin_commit(&self) {
-        self.synced.store(false, Ordering::SeqCst);
+    pub fn begin_write(&self) {
+        self.inner().pages.clear();
     }
 
-    /// Whether the commit has come to a sync. Without one what it wrote lacks a page at least, and does
-    /// not count. In a database that is not watched it may always have.
-    pub fn has_synced(&self) -> bool {
-        self.synced.load(Ordering::SeqCst) || self.inner().backend.is_none()
+    pub fn begin_commit(&self) {
+        self.may_count.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether a commit that found the disk full may be there all the same. Before its first sync it lacks the
+    /// page that did not fit, unless that one was written before: redb writes a page that it had to make room for
+    /// in its cache twice. In a database that is not watched it may always be.
+    pub fn may_count(&self) -> bool {
+        self.may_count.load(Ordering::SeqCst) || self.inner().backend.is_none()
+    }
+
+    fn note_page(&self, offset: u64, result: &io::Result<()>) {
+        if offset == 0 {
+            return;
+        }
+        let pages = &mut self.inner().pages;
+        match result {
+            Ok(()) => drop(pages.insert(offset)),
+            Err(_) if pages.contains(&offset) => self.may_count.store(true, Ordering::SeqCst),
+            Err(_) => {}
+        }
     }
 
     /// From now on what is written is noted. False if it is already.
@@ -113,12 +132,13 @@ impl StorageBackend for Watched {
 
     fn sync_data(&self) -> io::Result<()> {
         // Before it is tried: one that fails may have done its work.
-        self.watch.synced.store(true, Ordering::SeqCst);
+        self.watch.may_count.store(true, Ordering::SeqCst);
         self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let result = self.backend.write(offset, data);
+        self.watch.note_page(offset, &result);
         // Also one that failed: it may have come halfway.
         self.watch.note(offset..offset.saturating_add(data.len() as u64));
         result
@@ -157,6 +177,51 @@ impl StorageBackend for Watched {
 mod tests {
     use super::*;
     use redb::backends::InMemoryBackend;
+
+    /// A disk that is full on demand.
+    #[derive(Debug)]
+    struct Filling(InMemoryBackend, Arc<AtomicBool>);
+
+    impl StorageBackend for Filling {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            match self.1.load(Ordering::SeqCst) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => self.0.write(offset, data),
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_on_a_full_disk_may_count_only_if_the_page_was_written_before() {
+        let (watch, full) = (Watch::default(), Arc::<AtomicBool>::default());
+        let disk = watch.over(Filling(InMemoryBackend::new(), full.clone()));
+        disk.set_len(BLOCK_BYTES).unwrap();
+        let commit = |before: &[u64], fails: u64| {
+            watch.begin_write();
+            before.iter().for_each(|offset| disk.write(*offset, b"page").unwrap());
+            watch.begin_commit();
+            full.store(true, Ordering::SeqCst);
+            disk.write(fails, b"page").unwrap_err();
+            full.store(false, Ordering::SeqCst);
+            watch.may_count()
+        };
+        assert!(!commit(&[0], 4096), "the page is missing");
+        assert!(commit(&[0, 4096], 4096), "nothing is missing");
+        assert!(!commit(&[0, 8192], 4096), "what an earlier transaction has written there is another page");
+        assert!(!commit(&[0, 4096], 0), "the header is missing: an earlier one has the old roots");
+    }
 
     #[test]
     fn what_is_written_is_noted_block_by_block_while_somebody_wants_to_know() {
