@@ -62,18 +62,6 @@ impl Watch {
         self.may_count.load(Ordering::SeqCst) || self.inner().backend.is_none()
     }
 
-    fn note_page(&self, offset: u64, result: &io::Result<()>) {
-        if offset == 0 {
-            return;
-        }
-        let pages = &mut self.inner().pages;
-        match result {
-            Ok(()) => drop(pages.insert(offset)),
-            Err(_) if pages.contains(&offset) => self.may_count.store(true, Ordering::SeqCst),
-            Err(_) => {}
-        }
-    }
-
     /// From now on what is written is noted. False if it is already.
     pub fn begin(&self) -> bool {
         let mut inner = self.inner();
@@ -97,8 +85,26 @@ impl Watch {
         self.inner().backend = None;
     }
 
-    fn note(&self, bytes: Range<u64>) {
-        if let Some(written) = &mut self.inner().written
+    fn note_resized(&self, from: u64, to: u64) {
+        self.inner().note(from.min(to)..from.max(to));
+    }
+
+    fn note_written(&self, offset: u64, len: usize, result: &io::Result<()>) {
+        let mut inner = self.inner();
+        // Also what failed: it may have come halfway.
+        inner.note(offset..offset.saturating_add(len as u64));
+        let is_header = offset == 0;
+        match result {
+            Ok(()) if !is_header => drop(inner.pages.insert(offset)),
+            Err(_) if inner.pages.contains(&offset) => self.may_count.store(true, Ordering::SeqCst),
+            _ => {}
+        }
+    }
+}
+
+impl Inner {
+    fn note(&mut self, bytes: Range<u64>) {
+        if let Some(written) = &mut self.written
             && !bytes.is_empty()
         {
             written.extend(bytes.start / BLOCK_BYTES..=(bytes.end - 1) / BLOCK_BYTES);
@@ -126,7 +132,7 @@ impl StorageBackend for Watched {
         let before = self.backend.len()?;
         let result = self.backend.set_len(len);
         // What was cut off and comes back is empty.
-        self.watch.note(before.min(len)..before.max(len));
+        self.watch.note_resized(before, len);
         result
     }
 
@@ -138,9 +144,7 @@ impl StorageBackend for Watched {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let result = self.backend.write(offset, data);
-        self.watch.note_page(offset, &result);
-        // Also one that failed: it may have come halfway.
-        self.watch.note(offset..offset.saturating_add(data.len() as u64));
+        self.watch.note_written(offset, data.len(), &result);
         result
     }
 
