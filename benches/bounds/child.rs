@@ -8,7 +8,7 @@ use bytes::Bytes;
 use millpond::{Job, Millpond, NewJob, Worker};
 use tokio::sync::Semaphore;
 
-use crate::PAYLOAD;
+use crate::{PAYLOAD, kernel};
 
 const BATCH: u64 = 10_000;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -70,17 +70,11 @@ async fn memory(path: &Path) -> u64 {
     if pond.queue("q").expect("a queue").counts().pending > 1_010 {
         entered.acquire_many(1_010).await.expect("they start").forget();
     }
-    let resident = resident_kib();
+    let resident = kernel::peak_kib().expect("Linux says");
     // What was done is taken back with the process.
     std::mem::forget(pond);
     println!("{resident}");
     std::process::exit(0);
-}
-
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel says");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its high-water mark");
-    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 
 /// Microseconds from before the open to the first handler.
@@ -115,20 +109,11 @@ async fn idle(path: &Path) -> u64 {
     let _worker = gated(&pond, &gate, &entered);
     pond.enqueue_many("q", (0..10_000).map(|_| job().delay(YEAR))).await.expect("enqueued");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = processor_ms();
+    let before = kernel::cpu_ms().expect("Linux says");
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let spent = processor_ms() - before;
+    let spent = kernel::cpu_ms().expect("Linux says") - before;
     close(pond).await;
     spent
-}
-
-fn processor_ms() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("the kernel says");
-    // After the name, which is in brackets; user and system time are the 14th and 15th field of all,
-    // in ticks of 10 ms.
-    let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("a number") * 10).sum()
 }
 
 /// Jobs per second, enqueued and completed one for one so that the backlog stays as it is: a handler ends only when

@@ -5,6 +5,9 @@
 //! `BOUNDS_WAITING=<jobs>` sets the backlog (1,000,000), `BOUNDS_MANY=<jobs>` the large one (10,000,000).
 
 mod child;
+#[allow(dead_code, reason = "each bench asks for some of it")]
+#[path = "../support/kernel.rs"]
+mod kernel;
 mod process;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use millpond::{Job, Millpond, NewJob, Worker};
 use tokio::sync::Semaphore;
 
-use crate::machine;
+use crate::kernel;
 use crate::measured::Raw;
 use crate::point::Point;
 
@@ -81,7 +81,7 @@ async fn fill(path: &Path, point: Point) {
 /// What a process with an open queue needs when nothing waits: its high-water mark in KiB.
 fn empty(path: &Path, point: Point) -> u64 {
     let _pond = open(path, point);
-    machine::peak_kib()
+    kernel::peak_kib().expect("Linux says")
 }
 
 /// Enqueues and completes one for one: a handler ends only when a job was enqueued for it. Workers that were let loose
@@ -104,7 +104,7 @@ async fn measure(path: &Path, point: Point, time: Duration) -> Raw {
         cpu_ms: after.cpu_ms - before.cpu_ms,
         written_bytes: after.written_bytes - before.written_bytes,
         commits: after.commits - before.commits,
-        peak_kib: machine::peak_kib(),
+        peak_kib: kernel::peak_kib().expect("Linux says"),
     };
     // Its handlers would wait for ever: their jobs go back, for the next turn.
     pond.shutdown(Duration::ZERO).await.expect("it closes");
@@ -151,8 +151,8 @@ impl Taken {
             at: Instant::now(),
             completed: metrics.completed_total,
             commits: metrics.commits_total,
-            cpu_ms: machine::cpu_ms(),
-            written_bytes: machine::written_bytes(),
+            cpu_ms: kernel::cpu_ms().expect("Linux says"),
+            written_bytes: kernel::written_bytes().expect("Linux says"),
         }
     }
 }

@@ -11,7 +11,9 @@
 
 mod axis;
 mod child;
-mod civil;
+#[allow(dead_code, reason = "each bench asks for some of it")]
+#[path = "../support/kernel.rs"]
+mod kernel;
 mod machine;
 mod measured;
 mod plot;

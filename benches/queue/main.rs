@@ -9,6 +9,9 @@
 //! ```
 
 mod floor;
+#[allow(dead_code, reason = "each bench asks for some of it")]
+#[path = "../support/kernel.rs"]
+mod kernel;
 mod measure;
 mod pond;
 mod ratios;

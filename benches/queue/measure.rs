@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::kernel;
+
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     pub took: Duration,
@@ -44,9 +46,7 @@ impl Clock {
     }
 }
 
-/// Bytes this process has caused to be written to the disk, as Linux counts them; 0 elsewhere.
+/// 0 where nobody says.
 fn written() -> u64 {
-    let Ok(io) = std::fs::read_to_string("/proc/self/io") else { return 0 };
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
+    kernel::written_bytes().unwrap_or(0)
 }
