@@ -190,7 +190,6 @@ impl Store {
     }
 
     pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
-        self.watch.begin_write();
         let mut txn = self.db()?.begin_write().map_err(Fault::from)?;
         if self.large.load(Ordering::Relaxed) {
             txn.set_quick_repair(true);
