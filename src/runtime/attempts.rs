@@ -177,7 +177,7 @@ impl Engine {
         log_ending(running, next);
         let took = now.mono.saturating_sub(plan.started.mono);
         let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), plan.attempt);
-        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more }));
+        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
     fn decide(&self, plan: &Plan, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
@@ -210,7 +210,7 @@ impl Engine {
         let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
         let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
         let (queue, taken, took) = (start.queue, start.entry, Duration::ZERO);
-        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more }));
+        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
     /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers

@@ -2,6 +2,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use crate::error::Error;
 use crate::job::{Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
 use crate::storage::{Prepared, Store};
@@ -18,14 +20,16 @@ pub(super) struct Preparer {
 
 impl Prepare for Preparer {
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
-        Call::new(self).prepare(queue, job)
+        Call::new(self).prepare(queue, job, 1)
     }
 
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
         let mut call = Call::new(self);
-        let mut prepared = Vec::with_capacity(jobs.size_hint().0.min(ENQUEUE_JOBS_MAX));
+        let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
+        let mut prepared = Vec::with_capacity(left);
         for job in jobs {
-            prepared.push(call.prepare(queue, job)?);
+            prepared.push(call.prepare(queue, job, left.max(1))?);
+            left = left.saturating_sub(1);
         }
         Ok(prepared)
     }
@@ -38,16 +42,18 @@ struct Call<'p> {
     span: Option<tracing::Span>,
     queue: Option<QueueId>,
     kind: Option<(Cow<'static, str>, KindId)>,
+    chunk: BytesMut,
 }
 
 impl<'p> Call<'p> {
     fn new(preparer: &'p Preparer) -> Self {
         let span = tracing::Span::current();
         let span = (!span.is_disabled() && !span.is_none()).then_some(span);
-        Self { preparer, now: preparer.time.now(), span, queue: None, kind: None }
+        Self { preparer, now: preparer.time.now(), span, queue: None, kind: None, chunk: BytesMut::new() }
     }
 
-    fn prepare(&mut self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
+    /// The first of `left` jobs.
+    fn prepare(&mut self, queue: &str, job: NewJob, left: usize) -> Result<Prepared, Error> {
         let (kind, payload, options) = job.check(self.preparer.payload_bytes_max)?;
         let catalog = &self.preparer.store.catalog;
         let queue = match self.queue {
@@ -72,7 +78,8 @@ impl<'p> Call<'p> {
         };
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
-        Ok(Prepared::new(queue, record, self.span.clone()).claiming_key_for(unique_for))
+        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.span.clone());
+        Ok(prepared.claiming_key_for(unique_for))
     }
 }
 

@@ -190,6 +190,7 @@ impl<'t> Batch<'t> {
 
     /// Writes what was gathered along the way. The transaction is ready to be committed then.
     pub fn seal(mut self) -> Result<Sealed, Fault> {
+        self.tables.write_arrivals()?;
         self.counters.engine = self.counters.engine.max(self.now.engine);
         for (id, row) in &self.rows {
             self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;

@@ -1,7 +1,7 @@
 //! Rows as bytes: a version byte, a checksum, the content. Reads do not verify redb's own page
 //! checksums, so each row bears one.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,10 +22,14 @@ fn checksum(version: u8, content: &[u8]) -> u32 {
 }
 
 pub(super) fn seal(mut row: Vec<u8>) -> Vec<u8> {
+    sign(&mut row);
+    row
+}
+
+fn sign(row: &mut [u8]) {
     row[0] = VERSION;
     let sum = checksum(VERSION, &row[HEAD..]);
     row[1..HEAD].copy_from_slice(&sum.to_le_bytes());
-    row
 }
 
 fn open(row: &[u8]) -> Result<&[u8], &'static str> {
@@ -58,6 +62,15 @@ pub(crate) fn check(row: &[u8]) -> Result<(), Fault> {
 
 /// A record: its header, then the payload's bytes as they are.
 pub(crate) fn encode_record(record: &Record) -> Bytes {
+    encode_record_into(&mut BytesMut::new(), record, 1)
+}
+
+/// The most that records which are encoded together have in common, in bytes: it stays in memory as long as one of them.
+const CHUNK_BYTES_MAX: usize = 32 << 10;
+
+/// The same for the first of `left` records that are encoded one after the other: their rows are slices of few
+/// allocations, which the writer's thread, not theirs, gives back.
+pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: usize) -> Bytes {
     let header = RecordRef::<&Extra> {
         state: record.state,
         kind: record.kind,
@@ -78,11 +91,16 @@ pub(crate) fn encode_record(record: &Record) -> Bytes {
         }
     };
     let payload = &*record.payload.bytes;
-    let mut row = Vec::with_capacity(HEAD + header.len() + payload.len());
-    row.extend_from_slice(&[0; HEAD]);
-    row.extend_from_slice(header);
-    row.extend_from_slice(payload);
-    seal(row).into()
+    let bytes = HEAD + header.len() + payload.len();
+    if chunk.capacity() < bytes {
+        let together = bytes.saturating_mul(left).min(CHUNK_BYTES_MAX);
+        *chunk = BytesMut::with_capacity(together.max(bytes));
+    }
+    chunk.extend_from_slice(&[0; HEAD]);
+    chunk.extend_from_slice(header);
+    chunk.extend_from_slice(payload);
+    sign(chunk);
+    if chunk.capacity() == bytes { std::mem::take(chunk).freeze() } else { chunk.split().freeze() }
 }
 
 /// The record, its payload a slice of the same allocation.

@@ -107,7 +107,8 @@ impl Batch<'_> {
         self.unindex(id)?;
         self.became_ready(queue, record.state);
         let entry = Entry::new(id, id.get(), record, row.len());
-        self.put_ready(queue, Arc::new(entry), &row)
+        self.put_ready(queue, Arc::new(entry), &row);
+        Ok(())
     }
 
     pub(super) fn became_ready(&mut self, queue: QueueId, from: State) {

@@ -33,6 +33,15 @@ macro_rules! from_redb {
 
 from_redb!(redb::StorageError, redb::TableError, redb::TransactionError, redb::DatabaseError, redb::SetDurabilityError);
 
+impl From<redb::CursorError> for Fault {
+    fn from(error: redb::CursorError) -> Self {
+        match error {
+            redb::CursorError::Storage(error) => error.into(),
+            other => Self::corrupt("ready", 0, other.to_string()),
+        }
+    }
+}
+
 /// Reads a file that may be damaged. redb checks what it is going to use only after an unclean stop:
 /// otherwise it asserts what holds of every file it has written.
 pub(crate) fn unless_damaged<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {

@@ -23,6 +23,7 @@ mod quarantine;
 mod queries;
 mod recovery;
 mod repair;
+mod runs;
 mod schema;
 mod settings;
 mod store;

@@ -147,7 +147,7 @@ impl Reader {
 
     fn ready_page(&self, refill: Refill) -> Result<WindowPage, Fault> {
         let mut page = PageInProgress::new(refill);
-        for row in self.tables().ready()?.range(dispatch_range(refill))? {
+        for row in self.tables().ready_rows()?.range(dispatch_range(refill))? {
             let (key, value) = row?;
             if page.is_full() {
                 return Ok(page.end("ready", false));
@@ -187,7 +187,7 @@ impl Reader {
                 Err(_) => self.search(catalog, id),
             };
         }
-        let ready = self.tables().ready()?;
+        let ready = self.tables().ready_rows()?;
         for queue in catalog.stored_queues() {
             for priority in 0..Priority::COUNT {
                 if let Some(row) = ready.get_row((queue, priority, id.get()))? {
@@ -221,7 +221,7 @@ impl Reader {
         let number = id.get();
         let tables = self.tables();
         let row = match &place {
-            Place::Ready { priority } => tables.ready()?.get_row((queue, *priority, number))?,
+            Place::Ready { priority } => tables.ready_rows()?.get_row((queue, *priority, number))?,
             Place::Delayed { due } => tables.delayed()?.get_row((queue, due.line as u8, due.at.as_millis(), number))?,
             Place::Member(member) => tables.members()?.get_row(member.key(queue, id))?,
             Place::Dead { at } => tables.dead_letters()?.get_row((queue, at.as_millis(), number))?,
@@ -262,7 +262,7 @@ impl Reader {
                 }
             }
         } else {
-            for row in self.tables().ready()?.range(range)? {
+            for row in self.tables().ready_rows()?.range(range)? {
                 count += u64::from(!taken(JobId::new(row?.0.value().2)));
                 if count == count_max {
                     break;
@@ -319,7 +319,7 @@ impl Reader {
         };
         let to = Bound::Included((queue, u8::MAX, u64::MAX));
         let mut rows = Vec::new();
-        for row in self.tables().ready()?.range((from, to))?.take(rows_max) {
+        for row in self.tables().ready_rows()?.range((from, to))?.take(rows_max) {
             let (key, value) = row?;
             let (_, priority, id) = key.value();
             let found = found(id, queue, Place::Ready { priority }, value.value());
@@ -566,7 +566,7 @@ impl Reader {
             }
             let indexed = tables.index()?.has(id)?;
             let ready = || -> Result<bool, Fault> {
-                for row in tables.ready()?.iter()? {
+                for row in tables.ready_rows()?.iter()? {
                     if row?.0.value().2 == id {
                         return Ok(true);
                     }

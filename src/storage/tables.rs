@@ -5,6 +5,7 @@ use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransact
 
 use super::fault::Fault;
 use super::keys::Numbers;
+use super::runs::Arriving;
 use super::untrusted::{AsideValue, HeadValue, Text};
 
 /// Ready without a group, in dispatch order: (queue, priority, id) -> record.
@@ -31,12 +32,14 @@ macro_rules! tables {
         /// The tables of one write transaction, each opened when it is first needed.
         pub(crate) struct Tables<'t> {
             txn: &'t WriteTransaction,
+            /// Rows of `ready` that are not in its tree yet.
+            pub(super) arriving: Arriving,
             $($name: Option<Table<'t, $key, $value>>,)*
         }
 
         impl<'t> Tables<'t> {
             pub fn new(txn: &'t WriteTransaction) -> Self {
-                Self { txn, $($name: None,)* }
+                Self { txn, arriving: Arriving::default(), $($name: None,)* }
             }
 
             /// Creates what is missing.
@@ -77,7 +80,7 @@ tables! {
     queues: u32 => &'static [u8], "queues";
     /// Each kind's name.
     kinds: u32 => Text, "kinds";
-    ready: Numbers<ReadyKey> => &'static [u8], "ready";
+    ready_rows: Numbers<ReadyKey> => &'static [u8], "ready";
     delayed: Numbers<DelayedKey> => &'static [u8], "delayed";
     members: MemberKey<'static> => &'static [u8], "members";
     heads: Numbers<HeadKey> => HeadValue, "heads";

@@ -13,7 +13,7 @@ impl Reader {
     pub fn is_as_taken(&self, queue: QueueId, taken: &Entry) -> Result<bool, Fault> {
         let id = taken.id.get();
         let row = match taken.group() {
-            None => self.tables().ready()?.get_row((queue, taken.order.priority, id))?,
+            None => self.tables().ready_rows()?.get_row((queue, taken.order.priority, id))?,
             Some(group) => match self.tables().index()?.get_row(id)? {
                 Some(row) => match codec::decode("index", id, &row) {
                     Ok(Location { queue: found, place: Place::Member(member) }) if found == queue && !member.parked => {

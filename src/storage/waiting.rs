@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
-use super::codec::{decode_record, encode_record};
+use super::codec::{decode_record, encode_record, encode_record_into};
 use super::fault::Fault;
 use super::place::Place;
+use super::tables::ReadyKey;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
@@ -19,18 +20,36 @@ use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
 pub(crate) struct Prepared {
     pub queue: QueueId,
     pub bytes: Bytes,
-    /// What dispatch will hold of it, once it has an id.
-    entry: Arc<Entry>,
+    job: Form,
     /// For a new job with a unique key: how long the key is held, whatever becomes of the job.
     unique_for: Option<Duration>,
 }
 
+/// What dispatch will hold of a job. Made by the writer's thread, which gives most of it back as well: memory that
+/// one thread takes and another one returns is dear.
+#[derive(Debug)]
+enum Form {
+    /// Without an id yet.
+    Unborn(Option<(Record, Option<tracing::Span>)>),
+    /// As a batch has stored it, perhaps one that was undone.
+    Stored(Arc<Entry>),
+}
+
 impl Prepared {
     pub fn new(queue: QueueId, record: Record, span: Option<tracing::Span>) -> Self {
-        let bytes = encode_record(&record);
-        let unborn = JobId::new(0);
-        let entry = Entry { span, ..Entry::new(unborn, 0, record, bytes.len()) };
-        Self { queue, bytes, entry: Arc::new(entry), unique_for: None }
+        Self::first_of(1, &mut BytesMut::new(), queue, record, span)
+    }
+
+    /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
+    pub fn first_of(
+        left: usize,
+        chunk: &mut BytesMut,
+        queue: QueueId,
+        record: Record,
+        span: Option<tracing::Span>,
+    ) -> Self {
+        let bytes = encode_record_into(chunk, &record, left);
+        Self { queue, bytes, job: Form::Unborn(Some((record, span))), unique_for: None }
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
@@ -44,22 +63,26 @@ impl Prepared {
     }
 
     pub fn record(&self) -> &Record {
-        &self.entry.record
+        match &self.job {
+            Form::Unborn(job) => &job.as_ref().expect("it is taken where it is stored").0,
+            Form::Stored(entry) => &entry.record,
+        }
     }
 
     /// The entry, with the id it got.
     fn entry(&mut self, id: JobId) -> Arc<Entry> {
-        let turn = id.get();
-        match Arc::get_mut(&mut self.entry) {
-            Some(entry) => {
-                entry.id = id;
-                entry.order.turn = turn;
-                self.entry.clone()
-            }
-            // A batch that was undone still holds the last one.
-            None => Arc::new(Entry::new(id, turn, self.entry.record.clone(), self.bytes.len())),
-        }
+        let (record, span) = match &mut self.job {
+            Form::Unborn(job) => job.take().expect("it is taken once"),
+            Form::Stored(entry) => (entry.record.clone(), entry.span.clone()),
+        };
+        let entry = Arc::new(Entry { span, ..Entry::new(id, id.get(), record, self.bytes.len()) });
+        self.job = Form::Stored(entry.clone());
+        entry
     }
+}
+
+fn ready_key(queue: QueueId, entry: &Entry) -> ReadyKey {
+    (queue, entry.order.priority, entry.id.get())
 }
 
 impl Batch<'_> {
@@ -114,26 +137,22 @@ impl Batch<'_> {
             Some(due) => self.put_delayed(queue, id, due, &job.bytes),
             None => {
                 let entry = job.entry(id);
-                self.put_ready(queue, entry, &job.bytes)
+                self.put_ready(queue, entry, &job.bytes);
+                Ok(())
             }
         }
     }
 
-    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) -> Result<(), Fault> {
-        let key = (queue, entry.order.priority, entry.id.get());
-        self.tables.ready()?.insert(key, &**bytes)?;
+    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) {
+        self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());
         self.changes.push(Change::Ready { queue, entry });
-        Ok(())
     }
 
     /// Takes a job that was handed out from its place for good. False if it was not there.
     pub fn take_out(&mut self, queue: QueueId, entry: &Entry) -> Result<bool, Fault> {
         self.touch();
         let gone = match entry.group() {
-            None => {
-                let key = (queue, entry.order.priority, entry.id.get());
-                self.tables.ready()?.remove(key)?.is_some()
-            }
+            None => self.tables.ready()?.remove(ready_key(queue, entry))?.is_some(),
             Some(_) => {
                 // Its head's row last: it tells whose turn it was, if the group's own cannot be read.
                 let was_there = self.leave_group(queue, entry.id)?;
@@ -142,15 +161,32 @@ impl Batch<'_> {
                 was_there
             }
         };
-        if gone {
+        self.taken_out(queue, entry, gone)?;
+        Ok(gone)
+    }
+
+    /// Takes the rows of jobs that were handed out and have no group, all at once. Says of each whether
+    /// it was there; [`Self::taken_out`] is what is left to do.
+    pub fn take_rows_out(&mut self, taken: &[(QueueId, &Entry)]) -> Result<Vec<bool>, Fault> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.touch();
+        let keys: Vec<_> = taken.iter().map(|(queue, entry)| ready_key(*queue, entry)).collect();
+        self.tables.remove_ready(&keys)
+    }
+
+    /// What goes with a taken job's row, if it was there.
+    pub fn taken_out(&mut self, queue: QueueId, entry: &Entry, was_there: bool) -> Result<(), Fault> {
+        self.touch();
+        if was_there {
             let bytes = u64::from(entry.bytes);
             let tally = self.tally(queue);
             tally.pending = tally.pending.saturating_sub(1);
             tally.bytes = tally.bytes.saturating_sub(bytes);
             self.end_key(queue, entry.id, &entry.record)?;
         }
-        self.unmark(entry.id)?;
-        Ok(gone)
+        self.unmark(entry.id)
     }
 
     /// Gives a job that was handed out back to its place, rewritten if it has `changed`.
@@ -189,7 +225,7 @@ impl Batch<'_> {
                 self.tables.members()?.insert(member.key(queue, taken.id), &**bytes)?;
             }
         } else {
-            self.tables.ready()?.insert((queue, taken.order.priority, taken.id.get()), &**bytes)?;
+            self.tables.ready()?.insert(ready_key(queue, taken), &**bytes)?;
         }
         Ok(())
     }

@@ -282,7 +282,10 @@ impl Writer {
     }
 
     /// Lets each command write. Those that cannot are answered or made to wait.
-    fn gather(&mut self, commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
+    fn gather(&mut self, mut commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
+        if let Err(error) = take_rows_out(&mut commands, batch) {
+            return Gathered::Failed(commands, error);
+        }
         let mut done = Vec::with_capacity(commands.len());
         // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
@@ -438,6 +441,14 @@ impl Writer {
             step.answer(Err(Error::Closed));
         }
     }
+}
+
+fn take_rows_out(commands: &mut [Command], batch: &mut Batch<'_>) -> Result<(), Error> {
+    let ends = commands.iter_mut().filter_map(|command| match command {
+        Command::Finish(finish) => Some(finish),
+        _ => None,
+    });
+    commands::take_rows_out(&mut ends.collect::<Vec<_>>(), batch)
 }
 
 fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {

@@ -24,6 +24,8 @@ pub(crate) struct Finish {
     pub took: Duration,
     /// What most jobs that simply complete do without.
     pub more: Option<Box<More>>,
+    /// Whether its row was there, if this try at the batch has taken it out already.
+    pub was_there: Option<bool>,
 }
 
 /// What an end may bring along.
@@ -51,6 +53,19 @@ pub(crate) struct HoldBack {
     pub until: Now,
     pub state: BucketState,
     pub delay: Duration,
+}
+
+/// Takes the rows of all jobs that simply complete out at once. That it happens before what else is in the batch is no
+/// change that anybody could tell: a batch has no order but that of one caller's commands, and whoever sent
+/// something about a job before it ended has not been answered yet.
+pub(crate) fn take_rows_out(ends: &mut [&mut Finish], batch: &mut Batch<'_>) -> Result<(), Error> {
+    let taken: Vec<_> = ends.iter().filter(|end| end.is_plain()).map(|end| (end.queue, &*end.taken)).collect();
+    let was_there = batch.take_rows_out(&taken)?;
+    let mut was_there = was_there.into_iter();
+    for end in ends {
+        end.was_there = if end.is_plain() { was_there.next() } else { None };
+    }
+    Ok(())
 }
 
 impl Finish {
@@ -138,8 +153,18 @@ impl Finish {
     fn leave(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
         // Before what leaving sets free, so that the slot is free for it.
         batch.changes.push(Change::Settled { id: self.id() });
-        batch.take_out(self.queue, &self.taken)?;
+        match self.was_there {
+            Some(was_there) => batch.taken_out(self.queue, &self.taken, was_there)?,
+            None => {
+                batch.take_out(self.queue, &self.taken)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Its job simply completes, and is in no group.
+    fn is_plain(&self) -> bool {
+        self.next == Next::Complete && self.more.is_none() && !self.taken.is_grouped()
     }
 
     fn failed(&self) -> bool {

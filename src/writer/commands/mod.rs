@@ -10,6 +10,6 @@ pub(crate) mod upkeep;
 
 pub(crate) use control::Patch;
 pub(crate) use enqueue::{Enqueue, check_room, insert_all};
-pub(crate) use finish::{Finish, HoldBack, More, Retried};
+pub(crate) use finish::{Finish, HoldBack, More, Retried, take_rows_out};
 pub(crate) use mark::MarkStarts;
 pub(crate) use transact::Transact;
