@@ -16,6 +16,9 @@ const BYTES: u64 = 4 << 20;
 /// Bytes of a file that is in the way until it is removed.
 const BALLAST_BYTES: u64 = 1 << 20;
 
+/// Bytes that ends may need before they have freed any.
+const LITTLE_BYTES: u64 = 64 << 10;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A tmpfs in a mount namespace of the child's own: ENOSPC.
@@ -115,6 +118,17 @@ impl Room {
         match self.kind {
             Kind::FileSystem => std::fs::remove_file(self.ballast()).unwrap(),
             Kind::FileSize => limit(None),
+        }
+    }
+
+    /// A little of what was in the way is gone.
+    pub fn make_little_room(&self) {
+        match self.kind {
+            Kind::FileSystem => {
+                let ballast = OpenOptions::new().write(true).open(self.ballast()).unwrap();
+                ballast.set_len(BALLAST_BYTES - LITTLE_BYTES).unwrap();
+            }
+            Kind::FileSize => limit(Some(BYTES + LITTLE_BYTES)),
         }
     }
 
