@@ -13,8 +13,11 @@ use super::tables::{ReadyKey, Tables};
 
 type Ready<'t> = Table<'t, Numbers<ReadyKey>, &'static [u8]>;
 
-/// Shorter runs go row by row: a run copies the leaf it begins in.
-const RUN_MIN: usize = 4;
+/// Fewer new rows go in one by one: a run of them copies the leaf it begins in, which was dearer below 8.
+const INSERTED_MIN: usize = 8;
+
+/// Fewer rows go out one by one.
+const REMOVED_MIN: usize = 2;
 
 /// Ids between two rows of one run that are not of it, at most: a removal looks at each.
 const GAP_MAX: u64 = 4;
@@ -67,7 +70,7 @@ impl<'t> Tables<'t> {
 
 /// Inserts rows in the order of their keys.
 fn insert(table: &mut Ready<'_>, mut rows: &[(ReadyKey, Bytes)]) -> Result<(), Fault> {
-    while rows.len() >= RUN_MIN {
+    while rows.len() >= INSERTED_MIN {
         let mut cursor = table.upper_bound_mut(Bound::Excluded(rows[0].0))?;
         let mut written = 0;
         for (key, row) in rows {
@@ -80,7 +83,7 @@ fn insert(table: &mut Ready<'_>, mut rows: &[(ReadyKey, Bytes)]) -> Result<(), F
         }
         cursor.close()?;
         rows = &rows[written..];
-        if written < RUN_MIN {
+        if written < INSERTED_MIN {
             break;
         }
     }
@@ -93,7 +96,7 @@ fn insert(table: &mut Ready<'_>, mut rows: &[(ReadyKey, Bytes)]) -> Result<(), F
 /// Removes rows that lie close to one another, given in the order of their keys with their places in
 /// `was_there`.
 fn remove(table: &mut Ready<'_>, run: &[(ReadyKey, usize)], was_there: &mut [bool]) -> Result<(), Fault> {
-    if run.len() < RUN_MIN {
+    if run.len() < REMOVED_MIN {
         for (key, at) in run {
             was_there[*at] = table.remove(key)?.is_some();
         }
@@ -115,4 +118,71 @@ fn remove(table: &mut Ready<'_>, run: &[(ReadyKey, usize)], was_there: &mut [boo
         true
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use redb::{Database, ReadableTable, WriteTransaction};
+
+    use super::*;
+
+    fn database() -> Database {
+        Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap()
+    }
+
+    fn dump(txn: &WriteTransaction) -> BTreeMap<ReadyKey, Vec<u8>> {
+        let mut tables = Tables::new(txn);
+        let rows = tables.ready().unwrap().iter().unwrap();
+        rows.map(|row| row.map(|(key, row)| (key.value(), row.value().to_vec())).unwrap()).collect()
+    }
+
+    #[test]
+    fn runs_leave_what_rows_one_by_one_leave() {
+        let db = database();
+        let mut model = BTreeMap::new();
+        let mut rng = fastrand::Rng::with_seed(7);
+        for round in 0..200 {
+            let txn = db.begin_write().unwrap();
+            let mut tables = Tables::new(&txn);
+            for _ in 0..rng.usize(0..4) {
+                // Side by side, among what is there already, over it, and behind it.
+                let (queue, priority, first) = (rng.u32(0..2), rng.u8(0..2), rng.u64(0..400));
+                for n in 0..rng.u64(0..40) {
+                    let (key, row) = ((queue, priority, first + n * rng.u64(1..3)), vec![round; rng.usize(0..300)]);
+                    if model.insert(key, row.clone()).is_none() {
+                        tables.arriving.push(key, row.into());
+                    } else {
+                        tables.ready().unwrap().insert(key, &*row).unwrap();
+                    }
+                }
+            }
+            let among: Vec<ReadyKey> = model.keys().copied().collect();
+            let mut keys: Vec<ReadyKey> =
+                (0..rng.u64(0..60)).map(|_| (rng.u32(0..2), rng.u8(0..2), rng.u64(0..400))).collect();
+            keys.extend(among.iter().skip(rng.usize(0..200)).take(rng.usize(0..60)));
+            keys.sort_unstable();
+            keys.dedup();
+            rng.shuffle(&mut keys);
+            let there: Vec<bool> = keys.iter().map(|key| model.remove(key).is_some()).collect();
+            assert_eq!(tables.remove_ready(&keys).unwrap(), there, "round {round}");
+            drop(tables);
+            assert_eq!(dump(&txn), model, "round {round}");
+            txn.commit().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_row_that_has_just_arrived_is_seen_and_overwritten() {
+        let db = database();
+        let txn = db.begin_write().unwrap();
+        let mut tables = Tables::new(&txn);
+        for round in [1, 2] {
+            for id in 0..20 {
+                tables.arriving.push((1, 0, id), Bytes::from(vec![round]));
+            }
+            assert_eq!(tables.ready().unwrap().get((1, 0, 19)).unwrap().unwrap().value(), [round]);
+        }
+    }
 }
