@@ -182,10 +182,10 @@ impl Millpond {
 
     /// Runs `write` in the next commit: app rows and jobs are committed together or not at all.
     ///
-    /// It runs on the writer's thread, in a batch with whatever else has gathered, so that many
-    /// concurrent transactions share one fsync. If another closure of the batch fails, this one runs
-    /// again: it must not have effects outside its [`Transaction`]. It must not block: the writer
-    /// waits for it.
+    /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
+    /// whatever else has gathered, so that many concurrent transactions share one fsync. If another
+    /// closure of the batch fails, this one runs again: it must not have effects outside its
+    /// [`Transaction`]. It must not block: the writer waits for it.
     ///
     /// # Errors
     /// [`Error::Aborted`] with what the closure returned, or its panic's message, as the source;

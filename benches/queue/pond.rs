@@ -80,6 +80,17 @@ pub fn enqueue(producers: u64, jobs: u64) -> Sample {
     clock.stop(commits(&pond))
 }
 
+/// One thread that waits for each of its calls.
+pub fn enqueue_blocking(jobs: u64) -> Sample {
+    let runtime = runtime();
+    let (_dir, pond) = open(&runtime, 256);
+    let clock = Clock::start(commits(&pond));
+    for _ in 0..jobs {
+        pond.enqueue("bench", job(PAYLOAD)).wait().expect("it is stored");
+    }
+    clock.stop(commits(&pond))
+}
+
 /// Each call stores a row of the application's and a job.
 pub fn transactions(producers: u64, jobs: u64) -> Sample {
     let runtime = runtime();

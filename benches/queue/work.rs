@@ -25,7 +25,15 @@ pub const PAYLOAD: usize = 128;
 
 pub const WORK: &[Work] = &[
     Work {
-        name: "W1 enqueue, 1 producer",
+        name: "W1 enqueue, 1 thread",
+        jobs: 1_000,
+        floor: |n| floor::enqueue(1, n),
+        pond: pond::enqueue_blocking,
+        judged: Judged::Rate,
+        goal: 0.9,
+    },
+    Work {
+        name: "W1 enqueue, 1 async task",
         jobs: 1_000,
         floor: |n| floor::enqueue(1, n),
         pond: |n| pond::enqueue(1, n),

@@ -1,4 +1,6 @@
+use std::cell::Cell;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -43,8 +45,34 @@ impl<T> Commit<T> {
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
     pub fn wait(self) -> Result<T, Error> {
+        let _blocked = Blocked::enter();
         crate::sync::block_on(self)
     }
+}
+
+crate::sync::thread_local! {
+    static BLOCKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A thread that waits for its commit.
+struct Blocked(PhantomData<*const ()>);
+
+impl Blocked {
+    fn enter() -> Self {
+        BLOCKED.with(|blocked| blocked.set(true));
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        BLOCKED.with(|blocked| blocked.set(false));
+    }
+}
+
+/// Whether this thread does nothing but wait for a commit.
+pub(super) fn is_blocked() -> bool {
+    BLOCKED.with(Cell::get)
 }
 
 impl<T> Future for Commit<T> {

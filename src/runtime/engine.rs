@@ -7,6 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use super::alarm::Alarm;
 use super::commit::Commit;
 use super::maintenance::Upkeep;
+use super::pen::Pen;
 use crate::error::{Error, panic_text};
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
@@ -42,6 +43,7 @@ pub(crate) struct Engine {
     pub executor: Executor,
     pub metrics: Metrics,
     pub config: Config,
+    pub(super) pen: Pen,
     pub(super) alarm: Alarm,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
@@ -91,6 +93,7 @@ impl Engine {
             executor: parts.executor,
             metrics: Metrics::default(),
             config: parts.config,
+            pen: Pen::default(),
             alarm: Alarm::default(),
             moved: Notify::new(),
             health: RwLock::default(),
@@ -243,11 +246,14 @@ impl Engine {
         })
     }
 
-    pub async fn submit(&self, step: Box<dyn Step>, bytes: usize) -> Result<(), Error> {
+    pub async fn submit(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize) -> Result<(), Error> {
         if let Some(reason) = self.degraded() {
             return Err(Error::Degraded { reason });
         }
-        self.inbox.submit(Command::Step(step), bytes).await
+        match self.lead(Command::Step(step)) {
+            Ok(()) => Ok(()),
+            Err(command) => self.inbox.submit(command, bytes).await,
+        }
     }
 
     /// Has `write` done in the writer's batch, on the engine's own behalf; `after` hears how it went.
@@ -265,12 +271,11 @@ impl Engine {
         });
     }
 
-    /// Tells dispatch what a commit has changed.
-    pub(super) fn apply(&self, changes: Vec<Change>) {
-        if !changes.is_empty() && self.scheduler().apply(changes) {
-            self.wake_dispatcher();
-        }
+    /// Tells dispatch what a commit has changed. True if it is to look at it.
+    pub(super) fn apply(&self, changes: Vec<Change>) -> bool {
+        let looks = !changes.is_empty() && self.scheduler().apply(changes);
         self.moved.notify_waiters();
+        looks
     }
 
     /// A thread of ours has panicked: nothing starts and nothing is taken in until the process opens the

@@ -11,6 +11,7 @@ mod engine;
 mod healing;
 mod maintenance;
 mod open;
+mod pen;
 mod prepare;
 mod returning;
 mod set_aside;

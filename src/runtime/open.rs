@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
+use super::pen;
 use super::prepare::Preparer;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
@@ -44,8 +45,10 @@ pub(crate) struct Threads {
 /// Recovers what a crash left, then starts the threads.
 pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
     let (engine, writer) = assemble(setup)?;
-    let for_dispatcher = engine.clone();
-    let writer = thread::Builder::new().name("millpond-writer".into()).spawn(move || writer.run());
+    let bell = writer.bell();
+    engine.pen.give(writer);
+    let (for_writer, for_dispatcher) = (engine.clone(), engine.clone());
+    let writer = thread::Builder::new().name("millpond-writer".into()).spawn(move || pen::run(&for_writer, &bell));
     let dispatcher =
         thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
     let failed = |source| Error::Storage { operation: "start a thread", source: Box::new(source) };

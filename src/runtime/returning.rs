@@ -39,11 +39,16 @@ impl Returning {
         (self.answered, self.waiting, self.took) = (answered, waiting, took);
     }
 
+    /// Nobody was answered, or only one and nobody else was there.
+    pub fn expects_nobody(&self) -> bool {
+        self.answered == 0 || self.answered + self.waiting < 2
+    }
+
     /// Gathers what those bring who were answered, if they come at once.
     pub fn wait(&mut self, outbox: &mut Outbox, round: &mut Round, mono: impl Fn() -> Duration) {
+        let alone = self.expects_nobody();
         let answered = std::mem::take(&mut self.answered);
         let expected = answered + self.waiting;
-        let alone = answered == 0 || expected < 2;
         let patience = (self.took / PART_OF_A_COMMIT).min(WAIT_MAX);
         if alone || patience.is_zero() || !matches!(round.then, Then::Nothing) {
             return;
@@ -86,7 +91,7 @@ mod tests {
         let (inbox, mut outbox) = inbox();
         ask(&inbox);
         returning.answered(2, outbox.len(), TOOK);
-        let mut round = outbox.next_round();
+        let mut round = outbox.gathered();
         let (looks, left) = (Cell::new(0), Cell::new(returns));
         returning.wait(&mut outbox, &mut round, || {
             looks.set(looks.get() + 1);
@@ -124,7 +129,7 @@ mod tests {
         let mut returning = Returning::default();
         ask(&inbox);
         returning.answered(2, outbox.len(), TOOK);
-        let mut round = outbox.next_round();
+        let mut round = outbox.gathered();
         returning.wait(&mut outbox, &mut round, || TOOK);
         assert_eq!(round.commands.len(), 1);
     }
@@ -135,7 +140,7 @@ mod tests {
         let mut returning = Returning::default();
         returning.answered(1, 0, TOOK);
         ask(&inbox);
-        let mut round = outbox.next_round();
+        let mut round = outbox.gathered();
         returning.wait(&mut outbox, &mut round, || panic!("it does not look at the clock"));
         assert_eq!(round.commands.len(), 1);
     }

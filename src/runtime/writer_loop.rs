@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::engine::Engine;
 use super::healing::Healing;
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId};
 use crate::sync::thread;
-use crate::writer::{Command, Committed, Outbox, Round, Then, Writer, call, upkeep};
+use crate::writer::{Bell, Command, Committed, Outbox, Round, Then, Writer, call, upkeep};
 
 /// What the writer's thread owns.
 pub(super) struct WriterLoop {
@@ -22,29 +23,51 @@ pub(super) struct WriterLoop {
     /// wait in the writer.
     healing: Option<Healing>,
     returning: Returning,
+    /// The commit is made by a caller's thread, which starts what it has made ready.
+    led: bool,
 }
 
 impl WriterLoop {
     pub fn new(engine: Arc<Engine>, writer: Writer, outbox: Outbox) -> Self {
-        Self { engine, writer, outbox, healing: None, returning: Returning::default() }
+        Self { engine, writer, outbox, healing: None, returning: Returning::default(), led: false }
     }
 
-    /// The writer's thread.
-    pub fn run(mut self) {
-        loop {
-            let mut round = match &self.healing {
-                None => self.outbox.next_round(),
-                Some(healing) if healing.is_hopeless() => self.outbox.next_round(),
-                Some(healing) => self.outbox.next_round_within(healing.wait(self.engine.now())),
-            };
-            self.linger(&mut round);
-            let engine = &self.engine;
-            self.returning.wait(&mut self.outbox, &mut round, || engine.now().mono);
-            if !self.turn(round) {
-                break;
-            }
+    pub fn bell(&self) -> Bell {
+        self.outbox.bell()
+    }
+
+    /// What has gathered, as one commit. False after the last one.
+    pub fn next(&mut self) -> bool {
+        let mut round = self.outbox.gathered();
+        self.linger(&mut round);
+        let engine = &self.engine;
+        self.returning.wait(&mut self.outbox, &mut round, || engine.now().mono);
+        self.turn(round)
+    }
+
+    /// When there is something to do, though nobody rings: to look at the disk again, or what was put off.
+    pub fn looks_again_in(&self) -> Option<Duration> {
+        if self.outbox.has_put_off() {
+            return Some(Duration::ZERO);
         }
-        self.close();
+        let healing = self.healing.as_ref().filter(|healing| !healing.is_hopeless())?;
+        Some(healing.wait(self.engine.now()))
+    }
+
+    /// Nobody else has or expects anything to be written.
+    pub fn is_free(&self) -> bool {
+        self.healing.is_none()
+            && self.engine.config.linger.is_zero()
+            && self.returning.expects_nobody()
+            && self.outbox.len() == 0
+            && self.writer.is_free()
+    }
+
+    /// Makes a caller's own commit. Who calls sees to what may start then.
+    pub fn write_for(&mut self, command: Command) {
+        self.led = true;
+        self.turn(Round::of(command));
+        self.led = false;
     }
 
     /// What has gathered by now, if anything has or if it is time to look whether the disk is back.
@@ -120,7 +143,7 @@ impl WriterLoop {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
-        self.engine.apply(std::mem::take(&mut committed.changes));
+        self.tell_dispatch(std::mem::take(&mut committed.changes));
         if committed.is_commit {
             self.engine.metrics.committed();
         }
@@ -129,6 +152,13 @@ impl WriterLoop {
         self.engine.metrics.quarantined(committed.set_aside);
         committed.answer();
         self.engine.bus.publish(events.into_iter().chain(told));
+    }
+
+    fn tell_dispatch(&self, changes: Vec<Change>) {
+        let wakes = self.engine.apply(changes);
+        if wakes && !self.led {
+            self.engine.wake_dispatcher();
+        }
     }
 
     // --- the disk has failed ------------------------------------------------------------------
@@ -193,7 +223,7 @@ impl WriterLoop {
     fn open_again(&mut self) -> Result<(Committed, Vec<JobId>), Error> {
         self.engine.store.reopen()?;
         let ended = self.writer.reload()?;
-        self.engine.apply(ended.into_iter().map(|id| Change::Settled { id }).collect());
+        self.tell_dispatch(ended.into_iter().map(|id| Change::Settled { id }).collect());
         let suspects_gone = self.engine.suspects_gone()?;
         let unstarted: Vec<JobId> = {
             let scheduler = self.engine.scheduler();
@@ -268,7 +298,8 @@ fn settle_last(engine: &Arc<Engine>, mut committed: Committed) {
     }
     engine.metrics.quarantined(committed.set_aside);
     let events = std::mem::take(&mut committed.events);
-    engine.apply(std::mem::take(&mut committed.changes));
+    // Nothing starts any more.
+    let _ = engine.apply(std::mem::take(&mut committed.changes));
     committed.answer();
     engine.bus.publish(events);
 }

@@ -1,4 +1,3 @@
-pub(crate) use crossbeam_channel as channel;
 pub(crate) use pollster::block_on;
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub(crate) use std::{thread, thread_local};
@@ -25,4 +24,22 @@ impl Tasks {
 /// Blocks this thread; [`timeout`] works inside.
 pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(task))
+}
+
+pub(crate) mod channel {
+    pub(crate) use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+
+    use std::time::Duration;
+
+    use crossbeam_channel::Select;
+
+    /// Waits until a message is there, or `at_most` is over. Takes none.
+    pub(crate) fn wait_for_message<T>(receiver: &Receiver<T>, at_most: Option<Duration>) {
+        let mut select = Select::new();
+        select.recv(receiver);
+        match at_most {
+            None => drop(select.ready()),
+            Some(at_most) => drop(select.ready_timeout(at_most)),
+        }
+    }
 }

@@ -104,6 +104,18 @@ impl<T> Receiver<T> {
     }
 }
 
+/// Waits until a message is there. A time that is given may be over at any moment: the schedule decides.
+pub(crate) fn wait_for_message<T>(receiver: &Receiver<T>, at_most: Option<Duration>) {
+    if at_most.is_some() {
+        shuttle::thread::yield_now();
+        return;
+    }
+    let mut state = receiver.0.lock();
+    while state.queue.is_empty() && state.senders > 0 {
+        state = receiver.0.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+    }
+}
+
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.0.lock().senders += 1;

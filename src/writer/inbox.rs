@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
+use crate::sync::channel::{Receiver, Sender, TryRecvError, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Command;
@@ -55,6 +55,9 @@ pub(crate) struct Outbox {
     held: Option<Post>,
 }
 
+/// Tells when something waits for the writer.
+pub(crate) struct Bell(Receiver<Post>);
+
 /// What the writer does next: one commit, and then perhaps something that stands alone.
 pub(crate) struct Round {
     pub commands: Vec<Command>,
@@ -69,6 +72,10 @@ pub(crate) enum Then {
 }
 
 impl Round {
+    pub fn of(command: Command) -> Self {
+        Self { commands: vec![command], then: Then::Nothing }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty() && matches!(self.then, Then::Nothing)
     }
@@ -127,8 +134,12 @@ impl Inbox {
         }
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     fn post(&self, post: Post) -> Result<(), Error> {
-        if self.closed.load(Ordering::SeqCst) {
+        if self.is_closed() {
             return Err(Error::Closed);
         }
         // What is posted after the stop is answered by the writer's end being dropped.
@@ -136,24 +147,16 @@ impl Inbox {
     }
 }
 
-impl Outbox {
-    /// Waits for something to do and takes what has gathered.
-    pub fn next_round(&mut self) -> Round {
-        let first = self.held.take().or_else(|| self.receiver.recv().ok());
-        self.gather(Some(first.unwrap_or(Post::Stop)))
+impl Bell {
+    /// Waits until there is something to do, no longer than `at_most`.
+    pub fn wait(&self, at_most: Option<Duration>) {
+        channel::wait_for_message(&self.0, at_most);
     }
+}
 
-    /// The same, but does not wait longer than this: then the round is empty.
-    pub fn next_round_within(&mut self, wait: Duration) -> Round {
-        let first = match self.held.take() {
-            Some(post) => Some(post),
-            None => match self.receiver.recv_timeout(wait) {
-                Ok(post) => Some(post),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Post::Stop),
-            },
-        };
-        self.gather(first)
+impl Outbox {
+    pub fn bell(&self) -> Bell {
+        Bell(self.receiver.clone())
     }
 
     /// What has gathered, without waiting.
@@ -177,6 +180,11 @@ impl Outbox {
             next = self.receiver.try_recv().ok();
         }
         round
+    }
+
+    /// Something was taken out that stands alone, and waits for the next round.
+    pub fn has_put_off(&self) -> bool {
+        self.held.is_some()
     }
 
     /// So much has gathered.

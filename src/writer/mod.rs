@@ -11,7 +11,7 @@ mod waiting_room;
 
 pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
+pub(crate) use inbox::{Bell, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
 pub(crate) use step::{Refusal, Step, call};
 
 use std::collections::{BTreeSet, HashSet};
@@ -171,6 +171,11 @@ impl Writer {
     /// Whether something waits that the next commit should try again.
     pub fn has_unfinished(&self) -> bool {
         !self.unfinished.is_empty()
+    }
+
+    /// Nobody's commands wait for the next commit.
+    pub fn is_free(&self) -> bool {
+        self.unfinished.is_empty() && self.waiting.is_empty()
     }
 
     /// Whether those who wait for room are to be tried again, though nothing else is to be written.

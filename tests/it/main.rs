@@ -20,6 +20,7 @@ mod events;
 mod groups;
 mod healing;
 mod inspect;
+mod lone_callers;
 mod on_complete;
 mod open;
 mod quarantine;

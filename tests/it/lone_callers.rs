@@ -1,0 +1,61 @@
+//! A lone caller who blocks for his commit makes it himself; everybody else has the writer's thread make it.
+
+use std::thread;
+use std::time::Duration;
+
+use millpond::Error;
+
+use crate::support::*;
+
+/// Writes something and says on which thread.
+fn where_it_runs(tx: &millpond::Transaction<'_>) -> Result<thread::Thread, millpond::BoxError> {
+    tx.enqueue("q", work(1))?;
+    Ok(thread::current())
+}
+
+fn is_the_writer(thread: &thread::Thread) -> bool {
+    thread.name() == Some("millpond-writer")
+}
+
+#[test]
+fn who_blocks_commits_on_his_own_thread() {
+    let (_, pond) = memory();
+    for _ in 0..3 {
+        let ran_on = pond.transaction(where_it_runs).wait().unwrap();
+        assert_eq!(ran_on.id(), thread::current().id());
+    }
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 3);
+}
+
+#[tokio::test]
+async fn who_awaits_does_not() {
+    let (_, pond) = memory();
+    assert!(is_the_writer(&pond.transaction(where_it_runs).await.unwrap()));
+}
+
+#[test]
+fn with_a_linger_nobody_does() {
+    let (_, pond) = memory_with(|builder| builder.linger(Duration::from_micros(1)));
+    assert!(is_the_writer(&pond.transaction(where_it_runs).wait().unwrap()));
+}
+
+#[test]
+fn a_panic_in_his_closure_is_his_error_and_the_next_commit_goes_on() {
+    let (_, pond) = memory();
+    let failed = pond.transaction(|_| -> Result<(), _> { panic!("on purpose") }).wait();
+    assert!(matches!(failed, Err(Error::Aborted { .. })), "{failed:?}");
+    assert_eq!(pond.transaction(where_it_runs).wait().unwrap().id(), thread::current().id());
+}
+
+#[test]
+fn a_job_that_he_makes_ready_is_started() {
+    let (_, pond) = memory();
+    let (ran, runs) = std::sync::mpsc::channel();
+    let handler = move |job: millpond::Job<bytes::Bytes>| {
+        let _ = ran.send(job.id());
+        async { Ok(()) }
+    };
+    let _worker = pond.worker("q").handle_raw("work", handler).start().unwrap();
+    let id = pond.enqueue("q", millpond::NewJob::raw("work", vec![1])).wait().unwrap();
+    assert_eq!(runs.recv().unwrap(), id);
+}
