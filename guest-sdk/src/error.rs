@@ -1,0 +1,106 @@
+//! How an attempt ends that does not finish its job.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+/// What a handler returns.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// Why this attempt did not finish the job, and what shall follow.
+///
+/// Whatever can be displayed becomes one with `?`, and means [`retry`](Error::retry). What the attempt wrote to state and enqueued is
+/// dropped in each case.
+///
+/// ```
+/// use millpond_guest::{Error, Result};
+///
+/// fn parse(text: String) -> Result<u64> {
+///     if text.is_empty() {
+///         return Err(Error::discard("there is nothing in it"));
+///     }
+///     Ok(text.parse()?)
+/// }
+/// # let _ = parse;
+/// ```
+// It must not be Display itself, or `From` below would compete with that of every type for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(pub(crate) Verdict);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Retry { reason: String, delay: Option<Duration> },
+    Discard(String),
+    Snooze(Duration),
+}
+
+impl Error {
+    /// It may go well another time: try again when the queue's back-off says. Uses up one attempt.
+    pub fn retry(reason: impl Display) -> Self {
+        Self(Verdict::Retry { reason: format!("{reason:#}"), delay: None })
+    }
+
+    /// It may go well another time, but not before `delay` has passed. Uses up one attempt.
+    pub fn retry_after(reason: impl Display, delay: Duration) -> Self {
+        Self(Verdict::Retry { reason: format!("{reason:#}"), delay: Some(delay) })
+    }
+
+    /// It will never go well: the job ends here and is kept for inspection.
+    pub fn discard(reason: impl Display) -> Self {
+        Self(Verdict::Discard(format!("{reason:#}")))
+    }
+
+    /// Not a failure: come back after `delay`. No attempt is used up.
+    pub fn snooze(delay: Duration) -> Self {
+        Self(Verdict::Snooze(delay))
+    }
+}
+
+impl<E: Display> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::retry(error)
+    }
+}
+
+/// Another answer than "try again" for a call that fails.
+///
+/// ```
+/// use millpond_guest::{OrElse, Result};
+///
+/// fn parse(text: String) -> Result<u64> {
+///     Ok(text.parse().or_discard()?)
+/// }
+/// # let _ = parse;
+/// ```
+pub trait OrElse<T> {
+    /// If it fails, it will always fail: see [`Error::discard`].
+    ///
+    /// # Errors
+    /// The same error, as a discard.
+    fn or_discard(self) -> Result<T>;
+
+    /// If it fails, try again, but not before `delay` has passed: see [`Error::retry_after`].
+    ///
+    /// # Errors
+    /// The same error, as a retry with this delay.
+    fn or_retry_after(self, delay: Duration) -> Result<T>;
+
+    /// If it fails, that is no failure of the job: see [`Error::snooze`].
+    ///
+    /// # Errors
+    /// A snooze.
+    fn or_snooze(self, delay: Duration) -> Result<T>;
+}
+
+impl<T, E: Display> OrElse<T> for std::result::Result<T, E> {
+    fn or_discard(self) -> Result<T> {
+        self.map_err(Error::discard)
+    }
+
+    fn or_retry_after(self, delay: Duration) -> Result<T> {
+        self.map_err(|error| Error::retry_after(error, delay))
+    }
+
+    fn or_snooze(self, delay: Duration) -> Result<T> {
+        self.map_err(|_| Error::snooze(delay))
+    }
+}

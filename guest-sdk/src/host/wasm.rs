@@ -1,0 +1,186 @@
+//! The host of a sandboxed handler: the imports of the contract, in this crate's own types.
+
+use std::panic;
+use std::sync::Once;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::bindings::millpond::jobs::types::{HandleError, Instant, RetryRequest};
+use crate::bindings::millpond::jobs::{self as contract};
+use crate::enqueue::{self, NewJob};
+use crate::error::Verdict;
+use crate::handler::Handler;
+#[cfg(feature = "outbound-http")]
+use crate::http;
+use crate::log::Level;
+use crate::state;
+
+/// Runs the handler on a payload: what the component exports.
+pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<u8>, HandleError> {
+    // A panic ends in a trap that says nothing. Here it still can.
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| panic::set_hook(Box::new(|panic| log(Level::Critical, &panic.to_string()))));
+    handler.call(payload).map_err(|error| match error.0 {
+        Verdict::Retry { reason, delay } => HandleError::Retry(RetryRequest { reason, delay: delay.map(nanoseconds) }),
+        Verdict::Discard(reason) => HandleError::Discard(reason),
+        Verdict::Snooze(delay) => HandleError::Snooze(nanoseconds(delay)),
+    })
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn time(instant: Instant) -> SystemTime {
+    let seconds = Duration::from_secs(instant.seconds.unsigned_abs());
+    let whole = if instant.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    let exact = whole.and_then(|whole| whole.checked_add(Duration::from_nanos(instant.nanoseconds.into())));
+    exact.unwrap_or(UNIX_EPOCH)
+}
+
+pub(crate) fn job_id() -> String {
+    contract::attempt::get_job_id()
+}
+
+pub(crate) fn kind() -> String {
+    contract::attempt::get_kind()
+}
+
+pub(crate) fn queue() -> String {
+    contract::attempt::get_queue()
+}
+
+pub(crate) fn number() -> u32 {
+    contract::attempt::get_number()
+}
+
+pub(crate) fn max_number() -> u32 {
+    contract::attempt::get_max_number()
+}
+
+pub(crate) fn enqueued_at() -> SystemTime {
+    time(contract::attempt::get_enqueued_at())
+}
+
+pub(crate) fn time_left() -> Duration {
+    Duration::from_nanos(contract::attempt::get_time_left())
+}
+
+pub(crate) fn is_cancelled() -> bool {
+    contract::attempt::is_cancelled()
+}
+
+pub(crate) fn log(level: Level, line: &str) {
+    let level = match level {
+        Level::Trace => contract::log::Level::Trace,
+        Level::Debug => contract::log::Level::Debug,
+        Level::Info => contract::log::Level::Info,
+        Level::Warn => contract::log::Level::Warn,
+        Level::Error => contract::log::Level::Error,
+        Level::Critical => contract::log::Level::Critical,
+    };
+    contract::log::log(level, line);
+}
+
+pub(crate) fn config(key: &str) -> Option<String> {
+    contract::config::get(key)
+}
+
+pub(crate) fn state_get(key: &str) -> Result<Option<Vec<u8>>, state::Error> {
+    contract::state::get(key).map_err(state_error)
+}
+
+pub(crate) fn state_set(key: &str, value: &[u8]) -> Result<(), state::Error> {
+    contract::state::set(key, value).map_err(state_error)
+}
+
+pub(crate) fn state_delete(key: &str) -> Result<(), state::Error> {
+    contract::state::delete(key).map_err(state_error)
+}
+
+pub(crate) fn state_increment(key: &str, delta: i64) -> Result<(), state::Error> {
+    contract::state::increment(key, delta).map_err(state_error)
+}
+
+#[cfg(feature = "state-scan")]
+pub(crate) fn state_list_keys(
+    prefix: &str,
+    cursor: Option<&str>,
+) -> Result<(Vec<String>, Option<String>), state::Error> {
+    contract::state::list_keys(prefix, cursor).map_err(state_error)
+}
+
+fn state_error(error: contract::state::Error) -> state::Error {
+    match error {
+        contract::state::Error::KeyTooLarge => state::Error::KeyTooLarge,
+        contract::state::Error::ValueTooLarge => state::Error::ValueTooLarge,
+        contract::state::Error::QuotaExceeded => state::Error::QuotaExceeded,
+        contract::state::Error::StoreUnavailable => state::Error::StoreUnavailable,
+        contract::state::Error::Other(what) => state::Error::Other(what),
+    }
+}
+
+pub(crate) fn enqueue(new: NewJob) -> Result<String, enqueue::Error> {
+    let job = contract::enqueue::NewJob::new(&new.kind, &new.payload);
+    if let Some(queue) = &new.queue {
+        job.set_queue(queue);
+    }
+    if let Some(delay) = new.delay {
+        job.set_delay(nanoseconds(delay));
+    }
+    if let Some(priority) = new.priority {
+        job.set_priority(priority.into());
+    }
+    if let Some(max_attempts) = new.max_attempts {
+        job.set_max_attempts(max_attempts);
+    }
+    if let Some(key) = &new.unique_key {
+        job.set_unique_key(key);
+    }
+    if let Some(group) = &new.group {
+        job.set_group(group);
+    }
+    contract::enqueue::enqueue(job).map_err(|error| match error {
+        contract::enqueue::Error::AccessDenied => enqueue::Error::AccessDenied,
+        contract::enqueue::Error::PayloadTooLarge => enqueue::Error::PayloadTooLarge,
+        contract::enqueue::Error::QuotaExceeded => enqueue::Error::QuotaExceeded,
+        contract::enqueue::Error::Other(what) => enqueue::Error::Other(what),
+    })
+}
+
+pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {
+    contract::progress::report(done, total, message);
+}
+
+pub(crate) fn now() -> SystemTime {
+    time(contract::clock::now())
+}
+
+pub(crate) fn random_u64() -> u64 {
+    contract::random::get_random_u64()
+}
+
+pub(crate) fn random_bytes(max_len: u64) -> Vec<u8> {
+    contract::random::get_random_bytes(max_len)
+}
+
+#[cfg(feature = "outbound-http")]
+pub(crate) fn http_send(request: http::Request) -> Result<http::Response, http::Error> {
+    let request = contract::outbound_http::Request {
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        body: request.body,
+        timeout: request.timeout.map(nanoseconds),
+    };
+    match contract::outbound_http::send(&request) {
+        Ok(response) => Ok(http::Response { status: response.status, headers: response.headers, body: response.body }),
+        Err(error) => Err(match error {
+            contract::outbound_http::Error::AccessDenied => http::Error::AccessDenied,
+            contract::outbound_http::Error::InvalidRequest(what) => http::Error::InvalidRequest(what),
+            contract::outbound_http::Error::Timeout => http::Error::Timeout,
+            contract::outbound_http::Error::Connection(what) => http::Error::Connection(what),
+            contract::outbound_http::Error::ResponseTooLarge => http::Error::ResponseTooLarge,
+            contract::outbound_http::Error::Other(what) => http::Error::Other(what),
+        }),
+    }
+}

@@ -1,0 +1,91 @@
+//! What goes into a handler and comes out of it.
+
+use std::ops::Deref;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// What a handler may take: anything that serde can read from JSON, or [`Raw`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from a job's payload",
+    note = "derive `serde::Deserialize` for it, or take `millpond_guest::Raw` for the bytes as they are"
+)]
+pub trait Payload: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A discard: what cannot be read now cannot be read later.
+    fn from_bytes(bytes: Vec<u8>) -> Result<Self>;
+}
+
+/// What a handler may return: anything that serde can write as JSON, or [`Raw`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a job's result",
+    note = "derive `serde::Serialize` for it, or return `()` for none or `millpond_guest::Raw` for bytes as they are"
+)]
+pub trait Reply {
+    /// Writes it. Nothing at all is no result.
+    ///
+    /// # Errors
+    /// A discard, where the value has no JSON: a map whose keys are not strings.
+    fn into_bytes(self) -> Result<Vec<u8>>;
+}
+
+impl<T: DeserializeOwned> Payload for T {
+    fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::discard(format_args!("the payload is not what this handler takes: {error}")))
+    }
+}
+
+impl<T: Serialize> Reply for T {
+    fn into_bytes(self) -> Result<Vec<u8>> {
+        let bytes = serde_json::to_vec(&self)
+            .map_err(|error| Error::discard(format_args!("the result cannot be written as JSON: {error}")))?;
+        // What `()` and `None` are written as.
+        Ok(if bytes == b"null" { Vec::new() } else { bytes })
+    }
+}
+
+/// Bytes as they are, into a handler or out of it: an image, a message of another format.
+///
+/// ```
+/// use millpond_guest::{Raw, Result};
+///
+/// #[millpond_guest::handler]
+/// fn reverse(mut bytes: Raw) -> Result<Raw> {
+///     bytes.0.reverse();
+///     Ok(bytes)
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Raw(pub Vec<u8>);
+
+impl Payload for Raw {
+    fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self(bytes))
+    }
+}
+
+impl Reply for Raw {
+    fn into_bytes(self) -> Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
+impl Deref for Raw {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Raw {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}

@@ -1,0 +1,244 @@
+//! The host that a test holds in its hands.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "outbound-http")]
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+#[cfg(feature = "outbound-http")]
+use super::attempt::Web;
+use super::attempt::{Attempt, Facts};
+use super::outcome::Outcome;
+use super::overlay::Overlay;
+use crate::enqueue::NewJob;
+use crate::handler::Handler;
+use crate::host;
+use crate::log::Level;
+
+/// A line that a handler has logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// How much the operator should care.
+    pub level: Level,
+    /// What it says.
+    pub text: String,
+}
+
+/// Runs handlers as the queue does, and shows what they have done. See [the module](crate::testing).
+#[derive(Default)]
+pub struct Host {
+    facts: Facts,
+    config: BTreeMap<String, String>,
+    kinds: Option<Vec<String>>,
+    committed: BTreeMap<String, Vec<u8>>,
+    enqueued: Vec<NewJob>,
+    logs: Vec<Line>,
+    progress: Option<(u64, Option<u64>, Option<String>)>,
+    #[cfg(feature = "outbound-http")]
+    web: Option<Web>,
+}
+
+impl Host {
+    /// A host without settings and state; each job is in its first attempt of 5.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a setting of the operator.
+    #[must_use]
+    pub fn config(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.config.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// With a committed value, written as JSON.
+    ///
+    /// # Panics
+    /// If the value has no JSON.
+    #[must_use]
+    pub fn state<T: Serialize + ?Sized>(mut self, key: &str, value: &T) -> Self {
+        self.committed.insert(key.to_owned(), serde_json::to_vec(value).expect("a value with JSON"));
+        self
+    }
+
+    /// With the grant to enqueue jobs of these kinds and no others. A host without this lets enqueue everything.
+    #[must_use]
+    pub fn grant(mut self, kinds: &[&str]) -> Self {
+        self.kinds = Some(kinds.iter().map(|&kind| kind.to_owned()).collect());
+        self
+    }
+
+    /// The job's id from now on.
+    #[must_use]
+    pub fn job_id(mut self, id: &str) -> Self {
+        self.facts.job_id = id.to_owned();
+        self
+    }
+
+    /// The job's kind and queue from now on.
+    #[must_use]
+    pub fn job_of(mut self, kind: &str, queue: &str) -> Self {
+        (self.facts.kind, self.facts.queue) = (kind.to_owned(), queue.to_owned());
+        self
+    }
+
+    /// Which attempt the next runs are, of how many.
+    #[must_use]
+    pub fn attempt(mut self, number: u32, of: u32) -> Self {
+        (self.facts.number, self.facts.max_number) = (number, of);
+        self
+    }
+
+    /// When the job was enqueued.
+    #[must_use]
+    pub fn enqueued_at(mut self, at: SystemTime) -> Self {
+        self.facts.enqueued_at = at;
+        self
+    }
+
+    /// What [`attempt::time_left`](crate::attempt::time_left) says; 30 s if not set.
+    #[must_use]
+    pub fn time_left(mut self, left: Duration) -> Self {
+        self.facts.time_left = left;
+        self
+    }
+
+    /// As if the job had been cancelled.
+    #[must_use]
+    pub fn cancelled(mut self) -> Self {
+        self.facts.cancelled = true;
+        self
+    }
+
+    /// A clock that stands still at this moment.
+    #[must_use]
+    pub fn now(mut self, now: SystemTime) -> Self {
+        self.facts.now = Some(now);
+        self
+    }
+
+    /// The same random numbers in each attempt.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.facts.seed = Some(seed);
+        self
+    }
+
+    /// What answers HTTP requests. Without it each one is refused.
+    #[cfg(feature = "outbound-http")]
+    #[must_use]
+    pub fn web(
+        mut self,
+        web: impl Fn(&crate::http::Request) -> Result<crate::http::Response, crate::http::Error> + 'static,
+    ) -> Self {
+        self.web = Some(Rc::new(web));
+        self
+    }
+
+    /// Runs one attempt with a payload that is written as JSON.
+    ///
+    /// # Panics
+    /// If the payload has no JSON. A panic of the handler is an [`Outcome`].
+    pub fn run<Shape, T: Serialize + ?Sized>(&mut self, handler: impl Handler<Shape>, payload: &T) -> Outcome {
+        self.run_raw(handler, serde_json::to_vec(payload).expect("a payload with JSON"))
+    }
+
+    /// Runs one attempt with a payload of these bytes.
+    pub fn run_raw<Shape>(&mut self, handler: impl Handler<Shape>, payload: impl Into<Vec<u8>>) -> Outcome {
+        let outside = host::replace(self.begin());
+        let result = catch_unwind(AssertUnwindSafe(|| handler.call(payload.into())));
+        let attempt = host::replace(outside);
+        let outcome = match result {
+            Ok(result) => Outcome::from(result),
+            Err(panic) => Outcome::Panicked(message(panic.as_ref())),
+        };
+        self.end(attempt, &outcome);
+        outcome
+    }
+
+    fn begin(&self) -> Attempt {
+        Attempt {
+            facts: self.facts.clone(),
+            config: self.config.clone(),
+            state: Overlay { values: self.committed.clone() },
+            kinds: self.kinds.clone(),
+            before: self.enqueued.len(),
+            random: self.facts.seed,
+            #[cfg(feature = "outbound-http")]
+            web: self.web.clone(),
+            ..Attempt::default()
+        }
+    }
+
+    fn end(&mut self, attempt: Attempt, outcome: &Outcome) {
+        self.logs.extend(attempt.logs);
+        self.progress = attempt.progress.or(self.progress.take());
+        if outcome.is_done() {
+            self.committed = attempt.state.values;
+            self.enqueued.extend(attempt.enqueued);
+        }
+    }
+
+    /// The committed value under `key`, read from JSON; none if it is not there, or not a `T`.
+    pub fn value<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_slice(self.value_raw(key)?).ok()
+    }
+
+    /// The committed bytes under `key`.
+    pub fn value_raw(&self, key: &str) -> Option<&[u8]> {
+        self.committed.get(key).map(Vec::as_slice)
+    }
+
+    /// The committed counter under `key`; 0 if there is none.
+    pub fn counter(&self, key: &str) -> i64 {
+        self.value_raw(key).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_le_bytes)
+    }
+
+    /// The keys of all committed values, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.committed.keys().map(String::as_str)
+    }
+
+    /// The follow-up jobs of all completed jobs, in order.
+    pub fn enqueued(&self) -> &[NewJob] {
+        &self.enqueued
+    }
+
+    /// The lines of all attempts, in order.
+    pub fn logs(&self) -> &[Line] {
+        &self.logs
+    }
+
+    /// The last report of progress: done, of how many, message.
+    pub fn progress(&self) -> Option<(u64, Option<u64>, Option<&str>)> {
+        self.progress.as_ref().map(|(done, total, message)| (*done, *total, message.as_deref()))
+    }
+}
+
+/// What a test asks of a job that was enqueued.
+impl NewJob {
+    /// Its kind.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Its payload, read from JSON; none if it is not a `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.payload).ok()
+    }
+
+    /// Its payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a value that is no text".into())
+}

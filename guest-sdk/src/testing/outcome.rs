@@ -1,0 +1,64 @@
+//! How an attempt ended.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Verdict};
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The job is complete, with these bytes as its result.
+    Done(Vec<u8>),
+    /// Try again, after the queue's back-off if there is no delay.
+    Retry {
+        /// For the operator.
+        reason: String,
+        /// The earliest moment.
+        delay: Option<Duration>,
+    },
+    /// It will never go well.
+    Discard(String),
+    /// Come back later; no attempt was used up.
+    Snooze(Duration),
+    /// The handler panicked with this message. In the sandbox that is a trap: a failed attempt.
+    Panicked(String),
+}
+
+impl Outcome {
+    /// Whether the job is complete.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+
+    /// Whether another attempt follows that counts.
+    pub fn is_retried(&self) -> bool {
+        matches!(self, Self::Retry { .. } | Self::Panicked(_))
+    }
+
+    /// Whether the job ended for good without being done.
+    pub fn is_discarded(&self) -> bool {
+        matches!(self, Self::Discard(_))
+    }
+
+    /// The result of a complete job, read from JSON; none if there is none, or it is not a `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Option<T> {
+        match self {
+            Self::Done(bytes) => serde_json::from_slice(bytes).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Result<Vec<u8>, Error>> for Outcome {
+    fn from(result: Result<Vec<u8>, Error>) -> Self {
+        match result.map_err(|error| error.0) {
+            Ok(bytes) => Self::Done(bytes),
+            Err(Verdict::Retry { reason, delay }) => Self::Retry { reason, delay },
+            Err(Verdict::Discard(reason)) => Self::Discard(reason),
+            Err(Verdict::Snooze(delay)) => Self::Snooze(delay),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What the queue and a handler's own tests rely on, seen through the host for tests.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use millpond_guest::enqueue::{self, NewJob};
+use millpond_guest::log::Level;
+use millpond_guest::testing::{Host, Outcome};
+use millpond_guest::{Error, OrElse, Raw, Result, attempt, clock, config, progress, random, state};
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Order {
+    id: u64,
+    #[serde(default)]
+    items: Vec<String>,
+}
+
+fn retry(reason: &str) -> Outcome {
+    Outcome::Retry { reason: reason.into(), delay: None }
+}
+
+#[test]
+fn a_payload_is_json_and_so_is_the_result() {
+    let count = |order: Order| -> Result<(u64, usize)> { Ok((order.id, order.items.len())) };
+    let order = Order { id: 7, items: vec!["a".into(), "b".into()] };
+    assert_eq!(Host::new().run(count, &order), Outcome::Done(b"[7,2]".to_vec()));
+    // A backlog outlives a struct's shape.
+    assert_eq!(Host::new().run_raw(count, *b"{\"id\":8,\"new\":1}").json(), Some((8, 0)));
+}
+
+#[test]
+fn raw_bytes_go_in_and_out_as_they_are() {
+    let reversed = |bytes: Raw| -> Result<Raw> { Ok(Raw(bytes.iter().rev().copied().collect())) };
+    assert_eq!(Host::new().run_raw(reversed, [0xff, 0, 1]), Outcome::Done(vec![1, 0, 0xff]));
+}
+
+#[test]
+fn nothing_is_no_result() {
+    assert_eq!(
+        Host::new().run(|_: Order| -> Result { Ok(()) }, &Order { id: 1, items: vec![] }),
+        Outcome::Done(vec![])
+    );
+    assert_eq!(Host::new().run_raw(|| -> Result<Option<u8>> { Ok(None) }, *b"not looked at"), Outcome::Done(vec![]));
+    assert_eq!(Host::new().run_raw(|| -> Result<Option<u8>> { Ok(Some(1)) }, *b""), Outcome::Done(b"1".to_vec()));
+}
+
+#[test]
+fn a_payload_that_cannot_be_read_is_discarded_with_the_place() {
+    let outcome = Host::new().run_raw(|order: Order| -> Result<u64> { Ok(order.id) }, *b"{\"id\":\"x\"}");
+    let Outcome::Discard(reason) = outcome else { panic!("{outcome:?}") };
+    assert!(
+        reason.starts_with("the payload is not what this handler takes: ") && reason.contains("column"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn any_error_that_can_be_displayed_is_a_retry() {
+    fn standard(text: String) -> Result<u8> {
+        Ok(text.parse::<u8>()?)
+    }
+    fn boxed() -> Result<(), Box<dyn std::error::Error>> {
+        Err("boxed")?
+    }
+    fn text() -> Result<(), &'static str> {
+        Err("text")
+    }
+    assert_eq!(Host::new().run(standard, "x"), retry("invalid digit found in string"));
+    assert_eq!(Host::new().run_raw(boxed, *b""), retry("boxed"));
+    assert_eq!(Host::new().run_raw(text, *b""), retry("text"));
+}
+
+#[test]
+fn the_other_answers_arrive_as_they_were_given() {
+    let hour = Duration::from_secs(3600);
+    let answers = [
+        (Error::retry("busy"), retry("busy")),
+        (Error::retry_after("busy", hour), Outcome::Retry { reason: "busy".into(), delay: Some(hour) }),
+        (Error::discard("gone"), Outcome::Discard("gone".into())),
+        (Error::snooze(hour), Outcome::Snooze(hour)),
+    ];
+    for (error, outcome) in answers {
+        assert_eq!(Host::new().run_raw(move || -> Result { Err(error.clone()) }, *b""), outcome);
+    }
+    let failed = || "x".parse::<u8>();
+    assert!(failed().or_discard().is_err_and(|error| error == Error::discard("invalid digit found in string")));
+    assert_eq!(failed().or_snooze(hour), Err(Error::snooze(hour)));
+    assert_eq!(failed().or_retry_after(hour), Err(Error::retry_after("invalid digit found in string", hour)));
+}
+
+#[test]
+fn a_panic_is_an_outcome_with_its_message() {
+    let mut host = Host::new();
+    let outcome = host.run(|id: u64| -> Result { panic!("no order {id}") }, &3);
+    assert_eq!(outcome, Outcome::Panicked("no order 3".into()));
+    assert!(outcome.is_retried());
+    assert!(host.run_raw(|| -> Result { Ok(()) }, *b"").is_done());
+}
+
+#[test]
+fn only_a_job_that_completes_leaves_state_and_follow_ups() {
+    fn work(fail: bool) -> Result {
+        state::set("last", &attempt::number())?;
+        state::increment("runs", 1)?;
+        state::increment("runs", 1)?;
+        assert_eq!(state::counter("runs")? % 2, 0);
+        NewJob::new("next", &1)?.enqueue()?;
+        if fail { Err(Error::retry("not today")) } else { Ok(()) }
+    }
+    let mut host = Host::new();
+    host.run(work, &true);
+    assert_eq!((host.keys().count(), host.enqueued().len()), (0, 0));
+    host.run(work, &false);
+    host.run(work, &true);
+    host.run(work, &false);
+    assert_eq!((host.value::<u32>("last"), host.counter("runs"), host.enqueued().len()), (Some(1), 4, 2));
+}
+
+#[test]
+fn a_follow_up_shows_what_was_asked_for_and_gets_an_id_of_its_own() {
+    fn fan_out() -> Result<Vec<String>> {
+        let first = NewJob::raw("resize", [1, 2]).queue("images").group("g").delay(Duration::from_secs(1));
+        let second = NewJob::new("mail", "ada")?.priority(0).max_attempts(3).unique_key("ada");
+        Ok(vec![first.enqueue()?, second.enqueue()?])
+    }
+    let mut host = Host::new();
+    let (one, two) = (host.run_raw(fan_out, *b""), host.run_raw(fan_out, *b""));
+    assert_eq!(one.json(), Some(["follow-up-1".to_owned(), "follow-up-2".into()]));
+    assert_eq!(two.json(), Some(["follow-up-3".to_owned(), "follow-up-4".into()]));
+    let expected = NewJob::raw("resize", [1, 2]).queue("images").group("g").delay(Duration::from_secs(1));
+    assert_eq!(host.enqueued()[0], expected);
+    assert_eq!((host.enqueued()[1].kind(), host.enqueued()[1].json::<String>()), ("mail", Some("ada".into())));
+}
+
+#[test]
+fn a_follow_up_that_is_not_granted_or_not_valid_is_refused() {
+    let enqueue = |job: NewJob| move || -> Result<String, enqueue::Error> { job.clone().enqueue() };
+    let mut host = Host::new().grant(&["mail"]);
+    assert!(host.run_raw(enqueue(NewJob::raw("mail", [])), *b"").is_done());
+    for refused in
+        [NewJob::raw("page", []), NewJob::raw("mail", []).priority(10), NewJob::raw("mail", []).max_attempts(0)]
+    {
+        assert!(host.run_raw(enqueue(refused), *b"").is_retried());
+    }
+    assert_eq!(host.enqueued().len(), 1);
+}
+
+#[test]
+fn state_refuses_what_a_host_would_refuse() {
+    fn refusals() -> Result {
+        assert_eq!(state::set_raw("", b"x"), Err(state::Error::KeyTooLarge));
+        assert_eq!(state::get_raw(&"k".repeat(257)), Err(state::Error::KeyTooLarge));
+        assert_eq!(state::set_raw("k", &[0; 64 * 1024 + 1]), Err(state::Error::ValueTooLarge));
+        assert!(matches!(state::increment("text", 1), Err(state::Error::Other(_))));
+        assert!(matches!(state::counter("text"), Err(state::Error::Other(_))));
+        assert_eq!(state::delete("not there"), Ok(()));
+        Ok(())
+    }
+    assert_eq!(Host::new().state("text", "no counter").run_raw(refusals, *b""), Outcome::Done(vec![]));
+}
+
+#[test]
+fn a_counter_is_eight_bytes_and_stops_at_the_ends_of_its_range() {
+    fn count() -> Result {
+        state::increment("n", i64::MAX)?;
+        state::increment("n", 1)?;
+        state::increment("m", -2)?;
+        Ok(())
+    }
+    let mut host = Host::new();
+    host.run_raw(count, *b"");
+    assert_eq!(host.counter("n"), i64::MAX);
+    assert_eq!(host.value_raw("m"), Some(&(-2i64).to_le_bytes()[..]));
+}
+
+#[test]
+fn a_test_says_what_the_attempt_sees() {
+    fn look() -> Result<(String, String, String, u32, u32, bool)> {
+        assert_eq!(clock::now(), UNIX_EPOCH + Duration::from_secs(9));
+        assert_eq!(attempt::time_left(), Duration::from_secs(2));
+        progress::report(1, Some(2), "half");
+        millpond_guest::warn!("{} left", 1);
+        Ok((
+            attempt::job_id(),
+            attempt::kind(),
+            attempt::queue(),
+            attempt::number(),
+            attempt::max_number(),
+            attempt::is_cancelled(),
+        ))
+    }
+    let host = Host::new().job_id("j9").job_of("mail", "slow").attempt(2, 3).cancelled();
+    let mut host = host.now(UNIX_EPOCH + Duration::from_secs(9)).time_left(Duration::from_secs(2));
+    let seen = host.run_raw(look, *b"").json();
+    assert_eq!(seen, Some(("j9".to_owned(), "mail".to_owned(), "slow".to_owned(), 2, 3, true)));
+    assert_eq!(host.progress(), Some((1, Some(2), Some("half"))));
+    assert_eq!((host.logs()[0].level, host.logs()[0].text.as_str()), (Level::Warn, "1 left"));
+}
+
+#[test]
+fn a_setting_that_is_missing_or_wrong_is_named() {
+    let width = || -> Result<u32> { config::required("width") };
+    assert_eq!(Host::new().run_raw(width, *b""), retry("the setting \"width\" is missing"));
+    let outcome = Host::new().config("width", "wide").run_raw(width, *b"");
+    assert_eq!(outcome, retry("the setting \"width\" cannot be read: invalid digit found in string"));
+    assert_eq!(Host::new().config("width", "5").run_raw(width, *b"").json(), Some(5));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_random_numbers_and_no_seed_gives_others() {
+    let draw = || -> Result<(u64, Vec<u8>)> { Ok((random::u64(), random::bytes(100_000))) };
+    let drawn = |host: &mut Host| host.run_raw(draw, *b"").json::<(u64, Vec<u8>)>().unwrap();
+    let mut seeded = Host::new().seed(1);
+    assert_eq!(drawn(&mut seeded), drawn(&mut seeded));
+    assert_ne!(drawn(&mut Host::new()), drawn(&mut Host::new()));
+    assert_eq!(drawn(&mut Host::new()).1.len(), 100_000);
+}
+
+#[cfg(feature = "state-scan")]
+#[test]
+fn keys_are_listed_by_prefix_and_page() {
+    fn list() -> Result<usize> {
+        let (mut all, mut cursor) = (Vec::new(), None);
+        loop {
+            let (keys, next) = state::list_keys("a/", cursor.as_deref())?;
+            all.extend(keys);
+            let Some(next) = next else { break };
+            cursor = Some(next);
+        }
+        assert!(all.is_sorted());
+        Ok(all.len())
+    }
+    let host = (0..250).fold(Host::new().state("b", &1), |host, n| host.state(&format!("a/{n}"), &n));
+    assert_eq!({ host }.run_raw(list, *b"").json(), Some(250));
+}
+
+#[cfg(feature = "outbound-http")]
+#[test]
+fn a_request_is_answered_by_the_test_or_refused() {
+    use millpond_guest::http::{self, Request, Response};
+
+    let ask = || -> Result<u16, http::Error> { Ok(Request::get("http://example.org").header("a", "b").send()?.status) };
+    assert!(Host::new().run_raw(ask, *b"").is_retried());
+    let mut host = Host::new().web(|request| {
+        assert_eq!(request.headers, [("a".to_owned(), b"b".to_vec())]);
+        Ok(Response { status: 204, headers: vec![], body: vec![] })
+    });
+    assert_eq!(host.run_raw(ask, *b"").json(), Some(204));
+}
