@@ -18,6 +18,7 @@ mod durable;
 mod enqueue;
 mod events;
 mod groups;
+mod guests;
 mod healing;
 mod inspect;
 mod lone_callers;

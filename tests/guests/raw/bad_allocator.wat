@@ -1,0 +1,5 @@
+;; Says that its payload shall be written outside of its memory.
+(module
+  (memory (export "memory") 1)
+  (func (export "millpond:jobs/handler@0.1.0#handle") (param i32 i32) (result i32) (i32.const 0))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0x7ffffff0)))

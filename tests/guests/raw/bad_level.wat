@@ -1,0 +1,8 @@
+;; Logs at a level that is none of the contract's.
+(module
+  (import "millpond:jobs/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (func (export "millpond:jobs/handler@0.1.0#handle") (param i32 i32) (result i32)
+    (call $log (i32.const 77) (i32.const 0) (i32.const 0))
+    (i32.const 0))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))

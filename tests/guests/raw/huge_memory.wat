@@ -1,0 +1,5 @@
+;; Wants 4 GiB before it begins.
+(module
+  (memory (export "memory") 65536)
+  (func (export "millpond:jobs/handler@0.1.0#handle") (param i32 i32) (result i32) (i32.const 0))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))

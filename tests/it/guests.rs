@@ -1,0 +1,85 @@
+//! Each guest whose `.wasm` is committed was built from the source that is committed with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+const REMEDY: &str = "build the guests anew: bash .ci/guests";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What was written down when they were built: paths and hashes.
+fn recorded() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(root().join(".ci/guests.sha256")).unwrap();
+    let lines = text.lines().map(|line| line.split_once("  ").expect("a hash, two spaces and a path"));
+    lines.map(|(hash, path)| (path.to_owned(), hash.to_owned())).collect()
+}
+
+/// What is there now.
+fn there() -> BTreeMap<String, String> {
+    fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let left_behind = ["target", "node_modules"].contains(&name) || path.ends_with("guest-sdk/tests");
+            if path.is_dir() && !left_behind {
+                walk(&path, into);
+            } else if path.is_file() && !name.ends_with(".md") {
+                into.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    for dir in ["guest-examples", "guest-sdk", "tests/guests"] {
+        walk(&root().join(dir), &mut files);
+    }
+    let hashed = files.into_iter().map(|path| {
+        let hash = Sha256::digest(fs::read(&path).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+        (path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), hash)
+    });
+    hashed.collect()
+}
+
+#[test]
+fn each_guest_was_built_from_the_source_beside_it() {
+    let (recorded, there) = (recorded(), there());
+    let changed = there.iter().filter(|(path, hash)| recorded.get(*path) != Some(hash)).map(|(path, _)| path);
+    let gone = recorded.keys().filter(|path| !there.contains_key(*path));
+    let wrong: Vec<_> = changed.chain(gone).collect();
+    assert_eq!(wrong, [""; 0], "{REMEDY}");
+}
+
+#[test]
+fn each_hostile_guest_is_built_and_has_its_line() {
+    let table = fs::read_to_string(root().join("tests/guests/README.md")).unwrap();
+    let mut guests = 0;
+    for path in there().keys() {
+        let path = Path::new(path);
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let file = if path.starts_with("tests/guests/hostile/examples") {
+            assert!(root().join(format!("tests/guests/built/{name}.wasm")).exists(), "{name} is not built; {REMEDY}");
+            name.to_owned()
+        } else if path.starts_with("tests/guests/raw") || path.starts_with("tests/guests/evolution") {
+            assert!(table.contains(name), "{name} has no line in tests/guests/README.md");
+            continue;
+        } else {
+            continue;
+        };
+        assert!(table.contains(&format!("`{file}`")), "{file} has no line in tests/guests/README.md");
+        guests += 1;
+    }
+    assert!(guests >= 17);
+}
+
+#[test]
+fn each_built_guest_is_of_webassembly() {
+    let wasm: Vec<_> = there().into_keys().filter(|path| path.ends_with(".wasm")).collect();
+    assert!(wasm.len() >= 28, "{wasm:?}");
+    for path in wasm {
+        assert!(fs::read(root().join(&path)).unwrap().starts_with(b"\0asm"), "{path}");
+    }
+}
