@@ -1,0 +1,77 @@
+// What a handler in C needs, in short names, over the bindings that wit-bindgen made of the contract.
+//
+// Include it in one file and define `handle`. Everything that a handler gets is freed for it; what it answers has to come from
+// `malloc`, or be nothing.
+
+#pragma once
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bindings/job_handler.h"
+
+typedef job_handler_list_u8_t bytes;
+
+typedef struct {
+    enum { DONE, RETRY, DISCARD, SNOOZE } what;
+    bytes result;       // DONE
+    const char *reason; // RETRY, DISCARD
+    uint64_t delay_ns;  // RETRY: 0 for the queue's back-off; SNOOZE
+} answer;
+
+// The handler. The payload is valid until it returns.
+answer handle(bytes payload);
+
+static inline job_handler_string_t text(const char *text) {
+    return (job_handler_string_t){(uint8_t *)text, strlen(text)};
+}
+
+static inline answer done(bytes result) { return (answer){.what = DONE, .result = result}; }
+static inline answer retry(const char *reason) { return (answer){.what = RETRY, .reason = reason}; }
+static inline answer discard(const char *reason) { return (answer){.what = DISCARD, .reason = reason}; }
+static inline answer snooze(uint64_t delay_ns) { return (answer){.what = SNOOZE, .delay_ns = delay_ns}; }
+
+static inline void info(const char *line) {
+    job_handler_string_t message = text(line);
+    millpond_jobs_log_log(MILLPOND_JOBS_LOG_LEVEL_INFO, &message);
+}
+
+// Adds to a counter that commits with this job. False: it was refused.
+static inline bool increment(const char *key, int64_t delta) {
+    job_handler_string_t name = text(key);
+    millpond_jobs_state_error_t error;
+    if (millpond_jobs_state_increment(&name, delta, &error)) return true;
+    millpond_jobs_state_error_free(&error);
+    return false;
+}
+
+static inline void reason_of(job_handler_string_t *into, const char *reason) { job_handler_string_dup(into, reason); }
+
+bool exports_millpond_jobs_handler_handle(
+    bytes *payload, bytes *result, exports_millpond_jobs_handler_handle_error_t *error) {
+    answer given = handle(*payload);
+    job_handler_list_u8_free(payload);
+    switch (given.what) {
+    case DONE:
+        *result = given.result;
+        return true;
+    case RETRY:
+        error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_RETRY;
+        reason_of(&error->val.retry.reason, given.reason);
+        error->val.retry.delay.is_some = given.delay_ns != 0;
+        error->val.retry.delay.val = given.delay_ns;
+        return false;
+    case DISCARD:
+        error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_DISCARD;
+        reason_of(&error->val.discard, given.reason);
+        return false;
+    case SNOOZE:
+        error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_SNOOZE;
+        error->val.snooze = given.delay_ns;
+        return false;
+    }
+    __builtin_unreachable();
+}

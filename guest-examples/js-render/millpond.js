@@ -1,0 +1,158 @@
+// The contract as JavaScript likes it: JSON in and out, exceptions for answers, milliseconds for times.
+//
+// Both engines that were tried run it: QuickJS (componentize-qjs), whose 64-bit integers are numbers, and StarlingMonkey
+// (componentize-js), whose are BigInts; `integer` tells them apart by what the host's calls return.
+
+import * as attemptCalls from "millpond:jobs/attempt@0.1.0";
+import * as configCalls from "millpond:jobs/config@0.1.0";
+import * as enqueueCalls from "millpond:jobs/enqueue@0.1.0";
+import * as logCalls from "millpond:jobs/log@0.1.0";
+import * as progressCalls from "millpond:jobs/progress@0.1.0";
+import * as stateCalls from "millpond:jobs/state@0.1.0";
+
+/** Throw it, or any error: try again, when the queue's back-off says or after a time. Uses up an attempt. */
+export class Retry extends Error {
+  constructor(reason, { afterMs = null } = {}) {
+    super(reason);
+    this.afterMs = afterMs;
+  }
+}
+
+/** Throw it: it will never go well. */
+export class Discard extends Error {}
+
+/** Throw it: come back later. Uses up no attempt. */
+export class Snooze extends Error {
+  constructor(afterMs) {
+    super(`in ${afterMs} ms`);
+    this.afterMs = afterMs;
+  }
+}
+
+/** What to export as `handler`: calls `run` with the payload, read as JSON, and returns its result as JSON. */
+export function handler(run) {
+  return rawHandler((bytes) => {
+    let payload;
+    try {
+      payload = JSON.parse(toText(bytes));
+    } catch (error) {
+      throw new Discard(`the payload is no JSON: ${error.message}`);
+    }
+    const result = run(payload);
+    return result === undefined || result === null ? new Uint8Array() : toBytes(JSON.stringify(result));
+  });
+}
+
+/** What to export as `handler`, for bytes as they are. */
+export function rawHandler(run) {
+  return {
+    handle(bytes) {
+      try {
+        return run(bytes);
+      } catch (error) {
+        throw answer(error);
+      }
+    },
+  };
+}
+
+function answer(error) {
+  const reason = error instanceof Error ? error.message : String(error);
+  if (error instanceof Snooze) return { tag: "snooze", val: nanoseconds(error.afterMs) };
+  if (error instanceof Discard) return { tag: "discard", val: reason };
+  if (error instanceof Retry) {
+    const delay = error.afterMs === null ? null : nanoseconds(error.afterMs);
+    return { tag: "retry", val: { reason, delay: delay ?? none() } };
+  }
+  // A mistake of the handler's own, most likely: its place is worth a line.
+  logCalls.log("error", `${error?.name ?? "Error"}: ${reason}\n${error?.stack ?? ""}`);
+  return { tag: "retry", val: { reason, delay: none() } };
+}
+
+const wide = () => typeof attemptCalls.getTimeLeft() === "bigint";
+const integer = (number) => (wide() ? BigInt(Math.trunc(number)) : Math.trunc(number));
+const nanoseconds = (ms) => integer(Math.max(0, ms) * 1e6);
+// StarlingMonkey's bindings say undefined for nothing, QuickJS's say null.
+const none = () => (wide() ? undefined : null);
+
+export const log = Object.fromEntries(
+  ["trace", "debug", "info", "warn", "error", "critical"].map((level) => [
+    level,
+    (line) => logCalls.log(level, String(line)),
+  ]),
+);
+
+/** A setting of the operator, or null. */
+export const config = (key) => configCalls.get(key) ?? null;
+
+export const attempt = {
+  get jobId() { return attemptCalls.getJobId(); },
+  get kind() { return attemptCalls.getKind(); },
+  get queue() { return attemptCalls.getQueue(); },
+  get number() { return attemptCalls.getNumber(); },
+  get maxNumber() { return attemptCalls.getMaxNumber(); },
+  get timeLeftMs() { return Number(attemptCalls.getTimeLeft()) / 1e6; },
+  get isCancelled() { return attemptCalls.isCancelled(); },
+};
+
+/** Durable values as JSON; what is written commits with the job. */
+export const state = {
+  get(key) {
+    const bytes = refusedAs("state", () => stateCalls.get(key));
+    return bytes === null || bytes === undefined ? null : JSON.parse(toText(bytes));
+  },
+  set: (key, value) => refusedAs("state", () => stateCalls.set(key, toBytes(JSON.stringify(value)))),
+  delete: (key) => refusedAs("state", () => stateCalls.delete(key)),
+  increment: (key, delta = 1) => refusedAs("state", () => stateCalls.increment(key, integer(delta))),
+};
+
+/** Enqueues a follow-up job with the job's completion, and returns its id. */
+export function enqueue(kind, payload, options = {}) {
+  return refusedAs("enqueue", () => {
+    const job = new enqueueCalls.NewJob(kind, toBytes(JSON.stringify(payload)));
+    if (options.queue !== undefined) job.setQueue(options.queue);
+    if (options.delayMs !== undefined) job.setDelay(nanoseconds(options.delayMs));
+    if (options.priority !== undefined) job.setPriority(options.priority);
+    if (options.maxAttempts !== undefined) job.setMaxAttempts(options.maxAttempts);
+    if (options.uniqueKey !== undefined) job.setUniqueKey(options.uniqueKey);
+    if (options.group !== undefined) job.setGroup(options.group);
+    return enqueueCalls.enqueue(job);
+  });
+}
+
+export function progress(done, total = null, message = null) {
+  progressCalls.report(integer(done), total === null ? none() : integer(total), message ?? none());
+}
+
+/** The host's refusals are values such as `{ tag: "quota-exceeded" }`: an error with words is worth more. */
+function refusedAs(what, call) {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof Error && error.payload === undefined) throw error;
+    const refusal = error.payload ?? error;
+    throw new Retry(`${what} was refused: ${refusal.val ?? refusal.tag ?? refusal}`);
+  }
+}
+
+// Neither engine without its stubs has TextEncoder and TextDecoder.
+
+export function toText(bytes) {
+  let escaped = "";
+  for (const byte of bytes) escaped += byte < 0x80 && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).padStart(2, "0")}`;
+  return decodeURIComponent(escaped);
+}
+
+export function toBytes(text) {
+  const escaped = encodeURIComponent(text);
+  const bytes = [];
+  for (let at = 0; at < escaped.length; at++) {
+    if (escaped[at] === "%") {
+      bytes.push(parseInt(escaped.slice(at + 1, at + 3), 16));
+      at += 2;
+    } else {
+      bytes.push(escaped.charCodeAt(at));
+    }
+  }
+  return new Uint8Array(bytes);
+}

@@ -1,0 +1,141 @@
+"""The contract as Python likes it: JSON in and out, exceptions for answers, seconds for times."""
+
+import json
+import traceback
+
+from componentize_py_types import Err
+from wit_world.imports import attempt, config, enqueue as _enqueue, log as _log, progress as _progress, state as _state
+from wit_world.imports.types import HandleError_Discard, HandleError_Retry, HandleError_Snooze, RetryRequest
+
+__all__ = ["Retry", "Discard", "Snooze", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "progress"]
+
+
+class Retry(Exception):
+    """Raise it, or any exception: try again, when the queue's back-off says or after a time. Uses up an attempt."""
+
+    def __init__(self, reason, after=None):
+        super().__init__(reason)
+        self.after = after
+
+
+class Discard(Exception):
+    """Raise it: it will never go well."""
+
+
+class Snooze(Exception):
+    """Raise it: come back after so many seconds. Uses up no attempt."""
+
+    def __init__(self, after):
+        super().__init__(f"in {after} s")
+        self.after = after
+
+
+def handler(run):
+    """What to assign to `Handler`: calls `run` with the payload, read as JSON, and returns its result as JSON."""
+
+    class Handler:
+        def handle(self, payload: bytes) -> bytes:
+            try:
+                try:
+                    job = json.loads(payload)
+                except ValueError as wrong:
+                    raise Discard(f"the payload is no JSON: {wrong}") from None
+                result = run(job)
+                return b"" if result is None else json.dumps(result).encode()
+            except Exception as wrong:
+                raise Err(_answer(wrong)) from None
+
+    return Handler
+
+
+def _nanoseconds(seconds):
+    return min(max(0, int(seconds * 1_000_000_000)), 2**64 - 1)
+
+
+def _answer(wrong):
+    if isinstance(wrong, Snooze):
+        return HandleError_Snooze(_nanoseconds(wrong.after))
+    if isinstance(wrong, Discard):
+        return HandleError_Discard(str(wrong))
+    if isinstance(wrong, Retry):
+        return HandleError_Retry(RetryRequest(str(wrong), None if wrong.after is None else _nanoseconds(wrong.after)))
+    # A mistake of the handler's own, most likely: its place is worth a line.
+    what = f"{type(wrong).__name__}: {wrong}"
+    error("\n".join([what, *_places(wrong)]))
+    return HandleError_Retry(RetryRequest(what, None))
+
+
+def _places(wrong):
+    # Not traceback.format_exception: it would look for the source, and there are no files.
+    for frame, line in traceback.walk_tb(wrong.__traceback__):
+        yield f"  at {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})"
+
+
+def setting(key, default=None):
+    """A setting of the operator."""
+    value = config.get(key)
+    return default if value is None else value
+
+
+def info(line):
+    _log.log(_log.Level.INFO, str(line))
+
+
+def warn(line):
+    _log.log(_log.Level.WARN, str(line))
+
+
+def error(line):
+    _log.log(_log.Level.ERROR, str(line))
+
+
+def _refused_as(what, call, *arguments):
+    try:
+        return call(*arguments)
+    except Err as refusal:
+        value = refusal.value
+        name = type(value).__name__.removeprefix("Error_")
+        raise Retry(f"{what} was refused: {getattr(value, 'value', None) or name}") from None
+
+
+class state:
+    """Durable values as JSON; what is written commits with the job."""
+
+    @staticmethod
+    def get(key, default=None):
+        value = _refused_as("state", _state.get, key)
+        return default if value is None else json.loads(value)
+
+    @staticmethod
+    def set(key, value):
+        _refused_as("state", _state.set, key, json.dumps(value).encode())
+
+    @staticmethod
+    def delete(key):
+        _refused_as("state", _state.delete, key)
+
+    @staticmethod
+    def increment(key, delta=1):
+        _refused_as("state", _state.increment, key, delta)
+
+
+def enqueue(kind, payload, *, queue=None, delay=None, priority=None, max_attempts=None, unique_key=None, group=None):
+    """Enqueues a follow-up job with the job's completion, and returns its id. `delay` in seconds."""
+    job = _enqueue.NewJob(kind, json.dumps(payload).encode())
+    if queue is not None:
+        job.set_queue(queue)
+    if delay is not None:
+        job.set_delay(_nanoseconds(delay))
+    if priority is not None:
+        job.set_priority(priority)
+    if max_attempts is not None:
+        job.set_max_attempts(max_attempts)
+    if unique_key is not None:
+        job.set_unique_key(unique_key)
+    if group is not None:
+        job.set_group(group)
+    return _refused_as("enqueue", _enqueue.enqueue, job)
+
+
+def progress(done, total=None, message=None):
+    _progress.report(done, total, message)
