@@ -16,8 +16,9 @@ use std::cell::{Cell, UnsafeCell};
 /// Bytes. Enough for a payload of 64 KiB, read as JSON and answered; pages of it that are not touched cost nothing.
 const SIZE: usize = 256 * 1024;
 
-#[global_allocator]
-static ARENA: Arena = Arena { memory: UnsafeCell::new([0; SIZE]), used: Cell::new(0) };
+#[cfg_attr(target_arch = "wasm32", global_allocator)]
+#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code))]
+static ARENA: Arena = Arena::new();
 
 #[repr(align(16))]
 struct Arena {
@@ -33,6 +34,10 @@ compile_error!("the feature `arena` is for modules with one thread");
 unsafe impl Sync for Arena {}
 
 impl Arena {
+    const fn new() -> Self {
+        Self { memory: UnsafeCell::new([0; SIZE]), used: Cell::new(0) }
+    }
+
     fn start(&self) -> usize {
         self.memory.get() as usize
     }
@@ -106,5 +111,131 @@ unsafe impl GlobalAlloc for Arena {
             }
             moved
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).unwrap()
+    }
+
+    /// A piece filled with its number, and what it was asked for with.
+    struct Piece(*mut u8, Layout, u8);
+
+    impl Piece {
+        fn new(arena: &Arena, size: usize, align: usize, number: u8) -> Self {
+            let layout = layout(size, align);
+            // SAFETY: the size is not 0 in these tests, and the piece is as long as it is filled.
+            let at = unsafe {
+                let at = arena.alloc(layout);
+                at.write_bytes(number, size);
+                at
+            };
+            assert_eq!(at as usize % align, 0);
+            Self(at, layout, number)
+        }
+
+        fn is_whole(&self) -> bool {
+            // SAFETY: it was filled in `new`, and what grew was filled in `grow`.
+            unsafe { std::slice::from_raw_parts(self.0, self.1.size()) }.iter().all(|byte| *byte == self.2)
+        }
+
+        fn resize(&mut self, arena: &Arena, size: usize) {
+            let before = self.1.size();
+            // SAFETY: the piece is of this arena and layout; what is new in it is filled before it is read.
+            unsafe {
+                self.0 = arena.realloc(self.0, self.1, size);
+                self.1 = layout(size, self.1.align());
+                assert!(std::slice::from_raw_parts(self.0, before.min(size)).iter().all(|byte| *byte == self.2));
+                self.0.write_bytes(self.2, size);
+            }
+        }
+
+        fn free(self, arena: &Arena) {
+            // SAFETY: the piece is of this arena and layout, and gone after this.
+            unsafe { arena.dealloc(self.0, self.1) };
+        }
+    }
+
+    #[test]
+    fn pieces_of_any_size_and_alignment_do_not_overlap_in_the_arena_and_beyond_it() {
+        let arena = Box::new(Arena::new());
+        let mut pieces = Vec::new();
+        let mut random = 1u32;
+        for number in 0..2_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (size, align) = ((random >> 8) as usize % 700 + 1, 1 << (random >> 29));
+            pieces.push(Piece::new(&arena, size, align, number as u8));
+            if random % 3 == 0 {
+                let at = (random >> 4) as usize % pieces.len();
+                pieces[at].resize(&arena, (random >> 12) as usize % 3_000 + 1);
+            }
+            if random % 5 == 0 {
+                let gone = pieces.swap_remove((random >> 6) as usize % pieces.len());
+                assert!(gone.is_whole());
+                gone.free(&arena);
+            }
+        }
+        assert!(pieces.iter().all(Piece::is_whole));
+        let (inside, outside): (Vec<_>, Vec<_>) = pieces.iter().map(|piece| piece.0).partition(|at| arena.holds(*at));
+        assert!(inside.len() > 50 && outside.len() > 50, "{} inside, {} outside", inside.len(), outside.len());
+        pieces.into_iter().for_each(|piece| piece.free(&arena));
+    }
+
+    #[test]
+    fn the_last_piece_grows_in_place_and_comes_back() {
+        let arena = Box::new(Arena::new());
+        let first = Piece::new(&arena, 100, 8, 1);
+        let mut last = Piece::new(&arena, 10, 1, 2);
+        let (at, used) = (last.0, arena.used.get());
+        last.resize(&arena, 5_000);
+        assert_eq!((last.0, arena.used.get()), (at, used + 4_990));
+        last.resize(&arena, 4);
+        assert_eq!((last.0, arena.used.get()), (at, used - 6));
+        last.resize(&arena, SIZE - 100);
+        assert_eq!((last.0, arena.used.get()), (at, SIZE));
+        last.resize(&arena, SIZE - 99);
+        assert!(!arena.holds(last.0));
+        assert_eq!(arena.used.get(), 100);
+        last.free(&arena);
+        assert!(first.is_whole());
+    }
+
+    #[test]
+    fn a_piece_that_outgrows_the_arena_moves_with_its_bytes_and_gives_its_room_back() {
+        let arena = Box::new(Arena::new());
+        let mut piece = Piece::new(&arena, SIZE - 10, 1, 7);
+        piece.resize(&arena, 2 * SIZE);
+        assert!(!arena.holds(piece.0) && piece.is_whole());
+        assert_eq!(arena.used.get(), 0);
+        piece.free(&arena);
+    }
+
+    #[test]
+    fn zeroed_memory_is_zero_where_something_was_before() {
+        let arena = Box::new(Arena::new());
+        Piece::new(&arena, 1_000, 1, 9).free(&arena);
+        for size in [1_000, 2 * SIZE] {
+            let layout = layout(size, 1);
+            // SAFETY: the size is not 0; zeroed memory may be read.
+            unsafe {
+                let at = arena.alloc_zeroed(layout);
+                assert!(std::slice::from_raw_parts(at, size).iter().all(|byte| *byte == 0));
+                arena.dealloc(at, layout);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let arena = Box::new(Arena::new());
+        assert_eq!(arena.take(layout(isize::MAX as usize - 8, 8)), None);
+        assert_eq!(arena.take(layout(SIZE + 1, 1)), None);
+        assert!(arena.take(layout(SIZE, 1)).is_some());
+        assert_eq!(arena.take(layout(1, 1)), None);
+        assert_eq!(arena.used.get(), SIZE);
     }
 }

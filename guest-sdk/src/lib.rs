@@ -106,7 +106,7 @@ pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-#[cfg(all(target_arch = "wasm32", feature = "arena"))]
+#[cfg(any(all(target_arch = "wasm32", feature = "arena"), test))]
 mod arena;
 #[cfg(target_arch = "wasm32")]
 #[allow(missing_docs, unsafe_code, unsafe_op_in_unsafe_fn)]
@@ -137,6 +137,23 @@ pub use handler::Handler;
 /// async fn shout(text: String) -> millpond_guest::Result<String> { // waits of itself: no async
 ///     Ok(text.to_uppercase())
 /// }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail
+/// #[millpond_guest::handler]
+/// fn shout(text: String, loudness: u8) -> millpond_guest::Result<String> { // one argument at most
+///     Ok(text.to_uppercase().repeat(loudness.into()))
+/// }
+/// # fn main() {}
+/// ```
+///
+/// ```compile_fail
+/// #[millpond_guest::handler]
+/// fn shout(text: String) -> String { // no result
+///     text.to_uppercase()
+/// }
+/// # fn main() {}
 /// ```
 pub use millpond_guest_macros::handler;
 pub use payload::{Payload, Raw, Reply};
