@@ -1,7 +1,8 @@
 // The contract as JavaScript likes it: JSON in and out, exceptions for answers, milliseconds for times.
 //
 // Both engines that were tried run it: QuickJS (componentize-qjs), whose 64-bit integers are numbers, and StarlingMonkey
-// (componentize-js), whose are BigInts; `integer` tells them apart by what the host's calls return.
+// (componentize-js), whose are BigInts; `integer` tells them apart by what the host's calls return. componentize-js 0.23 traps on
+// a negative BigInt: there a counter can only go up.
 
 import * as attemptCalls from "millpond:jobs/attempt@0.1.0";
 import * as configCalls from "millpond:jobs/config@0.1.0";
