@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use crate::executor::{Binding, Handling};
 use crate::handler::{
     BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
 };
-use crate::job::{Kind, QueueId, Rate, Retry};
+use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
 use crate::runtime::{Engine, WorkerConfig};
 use crate::scheduler::LaneSettings;
 
@@ -335,7 +334,7 @@ impl WorkerBuilder {
         self.check()?;
         let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers } = self;
         let id = engine.store.catalog.queue(&queue)?;
-        let mut by_kind = HashMap::new();
+        let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
-use crate::job::{Attempt, Ending, Entry, FailureKind, KindId, Outcome, Payload, QueueId, Retry};
+use crate::job::{Attempt, Ending, Entry, FailureKind, IdMap, KindId, Outcome, Payload, QueueId, Retry};
 use crate::scheduler::RunId;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Clock, Now};
@@ -20,7 +19,7 @@ use crate::time::{Clock, Now};
 /// A worker's handlers and how it runs them.
 pub(crate) struct Binding {
     pub queue: Arc<str>,
-    pub handlers: HashMap<KindId, Handling>,
+    pub handlers: IdMap<Handling, KindId>,
     pub data: Arc<DataMap>,
     pub retry: Retry,
     pub timeout: Option<Duration>,
@@ -86,7 +85,7 @@ impl Executor {
 
     /// Enters an attempt: from now on it can be killed, and [`Self::run`] runs it.
     pub fn begin(&self, plan: Plan) -> Begun {
-        let binding = plan.binding.clone();
+        let binding = &*plan.binding;
         let handling = &binding.handlers[&plan.taken.kind()];
         let blocking = matches!(handling.runnable.run, Run::Blocking(_));
         let facts = facts(&plan, &binding.queue, &handling.kind);

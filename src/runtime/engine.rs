@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::pen::Pen;
 use crate::error::{Error, panic_text};
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
-use crate::job::{Change, JobId, QueueId};
+use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, Prepared, Store};
@@ -55,7 +54,7 @@ pub(crate) struct Engine {
     left_to_stop_ms: AtomicU64,
     upkeep: Mutex<Upkeep>,
     scheduler: Mutex<Scheduler>,
-    bindings: RwLock<HashMap<QueueId, Arc<Binding>>>,
+    bindings: RwLock<IdMap<Arc<Binding>, QueueId>>,
     luck: AtomicU64,
     /// What the last `testing::drain` had seen: completed and failed attempts, dead jobs.
     pub drained: Mutex<[u64; 3]>,

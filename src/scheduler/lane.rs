@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::Withdrawn;
 use super::bucket::{Buckets, Gate, Reservation};
 use super::flight::Flights;
 use super::window::Window;
-use crate::job::{BucketKey, Entry, JobId, KindId, Order, QueueId, Rate, Refill};
+use crate::job::{BucketKey, Entry, IdSet, JobId, KindId, Order, QueueId, Rate, Refill};
 use crate::time::{Due, Now, TimeLine};
 
 /// How much of a queue's ready jobs is held in memory, for jobs with and without a group each.
@@ -21,7 +21,7 @@ pub(crate) struct WindowLimits {
 /// A worker's limits.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneSettings {
-    pub kinds: HashSet<KindId>,
+    pub kinds: IdSet<KindId>,
     pub concurrency: usize,
     pub rate: Option<Rate>,
     pub group_rate: Option<Rate>,

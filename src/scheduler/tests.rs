@@ -35,7 +35,7 @@ fn ready(id: u64, priority: u8, group: Option<&str>) -> Change {
 }
 
 fn settings(concurrency: usize) -> LaneSettings {
-    LaneSettings { kinds: [KIND].into(), concurrency, rate: None, group_rate: None }
+    LaneSettings { kinds: [KIND].into_iter().collect(), concurrency, rate: None, group_rate: None }
 }
 
 /// A scheduler with a worker, its tables known to be empty.
@@ -146,7 +146,7 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
     assert_eq!(scheduler.why(QUEUE, 99, None, at(0)), Blocked::NoHandler);
 
-    let kinds = [KIND, 99].into();
+    let kinds = [KIND, 99].into_iter().collect();
     scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(0));
     scheduler.starts(at(0), 1, &mut Vec::new());
     for refill in scheduler.chores(at(0)).refills {
