@@ -1,6 +1,7 @@
 //! The pieces of work, by the queue without threads and by redb alone.
 
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -11,10 +12,11 @@ use redb::backends::InMemoryBackend;
 use redb::{Database, TableDefinition};
 use tokio::runtime::Runtime;
 
-pub const WORK: [&str; 7] = [
+pub const WORK: [&str; 8] = [
     "redb: insert by 32",
     "redb: insert by 1000",
     "redb: insert and remove",
+    "redb: the same by runs",
     "enqueue one by one",
     "enqueue by 1000",
     "enqueue and run",
@@ -27,9 +29,10 @@ const JOBS: TableDefinition<u64, &[u8]> = TableDefinition::new("jobs");
 
 pub fn run(work: &str, jobs: u64) {
     match work {
-        "redb: insert by 32" => floor(jobs, 32, &[false]),
-        "redb: insert by 1000" => floor(jobs, BATCH, &[false]),
-        "redb: insert and remove" => floor(jobs, BATCH, &[false, true]),
+        "redb: insert by 32" => floor(jobs, 32, &[Step::Insert]),
+        "redb: insert by 1000" => floor(jobs, BATCH, &[Step::Insert]),
+        "redb: insert and remove" => floor(jobs, BATCH, &[Step::Insert, Step::Remove]),
+        "redb: the same by runs" => floor(jobs, BATCH, &[Step::InsertRun, Step::RemoveRun]),
         "enqueue one by one" => Bench::open().enqueue(jobs, 32),
         "enqueue by 1000" => Bench::open().enqueue_many(jobs),
         "enqueue and run" => {
@@ -43,19 +46,32 @@ pub fn run(work: &str, jobs: u64) {
     }
 }
 
-/// All jobs, and so many in a commit: inserted, then removed.
-fn floor(jobs: u64, at_once: u64, removes: &[bool]) {
+#[derive(Clone, Copy)]
+enum Step {
+    Insert,
+    Remove,
+    InsertRun,
+    RemoveRun,
+}
+
+/// All jobs, and so many in a commit: one step after the other.
+fn floor(jobs: u64, at_once: u64, steps: &[Step]) {
     let db = Database::builder().create_with_backend(InMemoryBackend::new()).expect("a database");
-    for remove in removes {
+    for step in steps {
         for first in (0..jobs).step_by(at_once as usize) {
             let txn = db.begin_write().expect("a transaction");
             {
                 let mut table = txn.open_table(JOBS).expect("a table");
-                for id in first..(first + at_once).min(jobs) {
-                    match remove {
-                        false => drop(table.insert(id, PAYLOAD.as_slice()).expect("an insert")),
-                        true => drop(table.remove(id).expect("a removal")),
+                let ids = first..(first + at_once).min(jobs);
+                match step {
+                    Step::Insert => ids.for_each(|id| drop(table.insert(id, PAYLOAD.as_slice()).expect("an insert"))),
+                    Step::Remove => ids.for_each(|id| drop(table.remove(id).expect("a removal"))),
+                    Step::InsertRun => {
+                        let mut cursor = table.upper_bound_mut(Bound::<u64>::Unbounded).expect("a cursor");
+                        ids.for_each(|id| cursor.insert_before(id, PAYLOAD.as_slice()).expect("an insert"));
+                        cursor.close().expect("the run is written");
                     }
+                    Step::RemoveRun => table.retain_in(ids, |_, _| false).expect("a removal"),
                 }
             }
             txn.commit().expect("a commit");

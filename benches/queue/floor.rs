@@ -1,5 +1,6 @@
 //! What raw redb takes for the same work.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -148,6 +149,25 @@ pub fn lone_commits(jobs: u64) -> Sample {
 /// Between two jobs of an idle queue.
 pub fn pause() {
     thread::sleep(Duration::from_millis(2));
+}
+
+/// What redb can do for a bulk that comes in the order of its keys: a leaf is built once for all its rows.
+pub fn bulk_by_runs(jobs: u64) -> Sample {
+    let (_dir, db) = open();
+    let clock = Clock::start(0);
+    for first in (0..jobs).step_by(BATCH) {
+        let txn = db.begin_write().expect("a transaction");
+        {
+            let mut table = txn.open_table(JOBS).expect("a table");
+            let mut cursor = table.upper_bound_mut(Bound::<u64>::Unbounded).expect("a cursor");
+            for id in first..(first + BATCH as u64).min(jobs) {
+                cursor.insert_before(id, [7; PAYLOAD].as_slice()).expect("an insert");
+            }
+            cursor.close().expect("the run is written");
+        }
+        txn.commit().expect("a commit");
+    }
+    clock.stop(jobs.div_ceil(BATCH as u64))
 }
 
 pub fn bulk(jobs: u64, payload: usize) -> Sample {

@@ -57,6 +57,14 @@ pub const WORK: &[Work] = &[
         goal: 0.9,
     },
     Work {
+        name: "W3 beside redb by runs",
+        jobs: 100_000,
+        floor: floor::bulk_by_runs,
+        pond: |n| pond::bulk(n, PAYLOAD),
+        judged: Judged::Rate,
+        goal: 0.0,
+    },
+    Work {
         name: "W3 bulk of 1,000, 1 KiB",
         jobs: 50_000,
         floor: |n| floor::bulk(n, 1_024),
