@@ -1,9 +1,14 @@
 //! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
 
+#[cfg(feature = "wasm")]
+mod plugin;
+
 use std::any::Any;
 use std::path::PathBuf;
 
 use crate::job::{JobId, State};
+#[cfg(feature = "wasm")]
+pub use plugin::PluginError;
 
 /// Any error, boxed: what closures and handlers may fail with.
 ///
@@ -255,6 +260,15 @@ pub enum Error {
         kind: String,
         /// The type it asks for.
         data: &'static str,
+    },
+    /// A plugin that is not fit to run.
+    #[cfg(feature = "wasm")]
+    #[error("plugin {plugin:?} was refused: {reason}")]
+    Plugin {
+        /// Its name.
+        plugin: String,
+        /// Why.
+        reason: PluginError,
     },
     /// The bucket is empty.
     #[error("rate limited: the next token is there in {retry_in:?}")]

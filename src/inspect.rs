@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::handler::Progress;
-use crate::job::{AttemptError, JobId, Order, Payload, Priority, QueueId, State};
+use crate::job::{AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::Engine;
 use crate::scheduler::Blocked;
 use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
@@ -164,6 +164,10 @@ pub struct JobInfo {
     pub ended_at: Option<Timestamp>,
     /// How often it was snoozed.
     pub snoozes: u32,
+    /// How many plugins' follow-up jobs it descends from: 0 unless a plugin enqueued it.
+    pub generation: u32,
+    /// Which version of a plugin made its attempts, and from which attempt on. Empty without plugins.
+    pub plugins: Vec<(u32, PluginHash)>,
     /// What went wrong so far: the first error and the latest ones, 50 at most.
     pub errors: Vec<AttemptError>,
     /// Why it ended, if it did not simply complete.
@@ -368,7 +372,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     let state = state_of(engine, &found);
     let running = engine.executor.runs.get(found.id);
     let record = found.record;
-    let extra = record.extra.map(|extra| *extra).unwrap_or_default();
+    let mut extra = record.extra.map(|extra| *extra).unwrap_or_default();
+    let lineage = extra.lineage.take().map(|lineage| *lineage).unwrap_or_default();
     let attempt = running.as_ref().map(|running| running.plan.attempt);
     JobInfo {
         id: found.id,
@@ -385,6 +390,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),
         ended_at: extra.ended_at,
         snoozes: extra.snoozes,
+        generation: lineage.generation,
+        plugins: lineage.plugins,
         errors: extra.errors,
         reason: extra.reason,
         result: extra.result,

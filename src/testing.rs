@@ -352,6 +352,8 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         attempt: given.attempt,
         max_attempts: given.max_attempts,
         enqueued_at: Timestamp::EPOCH,
+        #[cfg(feature = "wasm")]
+        generation: 0,
     };
     let clock = Arc::new(SystemClock::new());
     let attempted = Attempted::new(facts, clock, Duration::ZERO, None, Arc::new(given.data));

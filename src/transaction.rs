@@ -8,9 +8,13 @@ use std::ops::Deref;
 
 use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, TableError, Value, WriteTransaction};
 
+#[cfg(feature = "wasm")]
+use crate::error::BoxError;
 use crate::error::Error;
 use crate::job::{JobId, NewJob, QueueId};
 use crate::storage::{Batch, Prepared, key_holder};
+#[cfg(feature = "wasm")]
+use crate::storage::{StateWrite, Usage};
 use crate::time::Now;
 
 crate::sync::thread_local! {
@@ -81,7 +85,13 @@ pub struct Transaction<'t> {
 trait Staging {
     fn insert(&mut self, job: Prepared) -> Result<JobId, Error>;
     fn touch(&mut self);
+    #[cfg(feature = "wasm")]
+    fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
+
+/// What an attempt of a plugin changes of its state, by key.
+#[cfg(feature = "wasm")]
+pub(crate) type StateWrites = std::collections::BTreeMap<String, StateWrite>;
 
 impl Staging for Batch<'_> {
     fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
@@ -95,6 +105,13 @@ impl Staging for Batch<'_> {
 
     fn touch(&mut self) {
         Batch::touch(self);
+    }
+
+    #[cfg(feature = "wasm")]
+    fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError> {
+        let writes = writes.iter().map(|(key, write)| (key.as_str(), write));
+        let kept = self.keep_plugin_state(plugin, writes, quota).map_err(Error::from)?;
+        Ok(kept?)
     }
 }
 
@@ -192,6 +209,12 @@ impl<'t> Transaction<'t> {
     pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
         self.batch.borrow_mut().insert(job)
+    }
+
+    /// Changes what a plugin keeps.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn keep(&self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError> {
+        self.batch.borrow_mut().keep(plugin, writes, quota)
     }
 }
 

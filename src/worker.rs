@@ -4,6 +4,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::Error;
+#[cfg(feature = "wasm")]
+use crate::executor::{self, Plugin};
 use crate::executor::{Binding, Handling};
 use crate::handler::{
     BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
@@ -59,6 +61,8 @@ pub struct WorkerBuilder {
     timeout: Option<Duration>,
     data: DataMap,
     handlers: Vec<(String, Runnable)>,
+    #[cfg(feature = "wasm")]
+    plugins: Vec<(String, Plugin)>,
 }
 
 impl WorkerBuilder {
@@ -73,6 +77,8 @@ impl WorkerBuilder {
             timeout: Some(TIMEOUT_DEFAULT),
             data: DataMap::default(),
             handlers: Vec::new(),
+            #[cfg(feature = "wasm")]
+            plugins: Vec::new(),
         }
     }
 
@@ -301,6 +307,22 @@ impl WorkerBuilder {
         self.with(kind, erase_blocking_raw(handler))
     }
 
+    /// Handles jobs of the kind named `kind` with a plugin: it gets the payload's bytes as they are. It is
+    /// compiled by [`start`](Self::start), which takes milliseconds for most and seconds for an interpreter.
+    ///
+    /// ```no_run
+    /// # use millpond::{Millpond, Plugin};
+    /// # fn example(pond: Millpond) -> Result<(), millpond::Error> {
+    /// let filter = Plugin::from_file("plugins/webhook_filter.wasm")?;
+    /// pond.worker("webhooks").handle_wasm("webhook", filter).start()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "wasm")]
+    pub fn handle_wasm(mut self, kind: &str, plugin: Plugin) -> Self {
+        self.plugins.push((kind.to_owned(), plugin));
+        self
+    }
+
     fn with(mut self, kind: &str, runnable: Runnable) -> Self {
         self.handlers.push((kind.to_owned(), runnable));
         self
@@ -332,7 +354,7 @@ impl WorkerBuilder {
     /// ```
     pub fn start(self) -> Result<Worker, Error> {
         self.check()?;
-        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers } = self;
+        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers, .. } = self;
         let id = engine.store.catalog.queue(&queue)?;
         let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
@@ -341,8 +363,16 @@ impl WorkerBuilder {
             }
             let id = engine.store.catalog.kind(&kind)?;
             let name = engine.store.catalog.kind_name(id);
-            if by_kind.insert(id, Handling { kind: name, runnable }).is_some() {
+            if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
+            }
+        }
+        #[cfg(feature = "wasm")]
+        for (kind, plugin) in self.plugins {
+            let id = engine.store.catalog.kind(&kind)?;
+            let handling = executor::load(engine.store.catalog.kind_name(id), plugin, engine.plugin_host())?;
+            if by_kind.insert(id, handling).is_some() {
+                return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
             }
         }
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
@@ -360,7 +390,11 @@ impl WorkerBuilder {
         if self.timeout == Some(Duration::ZERO) {
             return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));
         }
-        if self.handlers.is_empty() {
+        #[cfg(feature = "wasm")]
+        let has_plugins = !self.plugins.is_empty();
+        #[cfg(not(feature = "wasm"))]
+        let has_plugins = false;
+        if self.handlers.is_empty() && !has_plugins {
             return Err(Error::config("handle", "the worker has no handler: add one with `.handle(...)`".into()));
         }
         self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
@@ -420,6 +454,22 @@ impl Worker {
     /// How many of its jobs run now.
     pub fn running(&self) -> usize {
         self.engine.scheduler().running_in(self.queue)
+    }
+
+    /// The plugin that handles jobs of this kind, if one does and the worker was not stopped.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let worker = pond.worker("q").handle_raw("png", |_: Job<bytes::Bytes>| async { Ok(()) }).start()?;
+    /// assert!(worker.plugin("png").is_none());
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "wasm")]
+    pub fn plugin(&self, kind: &str) -> Option<executor::PluginHandle> {
+        let binding = self.binding.upgrade()?;
+        binding.handlers.values().find(|handling| *handling.kind == *kind)?.plugin.clone()
     }
 
     /// Stops it: nothing more of its queue starts, running jobs finish. The queue may be given

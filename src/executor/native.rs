@@ -11,7 +11,7 @@ use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
-use crate::job::{Attempt, Ending, Entry, FailureKind, IdMap, KindId, Outcome, Payload, QueueId, Retry};
+use crate::job::{Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, KindId, Outcome, Payload, QueueId, Retry};
 use crate::scheduler::RunId;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Clock, Now};
@@ -29,6 +29,33 @@ pub(crate) struct Binding {
 pub(crate) struct Handling {
     pub kind: Arc<str>,
     pub runnable: Runnable,
+    /// Longest attempt, whatever its worker and its job allow.
+    pub timeout_max: Option<Duration>,
+    /// The plugin that it is, if it is one.
+    #[cfg(feature = "wasm")]
+    pub plugin: Option<super::PluginHandle>,
+}
+
+impl Handling {
+    /// A Rust function.
+    pub fn native(kind: Arc<str>, runnable: Runnable) -> Self {
+        Self {
+            kind,
+            runnable,
+            timeout_max: None,
+            #[cfg(feature = "wasm")]
+            plugin: None,
+        }
+    }
+}
+
+impl Binding {
+    /// How long an attempt of this kind may run. `own` is the job's own timeout.
+    pub fn timeout(&self, kind: KindId, own: Option<Duration>) -> Option<Duration> {
+        let allowed = own.or(self.timeout);
+        let most = self.handlers.get(&kind).and_then(|handling| handling.timeout_max);
+        [allowed, most].into_iter().flatten().min()
+    }
 }
 
 /// One attempt to be made.
@@ -130,6 +157,8 @@ fn facts(plan: &Plan, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
         attempt: plan.attempt.number,
         max_attempts: plan.attempt.max,
         enqueued_at: record.enqueued_at,
+        #[cfg(feature = "wasm")]
+        generation: record.generation(),
     }
 }
 
@@ -254,7 +283,10 @@ fn undecodable(error: &BoxError) -> Ending {
 fn ending(outcome: Outcome) -> Ending {
     match outcome {
         Outcome::Done(result) => Ending::Done(result),
-        Outcome::Retry { error, delay } => Ending::Failed { kind: FailureKind::Error, message: chain(&error), delay },
+        Outcome::Retry { error, delay } => {
+            let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
+            Ending::Failed { kind, message: chain(&error), delay }
+        }
         Outcome::Snooze(delay) => Ending::Snoozed(delay),
         Outcome::RateLimited(delay) => Ending::RateLimited(delay),
         Outcome::Discard(reason) => Ending::Discarded(reason),

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::extract::DataMap;
 use crate::error::BoxError;
-use crate::job::{JobId, Priority};
+use crate::job::{JobId, PluginHash, Priority};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Timestamp};
@@ -30,6 +30,9 @@ pub(crate) struct Facts {
     pub attempt: u32,
     pub max_attempts: u32,
     pub enqueued_at: Timestamp,
+    /// How many plugins' follow-up jobs it descends from.
+    #[cfg(feature = "wasm")]
+    pub generation: u32,
 }
 
 /// Writes with the acknowledgement.
@@ -79,6 +82,9 @@ pub(crate) struct Attempted {
     cancelled: AtomicBool,
     /// Made when a handler first asks for it: most never do.
     token: OnceLock<CancellationToken>,
+    /// The version of the plugin that makes this attempt.
+    #[cfg(feature = "wasm")]
+    pub plugin: OnceLock<PluginHash>,
     notes: Mutex<Notes>,
 }
 
@@ -98,7 +104,18 @@ impl Attempted {
         data: Arc<DataMap>,
     ) -> Self {
         let (cancelled, token, notes) = Default::default();
-        Self { facts, clock, started, timeout, data, cancelled, token, notes }
+        Self {
+            facts,
+            clock,
+            started,
+            timeout,
+            data,
+            cancelled,
+            token,
+            #[cfg(feature = "wasm")]
+            plugin: OnceLock::new(),
+            notes,
+        }
     }
 
     pub fn facts(&self) -> &Facts {
@@ -107,6 +124,20 @@ impl Attempted {
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The version of the plugin that makes this attempt, if one does.
+    pub fn plugin(&self) -> Option<PluginHash> {
+        #[cfg(feature = "wasm")]
+        return self.plugin.get().copied();
+        #[cfg(not(feature = "wasm"))]
+        None
+    }
+
+    /// What the wall clock says now.
+    #[cfg(feature = "wasm")]
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
     }
 
     pub fn take_hooks(&self) -> Vec<CompleteHook> {

@@ -40,6 +40,15 @@ pub enum FailureKind {
     Undecodable,
     /// The process died while the attempt ran.
     Crash,
+    /// A plugin's code did what it must not: it gave up, divided by zero, read outside of its memory, ran
+    /// out of stack.
+    Trap,
+    /// A plugin asked for more memory than its limit.
+    MemoryLimit,
+    /// A plugin returned more than its limit, or passed more to the host in one call.
+    OutputTooLarge,
+    /// A plugin made more calls to the host than its limit.
+    CallLimit,
 }
 
 /// What went wrong in one attempt, and when.

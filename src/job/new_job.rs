@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
     pub unique_for: Option<Duration>,
+    /// Of a plugin's follow-up job.
+    pub generation: u32,
 }
 
 /// How long a unique key is held at least: as long as a caller who was not told how his call went may
@@ -117,6 +119,19 @@ impl NewJob {
     /// ```
     pub fn raw(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
         Self::with(kind, Ok(Payload::raw(payload)))
+    }
+
+    /// A follow-up job of a plugin.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn generation(mut self, generation: u32) -> Self {
+        self.options.generation = generation;
+        self
+    }
+
+    /// A payload that is written already.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn encoded(kind: String, codec: Codec, bytes: Bytes) -> Self {
+        Self::with(kind, Ok(Payload { codec, bytes }))
     }
 
     fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Payload, BoxError>) -> Self {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::attempt::FailureKind;
 use crate::error::BoxError;
 
 /// What a handler answers: what is to become of the job.
@@ -184,6 +185,14 @@ impl Outcome {
     pub fn dead_letter(reason: impl Into<String>) -> Self {
         Self::DeadLetter(reason.into())
     }
+}
+
+/// An error of which it is known what kind of failure it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct ClassedError {
+    pub kind: FailureKind,
+    pub message: String,
 }
 
 /// The error side of a handler: anything that `?` can turn into a boxed error, which is every

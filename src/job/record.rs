@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{ATTEMPT_ERRORS_MAX, AttemptError};
+use super::lineage::Lineage;
 use super::payload::{Codec, Payload};
 use super::priority::Priority;
 use super::retry::Backoff;
@@ -51,6 +52,9 @@ pub(crate) struct Extra {
     pub result: Option<Bytes>,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
+    /// Behind the header, in rows that have it.
+    #[serde(skip)]
+    pub lineage: Option<Box<Lineage>>,
 }
 
 impl Extra {
@@ -82,6 +86,20 @@ impl Record {
 
     pub fn unique_key(&self) -> Option<&str> {
         self.extra.as_ref()?.unique_key.as_deref()
+    }
+
+    pub fn lineage(&self) -> Option<&Lineage> {
+        self.extra.as_ref()?.lineage.as_deref()
+    }
+
+    pub fn lineage_mut(&mut self) -> &mut Lineage {
+        self.extra_mut().lineage.get_or_insert_default()
+    }
+
+    /// How many plugins' follow-up jobs it descends from.
+    #[cfg(feature = "wasm")]
+    pub fn generation(&self) -> u32 {
+        self.lineage().map_or(0, |lineage| lineage.generation)
     }
 
     pub fn crashes(&self) -> u32 {

@@ -62,7 +62,7 @@ impl Engine {
         let record = &start.entry.record;
         let extra = record.extra.as_deref();
         let max = extra.and_then(|extra| extra.max_attempts).unwrap_or(binding.retry.attempts());
-        let timeout = extra.and_then(|extra| extra.timeout).or(binding.timeout);
+        let timeout = binding.timeout(start.entry.kind(), extra.and_then(|extra| extra.timeout));
         let attempt = Attempt { number: record.attempts.saturating_add(1), max, started_at: now.wall };
         let Start { run, queue, entry: taken, commit_first, alone } = start;
         let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now };
@@ -167,10 +167,14 @@ impl Engine {
             Ending::Done(_) => running.attempted.take_hooks(),
             _ => Vec::new(),
         };
+        let plugin = running.attempted.plugin();
         let (next, more) = match ending {
-            Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),
+            Ending::Done(None) if hooks.is_empty() && plugin.is_none() => (Next::Complete, None),
             ending => {
-                let (next, more) = self.decide(plan, ending, hooks, now);
+                let (next, mut more) = self.decide(plan, ending, hooks, now);
+                if let Some(hash) = plugin {
+                    more.record.lineage_mut().ran(plan.attempt.number, hash);
+                }
                 (next, Some(Box::new(more)))
             }
         };

@@ -84,8 +84,10 @@ impl<'p> Call<'p> {
 }
 
 fn set_options(record: &mut Record, options: Options, now: Now) {
-    let Options { priority: _, group, start, expires, max_attempts, backoff, timeout, unique_key, unique_for: _ } =
-        options;
+    if options.generation > 0 {
+        record.lineage_mut().generation = options.generation;
+    }
+    let Options { group, start, expires, max_attempts, backoff, timeout, unique_key, .. } = options;
     let due = match start {
         None => None,
         Some(Start::After(Duration::ZERO)) => None,

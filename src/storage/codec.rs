@@ -11,6 +11,9 @@ use crate::job::{Extra, Payload, Record, RecordRef, State};
 /// The version of what follows it. One for all rows: a change to any of them raises it.
 const VERSION: u8 = 1;
 
+/// A record of version 1 with its lineage between its header and its payload.
+const VERSION_WITH_LINEAGE: u8 = 2;
+
 /// The version byte and the checksum.
 const HEAD: usize = 1 + 4;
 
@@ -22,26 +25,30 @@ fn checksum(version: u8, content: &[u8]) -> u32 {
 }
 
 pub(super) fn seal(mut row: Vec<u8>) -> Vec<u8> {
-    sign(&mut row);
+    sign(VERSION, &mut row);
     row
 }
 
-fn sign(row: &mut [u8]) {
-    row[0] = VERSION;
-    let sum = checksum(VERSION, &row[HEAD..]);
+fn sign(version: u8, row: &mut [u8]) {
+    row[0] = version;
+    let sum = checksum(version, &row[HEAD..]);
     row[1..HEAD].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn open(row: &[u8]) -> Result<&[u8], &'static str> {
+    match open_any(row)? {
+        (VERSION, content) => Ok(content),
+        _ => Err("its version is unknown"),
+    }
+}
+
+fn open_any(row: &[u8]) -> Result<(u8, &[u8]), &'static str> {
     let (head, content) = row.split_at_checked(HEAD).ok_or("it is shorter than its head")?;
     let sum = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
     if sum != checksum(head[0], content) {
         return Err("its checksum does not match");
     }
-    if head[0] != VERSION {
-        return Err("its version is unknown");
-    }
-    Ok(content)
+    Ok((head[0], content))
 }
 
 /// Any row but a record.
@@ -57,7 +64,7 @@ pub(crate) fn decode<T: DeserializeOwned>(table: &'static str, id: u64, row: &[u
 
 /// Whether a row is whole, whatever it holds.
 pub(crate) fn check(row: &[u8]) -> Result<(), Fault> {
-    open(row).map(drop).map_err(|detail| Fault::corrupt("quarantine", 0, detail))
+    open_any(row).map(drop).map_err(|detail| Fault::corrupt("quarantine", 0, detail))
 }
 
 /// A record: its header, then the payload's bytes as they are.
@@ -90,24 +97,37 @@ pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: us
             &long
         }
     };
+    let lineage = record.lineage().map(|lineage| postcard::to_stdvec(lineage).expect("our rows are plain data"));
+    let version = if lineage.is_some() { VERSION_WITH_LINEAGE } else { VERSION };
+    let lineage = lineage.unwrap_or_default();
     let payload = &*record.payload.bytes;
-    let bytes = HEAD + header.len() + payload.len();
+    let bytes = HEAD + header.len() + lineage.len() + payload.len();
     if chunk.capacity() < bytes {
         let together = bytes.saturating_mul(left).min(CHUNK_BYTES_MAX);
         *chunk = BytesMut::with_capacity(together.max(bytes));
     }
     chunk.extend_from_slice(&[0; HEAD]);
     chunk.extend_from_slice(header);
+    chunk.extend_from_slice(&lineage);
     chunk.extend_from_slice(payload);
-    sign(chunk);
+    sign(version, chunk);
     if chunk.capacity() == bytes { std::mem::take(chunk).freeze() } else { chunk.split().freeze() }
 }
 
 /// The record, its payload a slice of the same allocation.
 pub(crate) fn decode_record(table: &'static str, id: u64, row: &Bytes) -> Result<Record, Fault> {
-    let content = open(row).map_err(|detail| Fault::corrupt(table, id, detail))?;
-    let (header, payload): (RecordRef<Box<Extra>>, _) =
-        postcard::take_from_bytes(content).map_err(|error| Fault::corrupt(table, id, error.to_string()))?;
+    let (version, content) = open_any(row).map_err(|detail| Fault::corrupt(table, id, detail))?;
+    let unreadable = |error: postcard::Error| Fault::corrupt(table, id, error.to_string());
+    let (mut header, rest): (RecordRef<Box<Extra>>, _) = postcard::take_from_bytes(content).map_err(unreadable)?;
+    let payload = match version {
+        VERSION => rest,
+        VERSION_WITH_LINEAGE => {
+            let (lineage, payload) = postcard::take_from_bytes(rest).map_err(unreadable)?;
+            header.extra.get_or_insert_default().lineage = Some(Box::new(lineage));
+            payload
+        }
+        _ => return Err(Fault::corrupt(table, id, "its version is unknown")),
+    };
     Ok(record(header, row.slice(row.len() - payload.len()..)))
 }
 
@@ -136,7 +156,7 @@ pub(crate) fn presumed_state(row: &[u8]) -> Option<State> {
     let mut tried = row.to_vec();
     for first in 0..=State::Blocked as u8 {
         *tried.get_mut(HEAD)? = first;
-        if open(&tried).is_ok() {
+        if open_any(&tried).is_ok() {
             return state(&tried);
         }
     }
@@ -146,7 +166,7 @@ pub(crate) fn presumed_state(row: &[u8]) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Priority, State};
+    use crate::job::{PluginHash, Priority, State};
     use crate::time::Timestamp;
 
     fn record() -> Record {
@@ -166,7 +186,10 @@ mod tests {
         let mut full = record();
         full.extra_mut().group = Some("g".into());
         full.extra_mut().result = Some(Bytes::from_static(b"result"));
-        for record in [record(), full] {
+        let mut descended = record();
+        descended.lineage_mut().generation = 3;
+        descended.lineage_mut().ran(1, PluginHash::new([7; 32]));
+        for record in [record(), full, descended] {
             assert_eq!(decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
         }
     }

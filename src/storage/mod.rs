@@ -19,6 +19,7 @@ mod keys;
 mod marks;
 mod migrations;
 mod place;
+mod plugin_state;
 mod quarantine;
 mod queries;
 mod recovery;
@@ -48,6 +49,8 @@ pub(crate) use fault::{Fault, unless_damaged};
 pub(crate) use groups::HeadAt;
 pub(crate) use marks::Mark;
 pub(crate) use place::{Location, Place};
+#[cfg(feature = "wasm")]
+pub(crate) use plugin_state::{StateWrite, Usage, counter, number};
 pub(crate) use quarantine::{Aside, Damage};
 pub(crate) use queries::{Found, Reader, ScanCursor, WindowPage};
 pub(crate) use recovery::{Recovered, recover};

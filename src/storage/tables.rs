@@ -97,6 +97,10 @@ tables! {
     /// Which job holds a unique key: (queue, key) -> holder.
     unique: (u32, &'static str) => &'static [u8], "unique";
     unique_ended: UniqueEndedKey => (), "unique_ended";
+    /// What plugins keep: (plugin, key) -> value.
+    plugin_state: (&'static str, &'static str) => &'static [u8], "plugin_state";
+    /// How much each of them keeps: plugin -> keys and bytes.
+    plugin_usage: &'static str => &'static [u8], "plugin_usage";
     /// Rows that could not be read: number -> (table, key, value).
     quarantine: u64 => AsideValue, "quarantine";
 }

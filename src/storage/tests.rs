@@ -13,10 +13,11 @@ use super::codec::{encode, encode_record};
 use super::groups::{GroupRow, Head, HeadAt};
 use super::marks::Mark;
 use super::place::{Location, Member, Place};
+use super::plugin_state::Usage;
 use super::schema::SCHEMA_VERSION;
 use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
 use super::unique::Holder;
-use crate::job::{AttemptError, Backoff, BucketState, Codec, Extra, FailureKind, JobId, Payload, Priority};
+use crate::job::{AttemptError, Backoff, BucketState, Codec, Extra, FailureKind, JobId, Payload, PluginHash, Priority};
 use crate::job::{Record, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
@@ -78,6 +79,7 @@ fn full() -> Record {
         result: Some(Bytes::from_static(b"result")),
         started_at: Some(time(5)),
         ended_at: Some(time(6)),
+        lineage: None,
     };
     Record { state: State::Retrying, attempts: 2, extra: Some(Box::new(extra)), ..plain() }
 }
@@ -108,6 +110,13 @@ fn tally() -> Tally {
     }
 }
 
+fn descended() -> Record {
+    let mut record = plain();
+    record.lineage_mut().generation = 3;
+    record.lineage_mut().ran(2, PluginHash::new([7; 32]));
+    record
+}
+
 fn places() -> [(&'static str, Place); 6] {
     let member = |parked| Place::Member(Member { group: "group".into(), parked, seq: 9 });
     [
@@ -130,6 +139,7 @@ fn rows() -> String {
     rows.row("queues.fresh", &fresh);
     rows.add("record.plain", &encode_record(&plain()));
     rows.add("record.full", &encode_record(&full()));
+    rows.add("record.descended", &encode_record(&descended()));
     rows.add("record.empty_extra", &encode_record(&Record { extra: Some(Box::default()), ..plain() }));
     for (name, place) in places() {
         rows.row(&format!("index.{name}"), &Location { queue: 3, place });
@@ -149,6 +159,8 @@ fn rows() -> String {
     rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
     rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });
     rows.row("unique", &Holder { id: JobId::new(10), until: time(0) });
+    rows.row("plugin_state", &Bytes::from_static(b"value"));
+    rows.row("plugin_usage", &Usage { keys: 3, bytes: 400 });
     rows.row("quarantine.key", &(3u32, JobId::new(10)));
 
     use State::*;
@@ -157,7 +169,9 @@ fn rows() -> String {
     rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8]);
     rows.numbers("Codec", &[Codec::Json, Codec::Postcard, Codec::Raw]);
     use FailureKind::*;
+    let of_plugins = [Trap, MemoryLimit, OutputTooLarge, CallLimit];
     rows.numbers("FailureKind", &[Error, Panic, Timeout, Undecodable, Crash]);
+    rows.numbers("FailureKind.of_plugins", &of_plugins);
     let exponential = Backoff::Exponential { base: secs(1), cap: secs(2) };
     rows.numbers("Backoff", &[exponential, Backoff::Fixed(secs(3)), Backoff::List(vec![])]);
     rows.numbers("WhenFull", &[WhenFull::Refuse, WhenFull::Wait]);
@@ -182,7 +196,7 @@ fn every_row_is_written_as_it_always_was() {
 /// What stands in a file may be read: no row of the list is one that this build does not understand.
 #[test]
 fn every_record_that_is_written_is_read_back() {
-    for record in [plain(), full(), Record { extra: Some(Box::default()), ..plain() }] {
+    for record in [plain(), full(), descended(), Record { extra: Some(Box::default()), ..plain() }] {
         assert_eq!(super::codec::decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
     }
     let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };

@@ -45,7 +45,7 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
 
 /// Goes through the whole file: every record can be read, every job is in one place only and where
 /// its index says, every count is right, every group with members has a head, every unique key is held
-/// by a job that bears it, or is to be swept.
+/// by a job that bears it, or is to be swept, what each plugin keeps is counted.
 pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification, Fault> {
     let mut result = Verification::default();
     let mut seen: HashMap<JobId, QueueId> = HashMap::new();
@@ -118,6 +118,7 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
     }
     problems.extend(reader.dangling()?);
     problems.extend(reader.key_problems(&keys, &unread)?);
+    problems.extend(reader.plugin_problems()?);
     result.problems = problems;
     Ok(result)
 }

@@ -11,6 +11,9 @@ const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::
 pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/unique");
 const UNIQUE_ENDED: TableDefinition<(u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
 
+const PLUGIN_STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
+const PLUGIN_USAGE: TableDefinition<&str, &[u8]> = TableDefinition::new("millpond/plugin_usage");
+
 pub async fn dump(pond: &Millpond) -> Value {
     let mut jobs = all_jobs(pond);
     jobs.sort_by_key(|job| job.id);
@@ -20,6 +23,7 @@ pub async fn dump(pond: &Millpond) -> Value {
         "rates": rates(pond).await,
         "quarantine": quarantine(pond),
         "keys": all_keys(pond),
+        "plugins": plugins(pond),
         "app": app(pond),
     })
 }
@@ -134,6 +138,33 @@ pub fn keys(table: &impl ReadableTable<(u32, &'static str), &'static [u8]>) -> V
         json!({ "queue": queue, "key": key, "id": id, "until": until })
     });
     rows.collect()
+}
+
+/// What plugins keep, how it is counted, and which jobs they have to do with.
+fn plugins(pond: &Millpond) -> Value {
+    let read = pond.begin_read().unwrap();
+    let kept = read.open_table(PLUGIN_STATE).unwrap();
+    let kept = kept.iter().unwrap().map(|row| {
+        let (key, row) = row.unwrap();
+        let (plugin, key) = key.value();
+        let value: bytes::Bytes = postcard::from_bytes(&row.value()[5..]).unwrap();
+        json!({ "plugin": plugin, "key": key, "value": text(&value) })
+    });
+    let usage = read.open_table(PLUGIN_USAGE).unwrap();
+    let usage = usage.iter().unwrap().map(|row| {
+        let (plugin, row) = row.unwrap();
+        let (keys, bytes): (u64, u64) = postcard::from_bytes(&row.value()[5..]).unwrap();
+        json!({ "plugin": plugin.value(), "keys": keys, "bytes": bytes })
+    });
+    let mut jobs = all_jobs(pond);
+    jobs.sort_by_key(|job| job.id);
+    let jobs = jobs.iter().filter(|job| job.generation > 0 || !job.plugins.is_empty());
+    // Versions are not compared: the same text may be assembled into other bytes one day.
+    let jobs = jobs.map(|job| {
+        let attempts: Vec<u32> = job.plugins.iter().map(|(attempt, _)| *attempt).collect();
+        json!({ "id": job.id, "generation": job.generation, "plugins": attempts })
+    });
+    json!({ "kept": kept.collect::<Value>(), "usage": usage.collect::<Value>(), "jobs": jobs.collect::<Value>() })
 }
 
 fn app(pond: &Millpond) -> Value {

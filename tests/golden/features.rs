@@ -26,6 +26,14 @@ pub const FEATURES: [&str; 12] = [
     "killed",
 ];
 
+/// What only files since version 3 have, and only a build with plugins can make.
+pub const OF_PLUGINS: &str = "plugins";
+
+/// The features that files of this version have.
+pub fn features_of(schema: u32) -> impl Iterator<Item = &'static str> {
+    FEATURES.into_iter().chain((schema >= 3).then_some(OF_PLUGINS))
+}
+
 /// Every kind in the files.
 pub const KINDS: [&str; 3] = [Work::KIND, Packed::KIND, "raw"];
 
@@ -52,6 +60,8 @@ pub async fn make(feature: &str) -> Vec<u8> {
         "settings" => settings(&pond).await,
         "app_rows" => app_rows(&pond).await,
         "unique_keys" => unique_keys(&pond, &disk.clock).await,
+        #[cfg(feature = "wasm")]
+        OF_PLUGINS => plugins(&pond).await,
         "quarantine" => return quarantine(disk, pond).await,
         "killed" => return killed(disk, pond).await,
         other => panic!("there is no feature {other:?}"),
@@ -306,4 +316,30 @@ async fn killed(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     starts_written(&pond, &disk.clock).await;
     pond.enqueue("q", work(20).delay(HOUR)).await.unwrap();
     fs::read(disk.path()).unwrap()
+}
+
+/// A plugin that counts, keeps each payload under the payload's own text, and has a follow-up job; one that traps.
+#[cfg(feature = "wasm")]
+async fn plugins(pond: &Millpond) {
+    use crate::guest;
+    use millpond::{Grant, Plugin};
+    let body = r#"
+        (call $increment (i32.const 1024) (i32.const 5) (i64.const 1) (i32.const 256))
+        (call $set (local.get $p) (local.get $n) (local.get $p) (local.get $n) (i32.const 256))
+        (call $enqueue (call $new_job (i32.const 1029) (i32.const 3) (local.get $p) (local.get $n)) (i32.const 256))
+        (call $ok (local.get $p) (local.get $n))"#;
+    let module = guest::module_with(body, r#"(data (i32.const 1024) "countraw")"#);
+    let plugin = Plugin::from_bytes("counter", module).unwrap().grant(Grant::enqueue("raw"));
+    let traps = Plugin::from_bytes("broken", guest::module(guest::TRAP)).unwrap();
+    let retry = Retry::fixed(HOUR).jitter(0.0).max_attempts(2);
+    let counting = pond.worker("q").concurrency(1).retry(retry.clone()).handle_wasm("plugin", plugin).start().unwrap();
+    let breaking = pond.worker("broken").concurrency(1).retry(retry).handle_wasm("raw", traps).start().unwrap();
+    for text in ["first", "second"] {
+        pond.enqueue("q", NewJob::raw("plugin", text)).await.unwrap();
+        testing::drain(pond).await;
+    }
+    pond.enqueue("broken", raw("x")).await.unwrap();
+    testing::drain(pond).await;
+    counting.stop();
+    breaking.stop();
 }

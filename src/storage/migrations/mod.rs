@@ -5,6 +5,7 @@
 //! `tables.rs` has them now, and what it writes is what the version after it wrote.
 
 mod v1_to_v2;
+mod v2_to_v3;
 
 use redb::WriteTransaction;
 
@@ -14,6 +15,9 @@ use super::fault::Fault;
 pub(super) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
     if from < 2 {
         v1_to_v2::migrate(txn)?;
+    }
+    if from < 3 {
+        v2_to_v3::migrate(txn)?;
     }
     Ok(())
 }
