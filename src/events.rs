@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::job::{JobId, Record};
+use crate::job::{JobId, PluginHash, Record};
 
 /// Something that happened. It is told after the commit that made it so.
 ///
@@ -162,6 +162,16 @@ pub enum Event {
         queue: Option<Arc<str>>,
         /// Its job, if its key tells.
         id: Option<JobId>,
+    },
+    /// A plugin broke so often in a row that it is out of service: its jobs wait until it has a new version or
+    /// is put back by hand.
+    PluginQuarantined {
+        /// The plugin's name.
+        plugin: Arc<str>,
+        /// The version that broke.
+        hash: PluginHash,
+        /// How many attempts in a row.
+        failures: u32,
     },
     /// The file was made small again: it was mostly empty, and nobody needed it.
     Compacted {

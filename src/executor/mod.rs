@@ -7,6 +7,12 @@ mod blocking;
 mod native;
 mod panics;
 mod running;
+#[cfg(feature = "wasm")]
+mod wasm;
 
 pub(crate) use native::{Begun, Binding, Executor, Finished, Handling, Plan};
 pub(crate) use running::Running;
+#[cfg(feature = "wasm")]
+pub use wasm::{Grant, Plugin, PluginHandle, PluginLimits};
+#[cfg(feature = "wasm")]
+pub(crate) use wasm::{Host, load};

@@ -136,6 +136,12 @@ pub(crate) struct Runnable {
 }
 
 impl Runnable {
+    /// A handler that is no Rust function.
+    #[cfg(feature = "wasm")]
+    pub fn foreign(run: impl Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync + 'static) -> Self {
+        Self { run: Run::Async(Box::new(run)), needs: Vec::new() }
+    }
+
     /// The shared data it needs and the worker does not have.
     pub fn missing(&self, data: &DataMap) -> Option<&'static str> {
         missing(data, &self.needs)

@@ -55,7 +55,9 @@ pub(crate) struct Engine {
     upkeep: Mutex<Upkeep>,
     scheduler: Mutex<Scheduler>,
     bindings: RwLock<IdMap<Arc<Binding>, QueueId>>,
-    luck: AtomicU64,
+    pub(super) luck: AtomicU64,
+    #[cfg(feature = "wasm")]
+    pub(super) plugin_host: std::sync::OnceLock<Arc<crate::executor::Host>>,
     /// What the last `testing::drain` had seen: completed and failed attempts, dead jobs.
     pub drained: Mutex<[u64; 3]>,
 }
@@ -104,6 +106,8 @@ impl Engine {
             scheduler: Mutex::new(parts.scheduler),
             bindings: RwLock::default(),
             luck: AtomicU64::new(parts.seed),
+            #[cfg(feature = "wasm")]
+            plugin_host: Default::default(),
             drained: Mutex::new([0, 0, dead_before]),
         }
     }

@@ -12,6 +12,8 @@ mod healing;
 mod maintenance;
 mod open;
 mod pen;
+#[cfg(feature = "wasm")]
+mod plugins;
 mod prepare;
 mod returning;
 mod set_aside;

@@ -37,3 +37,5 @@ mod tracing;
 mod transactions;
 mod unique;
 mod verify_on_open;
+#[cfg(feature = "wasm")]
+mod wasm;

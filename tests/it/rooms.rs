@@ -135,6 +135,20 @@ fn only_storage_and_transaction_name_redb() {
 }
 
 #[test]
+fn only_the_sandbox_names_wasmtime_and_one_of_its_modules_is_unsafe() {
+    for (path, code) in sources() {
+        let inside = inside(&path);
+        assert!(
+            inside.starts_with("executor/wasm") || !code.contains("wasmtime"),
+            "{} names wasmtime",
+            inside.display()
+        );
+        let is_allowed = inside == Path::new("executor/wasm/own_code.rs");
+        assert_eq!(code.contains("allow(unsafe_code)"), is_allowed, "{}", inside.display());
+    }
+}
+
+#[test]
 fn only_the_clock_and_the_stop_ask_the_time() {
     let allowed = [Path::new("time.rs"), Path::new("runtime/shutdown.rs")];
     for (path, code) in sources().into_iter().filter(|(path, _)| !allowed.contains(&inside(path))) {

@@ -1,0 +1,93 @@
+/// Why a plugin was refused when it was registered. None of its code has run.
+///
+/// ```
+/// use millpond::{Error, Plugin, PluginError};
+///
+/// let refused = Plugin::from_bytes("junk", &b"not a module"[..]).unwrap_err();
+/// assert!(matches!(refused, Error::Plugin { reason: PluginError::NotWasm, .. }));
+/// assert_eq!(
+///     refused.to_string(),
+///     r#"plugin "junk" was refused: it is not WebAssembly: give the `.wasm` file that the build has made"#
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// The bytes do not begin as a WebAssembly module or component does.
+    #[error("it is not WebAssembly: give the `.wasm` file that the build has made")]
+    NotWasm,
+    /// The file is larger than any that is compiled.
+    #[error("it has {len} bytes, the limit is {max}")]
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// It is native code, compiled ahead by somebody: that would run outside any sandbox.
+    #[error("it is compiled already, which is native code and not sandboxed: give the `.wasm` file it was made from")]
+    Precompiled,
+    /// It breaks WebAssembly's rules, or uses a part of it that is switched off here.
+    #[error("it is not valid here: {detail}")]
+    Invalid {
+        /// What the validator said.
+        detail: String,
+    },
+    /// A module that does not say which interfaces it was made for.
+    #[error("it is a core module without interface types: build it with the guest SDK, or make it a component first")]
+    NoInterface,
+    /// Compiling it would take out of all proportion long, or more memory than there is.
+    #[error("compiling it would cost too much: {what} {found}, the limit is {max}")]
+    TooComplex {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it.
+        found: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// It is made for another world: there is no handler in it.
+    #[error("it is no job handler: it does not export {export}")]
+    NoHandler {
+        /// What is missing.
+        export: &'static str,
+    },
+    /// It needs something that this build does not have.
+    #[error("it imports {import}, which this build does not offer")]
+    UnknownImport {
+        /// What it needs.
+        import: String,
+    },
+    /// It needs something that it was not given.
+    #[error("it imports {import}, which it was not granted: add `.grant({grant})`")]
+    MissingGrant {
+        /// What it needs.
+        import: String,
+        /// What would grant it.
+        grant: &'static str,
+    },
+    /// Even at its start it needs more than its limits allow.
+    #[error("it starts with {needs} {what}, its limit is {limit}")]
+    OverLimits {
+        /// Of what.
+        what: &'static str,
+        /// How much it starts with.
+        needs: u64,
+        /// What it may have.
+        limit: u64,
+    },
+    /// A limit or a grant that cannot work.
+    #[error("its {what} cannot work: {reason}")]
+    Misconfigured {
+        /// Which limit or grant.
+        what: &'static str,
+        /// Why it cannot work.
+        reason: String,
+    },
+    /// The compiler gave up on it.
+    #[error("it could not be compiled: {detail}")]
+    NotCompiled {
+        /// What the compiler said.
+        detail: String,
+    },
+}

@@ -1,0 +1,141 @@
+//! One attempt: a fresh instance, one call, the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use wasmtime::Store;
+
+use super::contract::HandleError;
+use super::deployed::Deployed;
+use super::exceeded::Exceeded;
+use super::failure;
+use super::guest::Guest;
+use super::overlay::Overlay;
+use super::version::Version;
+use super::warm::{Warm, WarmOnes};
+use crate::handler::Context;
+use crate::job::Outcome;
+
+/// What a guest may hold of the host's resources at a time: a leak ends here.
+pub(super) const HANDLES_MAX: usize = 1_000;
+
+/// How long a job of a plugin that is out of service is put off: it is looked after again then.
+const OUT_OF_SERVICE: Duration = Duration::from_secs(60);
+
+/// Longest text of a guest's own that is kept, in bytes: what an attempt's error holds.
+const REASON_BYTES_MAX: usize = 4 << 10;
+
+pub(super) async fn run(plugin: Arc<Deployed>, warm_ones: Arc<WarmOnes>, payload: Bytes, context: Context) -> Outcome {
+    if plugin.service.is_quarantined() {
+        context.log(format!("plugin {} is out of service after too many broken attempts", plugin.name));
+        return Outcome::Snooze(OUT_OF_SERVICE);
+    }
+    let version = plugin.current();
+    // Set once: nobody else makes this attempt.
+    let _ = context.attempted().plugin.set(version.hash);
+    let _slot = plugin.sandbox.slot().await;
+    let guest = Guest::new(plugin.clone(), context);
+    let mut warm = match instance(&version, &warm_ones, guest).await {
+        Ok(warm) => warm,
+        Err((error, guest)) => return failure::outcome(&error, &guest, &version),
+    };
+    warm.store.set_epoch_deadline(1);
+    let answer = warm.handler.millpond_jobs_handler().call_handle(&mut warm.store, &payload).await;
+    let answer = answer.and_then(|answer| within_limit(answer, plugin.limits.output_bytes));
+    log_dropped(warm.store.data());
+    match answer {
+        Ok(answer) => {
+            plugin.service.answered();
+            let overlay = std::mem::take(&mut warm.store.data_mut().overlay);
+            let context = warm.store.data().context.clone();
+            if answer.is_ok() {
+                use_again(warm, &warm_ones, &plugin);
+            }
+            outcome(answer, overlay, plugin, &context)
+        }
+        Err(error) => failure::outcome(&error, warm.store.data(), &version),
+    }
+}
+
+/// A fresh instance, or one that has served this plugin before, if it may.
+async fn instance(version: &Version, warm_ones: &WarmOnes, guest: Guest) -> Result<Warm, (wasmtime::Error, Guest)> {
+    if let Some(mut warm) = warm_ones.take(version.hash) {
+        warm.store.data_mut().begin_again(guest);
+        return Ok(warm);
+    }
+    let mut store = store(guest);
+    match version.pre.instantiate_async(&mut store).await {
+        Ok(handler) => Ok(Warm { store, handler, hash: version.hash, calls: 0, place: None }),
+        Err(error) => Err((error, store.into_data())),
+    }
+}
+
+fn store(guest: Guest) -> Store<Guest> {
+    let plugin = guest.plugin.clone();
+    let mut store = Store::new(&plugin.sandbox.engine, guest);
+    store.limiter(|guest| &mut guest.meter);
+    store.set_hostcall_fuel(plugin.limits.call_bytes);
+    store.set_max_component_handles(HANDLES_MAX);
+    // At each tick others have their turn, and the attempt ends here if it was ended meanwhile: its time is
+    // kept where that of every attempt is.
+    store.epoch_deadline_async_yield_and_update(1);
+    store.set_epoch_deadline(1);
+    store
+}
+
+type Answer = Result<Vec<u8>, HandleError>;
+
+fn within_limit(answer: Answer, limit: usize) -> wasmtime::Result<Answer> {
+    match answer {
+        Ok(output) if output.len() > limit => Err(Exceeded::Output { len: output.len(), limit }.into()),
+        answer => Ok(answer),
+    }
+}
+
+fn log_dropped(guest: &Guest) {
+    if guest.log_lines_dropped() > 0 {
+        let message = format!("{} more lines were dropped: over the limit", guest.log_lines_dropped());
+        tracing::warn!(target: "millpond::plugin", plugin = guest.plugin.name, message);
+        guest.context.log(message);
+    }
+}
+
+/// Keeps it for the next attempt, if that was asked for and there is a place for it.
+fn use_again(mut warm: Warm, warm_ones: &WarmOnes, plugin: &Deployed) {
+    warm.calls += 1;
+    if !warm_ones.wants(warm.calls) {
+        return;
+    }
+    if warm.place.is_none() {
+        warm.place = plugin.sandbox.warm_place();
+    }
+    if warm.place.is_some() {
+        warm_ones.put_back(warm);
+    }
+}
+
+/// What the guest says, and what it has written if the job is done by that.
+fn outcome(answer: Answer, overlay: Overlay, plugin: Arc<Deployed>, context: &Context) -> Outcome {
+    match answer {
+        Ok(output) => {
+            if !overlay.is_empty() {
+                context.on_complete(move |tx| overlay.commit(&plugin, tx));
+            }
+            Outcome::Done((!output.is_empty()).then(|| output.into()))
+        }
+        Err(HandleError::Retry(retry)) => {
+            let delay = retry.delay.map(Duration::from_nanos);
+            Outcome::Retry { error: bounded(retry.reason).into(), delay }
+        }
+        Err(HandleError::Discard(reason)) => Outcome::DeadLetter(bounded(reason)),
+        Err(HandleError::Snooze(delay)) => Outcome::Snooze(Duration::from_nanos(delay)),
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > REASON_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+    }
+    text
+}

@@ -1,0 +1,20 @@
+//! The contract as Rust types, made from `wit/jobs.wit` at compile time.
+
+#![allow(missing_docs, reason = "generated; each item is documented in wit/jobs.wit")]
+
+wasmtime::component::bindgen!({
+    path: "wit",
+    world: "job-handler",
+    imports: { default: trappable },
+    exports: { default: async },
+    require_store_data_send: true,
+    with: {
+        "millpond:jobs/enqueue.new-job": super::overlay::Draft,
+    },
+});
+
+// By `self`: in doc tests there is a crate of this name as well.
+pub(super) use self::millpond::jobs::{
+    attempt, clock, config, enqueue, log, outbound_http, progress, random, state, types,
+};
+pub(super) use exports::millpond::jobs::handler::HandleError;

@@ -1,0 +1,30 @@
+//! From what a build tool makes to a component: a core module bears its interfaces in a section of its own.
+
+use std::borrow::Cow;
+
+use wasmparser::{Parser, Payload};
+
+use crate::error::PluginError;
+
+pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PluginError> {
+    if Parser::is_component(bytes) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    if !says_its_interfaces(bytes) {
+        return Err(PluginError::NoInterface);
+    }
+    let encoder = wit_component::ComponentEncoder::default();
+    let encoded = encoder.module(bytes).and_then(|mut encoder| encoder.encode());
+    match encoded {
+        Ok(component) => Ok(Cow::Owned(component)),
+        Err(error) => Err(PluginError::Invalid { detail: format!("{error:#}") }),
+    }
+}
+
+fn says_its_interfaces(module: &[u8]) -> bool {
+    let mut payloads = Parser::new(0).parse_all(module);
+    payloads.any(|payload| match payload {
+        Ok(Payload::CustomSection(section)) => section.name().starts_with("component-type"),
+        _ => false,
+    })
+}

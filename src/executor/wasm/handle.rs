@@ -1,0 +1,83 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::deployed::Deployed;
+use super::file;
+use super::version::Version;
+use crate::error::{Error, PluginError};
+use crate::job::PluginHash;
+
+/// A plugin that a worker runs: to look after it, and to give it a new version. See
+/// [`Worker::plugin`](crate::Worker::plugin).
+///
+/// ```no_run
+/// # use millpond::{Millpond, Plugin, Worker};
+/// # fn example(worker: Worker) -> Result<(), millpond::Error> {
+/// if let Some(thumbnail) = worker.plugin("thumbnail") {
+///     println!("{} is at {}", thumbnail.name(), thumbnail.hash());
+///     thumbnail.reload(std::fs::read("plugins/thumbnail.wasm").unwrap())?;
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct PluginHandle {
+    deployed: Arc<Deployed>,
+}
+
+impl PluginHandle {
+    pub(super) fn new(deployed: Arc<Deployed>) -> Self {
+        Self { deployed }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.deployed.name
+    }
+
+    /// The version that attempts start with now.
+    pub fn hash(&self) -> PluginHash {
+        self.deployed.current().hash
+    }
+
+    /// Whether it is out of service, because it broke too often in a row. Its jobs wait.
+    pub fn is_quarantined(&self) -> bool {
+        self.deployed.service.is_quarantined()
+    }
+
+    /// Puts it back into service as it is.
+    pub fn lift_quarantine(&self) {
+        self.deployed.service.restore();
+    }
+
+    /// Gives it a new version, with the same limits, grants and settings, and puts it back into service.
+    /// Attempts under way finish with the one that they began with. Compiling takes its time, on this thread.
+    ///
+    /// # Errors
+    /// [`Error::Plugin`] as when it was registered; the version before goes on then.
+    pub fn reload(&self, bytes: impl AsRef<[u8]>) -> Result<PluginHash, Error> {
+        let Deployed { setting, sandbox, .. } = &*self.deployed;
+        let name = &setting.name;
+        let refused = |reason: PluginError| Error::Plugin { plugin: name.clone(), reason };
+        let version = Version::compile(bytes.as_ref(), setting, sandbox).map_err(refused)?;
+        let hash = version.hash;
+        self.deployed.replace(version);
+        self.deployed.service.restore();
+        tracing::info!(plugin = name, %hash, "a plugin has a new version");
+        Ok(hash)
+    }
+
+    /// [`reload`](Self::reload) from a file, if it holds another version than the one that runs.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, and as [`reload`](Self::reload).
+    pub fn reload_file(&self, path: impl AsRef<Path>) -> Result<PluginHash, Error> {
+        let bytes = file::read(path.as_ref())?;
+        if Version::hash(&bytes) == self.hash() { Ok(self.hash()) } else { self.reload(bytes) }
+    }
+}
+
+impl std::fmt::Debug for PluginHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PluginHandle").field("name", &self.name()).field("hash", &self.hash()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use wasmtime::component::Resource;
+
+use crate::error::Error as QueueError;
+use crate::executor::wasm::contract::enqueue::{Error, Host, HostNewJob};
+use crate::executor::wasm::guest::Guest;
+use crate::executor::wasm::overlay::{Draft, FollowUp};
+use crate::job::Priority;
+
+impl Guest {
+    fn draft(&mut self, job: &Resource<Draft>) -> wasmtime::Result<&mut Draft> {
+        self.count_call()?;
+        Ok(self.table.get_mut(job)?)
+    }
+}
+
+impl HostNewJob for Guest {
+    fn new(&mut self, kind: String, payload: Vec<u8>) -> wasmtime::Result<Resource<Draft>> {
+        self.count_call()?;
+        Ok(self.table.push(Draft::new(kind, payload))?)
+    }
+
+    fn set_queue(&mut self, job: Resource<Draft>, queue: String) -> wasmtime::Result<()> {
+        self.draft(&job)?.queue = Some(queue);
+        Ok(())
+    }
+
+    fn set_delay(&mut self, job: Resource<Draft>, delay: u64) -> wasmtime::Result<()> {
+        self.draft(&job)?.delay = Duration::from_nanos(delay);
+        Ok(())
+    }
+
+    fn set_priority(&mut self, job: Resource<Draft>, priority: i32) -> wasmtime::Result<()> {
+        let draft = self.draft(&job)?;
+        // One that is no `u8` is none of ours either: the error names the range.
+        match Priority::new(u8::try_from(priority).unwrap_or(u8::MAX)) {
+            Ok(priority) => draft.priority = priority,
+            Err(error) => draft.wrong = Some(error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn set_max_attempts(&mut self, job: Resource<Draft>, max_attempts: u32) -> wasmtime::Result<()> {
+        self.draft(&job)?.max_attempts = Some(max_attempts);
+        Ok(())
+    }
+
+    fn set_unique_key(&mut self, job: Resource<Draft>, key: String) -> wasmtime::Result<()> {
+        self.draft(&job)?.unique_key = Some(key);
+        Ok(())
+    }
+
+    fn set_group(&mut self, job: Resource<Draft>, group: String) -> wasmtime::Result<()> {
+        self.draft(&job)?.group = Some(group);
+        Ok(())
+    }
+
+    fn drop(&mut self, job: Resource<Draft>) -> wasmtime::Result<()> {
+        self.table.delete(job)?;
+        Ok(())
+    }
+}
+
+impl Host for Guest {
+    fn enqueue(&mut self, job: Resource<Draft>) -> wasmtime::Result<Result<String, Error>> {
+        self.count_call()?;
+        let mut draft = self.table.delete(job)?;
+        draft.generation = self.context.attempted().facts().generation.saturating_add(1);
+        Ok(self.stage(draft))
+    }
+}
+
+impl Guest {
+    /// Accepts it, to be stored with the completion. Its own id is given then: until then it is known as
+    /// the job's own with its place behind it.
+    fn stage(&mut self, draft: Draft) -> Result<String, Error> {
+        let facts = self.context.attempted().facts();
+        let own = facts.queue.clone();
+        let queue = draft.queue.as_deref().map_or_else(|| own.clone(), Into::into);
+        if !self.plugin.may_enqueue(&draft.kind, &queue, &own) {
+            return Err(Error::AccessDenied);
+        }
+        if let Some(wrong) = draft.wrong {
+            return Err(Error::Other(wrong));
+        }
+        let limits = &self.plugin.limits;
+        if draft.generation > limits.generations {
+            return Err(Error::QuotaExceeded);
+        }
+        let bytes = self.overlay.bytes.saturating_add(draft.payload.len());
+        if self.overlay.follow_ups.len() >= limits.follow_ups as usize || bytes > limits.follow_up_bytes {
+            return Err(Error::QuotaExceeded);
+        }
+        match self.plugin.host.prepare.prepare(&queue, draft.job()) {
+            Ok(_) => {}
+            Err(QueueError::PayloadTooLarge { .. }) => return Err(Error::PayloadTooLarge),
+            Err(error) => return Err(Error::Other(error.to_string())),
+        }
+        let id = format!("{}+{}", facts.id, self.overlay.follow_ups.len() + 1);
+        self.overlay.bytes = bytes;
+        self.overlay.follow_ups.push(FollowUp { queue, draft });
+        Ok(id)
+    }
+}

@@ -1,0 +1,138 @@
+use std::time::Duration;
+
+use crate::error::PluginError;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The largest linear memory there is, in bytes: what one slot of the sandbox's pool can hold.
+pub(super) const MEMORY_BYTES_MAX: usize = 256 * MIB;
+
+/// What one attempt of a plugin may use. Whatever goes over is a failed attempt, or an error that the
+/// guest is told of; nothing is taken from other jobs.
+///
+/// ```
+/// use millpond::PluginLimits;
+/// use std::time::Duration;
+///
+/// let limits = PluginLimits::default().time(Duration::from_secs(2)).memory_bytes(16 << 20);
+/// # let _ = limits;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct PluginLimits {
+    pub(super) time: Duration,
+    pub(super) memory_bytes: usize,
+    pub(super) table_elements: usize,
+    pub(super) output_bytes: usize,
+    pub(super) host_calls: u32,
+    pub(super) call_bytes: usize,
+    pub(super) log_lines: u32,
+    pub(super) log_bytes: usize,
+    pub(super) state_writes: u32,
+    pub(super) state_key_bytes: usize,
+    pub(super) state_value_bytes: usize,
+    pub(super) state_keys: u64,
+    pub(super) state_bytes: u64,
+    pub(super) follow_ups: u32,
+    pub(super) follow_up_bytes: usize,
+    pub(super) generations: u32,
+    pub(super) traps_in_a_row: u32,
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(30),
+            memory_bytes: 64 * MIB,
+            table_elements: 20_000,
+            output_bytes: MIB,
+            host_calls: 100_000,
+            call_bytes: 2 * MIB,
+            log_lines: 1_000,
+            log_bytes: 256 * KIB,
+            state_writes: 1_000,
+            state_key_bytes: 256,
+            state_value_bytes: 64 * KIB,
+            state_keys: 100_000,
+            state_bytes: 64 * MIB as u64,
+            follow_ups: 100,
+            follow_up_bytes: MIB,
+            generations: 16,
+            traps_in_a_row: 20,
+        }
+    }
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        impl PluginLimits {
+            $($(#[$doc])*
+            pub fn $name(mut self, $name: $type) -> Self {
+                self.$name = $name;
+                self
+            })*
+        }
+    };
+}
+
+limits! {
+    /// Longest attempt, by the wall clock, whether it computes or waits; default 30 s. The worker's and the
+    /// job's own timeouts hold as well: the shortest counts.
+    time: Duration;
+    /// Most memory in bytes, all its linear memories together; default 64 MiB, at most 256 MiB, which is a slot
+    /// of the pool.
+    memory_bytes: usize;
+    /// Most elements of all its tables of functions together; default 20,000, what CPython needs doubled.
+    table_elements: usize;
+    /// Longest result in bytes; default 1 MiB, as payloads: it is kept with the job.
+    output_bytes: usize;
+    /// Most calls to the host; default 100,000: a guest can make ten million a second.
+    host_calls: u32;
+    /// Most bytes that one call may pass to the host, or the guest return; default 2 MiB. They are copied
+    /// before anything else is looked at.
+    call_bytes: usize;
+    /// Most log lines; default 1,000. What is over is counted and dropped.
+    log_lines: u32;
+    /// Most bytes of log lines; default 256 KiB. What is over is counted and dropped.
+    log_bytes: usize;
+    /// Most keys that one attempt may write; default 1,000.
+    state_writes: u32;
+    /// Longest key of its state in bytes; default 256.
+    state_key_bytes: usize;
+    /// Longest value of its state in bytes; default 64 KiB.
+    state_value_bytes: usize;
+    /// Most keys that the plugin may have in all; default 100,000.
+    state_keys: u64;
+    /// Most bytes of keys and values that the plugin may have in all; default 64 MiB.
+    state_bytes: u64;
+    /// Most follow-up jobs of one attempt; default 100.
+    follow_ups: u32;
+    /// Most payload bytes of one attempt's follow-up jobs together; default 1 MiB.
+    follow_up_bytes: usize;
+    /// How many follow-up jobs may descend from one another; default 16. A job that somebody else enqueued
+    /// is generation 0, its follow-ups are 1, and so on: so a plugin cannot feed itself for ever.
+    generations: u32;
+    /// So many attempts in a row that trap, run out of memory or make too many calls, whatever their jobs,
+    /// take the plugin out of service; default 20.
+    traps_in_a_row: u32;
+}
+
+impl PluginLimits {
+    pub(super) fn check(&self) -> Result<(), PluginError> {
+        let wrong = |what, reason: &str| Err(PluginError::Misconfigured { what, reason: reason.to_owned() });
+        if self.time.is_zero() {
+            return wrong("limit `time`", "zero would fail every attempt");
+        }
+        if self.memory_bytes > MEMORY_BYTES_MAX {
+            return wrong("limit `memory_bytes`", "a sandbox has at most 256 MiB");
+        }
+        if self.output_bytes > self.call_bytes {
+            return wrong("limit `output_bytes`", "it is above `call_bytes`, what can be returned at all");
+        }
+        if self.traps_in_a_row == 0 {
+            return wrong("limit `traps_in_a_row`", "zero would never let it run");
+        }
+        Ok(())
+    }
+}

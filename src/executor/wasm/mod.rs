@@ -1,0 +1,42 @@
+//! Handlers as sandboxed WebAssembly components. The only room that names wasmtime.
+//!
+//! A plugin is checked and compiled when it is registered ([`plugin`], [`scan`], [`encode`], [`wants`],
+//! [`version`]), by whoever registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`],
+//! [`attempt`]), its calls are held against its budgets ([`guest`], [`meter`], [`imports`]), and what it writes stays
+//! with the attempt until its job is done ([`overlay`]). Time is kept where every attempt's is: a guest that computes
+//! gives way at each tick ([`ticker`]) and is dropped then if its time is over.
+//!
+//! Refuses to decide what follows an attempt, to write, and to trust anything that a guest says.
+
+mod attempt;
+mod cache;
+mod contract;
+mod deployed;
+mod encode;
+mod exceeded;
+mod failure;
+mod file;
+mod grant;
+mod guest;
+mod handle;
+mod host;
+mod imports;
+mod limits;
+mod meter;
+mod overlay;
+mod own_code;
+mod plugin;
+mod sandbox;
+mod scan;
+mod service;
+mod ticker;
+mod version;
+mod wants;
+mod warm;
+
+pub use grant::Grant;
+pub use handle::PluginHandle;
+pub(crate) use host::Host;
+pub use limits::PluginLimits;
+pub use plugin::Plugin;
+pub(crate) use plugin::load;

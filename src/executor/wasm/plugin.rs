@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::attempt;
+use super::deployed::{Deployed, Setting};
+use super::grant::Grant;
+use super::handle::PluginHandle;
+use super::host::Host;
+use super::limits::PluginLimits;
+use super::sandbox::Sandbox;
+use super::version::Version;
+use super::warm::WarmOnes;
+use super::{file, scan};
+use crate::error::{Error, PluginError};
+use crate::executor::Handling;
+use crate::handler::Runnable;
+use crate::job::check_name;
+
+/// A handler in the making that is a WebAssembly component: it runs in a sandbox of its own, afresh for each
+/// attempt, and can hurt neither the process nor another job.
+///
+/// ```no_run
+/// use millpond::{Grant, Millpond, Plugin, PluginLimits};
+/// use std::time::Duration;
+///
+/// # fn example(pond: Millpond) -> Result<(), millpond::Error> {
+/// let thumbnail = Plugin::from_file("plugins/thumbnail.wasm")?
+///     .limits(PluginLimits::default().time(Duration::from_secs(5)).memory_bytes(128 << 20))
+///     .config("width", "320")
+///     .grant(Grant::enqueue("publish"));
+/// pond.worker("images").handle_wasm("thumbnail", thumbnail).start()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a plugin does nothing until a worker has it"]
+pub struct Plugin {
+    name: String,
+    bytes: Bytes,
+    limits: PluginLimits,
+    grants: Vec<Grant>,
+    config: BTreeMap<String, String>,
+    cache: Option<PathBuf>,
+    reuse: u32,
+}
+
+impl Plugin {
+    /// The plugin in a `.wasm` file, a component or a core module that says its interfaces. It is known by
+    /// the file's name without its ending.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, and as [`from_bytes`](Self::from_bytes).
+    ///
+    /// ```
+    /// use millpond::{Error, Plugin};
+    ///
+    /// assert!(matches!(Plugin::from_file("no/such.wasm"), Err(Error::Io { .. })));
+    /// ```
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        Self::from_bytes(path.file_stem().unwrap_or_default().to_string_lossy(), file::read(path)?)
+    }
+
+    /// The plugin in `bytes`, to be known as `name`: what it keeps is found under this name again, whatever
+    /// version of it runs then.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::Plugin`] if the bytes cannot be one. They are compiled when the worker
+    /// starts, and refused then for everything else.
+    ///
+    /// ```
+    /// use millpond::{Error, Plugin, PluginError};
+    ///
+    /// let native = b"\x7fELF\x02\x01\x01";
+    /// let refused = Plugin::from_bytes("thumbnail", &native[..]);
+    /// assert!(matches!(refused, Err(Error::Plugin { reason: PluginError::NotWasm, .. })));
+    /// ```
+    pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Result<Self, Error> {
+        let (name, bytes) = (name.into(), bytes.into());
+        check_name("plugin", &name)?;
+        match scan::check_head(&bytes) {
+            Ok(()) => Ok(Self {
+                name,
+                bytes,
+                limits: PluginLimits::default(),
+                grants: Vec::new(),
+                config: BTreeMap::new(),
+                cache: None,
+                reuse: 0,
+            }),
+            Err(reason) => Err(Error::Plugin { plugin: name, reason }),
+        }
+    }
+
+    /// What each attempt may use. Default: [`PluginLimits::default`].
+    pub fn limits(mut self, limits: PluginLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Lets it do more than compute. Default: nothing.
+    pub fn grant(mut self, grant: Grant) -> Self {
+        self.grants.push(grant);
+        self
+    }
+
+    /// A setting that it can ask for.
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Keeps its compiled code in this directory, so that the next start loads it instead of compiling it again.
+    /// Default: nowhere. It is native code: the directory is made for its owner alone (mode 0700), and not used if
+    /// others have rights there. Files of versions that are gone are left: remove them as you like.
+    pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cache = Some(directory.into());
+        self
+    }
+
+    /// Uses an instance for up to `calls` attempts instead of a fresh one for each: some 20 times cheaper, and
+    /// what a job leaves in the guest's memory is there for the next. So not for payloads of different
+    /// tenants. Only an instance that has completed its job is used again. Default: 1, a fresh one for each.
+    pub fn reuse(mut self, calls: u32) -> Self {
+        self.reuse = if calls > 1 { calls } else { 0 };
+        self
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name).field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Compiles a plugin and makes a handler of it.
+pub(crate) fn load(kind: Arc<str>, plugin: Plugin, host: Arc<Host>) -> Result<Handling, Error> {
+    let name = plugin.name.clone();
+    deploy(plugin, host)
+        .map(|deployed| handling(kind, deployed))
+        .map_err(|reason| Error::Plugin { plugin: name, reason })
+}
+
+fn deploy(plugin: Plugin, host: Arc<Host>) -> Result<Arc<Deployed>, PluginError> {
+    let Plugin { name, bytes, limits, grants, config, cache, reuse } = plugin;
+    limits.check()?;
+    grants.iter().try_for_each(Grant::check)?;
+    let sandbox = Sandbox::shared().map_err(|detail| PluginError::NotCompiled { detail })?;
+    let setting = Setting { name, limits, grants, config, cache, reuse };
+    let version = Version::compile(&bytes, &setting, sandbox)?;
+    Ok(Arc::new(Deployed::new(setting, version, host, sandbox)))
+}
+
+fn handling(kind: Arc<str>, deployed: Arc<Deployed>) -> Handling {
+    let timeout_max = Some(deployed.limits.time);
+    let plugin = Some(PluginHandle::new(deployed.clone()));
+    let warm = Arc::new(WarmOnes::new(deployed.reuse));
+    let runnable = Runnable::foreign(move |payload, context| {
+        Ok(Box::pin(attempt::run(deployed.clone(), warm.clone(), payload.bytes.clone(), context.clone())))
+    });
+    Handling { kind, runnable, timeout_max, plugin }
+}

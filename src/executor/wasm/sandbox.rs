@@ -1,0 +1,133 @@
+//! The engine that all plugins of a process share: its settings, the pool their instances come from, the ticker.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+
+use super::limits::MEMORY_BYTES_MAX;
+use super::ticker::{Ticked, Ticker};
+use crate::sync::thread::{self, Thread};
+
+/// Fewest guests that may be alive at a time. More costs address space only, until they run.
+const GUESTS_MIN: u32 = 32;
+
+/// Guests per processor: one that waits for the network holds its slot.
+const GUESTS_PER_CPU: u32 = 8;
+
+/// Most guests at a time: each reserves 8 GiB of address space, of which there are 128 TiB.
+const GUESTS_MAX: u32 = 256;
+
+/// Memory of a slot that stays resident between two guests: below it none of it is unmapped, which is what
+/// would make two threads slower than one.
+const KEEP_RESIDENT_BYTES: usize = 4 << 20;
+
+/// Memories that a guest may have: the pool has so many for each.
+pub(super) const MEMORIES_MAX: u64 = 2;
+
+/// A guest's own stack in bytes; wasm code may use a quarter of it, host functions the rest.
+const STACK_BYTES: usize = 2 << 20;
+const WASM_STACK_BYTES: usize = 512 << 10;
+
+/// Frames of a trap that are looked up.
+const BACKTRACE_FRAMES: usize = 16;
+
+pub(super) struct Sandbox {
+    pub engine: Engine,
+    slots: Semaphore,
+    /// Instances that are kept to be used again have places beside those that run.
+    warm_places: Semaphore,
+    ticker: Arc<Ticker>,
+    ticking: Thread,
+}
+
+/// A slot to run a guest in.
+pub(super) struct Slot<'s> {
+    _permit: SemaphorePermit<'s>,
+    _ticked: Ticked<'s>,
+}
+
+impl Sandbox {
+    /// The process's own.
+    pub fn shared() -> Result<&'static Self, String> {
+        static SHARED: OnceLock<Result<Sandbox, String>> = OnceLock::new();
+        let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let guests = u32::try_from(cpus).unwrap_or(GUESTS_MAX).saturating_mul(GUESTS_PER_CPU);
+        let made = SHARED.get_or_init(|| Self::new(guests.clamp(GUESTS_MIN, GUESTS_MAX)));
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    fn new(guests: u32) -> Result<Self, String> {
+        let engine = match Engine::new(config().allocation_strategy(pool(2 * guests))) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::warn!(%error, "no pool for plugins: each attempt maps its memory anew, which is slower");
+                Engine::new(&config()).map_err(|error| format!("{error:#}"))?
+            }
+        };
+        let ticker = Arc::new(Ticker::default());
+        let ticking = ticker.start(engine.weak()).map_err(|error| format!("could not start a thread: {error}"))?;
+        Ok(Self {
+            engine,
+            slots: Semaphore::new(guests as usize),
+            warm_places: Semaphore::new(guests as usize),
+            ticker,
+            ticking,
+        })
+    }
+
+    /// A place for an instance that is kept, if there is one left.
+    pub fn warm_place(&'static self) -> Option<SemaphorePermit<'static>> {
+        self.warm_places.try_acquire().ok()
+    }
+
+    /// Waits for a slot.
+    pub async fn slot(&self) -> Slot<'_> {
+        let permit = self.slots.acquire().await.expect("never closed");
+        Slot { _permit: permit, _ticked: self.ticker.enter(&self.ticking) }
+    }
+}
+
+/// Whatever is not said here may change its default with the next version, so it is said.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(STACK_BYTES)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES))
+        .wasm_component_model(true)
+        .wasm_bulk_memory(true)
+        .wasm_extended_const(true)
+        .wasm_multi_memory(true)
+        .wasm_multi_value(true)
+        .wasm_simd(true)
+        .wasm_tail_call(true)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .cranelift_nan_canonicalization(false);
+    config
+}
+
+/// CPython brings along 38 core modules: hence 40 for each guest.
+fn pool(guests: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(guests)
+        .total_core_instances(40 * guests)
+        .total_memories(MEMORIES_MAX as u32 * guests)
+        .max_memories_per_module(MEMORIES_MAX as u32)
+        .total_tables(4 * guests)
+        .total_stacks(guests)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto)
+        .max_unused_warm_slots(guests)
+        .max_core_instances_per_component(50)
+        .table_elements(20_000);
+    pool
+}

@@ -1,0 +1,63 @@
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+
+use super::cache::Cached;
+use super::contract::JobHandlerPre;
+use super::deployed::Setting;
+use super::guest::Guest;
+use super::sandbox::Sandbox;
+use super::{encode, imports, scan, wants};
+use crate::error::PluginError;
+use crate::job::PluginHash;
+
+/// One version of a plugin, ready to be run: everything that can be done once is done.
+pub(super) struct Version {
+    pub hash: PluginHash,
+    pub pre: JobHandlerPre<Guest>,
+}
+
+impl Version {
+    pub fn hash(bytes: &[u8]) -> PluginHash {
+        PluginHash::new(Sha256::digest(bytes).into())
+    }
+
+    /// Checks it and compiles it, which may take seconds. None of its code runs.
+    pub fn compile(bytes: &[u8], setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
+        scan::check_head(bytes)?;
+        scan::check_cost(bytes)?;
+        let hash = Self::hash(bytes);
+        let component = encode::component(bytes)?;
+        let component = compiled(&component, setting, &sandbox.engine)?;
+        wants::check(&component, &setting.limits)?;
+        let mut linker = Linker::new(&sandbox.engine);
+        let not_compiled = |error: wasmtime::Error| PluginError::NotCompiled { detail: format!("{error:#}") };
+        imports::add_to(&mut linker).map_err(not_compiled)?;
+        let linked = linker.instantiate_pre(&component);
+        let linked = linked.map_err(|error| PluginError::UnknownImport { import: format!("{error:#}") })?;
+        let pre = JobHandlerPre::new(linked).map_err(|_| PluginError::NoHandler { export: wants::HANDLER })?;
+        Ok(Self { hash, pre })
+    }
+}
+
+/// From the cache, or by the compiler.
+fn compiled(component: &[u8], setting: &Setting, engine: &Engine) -> Result<Component, PluginError> {
+    let cached = setting.cache.as_ref().and_then(|directory| Cached::at(directory, engine, component));
+    if let Some(component) = cached.as_ref().and_then(|cached| cached.load(engine)) {
+        return Ok(component);
+    }
+    let compiled = Component::from_binary(engine, component).map_err(|error| refused(&error))?;
+    if let Some(cached) = cached {
+        cached.keep(&compiled);
+    }
+    Ok(compiled)
+}
+
+/// What the compiler says of a function that breaks the rules: they are checked as it gets to them.
+const INVALID_FUNCTION: &str = "Invalid input WebAssembly code";
+
+fn refused(error: &wasmtime::Error) -> PluginError {
+    let detail = format!("{error:#}");
+    let invalid = error.downcast_ref::<wasmparser::BinaryReaderError>().is_some() || detail.contains(INVALID_FUNCTION);
+    if invalid { PluginError::Invalid { detail } } else { PluginError::NotCompiled { detail } }
+}

@@ -1,0 +1,15 @@
+//! Plugins: what they may, what they are kept from, and what is told of it.
+
+mod cache;
+mod crash;
+mod follow_ups;
+mod guest;
+mod limits;
+mod outcomes;
+#[path = "../../golden/recorder.rs"]
+mod recorder;
+mod registration;
+mod reuse;
+mod service;
+mod state;
+mod told;

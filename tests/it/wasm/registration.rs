@@ -1,0 +1,155 @@
+//! What cannot run is refused when its worker starts, by name.
+
+use millpond::{Error, Grant, Plugin, PluginError, PluginLimits};
+
+use super::guest::{self, ECHO, NOTHING, component, module, module_with, plugin};
+use crate::support::*;
+
+fn refused(plugin: Result<Plugin, Error>) -> PluginError {
+    let (_, pond) = memory();
+    let started = plugin.and_then(|plugin| pond.worker("q").handle_wasm("job", plugin).start());
+    match started {
+        Err(Error::Plugin { plugin, reason }) => {
+            assert_eq!(plugin, "guest");
+            reason
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused_bytes(bytes: Vec<u8>) -> PluginError {
+    refused(Plugin::from_bytes("guest", bytes))
+}
+
+fn refused_text(text: &str) -> PluginError {
+    refused_bytes(wat::parse_str(text).unwrap())
+}
+
+#[test]
+fn what_is_no_webassembly() {
+    for bytes in [&b""[..], b"MZ", b"\0as", b"not a module"] {
+        assert_eq!(refused_bytes(bytes.to_vec()), PluginError::NotWasm);
+    }
+}
+
+#[test]
+fn what_is_cut_off_anywhere() {
+    let whole = module(ECHO);
+    for len in (8..whole.len()).step_by(37) {
+        let reason = refused_bytes(whole[..len].to_vec());
+        assert!(matches!(reason, PluginError::Invalid { .. } | PluginError::NoInterface), "{len}: {reason:?}");
+    }
+}
+
+#[test]
+fn what_is_larger_than_anything_that_is_compiled() {
+    let mut large = module(ECHO);
+    large.resize((32 << 20) + 1, 0);
+    assert_eq!(refused_bytes(large), PluginError::TooLarge { len: (32 << 20) + 1, max: 32 << 20 });
+}
+
+#[test]
+fn native_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, pond) = memory();
+    let cached = plugin(ECHO).cache(directory.path().join("cache"));
+    pond.worker("q").handle_wasm("job", cached).start().unwrap();
+    let file = std::fs::read_dir(directory.path().join("cache")).unwrap().next().unwrap().unwrap();
+    let code = std::fs::read(file.path()).unwrap();
+    assert_eq!(refused_bytes(code[32..].to_vec()), PluginError::Precompiled);
+}
+
+#[test]
+fn a_module_that_says_no_interfaces() {
+    assert_eq!(refused_text("(module)"), PluginError::NoInterface);
+}
+
+#[test]
+fn a_component_of_another_world() {
+    let reason = refused_text("(component)");
+    assert_eq!(reason, PluginError::NoHandler { export: "millpond:jobs/handler@0.1.0" });
+}
+
+#[test]
+fn an_import_that_nobody_offers() {
+    let wasi = r#"(component (import "wasi:filesystem/types@0.2.0" (instance)))"#;
+    assert_eq!(refused_text(wasi), PluginError::UnknownImport { import: "wasi:filesystem/types@0.2.0".into() });
+}
+
+#[test]
+fn a_function_that_only_a_newer_host_has() {
+    let newer = r#"(component (import "millpond:jobs/log@0.1.0" (instance (export "flush" (func)))))"#;
+    let PluginError::UnknownImport { import } = refused_text(newer) else { panic!("it is linked") };
+    assert!(import.contains("millpond:jobs/log@0.1.0") && import.contains("flush"), "{import}");
+}
+
+#[test]
+fn parts_of_webassembly_that_are_switched_off() {
+    let parts = [
+        ("threads", "(memory 1 1 shared)"),
+        ("memory64", "(memory i64 1)"),
+        ("gc", "(type (struct))"),
+        ("exceptions", "(tag)"),
+        ("relaxed SIMD", "(func (param v128) (result v128) local.get 0 i32x4.relaxed_trunc_f32x4_s)"),
+    ];
+    for (part, text) in parts {
+        let component = format!("(component (core module {text}))");
+        let reason = refused_text(&component);
+        assert!(matches!(reason, PluginError::Invalid { .. }), "{part}: {reason:?}");
+    }
+}
+
+#[test]
+fn more_memory_at_the_start_than_its_limit() {
+    let limits = PluginLimits::default().memory_bytes(65_536);
+    let reason = refused(Ok(plugin(NOTHING).limits(limits)));
+    assert_eq!(reason, PluginError::OverLimits { what: "bytes of memory", needs: 131_072, limit: 65_536 });
+}
+
+#[test]
+fn limits_and_grants_that_cannot_work() {
+    for (what, limits) in [
+        ("limit `time`", PluginLimits::default().time(std::time::Duration::ZERO)),
+        ("limit `memory_bytes`", PluginLimits::default().memory_bytes(usize::MAX)),
+        ("limit `output_bytes`", PluginLimits::default().output_bytes(1 << 30)),
+        ("limit `traps_in_a_row`", PluginLimits::default().traps_in_a_row(0)),
+    ] {
+        let reason = refused(Ok(plugin(NOTHING).limits(limits)));
+        assert!(matches!(&reason, PluginError::Misconfigured { what: found, .. } if *found == what), "{reason:?}");
+    }
+    let reason = refused(Ok(plugin(NOTHING).grant(Grant::enqueue("../etc"))));
+    assert!(matches!(&reason, PluginError::Misconfigured { what: "grant `enqueue`", .. }), "{reason:?}");
+}
+
+#[test]
+fn a_name_that_is_none() {
+    assert!(matches!(Plugin::from_bytes("../x", module(ECHO)), Err(Error::InvalidName { what: "plugin", .. })));
+}
+
+/// Each of them takes the compiler out of all proportion long, or more memory than there is.
+#[test]
+fn what_was_made_to_keep_the_compiler_busy() {
+    let too_complex = |bytes: Vec<u8>| match refused_bytes(bytes) {
+        PluginError::TooComplex { what, max, .. } => (what, max),
+        other => panic!("{other:?}"),
+    };
+    let loops = format!("{}{}", "(loop ".repeat(60), ")".repeat(60));
+    assert_eq!(too_complex(module_with(NOTHING, &format!("(func {loops})"))), ("nested loops:", 50));
+    let blocks = format!("{}{}", "(block ".repeat(2_100), ")".repeat(2_100));
+    assert_eq!(too_complex(module_with(NOTHING, &format!("(func {blocks})"))), ("nested blocks:", 2_000));
+    let locals = format!("(func (local {}))", "i32 ".repeat(1_001));
+    assert_eq!(too_complex(module_with(NOTHING, &locals)), ("locals in a function:", 1_000));
+    let long = format!("(func {})", "i32.const 1 drop ".repeat(400_000));
+    assert_eq!(too_complex(module_with(NOTHING, &long)), ("bytes in a function:", 1 << 20));
+    assert_eq!(too_complex(module_with(NOTHING, &"(func)".repeat(50_001))), ("functions:", 50_000));
+    // In a component's module it is found as well.
+    assert_eq!(too_complex(component(&module_with(NOTHING, &format!("(func {loops})")))), ("nested loops:", 50));
+}
+
+#[test]
+fn what_is_just_within_the_bounds_is_compiled() {
+    let blocks = format!("{}{}", "(block ".repeat(700), ")".repeat(700));
+    let (_, pond) = memory();
+    let module = guest::module_with(NOTHING, &format!("(func {blocks}) (func (local {}))", "i32 ".repeat(1_000)));
+    pond.worker("q").handle_wasm("job", Plugin::from_bytes("guest", module).unwrap()).start().unwrap();
+}
