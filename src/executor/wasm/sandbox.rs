@@ -131,3 +131,32 @@ fn pool(guests: u32) -> PoolingAllocationConfig {
         .table_elements(20_000);
     pool
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_the_address_space_has_no_room_for_is_done_without() {
+        let roomy = Sandbox::new(GUESTS_MIN).unwrap();
+        assert!(roomy.engine.pooling_allocator_metrics().is_some());
+        // 2 memories of 4 GiB for each of 20 million.
+        let cramped = Sandbox::new(10_000_000).unwrap();
+        assert!(cramped.engine.pooling_allocator_metrics().is_none());
+    }
+
+    #[test]
+    fn the_ticker_goes_on_after_it_has_slept() {
+        let sandbox = Sandbox::new(1).unwrap();
+        for _ in 0..3 {
+            let slot = crate::sync::block_on(sandbox.slot());
+            while sandbox.ticker.is_asleep() {
+                thread::yield_now();
+            }
+            drop(slot);
+            while !sandbox.ticker.is_asleep() {
+                thread::yield_now();
+            }
+        }
+    }
+}
