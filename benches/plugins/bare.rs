@@ -1,0 +1,60 @@
+//! wasmtime alone: the least that a fresh sandbox per job can cost.
+
+use std::time::Instant;
+
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, Store};
+
+use crate::Rate;
+
+mod contract {
+    wasmtime::component::bindgen!({ path: "wit", world: "job-handler", exports: { default: async } });
+}
+
+pub struct Bare {
+    engine: Engine,
+    pre: contract::JobHandlerPre<()>,
+}
+
+impl Bare {
+    pub fn new(component: &[u8]) -> Self {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(64)
+            .total_core_instances(2_560)
+            .total_memories(128)
+            .total_tables(256)
+            .total_stacks(64)
+            .max_memory_size(256 << 20)
+            .linear_memory_keep_resident(4 << 20)
+            .table_keep_resident(64 << 10)
+            .pagemap_scan(Enabled::Auto)
+            .max_unused_warm_slots(64);
+        let mut config = Config::new();
+        config.epoch_interruption(true).async_stack_size(2 << 20).max_wasm_stack(512 << 10);
+        let engine = Engine::new(config.allocation_strategy(pool)).unwrap();
+        let component = Component::from_binary(&engine, component).unwrap();
+        let linked = Linker::new(&engine).instantiate_pre(&component).unwrap();
+        Self { pre: contract::JobHandlerPre::new(linked).unwrap(), engine }
+    }
+
+    pub fn run(&self, threads: usize, jobs: u64) -> Rate {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| pollster::block_on(self.calls(jobs / threads as u64)));
+            }
+        });
+        jobs as f64 / start.elapsed().as_secs_f64()
+    }
+
+    async fn calls(&self, jobs: u64) {
+        for _ in 0..jobs {
+            let mut store = Store::new(&self.engine, ());
+            store.epoch_deadline_async_yield_and_update(1);
+            store.set_epoch_deadline(1);
+            let handler = self.pre.instantiate_async(&mut store).await.unwrap();
+            let answer = handler.millpond_jobs_handler().call_handle(&mut store, b"payload").await.unwrap();
+            assert!(answer.is_ok());
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The queue: jobs that wait in memory's file, drained by a plugin or by a Rust function.
+
+use std::time::{Duration, Instant};
+
+use millpond::{Job, Millpond, NewJob, Plugin, WorkerBuilder};
+use redb::backends::InMemoryBackend;
+
+use crate::Rate;
+
+const QUEUE: &str = "q";
+
+pub fn plugin(worker: WorkerBuilder, module: &[u8], reuse: u32) -> WorkerBuilder {
+    worker.handle_wasm("job", Plugin::from_bytes("noop", module.to_vec()).unwrap().reuse(reuse))
+}
+
+pub fn function(worker: WorkerBuilder) -> WorkerBuilder {
+    worker.handle_raw("job", |_: Job<bytes::Bytes>| async { Ok(()) })
+}
+
+pub fn drain(threads: usize, jobs: u64, handle: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Rate {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
+    let pond = Millpond::builder().runtime(runtime.handle().clone()).open_backend(InMemoryBackend::new()).unwrap();
+    for _ in 0..jobs.div_ceil(1_000) {
+        pond.enqueue_many(QUEUE, (0..1_000).map(|_| NewJob::raw("job", "payload"))).wait().unwrap();
+    }
+    // Compiling is no part of it.
+    let queue = pond.queue(QUEUE).unwrap();
+    queue.pause().wait().unwrap();
+    let worker = handle(pond.worker(QUEUE).concurrency(16)).start().unwrap();
+    let start = Instant::now();
+    queue.resume().wait().unwrap();
+    let done = || queue.counts().completed_total;
+    while done() < jobs {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let took = start.elapsed();
+    drop(worker);
+    pond.shutdown(Duration::from_secs(10)).wait().unwrap();
+    jobs as f64 / took.as_secs_f64()
+}
