@@ -12,6 +12,7 @@ use super::exceeded::Exceeded;
 use super::failure;
 use super::guest::Guest;
 use super::overlay::Overlay;
+use super::plain::plain;
 use super::version::Version;
 use super::warm::{Warm, WarmOnes};
 use crate::handler::Context;
@@ -133,9 +134,10 @@ fn outcome(answer: Answer, overlay: Overlay, plugin: Arc<Deployed>, context: &Co
     }
 }
 
+/// Cut off first: what is over the limit is not even looked at.
 fn bounded(mut text: String) -> String {
-    if text.len() > REASON_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
-    }
+    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+    text = plain(text);
+    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
     text
 }

@@ -4,12 +4,16 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use super::exceeded::Exceeded;
 use super::guest::Guest;
+use super::plain::plain;
 use super::version::Version;
 use crate::events::Event;
 use crate::job::{ClassedError, FailureKind, Outcome};
 
 /// Functions of a backtrace that are named, the innermost first.
 const FRAMES_MAX: usize = 6;
+
+/// Longest name of one of them, in bytes.
+const FRAME_BYTES_MAX: usize = 100;
 
 /// What wasmtime says if a call passes more bytes than its budget. It has no type for it.
 const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
@@ -46,6 +50,12 @@ fn class(error: &wasmtime::Error, call_bytes: usize) -> (FailureKind, String) {
 
 fn frames(error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
-    let names: Vec<&str> = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(FRAMES_MAX).collect();
+    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name()).take(FRAMES_MAX);
+    let names: Vec<String> = names.map(named).collect();
     if names.is_empty() { String::new() } else { format!(" (in {})", names.join(" < ")) }
+}
+
+/// The names are those that the module says.
+fn named(function: &str) -> String {
+    plain(function[..function.floor_char_boundary(FRAME_BYTES_MAX)].to_owned())
 }

@@ -25,6 +25,7 @@ mod limits;
 mod meter;
 mod overlay;
 mod own_code;
+mod plain;
 mod plugin;
 mod sandbox;
 mod scan;

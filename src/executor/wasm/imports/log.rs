@@ -1,5 +1,6 @@
 use crate::executor::wasm::contract::log::{Host, Level};
 use crate::executor::wasm::guest::Guest;
+use crate::executor::wasm::plain::plain;
 
 impl Host for Guest {
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
@@ -14,24 +15,6 @@ impl Host for Guest {
         }
         Ok(())
     }
-}
-
-/// What would move a terminal's cursor, colour it or end the line is shown instead of done.
-fn plain(message: String) -> String {
-    let harmless = |c: char| {
-        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if message.chars().all(harmless) {
-        return message;
-    }
-    let mut plain = String::with_capacity(message.len() + 16);
-    for c in message.chars() {
-        match harmless(c) {
-            true => plain.push(c),
-            false => plain.extend(c.escape_default()),
-        }
-    }
-    plain
 }
 
 /// The level is the guest's own word: an operator filters by the target.
