@@ -11,7 +11,7 @@ type Answer<T> = wasmtime::Result<Result<T, Error>>;
 impl Host for Guest {
     fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
         self.count_call()?;
-        Ok(self.read(&key).map(|value| value.map(Vec::from)))
+        Ok(self.check_key(&key).and_then(|()| self.read(&key)).map(|value| value.map(Vec::from)))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> Answer<()> {
@@ -139,11 +139,14 @@ impl Guest {
         Ok(usage)
     }
 
+    fn check_key(&self, key: &str) -> Result<(), Error> {
+        let fits = (1..=self.plugin.limits.state_key_bytes).contains(&key.len());
+        if fits { Ok(()) } else { Err(Error::KeyTooLarge) }
+    }
+
     fn make_room(&self, key: &str) -> Result<(), Error> {
+        self.check_key(key)?;
         let limits = &self.plugin.limits;
-        if key.is_empty() || key.len() > limits.state_key_bytes {
-            return Err(Error::KeyTooLarge);
-        }
         let writes = &self.overlay.writes;
         if writes.len() >= limits.state_writes as usize && !writes.contains_key(key) {
             return Err(Error::QuotaExceeded);
