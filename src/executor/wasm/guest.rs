@@ -22,6 +22,8 @@ pub(super) struct Guest {
     pub meter: Meter,
     pub table: ResourceTable,
     pub overlay: Overlay,
+    /// Payload bytes of follow-up jobs in the making: a guest may hold many that it never enqueues.
+    pub draft_bytes: usize,
     pub random: fastrand::Rng,
     calls_left: u32,
     log_lines_left: u32,
@@ -40,6 +42,7 @@ impl Guest {
             meter: Meter::new(limits.memory_bytes, limits.table_elements),
             table,
             overlay: Overlay::default(),
+            draft_bytes: 0,
             random: fastrand::Rng::with_seed(plugin.host.next_seed()),
             calls_left: limits.host_calls,
             log_lines_left: limits.log_lines,

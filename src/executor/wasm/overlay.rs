@@ -26,6 +26,8 @@ pub struct Draft {
     pub generation: u32,
     /// What was wrong with a setter, told when it is enqueued.
     pub wrong: Option<String>,
+    /// There was no room for its payload, which is not here.
+    pub over_quota: bool,
 }
 
 impl Draft {
@@ -41,6 +43,7 @@ impl Draft {
             group: None,
             generation: 0,
             wrong: None,
+            over_quota: false,
         }
     }
 

@@ -85,3 +85,39 @@ async fn a_plugin_that_feeds_itself_comes_to_an_end() {
     let last = next(&pond).into_iter().find(|job| job.state == State::Dead).unwrap();
     assert_eq!((last.generation, last.reason.as_deref()), (3, Some("2")));
 }
+
+/// It makes three of 600 KiB each and enqueues the one that it made at `kept`.
+fn hoards(kept: u32) -> Plugin {
+    let make = "(call $new_job (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 614400))";
+    let body = format!(
+        "(i32.store (i32.const 2048) {make}) (i32.store (i32.const 2052) {make}) (i32.store (i32.const 2056) {make})
+         (call $enqueue (i32.load (i32.const {kept})) (i32.const 256))
+         (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
+         (if (i32.load8_u (i32.const 256)) (then (return (call $discard (i32.const 300) (i32.const 1)))))
+         (call $ok (i32.const 0) (i32.const 1))"
+    );
+    let large = "(data (i32.const 1024) \"next\") (func $grow (drop (memory.grow 0 (i32.const 20)))) (start $grow)";
+    Plugin::from_bytes("guest", module_with(&body, large)).unwrap().grant(Grant::enqueue("next"))
+}
+
+#[tokio::test]
+async fn those_in_the_making_count_before_they_are_enqueued() {
+    let (_, pond) = memory();
+    let id = ran(&pond, hoards(2048), "x").await;
+    assert_eq!(pond.job(id).unwrap().state, State::Completed, "the first is within the limit");
+    assert_eq!(next(&pond)[0].payload.bytes.len(), 614_400);
+    for over in [2052, 2056] {
+        let (_, pond) = memory();
+        let id = ran(&pond, hoards(over), "x").await;
+        assert_eq!(
+            pond.job(id).unwrap().reason.as_deref(),
+            Some("2"),
+            "quota-exceeded, of one that nothing was kept of"
+        );
+        assert!(next(&pond).is_empty());
+    }
+    let (_, pond) = memory();
+    let roomy = PluginLimits::default().follow_up_bytes(2 << 20);
+    let id = ran(&pond, hoards(2056).limits(roomy), "x").await;
+    assert_eq!(pond.job(id).unwrap().state, State::Completed);
+}

@@ -15,14 +15,43 @@ impl Guest {
     }
 }
 
+/// Longest name of a follow-up job that is kept until it is enqueued, in bytes. No name may have a quarter of it, so one
+/// that is cut off is refused then.
+const NAME_BYTES_KEPT: usize = 1 << 10;
+
+fn short(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(NAME_BYTES_KEPT));
+    name.shrink_to_fit();
+    name
+}
+
+impl Guest {
+    /// Keeps the payload only if there is room for it: what could never be enqueued is not held until then.
+    fn new_draft(&mut self, kind: String, payload: Vec<u8>) -> Draft {
+        let held = self.overlay.bytes.saturating_add(self.draft_bytes).saturating_add(payload.len());
+        if held > self.plugin.limits.follow_up_bytes {
+            return Draft { over_quota: true, ..Draft::new(kind, Vec::new()) };
+        }
+        self.draft_bytes += payload.len();
+        Draft::new(kind, payload)
+    }
+
+    fn take_draft(&mut self, job: Resource<Draft>) -> wasmtime::Result<Draft> {
+        let draft = self.table.delete(job)?;
+        self.draft_bytes = self.draft_bytes.saturating_sub(draft.payload.len());
+        Ok(draft)
+    }
+}
+
 impl HostNewJob for Guest {
     fn new(&mut self, kind: String, payload: Vec<u8>) -> wasmtime::Result<Resource<Draft>> {
         self.count_call()?;
-        Ok(self.table.push(Draft::new(kind, payload))?)
+        let draft = self.new_draft(short(kind), payload);
+        Ok(self.table.push(draft)?)
     }
 
     fn set_queue(&mut self, job: Resource<Draft>, queue: String) -> wasmtime::Result<()> {
-        self.draft(&job)?.queue = Some(queue);
+        self.draft(&job)?.queue = Some(short(queue));
         Ok(())
     }
 
@@ -47,17 +76,17 @@ impl HostNewJob for Guest {
     }
 
     fn set_unique_key(&mut self, job: Resource<Draft>, key: String) -> wasmtime::Result<()> {
-        self.draft(&job)?.unique_key = Some(key);
+        self.draft(&job)?.unique_key = Some(short(key));
         Ok(())
     }
 
     fn set_group(&mut self, job: Resource<Draft>, group: String) -> wasmtime::Result<()> {
-        self.draft(&job)?.group = Some(group);
+        self.draft(&job)?.group = Some(short(group));
         Ok(())
     }
 
     fn drop(&mut self, job: Resource<Draft>) -> wasmtime::Result<()> {
-        self.table.delete(job)?;
+        self.take_draft(job)?;
         Ok(())
     }
 }
@@ -65,7 +94,7 @@ impl HostNewJob for Guest {
 impl Host for Guest {
     fn enqueue(&mut self, job: Resource<Draft>) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
-        let mut draft = self.table.delete(job)?;
+        let mut draft = self.take_draft(job)?;
         draft.generation = self.context.attempted().facts().generation.saturating_add(1);
         Ok(self.stage(draft))
     }
@@ -85,7 +114,7 @@ impl Guest {
             return Err(Error::Other(wrong));
         }
         let limits = &self.plugin.limits;
-        if draft.generation > limits.generations {
+        if draft.over_quota || draft.generation > limits.generations {
             return Err(Error::QuotaExceeded);
         }
         let bytes = self.overlay.bytes.saturating_add(draft.payload.len());
