@@ -1124,7 +1124,7 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// While a job with this key is in its queue, another enqueue stores nothing and is answered with that job's id.
+        /// While a job with this key is in its queue, another enqueue stores nothing.
         #[allow(async_fn_in_trait)]
         pub fn set_unique_key(&self,key: &str,) -> (){
           unsafe {
@@ -1169,7 +1169,8 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Stages the job. It has its id from now on and exists from the commit on.
+      /// Stages the job: it exists from the commit on, and gets its own id then. Answers what it is known as until then, the
+      /// running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.
       #[allow(async_fn_in_trait)]
       pub fn enqueue(job: NewJob,) -> ::core::result::Result<JobId,Error>{
         unsafe {

@@ -113,7 +113,7 @@ impl NewJob {
         self
     }
 
-    /// While a job with this key is in its queue, another enqueue stores nothing and is answered with that job's id.
+    /// While a job with this key is in its queue, another enqueue stores nothing.
     pub fn unique_key(mut self, key: &str) -> Self {
         self.unique_key = Some(key.to_owned());
         self
@@ -125,7 +125,7 @@ impl NewJob {
         self
     }
 
-    /// Stages it: its id is known from now on, and it exists when this job is complete.
+    /// Stages it: it exists when this job is complete, and gets its own id then. Until then it is known as what this answers.
     ///
     /// # Errors
     /// The host's refusal.

@@ -234,11 +234,12 @@ extern void millpond_jobs_enqueue_method_new_job_set_delay(millpond_jobs_enqueue
 extern void millpond_jobs_enqueue_method_new_job_set_priority(millpond_jobs_enqueue_borrow_new_job_t self, int32_t priority);
 // How many attempts it has in all, at least 1.
 extern void millpond_jobs_enqueue_method_new_job_set_max_attempts(millpond_jobs_enqueue_borrow_new_job_t self, uint32_t max_attempts);
-// While a job with this key is in its queue, another enqueue stores nothing and is answered with that job's id.
+// While a job with this key is in its queue, another enqueue stores nothing.
 extern void millpond_jobs_enqueue_method_new_job_set_unique_key(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *key);
 // Jobs of a group run one at a time, in the order in which they were enqueued.
 extern void millpond_jobs_enqueue_method_new_job_set_group(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *group);
-// Stages the job. It has its id from now on and exists from the commit on.
+// Stages the job: it exists from the commit on, and gets its own id then. Answers what it is known as until then, the
+// running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.
 extern bool millpond_jobs_enqueue_enqueue(millpond_jobs_enqueue_own_new_job_t job, millpond_jobs_enqueue_job_id_t *ret, millpond_jobs_enqueue_error_t *err);
 
 // Imported Functions from `millpond:jobs/progress@0.1.0`
