@@ -16,15 +16,15 @@ const GUESTS_MIN: u32 = 32;
 /// Guests per processor: one that waits for the network holds its slot.
 const GUESTS_PER_CPU: u32 = 8;
 
-/// Most guests at a time: each reserves 8 GiB of address space, of which there are 128 TiB.
+/// Most guests at a time: each reserves 16 GiB of address space, of which there are 128 TiB.
 const GUESTS_MAX: u32 = 256;
 
 /// Memory of a slot that stays resident between two guests: below it none of it is unmapped, which is what
 /// would make two threads slower than one.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 
-/// Memories that a guest may have: the pool has so many for each.
-pub(super) const MEMORIES_MAX: u64 = 2;
+/// Memories that a guest may have: the pool has so many for each. One of JavaScript has 3.
+pub(super) const MEMORIES_MAX: u64 = 4;
 
 /// A guest's own stack in bytes; wasm code may use a quarter of it, host functions the rest.
 const STACK_BYTES: usize = 2 << 20;
@@ -140,7 +140,7 @@ mod tests {
     fn a_pool_that_the_address_space_has_no_room_for_is_done_without() {
         let roomy = Sandbox::new(GUESTS_MIN).unwrap();
         assert!(roomy.engine.pooling_allocator_metrics().is_some());
-        // 2 memories of 4 GiB for each of 20 million.
+        // 4 memories of 4 GiB for each of 20 million.
         let cramped = Sandbox::new(10_000_000).unwrap();
         assert!(cramped.engine.pooling_allocator_metrics().is_none());
     }
