@@ -8,6 +8,9 @@ const MIB: usize = 1 << 20;
 /// The largest linear memory there is, in bytes: what one slot of the sandbox's pool can hold.
 pub(super) const MEMORY_BYTES_MAX: usize = 256 * MIB;
 
+/// The largest table there is, in elements: what one slot of the pool can hold. CPython needs half of it.
+pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
+
 /// What one attempt of a plugin may use. Whatever goes over is a failed attempt, or an error that the
 /// guest is told of; nothing is taken from other jobs.
 ///
@@ -45,7 +48,7 @@ impl Default for PluginLimits {
         Self {
             time: Duration::from_secs(30),
             memory_bytes: 64 * MIB,
-            table_elements: 20_000,
+            table_elements: TABLE_ELEMENTS_MAX,
             output_bytes: MIB,
             host_calls: 100_000,
             call_bytes: 2 * MIB,
@@ -83,7 +86,8 @@ limits! {
     /// Most memory in bytes, all its linear memories together; default 64 MiB, at most 256 MiB, which is a slot
     /// of the pool.
     memory_bytes: usize;
-    /// Most elements of all its tables of functions together; default 20,000, what CPython needs doubled.
+    /// Most elements of all its tables of functions together; default 20,000, what CPython needs doubled, which is also
+    /// the most.
     table_elements: usize;
     /// Longest result in bytes; default 1 MiB, as payloads: it is kept with the job.
     output_bytes: usize;
@@ -126,6 +130,9 @@ impl PluginLimits {
         }
         if self.memory_bytes > MEMORY_BYTES_MAX {
             return wrong("limit `memory_bytes`", "a sandbox has at most 256 MiB");
+        }
+        if self.table_elements > TABLE_ELEMENTS_MAX {
+            return wrong("limit `table_elements`", "a sandbox has at most 20,000");
         }
         if self.output_bytes > self.call_bytes {
             return wrong("limit `output_bytes`", "it is above `call_bytes`, what can be returned at all");

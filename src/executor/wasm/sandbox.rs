@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
-use super::limits::MEMORY_BYTES_MAX;
+use super::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use super::ticker::{Ticked, Ticker};
 use crate::sync::thread::{self, Thread};
 
@@ -128,7 +128,7 @@ fn pool(guests: u32) -> PoolingAllocationConfig {
         .pagemap_scan(Enabled::Auto)
         .max_unused_warm_slots(guests)
         .max_core_instances_per_component(50)
-        .table_elements(20_000);
+        .table_elements(TABLE_ELEMENTS_MAX);
     pool
 }
 

@@ -111,6 +111,7 @@ fn limits_and_grants_that_cannot_work() {
     for (what, limits) in [
         ("limit `time`", PluginLimits::default().time(std::time::Duration::ZERO)),
         ("limit `memory_bytes`", PluginLimits::default().memory_bytes(usize::MAX)),
+        ("limit `table_elements`", PluginLimits::default().table_elements(20_001)),
         ("limit `output_bytes`", PluginLimits::default().output_bytes(1 << 30)),
         ("limit `traps_in_a_row`", PluginLimits::default().traps_in_a_row(0)),
     ] {
