@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmparser::WasmFeatures;
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use super::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
@@ -89,6 +90,9 @@ impl Sandbox {
     }
 }
 
+const OFF: WasmFeatures =
+    WasmFeatures::THREADS.union(WasmFeatures::EXCEPTIONS).union(WasmFeatures::FUNCTION_REFERENCES);
+
 /// Whatever is not said here may change its default with the next version, so it is said.
 fn config() -> Config {
     let mut config = Config::new();
@@ -109,6 +113,11 @@ fn config() -> Config {
         .wasm_relaxed_simd(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
+        .wasm_gc(false)
+        .wasm_stack_switching(false)
+        .wasm_shared_everything_threads(false)
+        // These have functions of their own only in builds that could run them.
+        .wasm_features(OFF, false)
         .cranelift_nan_canonicalization(false);
     config
 }
