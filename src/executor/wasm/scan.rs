@@ -4,6 +4,8 @@
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 use wasmtime::Engine;
 
+use super::limits::PluginLimits;
+use super::sandbox::MEMORIES_MAX;
 use crate::error::PluginError;
 
 /// CPython with its libraries has 18 MB.
@@ -38,17 +40,42 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<(), PluginError> {
     Ok(())
 }
 
-/// Goes through the code once.
-pub(super) fn check_cost(bytes: &[u8]) -> Result<(), PluginError> {
-    let mut functions = 0;
+/// Goes through the code once. What a module has at its start is looked at here as well: of that the engine would only
+/// say that it does not fit.
+pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), PluginError> {
+    let (mut functions, mut memories) = (0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
-        if let Payload::CodeSectionEntry(body) = payload.map_err(invalid)? {
-            functions += 1;
-            within("functions:", functions, FUNCTIONS_MAX)?;
-            check_body(&body)?;
+        match payload.map_err(invalid)? {
+            Payload::CodeSectionEntry(body) => {
+                functions += 1;
+                within("functions:", functions, FUNCTIONS_MAX)?;
+                check_body(&body)?;
+            }
+            Payload::MemorySection(section) => {
+                memories += u64::from(section.count());
+                starts_within("memories", memories, MEMORIES_MAX)?;
+                for memory in section {
+                    let pages = memory.map_err(invalid)?.initial;
+                    starts_within("bytes of memory", pages.saturating_mul(PAGE_BYTES), limits.memory_bytes as u64)?;
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    let elements = table.map_err(invalid)?.ty.initial;
+                    starts_within("elements in a table", elements, limits.table_elements as u64)?;
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// Of every memory: other sizes are switched off.
+const PAGE_BYTES: u64 = 64 << 10;
+
+fn starts_within(what: &'static str, needs: u64, limit: u64) -> Result<(), PluginError> {
+    if needs > limit { Err(PluginError::OverLimits { what, needs, limit }) } else { Ok(()) }
 }
 
 fn check_body(body: &FunctionBody<'_>) -> Result<(), PluginError> {

@@ -25,7 +25,7 @@ impl Version {
     /// Checks it and compiles it, which may take seconds. None of its code runs.
     pub fn compile(bytes: &[u8], setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
         scan::check_head(bytes)?;
-        scan::check_cost(bytes)?;
+        scan::check_cost(bytes, &setting.limits)?;
         let hash = Self::hash(bytes);
         let component = encode::component(bytes)?;
         let component = compiled(&component, setting, &sandbox.engine)?;
