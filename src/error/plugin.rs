@@ -52,6 +52,12 @@ pub enum PluginError {
         /// What is missing.
         export: &'static str,
     },
+    /// Its handler is of another type than this build's: it is made for another version of the contract.
+    #[error("its {export} is of another type than this build calls: it is made for another version of the contract")]
+    OtherHandler {
+        /// What it exports.
+        export: String,
+    },
     /// It needs something that this build does not have.
     #[error("it imports {import}, which this build does not offer")]
     UnknownImport {

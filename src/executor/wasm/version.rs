@@ -35,6 +35,7 @@ impl Version {
         imports::add_to(&mut linker).map_err(not_compiled)?;
         let linked = linker.instantiate_pre(&component);
         let linked = linked.map_err(|error| PluginError::UnknownImport { import: format!("{error:#}") })?;
+        wants::check_handler(&component)?;
         let pre = JobHandlerPre::new(linked).map_err(|_| PluginError::NoHandler { export: wants::HANDLER })?;
         Ok(Self { hash, pre })
     }

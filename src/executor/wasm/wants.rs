@@ -1,7 +1,7 @@
 //! What a component wants, held against what there is and what it may have.
 
-use wasmtime::component::Component;
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{self, ComponentItem};
+use wasmtime::component::{Component, Type};
 
 use super::limits::PluginLimits;
 use super::sandbox::MEMORIES_MAX;
@@ -22,6 +22,51 @@ pub(super) fn check(component: &Component, limits: &PluginLimits) -> Result<(), 
         }
     }
     check_size(component, limits)
+}
+
+/// A handler of another type is linked all the same, and would break at each call.
+pub(super) fn check_handler(component: &Component) -> Result<(), PluginError> {
+    let (ty, engine) = (component.component_type(), component.engine());
+    let handler = ty.exports(engine).find(|(name, _)| interface(name) == Some("handler"));
+    let Some((export, item)) = handler else { return Err(PluginError::NoHandler { export: HANDLER }) };
+    let ComponentItem::ComponentInstance(instance) = item.ty else {
+        return Err(PluginError::NoHandler { export: HANDLER });
+    };
+    let is_ours = instance.exports(engine).any(|(name, item)| match item.ty {
+        ComponentItem::ComponentFunc(handle) => name == "handle" && is_our_type(&handle),
+        _ => false,
+    });
+    if is_ours { Ok(()) } else { Err(PluginError::OtherHandler { export: export.to_owned() }) }
+}
+
+/// `func(payload: list<u8>) -> result<list<u8>, handle-error>`, as the contract has it.
+fn is_our_type(handle: &types::ComponentFunc) -> bool {
+    let params: Vec<Type> = handle.params().map(|(_, ty)| ty).collect();
+    let results: Vec<Type> = handle.results().collect();
+    let ([payload], [Type::Result(answer)]) = (&params[..], &results[..]) else { return false };
+    is_bytes(payload) && answer.ok().is_some_and(|ok| is_bytes(&ok)) && answer.err().is_some_and(|err| is_error(&err))
+}
+
+fn is_bytes(ty: &Type) -> bool {
+    matches!(ty, Type::List(list) if list.ty() == Type::U8)
+}
+
+fn is_error(ty: &Type) -> bool {
+    let Type::Variant(variant) = ty else { return false };
+    let cases: Vec<_> = variant.cases().map(|case| (case.name, case.ty)).collect();
+    match &cases[..] {
+        [("retry", Some(retry)), ("discard", Some(Type::String)), ("snooze", Some(Type::U64))] => is_retry(retry),
+        _ => false,
+    }
+}
+
+fn is_retry(ty: &Type) -> bool {
+    let Type::Record(record) = ty else { return false };
+    let fields: Vec<_> = record.fields().map(|field| (field.name, field.ty)).collect();
+    match &fields[..] {
+        [("reason", Type::String), ("delay", Type::Option(delay))] => delay.ty() == Type::U64,
+        _ => false,
+    }
 }
 
 /// The interface of our package that `name` means, of whatever version: the linker says whether it fits.
