@@ -1,5 +1,6 @@
 //! Plugins: what they may, what they are kept from, and what is told of it.
 
+mod built;
 mod cache;
 mod crash;
 mod follow_ups;
@@ -12,4 +13,5 @@ mod registration;
 mod reuse;
 mod service;
 mod state;
+mod threats;
 mod told;

@@ -1,0 +1,94 @@
+//! Other jobs and other plugins: what one leaves, another does not find.
+
+use super::*;
+use crate::wasm::built::{file, hostile};
+use crate::wasm::guest::plugin;
+
+/// The results of these jobs, one after the other.
+async fn results(pond: &Millpond, queue: &str, plugin: Plugin, payloads: &[&'static str]) -> Vec<String> {
+    let worker = pond.worker(queue).concurrency(1).retry(Retry::none());
+    let worker = worker.handle_wasm("job", plugin).start().unwrap();
+    let ids = pond
+        .enqueue_many(queue, payloads.iter().map(|payload| NewJob::raw("job", *payload).group("one")))
+        .await
+        .unwrap();
+    drained(pond).await;
+    worker.stop();
+    let result = |id| pond.job(id).unwrap().result.map_or("-".into(), |r| String::from_utf8(r.into()).unwrap());
+    ids.into_iter().map(result).collect()
+}
+
+#[tokio::test]
+async fn a_trap_leaves_nothing_for_the_next_job() {
+    let jobs = [r#""a""#, r#""b""#, r#""trap""#, r#""c""#];
+    let (_, pond) = memory();
+    let fresh = results(&pond, "q", hostile("trap_then_reuse"), &jobs).await;
+    assert_eq!(fresh, ["[1,false]", "[1,false]", "-", "[1,false]"]);
+    let reused = results(&pond, "q", hostile("trap_then_reuse").reuse(9), &jobs).await;
+    assert_eq!(reused, ["[1,false]", "[2,false]", "-", "[1,false]"]);
+    assert_eq!(kept(&pond), [], "what it wrote before the trap is dropped");
+    assert_unhurt(&pond).await;
+}
+
+#[tokio::test]
+async fn a_secret_is_found_by_nobody_else() {
+    let (_, pond) = memory();
+    let both = [r#""first""#, r#""second""#];
+    let own = results(&pond, "q", hostile("state_bleed"), &both).await;
+    assert_eq!(own, ["[null,null]", r#"[null,"first"]"#], "memory is fresh, state is its own");
+    let bytes = file("tests/guests/built/state_bleed.wasm");
+    let other = results(&pond, "o", Plugin::from_bytes("other", bytes).unwrap(), &both[..1]).await;
+    assert_eq!(other, ["[null,null]"]);
+    // Only who asks for it has the same memory again.
+    let (_, pond) = memory();
+    let reused = results(&pond, "q", hostile("state_bleed").reuse(9), &both).await;
+    assert_eq!(reused, ["[null,null]", r#"["first","first"]"#]);
+}
+
+#[tokio::test]
+async fn the_bits_of_no_number_are_the_same_each_time_on_this_machine() {
+    let (_, pond) = memory();
+    let bits = results(&pond, "q", hostile("nondeterminism"), &["", ""]).await;
+    assert_eq!(bits[0], bits[1]);
+    assert!(bits[0].starts_with('['), "{bits:?}");
+}
+
+#[tokio::test]
+async fn a_panic_in_the_host_is_a_failed_attempt() {
+    let (_, pond) = memory();
+    let logs = plugin("(call $log (i32.const 2) (i32.const 0) (i32.const 0)) (call $ok (i32.const 0) (i32.const 0))");
+    pond.worker("q").retry(Retry::none()).handle_wasm("job", logs).start().unwrap();
+    let id = pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
+    let moody = tracing::subscriber::set_default(Moody);
+    drained(&pond).await;
+    drop(moody);
+    let job = pond.job(id).unwrap();
+    assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
+    assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
+    pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
+    assert_unhurt(&pond).await;
+}
+
+/// Panics in the middle of a guest's call: what an application has installed to hear its log.
+struct Moody;
+
+impl tracing::Subscriber for Moody {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "millpond::plugin"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("what a moody host");
+    }
+}

@@ -1,0 +1,120 @@
+//! What is refused when it is registered: no handler, no WebAssembly, or a bomb for the compiler.
+
+use millpond::PluginError;
+
+use super::*;
+use crate::wasm::built::{raw, raw_text, register, register_bytes};
+
+#[path = "../../../guests/crafted.rs"]
+#[allow(dead_code)]
+mod crafted;
+
+fn refused(bytes: Vec<u8>) -> PluginError {
+    register_bytes(bytes).unwrap_err()
+}
+
+fn too_complex(bytes: Vec<u8>) -> (&'static str, u64, u64) {
+    match refused(bytes) {
+        PluginError::TooComplex { what, found, max } => (what, found, max),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_import_that_is_in_no_contract_is_refused_by_name() {
+    let text = raw_text("unknown_import");
+    let reason = refused(raw(&text));
+    assert!(reason.to_string().contains("env") && reason.to_string().contains("system"), "{reason}");
+    let import = r#"(import "env" "system" (func $system (param i32 i32) (result i32)))"#;
+    let harmless = text.replace(import, "").replace("(drop (call $system (i32.const 0) (i32.const 0)))", "");
+    assert_eq!(register_bytes(raw(&harmless)), Ok(()));
+}
+
+#[test]
+fn a_module_without_a_handler_is_refused_by_what_it_lacks() {
+    let reason = refused(raw(&raw_text("no_handler")));
+    assert!(reason.to_string().contains("millpond:jobs/handler@0.1.0"), "{reason}");
+}
+
+#[test]
+fn a_program_that_wants_files_is_refused_by_name() {
+    let reason = refused(raw(&raw_text("wasi_only")));
+    assert!(reason.to_string().contains("wasi_snapshot_preview1"), "{reason}");
+}
+
+#[test]
+fn one_that_wants_to_end_the_process_is_refused_by_name() {
+    let text = raw_text("exits");
+    let reason = refused(raw(&text));
+    assert!(reason.to_string().contains("wasi_snapshot_preview1"), "{reason}");
+    let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    assert_eq!(register_bytes(raw(&text.replace(import, "").replace("(call $exit (i32.const 3))", ""))), Ok(()));
+}
+
+#[test]
+fn bombs_for_the_compiler_are_refused_before_it_sees_them() {
+    let noop = noop();
+    assert_eq!(too_complex(crafted::locals(&noop, 1_001)), ("locals in a function:", 1_001, 1_000));
+    assert_eq!(too_complex(crafted::locals(&noop, u32::MAX as usize)).0, "locals in a function:");
+    assert_eq!(too_complex(crafted::nested_loops(&noop, 51)), ("nested loops:", 51, 50));
+    assert_eq!(too_complex(crafted::nested_blocks(&noop, 2_001)), ("nested blocks:", 2_001, 2_000));
+    assert_eq!(too_complex(crafted::long_body(&noop, 1 << 20)).0, "bytes in a function:");
+    assert_eq!(too_complex(crafted::functions(&noop, 50_000)), ("functions:", 50_001, 50_000));
+    let padded = crafted::padded(&noop, (32 << 20) + 100);
+    assert!(matches!(refused(padded), PluginError::TooLarge { max: 0x200_0000, .. }));
+}
+
+#[test]
+fn what_is_just_no_bomb_is_compiled() {
+    let noop = noop();
+    let near = [
+        crafted::locals(&noop, 1_000),
+        crafted::nested_loops(&noop, 50),
+        crafted::nested_blocks(&noop, 2_000),
+        crafted::long_body(&noop, (1 << 20) - 100),
+        crafted::functions(&noop, 5_000),
+        crafted::padded(&noop, 1 << 20),
+        crafted::another_version(&noop, 7),
+    ];
+    for (n, bytes) in near.into_iter().enumerate() {
+        assert_eq!(register_bytes(bytes), Ok(()), "{n}");
+    }
+}
+
+#[test]
+fn features_that_a_new_engine_might_turn_on_are_off() {
+    for (feature, bytes) in crafted::drifted(&noop()) {
+        let reason = register_bytes(bytes.clone()).expect_err(feature);
+        assert!(matches!(reason, PluginError::Invalid { .. }), "{feature}: {reason:?}");
+        // Made a component by somebody else it is refused by the engine itself.
+        let encoded = wit_component::ComponentEncoder::default().module(&bytes).and_then(|mut it| it.encode());
+        if let Ok(component) = encoded {
+            let reason = register_bytes(component).expect_err(feature);
+            assert!(matches!(reason, PluginError::Invalid { .. }), "{feature}: {reason:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_webassembly_is_refused() {
+    for (what, bytes) in crafted::no_wasm() {
+        let reason = refused(bytes);
+        let expected = match what {
+            "a header cut off" | "a version of the future" => matches!(reason, PluginError::Invalid { .. }),
+            _ => reason == PluginError::NotWasm,
+        };
+        assert!(expected, "{what}: {reason:?}");
+    }
+}
+
+/// The bytes are native code, whatever their name.
+#[test]
+fn code_compiled_ahead_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("cache");
+    register(Ok(from_bytes(noop()).cache(&cache))).unwrap();
+    let file = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap();
+    // Behind the checksum.
+    let code = std::fs::read(file.path()).unwrap().split_off(32);
+    assert_eq!(refused(code), PluginError::Precompiled);
+}

@@ -1,0 +1,67 @@
+//! Time: a guest that computes for ever, wherever it does so.
+
+use millpond::{FailureKind, PluginError};
+
+use super::*;
+use crate::wasm::built::{hostile, raw, raw_text, register};
+
+/// It is there until its time is over and not a moment longer, and meanwhile another plugin's job runs.
+async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
+    const LAST: std::time::Duration = std::time::Duration::from_millis(1);
+    let (clock, pond) = memory();
+    let timed = plugin.limits(limits().time(SECOND));
+    let worker = pond.worker("q").no_timeout().retry(Retry::none()).handle_wasm("job", timed).start().unwrap();
+    let good = Plugin::from_bytes("good", noop()).unwrap();
+    pond.worker("good").handle_wasm("job", good).start().unwrap();
+    let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();
+    running(&pond, "q", 1).await;
+    pond.enqueue("good", NewJob::raw("job", "")).await.unwrap();
+    while pond.queue("good").unwrap().counts().completed_total == 0 {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(SECOND - LAST);
+    settled(&pond).await;
+    assert_eq!(pond.job(id).unwrap().state, State::Running);
+    clock.advance(LAST);
+    drained(&pond).await;
+    let job = pond.job(id).unwrap();
+    assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Timeout), "{job:?}");
+    let hash = worker.plugin("job").unwrap().hash();
+    assert_eq!(job.plugins, [(1, hash)], "it had begun");
+    assert_eq!(kept(&pond), []);
+    assert_unhurt(&pond).await;
+}
+
+#[tokio::test]
+async fn an_infinite_loop_ends_with_its_time() {
+    ends_with_its_time(hostile("infinite_loop"), "").await;
+}
+
+#[tokio::test]
+async fn a_loop_before_the_handler_ends_with_its_time() {
+    ends_with_its_time(from_bytes(raw(&raw_text("endless_start"))), "").await;
+}
+
+#[tokio::test]
+async fn a_loop_in_the_allocator_ends_with_its_time() {
+    ends_with_its_time(from_bytes(raw(&raw_text("endless_allocator"))), "payload").await;
+}
+
+#[tokio::test]
+async fn a_loop_after_the_answer_ends_with_its_time() {
+    ends_with_its_time(from_bytes(raw(&raw_text("endless_cleanup"))), "").await;
+}
+
+#[tokio::test]
+async fn bulk_operations_end_with_their_time_and_are_bounded_by_memory() {
+    ends_with_its_time(hostile("bulk_operation"), "32").await;
+    assert_eq!(failure(hostile("bulk_operation"), "200").await.0, FailureKind::MemoryLimit);
+}
+
+/// What it asks for is nobody's yet: no host is granted.
+#[test]
+fn fetching_is_refused_by_name() {
+    let refused = register(Ok(hostile("fetch"))).unwrap_err();
+    let PluginError::UnknownImport { import } = refused else { panic!("{refused:?}") };
+    assert_eq!(import, "millpond:jobs/outbound-http@0.1.0");
+}
