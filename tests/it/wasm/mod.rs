@@ -3,6 +3,7 @@
 mod built;
 mod cache;
 mod crash;
+mod evolution;
 mod follow_ups;
 mod guest;
 mod limits;
