@@ -4,6 +4,7 @@ mod built;
 mod cache;
 mod crash;
 mod evolution;
+mod examples;
 mod follow_ups;
 mod guest;
 mod limits;
