@@ -1,9 +1,11 @@
 //! Signups, orders and everything that follows from them, on a durable queue in the same file.
 //!
 //! ```text
-//! cargo run --release --example signup                  # a guided tour: half a minute, exits 0
-//! cargo run --release --example signup -- --serve       # keeps running, prints what to try
+//! cargo run --release --features wasm --example signup              # a guided tour: half a minute, exits 0
+//! cargo run --release --features wasm --example signup -- --serve   # keeps running, prints what to try
 //! ```
+//!
+//! Without the feature it is the same without pictures and plugins.
 //!
 //! `app/` is the application, the part to copy. `loopback/` stands in for the services outside, and
 //! `tour/` loads the application, breaks what can break, kills it, and checks every promise.

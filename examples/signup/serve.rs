@@ -49,6 +49,10 @@ Try:
         outside.analytics,
         outside.warehouse,
     );
+    if cfg!(feature = "wasm") {
+        println!("  curl -T photo.png {url}/avatars/ada@mill.example       # up to 1 MiB; a plugin makes it small");
+        println!("  curl {url}/avatars/ada@mill.example -o small.jpg");
+    }
     if loopback.crm.is_some() {
         let crm = outside.crm.trim_end_matches("/contacts");
         println!("  curl -X POST {crm}/break      # signups retry and, after half a minute, end as dead letters");

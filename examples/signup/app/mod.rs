@@ -3,6 +3,8 @@
 //! This folder is the model to copy. It knows nothing of the tour and of the servers the tour
 //! starts: it talks to whatever [`Outside`] names.
 
+#[cfg_attr(not(feature = "wasm"), path = "no_avatars.rs")]
+pub mod avatars;
 pub mod jobs;
 pub mod mail;
 pub mod outside;

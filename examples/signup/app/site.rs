@@ -8,7 +8,7 @@ use millpond::{Millpond, Retry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::{Outside, routes, workers};
+use super::{Outside, avatars, routes, workers};
 
 /// Longest wait for running jobs when the application stops. What is not done by then goes back to
 /// its queue and is done after the next start.
@@ -28,7 +28,7 @@ impl Site {
         let listener =
             TcpListener::bind(("127.0.0.1", port)).await.with_context(|| format!("port {port} is not free"))?;
         let url = format!("http://{}", listener.local_addr()?);
-        let routes = routes(pond.clone());
+        let routes = routes(pond.clone()).merge(avatars::open(&pond, file, retry).await?);
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, routes).await {
                 eprintln!("the HTTP server stopped: {error}");

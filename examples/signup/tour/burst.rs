@@ -25,7 +25,7 @@ pub const SIGNUP_QUEUES: [&str; 4] = [queue::MAIL, queue::SLACK, queue::CRM, que
 const GREYLISTING_EVERY: usize = 25;
 
 pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<Load> {
-    screen.chapter(&format!("1. {} signups over HTTP, {AT_ONCE} at once", grouped(SIGNUPS as u64)));
+    screen.chapter(&format!("{} signups over HTTP, {AT_ONCE} at once", grouped(SIGNUPS as u64)));
     let gauges = Gauges::new(&site.pond, &SIGNUP_QUEUES)?;
     let begun = Instant::now();
     let load = answer(site, &gauges, screen).await?;
@@ -42,7 +42,7 @@ pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: 
         format!("{} of {} jobs were still to do after the last one", grouped(waiting), grouped(4 * SIGNUPS as u64)),
     );
 
-    screen.chapter("2. The work drains, each queue within its limits");
+    screen.chapter("The work drains, each queue within its limits");
     let took = gauges.drain(screen).await?;
     println!("  {:.1} s after the last answer nothing waits any more.", took.as_secs_f64());
     check_limits(&site.pond, loopback, claims)?;

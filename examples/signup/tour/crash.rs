@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Loads and kills one process after another. The load's 201s are kept here, where nobody dies.
 pub async fn run(file: &Path, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<Load> {
-    screen.chapter(&format!("5. A process serves on the same file and kills itself in mid-load, {KILLS} times"));
+    screen.chapter(&format!("A process serves on the same file and kills itself in mid-load, {KILLS} times"));
     let mut all = Load::default();
     for kill in 1..=KILLS {
         let begun = Instant::now();
@@ -55,7 +55,7 @@ pub async fn run(file: &Path, loopback: &Loopback, screen: &mut Screen, claims: 
 
 /// Opens the file after the last kill and lets the work come to its end.
 pub async fn reopen(file: &Path, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<Site> {
-    screen.chapter("6. The same file is opened again, and the work goes on");
+    screen.chapter("The same file is opened again, and the work goes on");
     let begun = Instant::now();
     let site = Site::open(file, 0, &loopback.outside, &retry()).await?;
     let opened = begun.elapsed();

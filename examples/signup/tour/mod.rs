@@ -9,6 +9,8 @@ mod gauges;
 mod load;
 mod orders;
 mod outage;
+#[cfg_attr(not(feature = "wasm"), path = "no_plugins.rs")]
+mod plugins;
 mod proof;
 mod screen;
 mod summary;
@@ -46,10 +48,12 @@ pub async fn run() -> Result<ExitCode> {
         crm.break_down();
     }
 
+    plugins::install(&file)?;
     let site = Site::open(&file, 0, &loopback.outside, &retry()).await?;
     let burst = burst::run(&site, &loopback, &mut screen, &mut claims).await?;
     let redriven = outage::run(&site, &loopback, &mut screen, &mut claims).await?;
     orders::run(&site, &loopback, &mut screen, &mut claims).await?;
+    plugins::run(&site, &file, &burst, &mut screen, &mut claims).await?;
     site.close().await?;
 
     let crashed = crash::run(&file, &loopback, &mut screen, &mut claims).await?;

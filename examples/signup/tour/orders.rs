@@ -16,7 +16,7 @@ const ORDERS: u64 = 40;
 const STEPS: [&str; 6] = ["create", "update", "update", "update", "update", "cancel"];
 
 pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<()> {
-    screen.chapter(&format!("4. {ORDERS} orders of {} steps each, a group per order", STEPS.len()));
+    screen.chapter(&format!("{ORDERS} orders of {} steps each, a group per order", STEPS.len()));
     let gauges = Gauges::new(&site.pond, &[queue::ORDERS])?;
     place_all(&site.url).await?;
     gauges.drain(screen).await?;

@@ -24,7 +24,7 @@ const CLOCK_GRAIN: Duration = Duration::from_millis(1);
 
 /// Redrives what is dead in the CRM's queue, and says how many jobs that were.
 pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<u64> {
-    screen.chapter("3. The CRM outage: dead letters, mended, redriven");
+    screen.chapter("The CRM outage: dead letters, mended, redriven");
     let Some(crm) = &loopback.crm else {
         println!("  Left out: the CRM is yours, and should not be broken.");
         return Ok(0);

@@ -36,6 +36,7 @@ impl Row {
 pub struct Screen {
     draws: bool,
     lines_drawn: usize,
+    chapters: u32,
     chapter_begun: Instant,
     plain_at: Instant,
 }
@@ -43,11 +44,13 @@ pub struct Screen {
 impl Screen {
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { draws: stdout().is_terminal(), lines_drawn: 0, chapter_begun: now, plain_at: now }
+        Self { draws: stdout().is_terminal(), lines_drawn: 0, chapters: 0, chapter_begun: now, plain_at: now }
     }
 
     pub fn chapter(&mut self, title: &str) {
-        println!("\n{}\n", if self.draws { format!("\x1b[1m{title}\x1b[0m") } else { title.to_owned() });
+        self.chapters += 1;
+        let title = format!("{}. {title}", self.chapters);
+        println!("\n{}\n", if self.draws { format!("\x1b[1m{title}\x1b[0m") } else { title });
         self.chapter_begun = Instant::now();
         self.plain_at = self.chapter_begun;
     }
