@@ -38,10 +38,6 @@ pub const THUMBNAIL_WASM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-exa
 /// Pixels on a thumbnail's longer side.
 pub const THUMBNAIL_SIDE: u32 = 96;
 
-/// Longest attempt, and most memory of one: a picture takes milliseconds and a few MiB.
-const TIME: Duration = Duration::from_secs(1);
-const MEMORY_BYTES: usize = 32 << 20;
-
 /// Attempts in all: a plugin does the same again, unless the machine was busy.
 const ATTEMPTS: u32 = 2;
 
@@ -62,7 +58,7 @@ pub async fn open(pond: &Millpond, file: &FilePath, retry: &Retry) -> Result<Rou
     let mut worker = pond.worker(QUEUE).retry(retry.clone());
     for kind in kinds(&folder)? {
         let plugin = Plugin::from_file(wasm(&folder, &kind))?
-            .limits(PluginLimits::default().time(TIME).memory_bytes(MEMORY_BYTES))
+            .limits(if kind == THUMBNAIL { thumbnail_limits() } else { strangers_limits() })
             .config("side", THUMBNAIL_SIDE.to_string())
             .cache(file.with_extension("compiled"));
         worker = worker.handle_wasm(&kind, plugin);
@@ -144,6 +140,16 @@ fn kinds(folder: &FilePath) -> std::io::Result<Vec<String>> {
 fn wasm(folder: &FilePath, kind: &str) -> PathBuf {
     let file = folder.join(kind).with_extension("wasm");
     if kind == THUMBNAIL && !file.exists() { THUMBNAIL_WASM.into() } else { file }
+}
+
+/// Of an attempt at a thumbnail: a photo of 24 megapixels needs 75 MiB beside its own bytes.
+fn thumbnail_limits() -> PluginLimits {
+    PluginLimits::default().time(Duration::from_secs(5)).memory_bytes(128 << 20)
+}
+
+/// Of any other plugin's attempt.
+fn strangers_limits() -> PluginLimits {
+    PluginLimits::default().time(Duration::from_secs(2)).memory_bytes(16 << 20)
 }
 
 async fn upload(

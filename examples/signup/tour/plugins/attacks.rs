@@ -56,10 +56,11 @@ pub async fn begin(url: &str, users: &[String]) -> Result<()> {
 pub fn check(pond: &Millpond, users: &[String], claims: &mut Claims) -> Result<()> {
     for (Attack { plugin, does, ends_as, .. }, user) in ATTACKS.iter().zip(users) {
         let job = job(pond, user)?;
-        let is_named = !job.errors.is_empty() && job.errors.iter().all(|error| error.kind == *ends_as);
-        let message = job.errors.last().map_or("", |error| &error.message);
+        // On a machine that is busy with other things any of them may once run out of time first.
+        let named = job.errors.iter().find(|error| error.kind == *ends_as);
+        let message = named.or(job.errors.last()).map_or("", |error| &error.message);
         claims.check(
-            job.state == State::Dead && job.kind == *plugin && is_named,
+            job.state == State::Dead && job.kind == *plugin && named.is_some(),
             &format!("{plugin}, which {does}, is in the dead letters: {ends_as:?}"),
             format!("job {}, {} attempts: {}", job.id, job.attempts, shown(message)),
         );
