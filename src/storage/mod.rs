@@ -50,7 +50,7 @@ pub(crate) use groups::HeadAt;
 pub(crate) use marks::Mark;
 pub(crate) use place::{Location, Place};
 #[cfg(feature = "wasm")]
-pub(crate) use plugin_state::{StateWrite, Usage, counter, number};
+pub(crate) use plugin_state::{StateWrite, Usage, added};
 pub(crate) use quarantine::{Aside, Damage};
 pub(crate) use queries::{Found, Reader, ScanCursor, WindowPage};
 pub(crate) use recovery::{Recovered, recover};

@@ -32,16 +32,12 @@ pub(crate) enum StateWrite {
     Add(i64),
 }
 
-/// The number that a counter's value is: 8 bytes, little-endian.
+/// A counter's value, 8 bytes, little-endian, after `delta` was added to what is there, or to 0. `None` if that is no
+/// number.
 #[cfg(feature = "wasm")]
-pub(crate) fn number(value: &[u8]) -> Option<i64> {
-    Some(i64::from_le_bytes(value.try_into().ok()?))
-}
-
-/// A counter's value.
-#[cfg(feature = "wasm")]
-pub(crate) fn counter(number: i64) -> Bytes {
-    Bytes::copy_from_slice(&number.to_le_bytes())
+pub(crate) fn added(value: Option<&[u8]>, delta: i64) -> Option<Bytes> {
+    let number = value.map_or(Some(0), |value| Some(i64::from_le_bytes(value.try_into().ok()?)))?;
+    Some(Bytes::copy_from_slice(&number.saturating_add(delta).to_le_bytes()))
 }
 
 fn size(key: &str, value: &[u8]) -> u64 {
@@ -68,8 +64,8 @@ impl Batch<'_> {
             let after = match write {
                 StateWrite::Put(value) => Some(value.clone()),
                 StateWrite::Delete => None,
-                StateWrite::Add(delta) => match before.as_deref().map_or(Some(0), number) {
-                    Some(number) => Some(counter(number.saturating_add(*delta))),
+                StateWrite::Add(delta) => match added(before.as_deref(), *delta) {
+                    Some(value) => Some(value),
                     None => return Ok(Err(format!("the value of {key:?} is not a number that could be added to"))),
                 },
             };

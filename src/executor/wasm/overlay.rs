@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::deployed::Deployed;
 use crate::error::BoxError;
 use crate::job::{Codec, NewJob, Priority};
-use crate::storage::{StateWrite, Usage, counter};
+use crate::storage::{StateWrite, Usage, added};
 use crate::transaction::{StateWrites, Transaction};
 
 /// A follow-up job in the making.
@@ -112,14 +112,15 @@ impl Overlay {
 
     /// Adds to a number, as far as this attempt knows of it.
     pub fn add(&mut self, key: String, delta: i64) -> Result<(), String> {
+        let put = |value: Option<&[u8]>| {
+            let wrong = || format!("the value of {key:?} is not a number that could be added to");
+            added(value, delta).map(StateWrite::Put).ok_or_else(wrong)
+        };
         let write = match self.writes.get(&key) {
             None => StateWrite::Add(delta),
-            Some(StateWrite::Delete) => StateWrite::Put(counter(delta)),
             Some(StateWrite::Add(before)) => StateWrite::Add(before.saturating_add(delta)),
-            Some(StateWrite::Put(value)) => match crate::storage::number(value) {
-                Some(number) => StateWrite::Put(counter(number.saturating_add(delta))),
-                None => return Err(format!("the value of {key:?} is not a number that could be added to")),
-            },
+            Some(StateWrite::Delete) => put(None)?,
+            Some(StateWrite::Put(value)) => put(Some(value))?,
         };
         self.writes.insert(key, write);
         Ok(())

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::executor::wasm::contract::state::{Error, Host};
 use crate::executor::wasm::guest::Guest;
-use crate::storage::{StateWrite, Usage, counter, number};
+use crate::storage::{StateWrite, Usage, added};
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -57,16 +57,14 @@ impl Guest {
             None => self.stored(key),
             Some(StateWrite::Put(value)) => Ok(Some(value.clone())),
             Some(StateWrite::Delete) => Ok(None),
-            Some(StateWrite::Add(delta)) => {
-                let number = self.stored_number(key)?;
-                Ok(Some(counter(number.saturating_add(*delta))))
-            }
+            Some(StateWrite::Add(delta)) => self.stored_with(key, *delta).map(Some),
         }
     }
 
-    fn stored_number(&self, key: &str) -> Result<i64, Error> {
-        let Some(value) = self.stored(key)? else { return Ok(0) };
-        number(&value).ok_or_else(|| Error::Other(format!("the value of {key:?} is not a number")))
+    /// With so much added to what is stored.
+    fn stored_with(&self, key: &str, delta: i64) -> Result<Bytes, Error> {
+        let value = self.stored(key)?;
+        added(value.as_deref(), delta).ok_or_else(|| Error::Other(format!("the value of {key:?} is not a number")))
     }
 
     /// The next keys behind `after`. Where the stored ones end, this attempt's own may still go on, and the other
@@ -101,7 +99,7 @@ impl Guest {
         self.make_room(&key)?;
         if !self.overlay.writes.contains_key(&key) {
             // Told now rather than by a completion that fails.
-            self.stored_number(&key)?;
+            self.stored_with(&key, delta)?;
         }
         self.overlay.add(key, delta).map_err(Error::Other)
     }
