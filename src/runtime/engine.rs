@@ -55,7 +55,7 @@ pub(crate) struct Engine {
     upkeep: Mutex<Upkeep>,
     scheduler: Mutex<Scheduler>,
     bindings: RwLock<IdMap<Arc<Binding>, QueueId>>,
-    pub(super) luck: AtomicU64,
+    luck: AtomicU64,
     #[cfg(feature = "wasm")]
     pub(super) plugin_host: std::sync::OnceLock<Arc<crate::executor::Host>>,
     /// What the last `testing::drain` had seen: completed and failed attempts, dead jobs.
@@ -186,8 +186,12 @@ impl Engine {
 
     /// The next random number of this engine's seed, from 0 up to 1.
     pub(super) fn luck(&self) -> f64 {
-        let seed = self.luck.fetch_add(1, Ordering::Relaxed);
-        fastrand::Rng::with_seed(seed).f64()
+        self.random().f64()
+    }
+
+    /// The next numbers of this engine's seed.
+    pub(super) fn random(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.luck.fetch_add(1, Ordering::Relaxed))
     }
 
     // --- writing ------------------------------------------------------------------------------
