@@ -1,7 +1,6 @@
 //! Rows of `ready` go into their tree and out of it by runs: a bulk of new jobs and a batch of ended ones lie side
 //! by side, and a leaf that is made once for all of them costs a fraction of one that is changed for each.
 
-use std::cmp::Ordering;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -15,9 +14,6 @@ type Ready<'t> = Table<'t, Numbers<ReadyKey>, &'static [u8]>;
 
 /// Fewer new rows go in one by one: a run of them copies the leaf it begins in, which was dearer below 8.
 const INSERTED_MIN: usize = 8;
-
-/// Fewer rows go out one by one.
-const REMOVED_MIN: usize = 2;
 
 /// Ids between two rows of one run that are not of it, at most: a removal looks at each.
 const GAP_MAX: u64 = 4;
@@ -96,26 +92,18 @@ fn insert(table: &mut Ready<'_>, mut rows: &[(ReadyKey, Bytes)]) -> Result<(), F
 /// Removes rows that lie close to one another, given in the order of their keys with their places in
 /// `was_there`.
 fn remove(table: &mut Ready<'_>, run: &[(ReadyKey, usize)], was_there: &mut [bool]) -> Result<(), Fault> {
-    if run.len() < REMOVED_MIN {
-        for (key, at) in run {
-            was_there[*at] = table.remove(key)?.is_some();
-        }
+    if let [(key, at)] = run {
+        was_there[*at] = table.remove(key)?.is_some();
         return Ok(());
     }
     let mut wanted = run.iter().peekable();
     table.retain_in(run[0].0..=run[run.len() - 1].0, |key, _| {
-        while let Some((next, at)) = wanted.peek() {
-            match next.cmp(&key) {
-                Ordering::Less => {}
-                Ordering::Equal => was_there[*at] = true,
-                Ordering::Greater => return true,
-            }
-            wanted.next();
-            if *next == key {
-                return false;
-            }
+        while wanted.next_if(|(next, _)| *next < key).is_some() {}
+        match wanted.next_if(|(next, _)| *next == key) {
+            Some((_, at)) => was_there[*at] = true,
+            None => return true,
         }
-        true
+        false
     })?;
     Ok(())
 }
