@@ -65,17 +65,17 @@ impl<T> Receiver<T> {
         self.0.lock().queue.len()
     }
 
-    pub fn recv(&self) -> Result<T, RecvError> {
+    /// Once there is a message, or there will be none.
+    fn wait(&self) -> MutexGuard<'_, State<T>> {
         let mut state = self.0.lock();
-        loop {
-            if let Some(value) = state.queue.pop_front() {
-                return Ok(value);
-            }
-            if state.senders == 0 {
-                return Err(RecvError);
-            }
+        while state.queue.is_empty() && state.senders > 0 {
             state = self.0.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
+        state
+    }
+
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.wait().queue.pop_front().ok_or(RecvError)
     }
 
     /// The time may be over at any moment: the schedule decides.
@@ -106,13 +106,9 @@ impl<T> Receiver<T> {
 
 /// Waits until a message is there. A time that is given may be over at any moment: the schedule decides.
 pub(crate) fn wait_for_message<T>(receiver: &Receiver<T>, at_most: Option<Duration>) {
-    if at_most.is_some() {
-        shuttle::thread::yield_now();
-        return;
-    }
-    let mut state = receiver.0.lock();
-    while state.queue.is_empty() && state.senders > 0 {
-        state = receiver.0.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+    match at_most {
+        Some(_) => shuttle::thread::yield_now(),
+        None => drop(receiver.wait()),
     }
 }
 

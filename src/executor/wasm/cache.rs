@@ -68,8 +68,7 @@ fn name(engine: &Engine, component: &[u8]) -> String {
     sum.0.update(Sha256::digest(component));
     engine.precompile_compatibility_hash().hash(&mut sum);
     sum.0.update(env!("CARGO_PKG_VERSION"));
-    let hex = sum.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("{hex}.compiled")
+    format!("{:x}.compiled", sum.0.finalize())
 }
 
 struct Summed(Sha256);
