@@ -167,12 +167,12 @@ impl Engine {
             Ending::Done(_) => running.attempted.take_hooks(),
             _ => Vec::new(),
         };
-        let plugin = running.attempted.plugin();
         let (next, more) = match ending {
-            Ending::Done(None) if hooks.is_empty() && plugin.is_none() => (Next::Complete, None),
+            // Nothing is kept of it, not even which plugin it was.
+            Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),
             ending => {
                 let (next, mut more) = self.decide(plan, ending, hooks, now);
-                if let Some(hash) = plugin {
+                if let Some(hash) = running.attempted.plugin() {
                     more.record.lineage_mut().ran(plan.attempt.number, hash);
                 }
                 (next, Some(Box::new(more)))
