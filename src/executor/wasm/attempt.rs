@@ -27,7 +27,14 @@ const OUT_OF_SERVICE: Duration = Duration::from_secs(60);
 /// Longest text of a guest's own that is kept, in bytes: what an attempt's error holds.
 const REASON_BYTES_MAX: usize = 4 << 10;
 
-pub(super) async fn run(plugin: Arc<Deployed>, warm_ones: Arc<WarmOnes>, payload: Bytes, context: Context) -> Outcome {
+/// A plugin as its worker runs it.
+pub(super) struct Serving {
+    pub plugin: Arc<Deployed>,
+    pub warm_ones: WarmOnes,
+}
+
+pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
+    let Serving { plugin, warm_ones } = &*serving;
     if plugin.service.is_quarantined() {
         context.log(format!("plugin {} is out of service after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
@@ -35,11 +42,18 @@ pub(super) async fn run(plugin: Arc<Deployed>, warm_ones: Arc<WarmOnes>, payload
     let version = plugin.current();
     // Set once: nobody else makes this attempt.
     let _ = context.attempted().plugin.set(version.hash);
-    let _slot = plugin.sandbox.slot().await;
-    let guest = Guest::new(plugin.clone(), context);
-    let mut warm = match instance(&version, &warm_ones, guest).await {
-        Ok(warm) => warm,
-        Err((error, guest)) => return failure::outcome(&error, &guest, &version),
+    let (mut warm, _slot) = match warm_ones.take(version.hash) {
+        Some(mut warm) => {
+            warm.store.data_mut().begin_again(context);
+            (warm, plugin.sandbox.kept_slot())
+        }
+        None => {
+            let slot = plugin.sandbox.slot().await;
+            match fresh(&version, Guest::new(plugin.clone(), context)).await {
+                Ok(warm) => (warm, slot),
+                Err((error, guest)) => return failure::outcome(&error, &guest, &version),
+            }
+        }
     };
     warm.store.set_epoch_deadline(1);
     let answer = warm.handler.millpond_jobs_handler().call_handle(&mut warm.store, &payload).await;
@@ -49,34 +63,29 @@ pub(super) async fn run(plugin: Arc<Deployed>, warm_ones: Arc<WarmOnes>, payload
         Ok(answer) => {
             plugin.service.answered();
             let overlay = std::mem::take(&mut warm.store.data_mut().overlay);
-            let context = warm.store.data().context.clone();
-            if answer.is_ok() {
-                use_again(warm, &warm_ones, &plugin);
+            let outcome = outcome(answer, overlay, plugin, &warm.store.data().context);
+            if matches!(outcome, Outcome::Done(_)) {
+                use_again(warm, warm_ones, plugin);
             }
-            outcome(answer, overlay, plugin, &context)
+            outcome
         }
         Err(error) => failure::outcome(&error, warm.store.data(), &version),
     }
 }
 
-/// A fresh instance, or one that has served this plugin before, if it may.
-async fn instance(version: &Version, warm_ones: &WarmOnes, guest: Guest) -> Result<Warm, (wasmtime::Error, Guest)> {
-    if let Some(mut warm) = warm_ones.take(version.hash) {
-        warm.store.data_mut().begin_again(guest);
-        return Ok(warm);
-    }
+async fn fresh(version: &Version, guest: Guest) -> Result<Box<Warm>, (wasmtime::Error, Box<Guest>)> {
     let mut store = store(guest);
     match version.pre.instantiate_async(&mut store).await {
-        Ok(handler) => Ok(Warm { store, handler, hash: version.hash, calls: 0, place: None }),
-        Err(error) => Err((error, store.into_data())),
+        Ok(handler) => Ok(Box::new(Warm { store, handler, hash: version.hash, calls: 0, place: None })),
+        Err(error) => Err((error, Box::new(store.into_data()))),
     }
 }
 
 fn store(guest: Guest) -> Store<Guest> {
-    let plugin = guest.plugin.clone();
-    let mut store = Store::new(&plugin.sandbox.engine, guest);
+    let call_bytes = guest.plugin.limits.call_bytes;
+    let mut store = Store::new(&guest.plugin.sandbox.engine, guest);
     store.limiter(|guest| &mut guest.meter);
-    store.set_hostcall_fuel(plugin.limits.call_bytes);
+    store.set_hostcall_fuel(call_bytes);
     store.set_max_component_handles(HANDLES_MAX);
     // At each tick others have their turn, and the attempt ends here if it was ended meanwhile: its time is
     // kept where that of every attempt is.
@@ -103,7 +112,7 @@ fn log_dropped(guest: &Guest) {
 }
 
 /// Keeps it for the next attempt, if that was asked for and there is a place for it.
-fn use_again(mut warm: Warm, warm_ones: &WarmOnes, plugin: &Deployed) {
+fn use_again(mut warm: Box<Warm>, warm_ones: &WarmOnes, plugin: &Deployed) {
     warm.calls += 1;
     if !warm_ones.wants(warm.calls) {
         return;
@@ -117,10 +126,11 @@ fn use_again(mut warm: Warm, warm_ones: &WarmOnes, plugin: &Deployed) {
 }
 
 /// What the guest says, and what it has written if the job is done by that.
-fn outcome(answer: Answer, overlay: Overlay, plugin: Arc<Deployed>, context: &Context) -> Outcome {
+fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &Context) -> Outcome {
     match answer {
         Ok(output) => {
             if !overlay.is_empty() {
+                let plugin = plugin.clone();
                 context.on_complete(move |tx| overlay.commit(&plugin, tx));
             }
             Outcome::Done((!output.is_empty()).then(|| output.into()))

@@ -36,11 +36,9 @@ pub(super) struct Guest {
 impl Guest {
     pub fn new(plugin: Arc<Deployed>, context: Context) -> Self {
         let limits = &plugin.limits;
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
         Self {
             meter: Meter::new(limits.memory_bytes, limits.table_elements),
-            table,
+            table: table(),
             overlay: Overlay::default(),
             draft_bytes: 0,
             random: fastrand::Rng::with_seed(plugin.host.next_seed()),
@@ -55,9 +53,18 @@ impl Guest {
     }
 
     /// The next attempt of the same instance: all is new but what its memory has come to.
-    pub fn begin_again(&mut self, mut next: Self) {
-        std::mem::swap(&mut self.meter, &mut next.meter);
-        *self = next;
+    pub fn begin_again(&mut self, context: Context) {
+        let limits = &self.plugin.limits;
+        self.table = table();
+        self.overlay = Overlay::default();
+        self.draft_bytes = 0;
+        self.random = fastrand::Rng::with_seed(self.plugin.host.next_seed());
+        self.calls_left = limits.host_calls;
+        self.log_lines_left = limits.log_lines;
+        self.log_bytes_left = limits.log_bytes;
+        self.log_lines_dropped = 0;
+        self.last_words = None;
+        self.context = context;
     }
 
     /// Counts one call of the guest. Every import begins with it.
@@ -91,6 +98,12 @@ impl Guest {
     pub fn last_words(&self) -> Option<&str> {
         self.last_words.as_deref()
     }
+}
+
+fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES_MAX);
+    table
 }
 
 /// As the contract has it: seconds and nanoseconds since the epoch.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::attempt;
+use super::attempt::{self, Serving};
 use super::deployed::{Deployed, Setting};
 use super::grant::Grant;
 use super::handle::PluginHandle;
@@ -156,9 +156,10 @@ fn deploy(plugin: Plugin, host: Arc<Host>) -> Result<Arc<Deployed>, PluginError>
 fn handling(kind: Arc<str>, deployed: Arc<Deployed>) -> Handling {
     let timeout_max = Some(deployed.limits.time);
     let plugin = Some(PluginHandle::new(deployed.clone()));
-    let warm = Arc::new(WarmOnes::new(deployed.reuse));
+    let warm_ones = WarmOnes::new(deployed.reuse);
+    let serving = Arc::new(Serving { plugin: deployed, warm_ones });
     let runnable = Runnable::foreign(move |payload, context| {
-        Ok(Box::pin(attempt::run(deployed.clone(), warm.clone(), payload.bytes.clone(), context.clone())))
+        Ok(Box::pin(attempt::run(serving.clone(), payload.bytes.clone(), context.clone())))
     });
     Handling { kind, runnable, timeout_max, plugin }
 }

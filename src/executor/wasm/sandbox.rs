@@ -45,7 +45,8 @@ pub(super) struct Sandbox {
 
 /// A slot to run a guest in.
 pub(super) struct Slot<'s> {
-    _permit: SemaphorePermit<'s>,
+    /// None for an instance that has a place of its own.
+    _permit: Option<SemaphorePermit<'s>>,
     _ticked: Ticked<'s>,
 }
 
@@ -86,6 +87,15 @@ impl Sandbox {
     /// Waits for a slot.
     pub async fn slot(&self) -> Slot<'_> {
         let permit = self.slots.acquire().await.expect("never closed");
+        self.occupied(Some(permit))
+    }
+
+    /// The slot of an instance that was kept, and has its place already.
+    pub fn kept_slot(&self) -> Slot<'_> {
+        self.occupied(None)
+    }
+
+    fn occupied<'s>(&'s self, permit: Option<SemaphorePermit<'s>>) -> Slot<'s> {
         Slot { _permit: permit, _ticked: self.ticker.enter(&self.ticking) }
     }
 }

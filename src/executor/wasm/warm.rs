@@ -22,7 +22,8 @@ pub(super) struct Warm {
 /// One plugin's idle instances.
 pub(super) struct WarmOnes {
     calls_max: u32,
-    idle: Mutex<Vec<Warm>>,
+    #[expect(clippy::vec_box, reason = "they go from hand to hand with every attempt")]
+    idle: Mutex<Vec<Box<Warm>>>,
 }
 
 impl WarmOnes {
@@ -32,7 +33,7 @@ impl WarmOnes {
     }
 
     /// One of this version, if there is one.
-    pub fn take(&self, hash: PluginHash) -> Option<Warm> {
+    pub fn take(&self, hash: PluginHash) -> Option<Box<Warm>> {
         if self.calls_max == 0 {
             return None;
         }
@@ -50,7 +51,7 @@ impl WarmOnes {
         calls < self.calls_max
     }
 
-    pub fn put_back(&self, warm: Warm) {
+    pub fn put_back(&self, warm: Box<Warm>) {
         self.idle.lock().unwrap_or_else(|e| e.into_inner()).push(warm);
     }
 }
