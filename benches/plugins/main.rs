@@ -2,43 +2,106 @@
 //! the same settings, on as many threads; and beside the same work done by a Rust function. In turns, in one process.
 //!
 //! ```text
-//! cargo bench --features wasm --bench plugins                # jobs/s, medians of 5 turns, and ratios
-//! cargo bench --features wasm --bench plugins -- 9 50000     # so many turns, so many jobs in each
+//! cargo bench --features wasm --bench plugins                      # all: jobs/s as medians of 5 turns, and ratios
+//! cargo bench --features wasm --bench plugins -- --turns 9 noop    # so many turns, lines of this name only
 //! ```
 
 mod bare;
-#[path = "../../tests/it/wasm/guest.rs"]
-mod guest;
+mod cost;
 mod pond;
+
+use std::path::Path;
 
 /// Jobs a second.
 type Rate = f64;
 
+/// What is run: a plugin, what each job brings, and how many of them make a turn.
+struct Line {
+    name: &'static str,
+    file: &'static str,
+    payload: fn() -> Vec<u8>,
+    jobs: u64,
+}
+
+const LINES: [Line; 4] = [
+    Line { name: "noop, 7 B", file: "rust-noop/noop.wasm", payload: || b"payload".to_vec(), jobs: 50_000 },
+    Line { name: "noop, 1 KiB", file: "rust-noop/noop.wasm", payload: || vec![7; 1 << 10], jobs: 50_000 },
+    Line { name: "noop, 64 KiB", file: "rust-noop/noop.wasm", payload: || vec![7; 64 << 10], jobs: 5_000 },
+    Line { name: "QuickJS, 7 B", file: "js-noop/noop.wasm", payload: || b"payload".to_vec(), jobs: 5_000 },
+];
+
 fn main() {
-    let mut numbers = std::env::args().filter_map(|arg| arg.parse::<usize>().ok());
-    let (turns, jobs) = (numbers.next().unwrap_or(5), numbers.next().unwrap_or(50_000) as u64);
-    let module = guest::module(guest::NOTHING);
-    let bare = bare::Bare::new(&guest::component(&module));
-    println!("no-op guest, {jobs} jobs a turn, medians of {turns} turns");
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let turns = match args.iter().position(|arg| arg == "--turns") {
+        Some(at) => args[at + 1].parse().expect("a number of turns"),
+        None => 5,
+    };
+    let wanted = |name: &str| match args.last() {
+        Some(filter) if !filter.starts_with("--") && filter.parse::<u32>().is_err() => name.contains(filter.as_str()),
+        _ => true,
+    };
+    println!("jobs/s, medians of {turns} turns; fresh of bare, reused of rust (min..max)");
     println!(
-        "{:>8} {:>12} {:>12} {:>6} {:>12} {:>6} {:>12}",
-        "threads", "bare", "fresh", "ratio", "reused", "ratio", "rust"
+        "{:<16} {:>7} {:>9} {:>9} {:<18} {:>9} {:>9} {:<18}",
+        "", "threads", "bare", "fresh", "", "rust", "reused", ""
     );
-    for threads in [1, 2] {
-        let mut rates = [const { Vec::new() }; 4];
-        for _ in 0..turns {
-            rates[0].push(bare.run(threads, jobs));
-            rates[1].push(pond::drain(threads, jobs, |worker| pond::plugin(worker, &module, 1)));
-            rates[2].push(pond::drain(threads, jobs, |worker| pond::plugin(worker, &module, 1_000_000)));
-            rates[3].push(pond::drain(threads, jobs, pond::function));
+    for line in LINES.iter().filter(|line| wanted(line.name)) {
+        for threads in [1, 2] {
+            line.print(threads, turns);
         }
-        let [bare, fresh, reused, rust] = rates.map(median);
-        let (of_bare, of_rust) = (fresh / bare, reused / rust);
-        println!("{threads:>8} {bare:>12.0} {fresh:>12.0} {of_bare:>6.2} {reused:>12.0} {of_rust:>6.2} {rust:>12.0}");
+    }
+    if wanted("cost") {
+        cost::print(turns);
     }
 }
 
-fn median(mut rates: Vec<Rate>) -> Rate {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+impl Line {
+    fn print(&self, threads: usize, turns: usize) {
+        let (wasm, payload) = (guest(self.file), (self.payload)());
+        let bare = bare::Bare::new(&wasm);
+        let plugin = |reuse| pond::drain(threads, self.jobs, &payload, |worker| pond::plugin(worker, &wasm, reuse));
+        let (mut fresh, mut reused) = (Beside::default(), Beside::default());
+        // The first turn warms up.
+        for turn in 0..=turns {
+            let rates = [
+                bare.run(threads, self.jobs, &payload),
+                plugin(0),
+                pond::drain(threads, self.jobs, &payload, pond::function),
+                plugin(1_000_000),
+            ];
+            if turn > 0 {
+                fresh.0.push([rates[0], rates[1]]);
+                reused.0.push([rates[2], rates[3]]);
+            }
+        }
+        println!("{:<16} {threads:>7} {fresh} {reused}", self.name);
+    }
+}
+
+fn guest(file: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples").join(file)).expect("a committed guest")
+}
+
+/// A floor and what stands beside it, turn by turn.
+#[derive(Default)]
+struct Beside(Vec<[Rate; 2]>);
+
+impl std::fmt::Display for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ratios = sorted(self.0.iter().map(|[floor, ours]| ours / floor));
+        let [floor, ours] = [0, 1].map(|at| median(self.0.iter().map(|rates| rates[at])));
+        let ratio = format!("{:.2} ({:.2}..{:.2})", ratios[ratios.len() / 2], ratios[0], ratios[ratios.len() - 1]);
+        write!(f, "{floor:>9.0} {ours:>9.0} {ratio:<18}")
+    }
+}
+
+fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let figures = sorted(figures);
+    figures[figures.len() / 2]
 }

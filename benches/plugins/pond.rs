@@ -1,9 +1,9 @@
-//! The queue: jobs that wait in memory's file, drained by a plugin or by a Rust function.
+//! The queue: jobs that wait in a file, drained by a plugin or by a Rust function.
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use millpond::{Job, Millpond, NewJob, Plugin, WorkerBuilder};
-use redb::backends::InMemoryBackend;
 
 use crate::Rate;
 
@@ -14,14 +14,18 @@ pub fn plugin(worker: WorkerBuilder, module: &[u8], reuse: u32) -> WorkerBuilder
 }
 
 pub fn function(worker: WorkerBuilder) -> WorkerBuilder {
-    worker.handle_raw("job", |_: Job<bytes::Bytes>| async { Ok(()) })
+    worker.handle_raw("job", |_: Job<Bytes>| async { Ok(()) })
 }
 
-pub fn drain(threads: usize, jobs: u64, handle: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Rate {
+pub fn drain(threads: usize, jobs: u64, payload: &[u8], handle: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Rate {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
-    let pond = Millpond::builder().runtime(runtime.handle().clone()).open_backend(InMemoryBackend::new()).unwrap();
-    for _ in 0..jobs.div_ceil(1_000) {
-        pond.enqueue_many(QUEUE, (0..1_000).map(|_| NewJob::raw("job", "payload"))).wait().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let pond = Millpond::builder().runtime(runtime.handle().clone()).open(dir.path().join("bench.redb")).unwrap();
+    let at_once = jobs.min(1_000).min((16 << 20) / payload.len() as u64);
+    for _ in 0..jobs / at_once {
+        pond.enqueue_many(QUEUE, (0..at_once).map(|_| NewJob::raw("job", Bytes::copy_from_slice(payload))))
+            .wait()
+            .unwrap();
     }
     // Compiling is no part of it.
     let queue = pond.queue(QUEUE).unwrap();
