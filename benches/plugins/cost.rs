@@ -20,7 +20,7 @@ pub fn print(turns: usize) {
         let cache = tempfile::tempdir().expect("a directory for compiled code");
         let start = |wasm: &[u8], cached: bool| {
             let plugin = Plugin::from_bytes("it", wasm.to_vec()).expect("a guest");
-            let plugin = if cached { plugin.cache(cache.path()) } else { plugin };
+            let plugin = if cached { plugin.cache(cache.path().join("code")) } else { plugin };
             registered(plugin)
         };
         start(&wasm, true);
@@ -60,7 +60,7 @@ fn idle_kib(wasm: &[u8]) -> usize {
         // A section that says nothing makes it another version.
         wasm.extend([0, 4, 2, b'n', b'o', number as u8]);
         let plugin = Plugin::from_bytes(format!("plugin-{number}"), wasm).expect("a guest");
-        pond.worker("q").handle_wasm(&format!("job-{number}"), plugin).start().expect("a plugin")
+        pond.worker(&format!("q-{number}")).handle_wasm("job", plugin).start().expect("a plugin")
     };
     let mut workers = vec![register(0)];
     let before = resident_kib();

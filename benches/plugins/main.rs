@@ -26,7 +26,7 @@ struct Line {
 const LINES: [Line; 4] = [
     Line { name: "noop, 7 B", file: "rust-noop/noop.wasm", payload: || b"payload".to_vec(), jobs: 50_000 },
     Line { name: "noop, 1 KiB", file: "rust-noop/noop.wasm", payload: || vec![7; 1 << 10], jobs: 50_000 },
-    Line { name: "noop, 64 KiB", file: "rust-noop/noop.wasm", payload: || vec![7; 64 << 10], jobs: 5_000 },
+    Line { name: "noop, 64 KiB", file: "rust-noop/noop.wasm", payload: || vec![7; 64 << 10], jobs: 2_000 },
     Line { name: "QuickJS, 7 B", file: "js-noop/noop.wasm", payload: || b"payload".to_vec(), jobs: 5_000 },
 ];
 

@@ -21,11 +21,11 @@ pub fn drain(threads: usize, jobs: u64, payload: &[u8], handle: impl FnOnce(Work
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let pond = Millpond::builder().runtime(runtime.handle().clone()).open(dir.path().join("bench.redb")).unwrap();
-    let at_once = jobs.min(1_000).min((16 << 20) / payload.len() as u64);
-    for _ in 0..jobs / at_once {
-        pond.enqueue_many(QUEUE, (0..at_once).map(|_| NewJob::raw("job", Bytes::copy_from_slice(payload))))
-            .wait()
-            .unwrap();
+    let at_once = 1_000.min((16 << 20) / payload.len());
+    let mut left = jobs as usize;
+    while left > 0 {
+        let batch = (0..at_once.min(left)).map(|_| NewJob::raw("job", Bytes::copy_from_slice(payload)));
+        left -= pond.enqueue_many(QUEUE, batch).wait().unwrap().len();
     }
     // Compiling is no part of it.
     let queue = pond.queue(QUEUE).unwrap();
