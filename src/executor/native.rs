@@ -119,7 +119,7 @@ impl Executor {
         let span = span(&plan, &facts);
         let (clock, data, started) = (self.clock.clone(), binding.data.clone(), plan.started);
         let attempted = Arc::new(Attempted::new(facts, clock, started.mono, plan.timeout, data));
-        let running = Arc::new(Running::new(plan, attempted, blocking, started));
+        let running = Arc::new(Running::new(plan, attempted, blocking));
         let next_deadline = self.runs.enter(running.clone());
         Begun { running, span, next_deadline, breathe: false }
     }

@@ -23,15 +23,13 @@ pub(crate) struct Running {
     pub plan: Plan,
     pub attempted: Arc<Attempted>,
     pub blocking: bool,
-    deadline: Option<Duration>,
     killed: AtomicU8,
     kill: Notify,
 }
 
 impl Running {
-    pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool, now: Now) -> Self {
-        let deadline = plan.timeout.map(|timeout| now.mono.saturating_add(timeout));
-        Self { plan, attempted, blocking, deadline, killed: AtomicU8::new(0), kill: Notify::new() }
+    pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool) -> Self {
+        Self { plan, attempted, blocking, killed: AtomicU8::new(0), kill: Notify::new() }
     }
 
     /// Tells the handler to stop; one that is async is dropped at its next await.
@@ -77,14 +75,15 @@ impl Runs {
 
     /// True if its deadline is the next one.
     pub fn enter(&self, running: Arc<Running>) -> bool {
+        let own = running.attempted.deadline(running.plan.started.mono);
         let mut inner = self.lock();
-        let sooner = match (running.deadline, inner.next_deadline) {
+        let sooner = match (own, inner.next_deadline) {
             (Some(deadline), Some(next)) => deadline < next,
             (deadline, None) => deadline.is_some(),
             (None, _) => false,
         };
         if sooner {
-            inner.next_deadline = running.deadline;
+            inner.next_deadline = own;
         }
         inner.by_id.insert(running.plan.run.job, running);
         sooner
@@ -113,7 +112,7 @@ impl Runs {
         if inner.next_deadline.is_some_and(|next| next <= now.mono) {
             let mut next = None;
             for running in inner.by_id.values() {
-                match running.deadline {
+                match running.attempted.deadline(now.mono) {
                     Some(deadline) if deadline <= now.mono => running.end(Kill::Timeout),
                     Some(deadline) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
                     None => {}

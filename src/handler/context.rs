@@ -85,7 +85,32 @@ pub(crate) struct Attempted {
     /// The version of the plugin that makes this attempt.
     #[cfg(feature = "wasm")]
     pub plugin: OnceLock<PluginHash>,
+    #[cfg(feature = "wasm")]
+    waited: Mutex<Waited>,
     notes: Mutex<Notes>,
+}
+
+/// Time that an attempt has spent in line for a place to run: it is not counted as its own.
+#[cfg(feature = "wasm")]
+#[derive(Default)]
+struct Waited {
+    before: Duration,
+    since: Option<Duration>,
+}
+
+/// The attempt stands in line while this lives.
+#[cfg(feature = "wasm")]
+pub(crate) struct InLine<'a>(&'a Attempted);
+
+#[cfg(feature = "wasm")]
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let now = self.0.clock.monotonic();
+        let mut waited = self.0.waited();
+        if let Some(since) = waited.since.take() {
+            waited.before += now.saturating_sub(since);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -114,8 +139,36 @@ impl Attempted {
             token,
             #[cfg(feature = "wasm")]
             plugin: OnceLock::new(),
+            #[cfg(feature = "wasm")]
+            waited: Default::default(),
             notes,
         }
+    }
+
+    /// When its time is over, if nothing holds it up from `now` on.
+    pub fn deadline(&self, now: Duration) -> Option<Duration> {
+        let deadline = self.started.saturating_add(self.timeout?);
+        #[cfg(feature = "wasm")]
+        let deadline = {
+            let Waited { before, since } = *self.waited();
+            let in_line = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+            deadline.saturating_add(before).saturating_add(in_line)
+        };
+        #[cfg(not(feature = "wasm"))]
+        let _ = now;
+        Some(deadline)
+    }
+
+    #[cfg(feature = "wasm")]
+    fn waited(&self) -> MutexGuard<'_, Waited> {
+        self.waited.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// It stands in line for a place to run from now on: its clock stands still.
+    #[cfg(feature = "wasm")]
+    pub fn in_line(&self) -> InLine<'_> {
+        self.waited().since = Some(self.clock.monotonic());
+        InLine(self)
     }
 
     pub fn facts(&self) -> &Facts {
@@ -298,8 +351,8 @@ impl Context {
     /// # Ok(()) }
     /// ```
     pub fn time_left(&self) -> Option<Duration> {
-        let Attempted { clock, started, timeout, .. } = &*self.attempted;
-        timeout.map(|timeout| timeout.saturating_sub(clock.monotonic().saturating_sub(*started)))
+        let now = self.attempted.clock.monotonic();
+        self.attempted.deadline(now).map(|deadline| deadline.saturating_sub(now))
     }
 
     /// Says how far the handler is. Kept in memory while it runs, the latest only.

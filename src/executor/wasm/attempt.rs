@@ -48,7 +48,15 @@ pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context)
             (warm, plugin.sandbox.kept_slot())
         }
         None => {
-            let slot = plugin.sandbox.slot().await;
+            let slot = match plugin.sandbox.free_slot() {
+                Some(slot) => slot,
+                None => {
+                    let _in_line = context.attempted().in_line();
+                    let name = &*plugin.name;
+                    tracing::debug!(target: "millpond::plugin", "{name} stands in line: as many guests run as may");
+                    plugin.sandbox.slot().await
+                }
+            };
             match fresh(&version, Guest::new(plugin.clone(), context)).await {
                 Ok(warm) => (warm, slot),
                 Err((error, guest)) => return failure::outcome(&error, &guest, &version),

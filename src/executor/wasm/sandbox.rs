@@ -84,6 +84,11 @@ impl Sandbox {
         self.warm_places.try_acquire().ok()
     }
 
+    /// A slot, if one is free.
+    pub fn free_slot(&self) -> Option<Slot<'_>> {
+        self.slots.try_acquire().ok().map(|permit| self.occupied(Some(permit)))
+    }
+
     /// Waits for a slot.
     pub async fn slot(&self) -> Slot<'_> {
         let permit = self.slots.acquire().await.expect("never closed");

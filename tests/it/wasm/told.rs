@@ -50,10 +50,16 @@ impl Visit for Line<'_> {
     }
 }
 
+/// What plugins log on this thread, as long as the second part lives.
+pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
+    let lines = Log::new();
+    let guard = tracing::subscriber::set_default(Listener(lines.clone()));
+    (lines, guard)
+}
+
 /// The lines that an attempt logged. It runs on this thread, as all of this test does.
 pub async fn lines(pond: &Millpond, plugin: Plugin, payload: &'static str) -> Vec<String> {
-    let lines = Log::new();
-    let _heard = tracing::subscriber::set_default(Listener(lines.clone()));
+    let (lines, _heard) = heard();
     ran(pond, plugin, payload).await;
     lines.take()
 }

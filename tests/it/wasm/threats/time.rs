@@ -1,9 +1,12 @@
 //! Time: a guest that computes for ever, wherever it does so.
 
+use std::process::Command;
+
 use millpond::{FailureKind, PluginError};
 
 use super::*;
 use crate::wasm::built::{hostile, raw, raw_text, register};
+use crate::wasm::told::heard;
 
 /// It is there until its time is over and not a moment longer, and meanwhile another plugin's job runs.
 async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
@@ -64,4 +67,37 @@ fn fetching_is_refused_by_name() {
     let refused = register(Ok(hostile("fetch"))).unwrap_err();
     let PluginError::UnknownImport { import } = refused else { panic!("{refused:?}") };
     assert_eq!(import, "millpond:jobs/outbound-http@0.1.0");
+}
+
+/// In a process of its own: it takes every place there is, and other tests' guests would stand in line with its own.
+#[test]
+fn who_stands_in_line_behind_others_loses_none_of_its_time() {
+    let alone = "wasm::threats::time::alone_in_its_process_one_waits_for_all_places";
+    let run = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", alone]).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn alone_in_its_process_one_waits_for_all_places() {
+    let (clock, pond) = memory();
+    let places = std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256);
+    let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
+    pond.worker("spins").concurrency(places).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
+    pond.enqueue_many("spins", (0..places).map(|_| NewJob::raw("job", ""))).await.unwrap();
+    running(&pond, "spins", places as u64).await;
+
+    let late = Plugin::from_bytes("late", noop()).unwrap().limits(limits().time(SECOND * 5));
+    pond.worker("q").retry(Retry::none()).handle_wasm("job", late).start().unwrap();
+    let (lines, _heard) = heard();
+    pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
+    while !lines.take().iter().any(|line| line.starts_with("late stands in line")) {
+        tokio::task::yield_now().await;
+    }
+    // More than its own time: it has used nothing of that.
+    clock.advance(SECOND * 10);
+    drained(&pond).await;
+    let counts = |queue| pond.queue(queue).unwrap().counts();
+    assert_eq!((counts("spins").dead, counts("q").completed_total, counts("q").failures_total), (places as u64, 1, 0));
 }
