@@ -237,7 +237,9 @@ impl Builder {
         self
     }
 
-    /// Seed of the back-off's jitter. Default: random.
+    /// All that is random comes from this seed, the back-off's jitter and what plugins ask for: for tests that must be the same
+    /// again, not where a plugin makes secrets of it. Default: none, the jitter is random and plugins get what the operating system
+    /// has.
     ///
     /// ```
     /// # use millpond::*;
@@ -490,7 +492,7 @@ impl Builder {
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,
             window_jobs_max: self.window_jobs_max,
-            seed: self.seed.unwrap_or_else(|| fastrand::u64(..)),
+            seed: self.seed,
         };
         Ok((setup, own))
     }

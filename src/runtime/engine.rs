@@ -56,6 +56,9 @@ pub(crate) struct Engine {
     scheduler: Mutex<Scheduler>,
     bindings: RwLock<IdMap<Arc<Binding>, QueueId>>,
     luck: AtomicU64,
+    /// The one that it was given.
+    #[cfg(feature = "wasm")]
+    pub(super) seed: Option<u64>,
     #[cfg(feature = "wasm")]
     pub(super) plugin_host: std::sync::OnceLock<Arc<crate::executor::Host>>,
     /// What the last `testing::drain` had seen: completed and failed attempts, dead jobs.
@@ -78,7 +81,7 @@ pub(super) struct Parts {
     pub executor: Executor,
     pub scheduler: Scheduler,
     pub config: Config,
-    pub seed: u64,
+    pub seed: Option<u64>,
 }
 
 impl Engine {
@@ -105,7 +108,9 @@ impl Engine {
             upkeep: Mutex::default(),
             scheduler: Mutex::new(parts.scheduler),
             bindings: RwLock::default(),
-            luck: AtomicU64::new(parts.seed),
+            luck: AtomicU64::new(parts.seed.unwrap_or_else(|| fastrand::u64(..))),
+            #[cfg(feature = "wasm")]
+            seed: parts.seed,
             #[cfg(feature = "wasm")]
             plugin_host: Default::default(),
             drained: Mutex::new([0, 0, dead_before]),

@@ -33,7 +33,8 @@ pub(crate) struct Setup {
     pub blocking_threads: usize,
     pub payload_bytes_max: usize,
     pub window_jobs_max: usize,
-    pub seed: u64,
+    /// If it was given one: then all that is random in it can be had again.
+    pub seed: Option<u64>,
 }
 
 /// The two threads of an engine.

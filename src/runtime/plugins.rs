@@ -12,7 +12,10 @@ impl Engine {
                 engine.bus.publish([event]);
             }
         };
-        let make = || Arc::new(Host::new(self.store.clone(), self.prepare.clone(), self.random().u64(..), tell));
+        let make = || {
+            let seed = self.seed.map(|_| self.random().u64(..));
+            Arc::new(Host::new(self.store.clone(), self.prepare.clone(), seed, tell))
+        };
         self.plugin_host.get_or_init(make).clone()
     }
 }

@@ -10,6 +10,7 @@ use super::deployed::Deployed;
 use super::exceeded::Exceeded;
 use super::meter::Meter;
 use super::overlay::Overlay;
+use super::random::Random;
 use crate::handler::Context;
 use crate::time::Timestamp;
 
@@ -24,7 +25,7 @@ pub(super) struct Guest {
     pub overlay: Overlay,
     /// Payload bytes of follow-up jobs in the making: a guest may hold many that it never enqueues.
     pub draft_bytes: usize,
-    pub random: fastrand::Rng,
+    pub random: Random,
     calls_left: u32,
     log_lines_left: u32,
     log_bytes_left: usize,
@@ -41,7 +42,7 @@ impl Guest {
             table: table(),
             overlay: Overlay::default(),
             draft_bytes: 0,
-            random: fastrand::Rng::with_seed(plugin.host.next_seed()),
+            random: plugin.host.randoms.next(),
             calls_left: limits.host_calls,
             log_lines_left: limits.log_lines,
             log_bytes_left: limits.log_bytes,
@@ -58,7 +59,7 @@ impl Guest {
         self.table = table();
         self.overlay = Overlay::default();
         self.draft_bytes = 0;
-        self.random = fastrand::Rng::with_seed(self.plugin.host.next_seed());
+        self.random = self.plugin.host.randoms.next();
         self.calls_left = limits.host_calls;
         self.log_lines_left = limits.log_lines;
         self.log_bytes_left = limits.log_bytes;

@@ -27,6 +27,7 @@ mod overlay;
 mod own_code;
 mod plain;
 mod plugin;
+mod random;
 mod sandbox;
 mod scan;
 mod service;

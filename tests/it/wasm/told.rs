@@ -96,9 +96,21 @@ async fn the_time_that_is_left_is_that_of_the_shortest_limit() {
     assert_eq!(u64::from_le_bytes(job.result.unwrap()[..].try_into().unwrap()), 7_000_000_000);
 }
 
+const RANDOM: &str = "(i64.store (i32.const 256) (call $random)) (call $ok (i32.const 256) (i32.const 8))";
+
 #[tokio::test]
-async fn random_numbers_are_those_of_the_queues_seed() {
-    let random = "(i64.store (i32.const 256) (call $random)) (call $ok (i32.const 256) (i32.const 8))";
+async fn random_numbers_are_the_systems() {
+    let number = || async {
+        let pond = Millpond::builder().open_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let id = ran(&pond, plugin(RANDOM), "x").await;
+        pond.job(id).unwrap().result.unwrap()
+    };
+    assert_ne!(number().await, number().await);
+}
+
+#[tokio::test]
+async fn random_numbers_are_those_of_the_queues_seed_if_it_has_one() {
+    let random = RANDOM;
     let (one, same) = (info(plugin(random), "x").await.result, info(plugin(random), "x").await.result);
     assert_eq!(one, same);
     let (_, pond) = memory();

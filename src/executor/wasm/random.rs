@@ -1,0 +1,69 @@
+//! Where a guest's random numbers come from: the operating system, for the contract promises what is fit for secrets. Only
+//! a queue that was given a seed, for a test or a simulation that must be the same again, draws them from it.
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// One queue's.
+pub(super) struct Randoms {
+    seeds: Option<AtomicU64>,
+}
+
+impl Randoms {
+    pub fn new(seed: Option<u64>) -> Self {
+        Self { seeds: seed.map(AtomicU64::new) }
+    }
+
+    /// The next attempt's.
+    pub fn next(&self) -> Random {
+        match &self.seeds {
+            None => Random::System,
+            Some(seeds) => Random::Seeded(fastrand::Rng::with_seed(seeds.fetch_add(1, Ordering::Relaxed))),
+        }
+    }
+}
+
+/// One attempt's.
+pub(super) enum Random {
+    System,
+    Seeded(fastrand::Rng),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system has no random numbers: {0}")]
+pub(super) struct NoneThere(getrandom::Error);
+
+impl Random {
+    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoneThere> {
+        match self {
+            Self::System => getrandom::fill(bytes).map_err(NoneThere),
+            Self::Seeded(rng) => {
+                rng.fill(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn number(&mut self) -> Result<u64, NoneThere> {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_seed_they_are_the_systems_and_with_one_they_can_be_had_again() {
+        assert!(matches!(Randoms::new(None).next(), Random::System));
+        let numbers = |seed| {
+            let randoms = Randoms::new(seed);
+            [randoms.next().number().unwrap(), randoms.next().number().unwrap()]
+        };
+        assert_eq!(numbers(Some(7)), numbers(Some(7)));
+        let [one, other] = numbers(Some(7));
+        assert_ne!(one, other);
+        assert_ne!(numbers(None), numbers(None));
+    }
+}
