@@ -35,6 +35,8 @@ pub use dead_letters::{DeadLetters, Pace};
 pub use error::PluginError;
 pub use error::{BoxError, Error};
 pub use events::{Event, Events, Heard};
+#[cfg(feature = "wasm-http")]
+pub use executor::Allow;
 #[cfg(feature = "wasm")]
 pub use executor::{Grant, Plugin, PluginHandle, PluginLimits};
 pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};

@@ -64,6 +64,14 @@ pub enum PluginError {
         /// What it needs.
         import: String,
     },
+    /// It needs something that was left out of this build.
+    #[error("it imports {import}, which was left out of this build: add the feature `{feature}` of `millpond`")]
+    FeatureOff {
+        /// What it needs.
+        import: String,
+        /// What would build it in.
+        feature: &'static str,
+    },
     /// It needs something that it was not given.
     #[error("it imports {import}, which it was not granted: add `.grant({grant})`")]
     MissingGrant {

@@ -12,6 +12,8 @@ mod wasm;
 
 pub(crate) use native::{Begun, Binding, Executor, Finished, Handling, Plan};
 pub(crate) use running::Running;
+#[cfg(feature = "wasm-http")]
+pub use wasm::Allow;
 #[cfg(feature = "wasm")]
 pub use wasm::{Grant, Plugin, PluginHandle, PluginLimits};
 #[cfg(feature = "wasm")]

@@ -5,7 +5,7 @@
 wasmtime::component::bindgen!({
     path: "wit",
     world: "job-handler",
-    imports: { default: trappable },
+    imports: { "millpond:jobs/outbound-http.send": async | trappable, default: trappable },
     exports: { default: async },
     require_store_data_send: true,
     with: {

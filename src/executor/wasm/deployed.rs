@@ -31,6 +31,9 @@ pub(super) struct Setting {
     pub cache: Option<PathBuf>,
     /// Most calls of one instance; 0 is a fresh one for each.
     pub reuse: u32,
+    /// Finds the addresses of names in place of the system's.
+    #[cfg(feature = "wasm-http")]
+    pub resolver: Option<super::http::Resolver>,
 }
 
 impl Deref for Deployed {
@@ -61,6 +64,8 @@ impl Deployed {
     pub fn may_enqueue(&self, kind: &str, queue: &str, own: &str) -> bool {
         self.grants.iter().any(|grant| match &grant.what {
             What::Enqueue { kind: granted, queue: into } => granted == kind && into.as_deref().unwrap_or(own) == queue,
+            #[cfg(feature = "wasm-http")]
+            _ => false,
         })
     }
 }

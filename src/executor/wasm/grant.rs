@@ -1,3 +1,5 @@
+#[cfg(feature = "wasm-http")]
+use super::http::Allow;
 use crate::error::PluginError;
 use crate::job::check_name;
 
@@ -14,35 +16,89 @@ use crate::job::check_name;
 #[must_use]
 pub struct Grant {
     pub(super) what: What,
+    /// It was given what only another grant has.
+    misused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// Follow-up jobs of this kind into this queue; without one, into its own.
     Enqueue { kind: String, queue: Option<String> },
+    /// Requests to these hosts.
+    #[cfg(feature = "wasm-http")]
+    Http(Allow),
 }
 
 impl Grant {
     /// Follow-up jobs of this kind, into the queue of the job at hand.
     pub fn enqueue(kind: impl Into<String>) -> Self {
-        Self { what: What::Enqueue { kind: kind.into(), queue: None } }
+        Self::new(What::Enqueue { kind: kind.into(), queue: None })
     }
 
     /// The same into another queue. It may be granted for several, one by one.
     pub fn to_queue(mut self, queue: impl Into<String>) -> Self {
-        let What::Enqueue { queue: into, .. } = &mut self.what;
-        *into = Some(queue.into());
+        match &mut self.what {
+            What::Enqueue { queue: into, .. } => *into = Some(queue.into()),
+            #[cfg(feature = "wasm-http")]
+            _ => self.misused = true,
+        }
         self
     }
 
-    pub(super) fn check(&self) -> Result<(), PluginError> {
-        let What::Enqueue { kind, queue } = &self.what;
-        let names = [("kind", Some(kind)), ("queue", queue.as_ref())];
-        for (what, name) in names {
-            if let Some(Err(error)) = name.map(|name| check_name(what, name)) {
-                return Err(PluginError::Misconfigured { what: "grant `enqueue`", reason: error.to_string() });
-            }
+    /// Requests over HTTP to such hosts: the contract's `outbound-http`, which may still change. It may be granted for several,
+    /// one by one. Feature `wasm-http`.
+    ///
+    /// ```
+    /// use millpond::{Allow, Grant};
+    ///
+    /// let hooks = Grant::http(Allow::https("*.hooks.example.org"));
+    /// # let _ = hooks;
+    /// ```
+    #[cfg(feature = "wasm-http")]
+    pub fn http(allow: Allow) -> Self {
+        Self::new(What::Http(allow))
+    }
+
+    fn new(what: What) -> Self {
+        Self { what, misused: false }
+    }
+
+    /// The hosts that it grants.
+    #[cfg(feature = "wasm-http")]
+    pub(super) fn allows(&self) -> Option<&Allow> {
+        match &self.what {
+            What::Http(allow) => Some(allow),
+            _ => None,
         }
-        Ok(())
+    }
+
+    #[cfg(feature = "wasm-http")]
+    pub(super) fn is_http(&self) -> bool {
+        matches!(self.what, What::Http(_))
+    }
+
+    #[cfg(not(feature = "wasm-http"))]
+    pub(super) fn is_http(&self) -> bool {
+        false
+    }
+
+    pub(super) fn check(&self) -> Result<(), PluginError> {
+        let wrong = |what, reason| Err(PluginError::Misconfigured { what, reason });
+        if self.misused {
+            return wrong("grant", "only `Grant::enqueue` has a queue".to_owned());
+        }
+        match &self.what {
+            What::Enqueue { kind, queue } => {
+                let names = [("kind", Some(kind)), ("queue", queue.as_ref())];
+                for (what, name) in names {
+                    if let Some(Err(error)) = name.map(|name| check_name(what, name)) {
+                        return wrong("grant `enqueue`", error.to_string());
+                    }
+                }
+                Ok(())
+            }
+            #[cfg(feature = "wasm-http")]
+            What::Http(allow) => allow.check().or_else(|reason| wrong("grant `http`", reason)),
+        }
     }
 }

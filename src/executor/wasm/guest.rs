@@ -26,6 +26,9 @@ pub(super) struct Guest {
     /// Payload bytes of follow-up jobs in the making: a guest may hold many that it never enqueues.
     pub draft_bytes: usize,
     pub random: Random,
+    /// What it may still ask of others.
+    #[cfg(feature = "wasm-http")]
+    pub requests: super::http::Requests,
     calls_left: u32,
     log_lines_left: u32,
     log_bytes_left: usize,
@@ -43,6 +46,8 @@ impl Guest {
             overlay: Overlay::default(),
             draft_bytes: 0,
             random: plugin.host.randoms.next(),
+            #[cfg(feature = "wasm-http")]
+            requests: super::http::Requests::new(limits.http_requests),
             calls_left: limits.host_calls,
             log_lines_left: limits.log_lines,
             log_bytes_left: limits.log_bytes,
@@ -60,6 +65,10 @@ impl Guest {
         self.overlay = Overlay::default();
         self.draft_bytes = 0;
         self.random = self.plugin.host.randoms.next();
+        #[cfg(feature = "wasm-http")]
+        {
+            self.requests = super::http::Requests::new(limits.http_requests);
+        }
         self.calls_left = limits.host_calls;
         self.log_lines_left = limits.log_lines;
         self.log_bytes_left = limits.log_bytes;

@@ -11,6 +11,9 @@ pub(super) const MEMORY_BYTES_MAX: usize = 256 * MIB;
 /// The largest table there is, in elements: what one slot of the pool can hold. CPython needs half of it.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
+/// What is read at once of a response, in bytes: less cannot be set.
+const HTTP_HEADER_BYTES_MIN: usize = 8 * KIB;
+
 /// What one attempt of a plugin may use. Whatever goes over is a failed attempt, or an error that the
 /// guest is told of; nothing is taken from other jobs.
 ///
@@ -41,6 +44,12 @@ pub struct PluginLimits {
     pub(super) follow_up_bytes: usize,
     pub(super) generations: u32,
     pub(super) traps_in_a_row: u32,
+    pub(super) http_requests: u32,
+    pub(super) http_redirects: u32,
+    pub(super) http_time: Duration,
+    pub(super) http_request_bytes: usize,
+    pub(super) http_header_bytes: usize,
+    pub(super) http_response_bytes: usize,
 }
 
 impl Default for PluginLimits {
@@ -63,6 +72,12 @@ impl Default for PluginLimits {
             follow_up_bytes: MIB,
             generations: 16,
             traps_in_a_row: 20,
+            http_requests: 20,
+            http_redirects: 5,
+            http_time: Duration::from_secs(10),
+            http_request_bytes: MIB,
+            http_header_bytes: 32 * KIB,
+            http_response_bytes: MIB,
         }
     }
 }
@@ -120,6 +135,20 @@ limits! {
     /// So many attempts in a row that trap, run out of memory or make too many calls, whatever their jobs,
     /// take the plugin out of service; default 20.
     traps_in_a_row: u32;
+    /// Most requests of one attempt over HTTP, each redirect being one; default 20: an attempt is no crawler, and the hosts
+    /// that it asks are other people's.
+    http_requests: u32;
+    /// Most redirects of one request; default 5. Browsers follow 20, most of what is honest needs 2.
+    http_redirects: u32;
+    /// Longest round trip with all its redirects; default 10 s. A guest may ask for less, and the attempt's time left counts as
+    /// well.
+    http_time: Duration;
+    /// Most bytes of a request, its URL, headers and body together; default 1 MiB, as payloads.
+    http_request_bytes: usize;
+    /// Most bytes of a response's headers; default 32 KiB, at least 8 KiB.
+    http_header_bytes: usize;
+    /// Most bytes of a response's body; default 1 MiB, as results: it is held in memory until the guest has it.
+    http_response_bytes: usize;
 }
 
 impl PluginLimits {
@@ -139,6 +168,9 @@ impl PluginLimits {
         }
         if self.traps_in_a_row == 0 {
             return wrong("limit `traps_in_a_row`", "zero would never let it run");
+        }
+        if self.http_header_bytes < HTTP_HEADER_BYTES_MIN {
+            return wrong("limit `http_header_bytes`", "less than 8 KiB is no room to read in");
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ mod grant;
 mod guest;
 mod handle;
 mod host;
+#[cfg(feature = "wasm-http")]
+mod http;
 mod imports;
 mod limits;
 mod meter;
@@ -39,6 +41,8 @@ mod warm;
 pub use grant::Grant;
 pub use handle::PluginHandle;
 pub(crate) use host::Host;
+#[cfg(feature = "wasm-http")]
+pub use http::Allow;
 pub use limits::PluginLimits;
 pub use plugin::Plugin;
 pub(crate) use plugin::load;

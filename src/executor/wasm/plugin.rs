@@ -44,6 +44,8 @@ pub struct Plugin {
     config: BTreeMap<String, String>,
     cache: Option<PathBuf>,
     reuse: u32,
+    #[cfg(feature = "wasm-http")]
+    resolver: Option<super::http::Resolver>,
 }
 
 impl Plugin {
@@ -89,6 +91,8 @@ impl Plugin {
                 config: BTreeMap::new(),
                 cache: None,
                 reuse: 0,
+                #[cfg(feature = "wasm-http")]
+                resolver: None,
             }),
             Err(reason) => Err(Error::Plugin { plugin: name, reason }),
         }
@@ -127,6 +131,28 @@ impl Plugin {
         self.reuse = if calls > 1 { calls } else { 0 };
         self
     }
+
+    /// Finds the addresses of the hosts that it asks, in place of the system's resolver: for tests, or for one of your own. What it
+    /// finds is held against the grants all the same. It may block. Feature `wasm-http`.
+    ///
+    /// ```
+    /// # fn example(plugin: millpond::Plugin) {
+    /// use std::net::{IpAddr, Ipv4Addr};
+    ///
+    /// let plugin = plugin.resolver(|host| match host {
+    ///     "api.example.org" => Ok(vec![IpAddr::V4(Ipv4Addr::new(203, 0, 114, 7))]),
+    ///     _ => Err(std::io::ErrorKind::NotFound.into()),
+    /// });
+    /// # let _ = plugin; }
+    /// ```
+    #[cfg(feature = "wasm-http")]
+    pub fn resolver(
+        mut self,
+        resolve: impl Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        self.resolver = Some(Arc::new(resolve));
+        self
+    }
 }
 
 impl std::fmt::Debug for Plugin {
@@ -144,11 +170,22 @@ pub(crate) fn load(kind: Arc<str>, plugin: Plugin, host: Arc<Host>) -> Result<Ha
 }
 
 fn deploy(plugin: Plugin, host: Arc<Host>) -> Result<Arc<Deployed>, PluginError> {
-    let Plugin { name, bytes, limits, grants, config, cache, reuse } = plugin;
+    #[cfg(feature = "wasm-http")]
+    let resolver = plugin.resolver;
+    let Plugin { name, bytes, limits, grants, config, cache, reuse, .. } = plugin;
     limits.check()?;
     grants.iter().try_for_each(Grant::check)?;
     let sandbox = Sandbox::shared().map_err(|detail| PluginError::NotCompiled { detail })?;
-    let setting = Setting { name, limits, grants, config, cache, reuse };
+    let setting = Setting {
+        name,
+        limits,
+        grants,
+        config,
+        cache,
+        reuse,
+        #[cfg(feature = "wasm-http")]
+        resolver,
+    };
     let version = Version::compile(&bytes, &setting, sandbox)?;
     Ok(Arc::new(Deployed::new(setting, version, host, sandbox)))
 }

@@ -3,6 +3,8 @@
 use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{Component, Type};
 
+use super::deployed::Setting;
+use super::grant::Grant;
 use super::limits::PluginLimits;
 use super::sandbox::MEMORIES_MAX;
 use crate::error::PluginError;
@@ -13,15 +15,40 @@ pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.0";
 /// Interfaces that are there for everybody.
 const OFFERED: [&str; 9] = ["types", "attempt", "log", "config", "state", "enqueue", "progress", "clock", "random"];
 
-pub(super) fn check(component: &Component, limits: &PluginLimits) -> Result<(), PluginError> {
+/// Part of the contract, for who is granted hosts.
+const HTTP: &str = "outbound-http";
+
+pub(super) fn check(component: &Component, setting: &Setting) -> Result<(), PluginError> {
     let ty = component.component_type();
     for (import, item) in ty.imports(component.engine()) {
-        let offered = matches!(item.ty, ComponentItem::ComponentInstance(_)) && is_offered(import);
-        if !offered {
-            return Err(PluginError::UnknownImport { import: import.to_owned() });
+        let is_interface = matches!(item.ty, ComponentItem::ComponentInstance(_));
+        match interface(import) {
+            Some(interface) if is_interface && OFFERED.contains(&interface) => {}
+            Some(HTTP) if is_interface => http(import, &setting.grants)?,
+            _ => return Err(PluginError::UnknownImport { import: import.to_owned() }),
         }
     }
-    check_size(component, limits)
+    check_size(component, &setting.limits)
+}
+
+fn http(import: &str, grants: &[Grant]) -> Result<(), PluginError> {
+    let is_granted = grants.iter().any(Grant::is_http);
+    granted(import, is_granted, cfg!(feature = "wasm-http"), "wasm-http", "Grant::http(Allow::https(\"...\"))")
+}
+
+fn granted(
+    import: &str,
+    is_granted: bool,
+    is_built: bool,
+    feature: &'static str,
+    grant: &'static str,
+) -> Result<(), PluginError> {
+    let import = import.to_owned();
+    match (is_built, is_granted) {
+        (false, _) => Err(PluginError::FeatureOff { import, feature }),
+        (true, false) => Err(PluginError::MissingGrant { import, grant }),
+        (true, true) => Ok(()),
+    }
 }
 
 /// A handler of another type is linked all the same, and would break at each call.
@@ -72,10 +99,6 @@ fn is_retry(ty: &Type) -> bool {
 /// The interface of our package that `name` means, of whatever version: the linker says whether it fits.
 fn interface(name: &str) -> Option<&str> {
     Some(name.strip_prefix("millpond:jobs/")?.split_once('@')?.0)
-}
-
-fn is_offered(import: &str) -> bool {
-    interface(import).is_some_and(|interface| OFFERED.contains(&interface))
 }
 
 fn check_size(component: &Component, limits: &PluginLimits) -> Result<(), PluginError> {

@@ -6,7 +6,7 @@ use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
 /// All that a guest may import, as core functions.
-const IMPORTS: [(&str, &str); 15] = [
+const IMPORTS: [(&str, &str); 16] = [
     ("$log", r#"(import "millpond:jobs/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#),
     ("$number", r#"(import "millpond:jobs/attempt@0.1.0" "get-number" (func $number (result i32)))"#),
     ("$job_id", r#"(import "millpond:jobs/attempt@0.1.0" "get-job-id" (func $job_id (param i32)))"#),
@@ -27,6 +27,10 @@ const IMPORTS: [(&str, &str); 15] = [
     ),
     ("$enqueue", r#"(import "millpond:jobs/enqueue@0.1.0" "enqueue" (func $enqueue (param i32 i32)))"#),
     ("$now", r#"(import "millpond:jobs/clock@0.1.0" "now" (func $now (param i32)))"#),
+    (
+        "$send",
+        r#"(import "millpond:jobs/outbound-http@0.1.0" "send" (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32)))"#,
+    ),
     ("$random", r#"(import "millpond:jobs/random@0.1.0" "get-random-u64" (func $random (result i64)))"#),
 ];
 
@@ -93,7 +97,7 @@ pub fn module_with(body: &str, more: &str) -> Vec<u8> {
 
 /// Has a module say its interfaces.
 pub fn embed(module: &mut Vec<u8>, world: &str) {
-    let mut resolve = Resolve::default();
+    let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/wit")).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8).unwrap();

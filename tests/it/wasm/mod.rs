@@ -17,3 +17,5 @@ mod service;
 mod state;
 mod threats;
 mod told;
+#[cfg(feature = "wasm-http")]
+mod web;

@@ -76,6 +76,15 @@ fn an_import_that_nobody_offers() {
     assert_eq!(refused_text(wasi), PluginError::UnknownImport { import: "wasi:filesystem/types@0.2.0".into() });
 }
 
+#[cfg(not(feature = "wasm-http"))]
+#[test]
+fn an_import_that_was_left_out_of_this_build() {
+    let import = "millpond:jobs/outbound-http@0.1.0".to_owned();
+    let reason = refused_text(&format!(r#"(component (import "{import}" (instance)))"#));
+    assert_eq!(reason, PluginError::FeatureOff { import, feature: "wasm-http" });
+    assert!(reason.to_string().contains("wasm-http"), "{reason}");
+}
+
 #[test]
 fn a_function_that_only_a_newer_host_has() {
     let newer = r#"(component (import "millpond:jobs/log@0.1.0" (instance (export "flush" (func)))))"#;

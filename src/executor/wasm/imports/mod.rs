@@ -17,8 +17,10 @@ use super::guest::Guest;
 
 impl types::Host for Guest {}
 
-pub(super) fn add_to(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+/// `http`: with what a plugin may only call if it was granted hosts.
+pub(super) fn add_to(linker: &mut Linker<Guest>, http: bool) -> wasmtime::Result<()> {
     let mut options = LinkOptions::default();
     options.state_scan(true);
+    options.outbound_http(http);
     JobHandler::add_to_linker::<_, HasSelf<_>>(linker, &options, |guest| guest)
 }

@@ -1,9 +1,17 @@
 use crate::executor::wasm::contract::outbound_http::{Error, Host, Request, Response};
 use crate::executor::wasm::guest::Guest;
 
-/// Nobody is granted it yet, so it is not linked.
 impl Host for Guest {
-    fn send(&mut self, _: Request) -> wasmtime::Result<Result<Response, Error>> {
+    #[cfg(feature = "wasm-http")]
+    async fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, Error>> {
+        self.count_call()?;
+        let (plugin, time_left) = (self.plugin.clone(), self.context.time_left());
+        Ok(crate::executor::wasm::http::send(&plugin, &mut self.requests, request, time_left).await)
+    }
+
+    /// Never linked.
+    #[cfg(not(feature = "wasm-http"))]
+    async fn send(&mut self, _: Request) -> wasmtime::Result<Result<Response, Error>> {
         self.count_call()?;
         Ok(Err(Error::AccessDenied))
     }
