@@ -187,6 +187,12 @@ impl Attempted {
         None
     }
 
+    /// What the monotonic clock says now.
+    #[cfg(feature = "wasm-wasi")]
+    pub fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     /// What the wall clock says now.
     #[cfg(feature = "wasm")]
     pub fn wall(&self) -> Timestamp {

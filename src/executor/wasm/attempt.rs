@@ -59,14 +59,17 @@ pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context)
             };
             match fresh(&version, Guest::new(plugin.clone(), context)).await {
                 Ok(warm) => (warm, slot),
-                Err((error, guest)) => return failure::outcome(&error, &guest, &version),
+                Err((error, mut guest)) => {
+                    finish_log(&mut guest);
+                    return failure::outcome(&error, &guest, &version);
+                }
             }
         }
     };
     warm.store.set_epoch_deadline(1);
     let answer = warm.handler.millpond_jobs_handler().call_handle(&mut warm.store, &payload).await;
     let answer = answer.and_then(|answer| within_limit(answer, plugin.limits.output_bytes));
-    log_dropped(warm.store.data());
+    finish_log(warm.store.data_mut());
     match answer {
         Ok(answer) => {
             plugin.service.answered();
@@ -111,7 +114,9 @@ fn within_limit(answer: Answer, limit: usize) -> wasmtime::Result<Answer> {
     }
 }
 
-fn log_dropped(guest: &Guest) {
+fn finish_log(guest: &mut Guest) {
+    #[cfg(feature = "wasm-wasi")]
+    guest.end_lines();
     if guest.log_lines_dropped() > 0 {
         let message = format!("{} more lines were dropped: over the limit", guest.log_lines_dropped());
         tracing::warn!(target: "millpond::plugin", plugin = guest.plugin.name, message);

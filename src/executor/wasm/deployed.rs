@@ -64,7 +64,7 @@ impl Deployed {
     pub fn may_enqueue(&self, kind: &str, queue: &str, own: &str) -> bool {
         self.grants.iter().any(|grant| match &grant.what {
             What::Enqueue { kind: granted, queue: into } => granted == kind && into.as_deref().unwrap_or(own) == queue,
-            #[cfg(feature = "wasm-http")]
+            #[cfg(any(feature = "wasm-http", feature = "wasm-wasi"))]
             _ => false,
         })
     }

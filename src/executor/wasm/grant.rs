@@ -27,6 +27,9 @@ pub(super) enum What {
     /// Requests to these hosts.
     #[cfg(feature = "wasm-http")]
     Http(Allow),
+    /// What it prints is logged.
+    #[cfg(feature = "wasm-wasi")]
+    Stdio,
 }
 
 impl Grant {
@@ -39,7 +42,7 @@ impl Grant {
     pub fn to_queue(mut self, queue: impl Into<String>) -> Self {
         match &mut self.what {
             What::Enqueue { queue: into, .. } => *into = Some(queue.into()),
-            #[cfg(feature = "wasm-http")]
+            #[cfg(any(feature = "wasm-http", feature = "wasm-wasi"))]
             _ => self.misused = true,
         }
         self
@@ -57,6 +60,19 @@ impl Grant {
     #[cfg(feature = "wasm-http")]
     pub fn http(allow: Allow) -> Self {
         Self::new(What::Http(allow))
+    }
+
+    /// Standard output and error, as WASI has them: what the plugin prints is logged line by line, within the limits of its log, and
+    /// the end of what it wrote to standard error is told with an attempt that breaks. What else of WASI such a plugin imports is
+    /// there and has nothing in it: no arguments, environment, files or sockets. Feature `wasm-wasi`.
+    ///
+    /// ```
+    /// let prints = millpond::Grant::stdio();
+    /// # let _ = prints;
+    /// ```
+    #[cfg(feature = "wasm-wasi")]
+    pub fn stdio() -> Self {
+        Self::new(What::Stdio)
     }
 
     fn new(what: What) -> Self {
@@ -82,6 +98,16 @@ impl Grant {
         false
     }
 
+    #[cfg(feature = "wasm-wasi")]
+    pub(super) fn is_stdio(&self) -> bool {
+        matches!(self.what, What::Stdio)
+    }
+
+    #[cfg(not(feature = "wasm-wasi"))]
+    pub(super) fn is_stdio(&self) -> bool {
+        false
+    }
+
     pub(super) fn check(&self) -> Result<(), PluginError> {
         let wrong = |what, reason| Err(PluginError::Misconfigured { what, reason });
         if self.misused {
@@ -99,6 +125,8 @@ impl Grant {
             }
             #[cfg(feature = "wasm-http")]
             What::Http(allow) => allow.check().or_else(|reason| wrong("grant `http`", reason)),
+            #[cfg(feature = "wasm-wasi")]
+            What::Stdio => Ok(()),
         }
     }
 }

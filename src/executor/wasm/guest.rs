@@ -29,6 +29,9 @@ pub(super) struct Guest {
     /// What it may still ask of others.
     #[cfg(feature = "wasm-http")]
     pub requests: super::http::Requests,
+    /// What it has printed.
+    #[cfg(feature = "wasm-wasi")]
+    pub spoken: super::wasi::Spoken,
     calls_left: u32,
     log_lines_left: u32,
     log_bytes_left: usize,
@@ -48,6 +51,8 @@ impl Guest {
             random: plugin.host.randoms.next(),
             #[cfg(feature = "wasm-http")]
             requests: super::http::Requests::new(limits.http_requests),
+            #[cfg(feature = "wasm-wasi")]
+            spoken: super::wasi::Spoken::default(),
             calls_left: limits.host_calls,
             log_lines_left: limits.log_lines,
             log_bytes_left: limits.log_bytes,
@@ -68,6 +73,10 @@ impl Guest {
         #[cfg(feature = "wasm-http")]
         {
             self.requests = super::http::Requests::new(limits.http_requests);
+        }
+        #[cfg(feature = "wasm-wasi")]
+        {
+            self.spoken = super::wasi::Spoken::default();
         }
         self.calls_left = limits.host_calls;
         self.log_lines_left = limits.log_lines;
@@ -105,8 +114,13 @@ impl Guest {
         self.last_words = Some(text[..text.floor_char_boundary(LAST_WORDS_BYTES_MAX)].to_owned());
     }
 
-    pub fn last_words(&self) -> Option<&str> {
-        self.last_words.as_deref()
+    /// What it said before it broke: on standard error, or as an error in its log.
+    pub fn last_words(&self) -> Option<String> {
+        #[cfg(feature = "wasm-wasi")]
+        if let Some(words) = self.spoken.last_words() {
+            return Some(words);
+        }
+        self.last_words.clone()
     }
 }
 

@@ -37,6 +37,8 @@ mod ticker;
 mod version;
 mod wants;
 mod warm;
+#[cfg(feature = "wasm-wasi")]
+mod wasi;
 
 pub use grant::Grant;
 pub use handle::PluginHandle;

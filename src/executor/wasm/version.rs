@@ -28,12 +28,15 @@ impl Version {
         scan::check_head(bytes)?;
         scan::check_cost(bytes, &setting.limits)?;
         let hash = Self::hash(bytes);
+        wants::check_module(bytes, &setting.grants)?;
         let component = encode::component(bytes)?;
         let component = compiled(&component, setting, &sandbox.engine)?;
         wants::check(&component, setting)?;
         let mut linker = Linker::new(&sandbox.engine);
         let not_compiled = |error: wasmtime::Error| PluginError::NotCompiled { detail: format!("{error:#}") };
         imports::add_to(&mut linker, setting.grants.iter().any(Grant::is_http)).map_err(not_compiled)?;
+        #[cfg(feature = "wasm-wasi")]
+        super::wasi::add_to(&mut linker, &component).map_err(not_compiled)?;
         let linked = linker.instantiate_pre(&component);
         let linked = linked.map_err(|error| PluginError::UnknownImport { import: format!("{error:#}") })?;
         wants::check_handler(&component)?;

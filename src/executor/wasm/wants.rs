@@ -1,5 +1,6 @@
 //! What a component wants, held against what there is and what it may have.
 
+use wasmparser::{Parser, Payload};
 use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{Component, Type};
 
@@ -18,6 +19,12 @@ const OFFERED: [&str; 9] = ["types", "attempt", "log", "config", "state", "enque
 /// Part of the contract, for who is granted hosts.
 const HTTP: &str = "outbound-http";
 
+/// WASI as it was before components.
+const WASI_MODULE: &str = "wasi_snapshot_preview1";
+
+/// Packages of WASI 0.2 that what prints imports, if only to find nothing in them.
+const WASI: [&str; 6] = ["cli/", "clocks/", "filesystem/", "io/", "random/", "sockets/"];
+
 pub(super) fn check(component: &Component, setting: &Setting) -> Result<(), PluginError> {
     let ty = component.component_type();
     for (import, item) in ty.imports(component.engine()) {
@@ -25,15 +32,36 @@ pub(super) fn check(component: &Component, setting: &Setting) -> Result<(), Plug
         match interface(import) {
             Some(interface) if is_interface && OFFERED.contains(&interface) => {}
             Some(HTTP) if is_interface => http(import, &setting.grants)?,
+            None if is_interface && wasi_interface(import).is_some() => stdio(import, &setting.grants)?,
             _ => return Err(PluginError::UnknownImport { import: import.to_owned() }),
         }
     }
     check_size(component, &setting.limits)
 }
 
+/// What a core module wants that is no part of a component.
+pub(super) fn check_module(bytes: &[u8], grants: &[Grant]) -> Result<(), PluginError> {
+    if Parser::is_component(bytes) || !imports_wasi(bytes) { Ok(()) } else { stdio(WASI_MODULE, grants) }
+}
+
+fn imports_wasi(module: &[u8]) -> bool {
+    let mut payloads = Parser::new(0).parse_all(module);
+    payloads.any(|payload| match payload {
+        Ok(Payload::ImportSection(imports)) => {
+            imports.into_imports().any(|import| import.is_ok_and(|import| import.module == WASI_MODULE))
+        }
+        _ => false,
+    })
+}
+
 fn http(import: &str, grants: &[Grant]) -> Result<(), PluginError> {
     let is_granted = grants.iter().any(Grant::is_http);
     granted(import, is_granted, cfg!(feature = "wasm-http"), "wasm-http", "Grant::http(Allow::https(\"...\"))")
+}
+
+fn stdio(import: &str, grants: &[Grant]) -> Result<(), PluginError> {
+    let is_granted = grants.iter().any(Grant::is_stdio);
+    granted(import, is_granted, cfg!(feature = "wasm-wasi"), "wasm-wasi", "Grant::stdio()")
 }
 
 fn granted(
@@ -49,6 +77,13 @@ fn granted(
         (true, false) => Err(PluginError::MissingGrant { import, grant }),
         (true, true) => Ok(()),
     }
+}
+
+/// The interface of WASI 0.2 that `name` means, of whatever patch of it.
+pub(super) fn wasi_interface(name: &str) -> Option<&str> {
+    let (interface, version) = name.strip_prefix("wasi:")?.split_once('@')?;
+    let is_known = version.starts_with("0.2.") && WASI.iter().any(|package| interface.starts_with(package));
+    is_known.then_some(interface)
 }
 
 /// A handler of another type is linked all the same, and would break at each call.

@@ -9,6 +9,8 @@ mod follow_ups;
 mod guest;
 mod limits;
 mod outcomes;
+#[cfg(feature = "wasm-wasi")]
+mod prints;
 #[path = "../../golden/recorder.rs"]
 mod recorder;
 mod registration;

@@ -72,17 +72,24 @@ fn a_component_of_another_world() {
 
 #[test]
 fn an_import_that_nobody_offers() {
-    let wasi = r#"(component (import "wasi:filesystem/types@0.2.0" (instance)))"#;
-    assert_eq!(refused_text(wasi), PluginError::UnknownImport { import: "wasi:filesystem/types@0.2.0".into() });
+    let wasi = r#"(component (import "wasi:nn/graph@0.2.0" (instance)))"#;
+    assert_eq!(refused_text(wasi), PluginError::UnknownImport { import: "wasi:nn/graph@0.2.0".into() });
 }
 
-#[cfg(not(feature = "wasm-http"))]
+#[cfg(not(any(feature = "wasm-http", feature = "wasm-wasi")))]
 #[test]
 fn an_import_that_was_left_out_of_this_build() {
-    let import = "millpond:jobs/outbound-http@0.1.0".to_owned();
-    let reason = refused_text(&format!(r#"(component (import "{import}" (instance)))"#));
-    assert_eq!(reason, PluginError::FeatureOff { import, feature: "wasm-http" });
-    assert!(reason.to_string().contains("wasm-http"), "{reason}");
+    for (import, feature) in [
+        ("wasi:filesystem/types@0.2.0", "wasm-wasi"),
+        ("wasi:cli/stdout@0.2.12", "wasm-wasi"),
+        ("millpond:jobs/outbound-http@0.1.0", "wasm-http"),
+    ] {
+        let reason = refused_text(&format!(r#"(component (import "{import}" (instance)))"#));
+        assert_eq!(reason, PluginError::FeatureOff { import: import.into(), feature });
+        assert!(reason.to_string().contains(feature), "{reason}");
+    }
+    let module = refused_text(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#);
+    assert_eq!(module, PluginError::FeatureOff { import: "wasi_snapshot_preview1".into(), feature: "wasm-wasi" });
 }
 
 #[test]

@@ -9,11 +9,18 @@ impl Host for Guest {
         if matches!(level, Level::Error | Level::Critical) {
             self.note_last_words(&message);
         }
-        if self.may_log(message.len()) {
-            tell(&self.plugin.name, level, &message);
-            self.context.log(message);
-        }
+        self.log_line(level, message);
         Ok(())
+    }
+}
+
+impl Guest {
+    /// Logs a line that is fit to be shown, if there is room for it.
+    pub(in crate::executor::wasm) fn log_line(&mut self, level: Level, line: String) {
+        if self.may_log(line.len()) {
+            tell(&self.plugin.name, level, &line);
+            self.context.log(line);
+        }
     }
 }
 

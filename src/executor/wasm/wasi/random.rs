@@ -1,0 +1,38 @@
+//! Random numbers, as the contract has them: WASI's lesser kind is as good here.
+
+use wasmtime::component::LinkerInstance;
+
+use crate::executor::wasm::guest::Guest;
+
+/// Most random bytes of one call: no tool asks for more, and WASI has no way to give fewer.
+const BYTES_MAX: u64 = 64 << 10;
+
+#[derive(Debug, thiserror::Error)]
+#[error("it asked for {0} random bytes at once, the limit is {BYTES_MAX}")]
+struct TooMany(u64);
+
+/// False where there is no such function.
+pub(super) fn answer(linked: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<bool> {
+    match name {
+        "get-random-u64" | "get-insecure-random-u64" => linked.func_wrap(name, |mut store, ()| {
+            store.data_mut().count_call()?;
+            Ok((store.data_mut().random.number()?,))
+        })?,
+        "get-random-bytes" | "get-insecure-random-bytes" => linked.func_wrap(name, |mut store, (len,): (u64,)| {
+            store.data_mut().count_call()?;
+            if len > BYTES_MAX {
+                return Err(TooMany(len).into());
+            }
+            let mut bytes = vec![0; len as usize];
+            store.data_mut().random.fill(&mut bytes)?;
+            Ok((bytes,))
+        })?,
+        "insecure-seed" | "get-insecure-seed" => linked.func_wrap(name, |mut store, ()| {
+            store.data_mut().count_call()?;
+            let random = &mut store.data_mut().random;
+            Ok(((random.number()?, random.number()?),))
+        })?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}

@@ -1,0 +1,110 @@
+//! What a guest prints, line by line.
+
+use std::mem;
+
+use crate::executor::wasm::contract::log::Level;
+use crate::executor::wasm::guest::Guest;
+use crate::executor::wasm::plain::plain;
+
+/// Longest line in bytes: a longer one is logged in pieces.
+const LINE_BYTES_MAX: usize = 4 << 10;
+
+/// How much of the end of standard error is kept for the attempt's error, in bytes: an interpreter's last words. Of
+/// an error 4 KiB are kept, and the trap itself is said before.
+const TAIL_BYTES_MAX: usize = 3 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Out,
+    Err,
+}
+
+/// One attempt's.
+#[derive(Default)]
+pub(in crate::executor::wasm) struct Spoken {
+    /// Lines that have not ended yet.
+    out: Vec<u8>,
+    err: Vec<u8>,
+    /// At most twice as long as what is kept.
+    tail: Vec<u8>,
+}
+
+impl Spoken {
+    fn note(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES_MAX)..]);
+        if self.tail.len() > 2 * TAIL_BYTES_MAX {
+            self.tail.drain(..self.tail.len() - TAIL_BYTES_MAX);
+        }
+    }
+
+    /// The end of what it wrote to standard error, fit to be shown.
+    pub fn last_words(&self) -> Option<String> {
+        let tail = &self.tail[self.tail.len().saturating_sub(TAIL_BYTES_MAX)..];
+        let text = plain(String::from_utf8_lossy(tail).trim().to_owned());
+        // Shown, a control character is longer: the end says most.
+        let start = text.ceil_char_boundary(text.len().saturating_sub(TAIL_BYTES_MAX));
+        (!text.is_empty()).then(|| text[start..].to_owned())
+    }
+
+    fn line(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        }
+    }
+}
+
+impl Guest {
+    pub(super) fn speak(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Err {
+            self.spoken.note(bytes);
+        }
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let line = self.spoken.line(stream);
+                let (fits, more) = rest.split_at(rest.len().min(LINE_BYTES_MAX - line.len()));
+                line.extend_from_slice(fits);
+                if line.ends_with(b"\n") || line.len() == LINE_BYTES_MAX {
+                    self.end_line(stream);
+                }
+                rest = more;
+            }
+        }
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        let line = mem::take(self.spoken.line(stream));
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if text.is_empty() {
+            return;
+        }
+        let level = if stream == Stream::Err { Level::Error } else { Level::Info };
+        self.log_line(level, plain(text.to_owned()));
+    }
+
+    /// Logs what it has printed without ending the line.
+    pub(in crate::executor::wasm) fn end_lines(&mut self) {
+        self.end_line(Stream::Out);
+        self.end_line(Stream::Err);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_was_said_is_kept_and_shown_in_bounds() {
+        let mut spoken = Spoken::default();
+        for _ in 0..1_000 {
+            spoken.note(&[0x1b; 100]);
+        }
+        assert!(spoken.tail.len() <= 2 * TAIL_BYTES_MAX);
+        spoken.note(b"the end\n");
+        let words = spoken.last_words().unwrap();
+        assert!(words.len() <= TAIL_BYTES_MAX && words.ends_with(r"\u{1b}the end"), "{words}");
+        assert_eq!(Spoken::default().last_words(), None);
+    }
+}
