@@ -38,7 +38,7 @@ fn class(error: &wasmtime::Error, call_bytes: usize) -> (FailureKind, String) {
         return (exceeded.kind(), exceeded.to_string());
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return (FailureKind::Trap, format!("trap: {trap}{}", frames(error)));
+        return (FailureKind::Trap, format!("{trap}{}", frames(error)));
     }
     if error.chain().any(|cause| cause.to_string().contains(FUEL_EXHAUSTED)) {
         let exceeded = Exceeded::CallBytes { limit: call_bytes };

@@ -71,7 +71,7 @@ async fn a_trap_is_a_failed_attempt_with_its_name_and_the_last_words() {
     let job = info(plugin(TRAP), "x").await;
     let error = &job.errors[0];
     assert_eq!((job.state, error.kind), (State::Retrying, FailureKind::Trap));
-    assert!(error.message.contains("unreachable"), "{}", error.message);
+    assert!(error.message.starts_with("wasm trap: wasm `unreachable`"), "{}", error.message);
 
     let last_words = "(call $log (i32.const 4) (local.get $p) (local.get $n)) unreachable";
     let job = info(plugin(last_words), "panicked at src/lib.rs:7").await;
