@@ -8,13 +8,6 @@ use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::overlay::{Draft, FollowUp};
 use crate::job::Priority;
 
-impl Guest {
-    fn draft(&mut self, job: &Resource<Draft>) -> wasmtime::Result<&mut Draft> {
-        self.count_call()?;
-        Ok(self.table.get_mut(job)?)
-    }
-}
-
 /// Longest name of a follow-up job that is kept until it is enqueued, in bytes. No name may have a quarter of it, so one
 /// that is cut off is refused then.
 const NAME_BYTES_KEPT: usize = 1 << 10;
@@ -23,24 +16,6 @@ fn short(mut name: String) -> String {
     name.truncate(name.floor_char_boundary(NAME_BYTES_KEPT));
     name.shrink_to_fit();
     name
-}
-
-impl Guest {
-    /// Keeps the payload only if there is room for it: what could never be enqueued is not held until then.
-    fn new_draft(&mut self, kind: String, payload: Vec<u8>) -> Draft {
-        let held = self.overlay.bytes.saturating_add(self.draft_bytes).saturating_add(payload.len());
-        if held > self.plugin.limits.follow_up_bytes {
-            return Draft { over_quota: true, ..Draft::new(kind, Vec::new()) };
-        }
-        self.draft_bytes += payload.len();
-        Draft::new(kind, payload)
-    }
-
-    fn take_draft(&mut self, job: Resource<Draft>) -> wasmtime::Result<Draft> {
-        let draft = self.table.delete(job)?;
-        self.draft_bytes = self.draft_bytes.saturating_sub(draft.payload.len());
-        Ok(draft)
-    }
 }
 
 impl HostNewJob for Guest {
@@ -101,6 +76,27 @@ impl Host for Guest {
 }
 
 impl Guest {
+    fn draft(&mut self, job: &Resource<Draft>) -> wasmtime::Result<&mut Draft> {
+        self.count_call()?;
+        Ok(self.table.get_mut(job)?)
+    }
+
+    /// Keeps the payload only if there is room for it: what could never be enqueued is not held until then.
+    fn new_draft(&mut self, kind: String, payload: Vec<u8>) -> Draft {
+        let held = self.overlay.bytes.saturating_add(self.draft_bytes).saturating_add(payload.len());
+        if held > self.plugin.limits.follow_up_bytes {
+            return Draft { over_quota: true, ..Draft::new(kind, Vec::new()) };
+        }
+        self.draft_bytes += payload.len();
+        Draft::new(kind, payload)
+    }
+
+    fn take_draft(&mut self, job: Resource<Draft>) -> wasmtime::Result<Draft> {
+        let draft = self.table.delete(job)?;
+        self.draft_bytes = self.draft_bytes.saturating_sub(draft.payload.len());
+        Ok(draft)
+    }
+
     /// Accepts it, to be stored with the completion. Its own id is given then: until then it is known as
     /// the job's own with its place behind it.
     fn stage(&mut self, draft: Draft) -> Result<String, Error> {
