@@ -38,7 +38,7 @@ pub use events::{Event, Events, Heard};
 #[cfg(feature = "wasm-http")]
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
-pub use executor::{Grant, Plugin, PluginHandle, PluginLimits};
+pub use executor::{Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
 pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
 pub use job::{

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::error::PluginError;
 
 const KIB: usize = 1 << 10;
@@ -24,9 +26,10 @@ const HTTP_HEADER_BYTES_MIN: usize = 8 * KIB;
 /// let limits = PluginLimits::default().time(Duration::from_secs(2)).memory_bytes(16 << 20);
 /// # let _ = limits;
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[must_use]
 pub struct PluginLimits {
+    #[serde(rename = "time_ms", serialize_with = "in_milliseconds")]
     pub(super) time: Duration,
     pub(super) memory_bytes: usize,
     pub(super) table_elements: usize,
@@ -80,6 +83,10 @@ impl Default for PluginLimits {
             http_response_bytes: MIB,
         }
     }
+}
+
+fn in_milliseconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 macro_rules! limits {

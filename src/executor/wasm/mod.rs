@@ -23,6 +23,7 @@ mod host;
 #[cfg(feature = "wasm-http")]
 mod http;
 mod imports;
+mod info;
 mod limits;
 mod meter;
 mod overlay;
@@ -45,6 +46,7 @@ pub use handle::PluginHandle;
 pub(crate) use host::Host;
 #[cfg(feature = "wasm-http")]
 pub use http::Allow;
+pub use info::{PluginImport, PluginInfo};
 pub use limits::PluginLimits;
 pub use plugin::Plugin;
 pub(crate) use plugin::load;

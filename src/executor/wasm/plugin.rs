@@ -9,6 +9,7 @@ use super::deployed::{Deployed, Setting};
 use super::grant::Grant;
 use super::handle::PluginHandle;
 use super::host::Host;
+use super::info::PluginInfo;
 use super::limits::PluginLimits;
 use super::sandbox::Sandbox;
 use super::version::Version;
@@ -153,6 +154,30 @@ impl Plugin {
         self.resolver = Some(Arc::new(resolve));
         self
     }
+
+    /// Checks and compiles it as a worker's start does, and says what it is; nothing is registered, and none of its code
+    /// runs.
+    ///
+    /// # Errors
+    /// [`Error::Plugin`] with the reason for which it would be refused.
+    ///
+    /// ```no_run
+    /// # use millpond::Plugin;
+    /// let info = Plugin::from_file("thumbnail.wasm")?.check()?;
+    /// println!("{} is {}, starts with {} bytes of memory", info.name, info.hash, info.memory_bytes);
+    /// for import in info.imports {
+    ///     println!("  {}: {}", import.interface, import.functions.join(", "));
+    /// }
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn check(&self) -> Result<PluginInfo, Error> {
+        let ready = prepare(self.clone()).map_err(|reason| self.refused(reason))?;
+        Ok(PluginInfo::of(&ready.version, ready.setting, &self.bytes))
+    }
+
+    fn refused(&self, reason: PluginError) -> Error {
+        Error::Plugin { plugin: self.name.clone(), reason }
+    }
 }
 
 impl std::fmt::Debug for Plugin {
@@ -163,13 +188,18 @@ impl std::fmt::Debug for Plugin {
 
 /// Compiles a plugin and makes a handler of it.
 pub(crate) fn load(kind: Arc<str>, plugin: Plugin, host: Arc<Host>) -> Result<Handling, Error> {
-    let name = plugin.name.clone();
-    deploy(plugin, host)
-        .map(|deployed| handling(kind, deployed))
-        .map_err(|reason| Error::Plugin { plugin: name, reason })
+    let Ready { setting, version, sandbox } = prepare(plugin.clone()).map_err(|reason| plugin.refused(reason))?;
+    Ok(handling(kind, Arc::new(Deployed::new(setting, version, host, sandbox))))
 }
 
-fn deploy(plugin: Plugin, host: Arc<Host>) -> Result<Arc<Deployed>, PluginError> {
+/// A plugin that nothing speaks against.
+struct Ready {
+    setting: Setting,
+    version: Version,
+    sandbox: &'static Sandbox,
+}
+
+fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
     #[cfg(feature = "wasm-http")]
     let resolver = plugin.resolver;
     let Plugin { name, bytes, limits, grants, config, cache, reuse, .. } = plugin;
@@ -187,7 +217,7 @@ fn deploy(plugin: Plugin, host: Arc<Host>) -> Result<Arc<Deployed>, PluginError>
         resolver,
     };
     let version = Version::compile(&bytes, &setting, sandbox)?;
-    Ok(Arc::new(Deployed::new(setting, version, host, sandbox)))
+    Ok(Ready { setting, version, sandbox })
 }
 
 fn handling(kind: Arc<str>, deployed: Arc<Deployed>) -> Handling {

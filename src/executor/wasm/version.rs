@@ -23,6 +23,10 @@ impl Version {
         PluginHash::new(Sha256::digest(bytes).into())
     }
 
+    pub fn component(&self) -> &Component {
+        self.pre.instance_pre().component()
+    }
+
     /// Checks it and compiles it, which may take seconds. None of its code runs.
     pub fn compile(bytes: &[u8], setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
         scan::check_head(bytes)?;

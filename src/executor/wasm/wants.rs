@@ -19,6 +19,9 @@ const OFFERED: [&str; 9] = ["types", "attempt", "log", "config", "state", "enque
 /// Part of the contract, for who is granted hosts.
 const HTTP: &str = "outbound-http";
 
+const HTTP_GRANT: &str = "Grant::http(Allow::https(\"...\"))";
+const STDIO_GRANT: &str = "Grant::stdio()";
+
 /// WASI as it was before components.
 const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
@@ -56,12 +59,12 @@ fn imports_wasi(module: &[u8]) -> bool {
 
 fn http(import: &str, grants: &[Grant]) -> Result<(), PluginError> {
     let is_granted = grants.iter().any(Grant::is_http);
-    granted(import, is_granted, cfg!(feature = "wasm-http"), "wasm-http", "Grant::http(Allow::https(\"...\"))")
+    granted(import, is_granted, cfg!(feature = "wasm-http"), "wasm-http", HTTP_GRANT)
 }
 
 fn stdio(import: &str, grants: &[Grant]) -> Result<(), PluginError> {
     let is_granted = grants.iter().any(Grant::is_stdio);
-    granted(import, is_granted, cfg!(feature = "wasm-wasi"), "wasm-wasi", "Grant::stdio()")
+    granted(import, is_granted, cfg!(feature = "wasm-wasi"), "wasm-wasi", STDIO_GRANT)
 }
 
 fn granted(
@@ -134,6 +137,16 @@ fn is_retry(ty: &Type) -> bool {
 /// The interface of our package that `name` means, of whatever version: the linker says whether it fits.
 fn interface(name: &str) -> Option<&str> {
     Some(name.strip_prefix("millpond:jobs/")?.split_once('@')?.0)
+}
+
+/// What has to be granted for the calls of this import.
+pub(super) fn grant(import: &str) -> Option<&'static str> {
+    match interface(import) {
+        Some("enqueue") => Some("Grant::enqueue(kind)"),
+        Some(HTTP) => Some(HTTP_GRANT),
+        None if wasi_interface(import).is_some() => Some(STDIO_GRANT),
+        _ => None,
+    }
 }
 
 fn check_size(component: &Component, limits: &PluginLimits) -> Result<(), PluginError> {

@@ -2,6 +2,7 @@
 
 mod built;
 mod cache;
+mod checked;
 mod crash;
 mod evolution;
 mod examples;
