@@ -1,11 +1,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::deployed::Deployed;
 use super::file;
 use super::version::Version;
 use crate::error::{Error, PluginError};
 use crate::job::PluginHash;
+
+/// Keys of its state in one answer.
+const STATE_KEYS_MAX: usize = 1_000;
 
 /// A plugin that a worker runs: to look after it, and to give it a new version. See
 /// [`Worker::plugin`](crate::Worker::plugin).
@@ -73,6 +78,23 @@ impl PluginHandle {
     pub fn reload_file(&self, path: impl AsRef<Path>) -> Result<PluginHash, Error> {
         let bytes = file::read(path.as_ref())?;
         if Version::hash(&bytes) == self.hash() { Ok(self.hash()) } else { self.reload(bytes) }
+    }
+
+    /// Keys of what it keeps, in order, from the first behind `after`: at most 1,000. What an attempt under way has written
+    /// is not there yet.
+    ///
+    /// # Errors
+    /// As every call that reads the file.
+    pub fn state_keys(&self, after: Option<&str>) -> Result<Vec<String>, Error> {
+        Ok(self.deployed.host.store.reader()?.plugin_keys(self.name(), "", after, STATE_KEYS_MAX)?)
+    }
+
+    /// What it keeps under a key. A counter is 8 bytes, the lowest first.
+    ///
+    /// # Errors
+    /// As every call that reads the file.
+    pub fn state(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.deployed.host.store.reader()?.plugin_value(self.name(), key)?)
     }
 }
 

@@ -112,6 +112,19 @@ async fn jobs_that_run_at_a_time_lose_no_count() {
 }
 
 #[tokio::test]
+async fn what_it_keeps_can_be_looked_at_by_its_handle() {
+    let (_, pond) = memory();
+    let worker = pond.worker("q").handle_wasm("job", set(DONE)).start().unwrap();
+    let handle = worker.plugin("job").unwrap();
+    assert_eq!((handle.state_keys(None).unwrap(), handle.state("key").unwrap()), (vec![], None));
+    pond.enqueue("q", NewJob::raw("job", "value")).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(handle.state_keys(None).unwrap(), ["key"]);
+    assert_eq!(handle.state_keys(Some("key")).unwrap(), [""; 0]);
+    assert_eq!(handle.state("key").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
+#[tokio::test]
 async fn a_count_on_what_is_no_number_is_refused() {
     let (_, pond) = memory();
     let id = ran(&pond, set(&format!("{COUNT} {CHECK} {DONE}")), "no number").await;
