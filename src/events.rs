@@ -173,6 +173,21 @@ pub enum Event {
         /// How many attempts in a row.
         failures: u32,
     },
+    /// A plugin has a new version: attempts that start from now on run it.
+    PluginReloaded {
+        /// The plugin's name.
+        plugin: Arc<str>,
+        /// The version.
+        hash: PluginHash,
+    },
+    /// The file of a plugin that is watched (`Plugin::watch`) has changed and could not be taken: the version before
+    /// goes on.
+    PluginNotReloaded {
+        /// The plugin's name.
+        plugin: Arc<str>,
+        /// Why, a sentence.
+        reason: String,
+    },
     /// The file was made small again: it was mostly empty, and nobody needed it.
     Compacted {
         /// Its size before, in bytes.

@@ -353,6 +353,8 @@ impl Engine {
         bindings.insert(queue, binding);
         self.scheduler().open_lane(queue, worker.lane, self.now());
         drop(bindings);
+        #[cfg(feature = "wasm")]
+        self.upkeep().plugin_watch.add(&known_by);
         self.wake_dispatcher();
         Ok(known_by)
     }

@@ -9,6 +9,7 @@ use super::limits::PluginLimits;
 use super::sandbox::Sandbox;
 use super::service::Service;
 use super::version::Version;
+use super::watched::WatchedFile;
 use crate::sync::RwLock;
 
 /// A plugin that a worker has registered: what it may, and the version that runs now.
@@ -34,6 +35,8 @@ pub(super) struct Setting {
     /// Finds the addresses of names in place of the system's.
     #[cfg(feature = "wasm-http")]
     pub resolver: Option<super::http::Resolver>,
+    /// Its file, if that is looked at.
+    pub watched: Option<WatchedFile>,
 }
 
 impl Deref for Deployed {

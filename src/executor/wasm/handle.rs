@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -7,6 +8,7 @@ use super::deployed::Deployed;
 use super::file;
 use super::version::Version;
 use crate::error::{Error, PluginError};
+use crate::events::Event;
 use crate::job::PluginHash;
 
 /// Keys of its state in one answer.
@@ -68,6 +70,7 @@ impl PluginHandle {
         self.deployed.replace(version);
         self.deployed.service.restore();
         tracing::info!(plugin = name, %hash, "a plugin has a new version");
+        self.deployed.host.tell(Event::PluginReloaded { plugin: name.as_str().into(), hash });
         Ok(hash)
     }
 
@@ -95,6 +98,25 @@ impl PluginHandle {
     /// As every call that reads the file.
     pub fn state(&self, key: &str) -> Result<Option<Bytes>, Error> {
         Ok(self.deployed.host.store.reader()?.plugin_value(self.name(), key)?)
+    }
+
+    /// How often its file is to be looked at, if it is.
+    pub(crate) fn watched_every(&self) -> Option<Duration> {
+        self.deployed.watched.as_ref().map(|watched| watched.every)
+    }
+
+    /// Looks at its file, and gives it the version that is there if that is another.
+    pub(crate) fn look_at_file(&self) {
+        let Some(watched) = &self.deployed.watched else { return };
+        let Some(mut looks) = watched.begin() else { return };
+        if !looks.look(&watched.path) {
+            return;
+        }
+        if let Err(error) = self.reload_file(&watched.path) {
+            let (plugin, reason) = (self.name(), error.to_string());
+            tracing::warn!(plugin, reason, "a plugin's file has changed, and the version before goes on");
+            self.deployed.host.tell(Event::PluginNotReloaded { plugin: plugin.into(), reason });
+        }
     }
 }
 

@@ -40,6 +40,7 @@ mod wants;
 mod warm;
 #[cfg(feature = "wasm-wasi")]
 mod wasi;
+mod watched;
 
 pub use grant::Grant;
 pub use handle::PluginHandle;

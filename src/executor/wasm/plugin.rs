@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use super::limits::PluginLimits;
 use super::sandbox::Sandbox;
 use super::version::Version;
 use super::warm::WarmOnes;
+use super::watched::WatchedFile;
 use super::{file, scan};
 use crate::error::{Error, PluginError};
 use crate::executor::Handling;
@@ -47,6 +49,9 @@ pub struct Plugin {
     reuse: u32,
     #[cfg(feature = "wasm-http")]
     resolver: Option<super::http::Resolver>,
+    /// Where its bytes were read.
+    file: Option<PathBuf>,
+    watch: Option<Duration>,
 }
 
 impl Plugin {
@@ -63,7 +68,8 @@ impl Plugin {
     /// ```
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        Self::from_bytes(path.file_stem().unwrap_or_default().to_string_lossy(), file::read(path)?)
+        let plugin = Self::from_bytes(path.file_stem().unwrap_or_default().to_string_lossy(), file::read(path)?)?;
+        Ok(Self { file: Some(path.to_owned()), ..plugin })
     }
 
     /// The plugin in `bytes`, to be known as `name`: what it keeps is found under this name again, whatever
@@ -94,6 +100,8 @@ impl Plugin {
                 reuse: 0,
                 #[cfg(feature = "wasm-http")]
                 resolver: None,
+                file: None,
+                watch: None,
             }),
             Err(reason) => Err(Error::Plugin { plugin: name, reason }),
         }
@@ -155,6 +163,19 @@ impl Plugin {
         self
     }
 
+    /// Looks at its file `every` so often while the worker runs, and takes the version that is there then: as
+    /// [`PluginHandle::reload`], on a thread of its own. Default: never; only for one that is
+    /// [from a file](Self::from_file).
+    ///
+    /// A file that has changed is read once it is found unchanged at the next look, so that half of one is not. One that is
+    /// refused, or gone, leaves the version before in place and is told as
+    /// [`Event::PluginNotReloaded`](crate::Event::PluginNotReloaded). Whoever can write the file decides what runs: the
+    /// sandbox and the limits stay as they are.
+    pub fn watch(mut self, every: Duration) -> Self {
+        self.watch = Some(every);
+        self
+    }
+
     /// Checks and compiles it as a worker's start does, and says what it is; nothing is registered, and none of its code
     /// runs.
     ///
@@ -202,9 +223,10 @@ struct Ready {
 fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
     #[cfg(feature = "wasm-http")]
     let resolver = plugin.resolver;
-    let Plugin { name, bytes, limits, grants, config, cache, reuse, .. } = plugin;
+    let Plugin { name, bytes, limits, grants, config, cache, reuse, file, watch, .. } = plugin;
     limits.check()?;
     grants.iter().try_for_each(Grant::check)?;
+    let watched = watch.map(|every| WatchedFile::new(file, every)).transpose()?;
     let sandbox = Sandbox::shared().map_err(|detail| PluginError::NotCompiled { detail })?;
     let setting = Setting {
         name,
@@ -213,6 +235,7 @@ fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
         config,
         cache,
         reuse,
+        watched,
         #[cfg(feature = "wasm-http")]
         resolver,
     };

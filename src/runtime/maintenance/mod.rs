@@ -4,6 +4,8 @@ mod compactor;
 mod every;
 mod file_watch;
 mod key_sweeper;
+#[cfg(feature = "wasm")]
+mod plugin_watch;
 mod pruner;
 mod watchdog;
 
@@ -16,6 +18,8 @@ use crate::time::Now;
 pub(super) use compactor::{Compactor, compact_before_close};
 pub(super) use file_watch::FileWatch;
 pub(super) use key_sweeper::KeySweeper;
+#[cfg(feature = "wasm")]
+pub(super) use plugin_watch::PluginWatch;
 pub(super) use pruner::Pruner;
 pub(super) use watchdog::Watchdog;
 
@@ -27,6 +31,8 @@ pub(super) struct Upkeep {
     watchdog: Watchdog,
     file_watch: FileWatch,
     compactor: Compactor,
+    #[cfg(feature = "wasm")]
+    pub(super) plugin_watch: PluginWatch,
 }
 
 /// Does what is due. Returns how long until the next chore.
@@ -37,5 +43,7 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
     let compactor = upkeep.compactor.turn(engine, now);
+    #[cfg(feature = "wasm")]
+    let pruner = pruner.min(upkeep.plugin_watch.turn(now));
     [key_sweeper, watchdog, file_watch, compactor].into_iter().fold(pruner, Duration::min)
 }

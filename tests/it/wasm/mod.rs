@@ -20,5 +20,6 @@ mod service;
 mod state;
 mod threats;
 mod told;
+mod watched;
 #[cfg(feature = "wasm-http")]
 mod web;

@@ -1,0 +1,199 @@
+//! A plugin's file that is watched: what is written there runs, if it can.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use millpond::testing::ManualClock;
+use millpond::{Error, Event, Events, Heard, Millpond, NewJob, Plugin, PluginError, PluginHash, PluginLimits, Worker};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::guest::{ECHO, NOTHING, TRAP, component, module, plugin};
+use crate::support::*;
+
+const EVERY: Duration = Duration::from_secs(5);
+
+struct Folder {
+    directory: TempDir,
+    versions: Cell<u64>,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), versions: Cell::new(0) }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name).with_extension("wasm")
+    }
+
+    /// Another version of the file. None has the time of another, however long the steps of the disk's clock are.
+    fn put(&self, name: &str, bytes: &[u8]) -> PluginHash {
+        fs::write(self.file(name), bytes).unwrap();
+        self.touch(name);
+        hash(bytes)
+    }
+
+    fn touch(&self, name: &str) {
+        self.versions.set(self.versions.get() + 1);
+        let file = fs::File::options().append(true).open(self.file(name)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + SECOND * self.versions.get() as u32).unwrap();
+    }
+}
+
+fn hash(bytes: &[u8]) -> PluginHash {
+    PluginHash::new(Sha256::digest(bytes).into())
+}
+
+fn start(pond: &Millpond, queue: &str, file: &Path) -> Worker {
+    pond.worker(queue).handle_wasm("job", Plugin::from_file(file).unwrap().watch(EVERY)).start().unwrap()
+}
+
+/// Lets time pass until something is told of a plugin. A look that is not over when the next is due is not made
+/// twice, so it does not matter how fast the clock goes.
+async fn told(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Event {
+    loop {
+        while let Some(heard) = events.try_next() {
+            if let Heard::Event(event @ (Event::PluginReloaded { .. } | Event::PluginNotReloaded { .. })) = heard {
+                return event;
+            }
+        }
+        clock.advance(EVERY);
+        settled(pond).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+fn reloaded(plugin: &str, hash: PluginHash) -> Event {
+    Event::PluginReloaded { plugin: plugin.into(), hash }
+}
+
+#[tokio::test]
+async fn another_version_in_the_file_runs_and_is_told() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    folder.put("guest", &module(NOTHING));
+    let worker = start(&pond, "q", &folder.file("guest"));
+    let mut events = pond.events();
+    for version in [module(ECHO), component(&module(ECHO)), module(NOTHING)] {
+        let hash = folder.put("guest", &version);
+        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", hash));
+        assert_eq!(worker.plugin("job").unwrap().hash(), hash);
+    }
+    folder.put("guest", &component(&module(ECHO)));
+    told(&pond, &clock, &mut events).await;
+    let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test]
+async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    let good = folder.put("guest", &module(ECHO));
+    let worker = start(&pond, "q", &folder.file("guest"));
+    let mut events = pond.events();
+    let bad: [(&[u8], &str); 3] = [
+        (b"MZ", r#"plugin "guest" was refused: it is not WebAssembly"#),
+        (&module(ECHO)[..100], r#"plugin "guest" was refused: "#),
+        (&wat::parse_str("(component)").unwrap(), r#"plugin "guest" was refused: it is no job handler"#),
+    ];
+    for (bytes, says) in bad {
+        folder.put("guest", bytes);
+        let Event::PluginNotReloaded { plugin, reason } = told(&pond, &clock, &mut events).await else {
+            panic!("taken")
+        };
+        assert!(*plugin == *"guest" && reason.starts_with(says), "{plugin}: {reason}");
+        assert_eq!(worker.plugin("job").unwrap().hash(), good);
+    }
+    let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
+    // What is told next is the next change: the bad one is not tried again at each look.
+    let better = folder.put("guest", &module(NOTHING));
+    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", better));
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_told_and_taken_when_it_is_back() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    folder.put("guest", &module(ECHO));
+    start(&pond, "q", &folder.file("guest"));
+    let mut events = pond.events();
+    fs::remove_file(folder.file("guest")).unwrap();
+    let gone = told(&pond, &clock, &mut events).await;
+    assert!(matches!(&gone, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")), "{gone:?}");
+    let back = folder.put("guest", &module(NOTHING));
+    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", back));
+}
+
+#[tokio::test]
+async fn the_same_bytes_written_again_are_no_new_version() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    folder.put("guest", &module(TRAP));
+    folder.put("witness", &module(ECHO));
+    // Out of service after one trap. A file that was only touched is no remedy: it would be put back otherwise.
+    let trapping = Plugin::from_file(folder.file("guest")).unwrap().limits(PluginLimits::default().traps_in_a_row(1));
+    let worker = pond.worker("q").handle_wasm("job", trapping.watch(EVERY)).start().unwrap();
+    start(&pond, "w", &folder.file("witness"));
+    pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
+    drained(&pond).await;
+    let mut events = pond.events();
+    folder.touch("guest");
+    // Both are looked at in the same turns.
+    for version in [module(NOTHING), module(ECHO)] {
+        let hash = folder.put("witness", &version);
+        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("witness", hash));
+    }
+    assert!(worker.plugin("job").unwrap().is_quarantined());
+}
+
+#[tokio::test]
+async fn a_stopped_worker_looks_no_more() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    let stopped = folder.put("stopped", &module(ECHO));
+    folder.put("witness", &module(ECHO));
+    let worker = start(&pond, "q", &folder.file("stopped"));
+    start(&pond, "w", &folder.file("witness"));
+    let mut events = pond.events();
+    let handle = worker.plugin("job").unwrap();
+    worker.stop();
+    folder.put("stopped", &module(NOTHING));
+    // Both would have been looked at in the same turns.
+    for version in [module(NOTHING), module(ECHO)] {
+        let hash = folder.put("witness", &version);
+        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("witness", hash));
+    }
+    assert_eq!(handle.hash(), stopped);
+}
+
+#[tokio::test]
+async fn a_version_by_hand_is_told_too_and_goes_on_until_the_file_changes() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    folder.put("guest", &module(ECHO));
+    let worker = start(&pond, "q", &folder.file("guest"));
+    let handle = worker.plugin("job").unwrap();
+    let mut events = pond.events();
+    // It has been read by the time that the first change is told.
+    let first = folder.put("guest", &module(NOTHING));
+    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", first));
+    let by_hand = handle.reload(module(TRAP)).unwrap();
+    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", by_hand));
+    let next = folder.put("guest", &component(&module(NOTHING)));
+    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", next));
+}
+
+#[tokio::test]
+async fn it_cannot_be_watched_without_a_file_or_all_the_time() {
+    let (_, pond) = memory();
+    let folder = Folder::new();
+    folder.put("guest", &module(ECHO));
+    let from_file = Plugin::from_file(folder.file("guest")).unwrap();
+    for unwatchable in [plugin(ECHO).watch(EVERY), from_file.watch(Duration::ZERO)] {
+        let refused = pond.worker("q").handle_wasm("job", unwatchable).start();
+        let is_named =
+            |reason: &PluginError| matches!(reason, PluginError::Misconfigured { what: "setting `watch`", .. });
+        assert!(matches!(&refused, Err(Error::Plugin { reason, .. }) if is_named(reason)), "{refused:?}");
+    }
+}
