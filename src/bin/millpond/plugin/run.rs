@@ -1,0 +1,268 @@
+//! `millpond plugin run`: one payload, or many times the same, through a queue in memory as an operator's would do it.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use millpond::{
+    Event, Events, Heard, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings, Retention,
+    State,
+};
+use redb::backends::InMemoryBackend;
+
+use super::listener::Listener;
+use super::{report, setting};
+use crate::Result;
+
+const QUEUE: &str = "run";
+
+/// What a job has for a payload if none is given: JSON's nothing.
+const NO_PAYLOAD: &[u8] = b"null";
+
+/// How often a file is looked at with `--watch`.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Ended jobs that are kept to be looked at: with `--repeat` there may be any number.
+const KEPT: Keep = Keep::new(Duration::MAX, 1_000);
+
+/// Jobs on a page of a listing.
+const PAGE_JOBS: usize = 1_000;
+
+pub fn command() -> Command {
+    Command::new("run")
+        .about("Runs a plugin on a payload, and says what became of the job")
+        .arg(setting::file())
+        .arg(
+            Arg::new("payload")
+                .long("payload")
+                .value_name("FILE")
+                .help("The job's payload, `-` is standard input [default: the JSON null]"),
+        )
+        .arg(Arg::new("kind").long("kind").value_name("KIND").default_value("job").help("The job's kind"))
+        .args(setting::options())
+        .arg(
+            Arg::new("repeat")
+                .long("repeat")
+                .value_name("N")
+                .default_value("1")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("So many jobs, one after another, with their timings"),
+        )
+        .arg(
+            Arg::new("reuse")
+                .long("reuse")
+                .value_name("N")
+                .default_value("1")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Uses an instance for up to N jobs"),
+        )
+        .arg(
+            Arg::new("result")
+                .long("result")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Writes the job's result there"),
+        )
+        .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Runs it again when the file changes"))
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    tokio::runtime::Runtime::new()?.block_on(async { Session::start(matches).await?.run().await })
+}
+
+struct Session {
+    pond: Millpond,
+    plugin: PluginHandle,
+    events: Events,
+    lines: Listener,
+    kind: String,
+    payload: Bytes,
+    repeat: u32,
+    reuse: u32,
+    result: Option<PathBuf>,
+    watch: bool,
+    /// A new version has come and was not run yet.
+    reloaded: bool,
+}
+
+/// How a job's first attempt ended, as far as it was told.
+#[derive(Default)]
+pub struct Ended {
+    pub completed: bool,
+    /// How long it took, if it completed the job.
+    pub took: Option<Duration>,
+    /// How long until the next attempt, if there is one.
+    pub delay: Option<Duration>,
+}
+
+impl Session {
+    async fn start(matches: &ArgMatches) -> Result<Self> {
+        let (reuse, watch) = (number(matches, "reuse"), matches.get_flag("watch"));
+        let mut plugin = setting::plugin(matches)?.reuse(reuse);
+        if watch {
+            plugin = plugin.watch(LOOK_EVERY);
+        }
+        let payload = payload(matches.get_one::<String>("payload").map(String::as_str))?;
+        let kind: &String = matches.get_one("kind").expect("it has a default");
+        let lines = Listener::start();
+        let pond = Millpond::builder().open_backend(InMemoryBackend::new())?;
+        let kept = Retention::default().completed(KEPT);
+        pond.queue(QUEUE)?.configure(QueueSettings::default().retention(kept)).await?;
+        let events = pond.events();
+        let begun = Instant::now();
+        let worker = pond.worker(QUEUE).concurrency(1).no_timeout().handle_wasm(kind, plugin).start()?;
+        let plugin = worker.plugin(kind).ok_or("the worker has no plugin")?;
+        println!("{}, version {}, compiled in {:.1?}", plugin.name(), plugin.hash(), begun.elapsed());
+        Ok(Self {
+            pond,
+            plugin,
+            events,
+            lines,
+            kind: kind.clone(),
+            payload,
+            repeat: number(matches, "repeat"),
+            reuse,
+            result: matches.get_one("result").cloned(),
+            watch,
+            reloaded: false,
+        })
+    }
+
+    async fn run(mut self) -> Result<ExitCode> {
+        let mut completed = self.round().await?;
+        while self.watch {
+            self.next_version().await?;
+            completed = self.round().await?;
+        }
+        self.pond.shutdown(Duration::ZERO).await?;
+        Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// One job and what became of it; then the others. False once one was not completed.
+    async fn round(&mut self) -> Result<bool> {
+        self.lines.take();
+        let (id, ended) = self.job().await?;
+        let job = self.pond.job(id)?;
+        report::outcome(&job, &ended);
+        report::log(&self.lines.take());
+        report::follow_ups(&follow_ups(&self.pond, id)?);
+        if let Some((file, result)) = self.result.as_ref().zip(job.result) {
+            fs::write(file, &result).map_err(|error| format!("could not write {}: {error}", file.display()))?;
+        }
+        let completed = ended.completed && self.others(ended).await?;
+        report::state(&self.plugin)?;
+        Ok(completed)
+    }
+
+    /// As many as there are to be, one after another, until one of them is not completed.
+    async fn others(&mut self, first: Ended) -> Result<bool> {
+        let mut took: Vec<Duration> = first.took.into_iter().collect();
+        for _ in 1..self.repeat {
+            let (id, ended) = self.job().await?;
+            if !ended.completed {
+                report::outcome(&self.pond.job(id)?, &ended);
+                return Ok(false);
+            }
+            took.extend(ended.took);
+            self.lines.take();
+        }
+        if self.repeat > 1 {
+            report::timings(took, self.reuse);
+        }
+        Ok(true)
+    }
+
+    async fn job(&mut self) -> Result<(JobId, Ended)> {
+        let job = NewJob::raw(self.kind.clone(), self.payload.clone());
+        let id = self.pond.enqueue(QUEUE, job).await?;
+        loop {
+            let event = self.events.next().await.ok_or("the queue was closed")?;
+            if let Heard::Event(event) = &event {
+                self.note(event);
+            }
+            let ended = match &event {
+                Heard::Event(event) => ended(event, id),
+                // So many follow-up jobs that its own end may have gone by.
+                _ => ended_unheard(&self.pond.job(id)?),
+            };
+            if let Some(ended) = ended {
+                return Ok((id, ended));
+            }
+        }
+    }
+
+    /// Waits for another version of the file.
+    async fn next_version(&mut self) -> Result<()> {
+        println!("waiting for another version; Ctrl-C ends it");
+        while !self.reloaded {
+            if let Heard::Event(event) = self.events.next().await.ok_or("the queue was closed")? {
+                self.note(&event);
+            }
+        }
+        self.reloaded = false;
+        println!("\n{}, version {}", self.plugin.name(), self.plugin.hash());
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::PluginReloaded { .. } => self.reloaded = true,
+            Event::PluginNotReloaded { reason, .. } => println!("{reason}; the version before goes on"),
+            _ => {}
+        }
+    }
+}
+
+/// How the first attempt of the job ended, if that is what happened.
+fn ended(event: &Event, job: JobId) -> Option<Ended> {
+    match event {
+        Event::Completed { id, took, .. } if *id == job => {
+            Some(Ended { completed: true, took: Some(*took), delay: None })
+        }
+        Event::Retrying { id, delay, .. } | Event::Snoozed { id, delay, .. } if *id == job => {
+            Some(Ended { delay: Some(*delay), ..Ended::default() })
+        }
+        Event::Dead { id, .. } | Event::Cancelled { id, .. } if *id == job => Some(Ended::default()),
+        _ => None,
+    }
+}
+
+fn ended_unheard(job: &JobInfo) -> Option<Ended> {
+    let is_open = matches!(job.state, State::Pending | State::Running);
+    (!is_open).then(|| Ended { completed: job.state == State::Completed, ..Ended::default() })
+}
+
+/// The jobs that a plugin has enqueued since.
+fn follow_ups(pond: &Millpond, since: JobId) -> Result<Vec<JobInfo>> {
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = pond.jobs(&JobFilter::new(), cursor, PAGE_JOBS)?;
+        found.extend(page.jobs.into_iter().filter(|job| job.generation > 0 && job.id > since));
+        cursor = page.next;
+        if cursor.is_none() {
+            found.sort_by_key(|job| job.id);
+            return Ok(found);
+        }
+    }
+}
+
+fn payload(file: Option<&str>) -> Result<Bytes> {
+    let read = match file {
+        None => return Ok(Bytes::from_static(NO_PAYLOAD)),
+        Some("-") => {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+        }
+        Some(file) => fs::read(file),
+    };
+    let read = read.map_err(|error| format!("could not read the payload {}: {error}", file.unwrap_or_default()))?;
+    Ok(read.into())
+}
+
+fn number(matches: &ArgMatches, name: &str) -> u32 {
+    *matches.get_one(name).expect("it has a default")
+}

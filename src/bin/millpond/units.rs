@@ -1,0 +1,66 @@
+//! Durations and sizes, as a person writes and reads them.
+
+use std::time::Duration;
+
+/// `500ms`, `30s`, `2m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text);
+    let milliseconds = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" | "min" => Some(60_000),
+        _ => None,
+    };
+    let whole = milliseconds.zip(number.parse::<u64>().ok()).and_then(|(unit, number)| number.checked_mul(unit));
+    whole.map(Duration::from_millis).ok_or_else(|| "a whole number and `ms`, `s` or `m`, as in `30s`".to_owned())
+}
+
+/// `64MiB`, `64M`, `512KiB`, `1048576`. All are of 1,024.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text);
+    let shift = match unit {
+        "" | "B" => Some(0),
+        "K" | "KiB" => Some(10),
+        "M" | "MiB" => Some(20),
+        "G" | "GiB" => Some(30),
+        _ => None,
+    };
+    let whole = shift.zip(number.parse::<usize>().ok()).and_then(|(shift, number)| number.checked_mul(1 << shift));
+    whole.ok_or_else(|| "a whole number and `KiB`, `MiB` or `GiB`, as in `64MiB`".to_owned())
+}
+
+fn split(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// A size, in the largest unit of which it has one.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x400 => format!("{bytes} bytes"),
+        0x400..0x10_0000 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_read_with_their_units_only() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!((bytes("64MiB"), bytes("64M"), bytes("1024")), (Ok(64 << 20), Ok(64 << 20), Ok(1 << 10)));
+        for wrong in ["", "5", "s", "-5s", "1.5s", "18446744073709551615m"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "MiB", "-1", "1.5M", "1T", "18446744073709551615G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_told_in_its_largest_unit() {
+        assert_eq!([1_023, 1_024, 1 << 20].map(size), ["1023 bytes", "1.0 KiB", "1.0 MiB"]);
+    }
+}

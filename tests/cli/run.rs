@@ -1,0 +1,148 @@
+//! `millpond plugin run`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
+
+use sha2::{Digest, Sha256};
+
+use crate::tool::{Said, does, millpond, noop, project, refuses, say, write};
+
+fn crc32() -> String {
+    project("guest-examples/c-crc32/crc32.wasm")
+}
+
+fn filter() -> String {
+    project("guest-examples/rust-webhook-filter/webhook-filter.wasm")
+}
+
+fn hostile(name: &str) -> String {
+    project(&format!("tests/guests/built/{name}.wasm"))
+}
+
+fn with_input(words: &[&str], input: &[u8]) -> Said {
+    let mut child =
+        millpond(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn it_says_what_became_of_the_job() {
+    does(&["plugin", "run", &noop()], &["noop, version ", "job 1: completed in "]);
+    let said = with_input(&["plugin", "run", &crc32(), "--payload", "-"], b"123456789");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.out.contains("result: cbf43926") && said.out.contains("state: bytes = 9"), "{said:?}");
+}
+
+#[test]
+fn its_payload_may_be_a_file_and_its_result_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = write(folder.path(), "payload", b"a");
+    let result = folder.path().join("result");
+    let (payload, to) = (payload.to_str().unwrap(), result.to_str().unwrap());
+    does(&["plugin", "run", &crc32(), "--payload", payload, "--result", to], &["result: e8b7be43"]);
+    assert_eq!(fs::read(&result).unwrap(), b"e8b7be43");
+    refuses(&mut millpond(&["plugin", "run", &crc32(), "--payload", "no/such"]), "could not read the payload no/such");
+}
+
+#[test]
+fn log_lines_follow_up_jobs_and_state_are_shown() {
+    let delivery = br#"{ "id": "d1", "source": "shop", "event": "order.paid" }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let payload = write(folder.path(), "delivery.json", delivery);
+    let run = ["plugin", "run", &filter(), "--payload", payload.to_str().unwrap()];
+    let granted = [&run[..], &["--grant", "webhook"]].concat();
+    does(
+        &granted,
+        &["enqueued: job 2 of kind webhook into run: {", "state: seen/d1 = true", "state: events/order.paid = 1"],
+    );
+    let elsewhere = [&granted[..], &["--config", "events=refund"]].concat();
+    let said = does(&elsewhere, &[r#"result: "ignored""#, "  log: "]);
+    assert!(!said.out.contains("enqueued:"), "{said:?}");
+    let said = say(&mut millpond(&run));
+    assert!(said.code == Some(1) && said.out.contains("job 1: failed (its queue would try it again in "), "{said:?}");
+    assert!(!said.out.contains("state:"), "{said:?}");
+}
+
+#[test]
+fn an_attempt_that_breaks_is_told_by_its_class_within_its_limits() {
+    let failures = [
+        ("panics", &[][..], "Trap: wasm trap: "),
+        ("infinite_loop", &["--timeout", "300ms"], "Timeout: the attempt ran longer than its timeout of 300ms"),
+        ("memory_growth", &["--memory", "16MiB"], "MemoryLimit: it asked for "),
+    ];
+    for (guest, options, says) in failures {
+        let said = say(&mut millpond(&[&["plugin", "run", &hostile(guest)][..], options].concat()));
+        assert!(
+            said.code == Some(1) && said.out.contains("job 1: failed") && said.out.contains(says),
+            "{guest}: {said:?}"
+        );
+    }
+    let said = with_input(&["plugin", "run", &crc32(), "--payload", "-"], b"");
+    assert!(said.code == Some(1) && said.out.contains("given up\n  there is nothing to sum"), "{said:?}");
+}
+
+#[test]
+fn many_jobs_have_their_timings() {
+    does(&["plugin", "run", &noop(), "--repeat", "20"], &["20 jobs, a fresh instance each: min ", ", p50 ", ", p99 "]);
+    let reused = ["plugin", "run", &noop(), "--repeat", "20", "--reuse", "8"];
+    does(&reused, &["20 jobs, instances used up to 8 times: min "]);
+}
+
+#[test]
+fn what_is_no_plugin_is_refused() {
+    refuses(&mut millpond(&["plugin", "run", &project("README.md")]), "it is not WebAssembly");
+}
+
+/// The program while it watches.
+struct Watching {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Watching {
+    fn start(file: &Path) -> Self {
+        let words = ["plugin", "run", file.to_str().unwrap(), "--watch"];
+        let mut child = millpond(&words).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// What it says up to the first line with this in it.
+    fn until(&mut self, says: &str) -> String {
+        let mut said = String::new();
+        while !said.lines().last().is_some_and(|line| line.contains(says)) {
+            assert!(self.lines.read_line(&mut said).unwrap() > 0, "it ended before it said {says:?}: {said}");
+        }
+        said
+    }
+}
+
+#[test]
+fn a_watched_file_is_run_again_when_it_has_changed_and_goes_on_when_it_is_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "guest.wasm", &fs::read(noop()).unwrap());
+    let mut watching = Watching::start(&file);
+    assert!(watching.until("waiting for another version").contains("job 1: completed"));
+
+    let version = fs::read(crc32()).unwrap();
+    fs::write(&file, &version).unwrap();
+    watching.until(&format!("guest, version {:x}", Sha256::digest(&version)));
+    // The JSON null, summed.
+    assert!(watching.until("waiting for another version").contains("result: 25cbfc4f"), "another result");
+
+    fs::write(&file, "no plugin").unwrap();
+    let refused = watching.until("the version before goes on");
+    assert!(refused.contains("it is not WebAssembly"), "{refused}");
+    fs::write(&file, fs::read(noop()).unwrap()).unwrap();
+    assert!(watching.until("waiting for another version").contains(": completed"));
+}
