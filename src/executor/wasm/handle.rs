@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -65,7 +65,7 @@ impl PluginHandle {
         let Deployed { setting, sandbox, .. } = &*self.deployed;
         let name = &setting.name;
         let refused = |reason: PluginError| Error::Plugin { plugin: name.clone(), reason };
-        let version = Version::compile(bytes.as_ref(), setting, sandbox).map_err(refused)?;
+        let version = Version::make(bytes.as_ref(), &OnceLock::new(), setting, sandbox).map_err(refused)?;
         let hash = version.hash;
         self.deployed.replace(version);
         self.deployed.service.restore();

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::host::Host;
 use super::info::PluginInfo;
 use super::limits::PluginLimits;
 use super::sandbox::Sandbox;
-use super::version::Version;
+use super::version::{Code, Version};
 use super::warm::WarmOnes;
 use super::watched::WatchedFile;
 use super::{file, scan};
@@ -24,6 +24,9 @@ use crate::job::check_name;
 
 /// A handler in the making that is a WebAssembly component: it runs in a sandbox of its own, afresh for each
 /// attempt, and can hurt neither the process nor another job.
+///
+/// It is compiled when the first worker starts with it. Clones share what was compiled, whatever they may: so one that
+/// handles several kinds, or whose worker is started again, is best made once and cloned.
 ///
 /// ```no_run
 /// use millpond::{Grant, Millpond, Plugin, PluginLimits};
@@ -42,6 +45,7 @@ use crate::job::check_name;
 pub struct Plugin {
     name: String,
     bytes: Bytes,
+    code: Arc<OnceLock<Code>>,
     limits: PluginLimits,
     grants: Vec<Grant>,
     config: BTreeMap<String, String>,
@@ -93,6 +97,7 @@ impl Plugin {
             Ok(()) => Ok(Self {
                 name,
                 bytes,
+                code: Arc::default(),
                 limits: PluginLimits::default(),
                 grants: Vec::new(),
                 config: BTreeMap::new(),
@@ -223,7 +228,7 @@ struct Ready {
 fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
     #[cfg(feature = "wasm-http")]
     let resolver = plugin.resolver;
-    let Plugin { name, bytes, limits, grants, config, cache, reuse, file, watch, .. } = plugin;
+    let Plugin { name, bytes, code, limits, grants, config, cache, reuse, file, watch, .. } = plugin;
     limits.check()?;
     grants.iter().try_for_each(Grant::check)?;
     let watched = watch.map(|every| WatchedFile::new(file, every)).transpose()?;
@@ -239,7 +244,7 @@ fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
         #[cfg(feature = "wasm-http")]
         resolver,
     };
-    let version = Version::compile(&bytes, &setting, sandbox)?;
+    let version = Version::make(&bytes, &code, &setting, sandbox)?;
     Ok(Ready { setting, version, sandbox })
 }
 

@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
@@ -11,6 +13,13 @@ use super::sandbox::Sandbox;
 use super::{encode, imports, scan, wants};
 use crate::error::PluginError;
 use crate::job::PluginHash;
+
+/// A plugin's code, compiled. It does not depend on what the plugin may, so plugins that differ in that share it.
+#[derive(Clone)]
+pub(super) struct Code {
+    hash: PluginHash,
+    component: Component,
+}
 
 /// One version of a plugin, ready to be run: everything that can be done once is done.
 pub(super) struct Version {
@@ -27,14 +36,24 @@ impl Version {
         self.pre.instance_pre().component()
     }
 
-    /// Checks it and compiles it, which may take seconds. None of its code runs.
-    pub fn compile(bytes: &[u8], setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
+    /// Checks it and compiles it, which may take seconds, unless `code` is there already. None of its code runs.
+    pub fn make(
+        bytes: &[u8],
+        code: &OnceLock<Code>,
+        setting: &Setting,
+        sandbox: &Sandbox,
+    ) -> Result<Self, PluginError> {
         scan::check_head(bytes)?;
         scan::check_cost(bytes, &setting.limits)?;
-        let hash = Self::hash(bytes);
         wants::check_module(bytes, &setting.grants)?;
-        let component = encode::component(bytes)?;
-        let component = compiled(&component, setting, &sandbox.engine)?;
+        let Code { hash, component } = match code.get() {
+            Some(code) => code.clone(),
+            None => {
+                let component = compiled(&encode::component(bytes)?, setting, &sandbox.engine)?;
+                let made = Code { hash: Self::hash(bytes), component };
+                code.get_or_init(|| made).clone()
+            }
+        };
         wants::check(&component, setting)?;
         let mut linker = Linker::new(&sandbox.engine);
         let not_compiled = |error: wasmtime::Error| PluginError::NotCompiled { detail: format!("{error:#}") };

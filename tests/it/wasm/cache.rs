@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use millpond::{Plugin, State};
+use millpond::{Error, Plugin, PluginError, PluginLimits, State};
 
 use super::guest::{ECHO, plugin};
 use super::outcomes::info;
+use crate::support::memory;
 
 const OTHER: &str = r#"(call $ok (i32.const 0) (i32.const 3))"#;
 
@@ -32,6 +33,24 @@ async fn code_is_kept_for_its_owner_alone_and_used_the_next_time() {
     assert_eq!(result(plugin(OTHER).cache(&other)).await, [0, 0, 0]);
     fs::copy(&files(&other)[0], file).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn clones_of_a_plugin_are_compiled_once_whatever_they_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, other) = (directory.path().join("a"), directory.path().join("b"));
+    let echo = plugin(ECHO);
+    assert_eq!(result(echo.clone().cache(&cache)).await, b"echo");
+    assert_eq!(files(&cache).len(), 1);
+    // Whatever is compiled is kept where it is to be kept.
+    assert_eq!(result(echo.clone().cache(&other)).await, b"echo");
+    assert!(files(&other).is_empty(), "{:?}", files(&other));
+    // Limits are held against each of them.
+    let (_, pond) = memory();
+    let refused = pond.worker("q").handle_wasm("job", echo.limits(PluginLimits::default().memory_bytes(1))).start();
+    assert!(matches!(refused, Err(Error::Plugin { reason: PluginError::OverLimits { .. }, .. })), "{refused:?}");
+    assert_eq!(result(plugin(ECHO).cache(&other)).await, b"echo");
+    assert_eq!(files(&other).len(), 1, "another one is compiled for itself");
 }
 
 #[tokio::test]
