@@ -487,7 +487,13 @@ impl Builder {
             clock: self.clock,
             runtime,
             bus: EventBus::new(self.events, self.hook),
-            config: Config { linger: self.linger, verify_on_open: self.verify, compaction: self.compaction },
+            config: Config {
+                linger: self.linger,
+                verify_on_open: self.verify,
+                compaction: self.compaction,
+                #[cfg(feature = "wasm")]
+                stepped: false,
+            },
             running_max: self.max_running,
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,

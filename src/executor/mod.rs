@@ -17,4 +17,4 @@ pub use wasm::Allow;
 #[cfg(feature = "wasm")]
 pub use wasm::{Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 #[cfg(feature = "wasm")]
-pub(crate) use wasm::{Host, load};
+pub(crate) use wasm::{Host, Turn, load};

@@ -30,6 +30,9 @@ pub(crate) struct Config {
     pub linger: Duration,
     pub verify_on_open: bool,
     pub compaction: bool,
+    /// It has no threads: somebody drives it by hand.
+    #[cfg(feature = "wasm")]
+    pub stepped: bool,
 }
 
 /// Everything that is shared between the threads of one open queue.

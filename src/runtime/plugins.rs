@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
-use crate::executor::Host;
+use crate::executor::{Host, Turn};
 
 impl Engine {
     /// What this queue's plugins need of it. It does not hold the queue open.
@@ -12,9 +12,10 @@ impl Engine {
                 engine.bus.publish([event]);
             }
         };
+        let turn = if self.config.stepped { Turn::EveryStep } else { Turn::Tick };
         let make = || {
             let seed = self.seed.map(|_| self.random().u64(..));
-            Arc::new(Host::new(self.store.clone(), self.prepare.clone(), seed, tell))
+            Arc::new(Host::new(self.store.clone(), self.prepare.clone(), seed, turn, tell))
         };
         self.plugin_host.get_or_init(make).clone()
     }

@@ -66,7 +66,7 @@ pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context)
             }
         }
     };
-    warm.store.set_epoch_deadline(1);
+    warm.store.set_epoch_deadline(plugin.host.turn.ticks());
     let answer = warm.handler.millpond_jobs_handler().call_handle(&mut warm.store, &payload).await;
     let answer = answer.and_then(|answer| within_limit(answer, plugin.limits.output_bytes));
     finish_log(warm.store.data_mut());
@@ -93,15 +93,15 @@ async fn fresh(version: &Version, guest: Guest) -> Result<Box<Warm>, (wasmtime::
 }
 
 fn store(guest: Guest) -> Store<Guest> {
-    let call_bytes = guest.plugin.limits.call_bytes;
+    let (call_bytes, ticks) = (guest.plugin.limits.call_bytes, guest.plugin.host.turn.ticks());
     let mut store = Store::new(&guest.plugin.sandbox.engine, guest);
     store.limiter(|guest| &mut guest.meter);
     store.set_hostcall_fuel(call_bytes);
     store.set_max_component_handles(HANDLES_MAX);
-    // At each tick others have their turn, and the attempt ends here if it was ended meanwhile: its time is
-    // kept where that of every attempt is.
-    store.epoch_deadline_async_yield_and_update(1);
-    store.set_epoch_deadline(1);
+    // Others have their turn then, and the attempt ends here if it was ended meanwhile: its time is kept where that
+    // of every attempt is.
+    store.epoch_deadline_async_yield_and_update(ticks);
+    store.set_epoch_deadline(ticks);
     store
 }
 

@@ -44,7 +44,7 @@ mod watched;
 
 pub use grant::Grant;
 pub use handle::PluginHandle;
-pub(crate) use host::Host;
+pub(crate) use host::{Host, Turn};
 #[cfg(feature = "wasm-http")]
 pub use http::Allow;
 pub use info::{PluginImport, PluginInfo};
