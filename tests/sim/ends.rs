@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::guest_talk;
 use crate::handlers::Note;
 use crate::look::Moment;
 use crate::oracle::Check;
@@ -42,6 +43,7 @@ impl World {
             drop(runtime);
         }
         self.account_for_slow_disk();
+        guest_talk::forget();
         let mut stage = self.stage.lock().unwrap();
         stage.notes.clear();
         stage.dies = false;
@@ -168,8 +170,10 @@ impl World {
                 self.late.insert((n, run));
             }
             let is_late = match note {
-                Note::Start { n, run, .. } | Note::End { n, run, .. } => self.late.contains(&(n, run)),
-                Note::Told { .. } => false,
+                Note::Start { n, run, .. } | Note::End { n, run, .. } | Note::Child { n, run, .. } => {
+                    self.late.contains(&(n, run))
+                }
+                Note::Told { .. } | Note::Read { .. } | Note::Reused { .. } | Note::Unseen { .. } => false,
             };
             if is_late {
                 self.trace.note(format!("    late {note:?}"));

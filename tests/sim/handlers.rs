@@ -13,6 +13,7 @@ use millpond::testing::ManualClock;
 use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, Transaction};
 use redb::{ReadableTable, TableDefinition};
 
+use crate::guest_talk::GuestStart;
 use crate::plan::{Spec, When, new_job, queue_name};
 
 /// Each row counts how often it was written.
@@ -52,11 +53,20 @@ pub enum Act {
     Hang,
     /// Takes the process with it.
     Kill,
+    /// A guest has completed its job, what it wrote and its follow-up jobs with it. Its mark is among that.
+    Kept(u64),
+    /// A guest did what it must not.
+    Broke,
 }
 
 impl Act {
     pub fn completes(self) -> bool {
-        matches!(self, Self::Done | Self::DoneWithRow | Self::DoneWithJob | Self::Result)
+        matches!(self, Self::Done | Self::DoneWithRow | Self::DoneWithJob | Self::Result | Self::Kept(_))
+    }
+
+    /// Whether follow-up jobs are there if it completes.
+    pub fn has_follow_ups(self) -> bool {
+        matches!(self, Self::DoneWithJob | Self::Kept(_))
     }
 }
 
@@ -73,6 +83,29 @@ pub enum Note {
         run: u32,
         /// Enqueued with its completion, if that is what it will do.
         child: Option<Spec>,
+        guest: Option<GuestStart>,
+    },
+    /// An instance of a guest has been used before.
+    Reused {
+        n: u64,
+        calls: u64,
+    },
+    /// What a guest has found of what was kept: jobs completed, and who was the last of its group.
+    Read {
+        n: u64,
+        seen: u64,
+        before: u64,
+    },
+    /// A guest has asked for a follow-up job.
+    Child {
+        n: u64,
+        run: u32,
+        child: Spec,
+        accepted: bool,
+    },
+    /// A guest's attempt has ended without a word of the guest.
+    Unseen {
+        id: u64,
     },
     End {
         n: u64,
@@ -205,7 +238,7 @@ impl Stage {
         let left = ctx.time_left().filter(|left| !left.is_zero());
         let taken = left.map(|left| (clock.monotonic().saturating_sub(timeout - left)).as_nanos() as u64);
         let (id, attempt, max) = (job.id().get(), job.attempt(), job.max_attempts());
-        self.notes.push(Note::Start { n, id, attempt, max, taken, run, child: child.clone() });
+        self.notes.push(Note::Start { n, id, attempt, max, taken, run, child: child.clone(), guest: None });
         Doing { run, wait: Duration::from_millis(wait), act, heeds: rng.bool(), child }
     }
 }
@@ -325,5 +358,6 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
         Act::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
         Act::Panic => panic!("{ON_PURPOSE}"),
         Act::Hang | Act::Kill => unreachable!("it does not get here"),
+        Act::Kept(_) | Act::Broke => unreachable!("only a guest does"),
     })
 }

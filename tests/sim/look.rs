@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use millpond::{Counts, FailureKind, JobInfo, State};
 
 use crate::handlers::{Act, row_of};
+use crate::kept::Rows;
 use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
 
@@ -28,6 +29,8 @@ pub struct View {
     pub counts: Vec<Counts>,
     /// Which queues are paused.
     pub paused: Vec<bool>,
+    /// What plugins keep.
+    pub kept: Rows,
 }
 
 pub fn number_of(info: &JobInfo) -> Option<u64> {
@@ -71,6 +74,7 @@ impl Oracle {
         }
         self.transactions(moment, view)?;
         self.completions(view)?;
+        self.keeps(moment, &view.kept)?;
         self.counts(view)?;
         if moment != Moment::Running {
             self.paused_by_the_file(&view.paused, matches!(moment, Moment::Closed | Moment::Crashed))?;
@@ -187,7 +191,7 @@ impl Oracle {
             let mono = self.mono;
             self.moved.insert(key, mono);
         }
-        Ok(())
+        self.lineage(&self.jobs[&n], info)
     }
 
     fn absent(&mut self, n: u64, moment: Moment) -> Check {
@@ -271,7 +275,7 @@ impl Oracle {
             if let Origin::Parent { n: parent, run } = job.origin {
                 let parent = &self.jobs[&parent];
                 let completed = parent.ended == Some(State::Completed) && parent.starts == run;
-                let kept = parent.last_act == Some(Act::DoneWithJob);
+                let kept = parent.last_act.is_some_and(Act::has_follow_ups);
                 if completed && kept && job.since.is_none() {
                     return Err(format!("I2: its parent has completed, and it is not there: {job:?}, {parent:?}"));
                 }

@@ -2,13 +2,23 @@
 //! goes wrong, and in which order the engine's parts get their turns. What must hold is held against it all
 //! the time; in the end nothing is in the way any more, and everything has to end.
 //!
-//! 4,800 seeds, about two minutes. `SIM_SEED=<number> SIM_SEEDS=<how many>` begins at another seed;
+//! With the feature `wasm` some of the handlers are plugins: sandboxed guests that give way to others at each of their
+//! steps, at the same ones every time, so that they are cut off and overtaken anywhere, and a seed still does the same again.
+//!
+//! 4,800 seeds, with plugins 1,200, about two minutes. `SIM_SEED=<number> SIM_SEEDS=<how many>` begins at another seed;
 //! `SIM_SEED=<number> SIM_SEEDS=1 SIM_TRACE=1` runs one again and tells all that happens.
 
 mod calls;
 mod disk;
 mod ends;
+#[cfg(feature = "wasm")]
+#[path = "../it/wasm/guest.rs"]
+mod guest;
+mod guest_talk;
+#[cfg(feature = "wasm")]
+mod guests;
 mod handlers;
+mod kept;
 mod look;
 mod oracle;
 mod paths;
@@ -25,7 +35,7 @@ use std::time::Instant;
 use crate::world::World;
 
 /// Seeds of a run that is not told otherwise: the same ones everywhere.
-const SEEDS_DEFAULT: u64 = 4_800;
+const SEEDS_DEFAULT: u64 = if cfg!(feature = "wasm") { 1_200 } else { 4_800 };
 
 /// Worlds are independent of each other: one per thread.
 const THREADS: usize = 2;
@@ -74,8 +84,9 @@ fn run(seed: u64, aloud: bool) -> Result<(u64, u64, u32), String> {
     std::mem::forget(world);
     Err(format!(
         "seed {seed}, step {step}: {why}\n\nthe last of what happened:\n{}\n\nagain:\n\
-         SIM_SEED={seed} SIM_SEEDS=1 SIM_TRACE=1 cargo test --test sim -- --nocapture\n",
-        lines.join("\n")
+         SIM_SEED={seed} SIM_SEEDS=1 SIM_TRACE=1 cargo test {}--test sim -- --nocapture\n",
+        lines.join("\n"),
+        if cfg!(feature = "wasm") { "--features wasm " } else { "" },
     ))
 }
 

@@ -9,9 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{Error, Event, State};
+use millpond::{Error, Event, PluginHash, State};
 
+use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
+use crate::kept::{Deployed, Kept};
 use crate::paths::took;
 use crate::plan::{Plan, Spec, When};
 
@@ -93,6 +95,18 @@ pub struct Job {
     pub surely_suspect: bool,
     /// It was taken back at the stop, with so many attempts used.
     pub released: Option<u32>,
+    /// How many guests' follow-up jobs it descends from.
+    pub generation: u32,
+    /// The guest that ran it last.
+    pub guest: Option<GuestStart>,
+    /// Follow-up jobs of that run.
+    pub children: u32,
+    /// Jobs that its plugin had completed when that run began.
+    pub done_before: u64,
+    /// An attempt has ended without a word of its guest, at this time of the engine's time line.
+    pub unseen: Option<u64>,
+    /// And it may have been put off so.
+    pub put_off: bool,
 }
 
 pub struct Tx {
@@ -156,6 +170,11 @@ pub struct Oracle {
     pub blind: bool,
     pub kills: u32,
     pub poisons: BTreeSet<u64>,
+    /// By the kinds that plugins handle.
+    pub kept: [Kept; 2],
+    pub deployed: Vec<Deployed>,
+    /// The guests' versions, as jobs' records name them.
+    pub hashes: BTreeMap<u64, PluginHash>,
 }
 
 pub fn ever<T: Copy>(history: &History<T>, at: u64) -> impl Iterator<Item = T> + '_ {
@@ -194,6 +213,9 @@ impl Oracle {
             blind: false,
             kills: 0,
             poisons: BTreeSet::new(),
+            kept: Default::default(),
+            deployed: Vec::new(),
+            hashes: BTreeMap::new(),
         }
     }
 
@@ -262,6 +284,10 @@ impl Oracle {
             When::Delay(delay) => Some(self.line.least + delay),
             _ => None,
         };
+        let generation = match origin {
+            Origin::Parent { n, .. } if self.is_guest(&self.jobs[&n]) => self.jobs[&n].generation + 1,
+            _ => 0,
+        };
         let job = Job {
             spec,
             origin,
@@ -287,6 +313,12 @@ impl Oracle {
             suspect: false,
             surely_suspect: false,
             released: None,
+            generation,
+            guest: None,
+            children: 0,
+            done_before: 0,
+            unseen: None,
+            put_off: false,
         };
         self.jobs.insert(job.spec.n, job);
     }
@@ -502,6 +534,7 @@ impl Oracle {
                 | Event::Paused { .. }
                 | Event::Resumed { .. }
                 | Event::Enqueued { .. }
+                | Event::PluginQuarantined { .. }
         );
         if self.blind && of_a_job {
             return Ok(());
@@ -518,7 +551,10 @@ impl Oracle {
                     None => self.blind = true,
                 }
             }
-            Event::Completed { id, .. } => self.ended(id.get(), State::Completed)?,
+            Event::Completed { id, .. } => {
+                self.ended(id.get(), State::Completed)?;
+                self.kept_by(self.number(id.get())?);
+            }
             Event::Dead { id, error, .. } => {
                 let n = self.number(id.get())?;
                 // Its timeout may be over before its handler is called.
@@ -548,7 +584,13 @@ impl Oracle {
             }
             Event::Snoozed { id, .. } => {
                 let n = self.number(id.get())?;
-                self.job(n).ending = None;
+                let job = self.job(n);
+                if job.ending.take().is_none()
+                    && let Some(at) = job.unseen
+                {
+                    took("a job was put off because its plugin was out of service");
+                    job.not_before = Some(at + 60_000);
+                }
                 self.line_moved(n);
                 took("a snooze");
             }
@@ -575,6 +617,7 @@ impl Oracle {
                     job.taken_by = None;
                 }
             }
+            Event::PluginQuarantined { .. } => self.out_of_service(event)?,
             Event::Healed => {
                 took("it healed");
                 let since = self.degraded_since.take().ok_or("I24: it healed without having been degraded")?;
@@ -686,7 +729,7 @@ impl Oracle {
         if let Origin::Parent { n: parent, run } = job.origin {
             took("a follow-up job");
             let parent = &self.jobs[&parent];
-            let completes = parent.ending.is_some_and(|end| end.run == run && end.act == Some(Act::DoneWithJob));
+            let completes = parent.ending.is_some_and(|end| end.run == run && end.act.is_some_and(Act::has_follow_ups));
             let completed = parent.ended == Some(State::Completed) && parent.starts == run;
             if !completes && !completed {
                 return Err(format!("I2: a follow-up job is there without its parent's completion: {parent:?}"));

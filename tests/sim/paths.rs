@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::guest_talk;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -11,18 +12,24 @@ use tracing::{Event, Metadata, Subscriber};
 struct Path {
     name: &'static str,
     said: Option<&'static str>,
+    /// It is there only with the feature `wasm`.
+    needs_plugins: bool,
     taken: AtomicU64,
 }
 
 const fn seen(name: &'static str) -> Path {
-    Path { name, said: None, taken: AtomicU64::new(0) }
+    Path { name, said: None, needs_plugins: false, taken: AtomicU64::new(0) }
+}
+
+const fn in_plugins(name: &'static str) -> Path {
+    Path { needs_plugins: true, ..seen(name) }
 }
 
 const fn said(name: &'static str, said: &'static str) -> Path {
-    Path { name, said: Some(said), taken: AtomicU64::new(0) }
+    Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 62] = [
+static PATHS: [Path; 62 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -88,6 +95,19 @@ static PATHS: [Path; 62] = [
     seen("no attempts were left"),
     seen("a snooze"),
     seen("a follow-up job"),
+    // Plugins.
+    in_plugins("a guest completed its job"),
+    in_plugins("a guest broke"),
+    in_plugins("a guest read what the one before it in its group had left"),
+    in_plugins("a guest of a new version ran"),
+    in_plugins("an instance of a guest was used again"),
+    in_plugins("a follow-up job was refused"),
+    in_plugins("a plugin went out of service"),
+    in_plugins("a job was put off because its plugin was out of service"),
+    in_plugins("a plugin was put back into service"),
+    in_plugins("what plugins keep was looked at"),
+    in_plugins("what plugins keep was there after a crash"),
+    in_plugins("a guest was ended in mid-run"),
     // Time.
     seen("the wall clock was set back ten years"),
     seen("the wall clock was set forward ten years"),
@@ -102,18 +122,43 @@ pub fn took(name: &str) {
 
 /// All paths with their counts.
 pub fn counts() -> Vec<(&'static str, u64)> {
-    PATHS.iter().map(|path| (path.name, path.taken.load(Ordering::Relaxed))).collect()
+    let there = PATHS.iter().filter(|path| cfg!(feature = "wasm") || !path.needs_plugins);
+    there.map(|path| (path.name, path.taken.load(Ordering::Relaxed))).collect()
 }
 
 /// Counts what the engine says.
 pub struct Listener;
 
-struct Message(String);
+#[derive(Default)]
+struct Said {
+    message: String,
+    id: u64,
+    queue: String,
+    kind: String,
+    /// It tells an attempt's end.
+    outcome: bool,
+}
 
-impl Visit for Message {
+impl Visit for Said {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "message" {
-            self.0 = format!("{value:?}");
+            self.message = format!("{value:?}");
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "id" {
+            self.id = value;
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            "queue" => self.queue = value.to_owned(),
+            "kind" => self.kind = value.to_owned(),
+            "outcome" => self.outcome = true,
+            _ => {}
         }
     }
 }
@@ -131,9 +176,15 @@ impl Subscriber for Listener {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        if let Some(path) = PATHS.iter().find(|path| path.said == Some(message.0.as_str())) {
+        let mut said = Said::default();
+        event.record(&mut said);
+        if event.metadata().target() == "millpond::plugin" {
+            return guest_talk::heard(&said.message);
+        }
+        if said.outcome {
+            return guest_talk::ended(said.id, &said.queue, &said.kind);
+        }
+        if let Some(path) = PATHS.iter().find(|path| path.said == Some(said.message.as_str())) {
             path.taken.fetch_add(1, Ordering::Relaxed);
         }
     }

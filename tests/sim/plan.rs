@@ -11,6 +11,11 @@ pub const KINDS: [&str; 2] = ["even", "odd"];
 /// Fails of itself at no moment that a run reaches.
 const NEVER: Duration = Duration::from_secs(1 << 34);
 
+/// Under which a plugin keeps what it keeps: one for each kind, whatever the queue.
+pub fn plugin_name(kind: usize) -> String {
+    format!("p{kind}")
+}
+
 pub fn queue_name(queue: usize) -> String {
     format!("q{queue}")
 }
@@ -75,7 +80,11 @@ impl Spec {
 }
 
 pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
-    let payload = [spec.n.to_le_bytes(), spec.timeout.unwrap_or(0).to_le_bytes()].concat();
+    let mut payload = [spec.n.to_le_bytes(), spec.timeout.unwrap_or(0).to_le_bytes()].concat();
+    if cfg!(feature = "wasm") {
+        // A guest has nobody else to ask.
+        payload.extend([spec.group.unwrap_or(u8::MAX), spec.queue as u8]);
+    }
     let mut job = NewJob::raw(KINDS[spec.kind], payload).priority(Priority::new(spec.priority).unwrap());
     if let Some(group) = spec.group {
         job = job.group(group_name(group));
@@ -159,6 +168,47 @@ impl QueuePlan {
     }
 }
 
+/// Which kinds are handled by plugins, and what those may.
+#[derive(Clone, Debug, Default)]
+pub struct PluginPlan {
+    /// Of each queue.
+    pub kinds: Vec<[bool; 2]>,
+    pub time: Duration,
+    pub traps_in_a_row: u32,
+    pub follow_ups: u32,
+    pub generations: u32,
+    /// Most calls of one instance.
+    pub reuse: u32,
+}
+
+impl PluginPlan {
+    /// From a generator of its own, so that a seed's world is otherwise the same with and without plugins.
+    pub fn random(seed: u64, plan: &Plan) -> Self {
+        if !cfg!(feature = "wasm") || plan.bulk {
+            return Self::default();
+        }
+        let rng = &mut Rng::with_seed(seed ^ 0x706C_7567_696E);
+        let mut kinds: Vec<[bool; 2]> = plan.queues.iter().map(|_| [rng.u8(..4) > 0, rng.bool()]).collect();
+        kinds[0][0] |= kinds.iter().flatten().all(|plugin| !plugin);
+        Self {
+            kinds,
+            time: one_of(rng, &[NEVER, NEVER, Duration::from_secs(3), Duration::from_secs(60)]),
+            traps_in_a_row: one_of(rng, &[1, 2, 4, 1_000, 1_000]),
+            follow_ups: rng.u32(1..5),
+            generations: rng.u32(..4),
+            reuse: one_of(rng, &[1, 1, 2, 5]),
+        }
+    }
+
+    pub fn is_plugin(&self, queue: usize, kind: usize) -> bool {
+        self.kinds.get(queue).is_some_and(|kinds| kinds[kind])
+    }
+
+    pub fn any(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+}
+
 /// How often each thing is done, of the sum of them all.
 #[derive(Clone, Debug)]
 pub struct Mood {
@@ -175,6 +225,7 @@ pub struct Mood {
     pub restart: u32,
     pub crash: u32,
     pub worker: u32,
+    pub plugin: u32,
 }
 
 /// All that is decided beforehand.
@@ -193,11 +244,19 @@ pub struct Plan {
     pub bulk: bool,
     /// Settings are changed while it runs, the group policy among them.
     pub reconfigures: bool,
+    pub plugins: PluginPlan,
     pub mood: Mood,
 }
 
 impl Plan {
-    pub fn new(rng: &mut Rng) -> Self {
+    pub fn new(seed: u64, rng: &mut Rng) -> Self {
+        let mut plan = Self::of_closures(rng);
+        plan.plugins = PluginPlan::random(seed, &plan);
+        plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
+        plan
+    }
+
+    fn of_closures(rng: &mut Rng) -> Self {
         let world = rng.u8(..20);
         let poison = world == 0;
         let bulk = rng.u16(..150) == 0;
@@ -222,6 +281,7 @@ impl Plan {
             restart: if poison { 0 } else { rng.u32(..2) },
             crash: u32::from(crashes),
             worker: often(rng, 3),
+            plugin: 0,
         };
         let queues = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
         let tiny = rng.u8(..3) > 0;
@@ -237,6 +297,7 @@ impl Plan {
             tame: rng.u8(..6) == 0 || bulk,
             bulk,
             reconfigures: rng.u8(..4) == 0,
+            plugins: PluginPlan::default(),
             mood,
         }
     }

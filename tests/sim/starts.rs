@@ -12,8 +12,11 @@ impl Oracle {
 
     pub fn seen(&mut self, note: &Note) -> Check {
         match note {
-            Note::Start { n, id, attempt, max, taken, run, child } => {
+            Note::Start { n, id, attempt, max, taken, run, child, guest } => {
                 self.started(*n, *id, *attempt, *max, *taken, *run)?;
+                if let Some(guest) = guest {
+                    self.guest_started(*n, *taken, *guest)?;
+                }
                 if let Some(child) = child {
                     self.make(child, Origin::Parent { n: *n, run: *run });
                 }
@@ -21,6 +24,14 @@ impl Oracle {
             }
             Note::End { n, run, act } => {
                 self.returned(*n, *run, *act);
+                self.guest_ended(*n, *act);
+                Ok(())
+            }
+            Note::Reused { n, calls } => self.reused(*n, *calls),
+            Note::Read { n, seen, before } => self.read(*n, *seen, *before),
+            Note::Child { n, run, child, accepted } => self.fanned_out(*n, *run, child, *accepted),
+            Note::Unseen { id } => {
+                self.unseen(*id);
                 Ok(())
             }
             Note::Told { n } => {
@@ -128,6 +139,7 @@ impl Oracle {
                 || ((other.starts, other.attempts) == (0, 0)
                     && other.spec.when == When::Now
                     && !other.steered
+                    && !other.put_off
                     && !other.redriven)
         };
         let mut ahead = self.jobs.values().filter(before);
@@ -210,6 +222,7 @@ impl Oracle {
                 && other.ended.is_none()
                 && (other.starts, other.attempts) == (0, 0)
                 && !other.steered
+                && !other.put_off
                 && other.spec.when == When::Now
                 && other.spec.expires.is_none()
                 && (all_kinds || other.spec.kind == 0)
@@ -292,7 +305,7 @@ impl Oracle {
         let (used, wait) = match act {
             // It was dropped: a timeout, or taken back.
             None => (true, Some(own)),
-            Some(Act::Fail | Act::HookErrs | Act::HookPanics | Act::Panic) => (true, Some(own)),
+            Some(Act::Fail | Act::HookErrs | Act::HookPanics | Act::Panic | Act::Broke) => (true, Some(own)),
             Some(Act::RetryAfter(delay)) => (true, Some(delay)),
             Some(Act::Snooze(delay)) => (false, Some(delay)),
             Some(Act::RateLimited(_)) => (false, None),
@@ -307,6 +320,8 @@ impl Oracle {
         }
         match act {
             Some(Act::Panic) => took("a panic in a handler"),
+            Some(Act::Broke) => took("a guest broke"),
+            Some(Act::Kept(_)) => took("a guest completed its job"),
             Some(Act::RateLimited(delay)) => {
                 // Back in its place without a word: it may start again once that is committed.
                 job.ending = None;

@@ -13,7 +13,9 @@ use tokio::runtime::Runtime;
 
 use crate::calls::Caller;
 use crate::disk::{Fault, Left, Op, SimDisk};
+use crate::guest_talk;
 use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle};
+use crate::kept;
 use crate::look::{Moment, View, number_of};
 use crate::oracle::{Check, Oracle};
 use crate::paths::took;
@@ -23,6 +25,8 @@ const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
 /// Rounds in which everything that needs no time must be over.
 const ROUNDS_MAX: u32 = 3_000;
 const TRACE_LINES: usize = 40;
+/// A guest gives way at each of its steps, also if it waits.
+const TASKS_WITH_GUESTS: u32 = 192;
 
 /// What a process has open.
 pub struct Open {
@@ -88,7 +92,7 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, aloud: bool) -> Result<Self, String> {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::new(&mut rng);
+        let plan = Plan::new(seed, &mut rng);
         let clock = ManualClock::new();
         let wall = clock.wall().as_millis();
         let stage = Stage {
@@ -104,10 +108,12 @@ impl World {
             tame: plan.tame,
         };
         let oracle = Oracle::new(&plan, wall);
+        let stage = Arc::new(Mutex::new(stage));
+        guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
         let mut world = Self {
             rng,
             disk: SimDisk::default(),
-            stage: Arc::new(Mutex::new(stage)),
+            stage,
             timers: Arc::new(Timers::new(clock.clone())),
             oracle,
             callers: Vec::new(),
@@ -198,16 +204,24 @@ impl World {
         }
         let (stage, timers, clock) = (self.stage.clone(), self.timers.clone(), self.clock.clone());
         let scene = Scene { stage, timers, clock, timeout: plan.timeout };
-        for kind in &KINDS[..if plan.all_kinds { 2 } else { 1 }] {
+        for (kind, name) in KINDS[..if plan.all_kinds { 2 } else { 1 }].iter().enumerate() {
+            #[cfg(feature = "wasm")]
+            if self.plan.plugins.is_plugin(queue, kind) {
+                worker = worker.handle_wasm(name, self.deploy(queue, kind));
+                continue;
+            }
+            let _ = kind;
             let scene = scene.clone();
             worker =
-                worker.handle_raw(kind, move |job: Job<bytes::Bytes>, ctx: Context| handle(scene.clone(), job, ctx));
+                worker.handle_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| handle(scene.clone(), job, ctx));
         }
         if let Ok(worker) = worker.start() {
             self.open.as_mut().expect("it is open").workers[queue] = Some(worker);
             self.oracle.plan.queues[queue].all_kinds = plan.all_kinds;
             self.oracle.set_manned(queue, true);
             self.oracle.set_slots(queue, plan.concurrency);
+            #[cfg(feature = "wasm")]
+            self.know_version(queue);
             self.note(|_| format!("worker {queue} starts"));
         }
     }
@@ -318,6 +332,8 @@ impl World {
         let mut stage = self.stage.lock().unwrap();
         let dies = std::mem::take(&mut stage.dies);
         drop(stage);
+        #[cfg(feature = "wasm")]
+        self.in_or_out_of_service()?;
         if dies {
             self.oracle.kills += 1;
             self.note(|_| "a poison strikes".into());
@@ -454,9 +470,10 @@ impl World {
             Err(_) => return None,
         };
         let queues = || (0..self.plan.queues.len()).map(|queue| pond.queue(&queue_name(queue)).unwrap());
+        let kept = kept::rows(&read)?;
         let counts = queues().map(|queue| queue.counts()).collect();
         let paused = queues().map(|queue| queue.is_paused()).collect();
-        Some(View { jobs, rows: rows.ok()?, counts, paused })
+        Some(View { jobs, rows: rows.ok()?, counts, paused, kept })
     }
 
     fn see_rates(&self) {
@@ -510,6 +527,7 @@ impl World {
             mood.restart,
             mood.crash,
             mood.worker,
+            mood.plugin,
         ];
         let mut left = self.rng.u32(..weights.iter().sum::<u32>());
         let mut choice = 0;
@@ -545,10 +563,14 @@ impl World {
             }
             10 => self.restart(),
             11 => self.crash(),
-            _ => {
+            12 => {
                 self.change_workers();
                 Ok(())
             }
+            #[cfg(feature = "wasm")]
+            _ => self.change_plugins(),
+            #[cfg(not(feature = "wasm"))]
+            _ => unreachable!("there are none"),
         }
     }
 
@@ -566,7 +588,7 @@ impl World {
                 self.dispatch();
                 looked_at = now;
             }
-            self.run(64)?;
+            self.run(if self.plan.plugins.any() { TASKS_WITH_GUESTS } else { 64 })?;
             self.poll_all()?;
             let moved = wrote || self.trace.steps > before || self.opened > opened;
             quiet = if moved { 0 } else { quiet + 1 };

@@ -6,9 +6,10 @@ use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
 /// All that a guest may import, as core functions.
-const IMPORTS: [(&str, &str); 16] = [
+const IMPORTS: [(&str, &str); 21] = [
     ("$log", r#"(import "millpond:jobs/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#),
     ("$number", r#"(import "millpond:jobs/attempt@0.1.0" "get-number" (func $number (result i32)))"#),
+    ("$max_number", r#"(import "millpond:jobs/attempt@0.1.0" "get-max-number" (func $max_number (result i32)))"#),
     ("$job_id", r#"(import "millpond:jobs/attempt@0.1.0" "get-job-id" (func $job_id (param i32)))"#),
     ("$is_cancelled", r#"(import "millpond:jobs/attempt@0.1.0" "is-cancelled" (func $is_cancelled (result i32)))"#),
     ("$time_left", r#"(import "millpond:jobs/attempt@0.1.0" "get-time-left" (func $time_left (result i64)))"#),
@@ -24,6 +25,22 @@ const IMPORTS: [(&str, &str); 16] = [
     (
         "$set_queue",
         r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-queue" (func $set_queue (param i32 i32 i32)))"#,
+    ),
+    (
+        "$set_delay",
+        r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-delay" (func $set_delay (param i32 i64)))"#,
+    ),
+    (
+        "$set_priority",
+        r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-priority" (func $set_priority (param i32 i32)))"#,
+    ),
+    (
+        "$set_max_attempts",
+        r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-max-attempts" (func $set_max_attempts (param i32 i32)))"#,
+    ),
+    (
+        "$set_group",
+        r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-group" (func $set_group (param i32 i32 i32)))"#,
     ),
     ("$enqueue", r#"(import "millpond:jobs/enqueue@0.1.0" "enqueue" (func $enqueue (param i32 i32)))"#),
     ("$now", r#"(import "millpond:jobs/clock@0.1.0" "now" (func $now (param i32)))"#),
@@ -78,9 +95,10 @@ const PRELUDE: &str = r#"
 
 /// A core module whose `handle` does `body`, with the payload at `$p`, `$n` bytes. `more` is put beside it.
 pub fn module_with(body: &str, more: &str) -> Vec<u8> {
+    let code = [more, body].concat();
     let names = |name: &str| {
-        let ends = |at: usize| !body[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
-        body.match_indices(name).any(|(at, _)| ends(at))
+        let ends = |at: usize| !code[at + name.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        code.match_indices(name).any(|(at, _)| ends(at))
     };
     let imports: Vec<&str> = IMPORTS.into_iter().filter(|(name, _)| names(name)).map(|(_, import)| import).collect();
     let text = format!(
