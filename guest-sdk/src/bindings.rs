@@ -443,10 +443,10 @@ pub mod millpond {
 
     /// Durable values, private to this handler.
     ///
-    /// An attempt reads the last committed values and its own writes. Its writes commit with the completion of the job, in the
-    /// same transaction, and vanish in every other case: what is written here is written exactly once per completed job. Two
-    /// attempts that run at the same time do not see each other, and of two `set` of one key the one that completes later stays:
-    /// use `increment` for counting, or a group for jobs that must not overlap.
+    /// An attempt reads the last committed values and its own writes. Those commit with the completion of the job, in the same
+    /// transaction, and vanish in every other case: exactly once per completed job. Attempts that run at the same time do not see
+    /// each other; of two `set` of one key the one that completes later stays. A job may start before the one before it is committed,
+    /// also where one runs at a time: `increment` to count, and use a group for jobs that must see what those before them wrote.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod state {
       #[used]

@@ -1,7 +1,7 @@
 //! Durable values, private to this handler.
 //!
-//! An attempt reads what is committed and its own writes. Its writes commit with the job's completion and vanish otherwise: each
-//! is there exactly once per completed job.
+//! An attempt reads what is committed and its own writes, which commit with the job's completion, once, and vanish otherwise. A job
+//! may start before the one before it is committed: [`increment`] to count; in a group each sees what those before it wrote.
 //!
 //! ```
 //! use millpond_guest::testing::Host;
