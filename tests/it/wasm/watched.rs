@@ -29,10 +29,13 @@ impl Folder {
         self.directory.path().join(name).with_extension("wasm")
     }
 
-    /// Another version of the file. None has the time of another, however long the steps of the disk's clock are.
+    /// Another version of the file, there all at once. None has the time of another, however long the steps of the
+    /// disk's clock are.
     fn put(&self, name: &str, bytes: &[u8]) -> PluginHash {
-        fs::write(self.file(name), bytes).unwrap();
-        self.touch(name);
+        let whole = self.file("whole");
+        fs::write(&whole, bytes).unwrap();
+        self.touch("whole");
+        fs::rename(&whole, self.file(name)).unwrap();
         hash(bytes)
     }
 
