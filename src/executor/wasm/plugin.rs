@@ -12,7 +12,7 @@ use super::handle::PluginHandle;
 use super::host::Host;
 use super::info::PluginInfo;
 use super::limits::PluginLimits;
-use super::sandbox::Sandbox;
+use super::sandbox::{Nan, Sandbox};
 use super::version::{Code, Version};
 use super::warm::WarmOnes;
 use super::watched::WatchedFile;
@@ -51,6 +51,7 @@ pub struct Plugin {
     config: BTreeMap<String, String>,
     cache: Option<PathBuf>,
     reuse: u32,
+    nan: Nan,
     #[cfg(feature = "wasm-http")]
     resolver: Option<super::http::Resolver>,
     /// Where its bytes were read.
@@ -103,6 +104,7 @@ impl Plugin {
                 config: BTreeMap::new(),
                 cache: None,
                 reuse: 0,
+                nan: Nan::AsItComes,
                 #[cfg(feature = "wasm-http")]
                 resolver: None,
                 file: None,
@@ -143,6 +145,22 @@ impl Plugin {
     /// tenants. Only an instance that has completed its job is used again. Default: 1, a fresh one for each.
     pub fn reuse(mut self, calls: u32) -> Self {
         self.reuse = if calls > 1 { calls } else { 0 };
+        self
+    }
+
+    /// Gives what is no number (NaN) the same bits everywhere, so that its results do not depend on the processor: for results that
+    /// are compared between machines. Computing with floating-point numbers is slower then. Default: bits as the processor has
+    /// them, which are the same each time on one machine.
+    ///
+    /// ```no_run
+    /// let price = millpond::Plugin::from_file("price.wasm")?.canonical_nan();
+    /// # let _ = price;
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn canonical_nan(mut self) -> Self {
+        self.nan = Nan::Canonical;
+        // It is compiled otherwise.
+        self.code = Arc::default();
         self
     }
 
@@ -228,11 +246,11 @@ struct Ready {
 fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
     #[cfg(feature = "wasm-http")]
     let resolver = plugin.resolver;
-    let Plugin { name, bytes, code, limits, grants, config, cache, reuse, file, watch, .. } = plugin;
+    let Plugin { name, bytes, code, limits, grants, config, cache, reuse, nan, file, watch, .. } = plugin;
     limits.check()?;
     grants.iter().try_for_each(Grant::check)?;
     let watched = watch.map(|every| WatchedFile::new(file, every)).transpose()?;
-    let sandbox = Sandbox::shared().map_err(|detail| PluginError::NotCompiled { detail })?;
+    let sandbox = Sandbox::shared(nan).map_err(|detail| PluginError::NotCompiled { detail })?;
     let setting = Setting {
         name,
         limits,

@@ -1,4 +1,5 @@
-//! The engine that all plugins of a process share: its settings, the pool their instances come from, the ticker.
+//! The engine that all plugins of a process share: its settings, the pool their instances come from, the ticker. Those
+//! that were asked for with one bit pattern for what is no number have an engine of their own, made with the first of them.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,15 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// Frames of a trap that are looked up.
 const BACKTRACE_FRAMES: usize = 16;
 
+/// The bits of what is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nan {
+    /// As the processor has them: two machines may differ.
+    AsItComes,
+    /// The same everywhere.
+    Canonical,
+}
+
 pub(super) struct Sandbox {
     pub engine: Engine,
     slots: Semaphore,
@@ -52,20 +62,20 @@ pub(super) struct Slot<'s> {
 
 impl Sandbox {
     /// The process's own.
-    pub fn shared() -> Result<&'static Self, String> {
-        static SHARED: OnceLock<Result<Sandbox, String>> = OnceLock::new();
+    pub fn shared(nan: Nan) -> Result<&'static Self, String> {
+        static SHARED: [OnceLock<Result<Sandbox, String>>; 2] = [OnceLock::new(), OnceLock::new()];
         let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let guests = u32::try_from(cpus).unwrap_or(GUESTS_MAX).saturating_mul(GUESTS_PER_CPU);
-        let made = SHARED.get_or_init(|| Self::new(guests.clamp(GUESTS_MIN, GUESTS_MAX)));
+        let made = SHARED[nan as usize].get_or_init(|| Self::new(guests.clamp(GUESTS_MIN, GUESTS_MAX), nan));
         made.as_ref().map_err(Clone::clone)
     }
 
-    fn new(guests: u32) -> Result<Self, String> {
-        let engine = match Engine::new(config().allocation_strategy(pool(2 * guests))) {
+    fn new(guests: u32, nan: Nan) -> Result<Self, String> {
+        let engine = match Engine::new(config(nan).allocation_strategy(pool(2 * guests))) {
             Ok(engine) => engine,
             Err(error) => {
                 tracing::warn!(%error, "no pool for plugins: each attempt maps its memory anew, which is slower");
-                Engine::new(&config()).map_err(|error| format!("{error:#}"))?
+                Engine::new(&config(nan)).map_err(|error| format!("{error:#}"))?
             }
         };
         let ticker = Arc::new(Ticker::default());
@@ -109,7 +119,7 @@ const OFF: WasmFeatures =
     WasmFeatures::THREADS.union(WasmFeatures::EXCEPTIONS).union(WasmFeatures::FUNCTION_REFERENCES);
 
 /// Whatever is not said here may change its default with the next version, so it is said.
-fn config() -> Config {
+fn config(nan: Nan) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -133,7 +143,7 @@ fn config() -> Config {
         .wasm_shared_everything_threads(false)
         // These have functions of their own only in builds that could run them.
         .wasm_features(OFF, false)
-        .cranelift_nan_canonicalization(false);
+        .cranelift_nan_canonicalization(nan == Nan::Canonical);
     config
 }
 
@@ -162,16 +172,16 @@ mod tests {
 
     #[test]
     fn a_pool_that_the_address_space_has_no_room_for_is_done_without() {
-        let roomy = Sandbox::new(GUESTS_MIN).unwrap();
+        let roomy = Sandbox::new(GUESTS_MIN, Nan::AsItComes).unwrap();
         assert!(roomy.engine.pooling_allocator_metrics().is_some());
         // 4 memories of 4 GiB for each of 20 million.
-        let cramped = Sandbox::new(10_000_000).unwrap();
+        let cramped = Sandbox::new(10_000_000, Nan::AsItComes).unwrap();
         assert!(cramped.engine.pooling_allocator_metrics().is_none());
     }
 
     #[test]
     fn the_ticker_goes_on_after_it_has_slept() {
-        let sandbox = Sandbox::new(1).unwrap();
+        let sandbox = Sandbox::new(1, Nan::AsItComes).unwrap();
         for _ in 0..3 {
             let slot = crate::sync::block_on(sandbox.slot());
             while sandbox.ticker.is_asleep() {
