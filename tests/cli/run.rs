@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
 
@@ -89,6 +90,40 @@ fn many_jobs_have_their_timings() {
     does(&["plugin", "run", &noop(), "--repeat", "20"], &["20 jobs, a fresh instance each: min ", ", p50 ", ", p99 "]);
     let reused = ["plugin", "run", &noop(), "--repeat", "20", "--reuse", "8"];
     does(&reused, &["20 jobs, instances used up to 8 times: min "]);
+}
+
+#[test]
+fn what_it_prints_is_shown_where_that_is_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = write(folder.path(), "payload", b"print");
+    let prints = hostile("prints");
+    let run = ["plugin", "run", &prints, "--payload", payload.to_str().unwrap()];
+    refuses(&mut millpond(&run), "Grant::stdio()");
+    does(&[&run[..], &["--stdio"]].concat(), &["log: INFO one", "log: ERROR three"]);
+}
+
+#[test]
+fn it_asks_the_host_that_it_is_granted_and_no_other() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("http://{}", server.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut asked, _) = server.accept().unwrap();
+        let mut head = BufReader::new(asked.try_clone().unwrap()).lines();
+        while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+        asked.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let payload = write(folder.path(), "payload", format!("\"{host}/\"").as_bytes());
+    let fetch = hostile("fetch");
+    let run = ["plugin", "run", &fetch, "--payload", payload.to_str().unwrap()];
+    refuses(&mut millpond(&run), "Grant::http(");
+    // It is on this machine.
+    let public = say(&mut millpond(&[&run[..], &["--http", &host]].concat()));
+    assert!(public.code == Some(1) && !public.out.contains("completed"), "{public:?}");
+    does(&[&run[..], &["--http", &host, "--private"]].concat(), &["result: [200,5]"]);
+    answering.join().unwrap();
+    let bad = say(&mut millpond(&[&run[..], &["--http", "example.org"]].concat()));
+    assert!(bad.code == Some(2) && bad.err.contains("is no scheme, host and port"), "{bad:?}");
 }
 
 #[test]

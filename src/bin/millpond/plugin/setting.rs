@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use millpond::{Grant, Plugin, PluginLimits};
+use millpond::{Allow, Grant, Plugin, PluginLimits};
 
 use crate::{Result, units};
 
@@ -12,7 +12,7 @@ pub fn file() -> Arg {
     Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help("The .wasm file")
 }
 
-pub fn options() -> [Arg; 4] {
+pub fn options() -> [Arg; 7] {
     [
         Arg::new("timeout")
             .long("timeout")
@@ -35,6 +35,18 @@ pub fn options() -> [Arg; 4] {
             .value_name("KIND[@QUEUE]")
             .action(ArgAction::Append)
             .help("Lets it enqueue follow-up jobs of this kind; may be given several times"),
+        Arg::new("http")
+            .long("http")
+            .value_name("URL")
+            .action(ArgAction::Append)
+            .value_parser(host)
+            .help("Lets it ask this host, as in https://api.example.org or https://*.example.org:8443; may be given several times"),
+        Arg::new("private")
+            .long("private")
+            .action(ArgAction::SetTrue)
+            .requires("http")
+            .help("Also where these hosts are on this machine or in this network"),
+        Arg::new("stdio").long("stdio").action(ArgAction::SetTrue).help("Logs what it prints"),
     ]
 }
 
@@ -50,6 +62,12 @@ pub fn plugin(matches: &ArgMatches) -> Result<Plugin> {
             Some((kind, queue)) => Grant::enqueue(kind).to_queue(queue),
             None => Grant::enqueue(grant),
         });
+    }
+    for allow in matches.get_many::<Allow>("http").into_iter().flatten().cloned() {
+        plugin = plugin.grant(Grant::http(if matches.get_flag("private") { allow.private() } else { allow }));
+    }
+    if matches.get_flag("stdio") {
+        plugin = plugin.grant(Grant::stdio());
     }
     Ok(plugin)
 }
@@ -68,4 +86,36 @@ fn limits(matches: &ArgMatches) -> PluginLimits {
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a key, `=` and a value, as in `width=320`")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A URL less its path.
+fn host(url: &str) -> std::result::Result<Allow, String> {
+    let example = || format!("{url:?} is no scheme, host and port, as in `https://api.example.org:8443`");
+    let (scheme, rest) = url.split_once("://").ok_or_else(example)?;
+    let allow = match scheme {
+        "https" => Allow::https,
+        "http" => Allow::http,
+        _ => return Err(example()),
+    };
+    // What stands in brackets is an address with colons of its own.
+    match rest.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+        None => Ok(allow(rest)),
+        Some((host, port)) => Ok(allow(host).port(port.parse().map_err(|_| example())?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_granted_as_its_url_says() {
+        assert_eq!(host("https://a.test"), Ok(Allow::https("a.test")));
+        assert_eq!(host("http://*.a.test:81"), Ok(Allow::http("*.a.test").port(81)));
+        assert_eq!(host("http://[::1]"), Ok(Allow::http("[::1]")));
+        assert_eq!(host("http://[::1]:81"), Ok(Allow::http("[::1]").port(81)));
+        for bad in ["a.test", "ftp://a.test", "https://a.test:x", "https://a.test:99999"] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+    }
 }
