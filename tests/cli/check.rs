@@ -32,6 +32,8 @@ fn as_json_it_says_the_same() {
     let told: Value = serde_json::from_str(&said.out).unwrap();
     let info = &told["accepted"];
     assert_eq!((&info["name"], &info["is_component"]), (&"noop".into(), &false.into()));
+    let is_number = |(_, limit): (&String, &Value)| limit.is_u64();
+    assert!(info["limits"].as_object().unwrap().iter().all(is_number), "each is a number, with its unit in the name");
     assert_eq!((&info["limits"]["time_ms"], &info["limits"]["memory_bytes"]), (&2_000.into(), &(16 << 20).into()));
     assert_eq!(info["bytes"], std::fs::metadata(noop()).unwrap().len());
     assert!(told["compiled_in_ms"].as_f64().is_some_and(|time| time > 0.0), "{told}");

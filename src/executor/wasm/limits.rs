@@ -49,6 +49,7 @@ pub struct PluginLimits {
     pub(super) traps_in_a_row: u32,
     pub(super) http_requests: u32,
     pub(super) http_redirects: u32,
+    #[serde(rename = "http_time_ms", serialize_with = "in_milliseconds")]
     pub(super) http_time: Duration,
     pub(super) http_request_bytes: usize,
     pub(super) http_header_bytes: usize,
