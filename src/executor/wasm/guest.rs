@@ -43,9 +43,11 @@ pub(super) struct Guest {
 impl Guest {
     pub fn new(plugin: Arc<Deployed>, context: Context) -> Self {
         let limits = &plugin.limits;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
         Self {
             meter: Meter::new(limits.memory_bytes, limits.table_elements),
-            table: table(),
+            table,
             overlay: Overlay::default(),
             draft_bytes: 0,
             random: plugin.host.randoms.next(),
@@ -65,25 +67,9 @@ impl Guest {
 
     /// The next attempt of the same instance: all is new but what its memory has come to.
     pub fn begin_again(&mut self, context: Context) {
-        let limits = &self.plugin.limits;
-        self.table = table();
-        self.overlay = Overlay::default();
-        self.draft_bytes = 0;
-        self.random = self.plugin.host.randoms.next();
-        #[cfg(feature = "wasm-http")]
-        {
-            self.requests = super::http::Requests::new(limits.http_requests);
-        }
-        #[cfg(feature = "wasm-wasi")]
-        {
-            self.spoken = super::wasi::Spoken::default();
-        }
-        self.calls_left = limits.host_calls;
-        self.log_lines_left = limits.log_lines;
-        self.log_bytes_left = limits.log_bytes;
-        self.log_lines_dropped = 0;
-        self.last_words = None;
-        self.context = context;
+        let mut next = Self::new(self.plugin.clone(), context);
+        std::mem::swap(&mut self.meter, &mut next.meter);
+        *self = next;
     }
 
     /// Counts one call of the guest. Every import begins with it.
@@ -122,12 +108,6 @@ impl Guest {
         }
         self.last_words.clone()
     }
-}
-
-fn table() -> ResourceTable {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES_MAX);
-    table
 }
 
 /// As the contract has it: seconds and nanoseconds since the epoch.
