@@ -3,6 +3,9 @@
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
+/// Most random bytes of one call.
+pub(super) const BYTES_MAX: u64 = 64 << 10;
+
 /// One queue's.
 pub(super) struct Randoms {
     seeds: Option<AtomicU64>,

@@ -1,8 +1,6 @@
 use crate::executor::wasm::contract::random::Host;
 use crate::executor::wasm::guest::Guest;
-
-/// Most random bytes of one call.
-const BYTES_MAX: u64 = 64 << 10;
+use crate::executor::wasm::random::BYTES_MAX;
 
 impl Host for Guest {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {

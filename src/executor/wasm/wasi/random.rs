@@ -3,10 +3,9 @@
 use wasmtime::component::LinkerInstance;
 
 use crate::executor::wasm::guest::Guest;
+use crate::executor::wasm::random::BYTES_MAX;
 
-/// Most random bytes of one call: no tool asks for more, and WASI has no way to give fewer.
-const BYTES_MAX: u64 = 64 << 10;
-
+/// WASI has no way to give fewer than asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("it asked for {0} random bytes at once, the limit is {BYTES_MAX}")]
 struct TooMany(u64);
