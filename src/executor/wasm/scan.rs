@@ -74,7 +74,7 @@ pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), Plug
 /// Of every memory: other sizes are switched off.
 const PAGE_BYTES: u64 = 64 << 10;
 
-fn starts_within(what: &'static str, needs: u64, limit: u64) -> Result<(), PluginError> {
+pub(super) fn starts_within(what: &'static str, needs: u64, limit: u64) -> Result<(), PluginError> {
     if needs > limit { Err(PluginError::OverLimits { what, needs, limit }) } else { Ok(()) }
 }
 

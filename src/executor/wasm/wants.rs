@@ -8,6 +8,7 @@ use super::deployed::Setting;
 use super::grant::Grant;
 use super::limits::PluginLimits;
 use super::sandbox::MEMORIES_MAX;
+use super::scan::starts_within;
 use crate::error::PluginError;
 
 /// The one export that makes a component a handler.
@@ -159,9 +160,7 @@ fn check_size(component: &Component, limits: &PluginLimits) -> Result<(), Plugin
         ("elements in a table", needs.max_initial_table_size, limits.table_elements as u64),
     ];
     for (what, needs, limit) in sizes {
-        if let Some(needs) = needs.filter(|&needs| needs > limit) {
-            return Err(PluginError::OverLimits { what, needs, limit });
-        }
+        needs.map_or(Ok(()), |needs| starts_within(what, needs, limit))?;
     }
     Ok(())
 }
