@@ -70,5 +70,5 @@ fn encoded(module: &[u8]) -> Vec<u8> {
     if wasmparser::Parser::is_component(module) {
         return module.to_vec();
     }
-    wit_component::ComponentEncoder::default().validate(true).module(module).unwrap().encode().unwrap()
+    crate::guest::component(module)
 }

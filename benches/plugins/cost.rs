@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use millpond::{Millpond, Plugin};
 use redb::backends::InMemoryBackend;
+use tokio::runtime::{Builder, Runtime};
 
-use crate::{guest, median};
+use crate::{median, wasm_of};
 
 const GUESTS: [&str; 4] =
     ["rust-noop/noop.wasm", "rust-thumbnail/thumbnail.wasm", "c-crc32/crc32.wasm", "js-noop/noop.wasm"];
@@ -16,7 +17,7 @@ const IDLE: usize = 50;
 pub fn print(turns: usize) {
     println!("\n{:<32} {:>10} {:>12} {:>12} {:>16}", "", "KiB", "compiled", "from cache", "KiB when idle");
     for file in GUESTS {
-        let wasm = guest(file);
+        let wasm = wasm_of(file);
         let cache = tempfile::tempdir().expect("a directory for compiled code");
         let start = |wasm: &[u8], cached: bool| {
             let plugin = Plugin::from_bytes("it", wasm.to_vec()).expect("a guest");
@@ -24,8 +25,8 @@ pub fn print(turns: usize) {
             registered(plugin)
         };
         start(&wasm, true);
-        let compiled = median((0..turns).map(|_| millis(start(&wasm, false).0)));
-        let loaded = median((0..turns).map(|_| millis(start(&wasm, true).0)));
+        let compiled = median((0..turns).map(|_| millis(start(&wasm, false))));
+        let loaded = median((0..turns).map(|_| millis(start(&wasm, true))));
         let kib = wasm.len() >> 10;
         println!("{file:<32} {kib:>10} {compiled:>9.2} ms {loaded:>9.2} ms {:>16}", idle_kib(&wasm));
     }
@@ -35,26 +36,26 @@ fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
+fn opened() -> (Runtime, Millpond) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let pond = Millpond::builder().runtime(runtime.handle().clone()).open_backend(InMemoryBackend::new());
+    (runtime, pond.expect("a file"))
+}
+
 /// How long `start` takes, less what opening the queue takes.
-fn registered(plugin: Plugin) -> (Duration, Millpond) {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let pond =
-        Millpond::builder().runtime(runtime.handle().clone()).open_backend(InMemoryBackend::new()).expect("a file");
+fn registered(plugin: Plugin) -> Duration {
+    let (_runtime, pond) = opened();
     let before = Instant::now();
     let worker = pond.worker("q").handle_wasm("job", plugin).start().expect("a plugin");
     let took = before.elapsed();
     drop(worker);
     pond.shutdown(Duration::from_secs(10)).wait().expect("it ends");
-    (took, pond)
+    took
 }
 
 /// What one more plugin adds to the process while no job of it runs.
 fn idle_kib(wasm: &[u8]) -> usize {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let pond =
-        Millpond::builder().runtime(runtime.handle().clone()).open_backend(InMemoryBackend::new()).expect("a file");
+    let (_runtime, pond) = opened();
     let register = |number: usize| {
         let mut wasm = wasm.to_vec();
         // A section that says nothing makes it another version.

@@ -8,6 +8,8 @@
 
 mod bare;
 mod cost;
+#[path = "../../tests/it/wasm/guest.rs"]
+mod guest;
 mod pond;
 
 use std::path::Path;
@@ -57,7 +59,7 @@ fn main() {
 
 impl Line {
     fn print(&self, threads: usize, turns: usize) {
-        let (wasm, payload) = (guest(self.file), (self.payload)());
+        let (wasm, payload) = (wasm_of(self.file), (self.payload)());
         let bare = bare::Bare::new(&wasm);
         let plugin = |reuse| pond::drain(threads, self.jobs, &payload, |worker| pond::plugin(worker, &wasm, reuse));
         let (mut fresh, mut reused) = (Beside::default(), Beside::default());
@@ -78,7 +80,7 @@ impl Line {
     }
 }
 
-fn guest(file: &str) -> Vec<u8> {
+fn wasm_of(file: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples").join(file)).expect("a committed guest")
 }
 
