@@ -2,12 +2,14 @@
 //! name.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::Database;
-use redb::backends::FileBackend;
 
-use super::store::{Opening, check_magic_of, io, open_error};
+use super::lock::FileLock;
+use super::store::{Opening, check_magic, failed, open_error};
 use super::watched::Watch;
 use crate::error::Error;
 use crate::sync::{Mutex, MutexGuard};
@@ -41,81 +43,184 @@ fn is_deleted(_: &File) -> bool {
     false
 }
 
+/// What was found at a path.
+pub(super) enum Found {
+    /// A file, which nobody else opens from now on.
+    Locked(Arc<FileLock>),
+    /// It has been replaced while it was looked at.
+    Replaced,
+    Nothing,
+}
+
+/// Opens what is at a path and locks it, before anything of it is read.
+pub(super) fn lock(path: &Path) -> Result<Found, Error> {
+    match fs::metadata(path) {
+        // Without opening it: whoever waits at the other end of a pipe would notice.
+        Ok(found) => is_regular(&found).map_err(|error| failed("open", path, error))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(failed("look for", path, error)),
+    }
+    let file = match open_regular(path, true) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(failed("open", path, error)),
+    };
+    let opened = file.metadata().map_err(|error| failed("open", path, error))?;
+    if opened.len() == 0 {
+        // redb would silently make a new database of an empty file.
+        return Err(Error::NotAMillpond { path: path.to_owned() });
+    }
+    let lock = FileLock::take(file).map_err(|error| failed("lock", path, error))?;
+    let Some(lock) = lock else { return Err(Error::AlreadyOpen { path: path.to_owned() }) };
+    match fs::metadata(path) {
+        Ok(found) if Identity::of(&found) == Identity::of(&opened) => Ok(Found::Locked(lock)),
+        Ok(_) => Ok(Found::Replaced),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Replaced),
+        Err(error) => Err(failed("look for", path, error)),
+    }
+}
+
 /// A file that is open, and how it is opened again.
 pub(super) struct OpenFile {
     pub path: PathBuf,
     opening: Opening,
     identity: Identity,
     watch: Watch,
-    /// To ask whether it still has a name. The lock belongs to the database and ends with it.
-    handle: Mutex<Option<File>>,
+    /// One that never had a name of its own misses none.
+    had_a_name: bool,
+    /// Nothing after the close.
+    lock: Mutex<Option<Arc<FileLock>>>,
 }
 
 impl OpenFile {
-    pub fn open(path: PathBuf, opening: Opening, watch: &Watch) -> Result<(Database, Self), Error> {
-        let (file, handle, identity) = open_to_write(&path)?;
-        let db = open_database(file, &path, opening, watch)?;
-        // One that never had a name of its own misses none.
-        let handle = Mutex::new((!is_deleted(&handle)).then_some(handle));
-        Ok((db, Self { path, opening, identity, watch: watch.clone(), handle }))
+    /// Opens the database in a file that is locked.
+    pub fn open(
+        path: PathBuf,
+        opening: Opening,
+        lock: Arc<FileLock>,
+        watch: &Watch,
+    ) -> Result<(Database, Self), Error> {
+        let identity = Identity::of(&lock.handle().metadata().map_err(|error| failed("open", &path, error))?);
+        let db = open_database(&lock, &path, opening, watch)?;
+        let had_a_name = !is_deleted(lock.handle());
+        let lock = Mutex::new(Some(lock));
+        Ok((db, Self { path, opening, identity, watch: watch.clone(), had_a_name, lock }))
     }
 
-    pub fn open_again(&self) -> Result<Database, Error> {
-        self.let_go();
-        let (file, handle, identity) = open_to_write(&self.path)?;
-        if identity != self.identity {
-            return Err(self.replaced());
+    /// Before its database is let go of: the file stays locked, so that nobody opens it in between.
+    pub fn keep_locked(&self) {
+        if let Some(lock) = &*self.lock() {
+            lock.take_back();
         }
-        *self.handle() = Some(handle);
-        open_database(file, &self.path, self.opening.again(), &self.watch)
+    }
+
+    /// Opens its database again. It is the very file: it was never let go of.
+    pub fn open_again(&self) -> Result<Database, Error> {
+        let Some(lock) = self.lock().clone() else { return Err(Error::Closed) };
+        if !lock.is_free() {
+            // A transaction of the database before is still alive.
+            return Err(Error::AlreadyOpen { path: self.path.clone() });
+        }
+        check_magic(&lock, &self.path)?;
+        open_database(&lock, &self.path, self.opening.again(), &self.watch)
     }
 
     pub fn is_there(&self) -> Result<(), Error> {
-        match &*self.handle() {
-            Some(handle) if is_deleted(handle) => {
-                let source = std::io::Error::new(
-                    std::io::ErrorKind::NotFound,
+        match &*self.lock() {
+            Some(lock) if self.had_a_name && is_deleted(lock.handle()) => {
+                let source = io::Error::new(
+                    io::ErrorKind::NotFound,
                     "it was deleted or replaced while it was open, and what is written to it goes when it is closed",
                 );
-                Err(io("find", &self.path, source))
+                Err(failed("find", &self.path, source))
             }
             _ => Ok(()),
         }
     }
 
     pub fn is_in_its_place(&self) -> Result<(), Error> {
-        let found = fs::metadata(&self.path).map_err(|source| io("find", &self.path, source))?;
+        let found = fs::metadata(&self.path).map_err(|source| failed("find", &self.path, source))?;
         if Identity::of(&found) == self.identity { Ok(()) } else { Err(self.replaced()) }
     }
 
     fn replaced(&self) -> Error {
-        io("find", &self.path, std::io::Error::other("another file has taken its place, and is left alone"))
+        failed("find", &self.path, io::Error::other("another file has taken its place, and is left alone"))
     }
 
-    fn handle(&self) -> MutexGuard<'_, Option<File>> {
-        self.handle.lock().unwrap_or_else(|e| e.into_inner())
+    /// Its size in bytes; 0 if that cannot be told.
+    pub fn len(&self) -> u64 {
+        self.metadata().map_or(0, |file| file.len())
     }
 
+    /// Of the open file, whatever lies at its path.
+    pub fn metadata(&self) -> Option<fs::Metadata> {
+        self.lock().as_ref().and_then(|lock| lock.handle().metadata().ok())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<FileLock>>> {
+        self.lock.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Its database was closed. Whoever wants to open the file may do so.
     pub fn let_go(&self) {
-        *self.handle() = None;
+        if let Some(lock) = self.lock().take() {
+            lock.release();
+        }
     }
 }
 
-/// The file, a handle of it to ask what has become of it, and which one it is.
-fn open_to_write(path: &Path) -> Result<(File, File, Identity), Error> {
-    let failed = |source| io("open", path, source);
-    let mut file = open_file(path).map_err(failed)?;
-    check_magic_of(&mut file, path)?;
-    let identity = Identity::of(&file.metadata().map_err(failed)?);
-    let handle = file.try_clone().map_err(failed)?;
-    Ok((file, handle, identity))
+fn open_database(lock: &Arc<FileLock>, path: &Path, opening: Opening, watch: &Watch) -> Result<Database, Error> {
+    let file = watch.over_file(lock);
+    let number = file.database();
+    let opened = opening.builder().create_with_backend(file);
+    let database = opened.map_err(|error| open_error(error, path, "open"))?;
+    lock.give_to(number);
+    Ok(database)
 }
 
-pub(super) fn open_file(path: &Path) -> std::io::Result<File> {
-    File::options().read(true).write(true).open(path)
+/// Opens a regular file to be read, or to be read and written, and nothing else: the opening of a pipe may wait for
+/// ever, and that of a device may do anything.
+pub(crate) fn open_regular(path: &Path, to_write: bool) -> io::Result<File> {
+    is_regular(&fs::metadata(path)?)?;
+    // It may have become another by now.
+    let file = without_waiting(File::options().read(true).write(to_write)).open(path)?;
+    is_regular(&file.metadata()?)?;
+    Ok(file)
 }
 
-fn open_database(file: File, path: &Path, opening: Opening, watch: &Watch) -> Result<Database, Error> {
-    let opened = FileBackend::new(file).and_then(|file| opening.builder().create_with_backend(watch.over(file)));
-    opened.map_err(|error| open_error(error, path, "open"))
+#[cfg(unix)]
+fn without_waiting(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    // On a regular file it has no effect.
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+}
+
+#[cfg(not(unix))]
+fn without_waiting(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    options
+}
+
+/// An error that says what it is, if it is no regular file.
+fn is_regular(found: &fs::Metadata) -> io::Result<()> {
+    match found.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        kind => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {}, not a file", named(kind)))),
+    }
+}
+
+#[cfg(unix)]
+fn named(kind: fs::FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match kind {
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_char_device() || kind.is_block_device() => "a device",
+        _ => "something else",
+    }
+}
+
+#[cfg(not(unix))]
+fn named(_: fs::FileType) -> &'static str {
+    "something else"
 }

@@ -1,5 +1,4 @@
-use std::fs::{self, File};
-use std::io::Read;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,9 @@ use super::batch::{Batch, Counters};
 use super::catalog::Catalog;
 use super::copy::Copying;
 use super::fault::{self, Fault, unless_damaged};
-use super::file::OpenFile;
+use super::file::{self, Found, OpenFile};
+use super::lock::FileLock;
+use super::new_file::{Published, Unpublished, place_of, sync_directory_of};
 use super::queries::Reader;
 use super::schema::{self, SCHEMA_VERSION};
 use super::watched::Watch;
@@ -80,14 +81,12 @@ enum Origin {
 impl Store {
     /// Opens the file at `path`, or creates it.
     pub fn open(path: &Path, opening: Opening) -> Result<Self, Error> {
-        if !path.try_exists().map_err(|source| io("look for", path, source))? {
-            create(path)?;
-        }
-        look_before_opening(path, opening.adopt)?;
         // The process may move to another directory meanwhile.
-        let path = std::path::absolute(path).map_err(|source| io("find", path, source))?;
+        let path = std::path::absolute(path).map_err(|source| failed("find", path, source))?;
+        let lock = lock_or_create(&path)?;
         let watch = Watch::default();
-        let (db, file) = OpenFile::open(path, opening, &watch)?;
+        look_before_opening(&lock, &watch, &path, opening.adopt)?;
+        let (db, file) = OpenFile::open(path, opening, lock, &watch)?;
         Self::new(Arc::new(db), Origin::Path(file), watch, opening.adopt)
     }
 
@@ -108,7 +107,7 @@ impl Store {
 
     /// The same, on one that `open` gives, and gives again after an I/O error.
     pub fn with_backends<B: StorageBackend>(
-        open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
+        open: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         opening: Opening,
     ) -> Result<Self, Error> {
         let watch = Watch::default();
@@ -204,8 +203,7 @@ impl Store {
         if commits.is_multiple_of(SIZE_LOOKS_EVERY)
             && let Origin::Path(file) = &self.origin
         {
-            let len = fs::metadata(&file.path).map_or(0, |meta| meta.len());
-            self.large.store(len > QUICK_REPAIR_ABOVE_BYTES, Ordering::Relaxed);
+            self.large.store(file.len() > QUICK_REPAIR_ABOVE_BYTES, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -228,9 +226,9 @@ impl Store {
         }
     }
 
-    /// Opens the file again after an I/O error: redb refuses writes until then. False if somebody
-    /// else holds the database and has to do it. Another file that has taken the place of this one is
-    /// left alone, and this one is not let go: it could be read no more.
+    /// Opens the database again after an I/O error: redb refuses writes until then. False if somebody
+    /// else holds the database and has to do it. The file stays locked all the time, or another process could run its
+    /// jobs in between. If another file has taken its place, the database is not closed: it could be read no more.
     pub fn reopen(&self) -> Result<bool, Error> {
         if let Origin::Path(file) = &self.origin {
             file.is_there()?;
@@ -242,7 +240,10 @@ impl Store {
             Origin::Backends(open, opening) => &|| open(opening.again()),
             Origin::Attached | Origin::Backend => return Ok(false),
         };
-        // Let go of it first: one process opens a file once.
+        if let Origin::Path(file) = &self.origin {
+            file.keep_locked();
+        }
+        // One file has one database at a time.
         *db = None;
         *db = Some(Arc::new(open()?));
         Ok(true)
@@ -262,7 +263,7 @@ impl Store {
     /// Begins a copy of the file.
     pub fn copy_to(&self, target: &Path) -> Result<Copying, Error> {
         let own = match &self.origin {
-            Origin::Path(file) => Some(file.path.as_path()),
+            Origin::Path(file) => Some(file),
             Origin::Attached => {
                 let reason = "the database was attached: its application has to back it up by its own means";
                 return Err(Error::NotBackedUp { path: target.to_owned(), reason });
@@ -318,45 +319,60 @@ impl Drop for Attachment {
     }
 }
 
-/// Creates the file under a temporary name and renames it, so that a crash leaves either nothing
-/// or a file that opens.
-fn create(path: &Path) -> Result<(), Error> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".creating");
-    let temporary = path.with_file_name(name);
-    // A leftover of a creation that did not end. Nobody can have it open: the name is ours.
-    match fs::remove_file(&temporary) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            return Err(io("create", path, source));
+/// Times that a file is looked for that is gone, or another one, by the time that it is opened.
+const LOOKS_MAX: usize = 100;
+
+/// The file at a path, locked. If there is none it is created; of several who create it at a time one does, and the
+/// others find that it is there.
+fn lock_or_create(path: &Path) -> Result<Arc<FileLock>, Error> {
+    for _ in 0..LOOKS_MAX {
+        match file::lock(path)? {
+            Found::Locked(lock) => return Ok(lock),
+            Found::Replaced => {}
+            Found::Nothing => {
+                if let Some(lock) = create(path)? {
+                    return Ok(lock);
+                }
+            }
         }
-        _ => {}
     }
-    if let Err(error) = create_as(&temporary, path) {
-        // On a full disk even this little is in the way of others.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    fs::rename(&temporary, path).map_err(|source| io("create", path, source))?;
-    sync_directory_of(path)
+    Err(failed("open", path, io::Error::other("somebody else removes or replaces it each time that it is looked for")))
 }
 
-/// Has a new name on the disk.
-pub(super) fn sync_directory_of(path: &Path) -> Result<(), Error> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|source| io("sync the directory of", path, source))
+/// Creates the file under a temporary name and gives it its own when it is whole, so that a crash leaves either
+/// nothing or a file that opens. None if there is something of its name by then.
+fn create(path: &Path) -> Result<Option<Arc<FileLock>>, Error> {
+    let not_created = |source| failed("create", path, source);
+    let place = place_of(path).map_err(not_created)?;
+    for _ in 0..LOOKS_MAX {
+        let mut file = Unpublished::beside(&place, "creating", false).map_err(not_created)?;
+        write_schema(&file.lock, path)?;
+        match file.publish(&place).map_err(not_created)? {
+            Published::Done => {
+                sync_directory_of(&place).map_err(|source| failed("sync the directory of", path, source))?;
+                return Ok(Some(file.lock.clone()));
+            }
+            Published::Taken => return Ok(None),
+            Published::Lost => {}
+        }
+    }
+    Err(not_created(io::Error::other("somebody else removes its temporary file each time")))
 }
 
-fn create_as(temporary: &Path, path: &Path) -> Result<(), Error> {
-    let db = Database::builder().create(temporary).map_err(|error| open_error(error, path, "create"))?;
-    drop(Store::new(Arc::new(db), Origin::Backend, Watch::default(), true)?);
+fn write_schema(lock: &Arc<FileLock>, path: &Path) -> Result<(), Error> {
+    let watch = Watch::default();
+    let db = Database::builder().create_with_backend(watch.over_file(lock));
+    let db = db.map_err(|error| open_error(error, path, "create"))?;
+    drop(Store::new(Arc::new(db), Origin::Backend, watch, true)?);
     Ok(())
 }
 
 /// Refuses a file that is not ours or too new before anything is written to it: opening it for
 /// writing would change its bytes already. One that must be repaired first is looked at after that.
-fn look_before_opening(path: &Path, adopt: bool) -> Result<(), Error> {
-    check_magic(path)?;
-    let Ok(db) = Database::builder().open_read_only(path) else { return Ok(()) };
+fn look_before_opening(lock: &Arc<FileLock>, watch: &Watch, path: &Path, adopt: bool) -> Result<(), Error> {
+    check_magic(lock, path)?;
+    let db = Database::builder().open_read_only_with_backend(watch.over_file(lock));
+    let Ok(db) = db else { return Ok(()) };
     let Ok(txn) = db.begin_read() else { return Ok(()) };
     match schema::version(&txn)? {
         Some(found) => schema::check(found),
@@ -365,24 +381,15 @@ fn look_before_opening(path: &Path, adopt: bool) -> Result<(), Error> {
     }
 }
 
-fn check_magic(path: &Path) -> Result<(), Error> {
-    let mut file = File::open(path).map_err(|source| io("open", path, source))?;
-    check_magic_of(&mut file, path)
-}
-
-pub(super) fn check_magic_of(file: &mut File, path: &Path) -> Result<(), Error> {
-    if file.metadata().map_err(|source| io("open", path, source))?.is_dir() {
-        return Err(io("open", path, std::io::ErrorKind::IsADirectory.into()));
-    }
+pub(super) fn check_magic(lock: &FileLock, path: &Path) -> Result<(), Error> {
     let mut magic = [0; REDB_MAGIC.len()];
-    match file.read_exact(&mut magic) {
+    match lock.backend().read(0, &mut magic) {
         Ok(()) if magic == *REDB_MAGIC => Ok(()),
         Ok(()) => Err(Error::NotAMillpond { path: path.to_owned() }),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            // redb would silently make a new database of an empty file.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Err(Error::NotAMillpond { path: path.to_owned() })
         }
-        Err(source) => Err(io("read", path, source)),
+        Err(source) => Err(failed("read", path, source)),
     }
 }
 
@@ -390,8 +397,11 @@ fn open_backend(backend: impl StorageBackend, opening: Opening, watch: &Watch) -
     Ok(opening.builder().create_with_backend(watch.over(backend)).map_err(Fault::from)?)
 }
 
-pub(super) fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Error {
-    Error::Io { operation, path: path.to_owned(), source }
+pub(super) fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    match fault::is_full(&source) {
+        true => Error::StorageFull,
+        false => Error::Io { operation, path: path.to_owned(), source },
+    }
 }
 
 pub(super) fn open_error(error: DatabaseError, path: &Path, operation: &'static str) -> Error {
@@ -402,10 +412,9 @@ pub(super) fn open_error(error: DatabaseError, path: &Path, operation: &'static 
     match error {
         DatabaseError::DatabaseAlreadyOpen => Error::AlreadyOpen { path: path.to_owned() },
         DatabaseError::UpgradeRequired(version) => damaged(format!("it has redb's old format {version}")),
-        DatabaseError::Storage(StorageError::Io(source)) if fault::is_full(&source) => Error::StorageFull,
         DatabaseError::Storage(StorageError::Io(source)) => match source.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => damaged(source.to_string()),
-            _ => io(operation, path, source),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => damaged(source.to_string()),
+            _ => failed(operation, path, source),
         },
         other => damaged(other.to_string()),
     }

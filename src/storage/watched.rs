@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::{Bound, Range};
 // Not those of `crate::sync`: redb calls from under locks of its own.
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, StorageBackend};
+
+use super::lock::FileLock;
 
 /// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
 pub(super) const BLOCK_BYTES: u64 = 16 << 10;
@@ -36,9 +38,19 @@ impl Watch {
 
     /// Puts the watch over a backend.
     pub fn over(&self, backend: impl StorageBackend) -> Watched {
-        let backend: Arc<dyn StorageBackend> = Arc::new(backend);
+        self.over_shared(Arc::new(backend), None)
+    }
+
+    /// Puts the watch over a file that is locked. The database on it is answered that it has all the locks it asks for.
+    pub fn over_file(&self, lock: &Arc<FileLock>) -> Watched {
+        static DATABASES: AtomicU64 = AtomicU64::new(0);
+        let database = DATABASES.fetch_add(1, Ordering::Relaxed);
+        self.over_shared(lock.backend(), Some(Held { lock: lock.clone(), database }))
+    }
+
+    fn over_shared(&self, backend: Arc<dyn StorageBackend>, held: Option<Held>) -> Watched {
         self.inner().backend = Some(backend.clone());
-        Watched { backend, watch: self.clone() }
+        Watched { backend, watch: self.clone(), held }
     }
 
     pub fn backend(&self) -> Option<Arc<dyn StorageBackend>> {
@@ -104,9 +116,22 @@ impl Inner {
 pub(crate) struct Watched {
     backend: Arc<dyn StorageBackend>,
     watch: Watch,
+    held: Option<Held>,
+}
+
+/// The lock of the whole file, and the number of the database that is opened under it.
+#[derive(Debug)]
+struct Held {
+    lock: Arc<FileLock>,
+    database: u64,
 }
 
 impl Watched {
+    /// The number of the database on it, for [`FileLock::give_to`].
+    pub fn database(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.database)
+    }
+
     /// Whether these bytes are there already, as far as can be told.
     fn holds(&self, offset: u64, data: &[u8]) -> bool {
         let mut found = vec![0; data.len()];
@@ -148,31 +173,35 @@ impl StorageBackend for Watched {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.backend.close()
+        match &self.held {
+            Some(held) => held.lock.closed(held.database),
+            None => self.backend.close(),
+        }
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.try_lock_range(start, end)
+        if self.held.is_some() { Ok(true) } else { self.backend.try_lock_range(start, end) }
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.try_lock_shared_range(start, end)
+        if self.held.is_some() { Ok(true) } else { self.backend.try_lock_shared_range(start, end) }
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.lock_range(start, end)
+        if self.held.is_some() { Ok(()) } else { self.backend.lock_range(start, end) }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.lock_shared_range(start, end)
+        if self.held.is_some() { Ok(()) } else { self.backend.lock_shared_range(start, end) }
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.unlock_range(start, end)
+        if self.held.is_some() { Ok(()) } else { self.backend.unlock_range(start, end) }
     }
 
+    /// Whether somebody else has a lock there.
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.query_lock_range(start, end)
+        if self.held.is_some() { Ok(false) } else { self.backend.query_lock_range(start, end) }
     }
 }
 

@@ -1,0 +1,292 @@
+//! How a new file gets its name: it is written under a name of its own, and what has the name already is never
+//! replaced, whoever made it and when.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file::open_regular;
+use super::lock::FileLock;
+
+/// Tries at a temporary name: each one fails only if somebody else has just removed the file.
+const TRIES: usize = 100;
+
+/// A file that is being written, under a temporary name: `<file>.<what>-<16 hexadecimal digits>`. It is locked, so
+/// that nobody takes it for a leftover. Dropped before it is published it is gone.
+pub(super) struct Unpublished {
+    path: PathBuf,
+    pub lock: Arc<FileLock>,
+    is_published: bool,
+}
+
+/// How a file fared that was to get its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    Done,
+    /// Something of that name is there already, and was left as it is.
+    Taken,
+    /// Its temporary name is gone: somebody took it for a leftover before it was locked.
+    Lost,
+}
+
+impl Unpublished {
+    /// Makes one beside `target`, for its owner alone if it is `private`, and removes leftovers of those that were
+    /// never published.
+    pub fn beside(target: &Path, what: &str, private: bool) -> io::Result<Self> {
+        remove_leftovers(target, what);
+        let mut last = io::Error::other("each temporary file was removed at once by somebody else");
+        for _ in 0..TRIES {
+            let path = target.with_file_name(temporary_name(target, what)?);
+            let file = match new(&path, private) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    last = error;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match FileLock::take(file) {
+                Ok(Some(lock)) => return Ok(Self { path, lock, is_published: false }),
+                // Somebody looks whether it is a leftover.
+                Ok(None) => drop(fs::remove_file(&path)),
+                Err(error) => {
+                    drop(fs::remove_file(&path));
+                    return Err(error);
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// Gives it its name, unless that is taken.
+    pub fn publish(&mut self, target: &Path) -> io::Result<Published> {
+        match publish(&self.path, target, |from, to| fs::hard_link(from, to)) {
+            Ok(true) => {
+                self.is_published = true;
+                Ok(Published::Done)
+            }
+            Ok(false) => Ok(Published::Taken),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(&self.path).is_err() => {
+                Ok(Published::Lost)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // On a full disk even this little is in the way of others.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// False if something of that name is there. Both steps leave it as it is, where a rename would replace it.
+fn publish(from: &Path, to: &Path, link: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<bool> {
+    match link(from, to) {
+        Ok(()) => {
+            // A second name that stays does no harm: it is removed as a leftover once nobody has the file open.
+            if let Err(error) = fs::remove_file(from) {
+                tracing::warn!(path = %from.display(), %error, "a temporary name could not be removed");
+            }
+            Ok(true)
+        }
+        Err(error) => match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(false),
+            io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(error),
+            // The file system has no second names for a file, or does not allow them. So the name is claimed by an
+            // empty file, which only its maker can have made, and that one is replaced. An opener in between is told
+            // that the file is none of ours.
+            _ => match File::create_new(to) {
+                Ok(_claim) => {
+                    let renamed = fs::rename(from, to);
+                    renamed.inspect_err(|_| drop(fs::remove_file(to))).map(|()| true)
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(error),
+            },
+        },
+    }
+}
+
+#[cfg(unix)]
+fn new(path: &Path, private: bool) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    if private {
+        options.mode(0o600);
+    }
+    options.read(true).write(true).create_new(true).open(path)
+}
+
+#[cfg(not(unix))]
+fn new(path: &Path, _: bool) -> io::Result<File> {
+    File::options().read(true).write(true).create_new(true).open(path)
+}
+
+fn prefix(target: &Path, what: &str) -> Option<OsString> {
+    let mut name = target.file_name()?.to_owned();
+    name.push(".");
+    name.push(what);
+    Some(name)
+}
+
+fn temporary_name(target: &Path, what: &str) -> io::Result<OsString> {
+    let not_a_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is not the name of a file");
+    let mut name = prefix(target, what).ok_or_else(not_a_name)?;
+    name.push(format!("-{:016x}", fastrand::u64(..)));
+    Ok(name)
+}
+
+/// Whether this is a temporary name of ours. Earlier versions used the prefix alone.
+fn is_temporary(name: &OsStr, prefix: &OsStr) -> bool {
+    let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+    rest.is_some_and(|rest| match rest {
+        [] => true,
+        [b'-', digits @ ..] => digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit),
+        _ => false,
+    })
+}
+
+/// Removes what processes left behind that died before they had published it. One that is locked is being written. A
+/// directory that cannot be listed has leftovers.
+fn remove_leftovers(target: &Path, what: &str) {
+    let Some(prefix) = prefix(target, what) else { return };
+    let Ok(entries) = fs::read_dir(directory_of(target)) else { return };
+    for entry in entries.flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file
+            && is_temporary(&entry.file_name(), &prefix)
+            && let Ok(file) = open_regular(&entry.path(), true)
+            && let Ok(Some(_lock)) = FileLock::take(file)
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Has a new name on the disk.
+#[cfg(unix)]
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// A directory cannot be opened here.
+#[cfg(not(unix))]
+pub(super) fn sync_directory_of(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Where a file of this name is made: a symlink that leads nowhere yet is followed.
+pub(super) fn place_of(path: &Path) -> io::Result<PathBuf> {
+    /// As many as Linux follows.
+    const LINKS_MAX: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&path) {
+            Ok(target) => path = directory_of(&path).join(target),
+            // It is no link, or there is nothing.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("too many symbolic links lead to one another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(unpublished: &Unpublished, text: &str) {
+        use std::io::Write;
+        unpublished.lock.handle().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn of_two_that_want_a_name_the_first_has_it_and_the_second_leaves_it_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("file");
+        let mut first = Unpublished::beside(&target, "creating", false).unwrap();
+        let mut second = Unpublished::beside(&target, "creating", false).unwrap();
+        write(&first, "first");
+        write(&second, "second");
+        assert_eq!(names(directory.path()).len(), 2, "each has a name of its own");
+        assert_eq!(second.publish(&target).unwrap(), Published::Done);
+        assert_eq!(first.publish(&target).unwrap(), Published::Taken);
+        drop(first);
+        assert_eq!(fs::read(&target).unwrap(), b"second");
+        assert_eq!(names(directory.path()), ["file"]);
+        // It is locked from before it had its name.
+        let opened = open_regular(&target, true).unwrap();
+        assert!(FileLock::take(opened).unwrap().is_none());
+        drop(second);
+        assert!(FileLock::take(open_regular(&target, true).unwrap()).unwrap().is_some());
+    }
+
+    #[test]
+    fn without_hard_links_a_name_that_is_taken_is_left_as_it_is_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        fs::write(&from, "from").unwrap();
+        assert!(publish(&from, &to, no_links).unwrap());
+        assert_eq!((fs::read(&to).unwrap(), from.exists()), (b"from".to_vec(), false));
+        fs::write(&from, "later").unwrap();
+        assert!(!publish(&from, &to, no_links).unwrap());
+        assert_eq!((fs::read(&to).unwrap(), from.exists()), (b"from".to_vec(), true));
+        // What fails on the way leaves no empty file behind.
+        let free = directory.path().join("free");
+        let removed = |from: &Path, _: &Path| {
+            fs::remove_file(from).unwrap();
+            Err(io::ErrorKind::Unsupported.into())
+        };
+        publish(&from, &free, removed).unwrap_err();
+        assert!(!free.exists());
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_what_is_being_written_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let target = at("file");
+        let alive = Unpublished::beside(&target, "creating", false).unwrap();
+        for leftover in ["file.creating", "file.creating-0123456789abcdef"] {
+            fs::write(at(leftover), "half a file").unwrap();
+        }
+        let foreign = ["file.creating-notes", "file.creating-0123456789abcdeg", "file.creatings", "other.creating"];
+        foreign.iter().for_each(|name| fs::write(at(name), "somebody's").unwrap());
+        let next = Unpublished::beside(&target, "creating", false).unwrap();
+        let left = names(directory.path());
+        assert_eq!(left.len(), foreign.len() + 2, "{left:?}");
+        assert!(alive.path.exists() && foreign.iter().all(|name| at(name).exists()), "{left:?}");
+        drop((alive, next));
+        assert_eq!(names(directory.path()).len(), foreign.len());
+    }
+
+    #[test]
+    fn one_that_was_removed_before_it_was_published_is_lost_and_nothing_is_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("file");
+        let mut unpublished = Unpublished::beside(&target, "creating", false).unwrap();
+        fs::remove_file(&unpublished.path).unwrap();
+        assert_eq!(unpublished.publish(&target).unwrap(), Published::Lost);
+        assert!(!target.exists());
+    }
+}
