@@ -142,13 +142,6 @@ impl<'t> Batch<'t> {
         &mut self.queue_mut(queue).tally
     }
 
-    pub(super) fn queues_with_pending(&self) -> Vec<QueueId> {
-        let mut queues = self.catalog.stored_queues();
-        queues.extend(self.rows.keys().filter(|id| !queues.contains(id)).copied().collect::<Vec<_>>());
-        queues.retain(|&queue| self.queue(queue).tally.pending > 0);
-        queues
-    }
-
     pub(super) fn is_marked(&self, id: JobId) -> bool {
         self.marks.contains(&id) || self.marked.contains(&id)
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ready::Recent;
 use super::settings::{QueueSettings, Tally};
 use crate::error::Error;
 use crate::job::{KindId, QueueId, check_name};
@@ -33,6 +34,7 @@ impl QueueRow {
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     inner: RwLock<Inner>,
+    pub recent: Recent,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +140,8 @@ impl Catalog {
     pub fn stored_queues(&self) -> Vec<QueueId> {
         let inner = self.read();
         let mut ids: Vec<_> = inner.rows.keys().copied().collect();
-        ids.sort_by(|a, b| inner.queues.names[*a as usize].cmp(&inner.queues.names[*b as usize]));
+        // A row without a name is a damaged file's.
+        ids.sort_by_key(|id| inner.queues.names.get(*id as usize));
         ids
     }
 

@@ -24,6 +24,7 @@ mod place;
 mod plugin_state;
 mod quarantine;
 mod queries;
+mod ready;
 mod recovery;
 mod repair;
 mod runs;

@@ -16,11 +16,12 @@ use super::groups::{GroupRow, Head, HeadAt};
 use super::marks::Mark;
 use super::place::{Location, Member, Place};
 use super::quarantine::Damage;
+use super::ready;
 use super::tables::ReadTables;
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
 use crate::error::Error;
-use crate::job::{BucketKey, BucketState, Entry, JobId, Order, Priority, QueueId, Record, Refill, State};
+use crate::job::{BucketKey, BucketState, Entry, JobId, Order, QueueId, Record, Refill, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
 /// A job, and where it was found.
@@ -187,14 +188,9 @@ impl Reader {
                 Err(_) => self.search(catalog, id),
             };
         }
-        let ready = self.tables().ready_rows()?;
-        for queue in catalog.stored_queues() {
-            for priority in 0..Priority::COUNT {
-                if let Some(row) = ready.get_row((queue, priority, id.get()))? {
-                    let record = decode_record("ready", id.get(), &row)?;
-                    return Ok(Some(Found { id, queue, place: Place::Ready { priority }, record, unindexed: false }));
-                }
-            }
+        let (found, _) = ready::find(&self.tables().ready_rows()?, id, catalog.recent.queue_of(id))?;
+        if let Some((queue, priority)) = found {
+            return self.load(id, Location { queue, place: Place::Ready { priority } });
         }
         self.missing(id)?;
         Ok(None)

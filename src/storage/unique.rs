@@ -15,11 +15,12 @@ use super::fault::Fault;
 use super::place::{Location, Place};
 use super::quarantine::Aside;
 use super::queries::Reader;
+use super::ready;
 use super::tables::Tables;
 use super::tables_ext::RowTable;
 use super::waiting::Prepared;
 use crate::events::Event;
-use crate::job::{JobId, Priority, QueueId, Record};
+use crate::job::{JobId, QueueId, Record};
 use crate::time::{Now, Timestamp};
 
 /// Who holds a key.
@@ -65,12 +66,8 @@ fn has_not_ended(tables: &mut Tables<'_>, queue: QueueId, id: JobId) -> Result<b
         let location: Location = codec::decode("index", id.get(), &row)?;
         return Ok(!matches!(location.place, Place::Dead { .. } | Place::Finished { .. }));
     }
-    for priority in 0..Priority::COUNT {
-        if tables.ready()?.has((queue, priority, id.get()))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let (found, _) = ready::find(tables.ready()?, id, Some(queue))?;
+    Ok(found.is_some())
 }
 
 impl Batch<'_> {

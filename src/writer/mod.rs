@@ -353,6 +353,7 @@ impl Writer {
             self.marks.remove(&id);
         }
         self.store.catalog.committed(sealed.rows, sealed.kinds);
+        self.store.catalog.recent.note(&sealed.changes);
         committed.changes = sealed.changes;
         committed.events = sealed.events;
         committed.deduplicated += sealed.deduplicated;
