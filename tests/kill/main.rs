@@ -32,6 +32,7 @@ fn child() {
             "poison" => poison::child(),
             "stop" => stop::child(),
             "clock" => clock::child(),
+            "create" => access::child_that_creates(),
             "hold" => access::child_that_holds(),
             "without-rights" => access::child_without_rights(),
             "full-heals" => full::child_that_heals(),
