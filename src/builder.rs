@@ -491,7 +491,6 @@ impl Builder {
                 linger: self.linger,
                 verify_on_open: self.verify,
                 compaction: self.compaction,
-                #[cfg(feature = "wasm")]
                 stepped: false,
             },
             running_max: self.max_running,

@@ -31,7 +31,6 @@ pub(crate) struct Config {
     pub verify_on_open: bool,
     pub compaction: bool,
     /// It has no threads: somebody drives it by hand.
-    #[cfg(feature = "wasm")]
     pub stepped: bool,
 }
 

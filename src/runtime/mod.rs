@@ -19,6 +19,7 @@ mod returning;
 mod set_aside;
 mod shutdown;
 mod steps;
+mod verification;
 mod writer_loop;
 
 pub(crate) use backup::back_up;
@@ -27,3 +28,4 @@ pub(crate) use engine::{Config, Engine, WorkerConfig};
 pub(crate) use open::{Setup, Threads, WINDOW_JOBS_MAX, open};
 pub(crate) use shutdown::{shutdown, stop_now};
 pub(crate) use steps::Steps;
+pub(crate) use verification::verify_beside;

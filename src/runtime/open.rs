@@ -106,12 +106,12 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
 /// Holds everything against everything else. What can be put right is; the rest is an error.
 fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Counters, Vec<Event>, u64), Error> {
-    if verify(&store.reader()?, &store.catalog)?.is_ok() {
+    if verify(&store.reader()?)?.is_ok() {
         return Ok((counters, Vec::new(), 0));
     }
     let reader = store.reader()?;
     let (sealed, ()) = commit_alone(store, counters, time, |batch| put_right(batch, &reader))?;
-    let problems = verify(&store.reader()?, &store.catalog)?.problems;
+    let problems = verify(&store.reader()?)?.problems;
     match problems.is_empty() {
         true => Ok((sealed.counters, sealed.events, sealed.set_aside)),
         false => Err(Error::Inconsistent { problems }),

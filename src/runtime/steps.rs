@@ -17,7 +17,6 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub fn open(setup: Setup) -> Result<(Arc<Engine>, Self), Error> {
-        #[cfg(feature = "wasm")]
         let setup = Setup { config: super::Config { stepped: true, ..setup.config }, ..setup };
         let (engine, writer) = assemble(setup)?;
         Ok((engine.clone(), Self { engine, writer: Some(writer) }))

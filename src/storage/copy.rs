@@ -153,9 +153,9 @@ impl Copying {
         let damaged = |error| open_error(error, &self.target, "back up to");
         let db = opened.map_err(damaged)?;
         let txn = db.begin_read().map_err(super::fault::Fault::from)?;
-        let catalog = Catalog::default();
-        schema::load(&txn, &catalog)?;
-        let verification = verify(&Reader::new(txn), &catalog)?;
+        // As an open would.
+        schema::load(&txn, &Catalog::default())?;
+        let verification = verify(&Reader::new(txn))?;
         db.close().map_err(damaged)?;
         Ok(verification)
     }

@@ -12,15 +12,13 @@ use super::catalog::Catalog;
 use super::codec::{self, decode_record};
 use super::delayed::is_pointer;
 use super::fault::Fault;
-use super::groups::{GroupRow, Head, HeadAt};
-use super::marks::Mark;
+use super::groups::GroupRow;
 use super::place::{Location, Member, Place};
 use super::quarantine::Damage;
 use super::ready;
 use super::tables::ReadTables;
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
-use crate::error::Error;
 use crate::job::{BucketKey, BucketState, Entry, JobId, Order, QueueId, Record, Refill, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
@@ -503,87 +501,4 @@ impl Reader {
         })?;
         Ok(damages)
     }
-
-    /// Index entries, heads, groups, marks and buckets that cannot be read or lead nowhere.
-    pub fn dangling(&self) -> Result<Vec<String>, Fault> {
-        let mut problems = Vec::new();
-        let tables = self.tables();
-        for row in tables.index()?.iter()? {
-            let (id, row) = row?;
-            let id = id.value();
-            match codec::decode::<Location>("index", id, row.value()) {
-                Err(fault) => problems.push(unreadable(fault)),
-                Ok(location) => match self.load(JobId::new(id), location.clone()) {
-                    // Its record is told of where the records are.
-                    Ok(Some(_)) | Err(Fault::Corrupt { .. }) => {}
-                    Ok(None) => problems.push(format!("the index has job {id} at {location:?}, where it is not")),
-                    Err(fault) => return Err(fault),
-                },
-            }
-        }
-        let members = tables.members()?;
-        for row in tables.heads()?.iter()? {
-            let (key, value) = row?;
-            let (queue, ..) = key.value();
-            let Some((id, seq, group)) = HeadValue::decode(value.value()) else {
-                problems.push(format!("a head of queue {queue} cannot be read"));
-                continue;
-            };
-            let is_head = match self.group(queue, group) {
-                Ok(row) => row.head.is_some_and(|head| head.id.get() == id),
-                // Told of below.
-                Err(Fault::Corrupt { .. }) => true,
-                Err(fault) => return Err(fault),
-            };
-            if !is_head || !members.has((queue, group, 0, seq, id))? {
-                problems.push(format!("job {id} stands as the head of group {group:?}, which it is not"));
-            }
-        }
-        for row in tables.groups()?.iter()? {
-            let (key, row) = row?;
-            let (queue, group) = key.value();
-            match codec::decode::<GroupRow>("groups", u64::from(queue), row.value()) {
-                Err(_) => problems.push(format!("the row of group {group:?} of queue {queue} cannot be read")),
-                Ok(GroupRow { head: Some(Head { id, at: HeadAt::Ready { priority, turn }, .. }), .. }) => {
-                    let stands_for = tables.heads()?.get((queue, priority, turn))?;
-                    let stands_for = stands_for.and_then(|row| HeadValue::decode(row.value()).map(|(id, ..)| id));
-                    if stands_for != Some(id.get()) {
-                        problems.push(format!("the head of group {group:?}, job {id}, does not stand in line"));
-                    }
-                }
-                Ok(_) => {}
-            }
-        }
-        for row in tables.running()?.iter()? {
-            let (id, row) = row?;
-            let id = id.value();
-            if let Err(fault) = codec::decode::<Mark>("running", id, row.value()) {
-                problems.push(unreadable(fault));
-            }
-            let indexed = tables.index()?.has(id)?;
-            let ready = || -> Result<bool, Fault> {
-                for row in tables.ready_rows()?.iter()? {
-                    if row?.0.value().2 == id {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            };
-            if !indexed && !ready()? {
-                problems.push(format!("job {id} is marked as running, but there is no such job"));
-            }
-        }
-        for row in tables.rates()?.iter()? {
-            let (key, row) = row?;
-            let (queue, group) = key.value();
-            if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
-                problems.push(format!("the bucket of queue {queue}, group {group:?}, cannot be read"));
-            }
-        }
-        Ok(problems)
-    }
-}
-
-fn unreadable(fault: Fault) -> String {
-    Error::from(fault).to_string()
 }

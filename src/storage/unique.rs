@@ -4,7 +4,7 @@
 //! even if it has. So a row is gone when both are over: the job's end removes it if its time has passed,
 //! and otherwise notes in `unique_ended` when it will have.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -171,40 +171,6 @@ impl Reader {
     pub fn has_passed_keys(&self, now: Now) -> Result<bool, Fault> {
         let until = now.engine.as_millis().saturating_add(1);
         Ok(self.tables().unique_ended()?.range(..(until, 0, ""))?.next().transpose()?.is_some())
-    }
-
-    /// What is wrong with the keys, a sentence each. `waiting` are the keys on the records of jobs that have
-    /// not ended; of those in `unread` nothing is known.
-    pub(super) fn key_problems(
-        &self,
-        waiting: &HashMap<JobId, (QueueId, String)>,
-        unread: &HashSet<JobId>,
-    ) -> Result<Vec<String>, Fault> {
-        let mut problems = Vec::new();
-        let (unique, ended) = (self.tables().unique()?, self.tables().unique_ended()?);
-        for row in unique.iter()? {
-            let (key, row) = row?;
-            let (queue, key) = key.value();
-            let Ok(Holder { id, until }) = codec::decode("unique", u64::from(queue), row.value()) else {
-                problems.push(format!("it cannot be read who holds the unique key {key:?} of queue {queue}"));
-                continue;
-            };
-            let bears_it = waiting.get(&id).is_some_and(|(its_queue, its)| *its_queue == queue && its == key);
-            let has_ended = ended.get((until.as_millis(), queue, key))?.is_some();
-            if bears_it == has_ended && !unread.contains(&id) {
-                let what = if has_ended { "has not ended" } else { "is not there" };
-                problems.push(format!("the unique key {key:?} of queue {queue} is held by job {id}, which {what}"));
-            }
-        }
-        for row in ended.iter()? {
-            let (key, _) = row?;
-            let (until, queue, key) = key.value();
-            let holder = unique.get_row((queue, key))?.map(|row| codec::decode::<Holder>("unique", 0, &row));
-            if !matches!(holder, Some(Ok(holder)) if holder.until.as_millis() == until) {
-                problems.push(format!("the unique key {key:?} of queue {queue} is to be swept, and nobody holds it"));
-            }
-        }
-        Ok(problems)
     }
 
     /// The jobs that were set aside.

@@ -38,6 +38,7 @@ mod testing_helpers;
 mod tracing;
 mod transactions;
 mod unique;
+mod verification;
 mod verify_on_open;
 #[cfg(feature = "wasm")]
 mod wasm;
