@@ -342,6 +342,12 @@ impl Builder {
     /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it noticed here
     /// that the file was deleted.
     ///
+    /// The queue's tables go back with the application's when it restores one of redb's savepoints: jobs that have ended since
+    /// are there again and run again, and jobs that were enqueued since are gone, though they were acknowledged. The next
+    /// commit notices that and answers [`Degraded`](Error::Degraded), and so does every call after it, because ids
+    /// would be given out twice: shut the queue down before you restore a savepoint, and attach the database again
+    /// after it. Until that commit a worker may start jobs that had ended.
+    ///
     /// # Errors
     /// Those of [`open`](Self::open), less those of the file.
     ///

@@ -166,7 +166,11 @@ impl WriterLoop {
     /// Nothing starts and nothing is taken in until the file is open again. Returns what listeners are
     /// to hear.
     fn degrade(&mut self, error: &Error) -> Event {
-        let healing = Healing::begin(error, self.engine.now());
+        let healing = match error {
+            // Opening it again does not help.
+            Error::Degraded { reason } if self.writer.went_back() => Healing::never(reason.clone()),
+            error => Healing::begin(error, self.engine.now()),
+        };
         let reason = healing.reason.clone();
         tracing::error!(reason, "degraded: the file could not be written");
         self.engine.scheduler().suspend();

@@ -8,6 +8,7 @@ use super::codec;
 use super::fault::Fault;
 use super::settings::Tally;
 use super::tables::Tables;
+use super::tables_ext::RowTable;
 use crate::events::Event;
 use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
 use crate::time::{Now, Timestamp};
@@ -99,6 +100,12 @@ impl<'t> Batch<'t> {
             set_aside: 0,
             writes: 0,
         }
+    }
+
+    /// What the file says, before this batch is sealed.
+    pub fn counters_in_file(&mut self) -> Result<Option<Counters>, Fault> {
+        let row = self.tables.meta()?.get_row(COUNTERS)?;
+        row.map(|row| codec::decode("meta", 1, &row)).transpose()
     }
 
     /// The transaction itself, for the app's own tables.

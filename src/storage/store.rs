@@ -217,6 +217,11 @@ impl Store {
         Ok(txn.abort().map_err(Fault::from)?)
     }
 
+    /// Whether the database is the application's, which may write into it beside us.
+    pub fn is_attached(&self) -> bool {
+        matches!(self.origin, Origin::Attached)
+    }
+
     /// Whether what is written is to be found again. A file that was deleted while it is open, or
     /// replaced by another, takes every write and keeps none.
     pub fn is_there(&self) -> Result<(), Error> {

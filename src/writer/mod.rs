@@ -77,6 +77,10 @@ pub(crate) struct Writer {
     store: Arc<Store>,
     prepare: Arc<dyn Prepare>,
     counters: Counters,
+    /// As they are in the file after the last commit.
+    in_file: Counters,
+    /// The database was brought back to an earlier state: nothing in memory fits it any more.
+    went_back: bool,
     /// Jobs that have a row in `running`.
     marks: BTreeSet<JobId>,
     /// Callers that wait for room in a full queue.
@@ -156,6 +160,8 @@ impl Writer {
             store,
             prepare,
             counters,
+            in_file: counters,
+            went_back: false,
             marks: BTreeSet::new(),
             waiting: WaitingRoom::default(),
             room_made: false,
@@ -256,6 +262,9 @@ impl Writer {
         committed: &mut Committed,
     ) -> Attempt {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
+        if let Err(error) = self.check_attached(store, &mut batch) {
+            return Attempt::Failed(commands, error);
+        }
         let gathered = self.gather(commands, &mut batch, committed);
         match gathered {
             Gathered::All(done) if batch.writes() == 0 => {
@@ -284,6 +293,24 @@ impl Writer {
             }
             Gathered::Failed(rest, error) => Attempt::Failed(rest, error),
         }
+    }
+
+    /// The application of an attached database may restore a savepoint, and our tables go back with its own. Ids that
+    /// were given out would be given out again then, and what was counted would be wrong. The counters change with
+    /// each commit, so they tell.
+    fn check_attached(&mut self, store: &Store, batch: &mut Batch<'_>) -> Result<(), Error> {
+        if !store.is_attached() || batch.counters_in_file()? == Some(self.in_file) {
+            return Ok(());
+        }
+        self.went_back = true;
+        let reason = "the application brought the attached database back to an earlier state, by a savepoint: shut this \
+                      queue down and attach the database again";
+        Err(Error::Degraded { reason: reason.into() })
+    }
+
+    /// Whether the database was brought back to an earlier state.
+    pub fn went_back(&self) -> bool {
+        self.went_back
     }
 
     /// Lets each command write. Those that cannot are answered or made to wait.
@@ -347,6 +374,9 @@ impl Writer {
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
         committed.is_commit |= sealed.writes;
         self.counters = sealed.counters;
+        if sealed.writes {
+            self.in_file = sealed.counters;
+        }
         self.room_made = !self.waiting.is_empty() && !sealed.rows.is_empty();
         self.marks.extend(sealed.marked);
         for id in sealed.unmarked {
@@ -382,10 +412,18 @@ impl Writer {
                 return committed;
             }
         };
+        let store = self.store.clone();
+        let marks = BTreeSet::new();
+        let mut looked_into = Batch::new(&txn, &store.catalog, self.counters, &marks, now, listening);
+        if let Err(error) = self.check_attached(&store, &mut looked_into) {
+            committed.failure = Some(error.share());
+            lease.refuse(error);
+            return committed;
+        }
+        drop(looked_into);
         let Some(Leased { txn, mut jobs, answer }) = lease.lend(txn, now, self.counters.next_id) else {
             return committed;
         };
-        let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
         batch.touch();
         let inserted =
@@ -416,7 +454,8 @@ impl Writer {
     /// commit has made durable after all are not written once more, or what their handlers wrote along
     /// with them would be there twice: they are returned.
     pub fn reload(&mut self) -> Result<Vec<JobId>, Error> {
-        let counters = Counters { clean: false, ..self.store.load()? };
+        let in_file = self.store.load()?;
+        let counters = Counters { clean: false, ..in_file };
         let reader = self.store.reader()?;
         let marks = reader.marked()?;
         let mut open = HashSet::new();
@@ -425,7 +464,7 @@ impl Writer {
                 open.insert(finish.id());
             }
         }
-        (self.counters, self.marks) = (counters, marks);
+        (self.counters, self.in_file, self.marks) = (counters, in_file, marks);
         let (open, ended) =
             std::mem::take(&mut self.unfinished).into_iter().partition(|finish| open.contains(&finish.id()));
         self.unfinished = open;

@@ -32,6 +32,7 @@ mod retention;
 mod retries;
 mod rooms;
 mod running;
+mod savepoints;
 mod shutdown;
 mod steering;
 mod testing_helpers;
