@@ -133,8 +133,11 @@ impl Plugin {
     }
 
     /// Keeps its compiled code in this directory, so that the next start loads it instead of compiling it again.
-    /// Default: nowhere. It is native code: the directory is made for its owner alone (mode 0700), and not used if
-    /// others have rights there. Files of versions that are gone are left: remove them as you like.
+    /// Default: nowhere. It is native code, so the directory is made for its owner alone (mode 0700), and it is not used if
+    /// it belongs to another user than the one that the process runs as, if others have rights there, or if it is a symbolic link. A
+    /// file in it is not used if it belongs to another user, if others may write it, or if it is no regular file. A warning is
+    /// logged then, and the plugin is compiled. On systems other than Unix nothing is kept, because it cannot be told who may write there.
+    /// Files of versions that are gone are left: remove them as you like.
     pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache = Some(directory.into());
         self
