@@ -342,11 +342,11 @@ impl Builder {
     /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it noticed here
     /// that the file was deleted.
     ///
-    /// The queue's tables go back with the application's when it restores one of redb's savepoints: jobs that have ended since
-    /// are there again and run again, and jobs that were enqueued since are gone, though they were acknowledged. The next
-    /// commit notices that and answers [`Degraded`](Error::Degraded), and so does every call after it, because ids
-    /// would be given out twice: shut the queue down before you restore a savepoint, and attach the database again
-    /// after it. Until that commit a worker may start jobs that had ended.
+    /// **Savepoints.** If the application restores one of redb's savepoints, the queue's tables go back as well: jobs that have ended since
+    /// then are back and run again, and jobs that were enqueued since then are gone, although they were acknowledged. The next
+    /// commit notices this and fails with [`Error::Degraded`], and so does every later call, because ids would be given out
+    /// twice. Until that commit a worker can start jobs that had ended. So shut the queue down before you restore a savepoint, and attach
+    /// the database again afterwards.
     ///
     /// # Errors
     /// Those of [`open`](Self::open), less those of the file.

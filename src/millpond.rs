@@ -625,10 +625,9 @@ impl Millpond {
     /// Goes through the whole file and says what does not agree: records that cannot be read, jobs in
     /// two places, jobs that nothing leads to, indexes, pointers and keys that lead nowhere, wrong counts.
     ///
-    /// It looks at the file as it was after one commit, at least as late as this call, on a thread of its own, or on the
-    /// caller's if that one blocks. The writer goes on meanwhile. The time it takes grows with the number of rows, its memory by about two bytes for
-    /// each job. It holds a read transaction until it has finished, so what is freed meanwhile is not used again: the file grows by what
-    /// is written in that time.
+    /// It reads the file as it is after one commit, which is not earlier than this call. With `.await` it runs on a thread of its own, with
+    /// `.wait()` on the caller's. The writer goes on in the meantime. The time is linear in the number of rows, and the memory is about
+    /// two bytes for each job. A read transaction is held until the end, so the file grows by what is written in the meantime.
     ///
     /// # Errors
     /// [`Error::Degraded`]: after a failed commit nobody knows yet what the file holds, so there is nothing
@@ -652,12 +651,13 @@ impl Millpond {
     /// Copies the file to `path` while it is in use, the application's tables included. The copy is the
     /// state of one commit, at least as late as this call: everything acknowledged before it is there. It
     /// is checked as [`verify_on_open`](crate::Builder::verify_on_open) does, closed in order and durable
-    /// before it gets its name. Until then its name is `<path>.backing-up-` with 16 digits behind it, and a backup that fails leaves
-    /// nothing. Nothing that has the name of the backup is replaced, whenever it was made. Jobs that were running run again when it is opened.
+    /// before it gets its name. Until then its name is `<path>.backing-up-` and 16 hexadecimal digits. A backup that fails leaves
+    /// nothing, and a backup never replaces a file that was created at `path` in the meantime. Jobs that were running run again when the copy
+    /// is opened.
     ///
-    /// The copy has the permissions of the file, and its owner and group where this process may give them; otherwise it
-    /// has no rights for the group. Access control lists are not copied. A copy of a queue that is not in a file has the
-    /// permissions of any new file.
+    /// The copy has the permissions of the file, and the same owner and group if this process is allowed to set them. If the group cannot be
+    /// set, the group gets no permissions. Access control lists are not copied. The backup of a queue that is not in a file
+    /// has the permissions of any new file.
     ///
     /// It reads beside the queue on a thread of its own; the writer waits for the last few MiB only. No
     /// read transaction is held, so the file does not grow by it.

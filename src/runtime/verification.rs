@@ -1,4 +1,4 @@
-//! The file held against itself while it is in use.
+//! Verification of a file while it is in use.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::error::Error;
 use crate::storage::{Reader, Verification, unless_damaged, verify};
 use crate::sync::thread;
 
-/// Goes through the file as one commit has left it, which is at least as late as this call. The writer gives out the
-/// snapshot between two commits, and goes on.
+/// Verifies the file as it is after one commit, which is not earlier than this call. The writer takes the snapshot
+/// between two commits and goes on.
 pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
     Commit::new(async move {
         let (reply, answer) = oneshot::channel();
@@ -20,14 +20,14 @@ pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
         engine.inbox.between(move || {
             let snapshot = refused(&writer).map_or_else(|| writer.store.reader(), Err);
             let _ = reply.send(match stepped {
-                // There is no other thread.
+                // A stepped engine has no other threads.
                 true => snapshot.and_then(|reader| look(&writer, reader)).map(Looked::Done),
                 false => snapshot.map(Looked::NotYet),
             });
         })?;
         match answer.await.map_err(|_| engine.unanswered())?? {
             Looked::Done(found) => Ok(found),
-            // A thread that blocks for it anyway may as well do it.
+            // The caller's thread is blocked anyway, so it does the work.
             Looked::NotYet(reader) if is_blocked() => look(&engine, reader),
             Looked::NotYet(reader) => {
                 let (done, found) = oneshot::channel();
@@ -48,15 +48,15 @@ enum Looked {
 }
 
 fn look(engine: &Engine, reader: Reader) -> Result<Verification, Error> {
-    // The read transaction ends before anybody is answered: it is in the way of a compaction.
+    // Ends the read transaction before the caller is answered, because a compaction waits for it.
     let found = unless_damaged(move || Ok(verify(&reader)?));
-    // The file may have been closed, or opened again, in the middle of it.
+    // The file may have been closed, or opened again, in the meantime.
     found.map_err(|error| refused(engine).unwrap_or(error))
 }
 
 fn refused(engine: &Engine) -> Option<Error> {
     match engine.degraded() {
-        // Nobody knows what the failed commit has left.
+        // The file may hold the failed commit or not.
         Some(reason) => Some(Error::Degraded { reason }),
         None => engine.is_closed().then_some(Error::Closed),
     }

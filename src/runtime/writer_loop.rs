@@ -167,7 +167,7 @@ impl WriterLoop {
     /// to hear.
     fn degrade(&mut self, error: &Error) -> Event {
         let healing = match error {
-            // Opening it again does not help.
+            // Opening the database again would not help.
             Error::Degraded { reason } if self.writer.went_back() => Healing::never(reason.clone()),
             error => Healing::begin(error, self.engine.now()),
         };

@@ -102,7 +102,7 @@ impl<'t> Batch<'t> {
         }
     }
 
-    /// What the file says, before this batch is sealed.
+    /// The counters as they are in the file, before this batch is sealed.
     pub fn counters_in_file(&mut self) -> Result<Option<Counters>, Fault> {
         let row = self.tables.meta()?.get_row(COUNTERS)?;
         row.map(|row| codec::decode("meta", 1, &row)).transpose()

@@ -140,7 +140,7 @@ impl Catalog {
     pub fn stored_queues(&self) -> Vec<QueueId> {
         let inner = self.read();
         let mut ids: Vec<_> = inner.rows.keys().copied().collect();
-        // A row without a name is a damaged file's.
+        // In a damaged file a queue can have a row without a name.
         ids.sort_by_key(|id| inner.queues.names.get(*id as usize));
         ids
     }

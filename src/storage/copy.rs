@@ -66,7 +66,7 @@ pub(crate) struct Copying {
     from: Arc<dyn StorageBackend>,
     into: Unpublished,
     target: PathBuf,
-    /// Of the file that is copied, if it is one.
+    /// The metadata of the file that is copied. `None` if the queue is not in a file.
     original: Option<fs::Metadata>,
     buffer: Vec<u8>,
 }
@@ -89,7 +89,7 @@ impl Copying {
             return Err(refuse("another backup is being taken"));
         }
         let original = own.and_then(OpenFile::metadata);
-        // Nobody else reads it before it has the permissions of the original.
+        // Only the owner can read the copy until it gets the permissions of the original.
         match Unpublished::beside(target, "backing-up", original.is_some()) {
             Ok(into) => {
                 let (watch, target) = (watch.clone(), target.to_owned());
@@ -153,7 +153,7 @@ impl Copying {
         let damaged = |error| open_error(error, &self.target, "back up to");
         let db = opened.map_err(damaged)?;
         let txn = db.begin_read().map_err(super::fault::Fault::from)?;
-        // As an open would.
+        // Fails where opening the copy would fail.
         schema::load(&txn, &Catalog::default())?;
         let verification = verify(&Reader::new(txn))?;
         db.close().map_err(damaged)?;
@@ -205,8 +205,8 @@ fn not_copied(target: &Path, source: io::Error) -> Error {
     failed("back up to", target, source)
 }
 
-/// Gives a file the permissions of another, and its owner and group as far as this process may. Where it may not give
-/// it the group, that group's rights are nobody's: they were not meant for the group of this process.
+/// Gives a file the permissions of another, and its owner and group as far as this process is allowed to. If the group
+/// cannot be set, the group gets no permissions, because they were meant for the group of the original.
 #[cfg(unix)]
 fn protect_as(file: &fs::File, original: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -216,7 +216,7 @@ fn protect_as(file: &fs::File, original: &fs::Metadata) -> io::Result<()> {
         mode &= !0o070;
     }
     if own.uid() != original.uid() {
-        // Only a superuser may. Anybody else who made the copy could read the file, and has the owner's rights here.
+        // Only a superuser may do this. Otherwise the owner is the user of this process, who could read the original.
         let _ = fchown(file, Some(original.uid()), None);
     }
     file.set_permissions(fs::Permissions::from_mode(mode))

@@ -45,17 +45,17 @@ fn is_deleted(_: &File) -> bool {
 
 /// What was found at a path.
 pub(super) enum Found {
-    /// A file, which nobody else opens from now on.
+    /// A file, which is locked now.
     Locked(Arc<FileLock>),
-    /// It has been replaced while it was looked at.
+    /// A file that another one replaced before it was locked.
     Replaced,
     Nothing,
 }
 
-/// Opens what is at a path and locks it, before anything of it is read.
+/// Opens the file at a path and locks it, before anything is read from it.
 pub(super) fn lock(path: &Path) -> Result<Found, Error> {
     match fs::metadata(path) {
-        // Without opening it: whoever waits at the other end of a pipe would notice.
+        // Before it is opened, because a process at the other end of a pipe would notice the opening.
         Ok(found) => is_regular(&found).map_err(|error| failed("open", path, error))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(failed("look for", path, error)),
@@ -67,7 +67,7 @@ pub(super) fn lock(path: &Path) -> Result<Found, Error> {
     };
     let opened = file.metadata().map_err(|error| failed("open", path, error))?;
     if opened.len() == 0 {
-        // redb would silently make a new database of an empty file.
+        // redb would silently create a new database in an empty file.
         return Err(Error::NotAMillpond { path: path.to_owned() });
     }
     let lock = FileLock::take(file).map_err(|error| failed("lock", path, error))?;
@@ -86,14 +86,14 @@ pub(super) struct OpenFile {
     opening: Opening,
     identity: Identity,
     watch: Watch,
-    /// One that never had a name of its own misses none.
+    /// Whether the file had a name when it was opened. A file that was opened without one cannot lose it.
     had_a_name: bool,
-    /// Nothing after the close.
+    /// `None` after the close.
     lock: Mutex<Option<Arc<FileLock>>>,
 }
 
 impl OpenFile {
-    /// Opens the database in a file that is locked.
+    /// Opens the database in a locked file.
     pub fn open(
         path: PathBuf,
         opening: Opening,
@@ -107,18 +107,18 @@ impl OpenFile {
         Ok((db, Self { path, opening, identity, watch: watch.clone(), had_a_name, lock }))
     }
 
-    /// Before its database is let go of: the file stays locked, so that nobody opens it in between.
+    /// Keeps the file locked while its database is closed and opened again. Call this before the database is dropped.
     pub fn keep_locked(&self) {
         if let Some(lock) = &*self.lock() {
             lock.take_back();
         }
     }
 
-    /// Opens its database again. It is the very file: it was never let go of.
+    /// Opens the database again, in the same open file.
     pub fn open_again(&self) -> Result<Database, Error> {
         let Some(lock) = self.lock().clone() else { return Err(Error::Closed) };
         if !lock.is_free() {
-            // A transaction of the database before is still alive.
+            // A live transaction keeps the previous database open.
             return Err(Error::AlreadyOpen { path: self.path.clone() });
         }
         check_magic(&lock, &self.path)?;
@@ -147,12 +147,12 @@ impl OpenFile {
         failed("find", &self.path, io::Error::other("another file has taken its place, and is left alone"))
     }
 
-    /// Its size in bytes; 0 if that cannot be told.
+    /// The size in bytes, or 0 if the system does not say.
     pub fn len(&self) -> u64 {
         self.metadata().map_or(0, |file| file.len())
     }
 
-    /// Of the open file, whatever lies at its path.
+    /// The metadata of the open file, whatever its path leads to by now.
     pub fn metadata(&self) -> Option<fs::Metadata> {
         self.lock().as_ref().and_then(|lock| lock.handle().metadata().ok())
     }
@@ -161,7 +161,7 @@ impl OpenFile {
         self.lock.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Its database was closed. Whoever wants to open the file may do so.
+    /// Gives up the file. Call this after the database was closed.
     pub fn let_go(&self) {
         if let Some(lock) = self.lock().take() {
             lock.release();
@@ -178,11 +178,11 @@ fn open_database(lock: &Arc<FileLock>, path: &Path, opening: Opening, watch: &Wa
     Ok(database)
 }
 
-/// Opens a regular file to be read, or to be read and written, and nothing else: the opening of a pipe may wait for
-/// ever, and that of a device may do anything.
+/// Opens a regular file to read it, or to read and write it. Anything else is an error, because opening a pipe can wait
+/// forever, and opening a device can have side effects.
 pub(crate) fn open_regular(path: &Path, to_write: bool) -> io::Result<File> {
     is_regular(&fs::metadata(path)?)?;
-    // It may have become another by now.
+    // The path may lead to something else by now, so the open file is checked as well.
     let file = without_waiting(File::options().read(true).write(to_write)).open(path)?;
     is_regular(&file.metadata()?)?;
     Ok(file)
@@ -191,7 +191,7 @@ pub(crate) fn open_regular(path: &Path, to_write: bool) -> io::Result<File> {
 #[cfg(unix)]
 fn without_waiting(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
-    // On a regular file it has no effect.
+    // `O_NONBLOCK` has no effect on a regular file.
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
 }
 
@@ -200,7 +200,7 @@ fn without_waiting(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     options
 }
 
-/// An error that says what it is, if it is no regular file.
+/// Returns an error that names the kind of the file if it is not a regular one.
 fn is_regular(found: &fs::Metadata) -> io::Result<()> {
     match found.file_type() {
         kind if kind.is_file() => Ok(()),

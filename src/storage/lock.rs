@@ -1,9 +1,10 @@
-//! The lock on an open file: one process has it, and one opening in that process.
+//! The lock on an open file. Only one opener in one process can hold it.
 //!
-//! It covers the whole file, is taken before anything of the file is read, and is kept until the file is closed,
-//! also while redb's database is closed and opened again after an I/O error: whoever came in between would run the
-//! same jobs. redb asks for locks of its own each time that it opens and closes; under this one it is answered that it
-//! has them.
+//! The lock covers the whole file. It is taken before anything is read from the file, and it is kept until the file is
+//! closed. It is also kept while the redb database is closed and opened again after an I/O error, because another
+//! process that opened the file in between would run the same jobs. redb takes and releases locks of its own each time
+//! a database is opened and closed. [`Watched`](super::watched::Watched) answers those calls itself, as long as this
+//! lock is held.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,33 +15,34 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-// Not that of `crate::sync`: redb calls from under locks of its own.
+// Not the one of `crate::sync`: redb calls this code while it holds locks of its own.
 use std::sync::Mutex;
 
-/// A file that is locked, and what reads and writes it.
+/// A locked file, with the redb backend that reads and writes it.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     backend: Arc<FileBackend>,
     handle: File,
-    /// The process that took it. One that was forked from it shares the open file, and must not unlock it.
+    /// The process that took the lock. A forked child shares the open file description, and must not unlock it.
     process: u32,
     holder: Mutex<Holder>,
 }
 
-/// Who unlocks the file.
+/// What unlocks the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
-    /// Whoever has the [`FileLock`]: no database is open.
+    /// The owner of the [`FileLock`]. No database is open on the file.
     Store,
-    /// This database, when it is closed: a transaction that is still alive may keep it open for longer than the store.
+    /// The close of this database. A live transaction can keep a database open for longer than the store.
     Database(u64),
-    /// The store again, once this database is closed.
+    /// The owner of the [`FileLock`], as soon as this database is closed.
     StoreAfter(u64),
+    /// Nothing: the file is unlocked.
     Nobody,
 }
 
 impl FileLock {
-    /// Locks a file. None if somebody else has it open.
+    /// Locks a file. Returns `None` if the file is open elsewhere.
     pub fn take(file: File) -> io::Result<Option<Arc<Self>>> {
         let handle = file.try_clone()?;
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
@@ -51,7 +53,7 @@ impl FileLock {
     fn acquire(&self) -> io::Result<bool> {
         let whole = || match self.backend.try_lock_range(Bound::Unbounded, Bound::Unbounded) {
             Ok(taken) => Ok(taken),
-            // There are no locks on this system: redb opens files there too.
+            // This system has no file locks. redb opens the file in that case as well.
             Err(BackendError::Unsupported) => Ok(true),
             Err(BackendError::Io(error)) => Err(error),
             Err(error) => Err(io::Error::other(error.to_string())),
@@ -59,7 +61,7 @@ impl FileLock {
         if !cfg!(target_os = "linux") {
             return whole();
         }
-        // Before 4.3 redb locked files on Linux with `flock`, as whoever locks a file from a shell does.
+        // redb before version 4.3 locks a file on Linux with `flock`, and so do shell scripts.
         match self.handle.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(false),
@@ -68,17 +70,17 @@ impl FileLock {
         if whole()? {
             return Ok(true);
         }
-        // Where both are one and the same lock, the first one is in the way of the second.
+        // Some file systems implement both kinds as one lock. There the first lock blocks the second.
         self.handle.unlock()?;
         whole()
     }
 
-    /// What reads and writes the file.
+    /// The backend that reads and writes the file.
     pub fn backend(&self) -> Arc<dyn StorageBackend> {
         self.backend.clone()
     }
 
-    /// To read and write the file, or to ask what has become of it.
+    /// The open file itself.
     pub fn handle(&self) -> &File {
         &self.handle
     }
@@ -87,12 +89,12 @@ impl FileLock {
         self.holder.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// This database is open: when it is closed the file is unlocked.
+    /// Lets the close of this database unlock the file.
     pub fn give_to(&self, database: u64) {
         *self.holder() = Holder::Database(database);
     }
 
-    /// The database is about to be closed, and the file stays locked.
+    /// Keeps the file locked when the database on it is closed.
     pub fn take_back(&self) {
         let mut holder = self.holder();
         if let Holder::Database(database) = *holder {
@@ -100,12 +102,12 @@ impl FileLock {
         }
     }
 
-    /// Whether no database is open on the file. One that was let go of is open as long as a transaction of it is alive.
+    /// Whether no database is open on the file. A database that was dropped stays open while a transaction of it is alive.
     pub fn is_free(&self) -> bool {
         *self.holder() == Holder::Store
     }
 
-    /// Called when a database is closed, or when one could not be opened.
+    /// Notes that a database was closed, or could not be opened.
     pub fn closed(&self, database: u64) -> io::Result<()> {
         let mut holder = self.holder();
         if *holder == Holder::Database(database) {
@@ -117,7 +119,7 @@ impl FileLock {
         Ok(())
     }
 
-    /// The store is closed. If its database is still open, that one unlocks the file.
+    /// Unlocks the file. If its database is still open, the close of that database does it instead.
     pub fn release(&self) {
         let mut holder = self.holder();
         match *holder {
@@ -131,14 +133,14 @@ impl FileLock {
         }
     }
 
-    /// Closing the handles is not enough: read transactions of the application may hold on to them.
+    /// Dropping the handles would not be enough: read transactions of the application may keep them open.
     fn unlock(&self, holder: &mut Holder) -> io::Result<()> {
         *holder = Holder::Nobody;
         if process::id() != self.process {
             return Ok(());
         }
         if cfg!(target_os = "linux") {
-            // It may not have been taken.
+            // Fails if this lock was not taken.
             let _ = self.handle.unlock();
         }
         self.backend.close()
@@ -208,7 +210,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let store = Store::open(&path, OPENING).unwrap();
-        // A transaction of the database before is in the way.
+        // A write transaction keeps the first database open.
         let txn = store.begin_write().unwrap();
         assert!(matches!(store.reopen(), Err(Error::AlreadyOpen { .. })));
         assert!(matches!(store.begin_read(), Err(Error::Degraded { .. })));
@@ -239,7 +241,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         Store::open(&path, OPENING).unwrap().close();
-        // As redb before 4.3 does it.
+        // As redb before version 4.3 locks a file.
         let other = File::open(&path).unwrap();
         other.lock().unwrap();
         assert!(is_open(&path));

@@ -1,5 +1,5 @@
-//! How a new file gets its name: it is written under a name of its own, and what has the name already is never
-//! replaced, whoever made it and when.
+//! How a new file gets its name: it is written under a temporary name, and never replaces anything that has its own
+//! name already.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -10,30 +10,30 @@ use std::sync::Arc;
 use super::file::open_regular;
 use super::lock::FileLock;
 
-/// Tries at a temporary name: each one fails only if somebody else has just removed the file.
+/// How often creating a temporary file is tried. A try fails only if another process has just removed the file.
 const TRIES: usize = 100;
 
-/// A file that is being written, under a temporary name: `<file>.<what>-<16 hexadecimal digits>`. It is locked, so
-/// that nobody takes it for a leftover. Dropped before it is published it is gone.
+/// A file that is being written under a temporary name, `<file>.<what>-<16 hexadecimal digits>`. The file is locked,
+/// which tells it from a leftover. Dropping it before it is published removes the file.
 pub(super) struct Unpublished {
     path: PathBuf,
     pub lock: Arc<FileLock>,
     is_published: bool,
 }
 
-/// How a file fared that was to get its name.
+/// The result of giving a file its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Published {
     Done,
-    /// Something of that name is there already, and was left as it is.
+    /// The name is taken. What has it was left as it is.
     Taken,
-    /// Its temporary name is gone: somebody took it for a leftover before it was locked.
+    /// The temporary name is gone: another process took the file for a leftover before it was locked.
     Lost,
 }
 
 impl Unpublished {
-    /// Makes one beside `target`, for its owner alone if it is `private`, and removes leftovers of those that were
-    /// never published.
+    /// Creates a temporary file beside `target`, and removes leftovers of earlier ones. Only the owner can read and
+    /// write a `private` one.
     pub fn beside(target: &Path, what: &str, private: bool) -> io::Result<Self> {
         remove_leftovers(target, what);
         let mut last = io::Error::other("each temporary file was removed at once by somebody else");
@@ -49,7 +49,7 @@ impl Unpublished {
             };
             match FileLock::take(file) {
                 Ok(Some(lock)) => return Ok(Self { path, lock, is_published: false }),
-                // Somebody looks whether it is a leftover.
+                // Another process checks whether it is a leftover.
                 Ok(None) => drop(fs::remove_file(&path)),
                 Err(error) => {
                     drop(fs::remove_file(&path));
@@ -60,7 +60,7 @@ impl Unpublished {
         Err(last)
     }
 
-    /// Gives it its name, unless that is taken.
+    /// Gives the file its name, unless the name is taken.
     pub fn publish(&mut self, target: &Path) -> io::Result<Published> {
         match publish(&self.path, target, |from, to| fs::hard_link(from, to)) {
             Ok(true) => {
@@ -79,17 +79,17 @@ impl Unpublished {
 impl Drop for Unpublished {
     fn drop(&mut self) {
         if !self.is_published {
-            // On a full disk even this little is in the way of others.
+            // On a full disk even a small file takes up space that others need.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// False if something of that name is there. Both steps leave it as it is, where a rename would replace it.
+/// Returns false if the name is taken. Neither way replaces what has the name, which a rename alone would do.
 fn publish(from: &Path, to: &Path, link: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<bool> {
     match link(from, to) {
         Ok(()) => {
-            // A second name that stays does no harm: it is removed as a leftover once nobody has the file open.
+            // A second name that stays is harmless: it is removed as a leftover when the file is not open.
             if let Err(error) = fs::remove_file(from) {
                 tracing::warn!(path = %from.display(), %error, "a temporary name could not be removed");
             }
@@ -98,9 +98,9 @@ fn publish(from: &Path, to: &Path, link: impl FnOnce(&Path, &Path) -> io::Result
         Err(error) => match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(false),
             io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(error),
-            // The file system has no second names for a file, or does not allow them. So the name is claimed by an
-            // empty file, which only its maker can have made, and that one is replaced. An opener in between is told
-            // that the file is none of ours.
+            // The file system has no hard links, or does not allow them. An empty file claims the name, because
+            // creating it fails if the name is taken, and is replaced at once. An opener that comes in between gets
+            // `NotAMillpond`.
             _ => match File::create_new(to) {
                 Ok(_claim) => {
                     let renamed = fs::rename(from, to);
@@ -142,7 +142,7 @@ fn temporary_name(target: &Path, what: &str) -> io::Result<OsString> {
     Ok(name)
 }
 
-/// Whether this is a temporary name of ours. Earlier versions used the prefix alone.
+/// Whether this is one of our temporary names. Earlier versions used the prefix alone.
 fn is_temporary(name: &OsStr, prefix: &OsStr) -> bool {
     let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
     rest.is_some_and(|rest| match rest {
@@ -152,8 +152,8 @@ fn is_temporary(name: &OsStr, prefix: &OsStr) -> bool {
     })
 }
 
-/// Removes what processes left behind that died before they had published it. One that is locked is being written. A
-/// directory that cannot be listed has leftovers.
+/// Removes temporary files of processes that died before they published them. A locked file is still being written. In
+/// a directory that cannot be listed the leftovers stay.
 fn remove_leftovers(target: &Path, what: &str) {
     let Some(prefix) = prefix(target, what) else { return };
     let Ok(entries) = fs::read_dir(directory_of(target)) else { return };
@@ -173,19 +173,19 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Has a new name on the disk.
+/// Makes a new name durable.
 #[cfg(unix)]
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }
 
-/// A directory cannot be opened here.
+/// Directories cannot be opened on this system.
 #[cfg(not(unix))]
 pub(super) fn sync_directory_of(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a file of this name is made: a symlink that leads nowhere yet is followed.
+/// The path at which a file of this name is created: symbolic links are followed, also if they lead nowhere yet.
 pub(super) fn place_of(path: &Path) -> io::Result<PathBuf> {
     /// As many as Linux follows.
     const LINKS_MAX: usize = 40;
@@ -193,7 +193,7 @@ pub(super) fn place_of(path: &Path) -> io::Result<PathBuf> {
     for _ in 0..LINKS_MAX {
         match fs::read_link(&path) {
             Ok(target) => path = directory_of(&path).join(target),
-            // It is no link, or there is nothing.
+            // There is something other than a link, or nothing.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 return Ok(path);
             }
@@ -233,7 +233,7 @@ mod tests {
         drop(first);
         assert_eq!(fs::read(&target).unwrap(), b"second");
         assert_eq!(names(directory.path()), ["file"]);
-        // It is locked from before it had its name.
+        // The file was locked before it got its name, and still is.
         let opened = open_regular(&target, true).unwrap();
         assert!(FileLock::take(opened).unwrap().is_none());
         drop(second);
@@ -251,7 +251,7 @@ mod tests {
         fs::write(&from, "later").unwrap();
         assert!(!publish(&from, &to, no_links).unwrap());
         assert_eq!((fs::read(&to).unwrap(), from.exists()), (b"from".to_vec(), true));
-        // What fails on the way leaves no empty file behind.
+        // A failure after the claim leaves no empty file behind.
         let free = directory.path().join("free");
         let removed = |from: &Path, _: &Path| {
             fs::remove_file(from).unwrap();

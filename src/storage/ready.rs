@@ -1,4 +1,4 @@
-//! Where a ready job without a group lies. It has no index entry: that is what makes it cheap.
+//! Finds ready jobs without a group. They have no index entry, which keeps them cheap.
 
 use redb::ReadableTable;
 
@@ -7,17 +7,17 @@ use super::keys::Numbers;
 use super::tables::ReadyKey;
 use crate::job::{Change, JobId, Priority, QueueId};
 
-// Not those of `crate::sync`: only the writer writes them, and a reader who misses one searches.
+// Not the ones of `crate::sync`: only the writer stores them, and a reader that misses a store searches instead.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Of so many of the latest jobs it is known which queue they were stored in: 8 bytes each.
+/// For how many of the latest jobs the queue is kept in memory, at 8 bytes each.
 const RECENT_MAX: usize = 1 << 15;
 
-/// Rows that are stepped over before the search looks for the next place where the job may be: so long that one costs
-/// as much as the other.
+/// How many rows the search steps over before it looks up the next possible place. That many steps cost about as much
+/// as one lookup.
 const STEPS_MAX: u64 = 16;
 
-/// Which queues the latest jobs were stored in. A job never changes its queue, and its id is not used again.
+/// The queues in which the latest jobs were stored. A job never changes its queue, and its id is never used again.
 #[derive(Debug)]
 pub(crate) struct Recent(Box<[AtomicU64]>);
 
@@ -28,20 +28,20 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// The slot of an id, and what is in its upper half if it is this id's.
+    /// The slot of an id, and the upper half of the slot's value if the slot belongs to this id.
     fn slot(&self, id: JobId) -> (&AtomicU64, u64) {
         let id = id.get();
         (&self.0[id as usize % RECENT_MAX], (id / RECENT_MAX as u64) << 32)
     }
 
-    /// Notes what a commit has made durable.
+    /// Notes the jobs that a commit has made ready and durable.
     pub fn note(&self, changes: &[Change]) {
         for change in changes {
             if let Change::Ready { queue, entry } = change
                 && !entry.is_grouped()
             {
                 let (slot, upper) = self.slot(entry.id);
-                // One that was promoted or redriven may be older than the one whose slot it is.
+                // A job that was promoted or redriven can be older than the job that has the slot.
                 if slot.load(Ordering::Relaxed) >> 32 <= upper >> 32 {
                     slot.store(upper | (u64::from(*queue) + 1), Ordering::Relaxed);
                 }
@@ -49,7 +49,7 @@ impl Recent {
         }
     }
 
-    /// The only queue in which this job can be ready, if that is known.
+    /// The only queue in which this job can be ready, if it is known.
     pub fn queue_of(&self, id: JobId) -> Option<QueueId> {
         let (slot, upper) = self.slot(id);
         let queue = slot.load(Ordering::Relaxed).checked_sub(upper + 1)?;
@@ -57,20 +57,20 @@ impl Recent {
     }
 }
 
-/// How much a search has looked at.
+/// The work of one search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Effort {
-    /// Times that a place in the table was looked up.
+    /// Lookups of a place in the table.
     pub lookups: u64,
-    /// Rows that were stepped over from there.
+    /// Rows that were read one after the other from there.
     pub steps: u64,
 }
 
 type Found = Option<(QueueId, u8)>;
 
-/// The queue and the priority under which a job is ready. With a queue that is known it is looked up under each
-/// priority; otherwise the search goes from one queue and priority that has ready jobs to the next, so it costs two lookups
-/// for each of those, and nothing for queues that are empty.
+/// Finds the queue and the priority under which a job is ready. In a known queue the job is looked up under each
+/// priority. Otherwise the search goes through the queues and priorities that have ready jobs, at two lookups for each
+/// at most. Empty queues cost nothing.
 pub(super) fn find(
     table: &impl ReadableTable<Numbers<ReadyKey>, &'static [u8]>,
     id: JobId,
@@ -122,7 +122,7 @@ fn find_anywhere(
         from = match last {
             None => return Ok((None, effort)),
             Some((queue, priority, found)) if found < id => (queue, priority, id),
-            // Ids are in order: the rest of this priority comes after it.
+            // Ids are in order, so the job cannot be in the rest of this priority.
             Some((queue, priority, _)) => (queue, priority, u64::MAX),
         };
     }
@@ -160,7 +160,7 @@ mod tests {
     fn a_job_is_found_wherever_it_is_and_nowhere_else() {
         let mut rng = fastrand::Rng::with_seed(5);
         for round in 0..45 {
-            // From one row for each queue to all rows in one.
+            // Few and many rows for each queue and priority.
             let (queues, priorities) = ([1, 3, 50][round % 3], [1, 2, 10][round / 3 % 3]);
             let ids = (0..rng.u64(0..400)).map(|n| n * 2 + 1);
             let rows: Vec<ReadyKey> = ids.map(|id| (rng.u32(0..queues), rng.u8(0..priorities), id)).collect();
@@ -181,7 +181,7 @@ mod tests {
     fn ten_thousand_queues_without_ready_jobs_cost_nothing() {
         let few = (0..10).flat_map(|queue| (0..1_000).map(move |n| (queue * 1_000, 5, n * 10 + u64::from(queue) + 1)));
         with_rows(few, |txn| {
-            // In the last one of them, in none of them, before and behind all of them.
+            // An id in the middle, an id that is missing there, one behind and one before all others.
             for (id, is_there) in [(5_010, true), (5_011, true), (20_000, false), (0, false)] {
                 let (found, Effort { lookups, steps }) = search(txn, id, None);
                 assert_eq!(found.is_some(), is_there, "{id}");
@@ -197,7 +197,7 @@ mod tests {
             let (found, Effort { lookups, steps }) = search(txn, 20_000, None);
             assert_eq!(found, None);
             assert!(lookups <= 10_000 / STEPS_MAX + 1 && steps <= 10_000, "{lookups} and {steps}");
-            // What is known of its queue spares that.
+            // In a known queue there is nothing to step over.
             let (found, Effort { lookups, steps }) = search(txn, 7_006, Some(7_005));
             assert_eq!((found, steps), (Some((7_005, 5)), 0));
             assert!(lookups <= u64::from(Priority::COUNT), "{lookups}");
@@ -226,7 +226,7 @@ mod tests {
         let max = RECENT_MAX as u64;
         recent.note(&[ready(0, 1), ready(u32::MAX - 1, 2), ready(7, max + 1)]);
         assert_eq!([1, 2, 3, max + 1].map(queue_of), [None, Some(u32::MAX - 1), None, Some(7)]);
-        // An old one that is ready again does not drive a later one out.
+        // An old job that is ready again does not replace a later one.
         recent.note(&[ready(0, 1), ready(3, 3)]);
         assert_eq!([1, 3, max + 1, 3 * max + 1].map(queue_of), [None, Some(3), Some(7), None]);
     }

@@ -217,7 +217,7 @@ impl Store {
         Ok(txn.abort().map_err(Fault::from)?)
     }
 
-    /// Whether the database is the application's, which may write into it beside us.
+    /// Whether the database belongs to the application, which may write to it as well.
     pub fn is_attached(&self) -> bool {
         matches!(self.origin, Origin::Attached)
     }
@@ -231,9 +231,10 @@ impl Store {
         }
     }
 
-    /// Opens the database again after an I/O error: redb refuses writes until then. False if somebody
-    /// else holds the database and has to do it. The file stays locked all the time, or another process could run its
-    /// jobs in between. If another file has taken its place, the database is not closed: it could be read no more.
+    /// Opens the database again after an I/O error, because redb refuses writes until then. Returns false if the
+    /// database belongs to the application, which has to open it. The file stays locked all the time: another process
+    /// could run its jobs in between. If another file has taken its place, the database stays open and can still be
+    /// read.
     pub fn reopen(&self) -> Result<bool, Error> {
         if let Origin::Path(file) = &self.origin {
             file.is_there()?;
@@ -248,7 +249,7 @@ impl Store {
         if let Origin::Path(file) = &self.origin {
             file.keep_locked();
         }
-        // One file has one database at a time.
+        // Only one database at a time may be open on a file.
         *db = None;
         *db = Some(Arc::new(open()?));
         Ok(true)
@@ -324,11 +325,11 @@ impl Drop for Attachment {
     }
 }
 
-/// Times that a file is looked for that is gone, or another one, by the time that it is opened.
+/// How often opening a file is tried if other programs create, remove or replace it each time.
 const LOOKS_MAX: usize = 100;
 
-/// The file at a path, locked. If there is none it is created; of several who create it at a time one does, and the
-/// others find that it is there.
+/// Locks the file at a path, and creates it if it does not exist. If several openers create it at once, one of them
+/// succeeds and the others open its file.
 fn lock_or_create(path: &Path) -> Result<Arc<FileLock>, Error> {
     for _ in 0..LOOKS_MAX {
         match file::lock(path)? {
@@ -344,8 +345,8 @@ fn lock_or_create(path: &Path) -> Result<Arc<FileLock>, Error> {
     Err(failed("open", path, io::Error::other("somebody else removes or replaces it each time that it is looked for")))
 }
 
-/// Creates the file under a temporary name and gives it its own when it is whole, so that a crash leaves either
-/// nothing or a file that opens. None if there is something of its name by then.
+/// Creates the file under a temporary name and gives it its own name when it is complete, so that a crash leaves either
+/// nothing or a file that opens. Returns `None` if the name is taken by then.
 fn create(path: &Path) -> Result<Option<Arc<FileLock>>, Error> {
     let not_created = |source| failed("create", path, source);
     let place = place_of(path).map_err(not_created)?;

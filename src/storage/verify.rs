@@ -1,5 +1,5 @@
-//! The file held against itself: every row is read once, and held against the rows that it belongs with by a lookup in
-//! their table. So the time it takes grows with the number of rows, and the memory by about two bytes for each job.
+//! Verification of a file. Every row is read once, and the rows that it refers to are looked up in their tables. So the
+//! time is linear in the number of rows. The memory is about two bytes for each job.
 
 mod groups;
 mod id_set;
@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::job::{BucketState, JobId, KindId, QueueId};
 use id_set::IdSet;
 
-/// Problems that are listed, at most: with a file that is damaged all over there would be one for each of its rows.
+/// How many problems are listed at most. A file that is damaged everywhere has one for each row.
 pub const PROBLEMS_MAX: usize = 1_000;
 
 /// What [`Millpond::verify`](crate::Millpond::verify) found.
@@ -66,16 +66,12 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
     batch.empty_damaged_buckets()
 }
 
-/// Goes through the whole file, as it was after one commit. Every record can be read and lies where its state belongs;
-/// every job is in one place, and the index leads there and nowhere else; a group has a head if it has members, and the
-/// head, its place in line and its pointer know of each other; what a plugin keeps and what a queue has is counted; a
-/// unique key is held by a job that bears it, or is to be swept; marks are of jobs that could run; numbers that are
-/// given next were not given before.
+/// Goes through the whole file as it was after one commit, and checks the invariants of `docs/storage-format.md`.
 pub(crate) fn verify(reader: &Reader) -> Result<Verification, Fault> {
     Ok(verify_counted(reader)?.0)
 }
 
-/// The same, and how much was looked at.
+/// Does the same, and returns the work that it took.
 fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     let mut verifier = Verifier::new(reader)?;
     verifier.queues()?;
@@ -92,7 +88,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     Ok((verifier.found, verifier.work))
 }
 
-/// How much was looked at.
+/// The work of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Work {
     /// Rows that were read one after the other.
@@ -113,21 +109,21 @@ struct Verifier {
     other: OtherTables,
     counters: Counters,
     kinds: BTreeSet<KindId>,
-    /// Those that have a row, by their numbers.
+    /// The rows of the queues by their numbers.
     queues: BTreeMap<QueueId, QueueRow>,
-    /// What the queues have, counted.
+    /// The counts of the rows that were found, by queue.
     tallies: BTreeMap<QueueId, Tally>,
     /// Every job whose row was found.
     seen: IdSet,
-    /// Of these nothing is known but that they are, or were, there.
+    /// Jobs whose records cannot be read, or are in quarantine.
     unread: HashSet<JobId>,
-    /// Jobs that have not ended and hold the key they bear.
+    /// Jobs that have not ended and hold their unique keys.
     holders: IdSet,
     work: Work,
     found: Verification,
 }
 
-/// Tables that are gone through once, and not looked into otherwise.
+/// Tables that are only gone through once.
 struct OtherTables {
     queues: ReadOnlyTable<u32, &'static [u8]>,
     running: ReadOnlyTable<u64, &'static [u8]>,
@@ -187,7 +183,7 @@ impl Verifier {
         self.problem(Error::from(fault).to_string());
     }
 
-    /// The queue as a problem names it.
+    /// The queue's name for a problem.
     fn name(&self, queue: QueueId) -> String {
         match self.queues.get(&queue) {
             Some(row) => format!("queue {:?}", &*row.name),
@@ -195,7 +191,7 @@ impl Verifier {
         }
     }
 
-    /// Where the index has a job. `Err` if its entry cannot be read.
+    /// The entry of a job in the index. The inner result is an error if the entry cannot be read.
     fn indexed(&mut self, id: u64) -> Result<Result<Option<Location>, Fault>, Fault> {
         self.work.lookups += 1;
         let row = self.index.get(id)?;
@@ -221,7 +217,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Each entry leads to a job. That each job has an entry is seen where the job is.
+    /// Checks that each index entry leads to a job. [`Self::job`] checks that each job has an entry.
     fn index(&mut self) -> Result<(), Fault> {
         for row in self.index.range::<u64>(..)? {
             self.work.rows += 1;
@@ -232,7 +228,7 @@ impl Verifier {
                 Ok(location) if self.is_at(id, &location)? => {}
                 Ok(Location { queue, place }) => {
                     let queue = self.name(queue);
-                    self.problem(format!("the index has job {id} at {place:?} of {queue}, where it is not"));
+                    self.problem(format!("the index has job {id} at {place:?} of {queue}, but it is not there"));
                 }
             }
         }
@@ -243,7 +239,7 @@ impl Verifier {
         self.work.lookups += 1;
         let queue = location.queue;
         match &location.place {
-            // Those have no entry.
+            // Ready jobs have no index entry.
             Place::Ready { .. } => Ok(false),
             Place::Delayed { due } => {
                 let row = self.delayed.get((queue, due.line as u8, due.at.as_millis(), id))?;
@@ -255,7 +251,7 @@ impl Verifier {
         }
     }
 
-    /// Each mark is of a job that a handler may have.
+    /// Checks that each mark belongs to a job that can be running.
     fn marks(&mut self) -> Result<(), Fault> {
         for row in self.other.running.range::<u64>(..)? {
             self.work.rows += 1;
@@ -272,13 +268,13 @@ impl Verifier {
                 continue;
             }
             let could_run = match self.indexed(id)? {
-                // It is ready. One whose entry cannot be read was told of.
+                // The job is ready. An entry that cannot be read is reported with the index.
                 Ok(None) | Err(_) => true,
                 Ok(Some(Location { place: Place::Member(member), .. })) => !member.parked,
                 Ok(Some(_)) => false,
             };
             if !could_run {
-                self.problem(format!("job {id} is marked as running, but it is not where it could run"));
+                self.problem(format!("job {id} is marked as running, but it is neither ready nor in line"));
             }
         }
         Ok(())
@@ -303,11 +299,12 @@ impl Verifier {
             let of = |t: &Tally| [t.pending, t.scheduled, t.retrying, t.completed, t.cancelled, t.dead, t.bytes];
             let (says, has) = (of(&row.tally), of(&counted));
             if says != has {
-                self.problem(format!("queue {:?} counts {says:?}, but has {has:?}", &*row.name));
+                let what = "pending, scheduled, retrying, completed, cancelled, dead jobs and bytes";
+                self.problem(format!("queue {:?} counts {says:?} {what}, but has {has:?}", &*row.name));
             }
         }
         for queue in std::mem::take(&mut self.tallies).into_keys() {
-            self.problem(format!("there are jobs of queue number {queue}, which has no row and no name"));
+            self.problem(format!("there are jobs in queue number {queue}, but that queue has no row"));
         }
     }
 }

@@ -41,7 +41,7 @@ impl Watch {
         self.over_shared(Arc::new(backend), None)
     }
 
-    /// Puts the watch over a file that is locked. The database on it is answered that it has all the locks it asks for.
+    /// Puts the watch over a locked file. A database that opens it gets every lock that it asks for.
     pub fn over_file(&self, lock: &Arc<FileLock>) -> Watched {
         static DATABASES: AtomicU64 = AtomicU64::new(0);
         let database = DATABASES.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +119,7 @@ pub(crate) struct Watched {
     held: Option<Held>,
 }
 
-/// The lock of the whole file, and the number of the database that is opened under it.
+/// The lock on the whole file, and the number of the database that is opened under it.
 #[derive(Debug)]
 struct Held {
     lock: Arc<FileLock>,
@@ -127,7 +127,7 @@ struct Held {
 }
 
 impl Watched {
-    /// The number of the database on it, for [`FileLock::give_to`].
+    /// The number of the database that is opened on this backend, for [`FileLock::give_to`].
     pub fn database(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.database)
     }
@@ -199,7 +199,7 @@ impl StorageBackend for Watched {
         if self.held.is_some() { Ok(()) } else { self.backend.unlock_range(start, end) }
     }
 
-    /// Whether somebody else has a lock there.
+    /// Whether a lock is held there elsewhere.
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         if self.held.is_some() { Ok(false) } else { self.backend.query_lock_range(start, end) }
     }

@@ -77,9 +77,9 @@ pub(crate) struct Writer {
     store: Arc<Store>,
     prepare: Arc<dyn Prepare>,
     counters: Counters,
-    /// As they are in the file after the last commit.
+    /// The counters that the last commit wrote.
     in_file: Counters,
-    /// The database was brought back to an earlier state: nothing in memory fits it any more.
+    /// The attached database went back to an earlier state, so nothing in memory fits it any more.
     went_back: bool,
     /// Jobs that have a row in `running`.
     marks: BTreeSet<JobId>,
@@ -295,20 +295,20 @@ impl Writer {
         }
     }
 
-    /// The application of an attached database may restore a savepoint, and our tables go back with its own. Ids that
-    /// were given out would be given out again then, and what was counted would be wrong. The counters change with
-    /// each commit, so they tell.
+    /// Checks that an attached database is as the last commit left it. Its application can restore a savepoint, which
+    /// takes our tables back as well. Then ids would be given out twice and counts would be wrong. Every commit
+    /// changes the counters, so comparing them is enough.
     fn check_attached(&mut self, store: &Store, batch: &mut Batch<'_>) -> Result<(), Error> {
         if !store.is_attached() || batch.counters_in_file()? == Some(self.in_file) {
             return Ok(());
         }
         self.went_back = true;
-        let reason = "the application brought the attached database back to an earlier state, by a savepoint: shut this \
-                      queue down and attach the database again";
+        let reason = "the attached database went back to an earlier state, because the application restored a savepoint: \
+                      shut this queue down and attach the database again";
         Err(Error::Degraded { reason: reason.into() })
     }
 
-    /// Whether the database was brought back to an earlier state.
+    /// Whether the attached database went back to an earlier state.
     pub fn went_back(&self) -> bool {
         self.went_back
     }

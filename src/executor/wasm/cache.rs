@@ -1,8 +1,8 @@
 //! Compiled code on the disk: 0.06 ms to load, where compiling takes from 24 ms to 12 s.
 //!
-//! What lies there is native code, and whoever can write it can do what the process can. So the directory and each file
-//! in it must belong to the user that the process runs as, and nobody else may write there ([`private`]); each file
-//! bears its own checksum, and its name says what it was made of and by which build.
+//! The files hold native code, which can do everything that the process can. So the directory and each file in it must
+//! belong to the user that the process runs as, and must not be writable by others ([`private`]). Each file has a
+//! checksum, and its name says from what it was made and by which build.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -21,7 +21,7 @@ const CHECKSUM_BYTES: usize = 32;
 pub(super) struct Cached {
     directory: Directory,
     name: String,
-    /// For whoever is told of it.
+    /// For messages.
     path: PathBuf,
 }
 
@@ -39,7 +39,7 @@ impl Cached {
         }
     }
 
-    /// The code, if it is there, whole, and our own.
+    /// The code, if it is there, complete, and belongs to this user.
     pub fn load(&self, engine: &Engine) -> Option<Component> {
         let file = match self.directory.read(&self.name) {
             Ok(file) => file,
@@ -88,8 +88,8 @@ impl Hasher for Summed {
     }
 }
 
-/// A directory in which nobody else can write. It is looked at once it is open, and files are opened in it, not by
-/// their paths: what is put in its place later has no effect.
+/// A directory in which only this user can write. It is checked after it was opened, and files are opened relative to
+/// it, so that replacing the directory or a part of its path has no effect.
 #[cfg(unix)]
 mod private {
     use std::fs::{DirBuilder, File};
@@ -102,14 +102,14 @@ mod private {
 
     pub struct Directory(OwnedFd);
 
-    /// Rights of others than the owner. Those of an access control list show as the group's.
+    /// The permissions of everybody but the owner. Those of an access control list show as the group's.
     const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
 
-    /// Rights of others to write.
+    /// The permissions to write of everybody but the owner.
     const OTHERS_WRITE: Mode = Mode::WGRP.union(Mode::WOTH);
 
     impl Directory {
-        /// Makes it if it is not there.
+        /// Opens the directory, and creates it if it does not exist.
         pub fn open(path: &Path) -> io::Result<Self> {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -128,7 +128,7 @@ mod private {
         }
 
         pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-            // It may be a pipe: nobody waits for its other end.
+            // Opening a pipe must not wait for its other end.
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
             let found = rustix::fs::fstat(&file)?;
@@ -144,7 +144,8 @@ mod private {
             Ok(bytes)
         }
 
-        /// Under a name of its own first: nobody ever reads half a file. Whatever has the name is replaced.
+        /// Writes a file under a temporary name and renames it, so that no reader finds half a file. Replaces
+        /// whatever has the name.
         pub fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
             let unfinished = format!("{name}-{:016x}", fastrand::u64(..));
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -171,7 +172,7 @@ mod private {
     }
 }
 
-/// Who may write into a directory is not known here.
+/// On this system the standard library does not say who may write to a directory.
 #[cfg(not(unix))]
 mod private {
     use std::io;

@@ -28,7 +28,7 @@ enum Found {
         len: u64,
         modified: Option<SystemTime>,
     },
-    /// A directory, a pipe, or whatever else is no file.
+    /// Something other than a regular file, such as a directory or a pipe.
     NoFile,
     Nothing,
 }

@@ -1,4 +1,4 @@
-//! Groups: their members, their rows, and what stands in line for their heads.
+//! Verification of groups: their members, their rows, and the entries of their heads.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::storage::tables_ext::RowTable;
 use crate::storage::untrusted::HeadValue;
 use crate::time::Due;
 
-/// A group whose members are gone through.
+/// The group whose members are read at the moment.
 struct Line {
     queue: QueueId,
     group: Arc<str>,
-    /// None if it cannot be read.
+    /// `None` if the group's row cannot be read.
     row: Option<GroupRow>,
-    /// It has members that are not parked.
+    /// Whether the group has members that are not parked.
     has_members: bool,
     has_its_head: bool,
 }
@@ -38,8 +38,8 @@ impl Verifier {
         Ok(row.unwrap_or_else(|| Ok(GroupRow::default())))
     }
 
-    /// Whether this job is its group's head and waits for this time. Yes if the group's row cannot be read: it is told
-    /// of where the rows are.
+    /// Whether this job is its group's head and waits for this time. Also true if the group's row cannot be read, which
+    /// is reported with the rows.
     pub(super) fn head_waits_until(&mut self, queue: QueueId, group: &str, id: u64, due: Due) -> Result<bool, Fault> {
         let row = self.group(queue, group)?;
         let waits = |head: Head| head.id.get() == id && head.at == HeadAt::Due(due);
@@ -52,7 +52,7 @@ impl Verifier {
         Ok(row.is_some_and(|row| is_pointer(row.value())))
     }
 
-    /// Members lie group by group.
+    /// Checks the members, which are ordered by group.
     fn members(&mut self) -> Result<(), Fault> {
         let mut line: Option<Line> = None;
         for row in self.members.range::<(u32, &str, u8, u64, u64)>(..)? {
@@ -69,7 +69,7 @@ impl Verifier {
             let member = Member { group: line.group.clone(), parked: parked == 1, seq };
             if seq >= self.counters.next_id {
                 let next = self.counters.next_id;
-                self.problem(format!("job {id} is number {seq} in line, but the next one gets number {next}"));
+                self.problem(format!("job {id} has place {seq} in line, but the next place would be {next}"));
             }
             let record = self.job(queue, id, Place::Member(member.clone()), row.value())?;
             if member.parked {
@@ -85,7 +85,7 @@ impl Verifier {
                 if let (Some(record), HeadAt::Ready { priority, .. }) = (record, head.at)
                     && priority != record.priority.get()
                 {
-                    self.problem(format!("job {id} stands in line under another priority than its own"));
+                    self.problem(format!("the entry of job {id} in \"heads\" has another priority than its record"));
                 }
             }
         }
@@ -96,19 +96,19 @@ impl Verifier {
     }
 
     fn end_of(&mut self, line: &Line) {
-        // One that cannot be read is told of where the rows are.
+        // A row that cannot be read is reported with the rows.
         let Some(row) = line.row else { return };
         let (group, queue) = (&*line.group, self.name(line.queue));
         match (line.has_members, row.head) {
             (true, None) => self.problem(format!("group {group:?} of {queue} has members, but no head")),
             (_, Some(Head { id, .. })) if !line.has_its_head => {
-                self.problem(format!("the head of group {group:?} of {queue} is job {id}, which is no member"));
+                self.problem(format!("the head of group {group:?} of {queue} is job {id}, which is not in line"));
             }
             _ => {}
         }
     }
 
-    /// A member that is out of the line until it is due.
+    /// Checks that a parked member has its pointer.
     fn parked(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
         let is_looked_at = match record.due() {
             Some(due) => self.has_pointer(queue, id, due)?,
@@ -116,12 +116,14 @@ impl Verifier {
         };
         if !is_looked_at {
             let queue = self.name(queue);
-            self.problem(format!("job {id} of {queue} waits for its time, and nothing looks after it then"));
+            self.problem(format!(
+                "job {id} of {queue} waits until it is due, but has no entry in \"delayed\" that ends its wait"
+            ));
         }
         Ok(())
     }
 
-    /// Each row, whether or not its group has members.
+    /// Checks each group's row, whether or not the group has members.
     fn rows(&mut self) -> Result<(), Fault> {
         for row in self.groups.range::<(u32, &str)>(..)? {
             self.work.rows += 1;
@@ -134,18 +136,18 @@ impl Verifier {
             };
             let Some(head) = row.head else {
                 if !row.paused {
-                    self.problem(format!("{of} has a row that says nothing"));
+                    self.problem(format!("{of} has a row without a head or a pause"));
                 }
                 continue;
             };
             let id = head.id;
             self.work.lookups += 1;
             if !self.members.has((queue, group, 0, head.seq, id.get()))? {
-                self.problem(format!("the head of {of}, job {id}, is no member of it"));
+                self.problem(format!("the head of {of} is job {id}, which is not a member"));
             }
             if row.paused != (head.at == HeadAt::Held) {
                 let is = if row.paused { "is paused" } else { "is not paused" };
-                self.problem(format!("{of} {is}, but its head is at {:?}", head.at));
+                self.problem(format!("{of} {is}, but its head is recorded as {:?}", head.at));
             }
             let is_found = match head.at {
                 HeadAt::Ready { priority, turn } => {
@@ -157,13 +159,16 @@ impl Verifier {
                 HeadAt::Held => true,
             };
             if !is_found {
-                self.problem(format!("the head of {of}, job {id}, is not to be found at {:?}", head.at));
+                self.problem(format!(
+                    "the head of {of} is job {id}, recorded as {:?}, but that entry is not there",
+                    head.at
+                ));
             }
         }
         Ok(())
     }
 
-    /// Each place in line is of a head that knows of it.
+    /// Checks that each row of `heads` is the one of its group's head.
     fn heads(&mut self) -> Result<(), Fault> {
         for row in self.heads.range((0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX))? {
             self.work.rows += 1;
@@ -171,7 +176,7 @@ impl Verifier {
             let (queue, priority, turn) = key.value();
             if turn >= self.counters.next_turn {
                 let next = self.counters.next_turn;
-                self.problem(format!("a head has turn {turn}, but the next one gets turn {next}"));
+                self.problem(format!("a head has turn {turn}, but the next turn would be {next}"));
             }
             let Some((id, seq, group)) = HeadValue::decode(row.value()) else {
                 let queue = self.name(queue);
@@ -179,10 +184,12 @@ impl Verifier {
                 continue;
             };
             let head = Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, turn } };
-            // One that cannot be read is told of where the rows are.
+            // A row that cannot be read is reported with the rows.
             if self.group(queue, group)?.is_ok_and(|row| row.head != Some(head)) {
                 let queue = self.name(queue);
-                self.problem(format!("job {id} stands as the head of group {group:?} of {queue}, which it is not"));
+                self.problem(format!(
+                    "\"heads\" has job {id} for group {group:?} of {queue}, whose row says otherwise"
+                ));
             }
         }
         Ok(())

@@ -1,21 +1,21 @@
 use std::collections::BTreeMap;
 
-/// Numbers of jobs: two bytes for each, and one bit where they lie close together.
+/// A set of job ids. It takes two bytes for each id, or one bit where many are close together.
 #[derive(Debug, Default)]
 pub(super) struct IdSet(BTreeMap<u64, Chunk>);
 
-/// The lower 16 bits of numbers whose other bits are the same.
+/// The lower 16 bits of ids that have their upper bits in common.
 #[derive(Debug)]
 enum Chunk {
-    /// In order.
+    /// Each one, in order.
     Few(Vec<u16>),
-    /// A bit for each.
+    /// One bit for each possible one.
     Many(Box<[u64; WORDS]>),
 }
 
 const WORDS: usize = (1 << 16) / 64;
 
-/// More take more room one by one than as bits.
+/// Above this number bits take less space.
 const FEW_MAX: usize = WORDS * 8 / 2;
 
 fn split(id: u64) -> (u64, u16) {
@@ -27,7 +27,7 @@ fn bit(low: u16) -> (usize, u64) {
 }
 
 impl IdSet {
-    /// False if it was there already.
+    /// Returns false if the id was in the set already.
     pub fn insert(&mut self, id: u64) -> bool {
         let (high, low) = split(id);
         let chunk = self.0.entry(high).or_insert_with(|| Chunk::Few(Vec::new()));
@@ -63,7 +63,7 @@ impl IdSet {
         }
     }
 
-    /// False if it was not there.
+    /// Returns false if the id was not in the set.
     pub fn remove(&mut self, id: u64) -> bool {
         let (high, low) = split(id);
         match self.0.get_mut(&high) {

@@ -1,4 +1,4 @@
-//! The five tables that jobs lie in.
+//! Verification of the five tables that hold jobs.
 
 use super::Verifier;
 use crate::job::{JobId, QueueId, Record, State};
@@ -10,7 +10,7 @@ use crate::time::{Due, TimeLine, Timestamp};
 use bytes::Bytes;
 
 impl Verifier {
-    /// All of them but the members of groups.
+    /// Checks all of them but the members of groups.
     pub(super) fn jobs(&mut self) -> Result<(), Fault> {
         let all = (0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX);
         for row in self.ready.range(all)? {
@@ -24,7 +24,7 @@ impl Verifier {
             let (queue, line, at, id) = key.value();
             let Some(line) = time_line(line) else {
                 let queue = self.name(queue);
-                self.problem(format!("job {id} of {queue} is delayed by a clock that there is not"));
+                self.problem(format!("job {id} of {queue} is delayed on a time line that does not exist"));
                 continue;
             };
             let due = Due { line, at: Timestamp::from_millis(at) };
@@ -44,7 +44,7 @@ impl Verifier {
             let Some(state) = [State::Completed, State::Cancelled].into_iter().find(|known| *known as u8 == state)
             else {
                 let queue = self.name(queue);
-                self.problem(format!("job {id} of {queue} has ended in a way that there is not"));
+                self.problem(format!("job {id} of {queue} has ended in a state that does not exist"));
                 continue;
             };
             self.job(queue, id, Place::Finished { state, at: Timestamp::from_millis(at) }, row.value())?;
@@ -52,7 +52,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// One job, at the place where its row lies. Returns its record if that can be read.
+    /// Checks the row of one job at its place. Returns the record if it can be read.
     pub(super) fn job(&mut self, queue: QueueId, id: u64, place: Place, row: &[u8]) -> Result<Option<Record>, Fault> {
         self.work.rows += 1;
         self.found.jobs += 1;
@@ -60,15 +60,15 @@ impl Verifier {
             self.problem(format!("job {id} is in two places"));
         }
         if id >= self.counters.next_id {
-            self.problem(format!("there is a job {id}, but the next one gets number {}", self.counters.next_id));
+            self.problem(format!("there is a job {id}, but the next id would be {}", self.counters.next_id));
         }
         let is_ready = matches!(place, Place::Ready { .. });
         match self.indexed(id)? {
             Ok(None) if is_ready => {}
-            Ok(Some(_)) if is_ready => self.problem(format!("job {id} is ready, but the index has it somewhere")),
+            Ok(Some(_)) if is_ready => self.problem(format!("job {id} is ready, but the index has an entry for it")),
             Ok(Some(found)) if (found.queue, &found.place) == (queue, &place) => {}
             Ok(_) => self.problem(format!("the index does not lead to job {id}")),
-            // Told of where the index is gone through.
+            // An entry that cannot be read is reported with the index.
             Err(_) => {}
         }
         let table = place.table();
@@ -81,7 +81,7 @@ impl Verifier {
             }
         };
         if let Some(wrong) = self.misplaced(&record, &place) {
-            self.problem(format!("job {id} lies in {table:?}, but {wrong}"));
+            self.problem(format!("job {id} is in {table:?}, but {wrong}"));
         }
         let tally = self.tallies.entry(queue).or_default();
         let state = match &place {
@@ -100,10 +100,10 @@ impl Verifier {
         Ok(Some(record))
     }
 
-    /// What of the record contradicts the place where it lies.
+    /// Says how the record contradicts its place, if it does.
     fn misplaced(&self, record: &Record, place: &Place) -> Option<String> {
         let fits = match place {
-            // It is pending, whatever it waited for.
+            // A ready job is pending, whatever its record says of an earlier wait.
             Place::Ready { .. } => !record.state.is_final(),
             Place::Delayed { .. } => matches!(record.state, State::Scheduled | State::Retrying),
             Place::Member(_) => matches!(record.state, State::Pending | State::Scheduled | State::Retrying),
@@ -116,7 +116,7 @@ impl Verifier {
         let group = record.group();
         match place {
             Place::Ready { priority } if *priority != record.priority.get() => {
-                return Some(format!("under priority {priority} where its record has {}", record.priority.get()));
+                return Some(format!("has priority {priority} there and {} in its record", record.priority.get()));
             }
             Place::Ready { .. } | Place::Delayed { .. } if group.is_some() => {
                 return Some(format!("its record has group {:?}", group.map(|group| &**group).unwrap_or_default()));
@@ -129,7 +129,7 @@ impl Verifier {
         (!self.kinds.contains(&record.kind)).then(|| format!("its kind, number {}, has no name", record.kind))
     }
 
-    /// A pointer stands for a member of a group that waits for this time.
+    /// Checks that a pointer belongs to a member of a group that waits until this time.
     fn pointer(&mut self, queue: QueueId, id: u64, due: Due) -> Result<(), Fault> {
         self.work.rows += 1;
         let member = match self.indexed(id)? {
@@ -142,7 +142,7 @@ impl Verifier {
                 self.work.lookups += 1;
                 let row = self.members.get(member.key(queue, JobId::new(id)))?;
                 let record = row.map(|row| decode_record("members", id, &Bytes::copy_from_slice(row.value())));
-                // One that cannot be read is told of where it lies.
+                // A record that cannot be read is reported with the members.
                 record.is_some_and(|record| record.map_or(true, |record| record.due() == Some(due)))
             }
             Some(member) => self.head_waits_until(queue, &member.group, id, due)?,
@@ -150,7 +150,9 @@ impl Verifier {
         };
         if !waits && !self.unread.contains(&JobId::new(id)) {
             let queue = self.name(queue);
-            self.problem(format!("{queue} is to look at {due:?} after job {id}, which does not wait for that"));
+            self.problem(format!(
+                "{queue} has a pointer to job {id} at {due:?}, but the job does not wait for that time"
+            ));
         }
         Ok(())
     }

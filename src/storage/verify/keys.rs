@@ -1,4 +1,4 @@
-//! Unique keys: who holds them, and which are to be swept.
+//! Verification of unique keys: which jobs hold them, and which ones are to be swept.
 
 use super::Verifier;
 use crate::job::{QueueId, Record};
@@ -13,27 +13,27 @@ impl Verifier {
         Ok(row.map(|row| codec::decode("unique", u64::from(queue), row.value())).transpose())
     }
 
-    /// A job that has not ended bears this key.
+    /// Checks the key of a job that has not ended.
     pub(super) fn key_of(&mut self, queue: QueueId, id: u64, key: &str, record: &Record) -> Result<(), Fault> {
         match self.holder(queue, key)? {
             Ok(Some(holder)) if holder.id.get() == id => {
                 self.holders.insert(id);
             }
-            // Somebody else had it when this one came back from the dead letters.
+            // Another job held the key when this one came back from the dead letters.
             Ok(Some(_)) => {}
-            // And may have ended since. A job without an error was never dead.
+            // That other job may have ended since. A job without errors was never a dead letter.
             Ok(None) if record.extra.as_ref().is_some_and(|extra| !extra.errors.is_empty()) => {}
             Ok(None) => {
                 let queue = self.name(queue);
-                self.problem(format!("job {id} bears the unique key {key:?} of {queue}, which nobody holds"));
+                self.problem(format!("job {id} has the unique key {key:?} of {queue}, but no job holds that key"));
             }
-            // Told of where the keys are gone through.
+            // A holder that cannot be read is reported with the keys.
             Err(_) => {}
         }
         Ok(())
     }
 
-    /// Each key is held by a job that bears it and has not ended, or is to be swept.
+    /// Checks that each key is held by a job that has it and has not ended, or is to be swept.
     pub(super) fn keys(&mut self) -> Result<(), Fault> {
         for row in self.unique.range::<(u32, &str)>(..)? {
             self.work.rows += 1;
@@ -46,7 +46,7 @@ impl Verifier {
             };
             self.work.lookups += 1;
             let has_ended = self.unique_ended.get((until.as_millis(), queue, key))?.is_some();
-            // Each of them holds one key.
+            // A job holds one key only.
             let bears_it = self.holders.remove(id.get());
             if bears_it == has_ended && !self.unread.contains(&id) {
                 let what = if has_ended { "has not ended" } else { "is not there" };

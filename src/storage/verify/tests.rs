@@ -1,4 +1,4 @@
-//! What it finds is tested from outside, in `tests/it/verification.rs`; here, how much it looks at for that.
+//! `tests/it/verification.rs` tests what a verification finds. These tests count the work that it takes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,8 +12,7 @@ use crate::storage::waiting::Prepared;
 use crate::storage::{Opening, Store};
 use crate::time::{Due, Now, Timestamp};
 
-/// Of each job its row is read and its index entry, its key or its place in line looked up, and of each of these rows
-/// the other way round.
+/// A job's row leads to its index entry, its key and its place in line, and each of those rows leads back.
 const LOOKUPS_PER_ROW_MAX: u64 = 2;
 
 fn now() -> Now {
@@ -35,8 +34,8 @@ fn job(queue: QueueId, set: impl FnOnce(&mut Record)) -> Prepared {
     Prepared::new(queue, record, None)
 }
 
-/// A file with so many of each: ready jobs, half of them marked as running; members of groups, a head and
-/// one that is due later in each; jobs with a unique key; jobs that ended.
+/// Verifies a file with this number of each: ready jobs, half of them marked as running; groups with a ready head;
+/// groups with a head that is due later; jobs with a unique key; dead letters.
 fn looked_at(each: u64) -> (Verification, Work) {
     let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
     let store = Store::with_backend(InMemoryBackend::new(), opening).unwrap();
@@ -93,7 +92,7 @@ fn each_row_is_read_once_and_looked_up_a_few_times_however_many_there_are() {
         assert_eq!(found.problems, Vec::<String>::new());
         assert_eq!(found.jobs, 5 * each);
         assert!(lookups <= LOOKUPS_PER_ROW_MAX * rows, "{each}: {lookups} lookups for {rows} rows");
-        // A row for the job, and for some of them its index entry, mark, pointer, group, place in line and key.
+        // Five jobs, and their index entries, marks, pointers, groups, heads and keys.
         assert!(rows <= 20 + 20 * each, "{each}: {rows}");
     }
 }

@@ -136,7 +136,7 @@ fn check_name(name: &str) -> Result<()> {
 fn sdk(given: Option<&Path>) -> Result<String> {
     let path = given.unwrap_or(Path::new(OWN_SDK));
     let manifest = path.join("Cargo.toml");
-    // One that is a pipe is no manifest: nobody waits for it.
+    // Reading a pipe could wait forever.
     let manifest = if manifest.is_file() { fs::read_to_string(manifest).unwrap_or_default() } else { String::new() };
     if !manifest.contains("name = \"millpond-guest\"") {
         let shown = path.display();
