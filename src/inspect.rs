@@ -386,7 +386,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         max_attempts: extra.max_attempts,
         enqueued_at: record.enqueued_at,
         run_at: extra.due.map(|due| due.at),
-        expires_at: extra.expires_at,
+        expires_at: extra.expiry.map(|expiry| expiry.shown),
         started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),
         ended_at: extra.ended_at,
         snoozes: extra.snoozes,

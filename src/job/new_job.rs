@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub priority: Priority,
     pub group: Option<Arc<str>>,
     pub start: Option<Start>,
-    pub expires: Option<Expiry>,
+    pub expires: Option<Expires>,
     pub max_attempts: Option<u32>,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
@@ -70,7 +70,7 @@ pub(crate) enum Start {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Expiry {
+pub(crate) enum Expires {
     After(Duration),
     At(Timestamp),
 }
@@ -278,7 +278,7 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn expires_in(mut self, after: Duration) -> Self {
-        self.options.expires = Some(Expiry::After(after));
+        self.options.expires = Some(Expires::After(after));
         self
     }
 
@@ -295,7 +295,7 @@ impl NewJob {
     /// # let _ = job;
     /// ```
     pub fn expires_at(mut self, at: SystemTime) -> Self {
-        self.options.expires = Some(Expiry::At(at.into()));
+        self.options.expires = Some(Expires::At(at.into()));
         self
     }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::batch::Counters;
 use super::catalog::QueueRow;
-use super::codec::{decode, decode_record, encode, encode_record, seal};
+use super::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
 use super::groups::GroupRow;
 use super::keys::Numbers;
 use super::marks::Mark;
@@ -18,9 +18,9 @@ use crate::job::BucketState;
 
 /// Reads `content` as a row of one of the tables, with and without a checksum that is right.
 pub(crate) fn row(table: u8, content: &[u8]) {
-    let mut sealed = vec![0; 5];
-    sealed.extend_from_slice(content);
-    for row in [Bytes::copy_from_slice(content), seal(sealed).into()] {
+    let head = [0; 5].as_slice();
+    let sealed = |version| Bytes::from(seal(version, [head, content].concat()));
+    for row in [Bytes::copy_from_slice(content), sealed(1), sealed(2), sealed(RECORD_VERSION)] {
         match table % 8 {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),

@@ -26,6 +26,7 @@ mod recovery;
 mod repair;
 mod runs;
 mod schema;
+mod sections;
 mod settings;
 mod store;
 mod tables;
