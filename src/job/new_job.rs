@@ -328,8 +328,7 @@ impl NewJob {
     /// five minutes unless set, at most 30 days. Zero: only until it ends, which a job needs that enqueues
     /// its successor under its own key with [`on_complete`](crate::Context::on_complete).
     ///
-    /// The time is that of the engine, which never goes back: a clock that is set back does not make it
-    /// longer.
+    /// It is time that has passed: a wall clock that is set makes it neither longer nor shorter.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

@@ -74,7 +74,7 @@ impl Expiry {
 
     /// Once `time` has passed.
     pub fn after(now: Now, time: Duration) -> Self {
-        Self::at(now.wall + time)
+        Self { due: Due::once_passed(now, time), shown: now.wall + time }
     }
 }
 

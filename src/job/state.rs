@@ -205,7 +205,7 @@ mod tests {
 
     fn now() -> Now {
         let at = Timestamp::from_millis(10_000);
-        Now { wall: at, engine: at, mono: Duration::from_secs(1) }
+        Now { wall: at, engine: at, age: at, counted: at, mono: Duration::from_secs(1) }
     }
 
     fn failed() -> Ending {

@@ -181,7 +181,7 @@ impl Engine {
     /// Nothing can start before the clock moves or a running handler returns.
     pub fn is_settled(&self) -> bool {
         let now = self.now();
-        self.inbox.is_empty() && self.scheduler().is_settled(now)
+        self.inbox.is_empty() && self.scheduler().is_settled(now) && self.upkeep().is_settled(self)
     }
 
     /// And nothing runs.
@@ -189,7 +189,7 @@ impl Engine {
         let now = self.now();
         // Under one lock: a handler that returns between two looks would be missed by both.
         let is_idle = |scheduler: &Scheduler| scheduler.is_settled(now) && scheduler.running() == 0;
-        self.inbox.is_empty() && is_idle(&self.scheduler())
+        self.inbox.is_empty() && is_idle(&self.scheduler()) && self.upkeep().is_settled(self)
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.

@@ -63,7 +63,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let Setup { blocking_threads, payload_bytes_max, window_jobs_max, seed, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
-    let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
+    let time = Arc::new(TimeSource::new(clock.clone(), counters.time));
     let (counters, mut events, mut set_aside) = match config.verify_on_open {
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),

@@ -10,7 +10,7 @@ use super::settings::Tally;
 use super::tables::Tables;
 use crate::events::Event;
 use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
-use crate::time::{Now, Timestamp};
+use crate::time::{Now, SavedTime};
 
 /// What concerns the whole file and changes with nearly every commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,15 +19,15 @@ pub(crate) struct Counters {
     pub next_id: u64,
     /// The next group head's turn.
     pub next_turn: u64,
-    /// The latest time the file has seen, on the engine's time line.
-    pub engine: Timestamp,
+    /// Where the time lines stood at the last commit.
+    pub time: SavedTime,
     /// The file was closed with nothing running.
     pub clean: bool,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { next_id: 1, next_turn: 1, engine: Timestamp::EPOCH, clean: true }
+        Self { next_id: 1, next_turn: 1, time: SavedTime::default(), clean: true }
     }
 }
 
@@ -191,7 +191,7 @@ impl<'t> Batch<'t> {
     /// Writes what was gathered along the way. The transaction is ready to be committed then.
     pub fn seal(mut self) -> Result<Sealed, Fault> {
         self.tables.write_arrivals()?;
-        self.counters.engine = self.counters.engine.max(self.now.engine);
+        self.counters.time = self.counters.time.and(self.now);
         for (id, row) in &self.rows {
             self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
         }

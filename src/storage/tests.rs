@@ -19,7 +19,7 @@ use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tal
 use super::unique::Holder;
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
 use crate::job::{Priority, Record, State};
-use crate::time::{Due, TimeLine, Timestamp};
+use crate::time::{Due, SavedTime, TimeLine, Timestamp};
 
 /// Rows by their names, as text: one a line.
 #[derive(Default)]
@@ -117,6 +117,13 @@ fn descended() -> Record {
     record
 }
 
+fn expires_in() -> Record {
+    let mut record = plain();
+    let due = Due { line: TimeLine::Age, at: Timestamp::from_millis(9_500) };
+    record.extra_mut().expiry = Some(Expiry { due, shown: time(500) });
+    record
+}
+
 fn places() -> [(&'static str, Place); 6] {
     let member = |parked| Place::Member(Member { group: "group".into(), parked, seq: 9 });
     [
@@ -132,7 +139,8 @@ fn places() -> [(&'static str, Place); 6] {
 fn rows() -> String {
     let mut rows = Rows::default();
     rows.row("meta.schema", &SCHEMA_VERSION);
-    rows.row("meta.counters", &Counters { next_id: 1_000, next_turn: 20, engine: time(0), clean: true });
+    let saved = SavedTime { engine: time(0), age: Timestamp::from_millis(9_000), wall: time(1), counted: time(2) };
+    rows.row("meta.counters", &Counters { next_id: 1_000, next_turn: 20, time: saved, clean: true });
     let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally() };
     rows.row("queues", &queue);
     let fresh = QueueRow { paused: false, settings: QueueSettings::default(), tally: Tally::default(), ..queue };
@@ -140,6 +148,7 @@ fn rows() -> String {
     rows.add("record.plain", &encode_record(&plain()));
     rows.add("record.full", &encode_record(&full()));
     rows.add("record.descended", &encode_record(&descended()));
+    rows.add("record.expires_in", &encode_record(&expires_in()));
     rows.add("record.empty_extra", &encode_record(&Record { extra: Some(Box::default()), ..plain() }));
     for (name, place) in places() {
         rows.row(&format!("index.{name}"), &Location { queue: 3, place });
@@ -166,7 +175,7 @@ fn rows() -> String {
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
     rows.add("State.in_keys", &[Completed as u8, Cancelled as u8]);
-    rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8]);
+    rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8, TimeLine::Age as u8]);
     rows.numbers("Codec", &[Codec::Json, Codec::Postcard, Codec::Raw]);
     use FailureKind::*;
     let of_plugins = [Trap, MemoryLimit, OutputTooLarge, CallLimit];
@@ -196,7 +205,7 @@ fn every_row_is_written_as_it_always_was() {
 /// What stands in a file may be read: no row of the list is one that this build does not understand.
 #[test]
 fn every_record_that_is_written_is_read_back() {
-    for record in [plain(), full(), descended()] {
+    for record in [plain(), full(), descended(), expires_in()] {
         assert_eq!(decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
     }
     let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };

@@ -7,6 +7,7 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ages;
 mod backup;
 mod bounded;
 mod capacity;
