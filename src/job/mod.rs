@@ -35,4 +35,4 @@ pub(crate) use name::check as check_name;
 pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
-pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};
+pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed, expire};

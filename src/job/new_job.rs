@@ -257,7 +257,16 @@ impl NewJob {
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by then.
+    /// End as cancelled, with the reason `expired`, if it has not started within this time after its enqueue.
+    ///
+    /// A job expires wherever it waits: in a paused queue or group, in a queue without a worker, behind others of its
+    /// group, before it is due. From then on it takes no room in a full queue, and its unique key is held as after any
+    /// other end. A job that has started does not expire: it is retried as usual, and goes to the dead letters if it
+    /// fails for good. Started means that an attempt failed, was snoozed or ran when the process died; an attempt that
+    /// is taken back at a shutdown, or answers [`rate_limited`](crate::Outcome::rate_limited), counts for nothing.
+    ///
+    /// It is time that has passed, to the millisecond: a wall clock that is set makes it neither longer nor shorter.
+    /// [`Duration::MAX`] means never.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -282,7 +291,8 @@ impl NewJob {
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by this time.
+    /// End as cancelled, with the reason `expired`, if it has not started by this time of the wall clock. A time in the
+    /// past ends it at once. Otherwise as [`expires_in`](Self::expires_in).
     ///
     /// ```
     /// # use millpond::*;

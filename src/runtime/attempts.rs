@@ -105,7 +105,9 @@ impl Engine {
     /// A job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
+        let entry = start.entry.clone();
         self.scheduler().given_back(start.run, start.entry);
+        self.expires_again(&entry.record);
         // Whoever made it startable again may have had the dispatcher look before it was back.
         self.wake_dispatcher();
     }

@@ -5,6 +5,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::alarm::Alarm;
 use super::commit::Commit;
+use super::expiry::Expiries;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
 use crate::error::{Error, panic_text};
@@ -47,6 +48,7 @@ pub(crate) struct Engine {
     pub config: Config,
     pub(super) pen: Pen,
     pub(super) alarm: Alarm,
+    pub(super) expiries: Expiries,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
     pub(super) health: RwLock<Option<String>>,
@@ -102,6 +104,7 @@ impl Engine {
             config: parts.config,
             pen: Pen::default(),
             alarm: Alarm::default(),
+            expiries: Expiries::new(),
             moved: Notify::new(),
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
@@ -337,6 +340,7 @@ impl Engine {
         let catalog = &self.store.catalog;
         let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id).paused));
         self.scheduler().resume(queues, suspects_gone);
+        self.expiries.look_again();
         self.set_health(None);
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, QueueRow};
 use super::codec;
+use super::expiring::NotedExpiries;
 use super::fault::Fault;
 use super::settings::Tally;
 use super::tables::Tables;
@@ -55,6 +56,7 @@ pub(crate) struct Batch<'t> {
     pub(super) unmarked: Vec<JobId>,
     /// Rows set aside.
     pub(super) set_aside: u64,
+    pub(super) expiries: NotedExpiries,
     writes: u64,
 }
 
@@ -71,6 +73,7 @@ pub(crate) struct Sealed {
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
     pub set_aside: u64,
+    pub expiries: NotedExpiries,
 }
 
 impl<'t> Batch<'t> {
@@ -97,6 +100,7 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            expiries: NotedExpiries::default(),
             writes: 0,
         }
     }
@@ -185,6 +189,7 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            expiries: self.expiries,
         }
     }
 
@@ -212,6 +217,7 @@ impl<'t> Batch<'t> {
             marked: self.marked,
             unmarked: self.unmarked,
             set_aside: self.set_aside,
+            expiries: self.expiries,
         })
     }
 }

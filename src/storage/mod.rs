@@ -10,6 +10,7 @@ mod compact;
 mod copy;
 mod delayed;
 mod ended;
+mod expiring;
 mod fault;
 mod file;
 #[cfg(any(test, fuzzing))]
@@ -46,6 +47,7 @@ pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;
 pub(crate) use ended::Expunged;
+pub(crate) use expiring::{Expiring, NextExpiry, NotedExpiries};
 pub(crate) use fault::{Fault, unless_damaged};
 pub(crate) use groups::HeadAt;
 pub(crate) use marks::Mark;

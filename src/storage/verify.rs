@@ -7,6 +7,7 @@ use super::place::Place;
 use super::queries::Reader;
 use super::settings::Tally;
 use crate::job::{JobId, QueueId, State};
+use crate::time::Due;
 
 /// What [`Millpond::verify`](crate::Millpond::verify) found.
 ///
@@ -40,12 +41,14 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
         batch.quarantine(&damage)?;
     }
     batch.marks()?;
+    batch.mend_expiries()?;
     batch.empty_damaged_buckets()
 }
 
 /// Goes through the whole file: every record can be read, every job is in one place only and where
 /// its index says, every count is right, every group with members has a head, every unique key is held
-/// by a job that bears it, or is to be swept, what each plugin keeps is counted.
+/// by a job that bears it, or is to be swept, every job that expires is in the index of expiries, what each plugin keeps
+/// is counted.
 pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification, Fault> {
     let mut result = Verification::default();
     let mut seen: HashMap<JobId, QueueId> = HashMap::new();
@@ -53,6 +56,7 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
     let mut groups: BTreeMap<(QueueId, std::sync::Arc<str>), bool> = BTreeMap::new();
     let mut problems = Vec::new();
     let mut keys: HashMap<JobId, (QueueId, String)> = HashMap::new();
+    let mut expiries: HashMap<JobId, (QueueId, Due)> = HashMap::new();
     let mut unread = reader.quarantined_jobs()?;
     reader.scan(&catalog.stored_queues(), &Reader::all_sources(), None, usize::MAX, |found| {
         result.jobs += 1;
@@ -80,6 +84,9 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
         }
         if let Some(key) = found.record.unique_key().filter(|_| !found.state().is_final()) {
             keys.insert(found.id, (found.queue, key.to_owned()));
+        }
+        if let Some(due) = found.record.expiry().filter(|_| !found.state().is_final()) {
+            expiries.insert(found.id, (found.queue, due));
         }
         if let Place::Member(member) = &found.place {
             *groups.entry((found.queue, member.group.clone())).or_default() |= !member.parked;
@@ -118,6 +125,7 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
     }
     problems.extend(reader.dangling()?);
     problems.extend(reader.key_problems(&keys, &unread)?);
+    problems.extend(reader.expiry_problems(expiries, &unread)?);
     problems.extend(reader.plugin_problems()?);
     result.problems = problems;
     Ok(result)

@@ -18,6 +18,7 @@ mod dead_letters;
 mod durable;
 mod enqueue;
 mod events;
+mod expiry;
 mod groups;
 mod guests;
 mod healing;

@@ -41,7 +41,8 @@ pub(super) struct Upkeep {
 impl Upkeep {
     /// What is due by the clock and can be written is done, but for chores that look only now and then.
     pub(super) fn is_settled(&self, engine: &Engine) -> bool {
-        engine.degraded().is_some() || engine.is_stopping() || self.clock_watch.is_done(engine)
+        let is_done = || self.clock_watch.is_done(engine) && !engine.expiries.is_due(engine.now());
+        engine.degraded().is_some() || engine.is_stopping() || is_done()
     }
 }
 
@@ -54,7 +55,8 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let file_watch = upkeep.file_watch.turn(engine, now);
     let compactor = upkeep.compactor.turn(engine, now);
     let clock_watch = upkeep.clock_watch.turn(engine);
+    let expiry = engine.expire_due(now);
     #[cfg(feature = "wasm")]
     let pruner = pruner.min(upkeep.plugin_watch.turn(now));
-    [key_sweeper, watchdog, file_watch, compactor, clock_watch].into_iter().fold(pruner, Duration::min)
+    [key_sweeper, watchdog, file_watch, compactor, clock_watch, expiry].into_iter().fold(pruner, Duration::min)
 }

@@ -4,12 +4,15 @@
 //! nobody knows how old they are, so they count from now.
 //!
 //! What few records have is written in sections from then on. Records that are there stay as they are until their jobs
-//! change: both layouts are read.
+//! change: both layouts are read. Waiting jobs that have an expiry and have not started are in an index of expiries, by
+//! the wall clock, as those versions meant it.
 
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use bytes::Bytes;
+use redb::{Key, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use crate::storage::codec;
+use crate::storage::codec::{self, decode_record};
+use crate::storage::delayed::is_pointer;
 use crate::storage::fault::Fault;
 
 type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
@@ -17,6 +20,10 @@ type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
 const META: Rows<&str> = TableDefinition::new("millpond/meta");
 const INDEX: Rows<u64> = TableDefinition::new("millpond/index");
 const DEAD_LETTERS: Rows<(u32, u64, u64)> = TableDefinition::new("millpond/dead_letters");
+const READY: Rows<(u32, u8, u64)> = TableDefinition::new("millpond/ready");
+const DELAYED: Rows<(u32, u8, u64, u64)> = TableDefinition::new("millpond/delayed");
+const MEMBERS: Rows<(u32, &str, u8, u64, u64)> = TableDefinition::new("millpond/members");
+const EXPIRING: TableDefinition<'static, (u8, u64, u32, u64), ()> = TableDefinition::new("millpond/expiring");
 const FINISHED: Rows<(u32, u8, u64, u64)> = TableDefinition::new("millpond/finished");
 
 const COUNTERS: &str = "counters";
@@ -65,6 +72,35 @@ pub(super) fn migrate(txn: &WriteTransaction) -> Result<(), Fault> {
     if now >= CLOCKS_SET_FROM {
         keep_dead_letters_from(txn, now)?;
         keep_finished_from(txn, now)?;
+    }
+    index_expiries(txn)
+}
+
+fn index_expiries(txn: &WriteTransaction) -> Result<(), Fault> {
+    let mut expiring = txn.open_table(EXPIRING)?;
+    // A row that cannot be read is left to whoever meets it: it is set aside then.
+    let mut index = |queue: u32, id: u64, row: &[u8]| -> Result<(), Fault> {
+        let Ok(record) = decode_record("record", id, &Bytes::copy_from_slice(row)) else { return Ok(()) };
+        let Some(extra) = record.extra.filter(|_| record.attempts == 0) else { return Ok(()) };
+        let started = extra.snoozes > 0 || extra.crashes > 0 || !extra.errors.is_empty();
+        if let Some(expiry) = extra.expiry.filter(|_| !started) {
+            expiring.insert((0, expiry.shown.as_millis(), queue, id), ())?;
+        }
+        Ok(())
+    };
+    each_row(txn, READY, |(queue, _, id), row| index(queue, id, row))?;
+    each_row(txn, DELAYED, |(queue, _, _, id), row| if is_pointer(row) { Ok(()) } else { index(queue, id, row) })?;
+    each_row(txn, MEMBERS, |(queue, _, _, _, id), row| index(queue, id, row))
+}
+
+fn each_row<K: Key + 'static>(
+    txn: &WriteTransaction,
+    rows: Rows<K>,
+    mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    for row in txn.open_table(rows)?.iter()? {
+        let (key, row) = row?;
+        visit(key.value(), row.value())?;
     }
     Ok(())
 }
