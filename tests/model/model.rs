@@ -708,6 +708,7 @@ impl Model {
         for hold in self.holds.values_mut() {
             hold.until = self.now.mono + hold.stored.saturating_sub(self.now.age);
         }
+        self.expire();
         self.promote();
     }
 
