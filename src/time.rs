@@ -324,13 +324,14 @@ impl TimeSource {
         let SavedTime { mut engine, age, wall: expected, mut counted } = anchor.lines;
         (engine, counted) = (on(engine), on(counted));
         let (age, expected) = (on(age), on(expected));
+        if wall > counted {
+            counted = wall;
+            anchor.lines.counted = Timestamp(wall.0.saturating_sub(passed));
+        }
         let jumped = wall.since(expected) > JUMP || expected.since(wall) > JUMP;
-        if jumped || wall > engine + JUMP || wall > counted + JUMP {
+        if jumped || wall > engine + JUMP {
             if wall > engine + JUMP {
                 engine = wall;
-            }
-            if wall > counted + JUMP {
-                counted = wall;
             }
             // At whole milliseconds, so that the lines lose nothing however often the clock is set.
             anchor.mono = anchor.mono.saturating_add(Duration::from_millis(passed)).min(mono);

@@ -48,18 +48,20 @@ impl Expiries {
         next
     }
 
-    /// What a commit says, in the order of commits.
-    pub fn learn(&self, noted: NotedExpiries) {
-        if noted.of_all || noted.next != NextExpiry::default() {
-            let _changing = self.changing.lock().unwrap_or_else(|e| e.into_inner());
-            let next = if noted.of_all { noted.next } else { self.next().and(noted.next) };
-            let (mut wall, mut age) = (u64::MAX, u64::MAX);
-            for due in next.dues() {
-                *(if due.line == TimeLine::Wall { &mut wall } else { &mut age }) = due.at.as_millis();
-            }
-            self.wall.store(wall, Ordering::SeqCst);
-            self.age.store(age, Ordering::SeqCst);
+    /// What a commit says, in the order of commits. True if something expires sooner than was known: then the
+    /// dispatcher has to wait for it.
+    pub fn learn(&self, noted: NotedExpiries) -> bool {
+        if !noted.of_all && noted.next == NextExpiry::default() {
+            return false;
         }
+        let _changing = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let next = if noted.of_all { noted.next } else { self.next().and(noted.next) };
+        let (mut wall, mut age) = (u64::MAX, u64::MAX);
+        for due in next.dues() {
+            *(if due.line == TimeLine::Wall { &mut wall } else { &mut age }) = due.at.as_millis();
+        }
+        let sooner = [self.wall.swap(wall, Ordering::SeqCst) > wall, self.age.swap(age, Ordering::SeqCst) > age];
+        sooner.contains(&true)
     }
 
     /// What is in memory of it cannot be trusted.
@@ -144,7 +146,10 @@ impl Step for Expire {
             let mut scheduler = engine.scheduler();
             withdrawn.into_iter().for_each(|id| scheduler.reinstate(id));
         }
-        if let Err(error) = result {
+        // After an error of the disk it is looked again once that is healed.
+        let is_expected =
+            |error: &Error| error.is_of_storage() || matches!(error, Error::Degraded { .. } | Error::Closed);
+        if let Some(error) = result.err().filter(|error| !is_expected(error)) {
             tracing::warn!(%error, "jobs whose expiry has passed could not be ended");
             let again = engine.now().mono.saturating_add(AFTER_A_FAILURE);
             engine.expiries.not_before.store(millis(again), Ordering::SeqCst);

@@ -157,7 +157,9 @@ impl WriterLoop {
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
         self.tell_dispatch(std::mem::take(&mut committed.changes));
-        self.engine.expiries.learn(committed.expiries);
+        if self.engine.expiries.learn(committed.expiries) {
+            self.engine.wake_dispatcher();
+        }
         if committed.is_commit {
             self.engine.metrics.committed();
         }

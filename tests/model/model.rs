@@ -212,9 +212,7 @@ impl Model {
         if self.now.wall > self.now.engine + 1_000 {
             self.now.engine = self.now.wall;
         }
-        if self.now.wall > self.now.counted + 1_000 {
-            self.now.counted = self.now.wall;
-        }
+        self.now.counted = self.now.counted.max(self.now.wall);
     }
 
     /// The file was closed for so long, and then the wall clock shows this.
