@@ -156,7 +156,8 @@ pub struct JobInfo {
     pub enqueued_at: Timestamp,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
-    /// Ends as cancelled if it has not started by then.
+    /// Ends as cancelled if it has not started by then. For [`expires_in`](crate::NewJob::expires_in) as the wall clock
+    /// stood at the enqueue; it expires once that time has passed, though that clock may have been set since.
     pub expires_at: Option<Timestamp>,
     /// When its current or last attempt started, as far as it is known.
     pub started_at: Option<Timestamp>,

@@ -141,6 +141,7 @@ impl Step for Expire {
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
         let Self { engine, withdrawn } = *self;
+        engine.expiries.asked.store(false, Ordering::SeqCst);
         let any = !withdrawn.is_empty();
         {
             let mut scheduler = engine.scheduler();

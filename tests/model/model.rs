@@ -785,8 +785,8 @@ impl Model {
     /// These jobs are there: of the others retention may have removed those that are old enough.
     pub fn pruned(&mut self, there: &BTreeSet<u64>) {
         let gone = |(id, job): &(&u64, &Job)| !there.contains(id) && self.may_be_pruned(job, 0);
-        let gone: Vec<u64> = self.jobs.iter().filter(gone).map(|(id, _)| *id).collect();
-        gone.iter().for_each(|id| drop(self.jobs.remove(id)));
+        let gone: BTreeSet<u64> = self.jobs.iter().filter(gone).map(|(id, _)| *id).collect();
+        self.jobs.retain(|id, _| !gone.contains(id));
     }
 
     /// A job that retention should have removed so long ago.

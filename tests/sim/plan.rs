@@ -286,7 +286,7 @@ impl Plan {
     pub fn new(seed: u64, rng: &mut Rng) -> Self {
         let mut plan = Self::of_closures(rng);
         plan.plugins = PluginPlan::random(seed, &plan);
-        plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x636C_6F63_6B).u8(..6) == 0;
+        plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
         plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
         plan
     }
