@@ -156,7 +156,8 @@ pub struct JobInfo {
     pub enqueued_at: Timestamp,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
-    /// Ends as cancelled if it has not started by then.
+    /// Ends as cancelled if it has not started by then. For [`expires_in`](crate::NewJob::expires_in) as the wall clock
+    /// stood at the enqueue; it expires once that time has passed, though that clock may have been set since.
     pub expires_at: Option<Timestamp>,
     /// When its current or last attempt started, as far as it is known.
     pub started_at: Option<Timestamp>,
@@ -386,7 +387,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         max_attempts: extra.max_attempts,
         enqueued_at: record.enqueued_at,
         run_at: extra.due.map(|due| due.at),
-        expires_at: extra.expires_at,
+        expires_at: extra.expiry.map(|expiry| expiry.shown),
         started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),
         ended_at: extra.ended_at,
         snoozes: extra.snoozes,

@@ -124,7 +124,7 @@ pub(crate) struct BucketKey {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BucketState {
     pub tokens: f64,
-    /// When it held that many, on the engine's time line.
+    /// When it held that many, on the age line.
     pub at: Timestamp,
     pub held_until: Option<Timestamp>,
 }

@@ -30,8 +30,9 @@ pub use retry::{Backoff, Retry};
 pub use state::State;
 
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
+pub(crate) use lineage::Lineage;
 pub(crate) use name::check as check_name;
-pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};
+pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
-pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
-pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};
+pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
+pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed, expire};

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub priority: Priority,
     pub group: Option<Arc<str>>,
     pub start: Option<Start>,
-    pub expires: Option<Expiry>,
+    pub expires: Option<Expires>,
     pub max_attempts: Option<u32>,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
@@ -70,7 +70,7 @@ pub(crate) enum Start {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Expiry {
+pub(crate) enum Expires {
     After(Duration),
     At(Timestamp),
 }
@@ -257,7 +257,16 @@ impl NewJob {
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by then.
+    /// End as cancelled, with the reason `expired`, if it has not started within this time after its enqueue.
+    ///
+    /// A job expires wherever it waits: in a paused queue or group, in a queue without a worker, behind others of its
+    /// group, before it is due. From then on it takes no room in a full queue, and its unique key is held as after any
+    /// other end. A job that has started does not expire: it is retried as usual, and goes to the dead letters if it
+    /// fails for good. Started means that an attempt failed, was snoozed or ran when the process died; an attempt that
+    /// is taken back at a shutdown, or answers [`rate_limited`](crate::Outcome::rate_limited), counts for nothing.
+    ///
+    /// It is time that has passed, to the millisecond: a wall clock that is set makes it neither longer nor shorter.
+    /// [`Duration::MAX`] means never.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -278,11 +287,12 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn expires_in(mut self, after: Duration) -> Self {
-        self.options.expires = Some(Expiry::After(after));
+        self.options.expires = Some(Expires::After(after));
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by this time.
+    /// End as cancelled, with the reason `expired`, if it has not started by this time of the wall clock. A time in the
+    /// past ends it at once. Otherwise as [`expires_in`](Self::expires_in).
     ///
     /// ```
     /// # use millpond::*;
@@ -295,7 +305,7 @@ impl NewJob {
     /// # let _ = job;
     /// ```
     pub fn expires_at(mut self, at: SystemTime) -> Self {
-        self.options.expires = Some(Expiry::At(at.into()));
+        self.options.expires = Some(Expires::At(at.into()));
         self
     }
 
@@ -328,8 +338,7 @@ impl NewJob {
     /// five minutes unless set, at most 30 days. Zero: only until it ends, which a job needs that enqueues
     /// its successor under its own key with [`on_complete`](crate::Context::on_complete).
     ///
-    /// The time is that of the engine, which never goes back: a clock that is set back does not make it
-    /// longer.
+    /// It is time that has passed: a wall clock that is set makes it neither longer nor shorter.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

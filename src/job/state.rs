@@ -127,10 +127,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             Next::Cancel
         }
         Ending::Expired => {
-            let extra = record.extra_mut();
-            extra.reason = Some("expired".into());
-            extra.ended_at = Some(now.wall);
-            record.state = State::Cancelled;
+            expire(record, now);
             Next::Cancel
         }
         Ending::DeadLetter(reason) => {
@@ -138,6 +135,16 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             die(record, attempt, reason, now)
         }
     }
+}
+
+/// It has not started, and its expiry has passed. Returns the reason that its record bears.
+pub(crate) fn expire(record: &mut Record, now: Now) -> &'static str {
+    let reason = "expired";
+    record.state = State::Cancelled;
+    let extra = record.extra_mut();
+    extra.reason = Some(reason.into());
+    extra.ended_at = Some(now.wall);
+    reason
 }
 
 /// A record that is kept although nothing more follows.
@@ -205,7 +212,7 @@ mod tests {
 
     fn now() -> Now {
         let at = Timestamp::from_millis(10_000);
-        Now { wall: at, engine: at, mono: Duration::from_secs(1) }
+        Now { wall: at, engine: at, age: at, counted: at, mono: Duration::from_secs(1) }
     }
 
     fn failed() -> Ending {

@@ -105,7 +105,9 @@ impl Engine {
     /// A job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
+        let entry = start.entry.clone();
         self.scheduler().given_back(start.run, start.entry);
+        self.expires_again(&entry.record);
         // Whoever made it startable again may have had the dispatcher look before it was back.
         self.wake_dispatcher();
     }
@@ -201,7 +203,7 @@ impl Engine {
         let (key, until) = limit(plan, delay, now);
         // With the longest hold there is, be it another answer's. A hold of no length may be over and
         // its bucket, being full, forgotten.
-        let forgotten = BucketState { tokens: f64::MAX, at: now.engine, held_until: Some(until.engine) };
+        let forgotten = BucketState { tokens: f64::MAX, at: now.age, held_until: Some(until.age) };
         let state = self.scheduler().bucket_state(&key, now).unwrap_or(forgotten);
         HoldBack { key, until, state, delay }
     }
@@ -247,7 +249,7 @@ impl Engine {
 /// What is held back by "too many requests", and until when.
 fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
     let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
-    let until = Now { wall: now.wall + delay, engine: now.engine + delay, mono: now.mono.saturating_add(delay) };
+    let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
 }
 

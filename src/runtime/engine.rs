@@ -5,6 +5,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::alarm::Alarm;
 use super::commit::Commit;
+use super::expiry::Expiries;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
 use crate::error::{Error, panic_text};
@@ -46,6 +47,7 @@ pub(crate) struct Engine {
     pub config: Config,
     pub(super) pen: Pen,
     pub(super) alarm: Alarm,
+    pub(super) expiries: Expiries,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
     pub(super) health: RwLock<Option<String>>,
@@ -101,6 +103,7 @@ impl Engine {
             config: parts.config,
             pen: Pen::default(),
             alarm: Alarm::default(),
+            expiries: Expiries::new(),
             moved: Notify::new(),
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
@@ -180,7 +183,7 @@ impl Engine {
     /// Nothing can start before the clock moves or a running handler returns.
     pub fn is_settled(&self) -> bool {
         let now = self.now();
-        self.inbox.is_empty() && self.scheduler().is_settled(now)
+        self.inbox.is_empty() && self.scheduler().is_settled(now) && self.upkeep().is_settled(self)
     }
 
     /// And nothing runs.
@@ -188,7 +191,7 @@ impl Engine {
         let now = self.now();
         // Under one lock: a handler that returns between two looks would be missed by both.
         let is_idle = |scheduler: &Scheduler| scheduler.is_settled(now) && scheduler.running() == 0;
-        self.inbox.is_empty() && is_idle(&self.scheduler())
+        self.inbox.is_empty() && is_idle(&self.scheduler()) && self.upkeep().is_settled(self)
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.
@@ -336,6 +339,7 @@ impl Engine {
         let catalog = &self.store.catalog;
         let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id).paused));
         self.scheduler().resume(queues, suspects_gone);
+        self.expiries.look_again();
         self.set_health(None);
     }
 

@@ -8,6 +8,7 @@ mod backup;
 mod commit;
 mod dispatcher;
 mod engine;
+mod expiry;
 mod healing;
 mod maintenance;
 mod open;

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Fault, Recovered, Sealed, Store, put_right, recover, verify};
+use crate::storage::{Batch, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
@@ -63,7 +63,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let Setup { blocking_threads, payload_bytes_max, window_jobs_max, seed, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
-    let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
+    let time = Arc::new(TimeSource::new(clock.clone(), counters.time));
     let (counters, mut events, mut set_aside) = match config.verify_on_open {
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
@@ -82,6 +82,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         scheduler.restore_bucket(key, state, recovered.crashed, time.now());
     }
     // As many as could have been running: the next ones to start may be those that were.
+    let next_expiry = store.reader()?.next_expiry()?;
     let careful = if recovered.crashed { running_max } else { 0 };
     scheduler.restore_crashed(recovered.suspects, careful);
 
@@ -91,6 +92,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
     let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
+    engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.bus.publish(events);
     engine.metrics.quarantined(set_aside);
     let weak = Arc::downgrade(&engine);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
-use crate::job::{Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
+use crate::job::{Expires, Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
 use crate::storage::{Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
@@ -97,13 +97,13 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     if due.is_some() {
         record.state = State::Scheduled;
     }
-    let expires_at = expires.map(|expires| match expires {
-        Expiry::After(after) => now.wall + after,
-        Expiry::At(at) => at,
+    let expiry = expires.map(|expires| match expires {
+        Expires::After(after) => Expiry::after(now, after),
+        Expires::At(at) => Expiry::at(at),
     });
     let plain = group.is_none()
         && due.is_none()
-        && expires_at.is_none()
+        && expiry.is_none()
         && max_attempts.is_none()
         && backoff.is_none()
         && timeout.is_none()
@@ -112,7 +112,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         let extra = record.extra_mut();
         extra.group = group;
         extra.due = due;
-        extra.expires_at = expires_at;
+        extra.expiry = expiry;
         extra.max_attempts = max_attempts;
         extra.backoff = backoff;
         extra.timeout = timeout;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId};
 use crate::sync::thread;
-use crate::writer::{Bell, Command, Committed, Outbox, Round, Then, Writer, call, upkeep};
+use crate::writer::{Bell, Command, Committed, Lease, Outbox, Round, Then, Writer, call, upkeep};
 
 /// What the writer's thread owns.
 pub(super) struct WriterLoop {
@@ -108,11 +108,7 @@ impl WriterLoop {
         match then {
             Then::Nothing => {}
             Then::Lease(lease) if self.healing.is_some() => lease.refuse(self.degraded()),
-            Then::Lease(lease) => {
-                let committed = self.writer.lease(lease, self.engine.now(), self.engine.bus.is_heard());
-                self.settle(committed);
-                self.admit();
-            }
+            Then::Lease(lease) => self.lease(lease),
             Then::Between(job) => job(),
             Then::Stop => return false,
         }
@@ -120,8 +116,25 @@ impl WriterLoop {
         true
     }
 
-    fn commit(&mut self, commands: Vec<Command>) {
+    fn lease(&mut self, lease: Lease) {
+        let now = self.engine.now();
+        if let Some(expire) = self.engine.expire_first(now) {
+            let expired = self.writer.commit(vec![expire], now, self.engine.bus.is_heard());
+            self.settle(expired);
+            if self.healing.is_some() {
+                return lease.refuse(self.degraded());
+            }
+        }
+        let committed = self.writer.lease(lease, now, self.engine.bus.is_heard());
+        self.settle(committed);
+        self.admit();
+    }
+
+    fn commit(&mut self, mut commands: Vec<Command>) {
         let begun = self.engine.now();
+        if let Some(expire) = self.engine.expire_first(begun) {
+            commands.insert(0, expire);
+        }
         let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
         let took = self.engine.now().mono.saturating_sub(begun.mono);
         self.returning.answered(committed.answers(), self.outbox.len(), took);
@@ -144,6 +157,9 @@ impl WriterLoop {
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
         self.tell_dispatch(std::mem::take(&mut committed.changes));
+        if self.engine.expiries.learn(committed.expiries) {
+            self.engine.wake_dispatcher();
+        }
         if committed.is_commit {
             self.engine.metrics.committed();
         }

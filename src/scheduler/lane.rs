@@ -307,7 +307,7 @@ impl Lane {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
                 continue;
             }
-            if entry.record.expires_at().is_some_and(|at| at <= now.wall) {
+            if entry.record.has_expired(now) {
                 return Pick::Expired(entry);
             }
             if let Some(group) = entry.group() {

@@ -7,7 +7,7 @@ const KIND: KindId = 1;
 
 fn at(millis: u64) -> Now {
     let time = Timestamp::from_millis(1_000_000 + millis);
-    Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+    Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_millis(millis) }
 }
 
 fn record(priority: u8, group: Option<&str>) -> Record {

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, QueueRow};
 use super::codec;
+use super::expiring::NotedExpiries;
 use super::fault::Fault;
 use super::settings::Tally;
 use super::tables::Tables;
 use super::tables_ext::RowTable;
 use crate::events::Event;
 use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
-use crate::time::{Now, Timestamp};
+use crate::time::{Now, SavedTime};
 
 /// What concerns the whole file and changes with nearly every commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,15 +21,15 @@ pub(crate) struct Counters {
     pub next_id: u64,
     /// The next group head's turn.
     pub next_turn: u64,
-    /// The latest time the file has seen, on the engine's time line.
-    pub engine: Timestamp,
+    /// Where the time lines stood at the last commit.
+    pub time: SavedTime,
     /// The file was closed with nothing running.
     pub clean: bool,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { next_id: 1, next_turn: 1, engine: Timestamp::EPOCH, clean: true }
+        Self { next_id: 1, next_turn: 1, time: SavedTime::default(), clean: true }
     }
 }
 
@@ -56,6 +57,7 @@ pub(crate) struct Batch<'t> {
     pub(super) unmarked: Vec<JobId>,
     /// Rows set aside.
     pub(super) set_aside: u64,
+    pub(super) expiries: NotedExpiries,
     writes: u64,
 }
 
@@ -72,6 +74,7 @@ pub(crate) struct Sealed {
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
     pub set_aside: u64,
+    pub expiries: NotedExpiries,
 }
 
 impl<'t> Batch<'t> {
@@ -98,6 +101,7 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            expiries: NotedExpiries::default(),
             writes: 0,
         }
     }
@@ -185,13 +189,14 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            expiries: self.expiries,
         }
     }
 
     /// Writes what was gathered along the way. The transaction is ready to be committed then.
     pub fn seal(mut self) -> Result<Sealed, Fault> {
         self.tables.write_arrivals()?;
-        self.counters.engine = self.counters.engine.max(self.now.engine);
+        self.counters.time = self.counters.time.and(self.now);
         for (id, row) in &self.rows {
             self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
         }
@@ -212,6 +217,7 @@ impl<'t> Batch<'t> {
             marked: self.marked,
             unmarked: self.unmarked,
             set_aside: self.set_aside,
+            expiries: self.expiries,
         })
     }
 }

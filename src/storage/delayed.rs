@@ -57,6 +57,7 @@ impl Batch<'_> {
         self.unmark(taken.id)?;
         // Before anything that makes it ready again: while it is taken, dispatch ignores it.
         self.changes.push(Change::Settled { id: taken.id });
+        self.unindex_expiry(queue, taken.id, &taken.record)?;
         let bytes = encode_record(record);
         let (old, new) = (u64::from(taken.bytes), bytes.len() as u64);
         let tally = self.tally(queue);

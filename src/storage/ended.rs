@@ -22,7 +22,8 @@ impl Batch<'_> {
     /// Keeps an ended job, in the dead letters or among the finished. It has left its old place.
     pub fn keep_ended(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
         self.touch();
-        let at = record.extra.as_ref().and_then(|extra| extra.ended_at).unwrap_or(self.now.wall);
+        // Its age counts from here. When it ended by the wall clock, which may be wrong, stands in its record.
+        let at = self.now.age;
         let bytes = encode_record(record);
         let state = record.state;
         let tally = self.tally(queue);
@@ -99,8 +100,9 @@ impl Batch<'_> {
         Ok(expunged)
     }
 
-    fn cutoff(&self, keep: Keep) -> u64 {
-        (self.now.wall - keep.age).as_millis()
+    /// What was kept since then or longer is too old. Nothing is, if as much time has not passed yet.
+    fn cutoff(&self, keep: Keep) -> Option<u64> {
+        self.now.age.as_millis().checked_sub(u64::try_from(keep.age.as_nanos().div_ceil(1_000_000)).ok()?)
     }
 
     fn oldest_finished(
@@ -108,7 +110,7 @@ impl Batch<'_> {
         queue: QueueId,
         state: State,
         surplus: usize,
-        cutoff: u64,
+        cutoff: Option<u64>,
         room: usize,
     ) -> Result<Vec<(u64, u64)>, Fault> {
         let state = state as u8;
@@ -116,7 +118,7 @@ impl Batch<'_> {
         let range = (queue, state, 0, 0)..=(queue, state, u64::MAX, u64::MAX);
         for row in self.tables.finished()?.range(range)?.take(room) {
             let (_, _, at, id) = row?.0.value();
-            if old.len() >= surplus && at > cutoff {
+            if old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff) {
                 break;
             }
             old.push((at, id));
@@ -128,13 +130,13 @@ impl Batch<'_> {
         &mut self,
         queue: QueueId,
         surplus: usize,
-        cutoff: u64,
+        cutoff: Option<u64>,
         room: usize,
     ) -> Result<Vec<(u64, u64)>, Fault> {
         let mut old = Vec::new();
         for row in self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))?.take(room) {
             let (_, at, id) = row?.0.value();
-            if old.len() >= surplus && at > cutoff {
+            if old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff) {
                 break;
             }
             old.push((at, id));

@@ -10,6 +10,7 @@ mod compact;
 mod copy;
 mod delayed;
 mod ended;
+mod expiring;
 mod fault;
 mod file;
 #[cfg(any(test, fuzzing))]
@@ -29,6 +30,7 @@ mod recovery;
 mod repair;
 mod runs;
 mod schema;
+mod sections;
 mod settings;
 mod store;
 mod tables;
@@ -48,6 +50,7 @@ pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;
 pub(crate) use ended::Expunged;
+pub(crate) use expiring::{Expiring, NextExpiry, NotedExpiries};
 pub(crate) use fault::{Fault, unless_damaged};
 #[cfg(feature = "wasm")]
 pub(crate) use file::open_regular;

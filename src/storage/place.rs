@@ -10,7 +10,7 @@ use super::tables::MemberKey;
 use crate::job::{JobId, QueueId, State};
 use crate::time::{Due, Timestamp};
 
-/// Which table has the job, and under which key.
+/// Which table has the job, and under which key. An ended job is there since `at` on the age line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Place {
     Ready { priority: u8 },

@@ -140,6 +140,7 @@ impl Batch<'_> {
             tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
             if let Some(record) = codec::presumed_record(row) {
                 self.end_key(queue, id, &record)?;
+                self.unindex_expiry(queue, id, &record)?;
             }
         }
         Ok(())

@@ -155,6 +155,10 @@ pub enum GroupPolicy {
 
 /// How long and how many to keep.
 ///
+/// The time is time that has passed, by the monotonic clock while the file is open: a wall clock that is set, as that of
+/// a machine which boots without knowing the time, makes nothing older. While the file is closed, time counts as far as
+/// the wall clock can be believed: it goes on from the latest time that the file has seen.
+///
 /// ```
 /// use millpond::{Keep, Retention};
 /// use std::time::Duration;

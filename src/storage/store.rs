@@ -158,9 +158,8 @@ impl Store {
 
     fn create_schema(&self) -> Result<(), Error> {
         let txn = self.begin_write()?;
-        let epoch = Now { wall: Default::default(), engine: Default::default(), mono: Default::default() };
         let marks = Default::default();
-        let mut batch = Batch::new(&txn, &self.catalog, Counters::default(), &marks, epoch, false);
+        let mut batch = Batch::new(&txn, &self.catalog, Counters::default(), &marks, Now::default(), false);
         schema::create(&mut batch)?;
         batch.seal()?;
         self.make_durable(txn)

@@ -27,7 +27,7 @@ use crate::time::{Now, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     pub id: JobId,
-    /// At least until then, on the engine's time line.
+    /// At least until then, on the age line.
     pub until: Timestamp,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn key_holder(
 
 fn holder(tables: &mut Tables<'_>, now: Now, queue: QueueId, key: &str) -> Result<Option<JobId>, Fault> {
     let Some(Holder { id, until }) = row(tables, queue, key)? else { return Ok(None) };
-    let held = now.engine < until || has_not_ended(tables, queue, id)?;
+    let held = now.age < until || has_not_ended(tables, queue, id)?;
     Ok(held.then_some(id))
 }
 
@@ -92,7 +92,7 @@ impl Batch<'_> {
     /// A new job takes its key, which nobody holds.
     pub(super) fn claim_key(&mut self, id: JobId, job: &Prepared) -> Result<(), Fault> {
         let Some((key, unique_for)) = job.claims() else { return Ok(()) };
-        let holder = Holder { id, until: self.now.engine + unique_for };
+        let holder = Holder { id, until: self.now.age + unique_for };
         self.set_holder(job.queue, key, holder)
     }
 
@@ -113,7 +113,7 @@ impl Batch<'_> {
     pub(super) fn end_key(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
         let Some(key) = record.unique_key() else { return Ok(()) };
         let Some(Holder { until, .. }) = self.held_key(queue, key, id)? else { return Ok(()) };
-        if until <= self.now.engine {
+        if until <= self.now.age {
             self.tables.unique()?.remove((queue, key))?;
         } else {
             self.tables.unique_ended()?.insert((until.as_millis(), queue, key), ())?;
@@ -141,14 +141,14 @@ impl Batch<'_> {
                 Ok(())
             }
             None if holder(&mut self.tables, self.now, queue, key)?.is_some() => Ok(()),
-            None => self.set_holder(queue, key, Holder { id, until: self.now.engine }),
+            None => self.set_holder(queue, key, Holder { id, until: self.now.age }),
         }
     }
 
     /// Removes keys of ended jobs whose time has passed, at most `keys_max` of them. Returns how many.
     pub fn sweep_keys(&mut self, keys_max: usize) -> Result<usize, Fault> {
         let mut passed: Vec<(u64, QueueId, String)> = Vec::new();
-        let until = self.now.engine.as_millis().saturating_add(1);
+        let until = self.now.age.as_millis().saturating_add(1);
         for row in self.tables.unique_ended()?.range(..(until, 0, ""))?.take(keys_max) {
             let (key, _) = row?;
             let (until, queue, key) = key.value();
@@ -169,7 +169,7 @@ impl Batch<'_> {
 impl Reader {
     /// Whether there are keys to be swept.
     pub fn has_passed_keys(&self, now: Now) -> Result<bool, Fault> {
-        let until = now.engine.as_millis().saturating_add(1);
+        let until = now.age.as_millis().saturating_add(1);
         Ok(self.tables().unique_ended()?.range(..(until, 0, ""))?.next().transpose()?.is_some())
     }
 

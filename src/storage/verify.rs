@@ -1,12 +1,12 @@
 //! Verification of a file. Every row is read once, and the rows that it refers to are looked up in their tables. So the
-//! time is linear in the number of rows. The memory is about two bytes for each job.
+//! time is linear in the number of rows. The memory is about two bytes for each job, and some more for each that expires.
 
 mod groups;
 mod id_set;
 mod jobs;
 mod keys;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadOnlyTable, ReadableTable};
 
@@ -24,6 +24,7 @@ use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
 use crate::error::Error;
 use crate::job::{BucketState, JobId, KindId, QueueId};
+use crate::time::Due;
 use id_set::IdSet;
 
 /// How many problems are listed at most. A file that is damaged everywhere has one for each row.
@@ -63,6 +64,7 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
         batch.quarantine(&damage)?;
     }
     batch.marks()?;
+    batch.mend_expiries()?;
     batch.empty_damaged_buckets()
 }
 
@@ -81,7 +83,9 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     verifier.marks()?;
     verifier.keys()?;
     verifier.buckets()?;
-    for problem in reader.plugin_problems()? {
+    let expiries = std::mem::take(&mut verifier.expiries);
+    let expiry_problems = reader.expiry_problems(expiries, &verifier.unread)?;
+    for problem in expiry_problems.into_iter().chain(reader.plugin_problems()?) {
         verifier.problem(problem);
     }
     verifier.counts();
@@ -119,6 +123,8 @@ struct Verifier {
     unread: HashSet<JobId>,
     /// Jobs that have not ended and hold their unique keys.
     holders: IdSet,
+    /// When each job expires that waits and has not started.
+    expiries: HashMap<JobId, (QueueId, Due)>,
     work: Work,
     found: Verification,
 }
@@ -166,6 +172,7 @@ impl Verifier {
             seen: IdSet::default(),
             unread: reader.quarantined_jobs()?,
             holders: IdSet::default(),
+            expiries: HashMap::new(),
             work: Work::default(),
             found: Verification::default(),
         })

@@ -132,6 +132,7 @@ impl Batch<'_> {
         let tally = self.tally(queue);
         tally.bytes += bytes;
         *tally.count_mut(counts_as) += 1;
+        self.index_expiry(queue, id, job.record())?;
         match waits {
             _ if grouped => self.join_group(queue, id, seq, job.record(), job.bytes.clone()),
             Some(due) => self.put_delayed(queue, id, due, &job.bytes),
@@ -185,6 +186,7 @@ impl Batch<'_> {
             tally.pending = tally.pending.saturating_sub(1);
             tally.bytes = tally.bytes.saturating_sub(bytes);
             self.end_key(queue, entry.id, &entry.record)?;
+            self.unindex_expiry(queue, entry.id, &entry.record)?;
         }
         self.unmark(entry.id)
     }
@@ -207,9 +209,13 @@ impl Batch<'_> {
                 let tally = self.tally(queue);
                 tally.bytes = (tally.bytes + bytes.len() as u64).saturating_sub(u64::from(taken.bytes));
                 self.rewrite(queue, &taken, &bytes)?;
+                if record.has_started() {
+                    self.unindex_expiry(queue, id, &taken.record)?;
+                }
                 Arc::new(Entry::new(id, taken.order.turn, record, bytes.len()))
             }
         };
+        self.expires_again(&entry.record);
         if entry.is_grouped() && !self.return_head(queue, &entry)? {
             self.changes.push(Change::Settled { id });
             return Ok(None);
@@ -255,6 +261,7 @@ impl Batch<'_> {
         };
         let Some(row) = row else { return Ok(None) };
         let record = decode_record(place.table(), id.get(), &row)?;
+        self.unindex_expiry(queue, id, &record)?;
         let waits = self.state_of(place, &record);
         let tally = self.tally(queue);
         tally.bytes = tally.bytes.saturating_sub(row.len() as u64);

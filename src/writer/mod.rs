@@ -9,7 +9,7 @@ mod inbox;
 mod step;
 mod waiting_room;
 
-pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
+pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact, expire_passed};
 pub(crate) use commands::{control, dead_letters, upkeep};
 pub(crate) use inbox::{Bell, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
 pub(crate) use step::{Refusal, Step, call};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId, Next, QueueId};
-use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
+use crate::storage::{Batch, Counters, NotedExpiries, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
 use waiting_room::{WAITERS_MAX, WaitingRoom};
@@ -49,6 +49,7 @@ pub(crate) struct Committed {
     pub deduplicated: u64,
     /// Rows set aside because they could not be read.
     pub set_aside: u64,
+    pub expiries: NotedExpiries,
     /// Ends that are not durable: they stay with the writer and go into a later commit.
     pub failure: Option<Error>,
 }
@@ -388,6 +389,7 @@ impl Writer {
         committed.events = sealed.events;
         committed.deduplicated += sealed.deduplicated;
         committed.set_aside = sealed.set_aside;
+        committed.expiries = sealed.expiries;
     }
 
     fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {

@@ -7,6 +7,7 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ages;
 mod backup;
 mod bounded;
 mod capacity;
@@ -18,6 +19,7 @@ mod durable;
 mod enqueue;
 mod events;
 mod file_kinds;
+mod expiry;
 mod groups;
 mod guests;
 mod healing;

@@ -15,8 +15,8 @@ use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use crate::all_jobs::all_jobs;
-use crate::model::{ATTEMPTS, BACKOFF, Start, hook_row};
-use crate::ops::{Answer, QUEUES, Spec, When};
+use crate::model::{ATTEMPTS, BACKOFF, KEPT, Start, hook_row};
+use crate::ops::{Answer, Expires, QUEUES, Spec, When};
 use crate::shared_memory::SharedMemory;
 
 /// Each row counts how often it was written.
@@ -60,9 +60,11 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     if let Some(max) = spec.max {
         job = job.max_attempts(max);
     }
-    if let Some(expires) = spec.expires {
-        job = job.expires_in(Duration::from_millis(expires));
-    }
+    job = match spec.expires {
+        None => job,
+        Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),
+        Some(Expires::At(after)) => job.expires_at(at(wall.as_millis().saturating_add(after))),
+    };
     if let Some((key, unique_for)) = spec.key {
         job = job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for));
     }
@@ -91,7 +93,7 @@ impl Engine {
         let (memory, clock) = (SharedMemory::new(), ManualClock::new());
         let pond = open(&memory, &clock, max_running);
         for queue in 0..QUEUES {
-            let keep = Keep::FOREVER;
+            let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
             let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
             let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Block };
             let settings = QueueSettings::default().retention(retention).groups(groups);
@@ -155,15 +157,20 @@ impl Engine {
 
     pub async fn reopen(self, max_running: usize) -> Self {
         let memory = self.memory.clone();
-        self.open_again(memory, max_running).await
+        self.open_again(memory, max_running, |_| {}).await
     }
 
     pub async fn crash(self, max_running: usize) -> Self {
-        let image = self.memory.image();
-        self.open_again(image, max_running).await
+        self.away(true, max_running, |_| {}).await
     }
 
-    async fn open_again(self, memory: SharedMemory, max_running: usize) -> Self {
+    /// Closed or killed, and opened again after what happens `meanwhile`.
+    pub async fn away(self, kill: bool, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
+        let memory = if kill { self.memory.image() } else { self.memory.clone() };
+        self.open_again(memory, max_running, meanwhile).await
+    }
+
+    async fn open_again(self, memory: SharedMemory, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
         let Self { pond, clock, stage: before, workers, .. } = self;
         drop(workers);
         drop(pond);
@@ -171,6 +178,7 @@ impl Engine {
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
+        meanwhile(&clock);
         let pond = open(&memory, &clock, max_running);
         Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() }
     }

@@ -7,7 +7,7 @@ use crate::handlers::Note;
 use crate::look::Moment;
 use crate::oracle::Check;
 use crate::paths::took;
-use crate::plan::{group_name, queue_name};
+use crate::plan::{KEPT, Keeps, group_name, queue_name};
 use crate::world::{Open, World};
 
 /// Within this time of the simulated clock everything must end once nothing is in its way.
@@ -260,6 +260,7 @@ impl World {
         self.verify();
         self.rest()?;
         self.look(Moment::Running)?;
+        self.nothing_is_kept_for_too_long()?;
         let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
         if self.oracle.kills > kills_max {
             return Err(format!("I18: poisons struck {} times, at most {kills_max} are due", self.oracle.kills));
@@ -267,6 +268,21 @@ impl World {
         self.silent = true;
         self.restart()?;
         if self.is_over() { Ok(()) } else { Err(format!("I7: it had ended: {}", self.left_over())) }
+    }
+
+    /// What queues keep for a time is gone after that, and after retention has looked.
+    fn nothing_is_kept_for_too_long(&mut self) -> Check {
+        for millis in [KEPT.as_millis() as u64, 31_000, 31_000] {
+            self.advance(millis);
+            self.rest()?;
+        }
+        for queue in (0..self.plan.queues.len()).filter(|queue| self.plan.queues[*queue].keeps == Keeps::Young) {
+            let counts = self.now().pond.queue(&queue_name(queue)).unwrap().counts();
+            if counts.completed + counts.cancelled + counts.dead > 0 {
+                return Err(format!("I20: queue {queue} keeps what is old: {counts:?}"));
+            }
+        }
+        self.look(Moment::Running)
     }
 
     pub fn left_over(&self) -> String {

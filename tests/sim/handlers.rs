@@ -14,7 +14,7 @@ use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, Transaction};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::GuestStart;
-use crate::plan::{Spec, When, new_job, queue_name};
+use crate::plan::{Expires, Spec, When, new_job, queue_name};
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -231,6 +231,9 @@ impl Stage {
             let mut spec = Spec::random(&mut rng, self.next_n, self.queues, self.groups);
             if let When::In(offset) = spec.when {
                 spec.when = When::At(clock.wall().as_millis().saturating_add_signed(offset));
+            }
+            if let Some(Expires::Ahead(offset)) = spec.expires {
+                spec.expires = Some(Expires::At(clock.wall().as_millis().saturating_add_signed(offset)));
             }
             self.next_n += 1;
             spec

@@ -8,6 +8,7 @@ use crate::handlers::{Act, row_of};
 use crate::kept::Rows;
 use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
+use crate::plan::Keeps;
 
 /// When it is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +196,10 @@ impl Oracle {
     }
 
     fn absent(&mut self, n: u64, moment: Moment) -> Check {
-        let keeps = self.plan.queues[self.jobs[&n].spec.queue].keeps;
+        let keeps = self.plan.queues[self.jobs[&n].spec.queue].keeps == Keeps::All;
+        if self.too_young_to_go(&self.jobs[&n]) && !self.jobs[&n].purged && !self.jobs[&n].steered {
+            return Err(format!("I20: at {moment:?} retention has removed it too early: {:?}", self.jobs[&n]));
+        }
         let job = self.job(n);
         let over = matches!(moment, Moment::Closed | Moment::Crashed);
         if job.since.is_none() {
@@ -214,6 +218,9 @@ impl Oracle {
         let legal = job.purged || !keeps && (job.ended.is_some() || may_have_ended);
         if !legal {
             return Err(format!("I1: at {moment:?} it is not there any more: {job:?}"));
+        }
+        if job.ended.is_some() && job.ended_at.is_some() {
+            took("what was old was pruned");
         }
         if job.ended.is_none() {
             if job.ending.is_some() && moment == Moment::Running {
@@ -307,6 +314,10 @@ impl Oracle {
     fn paths(&self, found: &BTreeMap<u64, &JobInfo>) {
         for (n, info) in found {
             let Job { spec, .. } = &self.jobs[n];
+            let kept_for = info.ended_at.map(|ended| self.wall.saturating_sub(ended.as_millis()));
+            if kept_for > Some(crate::plan::KEPT.as_millis() as u64) && self.too_young_to_go(&self.jobs[n]) {
+                took("a job was kept though the wall clock says that it is old");
+            }
             let plan = &self.plan.queues[spec.queue];
             if spec.kind != 0 && !plan.all_kinds && info.state == State::Pending {
                 took("a job without a handler waited");

@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 62 + 12] = [
+static PATHS: [Path; 68 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -78,7 +78,6 @@ static PATHS: [Path; 62 + 12] = [
     said("a window was full", "a window is full: its last row stays in the table"),
     said("a window was filled behind what it knows", "a window is filled behind what it knows"),
     said("a page was void", "a page is void"),
-    seen("a job expired at its start"),
     seen("a promotion in several batches"),
     seen("a group's head in back-off blocked it"),
     seen("a parked member was passed by"),
@@ -112,6 +111,14 @@ static PATHS: [Path; 62 + 12] = [
     seen("the wall clock was set back ten years"),
     seen("the wall clock was set forward ten years"),
     seen("a job became due by a jump"),
+    seen("the wall clock was lost"),
+    seen("the machine learned the time"),
+    // Ages.
+    seen("a job expired where it waited"),
+    seen("a job expired by the wall clock"),
+    seen("a job whose expiry had passed was retried"),
+    seen("a job was kept though the wall clock says that it is old"),
+    seen("what was old was pruned"),
 ];
 
 /// Takes note that a path was taken.

@@ -38,6 +38,17 @@ pub enum When {
     In(i64),
 }
 
+/// When a job that has not started ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expires {
+    /// After so many milliseconds.
+    In(u64),
+    /// Milliseconds from the wall clock's reading when it is made.
+    Ahead(i64),
+    /// On the wall clock.
+    At(u64),
+}
+
 /// How a job is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -48,7 +59,7 @@ pub struct Spec {
     pub kind: usize,
     pub when: When,
     pub max: Option<u32>,
-    pub expires: Option<u64>,
+    pub expires: Option<Expires>,
     pub timeout: Option<u64>,
     pub backoff: Option<u64>,
 }
@@ -72,7 +83,11 @@ impl Spec {
             kind: usize::from(rng.u8(..6) == 0),
             when,
             max: (rng.u8(..4) == 0).then(|| rng.u32(1..4)),
-            expires: (rng.u8(..8) == 0).then(|| one_of(rng, &[1, 2_000, 30_000, 7_200_000])),
+            expires: (rng.u8(..8) == 0).then(|| match (n % 3, one_of(rng, &[1, 2_000, 30_000, 7_200_000])) {
+                (0, 1) => Expires::Ahead(-1),
+                (0, millis) => Expires::Ahead(millis as i64),
+                (_, millis) => Expires::In(millis),
+            }),
             timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
             backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
         }
@@ -98,9 +113,12 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     if let Some(max) = spec.max {
         job = job.max_attempts(max);
     }
-    if let Some(expires) = spec.expires {
-        job = job.expires_in(Duration::from_millis(expires));
-    }
+    job = match spec.expires {
+        None => job,
+        Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),
+        Some(Expires::Ahead(offset)) => job.expires_at(at(wall.as_millis().saturating_add_signed(offset))),
+        Some(Expires::At(millis)) => job.expires_at(at(millis)),
+    };
     if let Some(timeout) = spec.timeout {
         job = job.timeout(Duration::from_millis(timeout));
     }
@@ -110,14 +128,27 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     job
 }
 
+/// What a queue keeps of jobs that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// All of them, so that nothing may be missing.
+    All,
+    /// All that is younger than [`KEPT`].
+    Young,
+    /// Two of those that have not completed.
+    Few,
+}
+
+/// How long queues keep what has ended that keep it for a time.
+pub const KEPT: Duration = Duration::from_secs(3_600);
+
 /// A queue of the world and its worker.
 #[derive(Clone, Debug)]
 pub struct QueuePlan {
     pub capacity: Option<u64>,
     pub waits: bool,
     pub skips: bool,
-    /// Ended jobs are kept, so that nothing may be missing.
-    pub keeps: bool,
+    pub keeps: Keeps,
     pub concurrency: usize,
     /// With its burst.
     pub rate: Option<(Rate, u32)>,
@@ -142,7 +173,7 @@ impl QueuePlan {
             capacity,
             waits: rng.bool(),
             skips: rng.u8(..3) == 0,
-            keeps: rng.u8(..4) > 0,
+            keeps: [Keeps::Few, Keeps::All, Keeps::All, Keeps::Young][usize::from(rng.u8(..4))],
             concurrency: rng.usize(1..5),
             rate: (rated == 0 || rated == 2).then(|| rate(rng)),
             group_rate: (rated == 1 || rated == 2).then(|| rate(rng)),
@@ -154,11 +185,12 @@ impl QueuePlan {
     }
 
     pub fn settings(&self) -> QueueSettings {
-        let keep = if self.keeps { Keep::FOREVER } else { Keep::new(Duration::from_secs(60), 2) };
-        let retention = match self.keeps {
-            true => Retention::default().completed(keep).cancelled(keep).dead(keep),
-            false => Retention::default().completed(Keep::NOTHING).cancelled(keep).dead(keep),
+        let (completed, others) = match self.keeps {
+            Keeps::All => (Keep::FOREVER, Keep::FOREVER),
+            Keeps::Young => (Keep::new(KEPT, u64::MAX), Keep::new(KEPT, u64::MAX)),
+            Keeps::Few => (Keep::NOTHING, Keep::new(Duration::from_secs(60), 2)),
         };
+        let retention = Retention::default().completed(completed).cancelled(others).dead(others);
         let capacity = self.capacity.map_or(Capacity::UNLIMITED, Capacity::jobs);
         QueueSettings::default()
             .retention(retention)
@@ -244,6 +276,8 @@ pub struct Plan {
     pub bulk: bool,
     /// Settings are changed while it runs, the group policy among them.
     pub reconfigures: bool,
+    /// The machine does not know the time when it begins.
+    pub clock_unset: bool,
     pub plugins: PluginPlan,
     pub mood: Mood,
 }
@@ -252,6 +286,7 @@ impl Plan {
     pub fn new(seed: u64, rng: &mut Rng) -> Self {
         let mut plan = Self::of_closures(rng);
         plan.plugins = PluginPlan::random(seed, &plan);
+        plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
         plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
         plan
     }
@@ -297,6 +332,7 @@ impl Plan {
             tame: rng.u8(..6) == 0 || bulk,
             bulk,
             reconfigures: rng.u8(..4) == 0,
+            clock_unset: false,
             plugins: PluginPlan::default(),
             mood,
         }

@@ -21,6 +21,8 @@ use crate::oracle::{Check, Oracle};
 use crate::paths::took;
 use crate::plan::{KINDS, Plan, queue_name};
 
+/// What a clock shows that was not set.
+const UNSET: u64 = 5_000;
 const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
 /// Rounds in which everything that needs no time must be over.
 const ROUNDS_MAX: u32 = 3_000;
@@ -94,6 +96,10 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::new(seed, &mut rng);
         let clock = ManualClock::new();
+        let today = clock.wall().as_millis();
+        if plan.clock_unset {
+            clock.set_wall(Timestamp::from_millis(UNSET));
+        }
         let wall = clock.wall().as_millis();
         let stage = Stage {
             seed,
@@ -127,7 +133,7 @@ impl World {
             silent: false,
             opened: 0,
             late: BTreeSet::new(),
-            wall_most: wall,
+            wall_most: today,
             clock,
             plan,
         };
@@ -385,6 +391,11 @@ impl World {
     }
 
     fn jump(&mut self) {
+        if self.rng.u8(..6) == 0 {
+            let wall = if self.oracle.wall < self.wall_most / 2 { self.wall_most } else { UNSET };
+            took(if wall == UNSET { "the wall clock was lost" } else { "the machine learned the time" });
+            return self.set_wall(wall);
+        }
         let by = [500, 900, 2_000, 3_600_000, 86_400_000, YEARS_10][self.rng.usize(..6)];
         let by = if self.rng.bool() { by } else { -by };
         if by.abs() == YEARS_10 {
@@ -608,6 +619,9 @@ impl World {
         }
         self.answered_at_rest()?;
         self.oracle.rested();
+        if !self.now().steps.is_closed() {
+            self.oracle.nobody_outlives_an_expiry()?;
+        }
         if self.probation || self.now().steps.is_closed() {
             return Ok(());
         }

@@ -96,6 +96,9 @@ impl Verifier {
             if let Some(key) = record.unique_key() {
                 self.key_of(queue, id, key, &record)?;
             }
+            if let Some(due) = record.expiry() {
+                self.expiries.insert(JobId::new(id), (queue, due));
+            }
         }
         Ok(Some(record))
     }

@@ -16,7 +16,7 @@ use crate::time::{Due, Now, Timestamp};
 const LOOKUPS_PER_ROW_MAX: u64 = 2;
 
 fn now() -> Now {
-    Now { wall: Timestamp::EPOCH, engine: Timestamp::EPOCH, mono: Duration::ZERO }
+    Now::default()
 }
 
 fn job(queue: QueueId, set: impl FnOnce(&mut Record)) -> Prepared {

@@ -43,7 +43,7 @@ fn revive(record: &mut Record, due: Option<Due>) {
     let extra = record.extra_mut();
     extra.due = due;
     extra.crashes = 0;
-    extra.expires_at = None;
+    extra.expiry = None;
     extra.reason = None;
     extra.started_at = None;
     extra.ended_at = None;
