@@ -48,6 +48,7 @@ type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
 pub struct Builder {
     cache_bytes: usize,
     payload_bytes_max: usize,
+    verify_payloads: bool,
     max_running: usize,
     blocking_threads: usize,
     events: usize,
@@ -67,6 +68,7 @@ impl Default for Builder {
         Self {
             cache_bytes: CACHE_BYTES_DEFAULT,
             payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
+            verify_payloads: false,
             max_running: RUNNING_DEFAULT,
             blocking_threads: BLOCKING_THREADS_DEFAULT,
             events: EVENTS_DEFAULT,
@@ -112,6 +114,39 @@ impl Builder {
     /// ```
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Whether each typed payload is read back when it is enqueued, and compared with what was written. Off by
+    /// default; [`testing::in_memory`](crate::testing::in_memory) turns it on.
+    ///
+    /// Values that the codec itself cannot bring back are refused in any case, by
+    /// [`Error::Unencodable`] with a [`PayloadError`](crate::PayloadError). This finds the rest, with
+    /// the same error: types whose `Serialize` and `Deserialize` do not agree. A type that changes a value when
+    /// it is read, say one that trims a text, is refused as well unless it writes the changed value. The order of maps
+    /// and sets is not compared, nor is what no bytes are written of, such as a field with `skip_serializing`.
+    ///
+    /// It costs one more decoding and one more encoding of each payload, on the caller's thread.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use serde::{Deserialize, Serialize};
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Charge {
+    ///     #[serde(rename(serialize = "order_id"))] // read as `order`
+    ///     order: u64,
+    /// }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    ///
+    /// let pond = Millpond::builder().verify_payloads(true).open_backend(memory)?;
+    /// let refused = pond.enqueue("billing", Charge { order: 7 }).wait();
+    /// assert!(matches!(refused, Err(Error::Unencodable { .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn verify_payloads(mut self, each: bool) -> Self {
+        self.verify_payloads = each;
         self
     }
 
@@ -497,6 +532,7 @@ impl Builder {
             running_max: self.max_running,
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,
+            verify_payloads: self.verify_payloads,
             window_jobs_max: self.window_jobs_max,
             seed: self.seed,
         };

@@ -186,12 +186,12 @@ pub enum Error {
         /// Most bytes in one call.
         bytes_max: usize,
     },
-    /// The payload could not be written as the kind's codec.
+    /// The payload could not be written as the kind's codec, or would not be read back as it is.
     #[error("the payload of kind {kind:?} could not be encoded")]
     Unencodable {
         /// The kind.
         kind: String,
-        /// What the encoder said.
+        /// What the encoder said, or a [`PayloadError`](crate::PayloadError).
         source: BoxError,
     },
     /// The queue has reached its capacity.

@@ -4,15 +4,18 @@
 
 mod attempt;
 mod change;
+mod checked;
 mod id;
 mod lineage;
 mod name;
 mod new_job;
 mod outcome;
 mod payload;
+mod payload_error;
 mod plugin_hash;
 mod priority;
 mod rate;
+mod read_back;
 mod record;
 mod retry;
 mod state;
@@ -23,6 +26,7 @@ pub use id::{JobId, ParseJobIdError};
 pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
 pub use payload::{Codec, Kind, Payload};
+pub use payload_error::PayloadError;
 pub use plugin_hash::PluginHash;
 pub use priority::Priority;
 pub use rate::Rate;
@@ -30,8 +34,10 @@ pub use retry::{Backoff, Retry};
 pub use state::State;
 
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
+pub(crate) use checked::ReadBack;
 pub(crate) use name::check as check_name;
 pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
+pub(crate) use read_back::read_back;
 pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
 pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};

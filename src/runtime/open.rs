@@ -32,6 +32,7 @@ pub(crate) struct Setup {
     pub running_max: usize,
     pub blocking_threads: usize,
     pub payload_bytes_max: usize,
+    pub verify_payloads: bool,
     pub window_jobs_max: usize,
     /// If it was given one: then all that is random in it can be had again.
     pub seed: Option<u64>,
@@ -60,7 +61,7 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
 /// for whoever drives them.
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
-    let Setup { blocking_threads, payload_bytes_max, window_jobs_max, seed, .. } = setup;
+    let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
@@ -85,7 +86,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let careful = if recovered.crashed { running_max } else { 0 };
     scheduler.restore_crashed(recovered.suspects, careful);
 
-    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max });
+    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (inbox, outbox) = inbox();
     let writer = Writer::new(store.clone(), prepare.clone(), counters);
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());

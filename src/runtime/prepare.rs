@@ -16,6 +16,8 @@ pub(super) struct Preparer {
     pub store: Arc<Store>,
     pub time: Arc<TimeSource>,
     pub payload_bytes_max: usize,
+    /// Each typed payload is read back and compared.
+    pub verify_payloads: bool,
 }
 
 impl Prepare for Preparer {
@@ -54,7 +56,7 @@ impl<'p> Call<'p> {
 
     /// The first of `left` jobs.
     fn prepare(&mut self, queue: &str, job: NewJob, left: usize) -> Result<Prepared, Error> {
-        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max)?;
+        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max, self.preparer.verify_payloads)?;
         let catalog = &self.preparer.store.catalog;
         let queue = match self.queue {
             Some(queue) => queue,
