@@ -172,18 +172,19 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
-    /// More in one call than one commit takes.
+    /// More in one call or transaction than one commit takes. Nothing of a call is stored then; a transaction may go
+    /// on without the job that was too much.
     #[error(
-        "one call carries {jobs} jobs with {bytes} bytes, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
+        "one call or transaction carries {jobs} jobs with {bytes} bytes or more, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
     )]
     BatchTooLarge {
-        /// Jobs in the call.
+        /// Jobs up to the one that is too much: what follows it was not looked at.
         jobs: usize,
         /// Their bytes.
         bytes: usize,
-        /// Most jobs in one call.
+        /// Most jobs in one call or transaction.
         jobs_max: usize,
-        /// Most bytes in one call.
+        /// Most bytes in one call or transaction.
         bytes_max: usize,
     },
     /// The payload could not be written as the kind's codec, or would not be read back as it is.

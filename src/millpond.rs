@@ -9,7 +9,7 @@ use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::Events;
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
-use crate::job::{JobId, NewJob, Priority};
+use crate::job::{CallSize, JobId, NewJob, Priority};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
@@ -176,7 +176,12 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn enqueue_all<Q: AsRef<str>>(&self, jobs: impl IntoIterator<Item = (Q, NewJob)>) -> Commit<Vec<JobId>> {
-        let prepare = |(queue, job): (Q, NewJob)| self.engine().prepare.prepare(queue.as_ref(), job);
+        let mut size = CallSize::default();
+        let prepare = |(queue, job): (Q, NewJob)| {
+            let job = self.engine().prepare.prepare(queue.as_ref(), job)?;
+            size.add(job.bytes.len())?;
+            Ok(job)
+        };
         self.engine().enqueue(jobs.into_iter().map(prepare).collect())
     }
 
@@ -499,8 +504,9 @@ impl Millpond {
         inspect::find(self.engine(), id)
     }
 
-    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page looks at
-    /// 10,000 jobs at most: it may be short, or empty, and still have a next one.
+    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page ends with the job that makes
+    /// it 8 MiB, and looks at 10,000 jobs or 64 MiB of them at most: it may be short, or empty, and still have a next
+    /// one.
     ///
     /// # Errors
     /// Storage errors.

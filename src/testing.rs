@@ -553,6 +553,11 @@ impl Driver {
         }
     }
 
+    /// How many posts wait for the writer.
+    pub fn inbox(&self) -> usize {
+        self.engine.inbox.len()
+    }
+
     /// Until the writer has done everything submitted so far, and the dispatcher has seen it.
     async fn flush(&self) {
         let (reply, done) = oneshot::channel();

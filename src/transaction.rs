@@ -11,7 +11,7 @@ use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, 
 #[cfg(feature = "wasm")]
 use crate::error::BoxError;
 use crate::error::Error;
-use crate::job::{JobId, NewJob, QueueId};
+use crate::job::{CallSize, JobId, NewJob, QueueId};
 use crate::storage::{Batch, Prepared, key_holder};
 #[cfg(feature = "wasm")]
 use crate::storage::{StateWrite, Usage};
@@ -76,6 +76,8 @@ pub(crate) trait Prepare: Send + Sync {
 /// ```
 pub struct Transaction<'t> {
     batch: RefCell<&'t mut dyn Staging>,
+    /// Of the jobs that it enqueues.
+    size: Cell<CallSize>,
     txn: &'t WriteTransaction,
     prepare: &'t dyn Prepare,
     _inside: Inside,
@@ -121,7 +123,8 @@ impl<'t> Transaction<'t> {
         'b: 't,
     {
         let txn = batch.txn();
-        Self { batch: RefCell::new(batch), txn, prepare, _inside: Inside::enter() }
+        let size = Cell::default();
+        Self { batch: RefCell::new(batch), size, txn, prepare, _inside: Inside::enter() }
     }
 
     /// Opens one of the app's tables, creating it if need be. Names that begin with `millpond/` are
@@ -190,7 +193,8 @@ impl<'t> Transaction<'t> {
     ///
     /// # Errors
     /// What is wrong with the job or the queue's name; [`Error::QueueFull`] whatever the queue's
-    /// setting, because waiting here would stop the writer.
+    /// setting, because waiting here would stop the writer; [`Error::BatchTooLarge`] for more than 10,000 jobs or
+    /// 32 MiB in one transaction.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -208,6 +212,9 @@ impl<'t> Transaction<'t> {
     /// ```
     pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
+        let mut size = self.size.get();
+        size.add(job.bytes.len())?;
+        self.size.set(size);
         self.batch.borrow_mut().insert(job)
     }
 
@@ -245,6 +252,7 @@ impl std::fmt::Debug for Transaction<'_> {
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,
+    size: CallSize,
     /// Unique keys that these jobs take.
     keys: HashMap<(QueueId, String), JobId>,
     now: Now,
@@ -268,6 +276,7 @@ impl WriteGuard {
         Self {
             txn: Some(txn),
             jobs: Vec::new(),
+            size: CallSize::default(),
             keys: HashMap::new(),
             now,
             next_id,
@@ -280,10 +289,13 @@ impl WriteGuard {
     /// Enqueues a job. It exists if and only if this transaction is committed.
     ///
     /// # Errors
-    /// What is wrong with the job or the queue's name. A full queue is noticed by
-    /// [`commit`](Self::commit).
+    /// What is wrong with the job or the queue's name; [`Error::BatchTooLarge`] for more than 10,000 jobs or 32 MiB in
+    /// one transaction. A full queue is noticed by [`commit`](Self::commit).
     pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
+        let mut size = self.size;
+        size.add(job.bytes.len())?;
+        self.size = size;
         let there = self.there_already(&job)?;
         let id = there.unwrap_or_else(|| JobId::new(self.next_id));
         if there.is_none() {

@@ -25,6 +25,10 @@ const PATH_BYTES_MAX: usize = 128;
 /// How the names begin by which `serde_json` knows its own types, whose text it writes as it is.
 const TEXT_OF_ITS_OWN: &str = "$serde_json::private::";
 
+/// The one `f32` that is another one after it was read as an `f64`, as a reader that looks ahead does; its sign does not
+/// matter. All others were tried.
+const F32_CHANGED_AS_F64: u32 = 0x15ae_43fd;
+
 /// What has to be done to know that a value comes back as it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ReadBack {
@@ -243,6 +247,9 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
 
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
         self.float(value.is_finite())?;
+        if value.abs().to_bits() == F32_CHANGED_AS_F64 {
+            self.check.needs(ReadBack::Compare);
+        }
         self.inner.serialize_f32(value)
     }
 

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or who runs it.
 
 mod attempt;
+mod call_size;
 mod change;
 mod checked;
 mod id;
@@ -33,6 +34,7 @@ pub use rate::Rate;
 pub use retry::{Backoff, Retry};
 pub use state::State;
 
+pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use name::check as check_name;

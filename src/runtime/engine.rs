@@ -18,8 +18,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Command, Enqueue, Inbox, Step, call};
-use crate::writer::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
+use crate::writer::{Answer, Command, Enqueue, Inbox, Step, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
@@ -213,7 +212,7 @@ impl Engine {
             if count == 0 {
                 return Ok(Vec::new());
             }
-            let bytes = check_size(&jobs)?;
+            let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
             if tracing::enabled!(tracing::Level::DEBUG) {
                 log_enqueue(&engine, &jobs);
             }
@@ -233,6 +232,19 @@ impl Engine {
         Commit::new(async move {
             let (step, answer) = call(write);
             engine.submit(step, 0).await?;
+            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+        })
+    }
+
+    /// [`Self::change`] for a `write` that moves many jobs.
+    pub fn change_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Commit<T> {
+        let engine = self.clone();
+        Commit::new(async move {
+            let (step, answer) = call(write);
+            engine.submit(step.in_bulk(), 0).await?;
             engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }
@@ -278,6 +290,25 @@ impl Engine {
         after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
     ) {
         let (step, answer) = call(write);
+        self.send_step(step, answer, after);
+    }
+
+    /// [`Self::internally`] for a `write` that moves many jobs.
+    pub(super) fn internally_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
+        let (step, answer) = call(write);
+        self.send_step(step.in_bulk(), answer, after);
+    }
+
+    fn send_step<T: Send + 'static>(
+        self: &Arc<Self>,
+        step: Box<dyn Step>,
+        answer: Answer<T>,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
         let engine = self.clone();
         self.inbox.send(Command::Step(step));
         self.executor.tasks().spawn(async move {
@@ -407,17 +438,4 @@ fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
         let kind = engine.store.catalog.kind_name(job.record().kind);
         tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
     }
-}
-
-fn check_size(jobs: &[Prepared]) -> Result<usize, Error> {
-    let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
-    if jobs.len() > ENQUEUE_JOBS_MAX || (jobs.len() > 1 && bytes > ENQUEUE_BYTES_MAX) {
-        return Err(Error::BatchTooLarge {
-            jobs: jobs.len(),
-            bytes,
-            jobs_max: ENQUEUE_JOBS_MAX,
-            bytes_max: ENQUEUE_BYTES_MAX,
-        });
-    }
-    Ok(bytes)
 }

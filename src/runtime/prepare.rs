@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
-use crate::job::{Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
+use crate::job::{
+    CallSize, ENQUEUE_JOBS_MAX, Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT,
+};
 use crate::storage::{Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::ENQUEUE_JOBS_MAX;
 
 /// Turns jobs as callers write them into rows, on the caller's thread.
 pub(super) struct Preparer {
@@ -26,11 +27,13 @@ impl Prepare for Preparer {
     }
 
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
-        let mut call = Call::new(self);
+        let (mut call, mut size) = (Call::new(self), CallSize::default());
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
-            prepared.push(call.prepare(queue, job, left.max(1))?);
+            let job = call.prepare(queue, job, left.max(1))?;
+            size.add(job.bytes.len())?;
+            prepared.push(job);
             left = left.saturating_sub(1);
         }
         Ok(prepared)

@@ -56,6 +56,8 @@ pub(crate) struct Batch<'t> {
     /// Rows set aside.
     pub(super) set_aside: u64,
     writes: u64,
+    /// Bytes of the records that it has stored or moved.
+    moved_bytes: u64,
 }
 
 /// What a batch leaves behind for after its commit.
@@ -98,6 +100,7 @@ impl<'t> Batch<'t> {
             unmarked: Vec::new(),
             set_aside: 0,
             writes: 0,
+            moved_bytes: 0,
         }
     }
 
@@ -118,6 +121,15 @@ impl<'t> Batch<'t> {
 
     pub fn touch(&mut self) {
         self.writes += 1;
+    }
+
+    /// How many bytes of records it has stored or moved: about as many are held until its commit.
+    pub fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
+    }
+
+    pub(super) fn moved(&mut self, bytes: usize) {
+        self.moved_bytes += bytes as u64;
     }
 
     /// The queue's row as this batch leaves it, to be read.

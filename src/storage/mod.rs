@@ -52,7 +52,7 @@ pub(crate) use place::{Location, Place};
 #[cfg(feature = "wasm")]
 pub(crate) use plugin_state::{StateWrite, Usage, added};
 pub(crate) use quarantine::{Aside, Damage};
-pub(crate) use queries::{Found, Reader, ScanCursor, WindowPage};
+pub(crate) use queries::{Found, Reader, ScanCursor, ScanMost, WindowPage};
 pub(crate) use recovery::{Recovered, recover};
 pub(crate) use redb::WriteTransaction as RawTransaction;
 pub(crate) use settings::Tally;

@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::catalog::Catalog;
 use super::fault::Fault;
 use super::place::Place;
-use super::queries::Reader;
+use super::queries::{Reader, ScanMost};
 use super::settings::Tally;
 use crate::job::{JobId, QueueId, State};
 
@@ -54,7 +54,7 @@ pub(crate) fn verify(reader: &Reader, catalog: &Catalog) -> Result<Verification,
     let mut problems = Vec::new();
     let mut keys: HashMap<JobId, (QueueId, String)> = HashMap::new();
     let mut unread = reader.quarantined_jobs()?;
-    reader.scan(&catalog.stored_queues(), &Reader::all_sources(), None, usize::MAX, |found| {
+    reader.scan(&catalog.stored_queues(), &Reader::all_sources(), None, ScanMost::ALL, |found| {
         result.jobs += 1;
         let found = match found {
             Ok(found) => found,

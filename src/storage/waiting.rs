@@ -144,6 +144,7 @@ impl Batch<'_> {
     }
 
     pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) {
+        self.moved(bytes.len());
         self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());
         self.changes.push(Change::Ready { queue, entry });
     }

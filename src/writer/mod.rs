@@ -11,8 +11,8 @@ mod waiting_room;
 
 pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{Bell, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
-pub(crate) use step::{Refusal, Step, call};
+pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
+pub(crate) use step::{Answer, Refusal, Step, call};
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -32,6 +32,17 @@ pub(crate) enum Command {
     /// Starts that are written behind. One whose job has ended meanwhile is dropped.
     Mark(Box<MarkStarts>),
     Step(Box<dyn Step>),
+}
+
+impl Command {
+    /// It goes into a batch only while that has moved fewer bytes than this. `None` into any.
+    fn batch_bytes_max(&self) -> Option<u64> {
+        match self {
+            Self::Finish(finish) => finish.batch_bytes_max(),
+            Self::Mark(_) => None,
+            Self::Step(step) => step.batch_bytes_max(),
+        }
+    }
 }
 
 /// What one commit has brought about, to be told to whom it concerns.
@@ -86,17 +97,21 @@ pub(crate) struct Writer {
     room_made: bool,
     /// Ends whose commit failed. They must not be lost: their jobs would run again.
     unfinished: Vec<Finish>,
+    /// Commands that the last batch had no room for, in order: they go into the next one first.
+    put_off: Vec<Command>,
 }
 
 /// How one try at a transaction went, and with which commands.
 enum Attempt {
-    Durable(Vec<Command>, Sealed),
+    /// The commands that were done, those that the batch had no room for, and what it leaves behind.
+    Durable(Vec<Command>, Vec<Command>, Sealed),
     Again(Vec<Command>),
     Failed(Vec<Command>, Error),
 }
 
 enum Gathered {
-    All(Vec<Command>),
+    /// The commands that have written, and those that the batch had no room for.
+    All(Vec<Command>, Vec<Command>),
     Spoiled(Spoiled),
     Failed(Vec<Command>, Error),
 }
@@ -160,6 +175,7 @@ impl Writer {
             waiting: WaitingRoom::default(),
             room_made: false,
             unfinished: Vec::new(),
+            put_off: Vec::new(),
         }
     }
 
@@ -170,12 +186,17 @@ impl Writer {
 
     /// Whether something waits that the next commit should try again.
     pub fn has_unfinished(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || self.has_put_off()
+    }
+
+    /// Whether the last batch had no room for some commands.
+    pub fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
     }
 
     /// Nobody's commands wait for the next commit.
     pub fn is_free(&self) -> bool {
-        self.unfinished.is_empty() && self.waiting.is_empty()
+        !self.has_unfinished() && self.waiting.is_empty()
     }
 
     /// Whether those who wait for room are to be tried again, though nothing else is to be written.
@@ -190,7 +211,8 @@ impl Writer {
         let mut committed = Committed::default();
         loop {
             match self.attempt(commands, now, listening, &mut committed) {
-                Attempt::Durable(done, sealed) => {
+                Attempt::Durable(done, put_off, sealed) => {
+                    self.put_off = put_off;
                     self.settle(sealed, &mut committed);
                     let to_answer = done.into_iter().filter(|command| !matches!(command, Command::Finish(_)));
                     committed.answers.extend(to_answer.map(|command| (command, Ok(()))));
@@ -209,6 +231,7 @@ impl Writer {
     fn join_in(&mut self, commands: Vec<Command>) -> Vec<Command> {
         let mut all: Vec<Command> = self.unfinished.drain(..).map(Command::Finish).collect();
         all.extend(self.waiting.everybody());
+        all.append(&mut self.put_off);
         all.extend(commands);
         self.drop_marks_of_the_finished(&mut all);
         all
@@ -258,20 +281,19 @@ impl Writer {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
         let gathered = self.gather(commands, &mut batch, committed);
         match gathered {
-            Gathered::All(done) if batch.writes() == 0 => {
-                let nothing = batch.discard();
-                match store.abort(txn) {
-                    Ok(()) => Attempt::Durable(done, nothing),
-                    Err(error) => Attempt::Failed(done, error),
+            Gathered::All(done, put_off) => {
+                let sealed = match batch.writes() {
+                    0 => {
+                        let nothing = batch.discard();
+                        store.abort(txn).map(|()| nothing)
+                    }
+                    _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
+                };
+                match sealed {
+                    Ok(sealed) => Attempt::Durable(done, put_off, sealed),
+                    Err(error) => Attempt::Failed(done.into_iter().chain(put_off).collect(), error),
                 }
             }
-            Gathered::All(done) => match batch.seal().map_err(Error::from) {
-                Ok(sealed) => match store.commit(txn) {
-                    Ok(()) => Attempt::Durable(done, sealed),
-                    Err(error) => Attempt::Failed(done, error),
-                },
-                Err(error) => Attempt::Failed(done, error),
-            },
             Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
@@ -292,10 +314,15 @@ impl Writer {
             return Gathered::Failed(commands, error);
         }
         let mut done = Vec::with_capacity(commands.len());
+        let mut put_off = Vec::new();
         // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
+            if command.batch_bytes_max().is_some_and(|max| batch.moved_bytes() >= max) {
+                put_off.push(command);
+                continue;
+            }
             // Behind somebody who found no room, so that they stay in line.
             let line = match &command {
                 Command::Step(step) => {
@@ -309,7 +336,7 @@ impl Writer {
                 Applied::Done => done.push(command),
                 Applied::Refused(error) if error.is_of_the_disk() => {
                     done.push(command);
-                    done.extend(rest);
+                    done.extend(put_off.into_iter().chain(rest));
                     return Gathered::Failed(done, error);
                 }
                 Applied::Refused(error) => committed.answers.push((command, Err(error))),
@@ -321,16 +348,17 @@ impl Writer {
                 // The storage's fault, not the command's: nobody here will fare better.
                 Applied::Spoiled(error) if error.is_of_storage() => {
                     done.push(command);
-                    done.extend(rest);
+                    done.extend(put_off.into_iter().chain(rest));
                     return Gathered::Failed(done, error);
                 }
                 Applied::Spoiled(error) => {
                     tracing::trace!("a batch is undone and made again");
-                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after: rest.collect() });
+                    let after = put_off.into_iter().chain(rest).collect();
+                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after });
                 }
             }
         }
-        Gathered::All(done)
+        Gathered::All(done, put_off)
     }
 
     fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
@@ -442,7 +470,11 @@ impl Writer {
 
     /// Nobody will make room any more: whoever waits for it is sent away.
     pub fn close(&mut self) {
-        for step in self.waiting.empty() {
+        let put_off = std::mem::take(&mut self.put_off).into_iter().filter_map(|command| match command {
+            Command::Step(step) => Some(step),
+            Command::Finish(_) | Command::Mark(_) => None,
+        });
+        for step in self.waiting.empty().into_iter().chain(put_off) {
             step.answer(Err(Error::Closed));
         }
     }

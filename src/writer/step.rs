@@ -44,6 +44,12 @@ pub(crate) trait Step: Send {
         true
     }
 
+    /// It goes into a batch only while that has moved fewer bytes of records than this, and otherwise waits for the
+    /// next one. `None` for what moves little, or has been counted on its way in.
+    fn batch_bytes_max(&self) -> Option<u64> {
+        None
+    }
+
     /// Nobody waits for the answer any more: the call was dropped.
     fn is_abandoned(&self) -> bool {
         false
@@ -58,8 +64,14 @@ pub(crate) struct Call<T, F> {
     write: F,
     value: Option<T>,
     then: Option<Box<dyn FnOnce() + Send>>,
+    /// It moves many jobs.
+    in_bulk: bool,
     reply: Reply<T>,
 }
+
+/// Commands that move many jobs share a batch until it has moved so many bytes: the rest waits for the next one, so that
+/// neither memory nor other callers' waiting grows with their number.
+const BULK_BATCH_BYTES_MAX: u64 = 16 << 20;
 
 impl<T: Default, F> Call<T, F> {
     /// Nothing of its own to write: it only wants to be answered.
@@ -76,6 +88,12 @@ impl<T, F> Call<T, F> {
         self.then = Some(Box::new(then));
         self
     }
+
+    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    pub fn in_bulk(mut self: Box<Self>) -> Box<Self> {
+        self.in_bulk = true;
+        self
+    }
 }
 
 /// Makes a step of `write`; whoever holds the receiver gets what it returned, once it is durable.
@@ -85,7 +103,7 @@ where
     T: Send,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Call { write, value: None, then: None, reply }), answer)
+    (Box::new(Call { write, value: None, then: None, in_bulk: false, reply }), answer)
 }
 
 impl<T, F> Step for Call<T, F>
@@ -96,6 +114,10 @@ where
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
         self.value = Some((self.write)(batch)?);
         Ok(())
+    }
+
+    fn batch_bytes_max(&self) -> Option<u64> {
+        self.in_bulk.then_some(BULK_BATCH_BYTES_MAX)
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {

@@ -162,6 +162,12 @@ impl Finish {
         Ok(())
     }
 
+    /// Bytes that a batch may have moved before its handler's own writes join it, as for any closure.
+    pub fn batch_bytes_max(&self) -> Option<u64> {
+        let hooks = self.more.as_ref().is_some_and(|more| !more.hooks.is_empty());
+        hooks.then_some(transact::CLOSURE_BATCH_BYTES_MAX)
+    }
+
     /// Its job simply completes, and is in no group.
     fn is_plain(&self) -> bool {
         self.next == Next::Complete && self.more.is_none() && !self.taken.is_grouped()

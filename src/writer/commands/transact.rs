@@ -5,6 +5,10 @@ use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
 use crate::writer::step::{Refusal, Reply, Step};
 
+/// Closures share a batch until it has moved so many bytes: each may enqueue as many again, and nobody knows before it
+/// ran.
+pub(crate) const CLOSURE_BATCH_BYTES_MAX: u64 = 32 << 20;
+
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
     closure: F,
@@ -26,6 +30,10 @@ where
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         self.value = Some(run(&self.closure, batch, prepare)?);
         Ok(())
+    }
+
+    fn batch_bytes_max(&self) -> Option<u64> {
+        Some(CLOSURE_BATCH_BYTES_MAX)
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
