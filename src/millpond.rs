@@ -9,7 +9,7 @@ use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::Events;
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
-use crate::job::{CallSize, JobId, NewJob, Priority};
+use crate::job::{CallSize, JobId, NewJob, Priority, check_name};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
@@ -355,7 +355,8 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
-        Ok(Queue::new(self.engine().clone(), self.engine().store.catalog.queue(name)?))
+        check_name("queue", name)?;
+        Ok(Queue::new(self.engine().clone(), name.into()))
     }
 
     /// The queues that the file knows, by name.
@@ -372,8 +373,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queues(&self) -> Vec<Queue> {
-        let ids = self.engine().store.catalog.stored_queues();
-        ids.into_iter().map(|id| Queue::new(self.engine().clone(), id)).collect()
+        let catalog = &self.engine().store.catalog;
+        let names = catalog.stored_queues().into_iter().map(|id| catalog.queue_name(id));
+        names.map(|name| Queue::new(self.engine().clone(), name)).collect()
     }
 
     /// Ends a waiting job as cancelled. False if it was cancelled already.

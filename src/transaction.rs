@@ -11,7 +11,7 @@ use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, 
 #[cfg(feature = "wasm")]
 use crate::error::BoxError;
 use crate::error::Error;
-use crate::job::{CallSize, JobId, NewJob, QueueId};
+use crate::job::{CallSize, JobId, NewJob};
 use crate::storage::{Batch, Prepared, key_holder};
 #[cfg(feature = "wasm")]
 use crate::storage::{StateWrite, Usage};
@@ -97,12 +97,12 @@ pub(crate) type StateWrites = std::collections::BTreeMap<String, StateWrite>;
 
 impl Staging for Batch<'_> {
     fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
-        if let Some(there) = self.there_already(&job)? {
-            self.deduplicated(&job, there);
-            return Ok(there);
+        let names = self.new_names();
+        let inserted = insert(self, &mut job);
+        if inserted.is_err() {
+            self.forget_names_since(names);
         }
-        self.admit(&job)?;
-        Ok(Batch::insert(self, &mut job)?)
+        inserted
     }
 
     fn touch(&mut self) {
@@ -115,6 +115,16 @@ impl Staging for Batch<'_> {
         let kept = self.keep_plugin_state(plugin, writes, quota).map_err(Error::from)?;
         Ok(kept?)
     }
+}
+
+fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
+    batch.resolve(job)?;
+    if let Some(there) = batch.there_already(job)? {
+        batch.deduplicated(job, there);
+        return Ok(there);
+    }
+    batch.admit(job)?;
+    Ok(batch.insert(job)?)
 }
 
 impl<'t> Transaction<'t> {
@@ -253,8 +263,8 @@ pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,
     size: CallSize,
-    /// Unique keys that these jobs take.
-    keys: HashMap<(QueueId, String), JobId>,
+    /// Unique keys that these jobs take, by queue and key.
+    keys: HashMap<(String, String), JobId>,
     now: Now,
     next_id: u64,
     prepare: std::sync::Arc<dyn Prepare>,
@@ -296,12 +306,12 @@ impl WriteGuard {
         let mut size = self.size;
         size.add(job.bytes.len())?;
         self.size = size;
-        let there = self.there_already(&job)?;
+        let there = self.there_already(queue, &job)?;
         let id = there.unwrap_or_else(|| JobId::new(self.next_id));
         if there.is_none() {
             self.next_id += 1;
             if let Some((key, _)) = job.claims() {
-                self.keys.insert((job.queue, key.to_owned()), id);
+                self.keys.insert((queue.to_owned(), key.to_owned()), id);
             }
         }
         // Also one that will not be stored: the commit finds the same, and tells of it.
@@ -310,9 +320,9 @@ impl WriteGuard {
     }
 
     /// The job that is there, or will be with this transaction, instead of this one.
-    fn there_already(&self, job: &Prepared) -> Result<Option<JobId>, Error> {
+    fn there_already(&self, queue: &str, job: &Prepared) -> Result<Option<JobId>, Error> {
         let Some((key, _)) = job.claims() else { return Ok(None) };
-        match self.keys.get(&(job.queue, key.to_owned())) {
+        match self.keys.get(&(queue.to_owned(), key.to_owned())) {
             Some(&staged) => Ok(Some(staged)),
             None => Ok(key_holder(self, self.now, job.queue, key)?),
         }

@@ -434,8 +434,7 @@ fn is_same(binding: &Arc<Binding>, worker: &Weak<Binding>) -> bool {
 
 fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
     for job in jobs {
-        let queue = engine.store.catalog.queue_name(job.queue);
-        let kind = engine.store.catalog.kind_name(job.record().kind);
+        let (queue, kind) = job.queue_and_kind(&engine.store.catalog);
         tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
     }
 }

@@ -141,6 +141,6 @@ fn commit_alone<T>(
     let done = write(&mut batch)?;
     let mut sealed = batch.seal()?;
     store.commit(txn)?;
-    store.catalog.committed(std::mem::take(&mut sealed.rows), sealed.kinds);
+    store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds);
     Ok((sealed, done))
 }

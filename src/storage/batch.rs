@@ -3,13 +3,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, QueueRow};
+use super::catalog::{Catalog, NewNames, QueueRow};
 use super::codec;
 use super::fault::Fault;
 use super::settings::Tally;
 use super::tables::Tables;
+use crate::error::Error;
 use crate::events::Event;
-use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
+use crate::job::{BucketKey, BucketState, Change, JobId, KindId, QueueId};
 use crate::time::{Now, Timestamp};
 
 /// What concerns the whole file and changes with nearly every commit.
@@ -41,7 +42,8 @@ pub(crate) struct Batch<'t> {
     catalog: &'t Catalog,
     pub now: Now,
     pub counters: Counters,
-    rows: BTreeMap<QueueId, QueueRow>,
+    rows: BTreeMap<QueueId, Touched>,
+    names: NewNames<'t>,
     /// What dispatch must hear of, in order.
     pub changes: Vec<Change>,
     /// What listeners must hear of, in order.
@@ -60,13 +62,21 @@ pub(crate) struct Batch<'t> {
     moved_bytes: u64,
 }
 
+/// A queue's row as a batch leaves it.
+struct Touched {
+    row: QueueRow,
+    /// It was changed, and is to be written.
+    is_changed: bool,
+}
+
 /// What a batch leaves behind for after its commit.
 pub(crate) struct Sealed {
     /// It wrote something: there is a commit to be made.
     pub writes: bool,
     pub counters: Counters,
     pub rows: BTreeMap<QueueId, QueueRow>,
-    pub kinds: usize,
+    /// Kinds that the file has from now on.
+    pub kinds: Vec<KindId>,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
     pub deduplicated: u64,
@@ -91,6 +101,7 @@ impl<'t> Batch<'t> {
             now,
             counters,
             rows: BTreeMap::new(),
+            names: NewNames::new(catalog),
             changes: Vec::new(),
             events: Vec::new(),
             listening,
@@ -134,20 +145,52 @@ impl<'t> Batch<'t> {
 
     /// The queue's row as this batch leaves it, to be read.
     pub fn queue(&self, queue: QueueId) -> QueueRow {
-        self.rows.get(&queue).cloned().unwrap_or_else(|| self.catalog.row(queue))
+        self.rows.get(&queue).map_or_else(|| self.catalog.row(queue), |touched| touched.row.clone())
     }
 
     /// The queue's row as this batch leaves it, without a copy.
     pub fn queue_ref(&mut self, queue: QueueId) -> &QueueRow {
+        &self.touched(queue).row
+    }
+
+    fn touched(&mut self, queue: QueueId) -> &mut Touched {
         let catalog = self.catalog;
-        self.rows.entry(queue).or_insert_with(|| catalog.row(queue))
+        self.rows.entry(queue).or_insert_with(|| Touched { row: catalog.row(queue), is_changed: false })
     }
 
     /// The queue's row, to be changed.
     pub fn queue_mut(&mut self, queue: QueueId) -> &mut QueueRow {
         self.writes += 1;
-        let catalog = self.catalog;
-        self.rows.entry(queue).or_insert_with(|| catalog.row(queue))
+        let touched = self.touched(queue);
+        touched.is_changed = true;
+        &mut touched.row
+    }
+
+    /// The number of the queue of this name, to store something in it.
+    ///
+    /// # Errors
+    /// It is a new one, and the file has as many as it may have.
+    pub fn queue_named(&mut self, name: &str) -> Result<QueueId, Error> {
+        self.names.queue(name)
+    }
+
+    /// The number of the queue of this name, if it has one.
+    pub fn find_queue(&self, name: &str) -> Option<QueueId> {
+        self.names.find_queue(name)
+    }
+
+    pub(super) fn kind_named(&mut self, name: &str) -> Result<KindId, Error> {
+        self.names.kind(name)
+    }
+
+    /// How many new names it has, for [`Self::forget_names_since`].
+    pub fn new_names(&self) -> (usize, usize) {
+        self.names.mark()
+    }
+
+    /// What these names were for is not stored.
+    pub fn forget_names_since(&mut self, mark: (usize, usize)) {
+        self.names.forget_since(mark);
     }
 
     pub(super) fn tally(&mut self, queue: QueueId) -> &mut Tally {
@@ -190,7 +233,7 @@ impl<'t> Batch<'t> {
             writes: false,
             counters: self.counters,
             rows: BTreeMap::new(),
-            kinds: 0,
+            kinds: Vec::new(),
             changes: self.changes,
             events: self.events,
             deduplicated: self.deduplicated,
@@ -204,20 +247,21 @@ impl<'t> Batch<'t> {
     pub fn seal(mut self) -> Result<Sealed, Fault> {
         self.tables.write_arrivals()?;
         self.counters.engine = self.counters.engine.max(self.now.engine);
-        for (id, row) in &self.rows {
+        self.rows.retain(|_, touched| touched.is_changed);
+        for (id, Touched { row, .. }) in &self.rows {
             self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
         }
-        let kinds = self.catalog.unsaved_kinds();
-        for (id, name) in &kinds {
-            self.tables.kinds()?.insert(id, name.as_bytes())?;
+        for id in self.names.kinds.ids() {
+            self.tables.kinds()?.insert(id, self.catalog.kind_name(*id).as_bytes())?;
         }
         let counters = codec::encode(&self.counters);
         self.tables.meta()?.insert(COUNTERS, counters.as_slice())?;
+        let kinds = self.names.kept(|queue| self.rows.contains_key(&queue));
         Ok(Sealed {
             writes: true,
             counters: self.counters,
-            rows: self.rows,
-            kinds: kinds.len(),
+            rows: self.rows.into_iter().map(|(id, touched)| (id, touched.row)).collect(),
+            kinds,
             changes: self.changes,
             events: self.events,
             deduplicated: self.deduplicated,

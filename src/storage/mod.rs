@@ -41,6 +41,7 @@ mod watched;
 mod tests;
 
 pub(crate) use batch::{Batch, Counters, Sealed};
+pub(crate) use catalog::Number;
 pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;
@@ -61,7 +62,7 @@ pub(crate) use store::{Opening, Store};
 pub(crate) use unique::key_holder;
 pub use verify::Verification;
 pub(crate) use verify::{put_right, verify};
-pub(crate) use waiting::Prepared;
+pub(crate) use waiting::{NO_NUMBER, NewJobNames, Prepared};
 
 /// redb's types that stand in the public interface: what an application shares with the queue.
 pub(crate) mod redb_types {

@@ -380,7 +380,7 @@ impl Writer {
         for id in sealed.unmarked {
             self.marks.remove(&id);
         }
-        self.store.catalog.committed(sealed.rows, sealed.kinds);
+        self.store.catalog.committed(sealed.rows, &sealed.kinds);
         committed.changes = sealed.changes;
         committed.events = sealed.events;
         committed.deduplicated += sealed.deduplicated;
@@ -415,8 +415,9 @@ impl Writer {
         let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
         batch.touch();
-        let inserted =
-            commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &mut jobs));
+        let inserted = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
+            .and_then(|()| commands::check_room(&mut batch, &jobs))
+            .and_then(|()| commands::insert_all(&mut batch, &mut jobs));
         let sealed = match inserted {
             Ok(_) => batch.seal().map_err(Error::from),
             Err(error) => {
@@ -490,7 +491,7 @@ fn take_rows_out(commands: &mut [Command], batch: &mut Batch<'_>) -> Result<(), 
 
 fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {
     let (writes, changes, events) = (batch.writes(), batch.changes.len(), batch.events.len());
-    let deduplicated = batch.deduplicated;
+    let (deduplicated, names) = (batch.deduplicated, batch.new_names());
     let result = match command {
         Command::Finish(finish) => finish.apply(batch, prepare),
         Command::Mark(mark) => mark.apply(batch),
@@ -502,6 +503,7 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
             batch.changes.truncate(changes);
             batch.events.truncate(events);
             batch.deduplicated = deduplicated;
+            batch.forget_names_since(names);
             match refusal {
                 Refusal::Error(error) => Applied::Refused(error),
                 Refusal::Later(queue) => Applied::Later(queue),

@@ -270,13 +270,3 @@ async fn a_job_that_has_expired_ends_as_cancelled_and_never_starts() {
         assert_eq!((info.state, info.reason.as_deref(), info.attempts), (State::Cancelled, Some("expired"), 0));
     }
 }
-
-#[tokio::test]
-async fn a_file_has_only_so_many_names() {
-    let (_, pond) = memory();
-    for n in 0..65_536 {
-        pond.queue(&format!("q{n}")).unwrap();
-    }
-    assert!(matches!(pond.enqueue("one-more", work(1)).await, Err(Error::InvalidConfig { field: "queue", .. })));
-    pond.enqueue("q65535", work(1)).await.unwrap();
-}

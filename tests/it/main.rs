@@ -22,6 +22,7 @@ mod guests;
 mod healing;
 mod inspect;
 mod lone_callers;
+mod names;
 mod on_complete;
 mod open;
 mod payloads;
