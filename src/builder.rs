@@ -19,6 +19,12 @@ const PAYLOAD_BYTES_DEFAULT: usize = 1 << 20;
 /// Largest payload that may be set, in bytes: one job must fit into one call.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
+/// Largest result unless set, in bytes: as large as a payload.
+const RESULT_BYTES_DEFAULT: usize = 1 << 20;
+
+/// Largest result that may be set, in bytes: it is kept in its job's record, beside its payload.
+const RESULT_BYTES_MAX: usize = 16 << 20;
+
 /// Jobs that run at a time in this process unless set.
 const RUNNING_DEFAULT: usize = 256;
 
@@ -49,6 +55,7 @@ pub struct Builder {
     cache_bytes: usize,
     payload_bytes_max: usize,
     verify_payloads: bool,
+    result_bytes_max: usize,
     max_running: usize,
     blocking_threads: usize,
     events: usize,
@@ -69,6 +76,7 @@ impl Default for Builder {
             cache_bytes: CACHE_BYTES_DEFAULT,
             payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
             verify_payloads: false,
+            result_bytes_max: RESULT_BYTES_DEFAULT,
             max_running: RUNNING_DEFAULT,
             blocking_threads: BLOCKING_THREADS_DEFAULT,
             events: EVENTS_DEFAULT,
@@ -147,6 +155,35 @@ impl Builder {
     /// ```
     pub fn verify_payloads(mut self, each: bool) -> Self {
         self.verify_payloads = each;
+        self
+    }
+
+    /// Largest result ([`Outcome::done_with`](crate::Outcome::done_with)) in bytes; at most 16 MiB. Default 1 MiB.
+    ///
+    /// An attempt that answers with a larger one fails with
+    /// [`FailureKind::OutputTooLarge`](crate::FailureKind::OutputTooLarge): nothing that it registered with
+    /// [`Context::on_complete`](crate::Context::on_complete) is written, and its job is tried again as after any
+    /// failed attempt, and goes to the dead letters when its attempts are used up. A plugin has a limit of its own
+    /// instead, `PluginLimits::output_bytes`.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::drain};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().result_bytes_max(4).open_backend(memory)?;
+    /// pond.worker("billing")
+    ///     .retry(Retry::none())
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::done_with("receipt 7")) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.errors[0].kind, FailureKind::OutputTooLarge);
+    /// # Ok(()) }
+    /// ```
+    pub fn result_bytes_max(mut self, bytes: usize) -> Self {
+        self.result_bytes_max = bytes;
         self
     }
 
@@ -478,6 +515,7 @@ impl Builder {
     fn check(&self) -> Result<(), Error> {
         for (field, value) in [
             ("payload_bytes_max", self.payload_bytes_max),
+            ("result_bytes_max", self.result_bytes_max),
             ("max_running", self.max_running),
             ("blocking_threads", self.blocking_threads),
             ("events_buffer", self.events),
@@ -493,6 +531,10 @@ impl Builder {
         if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
             let reason = format!("{} is above {PAYLOAD_BYTES_MAX}, the most a job can carry", self.payload_bytes_max);
             return Err(Error::config("payload_bytes_max", reason));
+        }
+        if self.result_bytes_max > RESULT_BYTES_MAX {
+            let reason = format!("{} is above {RESULT_BYTES_MAX}, the most a job can answer", self.result_bytes_max);
+            return Err(Error::config("result_bytes_max", reason));
         }
         Ok(())
     }
@@ -526,6 +568,7 @@ impl Builder {
                 linger: self.linger,
                 verify_on_open: self.verify,
                 compaction: self.compaction,
+                result_bytes_max: self.result_bytes_max,
                 #[cfg(feature = "wasm")]
                 stepped: false,
             },

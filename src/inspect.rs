@@ -173,7 +173,7 @@ pub struct JobInfo {
     pub plugins: Vec<(u32, PluginHash)>,
     /// What went wrong so far: the first error and the latest ones, 50 at most.
     pub errors: Vec<AttemptError>,
-    /// Why it ended, if it did not simply complete.
+    /// Why it ended, if it did not simply complete; at most 4 KiB.
     pub reason: Option<String>,
     /// What its handler answered.
     pub result: Option<Bytes>,

@@ -9,13 +9,14 @@ use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::Events;
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
-use crate::job::{CallSize, JobId, NewJob, Priority, check_name};
+use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
 use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now};
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction, unless_damaged, verify};
 use crate::sync::{Mutex, block_on, thread};
+use crate::text::cut;
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_outside};
 use crate::worker::WorkerBuilder;
@@ -395,7 +396,7 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
-        let reason = reason.into();
+        let reason = cut(reason.into(), REASON_BYTES_MAX);
         self.engine().change_waiting(id, move |batch, taken| control::cancel(batch, id, &reason, taken))
     }
 

@@ -21,6 +21,7 @@ mod record;
 mod retry;
 mod state;
 
+pub(crate) use attempt::REASON_BYTES_MAX;
 pub use attempt::{AttemptError, FailureKind};
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};

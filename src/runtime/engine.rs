@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub linger: Duration,
     pub verify_on_open: bool,
     pub compaction: bool,
+    /// Longest result that is kept, in bytes.
+    pub result_bytes_max: usize,
     /// It has no threads: somebody drives it by hand.
     #[cfg(feature = "wasm")]
     pub stepped: bool,

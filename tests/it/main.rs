@@ -35,6 +35,7 @@ mod running;
 mod shutdown;
 mod steering;
 mod testing_helpers;
+mod texts;
 mod tracing;
 mod transactions;
 mod unique;
