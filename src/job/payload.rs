@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::checked::{Check, ReadBack};
 use crate::error::BoxError;
+use crate::text::printable;
 
 /// How a payload's bytes are to be read. The record says which, so a kind may change its mind
 /// while old jobs wait.
@@ -138,11 +139,11 @@ impl Payload {
     }
 }
 
-/// JSON as it is; everything else as its length.
+/// JSON as it is, as far as it is [printable](crate::printable); everything else as its length.
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.codec, std::str::from_utf8(&self.bytes)) {
-            (Codec::Json, Ok(text)) => f.write_str(text),
+            (Codec::Json, Ok(text)) => f.write_str(&printable(text)),
             (codec, _) => write!(f, "{codec:?}[{} bytes]", self.bytes.len()),
         }
     }
