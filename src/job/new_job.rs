@@ -357,8 +357,7 @@ impl NewJob {
     }
 
     /// How long after its enqueue the job holds its [`unique_key`](Self::unique_key) even if it has ended:
-    /// five minutes unless set, at most 30 days. Zero: only until it ends, which a job needs that enqueues
-    /// its successor under its own key with [`on_complete`](crate::Context::on_complete).
+    /// five minutes unless set, at most 30 days. Zero: only until it ends.
     ///
     /// The time is that of the engine, which never goes back: a clock that is set back does not make it
     /// longer.
