@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::millpond::Millpond;
-use crate::runtime::{Config, Setup, Steps, WINDOW_JOBS_MAX, open};
+use crate::runtime::{Config, Setup, Steps, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 use crate::storage::redb_types::{Database, StorageBackend};
-use crate::storage::{Opening, Store, unless_damaged};
+use crate::storage::{BatchLimits, Opening, Store, unless_damaged};
 use crate::time::{Clock, SystemClock};
 
 /// redb's page cache unless set, in bytes.
@@ -64,6 +64,8 @@ pub struct Builder {
     verify: bool,
     compaction: bool,
     window_jobs_max: usize,
+    window_bytes_max: usize,
+    batch_limits: BatchLimits,
     seed: Option<u64>,
     clock: Arc<dyn Clock>,
     runtime: Option<tokio::runtime::Handle>,
@@ -85,6 +87,8 @@ impl Default for Builder {
             verify: false,
             compaction: true,
             window_jobs_max: WINDOW_JOBS_MAX,
+            window_bytes_max: WINDOW_BYTES_MAX,
+            batch_limits: BatchLimits::default(),
             seed: None,
             clock: Arc::new(SystemClock::new()),
             runtime: None,
@@ -495,6 +499,20 @@ impl Builder {
         self
     }
 
+    /// How many bytes of ready jobs are held in memory, for tests.
+    #[doc(hidden)]
+    pub fn window_bytes_max(mut self, bytes: usize) -> Self {
+        self.window_bytes_max = bytes.max(1);
+        self
+    }
+
+    /// How many bytes one command of many jobs moves, and in proportion how many one commit, for tests.
+    #[doc(hidden)]
+    pub fn batch_bytes_max(mut self, bytes: u64) -> Self {
+        self.batch_limits = BatchLimits::small(bytes.max(1));
+        self
+    }
+
     pub(crate) fn open_steps<B: StorageBackend>(
         self,
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
@@ -577,6 +595,8 @@ impl Builder {
             payload_bytes_max: self.payload_bytes_max,
             verify_payloads: self.verify_payloads,
             window_jobs_max: self.window_jobs_max,
+            window_bytes_max: self.window_bytes_max,
+            batch_limits: self.batch_limits,
             seed: self.seed,
         };
         Ok((setup, own))

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Fault, Recovered, Sealed, Store, put_right, recover, verify};
+use crate::storage::{Batch, BatchLimits, Counters, Fault, Recovered, Sealed, Store, put_right, recover, verify};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
@@ -20,7 +20,7 @@ use crate::writer::{Writer, inbox};
 pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
 
 /// And their bytes: whichever is reached first.
-const WINDOW_BYTES_MAX: usize = 2 << 20;
+pub(crate) const WINDOW_BYTES_MAX: usize = 2 << 20;
 
 /// What an engine is opened with.
 pub(crate) struct Setup {
@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub payload_bytes_max: usize,
     pub verify_payloads: bool,
     pub window_jobs_max: usize,
+    pub window_bytes_max: usize,
+    pub batch_limits: BatchLimits,
     /// If it was given one: then all that is random in it can be had again.
     pub seed: Option<u64>,
 }
@@ -62,6 +64,7 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
     let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
@@ -74,7 +77,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     events.extend(recovery.events);
     set_aside += recovery.set_aside;
 
-    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
+    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: window_bytes_max, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);
@@ -88,7 +91,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
     let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (inbox, outbox) = inbox();
-    let writer = Writer::new(store.clone(), prepare.clone(), counters);
+    let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters);
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
     let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));

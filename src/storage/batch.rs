@@ -34,6 +34,44 @@ impl Default for Counters {
 
 pub(super) const COUNTERS: &str = "counters";
 
+/// How many bytes of records one commit moves, about. Memory holds them until the commit, and everybody else waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchLimits {
+    /// One command of many jobs ends with the row that reaches this.
+    pub moved_at_once: u64,
+    /// A command that removes many rows ends with the one that reaches this. None of them is held in memory, but each
+    /// is read.
+    pub removed_at_once: u64,
+    /// Commands of many jobs share a batch until it has moved this: neither memory nor others' waiting grows with their
+    /// number.
+    pub shared_by_commands: u64,
+    /// Closures share a batch until it has moved this: each may enqueue as much again, and nobody knows before it ran.
+    pub shared_by_closures: u64,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            moved_at_once: 8 << 20,
+            removed_at_once: 32 << 20,
+            shared_by_commands: 16 << 20,
+            shared_by_closures: 32 << 20,
+        }
+    }
+}
+
+impl BatchLimits {
+    /// Those of a simulation, which has no room for large jobs.
+    pub fn small(bytes: u64) -> Self {
+        Self {
+            moved_at_once: bytes,
+            removed_at_once: bytes,
+            shared_by_commands: 2 * bytes,
+            shared_by_closures: 4 * bytes,
+        }
+    }
+}
+
 /// One write transaction in the making: its tables, opened as they are needed, and what it will
 /// have changed once it is durable.
 pub(crate) struct Batch<'t> {
@@ -60,6 +98,7 @@ pub(crate) struct Batch<'t> {
     writes: u64,
     /// Bytes of the records that it has stored or moved.
     moved_bytes: u64,
+    pub limits: BatchLimits,
 }
 
 /// A queue's row as a batch leaves it.
@@ -112,7 +151,12 @@ impl<'t> Batch<'t> {
             set_aside: 0,
             writes: 0,
             moved_bytes: 0,
+            limits: BatchLimits::default(),
         }
+    }
+
+    pub fn with_limits(self, limits: BatchLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The transaction itself, for the app's own tables.

@@ -99,6 +99,7 @@ impl Batch<'_> {
                     promoted += 1;
                 }
                 if promoted == jobs_max || self.moved_bytes() - before >= bytes_max {
+                    tracing::trace!("a promotion leaves the rest to the next commit");
                     break;
                 }
             }

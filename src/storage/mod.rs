@@ -40,7 +40,7 @@ mod watched;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{Batch, Counters, Sealed};
+pub(crate) use batch::{Batch, BatchLimits, Counters, Sealed};
 pub(crate) use catalog::Number;
 pub(crate) use compact::Compacted;
 pub use copy::Backup;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId, Next, QueueId};
-use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
+use crate::storage::{Batch, BatchLimits, Counters, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
 use waiting_room::{WAITERS_MAX, WaitingRoom};
@@ -36,11 +36,11 @@ pub(crate) enum Command {
 
 impl Command {
     /// It goes into a batch only while that has moved fewer bytes than this. `None` into any.
-    fn batch_bytes_max(&self) -> Option<u64> {
+    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
         match self {
-            Self::Finish(finish) => finish.batch_bytes_max(),
+            Self::Finish(finish) => finish.batch_bytes_max(limits),
             Self::Mark(_) => None,
-            Self::Step(step) => step.batch_bytes_max(),
+            Self::Step(step) => step.batch_bytes_max(limits),
         }
     }
 }
@@ -87,6 +87,7 @@ impl Committed {
 pub(crate) struct Writer {
     store: Arc<Store>,
     prepare: Arc<dyn Prepare>,
+    limits: BatchLimits,
     counters: Counters,
     /// Jobs that have a row in `running`.
     marks: BTreeSet<JobId>,
@@ -166,10 +167,11 @@ enum Applied {
 }
 
 impl Writer {
-    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, counters: Counters) -> Self {
+    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, limits: BatchLimits, counters: Counters) -> Self {
         Self {
             store,
             prepare,
+            limits,
             counters,
             marks: BTreeSet::new(),
             waiting: WaitingRoom::default(),
@@ -278,7 +280,7 @@ impl Writer {
         (now, listening): (Now, bool),
         committed: &mut Committed,
     ) -> Attempt {
-        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
+        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
         let gathered = self.gather(commands, &mut batch, committed);
         match gathered {
             Gathered::All(done, put_off) => {
@@ -319,7 +321,8 @@ impl Writer {
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
-            if command.batch_bytes_max().is_some_and(|max| batch.moved_bytes() >= max) {
+            if command.batch_bytes_max(&batch.limits).is_some_and(|max| batch.moved_bytes() >= max) {
+                tracing::trace!("a command waits for the next batch");
                 put_off.push(command);
                 continue;
             }

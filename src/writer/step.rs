@@ -2,7 +2,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::job::QueueId;
-use crate::storage::{Batch, Fault};
+use crate::storage::{Batch, BatchLimits, Fault};
 use crate::transaction::Prepare;
 
 /// Why a command did not go into the batch.
@@ -46,7 +46,8 @@ pub(crate) trait Step: Send {
 
     /// It goes into a batch only while that has moved fewer bytes of records than this, and otherwise waits for the
     /// next one. `None` for what moves little, or has been counted on its way in.
-    fn batch_bytes_max(&self) -> Option<u64> {
+    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
+        let _ = limits;
         None
     }
 
@@ -68,10 +69,6 @@ pub(crate) struct Call<T, F> {
     in_bulk: bool,
     reply: Reply<T>,
 }
-
-/// Commands that move many jobs share a batch until it has moved so many bytes: the rest waits for the next one, so that
-/// neither memory nor other callers' waiting grows with their number.
-const BULK_BATCH_BYTES_MAX: u64 = 16 << 20;
 
 impl<T: Default, F> Call<T, F> {
     /// Nothing of its own to write: it only wants to be answered.
@@ -116,8 +113,8 @@ where
         Ok(())
     }
 
-    fn batch_bytes_max(&self) -> Option<u64> {
-        self.in_bulk.then_some(BULK_BATCH_BYTES_MAX)
+    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
+        self.in_bulk.then_some(limits.shared_by_commands)
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {

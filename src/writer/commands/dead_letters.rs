@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::upkeep::{MOVED_BYTES_AT_ONCE, REMOVED_BYTES_AT_ONCE};
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{JobId, Payload, QueueId, Record, State};
@@ -30,7 +29,7 @@ pub(crate) fn redrive(
     let before = batch.moved_bytes();
     let mut redriven = 0;
     for (looked_at, &id) in ids.iter().enumerate() {
-        if looked_at > 0 && batch.moved_bytes() - before >= MOVED_BYTES_AT_ONCE {
+        if looked_at > 0 && batch.moved_bytes() - before >= batch.limits.moved_at_once {
             return Ok(Progress { changed: redriven, looked_at });
         }
         let Some((queue, at)) = find(batch, id)? else { continue };
@@ -76,7 +75,7 @@ pub(crate) fn edit(batch: &mut Batch<'_>, id: JobId, payload: &Payload) -> Resul
 pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<Progress, Error> {
     let (mut purged, mut bytes) = (0, 0);
     for (looked_at, &id) in ids.iter().enumerate() {
-        if bytes >= REMOVED_BYTES_AT_ONCE {
+        if looked_at > 0 && bytes >= batch.limits.removed_at_once {
             return Ok(Progress { changed: purged, looked_at });
         }
         if let Some((queue, at)) = find(batch, id)? {

@@ -9,7 +9,7 @@ use crate::job::{
     Attempt, BucketKey, BucketState, Change, Ending, Entry, FailureKind, JobId, Next, QueueId, Record, Retry, after,
     completed,
 };
-use crate::storage::Batch;
+use crate::storage::{Batch, BatchLimits};
 use crate::time::Now;
 use crate::transaction::Prepare;
 use crate::writer::step::Refusal;
@@ -163,9 +163,9 @@ impl Finish {
     }
 
     /// Bytes that a batch may have moved before its handler's own writes join it, as for any closure.
-    pub fn batch_bytes_max(&self) -> Option<u64> {
+    pub fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
         let hooks = self.more.as_ref().is_some_and(|more| !more.hooks.is_empty());
-        hooks.then_some(transact::CLOSURE_BATCH_BYTES_MAX)
+        hooks.then_some(limits.shared_by_closures)
     }
 
     /// Its job simply completes, and is in no group.

@@ -1,13 +1,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{BoxError, Error, panic_text};
-use crate::storage::Batch;
+use crate::storage::{Batch, BatchLimits};
 use crate::transaction::{Prepare, Transaction};
 use crate::writer::step::{Refusal, Reply, Step};
-
-/// Closures share a batch until it has moved so many bytes: each may enqueue as many again, and nobody knows before it
-/// ran.
-pub(crate) const CLOSURE_BATCH_BYTES_MAX: u64 = 32 << 20;
 
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
@@ -32,8 +28,8 @@ where
         Ok(())
     }
 
-    fn batch_bytes_max(&self) -> Option<u64> {
-        Some(CLOSURE_BATCH_BYTES_MAX)
+    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
+        Some(limits.shared_by_closures)
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {

@@ -8,21 +8,14 @@ use crate::storage::{Batch, Damage, Expunged};
 /// everybody else.
 pub(crate) const PROMOTED_AT_ONCE: usize = 1_000;
 
-/// Bytes that one command of many jobs moves, about: it ends with the row that reaches this. Memory holds them until
-/// the commit, and everybody else waits for that.
-pub(crate) const MOVED_BYTES_AT_ONCE: u64 = 8 << 20;
-
 /// Rows that retention removes in one commit, at most, per queue.
 pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
-
-/// Bytes of the rows that one command removes, about. None of them is held in memory, but each is read.
-pub(crate) const REMOVED_BYTES_AT_ONCE: u64 = 32 << 20;
 
 /// Unique keys whose time has passed, removed in one commit, at most.
 pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
 
 pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
-    batch.promote(queue, PROMOTED_AT_ONCE, MOVED_BYTES_AT_ONCE)?;
+    batch.promote(queue, PROMOTED_AT_ONCE, batch.limits.moved_at_once)?;
     Ok(())
 }
 
@@ -41,7 +34,7 @@ pub(crate) fn save_buckets(batch: &mut Batch<'_>, buckets: &[(BucketKey, BucketS
 }
 
 pub(crate) fn prune(batch: &mut Batch<'_>, queue: QueueId) -> Result<Expunged, Error> {
-    Ok(batch.prune(queue, PRUNED_AT_ONCE, REMOVED_BYTES_AT_ONCE)?)
+    Ok(batch.prune(queue, PRUNED_AT_ONCE, batch.limits.removed_at_once)?)
 }
 
 pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
