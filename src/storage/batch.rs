@@ -42,33 +42,24 @@ pub(crate) struct BatchLimits {
     /// A command that removes many rows ends with the one that reaches this. None of them is held in memory, but each
     /// is read.
     pub removed_at_once: u64,
-    /// Commands of many jobs share a batch until it has moved this: neither memory nor others' waiting grows with their
+    /// Commands share a batch until it has moved this: the rest waits for the next one, in order. A closure may enqueue
+    /// as much again, and nobody knows before it ran.
+    pub shared: u64,
+    /// Commands of many jobs share it only until it has moved this: neither memory nor others' waiting grows with their
     /// number.
-    pub shared_by_commands: u64,
-    /// Closures share a batch until it has moved this: each may enqueue as much again, and nobody knows before it ran.
-    pub shared_by_closures: u64,
+    pub shared_in_bulk: u64,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self {
-            moved_at_once: 8 << 20,
-            removed_at_once: 32 << 20,
-            shared_by_commands: 16 << 20,
-            shared_by_closures: 32 << 20,
-        }
+        Self { moved_at_once: 8 << 20, removed_at_once: 32 << 20, shared: 32 << 20, shared_in_bulk: 16 << 20 }
     }
 }
 
 impl BatchLimits {
     /// Those of a simulation, which has no room for large jobs.
     pub fn small(bytes: u64) -> Self {
-        Self {
-            moved_at_once: bytes,
-            removed_at_once: bytes,
-            shared_by_commands: 2 * bytes,
-            shared_by_closures: 4 * bytes,
-        }
+        Self { moved_at_once: bytes, removed_at_once: bytes, shared: 4 * bytes, shared_in_bulk: 2 * bytes }
     }
 }
 

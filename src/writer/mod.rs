@@ -35,13 +35,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// It goes into a batch only while that has moved fewer bytes than this. `None` into any.
-    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
-        match self {
-            Self::Finish(finish) => finish.batch_bytes_max(limits),
-            Self::Mark(_) => None,
-            Self::Step(step) => step.batch_bytes_max(limits),
-        }
+    /// It has to wait for another batch: this one has moved enough. Ends and starts are small, and never wait.
+    fn waits_for_another(&self, batch: &Batch<'_>) -> bool {
+        let max = match self {
+            Self::Finish(finish) if finish.has_writes() => batch.limits.shared,
+            Self::Finish(_) | Self::Mark(_) => return false,
+            Self::Step(step) if step.is_in_bulk() => batch.limits.shared_in_bulk,
+            Self::Step(_) => batch.limits.shared,
+        };
+        batch.moved_bytes() >= max
     }
 }
 
@@ -321,7 +323,7 @@ impl Writer {
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
-            if command.batch_bytes_max(&batch.limits).is_some_and(|max| batch.moved_bytes() >= max) {
+            if command.waits_for_another(batch) {
                 tracing::trace!("a command waits for the next batch");
                 put_off.push(command);
                 continue;

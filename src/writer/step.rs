@@ -2,7 +2,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 use crate::job::QueueId;
-use crate::storage::{Batch, BatchLimits, Fault};
+use crate::storage::{Batch, Fault};
 use crate::transaction::Prepare;
 
 /// Why a command did not go into the batch.
@@ -44,11 +44,9 @@ pub(crate) trait Step: Send {
         true
     }
 
-    /// It goes into a batch only while that has moved fewer bytes of records than this, and otherwise waits for the
-    /// next one. `None` for what moves little, or has been counted on its way in.
-    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
-        let _ = limits;
-        None
+    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    fn is_in_bulk(&self) -> bool {
+        false
     }
 
     /// Nobody waits for the answer any more: the call was dropped.
@@ -113,8 +111,8 @@ where
         Ok(())
     }
 
-    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
-        self.in_bulk.then_some(limits.shared_by_commands)
+    fn is_in_bulk(&self) -> bool {
+        self.in_bulk
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {

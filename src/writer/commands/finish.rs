@@ -9,7 +9,7 @@ use crate::job::{
     Attempt, BucketKey, BucketState, Change, Ending, Entry, FailureKind, JobId, Next, QueueId, Record, Retry, after,
     completed,
 };
-use crate::storage::{Batch, BatchLimits};
+use crate::storage::Batch;
 use crate::time::Now;
 use crate::transaction::Prepare;
 use crate::writer::step::Refusal;
@@ -162,10 +162,9 @@ impl Finish {
         Ok(())
     }
 
-    /// Bytes that a batch may have moved before its handler's own writes join it, as for any closure.
-    pub fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
-        let hooks = self.more.as_ref().is_some_and(|more| !more.hooks.is_empty());
-        hooks.then_some(limits.shared_by_closures)
+    /// Its handler writes with it: nobody knows how much.
+    pub fn has_writes(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| !more.hooks.is_empty())
     }
 
     /// Its job simply completes, and is in no group.

@@ -1,7 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{BoxError, Error, panic_text};
-use crate::storage::{Batch, BatchLimits};
+use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
 use crate::writer::step::{Refusal, Reply, Step};
 
@@ -26,10 +26,6 @@ where
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         self.value = Some(run(&self.closure, batch, prepare)?);
         Ok(())
-    }
-
-    fn batch_bytes_max(&self, limits: &BatchLimits) -> Option<u64> {
-        Some(limits.shared_by_closures)
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
