@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::millpond::Millpond;
-use crate::runtime::{Config, Setup, Steps, WINDOW_JOBS_MAX, open};
+use crate::runtime::{Config, Setup, Steps, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 use crate::storage::redb_types::{Database, StorageBackend};
-use crate::storage::{Opening, Store, unless_damaged};
+use crate::storage::{BatchLimits, Opening, Store, unless_damaged};
 use crate::time::{Clock, SystemClock};
 
 /// redb's page cache unless set, in bytes.
@@ -18,6 +18,12 @@ const PAYLOAD_BYTES_DEFAULT: usize = 1 << 20;
 
 /// Largest payload that may be set, in bytes: one job must fit into one call.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// Largest result unless set, in bytes: as large as a payload.
+const RESULT_BYTES_DEFAULT: usize = 1 << 20;
+
+/// Largest result that may be set, in bytes: it is kept in its job's record, beside its payload.
+const RESULT_BYTES_MAX: usize = 16 << 20;
 
 /// Jobs that run at a time in this process unless set.
 const RUNNING_DEFAULT: usize = 256;
@@ -48,6 +54,8 @@ type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
 pub struct Builder {
     cache_bytes: usize,
     payload_bytes_max: usize,
+    verify_payloads: bool,
+    result_bytes_max: usize,
     max_running: usize,
     blocking_threads: usize,
     events: usize,
@@ -56,6 +64,8 @@ pub struct Builder {
     verify: bool,
     compaction: bool,
     window_jobs_max: usize,
+    window_bytes_max: usize,
+    batch_limits: BatchLimits,
     seed: Option<u64>,
     clock: Arc<dyn Clock>,
     runtime: Option<tokio::runtime::Handle>,
@@ -67,6 +77,8 @@ impl Default for Builder {
         Self {
             cache_bytes: CACHE_BYTES_DEFAULT,
             payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
+            verify_payloads: false,
+            result_bytes_max: RESULT_BYTES_DEFAULT,
             max_running: RUNNING_DEFAULT,
             blocking_threads: BLOCKING_THREADS_DEFAULT,
             events: EVENTS_DEFAULT,
@@ -75,6 +87,8 @@ impl Default for Builder {
             verify: false,
             compaction: true,
             window_jobs_max: WINDOW_JOBS_MAX,
+            window_bytes_max: WINDOW_BYTES_MAX,
+            batch_limits: BatchLimits::default(),
             seed: None,
             clock: Arc::new(SystemClock::new()),
             runtime: None,
@@ -112,6 +126,68 @@ impl Builder {
     /// ```
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
         self.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Whether each typed payload is read back when it is enqueued, and compared with what was written. Off by
+    /// default; [`testing::in_memory`](crate::testing::in_memory) turns it on.
+    ///
+    /// Values that the codec itself cannot bring back are refused in any case, by
+    /// [`Error::Unencodable`] with a [`PayloadError`](crate::PayloadError). This finds the rest, with
+    /// the same error: types whose `Serialize` and `Deserialize` do not agree. A type that changes a value when
+    /// it is read, say one that trims a text, is refused as well unless it writes the changed value. The order of maps
+    /// and sets is not compared, nor is what no bytes are written of, such as a field with `skip_serializing`.
+    ///
+    /// It costs one more decoding and one more encoding of each payload, on the caller's thread.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use serde::{Deserialize, Serialize};
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Charge {
+    ///     #[serde(rename(serialize = "order_id"))] // read as `order`
+    ///     order: u64,
+    /// }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    ///
+    /// let pond = Millpond::builder().verify_payloads(true).open_backend(memory)?;
+    /// let refused = pond.enqueue("billing", Charge { order: 7 }).wait();
+    /// assert!(matches!(refused, Err(Error::Unencodable { .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn verify_payloads(mut self, each: bool) -> Self {
+        self.verify_payloads = each;
+        self
+    }
+
+    /// Largest result ([`Outcome::done_with`](crate::Outcome::done_with)) in bytes; at most 16 MiB. Default 1 MiB.
+    ///
+    /// An attempt that answers with a larger one fails with
+    /// [`FailureKind::OutputTooLarge`](crate::FailureKind::OutputTooLarge): nothing that it registered with
+    /// [`Context::on_complete`](crate::Context::on_complete) is written, and its job is tried again as after any
+    /// failed attempt, and goes to the dead letters when its attempts are used up. A plugin has a limit of its own
+    /// instead, `PluginLimits::output_bytes`.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::drain};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// let pond = Millpond::builder().result_bytes_max(4).open_backend(memory)?;
+    /// pond.worker("billing")
+    ///     .retry(Retry::none())
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::done_with("receipt 7")) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.errors[0].kind, FailureKind::OutputTooLarge);
+    /// # Ok(()) }
+    /// ```
+    pub fn result_bytes_max(mut self, bytes: usize) -> Self {
+        self.result_bytes_max = bytes;
         self
     }
 
@@ -429,6 +505,20 @@ impl Builder {
         self
     }
 
+    /// How many bytes of ready jobs are held in memory, for tests.
+    #[doc(hidden)]
+    pub fn window_bytes_max(mut self, bytes: usize) -> Self {
+        self.window_bytes_max = bytes.max(1);
+        self
+    }
+
+    /// How many bytes one command of many jobs moves, and in proportion how many one commit, for tests.
+    #[doc(hidden)]
+    pub fn batch_bytes_max(mut self, bytes: u64) -> Self {
+        self.batch_limits = BatchLimits::small(bytes.max(1));
+        self
+    }
+
     pub(crate) fn open_steps<B: StorageBackend>(
         self,
         open: impl Fn() -> std::io::Result<B> + Send + Sync + 'static,
@@ -449,6 +539,7 @@ impl Builder {
     fn check(&self) -> Result<(), Error> {
         for (field, value) in [
             ("payload_bytes_max", self.payload_bytes_max),
+            ("result_bytes_max", self.result_bytes_max),
             ("max_running", self.max_running),
             ("blocking_threads", self.blocking_threads),
             ("events_buffer", self.events),
@@ -464,6 +555,10 @@ impl Builder {
         if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
             let reason = format!("{} is above {PAYLOAD_BYTES_MAX}, the most a job can carry", self.payload_bytes_max);
             return Err(Error::config("payload_bytes_max", reason));
+        }
+        if self.result_bytes_max > RESULT_BYTES_MAX {
+            let reason = format!("{} is above {RESULT_BYTES_MAX}, the most a job can answer", self.result_bytes_max);
+            return Err(Error::config("result_bytes_max", reason));
         }
         Ok(())
     }
@@ -497,12 +592,16 @@ impl Builder {
                 linger: self.linger,
                 verify_on_open: self.verify,
                 compaction: self.compaction,
+                result_bytes_max: self.result_bytes_max,
                 stepped: false,
             },
             running_max: self.max_running,
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,
+            verify_payloads: self.verify_payloads,
             window_jobs_max: self.window_jobs_max,
+            window_bytes_max: self.window_bytes_max,
+            batch_limits: self.batch_limits,
             seed: self.seed,
         };
         Ok((setup, own))

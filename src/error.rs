@@ -4,9 +4,10 @@
 mod plugin;
 
 use std::any::Any;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::job::{JobId, State};
+use crate::text::{printable, told};
 #[cfg(feature = "wasm")]
 pub use plugin::PluginError;
 
@@ -58,13 +59,13 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The file is something else: text, another database, or another program's redb file.
-    #[error("{} is not a Millpond file: open the right path, or attach to the app's own redb database", path.display())]
+    #[error("{} is not a Millpond file: open the right path, or attach to the app's own redb database", shown(path))]
     NotAMillpond {
         /// The file.
         path: PathBuf,
     },
     /// The file was one, but is damaged. It is never recreated.
-    #[error("the file is corrupt: {detail}; {hint}")]
+    #[error("the file is corrupt: {}; {hint}", told(detail))]
     Corrupt {
         /// What is wrong.
         detail: String,
@@ -74,14 +75,14 @@ pub enum Error {
     /// [`verify_on_open`](crate::Builder::verify_on_open) found what does not agree and could not be put right.
     #[error(
         "the file does not agree with itself, {} time(s): {}; open it without `verify_on_open` to look, or restore a backup",
-        problems.len(), problems.first().map_or("", String::as_str)
+        problems.len(), told(problems.first().map_or("", String::as_str))
     )]
     Inconsistent {
         /// What does not agree, a sentence each.
         problems: Vec<String>,
     },
     /// No backup was taken: the place or the database does not allow it.
-    #[error("could not back up to {}: {reason}", path.display())]
+    #[error("could not back up to {}: {reason}", shown(path))]
     NotBackedUp {
         /// Where it was to go.
         path: PathBuf,
@@ -97,13 +98,13 @@ pub enum Error {
         known: u32,
     },
     /// Somebody has the file open: this process or another one.
-    #[error("{} is already open, here or in another process: close it there first", path.display())]
+    #[error("{} is already open, here or in another process: close it there first", shown(path))]
     AlreadyOpen {
         /// The file.
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("could not {operation} {}", path.display())]
+    #[error("could not {operation} {}", shown(path))]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -137,7 +138,10 @@ pub enum Error {
         source: BoxError,
     },
     /// An earlier I/O error stopped the writer; calls fail at once until it has reopened the file.
-    #[error("the queue is degraded after an I/O error ({reason}): nothing is accepted until the file is open again")]
+    #[error(
+        "the queue is degraded after an I/O error ({}): nothing is accepted until the file is open again",
+        told(reason)
+    )]
     Degraded {
         /// The error that caused it.
         reason: String,
@@ -155,7 +159,7 @@ pub enum Error {
         name: String,
     },
     /// A setting that cannot work.
-    #[error("invalid {field}: {reason}")]
+    #[error("invalid {field}: {}", told(reason))]
     InvalidConfig {
         /// Which setting.
         field: &'static str,
@@ -172,26 +176,27 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
-    /// More in one call than one commit takes.
+    /// More in one call or transaction than one commit takes. Nothing of a call is stored then; a transaction may go
+    /// on without the job that was too much.
     #[error(
-        "one call carries {jobs} jobs with {bytes} bytes, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
+        "one call or transaction carries {jobs} jobs with {bytes} bytes or more, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
     )]
     BatchTooLarge {
-        /// Jobs in the call.
+        /// Jobs up to the one that is too much: what follows it was not looked at.
         jobs: usize,
         /// Their bytes.
         bytes: usize,
-        /// Most jobs in one call.
+        /// Most jobs in one call or transaction.
         jobs_max: usize,
-        /// Most bytes in one call.
+        /// Most bytes in one call or transaction.
         bytes_max: usize,
     },
-    /// The payload could not be written as the kind's codec.
+    /// The payload could not be written as the kind's codec, or would not be read back as it is.
     #[error("the payload of kind {kind:?} could not be encoded")]
     Unencodable {
         /// The kind.
         kind: String,
-        /// What the encoder said.
+        /// What the encoder said, or a [`PayloadError`](crate::PayloadError).
         source: BoxError,
     },
     /// The queue has reached its capacity.
@@ -234,7 +239,7 @@ pub enum Error {
         state: State,
     },
     /// A record that cannot be read. It is set aside; the others go on.
-    #[error("the record of job {id} is corrupt ({detail}); it is set aside")]
+    #[error("the record of job {id} is corrupt ({}); it is set aside", told(detail))]
     CorruptRecord {
         /// The job.
         id: JobId,
@@ -276,6 +281,10 @@ pub enum Error {
         /// How long until a token is there.
         retry_in: std::time::Duration,
     },
+}
+
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
 }
 
 impl Error {

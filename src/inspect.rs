@@ -12,18 +12,21 @@ use crate::handler::Progress;
 use crate::job::{AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::Engine;
 use crate::scheduler::Blocked;
-use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
+use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, ScanMost, Tally};
 use crate::time::Timestamp;
 
-/// Rows looked at for one page, at most: a filter that matches little must not hold a snapshot of
+/// What is looked at for one page, at most: a filter that matches little must not hold a snapshot of
 /// the file for long. A page may therefore be short, or empty, and still have a next one.
-const ROWS_PER_PAGE_MAX: usize = 10_000;
+const LOOKED_AT_PER_PAGE: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// Jobs on one page, at most.
 const JOBS_PER_PAGE_MAX: usize = 1_000;
 
-/// How far [`Why::Waiting`] counts the jobs ahead.
-const AHEAD_MAX: u64 = 10_000;
+/// Bytes on one page, about: it ends with the job that reaches this.
+const BYTES_PER_PAGE: usize = 8 << 20;
+
+/// How far [`Why::Waiting`] and [`Why::GroupBusy`] count the jobs ahead.
+const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// A queue's counts. Kept with every commit, so that asking costs nothing.
 ///
@@ -171,7 +174,7 @@ pub struct JobInfo {
     pub plugins: Vec<(u32, PluginHash)>,
     /// What went wrong so far: the first error and the latest ones, 50 at most.
     pub errors: Vec<AttemptError>,
-    /// Why it ended, if it did not simply complete.
+    /// Why it ended, if it did not simply complete; at most 4 KiB.
     pub reason: Option<String>,
     /// What its handler answered.
     pub result: Option<Bytes>,
@@ -327,28 +330,79 @@ pub(crate) fn list(
     limit: usize,
 ) -> Result<Page, Error> {
     let limit = limit.clamp(1, JOBS_PER_PAGE_MAX);
-    let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
-    let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
-    let reader = engine.store.reader()?;
-    let visit = |found: Result<Found, Fault>| {
-        match found {
-            Ok(found) => {
-                let state = state_of(engine, &found);
-                if filter.matches(engine, &found, state) {
-                    jobs.push(describe(engine, found));
-                }
-            }
-            // The writer's to set aside, not this listing's to fail on.
-            Err(Fault::Corrupt { id, .. }) => damaged.push(Damage::Job(JobId::new(id))),
-            Err(Fault::Redb(_)) => {}
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    let next = matching(engine, filter, cursor, |found| {
+        bytes += size(&found);
+        jobs.push(describe(engine, found.kept()));
+        jobs.len() < limit && bytes < BYTES_PER_PAGE
+    })?;
+    Ok(Page { jobs, next })
+}
+
+/// How many jobs match.
+pub(crate) fn count(engine: &Arc<Engine>, filter: &JobFilter) -> Result<u64, Error> {
+    let (mut count, mut cursor) = (0, None);
+    loop {
+        cursor = matching(engine, filter, cursor, |_| {
+            count += 1;
+            true
+        })?;
+        if cursor.is_none() {
+            return Ok(count);
         }
-        jobs.len() < limit
+    }
+}
+
+/// The ids of the next jobs that match, up to `limit`, and where to go on.
+pub(crate) fn ids(
+    engine: &Arc<Engine>,
+    filter: &JobFilter,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<(Vec<JobId>, Option<Cursor>), Error> {
+    let mut ids = Vec::new();
+    let next = matching(engine, filter, cursor, |found| {
+        ids.push(found.id);
+        ids.len() < limit
+    })?;
+    Ok((ids, next))
+}
+
+/// Goes through the jobs that match behind `cursor` until `take` has had enough, or a page's worth was looked at. Returns
+/// where to go on, `None` at the end.
+fn matching(
+    engine: &Arc<Engine>,
+    filter: &JobFilter,
+    cursor: Option<Cursor>,
+    mut take: impl FnMut(Found) -> bool,
+) -> Result<Option<Cursor>, Error> {
+    let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
+    let mut damaged = Vec::new();
+    let reader = engine.store.reader()?;
+    let visit = |found: Result<Found, Fault>| match found {
+        Ok(found) => !filter.matches(engine, &found, state_of(engine, &found)) || take(found),
+        // The writer's to set aside, not this listing's to fail on.
+        Err(Fault::Corrupt { id, .. }) => {
+            damaged.push(Damage::Job(JobId::new(id)));
+            true
+        }
+        Err(Fault::Redb(_)) => true,
     };
-    let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), ROWS_PER_PAGE_MAX, visit)?;
+    let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), LOOKED_AT_PER_PAGE, visit)?;
     if !damaged.is_empty() {
         engine.set_aside(damaged, || {});
     }
-    Ok(Page { jobs, next: next.map(Cursor) })
+    Ok(next.map(Cursor))
+}
+
+/// What a job's own bytes come to, about.
+fn size(found: &Found) -> usize {
+    let extra = found.record.extra.as_deref();
+    let of_extra = extra.map_or(0, |extra| {
+        let errors: usize = extra.errors.iter().map(|error| error.message.len()).sum();
+        errors + extra.result.as_ref().map_or(0, Bytes::len) + extra.reason.as_ref().map_or(0, String::len)
+    });
+    found.record.payload.bytes.len() + of_extra
 }
 
 pub(crate) fn find(engine: &Arc<Engine>, id: JobId) -> Result<JobInfo, Error> {
@@ -442,7 +496,7 @@ pub enum Why {
         head: JobId,
         /// What that one is.
         state: State,
-        /// How many of the group stand before it, that one included.
+        /// How many of the group stand before it, that one included; counted up to 10,000, or 64 MiB of them.
         ahead: u64,
     },
     /// Its queue, or its group, is rate limited.
@@ -463,7 +517,7 @@ pub enum Why {
     ShuttingDown,
     /// Others go first.
     Waiting {
-        /// How many, counted up to 10,000.
+        /// How many; counted up to 10,000, or 64 MiB of them.
         ahead: u64,
     },
 }
@@ -514,7 +568,7 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
             let order = Order { priority: found.record.priority.get(), turn };
-            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MAX, |id| {
+            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
                 engine.scheduler().is_flying(id)
             })?;
             match blocked {
@@ -551,7 +605,7 @@ fn explain_member(
             // Its record may be damaged: that is not this job's error.
             _ => State::Running,
         };
-        let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MAX)?;
+        let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MOST)?;
         return Ok(Err(Why::GroupBusy { head: head.id, state, ahead }));
     }
     Ok(match head.at {

@@ -9,13 +9,14 @@ use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::Events;
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
-use crate::job::{JobId, NewJob, Priority};
+use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
 use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now, verify_beside};
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
 use crate::sync::{Mutex, block_on, thread};
+use crate::text::cut;
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_outside};
 use crate::worker::WorkerBuilder;
@@ -176,7 +177,12 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn enqueue_all<Q: AsRef<str>>(&self, jobs: impl IntoIterator<Item = (Q, NewJob)>) -> Commit<Vec<JobId>> {
-        let prepare = |(queue, job): (Q, NewJob)| self.engine().prepare.prepare(queue.as_ref(), job);
+        let mut size = CallSize::default();
+        let prepare = |(queue, job): (Q, NewJob)| {
+            let job = self.engine().prepare.prepare(queue.as_ref(), job)?;
+            size.add(job.bytes.len())?;
+            Ok(job)
+        };
         self.engine().enqueue(jobs.into_iter().map(prepare).collect())
     }
 
@@ -350,7 +356,8 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
-        Ok(Queue::new(self.engine().clone(), self.engine().store.catalog.queue(name)?))
+        check_name("queue", name)?;
+        Ok(Queue::new(self.engine().clone(), name.into()))
     }
 
     /// The queues that the file knows, by name.
@@ -367,8 +374,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queues(&self) -> Vec<Queue> {
-        let ids = self.engine().store.catalog.stored_queues();
-        ids.into_iter().map(|id| Queue::new(self.engine().clone(), id)).collect()
+        let catalog = &self.engine().store.catalog;
+        let names = catalog.stored_queues().into_iter().map(|id| catalog.queue_name(id));
+        names.map(|name| Queue::new(self.engine().clone(), name)).collect()
     }
 
     /// Ends a waiting job as cancelled. False if it was cancelled already.
@@ -388,7 +396,7 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
-        let reason = reason.into();
+        let reason = cut(reason.into(), REASON_BYTES_MAX);
         self.engine().change_waiting(id, move |batch, taken| control::cancel(batch, id, &reason, taken))
     }
 
@@ -499,8 +507,9 @@ impl Millpond {
         inspect::find(self.engine(), id)
     }
 
-    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page looks at
-    /// 10,000 jobs at most: it may be short, or empty, and still have a next one.
+    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page ends with the job that makes
+    /// it 8 MiB, and looks at 10,000 jobs or 64 MiB of them at most: it may be short, or empty, and still have a next
+    /// one.
     ///
     /// # Errors
     /// Storage errors.

@@ -34,7 +34,7 @@ use crate::builder::Builder;
 use crate::error::Error;
 use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
-use crate::job::{JobId, Kind, Outcome, Payload, Priority, State};
+use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, State, read_back};
 use crate::millpond::Millpond;
 use crate::runtime::{Engine, Steps};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
@@ -149,7 +149,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A queue in memory, on this clock, with a fixed seed.
+/// A queue in memory, on this clock, with a fixed seed. It reads each typed payload back and compares it
+/// ([`Builder::verify_payloads`](crate::Builder::verify_payloads)).
 ///
 /// # Errors
 /// None in practice; those of [`Builder::attach`](crate::Builder::attach).
@@ -163,7 +164,7 @@ impl Clock for ManualClock {
 /// # Ok::<(), millpond::Error>(())
 /// ```
 pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
-    Millpond::builder().clock(clock.clone()).seed(0).open_backend(InMemoryBackend::new())
+    Millpond::builder().clock(clock.clone()).seed(0).verify_payloads(true).open_backend(InMemoryBackend::new())
 }
 
 /// What [`drain`] has seen.
@@ -314,6 +315,35 @@ pub fn refute_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&
     if let Some(job) = enqueued(pond, queue, matches) {
         panic!("queue {queue:?} holds job {} of kind {:?}: {:?}", job.id, job.kind, job.payload);
     }
+}
+
+/// Asserts that `payload` reaches its handler as it is: it can be written with its kind's codec, read back, and
+/// is then equal to what it was. Unlike [`Builder::verify_payloads`](crate::Builder::verify_payloads) it also finds what
+/// leaves no trace in the bytes, such as a variant of an untagged enum that is read as another one.
+///
+/// # Panics
+/// If it does not; the message says why.
+///
+/// ```
+/// # use millpond::{testing, Kind};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Reading { sensor: u16, value: f64 }
+/// # impl Kind for Reading { const KIND: &'static str = "reading"; }
+///
+/// testing::assert_round_trip(Reading { sensor: 7, value: 233.24645296478246 });
+/// ```
+#[track_caller]
+pub fn assert_round_trip<K: Kind + PartialEq + std::fmt::Debug>(payload: K) {
+    let kind = K::KIND;
+    let written = Payload::encode(K::CODEC, &payload)
+        .unwrap_or_else(|error| panic!("the payload of kind {kind:?} cannot be written: {error}: {payload:?}"));
+    if let Err(error) = read_back::<K>(&written, ReadBack::Compare) {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        panic!("the payload of kind {kind:?} does not come back: {error}{source}: {payload:?}");
+    }
+    let read: K = written.decode().expect("it was read a line ago");
+    assert_eq!(read, payload, "the payload of kind {kind:?} comes back as another value");
 }
 
 /// Runs one handler on one payload, without a queue. The payload goes through its codec, as it
@@ -516,6 +546,11 @@ impl Driver {
             }
             moved.await;
         }
+    }
+
+    /// How many posts wait for the writer.
+    pub fn inbox(&self) -> usize {
+        self.engine.inbox.len()
     }
 
     /// Until the writer has done everything submitted so far, and the dispatcher has seen it.

@@ -11,7 +11,7 @@ use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, 
 #[cfg(feature = "wasm")]
 use crate::error::BoxError;
 use crate::error::Error;
-use crate::job::{JobId, NewJob, QueueId};
+use crate::job::{CallSize, JobId, NewJob};
 use crate::storage::{Batch, Prepared, key_holder};
 #[cfg(feature = "wasm")]
 use crate::storage::{StateWrite, Usage};
@@ -76,6 +76,8 @@ pub(crate) trait Prepare: Send + Sync {
 /// ```
 pub struct Transaction<'t> {
     batch: RefCell<&'t mut dyn Staging>,
+    /// Of the jobs that it enqueues.
+    size: Cell<CallSize>,
     txn: &'t WriteTransaction,
     prepare: &'t dyn Prepare,
     _inside: Inside,
@@ -95,12 +97,12 @@ pub(crate) type StateWrites = std::collections::BTreeMap<String, StateWrite>;
 
 impl Staging for Batch<'_> {
     fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
-        if let Some(there) = self.there_already(&job)? {
-            self.deduplicated(&job, there);
-            return Ok(there);
+        let names = self.new_names();
+        let inserted = insert(self, &mut job);
+        if inserted.is_err() {
+            self.forget_names_since(names);
         }
-        self.admit(&job)?;
-        Ok(Batch::insert(self, &mut job)?)
+        inserted
     }
 
     fn touch(&mut self) {
@@ -115,13 +117,24 @@ impl Staging for Batch<'_> {
     }
 }
 
+fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
+    batch.resolve(job)?;
+    if let Some(there) = batch.there_already(job)? {
+        batch.deduplicated(job, there);
+        return Ok(there);
+    }
+    batch.admit(job)?;
+    Ok(batch.insert(job)?)
+}
+
 impl<'t> Transaction<'t> {
     pub(crate) fn new<'b>(batch: &'t mut Batch<'b>, prepare: &'t dyn Prepare) -> Self
     where
         'b: 't,
     {
         let txn = batch.txn();
-        Self { batch: RefCell::new(batch), txn, prepare, _inside: Inside::enter() }
+        let size = Cell::default();
+        Self { batch: RefCell::new(batch), size, txn, prepare, _inside: Inside::enter() }
     }
 
     /// Opens one of the app's tables, creating it if need be. Names that begin with `millpond/` are
@@ -190,7 +203,8 @@ impl<'t> Transaction<'t> {
     ///
     /// # Errors
     /// What is wrong with the job or the queue's name; [`Error::QueueFull`] whatever the queue's
-    /// setting, because waiting here would stop the writer.
+    /// setting, because waiting here would stop the writer; [`Error::BatchTooLarge`] for more than 10,000 jobs or
+    /// 32 MiB in one transaction.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -208,6 +222,9 @@ impl<'t> Transaction<'t> {
     /// ```
     pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
+        let mut size = self.size.get();
+        size.add(job.bytes.len())?;
+        self.size.set(size);
         self.batch.borrow_mut().insert(job)
     }
 
@@ -245,8 +262,9 @@ impl std::fmt::Debug for Transaction<'_> {
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,
-    /// Unique keys that these jobs take.
-    keys: HashMap<(QueueId, String), JobId>,
+    size: CallSize,
+    /// Unique keys that these jobs take, by queue and key.
+    keys: HashMap<(String, String), JobId>,
     now: Now,
     next_id: u64,
     prepare: std::sync::Arc<dyn Prepare>,
@@ -268,6 +286,7 @@ impl WriteGuard {
         Self {
             txn: Some(txn),
             jobs: Vec::new(),
+            size: CallSize::default(),
             keys: HashMap::new(),
             now,
             next_id,
@@ -280,16 +299,19 @@ impl WriteGuard {
     /// Enqueues a job. It exists if and only if this transaction is committed.
     ///
     /// # Errors
-    /// What is wrong with the job or the queue's name. A full queue is noticed by
-    /// [`commit`](Self::commit).
+    /// What is wrong with the job or the queue's name; [`Error::BatchTooLarge`] for more than 10,000 jobs or 32 MiB in
+    /// one transaction. A full queue is noticed by [`commit`](Self::commit).
     pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
-        let there = self.there_already(&job)?;
+        let mut size = self.size;
+        size.add(job.bytes.len())?;
+        self.size = size;
+        let there = self.there_already(queue, &job)?;
         let id = there.unwrap_or_else(|| JobId::new(self.next_id));
         if there.is_none() {
             self.next_id += 1;
             if let Some((key, _)) = job.claims() {
-                self.keys.insert((job.queue, key.to_owned()), id);
+                self.keys.insert((queue.to_owned(), key.to_owned()), id);
             }
         }
         // Also one that will not be stored: the commit finds the same, and tells of it.
@@ -298,9 +320,9 @@ impl WriteGuard {
     }
 
     /// The job that is there, or will be with this transaction, instead of this one.
-    fn there_already(&self, job: &Prepared) -> Result<Option<JobId>, Error> {
+    fn there_already(&self, queue: &str, job: &Prepared) -> Result<Option<JobId>, Error> {
         let Some((key, _)) = job.claims() else { return Ok(None) };
-        match self.keys.get(&(job.queue, key.to_owned())) {
+        match self.keys.get(&(queue.to_owned(), key.to_owned())) {
             Some(&staged) => Ok(Some(staged)),
             None => Ok(key_holder(self, self.now, job.queue, key)?),
         }

@@ -355,13 +355,13 @@ impl WorkerBuilder {
     pub fn start(self) -> Result<Worker, Error> {
         self.check()?;
         let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers, .. } = self;
-        let id = engine.store.catalog.queue(&queue)?;
+        let id = engine.store.catalog.use_queue(&queue)?;
         let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
-            let id = engine.store.catalog.kind(&kind)?;
+            let id = engine.store.catalog.use_kind(&kind)?;
             let name = engine.store.catalog.kind_name(id);
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
@@ -369,7 +369,7 @@ impl WorkerBuilder {
         }
         #[cfg(feature = "wasm")]
         for (kind, plugin) in self.plugins {
-            let id = engine.store.catalog.kind(&kind)?;
+            let id = engine.store.catalog.use_kind(&kind)?;
             let handling = executor::load(engine.store.catalog.kind_name(id), plugin, engine.plugin_host())?;
             if by_kind.insert(id, handling).is_some() {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));

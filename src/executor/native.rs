@@ -294,18 +294,20 @@ fn ending(outcome: Outcome) -> Ending {
     }
 }
 
+/// Sources of an error that its text takes in, at most: one may be its own source.
+const SOURCES_MAX: usize = 64;
+
 /// An error with its sources, joined by `: `.
 fn chain(error: &BoxError) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    for error in sources.take(SOURCES_MAX) {
         let cause = error.to_string();
         // Many errors already say their source's text at their own end.
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }
-        source = error.source();
     }
     text
 }

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::text::cut;
 use crate::time::Timestamp;
 
 /// Most attempt errors kept per job: the first one and the latest ones. A job may have more
@@ -8,6 +9,10 @@ pub(crate) const ATTEMPT_ERRORS_MAX: usize = 50;
 
 /// Longest error text kept, in bytes. What is longer is cut and ends in an ellipsis.
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest reason kept, in bytes: why a job was cancelled, discarded or given up. What is longer is cut and ends in an
+/// ellipsis.
+pub(crate) const REASON_BYTES_MAX: usize = 4 * 1024;
 
 /// How an attempt failed.
 ///
@@ -45,7 +50,7 @@ pub enum FailureKind {
     Trap,
     /// A plugin asked for more memory than its limit.
     MemoryLimit,
-    /// A plugin returned more than its limit, or passed more to the host in one call.
+    /// A handler or a plugin returned a result above its limit, or a plugin passed more to the host in one call.
     OutputTooLarge,
     /// A plugin made more calls to the host than its limit.
     CallLimit,
@@ -86,15 +91,11 @@ impl AttemptError {
     pub(crate) fn new(
         attempt: u32,
         kind: FailureKind,
-        mut message: String,
+        message: String,
         started_at: Timestamp,
         ended_at: Timestamp,
     ) -> Self {
-        if message.len() > ERROR_TEXT_BYTES_MAX {
-            let cut = message.floor_char_boundary(ERROR_TEXT_BYTES_MAX - '…'.len_utf8());
-            message.truncate(cut);
-            message.push('…');
-        }
+        let message = cut(message, ERROR_TEXT_BYTES_MAX);
         Self { attempt, kind, message, started_at, ended_at }
     }
 }

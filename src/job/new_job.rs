@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::checked::ReadBack;
 use super::name;
 use super::payload::{Codec, Kind, Payload};
 use super::priority::Priority;
+use super::read_back::{self, read_back};
 use super::retry::Backoff;
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
@@ -36,8 +38,40 @@ use crate::time::Timestamp;
 #[must_use = "a job does nothing until it is enqueued"]
 pub struct NewJob {
     kind: Cow<'static, str>,
-    payload: Result<Payload, BoxError>,
+    payload: Result<Written, BoxError>,
     options: Options,
+}
+
+/// A payload, and what has to be done to know that its handler can read it.
+#[derive(Debug)]
+struct Written {
+    payload: Payload,
+    read_back: ReadBack,
+    reader: Option<read_back::Reader>,
+}
+
+impl From<Payload> for Written {
+    fn from(payload: Payload) -> Self {
+        Self { payload, read_back: ReadBack::Needless, reader: None }
+    }
+}
+
+impl Written {
+    /// # Errors
+    /// Its handler could not read it, or would not get what was enqueued.
+    fn check(self, kind: &str, payload_bytes_max: usize, compare: bool) -> Result<Payload, Error> {
+        let Self { payload, read_back, reader } = self;
+        let len = payload.bytes.len();
+        if len > payload_bytes_max {
+            return Err(Error::PayloadTooLarge { len, max: payload_bytes_max });
+        }
+        let read_back = if compare { ReadBack::Compare } else { read_back };
+        if let Some(reader) = reader.filter(|_| read_back != ReadBack::Needless) {
+            let refused = |error| Error::Unencodable { kind: kind.to_owned(), source: Box::new(error) };
+            reader(&payload, read_back).map_err(refused)?;
+        }
+        Ok(payload)
+    }
 }
 
 /// What differs from the defaults.
@@ -86,7 +120,8 @@ impl NewJob {
     /// assert_eq!(job.kind(), "charge");
     /// ```
     pub fn new<K: Kind>(payload: K) -> Self {
-        Self::with(Cow::Borrowed(K::KIND), Payload::encode(K::CODEC, &payload))
+        let written = |(payload, needed)| Written { payload, read_back: needed, reader: Some(read_back::<K>) };
+        Self::with(Cow::Borrowed(K::KIND), Payload::written(K::CODEC, &payload).map(written))
     }
 
     /// A job of the kind named `kind` with any value as JSON.
@@ -101,10 +136,7 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<Cow<'static, str>>, payload: &T) -> Self {
-        let payload = serde_json::to_vec(payload)
-            .map(|bytes| Payload { codec: Codec::Json, bytes: bytes.into() })
-            .map_err(Into::into);
-        Self::with(kind, payload)
+        Self::with(kind, Payload::written(Codec::Json, payload).map(|(payload, _)| payload.into()))
     }
 
     /// A job of the kind named `kind` with bytes that only its handler understands.
@@ -118,7 +150,7 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn raw(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
-        Self::with(kind, Ok(Payload::raw(payload)))
+        Self::with(kind, Ok(Payload::raw(payload).into()))
     }
 
     /// A follow-up job of a plugin.
@@ -131,10 +163,10 @@ impl NewJob {
     /// A payload that is written already.
     #[cfg(feature = "wasm")]
     pub(crate) fn encoded(kind: String, codec: Codec, bytes: Bytes) -> Self {
-        Self::with(kind, Ok(Payload { codec, bytes }))
+        Self::with(kind, Ok(Payload { codec, bytes }.into()))
     }
 
-    fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Payload, BoxError>) -> Self {
+    fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Written, BoxError>) -> Self {
         Self { kind: kind.into(), payload, options: Options::default() }
     }
 
@@ -335,8 +367,7 @@ impl NewJob {
     }
 
     /// How long after its enqueue the job holds its [`unique_key`](Self::unique_key) even if it has ended:
-    /// five minutes unless set, at most 30 days. Zero: only until it ends, which a job needs that enqueues
-    /// its successor under its own key with [`on_complete`](crate::Context::on_complete).
+    /// five minutes unless set, at most 30 days. Zero: only until it ends.
     ///
     /// It is time that has passed: a wall clock that is set makes it neither longer nor shorter.
     ///
@@ -368,14 +399,16 @@ impl NewJob {
         &self.kind
     }
 
-    /// Checks everything that can be checked without the store.
-    pub(crate) fn check(self, payload_bytes_max: usize) -> Result<(Cow<'static, str>, Payload, Options), Error> {
+    /// Checks everything that can be checked without the store. `compare` has each typed payload read back and
+    /// compared.
+    pub(crate) fn check(
+        self,
+        payload_bytes_max: usize,
+        compare: bool,
+    ) -> Result<(Cow<'static, str>, Payload, Options), Error> {
         let Self { kind, payload, options } = self;
         let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
-        let len = payload.bytes.len();
-        if len > payload_bytes_max {
-            return Err(Error::PayloadTooLarge { len, max: payload_bytes_max });
-        }
+        let payload = payload.check(&kind, payload_bytes_max, compare)?;
         if let Some(group) = &options.group {
             name::check("group", group)?;
         }

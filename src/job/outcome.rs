@@ -21,7 +21,8 @@ use crate::error::BoxError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Done. The result, if any, is kept with the completed job.
+    /// Done. The result, if any, is kept with the completed job. One above
+    /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) fails the attempt.
     Done(Option<Bytes>),
     /// Failed: run again after `delay`, or by the queue's back-off. Uses up an attempt.
     Retry {
@@ -35,15 +36,16 @@ pub enum Outcome {
     /// The other side said "too many requests": nothing more of this queue (or, if the job has a
     /// group, of this group) starts for this long. No attempt is used up, no place lost.
     RateLimited(Duration),
-    /// Stop: the job ends as cancelled, with this reason.
+    /// Stop: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
     Discard(String),
-    /// Failed for good: straight to the dead letters, with this reason.
+    /// Failed for good: straight to the dead letters, with this reason. Of a long reason 4 KiB are kept.
     DeadLetter(String),
 }
 
 impl Outcome {
     /// Done, with a result: bytes kept with the completed job for a day unless the queue's
-    /// retention says otherwise.
+    /// retention says otherwise. They may be 1 MiB unless
+    /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) says otherwise; a larger result fails the attempt.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

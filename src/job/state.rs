@@ -3,9 +3,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{AttemptError, FailureKind};
+use super::attempt::{AttemptError, FailureKind, REASON_BYTES_MAX};
 use super::record::Record;
 use super::retry::Retry;
+use crate::text::cut;
 use crate::time::{Due, Now, Timestamp};
 
 /// What a job is, seen from outside.
@@ -123,7 +124,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
         Ending::Discarded(reason) => {
             record.attempts = attempt.number;
             end(record, State::Cancelled, attempt.started_at, now);
-            record.extra_mut().reason = Some(reason);
+            record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
             Next::Cancel
         }
         Ending::Expired => {
@@ -178,7 +179,7 @@ fn wait(record: &mut Record, delay: Duration, now: Now) -> Next {
 
 fn die(record: &mut Record, attempt: Attempt, reason: String, now: Now) -> Next {
     end(record, State::Dead, attempt.started_at, now);
-    record.extra_mut().reason = Some(reason);
+    record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
     Next::Die
 }
 

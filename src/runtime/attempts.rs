@@ -7,7 +7,7 @@ use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Begun, Finished, Plan, Running};
 use crate::handler::CompleteHook;
-use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, Next, after};
+use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, FailureKind, Next, after};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::Mark;
 use crate::time::Now;
@@ -118,6 +118,11 @@ impl Engine {
     /// one, if the same task is to run it.
     fn land(self: &Arc<Self>, finished: Finished) -> Option<Begun> {
         let Finished { running, ending } = finished;
+        let ending = match running.attempted.plugin() {
+            // It has been held to a limit of its own.
+            Some(_) => ending,
+            None => self.within_limit(ending),
+        };
         let now = self.now();
         let mut starts = Vec::new();
         let restless = {
@@ -127,6 +132,9 @@ impl Engine {
                 return None;
             }
             // Told to slow down: not before that is known may anything start.
+            if let Ending::Done(Some(result)) = &ending {
+                scheduler.ends_with(running.plan.run, result.len());
+            }
             let held = matches!(ending, Ending::RateLimited(_));
             if let Ending::RateLimited(delay) = ending {
                 let (key, until) = limit(&running.plan, delay, now);
@@ -144,6 +152,21 @@ impl Engine {
         }
         self.moved.notify_waiters();
         next
+    }
+
+    /// A result that is too large to be kept fails its attempt.
+    fn within_limit(&self, ending: Ending) -> Ending {
+        let max = self.config.result_bytes_max;
+        match ending {
+            Ending::Done(Some(result)) if result.len() > max => {
+                let message = format!(
+                    "the result has {} bytes, the limit is {max}: store it elsewhere and return a reference, or raise `result_bytes_max`",
+                    result.len()
+                );
+                Ending::Failed { kind: FailureKind::OutputTooLarge, message, delay: None }
+            }
+            ending => ending,
+        }
     }
 
     /// Starts them, but for one that the task can run that has just finished with `before`.

@@ -10,6 +10,7 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::storage::{Backup, Copying};
 use crate::sync::{block_on, thread};
+use crate::text::printable;
 
 /// Copies the file while it is in use.
 pub(crate) fn back_up(engine: Arc<Engine>, target: PathBuf) -> Commit<Backup> {
@@ -28,7 +29,7 @@ fn copy(engine: &Arc<Engine>, target: &std::path::Path) -> Result<Backup, Error>
     let mut copying = engine.store.copy_to(target)?;
     copying.approach()?;
     let backup = arrive(engine, copying)?.finish()?;
-    tracing::info!(path = %backup.path.display(), bytes = backup.bytes, "backed up");
+    tracing::info!(path = %printable(&backup.path.to_string_lossy()), bytes = backup.bytes, "backed up");
     Ok(backup)
 }
 

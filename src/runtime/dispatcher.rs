@@ -96,7 +96,7 @@ fn read_page(engine: &Arc<Engine>, refill: Refill) {
 
 fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {
     let write = move |batch: &mut Batch<'_>| upkeep::promote(batch, queue);
-    engine.internally(write, move |engine, result| {
+    engine.internally_in_bulk(write, move |engine, result| {
         if result.is_err() {
             tracing::trace!("a promotion failed");
             engine.scheduler().look_again(queue);

@@ -19,8 +19,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Command, Enqueue, Inbox, Step, call};
-use crate::writer::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
+use crate::writer::{Answer, Command, Enqueue, Inbox, Step, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
@@ -31,6 +30,8 @@ pub(crate) struct Config {
     pub linger: Duration,
     pub verify_on_open: bool,
     pub compaction: bool,
+    /// Longest result that is kept, in bytes.
+    pub result_bytes_max: usize,
     /// It has no threads: somebody drives it by hand.
     pub stepped: bool,
 }
@@ -215,7 +216,7 @@ impl Engine {
             if count == 0 {
                 return Ok(Vec::new());
             }
-            let bytes = check_size(&jobs)?;
+            let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
             if tracing::enabled!(tracing::Level::DEBUG) {
                 log_enqueue(&engine, &jobs);
             }
@@ -235,6 +236,19 @@ impl Engine {
         Commit::new(async move {
             let (step, answer) = call(write);
             engine.submit(step, 0).await?;
+            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+        })
+    }
+
+    /// [`Self::change`] for a `write` that moves many jobs.
+    pub fn change_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Commit<T> {
+        let engine = self.clone();
+        Commit::new(async move {
+            let (step, answer) = call(write);
+            engine.submit(step.in_bulk(), 0).await?;
             engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }
@@ -280,6 +294,25 @@ impl Engine {
         after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
     ) {
         let (step, answer) = call(write);
+        self.send_step(step, answer, after);
+    }
+
+    /// [`Self::internally`] for a `write` that moves many jobs.
+    pub(super) fn internally_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
+        let (step, answer) = call(write);
+        self.send_step(step.in_bulk(), answer, after);
+    }
+
+    fn send_step<T: Send + 'static>(
+        self: &Arc<Self>,
+        step: Box<dyn Step>,
+        answer: Answer<T>,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
         let engine = self.clone();
         self.inbox.send(Command::Step(step));
         self.executor.tasks().spawn(async move {
@@ -406,21 +439,7 @@ fn is_same(binding: &Arc<Binding>, worker: &Weak<Binding>) -> bool {
 
 fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
     for job in jobs {
-        let queue = engine.store.catalog.queue_name(job.queue);
-        let kind = engine.store.catalog.kind_name(job.record().kind);
+        let (queue, kind) = job.queue_and_kind(&engine.store.catalog);
         tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
     }
-}
-
-fn check_size(jobs: &[Prepared]) -> Result<usize, Error> {
-    let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
-    if jobs.len() > ENQUEUE_JOBS_MAX || (jobs.len() > 1 && bytes > ENQUEUE_BYTES_MAX) {
-        return Err(Error::BatchTooLarge {
-            jobs: jobs.len(),
-            bytes,
-            jobs_max: ENQUEUE_JOBS_MAX,
-            bytes_max: ENQUEUE_BYTES_MAX,
-        });
-    }
-    Ok(bytes)
 }

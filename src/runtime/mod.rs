@@ -26,7 +26,7 @@ mod writer_loop;
 pub(crate) use backup::back_up;
 pub use commit::Commit;
 pub(crate) use engine::{Config, Engine, WorkerConfig};
-pub(crate) use open::{Setup, Threads, WINDOW_JOBS_MAX, open};
+pub(crate) use open::{Setup, Threads, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 pub(crate) use shutdown::{shutdown, stop_now};
 pub(crate) use steps::Steps;
 pub(crate) use verification::verify_beside;

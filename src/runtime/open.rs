@@ -11,7 +11,9 @@ use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify};
+use crate::storage::{
+    Batch, BatchLimits, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify,
+};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
 use crate::writer::{Writer, inbox};
@@ -20,7 +22,7 @@ use crate::writer::{Writer, inbox};
 pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
 
 /// And their bytes: whichever is reached first.
-const WINDOW_BYTES_MAX: usize = 2 << 20;
+pub(crate) const WINDOW_BYTES_MAX: usize = 2 << 20;
 
 /// What an engine is opened with.
 pub(crate) struct Setup {
@@ -32,7 +34,10 @@ pub(crate) struct Setup {
     pub running_max: usize,
     pub blocking_threads: usize,
     pub payload_bytes_max: usize,
+    pub verify_payloads: bool,
     pub window_jobs_max: usize,
+    pub window_bytes_max: usize,
+    pub batch_limits: BatchLimits,
     /// If it was given one: then all that is random in it can be had again.
     pub seed: Option<u64>,
 }
@@ -60,7 +65,8 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
 /// for whoever drives them.
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
-    let Setup { blocking_threads, payload_bytes_max, window_jobs_max, seed, .. } = setup;
+    let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let time = Arc::new(TimeSource::new(clock.clone(), counters.time));
@@ -73,7 +79,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     events.extend(recovery.events);
     set_aside += recovery.set_aside;
 
-    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
+    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: window_bytes_max, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);
@@ -86,9 +92,9 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let careful = if recovered.crashed { running_max } else { 0 };
     scheduler.restore_crashed(recovered.suspects, careful);
 
-    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max });
+    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (inbox, outbox) = inbox();
-    let writer = Writer::new(store.clone(), prepare.clone(), counters);
+    let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters);
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
     let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
@@ -142,6 +148,6 @@ fn commit_alone<T>(
     let done = write(&mut batch)?;
     let mut sealed = batch.seal()?;
     store.commit(txn)?;
-    store.catalog.committed(std::mem::take(&mut sealed.rows), sealed.kinds);
+    store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds);
     Ok((sealed, done))
 }

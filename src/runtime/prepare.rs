@@ -5,17 +5,20 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
-use crate::job::{Expires, Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
-use crate::storage::{Prepared, Store};
+use crate::job::{
+    CallSize, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start, State, UNIQUE_FOR_DEFAULT,
+};
+use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::ENQUEUE_JOBS_MAX;
 
 /// Turns jobs as callers write them into rows, on the caller's thread.
 pub(super) struct Preparer {
     pub store: Arc<Store>,
     pub time: Arc<TimeSource>,
     pub payload_bytes_max: usize,
+    /// Each typed payload is read back and compared.
+    pub verify_payloads: bool,
 }
 
 impl Prepare for Preparer {
@@ -24,11 +27,13 @@ impl Prepare for Preparer {
     }
 
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
-        let mut call = Call::new(self);
+        let (mut call, mut size) = (Call::new(self), CallSize::default());
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
-            prepared.push(call.prepare(queue, job, left.max(1))?);
+            let job = call.prepare(queue, job, left.max(1))?;
+            size.add(job.bytes.len())?;
+            prepared.push(job);
             left = left.saturating_sub(1);
         }
         Ok(prepared)
@@ -40,9 +45,25 @@ struct Call<'p> {
     preparer: &'p Preparer,
     now: Now,
     span: Option<tracing::Span>,
-    queue: Option<QueueId>,
-    kind: Option<(Cow<'static, str>, KindId)>,
+    queue: Option<Named>,
+    kind: Option<(Cow<'static, str>, Named)>,
     chunk: BytesMut,
+}
+
+/// A name's number, and the name itself if the file does not have it.
+#[derive(Clone)]
+struct Named {
+    id: u32,
+    new: Option<Arc<str>>,
+}
+
+impl Named {
+    fn of(name: &str, number: Option<Number>) -> Self {
+        match number {
+            Some(Number { id, is_saved: true }) => Self { id, new: None },
+            number => Self { id: number.map_or(NO_NUMBER, |number| number.id), new: Some(name.into()) },
+        }
+    }
 }
 
 impl<'p> Call<'p> {
@@ -54,19 +75,20 @@ impl<'p> Call<'p> {
 
     /// The first of `left` jobs.
     fn prepare(&mut self, queue: &str, job: NewJob, left: usize) -> Result<Prepared, Error> {
-        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max)?;
+        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max, self.preparer.verify_payloads)?;
         let catalog = &self.preparer.store.catalog;
-        let queue = match self.queue {
+        let queue = match &self.queue {
             Some(queue) => queue,
-            None => *self.queue.insert(catalog.queue(queue)?),
+            None => self.queue.insert(Named::of(queue, catalog.queue(queue)?)),
         };
-        let kind = match &self.kind {
-            Some((name, id)) if *name == kind => *id,
-            _ => {
-                let id = catalog.kind(&kind)?;
-                self.kind.insert((kind, id)).1
-            }
-        };
+        if self.kind.as_ref().is_none_or(|(name, _)| *name != kind) {
+            let named = Named::of(&kind, catalog.kind(&kind)?);
+            self.kind = Some((kind, named));
+        }
+        let (_, kind) = self.kind.as_ref().expect("it was looked up a line ago");
+        let is_new = queue.new.is_some() || kind.new.is_some();
+        let names = is_new.then(|| Box::new(NewJobNames { queue: queue.new.clone(), kind: kind.new.clone() }));
+        let (queue, kind) = (queue.id, kind.id);
         let mut record = Record {
             state: State::Pending,
             kind,
@@ -79,7 +101,7 @@ impl<'p> Call<'p> {
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
         let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.span.clone());
-        Ok(prepared.claiming_key_for(unique_for))
+        Ok(prepared.naming(names).claiming_key_for(unique_for))
     }
 }
 

@@ -47,7 +47,7 @@ impl WriterLoop {
 
     /// When there is something to do, though nobody rings: to look at the disk again, or what was put off.
     pub fn looks_again_in(&self) -> Option<Duration> {
-        if self.outbox.has_put_off() {
+        if self.outbox.has_put_off() || self.writer.has_put_off() {
             return Some(Duration::ZERO);
         }
         let healing = self.healing.as_ref().filter(|healing| !healing.is_hopeless())?;
@@ -74,7 +74,7 @@ impl WriterLoop {
     pub fn gathered(&mut self) -> Option<Round> {
         let round = self.outbox.gathered();
         let is_time = self.healing.as_ref().is_some_and(|healing| healing.wait(self.engine.now()).is_zero());
-        (!round.is_empty() || is_time).then_some(round)
+        (!round.is_empty() || is_time || self.writer.has_put_off()).then_some(round)
     }
 
     fn linger(&mut self, round: &mut Round) {
@@ -104,6 +104,10 @@ impl WriterLoop {
             self.turn_away(commands);
         } else if !commands.is_empty() || self.writer.has_unfinished() {
             self.commit(commands);
+        }
+        // What stands alone comes behind everything that came before it.
+        while !matches!(then, Then::Nothing) && self.healing.is_none() && self.writer.has_put_off() {
+            self.commit(Vec::new());
         }
         match then {
             Then::Nothing => {}
@@ -298,9 +302,15 @@ impl WriterLoop {
 
     fn write_the_last(&mut self, ends: Vec<Command>) {
         let engine = self.engine.clone();
-        if !ends.is_empty() || self.writer.has_unfinished() {
+        let mut ends = ends;
+        while !ends.is_empty() || self.writer.has_unfinished() {
+            let ends = std::mem::take(&mut ends);
             let committed = self.writer.commit(ends, engine.now(), engine.bus.is_heard());
+            let has_failed = committed.failure.is_some();
             settle_last(&engine, committed);
+            if has_failed {
+                break;
+            }
         }
         let buckets = engine.scheduler().bucket_states(engine.now());
         let (last, _answer) = call(move |batch| {

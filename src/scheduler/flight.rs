@@ -21,6 +21,8 @@ pub(crate) struct Flight {
     pub landed: bool,
     /// Its start is durable, or on its way to be.
     pub marked: bool,
+    /// Of its record, and once it has landed of its result.
+    bytes: usize,
 }
 
 /// How many of a queue's jobs are out.
@@ -38,6 +40,8 @@ pub(crate) struct Flights {
     by_id: IdMap<Flight>,
     by_queue: IdMap<Load, QueueId>,
     running: usize,
+    /// Of those that have landed and are not settled.
+    unsettled_bytes: usize,
     serial: u64,
 }
 
@@ -45,8 +49,8 @@ impl Flights {
     pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: entry.id, serial: self.serial };
-        let (grouped, order) = (entry.is_grouped(), entry.order);
-        let flight = Flight { run, queue, grouped, order, started: now, landed: false, marked: false };
+        let (grouped, order, bytes) = (entry.is_grouped(), entry.order, entry.bytes as usize);
+        let flight = Flight { run, queue, grouped, order, started: now, landed: false, marked: false, bytes };
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
@@ -60,9 +64,18 @@ impl Flights {
     pub fn land(&mut self, run: RunId) -> Option<QueueId> {
         let flight = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && !flight.landed)?;
         flight.landed = true;
+        self.unsettled_bytes += flight.bytes;
         let queue = flight.queue;
         self.free_slot(queue);
         Some(queue)
+    }
+
+    /// This run, which has landed, ends with a result of so many bytes.
+    pub fn ends_with(&mut self, run: RunId, bytes: usize) {
+        if let Some(flight) = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && flight.landed) {
+            flight.bytes += bytes;
+            self.unsettled_bytes += bytes;
+        }
     }
 
     pub fn settle(&mut self, id: JobId) -> Option<Flight> {
@@ -70,8 +83,9 @@ impl Flights {
         if let Some(load) = self.by_queue.get_mut(&flight.queue) {
             load.taken -= 1;
         }
-        if !flight.landed {
-            self.free_slot(flight.queue);
+        match flight.landed {
+            true => self.unsettled_bytes -= flight.bytes,
+            false => self.free_slot(flight.queue),
         }
         Some(flight)
     }
@@ -109,6 +123,11 @@ impl Flights {
 
     pub fn unsettled(&self) -> usize {
         self.by_id.len() - self.running
+    }
+
+    /// What the ends that are on their way to the disk hold in memory, about.
+    pub fn unsettled_bytes(&self) -> usize {
+        self.unsettled_bytes
     }
 
     pub fn taken_in(&self, queue: QueueId) -> usize {

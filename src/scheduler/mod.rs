@@ -30,6 +30,9 @@ use window::Source;
 /// until the writer has caught up. It bounds the outcomes that wait in the writer's inbox.
 pub(crate) const UNSETTLED_MAX: usize = 8_192;
 
+/// And their records and results, at most, in bytes: the job that passes it has ended already.
+pub(crate) const UNSETTLED_BYTES_MAX: usize = 64 << 20;
+
 /// A job that may start now.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -325,6 +328,7 @@ impl Scheduler {
             && !self.suspended
             && self.flights.running() < self.running_max
             && self.flights.unsettled() < UNSETTLED_MAX
+            && self.flights.unsettled_bytes() < UNSETTLED_BYTES_MAX
             && !self.probation.holds_all(now)
     }
 
@@ -427,6 +431,11 @@ impl Scheduler {
         let Some(queue) = self.flights.land(run) else { return false };
         self.wake(queue);
         true
+    }
+
+    /// The end of this run, which has landed, brings a result of so many bytes to the writer.
+    pub fn ends_with(&mut self, run: RunId, bytes: usize) {
+        self.flights.ends_with(run, bytes);
     }
 
     /// A job that was handed out and did not start is back at its place. One that was to be tried still is.

@@ -274,6 +274,37 @@ fn nothing_starts_while_too_many_ends_wait_for_the_disk() {
 }
 
 #[test]
+fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
+    let mut scheduler = open(usize::MAX);
+    scheduler.set_running_max(usize::MAX);
+    let ready = |id: u64| {
+        let record = entry(id, 5, None).record.clone();
+        Change::Ready { queue: QUEUE, entry: Arc::new(Entry::new(JobId::new(id), id, record, 1 << 20)) }
+    };
+    let mut landed = 0;
+    // Each comes to 2 MiB with its result.
+    for id in 1..=100 {
+        scheduler.apply([ready(id)]);
+        let started = start(&mut scheduler, at(0));
+        let Some(first) = started.first() else { break };
+        assert!(scheduler.landed(first.run));
+        scheduler.ends_with(first.run, 1 << 20);
+        landed += 1;
+    }
+    assert_eq!(landed, UNSETTLED_BYTES_MAX >> 21);
+    scheduler.apply([Change::Settled { id: JobId::new(1) }]);
+    assert_eq!(start(&mut scheduler, at(0)).len(), 1);
+    // What is given back counts no more either.
+    for id in 2..=landed as u64 {
+        scheduler.apply([Change::Settled { id: JobId::new(id) }]);
+    }
+    scheduler.apply([ready(1_000)]);
+    let started = start(&mut scheduler, at(0));
+    assert_eq!(started.len(), 1);
+    assert!(scheduler.landed(started[0].run));
+}
+
+#[test]
 fn a_long_run_is_named_once_to_be_marked() {
     let mut scheduler = open(10);
     scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);

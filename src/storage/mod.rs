@@ -45,7 +45,8 @@ mod watched;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{Batch, Counters, Sealed};
+pub(crate) use batch::{Batch, BatchLimits, Counters, Sealed};
+pub(crate) use catalog::Number;
 pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;
@@ -60,7 +61,7 @@ pub(crate) use place::{Location, Place};
 #[cfg(feature = "wasm")]
 pub(crate) use plugin_state::{StateWrite, Usage, added};
 pub(crate) use quarantine::{Aside, Damage};
-pub(crate) use queries::{Found, Reader, ScanCursor, WindowPage};
+pub(crate) use queries::{Found, Reader, ScanCursor, ScanMost, WindowPage};
 pub(crate) use recovery::{Recovered, recover};
 pub(crate) use redb::WriteTransaction as RawTransaction;
 pub(crate) use settings::Tally;
@@ -69,7 +70,7 @@ pub(crate) use store::{Opening, Store};
 pub(crate) use unique::key_holder;
 pub use verify::Verification;
 pub(crate) use verify::{put_right, verify};
-pub(crate) use waiting::Prepared;
+pub(crate) use waiting::{NO_NUMBER, NewJobNames, Prepared};
 
 /// redb's types that stand in the public interface: what an application shares with the queue.
 pub(crate) mod redb_types {

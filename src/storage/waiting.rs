@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
+use super::catalog::Catalog;
 use super::codec::{decode_record, encode_record, encode_record_into};
 use super::fault::Fault;
 use super::place::Place;
@@ -13,7 +14,7 @@ use super::tables::ReadyKey;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
+use crate::job::{Change, Entry, JobId, KindId, Order, QueueId, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
 #[derive(Debug)]
@@ -21,8 +22,20 @@ pub(crate) struct Prepared {
     pub queue: QueueId,
     pub bytes: Bytes,
     job: Form,
+    /// Names that the file does not have yet: they get their numbers where it is stored.
+    names: Option<Box<NewJobNames>>,
     /// For a new job with a unique key: how long the key is held, whatever becomes of the job.
     unique_for: Option<Duration>,
+}
+
+/// The number of a queue or a kind that has none.
+pub(crate) const NO_NUMBER: u32 = u32::MAX;
+
+/// Of a job's queue and kind those names that are not in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJobNames {
+    pub queue: Option<Arc<str>>,
+    pub kind: Option<Arc<str>>,
 }
 
 /// What dispatch will hold of a job. Made by the writer's thread, which gives most of it back as well: memory that
@@ -49,12 +62,39 @@ impl Prepared {
         span: Option<tracing::Span>,
     ) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unborn(Some((record, span))), unique_for: None }
+        Self { queue, bytes, job: Form::Unborn(Some((record, span))), names: None, unique_for: None }
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
     pub fn claiming_key_for(self, unique_for: Option<Duration>) -> Self {
         Self { unique_for, ..self }
+    }
+
+    /// Its queue's and its kind's numbers are [`NO_NUMBER`], or a worker's, where these names are given.
+    pub fn naming(self, names: Option<Box<NewJobNames>>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// The names of its queue and its kind.
+    pub fn queue_and_kind(&self, catalog: &Catalog) -> (Arc<str>, Arc<str>) {
+        let new = self.names.as_deref();
+        let queue = new.and_then(|new| new.queue.clone()).unwrap_or_else(|| catalog.queue_name(self.queue));
+        let kind = new.and_then(|new| new.kind.clone()).unwrap_or_else(|| catalog.kind_name(self.record().kind));
+        (queue, kind)
+    }
+
+    /// Writes its row again, with this kind.
+    fn set_kind(&mut self, kind: KindId) {
+        if self.record().kind == kind {
+            return;
+        }
+        let (record, span) = match &mut self.job {
+            Form::Unborn(job) => job.take().expect("it is taken where it is stored"),
+            Form::Stored(entry) => (entry.record.clone(), entry.span.clone()),
+        };
+        let record = Record { kind, ..record };
+        self.bytes = encode_record(&record);
+        self.job = Form::Unborn(Some((record, span)));
     }
 
     /// The key that it takes, and for how long at least.
@@ -86,6 +126,22 @@ fn ready_key(queue: QueueId, entry: &Entry) -> ReadyKey {
 }
 
 impl Batch<'_> {
+    /// Gives names that the file does not have their numbers: to be done before anything else with a new job. What is
+    /// undone gives them back, so it is done again in the next batch.
+    ///
+    /// # Errors
+    /// The file has as many queues or kinds as it may have.
+    pub fn resolve(&mut self, job: &mut Prepared) -> Result<(), Error> {
+        let Some(names) = job.names.clone() else { return Ok(()) };
+        if let Some(queue) = &names.queue {
+            job.queue = self.queue_named(queue)?;
+        }
+        if let Some(kind) = &names.kind {
+            job.set_kind(self.kind_named(kind)?);
+        }
+        Ok(())
+    }
+
     /// Whether the queue has room for one more job.
     pub fn admit(&mut self, job: &Prepared) -> Result<(), Error> {
         self.room_for(job.queue, 1, job.bytes.len() as u64)
@@ -145,6 +201,7 @@ impl Batch<'_> {
     }
 
     pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) {
+        self.moved(bytes.len());
         self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());
         self.changes.push(Change::Ready { queue, entry });
     }

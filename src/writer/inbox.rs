@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::Command;
 use super::step::Step;
 use crate::error::Error;
+use crate::job::ENQUEUE_BYTES_MAX;
 use crate::storage::{Prepared, RawTransaction};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel;
@@ -20,11 +21,8 @@ const INBOX_KIB: u32 = 64 << 10;
 /// What the smallest submission counts as, so that at most 4,096 wait at once.
 const SUBMISSION_KIB_MIN: u32 = INBOX_KIB / 4_096;
 
-/// Jobs in one call, at most: a commit must not keep everybody else waiting for long.
-pub(crate) const ENQUEUE_JOBS_MAX: usize = 10_000;
-
-/// Bytes in one call, at most.
-pub(crate) const ENQUEUE_BYTES_MAX: usize = (INBOX_KIB as usize / 2) << 10;
+/// One call must not fill the inbox.
+const _: () = assert!(ENQUEUE_BYTES_MAX <= (INBOX_KIB as usize / 2) << 10);
 
 /// Commands in one commit, at most: what has gathered beyond them is the next one's.
 const ROUND_COMMANDS_MAX: usize = 4_096;

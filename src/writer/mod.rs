@@ -11,8 +11,8 @@ mod waiting_room;
 
 pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact, expire_passed};
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{Bell, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
-pub(crate) use step::{Refusal, Step, call};
+pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
+pub(crate) use step::{Answer, Refusal, Step, call};
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId, Next, QueueId};
-use crate::storage::{Batch, Counters, NotedExpiries, RawTransaction, Sealed, Store};
+use crate::storage::{Batch, BatchLimits, Counters, NotedExpiries, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
 use waiting_room::{WAITERS_MAX, WaitingRoom};
@@ -32,6 +32,19 @@ pub(crate) enum Command {
     /// Starts that are written behind. One whose job has ended meanwhile is dropped.
     Mark(Box<MarkStarts>),
     Step(Box<dyn Step>),
+}
+
+impl Command {
+    /// It has to wait for another batch: this one has moved enough. Ends and starts are small, and never wait.
+    fn waits_for_another(&self, batch: &Batch<'_>) -> bool {
+        let max = match self {
+            Self::Finish(finish) if finish.has_writes() => batch.limits.shared,
+            Self::Finish(_) | Self::Mark(_) => return false,
+            Self::Step(step) if step.is_in_bulk() => batch.limits.shared_in_bulk,
+            Self::Step(_) => batch.limits.shared,
+        };
+        batch.moved_bytes() >= max
+    }
 }
 
 /// What one commit has brought about, to be told to whom it concerns.
@@ -77,6 +90,7 @@ impl Committed {
 pub(crate) struct Writer {
     store: Arc<Store>,
     prepare: Arc<dyn Prepare>,
+    limits: BatchLimits,
     counters: Counters,
     /// The counters that the last commit wrote.
     in_file: Counters,
@@ -91,17 +105,21 @@ pub(crate) struct Writer {
     room_made: bool,
     /// Ends whose commit failed. They must not be lost: their jobs would run again.
     unfinished: Vec<Finish>,
+    /// Commands that the last batch had no room for, in order: they go into the next one first.
+    put_off: Vec<Command>,
 }
 
 /// How one try at a transaction went, and with which commands.
 enum Attempt {
-    Durable(Vec<Command>, Sealed),
+    /// The commands that were done, those that the batch had no room for, and what it leaves behind.
+    Durable(Vec<Command>, Vec<Command>, Box<Sealed>),
     Again(Vec<Command>),
     Failed(Vec<Command>, Error),
 }
 
 enum Gathered {
-    All(Vec<Command>),
+    /// The commands that have written, and those that the batch had no room for.
+    All(Vec<Command>, Vec<Command>),
     Spoiled(Spoiled),
     Failed(Vec<Command>, Error),
 }
@@ -156,10 +174,11 @@ enum Applied {
 }
 
 impl Writer {
-    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, counters: Counters) -> Self {
+    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, limits: BatchLimits, counters: Counters) -> Self {
         Self {
             store,
             prepare,
+            limits,
             counters,
             in_file: counters,
             went_back: false,
@@ -167,6 +186,7 @@ impl Writer {
             waiting: WaitingRoom::default(),
             room_made: false,
             unfinished: Vec::new(),
+            put_off: Vec::new(),
         }
     }
 
@@ -177,12 +197,17 @@ impl Writer {
 
     /// Whether something waits that the next commit should try again.
     pub fn has_unfinished(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || self.has_put_off()
+    }
+
+    /// Whether the last batch had no room for some commands.
+    pub fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
     }
 
     /// Nobody's commands wait for the next commit.
     pub fn is_free(&self) -> bool {
-        self.unfinished.is_empty() && self.waiting.is_empty()
+        !self.has_unfinished() && self.waiting.is_empty()
     }
 
     /// Whether those who wait for room are to be tried again, though nothing else is to be written.
@@ -197,8 +222,9 @@ impl Writer {
         let mut committed = Committed::default();
         loop {
             match self.attempt(commands, now, listening, &mut committed) {
-                Attempt::Durable(done, sealed) => {
-                    self.settle(sealed, &mut committed);
+                Attempt::Durable(done, put_off, sealed) => {
+                    self.put_off = put_off;
+                    self.settle(*sealed, &mut committed);
                     let to_answer = done.into_iter().filter(|command| !matches!(command, Command::Finish(_)));
                     committed.answers.extend(to_answer.map(|command| (command, Ok(()))));
                     return committed;
@@ -216,6 +242,7 @@ impl Writer {
     fn join_in(&mut self, commands: Vec<Command>) -> Vec<Command> {
         let mut all: Vec<Command> = self.unfinished.drain(..).map(Command::Finish).collect();
         all.extend(self.waiting.everybody());
+        all.append(&mut self.put_off);
         all.extend(commands);
         self.drop_marks_of_the_finished(&mut all);
         all
@@ -262,26 +289,25 @@ impl Writer {
         (now, listening): (Now, bool),
         committed: &mut Committed,
     ) -> Attempt {
-        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
+        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
         if let Err(error) = self.check_attached(store, &mut batch) {
             return Attempt::Failed(commands, error);
         }
         let gathered = self.gather(commands, &mut batch, committed);
         match gathered {
-            Gathered::All(done) if batch.writes() == 0 => {
-                let nothing = batch.discard();
-                match store.abort(txn) {
-                    Ok(()) => Attempt::Durable(done, nothing),
-                    Err(error) => Attempt::Failed(done, error),
+            Gathered::All(done, put_off) => {
+                let sealed = match batch.writes() {
+                    0 => {
+                        let nothing = batch.discard();
+                        store.abort(txn).map(|()| nothing)
+                    }
+                    _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
+                };
+                match sealed {
+                    Ok(sealed) => Attempt::Durable(done, put_off, Box::new(sealed)),
+                    Err(error) => Attempt::Failed(done.into_iter().chain(put_off).collect(), error),
                 }
             }
-            Gathered::All(done) => match batch.seal().map_err(Error::from) {
-                Ok(sealed) => match store.commit(txn) {
-                    Ok(()) => Attempt::Durable(done, sealed),
-                    Err(error) => Attempt::Failed(done, error),
-                },
-                Err(error) => Attempt::Failed(done, error),
-            },
             Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
@@ -320,10 +346,16 @@ impl Writer {
             return Gathered::Failed(commands, error);
         }
         let mut done = Vec::with_capacity(commands.len());
+        let mut put_off = Vec::new();
         // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
+            if command.waits_for_another(batch) {
+                tracing::trace!("a command waits for the next batch");
+                put_off.push(command);
+                continue;
+            }
             // Behind somebody who found no room, so that they stay in line.
             let line = match &command {
                 Command::Step(step) => {
@@ -337,7 +369,7 @@ impl Writer {
                 Applied::Done => done.push(command),
                 Applied::Refused(error) if error.is_of_the_disk() => {
                     done.push(command);
-                    done.extend(rest);
+                    done.extend(put_off.into_iter().chain(rest));
                     return Gathered::Failed(done, error);
                 }
                 Applied::Refused(error) => committed.answers.push((command, Err(error))),
@@ -349,16 +381,17 @@ impl Writer {
                 // The storage's fault, not the command's: nobody here will fare better.
                 Applied::Spoiled(error) if error.is_of_storage() => {
                     done.push(command);
-                    done.extend(rest);
+                    done.extend(put_off.into_iter().chain(rest));
                     return Gathered::Failed(done, error);
                 }
                 Applied::Spoiled(error) => {
                     tracing::trace!("a batch is undone and made again");
-                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after: rest.collect() });
+                    let after = put_off.into_iter().chain(rest).collect();
+                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after });
                 }
             }
         }
-        Gathered::All(done)
+        Gathered::All(done, put_off)
     }
 
     fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
@@ -383,7 +416,7 @@ impl Writer {
         for id in sealed.unmarked {
             self.marks.remove(&id);
         }
-        self.store.catalog.committed(sealed.rows, sealed.kinds);
+        self.store.catalog.committed(sealed.rows, &sealed.kinds);
         self.store.catalog.recent.note(&sealed.changes);
         committed.changes = sealed.changes;
         committed.events = sealed.events;
@@ -428,8 +461,9 @@ impl Writer {
         };
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
         batch.touch();
-        let inserted =
-            commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &mut jobs));
+        let inserted = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
+            .and_then(|()| commands::check_room(&mut batch, &jobs))
+            .and_then(|()| commands::insert_all(&mut batch, &mut jobs));
         let sealed = match inserted {
             Ok(_) => batch.seal().map_err(Error::from),
             Err(error) => {
@@ -484,7 +518,11 @@ impl Writer {
 
     /// Nobody will make room any more: whoever waits for it is sent away.
     pub fn close(&mut self) {
-        for step in self.waiting.empty() {
+        let put_off = std::mem::take(&mut self.put_off).into_iter().filter_map(|command| match command {
+            Command::Step(step) => Some(step),
+            Command::Finish(_) | Command::Mark(_) => None,
+        });
+        for step in self.waiting.empty().into_iter().chain(put_off) {
             step.answer(Err(Error::Closed));
         }
     }
@@ -500,7 +538,7 @@ fn take_rows_out(commands: &mut [Command], batch: &mut Batch<'_>) -> Result<(), 
 
 fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {
     let (writes, changes, events) = (batch.writes(), batch.changes.len(), batch.events.len());
-    let deduplicated = batch.deduplicated;
+    let (deduplicated, names) = (batch.deduplicated, batch.new_names());
     let result = match command {
         Command::Finish(finish) => finish.apply(batch, prepare),
         Command::Mark(mark) => mark.apply(batch),
@@ -512,6 +550,7 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
             batch.changes.truncate(changes);
             batch.events.truncate(events);
             batch.deduplicated = deduplicated;
+            batch.forget_names_since(names);
             match refusal {
                 Refusal::Error(error) => Applied::Refused(error),
                 Refusal::Later(queue) => Applied::Later(queue),

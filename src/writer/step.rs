@@ -44,6 +44,11 @@ pub(crate) trait Step: Send {
         true
     }
 
+    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    fn is_in_bulk(&self) -> bool {
+        false
+    }
+
     /// Nobody waits for the answer any more: the call was dropped.
     fn is_abandoned(&self) -> bool {
         false
@@ -58,6 +63,8 @@ pub(crate) struct Call<T, F> {
     write: F,
     value: Option<T>,
     then: Option<Box<dyn FnOnce() + Send>>,
+    /// It moves many jobs.
+    in_bulk: bool,
     reply: Reply<T>,
 }
 
@@ -76,6 +83,12 @@ impl<T, F> Call<T, F> {
         self.then = Some(Box::new(then));
         self
     }
+
+    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    pub fn in_bulk(mut self: Box<Self>) -> Box<Self> {
+        self.in_bulk = true;
+        self
+    }
 }
 
 /// Makes a step of `write`; whoever holds the receiver gets what it returned, once it is durable.
@@ -85,7 +98,7 @@ where
     T: Send,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Call { write, value: None, then: None, reply }), answer)
+    (Box::new(Call { write, value: None, then: None, in_bulk: false, reply }), answer)
 }
 
 impl<T, F> Step for Call<T, F>
@@ -96,6 +109,10 @@ where
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
         self.value = Some((self.write)(batch)?);
         Ok(())
+    }
+
+    fn is_in_bulk(&self) -> bool {
+        self.in_bulk
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {

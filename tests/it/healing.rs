@@ -469,3 +469,34 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
     assert_eq!(pond.job(kept).unwrap().state, State::Pending);
     assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
 }
+
+/// Whether or not the commit that failed has become durable, and whatever a worker was given meanwhile, each name means
+/// one queue or kind.
+#[test]
+fn names_whose_commit_failed_mean_the_same_after_the_file_is_open_again() {
+    for failure in [Failure::Full, Failure::Sync] {
+        let mut rig = Rig::new();
+        let enqueue = |rig: &mut Rig, queue: &str, kind: &str| {
+            let job = NewJob::raw(kind.to_owned(), format!("{queue}/{kind}"));
+            let enqueued = rig.pond.enqueue(queue, job);
+            rig.call(enqueued)
+        };
+        enqueue(&mut rig, "first", "first-kind").unwrap();
+        rig.disk.fail(failure);
+        enqueue(&mut rig, "second", "second-kind").unwrap_err();
+        let ignore = |_: Job<bytes::Bytes>| async { Ok(()) };
+        let worker = rig.pond.worker("third").handle_raw("third-kind", ignore).start().unwrap();
+        rig.disk.mend();
+        rig.wait(5 * SECOND);
+        for (queue, kind) in [("fourth", "fourth-kind"), ("second", "second-kind"), ("third", "other-kind")] {
+            enqueue(&mut rig, queue, kind).unwrap();
+        }
+        let jobs = rig.pond.jobs(&JobFilter::new(), None, 100).unwrap().jobs;
+        assert_eq!(jobs.len(), if failure == Failure::Sync { 5 } else { 4 }, "{failure:?}");
+        for job in jobs {
+            assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "{failure:?}");
+        }
+        worker.stop();
+        rig.assert_sound();
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each line may name only the lines above it; rooms on one line do not name each other.
 const ORDER: [&[&str]; 16] = [
-    &["sync"],
+    &["sync", "text"],
     &["time"],
     &["error"],
     &["job"],

@@ -48,7 +48,9 @@ pub fn group_name(group: usize) -> String {
 }
 
 pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
-    let mut job = NewJob::raw(KIND, "payload").priority(Priority::new(spec.priority).unwrap());
+    // Some are larger than a window of the smaller kind.
+    let payload = vec![7; if spec.priority == 5 { 7 } else { 400 }];
+    let mut job = NewJob::raw(KIND, payload).priority(Priority::new(spec.priority).unwrap());
     if let Some(group) = spec.group {
         job = job.group(group_name(group));
     }
@@ -85,6 +87,8 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxErro
 
 fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
+    // Every other one moves a job or two at a time, and holds no more of them in memory.
+    let builder = if max_running % 2 == 0 { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
     builder.open_backend(memory.clone()).expect("it opens")
 }
 

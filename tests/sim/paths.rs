@@ -29,9 +29,11 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 68 + 12] = [
+static PATHS: [Path; 71 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
+    said("a command waited for the next batch", "a command waits for the next batch"),
+    said("a promotion left some to the next commit", "a promotion leaves the rest to the next commit"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
     said("an end was found in the file after healing", "its end is in the file already"),
     seen("a closure was run twice"),

@@ -62,6 +62,8 @@ pub struct Spec {
     pub expires: Option<Expires>,
     pub timeout: Option<u64>,
     pub backoff: Option<u64>,
+    /// Bytes of its payload that say nothing.
+    pub padding: usize,
 }
 
 fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
@@ -90,6 +92,7 @@ impl Spec {
             }),
             timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
             backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
+            padding: one_of(rng, &[0, 0, 0, 0, 0, 100, 1_000, 5_000]),
         }
     }
 }
@@ -100,6 +103,7 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
         // A guest has nobody else to ask.
         payload.extend([spec.group.unwrap_or(u8::MAX), spec.queue as u8]);
     }
+    payload.resize(payload.len() + spec.padding, 0);
     let mut job = NewJob::raw(KINDS[spec.kind], payload).priority(Priority::new(spec.priority).unwrap());
     if let Some(group) = spec.group {
         job = job.group(group_name(group));
@@ -267,6 +271,10 @@ pub struct Plan {
     pub groups: u8,
     pub max_running: usize,
     pub window: usize,
+    /// Of a window: large jobs, or even one, may be more.
+    pub window_bytes: usize,
+    /// That one command of many jobs moves, if not the usual.
+    pub batch_bytes: Option<u64>,
     pub cache_bytes: usize,
     pub steps: u32,
     pub jobs_max: u64,
@@ -325,6 +333,8 @@ impl Plan {
             groups: rng.u8(..4),
             max_running: rng.usize(1..8),
             window: if tiny { rng.usize(1..6) } else { 4_096 },
+            window_bytes: one_of(rng, &[2 << 20, 2 << 20, 4_000, 500]),
+            batch_bytes: (rng.u8(..3) == 0 && !bulk).then(|| one_of(rng, &[1, 100, 2_000])),
             cache_bytes: if rng.bool() { 1 << 20 } else { 64 << 10 },
             steps: rng.u32(120..280),
             jobs_max: rng.u64(10..70),

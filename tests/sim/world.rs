@@ -173,7 +173,12 @@ impl World {
             .max_running(self.plan.max_running)
             .cache_bytes(self.plan.cache_bytes)
             .window_jobs_max(self.plan.window)
+            .window_bytes_max(self.plan.window_bytes)
             .events_buffer(if self.plan.bulk { 8_192 } else { 1_024 });
+        let builder = match self.plan.batch_bytes {
+            Some(bytes) => builder.batch_bytes_max(bytes),
+            None => builder,
+        };
         let disk = self.disk.clone();
         let opened = open_stepped(builder, move || Ok(disk.clone()));
         self.account_for_slow_disk();

@@ -40,13 +40,13 @@ fn looked_at(each: u64) -> (Verification, Work) {
     let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
     let store = Store::with_backend(InMemoryBackend::new(), opening).unwrap();
     let counters = store.load().unwrap();
-    store.catalog.kind("kind").unwrap();
     let txn = store.begin_write().unwrap();
     let none = BTreeSet::new();
     let mut batch = Batch::new(&txn, &store.catalog, counters, &none, now(), false);
+    assert_eq!(batch.kind_named("kind").unwrap(), 0);
     let later = Due::wall(Timestamp::from_millis(1_000));
     for n in 0..each {
-        let queue = store.catalog.queue(&format!("q{}", n % 7)).unwrap();
+        let queue = batch.queue_named(&format!("q{}", n % 7)).unwrap();
         let id = batch.insert(&mut job(queue, |_| {})).unwrap();
         if n % 2 == 0 {
             let mark = Mark {
@@ -81,7 +81,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
     }
     let sealed = batch.seal().unwrap();
     store.commit(txn).unwrap();
-    store.catalog.committed(sealed.rows, sealed.kinds);
+    store.catalog.committed(sealed.rows, &sealed.kinds);
     verify_counted(&store.reader().unwrap()).unwrap()
 }
 

@@ -39,6 +39,7 @@ impl Enqueue {
 
 impl Step for Enqueue {
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+        self.jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
         let shares = shares(batch, &self.jobs)?;
         if let Err(full) = has_room(batch, &shares) {
             return Err(waits_for(batch, &shares).map_or_else(|| full.into(), Refusal::Later));

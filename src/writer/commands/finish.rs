@@ -162,6 +162,11 @@ impl Finish {
         Ok(())
     }
 
+    /// Its handler writes with it: nobody knows how much.
+    pub fn has_writes(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| !more.hooks.is_empty())
+    }
+
     /// Its job simply completes, and is in no group.
     fn is_plain(&self) -> bool {
         self.next == Next::Complete && self.more.is_none() && !self.taken.is_grouped()
