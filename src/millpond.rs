@@ -13,19 +13,24 @@ use crate::job::{JobId, NewJob, Priority};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
-use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now};
+use crate::runtime::{Commit, Engine, back_up, shutdown, stop_now, wait_for_the_close};
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction, unless_damaged, verify};
-use crate::sync::{Mutex, block_on, thread};
+use crate::sync::block_on;
 use crate::time::Timestamp;
-use crate::transaction::{Transaction, WriteGuard, check_outside};
+use crate::transaction::{Transaction, WriteGuard, check_may_wait};
 use crate::worker::WorkerBuilder;
-use crate::writer::{Lease, Leased, Patch, Transact, call, control};
+use crate::writer::{Lease, Leased, Occupant, Patch, Transact, Transacted, call, control};
 
 /// The open store with its engine. Cheap to clone; all clones are the same queue.
 ///
 /// [`shutdown`](Self::shutdown) stops it in order. When the last clone is dropped without that, it
 /// stops at once: running jobs go back to where they were, no attempt used, and what was answered
 /// stays durable. A handler that holds a clone keeps it alive, so shut down explicitly then.
+///
+/// The last clone may be dropped anywhere. As a rule the drop waits until the file is closed, for 5 s at most, so that it
+/// can be opened again. It does not wait where the queue may wait for the dropping thread, and the file is closed soon
+/// after: inside a transaction's closure, beside a guard from [`begin_write`](Self::begin_write) on the same thread, and in
+/// a callback on a thread of the queue's own. While such code runs on another thread the drop waits for 100 ms at most.
 ///
 /// ```no_run
 /// use millpond::{Job, Kind, Millpond};
@@ -55,15 +60,13 @@ pub struct Millpond {
 /// Stops the engine when the last clone is gone.
 struct Handle {
     engine: Arc<Engine>,
-    threads: Mutex<Option<Threads>>,
     /// A runtime of its own, if it was opened outside of any.
-    runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Millpond {
-    pub(crate) fn new(engine: Arc<Engine>, threads: Option<Threads>, runtime: Option<tokio::runtime::Runtime>) -> Self {
-        let handle = Handle { engine, threads: Mutex::new(threads), runtime: Mutex::new(runtime) };
-        Self { handle: Arc::new(handle) }
+    pub(crate) fn new(engine: Arc<Engine>, runtime: Option<tokio::runtime::Runtime>) -> Self {
+        Self { handle: Arc::new(Handle { engine, runtime }) }
     }
 
     /// Opens the file at `path` with the default settings, or creates it.
@@ -217,16 +220,18 @@ impl Millpond {
         Commit::new(async move {
             let (reply, answer) = oneshot::channel();
             engine.submit(Transact::new(write, reply), 0).await?;
-            answer.await.map_err(|_| engine.unanswered())?
+            let answered: Transacted<T, _> = answer.await.map_err(|_| engine.unanswered())?;
+            answered.result
         })
     }
 
-    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn,
-    /// and everybody else until it ends; prefer [`transaction`](Self::transaction), which shares
+    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn, and everybody else until
+    /// it ends, for [`write_wait_max`](crate::Builder::write_wait_max) at most; prefer [`transaction`](Self::transaction), which shares
     /// its fsync.
     ///
     /// # Errors
-    /// [`Error::WouldDeadlock`] inside another transaction; storage errors.
+    /// [`Error::WouldDeadlock`] inside another transaction or in a callback; [`Error::WriteHeld`] if another one has been
+    /// held for longer than [`write_wait_max`](crate::Builder::write_wait_max); storage errors.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -242,7 +247,8 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn begin_write(&self) -> Result<WriteGuard, Error> {
-        check_outside()?;
+        check_may_wait()?;
+        self.engine().store.check_process()?;
         let (lease, lent) = Lease::new();
         self.engine().inbox.lease(lease)?;
         let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
@@ -350,6 +356,7 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
+        self.engine().store.check_process()?;
         Ok(Queue::new(self.engine().clone(), self.engine().store.catalog.queue(name)?))
     }
 
@@ -607,7 +614,8 @@ impl Millpond {
         self.quarantine().count()
     }
 
-    /// Why the writer has stopped, if an I/O error has stopped it.
+    /// What keeps the queue from doing its work, if anything does: an I/O error has stopped the writer, somebody holds the
+    /// file's write transaction, or the async runtime of its handlers has ended.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -643,12 +651,13 @@ impl Millpond {
     pub fn verify(&self) -> Commit<Verification> {
         let engine = self.engine().clone();
         Commit::new(async move {
+            engine.store.check_process()?;
             let (reply, answer) = oneshot::channel();
             let writer = engine.clone();
             engine.inbox.between(move || {
                 let store = &writer.store;
                 let look = || store.reader().and_then(|reader| Ok(verify(&reader, &store.catalog)?));
-                let result = match writer.degraded() {
+                let result = match writer.unwritable() {
                     // The counts in memory may be those of the commit before.
                     Some(reason) => Err(Error::Degraded { reason }),
                     None => unless_damaged(look),
@@ -694,13 +703,19 @@ impl Millpond {
 
     /// Stops in order: nothing more starts; running jobs have until `deadline` to finish; then
     /// their contexts are cancelled; what still runs half a second later goes back to where it was,
-    /// no attempt used. Returns when the file is closed. A second call waits for the first.
+    /// no attempt used. Returns when the file is closed, or a second after that if it is not.
+    ///
+    /// A second call waits for the same stop, until its own deadline and a second longer. It does not shorten the first
+    /// one's.
     ///
     /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
     /// and what it answers is void.
     ///
     /// # Errors
-    /// None today.
+    /// [`Error::StillClosing`] with what is in the way: a guard from [`begin_write`](Self::begin_write), a closure that
+    /// blocks, a write transaction of the application's in a database that it has
+    /// [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
+    /// this again to wait for it.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -716,26 +731,25 @@ impl Millpond {
     pub fn shutdown(&self, deadline: Duration) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {
-            // Its thread answers whatever becomes of it.
-            let _ = shutdown(engine, deadline).await;
-            Ok(())
+            engine.store.check_process()?;
+            let stopped = shutdown(engine.clone(), deadline).await;
+            // No thread could be started: it stops at once, behind.
+            stopped.unwrap_or(Err(Error::StillClosing { held_by: Occupant::Nobody.sentence() }))
         })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        stop_now(&self.engine);
-        let threads = self.threads.get_mut().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(Threads { writer, dispatcher }) = threads {
-            for thread in [writer, dispatcher] {
-                // A hook or closure may hold the last clone: a thread cannot wait for itself.
-                if thread.thread().id() != thread::current().id() {
-                    let _ = thread.join();
-                }
-            }
+        let runtime = self.runtime.take();
+        if self.engine.store.check_process().is_err() {
+            // All of it belongs to another process: none of its threads is here to stop, and its locks may be held for ever.
+            std::mem::forget(runtime);
+            return;
         }
-        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(|e| e.into_inner()).take() {
+        stop_now(&self.engine);
+        wait_for_the_close(&self.engine);
+        if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
     }

@@ -308,6 +308,7 @@ impl RateHandle {
     pub fn take(&self, tokens: u32) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
+            handle.engine.store.check_process()?;
             let now = handle.engine.now();
             let taken = handle.engine.scheduler().take_tokens(&handle.key, tokens, now);
             let reservation = taken.map_err(|retry_in| match retry_in {
@@ -343,6 +344,7 @@ impl RateHandle {
     pub fn reset(&self) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
+            handle.engine.store.check_process()?;
             let now = handle.engine.now();
             let filled = handle.engine.scheduler().fill_bucket(&handle.key, now);
             handle.engine.wake_dispatcher();

@@ -24,6 +24,12 @@ impl Pen {
     pub fn give(&self, writer: WriterLoop) {
         *self.lock() = Some(writer);
     }
+
+    /// Makes the last commits and closes the file, on this thread.
+    pub fn close(&self) {
+        let writer = self.lock().take();
+        writer.into_iter().for_each(WriterLoop::close);
+    }
 }
 
 /// The writer's thread.
@@ -34,9 +40,8 @@ pub(super) fn run(engine: &Engine, bell: &Bell) {
         let mut pen = engine.pen.lock();
         let Some(writer) = pen.as_mut() else { return };
         if !writer.next() {
-            let writer = pen.take();
             drop(pen);
-            writer.into_iter().for_each(WriterLoop::close);
+            engine.pen.close();
             return;
         }
         wait = writer.looks_again_in();

@@ -11,8 +11,10 @@ use super::returning::Returning;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId};
-use crate::sync::thread;
-use crate::writer::{Bell, Command, Committed, Outbox, Round, Then, Writer, call, upkeep};
+use crate::sync::{MustNotWait, thread};
+use crate::writer::{
+    Bell, Command, Committed, Lease, Leased, Lent, Occupant, Outbox, Round, StillLent, Then, Writer, call, upkeep,
+};
 
 /// What the writer's thread owns.
 pub(super) struct WriterLoop {
@@ -91,6 +93,8 @@ impl WriterLoop {
     /// written, or is a mistake of ours. Either way nothing in memory can be trusted: the loop goes on,
     /// but only to turn everybody away.
     pub fn turn(&mut self, round: Round) -> bool {
+        // Everybody waits for this thread now: code of the application that it runs must not wait for the queue.
+        let _must_not_wait = MustNotWait::begin();
         catch_unwind(AssertUnwindSafe(|| self.round(round))).unwrap_or_else(|panic| {
             let reason = self.engine.give_up("the writer", &*panic);
             self.healing = Some(Healing::never(reason));
@@ -101,18 +105,14 @@ impl WriterLoop {
     fn round(&mut self, round: Round) -> bool {
         let Round { commands, then } = round;
         if self.healing.is_some() {
-            self.turn_away(commands);
+            self.turn_away(commands, &self.degraded());
         } else if !commands.is_empty() || self.writer.has_unfinished() {
             self.commit(commands);
         }
         match then {
             Then::Nothing => {}
             Then::Lease(lease) if self.healing.is_some() => lease.refuse(self.degraded()),
-            Then::Lease(lease) => {
-                let committed = self.writer.lease(lease, self.engine.now(), self.engine.bus.is_heard());
-                self.settle(committed);
-                self.admit();
-            }
+            Then::Lease(lease) => self.lend(lease),
             Then::Between(job) => job(),
             Then::Stop => return false,
         }
@@ -127,6 +127,67 @@ impl WriterLoop {
         self.returning.answered(committed.answers(), self.outbox.len(), took);
         self.settle(committed);
         self.admit();
+    }
+
+    /// Lends the transaction to a caller who writes by himself, and commits what he has written.
+    fn lend(&mut self, lease: Lease) {
+        let now = self.engine.now();
+        let lent = match self.writer.lend(lease, now) {
+            Ok(lent) => lent,
+            Err((lease, error)) => {
+                let told = self.degrade(&error);
+                lease.refuse(error);
+                return self.engine.bus.publish([told]);
+            }
+        };
+        let Some(leased) = self.wait_beside_a_guard(&lent) else { return };
+        let committed = self.writer.commit_lent(leased, now, self.engine.bus.is_heard());
+        self.settle(committed);
+        self.admit();
+    }
+
+    /// Waits until the guard is committed, or dropped (`None`). Whoever waits for the queue beside it for too long is
+    /// turned away: the guard's holder may wait for one of them.
+    fn wait_beside_a_guard(&mut self, lent: &Lent) -> Option<Leased> {
+        let wait_max = self.engine.config.write_wait_max;
+        let mut told = false;
+        let returned = loop {
+            match lent.wait(wait_max) {
+                Ok(returned) => break returned,
+                Err(StillLent) => {
+                    if !std::mem::replace(&mut told, true) {
+                        let reason = format!("{}: commit it or drop it", Occupant::Guard.sentence());
+                        tracing::warn!(reason, "degraded: nobody else can write");
+                        self.engine.set_unwritable(Some(reason.clone()));
+                        self.engine.bus.publish([Event::Degraded { reason }]);
+                    }
+                    self.turn_away_beside_a_guard(wait_max);
+                }
+            }
+        };
+        if told {
+            self.engine.set_unwritable(None);
+            self.engine.wake_dispatcher();
+            self.engine.bus.publish([Event::Healed]);
+            tracing::info!("healed: the guard has ended");
+        }
+        returned
+    }
+
+    fn turn_away_beside_a_guard(&mut self, waited: Duration) {
+        let error = Error::WriteHeld { held_by: Occupant::Guard.sentence(), waited };
+        loop {
+            let Round { commands, then } = self.outbox.gathered();
+            let is_empty = commands.is_empty();
+            self.turn_away(commands, &error);
+            match then {
+                Then::Nothing if is_empty => return,
+                Then::Nothing => {}
+                Then::Lease(lease) => lease.refuse(error.share()),
+                Then::Between(job) => job(),
+                Then::Stop => return self.outbox.stop_later(),
+            }
+        }
     }
 
     /// Lets those in who wait for room, as long as there is some.
@@ -144,12 +205,7 @@ impl WriterLoop {
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
         self.tell_dispatch(std::mem::take(&mut committed.changes));
-        if committed.is_commit {
-            self.engine.metrics.committed();
-        }
-        self.engine.metrics.completions_failed(committed.completions_failed);
-        self.engine.metrics.deduplicated(committed.deduplicated);
-        self.engine.metrics.quarantined(committed.set_aside);
+        let _occupation = self.engine.occupied.begin(Occupant::Callback);
         committed.answer();
         self.engine.bus.publish(events.into_iter().chain(told));
     }
@@ -170,7 +226,7 @@ impl WriterLoop {
         let reason = healing.reason.clone();
         tracing::error!(reason, "degraded: the file could not be written");
         self.engine.scheduler().suspend();
-        self.engine.set_health(Some(reason.clone()));
+        self.engine.set_unwritable(Some(reason.clone()));
         self.healing = Some(healing);
         Event::Degraded { reason }
     }
@@ -181,12 +237,13 @@ impl WriterLoop {
     }
 
     /// Callers who came before they could be told hear it now; ended jobs are kept.
-    fn turn_away(&mut self, commands: Vec<Command>) {
+    fn turn_away(&mut self, commands: Vec<Command>, error: &Error) {
+        let _occupation = self.engine.occupied.begin(Occupant::Callback);
         for command in commands {
             match command {
                 Command::Finish(finish) => self.writer.keep(finish),
-                Command::Step(step) => step.answer(Err(self.degraded())),
-                Command::Mark(mark) => mark.answer(Err(self.degraded())),
+                Command::Step(step) => step.answer(Err(error.share())),
+                Command::Mark(mark) => mark.answer(Err(error.share())),
             }
         }
     }
@@ -213,17 +270,20 @@ impl WriterLoop {
                 tracing::info!("healed: the file is open again");
             }
             Err(error) => {
-                healing.failed_again(&error, now);
-                self.engine.set_health(Some(healing.reason.clone()));
-                tracing::warn!(reason = healing.reason, "still degraded");
+                if healing.failed_again(&error, now) {
+                    tracing::warn!(reason = healing.reason, "still degraded");
+                }
+                self.engine.set_unwritable(Some(healing.reason.clone()));
             }
         }
     }
 
     fn open_again(&mut self) -> Result<(Committed, Vec<JobId>), Error> {
-        self.engine.store.reopen()?;
-        let ended = self.writer.reload()?;
-        self.tell_dispatch(ended.into_iter().map(|id| Change::Settled { id }).collect());
+        if self.healing.as_ref().is_none_or(|healing| !healing.is_held) {
+            self.engine.store.reopen()?;
+            let ended = self.writer.reload()?;
+            self.tell_dispatch(ended.into_iter().map(|id| Change::Settled { id }).collect());
+        }
         let suspects_gone = self.engine.suspects_gone()?;
         let unstarted: Vec<JobId> = {
             let scheduler = self.engine.scheduler();
@@ -244,6 +304,8 @@ impl WriterLoop {
 
     /// The last commits: what came late, and that the file was closed in order.
     pub fn close(mut self) {
+        let _must_not_wait = MustNotWait::begin();
+        self.engine.store.be_patient();
         // What was handed out before the stop and waited for its start to be durable may have begun since.
         let engine = self.engine.clone();
         engine.release(&engine.executor.runs.release_all());
@@ -259,13 +321,7 @@ impl WriterLoop {
             tracing::error!("the file cannot be written: the next open recovers");
         }
         self.writer.close();
-        for command in theirs {
-            match command {
-                Command::Step(step) => step.answer(Err(Error::Closed)),
-                Command::Mark(mark) => mark.answer(Err(Error::Closed)),
-                Command::Finish(_) => {}
-            }
-        }
+        self.turn_away(theirs, &Error::Closed);
         let in_order = self.healing.is_none();
         drop(self.writer);
         if in_order {
@@ -296,10 +352,10 @@ fn settle_last(engine: &Arc<Engine>, mut committed: Committed) {
     if let Some(error) = &committed.failure {
         tracing::error!(%error, "the last commit failed: the next open recovers");
     }
-    engine.metrics.quarantined(committed.set_aside);
     let events = std::mem::take(&mut committed.events);
     // Nothing starts any more.
     let _ = engine.apply(std::mem::take(&mut committed.changes));
+    let _occupation = engine.occupied.begin(Occupant::Callback);
     committed.answer();
     engine.bus.publish(events);
 }

@@ -55,6 +55,8 @@ pub(crate) struct Batch<'t> {
     pub(super) unmarked: Vec<JobId>,
     /// Rows set aside.
     pub(super) set_aside: u64,
+    /// Ended jobs that retention has removed.
+    pub pruned: u64,
     writes: u64,
 }
 
@@ -71,6 +73,7 @@ pub(crate) struct Sealed {
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
     pub set_aside: u64,
+    pub pruned: u64,
 }
 
 impl<'t> Batch<'t> {
@@ -97,6 +100,7 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            pruned: 0,
             writes: 0,
         }
     }
@@ -185,6 +189,7 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            pruned: 0,
         }
     }
 
@@ -212,6 +217,7 @@ impl<'t> Batch<'t> {
             marked: self.marked,
             unmarked: self.unmarked,
             set_aside: self.set_aside,
+            pruned: self.pruned,
         })
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Refuses to decide: which job runs, what follows an attempt, when to commit is said elsewhere.
 
+mod attached;
 mod batch;
 mod catalog;
 mod codec;

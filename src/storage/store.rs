@@ -2,11 +2,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
 };
 
+use super::attached::Turns;
 use super::batch::{Batch, Counters};
 use super::catalog::Catalog;
 use super::copy::Copying;
@@ -17,7 +19,7 @@ use super::schema::{self, SCHEMA_VERSION};
 use super::watched::Watch;
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, Process, RwLock};
 use crate::time::Now;
 
 /// What a redb file begins with (redb's `docs/design.md`, "Database header").
@@ -58,6 +60,8 @@ pub(crate) struct Store {
     db: RwLock<Option<Arc<Database>>>,
     closed: AtomicBool,
     origin: Origin,
+    /// The only one that may use the file.
+    process: Process,
     watch: Watch,
     attachment: Mutex<Option<Attachment>>,
     pub catalog: Catalog,
@@ -69,8 +73,8 @@ type OpenDatabase = Box<dyn Fn(Opening) -> Result<Database, Error> + Send + Sync
 
 enum Origin {
     Path(OpenFile),
-    /// The application's own database: it closes and reopens it.
-    Attached,
+    /// The application's own database: it closes and reopens it, and writes to it too.
+    Attached(Turns),
     /// A backend that cannot be had twice.
     Backend,
     /// A backend that can be opened again.
@@ -91,10 +95,10 @@ impl Store {
         Self::new(Arc::new(db), Origin::Path(file), watch, opening.adopt)
     }
 
-    /// Lives in the application's own database.
-    pub fn attach(db: Arc<Database>) -> Result<Self, Error> {
+    /// Lives in the application's own database, and waits so long for a write transaction of the application's.
+    pub fn attach(db: Arc<Database>, write_wait_max: Duration) -> Result<Self, Error> {
         let attachment = Attachment::new(&db)?;
-        let store = Self::new(db, Origin::Attached, Watch::default(), true)?;
+        let store = Self::new(db, Origin::Attached(Turns::new(write_wait_max)), Watch::default(), true)?;
         *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
         Ok(store)
     }
@@ -125,6 +129,7 @@ impl Store {
             db: RwLock::new(Some(db)),
             closed: false.into(),
             origin,
+            process: Process::current(),
             watch,
             attachment: Mutex::default(),
             catalog: Catalog::default(),
@@ -172,7 +177,18 @@ impl Store {
         Ok(schema::load(&self.begin_read()?, &self.catalog)?)
     }
 
+    /// Refuses a process that was forked from the one that has opened the file. Two processes with one open file would
+    /// each go on from what it remembers, and destroy what the other one has acknowledged. Before any lock: in a forked
+    /// process it may be held by a thread that does not exist there.
+    pub fn check_process(&self) -> Result<(), Error> {
+        match self.process.is_this() {
+            true => Ok(()),
+            false => Err(Error::Forked { opened_by: self.process.id() }),
+        }
+    }
+
     fn db(&self) -> Result<Arc<Database>, Error> {
+        self.check_process()?;
         let db = self.db.read().unwrap_or_else(|e| e.into_inner());
         match &*db {
             Some(db) => Ok(db.clone()),
@@ -190,14 +206,31 @@ impl Store {
     }
 
     pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
-        let mut txn = self.db()?.begin_write().map_err(Fault::from)?;
+        let db = self.db()?;
+        let mut txn = match &self.origin {
+            Origin::Attached(turns) => turns.begin(&db)?,
+            // Nobody else has it: its only writer waits for the transaction that it has lent.
+            Origin::Path(_) | Origin::Backend | Origin::Backends(..) => db.begin_write().map_err(Fault::from)?,
+        };
         if self.large.load(Ordering::Relaxed) {
             txn.set_quick_repair(true);
         }
         Ok(txn)
     }
 
+    /// Nobody waits for the queue any more: it may wait for the application's transactions as long as they take.
+    pub fn be_patient(&self) {
+        if let Origin::Attached(turns) = &self.origin {
+            turns.be_patient();
+        }
+    }
+
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
+        if let Err(forked) = self.check_process() {
+            // Undoing it may write too.
+            std::mem::forget(txn);
+            return Err(forked);
+        }
         self.make_durable(txn)?;
         self.is_there()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
@@ -216,6 +249,10 @@ impl Store {
     }
 
     pub fn abort(&self, txn: WriteTransaction) -> Result<(), Error> {
+        if let Err(forked) = self.check_process() {
+            std::mem::forget(txn);
+            return Err(forked);
+        }
         Ok(txn.abort().map_err(Fault::from)?)
     }
 
@@ -224,7 +261,7 @@ impl Store {
     pub fn is_there(&self) -> Result<(), Error> {
         match &self.origin {
             Origin::Path(file) => file.is_there(),
-            Origin::Attached | Origin::Backend | Origin::Backends(..) => Ok(()),
+            Origin::Attached(_) | Origin::Backend | Origin::Backends(..) => Ok(()),
         }
     }
 
@@ -232,6 +269,7 @@ impl Store {
     /// else holds the database and has to do it. Another file that has taken the place of this one is
     /// left alone, and this one is not let go: it could be read no more.
     pub fn reopen(&self) -> Result<bool, Error> {
+        self.check_process()?;
         if let Origin::Path(file) = &self.origin {
             file.is_there()?;
             file.is_in_its_place()?;
@@ -240,7 +278,7 @@ impl Store {
         let open: &dyn Fn() -> Result<Database, Error> = match &self.origin {
             Origin::Path(file) => &|| file.open_again(),
             Origin::Backends(open, opening) => &|| open(opening.again()),
-            Origin::Attached | Origin::Backend => return Ok(false),
+            Origin::Attached(_) | Origin::Backend => return Ok(false),
         };
         // Let go of it first: one process opens a file once.
         *db = None;
@@ -263,7 +301,7 @@ impl Store {
     pub fn copy_to(&self, target: &Path) -> Result<Copying, Error> {
         let own = match &self.origin {
             Origin::Path(file) => Some(file.path.as_path()),
-            Origin::Attached => {
+            Origin::Attached(_) => {
                 let reason = "the database was attached: its application has to back it up by its own means";
                 return Err(Error::NotBackedUp { path: target.to_owned(), reason });
             }
@@ -274,6 +312,10 @@ impl Store {
 
     /// Lets go of the file.
     pub fn close(&self) {
+        if self.check_process().is_err() {
+            // It is another process's, and closing it would write to it.
+            std::mem::forget(self.db.write().unwrap_or_else(|e| e.into_inner()).take());
+        }
         self.closed.store(true, Ordering::SeqCst);
         let db = self.db.write().unwrap_or_else(|e| e.into_inner()).take();
         // After a panic in the middle of a commit redb panics here once more. Whoever waits for the close

@@ -36,7 +36,6 @@ fn sweep(engine: &Arc<Engine>, queue: u32) {
     let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, queue);
     engine.internally(write, move |engine, result| match result {
         Ok(Expunged { dead, others }) => {
-            engine.metrics.pruned(dead + others);
             if (dead + others) as usize >= PRUNED_AT_ONCE && !engine.is_stopping() {
                 sweep(engine, queue);
             }
