@@ -321,7 +321,11 @@ impl Events {
 type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Where events go out.
-pub(crate) struct EventBus(Mutex<Option<Audience>>);
+pub(crate) struct EventBus {
+    audience: Mutex<Option<Audience>>,
+    /// Where events are published.
+    process: Process,
+}
 
 /// Who hears of events, until the queue is closed.
 #[derive(Clone)]
@@ -332,25 +336,28 @@ struct Audience {
 
 impl EventBus {
     pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
-        Self(Mutex::new(Some(Audience { listeners: broadcast::Sender::new(buffer), hook })))
+        let audience = Audience { listeners: broadcast::Sender::new(buffer), hook };
+        Self { audience: Mutex::new(Some(audience)), process: Process::current() }
     }
 
     fn audience(&self) -> Option<Audience> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.audience.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     pub fn listen(&self) -> Events {
-        let receiver = match self.audience() {
+        // In a forked process the lock may be held for ever.
+        let audience = if self.process.is_this() { self.audience() } else { None };
+        let receiver = match audience {
             Some(audience) => audience.listeners.subscribe(),
             // Closed already: a channel whose sender is gone says so.
             None => broadcast::Sender::new(1).subscribe(),
         };
-        Events { receiver, process: Process::current() }
+        Events { receiver, process: self.process }
     }
 
     /// Whether anybody would hear an event.
     pub fn is_heard(&self) -> bool {
-        let audience = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner());
         audience.as_ref().is_some_and(|audience| audience.hook.is_some() || audience.listeners.receiver_count() > 0)
     }
 
@@ -367,7 +374,7 @@ impl EventBus {
 
     /// Lets every listener know that nothing follows, and lets go of the hook, which may hold a handle of this very queue.
     pub fn close(&self) {
-        let audience = self.0.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner()).take();
         // Outside of the lock: dropping what the hook holds may run code of the application.
         drop(audience);
     }

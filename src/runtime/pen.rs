@@ -39,7 +39,12 @@ pub(super) fn run(engine: &Engine, bell: &Bell) {
         bell.wait(wait);
         let mut pen = engine.pen.lock();
         let Some(writer) = pen.as_mut() else { return };
-        if !writer.next() {
+        let goes_on = writer.next();
+        if engine.store.check_process().is_err() {
+            // A closure has forked on this thread, and this is the child's only one. There is nothing here for it to do.
+            return;
+        }
+        if !goes_on {
             drop(pen);
             engine.pen.close();
             return;
@@ -62,7 +67,9 @@ impl Engine {
             let _ = self.inbox.between(|| {});
         }
         drop(pen);
-        self.pump();
+        if self.store.check_process().is_ok() {
+            self.pump();
+        }
         Ok(())
     }
 }

@@ -123,6 +123,10 @@ impl WriterLoop {
     fn commit(&mut self, commands: Vec<Command>) {
         let begun = self.engine.now();
         let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
+        if committed.is_forked() {
+            // Every lock may be held for ever here, by a thread that does not exist.
+            return committed.answer();
+        }
         let took = self.engine.now().mono.saturating_sub(begun.mono);
         self.returning.answered(committed.answers(), self.outbox.len(), took);
         self.settle(committed);
@@ -137,7 +141,8 @@ impl WriterLoop {
             Err((lease, error)) => {
                 let told = self.degrade(&error);
                 lease.refuse(error);
-                return self.engine.bus.publish([told]);
+                self.engine.bus.publish([told]);
+                return self.let_readers_go_on();
             }
         };
         let Some(leased) = self.wait_beside_a_guard(&lent) else { return };
@@ -207,7 +212,19 @@ impl WriterLoop {
         self.tell_dispatch(std::mem::take(&mut committed.changes));
         let _occupation = self.engine.occupied.begin(Occupant::Callback);
         committed.answer();
+        let has_failed = told.is_some();
         self.engine.bus.publish(events.into_iter().chain(told));
+        if has_failed {
+            self.let_readers_go_on();
+        }
+    }
+
+    /// redb reads nothing more after an I/O error, though what is in the file can be read.
+    fn let_readers_go_on(&self) {
+        let is_held = self.healing.as_ref().is_some_and(|healing| healing.is_held);
+        if !is_held && let Err(error) = self.engine.store.reopen_to_read() {
+            tracing::debug!(%error, "the file is left as it is");
+        }
     }
 
     fn tell_dispatch(&self, changes: Vec<Change>) {
@@ -249,8 +266,8 @@ impl WriterLoop {
     }
 
     fn heal_if_it_is_time(&mut self) {
-        let now = self.engine.now();
-        if self.healing.as_ref().is_some_and(|healing| healing.wait(now).is_zero()) {
+        let is_time = |healing: &Healing| healing.wait(self.engine.now()).is_zero();
+        if self.healing.as_ref().is_some_and(is_time) {
             self.heal();
         }
     }
@@ -295,6 +312,9 @@ impl WriterLoop {
             None => Ok((retried, suspects_gone)),
             Some(error) => {
                 retried.answer();
+                if !matches!(error, Error::WriteHeld { .. }) {
+                    let _ = self.engine.store.reopen_to_read();
+                }
                 Err(error)
             }
         }

@@ -3,9 +3,10 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redb::Database;
 use redb::backends::FileBackend;
+use redb::{Database, StorageBackend};
 
 use super::store::{Opening, check_magic_of, io, open_error};
 use super::watched::Watch;
@@ -44,7 +45,7 @@ fn is_deleted(_: &File) -> bool {
 /// A file that is open, and how it is opened again.
 pub(super) struct OpenFile {
     pub path: PathBuf,
-    opening: Opening,
+    pub opening: Opening,
     identity: Identity,
     watch: Watch,
     /// To ask whether it still has a name. The lock belongs to the database and ends with it.
@@ -68,6 +69,18 @@ impl OpenFile {
         }
         *self.handle() = Some(handle);
         open_database(file, &self.path, self.opening.again(), &self.watch)
+    }
+
+    /// The file once more, to be read only.
+    pub fn open_to_read(&self) -> Result<Arc<dyn StorageBackend>, Error> {
+        self.let_go();
+        let (file, handle, identity) = open_to_write(&self.path)?;
+        if identity != self.identity {
+            return Err(self.replaced());
+        }
+        *self.handle() = Some(handle);
+        let file = FileBackend::new(file).map_err(|error| open_error(error, &self.path, "open"))?;
+        Ok(Arc::new(file))
     }
 
     pub fn is_there(&self) -> Result<(), Error> {

@@ -19,6 +19,7 @@ mod groups;
 mod keys;
 mod marks;
 mod migrations;
+mod overlay;
 mod place;
 mod plugin_state;
 mod quarantine;

@@ -14,12 +14,13 @@ use super::catalog::Catalog;
 use super::copy::Copying;
 use super::fault::{self, Fault, unless_damaged};
 use super::file::OpenFile;
+use super::overlay::Overlay;
 use super::queries::Reader;
 use super::schema::{self, SCHEMA_VERSION};
 use super::watched::Watch;
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, Process, RwLock};
+use crate::sync::{Mutex, Process, RwLock, RwLockWriteGuard};
 use crate::time::Now;
 
 /// What a redb file begins with (redb's `docs/design.md`, "Database header").
@@ -58,6 +59,8 @@ impl Opening {
 pub(crate) struct Store {
     /// Nothing while it is opened again, and after it was closed.
     db: RwLock<Option<Arc<Database>>>,
+    /// What stands behind it while it can only be read.
+    read_only: Mutex<Option<Overlay>>,
     closed: AtomicBool,
     origin: Origin,
     /// The only one that may use the file.
@@ -69,7 +72,7 @@ pub(crate) struct Store {
     large: AtomicBool,
 }
 
-type OpenDatabase = Box<dyn Fn(Opening) -> Result<Database, Error> + Send + Sync>;
+type OpenBackend = Box<dyn Fn() -> Result<Arc<dyn StorageBackend>, Error> + Send + Sync>;
 
 enum Origin {
     Path(OpenFile),
@@ -78,7 +81,7 @@ enum Origin {
     /// A backend that cannot be had twice.
     Backend,
     /// A backend that can be opened again.
-    Backends(OpenDatabase, Opening),
+    Backends(OpenBackend, Opening),
 }
 
 impl Store {
@@ -106,7 +109,7 @@ impl Store {
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
     pub fn with_backend(backend: impl StorageBackend, opening: Opening) -> Result<Self, Error> {
         let watch = Watch::default();
-        let db = open_backend(backend, opening, &watch)?;
+        let db = open_database(watch.over(backend), opening)?;
         Self::new(Arc::new(db), Origin::Backend, watch, true)
     }
 
@@ -116,17 +119,18 @@ impl Store {
         opening: Opening,
     ) -> Result<Self, Error> {
         let watch = Watch::default();
-        let watch_each = watch.clone();
-        let open = move |opening| {
+        let open = move || -> Result<Arc<dyn StorageBackend>, Error> {
             let failed = |source| Error::Storage { operation: "open the backend", source: Box::new(source) };
-            open_backend(open().map_err(failed)?, opening, &watch_each)
+            Ok(Arc::new(open().map_err(failed)?))
         };
-        Self::new(Arc::new(open(opening)?), Origin::Backends(Box::new(open), opening), watch, true)
+        let db = open_database(watch.over_shared(open()?), opening)?;
+        Self::new(Arc::new(db), Origin::Backends(Box::new(open), opening), watch, true)
     }
 
     fn new(db: Arc<Database>, origin: Origin, watch: Watch, adopt: bool) -> Result<Self, Error> {
         let store = Self {
             db: RwLock::new(Some(db)),
+            read_only: Mutex::default(),
             closed: false.into(),
             origin,
             process: Process::current(),
@@ -267,23 +271,80 @@ impl Store {
 
     /// Opens the file again after an I/O error: redb refuses writes until then. False if somebody
     /// else holds the database and has to do it. Another file that has taken the place of this one is
-    /// left alone, and this one is not let go: it could be read no more.
+    /// left alone, and this one is not let go: it could be read no more. One that cannot be opened for writing is opened
+    /// for reading, if that is possible.
     pub fn reopen(&self) -> Result<bool, Error> {
-        self.check_process()?;
-        if let Origin::Path(file) = &self.origin {
-            file.is_there()?;
-            file.is_in_its_place()?;
-        }
-        let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
         let open: &dyn Fn() -> Result<Database, Error> = match &self.origin {
             Origin::Path(file) => &|| file.open_again(),
-            Origin::Backends(open, opening) => &|| open(opening.again()),
+            Origin::Backends(open, opening) => &|| open_database(self.watch.over_shared(open()?), opening.again()),
             Origin::Attached(_) | Origin::Backend => return Ok(false),
         };
-        // Let go of it first: one process opens a file once.
-        *db = None;
-        *db = Some(Arc::new(open()?));
+        self.is_where_it_was()?;
+        let mut db = self.let_go();
+        match open() {
+            Ok(opened) => *db = Some(Arc::new(opened)),
+            Err(error) => {
+                *db = self.open_to_read();
+                return Err(error);
+            }
+        }
         Ok(true)
+    }
+
+    /// Opens the file again so that it can be read. redb reads nothing more after an I/O error, not even what is there.
+    pub fn reopen_to_read(&self) -> Result<(), Error> {
+        if matches!(self.origin, Origin::Path(_) | Origin::Backends(..)) {
+            self.is_where_it_was()?;
+            let mut db = self.let_go();
+            *db = self.open_to_read();
+        }
+        Ok(())
+    }
+
+    fn is_where_it_was(&self) -> Result<(), Error> {
+        self.check_process()?;
+        match &self.origin {
+            Origin::Path(file) => file.is_there().and_then(|()| file.is_in_its_place()),
+            Origin::Attached(_) | Origin::Backend | Origin::Backends(..) => Ok(()),
+        }
+    }
+
+    /// Closes the database before it is opened again: one process opens a file once. Whoever wants to read waits meanwhile.
+    fn let_go(&self) -> RwLockWriteGuard<'_, Option<Arc<Database>>> {
+        let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
+        let read_only = self.read_only.lock().unwrap_or_else(|e| e.into_inner()).take();
+        // Also if somebody still reads in it.
+        read_only.iter().for_each(Overlay::let_go);
+        *db = None;
+        db
+    }
+
+    fn open_to_read(&self) -> Option<Arc<Database>> {
+        let below = || match &self.origin {
+            Origin::Path(file) => file.open_to_read(),
+            Origin::Backends(open, _) => open(),
+            Origin::Attached(_) | Origin::Backend => Err(Error::Closed),
+        };
+        let opening = match &self.origin {
+            Origin::Path(file) => file.opening.again(),
+            Origin::Backends(_, opening) => opening.again(),
+            Origin::Attached(_) | Origin::Backend => return None,
+        };
+        let failed = |source| Error::Storage { operation: "read the file", source: Box::new(source) };
+        let opened = unless_damaged(|| {
+            let overlay = Overlay::over(below()?).map_err(failed)?;
+            Ok((open_database(overlay.clone(), opening)?, overlay))
+        });
+        match opened {
+            Ok((db, overlay)) => {
+                *self.read_only.lock().unwrap_or_else(|e| e.into_inner()) = Some(overlay);
+                Some(Arc::new(db))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the file cannot be read either");
+                None
+            }
+        }
     }
 
     /// What stands behind the database, if we opened it and it is not closed.
@@ -331,6 +392,7 @@ impl Store {
             file.let_go();
         }
         self.watch.close();
+        *self.read_only.lock().unwrap_or_else(|e| e.into_inner()) = None;
         *self.attachment.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 }
@@ -428,8 +490,8 @@ pub(super) fn check_magic_of(file: &mut File, path: &Path) -> Result<(), Error> 
     }
 }
 
-fn open_backend(backend: impl StorageBackend, opening: Opening, watch: &Watch) -> Result<Database, Error> {
-    Ok(opening.builder().create_with_backend(watch.over(backend)).map_err(Fault::from)?)
+fn open_database(backend: impl StorageBackend, opening: Opening) -> Result<Database, Error> {
+    Ok(opening.builder().create_with_backend(backend).map_err(Fault::from)?)
 }
 
 pub(super) fn io(operation: &'static str, path: &Path, source: std::io::Error) -> Error {

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, StorageBackend};
 
+use crate::sync::Process;
+
 /// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
 pub(super) const BLOCK_BYTES: u64 = 16 << 10;
 
@@ -36,9 +38,12 @@ impl Watch {
 
     /// Puts the watch over a backend.
     pub fn over(&self, backend: impl StorageBackend) -> Watched {
-        let backend: Arc<dyn StorageBackend> = Arc::new(backend);
+        self.over_shared(Arc::new(backend))
+    }
+
+    pub fn over_shared(&self, backend: Arc<dyn StorageBackend>) -> Watched {
         self.inner().backend = Some(backend.clone());
-        Watched { backend, watch: self.clone() }
+        Watched { backend, watch: self.clone(), process: Process::current() }
     }
 
     pub fn backend(&self) -> Option<Arc<dyn StorageBackend>> {
@@ -104,9 +109,18 @@ impl Inner {
 pub(crate) struct Watched {
     backend: Arc<dyn StorageBackend>,
     watch: Watch,
+    /// The only one that may write. redb writes at other moments than its commits too.
+    process: Process,
 }
 
 impl Watched {
+    fn check_process(&self) -> io::Result<()> {
+        match self.process.is_this() {
+            true => Ok(()),
+            false => Err(io::Error::other("the file is open in the process from which this one was forked")),
+        }
+    }
+
     /// Whether these bytes are there already, as far as can be told.
     fn holds(&self, offset: u64, data: &[u8]) -> bool {
         let mut found = vec![0; data.len()];
@@ -124,6 +138,7 @@ impl StorageBackend for Watched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check_process()?;
         let before = self.backend.len()?;
         let result = self.backend.set_len(len);
         // What was cut off and comes back is empty.
@@ -132,12 +147,14 @@ impl StorageBackend for Watched {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.check_process()?;
         // Before it is tried: one that fails may have done its work.
         self.watch.may_count.store(true, Ordering::SeqCst);
         self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check_process()?;
         let result = self.backend.write(offset, data);
         // Also what failed: it may have come halfway.
         self.watch.note_written(offset, data.len());
@@ -148,7 +165,11 @@ impl StorageBackend for Watched {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.backend.close()
+        // A forked process shares the file's lock, and would let go of it for both.
+        match self.process.is_this() {
+            true => self.backend.close(),
+            false => Ok(()),
+        }
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -168,7 +189,10 @@ impl StorageBackend for Watched {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.unlock_range(start, end)
+        match self.process.is_this() {
+            true => self.backend.unlock_range(start, end),
+            false => Ok(()),
+        }
     }
 
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {

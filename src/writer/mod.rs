@@ -63,6 +63,11 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
+    /// The process was forked in the middle of it, and this is the child: all that is left to do is to tell the caller.
+    pub fn is_forked(&self) -> bool {
+        matches!(self.failure, Some(Error::Forked { .. }))
+    }
+
     /// How many callers there are to be answered.
     pub fn answers(&self) -> usize {
         self.answers.iter().filter(|(command, _)| !matches!(command, Command::Finish(_))).count()
@@ -122,6 +127,16 @@ enum Gathered {
     },
     Spoiled(Spoiled),
     Failed(Vec<Command>, Error),
+}
+
+impl Gathered {
+    fn commands(self) -> Vec<Command> {
+        match self {
+            Self::All { done, refused } => all_of(done, refused),
+            Self::Spoiled(spoiled) => spoiled.by_the_disk().0,
+            Self::Failed(commands, _) => commands,
+        }
+    }
 }
 
 /// A batch in which a command failed after it had written, so that all of it must be undone: redb has no rollback within a
@@ -343,7 +358,14 @@ impl Writer {
         committed: &mut Committed,
     ) -> Attempt {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
-        match self.gather(commands, &mut batch, committed) {
+        let gathered = self.gather(commands, &mut batch, committed);
+        if let Err(forked) = store.check_process() {
+            // A closure has forked, and this is the child: nothing of the transaction is to be touched any more.
+            std::mem::forget(batch);
+            std::mem::forget(txn);
+            return Attempt::Failed(gathered.commands(), forked);
+        }
+        match gathered {
             Gathered::All { done, refused } if batch.writes() == 0 => {
                 let sealed = batch.discard();
                 match store.abort(txn) {
