@@ -40,7 +40,7 @@ pub(super) fn run(engine: &Engine, bell: &Bell) {
         let mut pen = engine.pen.lock();
         let Some(writer) = pen.as_mut() else { return };
         let goes_on = writer.next();
-        if engine.store.check_process().is_err() {
+        if writer.is_forked() {
             // A closure has forked on this thread, and this is the child's only one. There is nothing here for it to do.
             return;
         }
@@ -66,8 +66,9 @@ impl Engine {
             // The disk has failed: the writer's thread, which sleeps, is to open the file again.
             let _ = self.inbox.between(|| {});
         }
+        let is_forked = writer.is_forked();
         drop(pen);
-        if self.store.check_process().is_ok() {
+        if !is_forked {
             self.pump();
         }
         Ok(())

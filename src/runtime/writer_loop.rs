@@ -27,11 +27,13 @@ pub(super) struct WriterLoop {
     returning: Returning,
     /// The commit is made by a caller's thread, which starts what it has made ready.
     led: bool,
+    /// A closure has forked the process, and this is the child.
+    forked: bool,
 }
 
 impl WriterLoop {
     pub fn new(engine: Arc<Engine>, writer: Writer, outbox: Outbox) -> Self {
-        Self { engine, writer, outbox, healing: None, returning: Returning::default(), led: false }
+        Self { engine, writer, outbox, healing: None, returning: Returning::default(), led: false, forked: false }
     }
 
     pub fn bell(&self) -> Bell {
@@ -63,6 +65,11 @@ impl WriterLoop {
             && self.returning.expects_nobody()
             && self.outbox.len() == 0
             && self.writer.is_free()
+    }
+
+    /// A closure has forked the process, and this is the child: nothing may be done here any more.
+    pub fn is_forked(&self) -> bool {
+        self.forked
     }
 
     /// Makes a caller's own commit. Who calls sees to what may start then.
@@ -125,6 +132,7 @@ impl WriterLoop {
         let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
         if committed.is_forked() {
             // Every lock may be held for ever here, by a thread that does not exist.
+            self.forked = true;
             return committed.answer();
         }
         let took = self.engine.now().mono.saturating_sub(begun.mono);
@@ -347,8 +355,9 @@ impl WriterLoop {
         if in_order {
             compact_before_close(&engine);
         }
-        engine.bus.close();
         engine.store.close();
+        // Whoever hears that nothing follows may open the file again.
+        engine.bus.close();
         engine.set_closed();
     }
 

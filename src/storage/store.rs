@@ -192,7 +192,6 @@ impl Store {
     }
 
     fn db(&self) -> Result<Arc<Database>, Error> {
-        self.check_process()?;
         let db = self.db.read().unwrap_or_else(|e| e.into_inner());
         match &*db {
             Some(db) => Ok(db.clone()),
@@ -202,6 +201,7 @@ impl Store {
     }
 
     pub fn begin_read(&self) -> Result<ReadTransaction, Error> {
+        self.check_process()?;
         Ok(self.db()?.begin_read().map_err(Fault::from)?)
     }
 
@@ -229,12 +229,8 @@ impl Store {
         }
     }
 
+    /// The caller has [checked](Self::check_process) that the process may, after the last code of the application has run.
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
-        if let Err(forked) = self.check_process() {
-            // Undoing it may write too.
-            std::mem::forget(txn);
-            return Err(forked);
-        }
         self.make_durable(txn)?;
         self.is_there()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
@@ -253,10 +249,6 @@ impl Store {
     }
 
     pub fn abort(&self, txn: WriteTransaction) -> Result<(), Error> {
-        if let Err(forked) = self.check_process() {
-            std::mem::forget(txn);
-            return Err(forked);
-        }
         Ok(txn.abort().map_err(Fault::from)?)
     }
 
