@@ -480,7 +480,7 @@ impl Builder {
             let store = Store::with_backends(open, self.opening())?;
             let (setup, own) = self.setup(store)?;
             let (engine, steps) = Steps::open(setup)?;
-            Ok((Millpond::new(engine, own), steps))
+            Ok((Millpond::new(engine, false, own), steps))
         })
     }
 
@@ -521,7 +521,7 @@ impl Builder {
     fn start(self, store: Store) -> Result<Millpond, Error> {
         let (setup, own) = self.setup(store)?;
         let engine = open(setup)?;
-        Ok(Millpond::new(engine, own))
+        Ok(Millpond::new(engine, true, own))
     }
 
     /// The settings, and the async runtime if it has to be the queue's own.

@@ -60,13 +60,15 @@ pub struct Millpond {
 /// Stops the engine when the last clone is gone.
 struct Handle {
     engine: Arc<Engine>,
+    /// Threads of its own close the file. Without them whoever drives it by hand does.
+    has_threads: bool,
     /// A runtime of its own, if it was opened outside of any.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Millpond {
-    pub(crate) fn new(engine: Arc<Engine>, runtime: Option<tokio::runtime::Runtime>) -> Self {
-        Self { handle: Arc::new(Handle { engine, runtime }) }
+    pub(crate) fn new(engine: Arc<Engine>, has_threads: bool, runtime: Option<tokio::runtime::Runtime>) -> Self {
+        Self { handle: Arc::new(Handle { engine, has_threads, runtime }) }
     }
 
     /// Opens the file at `path` with the default settings, or creates it.
@@ -748,7 +750,9 @@ impl Drop for Handle {
             return;
         }
         stop_now(&self.engine);
-        wait_for_the_close(&self.engine);
+        if self.has_threads {
+            wait_for_the_close(&self.engine);
+        }
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
