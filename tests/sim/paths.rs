@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 62 + 12] = [
+static PATHS: [Path; 63 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -71,6 +71,7 @@ static PATHS: [Path; 62 + 12] = [
     seen("the culprit of a crash was blamed"),
     // The stop.
     seen("a clean close"),
+    seen("the last handle was dropped in a closure"),
     seen("a job was released at the stop"),
     seen("a handler heard that it is to stop"),
     said("a late outcome was void", "the outcome of an attempt that was given up came too late"),
