@@ -314,6 +314,10 @@ impl Builder {
     /// The runtime that async handlers run on; it must have its timer enabled. Default: the one this
     /// is called in, or, called outside of any, one of its own.
     ///
+    /// It must live as long as the queue. If it ends before, what ran on it goes back, no attempt used; the queue says
+    /// [`degraded`](crate::Millpond::degraded), and workers with async handlers are stopped and cannot be started again
+    /// until the queue is opened anew. Calls and blocking handlers go on.
+    ///
     /// ```
     /// # use millpond::*;
     /// # use std::time::Duration;
@@ -383,9 +387,12 @@ impl Builder {
 
     /// Lives in the application's own database. Millpond's tables' names begin with `millpond/`.
     ///
-    /// After an I/O error redb refuses writes until the database is opened again, which only the
-    /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it noticed here
-    /// that the file was deleted.
+    /// After an I/O error redb refuses writes, and reads of what it does not have in memory, until the database is opened
+    /// again, which only the application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it
+    /// noticed here that the file was deleted.
+    ///
+    /// The application must not wait for the queue while it holds a write transaction of its own: such a call could only
+    /// wait for itself, and is answered [`Error::WriteHeld`] after [`write_wait_max`](Self::write_wait_max).
     ///
     /// # Errors
     /// Those of [`open`](Self::open), less those of the file.
@@ -432,7 +439,8 @@ impl Builder {
     }
 
     /// Lives on a storage backend of redb's that can be had again: `open` gives it at once, and once more
-    /// after each I/O error, when the one before is dropped. The queue heals by that.
+    /// after each I/O error, when the one before is dropped. The queue heals by that. `open` must not call the queue, which
+    /// waits for it.
     ///
     /// # Errors
     /// Those of [`attach`](Self::attach), and what `open` answers.

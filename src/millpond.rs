@@ -188,13 +188,14 @@ impl Millpond {
     /// Runs `write` in the next commit: app rows and jobs are committed together or not at all.
     ///
     /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
-    /// whatever else has gathered, so that many concurrent transactions share one fsync. If another
-    /// closure of the batch fails, this one runs again: it must not have effects outside its
-    /// [`Transaction`]. It must not block: the writer waits for it.
+    /// whatever else has gathered, so that many concurrent transactions share one fsync. If it or another
+    /// closure of the batch fails after it has written, it may run again, as a rule once at most: it must not have effects
+    /// outside its [`Transaction`]. It must not block: the writer waits for it. It is dropped on the caller's thread, with
+    /// the answer.
     ///
     /// # Errors
     /// [`Error::Aborted`] with what the closure returned, or its panic's message, as the source;
-    /// storage errors.
+    /// [`Error::WouldDeadlock`] where the queue waits for the caller; storage errors.
     ///
     /// ```
     /// # use millpond::{Kind, testing::{in_memory, ManualClock}};

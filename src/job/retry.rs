@@ -147,7 +147,8 @@ impl Retry {
     }
 
     /// Whatever `delay` says, given the number of the attempt that failed (from 1). The
-    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used.
+    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used. It may run on the queue's own
+    /// thread, for which everybody waits: calls in it that wait for the queue are answered [`Error::WouldDeadlock`].
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

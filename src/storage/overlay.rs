@@ -67,7 +67,9 @@ impl Layers {
         let below = self.below()?;
         let there = self.below_len.clamp(offset, end) - offset;
         let (from_below, rest) = out.split_at_mut(there as usize);
-        below.read(offset, from_below)?;
+        if !from_below.is_empty() {
+            below.read(offset, from_below)?;
+        }
         rest.fill(0);
         for (block, bytes) in self.blocks.range(offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES)) {
             let at = block * BLOCK_BYTES;

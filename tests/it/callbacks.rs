@@ -9,6 +9,7 @@ use millpond::{BoxError, Context, Error, Job, JobId, Millpond, NewJob, Outcome, 
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
+use crate::failing_disk::{FailingDisk, Failure};
 use crate::support::*;
 
 /// A queue that callbacks made before it can reach, and what their waiting calls were answered.
@@ -200,12 +201,12 @@ fn what_a_closure_holds_is_dropped_where_it_may_wait() {
 #[test]
 fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
     in_time("a value that waits when it is dropped", || {
-        let disk = crate::failing_disk::FailingDisk::new();
+        let disk = FailingDisk::new();
         let again = disk.clone();
         let pond = Millpond::builder().open_backend_with(move || Ok(again.clone())).unwrap();
         let (value, caller, _) = calls_when_dropped(&pond);
         let value = Mutex::new(Some(value));
-        disk.fail(crate::failing_disk::Failure::Full);
+        disk.fail(Failure::Full);
         let call = pond.transaction(move |tx| {
             tx.enqueue("q", work(1))?;
             Ok(value.lock().unwrap().take())
@@ -465,6 +466,46 @@ fn a_storage_backend_may_not_wait_for_the_queue() {
             caller.was_refused();
         });
     }
+}
+
+/// Hears what the queue says on this thread, and calls it.
+struct CallingSubscriber(Caller);
+
+impl tracing::Subscriber for CallingSubscriber {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() == tracing::Level::ERROR
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.call();
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
+    in_time("a subscriber that waits", || {
+        let disk = FailingDisk::new();
+        let again = disk.clone();
+        let pond = Millpond::builder().open_backend_with(move || Ok(again.clone())).unwrap();
+        let caller = Caller::new();
+        caller.holds(&pond);
+        let _here = tracing::subscriber::set_default(CallingSubscriber(caller.clone()));
+        disk.fail(Failure::Full);
+        // Its commit is made on this thread, and so is said that it failed.
+        assert!(matches!(pond.enqueue("q", work(1)).wait(), Err(Error::StorageFull)));
+        disk.mend();
+        assert!(matches!(&caller.answers()[..], [Err(Error::WouldDeadlock)]));
+        while pond.degraded().is_some() {
+            std::thread::yield_now();
+        }
+        pond.enqueue("q", work(2)).wait().unwrap();
+    });
 }
 
 #[test]
