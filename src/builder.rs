@@ -37,7 +37,18 @@ const EVENTS_DEFAULT: usize = 1_024;
 /// Events a listener may be behind, at most: the buffer is made when the queue is opened.
 const EVENTS_MAX: usize = 1 << 20;
 
-type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
+/// Longest linger that may be set: every commit waits that long, and so do all callers and the stop.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// How long the queue waits for the write transaction that somebody else holds, unless set.
+const WRITE_WAIT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Shortest and longest such wait that may be set: below it a transaction of ordinary length is in the way, above it a
+/// caller that waits for itself seems to hang.
+const WRITE_WAIT_MIN: Duration = Duration::from_millis(1);
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(3600);
+
+type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// How a queue is opened. Every setting has a default.
 ///
@@ -60,6 +71,7 @@ pub struct Builder {
     blocking_threads: usize,
     events: usize,
     linger: Duration,
+    write_wait_max: Duration,
     adopt: bool,
     verify: bool,
     compaction: bool,
@@ -83,6 +95,7 @@ impl Default for Builder {
             blocking_threads: BLOCKING_THREADS_DEFAULT,
             events: EVENTS_DEFAULT,
             linger: Duration::ZERO,
+            write_wait_max: WRITE_WAIT_DEFAULT,
             adopt: false,
             verify: false,
             compaction: true,
@@ -244,7 +257,7 @@ impl Builder {
 
     /// How long the writer waits for more before each commit. Default zero: what gathers while one
     /// commit waits for the disk makes the next one. A few milliseconds trade latency for fewer
-    /// commits, which spares flash.
+    /// commits, which spares flash. At most 1 s.
     ///
     /// ```
     /// # use millpond::*;
@@ -255,6 +268,36 @@ impl Builder {
     /// ```
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
+        self
+    }
+
+    /// How long the queue waits for the file's write transaction while somebody else holds it: the application, in a
+    /// database that it has given to [`attach`](Self::attach), or a guard from
+    /// [`begin_write`](crate::Millpond::begin_write). Default 5 s; at least 1 ms, at most 1 hour.
+    ///
+    /// After it whoever waits is answered [`Error::WriteHeld`], and nothing of those calls is stored; later calls are
+    /// answered [`Error::Degraded`] at once, until the transaction ends. Without this limit a caller that holds the
+    /// transaction and waits for the queue would wait for ever. Raise it if the application has transactions that take
+    /// longer.
+    ///
+    /// ```
+    /// # use millpond::*;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), millpond::BoxError> {
+    /// # let dir = tempfile::tempdir()?;
+    /// use redb::Database;
+    /// use std::sync::Arc;
+    ///
+    /// let database = Arc::new(Database::create(dir.path().join("app.redb"))?);
+    /// let pond = Millpond::builder().write_wait_max(Duration::from_millis(50)).attach(database.clone())?;
+    ///
+    /// let transaction = database.begin_write()?;
+    /// let refused = pond.enqueue("billing", NewJob::json("charge", &7)).wait();
+    /// assert!(matches!(refused, Err(Error::WriteHeld { .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn write_wait_max(mut self, wait: Duration) -> Self {
+        self.write_wait_max = wait;
         self
     }
 
@@ -347,6 +390,10 @@ impl Builder {
     /// The runtime that async handlers run on; it must have its timer enabled. Default: the one this
     /// is called in, or, called outside of any, one of its own.
     ///
+    /// It must live as long as the queue. If it ends before, what ran on it goes back, no attempt used; the queue says
+    /// [`degraded`](crate::Millpond::degraded), and workers with async handlers are stopped and cannot be started again
+    /// until the queue is opened anew. Calls and blocking handlers go on.
+    ///
     /// ```
     /// # use millpond::*;
     /// # use std::time::Duration;
@@ -363,7 +410,9 @@ impl Builder {
     }
 
     /// Called with the [`Event::Dead`] that puts the first job into a queue's empty dead-letter
-    /// table. It runs on the writer's thread: hand the work on and return.
+    /// table. It runs on the writer's thread, for which everybody waits: hand the work on and return. Calls that wait
+    /// for the queue are answered [`Error::WouldDeadlock`] in it. It is dropped when the queue is closed; a handle of the
+    /// queue in it keeps the queue open until a [`shutdown`](Millpond::shutdown).
     ///
     /// ```
     /// # use millpond::{*, testing::{drain}};
@@ -382,7 +431,7 @@ impl Builder {
     /// # Ok(()) }
     /// ```
     pub fn on_first_dead_letter(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.hook = Some(Box::new(hook));
+        self.hook = Some(Arc::new(hook));
         self
     }
 
@@ -414,9 +463,12 @@ impl Builder {
 
     /// Lives in the application's own database. Millpond's tables' names begin with `millpond/`.
     ///
-    /// After an I/O error redb refuses writes until the database is opened again, which only the
-    /// application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it noticed here
-    /// that the file was deleted.
+    /// After an I/O error redb refuses writes, and reads of what it does not have in memory, until the database is opened
+    /// again, which only the application can do here: the queue stays [`Degraded`](Error::Degraded) until then. Nor is it
+    /// noticed here that the file was deleted.
+    ///
+    /// The application must not wait for the queue while it holds a write transaction of its own: such a call could only
+    /// wait for itself, and is answered [`Error::WriteHeld`] after [`write_wait_max`](Self::write_wait_max).
     ///
     /// **Savepoints.** If the application restores one of redb's savepoints, the queue's tables go back as well: jobs that have ended since
     /// then are back and run again, and jobs that were enqueued since then are gone, although they were acknowledged. The next
@@ -441,7 +493,10 @@ impl Builder {
     /// ```
     pub fn attach(self, database: Arc<Database>) -> Result<Millpond, Error> {
         self.check()?;
-        unless_damaged(|| self.start(Store::attach(database)?))
+        unless_damaged(|| {
+            let store = Store::attach(database, self.write_wait_max)?;
+            self.start(store)
+        })
     }
 
     /// Lives on a storage backend of redb's: memory, for tests, or one of your own.
@@ -466,7 +521,8 @@ impl Builder {
     }
 
     /// Lives on a storage backend of redb's that can be had again: `open` gives it at once, and once more
-    /// after each I/O error, when the one before is dropped. The queue heals by that.
+    /// after each I/O error, when the one before is dropped. The queue heals by that. `open` must not call the queue, which
+    /// waits for it.
     ///
     /// # Errors
     /// Those of [`attach`](Self::attach), and what `open` answers.
@@ -528,7 +584,7 @@ impl Builder {
             let store = Store::with_backends(open, self.opening())?;
             let (setup, own) = self.setup(store)?;
             let (engine, steps) = Steps::open(setup)?;
-            Ok((Millpond::new(engine, None, own), steps))
+            Ok((Millpond::new(engine, false, own), steps))
         })
     }
 
@@ -552,6 +608,14 @@ impl Builder {
             let reason = format!("{} is above {EVENTS_MAX}, the most that is kept for a listener", self.events);
             return Err(Error::config("events_buffer", reason));
         }
+        if self.linger > LINGER_MAX {
+            let reason = format!("{:?} is above {LINGER_MAX:?}: each commit waits that long", self.linger);
+            return Err(Error::config("linger", reason));
+        }
+        if !(WRITE_WAIT_MIN..=WRITE_WAIT_MAX).contains(&self.write_wait_max) {
+            let reason = format!("{:?} is not from {WRITE_WAIT_MIN:?} to {WRITE_WAIT_MAX:?}", self.write_wait_max);
+            return Err(Error::config("write_wait_max", reason));
+        }
         if self.payload_bytes_max > PAYLOAD_BYTES_MAX {
             let reason = format!("{} is above {PAYLOAD_BYTES_MAX}, the most a job can carry", self.payload_bytes_max);
             return Err(Error::config("payload_bytes_max", reason));
@@ -565,8 +629,8 @@ impl Builder {
 
     fn start(self, store: Store) -> Result<Millpond, Error> {
         let (setup, own) = self.setup(store)?;
-        let (engine, threads) = open(setup)?;
-        Ok(Millpond::new(engine, Some(threads), own))
+        let engine = open(setup)?;
+        Ok(Millpond::new(engine, true, own))
     }
 
     /// The settings, and the async runtime if it has to be the queue's own.
@@ -590,6 +654,7 @@ impl Builder {
             bus: EventBus::new(self.events, self.hook),
             config: Config {
                 linger: self.linger,
+                write_wait_max: self.write_wait_max,
                 verify_on_open: self.verify,
                 compaction: self.compaction,
                 result_bytes_max: self.result_bytes_max,

@@ -4,6 +4,7 @@
 mod plugin;
 
 use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::job::{JobId, State};
@@ -137,14 +138,49 @@ pub enum Error {
         /// What the storage said.
         source: BoxError,
     },
-    /// An earlier I/O error stopped the writer; calls fail at once until it has reopened the file.
-    #[error(
-        "the queue is degraded after an I/O error ({}): nothing is accepted until the file is open again",
-        told(reason)
-    )]
+    /// The file cannot be written for now; calls fail at once until it can be again: an I/O error has stopped the
+    /// writer, which opens the file again by itself, or somebody holds the file's write transaction.
+    #[error("the queue is degraded and accepts nothing for now: {}", told(reason))]
     Degraded {
-        /// The error that caused it.
+        /// What is in the way.
         reason: String,
+    },
+    /// Somebody has held the file's only write transaction for longer than
+    /// [`write_wait_max`](crate::Builder::write_wait_max). Nothing of this call is stored.
+    ///
+    /// If the caller itself holds that transaction, this call could never have succeeded. Calls that are made until the
+    /// transaction ends are answered [`Degraded`](Self::Degraded) at once.
+    #[error(
+        "{held_by}, for {waited:?} by now; nothing of this call is stored: end that transaction and try again, and do not wait for the queue while it is open"
+    )]
+    WriteHeld {
+        /// Who holds it, as a sentence.
+        held_by: &'static str,
+        /// How long the queue has waited.
+        waited: std::time::Duration,
+    },
+    /// The queue was opened by another process, from which this one was forked. Nothing was read or written: two
+    /// processes that use one open file destroy it.
+    #[error(
+        "the queue was opened by process {opened_by}, from which this process was forked: open the file in one process only, after the fork"
+    )]
+    Forked {
+        /// The process that has the file open.
+        opened_by: u32,
+    },
+    /// The async runtime on which the queue's async handlers run has ended, so no worker with such handlers can start.
+    ///
+    /// Calls still work, and workers whose handlers all block still run.
+    #[error(
+        "the async runtime in which the queue was opened has ended: open the queue again in one that lives as long as the queue, or give it one with `Builder::runtime`"
+    )]
+    RuntimeEnded,
+    /// A shutdown has passed its deadline, and the file is not closed yet. It goes on closing; another
+    /// [`shutdown`](crate::Millpond::shutdown) waits for it.
+    #[error("the queue is not closed yet: {held_by}; it closes when that ends, and another shutdown waits for it")]
+    StillClosing {
+        /// What the close waits for, as a sentence.
+        held_by: &'static str,
     },
     /// The queue was shut down, or its last handle was dropped.
     #[error("the queue is closed: it was shut down, or its last handle was dropped")]
@@ -209,10 +245,11 @@ pub enum Error {
         /// Their payload bytes.
         bytes: u64,
     },
-    /// A queue's call that waits for a commit, made from inside a transaction: it would wait for
-    /// itself. Use the transaction's own methods.
+    /// A call that waits for the queue, made where the queue waits for the caller: in a transaction's closure, beside a
+    /// guard from [`begin_write`](crate::Millpond::begin_write) on the same thread, or in a callback on a thread of the
+    /// queue's own. Use the transaction's own methods, or hand the call to another thread or task and do not wait for it.
     #[error(
-        "this call waits for a commit and was made inside a transaction: it would wait for itself; use the transaction's own methods"
+        "this call waits for the queue, and the queue waits for the code that makes it (a transaction, or a callback): use the transaction's own methods, or make the call on another thread or task and do not wait for it"
     )]
     WouldDeadlock,
     /// The transaction's closure returned an error or panicked; nothing of it is stored.
@@ -295,8 +332,8 @@ impl Error {
     /// The same error for one more waiter of the same commit.
     pub(crate) fn share(&self) -> Self {
         match self {
-            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: source.to_string().into() },
-            Self::Storage { operation, source } => Self::Storage { operation, source: source.to_string().into() },
+            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: text_of(&**source).into() },
+            Self::Storage { operation, source } => Self::Storage { operation, source: text_of(&**source).into() },
             Self::StorageFull => Self::StorageFull,
             Self::Io { operation, path, source } => Self::Io {
                 operation,
@@ -304,6 +341,8 @@ impl Error {
                 source: std::io::Error::new(source.kind(), source.to_string()),
             },
             Self::Degraded { reason } => Self::Degraded { reason: reason.clone() },
+            Self::WriteHeld { held_by, waited } => Self::WriteHeld { held_by, waited: *waited },
+            Self::Forked { opened_by } => Self::Forked { opened_by: *opened_by },
             Self::Closed => Self::Closed,
             other => Self::Storage { operation: "commit", source: other.to_string().into() },
         }
@@ -340,10 +379,30 @@ impl Error {
             self,
             Self::StorageFull
                 | Self::Degraded { .. }
+                | Self::WriteHeld { .. }
+                | Self::StillClosing { .. }
                 | Self::QueueFull { .. }
                 | Self::RateLimited { .. }
                 | Self::Storage { .. }
         )
+    }
+}
+
+/// An error's text. Showing it runs code of the application, which may panic.
+pub(crate) fn text_of(error: &(dyn std::error::Error + 'static)) -> String {
+    catch_unwind(AssertUnwindSafe(|| error.to_string())).unwrap_or_else(|panic| {
+        let text = format!("its error cannot be shown: {}", panic_text(&*panic));
+        drop_unless_it_panics(panic);
+        text
+    })
+}
+
+/// Drops a value of the application's where its panic would do harm.
+pub(crate) fn drop_unless_it_panics<T>(value: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        tracing::error!("a value of the application panicked when it was dropped: {}", panic_text(&*panic));
+        // Dropping the panic itself may panic once more.
+        std::mem::forget(panic);
     }
 }
 

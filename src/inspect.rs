@@ -479,6 +479,11 @@ pub enum Why {
     Running,
     /// It has ended, in this state.
     Ended(State),
+    /// Nothing starts: the file cannot be written, or the runtime of its worker has ended.
+    Degraded {
+        /// What is in the way.
+        reason: String,
+    },
     /// It is not due yet.
     NotDue {
         /// When it is.
@@ -533,6 +538,7 @@ impl fmt::Display for Why {
             Self::GroupBusy { head, state, ahead } => {
                 write!(f, "its group is busy with job {head}, which is {state:?}; {ahead} of the group go first")
             }
+            Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
             Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
@@ -561,8 +567,12 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         },
     };
     let blocked = engine.scheduler().why(queue, found.record.kind, found.record.group(), now);
+    if let Some(reason) = engine.unwritable() {
+        return Ok(Why::Degraded { reason });
+    }
     Ok(match blocked {
         Blocked::QueuePaused => Why::QueuePaused,
+        Blocked::NoHandler if let Some(reason) = engine.runtime_ended() => Why::Degraded { reason: reason.to_owned() },
         Blocked::NoHandler => Why::NoHandler { kind: engine.store.catalog.kind_name(found.record.kind).to_string() },
         Blocked::RateLimited(wait) => Why::RateLimited { wait },
         Blocked::Draining => Why::ShuttingDown,

@@ -13,20 +13,25 @@ use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
-use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now, verify_beside};
+use crate::runtime::{Commit, Engine, back_up, shutdown, stop_now, verify_beside, wait_for_the_close};
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
-use crate::sync::{Mutex, block_on, thread};
+use crate::sync::block_on;
 use crate::text::cut;
 use crate::time::Timestamp;
-use crate::transaction::{Transaction, WriteGuard, check_outside};
+use crate::transaction::{Transaction, WriteGuard, check_may_wait};
 use crate::worker::WorkerBuilder;
-use crate::writer::{Lease, Leased, Patch, Transact, call, control};
+use crate::writer::{Lease, Leased, Occupant, Patch, Transact, Transacted, call, control};
 
 /// The open store with its engine. Cheap to clone; all clones are the same queue.
 ///
 /// [`shutdown`](Self::shutdown) stops it in order. When the last clone is dropped without that, it
 /// stops at once: running jobs go back to where they were, no attempt used, and what was answered
 /// stays durable. A handler that holds a clone keeps it alive, so shut down explicitly then.
+///
+/// The last clone may be dropped anywhere. As a rule the drop waits until the file is closed, for 5 s at most, so that it
+/// can be opened again. It does not wait where the queue may wait for the dropping thread, and the file is closed soon
+/// after: inside a transaction's closure, beside a guard from [`begin_write`](Self::begin_write) on the same thread, and in
+/// a callback on a thread of the queue's own. While such code runs on another thread the drop waits for 100 ms at most.
 ///
 /// ```no_run
 /// use millpond::{Job, Kind, Millpond};
@@ -56,15 +61,15 @@ pub struct Millpond {
 /// Stops the engine when the last clone is gone.
 struct Handle {
     engine: Arc<Engine>,
-    threads: Mutex<Option<Threads>>,
+    /// Threads of its own close the file. Without them whoever drives it by hand does.
+    has_threads: bool,
     /// A runtime of its own, if it was opened outside of any.
-    runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Millpond {
-    pub(crate) fn new(engine: Arc<Engine>, threads: Option<Threads>, runtime: Option<tokio::runtime::Runtime>) -> Self {
-        let handle = Handle { engine, threads: Mutex::new(threads), runtime: Mutex::new(runtime) };
-        Self { handle: Arc::new(handle) }
+    pub(crate) fn new(engine: Arc<Engine>, has_threads: bool, runtime: Option<tokio::runtime::Runtime>) -> Self {
+        Self { handle: Arc::new(Handle { engine, has_threads, runtime }) }
     }
 
     /// Opens the file at `path` with the default settings, or creates it.
@@ -189,13 +194,14 @@ impl Millpond {
     /// Runs `write` in the next commit: app rows and jobs are committed together or not at all.
     ///
     /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
-    /// whatever else has gathered, so that many concurrent transactions share one fsync. If another
-    /// closure of the batch fails, this one runs again: it must not have effects outside its
-    /// [`Transaction`]. It must not block: the writer waits for it.
+    /// whatever else has gathered, so that many concurrent transactions share one fsync. If it or another
+    /// closure of the batch fails after it has written, it may run again, as a rule once at most: it must not have effects
+    /// outside its [`Transaction`]. It must not block: the writer waits for it. It is dropped on the caller's thread, with
+    /// the answer.
     ///
     /// # Errors
     /// [`Error::Aborted`] with what the closure returned, or its panic's message, as the source;
-    /// storage errors.
+    /// [`Error::WouldDeadlock`] where the queue waits for the caller; storage errors.
     ///
     /// ```
     /// # use millpond::{Kind, testing::{in_memory, ManualClock}};
@@ -223,16 +229,18 @@ impl Millpond {
         Commit::new(async move {
             let (reply, answer) = oneshot::channel();
             engine.submit(Transact::new(write, reply), 0).await?;
-            answer.await.map_err(|_| engine.unanswered())?
+            let answered: Transacted<T, _> = answer.await.map_err(|_| engine.unanswered())?;
+            answered.result
         })
     }
 
-    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn,
-    /// and everybody else until it ends; prefer [`transaction`](Self::transaction), which shares
+    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn, and everybody else until
+    /// it ends, for [`write_wait_max`](crate::Builder::write_wait_max) at most; prefer [`transaction`](Self::transaction), which shares
     /// its fsync.
     ///
     /// # Errors
-    /// [`Error::WouldDeadlock`] inside another transaction; storage errors.
+    /// [`Error::WouldDeadlock`] inside another transaction or in a callback; [`Error::WriteHeld`] if another one has been
+    /// held for longer than [`write_wait_max`](crate::Builder::write_wait_max); storage errors.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -248,7 +256,8 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn begin_write(&self) -> Result<WriteGuard, Error> {
-        check_outside()?;
+        check_may_wait()?;
+        self.engine().store.check_process()?;
         let (lease, lent) = Lease::new();
         self.engine().inbox.lease(lease)?;
         let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
@@ -356,6 +365,7 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
+        self.engine().store.check_process()?;
         check_name("queue", name)?;
         Ok(Queue::new(self.engine().clone(), name.into()))
     }
@@ -616,7 +626,8 @@ impl Millpond {
         self.quarantine().count()
     }
 
-    /// Why the writer has stopped, if an I/O error has stopped it.
+    /// What keeps the queue from doing its work, if anything does: an I/O error has stopped the writer, somebody holds the
+    /// file's write transaction, or the async runtime of its handlers has ended.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -697,13 +708,19 @@ impl Millpond {
 
     /// Stops in order: nothing more starts; running jobs have until `deadline` to finish; then
     /// their contexts are cancelled; what still runs half a second later goes back to where it was,
-    /// no attempt used. Returns when the file is closed. A second call waits for the first.
+    /// no attempt used. Returns when the file is closed, or a second after that if it is not.
+    ///
+    /// A second call waits for the same stop, until its own deadline and a second longer. It does not shorten the first
+    /// one's.
     ///
     /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
     /// and what it answers is void.
     ///
     /// # Errors
-    /// None today.
+    /// [`Error::StillClosing`] with what is in the way: a guard from [`begin_write`](Self::begin_write), a closure that
+    /// blocks, a write transaction of the application's in a database that it has
+    /// [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
+    /// this again to wait for it.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -719,26 +736,27 @@ impl Millpond {
     pub fn shutdown(&self, deadline: Duration) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {
-            // Its thread answers whatever becomes of it.
-            let _ = shutdown(engine, deadline).await;
-            Ok(())
+            engine.store.check_process()?;
+            let stopped = shutdown(engine.clone(), deadline).await;
+            // No thread could be started: it stops at once, behind.
+            stopped.unwrap_or(Err(Error::StillClosing { held_by: Occupant::Nobody.sentence() }))
         })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        stop_now(&self.engine);
-        let threads = self.threads.get_mut().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(Threads { writer, dispatcher }) = threads {
-            for thread in [writer, dispatcher] {
-                // A hook or closure may hold the last clone: a thread cannot wait for itself.
-                if thread.thread().id() != thread::current().id() {
-                    let _ = thread.join();
-                }
-            }
+        let runtime = self.runtime.take();
+        if self.engine.store.check_process().is_err() {
+            // All of it belongs to another process: none of its threads is here to stop, and its locks may be held for ever.
+            std::mem::forget(runtime);
+            return;
         }
-        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(|e| e.into_inner()).take() {
+        stop_now(&self.engine);
+        if self.has_threads {
+            wait_for_the_close(&self.engine);
+        }
+        if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
     }

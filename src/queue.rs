@@ -317,6 +317,7 @@ impl RateHandle {
     pub fn take(&self, tokens: u32) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
+            handle.engine.store.check_process()?;
             let now = handle.engine.now();
             let take = |key: BucketKey| handle.engine.scheduler().take_tokens(&key, tokens, now);
             let taken = handle.key().map_or(Ok(None), take);
@@ -353,6 +354,7 @@ impl RateHandle {
     pub fn reset(&self) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
+            handle.engine.store.check_process()?;
             let now = handle.engine.now();
             let Some(key) = handle.key() else { return Ok(()) };
             let filled = handle.engine.scheduler().fill_bucket(&key, now);

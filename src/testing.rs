@@ -36,7 +36,7 @@ use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
 use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, State, read_back};
 use crate::millpond::Millpond;
-use crate::runtime::{Engine, Steps};
+use crate::runtime::{Engine, Steps, stop_now};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -524,7 +524,27 @@ impl Millpond {
     }
 }
 
+/// Stops the queue when it is dropped, as the last handle does.
+#[doc(hidden)]
+pub struct LastHandle {
+    engine: Arc<Engine>,
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        stop_now(&self.engine);
+    }
+}
+
 impl Driver {
+    pub fn is_stopping(&self) -> bool {
+        self.engine.is_stopping()
+    }
+
+    pub fn last_handle(&self) -> LastHandle {
+        LastHandle { engine: self.engine.clone() }
+    }
+
     /// Until nothing runs and nothing can start before the clock moves.
     pub async fn idle(&self) {
         self.until(|engine| engine.is_idle()).await;

@@ -90,7 +90,8 @@ impl fmt::Debug for Timestamp {
 
 /// Where the engine reads the time. [`SystemClock`] unless a test drives its own.
 ///
-/// Both readings must be cheap: they are taken several times per job.
+/// Both readings must be cheap: they are taken several times per job. They must not call the queue: it takes them under its
+/// locks.
 ///
 /// ```
 /// use millpond::{Clock, SystemClock, Timestamp};

@@ -15,35 +15,19 @@ use crate::job::{CallSize, JobId, NewJob};
 use crate::storage::{Batch, Prepared, key_holder};
 #[cfg(feature = "wasm")]
 use crate::storage::{StateWrite, Usage};
+use crate::sync::{MustNotWait, may_wait};
 use crate::time::Now;
 
-crate::sync::thread_local! {
-    static INSIDE: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Marks this thread as inside a transaction while it lives.
-struct Inside(std::marker::PhantomData<*const ()>);
-
-impl Inside {
-    fn enter() -> Self {
-        INSIDE.with(|inside| inside.set(inside.get() + 1));
-        Self(std::marker::PhantomData)
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.with(|inside| inside.set(inside.get() - 1));
-    }
-}
-
-/// A call that waits for a commit would wait for ever inside a transaction.
-pub(crate) fn check_outside() -> Result<(), Error> {
-    if INSIDE.with(Cell::get) > 0 { Err(Error::WouldDeadlock) } else { Ok(()) }
+/// Refuses a call that waits for the queue where the queue waits for the caller: inside a transaction, or in a callback.
+pub(crate) fn check_may_wait() -> Result<(), Error> {
+    if may_wait() { Ok(()) } else { Err(Error::WouldDeadlock) }
 }
 
 /// Turns a job as the caller wrote it into one that can be stored.
 pub(crate) trait Prepare: Send + Sync {
+    /// Refuses a process that was forked from the one that has opened the queue.
+    fn check_process(&self) -> Result<(), Error>;
+
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 
     /// Many for one queue: what they have in common is looked up once.
@@ -80,7 +64,7 @@ pub struct Transaction<'t> {
     size: Cell<CallSize>,
     txn: &'t WriteTransaction,
     prepare: &'t dyn Prepare,
-    _inside: Inside,
+    _must_not_wait: MustNotWait,
 }
 
 /// The part of a batch that a transaction's closure reaches.
@@ -134,7 +118,7 @@ impl<'t> Transaction<'t> {
     {
         let txn = batch.txn();
         let size = Cell::default();
-        Self { batch: RefCell::new(batch), size, txn, prepare, _inside: Inside::enter() }
+        Self { batch: RefCell::new(batch), size, txn, prepare, _must_not_wait: MustNotWait::begin() }
     }
 
     /// Opens one of the app's tables, creating it if need be. Names that begin with `millpond/` are
@@ -269,7 +253,7 @@ pub struct WriteGuard {
     next_id: u64,
     prepare: std::sync::Arc<dyn Prepare>,
     give_back: Option<GiveBack>,
-    _inside: Inside,
+    _must_not_wait: MustNotWait,
 }
 
 /// Takes a leased transaction back, with the jobs staged in it; `None` undoes it.
@@ -292,7 +276,7 @@ impl WriteGuard {
             next_id,
             prepare,
             give_back: Some(give_back),
-            _inside: Inside::enter(),
+            _must_not_wait: MustNotWait::begin(),
         }
     }
 
@@ -337,6 +321,11 @@ impl WriteGuard {
         let txn = self.txn.take().expect("only commit and drop take it");
         let jobs = std::mem::take(&mut self.jobs);
         let give_back = self.give_back.take().expect("only commit and drop take it");
+        if let Err(forked) = self.prepare.check_process() {
+            // It is another process's: undoing it may write too.
+            std::mem::forget((txn, give_back));
+            return Err(forked);
+        }
         give_back(Some((txn, jobs)))
     }
 }
@@ -352,6 +341,9 @@ impl Deref for WriteGuard {
 impl Drop for WriteGuard {
     fn drop(&mut self) {
         if let (Some(txn), Some(give_back)) = (self.txn.take(), self.give_back.take()) {
+            if self.prepare.check_process().is_err() {
+                return std::mem::forget((txn, give_back));
+            }
             drop(txn);
             let _ = give_back(None);
         }

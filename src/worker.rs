@@ -333,7 +333,8 @@ impl WorkerBuilder {
     /// # Errors
     /// [`Error::InvalidConfig`] and [`Error::InvalidName`] for what cannot work,
     /// [`Error::MissingData`] if a handler takes [`Data`](crate::Data) that the worker was not
-    /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::Closed`].
+    /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::RuntimeEnded`] if a handler is async and the
+    /// runtime has ended in which the queue was opened, [`Error::Closed`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -353,6 +354,7 @@ impl WorkerBuilder {
     /// # Ok(()) }
     /// ```
     pub fn start(self) -> Result<Worker, Error> {
+        self.engine.store.check_process()?;
         self.check()?;
         let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers, .. } = self;
         let id = engine.store.catalog.use_queue(&queue)?;

@@ -50,6 +50,11 @@ impl Handling {
 }
 
 impl Binding {
+    /// Whether any of its handlers runs on the async runtime.
+    pub fn needs_runtime(&self) -> bool {
+        self.handlers.values().any(|handling| matches!(handling.runnable.run, Run::Async(_)))
+    }
+
     /// How long an attempt of this kind may run. `own` is the job's own timeout.
     pub fn timeout(&self, kind: KindId, own: Option<Duration>) -> Option<Duration> {
         let allowed = own.or(self.timeout);
@@ -125,8 +130,14 @@ impl Executor {
     }
 
     /// Runs it; `report` hears how it ended, exactly once, and may name another one to be run by the
-    /// same task, and so on: that spares a task for each.
-    pub fn run(&self, begun: Begun, report: impl Fn(Finished) -> Option<Begun> + Send + Sync + 'static) {
+    /// same task, and so on: that spares a task for each. If the task is dropped before the attempt has ended, `lost` hears
+    /// that instead.
+    pub fn run(
+        &self,
+        begun: Begun,
+        report: impl Fn(Finished) -> Option<Begun> + Send + Sync + 'static,
+        lost: impl FnOnce(Lost) + Send + 'static,
+    ) {
         let runs = self.runs.clone();
         if begun.running.blocking {
             self.blocking.spawn(Box::new(move || {
@@ -137,12 +148,35 @@ impl Executor {
                 debug_assert!(next.is_none(), "a thread that may block runs one at a time");
             }));
         } else {
-            self.tasks.spawn(run_in_turn(runs, begun, report));
+            let hand = InHand { runs, begun: Some(begun), lost: Some(lost) };
+            self.tasks.spawn(run_in_turn(hand, report));
         }
     }
+}
 
-    pub fn tasks(&self) -> &Tasks {
-        &self.tasks
+/// An attempt whose task was dropped before it had ended.
+pub(crate) enum Lost {
+    /// The runtime has ended, and all its tasks with it.
+    WithItsRuntime(Arc<Running>),
+    /// A panic has ended the task, outside of the handler: a subscriber of `tracing` may panic.
+    ByAPanic(Finished),
+}
+
+/// The attempt that a task has in hand. Dropped with it, it says that the attempt is lost.
+struct InHand<L: FnOnce(Lost)> {
+    runs: Arc<Runs>,
+    begun: Option<Begun>,
+    lost: Option<L>,
+}
+
+impl<L: FnOnce(Lost)> Drop for InHand<L> {
+    fn drop(&mut self) {
+        let (Some(Begun { running, .. }), Some(lost)) = (self.begun.take(), self.lost.take()) else { return };
+        self.runs.leave(&running);
+        lost(match std::thread::panicking() {
+            false => Lost::WithItsRuntime(running),
+            true => Lost::ByAPanic(Finished { running, ending: panicked("the task that ran it panicked".to_owned()) }),
+        });
     }
 }
 
@@ -185,17 +219,18 @@ impl Running {
     }
 }
 
-async fn run_in_turn(runs: Arc<Runs>, first: Begun, report: impl Fn(Finished) -> Option<Begun>) {
-    let mut next = Some(first);
+async fn run_in_turn(mut hand: InHand<impl FnOnce(Lost)>, report: impl Fn(Finished) -> Option<Begun>) {
     let mut in_turn = 0;
-    while let Some(Begun { running, span, breathe, .. }) = next {
+    while let Some(begun) = &mut hand.begun {
         in_turn += 1;
-        if breathe || in_turn % IN_TURN_MAX == 0 {
+        if begun.breathe || in_turn % IN_TURN_MAX == 0 {
             yield_now().await;
         }
-        let ending = run_async(&running).instrument(span).await;
-        runs.leave(&running);
-        next = report(Finished { running, ending });
+        let span = std::mem::replace(&mut begun.span, tracing::Span::none());
+        let ending = run_async(&begun.running).instrument(span).await;
+        let Some(Begun { running, .. }) = hand.begun.take() else { return };
+        hand.runs.leave(&running);
+        hand.begun = report(Finished { running, ending });
     }
 }
 

@@ -85,7 +85,10 @@ impl Runs {
         if sooner {
             inner.next_deadline = own;
         }
-        inner.by_id.insert(running.plan.run.job, running);
+        let before = inner.by_id.insert(running.plan.run.job, running);
+        drop(inner);
+        // A run that was given up: what its handler holds is dropped outside of the lock.
+        drop(before);
         sooner
     }
 
@@ -108,19 +111,30 @@ impl Runs {
 
     /// Ends what has outlived its timeout. Returns how long until the next deadline.
     pub fn end_overdue(&self, now: Now) -> Option<Duration> {
+        let (overdue, next_deadline) = self.overdue(now);
+        // Outside of the lock: it wakes whoever waits for it, and a waker may be the application's.
+        for running in overdue {
+            running.end(Kill::Timeout);
+        }
+        next_deadline.map(|next| next.saturating_sub(now.mono))
+    }
+
+    /// Those that have outlived their timeouts, and the next deadline.
+    fn overdue(&self, now: Now) -> (Vec<Arc<Running>>, Option<Duration>) {
         let mut inner = self.lock();
+        let mut overdue = Vec::new();
         if inner.next_deadline.is_some_and(|next| next <= now.mono) {
             let mut next = None;
             for running in inner.by_id.values() {
                 match running.attempted.deadline(now.mono) {
-                    Some(deadline) if deadline <= now.mono => running.end(Kill::Timeout),
+                    Some(deadline) if deadline <= now.mono => overdue.push(running.clone()),
                     Some(deadline) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
                     None => {}
                 }
             }
             inner.next_deadline = next;
         }
-        inner.next_deadline.map(|next| next.saturating_sub(now.mono))
+        (overdue, inner.next_deadline)
     }
 
     /// Tells every handler to stop, without ending it.

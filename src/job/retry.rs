@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::sync::MustNotWait;
 
 /// Attempts in all, the first one included, unless set.
 pub(crate) const MAX_ATTEMPTS_DEFAULT: u32 = 5;
@@ -146,7 +147,8 @@ impl Retry {
     }
 
     /// Whatever `delay` says, given the number of the attempt that failed (from 1). The
-    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used.
+    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used. It may run on the queue's own
+    /// thread, for which everybody waits: calls in it that wait for the queue are answered [`Error::WouldDeadlock`].
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -232,8 +234,10 @@ impl Retry {
     pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, luck: f64) -> Duration {
         let plain = match (own, &self.policy) {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
-            // A panic must not take its thread with it, nor the job.
+            // A panic must not take its thread with it, nor the job. The thread may be the writer's, for which everybody
+            // waits.
             (None, Policy::Custom(delay)) => {
+                let _must_not_wait = MustNotWait::begin();
                 catch_unwind(AssertUnwindSafe(|| delay(attempt))).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
             }
         };

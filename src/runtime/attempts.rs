@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
-use crate::executor::{Begun, Finished, Plan, Running};
+use crate::executor::{Begun, Finished, Lost, Plan, Running};
 use crate::handler::CompleteHook;
 use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, FailureKind, Next, after};
 use crate::scheduler::{Scheduler, Start};
@@ -83,8 +83,25 @@ impl Engine {
     }
 
     fn run(self: &Arc<Self>, begun: Begun) {
-        let engine = self.clone();
-        self.executor.run(begun, move |finished| engine.land(finished));
+        let (engine, loser) = (self.clone(), self.clone());
+        self.executor.run(begun, move |finished| engine.land(finished), move |lost| loser.lose(lost));
+    }
+
+    /// An attempt was dropped with its task.
+    fn lose(self: &Arc<Self>, lost: Lost) {
+        match lost {
+            Lost::WithItsRuntime(running) => {
+                // Its job goes back, and no attempt is used. Nothing more is started there, or it would be lost again.
+                self.note_runtime_ended();
+                self.release(&[running]);
+                self.moved.notify_waiters();
+            }
+            Lost::ByAPanic(finished) => {
+                if let Some(next) = self.land(finished) {
+                    self.run(next);
+                }
+            }
+        }
     }
 
     /// The start is made durable first: if this job kills the process, that will be known.
@@ -144,7 +161,6 @@ impl Engine {
             }
             held || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
         };
-        self.metrics.ended(&ending);
         self.finish(&running, ending, now);
         let next = self.launch_all(starts, &running, now);
         if restless {
@@ -192,6 +208,10 @@ impl Engine {
             Ending::Done(_) => running.attempted.take_hooks(),
             _ => Vec::new(),
         };
+        // How an attempt ends that writes something with its completion is known when that is written.
+        if hooks.is_empty() {
+            self.metrics.ended(&ending);
+        }
         let (next, more) = match ending {
             // Nothing is kept of it, not even which plugin it was.
             Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),

@@ -15,6 +15,7 @@ use crate::text::printable;
 /// Copies the file while it is in use.
 pub(crate) fn back_up(engine: Arc<Engine>, target: PathBuf) -> Commit<Backup> {
     Commit::new(async move {
+        engine.store.check_process()?;
         let (done, answer) = oneshot::channel();
         let copier = thread::Builder::new().name("millpond-backup".into());
         let started = copier.spawn(move || {
@@ -38,7 +39,7 @@ fn arrive(engine: &Arc<Engine>, mut copying: Copying) -> Result<Copying, Error> 
     let (done, answer) = oneshot::channel();
     let writer = engine.clone();
     engine.inbox.between(move || {
-        let result = match writer.degraded() {
+        let result = match writer.unwritable() {
             // The file may hold half a commit.
             Some(reason) => Err(Error::Degraded { reason }),
             None => copying.arrive().map(|()| copying),

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::job::{QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
 use crate::storage::{Batch, WindowPage};
+use crate::sync::MustNotWait;
 use crate::sync::atomic::Ordering;
 use crate::writer::upkeep;
 
@@ -37,7 +38,9 @@ pub(super) fn run(engine: &Arc<Engine>) {
 
 /// One look at everything. Returns how long nothing will happen by itself.
 pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
-    if engine.degraded().is_some() {
+    // Handlers may be started here, and let go of: that runs code of the application, and nothing else starts meanwhile.
+    let _must_not_wait = MustNotWait::begin();
+    if engine.unwritable().is_some() {
         // Nothing can be written: what starts now could not be acknowledged.
         return engine.executor.runs.end_overdue(engine.now());
     }

@@ -1,3 +1,4 @@
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use super::alarm::Alarm;
 use super::commit::Commit;
 use super::expiry::Expiries;
+use super::health::Health;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
 use crate::error::{Error, panic_text};
@@ -16,18 +18,23 @@ use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, Prepared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, RwLock};
+use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Answer, Command, Enqueue, Inbox, Step, call};
+use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
 pub(super) const MARK_AFTER: Duration = Duration::from_millis(10);
 
+/// What an operator is told when async handlers have lost their runtime.
+const RUNTIME_ENDED: &str = "the async runtime in which the queue was opened has ended, and its async handlers cannot run any more: open the queue again in a runtime that lives as long as the queue, or give it one with `Builder::runtime`";
+
 /// What the engine is set up with.
 pub(crate) struct Config {
     pub linger: Duration,
+    /// How long callers wait beside a guard.
+    pub write_wait_max: Duration,
     pub verify_on_open: bool,
     pub compaction: bool,
     /// Longest result that is kept, in bytes.
@@ -44,16 +51,20 @@ pub(crate) struct Engine {
     pub inbox: Inbox,
     pub bus: EventBus,
     pub executor: Executor,
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     pub config: Config,
+    /// Who keeps the writer from going on.
+    pub(super) occupied: Occupied,
     pub(super) pen: Pen,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
-    pub(super) health: RwLock<Option<String>>,
+    health: RwLock<Health>,
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
+    /// The same, for threads that wait for it.
+    is_closed: (Mutex<bool>, Condvar),
     given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
     left_to_stop_ms: AtomicU64,
@@ -83,6 +94,8 @@ pub(super) struct Parts {
     pub prepare: Arc<dyn Prepare>,
     pub inbox: Inbox,
     pub bus: EventBus,
+    pub metrics: Arc<Metrics>,
+    pub occupied: Occupied,
     pub executor: Executor,
     pub scheduler: Scheduler,
     pub config: Config,
@@ -100,8 +113,9 @@ impl Engine {
             inbox: parts.inbox,
             bus: parts.bus,
             executor: parts.executor,
-            metrics: Metrics::default(),
+            metrics: parts.metrics,
             config: parts.config,
+            occupied: parts.occupied,
             pen: Pen::default(),
             alarm: Alarm::default(),
             expiries: Expiries::new(),
@@ -109,6 +123,7 @@ impl Engine {
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            is_closed: Default::default(),
             given_up: AtomicBool::new(false),
             left_to_stop_ms: AtomicU64::new(0),
             upkeep: Mutex::default(),
@@ -123,8 +138,9 @@ impl Engine {
         }
     }
 
-    pub fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
-        self.scheduler.lock().unwrap_or_else(|e| e.into_inner())
+    pub fn scheduler(&self) -> Locked<'_> {
+        let scheduler = self.scheduler.lock().unwrap_or_else(|e| e.into_inner());
+        Locked { scheduler, _must_not_wait: MustNotWait::begin() }
     }
 
     pub fn now(&self) -> Now {
@@ -135,13 +151,28 @@ impl Engine {
         self.alarm.ring();
     }
 
-    /// The error that stopped the writer, if one did.
-    pub fn degraded(&self) -> Option<String> {
-        self.health.read().unwrap_or_else(|e| e.into_inner()).clone()
+    fn health(&self) -> RwLockReadGuard<'_, Health> {
+        self.health.read().unwrap_or_else(|e| e.into_inner())
     }
 
-    pub(super) fn set_health(&self, degraded: Option<String>) {
-        *self.health.write().unwrap_or_else(|e| e.into_inner()) = degraded;
+    /// What keeps the queue from doing its work, if anything does.
+    pub fn degraded(&self) -> Option<String> {
+        if let Err(forked) = self.store.check_process() {
+            return Some(forked.to_string());
+        }
+        self.health().degraded()
+    }
+
+    /// Why nothing can be written for now, if nothing can.
+    pub fn unwritable(&self) -> Option<String> {
+        self.health().unwritable.clone()
+    }
+
+    pub(super) fn set_unwritable(&self, reason: Option<String>) {
+        if reason.is_none() && self.has_given_up() {
+            return;
+        }
+        self.health.write().unwrap_or_else(|e| e.into_inner()).unwritable = reason;
     }
 
     pub(super) fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
@@ -167,8 +198,18 @@ impl Engine {
 
     pub(super) fn set_closed(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        *self.is_closed.0.lock().unwrap_or_else(|e| e.into_inner()) = true;
+        self.is_closed.1.notify_all();
         self.wake_dispatcher();
         self.moved.notify_waiters();
+    }
+
+    /// Blocks this thread until the file is closed, no longer than `at_most`. True if it is.
+    pub(super) fn wait_until_closed(&self, at_most: Duration) -> bool {
+        let (closed, changed) = &self.is_closed;
+        let closed = closed.lock().unwrap_or_else(|e| e.into_inner());
+        let waited = changed.wait_timeout_while(closed, at_most, |closed| !*closed);
+        *waited.unwrap_or_else(|e| e.into_inner()).0
     }
 
     /// The next time something moves: an attempt ends, a commit is made, the dispatcher has looked.
@@ -278,47 +319,14 @@ impl Engine {
     }
 
     pub async fn submit(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize) -> Result<(), Error> {
-        if let Some(reason) = self.degraded() {
+        self.store.check_process()?;
+        if let Some(reason) = self.unwritable() {
             return Err(Error::Degraded { reason });
         }
         match self.lead(Command::Step(step)) {
             Ok(()) => Ok(()),
             Err(command) => self.inbox.submit(command, bytes).await,
         }
-    }
-
-    /// Has `write` done in the writer's batch, on the engine's own behalf; `after` hears how it went.
-    pub(super) fn internally<T: Send + 'static>(
-        self: &Arc<Self>,
-        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
-        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
-    ) {
-        let (step, answer) = call(write);
-        self.send_step(step, answer, after);
-    }
-
-    /// [`Self::internally`] for a `write` that moves many jobs.
-    pub(super) fn internally_in_bulk<T: Send + 'static>(
-        self: &Arc<Self>,
-        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
-        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
-    ) {
-        let (step, answer) = call(write);
-        self.send_step(step.in_bulk(), answer, after);
-    }
-
-    fn send_step<T: Send + 'static>(
-        self: &Arc<Self>,
-        step: Box<dyn Step>,
-        answer: Answer<T>,
-        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
-    ) {
-        let engine = self.clone();
-        self.inbox.send(Command::Step(step));
-        self.executor.tasks().spawn(async move {
-            let result = answer.await.unwrap_or(Err(Error::Closed));
-            after(&engine, result);
-        });
     }
 
     /// Tells dispatch what a commit has changed. True if it is to look at it.
@@ -334,7 +342,7 @@ impl Engine {
         let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic_text(panic));
         tracing::error!(reason, "degraded for good");
         self.scheduler().suspend();
-        self.set_health(Some(reason.clone()));
+        self.set_unwritable(Some(reason.clone()));
         self.given_up.store(true, Ordering::SeqCst);
         self.bus.publish([Event::Degraded { reason: reason.clone() }]);
         self.moved.notify_waiters();
@@ -373,7 +381,7 @@ impl Engine {
         let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id).paused));
         self.scheduler().resume(queues, suspects_gone);
         self.expiries.look_again();
-        self.set_health(None);
+        self.set_unwritable(None);
     }
 
     // --- workers ------------------------------------------------------------------------------
@@ -383,6 +391,9 @@ impl Engine {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Error::Closed);
+        }
+        if worker.binding.needs_runtime() && self.runtime_ended().is_some() {
+            return Err(Error::RuntimeEnded);
         }
         if bindings.contains_key(&queue) {
             return Err(Error::WorkerExists { queue: self.store.catalog.queue_name(queue).to_string() });
@@ -426,10 +437,60 @@ impl Engine {
         self.bindings.read().unwrap_or_else(|e| e.into_inner()).get(&queue).cloned()
     }
 
+    /// Why async handlers cannot run any more, if they cannot.
+    pub fn runtime_ended(&self) -> Option<&'static str> {
+        self.health().runtime_ended
+    }
+
+    /// The async runtime has ended, which the application has given the queue or has opened it in. Workers that need it
+    /// are taken away: what they would start would be lost at once. All else goes on.
+    pub(super) fn note_runtime_ended(&self) {
+        if self.is_stopping() {
+            return;
+        }
+        let known = {
+            let mut health = self.health.write().unwrap_or_else(|e| e.into_inner());
+            health.runtime_ended.replace(RUNTIME_ENDED).is_some()
+        };
+        if known {
+            return;
+        }
+        tracing::error!(reason = RUNTIME_ENDED, "degraded: async handlers cannot run any more");
+        let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
+        let ended: Vec<_> = bindings.extract_if(|_, binding| binding.needs_runtime()).collect();
+        for (queue, _) in &ended {
+            self.scheduler().close_lane(*queue);
+        }
+        // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+        drop(bindings);
+        drop(ended);
+        self.bus.publish([Event::Degraded { reason: RUNTIME_ENDED.to_owned() }]);
+    }
+
     pub(super) fn unbind_all(&self) {
         let bindings = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
         // Handlers may hold the last handle of this very queue: let go of them outside the lock.
         drop(bindings);
+    }
+}
+
+/// The scheduler, for as long as nobody else may have it. Whoever has it must not wait for the queue: the writer needs it.
+pub(crate) struct Locked<'a> {
+    scheduler: MutexGuard<'a, Scheduler>,
+    _must_not_wait: MustNotWait,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Scheduler;
+
+    fn deref(&self) -> &Scheduler {
+        &self.scheduler
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Scheduler {
+        &mut self.scheduler
     }
 }
 

@@ -6,17 +6,19 @@ use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::pen;
 use super::prepare::Preparer;
+use super::shutdown::stop_now;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
+use crate::metrics::Metrics;
 use crate::scheduler::{Scheduler, WindowLimits};
 use crate::storage::{
     Batch, BatchLimits, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify,
 };
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
-use crate::writer::{Writer, inbox};
+use crate::writer::{Occupied, Writer, inbox};
 
 /// Ready jobs held in memory per queue, for those with and those without a group each.
 pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
@@ -42,14 +44,9 @@ pub(crate) struct Setup {
     pub seed: Option<u64>,
 }
 
-/// The two threads of an engine.
-pub(crate) struct Threads {
-    pub writer: thread::JoinHandle<()>,
-    pub dispatcher: thread::JoinHandle<()>,
-}
-
-/// Recovers what a crash left, then starts the threads.
-pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
+/// Recovers what a crash left, then starts the threads. Nobody waits for their ends: they stop by themselves once the queue
+/// is told to, and whoever waits for that waits for the file to be closed.
+pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
     let (engine, writer) = assemble(setup)?;
     let bell = writer.bell();
     engine.pen.give(writer);
@@ -57,8 +54,17 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
     let writer = thread::Builder::new().name("millpond-writer".into()).spawn(move || pen::run(&for_writer, &bell));
     let dispatcher =
         thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
-    let failed = |source| Error::Storage { operation: "start a thread", source: Box::new(source) };
-    Ok((engine, Threads { writer: writer.map_err(failed)?, dispatcher: dispatcher.map_err(failed)? }))
+    let has_writer = writer.is_ok();
+    match writer.and(dispatcher) {
+        Ok(_) => Ok(engine),
+        Err(source) => {
+            stop_now(&engine);
+            if !has_writer {
+                engine.pen.close();
+            }
+            Err(Error::Storage { operation: "start a thread", source: Box::new(source) })
+        }
+    }
 }
 
 /// Recovers what a crash left. Nothing happens yet: the writer's loop and the dispatcher's turns are
@@ -94,9 +100,10 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
     let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (inbox, outbox) = inbox();
-    let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters);
+    let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
+    let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
-    let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
+    let parts = Parts { store, time, prepare, inbox, bus, metrics, occupied, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.bus.publish(events);

@@ -22,11 +22,17 @@ pub(super) struct Preparer {
 }
 
 impl Prepare for Preparer {
+    fn check_process(&self) -> Result<(), Error> {
+        self.store.check_process()
+    }
+
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
+        self.check_process()?;
         Call::new(self).prepare(queue, job, 1)
     }
 
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
+        self.check_process()?;
         let (mut call, mut size) = (Call::new(self), CallSize::default());
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);

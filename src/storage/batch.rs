@@ -89,6 +89,8 @@ pub(crate) struct Batch<'t> {
     /// Rows set aside.
     pub(super) set_aside: u64,
     pub(super) expiries: NotedExpiries,
+    /// Ended jobs that retention has removed.
+    pub pruned: u64,
     writes: u64,
     /// Bytes of the records that it has stored or moved.
     moved_bytes: u64,
@@ -117,6 +119,7 @@ pub(crate) struct Sealed {
     pub unmarked: Vec<JobId>,
     pub set_aside: u64,
     pub expiries: NotedExpiries,
+    pub pruned: u64,
 }
 
 impl<'t> Batch<'t> {
@@ -145,6 +148,7 @@ impl<'t> Batch<'t> {
             unmarked: Vec::new(),
             set_aside: 0,
             expiries: NotedExpiries::default(),
+            pruned: 0,
             writes: 0,
             moved_bytes: 0,
             limits: BatchLimits::default(),
@@ -280,6 +284,7 @@ impl<'t> Batch<'t> {
             unmarked: Vec::new(),
             set_aside: 0,
             expiries: self.expiries,
+            pruned: 0,
         }
     }
 
@@ -309,6 +314,7 @@ impl<'t> Batch<'t> {
             unmarked: self.unmarked,
             set_aside: self.set_aside,
             expiries: self.expiries,
+            pruned: self.pruned,
         })
     }
 }

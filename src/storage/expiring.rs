@@ -60,6 +60,16 @@ pub(crate) struct NotedExpiries {
     pub of_all: bool,
 }
 
+impl NotedExpiries {
+    /// What this batch and the one after it say together.
+    pub fn and_then(self, later: Self) -> Self {
+        match later.of_all {
+            true => later,
+            false => Self { next: self.next.and(later.next), of_all: self.of_all },
+        }
+    }
+}
+
 /// A row of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expiring {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::Database;
+use redb::{Database, StorageBackend};
 
 use super::lock::FileLock;
 use super::store::{Opening, check_magic, failed, open_error};
@@ -83,7 +83,7 @@ pub(super) fn lock(path: &Path) -> Result<Found, Error> {
 /// A file that is open, and how it is opened again.
 pub(super) struct OpenFile {
     pub path: PathBuf,
-    opening: Opening,
+    pub opening: Opening,
     identity: Identity,
     watch: Watch,
     /// Whether the file had a name when it was opened. A file that was opened without one cannot lose it.
@@ -123,6 +123,16 @@ impl OpenFile {
         }
         check_magic(&lock, &self.path)?;
         open_database(&lock, &self.path, self.opening.again(), &self.watch)
+    }
+
+    /// The backend once more, for a database that only reads. The file stays locked.
+    pub fn open_to_read(&self) -> Result<Arc<dyn StorageBackend>, Error> {
+        let Some(lock) = self.lock().clone() else { return Err(Error::Closed) };
+        if !lock.is_free() {
+            // A live transaction keeps the previous database open.
+            return Err(Error::AlreadyOpen { path: self.path.clone() });
+        }
+        Ok(Arc::new(self.watch.over_file(&lock)))
     }
 
     pub fn is_there(&self) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //!
 //! Refuses to decide: which job runs, what follows an attempt, when to commit is said elsewhere.
 
+mod attached;
 mod batch;
 mod catalog;
 mod codec;
@@ -21,6 +22,7 @@ mod lock;
 mod marks;
 mod migrations;
 mod new_file;
+mod overlay;
 mod place;
 mod plugin_state;
 mod quarantine;

@@ -1,11 +1,13 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, StorageBackend, StorageError, WriteTransaction,
 };
 
+use super::attached::Turns;
 use super::batch::{Batch, Counters};
 use super::catalog::Catalog;
 use super::copy::Copying;
@@ -13,12 +15,13 @@ use super::fault::{self, Fault, unless_damaged};
 use super::file::{self, Found, OpenFile};
 use super::lock::FileLock;
 use super::new_file::{Published, Unpublished, place_of, sync_directory_of};
+use super::overlay::Overlay;
 use super::queries::Reader;
 use super::schema::{self, SCHEMA_VERSION};
 use super::watched::Watch;
 use crate::error::Error;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, Process, RwLock, RwLockWriteGuard};
 use crate::time::Now;
 
 /// What a redb file begins with (redb's `docs/design.md`, "Database header").
@@ -57,8 +60,12 @@ impl Opening {
 pub(crate) struct Store {
     /// Nothing while it is opened again, and after it was closed.
     db: RwLock<Option<Arc<Database>>>,
+    /// What stands behind it while it can only be read.
+    read_only: Mutex<Option<Overlay>>,
     closed: AtomicBool,
     origin: Origin,
+    /// The only one that may use the file.
+    process: Process,
     watch: Watch,
     attachment: Mutex<Option<Attachment>>,
     pub catalog: Catalog,
@@ -66,16 +73,16 @@ pub(crate) struct Store {
     large: AtomicBool,
 }
 
-type OpenDatabase = Box<dyn Fn(Opening) -> Result<Database, Error> + Send + Sync>;
+type OpenBackend = Box<dyn Fn() -> Result<Arc<dyn StorageBackend>, Error> + Send + Sync>;
 
 enum Origin {
     Path(OpenFile),
-    /// The application's own database: it closes and reopens it.
-    Attached,
+    /// The application's own database: it closes and reopens it, and writes to it too.
+    Attached(Turns),
     /// A backend that cannot be had twice.
     Backend,
     /// A backend that can be opened again.
-    Backends(OpenDatabase, Opening),
+    Backends(OpenBackend, Opening),
 }
 
 impl Store {
@@ -90,10 +97,10 @@ impl Store {
         Self::new(Arc::new(db), Origin::Path(file), watch, opening.adopt)
     }
 
-    /// Lives in the application's own database.
-    pub fn attach(db: Arc<Database>) -> Result<Self, Error> {
+    /// Lives in the application's own database, and waits so long for a write transaction of the application's.
+    pub fn attach(db: Arc<Database>, write_wait_max: Duration) -> Result<Self, Error> {
         let attachment = Attachment::new(&db)?;
-        let store = Self::new(db, Origin::Attached, Watch::default(), true)?;
+        let store = Self::new(db, Origin::Attached(Turns::new(write_wait_max)), Watch::default(), true)?;
         *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
         Ok(store)
     }
@@ -101,7 +108,7 @@ impl Store {
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
     pub fn with_backend(backend: impl StorageBackend, opening: Opening) -> Result<Self, Error> {
         let watch = Watch::default();
-        let db = open_backend(backend, opening, &watch)?;
+        let db = open_database(watch.over(backend), opening)?;
         Self::new(Arc::new(db), Origin::Backend, watch, true)
     }
 
@@ -111,19 +118,21 @@ impl Store {
         opening: Opening,
     ) -> Result<Self, Error> {
         let watch = Watch::default();
-        let watch_each = watch.clone();
-        let open = move |opening| {
+        let open = move || -> Result<Arc<dyn StorageBackend>, Error> {
             let failed = |source| Error::Storage { operation: "open the backend", source: Box::new(source) };
-            open_backend(open().map_err(failed)?, opening, &watch_each)
+            Ok(Arc::new(open().map_err(failed)?))
         };
-        Self::new(Arc::new(open(opening)?), Origin::Backends(Box::new(open), opening), watch, true)
+        let db = open_database(watch.over_shared(open()?), opening)?;
+        Self::new(Arc::new(db), Origin::Backends(Box::new(open), opening), watch, true)
     }
 
     fn new(db: Arc<Database>, origin: Origin, watch: Watch, adopt: bool) -> Result<Self, Error> {
         let store = Self {
             db: RwLock::new(Some(db)),
+            read_only: Mutex::default(),
             closed: false.into(),
             origin,
+            process: Process::current(),
             watch,
             attachment: Mutex::default(),
             catalog: Catalog::default(),
@@ -170,6 +179,16 @@ impl Store {
         Ok(schema::load(&self.begin_read()?, &self.catalog)?)
     }
 
+    /// Refuses a process that was forked from the one that has opened the file. Two processes with one open file would
+    /// each go on from what it remembers, and destroy what the other one has acknowledged. Before any lock: in a forked
+    /// process it may be held by a thread that does not exist there.
+    pub fn check_process(&self) -> Result<(), Error> {
+        match self.process.is_this() {
+            true => Ok(()),
+            false => Err(Error::Forked { opened_by: self.process.id() }),
+        }
+    }
+
     fn db(&self) -> Result<Arc<Database>, Error> {
         let db = self.db.read().unwrap_or_else(|e| e.into_inner());
         match &*db {
@@ -180,6 +199,7 @@ impl Store {
     }
 
     pub fn begin_read(&self) -> Result<ReadTransaction, Error> {
+        self.check_process()?;
         Ok(self.db()?.begin_read().map_err(Fault::from)?)
     }
 
@@ -188,13 +208,26 @@ impl Store {
     }
 
     pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
-        let mut txn = self.db()?.begin_write().map_err(Fault::from)?;
+        let db = self.db()?;
+        let mut txn = match &self.origin {
+            Origin::Attached(turns) => turns.begin(&db)?,
+            // Nobody else has it: its only writer waits for the transaction that it has lent.
+            Origin::Path(_) | Origin::Backend | Origin::Backends(..) => db.begin_write().map_err(Fault::from)?,
+        };
         if self.large.load(Ordering::Relaxed) {
             txn.set_quick_repair(true);
         }
         Ok(txn)
     }
 
+    /// Nobody waits for the queue any more: it may wait for the application's transactions as long as they take.
+    pub fn be_patient(&self) {
+        if let Origin::Attached(turns) = &self.origin {
+            turns.be_patient();
+        }
+    }
+
+    /// The caller has [checked](Self::check_process) that the process may, after the last code of the application has run.
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
         self.make_durable(txn)?;
         self.is_there()?;
@@ -218,7 +251,7 @@ impl Store {
 
     /// Whether the database belongs to the application, which may write to it as well.
     pub fn is_attached(&self) -> bool {
-        matches!(self.origin, Origin::Attached)
+        matches!(self.origin, Origin::Attached(_))
     }
 
     /// Whether what is written is to be found again. A file that was deleted while it is open, or
@@ -226,32 +259,89 @@ impl Store {
     pub fn is_there(&self) -> Result<(), Error> {
         match &self.origin {
             Origin::Path(file) => file.is_there(),
-            Origin::Attached | Origin::Backend | Origin::Backends(..) => Ok(()),
+            Origin::Attached(_) | Origin::Backend | Origin::Backends(..) => Ok(()),
         }
     }
 
     /// Opens the database again after an I/O error, because redb refuses writes until then. Returns false if the
     /// database belongs to the application, which has to open it. The file stays locked all the time: another process
     /// could run its jobs in between. If another file has taken its place, the database stays open and can still be
-    /// read.
+    /// read. A file that cannot be opened for writing is opened for reading, if that is possible.
     pub fn reopen(&self) -> Result<bool, Error> {
-        if let Origin::Path(file) = &self.origin {
-            file.is_there()?;
-            file.is_in_its_place()?;
-        }
-        let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
         let open: &dyn Fn() -> Result<Database, Error> = match &self.origin {
             Origin::Path(file) => &|| file.open_again(),
-            Origin::Backends(open, opening) => &|| open(opening.again()),
-            Origin::Attached | Origin::Backend => return Ok(false),
+            Origin::Backends(open, opening) => &|| open_database(self.watch.over_shared(open()?), opening.again()),
+            Origin::Attached(_) | Origin::Backend => return Ok(false),
         };
+        self.is_where_it_was()?;
+        let mut db = self.let_go();
+        match open() {
+            Ok(opened) => *db = Some(Arc::new(opened)),
+            Err(error) => {
+                *db = self.open_to_read();
+                return Err(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Opens the file again so that it can be read. redb reads nothing more after an I/O error, not even what is there.
+    pub fn reopen_to_read(&self) -> Result<(), Error> {
+        if matches!(self.origin, Origin::Path(_) | Origin::Backends(..)) {
+            self.is_where_it_was()?;
+            let mut db = self.let_go();
+            *db = self.open_to_read();
+        }
+        Ok(())
+    }
+
+    fn is_where_it_was(&self) -> Result<(), Error> {
+        self.check_process()?;
+        match &self.origin {
+            Origin::Path(file) => file.is_there().and_then(|()| file.is_in_its_place()),
+            Origin::Attached(_) | Origin::Backend | Origin::Backends(..) => Ok(()),
+        }
+    }
+
+    /// Closes the database before it is opened again: one process opens a file once. Whoever wants to read waits meanwhile.
+    fn let_go(&self) -> RwLockWriteGuard<'_, Option<Arc<Database>>> {
+        let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
+        let read_only = self.read_only.lock().unwrap_or_else(|e| e.into_inner()).take();
+        // Also if somebody still reads in it.
+        read_only.iter().for_each(Overlay::let_go);
         if let Origin::Path(file) = &self.origin {
             file.keep_locked();
         }
-        // Only one database at a time may be open on a file.
         *db = None;
-        *db = Some(Arc::new(open()?));
-        Ok(true)
+        db
+    }
+
+    fn open_to_read(&self) -> Option<Arc<Database>> {
+        let below = || match &self.origin {
+            Origin::Path(file) => file.open_to_read(),
+            Origin::Backends(open, _) => open(),
+            Origin::Attached(_) | Origin::Backend => Err(Error::Closed),
+        };
+        let opening = match &self.origin {
+            Origin::Path(file) => file.opening.again(),
+            Origin::Backends(_, opening) => opening.again(),
+            Origin::Attached(_) | Origin::Backend => return None,
+        };
+        let failed = |source| Error::Storage { operation: "read the file", source: Box::new(source) };
+        let opened = unless_damaged(|| {
+            let overlay = Overlay::over(below()?).map_err(failed)?;
+            Ok((open_database(overlay.clone(), opening)?, overlay))
+        });
+        match opened {
+            Ok((db, overlay)) => {
+                *self.read_only.lock().unwrap_or_else(|e| e.into_inner()) = Some(overlay);
+                Some(Arc::new(db))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the file cannot be read either");
+                None
+            }
+        }
     }
 
     /// What stands behind the database, if we opened it and it is not closed.
@@ -269,7 +359,7 @@ impl Store {
     pub fn copy_to(&self, target: &Path) -> Result<Copying, Error> {
         let own = match &self.origin {
             Origin::Path(file) => Some(file),
-            Origin::Attached => {
+            Origin::Attached(_) => {
                 let reason = "the database was attached: its application has to back it up by its own means";
                 return Err(Error::NotBackedUp { path: target.to_owned(), reason });
             }
@@ -280,6 +370,10 @@ impl Store {
 
     /// Lets go of the file.
     pub fn close(&self) {
+        if self.check_process().is_err() {
+            // It is another process's, and closing it would write to it.
+            std::mem::forget(self.db.write().unwrap_or_else(|e| e.into_inner()).take());
+        }
         self.closed.store(true, Ordering::SeqCst);
         let db = self.db.write().unwrap_or_else(|e| e.into_inner()).take();
         // After a panic in the middle of a commit redb panics here once more. Whoever waits for the close
@@ -295,6 +389,7 @@ impl Store {
             file.let_go();
         }
         self.watch.close();
+        *self.read_only.lock().unwrap_or_else(|e| e.into_inner()) = None;
         *self.attachment.lock().unwrap_or_else(|e| e.into_inner()) = None;
     }
 }
@@ -398,8 +493,8 @@ pub(super) fn check_magic(lock: &FileLock, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn open_backend(backend: impl StorageBackend, opening: Opening, watch: &Watch) -> Result<Database, Error> {
-    Ok(opening.builder().create_with_backend(watch.over(backend)).map_err(Fault::from)?)
+fn open_database(backend: impl StorageBackend, opening: Opening) -> Result<Database, Error> {
+    Ok(opening.builder().create_with_backend(backend).map_err(Fault::from)?)
 }
 
 pub(super) fn failed(operation: &'static str, path: &Path, source: io::Error) -> Error {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{BackendError, StorageBackend};
 
 use super::lock::FileLock;
+use crate::sync::Process;
 
 /// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
 pub(super) const BLOCK_BYTES: u64 = 16 << 10;
@@ -38,19 +39,23 @@ impl Watch {
 
     /// Puts the watch over a backend.
     pub fn over(&self, backend: impl StorageBackend) -> Watched {
-        self.over_shared(Arc::new(backend), None)
+        self.over_shared(Arc::new(backend))
+    }
+
+    pub fn over_shared(&self, backend: Arc<dyn StorageBackend>) -> Watched {
+        self.put_over(backend, None)
     }
 
     /// Puts the watch over a locked file. A database that opens it gets every lock that it asks for.
     pub fn over_file(&self, lock: &Arc<FileLock>) -> Watched {
         static DATABASES: AtomicU64 = AtomicU64::new(0);
         let database = DATABASES.fetch_add(1, Ordering::Relaxed);
-        self.over_shared(lock.backend(), Some(Held { lock: lock.clone(), database }))
+        self.put_over(lock.backend(), Some(Held { lock: lock.clone(), database }))
     }
 
-    fn over_shared(&self, backend: Arc<dyn StorageBackend>, held: Option<Held>) -> Watched {
+    fn put_over(&self, backend: Arc<dyn StorageBackend>, held: Option<Held>) -> Watched {
         self.inner().backend = Some(backend.clone());
-        Watched { backend, watch: self.clone(), held }
+        Watched { backend, watch: self.clone(), held, process: Process::current() }
     }
 
     pub fn backend(&self) -> Option<Arc<dyn StorageBackend>> {
@@ -117,6 +122,8 @@ pub(crate) struct Watched {
     backend: Arc<dyn StorageBackend>,
     watch: Watch,
     held: Option<Held>,
+    /// The only one that may write. redb writes at other moments than its commits too.
+    process: Process,
 }
 
 /// The lock on the whole file, and the number of the database that is opened under it.
@@ -130,6 +137,13 @@ impl Watched {
     /// The number of the database that is opened on this backend, for [`FileLock::give_to`].
     pub fn database(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.database)
+    }
+
+    fn check_process(&self) -> io::Result<()> {
+        match self.process.is_this() {
+            true => Ok(()),
+            false => Err(io::Error::other("the file is open in the process from which this one was forked")),
+        }
     }
 
     /// Whether these bytes are there already, as far as can be told.
@@ -149,6 +163,7 @@ impl StorageBackend for Watched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check_process()?;
         let before = self.backend.len()?;
         let result = self.backend.set_len(len);
         // What was cut off and comes back is empty.
@@ -157,12 +172,14 @@ impl StorageBackend for Watched {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.check_process()?;
         // Before it is tried: one that fails may have done its work.
         self.watch.may_count.store(true, Ordering::SeqCst);
         self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check_process()?;
         let result = self.backend.write(offset, data);
         // Also what failed: it may have come halfway.
         self.watch.note_written(offset, data.len());
@@ -173,7 +190,9 @@ impl StorageBackend for Watched {
     }
 
     fn close(&self) -> io::Result<()> {
+        // A forked process shares the file's lock, and would let go of it for both.
         match &self.held {
+            _ if !self.process.is_this() => Ok(()),
             Some(held) => held.lock.closed(held.database),
             None => self.backend.close(),
         }
@@ -196,7 +215,10 @@ impl StorageBackend for Watched {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        if self.held.is_some() { Ok(()) } else { self.backend.unlock_range(start, end) }
+        match self.held.is_some() || !self.process.is_this() {
+            true => Ok(()),
+            false => self.backend.unlock_range(start, end),
+        }
     }
 
     /// Whether a lock is held there elsewhere.

@@ -27,7 +27,7 @@ pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Resul
 }
 
 pub(crate) mod channel {
-    pub(crate) use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+    pub(crate) use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
     use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
-pub(crate) use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+pub(crate) use crossbeam_channel::{RecvTimeoutError, SendError, TryRecvError};
 
 struct Channel<T> {
     state: Mutex<State<T>>,
@@ -72,10 +72,6 @@ impl<T> Receiver<T> {
             state = self.0.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
         state
-    }
-
-    pub fn recv(&self) -> Result<T, RecvError> {
-        self.wait().queue.pop_front().ok_or(RecvError)
     }
 
     /// The time may be over at any moment: the schedule decides.

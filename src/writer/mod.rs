@@ -6,24 +6,30 @@
 
 mod commands;
 mod inbox;
+mod occupied;
 mod step;
 mod waiting_room;
 
-pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact, expire_passed};
+pub(crate) use commands::{
+    Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact, Transacted, expire_passed,
+};
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
-pub(crate) use step::{Answer, Refusal, Step, call};
+pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Lent, Outbox, Round, StillLent, Then, inbox};
+pub(crate) use occupied::{Occupant, Occupied};
+pub(crate) use step::{Refusal, Step, call};
 
 use std::collections::{BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, JobId, Next, QueueId};
+use crate::job::{Change, JobId, QueueId};
+use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Counters, NotedExpiries, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
-use waiting_room::{WAITERS_MAX, WaitingRoom};
+use waiting_room::WaitingRoom;
 
 /// One thing to be made durable.
 pub(crate) enum Command {
@@ -35,10 +41,20 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// It has to wait for another batch: this one has moved enough. Ends and starts are small, and never wait.
+    /// Whether it runs code of the application in the batch, which may fail after it has written.
+    fn runs_application_code(&self) -> bool {
+        match self {
+            Self::Finish(finish) => finish.has_hooks(),
+            Self::Mark(_) => false,
+            Self::Step(step) => step.runs_application_code(),
+        }
+    }
+
+    /// Whether it has to wait for another batch, because this one has moved enough. Ends and starts are small, and never
+    /// wait.
     fn waits_for_another(&self, batch: &Batch<'_>) -> bool {
         let max = match self {
-            Self::Finish(finish) if finish.has_writes() => batch.limits.shared,
+            Self::Finish(finish) if finish.has_hooks() => batch.limits.shared,
             Self::Finish(_) | Self::Mark(_) => return false,
             Self::Step(step) if step.is_in_bulk() => batch.limits.shared_in_bulk,
             Self::Step(_) => batch.limits.shared,
@@ -47,40 +63,45 @@ impl Command {
     }
 }
 
-/// What one commit has brought about, to be told to whom it concerns.
+/// What commits have brought about, to be told to whom it concerns.
 #[derive(Default)]
 pub(crate) struct Committed {
-    /// Something was written.
-    pub is_commit: bool,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
     /// Commands and what to answer them.
     answers: Vec<(Command, Result<(), Error>)>,
-    /// Attempts that ended well, but whose own writes failed.
-    pub completions_failed: u64,
-    /// Jobs that were not stored, because one with their unique key was there.
-    pub deduplicated: u64,
-    /// Rows set aside because they could not be read.
-    pub set_aside: u64,
+    /// When jobs that they have stored expire.
     pub expiries: NotedExpiries,
     /// Ends that are not durable: they stay with the writer and go into a later commit.
     pub failure: Option<Error>,
 }
 
 impl Committed {
-    /// How many there are to be answered.
+    /// The process was forked in the middle of it, and this is the child: all that is left to do is to tell the caller.
+    pub fn is_forked(&self) -> bool {
+        matches!(self.failure, Some(Error::Forked { .. }))
+    }
+
+    /// How many callers there are to be answered.
     pub fn answers(&self) -> usize {
-        self.answers.len()
+        self.answers.iter().filter(|(command, _)| !matches!(command, Command::Finish(_))).count()
     }
 
     /// Answers everyone. Call it after the changes were applied, so that who asks again at once
     /// sees them.
     pub fn answer(self) {
         for (command, result) in self.answers {
-            match command {
+            let answer = || match command {
                 Command::Step(step) => step.answer(result),
                 Command::Mark(mark) => mark.answer(result),
                 Command::Finish(_) => {}
+            };
+            // Nobody may wait for what a closure holds any more: then it is dropped here, and code of the application
+            // must not keep the others from being answered.
+            if catch_unwind(AssertUnwindSafe(answer)).is_err() {
+                tracing::error!(
+                    "a value of the application panicked when it was dropped, or a waker when it was woken"
+                );
             }
         }
     }
@@ -107,59 +128,77 @@ pub(crate) struct Writer {
     unfinished: Vec<Finish>,
     /// Commands that the last batch had no room for, in order: they go into the next one first.
     put_off: Vec<Command>,
+    metrics: Arc<Metrics>,
+    occupied: Occupied,
 }
 
-/// How one try at a transaction went, and with which commands.
-enum Attempt {
-    /// The commands that were done, those that the batch had no room for, and what it leaves behind.
-    Durable(Vec<Command>, Vec<Command>, Box<Sealed>),
-    Again(Vec<Command>),
-    Failed(Vec<Command>, Error),
+/// When a batch is made, and whether anybody hears of its events.
+#[derive(Clone, Copy)]
+struct When {
+    now: Now,
+    listening: bool,
 }
 
+/// What a batch has come to.
 enum Gathered {
-    /// The commands that have written, and those that the batch had no room for.
-    All(Vec<Command>, Vec<Command>),
+    /// Those that have written or need not, and those that were refused without a trace.
+    All {
+        done: Vec<Command>,
+        refused: Vec<(Command, Error)>,
+        /// Those that the batch had no room for.
+        put_off: Vec<Command>,
+    },
     Spoiled(Spoiled),
     Failed(Vec<Command>, Error),
 }
 
-/// A batch in which a command failed after it had written.
+impl Gathered {
+    fn commands(self) -> Vec<Command> {
+        match self {
+            Self::All { done, refused, put_off } => all_of(done, refused, put_off),
+            Self::Spoiled(spoiled) => spoiled.by_the_disk().0,
+            Self::Failed(commands, _) => commands,
+        }
+    }
+}
+
+/// A batch in which a command failed after it had written, so that all of it must be undone: redb has no rollback within a
+/// transaction.
 struct Spoiled {
-    before: Vec<Command>,
+    /// The first one that failed. No other that failed had written before it, so what it says stands.
     by: Command,
     error: Error,
-    after: Vec<Command>,
+    /// Those behind it that failed too, perhaps for what it had left behind.
+    doubtful: Vec<Command>,
+    /// All others.
+    others: Vec<Command>,
 }
 
 impl Spoiled {
-    /// What goes into the next try: without him, or with what his failure means.
-    fn without_him(self, committed: &mut Committed) -> Vec<Command> {
-        let mut rest = self.before;
-        match self.by {
-            // Its own writes failed, so the attempt has: that is what is written then.
-            Command::Finish(mut finish) => {
-                committed.completions_failed += u64::from(finish.next == Next::Complete);
-                finish.fail(self.error);
-                rest.push(Command::Finish(finish));
-            }
-            command => committed.answers.push((command, Err(self.error))),
-        }
-        rest.extend(self.after);
-        rest
-    }
-
-    /// The disk failed under him, whatever he made of it: he is not to blame.
+    /// The disk failed under it, whatever it made of that: nobody in the batch is to blame.
     fn by_the_disk(self) -> (Vec<Command>, Error) {
-        let mut all = self.before;
+        let mut all = self.others;
         all.push(self.by);
-        all.extend(self.after);
+        all.extend(self.doubtful);
         let error = match self.error {
             Error::Aborted { source } => Error::Storage { operation: "write what a closure asked for", source },
             other => other,
         };
         (all, error)
     }
+}
+
+/// How one try at a transaction went.
+enum Attempt {
+    Durable {
+        done: Vec<Command>,
+        refused: Vec<(Command, Error)>,
+        put_off: Vec<Command>,
+        sealed: Box<Sealed>,
+    },
+    /// It was undone, and nothing of it was answered.
+    Undone(Spoiled),
+    Failed(Vec<Command>, Error),
 }
 
 /// How a command fared within a batch.
@@ -174,7 +213,14 @@ enum Applied {
 }
 
 impl Writer {
-    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, limits: BatchLimits, counters: Counters) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        prepare: Arc<dyn Prepare>,
+        limits: BatchLimits,
+        counters: Counters,
+        metrics: Arc<Metrics>,
+        occupied: Occupied,
+    ) -> Self {
         Self {
             store,
             prepare,
@@ -187,6 +233,8 @@ impl Writer {
             room_made: false,
             unfinished: Vec::new(),
             put_off: Vec::new(),
+            metrics,
+            occupied,
         }
     }
 
@@ -215,27 +263,59 @@ impl Writer {
         self.room_made
     }
 
-    /// One commit for all of `commands`: all that succeed are durable together. A command that
-    /// fails leaves nothing behind and does not hurt the others.
+    /// Commits `commands`, as a rule all of them together. A command that fails leaves nothing behind and does not hurt
+    /// the others: each is answered as if they had run one after another, in some order, and the failed ones not at all.
+    ///
+    /// A batch in which a command fails after it has written is undone and made again. So that this costs no closure
+    /// more than one more call, however many of them fail, all of them are called before the batch is undone: the first
+    /// one that failed is answered, those that failed behind it are tried again each in a transaction of its own, and all
+    /// others share the next one. Only if one of these now fails that did not before, because it relied on what a failed
+    /// one had written, are the closures among them called once more, each in a transaction of its own.
     pub fn commit(&mut self, commands: Vec<Command>, now: Now, listening: bool) -> Committed {
+        let when = When { now, listening };
         let mut commands = self.join_in(commands);
         let mut committed = Committed::default();
-        loop {
-            match self.attempt(commands, now, listening, &mut committed) {
-                Attempt::Durable(done, put_off, sealed) => {
-                    self.put_off = put_off;
-                    self.settle(*sealed, &mut committed);
-                    let to_answer = done.into_iter().filter(|command| !matches!(command, Command::Finish(_)));
-                    committed.answers.extend(to_answer.map(|command| (command, Ok(()))));
-                    return committed;
-                }
-                Attempt::Again(rest) => commands = rest,
-                Attempt::Failed(rest, error) => {
-                    self.fail(rest, &error, &mut committed);
-                    return committed;
-                }
+        let mut is_first = true;
+        self.room_made = false;
+        while let Err(spoiled) = self.attempt(commands, when, &mut committed) {
+            commands = self.sort_out(*spoiled, is_first, when, &mut committed);
+            if let Some(error) = committed.failure.as_ref().map(Error::share) {
+                self.fail(commands, &error, &mut committed);
+                break;
+            }
+            is_first = false;
+        }
+        committed
+    }
+
+    /// Answers those of an undone batch that fail by themselves. Returns those that have not failed, for the next try.
+    fn sort_out(
+        &mut self,
+        spoiled: Spoiled,
+        trusts_others: bool,
+        when: When,
+        committed: &mut Committed,
+    ) -> Vec<Command> {
+        let Spoiled { by, error, doubtful, others } = spoiled;
+        let (mut rest, mut alone) = (Vec::new(), doubtful);
+        match trusts_others {
+            true => rest.extend(others),
+            false => {
+                let (closures, plain): (Vec<_>, Vec<_>) = others.into_iter().partition(Command::runs_application_code);
+                alone.extend(closures);
+                rest.extend(plain);
             }
         }
+        rest.extend(failed(by, error, committed, &self.metrics));
+        for command in alone {
+            if committed.failure.is_some() {
+                rest.push(command);
+            } else if let Err(spoiled) = self.attempt(vec![command], when, committed) {
+                let Spoiled { by, error, .. } = *spoiled;
+                rest.extend(failed(by, error, committed, &self.metrics));
+            }
+        }
+        rest
     }
 
     /// The commands, and before them what waited for this commit.
@@ -267,17 +347,42 @@ impl Writer {
         }
     }
 
-    /// One try at one transaction.
-    fn attempt(&mut self, commands: Vec<Command>, now: Now, listening: bool, committed: &mut Committed) -> Attempt {
+    /// Begins the transaction. In a database that the application has attached it may have to wait for one of the
+    /// application's own.
+    fn begin_write(&self) -> Result<RawTransaction, Error> {
+        let _occupation = self.occupied.begin(Occupant::Transaction);
+        self.store.begin_write()
+    }
+
+    /// One try at one transaction. What comes of it is in `committed`, unless it had to be undone.
+    fn attempt(&mut self, commands: Vec<Command>, when: When, committed: &mut Committed) -> Result<(), Box<Spoiled>> {
         let store = self.store.clone();
-        let txn = match store.begin_write() {
-            Ok(txn) => txn,
-            Err(error) => return Attempt::Failed(commands, error),
-        };
         let marks = std::mem::take(&mut self.marks);
-        let attempt = self.attempt_in(&store, txn, &marks, commands, (now, listening), committed);
+        let attempt = match self.begin_write() {
+            Ok(txn) => self.attempt_in(&store, txn, &marks, commands, when, committed),
+            Err(error) => Attempt::Failed(commands, error),
+        };
         self.marks = marks;
-        attempt
+        match attempt {
+            Attempt::Durable { done, refused, put_off, sealed } => {
+                self.put_off.extend(put_off);
+                self.settle(*sealed, committed);
+                for command in done {
+                    match command {
+                        Command::Finish(finish) if !finish.has_hooks() => {}
+                        Command::Finish(finish) => {
+                            self.metrics.completed();
+                            committed.answers.push((Command::Finish(finish), Ok(())));
+                        }
+                        command => committed.answers.push((command, Ok(()))),
+                    }
+                }
+                committed.answers.extend(refused.into_iter().map(|(command, error)| (command, Err(error))));
+            }
+            Attempt::Undone(spoiled) => return Err(Box::new(spoiled)),
+            Attempt::Failed(rest, error) => self.fail(rest, &error, committed),
+        }
+        Ok(())
     }
 
     fn attempt_in(
@@ -286,7 +391,7 @@ impl Writer {
         txn: RawTransaction,
         marks: &BTreeSet<JobId>,
         commands: Vec<Command>,
-        (now, listening): (Now, bool),
+        When { now, listening }: When,
         committed: &mut Committed,
     ) -> Attempt {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
@@ -294,8 +399,14 @@ impl Writer {
             return Attempt::Failed(commands, error);
         }
         let gathered = self.gather(commands, &mut batch, committed);
+        if let Err(forked) = store.check_process() {
+            // A closure has forked, and this is the child: nothing of the transaction is to be touched any more.
+            std::mem::forget(batch);
+            std::mem::forget(txn);
+            return Attempt::Failed(gathered.commands(), forked);
+        }
         match gathered {
-            Gathered::All(done, put_off) => {
+            Gathered::All { done, refused, put_off } => {
                 let sealed = match batch.writes() {
                     0 => {
                         let nothing = batch.discard();
@@ -304,14 +415,14 @@ impl Writer {
                     _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
                 };
                 match sealed {
-                    Ok(sealed) => Attempt::Durable(done, put_off, Box::new(sealed)),
-                    Err(error) => Attempt::Failed(done.into_iter().chain(put_off).collect(), error),
+                    Ok(sealed) => Attempt::Durable { done, refused, put_off, sealed: Box::new(sealed) },
+                    Err(error) => Attempt::Failed(all_of(done, refused, put_off), error),
                 }
             }
             Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
-                    Ok(()) => Attempt::Again(spoiled.without_him(committed)),
+                    Ok(()) => Attempt::Undone(spoiled),
                     Err(_) => {
                         let (all, error) = spoiled.by_the_disk();
                         Attempt::Failed(all, error)
@@ -340,14 +451,14 @@ impl Writer {
         self.went_back
     }
 
-    /// Lets each command write. Those that cannot are answered or made to wait.
+    /// Lets each command write. One that finds no room is made to wait.
     fn gather(&mut self, mut commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
         if let Err(error) = take_rows_out(&mut commands, batch) {
             return Gathered::Failed(commands, error);
         }
         let mut done = Vec::with_capacity(commands.len());
-        let mut put_off = Vec::new();
-        // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
+        let (mut refused, mut put_off) = (Vec::new(), Vec::new());
+        // Whoever waits already was in a try of this batch that was undone: still first in line.
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
@@ -364,15 +475,15 @@ impl Writer {
                 }
                 _ => None,
             };
-            let applied = line.map_or_else(|| apply(&mut command, batch, &*self.prepare), Applied::Later);
+            let applied = line.map_or_else(|| self.apply(&mut command, batch), Applied::Later);
             match applied {
                 Applied::Done => done.push(command),
                 Applied::Refused(error) if error.is_of_the_disk() => {
                     done.push(command);
-                    done.extend(put_off.into_iter().chain(rest));
-                    return Gathered::Failed(done, error);
+                    put_off.extend(rest);
+                    return Gathered::Failed(all_of(done, refused, put_off), error);
                 }
-                Applied::Refused(error) => committed.answers.push((command, Err(error))),
+                Applied::Refused(error) => refused.push((command, error)),
                 Applied::Later(queue) => {
                     let Command::Step(step) = command else { unreachable!("only steps fill queues") };
                     full.insert(queue);
@@ -381,21 +492,59 @@ impl Writer {
                 // The storage's fault, not the command's: nobody here will fare better.
                 Applied::Spoiled(error) if error.is_of_storage() => {
                     done.push(command);
-                    done.extend(put_off.into_iter().chain(rest));
-                    return Gathered::Failed(done, error);
+                    put_off.extend(rest);
+                    return Gathered::Failed(all_of(done, refused, put_off), error);
                 }
                 Applied::Spoiled(error) => {
                     tracing::trace!("a batch is undone and made again");
-                    let after = put_off.into_iter().chain(rest).collect();
-                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after });
+                    // What the refused ones were refused for may be undone with it.
+                    return self.try_the_rest(
+                        Spoiled { by: command, error, doubtful: vec![], others: all_of(done, refused, put_off) },
+                        rest,
+                        batch,
+                    );
                 }
             }
         }
-        Gathered::All(done, put_off)
+        Gathered::All { done, refused, put_off }
+    }
+
+    /// A batch is to be undone: finds out who else in it would fail, so that it need not be undone for each of them. What
+    /// they say does not stand, because they run on what is left of the one that failed. What is the queue's own does not
+    /// fail after it has written, and is left for the next try.
+    fn try_the_rest(
+        &self,
+        mut spoiled: Spoiled,
+        rest: impl Iterator<Item = Command>,
+        batch: &mut Batch<'_>,
+    ) -> Gathered {
+        let mut rest = rest;
+        while let Some(mut command) = rest.next() {
+            let applied = match command.runs_application_code() {
+                true => self.apply(&mut command, batch),
+                false => Applied::Done,
+            };
+            match applied {
+                Applied::Done | Applied::Later(_) => spoiled.others.push(command),
+                Applied::Refused(error) | Applied::Spoiled(error) if error.is_of_storage() => {
+                    let (mut all, _) = spoiled.by_the_disk();
+                    all.push(command);
+                    all.extend(rest);
+                    return Gathered::Failed(all, error);
+                }
+                Applied::Refused(_) | Applied::Spoiled(_) => spoiled.doubtful.push(command),
+            }
+        }
+        Gathered::Spoiled(spoiled)
+    }
+
+    fn apply(&self, command: &mut Command, batch: &mut Batch<'_>) -> Applied {
+        let _occupation = command.runs_application_code().then(|| self.occupied.begin(Occupant::Closure));
+        apply(command, batch, &*self.prepare)
     }
 
     fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
-        if self.waiting.len() < WAITERS_MAX {
+        if self.waiting.has_room_for(&*step) {
             self.waiting.enter(queue, step);
         } else {
             let queue = self.store.catalog.row(queue);
@@ -406,23 +555,27 @@ impl Writer {
     }
 
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
-        committed.is_commit |= sealed.writes;
+        // Before anybody can see what was committed: whoever sees it finds it counted.
+        if sealed.writes {
+            self.metrics.committed();
+        }
+        self.metrics.deduplicated(sealed.deduplicated);
+        self.metrics.quarantined(sealed.set_aside);
+        self.metrics.pruned(sealed.pruned);
         self.counters = sealed.counters;
         if sealed.writes {
             self.in_file = sealed.counters;
         }
-        self.room_made = !self.waiting.is_empty() && !sealed.rows.is_empty();
+        self.room_made |= !self.waiting.is_empty() && !sealed.rows.is_empty();
         self.marks.extend(sealed.marked);
         for id in sealed.unmarked {
             self.marks.remove(&id);
         }
         self.store.catalog.committed(sealed.rows, &sealed.kinds);
         self.store.catalog.recent.note(&sealed.changes);
-        committed.changes = sealed.changes;
-        committed.events = sealed.events;
-        committed.deduplicated += sealed.deduplicated;
-        committed.set_aside = sealed.set_aside;
-        committed.expiries = sealed.expiries;
+        committed.expiries = committed.expiries.and_then(sealed.expiries);
+        committed.changes.extend(sealed.changes);
+        committed.events.extend(sealed.events);
     }
 
     fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {
@@ -438,27 +591,27 @@ impl Writer {
 
     /// Hands the transaction to a caller who writes and commits by himself, as far as he knows: the
     /// writer waits for it and commits it, so that commits and what follows from them stay in order.
-    pub fn lease(&mut self, lease: Lease, now: Now, listening: bool) -> Committed {
-        let mut committed = Committed::default();
-        let txn = match self.store.begin_write() {
-            Ok(txn) => txn,
-            Err(error) => {
-                lease.refuse(error);
-                return committed;
-            }
-        };
-        let store = self.store.clone();
-        let marks = BTreeSet::new();
-        let mut looked_into = Batch::new(&txn, &store.catalog, self.counters, &marks, now, listening);
-        if let Err(error) = self.check_attached(&store, &mut looked_into) {
-            committed.failure = Some(error.share());
-            lease.refuse(error);
-            return committed;
+    ///
+    /// # Errors
+    /// That there is none to be had. The caller has not been told yet.
+    pub fn lend(&mut self, lease: Lease, now: Now) -> Result<Lent, (Lease, Error)> {
+        let begun = self.begin_write().and_then(|txn| {
+            let store = self.store.clone();
+            let marks = BTreeSet::new();
+            self.check_attached(&store, &mut Batch::new(&txn, &store.catalog, self.counters, &marks, now, false))?;
+            Ok(txn)
+        });
+        match begun {
+            Ok(txn) => Ok(lease.lend(txn, now, self.counters.next_id, self.occupied.begin(Occupant::Guard))),
+            Err(error) => Err((lease, error)),
         }
-        drop(looked_into);
-        let Some(Leased { txn, mut jobs, answer }) = lease.lend(txn, now, self.counters.next_id) else {
-            return committed;
-        };
+    }
+
+    /// Commits what a caller has written by himself.
+    pub fn commit_lent(&mut self, leased: Leased, now: Now, listening: bool) -> Committed {
+        let mut committed = Committed::default();
+        let Leased { txn, mut jobs, answer } = leased;
+        let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
         batch.touch();
         let inserted = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
@@ -471,6 +624,7 @@ impl Writer {
                 Err(error)
             }
         };
+        self.room_made = false;
         match sealed.and_then(|sealed| store.commit(txn).map(|()| sealed)) {
             Ok(sealed) => {
                 self.settle(sealed, &mut committed);
@@ -507,6 +661,9 @@ impl Writer {
         let ended: Vec<Finish> = ended;
         for finish in &ended {
             tracing::debug!(job = %finish.id(), "its end is in the file already");
+            if finish.has_hooks() {
+                self.metrics.completed();
+            }
         }
         Ok(ended.iter().map(Finish::id).collect())
     }
@@ -524,6 +681,35 @@ impl Writer {
         });
         for step in self.waiting.empty().into_iter().chain(put_off) {
             step.answer(Err(Error::Closed));
+        }
+    }
+}
+
+/// The queue's own code does not need to know which of them were refused.
+fn all_of(mut done: Vec<Command>, refused: Vec<(Command, Error)>, put_off: Vec<Command>) -> Vec<Command> {
+    done.extend(refused.into_iter().map(|(command, _)| command));
+    done.extend(put_off);
+    done
+}
+
+/// What is to be made durable of a command that has failed by itself: nothing, and its caller is answered, unless it is the
+/// end of an attempt whose own writes failed. Then the attempt has failed, and that is written.
+fn failed(command: Command, error: Error, committed: &mut Committed, metrics: &Metrics) -> Option<Command> {
+    match command {
+        Command::Finish(finish) if finish.is_given_up() => {
+            tracing::error!(job = %finish.id(), %error, "the end of an attempt cannot be written: the next open recovers");
+            None
+        }
+        Command::Finish(mut finish) => {
+            if finish.has_hooks() {
+                metrics.failed();
+            }
+            finish.fail(error);
+            Some(Command::Finish(finish))
+        }
+        command => {
+            committed.answers.push((command, Err(error)));
+            None
         }
     }
 }

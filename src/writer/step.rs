@@ -49,6 +49,16 @@ pub(crate) trait Step: Send {
         false
     }
 
+    /// Whether [`apply`](Self::apply) runs code of the application, which may fail after it has written.
+    fn runs_application_code(&self) -> bool {
+        false
+    }
+
+    /// How many bytes it holds while it waits.
+    fn bytes(&self) -> usize {
+        0
+    }
+
     /// Nobody waits for the answer any more: the call was dropped.
     fn is_abandoned(&self) -> bool {
         false

@@ -147,6 +147,42 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
     rig.assert_sound();
 }
 
+/// A disk that takes nothing more can still be read, as long as it lasts.
+#[test]
+fn a_disk_that_cannot_be_written_can_be_read() {
+    for failure in [Failure::Full, Failure::Sync] {
+        // Nothing is read from memory.
+        let mut rig = Rig::with(|builder| builder.cache_bytes(0));
+        let mut ids = Vec::new();
+        for n in 0..50 {
+            let job = rig.pond.enqueue("q", work(n));
+            ids.push(rig.call(job).unwrap());
+            let row = rig.pond.transaction(move |tx| Ok(tx.open_table(ROWS)?.insert(n, 1).map(drop)?));
+            rig.call(row).unwrap();
+        }
+        rig.disk.fail(failure);
+        let refused = rig.pond.enqueue("q", work(99));
+        rig.call(refused).unwrap_err();
+        for second in 0..30 {
+            let rows = rig.rows().len();
+            assert_eq!(rows, 50, "{failure:?}, {second} s later");
+            for id in &ids {
+                assert_eq!(rig.pond.job(*id).unwrap().state, State::Pending);
+            }
+            assert!(rig.pond.degraded().is_some());
+            let refused = rig.pond.enqueue("q", work(99));
+            assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
+            rig.wait(SECOND);
+        }
+        rig.disk.mend();
+        rig.wait(5 * SECOND);
+        assert_eq!(rig.pond.degraded(), None);
+        let job = rig.pond.enqueue("q", work(100));
+        rig.call(job).unwrap();
+        rig.assert_sound();
+    }
+}
+
 #[test]
 fn nothing_starts_while_nothing_can_be_written() {
     let mut rig = Rig::new();

@@ -13,6 +13,7 @@ mod child;
 mod clock;
 #[path = "../support/failing_disk.rs"]
 mod failing_disk;
+mod fork;
 mod full;
 mod hammered;
 mod load;
@@ -33,6 +34,7 @@ fn child() {
             "stop" => stop::child(),
             "clock" => clock::child(),
             "create" => access::child_that_creates(),
+            "fork" => fork::child(),
             "hold" => access::child_that_holds(),
             "without-rights" => access::child_without_rights(),
             "full-heals" => full::child_that_heals(),

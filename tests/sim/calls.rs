@@ -100,6 +100,11 @@ impl World {
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
     }
 
+    /// A call that brings the queue to its end.
+    pub fn ask_for_the_end(&mut self, commit: Commit<()>) {
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
     fn specs(&mut self, jobs: usize) -> Vec<Spec> {
         let (queues, groups) = (self.plan.queues.len(), self.plan.groups);
         let mut stage = self.stage.lock().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::guest_talk;
-use crate::handlers::Note;
+use crate::handlers::{Note, ON_PURPOSE};
 use crate::look::Moment;
 use crate::oracle::Check;
 use crate::paths::took;
@@ -110,6 +110,42 @@ impl World {
         self.note(|_| "what still runs is taken back".into());
         self.oracle.taken_back();
         self.steps().take_back();
+        self.close_down(opened, failed, degraded)
+    }
+
+    /// The last handle is dropped without a stop, by a transaction's closure while it runs or by whoever drops the
+    /// closure: what runs is taken back at that moment.
+    pub fn abandon(&mut self) -> Check {
+        let opened = self.opened;
+        let (failed, degraded) = (self.disk.failed(), self.now().pond.degraded().is_some());
+        let last = std::sync::Mutex::new(Some(self.now().pond.testing().last_handle()));
+        let (while_it_runs, fails) = (self.rng.bool(), self.rng.bool());
+        self.note(|_| format!("the last handle is in a closure: dropped while it runs {while_it_runs}, fails {fails}"));
+        let call = self.now().pond.transaction(move |tx| {
+            // As much as a closure that writes and fails: its batch is undone.
+            drop(tx.open_table(crate::handlers::ROWS)?);
+            if while_it_runs {
+                last.lock().unwrap().take();
+            }
+            if fails { Err(ON_PURPOSE.into()) } else { Ok(()) }
+        });
+        took("the last handle was dropped in a closure");
+        self.oracle.taken_back();
+        self.ask_for_the_end(call);
+        for _ in 0..200 {
+            self.poll_all()?;
+            if self.now().pond.testing().is_stopping() {
+                return self.close_down(opened, failed, degraded);
+            }
+            self.write()?;
+            if self.opened != opened {
+                return Ok(());
+            }
+        }
+        Err("I23: the last handle is not dropped".into())
+    }
+
+    fn close_down(&mut self, opened: u32, failed: u64, degraded: bool) -> Check {
         for _ in 0..200 {
             if self.now().steps.is_closed() {
                 break;
@@ -117,6 +153,7 @@ impl World {
             if self.rng.u8(..3) == 0 {
                 self.run_in_vain()?;
             }
+            self.poll_all()?;
             self.write_to_close()?;
             if self.opened != opened {
                 return Ok(());

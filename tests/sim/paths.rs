@@ -73,6 +73,7 @@ static PATHS: [Path; 71 + 12] = [
     seen("the culprit of a crash was blamed"),
     // The stop.
     seen("a clean close"),
+    seen("the last handle was dropped in a closure"),
     seen("a job was released at the stop"),
     seen("a handler heard that it is to stop"),
     said("a late outcome was void", "the outcome of an attempt that was given up came too late"),

@@ -577,6 +577,7 @@ impl World {
                 self.change_disk();
                 Ok(())
             }
+            10 if self.rng.u8(..3) == 0 => self.abandon(),
             10 => self.restart(),
             11 => self.crash(),
             12 => {

@@ -35,8 +35,7 @@ impl Pruner {
 fn sweep(engine: &Arc<Engine>, queue: u32) {
     let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, queue);
     engine.internally_in_bulk(write, move |engine, result| match result {
-        Ok(Expunged { dead, others, is_full }) => {
-            engine.metrics.pruned(dead + others);
+        Ok(Expunged { is_full, .. }) => {
             if is_full && !engine.is_stopping() {
                 sweep(engine, queue);
             }

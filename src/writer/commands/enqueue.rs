@@ -61,6 +61,10 @@ impl Step for Enqueue {
         shares(batch, &self.jobs).is_ok_and(|shares| !shares.is_empty())
     }
 
+    fn bytes(&self) -> usize {
+        self.jobs.iter().map(|job| job.bytes.len()).sum()
+    }
+
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }

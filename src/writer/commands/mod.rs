@@ -14,4 +14,4 @@ pub(crate) use enqueue::{Enqueue, check_room, insert_all};
 pub(crate) use expire::expire_passed;
 pub(crate) use finish::{Finish, HoldBack, More, Retried, take_rows_out};
 pub(crate) use mark::MarkStarts;
-pub(crate) use transact::Transact;
+pub(crate) use transact::{Transact, Transacted};

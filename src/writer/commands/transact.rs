@@ -1,19 +1,31 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use tokio::sync::oneshot;
+
 use crate::error::{BoxError, Error, panic_text};
 use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
-use crate::writer::step::{Refusal, Reply, Step};
+use crate::writer::step::{Refusal, Step};
 
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
     closure: F,
     value: Option<T>,
-    reply: Reply<T>,
+    reply: oneshot::Sender<Transacted<T, F>>,
+}
+
+/// What became of a transaction. Its closure comes back to the caller, so that what it holds is dropped on a thread that
+/// may wait for the queue: the writer's may not.
+pub(crate) struct Transacted<T, F> {
+    pub result: Result<T, Error>,
+    #[expect(dead_code, reason = "to be dropped by whoever receives it")]
+    closure: F,
+    #[expect(dead_code, reason = "to be dropped by whoever receives it")]
+    in_vain: Option<T>,
 }
 
 impl<T, F> Transact<T, F> {
-    pub fn new(closure: F, reply: Reply<T>) -> Box<Self> {
+    pub fn new(closure: F, reply: oneshot::Sender<Transacted<T, F>>) -> Box<Self> {
         Box::new(Self { closure, value: None, reply })
     }
 }
@@ -29,8 +41,17 @@ where
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
-        let Self { value, reply, .. } = *self;
-        let _ = reply.send(result.map(|()| value.expect("applied before it is answered")));
+        let Self { closure, value, reply } = *self;
+        let answer = match result {
+            Ok(()) => Transacted { result: Ok(value.expect("applied before it is answered")), closure, in_vain: None },
+            Err(error) => Transacted { result: Err(error), closure, in_vain: value },
+        };
+        // Whoever dropped the call does not care.
+        let _ = reply.send(answer);
+    }
+
+    fn runs_application_code(&self) -> bool {
+        true
     }
 
     fn is_abandoned(&self) -> bool {

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod groups;
+mod handles;
 mod reopening;
 mod shutdown;
 mod support;
