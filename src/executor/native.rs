@@ -141,6 +141,12 @@ impl Executor {
         }
     }
 
+    /// Tries again to start threads for blocking handlers that the system has refused. Returns when to
+    /// call it again, if it still does.
+    pub fn retry_threads(&self) -> Option<Duration> {
+        self.blocking.retry()
+    }
+
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
     }

@@ -63,8 +63,9 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
         ask_reservation(engine, reservation);
     }
     let overdue = engine.executor.runs.end_overdue(now);
+    let threads = engine.executor.retry_threads();
     let upkeep = maintenance::turn(engine, now);
-    [wait, overdue, Some(upkeep)].into_iter().flatten().min()
+    [wait, overdue, threads, Some(upkeep)].into_iter().flatten().min()
 }
 
 /// Fills a window from the table.

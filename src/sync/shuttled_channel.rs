@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
-pub(crate) use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+pub(crate) use crossbeam_channel::{RecvError, SendError, TryRecvError};
 
 struct Channel<T> {
     state: Mutex<State<T>>,
@@ -76,18 +76,6 @@ impl<T> Receiver<T> {
 
     pub fn recv(&self) -> Result<T, RecvError> {
         self.wait().queue.pop_front().ok_or(RecvError)
-    }
-
-    /// The time may be over at any moment: the schedule decides.
-    pub fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
-        for _ in 0..shuttle::rand::Rng::gen_range(&mut shuttle::rand::thread_rng(), 1..4) {
-            match self.try_recv() {
-                Ok(value) => return Ok(value),
-                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-                Err(TryRecvError::Empty) => shuttle::thread::yield_now(),
-            }
-        }
-        Err(RecvTimeoutError::Timeout)
     }
 
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
