@@ -1,12 +1,13 @@
 //! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
 
+pub(crate) mod panics;
 #[cfg(feature = "wasm")]
 mod plugin;
 
-use std::any::Any;
 use std::path::PathBuf;
 
 use crate::job::{JobId, State};
+use panics::text_of;
 #[cfg(feature = "wasm")]
 pub use plugin::PluginError;
 
@@ -286,8 +287,8 @@ impl Error {
     /// The same error for one more waiter of the same commit.
     pub(crate) fn share(&self) -> Self {
         match self {
-            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: source.to_string().into() },
-            Self::Storage { operation, source } => Self::Storage { operation, source: source.to_string().into() },
+            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: text_of(&**source).into() },
+            Self::Storage { operation, source } => Self::Storage { operation, source: text_of(&**source).into() },
             Self::StorageFull => Self::StorageFull,
             Self::Io { operation, path, source } => Self::Io {
                 operation,
@@ -336,10 +337,4 @@ impl Error {
                 | Self::Storage { .. }
         )
     }
-}
-
-/// What a panic said, if it said it as text.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

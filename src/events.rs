@@ -1,11 +1,11 @@
 //! What happened, told after it is durable.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::error::panics::{Quiet, catch};
 use crate::job::{JobId, PluginHash, Record};
 
 /// Something that happened. It is told after the commit that made it so.
@@ -307,12 +307,12 @@ type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
 /// Where events go out.
 pub(crate) struct EventBus {
     sender: crate::sync::Mutex<Option<broadcast::Sender<Event>>>,
-    hook: Option<DeadLetterHook>,
+    hook: Option<Quiet<DeadLetterHook>>,
 }
 
 impl EventBus {
     pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
-        Self { sender: crate::sync::Mutex::new(Some(broadcast::Sender::new(buffer))), hook }
+        Self { sender: crate::sync::Mutex::new(Some(broadcast::Sender::new(buffer))), hook: hook.map(Quiet::new) }
     }
 
     fn sender(&self) -> Option<broadcast::Sender<Event>> {
@@ -338,8 +338,8 @@ impl EventBus {
         for event in events {
             if let (Some(hook), Event::Dead { first: true, .. }) = (&self.hook, &event) {
                 // It runs on the writer's thread, which must survive it.
-                if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
-                    tracing::error!("the hook for first dead letters panicked");
+                if let Err(panic) = catch(|| hook(&event)) {
+                    tracing::error!(panic = panic.text(), "the hook for first dead letters panicked");
                 }
             }
             if let Some(sender) = &sender {

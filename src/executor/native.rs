@@ -10,6 +10,7 @@ use super::blocking::BlockingPool;
 use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
+use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
 use crate::job::{Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, KindId, Outcome, Payload, QueueId, Retry};
 use crate::scheduler::RunId;
@@ -212,7 +213,7 @@ async fn run_async(running: &Running) -> Ending {
     });
     let future = match called {
         Ok(Ok(future)) => future,
-        Ok(Err(error)) => return undecodable(&error),
+        Ok(Err(error)) => return undecodable(error),
         Err(panic) => return panicked(panic),
     };
     match finish_or_kill(running, future).await {
@@ -240,8 +241,7 @@ async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<O
         }
     })
     .await;
-    // What it holds may panic when it is dropped; the attempt has ended all the same.
-    let _ = panics::catch(|| drop(future));
+    drop_quietly(future);
     finished
 }
 
@@ -253,11 +253,12 @@ fn run_blocking(running: &Running) -> Ending {
     let called = panics::catch(|| run(running.payload(), &Context::new(running.attempted.clone())));
     if running.killed().is_some() {
         // Too late, whatever it says: the attempt has been given up.
+        drop_quietly(called);
         return killed(running);
     }
     match called {
         Ok(Ok(outcome)) => ended(outcome),
-        Ok(Err(error)) => undecodable(&error),
+        Ok(Err(error)) => undecodable(error),
         Err(panic) => panicked(panic),
     }
 }
@@ -277,27 +278,30 @@ fn panicked(message: String) -> Ending {
     Ending::Failed { kind: FailureKind::Panic, message, delay: None }
 }
 
-/// What the outcome says. Telling it calls the application's code once more: its errors' `Display`.
+fn undecodable(error: BoxError) -> Ending {
+    Ending::Undecodable(said(error))
+}
+
+/// What the outcome says.
 fn ended(outcome: Outcome) -> Ending {
-    panics::catch(|| ending(outcome)).unwrap_or_else(panicked)
-}
-
-fn undecodable(error: &BoxError) -> Ending {
-    Ending::Undecodable(panics::catch(|| chain(error)).unwrap_or_else(|panic| panic))
-}
-
-fn ending(outcome: Outcome) -> Ending {
     match outcome {
         Outcome::Done(result) => Ending::Done(result),
         Outcome::Retry { error, delay } => {
             let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
-            Ending::Failed { kind, message: chain(&error), delay }
+            Ending::Failed { kind, message: said(error), delay }
         }
         Outcome::Snooze(delay) => Ending::Snoozed(delay),
         Outcome::RateLimited(delay) => Ending::RateLimited(delay),
         Outcome::Discard(reason) => Ending::Discarded(reason),
         Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
     }
+}
+
+/// What an error says. Asking it calls the application's code once more, and so does dropping it.
+fn said(error: BoxError) -> String {
+    let text = panics::catch(|| chain(&error));
+    drop_quietly(error);
+    text.unwrap_or_else(|panic| format!("an error whose text panicked: {panic}"))
 }
 
 /// An error with its sources, joined by `: `.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::extract::DataMap;
 use crate::error::BoxError;
+use crate::error::panics::Quiet;
 use crate::job::{JobId, PluginHash, Priority};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -36,7 +37,7 @@ pub(crate) struct Facts {
 }
 
 /// Writes with the acknowledgement.
-pub(crate) type CompleteHook = Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>;
+pub(crate) type CompleteHook = Quiet<Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>>;
 
 /// How far a handler says it is.
 ///
@@ -424,7 +425,7 @@ impl Context {
     /// }
     /// ```
     pub fn on_complete(&self, write: impl Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static) {
-        self.attempted.notes().hooks.push(Box::new(write));
+        self.attempted.notes().hooks.push(Quiet::new(Box::new(write)));
     }
 
     /// What the worker was given with `.data(...)`, if it was given such a thing.

@@ -1,11 +1,11 @@
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::error::panics::{Quiet, catch};
 
 /// Attempts in all, the first one included, unless set.
 pub(crate) const MAX_ATTEMPTS_DEFAULT: u32 = 5;
@@ -77,7 +77,7 @@ impl Backoff {
     }
 }
 
-type Custom = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
+type Custom = Arc<Quiet<Box<dyn Fn(u32) -> Duration + Send + Sync>>>;
 
 #[derive(Clone)]
 enum Policy {
@@ -163,7 +163,7 @@ impl Retry {
     /// # Ok(()) }
     /// ```
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
-        Self { policy: Policy::Custom(Arc::new(delay)), ..Self::default() }
+        Self { policy: Policy::Custom(Arc::new(Quiet::new(Box::new(delay)))), ..Self::default() }
     }
 
     /// One attempt only: the first failure is final.
@@ -234,7 +234,7 @@ impl Retry {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
             // A panic must not take its thread with it, nor the job.
             (None, Policy::Custom(delay)) => {
-                catch_unwind(AssertUnwindSafe(|| delay(attempt))).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
+                catch(|| delay(attempt)).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
             }
         };
         let factor = 1.0 + self.jitter * (2.0 * luck - 1.0);

@@ -7,7 +7,8 @@ use super::alarm::Alarm;
 use super::commit::Commit;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
-use crate::error::{Error, panic_text};
+use crate::error::Error;
+use crate::error::panics::Panic;
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
 use crate::job::{Change, IdMap, JobId, QueueId};
@@ -295,8 +296,8 @@ impl Engine {
 
     /// A thread of ours has panicked: nothing starts and nothing is taken in until the process opens the
     /// file anew. Returns the reason that everybody is told.
-    pub(super) fn give_up(&self, who: &str, panic: &(dyn std::any::Any + Send)) -> String {
-        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic_text(panic));
+    pub(super) fn give_up(&self, who: &str, panic: &Panic) -> String {
+        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic.text());
         tracing::error!(reason, "degraded for good");
         self.scheduler().suspend();
         self.set_health(Some(reason.clone()));

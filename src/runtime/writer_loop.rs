@@ -1,6 +1,5 @@
 //! The writer's loop: gathers, has it committed, tells everyone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use super::healing::Healing;
 use super::maintenance::compact_before_close;
 use super::returning::Returning;
 use crate::error::Error;
+use crate::error::panics::catch;
 use crate::events::Event;
 use crate::job::{Change, JobId};
 use crate::sync::thread;
@@ -91,8 +91,8 @@ impl WriterLoop {
     /// written, or is a mistake of ours. Either way nothing in memory can be trusted: the loop goes on,
     /// but only to turn everybody away.
     pub fn turn(&mut self, round: Round) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.round(round))).unwrap_or_else(|panic| {
-            let reason = self.engine.give_up("the writer", &*panic);
+        catch(|| self.round(round)).unwrap_or_else(|panic| {
+            let reason = self.engine.give_up("the writer", &panic);
             self.healing = Some(Healing::never(reason));
             true
         })

@@ -18,6 +18,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::job::{Change, JobId, Next, QueueId};
 use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
@@ -132,7 +133,11 @@ impl Spoiled {
         all.push(self.by);
         all.extend(self.after);
         let error = match self.error {
-            Error::Aborted { source } => Error::Storage { operation: "write what a closure asked for", source },
+            Error::Aborted { source } => {
+                let said = text_of(&*source).into();
+                drop_quietly(source);
+                Error::Storage { operation: "write what a closure asked for", source: said }
+            }
             other => other,
         };
         (all, error)

@@ -24,6 +24,7 @@ mod inspect;
 mod lone_callers;
 mod on_complete;
 mod open;
+mod panics;
 mod quarantine;
 mod rates;
 mod retention;

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::transact;
 use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::{
@@ -84,8 +85,9 @@ impl Finish {
             return;
         };
         let mut record = self.taken.record.clone();
-        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
         let message = format!("the writes with its completion failed: {cause}");
+        drop_quietly(error);
         let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
         self.next = after(&mut record, self.attempt, ending, &retry, now, luck);
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
@@ -132,7 +134,7 @@ impl Finish {
         self.leave(batch)?;
         let hooks = self.more.iter().flat_map(|more| &more.hooks);
         for hook in hooks {
-            transact::run(hook.as_ref(), batch, prepare)?;
+            transact::run(&***hook, batch, prepare)?;
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;

@@ -1,20 +1,19 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use crate::error::{BoxError, Error, panic_text};
+use crate::error::panics::{Quiet, catch, drop_quietly};
+use crate::error::{BoxError, Error};
 use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
 use crate::writer::step::{Refusal, Reply, Step};
 
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
-    closure: F,
-    value: Option<T>,
+    closure: Quiet<F>,
+    value: Option<Quiet<T>>,
     reply: Reply<T>,
 }
 
 impl<T, F> Transact<T, F> {
     pub fn new(closure: F, reply: Reply<T>) -> Box<Self> {
-        Box::new(Self { closure, value: None, reply })
+        Box::new(Self { closure: Quiet::new(closure), value: None, reply })
     }
 }
 
@@ -24,13 +23,15 @@ where
     T: Send,
 {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        self.value = Some(run(&self.closure, batch, prepare)?);
+        self.value = Some(Quiet::new(run(&*self.closure, batch, prepare)?));
         Ok(())
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
         let Self { value, reply, .. } = *self;
-        let _ = reply.send(result.map(|()| value.expect("applied before it is answered")));
+        let answer = result.map(|()| value.expect("applied before it is answered").into_inner());
+        // A caller that has gone leaves it here.
+        drop_quietly(reply.send(answer));
     }
 
     fn is_abandoned(&self) -> bool {
@@ -45,14 +46,14 @@ pub(super) fn run<T>(
     batch: &mut Batch<'_>,
     prepare: &dyn Prepare,
 ) -> Result<T, Error> {
-    let result = catch_unwind(AssertUnwindSafe(|| closure(&Transaction::new(batch, prepare))));
+    let result = catch(|| closure(&Transaction::new(batch, prepare)));
     match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(Error::Aborted { source }),
         Err(panic) => {
             // It may have stopped anywhere.
             batch.touch();
-            Err(Error::Aborted { source: format!("the closure panicked: {}", panic_text(&*panic)).into() })
+            Err(Error::Aborted { source: format!("the closure panicked: {}", panic.text()).into() })
         }
     }
 }
