@@ -374,7 +374,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     let record = found.record;
     let mut extra = record.extra.map(|extra| *extra).unwrap_or_default();
     let lineage = extra.lineage.take().map(|lineage| *lineage).unwrap_or_default();
-    let attempt = running.as_ref().map(|running| running.plan.attempt);
+    let attempt = running.as_ref().filter(|running| running.attempted.started().is_some()).map(|r| r.attempt());
     JobInfo {
         id: found.id,
         queue: engine.store.catalog.queue_name(found.queue).to_string(),
@@ -456,8 +456,14 @@ pub enum Why {
     },
     /// All slots of its queue's worker are taken.
     NoFreeSlot,
-    /// All slots of the process are taken.
-    ProcessBudget,
+    /// Its handler blocks, and all threads for blocking handlers are taken
+    /// ([`blocking_threads`](crate::Builder::blocking_threads)).
+    NoThread,
+    /// All slots of the process are taken ([`max_running`](crate::Builder::max_running)).
+    ProcessBudget {
+        /// How many there are.
+        max_running: usize,
+    },
     /// The queue is shutting down.
     ShuttingDown,
     /// Others go first.
@@ -481,7 +487,10 @@ impl fmt::Display for Why {
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
             Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
-            Self::ProcessBudget => f.write_str("all slots of the process are taken"),
+            Self::NoThread => f.write_str("all threads for blocking handlers are taken (`blocking_threads`)"),
+            Self::ProcessBudget { max_running } => {
+                write!(f, "all {max_running} slots of the process are taken (`max_running`)")
+            }
             Self::ShuttingDown => f.write_str("the queue is shutting down"),
             Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
         }
@@ -519,7 +528,8 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
             match blocked {
                 _ if ahead > 0 => Why::Waiting { ahead },
                 Blocked::NoFreeSlot => Why::NoFreeSlot,
-                Blocked::ProcessBudget => Why::ProcessBudget,
+                Blocked::NoThread => Why::NoThread,
+                Blocked::ProcessBudget(max_running) => Why::ProcessBudget { max_running },
                 _ => Why::Waiting { ahead },
             }
         }

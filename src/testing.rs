@@ -356,7 +356,8 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         generation: 0,
     };
     let clock = Arc::new(SystemClock::new());
-    let attempted = Attempted::new(facts, clock, Duration::ZERO, None, Arc::new(given.data));
+    let attempted = Attempted::new(facts, clock, None, Arc::new(given.data));
+    attempted.start_now();
     let context = Context::new(Arc::new(attempted));
     let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
     run(&payload, &context).expect("the payload can be decoded").await

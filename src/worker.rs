@@ -158,9 +158,18 @@ impl WorkerBuilder {
         self
     }
 
-    /// How long one attempt may run; not zero. Default 5 minutes. When it has passed, an async handler is
-    /// dropped at its next await; a blocking one keeps its slot until it returns. Either way the
-    /// attempt has failed.
+    /// How long one attempt may run; not zero. Default 5 minutes.
+    ///
+    /// An attempt's time begins when its handler is called: time that the job spends waiting for a slot, for a
+    /// thread or for the async runtime is not part of it. When it has passed, the handler's
+    /// [`Context`](crate::Context) is cancelled. An async handler is dropped at its next await; a blocking one, which
+    /// cannot be stopped from outside, keeps its slot and its thread until it returns.
+    ///
+    /// An attempt whose time has passed has failed with [`FailureKind::Timeout`](crate::FailureKind::Timeout),
+    /// whatever its handler returns afterwards, be it a result, an error or any [`Outcome`](crate::Outcome): the
+    /// same for async and blocking handlers and for plugins, by the queue's monotonic clock at the moment of the
+    /// return. What the attempt has registered with [`on_complete`](crate::Context::on_complete) is not
+    /// written.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

@@ -11,8 +11,10 @@ use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
-use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
-use crate::job::{Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, KindId, Outcome, Payload, QueueId, Retry};
+use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable, Started};
+use crate::job::{
+    Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
+};
 use crate::scheduler::RunId;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Clock, Now};
@@ -51,6 +53,12 @@ impl Handling {
 }
 
 impl Binding {
+    /// Kinds whose handlers need a thread of their own.
+    pub fn blocking_kinds(&self) -> IdSet<KindId> {
+        let blocking = self.handlers.iter().filter(|(_, handling)| matches!(handling.runnable.run, Run::Blocking(_)));
+        blocking.map(|(kind, _)| *kind).collect()
+    }
+
     /// How long an attempt of this kind may run. `own` is the job's own timeout.
     pub fn timeout(&self, kind: KindId, own: Option<Duration>) -> Option<Duration> {
         let allowed = own.or(self.timeout);
@@ -75,7 +83,27 @@ pub(crate) struct Plan {
 /// An attempt that has ended.
 pub(crate) struct Finished {
     pub running: Arc<Running>,
-    pub ending: Ending,
+    ending: Ending,
+}
+
+impl Finished {
+    /// How it has ended, as of `now`. An attempt whose time is over has failed, whatever its handler returned:
+    /// one rule for all handlers, by the clock at the time of their return.
+    pub fn judged(self, now: Now) -> (Arc<Running>, Ending) {
+        let Self { running, ending } = self;
+        let ending = if running.is_overdue(now) { overdue(&running, ending) } else { ending };
+        (running, ending)
+    }
+}
+
+/// Hears how attempts go.
+pub(crate) trait Report: Send + Sync + 'static {
+    /// A handler is called, and its start is not written yet although the attempt was handed out a while ago.
+    fn called_late(&self, running: &Running);
+
+    /// An attempt has ended; said exactly once for each. The next one, if it is to be run by the same task: that
+    /// spares a task for each.
+    fn ended(&self, finished: Finished) -> Option<Begun>;
 }
 
 /// An attempt that has been entered and is to be run.
@@ -117,24 +145,25 @@ impl Executor {
         let handling = &binding.handlers[&plan.taken.kind()];
         let blocking = matches!(handling.runnable.run, Run::Blocking(_));
         let facts = facts(&plan, &binding.queue, &handling.kind);
+        tracing::trace!(id = facts.id.get(), handed_out = plan.started.mono.as_nanos() as u64, "an attempt is entered");
         let span = span(&plan, &facts);
-        let (clock, data, started) = (self.clock.clone(), binding.data.clone(), plan.started);
-        let attempted = Arc::new(Attempted::new(facts, clock, started.mono, plan.timeout, data));
+        let (clock, data) = (self.clock.clone(), binding.data.clone());
+        let attempted = Arc::new(Attempted::new(facts, clock, plan.timeout, data));
         let running = Arc::new(Running::new(plan, attempted, blocking));
         let next_deadline = self.runs.enter(running.clone());
         Begun { running, span, next_deadline, breathe: false }
     }
 
-    /// Runs it; `report` hears how it ended, exactly once, and may name another one to be run by the
-    /// same task, and so on: that spares a task for each.
-    pub fn run(&self, begun: Begun, report: impl Fn(Finished) -> Option<Begun> + Send + Sync + 'static) {
+    /// Runs it, and what `report` names after it.
+    pub fn run(&self, begun: Begun, report: impl Report) {
         let runs = self.runs.clone();
         if begun.running.blocking {
             self.blocking.spawn(Box::new(move || {
                 let Begun { running, span, .. } = begun;
+                start(&running, None, &report);
                 let ending = span.in_scope(|| run_blocking(&running));
                 runs.leave(&running);
-                let next = report(Finished { running, ending });
+                let next = report.ended(Finished { running, ending });
                 debug_assert!(next.is_none(), "a thread that may block runs one at a time");
             }));
         } else {
@@ -192,17 +221,29 @@ impl Running {
     }
 }
 
-async fn run_in_turn(runs: Arc<Runs>, first: Begun, report: impl Fn(Finished) -> Option<Begun>) {
+async fn run_in_turn(runs: Arc<Runs>, first: Begun, report: impl Report) {
     let mut next = Some(first);
     let mut in_turn = 0;
     while let Some(Begun { running, span, breathe, .. }) = next {
         in_turn += 1;
+        // The first one has waited for the runtime, as one does that lets others go first.
+        let mut waited = in_turn == 1;
         if breathe || in_turn % IN_TURN_MAX == 0 {
             yield_now().await;
+            waited = true;
         }
+        let Now { mono, wall, .. } = running.plan.started;
+        start(&running, (!waited).then_some(Started { mono, wall }), &report);
         let ending = run_async(&running).instrument(span).await;
         runs.leave(&running);
-        next = report(Finished { running, ending });
+        next = report.ended(Finished { running, ending });
+    }
+}
+
+/// From now on its time runs. `at` is now, if the clock was read just now.
+fn start(running: &Running, at: Option<Started>, report: &impl Report) {
+    if running.start(at) {
+        report.called_late(running);
     }
 }
 
@@ -251,10 +292,10 @@ fn run_blocking(running: &Running) -> Ending {
     }
     let Run::Blocking(run) = &running.runnable().run else { unreachable!("the caller has looked") };
     let called = panics::catch(|| run(running.payload(), &Context::new(running.attempted.clone())));
-    if running.killed().is_some() {
-        // Too late, whatever it says: the attempt has been given up.
+    if running.killed() == Some(Kill::Release) {
+        // It was given up meanwhile: whatever it says is void.
         drop_quietly(called);
-        return killed(running);
+        return Ending::Released;
     }
     match called {
         Ok(Ok(outcome)) => ended(outcome),
@@ -263,14 +304,32 @@ fn run_blocking(running: &Running) -> Ending {
     }
 }
 
+/// The attempt was ended from outside.
 fn killed(running: &Running) -> Ending {
     match running.killed() {
-        Some(Kill::Timeout) => {
-            let timeout = running.plan.timeout.unwrap_or_default();
-            let message = format!("the attempt ran longer than its timeout of {timeout:?}");
-            Ending::Failed { kind: FailureKind::Timeout, message, delay: None }
-        }
+        Some(Kill::Timeout) => timed_out(running, None),
         _ => Ending::Released,
+    }
+}
+
+fn timed_out(running: &Running, and_then: Option<&str>) -> Ending {
+    let timeout = running.plan.timeout.unwrap_or_default();
+    let mut message = format!("the attempt ran longer than its timeout of {timeout:?}");
+    if let Some(failure) = and_then {
+        message.push_str("; after that its handler failed: ");
+        message.push_str(failure);
+    }
+    Ending::Failed { kind: FailureKind::Timeout, message, delay: None }
+}
+
+/// What becomes of an ending that came when the attempt's time was over.
+fn overdue(running: &Running, ending: Ending) -> Ending {
+    match ending {
+        Ending::Failed { kind: FailureKind::Timeout, .. } | Ending::Released => ending,
+        // The handler was never called, and never can be.
+        Ending::Undecodable(_) => ending,
+        Ending::Failed { message, .. } => timed_out(running, Some(&message)),
+        _ => timed_out(running, None),
     }
 }
 

@@ -10,6 +10,6 @@ pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
 
-pub(crate) use context::{Attempted, CompleteHook, Facts};
+pub(crate) use context::{Attempted, CompleteHook, Facts, Started};
 pub(crate) use extract::DataMap;
 pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};

@@ -34,7 +34,7 @@ pub enum FailureKind {
     Error,
     /// The handler panicked.
     Panic,
-    /// The attempt ran longer than its timeout.
+    /// The attempt ran longer than its timeout, or its handler returned when the timeout had passed.
     Timeout,
     /// The payload could not be read as the handler's type.
     Undecodable,

@@ -242,7 +242,8 @@ impl NewJob {
         self
     }
 
-    /// Longest run of one attempt, not zero, instead of the worker's setting.
+    /// Longest run of one attempt, not zero, instead of the worker's setting:
+    /// [`WorkerBuilder::timeout`](crate::WorkerBuilder::timeout) says when it begins and what it ends.
     ///
     /// ```
     /// # use millpond::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
-use crate::executor::{Begun, Finished, Plan, Running};
+use crate::executor::{Begun, Finished, Plan, Report, Running};
 use crate::handler::CompleteHook;
 use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, Next, after};
 use crate::scheduler::{Scheduler, Start};
@@ -83,14 +83,13 @@ impl Engine {
     }
 
     fn run(self: &Arc<Self>, begun: Begun) {
-        let engine = self.clone();
-        self.executor.run(begun, move |finished| engine.land(finished));
+        self.executor.run(begun, Reporter(self.clone()));
     }
 
     /// The start is made durable first: if this job kills the process, that will be known.
     fn mark_then_run(self: &Arc<Self>, plan: Plan) {
         let engine = self.clone();
-        let mark = (plan.run.job, mark(&plan));
+        let mark = (plan.run.job, mark(&plan, plan.attempt));
         self.scheduler().marked(plan.run);
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(plan)),
@@ -115,8 +114,8 @@ impl Engine {
     /// An attempt has ended: its slot is free for the next, its end goes to the writer. Returns the next
     /// one, if the same task is to run it.
     fn land(self: &Arc<Self>, finished: Finished) -> Option<Begun> {
-        let Finished { running, ending } = finished;
         let now = self.now();
+        let (running, ending) = finished.judged(now);
         let mut starts = Vec::new();
         let restless = {
             let mut scheduler = self.scheduler();
@@ -153,7 +152,7 @@ impl Engine {
             if next.is_some() || before.blocking || begun.blocks() {
                 self.run(begun);
             } else {
-                begun.breathe = now.mono.saturating_sub(before.plan.started.mono) > SHORT;
+                begun.breathe = before.took(now) > SHORT;
                 next = Some(begun);
             }
         }
@@ -171,7 +170,7 @@ impl Engine {
             // Nothing is kept of it, not even which plugin it was.
             Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),
             ending => {
-                let (next, mut more) = self.decide(plan, ending, hooks, now);
+                let (next, mut more) = self.decide(running, ending, hooks, now);
                 if let Some(hash) = running.attempted.plugin() {
                     more.record.lineage_mut().ran(plan.attempt.number, hash);
                 }
@@ -179,12 +178,13 @@ impl Engine {
             }
         };
         log_ending(running, next);
-        let took = now.mono.saturating_sub(plan.started.mono);
-        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), plan.attempt);
+        let took = running.took(now);
+        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
         self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
-    fn decide(&self, plan: &Plan, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
+    fn decide(&self, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
+        let plan = &running.plan;
         let luck = self.luck();
         let retry = &plan.binding.retry;
         let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, luck });
@@ -193,7 +193,7 @@ impl Engine {
             _ => None,
         };
         let mut record = plan.taken.record.clone();
-        let next = after(&mut record, plan.attempt, ending, retry, now, luck);
+        let next = after(&mut record, running.attempt(), ending, retry, now, luck);
         (next, More { record, hooks, retried, hold })
     }
 
@@ -233,14 +233,33 @@ impl Engine {
         let mut marks = Vec::new();
         for run in scheduler.long_running(now, MARK_AFTER) {
             match self.executor.runs.get(run.job).filter(|running| running.plan.run == run) {
-                Some(running) => marks.push((running.plan.run.job, mark(&running.plan))),
-                // Handed out, and not quite started yet.
+                Some(running) if running.is_called() => {
+                    marks.push((run.job, mark(&running.plan, running.attempt())));
+                }
+                // It waits for a thread or for the async runtime: `called_late` follows.
+                Some(_) => {}
+                // Handed out, and not entered yet.
                 None => scheduler.not_marked(run, now),
             }
         }
         if !marks.is_empty() {
             self.inbox.send(Command::Mark(MarkStarts::behind(marks)));
         }
+    }
+}
+
+/// Brings the executor's reports to the engine.
+struct Reporter(Arc<Engine>);
+
+impl Report for Reporter {
+    fn called_late(&self, running: &Running) {
+        let engine = &self.0;
+        engine.scheduler().not_marked(running.plan.run, engine.now());
+        engine.wake_dispatcher();
+    }
+
+    fn ended(&self, finished: Finished) -> Option<Begun> {
+        self.0.land(finished)
     }
 }
 
@@ -251,14 +270,14 @@ fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
     (key, until)
 }
 
-fn mark(plan: &Plan) -> Mark {
+fn mark(plan: &Plan, attempt: Attempt) -> Mark {
     Mark {
         queue: plan.queue,
         priority: plan.taken.order.priority,
         turn: plan.taken.order.turn,
-        attempt: plan.attempt.number,
-        max_attempts: plan.attempt.max,
-        started_at: plan.attempt.started_at,
+        attempt: attempt.number,
+        max_attempts: attempt.max,
+        started_at: attempt.started_at,
         alone: plan.alone,
     }
 }

@@ -354,8 +354,13 @@ impl Engine {
         }
         let binding = Arc::new(worker.binding);
         let known_by = Arc::downgrade(&binding);
+        let blocking_kinds = binding.blocking_kinds();
         bindings.insert(queue, binding);
-        self.scheduler().open_lane(queue, worker.lane, self.now());
+        {
+            let mut scheduler = self.scheduler();
+            scheduler.set_blocking_kinds(queue, blocking_kinds);
+            scheduler.open_lane(queue, worker.lane, self.now());
+        }
         drop(bindings);
         #[cfg(feature = "wasm")]
         self.upkeep().plugin_watch.add(&known_by);

@@ -75,6 +75,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
     let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
+    scheduler.set_threads_max(blocking_threads);
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);
     }

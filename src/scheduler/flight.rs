@@ -14,6 +14,8 @@ pub(crate) struct Flight {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
+    /// A thread for blocking handlers is taken by it while it runs.
+    pub blocking: bool,
     /// At which place it was handed out.
     pub order: Order,
     pub started: Now,
@@ -38,18 +40,21 @@ pub(crate) struct Flights {
     by_id: IdMap<Flight>,
     by_queue: IdMap<Load, QueueId>,
     running: usize,
+    /// Of those, how many take a thread for blocking handlers.
+    blocking: usize,
     serial: u64,
 }
 
 impl Flights {
-    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
+    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, blocking: bool, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: entry.id, serial: self.serial };
         let (grouped, order) = (entry.is_grouped(), entry.order);
-        let flight = Flight { run, queue, grouped, order, started: now, landed: false, marked: false };
+        let flight = Flight { run, queue, grouped, blocking, order, started: now, landed: false, marked: false };
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
+        self.blocking += usize::from(blocking);
         let load = self.by_queue.entry(queue).or_default();
         load.running += 1;
         load.taken += 1;
@@ -60,8 +65,8 @@ impl Flights {
     pub fn land(&mut self, run: RunId) -> Option<QueueId> {
         let flight = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && !flight.landed)?;
         flight.landed = true;
-        let queue = flight.queue;
-        self.free_slot(queue);
+        let (queue, blocking) = (flight.queue, flight.blocking);
+        self.free_slot(queue, blocking);
         Some(queue)
     }
 
@@ -71,13 +76,14 @@ impl Flights {
             load.taken -= 1;
         }
         if !flight.landed {
-            self.free_slot(flight.queue);
+            self.free_slot(flight.queue, flight.blocking);
         }
         Some(flight)
     }
 
-    fn free_slot(&mut self, queue: QueueId) {
+    fn free_slot(&mut self, queue: QueueId, blocking: bool) {
         self.running -= 1;
+        self.blocking -= usize::from(blocking);
         if let Some(load) = self.by_queue.get_mut(&queue) {
             load.running -= 1;
         }
@@ -105,6 +111,11 @@ impl Flights {
 
     pub fn running(&self) -> usize {
         self.running
+    }
+
+    /// Threads for blocking handlers that are taken.
+    pub fn blocking(&self) -> usize {
+        self.blocking
     }
 
     pub fn unsettled(&self) -> usize {

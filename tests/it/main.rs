@@ -34,6 +34,7 @@ mod running;
 mod shutdown;
 mod steering;
 mod testing_helpers;
+mod timeouts;
 mod tracing;
 mod transactions;
 mod unique;

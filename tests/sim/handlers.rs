@@ -13,7 +13,7 @@ use millpond::testing::ManualClock;
 use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, Transaction};
 use redb::{ReadableTable, TableDefinition};
 
-use crate::guest_talk::GuestStart;
+use crate::guest_talk::{self, GuestStart};
 use crate::plan::{Spec, When, new_job, queue_name};
 
 /// Each row counts how often it was written.
@@ -80,6 +80,8 @@ pub enum Note {
         max: u32,
         /// When it was handed out, on the monotonic clock in nanoseconds, if that can be told.
         taken: Option<u64>,
+        /// When its time is over, if it ever is.
+        deadline: Option<u64>,
         run: u32,
         /// Enqueued with its completion, if that is what it will do.
         child: Option<Spec>,
@@ -235,10 +237,11 @@ impl Stage {
             self.next_n += 1;
             spec
         });
-        let left = ctx.time_left().filter(|left| !left.is_zero());
-        let taken = left.map(|left| (clock.monotonic().saturating_sub(timeout - left)).as_nanos() as u64);
+        let taken = guest_talk::when_handed_out(job.id().get());
+        assert_eq!(ctx.time_left(), Some(timeout), "an attempt's time begins when its handler is called");
+        let deadline = u64::try_from((clock.monotonic() + timeout).as_nanos()).ok();
         let (id, attempt, max) = (job.id().get(), job.attempt(), job.max_attempts());
-        self.notes.push(Note::Start { n, id, attempt, max, taken, run, child: child.clone(), guest: None });
+        self.notes.push(Note::Start { n, id, attempt, max, taken, deadline, run, child: child.clone(), guest: None });
         Doing { run, wait: Duration::from_millis(wait), act, heeds: rng.bool(), child }
     }
 }

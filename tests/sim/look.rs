@@ -88,6 +88,7 @@ impl Oracle {
         let poison_world = self.plan.poison;
         let is_poison = self.poisons.contains(&n);
         let harmed = self.harmed;
+        let is_guest = self.is_guest(&self.jobs[&n]);
         let mut moved = None;
         let job = self.job(n);
         if job.fate == Fate::Refused {
@@ -103,10 +104,12 @@ impl Oracle {
             job.crashes += 1;
             took("a crash beside running jobs");
         }
-        // Its timeout may be over before its handler is called.
+        // Its time may be over before its guest says a word.
         let last_error = info.errors.last().map(|error| error.kind);
-        let timed_out_unseen =
-            moment != Moment::Running && last_error == Some(FailureKind::Timeout) && info.attempts == job.attempts + 1;
+        let timed_out_unseen = is_guest
+            && moment != Moment::Running
+            && last_error == Some(FailureKind::Timeout)
+            && info.attempts == job.attempts + 1;
         match (job.ended, info.state.is_final()) {
             (Some(known), true) if known == info.state => {}
             (Some(State::Dead), _) if job.steered && moment != Moment::Running => {

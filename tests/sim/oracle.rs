@@ -42,6 +42,10 @@ pub struct Run {
     pub run: u32,
     pub attempt: u32,
     pub taken: Option<u64>,
+    /// When its handler was seen to run.
+    pub called: u64,
+    /// When its time is over: what it answers then does not count.
+    pub deadline: Option<u64>,
     /// It ran when the process died, and is tried with nothing beside it until then.
     pub alone_until: Option<u64>,
     /// Its start is in the file.
@@ -462,7 +466,7 @@ impl Oracle {
     pub fn rested(&mut self) {
         let mono = self.mono;
         for run in self.jobs.values_mut().filter_map(|job| job.running.as_mut()) {
-            run.marked |= run.taken.is_some_and(|taken| taken + MARK_AFTER <= mono);
+            run.marked |= run.called + MARK_AFTER <= mono;
         }
     }
 
@@ -557,8 +561,10 @@ impl Oracle {
             }
             Event::Dead { id, error, .. } => {
                 let n = self.number(id.get())?;
-                // Its timeout may be over before its handler is called.
-                if error.as_ref().is_some_and(|error| error.contains("longer than its timeout")) {
+                // Its time may be over before its guest says a word.
+                if self.is_guest(&self.jobs[&n])
+                    && error.as_ref().is_some_and(|error| error.contains("longer than its timeout"))
+                {
                     let job = self.job(n);
                     job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1 });
                 }

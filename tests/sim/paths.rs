@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 62 + 12] = [
+static PATHS: [Path; 63 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -91,6 +91,7 @@ static PATHS: [Path; 62 + 12] = [
     seen("concurrency was lowered below what ran"),
     // Attempts.
     seen("a timeout"),
+    seen("an answer came when the attempt's time was over"),
     seen("a panic in a handler"),
     seen("no attempts were left"),
     seen("a snooze"),
@@ -137,6 +138,8 @@ struct Said {
     kind: String,
     /// It tells an attempt's end.
     outcome: bool,
+    /// It tells when an attempt was handed out.
+    handed_out: Option<u64>,
 }
 
 impl Visit for Said {
@@ -147,8 +150,10 @@ impl Visit for Said {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "id" {
-            self.id = value;
+        match field.name() {
+            "id" => self.id = value,
+            "handed_out" => self.handed_out = Some(value),
+            _ => {}
         }
     }
 
@@ -180,6 +185,9 @@ impl Subscriber for Listener {
         event.record(&mut said);
         if event.metadata().target() == "millpond::plugin" {
             return guest_talk::heard(&said.message);
+        }
+        if let Some(at) = said.handed_out {
+            return guest_talk::handed_out(said.id, at);
         }
         if said.outcome {
             return guest_talk::ended(said.id, &said.queue, &said.kind);

@@ -12,8 +12,8 @@ impl Oracle {
 
     pub fn seen(&mut self, note: &Note) -> Check {
         match note {
-            Note::Start { n, id, attempt, max, taken, run, child, guest } => {
-                self.started(*n, *id, *attempt, *max, *taken, *run)?;
+            Note::Start { n, id, attempt, max, taken, deadline, run, child, guest } => {
+                self.started(*n, *id, *attempt, *max, (*taken, *deadline), *run)?;
                 if let Some(guest) = guest {
                     self.guest_started(*n, *taken, *guest)?;
                 }
@@ -42,7 +42,16 @@ impl Oracle {
         }
     }
 
-    fn started(&mut self, n: u64, id: u64, attempt: u32, max: u32, taken: Option<u64>, run: u32) -> Check {
+    fn started(
+        &mut self,
+        n: u64,
+        id: u64,
+        attempt: u32,
+        max: u32,
+        (taken, deadline): (Option<u64>, Option<u64>),
+        run: u32,
+    ) -> Check {
+        let called = self.mono;
         let Some(job) = self.jobs.get(&n) else { return Err(format!("I3: job {n} runs, and nobody asked for it")) };
         let (queue, group) = (job.spec.queue, job.spec.group);
         let say = |law: &str, why: &str| Err(format!("{law}: {why}: {job:?} at {taken:?} of {}", self.mono));
@@ -51,7 +60,7 @@ impl Oracle {
         }
         if self.blind {
             self.learned(n, id)?;
-            let run = Run { run, attempt, taken, alone_until: None, marked: false };
+            let run = Run { run, attempt, taken, called, deadline, alone_until: None, marked: false };
             let job = self.job(n);
             (job.running, job.starts) = (Some(run), run.run);
             return Ok(());
@@ -108,7 +117,7 @@ impl Oracle {
         let alone_for = 5_000_000_000u64 << job.crashes.saturating_sub(1).min(10);
         let alone_until = taken.filter(|_| job.surely_suspect).map(|taken| taken + alone_for);
         let job = self.job(n);
-        job.running = Some(Run { run, attempt, taken, alone_until, marked: false });
+        job.running = Some(Run { run, attempt, taken, called, deadline, alone_until, marked: false });
         job.starts = run;
         (job.suspect, job.surely_suspect) = (false, false);
         job.taken_by = None;
@@ -299,6 +308,11 @@ impl Oracle {
         let limit = self.limit(&self.jobs[&n]);
         let job = self.job(n);
         let Some(running) = job.running.take() else { return };
+        let is_late = act.is_some() && running.deadline.is_some_and(|deadline| deadline <= mono);
+        if is_late {
+            took("an answer came when the attempt's time was over");
+        }
+        let act = act.filter(|_| !is_late);
         job.ending = Some(Ending { run, act, attempt: running.attempt });
         job.last_act = act;
         let own = job.spec.backoff.unwrap_or(backoff);
