@@ -82,7 +82,11 @@ impl WorkerBuilder {
         }
     }
 
-    /// How many of its jobs run at a time. Default 10; can be changed while it runs.
+    /// How many of its jobs run at a time; at least 1. Default 10; can be changed while it runs.
+    ///
+    /// The process has limits of its own, over all workers: [`max_running`](crate::Builder::max_running), 256 unless
+    /// set, and [`blocking_threads`](crate::Builder::blocking_threads), 64 unless set, for handlers that block. A
+    /// worker whose concurrency is above them starts with a warning in the log, which names both numbers.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs;
         self
@@ -384,11 +388,14 @@ impl WorkerBuilder {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
             }
         }
+        let all_block = by_kind.values().all(Handling::blocks);
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
         let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
-        Ok(Worker { engine, queue: id, binding })
+        let worker = Worker { engine, queue: id, binding, all_block };
+        worker.warn_of_lower_limits(concurrency);
+        Ok(worker)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -442,11 +449,14 @@ pub struct Worker {
     queue: QueueId,
     /// Which of the queue's workers this is: another may have followed it.
     binding: Weak<Binding>,
+    /// All of its handlers need a thread.
+    all_block: bool,
 }
 
 impl Worker {
     /// How many of its jobs run at a time, from now on. With fewer slots than running jobs, those
-    /// finish.
+    /// finish. A number above the limits of the process is accepted with a warning, as by
+    /// [`WorkerBuilder::concurrency`].
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped.
@@ -455,8 +465,35 @@ impl Worker {
             return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
         }
         match self.engine.set_concurrency(self.queue, &self.binding, jobs) {
-            true => Ok(()),
+            true => {
+                self.warn_of_lower_limits(jobs);
+                Ok(())
+            }
             false => Err(Error::WorkerStopped { queue: self.engine.store.catalog.queue_name(self.queue).to_string() }),
+        }
+    }
+
+    /// Other limits that let fewer of its jobs run than it has slots are no error: they can be raised, and slots
+    /// that are not used cost nothing. But nobody should have to find out by measuring.
+    fn warn_of_lower_limits(&self, concurrency: usize) {
+        let queue = self.engine.store.catalog.queue_name(self.queue);
+        let (max_running, blocking_threads) = self.engine.scheduler().limits();
+        if concurrency > max_running {
+            tracing::warn!(
+                queue = &*queue,
+                concurrency,
+                max_running,
+                "fewer jobs run at a time than `concurrency` says: all workers together have `max_running` slots"
+            );
+        }
+        if self.all_block && concurrency > blocking_threads {
+            tracing::warn!(
+                queue = &*queue,
+                concurrency,
+                blocking_threads,
+                "fewer jobs run at a time than `concurrency` says: all its handlers block, and all workers together have \
+                 `blocking_threads` threads for those"
+            );
         }
     }
 

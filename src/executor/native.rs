@@ -50,12 +50,17 @@ impl Handling {
             plugin: None,
         }
     }
+
+    /// Its handler needs a thread of its own while it runs.
+    pub fn blocks(&self) -> bool {
+        matches!(self.runnable.run, Run::Blocking(_))
+    }
 }
 
 impl Binding {
     /// Kinds whose handlers need a thread of their own.
     pub fn blocking_kinds(&self) -> IdSet<KindId> {
-        let blocking = self.handlers.iter().filter(|(_, handling)| matches!(handling.runnable.run, Run::Blocking(_)));
+        let blocking = self.handlers.iter().filter(|(_, handling)| handling.blocks());
         blocking.map(|(kind, _)| *kind).collect()
     }
 
@@ -143,7 +148,7 @@ impl Executor {
     pub fn begin(&self, plan: Plan) -> Begun {
         let binding = &*plan.binding;
         let handling = &binding.handlers[&plan.taken.kind()];
-        let blocking = matches!(handling.runnable.run, Run::Blocking(_));
+        let blocking = handling.blocks();
         let facts = facts(&plan, &binding.queue, &handling.kind);
         tracing::trace!(id = facts.id.get(), handed_out = plan.started.mono.as_nanos() as u64, "an attempt is entered");
         let span = span(&plan, &facts);

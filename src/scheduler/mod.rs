@@ -551,6 +551,11 @@ impl Scheduler {
         self.flights.running()
     }
 
+    /// How many jobs may run at a time, and how many of those with a blocking handler.
+    pub fn limits(&self) -> (usize, usize) {
+        (self.running_max, self.threads.max)
+    }
+
     pub fn running_in(&self, queue: QueueId) -> usize {
         self.flights.running_in(queue)
     }

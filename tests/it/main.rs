@@ -25,6 +25,7 @@ mod lone_callers;
 mod on_complete;
 mod open;
 mod panics;
+mod process_limits;
 mod quarantine;
 mod rates;
 mod retention;
