@@ -354,8 +354,8 @@ fn ended(outcome: Outcome) -> Ending {
             let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
             Ending::Failed { kind, message: said(error), delay }
         }
-        Outcome::Snooze(delay) => Ending::Snoozed(delay),
-        Outcome::RateLimited(delay) => Ending::RateLimited(delay),
+        Outcome::Snooze(delay) => Ending::snoozed(delay),
+        Outcome::RateLimited(delay) => Ending::rate_limited(delay),
         Outcome::Discard(reason) => Ending::Discarded(reason),
         Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
     }

@@ -107,12 +107,25 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// Retries of a job that may follow at once, if that is what the back-off or the handler says: 10. The later ones
+    /// wait for [`WAIT_MIN`](Self::WAIT_MIN) at least, so that a job with very many attempts does not keep the
+    /// disk busy: each retry costs two commits.
+    pub const AT_ONCE_MAX: u32 = 10;
+
+    /// Shortest wait before a retry, after the first [`AT_ONCE_MAX`](Self::AT_ONCE_MAX) of a job: 100 ms.
+    pub const WAIT_MIN: Duration = Duration::from_millis(100);
+
+    /// The shortest wait after this attempt has failed.
+    pub(crate) fn wait_min(attempt: u32) -> Duration {
+        if attempt > Self::AT_ONCE_MAX { Self::WAIT_MIN } else { Duration::ZERO }
+    }
+
     /// Doubles from `base`, capped at an hour unless [`cap`](Self::cap) says otherwise.
     pub fn exponential(base: Duration) -> Self {
         Self::stored(Backoff::Exponential { base, cap: CAP_DEFAULT })
     }
 
-    /// Always the same wait.
+    /// Always the same wait. Zero retries at once, but no more than [`AT_ONCE_MAX`](Self::AT_ONCE_MAX) times.
     pub fn fixed(delay: Duration) -> Self {
         Self::stored(Backoff::Fixed(delay))
     }

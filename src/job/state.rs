@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{AttemptError, FailureKind};
+use super::outcome::Outcome;
 use super::record::Record;
 use super::retry::Retry;
 use crate::time::{Due, Now, Timestamp};
@@ -65,6 +66,18 @@ pub(crate) enum Ending {
     Expired,
 }
 
+impl Ending {
+    /// Not now, as its handler has answered, with the least delay that there is for that.
+    pub fn snoozed(delay: Duration) -> Self {
+        Self::Snoozed(delay.max(Outcome::SNOOZE_MIN))
+    }
+
+    /// "Too many requests", as its handler has answered, with the least delay that there is for that.
+    pub fn rate_limited(delay: Duration) -> Self {
+        Self::RateLimited(delay.max(Outcome::SNOOZE_MIN))
+    }
+}
+
 /// Where the job goes now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -103,6 +116,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             }
             let own = record.extra.as_ref().and_then(|extra| extra.backoff.as_ref());
             let delay = delay.unwrap_or_else(|| retry.delay(own, attempt.number, luck));
+            let delay = delay.max(Retry::wait_min(attempt.number));
             record.state = State::Retrying;
             wait(record, delay, now)
         }
@@ -232,6 +246,25 @@ mod tests {
             after(&mut job, attempt(1, 1), ending, &Retry::none(), now(), 0.5);
             assert_eq!(job.attempts, 0);
         }
+    }
+
+    #[test]
+    fn a_job_that_comes_back_at_once_does_so_ten_times_and_then_waits() {
+        let wait_of = |attempt_number: u32, delay: Option<Duration>| {
+            let retry = Retry::fixed(Duration::ZERO).jitter(0.0);
+            let ending = Ending::Failed { kind: FailureKind::Error, message: "boom".into(), delay };
+            match after(&mut record(), attempt(attempt_number, u32::MAX), ending, &retry, now(), 0.5) {
+                Next::Wait(due) => due.wait(now()),
+                other => panic!("{other:?}"),
+            }
+        };
+        for delay in [None, Some(Duration::ZERO)] {
+            assert_eq!(wait_of(1, delay), Duration::ZERO);
+            assert_eq!(wait_of(Retry::AT_ONCE_MAX, delay), Duration::ZERO);
+            assert_eq!(wait_of(Retry::AT_ONCE_MAX + 1, delay), Retry::WAIT_MIN);
+            assert_eq!(wait_of(u32::MAX - 1, delay), Retry::WAIT_MIN);
+        }
+        assert_eq!(wait_of(Retry::AT_ONCE_MAX + 1, Some(Retry::WAIT_MIN * 2)), Retry::WAIT_MIN * 2);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod dead_letters;
 mod durable;
 mod enqueue;
 mod events;
+mod floors;
 mod groups;
 mod guests;
 mod healing;

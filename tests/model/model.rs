@@ -29,6 +29,8 @@ use crate::ops::{Answer, QUEUES, Spec, When};
 /// Attempts in all, and the wait between them, of every worker in the test.
 pub const ATTEMPTS: u32 = 3;
 pub const BACKOFF: u64 = 5_000;
+/// The shortest time for which a handler's answer puts a job off, or holds a queue back.
+const SNOOZE_MIN: u64 = 100;
 /// How long a suspect runs with nothing beside it after one death; twice as long after each further one.
 const ALONE: u64 = 5_000;
 
@@ -552,9 +554,10 @@ impl Model {
             Answer::RetryAfter(delay) => self.failed(id, run.attempt, delay),
             Answer::Snooze(delay) => {
                 let state = if self.jobs[&id].attempts == 0 { State::Scheduled } else { State::Retrying };
-                self.put_off(id, state, delay);
+                self.put_off(id, state, delay.max(SNOOZE_MIN));
             }
             Answer::RateLimited(delay) => {
+                let delay = delay.max(SNOOZE_MIN);
                 let job = &self.jobs[&id];
                 let (until, stored) = (self.now.mono + delay, self.now.engine + delay);
                 let new = Hold { until, stored, reopened: false, sure: true };
