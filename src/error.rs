@@ -195,7 +195,8 @@ pub enum Error {
         /// What the encoder said.
         source: BoxError,
     },
-    /// The queue has reached its capacity.
+    /// The queue has reached its capacity, and the caller is not to wait for room: because of the queue's setting, or
+    /// because it must not, in a transaction or in some handlers; see [`WhenFull`](crate::WhenFull).
     #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
     QueueFull {
         /// The queue.

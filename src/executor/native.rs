@@ -11,7 +11,7 @@ use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
-use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable, Started};
+use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
 use crate::job::{
     Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
 };
@@ -166,7 +166,8 @@ impl Executor {
             self.blocking.spawn(Box::new(move || {
                 let Begun { running, span, .. } = begun;
                 start(&running, None, &report);
-                let ending = span.in_scope(|| run_blocking(&running));
+                let inside = runs.inside(&running);
+                let ending = span.in_scope(|| run_blocking(&running, inside));
                 runs.leave(&running);
                 let next = report.ended(Finished { running, ending });
                 debug_assert!(next.is_none(), "a thread that may block runs one at a time");
@@ -239,7 +240,7 @@ async fn run_in_turn(runs: Arc<Runs>, first: Begun, report: impl Report) {
         }
         let Now { mono, wall, .. } = running.plan.started;
         start(&running, (!waited).then_some(Started { mono, wall }), &report);
-        let ending = run_async(&running).instrument(span).await;
+        let ending = run_async(&running, runs.inside(&running)).instrument(span).await;
         runs.leave(&running);
         next = report.ended(Finished { running, ending });
     }
@@ -252,9 +253,12 @@ fn start(running: &Running, at: Option<Started>, report: &impl Report) {
     }
 }
 
-async fn run_async(running: &Running) -> Ending {
+async fn run_async(running: &Running, inside: Inside) -> Ending {
     let called = panics::catch(|| match &running.runnable().run {
-        Run::Async(run) => run(running.payload(), &Context::new(running.attempted.clone())),
+        Run::Async(run) => {
+            let _entered = inside.enter();
+            run(running.payload(), &Context::new(running.attempted.clone()))
+        }
         Run::Blocking(_) => unreachable!("the caller has looked"),
     });
     let future = match called {
@@ -262,7 +266,7 @@ async fn run_async(running: &Running) -> Ending {
         Ok(Err(error)) => return undecodable(error),
         Err(panic) => return panicked(panic),
     };
-    match finish_or_kill(running, future).await {
+    match finish_or_kill(running, inside, future).await {
         Some(Ok(outcome)) => ended(outcome),
         Some(Err(panic)) => panicked(panic),
         None => killed(running),
@@ -270,13 +274,17 @@ async fn run_async(running: &Running) -> Ending {
 }
 
 /// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
-async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<Outcome, String>> {
+async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) -> Option<Result<Outcome, String>> {
     let mut kill = pin!(running.kill().notified());
     let finished = poll_fn(|cx| {
         if running.killed().is_some() {
             return Poll::Ready(None);
         }
-        match panics::catch(|| future.as_mut().poll(cx)) {
+        let poll = || {
+            let _entered = inside.enter();
+            future.as_mut().poll(cx)
+        };
+        match panics::catch(poll) {
             Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
             Ok(Poll::Pending) => match kill.as_mut().poll(cx) {
@@ -287,16 +295,25 @@ async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<O
         }
     })
     .await;
-    drop_quietly(future);
+    if finished.is_none() {
+        // What it holds is dropped by its own code.
+        let _entered = inside.enter();
+        drop_quietly(future);
+    } else {
+        drop_quietly(future);
+    }
     finished
 }
 
-fn run_blocking(running: &Running) -> Ending {
+fn run_blocking(running: &Running, inside: Inside) -> Ending {
     if running.killed().is_some() {
         return killed(running);
     }
     let Run::Blocking(run) = &running.runnable().run else { unreachable!("the caller has looked") };
-    let called = panics::catch(|| run(running.payload(), &Context::new(running.attempted.clone())));
+    let called = panics::catch(|| {
+        let _entered = inside.enter();
+        run(running.payload(), &Context::new(running.attempted.clone()))
+    });
     if running.killed() == Some(Kill::Release) {
         // It was given up meanwhile: whatever it says is void.
         drop_quietly(called);

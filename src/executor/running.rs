@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::native::Plan;
-use crate::handler::{Attempted, Started};
+use crate::handler::{Attempted, Inside, Started};
 use crate::job::{Attempt, IdMap, JobId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -113,6 +113,16 @@ struct Inner {
 impl Runs {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// By what handlers of this executor are told from those of others.
+    pub fn identity(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// For the time that the handler of this attempt runs on a thread.
+    pub fn inside(&self, running: &Running) -> Inside {
+        Inside { executor: self.identity(), queue: running.plan.queue, blocking: running.blocking }
     }
 
     /// True if its deadline is the next one.

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::error::panics::Panic;
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
+use crate::handler::{Inside, handler_here};
 use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
@@ -19,7 +20,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Command, Enqueue, Inbox, Step, call};
+use crate::writer::{Command, Enqueue, Inbox, Step, WaitingHandler, call};
 use crate::writer::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
@@ -219,10 +220,26 @@ impl Engine {
                 log_enqueue(&engine, &jobs);
             }
             let (reply, answer) = oneshot::channel();
-            engine.submit(Enqueue::new(jobs, reply), bytes).await?;
+            let handler = handler_here().map(|inside| engine.waiting_handler(inside));
+            engine.submit(Enqueue::new(jobs, reply).for_handler(handler), bytes).await?;
             let ids = answer.await.map_err(|_| engine.unanswered())??;
             Ok(ids.list(count))
         })
+    }
+
+    /// How a handler may wait for room in a full queue, for which it is polled now.
+    fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
+        let Inside { executor, queue, blocking } = inside;
+        let is_ours = executor == self.executor.runs.identity();
+        // An async handler that blocks its thread may keep those that would make room from running.
+        let blocks_the_runtime = !blocking && super::commit::is_blocked();
+        let (max_running, blocking_threads) = self.scheduler().limits();
+        WaitingHandler {
+            queue: (is_ours && !blocks_the_runtime).then_some(queue),
+            blocking,
+            most: max_running / 2,
+            most_blocking: blocking_threads / 2,
+        }
     }
 
     /// Has `write` done in the writer's batch, on behalf of a caller.

@@ -12,7 +12,7 @@ mod waiting_room;
 pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
 pub(crate) use commands::{control, dead_letters, upkeep};
 pub(crate) use inbox::{Bell, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
-pub(crate) use step::{Refusal, Step, call};
+pub(crate) use step::{Refusal, Step, WaitingHandler, call};
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -339,7 +339,8 @@ impl Writer {
     }
 
     fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
-        if self.waiting.len() < WAITERS_MAX {
+        let may_wait = step.handler().is_none_or(|handler| self.waiting.may_wait(handler, queue));
+        if may_wait && self.waiting.len() < WAITERS_MAX {
             self.waiting.enter(queue, step);
         } else {
             let queue = self.store.catalog.row(queue);

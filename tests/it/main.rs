@@ -41,5 +41,6 @@ mod tracing;
 mod transactions;
 mod unique;
 mod verify_on_open;
+mod waiting_handlers;
 #[cfg(feature = "wasm")]
 mod wasm;
