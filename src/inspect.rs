@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::handler::Progress;
-use crate::job::{AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
+use crate::job::{AT_MOST_ONCE, AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::Engine;
 use crate::scheduler::Blocked;
 use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
@@ -152,6 +152,8 @@ pub struct JobInfo {
     pub attempts: u32,
     /// Its own limit of attempts; `None` is the worker's.
     pub max_attempts: Option<u32>,
+    /// It was enqueued to run at most once.
+    pub at_most_once: bool,
     /// When it was enqueued.
     pub enqueued_at: Timestamp,
     /// Not before this time.
@@ -383,7 +385,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         priority: record.priority,
         group: extra.group.map(|group| group.to_string()),
         attempts: attempt.map_or(record.attempts, |attempt| attempt.number),
-        max_attempts: extra.max_attempts,
+        max_attempts: extra.max_attempts.map(|attempts| attempts.max(1)),
+        at_most_once: extra.max_attempts == Some(AT_MOST_ONCE),
         enqueued_at: record.enqueued_at,
         run_at: extra.due.map(|due| due.at),
         expires_at: extra.expires_at,

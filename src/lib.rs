@@ -43,7 +43,7 @@ pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Pro
 pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
 pub use job::{
     AttemptError, Backoff, Codec, Failure, FailureKind, Handled, IntoOutcome, JobId, Kind, NewJob, Outcome,
-    ParseJobIdError, Payload, PluginHash, Priority, Rate, Retry, State,
+    ParseJobIdError, Payload, PluginHash, Priority, Rate, Retry, RunNumber, State,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};

@@ -694,7 +694,8 @@ impl Millpond {
 
     /// Stops in order: nothing more starts; running jobs have until `deadline` to finish; then
     /// their contexts are cancelled; what still runs half a second later goes back to where it was,
-    /// no attempt used. Returns when the file is closed. A second call waits for the first.
+    /// no attempt used, or to the dead letters if it [runs at most once](crate::NewJob::at_most_once). Returns when
+    /// the file is closed. A second call waits for the first.
     ///
     /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
     /// and what it answers is void.

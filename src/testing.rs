@@ -34,7 +34,7 @@ use crate::builder::Builder;
 use crate::error::Error;
 use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
-use crate::job::{JobId, Kind, Outcome, Payload, Priority, State};
+use crate::job::{JobId, Kind, Outcome, Payload, Priority, RunNumber, State};
 use crate::millpond::Millpond;
 use crate::runtime::{Engine, Steps};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
@@ -351,6 +351,7 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         priority: Priority::default(),
         attempt: given.attempt,
         max_attempts: given.max_attempts,
+        run: RunNumber::new(1, 1),
         enqueued_at: Timestamp::EPOCH,
         #[cfg(feature = "wasm")]
         generation: 0,

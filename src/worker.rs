@@ -59,6 +59,7 @@ pub struct WorkerBuilder {
     group_rate: Option<Rate>,
     retry: Retry,
     timeout: Option<Duration>,
+    at_most_once: bool,
     data: DataMap,
     handlers: Vec<(String, Runnable)>,
     #[cfg(feature = "wasm")]
@@ -75,6 +76,7 @@ impl WorkerBuilder {
             group_rate: None,
             retry: Retry::default(),
             timeout: Some(TIMEOUT_DEFAULT),
+            at_most_once: false,
             data: DataMap::default(),
             handlers: Vec::new(),
             #[cfg(feature = "wasm")]
@@ -208,6 +210,27 @@ impl WorkerBuilder {
     /// Lets attempts run for ever.
     pub fn no_timeout(mut self) -> Self {
         self.timeout = None;
+        self
+    }
+
+    /// Calls the handler of each job at most once, rather than at least once: [`NewJob::at_most_once`](crate::NewJob::at_most_once)
+    /// for all jobs of this worker, whatever attempts they or [`retry`](Self::retry) allow. Default: no. A job that was
+    /// tried before, under a worker without this, is tried once more.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("sirens").at_most_once().handle(|_: Job<Charge>| async { Err::<(), _>("no power".into()) }).start()?;
+    /// let id = pond.enqueue("sirens", NewJob::new(Charge { order: 7 }).max_attempts(9)).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Dead);
+    /// # Ok(()) }
+    /// ```
+    pub fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
         self
     }
 
@@ -367,7 +390,8 @@ impl WorkerBuilder {
     /// ```
     pub fn start(self) -> Result<Worker, Error> {
         self.check()?;
-        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers, .. } = self;
+        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, handlers, .. } =
+            self;
         let id = engine.store.catalog.queue(&queue)?;
         let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
@@ -391,7 +415,7 @@ impl WorkerBuilder {
         let all_block = by_kind.values().all(Handling::blocks);
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
-        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout };
+        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout, at_most_once };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
         let worker = Worker { engine, queue: id, binding, all_block };
         worker.warn_of_lower_limits(concurrency);

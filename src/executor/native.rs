@@ -14,6 +14,7 @@ use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
 use crate::job::{
     Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
+    RunNumber,
 };
 use crate::scheduler::RunId;
 use crate::sync::{Tasks, yield_now};
@@ -26,6 +27,8 @@ pub(crate) struct Binding {
     pub data: Arc<DataMap>,
     pub retry: Retry,
     pub timeout: Option<Duration>,
+    /// Its jobs run at most once, whatever they say themselves.
+    pub at_most_once: bool,
 }
 
 /// One kind's handler.
@@ -135,13 +138,15 @@ const IN_TURN_MAX: u32 = 32;
 pub(crate) struct Executor {
     tasks: Tasks,
     blocking: BlockingPool,
+    /// The number of this opening of the file.
+    opening: u64,
     clock: Arc<dyn Clock>,
     pub runs: Arc<Runs>,
 }
 
 impl Executor {
-    pub fn new(tasks: Tasks, blocking_threads: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { tasks, blocking: BlockingPool::new(blocking_threads), clock, runs: Arc::default() }
+    pub fn new(tasks: Tasks, blocking_threads: usize, opening: u64, clock: Arc<dyn Clock>) -> Self {
+        Self { tasks, blocking: BlockingPool::new(blocking_threads), opening, clock, runs: Arc::default() }
     }
 
     /// Enters an attempt: from now on it can be killed, and [`Self::run`] runs it.
@@ -149,7 +154,8 @@ impl Executor {
         let binding = &*plan.binding;
         let handling = &binding.handlers[&plan.taken.kind()];
         let blocking = handling.blocks();
-        let facts = facts(&plan, &binding.queue, &handling.kind);
+        let run = RunNumber::new(self.opening, plan.run.serial());
+        let facts = facts(&plan, run, &binding.queue, &handling.kind);
         tracing::trace!(id = facts.id.get(), handed_out = plan.started.mono.as_nanos() as u64, "an attempt is entered");
         let span = span(&plan, &facts);
         let (clock, data) = (self.clock.clone(), binding.data.clone());
@@ -188,7 +194,7 @@ impl Executor {
     }
 }
 
-fn facts(plan: &Plan, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
+fn facts(plan: &Plan, run: RunNumber, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
     let record = &plan.taken.record;
     Facts {
         id: plan.taken.id,
@@ -198,6 +204,7 @@ fn facts(plan: &Plan, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
         priority: record.priority,
         attempt: plan.attempt.number,
         max_attempts: plan.attempt.max,
+        run,
         enqueued_at: record.enqueued_at,
         #[cfg(feature = "wasm")]
         generation: record.generation(),

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::extract::DataMap;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
-use crate::job::{JobId, PluginHash, Priority};
+use crate::job::{JobId, PluginHash, Priority, RunNumber};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Timestamp};
@@ -30,6 +30,7 @@ pub(crate) struct Facts {
     pub priority: Priority,
     pub attempt: u32,
     pub max_attempts: u32,
+    pub run: RunNumber,
     pub enqueued_at: Timestamp,
     /// How many plugins' follow-up jobs it descends from.
     #[cfg(feature = "wasm")]

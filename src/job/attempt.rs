@@ -9,6 +9,9 @@ pub(crate) const ATTEMPT_ERRORS_MAX: usize = 50;
 /// Longest error text kept, in bytes. What is longer is cut and ends in an ellipsis.
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 
+/// What stands in the file for the number of attempts of a job that runs at most once. No other job has this number.
+pub(crate) const AT_MOST_ONCE: u32 = 0;
+
 /// How an attempt failed.
 ///
 /// ```
@@ -38,7 +41,7 @@ pub enum FailureKind {
     Timeout,
     /// The payload could not be read as the handler's type.
     Undecodable,
-    /// The process died while the attempt ran.
+    /// The process died while the attempt ran; or, for a job that runs at most once, it was stopped.
     Crash,
     /// A plugin's code did what it must not: it gave up, divided by zero, read outside of its memory, ran
     /// out of stack.

@@ -15,6 +15,7 @@ mod priority;
 mod rate;
 mod record;
 mod retry;
+mod run_number;
 mod state;
 
 pub use attempt::{AttemptError, FailureKind};
@@ -27,8 +28,10 @@ pub use plugin_hash::PluginHash;
 pub use priority::Priority;
 pub use rate::Rate;
 pub use retry::{Backoff, Retry};
+pub use run_number::RunNumber;
 pub use state::State;
 
+pub(crate) use attempt::AT_MOST_ONCE;
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use name::check as check_name;
 pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};

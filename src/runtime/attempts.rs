@@ -7,7 +7,7 @@ use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Begun, Finished, Plan, Report, Running};
 use crate::handler::CompleteHook;
-use crate::job::{Attempt, BucketKey, BucketState, Change, Ending, Next, after};
+use crate::job::{AT_MOST_ONCE, Attempt, BucketKey, BucketState, Change, Ending, Next, after};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::Mark;
 use crate::time::Now;
@@ -61,12 +61,16 @@ impl Engine {
         };
         let record = &start.entry.record;
         let extra = record.extra.as_deref();
-        let max = extra.and_then(|extra| extra.max_attempts).unwrap_or(binding.retry.attempts());
+        let number = record.attempts.saturating_add(1);
+        let own = extra.and_then(|extra| extra.max_attempts);
+        let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
+        // It may have been tried before, under a worker that tries more often: this is its last attempt, then.
+        let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
         let timeout = binding.timeout(start.entry.kind(), extra.and_then(|extra| extra.timeout));
-        let attempt = Attempt { number: record.attempts.saturating_add(1), max, started_at: now.wall };
+        let attempt = Attempt { number, max, once, started_at: now.wall };
         let Start { run, queue, entry: taken, commit_first, alone } = start;
         let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now };
-        if commit_first {
+        if commit_first || once {
             self.mark_then_run(plan);
             return None;
         }
@@ -210,7 +214,7 @@ impl Engine {
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
         let now = self.now();
         let mut record = start.entry.record.clone();
-        let attempt = Attempt { number: record.attempts, max: u32::MAX, started_at: now.wall };
+        let attempt = Attempt { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
         let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
         let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
         let (queue, taken, took) = (start.queue, start.entry, Duration::ZERO);
@@ -222,7 +226,9 @@ impl Engine {
     pub(super) fn release(&self, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
-                self.finish(running, Ending::Released, self.now());
+                let was_called = running.attempted.started().is_some();
+                let ending = if was_called { Ending::Released } else { Ending::Uncalled };
+                self.finish(running, ending, self.now());
             }
         }
     }
@@ -276,7 +282,7 @@ fn mark(plan: &Plan, attempt: Attempt) -> Mark {
         priority: plan.taken.order.priority,
         turn: plan.taken.order.turn,
         attempt: attempt.number,
-        max_attempts: attempt.max,
+        max_attempts: if attempt.once { AT_MOST_ONCE } else { attempt.max },
         started_at: attempt.started_at,
         alone: plan.alone,
     }

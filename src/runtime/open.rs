@@ -89,7 +89,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max });
     let (inbox, outbox) = inbox();
     let writer = Writer::new(store.clone(), prepare.clone(), counters);
-    let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
+    let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, clock.clone());
     let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.bus.publish(events);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
-use crate::job::{Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
+use crate::job::{AT_MOST_ONCE, Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
 use crate::storage::{Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
@@ -87,7 +87,8 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     if options.generation > 0 {
         record.lineage_mut().generation = options.generation;
     }
-    let Options { group, start, expires, max_attempts, backoff, timeout, unique_key, .. } = options;
+    let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
+    let Options { group, start, expires, backoff, timeout, unique_key, .. } = options;
     let due = match start {
         None => None,
         Some(Start::After(Duration::ZERO)) => None,

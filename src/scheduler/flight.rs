@@ -8,6 +8,13 @@ pub(crate) struct RunId {
     serial: u64,
 }
 
+impl RunId {
+    /// How many runs were handed out up to it since the file was opened.
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 /// A job that was handed out and is not settled yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {

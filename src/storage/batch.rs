@@ -17,7 +17,7 @@ use crate::time::{Now, Timestamp};
 pub(crate) struct Counters {
     /// The next job's id. Only ever grows: ids are never used again.
     pub next_id: u64,
-    /// The next group head's turn.
+    /// The next group head's turn, or the number of the next opening. Only ever grows.
     pub next_turn: u64,
     /// The latest time the file has seen, on the engine's time line.
     pub engine: Timestamp,
@@ -114,6 +114,13 @@ impl<'t> Batch<'t> {
     /// batch.
     pub fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// A number for this opening of the file. The counter is that of group heads, whose turns may have gaps.
+    pub fn next_opening(&mut self) -> u64 {
+        let opening = self.counters.next_turn;
+        self.counters.next_turn += 1;
+        opening
     }
 
     pub fn touch(&mut self) {

@@ -7,6 +7,7 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod at_most_once;
 mod backup;
 mod bounded;
 mod capacity;
@@ -32,6 +33,7 @@ mod rates;
 mod retention;
 mod retries;
 mod rooms;
+mod run_numbers;
 mod running;
 mod shutdown;
 mod steering;

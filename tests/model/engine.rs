@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::all_jobs::all_jobs;
 use crate::model::{ATTEMPTS, BACKOFF, Start, hook_row};
-use crate::ops::{Answer, QUEUES, Spec, When};
+use crate::ops::{Answer, ONCE, QUEUES, Spec, When};
 use crate::shared_memory::SharedMemory;
 
 /// Each row counts how often it was written.
@@ -57,9 +57,11 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
         When::Delay(delay) => job.delay(Duration::from_millis(delay)),
         When::At(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
     };
-    if let Some(max) = spec.max {
-        job = job.max_attempts(max);
-    }
+    job = match spec.max {
+        Some(ONCE) => job.at_most_once(),
+        Some(max) => job.max_attempts(max),
+        None => job,
+    };
     if let Some(expires) = spec.expires {
         job = job.expires_in(Duration::from_millis(expires));
     }

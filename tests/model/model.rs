@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use millpond::State;
 
-use crate::ops::{Answer, QUEUES, Spec, When};
+use crate::ops::{Answer, ONCE, QUEUES, Spec, When};
 
 /// Attempts in all, and the wait between them, of every worker in the test.
 pub const ATTEMPTS: u32 = 3;
@@ -529,7 +529,14 @@ impl Model {
     }
 
     fn limit(&self, id: u64) -> u32 {
-        self.jobs[&id].max.unwrap_or(ATTEMPTS)
+        match self.jobs[&id].max {
+            Some(ONCE) => 1,
+            max => max.unwrap_or(ATTEMPTS),
+        }
+    }
+
+    fn runs_once(&self, id: u64) -> bool {
+        self.jobs[&id].max == Some(ONCE)
     }
 
     pub fn answered(&mut self, id: u64, answer: Answer) {
@@ -652,9 +659,20 @@ impl Model {
             hold.stored = self.now.engine + hold.until.saturating_sub(self.now.mono);
         }
         for id in self.running() {
-            self.return_to_its_place(id);
+            match self.runs_once(id) {
+                true => self.cut_short(id),
+                false => self.return_to_its_place(id),
+            }
         }
         self.opened();
+    }
+
+    /// Its only run did not come to its end.
+    fn cut_short(&mut self, id: u64) {
+        let job = self.job(id);
+        job.attempts = job.running.expect("it runs").attempt;
+        job.errors += 1;
+        self.leave(id, State::Dead);
     }
 
     fn opened(&mut self) {
@@ -682,9 +700,16 @@ impl Model {
         if let Some(id) = unknown.iter().find(|id| now.mono >= run(&self.jobs[id]).since + 10) {
             return Err(format!("job {id} ran when the process died, and the file does not know"));
         }
+        if let Some(id) = unknown.iter().find(|id| self.runs_once(**id)) {
+            return Err(format!("job {id} ran, is to run at most once, and the file does not know"));
+        }
         let culprit = self.culprit(&known);
         unknown.into_iter().for_each(|id| self.return_to_its_place(id));
         for &id in &known {
+            if self.runs_once(id) {
+                self.cut_short(id);
+                continue;
+            }
             let limit = self.limit(id);
             let attempt = run(&self.jobs[&id]).attempt;
             self.return_to_its_place(id);

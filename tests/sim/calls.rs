@@ -138,7 +138,8 @@ impl World {
             let Spec { n, .. } = *spec;
             let when = When::Delay(5_000);
             let (group, max, expires, timeout, backoff) = Default::default();
-            *spec = Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff };
+            *spec =
+                Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff, once: false };
         }
         self.plan.jobs_max += BULK as u64;
         self.store_these(specs);

@@ -135,6 +135,7 @@ fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
         expires: None,
         timeout: None,
         backoff: None,
+        once: false,
     }
 }
 
@@ -201,7 +202,7 @@ impl Listening {
         self.under_way.insert(id, (n, run, None));
         let guest = Some(GuestStart { deployment, version });
         let (attempt, max, child) = (attempt as u32, max as u32, None);
-        self.note(Note::Start { n, id, attempt, max, taken, deadline, run, child, guest });
+        self.note(Note::Start { n, id, attempt, max, taken, deadline, run, number: None, child, guest });
         if calls > 1 {
             self.note(Note::Reused { n, calls });
         }

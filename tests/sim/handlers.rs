@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
-use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, Transaction};
+use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Transaction};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::{self, GuestStart};
@@ -83,6 +83,8 @@ pub enum Note {
         /// When its time is over, if it ever is.
         deadline: Option<u64>,
         run: u32,
+        /// The number that it bears, if that can be told.
+        number: Option<RunNumber>,
         /// Enqueued with its completion, if that is what it will do.
         child: Option<Spec>,
         guest: Option<GuestStart>,
@@ -240,8 +242,19 @@ impl Stage {
         let taken = guest_talk::when_handed_out(job.id().get());
         assert_eq!(ctx.time_left(), Some(timeout), "an attempt's time begins when its handler is called");
         let deadline = u64::try_from((clock.monotonic() + timeout).as_nanos()).ok();
-        let (id, attempt, max) = (job.id().get(), job.attempt(), job.max_attempts());
-        self.notes.push(Note::Start { n, id, attempt, max, taken, deadline, run, child: child.clone(), guest: None });
+        let (id, attempt, max, number) = (job.id().get(), job.attempt(), job.max_attempts(), Some(job.run()));
+        self.notes.push(Note::Start {
+            n,
+            id,
+            attempt,
+            max,
+            taken,
+            deadline,
+            run,
+            number,
+            child: child.clone(),
+            guest: None,
+        });
         Doing { run, wait: Duration::from_millis(wait), act, heeds: rng.bool(), child }
     }
 }

@@ -98,7 +98,7 @@ impl Oracle {
         let died_running = crash_errors > job.crash_errors;
         job.crash_errors = crash_errors;
         if died_running {
-            if moment != Moment::Crashed {
+            if moment != Moment::Crashed && !(job.spec.once && job.released.is_some()) {
                 return Err(format!("I17: a crash was counted and there was none: {info:?}, {job:?}"));
             }
             job.crashes += 1;
@@ -116,6 +116,7 @@ impl Oracle {
                 job.ended = info.state.is_final().then_some(info.state);
                 (job.place, job.redriven, job.attempts) = (u64::MAX, true, info.attempts);
                 job.redrives += 1;
+                job.spent = false;
             }
             (Some(known), _) => return Err(format!("I7: it has ended as {known:?}, and is {info:?}: {job:?}")),
             (None, true) => {
@@ -131,7 +132,9 @@ impl Oracle {
                 if !legal {
                     return Err(format!("I15: nothing has made it end so: {info:?}, {job:?}"));
                 }
-                if info.state == State::Dead && died_running {
+                if info.state == State::Dead && died_running && job.spec.once {
+                    took("a crash cut the only run of a job short");
+                } else if info.state == State::Dead && died_running {
                     took("the culprit of a crash was blamed");
                     if poison_world && !is_poison {
                         return Err(format!("I18: an innocent is dead by a crash: {info:?}, {job:?}"));
@@ -143,6 +146,9 @@ impl Oracle {
             }
             (None, false) => {
                 let marked = job.running.is_some_and(|run| run.marked);
+                if moment == Moment::Crashed && job.spec.once && job.running.is_some() {
+                    return Err(format!("I17: it ran when the process died, and is to run at most once: {job:?}"));
+                }
                 if moment == Moment::Crashed && marked && !died_running && job.released.is_none() {
                     return Err(format!("I17: it ran when the process died, and the file does not know: {job:?}"));
                 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{Error, Event, PluginHash, State};
+use millpond::{Error, Event, PluginHash, RunNumber, State};
 
 use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
@@ -99,6 +99,10 @@ pub struct Job {
     pub surely_suspect: bool,
     /// It was taken back at the stop, with so many attempts used.
     pub released: Option<u32>,
+    /// It was called, and has not asked to be called again.
+    pub spent: bool,
+    /// The number of its last run.
+    pub number: Option<RunNumber>,
     /// How many guests' follow-up jobs it descends from.
     pub generation: u32,
     /// The guest that ran it last.
@@ -173,6 +177,8 @@ pub struct Oracle {
     /// Something was told that could not be looked up: the next look settles it.
     pub blind: bool,
     pub kills: u32,
+    /// Of all runs.
+    pub numbers: BTreeSet<RunNumber>,
     pub poisons: BTreeSet<u64>,
     /// By the kinds that plugins handle.
     pub kept: [Kept; 2],
@@ -216,6 +222,7 @@ impl Oracle {
             heard_healed: false,
             blind: false,
             kills: 0,
+            numbers: BTreeSet::new(),
             poisons: BTreeSet::new(),
             kept: Default::default(),
             deployed: Vec::new(),
@@ -317,6 +324,8 @@ impl Oracle {
             suspect: false,
             surely_suspect: false,
             released: None,
+            spent: false,
+            number: None,
             generation,
             guest: None,
             children: 0,
@@ -609,6 +618,7 @@ impl Oracle {
                 }
                 (job.ended, job.attempts, job.place, job.redriven) = (None, 0, place, true);
                 job.redrives += 1;
+                job.spent = false;
                 job.crashes = 0;
                 job.spec.expires = None;
             }
@@ -758,6 +768,12 @@ impl Oracle {
             (_, Some(_)) => true,
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
+            (State::Dead, None) if job.spec.once && job.released.is_some() => {
+                took("a stop cut the only run of a job short");
+                job.running = None;
+                job.crash_errors += 1;
+                true
+            }
             _ => false,
         };
         if !legal {

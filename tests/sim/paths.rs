@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 63 + 12] = [
+static PATHS: [Path; 65 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -69,6 +69,8 @@ static PATHS: [Path; 63 + 12] = [
     seen("a crash beside running jobs"),
     seen("a suspect ran alone"),
     seen("the culprit of a crash was blamed"),
+    seen("a crash cut the only run of a job short"),
+    seen("a stop cut the only run of a job short"),
     // The stop.
     seen("a clean close"),
     seen("a job was released at the stop"),

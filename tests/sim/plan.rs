@@ -51,6 +51,8 @@ pub struct Spec {
     pub expires: Option<u64>,
     pub timeout: Option<u64>,
     pub backoff: Option<u64>,
+    /// It runs at most once.
+    pub once: bool,
 }
 
 fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
@@ -64,6 +66,7 @@ impl Spec {
             7..=8 => When::Delay(one_of(rng, &[0, 1, 30, 1_000, 5_000, 60_000, 3_600_000])),
             _ => When::In(one_of(rng, &[-5_000, 0, 10, 5_000, 60_000, 3_600_000])),
         };
+        let once = rng.u8(..8) == 0;
         Self {
             n,
             queue: rng.usize(..queues),
@@ -71,10 +74,11 @@ impl Spec {
             priority: one_of(rng, &[5, 5, 5, 5, 0, 9, 3]),
             kind: usize::from(rng.u8(..6) == 0),
             when,
-            max: (rng.u8(..4) == 0).then(|| rng.u32(1..4)),
+            max: (rng.u8(..4) == 0 && !once).then(|| rng.u32(1..4)),
             expires: (rng.u8(..8) == 0).then(|| one_of(rng, &[1, 2_000, 30_000, 7_200_000])),
             timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
             backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
+            once,
         }
     }
 }
@@ -97,6 +101,9 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     };
     if let Some(max) = spec.max {
         job = job.max_attempts(max);
+    }
+    if spec.once {
+        job = job.at_most_once();
     }
     if let Some(expires) = spec.expires {
         job = job.expires_in(Duration::from_millis(expires));

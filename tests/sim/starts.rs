@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use millpond::RunNumber;
+
 use crate::handlers::{Act, Note};
 use crate::oracle::{Check, Ending, Fate, Job, Oracle, Origin, Run, ever};
 use crate::paths::took;
@@ -12,7 +14,8 @@ impl Oracle {
 
     pub fn seen(&mut self, note: &Note) -> Check {
         match note {
-            Note::Start { n, id, attempt, max, taken, deadline, run, child, guest } => {
+            Note::Start { n, id, attempt, max, taken, deadline, run, number, child, guest } => {
+                self.numbered(*n, *number)?;
                 self.started(*n, *id, *attempt, *max, (*taken, *deadline), *run)?;
                 if let Some(guest) = guest {
                     self.guest_started(*n, *taken, *guest)?;
@@ -83,6 +86,9 @@ impl Oracle {
         if attempt != job.attempts + 1 || attempt > max || max != self.limit(job) {
             return say("I17", &format!("this is called attempt {attempt} of {max}"));
         }
+        if job.spec.once && job.spent {
+            return say("I17", "it runs at most once, and runs again");
+        }
         if !job.steered && !job.redriven {
             if job.not_before.is_some_and(|at| self.line.most < at) {
                 return say("I12", &format!("it starts early, at {} of the engine's time line", self.line.most));
@@ -117,6 +123,7 @@ impl Oracle {
         let alone_for = 5_000_000_000u64 << job.crashes.saturating_sub(1).min(10);
         let alone_until = taken.filter(|_| job.surely_suspect).map(|taken| taken + alone_for);
         let job = self.job(n);
+        job.spent = true;
         job.running = Some(Run { run, attempt, taken, called, deadline, alone_until, marked: false });
         job.starts = run;
         (job.suspect, job.surely_suspect) = (false, false);
@@ -124,7 +131,22 @@ impl Oracle {
         Ok(())
     }
 
+    /// No other run has its number, and earlier ones of its job have lower ones.
+    fn numbered(&mut self, n: u64, number: Option<RunNumber>) -> Check {
+        let Some(number) = number else { return Ok(()) };
+        let is_new = self.numbers.insert(number);
+        let Some(job) = self.jobs.get_mut(&n) else { return Ok(()) };
+        if !is_new || job.number.is_some_and(|before| before >= number) {
+            return Err(format!("I17: run {number} of it is not a new one: {job:?}"));
+        }
+        job.number = Some(number);
+        Ok(())
+    }
+
     pub fn limit(&self, job: &Job) -> u32 {
+        if job.spec.once {
+            return 1;
+        }
         job.spec.max.unwrap_or(self.plan.queues[job.spec.queue].attempts)
     }
 
@@ -222,6 +244,7 @@ impl Oracle {
         let (queue, plain, priority, id) = (job.spec.queue, job.spec.group.is_none(), job.spec.priority, job.id);
         let all_kinds = self.plan.queues[queue].all_kinds;
         let heads = self.heads(queue, taken);
+        let harmed = self.harmed;
         for (number, other) in &mut self.jobs {
             let goes_before = other.spec.priority < priority
                 || plain && other.spec.group.is_none() && other.spec.priority == priority && other.id < id;
@@ -232,6 +255,8 @@ impl Oracle {
                 && (other.starts, other.attempts) == (0, 0)
                 && !other.steered
                 && !other.put_off
+                // It may have been handed out before, and given back because its start could not be written.
+                && !(harmed && other.spec.once)
                 && other.spec.when == When::Now
                 && other.spec.expires.is_none()
                 && (all_kinds || other.spec.kind == 0)
@@ -326,6 +351,10 @@ impl Oracle {
             _ => (true, None),
         };
         job.not_before = wait.map(|wait| line.least + wait);
+        if matches!(act, Some(Act::Snooze(_) | Act::RateLimited(_))) {
+            // Its handler wants to be called again.
+            job.spent = false;
+        }
         if used {
             job.attempts = running.attempt;
             if wait.is_some() && running.attempt >= limit {
