@@ -13,7 +13,7 @@ use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
 use crate::job::{
-    Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
+    Attempt, Caller, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
     RunNumber,
 };
 use crate::scheduler::RunId;
@@ -86,6 +86,8 @@ pub(crate) struct Plan {
     pub timeout: Option<Duration>,
     pub alone: bool,
     pub started: Now,
+    /// Who enqueued it, if that is known.
+    pub caller: Option<Caller>,
 }
 
 /// An attempt that has ended.
@@ -211,16 +213,18 @@ fn facts(plan: &Plan, run: RunNumber, queue: &Arc<str>, kind: &Arc<str>) -> Fact
     }
 }
 
-/// The attempt's span: a child of the one the job was enqueued in, if that is still known.
+/// The attempt's span. It has no parent: the one the job was enqueued in may be closed by now, and would otherwise
+/// have to stay open for as long as the job waits. What is known of that one are two fields.
 fn span(plan: &Plan, facts: &Facts) -> tracing::Span {
-    let parent = plan.taken.span.as_ref().and_then(tracing::Span::id);
     tracing::info_span!(
-        parent: parent,
+        parent: None,
         "job",
         id = facts.id.get(),
         queue = &*facts.queue,
         kind = &*facts.kind,
         attempt = facts.attempt,
+        caller = plan.caller.map(|caller| caller.name),
+        caller_span = plan.caller.map(|caller| caller.span),
     )
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or who runs it.
 
 mod attempt;
+mod caller;
 mod change;
 mod id;
 mod lineage;
@@ -32,6 +33,7 @@ pub use run_number::RunNumber;
 pub use state::State;
 
 pub(crate) use attempt::AT_MOST_ONCE;
+pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use name::check as check_name;
 pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};

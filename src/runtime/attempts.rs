@@ -69,7 +69,8 @@ impl Engine {
         let timeout = binding.timeout(start.entry.kind(), extra.and_then(|extra| extra.timeout));
         let attempt = Attempt { number, max, once, started_at: now.wall };
         let Start { run, queue, entry: taken, commit_first, alone } = start;
-        let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now };
+        let caller = self.callers.take(taken.id).or(taken.caller);
+        let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now, caller };
         if commit_first || once {
             self.mark_then_run(plan);
             return None;
@@ -98,7 +99,8 @@ impl Engine {
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(plan)),
             Err(_) => {
-                let Plan { run, queue, taken: entry, alone, .. } = plan;
+                let Plan { run, queue, taken: entry, alone, caller, .. } = plan;
+                engine.callers.remember(caller.map(|caller| (entry.id, caller)));
                 engine.give_back(Start { run, queue, entry, commit_first: true, alone });
             }
         });
@@ -182,6 +184,11 @@ impl Engine {
             }
         };
         log_ending(running, next);
+        // The writes with a completion may fail: then it is retried.
+        let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
+        if has_hooks || matches!(next, Next::Wait(_) | Next::Stay) {
+            self.callers.remember(plan.caller.map(|caller| (plan.taken.id, caller)));
+        }
         let took = running.took(now);
         let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
         self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::alarm::Alarm;
+use super::callers::Callers;
 use super::commit::Commit;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
@@ -48,6 +49,7 @@ pub(crate) struct Engine {
     pub metrics: Metrics,
     pub config: Config,
     pub(super) pen: Pen,
+    pub(super) callers: Callers,
     pub(super) alarm: Alarm,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
@@ -103,6 +105,7 @@ impl Engine {
             metrics: Metrics::default(),
             config: parts.config,
             pen: Pen::default(),
+            callers: Callers::default(),
             alarm: Alarm::default(),
             moved: Notify::new(),
             health: RwLock::default(),
@@ -216,14 +219,13 @@ impl Engine {
                 return Ok(Vec::new());
             }
             let bytes = check_size(&jobs)?;
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                log_enqueue(&engine, &jobs);
-            }
+            let told = tracing::enabled!(tracing::Level::DEBUG).then(|| describe(&engine, &jobs));
             let (reply, answer) = oneshot::channel();
             let handler = handler_here().map(|inside| engine.waiting_handler(inside));
             engine.submit(Enqueue::new(jobs, reply).for_handler(handler), bytes).await?;
-            let ids = answer.await.map_err(|_| engine.unanswered())??;
-            Ok(ids.list(count))
+            let ids = answer.await.map_err(|_| engine.unanswered())??.list(count);
+            log_enqueued(&ids, told.into_iter().flatten());
+            Ok(ids)
         })
     }
 
@@ -424,11 +426,18 @@ fn is_same(binding: &Arc<Binding>, worker: &Weak<Binding>) -> bool {
     std::ptr::eq(Arc::as_ptr(binding), worker.as_ptr())
 }
 
-fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
-    for job in jobs {
-        let queue = engine.store.catalog.queue_name(job.queue);
-        let kind = engine.store.catalog.kind_name(job.record().kind);
-        tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
+/// Queue, kind and bytes of each job.
+fn describe(engine: &Engine, jobs: &[Prepared]) -> Vec<(Arc<str>, Arc<str>, usize)> {
+    let catalog = &engine.store.catalog;
+    let described =
+        jobs.iter().map(|job| (catalog.queue_name(job.queue), catalog.kind_name(job.record().kind), job.bytes.len()));
+    described.collect()
+}
+
+/// In the caller's span, if it has one: by a job's id its log lines are found beside those of the handler.
+fn log_enqueued(ids: &[JobId], jobs: impl Iterator<Item = (Arc<str>, Arc<str>, usize)>) {
+    for (id, (queue, kind, bytes)) in ids.iter().zip(jobs) {
+        tracing::debug!(id = id.get(), queue = &*queue, kind = &*kind, bytes, "enqueued");
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
-use crate::job::{AT_MOST_ONCE, Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
+use crate::job::{
+    AT_MOST_ONCE, Caller, Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT,
+};
 use crate::storage::{Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
@@ -39,7 +41,7 @@ impl Prepare for Preparer {
 struct Call<'p> {
     preparer: &'p Preparer,
     now: Now,
-    span: Option<tracing::Span>,
+    caller: Option<Caller>,
     queue: Option<QueueId>,
     kind: Option<(Cow<'static, str>, KindId)>,
     chunk: BytesMut,
@@ -47,9 +49,8 @@ struct Call<'p> {
 
 impl<'p> Call<'p> {
     fn new(preparer: &'p Preparer) -> Self {
-        let span = tracing::Span::current();
-        let span = (!span.is_disabled() && !span.is_none()).then_some(span);
-        Self { preparer, now: preparer.time.now(), span, queue: None, kind: None, chunk: BytesMut::new() }
+        let caller = Caller::here();
+        Self { preparer, now: preparer.time.now(), caller, queue: None, kind: None, chunk: BytesMut::new() }
     }
 
     /// The first of `left` jobs.
@@ -78,7 +79,7 @@ impl<'p> Call<'p> {
         };
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
-        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.span.clone());
+        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.caller);
         Ok(prepared.claiming_key_for(unique_for))
     }
 }

@@ -143,6 +143,7 @@ impl WriterLoop {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
+        self.engine.callers.remember(std::mem::take(&mut committed.callers));
         self.tell_dispatch(std::mem::take(&mut committed.changes));
         if committed.is_commit {
             self.engine.metrics.committed();

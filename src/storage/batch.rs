@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::settings::Tally;
 use super::tables::Tables;
 use crate::events::Event;
-use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
+use crate::job::{BucketKey, BucketState, Caller, Change, JobId, QueueId};
 use crate::time::{Now, Timestamp};
 
 /// What concerns the whole file and changes with nearly every commit.
@@ -46,6 +46,8 @@ pub(crate) struct Batch<'t> {
     pub changes: Vec<Change>,
     /// What listeners must hear of, in order.
     pub events: Vec<Event>,
+    /// Who enqueued those jobs of it that dispatch does not hear of yet.
+    pub(super) callers: Vec<(JobId, Caller)>,
     /// Whether anybody listens: events nobody hears are not made.
     pub listening: bool,
     /// Jobs that were not stored, because one with their key was there.
@@ -67,6 +69,7 @@ pub(crate) struct Sealed {
     pub kinds: usize,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
+    pub callers: Vec<(JobId, Caller)>,
     pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
@@ -91,6 +94,7 @@ impl<'t> Batch<'t> {
             rows: BTreeMap::new(),
             changes: Vec::new(),
             events: Vec::new(),
+            callers: Vec::new(),
             listening,
             deduplicated: 0,
             marks,
@@ -188,6 +192,7 @@ impl<'t> Batch<'t> {
             kinds: 0,
             changes: self.changes,
             events: self.events,
+            callers: Vec::new(),
             deduplicated: self.deduplicated,
             marked: Vec::new(),
             unmarked: Vec::new(),
@@ -215,6 +220,7 @@ impl<'t> Batch<'t> {
             kinds: kinds.len(),
             changes: self.changes,
             events: self.events,
+            callers: self.callers,
             deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,

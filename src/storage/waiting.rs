@@ -13,7 +13,7 @@ use super::tables::ReadyKey;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
+use crate::job::{Caller, Change, Entry, JobId, Order, QueueId, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
 #[derive(Debug)]
@@ -30,26 +30,20 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 enum Form {
     /// Without an id yet.
-    Unborn(Option<(Record, Option<tracing::Span>)>),
+    Unborn(Option<(Record, Option<Caller>)>),
     /// As a batch has stored it, perhaps one that was undone.
     Stored(Arc<Entry>),
 }
 
 impl Prepared {
-    pub fn new(queue: QueueId, record: Record, span: Option<tracing::Span>) -> Self {
-        Self::first_of(1, &mut BytesMut::new(), queue, record, span)
+    pub fn new(queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
+        Self::first_of(1, &mut BytesMut::new(), queue, record, caller)
     }
 
     /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
-    pub fn first_of(
-        left: usize,
-        chunk: &mut BytesMut,
-        queue: QueueId,
-        record: Record,
-        span: Option<tracing::Span>,
-    ) -> Self {
+    pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unborn(Some((record, span))), unique_for: None }
+        Self { queue, bytes, job: Form::Unborn(Some((record, caller))), unique_for: None }
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
@@ -62,6 +56,14 @@ impl Prepared {
         self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
     }
 
+    /// Who enqueues it, if that is known.
+    fn caller(&self) -> Option<Caller> {
+        match &self.job {
+            Form::Unborn(job) => job.as_ref()?.1,
+            Form::Stored(entry) => entry.caller,
+        }
+    }
+
     pub fn record(&self) -> &Record {
         match &self.job {
             Form::Unborn(job) => &job.as_ref().expect("it is taken where it is stored").0,
@@ -71,11 +73,11 @@ impl Prepared {
 
     /// The entry, with the id it got.
     fn entry(&mut self, id: JobId) -> Arc<Entry> {
-        let (record, span) = match &mut self.job {
+        let (record, caller) = match &mut self.job {
             Form::Unborn(job) => job.take().expect("it is taken once"),
-            Form::Stored(entry) => (entry.record.clone(), entry.span.clone()),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
-        let entry = Arc::new(Entry { span, ..Entry::new(id, id.get(), record, self.bytes.len()) });
+        let entry = Arc::new(Entry { caller, ..Entry::new(id, id.get(), record, self.bytes.len()) });
         self.job = Form::Stored(entry.clone());
         entry
     }
@@ -132,6 +134,9 @@ impl Batch<'_> {
         let tally = self.tally(queue);
         tally.bytes += bytes;
         *tally.count_mut(counts_as) += 1;
+        if let Some(caller) = job.caller().filter(|_| grouped || waits.is_some()) {
+            self.callers.push((id, caller));
+        }
         match waits {
             _ if grouped => self.join_group(queue, id, seq, job.record(), job.bytes.clone()),
             Some(due) => self.put_delayed(queue, id, due, &job.bytes),

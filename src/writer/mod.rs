@@ -20,7 +20,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
-use crate::job::{Change, JobId, Next, QueueId};
+use crate::job::{Caller, Change, JobId, Next, QueueId};
 use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
@@ -42,6 +42,8 @@ pub(crate) struct Committed {
     pub is_commit: bool,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
+    /// Who enqueued jobs that only the file has for now.
+    pub callers: Vec<(JobId, Caller)>,
     /// Commands and what to answer them.
     answers: Vec<(Command, Result<(), Error>)>,
     /// Attempts that ended well, but whose own writes failed.
@@ -361,6 +363,7 @@ impl Writer {
         self.store.catalog.committed(sealed.rows, sealed.kinds);
         committed.changes = sealed.changes;
         committed.events = sealed.events;
+        committed.callers = sealed.callers;
         committed.deduplicated += sealed.deduplicated;
         committed.set_aside = sealed.set_aside;
     }

@@ -6,6 +6,8 @@ use crate::writer::step::{Refusal, Reply, Step};
 
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
+    /// The caller's, for what the closure logs and enqueues. It stays open while the caller waits.
+    span: tracing::Span,
     closure: Quiet<F>,
     value: Option<Quiet<T>>,
     reply: Reply<T>,
@@ -13,7 +15,7 @@ pub(crate) struct Transact<T, F> {
 
 impl<T, F> Transact<T, F> {
     pub fn new(closure: F, reply: Reply<T>) -> Box<Self> {
-        Box::new(Self { closure: Quiet::new(closure), value: None, reply })
+        Box::new(Self { span: tracing::Span::current(), closure: Quiet::new(closure), value: None, reply })
     }
 }
 
@@ -23,7 +25,8 @@ where
     T: Send,
 {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        self.value = Some(Quiet::new(run(&*self.closure, batch, prepare)?));
+        let value = self.span.in_scope(|| run(&*self.closure, batch, prepare))?;
+        self.value = Some(Quiet::new(value));
         Ok(())
     }
 
