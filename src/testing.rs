@@ -458,6 +458,16 @@ impl Stepper {
         self.steps.dispatch()
     }
 
+    /// What a thread of the pool for blocking handlers does: one of them. False if none waits.
+    pub fn run_thread(&mut self) -> bool {
+        self.steps.run_thread()
+    }
+
+    /// Blocking attempts that were handed out and wait for [`run_thread`](Self::run_thread).
+    pub fn waiting_for_threads(&self) -> usize {
+        self.steps.waiting_for_threads()
+    }
+
     /// How many posts wait for the writer.
     pub fn inbox(&self) -> usize {
         self.steps.inbox()

@@ -27,6 +27,8 @@ struct Shared {
     threads_max: usize,
     /// The system has refused a thread that a task waits for.
     lacks_a_thread: AtomicBool,
+    /// It has no threads: somebody runs its tasks by hand.
+    by_hand: AtomicBool,
     #[cfg(test)]
     refuse: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl BlockingPool {
             tasks: Condvar::new(),
             threads_max,
             lacks_a_thread: AtomicBool::new(false),
+            by_hand: AtomicBool::new(false),
             #[cfg(test)]
             refuse: AtomicBool::new(false),
         };
@@ -61,6 +64,29 @@ impl BlockingPool {
     pub fn spawn(&self, task: Task) {
         self.shared.lock().queue.push_back(task);
         self.provide_thread();
+    }
+
+    /// Starts no threads from now on: tasks wait for [`Self::run_one`].
+    pub fn step_by_hand(&self) {
+        self.shared.by_hand.store(true, Ordering::SeqCst);
+    }
+
+    /// Runs the first task that waits, on this thread. False if there was none.
+    pub fn run_one(&self) -> bool {
+        let Some(task) = self.shared.lock().queue.pop_front() else { return false };
+        task();
+        true
+    }
+
+    /// Tasks that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
+    /// Drops the tasks that wait: they hold what holds this pool.
+    pub fn forget_waiting(&self) {
+        let queue = std::mem::take(&mut self.shared.lock().queue);
+        drop(queue);
     }
 
     /// Tries again to start a thread that the system has refused. Returns when to call it again, if it
@@ -75,6 +101,9 @@ impl BlockingPool {
 
     /// Wakes an idle thread, or starts one if there are more tasks than idle threads.
     fn provide_thread(&self) {
+        if self.shared.by_hand.load(Ordering::SeqCst) {
+            return;
+        }
         let mut state = self.shared.lock();
         if state.queue.len() <= state.idle {
             drop(state);

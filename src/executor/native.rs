@@ -139,7 +139,7 @@ const IN_TURN_MAX: u32 = 32;
 /// Runs attempts on the application's async runtime and on its own threads for those that block.
 pub(crate) struct Executor {
     tasks: Tasks,
-    blocking: BlockingPool,
+    pub blocking: BlockingPool,
     /// The number of this opening of the file.
     opening: u64,
     clock: Arc<dyn Clock>,
@@ -183,12 +183,6 @@ impl Executor {
         } else {
             self.tasks.spawn(run_in_turn(runs, begun, report));
         }
-    }
-
-    /// Tries again to start threads for blocking handlers that the system has refused. Returns when to
-    /// call it again, if it still does.
-    pub fn retry_threads(&self) -> Option<Duration> {
-        self.blocking.retry()
     }
 
     pub fn tasks(&self) -> &Tasks {

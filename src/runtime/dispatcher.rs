@@ -63,7 +63,7 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
         ask_reservation(engine, reservation);
     }
     let overdue = engine.executor.runs.end_overdue(now);
-    let threads = engine.executor.retry_threads();
+    let threads = engine.executor.blocking.retry();
     let upkeep = maintenance::turn(engine, now);
     [wait, overdue, threads, Some(upkeep)].into_iter().flatten().min()
 }

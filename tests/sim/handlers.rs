@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
-use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Transaction};
+use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Timestamp, Transaction};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::{self, GuestStart};
@@ -99,6 +99,10 @@ pub enum Note {
         n: u64,
         seen: u64,
         before: u64,
+    },
+    /// A blocking handler has held its thread for so many milliseconds.
+    Blocked {
+        millis: u64,
     },
     /// A guest has asked for a follow-up job.
     Child {
@@ -338,7 +342,31 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
         std::future::pending::<()>().await;
     }
     guard.act = Some(act);
-    let wall = scene.clock.wall();
+    answer(act, (n, run), child, &ctx, scene.clock.wall())
+}
+
+/// A blocking handler: time passes while it has its thread, and nothing else happens.
+pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handled<Outcome> {
+    let (n, own_timeout) = read_payload(job);
+    let timeout = if own_timeout == 0 { scene.timeout } else { Duration::from_millis(own_timeout) };
+    let doing = scene.stage.lock().unwrap().start(n, job, ctx, &scene.clock, timeout);
+    let Doing { run, wait, act, child, .. } = doing;
+    let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
+    // It cannot be ended from outside: it returns some time.
+    let (wait, act) = if act == Act::Hang { (Duration::from_secs(40), Act::Fail) } else { (wait, act) };
+    if !wait.is_zero() {
+        scene.clock.advance(wait);
+        scene.stage.lock().unwrap().notes.push(Note::Blocked { millis: wait.as_millis() as u64 });
+    }
+    if act == Act::Kill {
+        scene.stage.lock().unwrap().dies = true;
+        return Err(ON_PURPOSE.into());
+    }
+    guard.act = Some(act);
+    answer(act, (n, run), child, ctx, scene.clock.wall())
+}
+
+fn answer(act: Act, (n, run): (u64, u32), child: Option<Spec>, ctx: &Context, wall: Timestamp) -> Handled<Outcome> {
     let millis = Duration::from_millis;
     Ok(match act {
         Act::Done => Outcome::Done(None),

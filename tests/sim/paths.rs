@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 65 + 12] = [
+static PATHS: [Path; 67 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
@@ -91,6 +91,8 @@ static PATHS: [Path; 65 + 12] = [
     seen("a rate held a group back"),
     seen("an answer held a queue or group back"),
     seen("concurrency was lowered below what ran"),
+    seen("a blocking handler ran"),
+    seen("all threads were taken"),
     // Attempts.
     seen("a timeout"),
     seen("an answer came when the attempt's time was over"),

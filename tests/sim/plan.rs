@@ -216,6 +216,32 @@ impl PluginPlan {
     }
 }
 
+/// Which kinds have blocking handlers, and how many threads there are for them.
+#[derive(Clone, Debug)]
+pub struct ThreadPlan {
+    /// Of each queue.
+    kinds: Vec<[bool; 2]>,
+    pub threads: usize,
+}
+
+impl ThreadPlan {
+    /// From a generator of its own, as that of plugins. Half of the worlds have blocking handlers.
+    fn random(seed: u64, plan: &Plan) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x7468_7265_6164);
+        let any = rng.bool() && !plan.bulk;
+        let kinds = plan.queues.iter().map(|_| [any && rng.bool(), any && rng.bool()]).collect();
+        Self { kinds, threads: rng.usize(1..4) }
+    }
+
+    pub fn is_blocking(&self, queue: usize, kind: usize) -> bool {
+        self.kinds[queue][kind]
+    }
+
+    fn any(&self) -> bool {
+        self.kinds.iter().flatten().any(|blocking| *blocking)
+    }
+}
+
 /// How often each thing is done, of the sum of them all.
 #[derive(Clone, Debug)]
 pub struct Mood {
@@ -233,6 +259,7 @@ pub struct Mood {
     pub crash: u32,
     pub worker: u32,
     pub plugin: u32,
+    pub thread: u32,
 }
 
 /// All that is decided beforehand.
@@ -252,6 +279,7 @@ pub struct Plan {
     /// Settings are changed while it runs, the group policy among them.
     pub reconfigures: bool,
     pub plugins: PluginPlan,
+    pub threads: ThreadPlan,
     pub mood: Mood,
 }
 
@@ -260,6 +288,8 @@ impl Plan {
         let mut plan = Self::of_closures(rng);
         plan.plugins = PluginPlan::random(seed, &plan);
         plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
+        plan.threads = ThreadPlan::random(seed, &plan);
+        plan.mood.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
 
@@ -289,6 +319,7 @@ impl Plan {
             crash: u32::from(crashes),
             worker: often(rng, 3),
             plugin: 0,
+            thread: 0,
         };
         let queues = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
         let tiny = rng.u8(..3) > 0;
@@ -305,6 +336,7 @@ impl Plan {
             bulk,
             reconfigures: rng.u8(..4) == 0,
             plugins: PluginPlan::default(),
+            threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
             mood,
         }
     }

@@ -30,6 +30,10 @@ impl Oracle {
                 self.guest_ended(*n, *act);
                 Ok(())
             }
+            Note::Blocked { millis } => {
+                self.advanced(*millis);
+                Ok(())
+            }
             Note::Reused { n, calls } => self.reused(*n, *calls),
             Note::Read { n, seen, before } => self.read(*n, *seen, *before),
             Note::Child { n, run, child, accepted } => self.fanned_out(*n, *run, child, *accepted),
