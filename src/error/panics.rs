@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_payload_whose_drop_panics_is_caught() {
-        let panic = catch(|| std::panic::panic_any(Bomb(3))).err().expect("it panicked");
+        let panic = catch(|| std::panic::panic_any(Bomb(3))).expect_err("it panicked");
         assert_eq!(panic.text(), "no message");
         catch(|| drop(panic)).unwrap_or_else(|_| panic!("its drop got out"));
     }

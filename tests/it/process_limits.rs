@@ -96,7 +96,7 @@ async fn a_change_of_the_slots_is_held_against_the_limits_of_then() {
     let worker = asynchronous(pond.worker("q")).start().unwrap();
     assert_eq!(warnings(|| worker.set_concurrency(21).unwrap()).len(), 1);
     pond.set_max_running(21).unwrap();
-    assert_eq!(warnings(|| worker.set_concurrency(21).unwrap()), [String::new(); 0]);
+    assert!(warnings(|| worker.set_concurrency(21).unwrap()).is_empty());
 }
 
 #[tokio::test]

@@ -38,8 +38,9 @@ impl Enqueue {
     }
 
     /// A handler waits for the answer.
-    pub fn for_handler(self: Box<Self>, handler: Option<WaitingHandler>) -> Box<Self> {
-        Box::new(Self { handler, ..*self })
+    pub fn for_handler(mut self: Box<Self>, handler: Option<WaitingHandler>) -> Box<Self> {
+        self.handler = handler;
+        self
     }
 }
 
