@@ -220,8 +220,11 @@ impl Builder {
         self
     }
 
-    /// Threads for blocking handlers, at most. Default 64. A blocking job that finds none free
-    /// waits for one while it holds its slot.
+    /// Threads for blocking handlers, at most, over all workers; at least 1. Default 64.
+    ///
+    /// A job that needs a thread starts when one is free: until then it holds no slot, its timeout does not run,
+    /// and [`explain`](Millpond::explain) answers [`Why::NoThread`](crate::Why::NoThread). Its queue waits with
+    /// it, because its jobs go in order; other queues go on.
     ///
     /// ```
     /// # use millpond::*;

@@ -1,14 +1,14 @@
 //! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
 
+pub(crate) mod panics;
 #[cfg(feature = "wasm")]
 mod plugin;
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::job::{JobId, State};
 use crate::text::{printable, told};
+use panics::text_of;
 #[cfg(feature = "wasm")]
 pub use plugin::PluginError;
 
@@ -235,7 +235,8 @@ pub enum Error {
         /// What the encoder said, or a [`PayloadError`](crate::PayloadError).
         source: BoxError,
     },
-    /// The queue has reached its capacity.
+    /// The queue has reached its capacity, and the caller is not to wait for room: because of the queue's setting, or
+    /// because it must not, in a transaction or in some handlers; see [`WhenFull`](crate::WhenFull).
     #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
     QueueFull {
         /// The queue.
@@ -386,28 +387,4 @@ impl Error {
                 | Self::Storage { .. }
         )
     }
-}
-
-/// An error's text. Showing it runs code of the application, which may panic.
-pub(crate) fn text_of(error: &(dyn std::error::Error + 'static)) -> String {
-    catch_unwind(AssertUnwindSafe(|| error.to_string())).unwrap_or_else(|panic| {
-        let text = format!("its error cannot be shown: {}", panic_text(&*panic));
-        drop_unless_it_panics(panic);
-        text
-    })
-}
-
-/// Drops a value of the application's where its panic would do harm.
-pub(crate) fn drop_unless_it_panics<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        tracing::error!("a value of the application panicked when it was dropped: {}", panic_text(&*panic));
-        // Dropping the panic itself may panic once more.
-        std::mem::forget(panic);
-    }
-}
-
-/// What a panic said, if it said it as text.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

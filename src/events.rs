@@ -1,12 +1,12 @@
 //! What happened, told after it is durable.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::error::Error;
+use crate::error::panics::{catch, drop_quietly};
 use crate::job::{JobId, PluginHash, Record};
 use crate::sync::{MustNotWait, Mutex, Process, block_on, may_wait};
 
@@ -376,7 +376,7 @@ impl EventBus {
     pub fn close(&self) {
         let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner()).take();
         // Outside of the lock: dropping what the hook holds may run code of the application.
-        drop(audience);
+        drop_quietly(audience);
     }
 }
 
@@ -384,7 +384,7 @@ impl EventBus {
 /// everybody else waits for it, so it must not wait for the queue, and its panic must not end the thread.
 fn call(hook: &(dyn Fn(&Event) + Send + Sync), event: &Event) {
     let _must_not_wait = MustNotWait::begin();
-    if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
-        tracing::error!("the hook for first dead letters panicked");
+    if let Err(panic) = catch(|| hook(event)) {
+        tracing::error!(panic = panic.text(), "the hook for first dead letters panicked");
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::handler::Progress;
-use crate::job::{AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
+use crate::job::{AT_MOST_ONCE, AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::Engine;
 use crate::scheduler::Blocked;
 use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, ScanMost, Tally};
@@ -155,6 +155,8 @@ pub struct JobInfo {
     pub attempts: u32,
     /// Its own limit of attempts; `None` is the worker's.
     pub max_attempts: Option<u32>,
+    /// It was enqueued to run at most once.
+    pub at_most_once: bool,
     /// When it was enqueued.
     pub enqueued_at: Timestamp,
     /// Not before this time.
@@ -429,7 +431,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     let record = found.record;
     let mut extra = record.extra.map(|extra| *extra).unwrap_or_default();
     let lineage = extra.lineage.take().map(|lineage| *lineage).unwrap_or_default();
-    let attempt = running.as_ref().map(|running| running.plan.attempt);
+    let attempt = running.as_ref().filter(|running| running.attempted.started().is_some()).map(|r| r.attempt());
     JobInfo {
         id: found.id,
         queue: engine.store.catalog.queue_name(found.queue).to_string(),
@@ -438,7 +440,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         priority: record.priority,
         group: extra.group.map(|group| group.to_string()),
         attempts: attempt.map_or(record.attempts, |attempt| attempt.number),
-        max_attempts: extra.max_attempts,
+        max_attempts: extra.max_attempts.map(|attempts| attempts.max(1)),
+        at_most_once: extra.max_attempts == Some(AT_MOST_ONCE),
         enqueued_at: record.enqueued_at,
         run_at: extra.due.map(|due| due.at),
         expires_at: extra.expiry.map(|expiry| expiry.shown),
@@ -516,8 +519,14 @@ pub enum Why {
     },
     /// All slots of its queue's worker are taken.
     NoFreeSlot,
-    /// All slots of the process are taken.
-    ProcessBudget,
+    /// Its handler blocks, and all threads for blocking handlers are taken
+    /// ([`blocking_threads`](crate::Builder::blocking_threads)).
+    NoThread,
+    /// All slots of the process are taken ([`max_running`](crate::Builder::max_running)).
+    ProcessBudget {
+        /// How many there are.
+        max_running: usize,
+    },
     /// The queue is shutting down.
     ShuttingDown,
     /// Others go first.
@@ -542,7 +551,10 @@ impl fmt::Display for Why {
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
             Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
-            Self::ProcessBudget => f.write_str("all slots of the process are taken"),
+            Self::NoThread => f.write_str("all threads for blocking handlers are taken (`blocking_threads`)"),
+            Self::ProcessBudget { max_running } => {
+                write!(f, "all {max_running} slots of the process are taken (`max_running`)")
+            }
             Self::ShuttingDown => f.write_str("the queue is shutting down"),
             Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
         }
@@ -584,7 +596,8 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
             match blocked {
                 _ if ahead > 0 => Why::Waiting { ahead },
                 Blocked::NoFreeSlot => Why::NoFreeSlot,
-                Blocked::ProcessBudget => Why::ProcessBudget,
+                Blocked::NoThread => Why::NoThread,
+                Blocked::ProcessBudget(max_running) => Why::ProcessBudget { max_running },
                 _ => Why::Waiting { ahead },
             }
         }

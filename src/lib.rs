@@ -44,7 +44,7 @@ pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Pro
 pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
 pub use job::{
     AttemptError, Backoff, Codec, Failure, FailureKind, Handled, IntoOutcome, JobId, Kind, NewJob, Outcome,
-    ParseJobIdError, Payload, PayloadError, PluginHash, Priority, Rate, Retry, State,
+    ParseJobIdError, Payload, PayloadError, PluginHash, Priority, Rate, Retry, RunNumber, State,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};

@@ -708,7 +708,8 @@ impl Millpond {
 
     /// Stops in order: nothing more starts; running jobs have until `deadline` to finish; then
     /// their contexts are cancelled; what still runs half a second later goes back to where it was,
-    /// no attempt used. Returns when the file is closed, or a second after that if it is not.
+    /// no attempt used, or to the dead letters if it [runs at most once](crate::NewJob::at_most_once). Returns when the
+    /// file is closed, or a second after that if it is not.
     ///
     /// A second call waits for the same stop, until its own deadline and a second longer. It does not shorten the first
     /// one's.

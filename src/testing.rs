@@ -34,7 +34,7 @@ use crate::builder::Builder;
 use crate::error::Error;
 use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
-use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, State, read_back};
+use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, RunNumber, State, read_back};
 use crate::millpond::Millpond;
 use crate::runtime::{Engine, Steps, stop_now};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
@@ -381,12 +381,14 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         priority: Priority::default(),
         attempt: given.attempt,
         max_attempts: given.max_attempts,
+        run: RunNumber::new(1, 1),
         enqueued_at: Timestamp::EPOCH,
         #[cfg(feature = "wasm")]
         generation: 0,
     };
     let clock = Arc::new(SystemClock::new());
-    let attempted = Attempted::new(facts, clock, Duration::ZERO, None, Arc::new(given.data));
+    let attempted = Attempted::new(facts, clock, None, Arc::new(given.data));
+    attempted.start_now();
     let context = Context::new(Arc::new(attempted));
     let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
     run(&payload, &context).expect("the payload can be decoded").await
@@ -484,6 +486,16 @@ impl Stepper {
     /// itself.
     pub fn dispatch(&mut self) -> Option<Duration> {
         self.steps.dispatch()
+    }
+
+    /// What a thread of the pool for blocking handlers does: one of them. False if none waits.
+    pub fn run_thread(&mut self) -> bool {
+        self.steps.run_thread()
+    }
+
+    /// Blocking attempts that were handed out and wait for [`run_thread`](Self::run_thread).
+    pub fn waiting_for_threads(&self) -> usize {
+        self.steps.waiting_for_threads()
     }
 
     /// How many posts wait for the writer.

@@ -4,8 +4,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::native::Plan;
-use crate::handler::Attempted;
-use crate::job::{IdMap, JobId};
+use crate::handler::{Attempted, Inside, Started};
+use crate::job::{Attempt, IdMap, JobId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
@@ -25,11 +25,48 @@ pub(crate) struct Running {
     pub blocking: bool,
     killed: AtomicU8,
     kill: Notify,
+    /// How far it is from its handler's call: one of the constants below.
+    called: AtomicU8,
 }
+
+/// Handed out: it waits for a thread, or for the async runtime.
+const WAITS: u8 = 0;
+/// The same, and its start is to be written once its handler is called.
+const WAITS_FOR_ITS_MARK: u8 = 1;
+/// Its handler is called.
+const CALLED: u8 = 2;
 
 impl Running {
     pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool) -> Self {
-        Self { plan, attempted, blocking, killed: AtomicU8::new(0), kill: Notify::new() }
+        Self { plan, attempted, blocking, killed: AtomicU8::new(0), kill: Notify::new(), called: AtomicU8::new(WAITS) }
+    }
+
+    /// Its handler is about to be called. True if its start should have been written by now, had it been
+    /// called: whoever writes starts is to look at it again.
+    pub fn start(&self, at: Option<Started>) -> bool {
+        match at {
+            Some(at) => self.attempted.start(at),
+            None => self.attempted.start_now(),
+        }
+        self.called.swap(CALLED, Ordering::SeqCst) == WAITS_FOR_ITS_MARK
+    }
+
+    /// Whether its handler was called. If not, [`Self::start`] will say that somebody has asked.
+    pub fn is_called(&self) -> bool {
+        self.called.compare_exchange(WAITS, WAITS_FOR_ITS_MARK, Ordering::SeqCst, Ordering::SeqCst) == Err(CALLED)
+    }
+
+    /// The facts of its attempt. It started when its handler was called, or, before that, when it was handed out.
+    pub fn attempt(&self) -> Attempt {
+        match self.attempted.started() {
+            Some(Started { wall, .. }) => Attempt { started_at: wall, ..self.plan.attempt },
+            None => self.plan.attempt,
+        }
+    }
+
+    /// How long its handler has run.
+    pub fn took(&self, now: Now) -> Duration {
+        self.attempted.started().map_or(Duration::ZERO, |started| now.mono.saturating_sub(started.mono))
     }
 
     /// Tells the handler to stop; one that is async is dropped at its next await.
@@ -39,6 +76,11 @@ impl Running {
             self.attempted.cancel();
             self.kill.notify_waiters();
         }
+    }
+
+    /// Whether its time is over.
+    pub fn is_overdue(&self, now: Now) -> bool {
+        self.killed() == Some(Kill::Timeout) || self.attempted.is_overdue(now.mono)
     }
 
     pub fn killed(&self) -> Option<Kill> {
@@ -71,6 +113,16 @@ struct Inner {
 impl Runs {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// By what handlers of this executor are told from those of others.
+    pub fn identity(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// For the time that the handler of this attempt runs on a thread.
+    pub fn inside(&self, running: &Running) -> Inside {
+        Inside { executor: self.identity(), queue: running.plan.queue, blocking: running.blocking }
     }
 
     /// True if its deadline is the next one.

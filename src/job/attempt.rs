@@ -13,6 +13,8 @@ pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Longest reason kept, in bytes: why a job was cancelled, discarded or given up. What is longer is cut and ends in an
 /// ellipsis.
 pub(crate) const REASON_BYTES_MAX: usize = 4 * 1024;
+/// What stands in the file for the number of attempts of a job that runs at most once. No other job has this number.
+pub(crate) const AT_MOST_ONCE: u32 = 0;
 
 /// How an attempt failed.
 ///
@@ -39,11 +41,11 @@ pub enum FailureKind {
     Error,
     /// The handler panicked.
     Panic,
-    /// The attempt ran longer than its timeout.
+    /// The attempt ran longer than its timeout, or its handler returned when the timeout had passed.
     Timeout,
     /// The payload could not be read as the handler's type.
     Undecodable,
-    /// The process died while the attempt ran.
+    /// The process died while the attempt ran; or, for a job that runs at most once, it was stopped.
     Crash,
     /// A plugin's code did what it must not: it gave up, divided by zero, read outside of its memory, ran
     /// out of stack.

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod call_size;
+mod caller;
 mod change;
 mod checked;
 mod id;
@@ -19,6 +20,7 @@ mod rate;
 mod read_back;
 mod record;
 mod retry;
+mod run_number;
 mod state;
 
 pub(crate) use attempt::REASON_BYTES_MAX;
@@ -33,9 +35,12 @@ pub use plugin_hash::PluginHash;
 pub use priority::Priority;
 pub use rate::Rate;
 pub use retry::{Backoff, Retry};
+pub use run_number::RunNumber;
 pub use state::State;
 
+pub(crate) use attempt::AT_MOST_ONCE;
 pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
+pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use lineage::Lineage;

@@ -82,6 +82,7 @@ pub(crate) struct Options {
     pub start: Option<Start>,
     pub expires: Option<Expires>,
     pub max_attempts: Option<u32>,
+    pub at_most_once: bool,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
@@ -259,6 +260,38 @@ impl NewJob {
         self
     }
 
+    /// The handler is called at most once, rather than at least once: for effects that are worse twice than not at all.
+    ///
+    /// The job has one attempt. If the process dies or is stopped while it runs, so that nobody knows how far
+    /// it came, it goes to the dead letters with [`FailureKind::Crash`](crate::FailureKind::Crash) instead of running again;
+    /// so does one whose end could not be written before the process died. Its start is made durable before its handler is
+    /// called, which costs a commit.
+    ///
+    /// A handler that answers [`snooze`](crate::Outcome::snooze) or [`rate_limited`](crate::Outcome::rate_limited) asks to be
+    /// called again, and is; and so is that of a job that an operator redrives.
+    ///
+    /// [`WorkerBuilder::at_most_once`](crate::WorkerBuilder::at_most_once) says the same of all jobs of a worker.
+    ///
+    /// # Errors
+    /// When it is enqueued: [`Error::InvalidConfig`] if [`max_attempts`](Self::max_attempts) is above 1.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
+    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).at_most_once()).await?;
+    /// # drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Dead); // its handler has failed
+    /// # Ok(()) }
+    /// ```
+    pub fn at_most_once(mut self) -> Self {
+        self.options.at_most_once = true;
+        self
+    }
+
     /// How long to wait between attempts, instead of the worker's setting.
     ///
     /// ```
@@ -274,7 +307,8 @@ impl NewJob {
         self
     }
 
-    /// Longest run of one attempt, not zero, instead of the worker's setting.
+    /// Longest run of one attempt, not zero, instead of the worker's setting:
+    /// [`WorkerBuilder::timeout`](crate::WorkerBuilder::timeout) says when it begins and what it ends.
     ///
     /// ```
     /// # use millpond::*;
@@ -427,6 +461,10 @@ impl NewJob {
         }
         if options.max_attempts == Some(0) {
             return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
+        }
+        if options.at_most_once && options.max_attempts.is_some_and(|attempts| attempts > 1) {
+            let reason = "a job that runs at most once has one attempt: leave out `max_attempts` or `at_most_once`";
+            return Err(Error::config("at_most_once", reason.into()));
         }
         if options.timeout == Some(Duration::ZERO) {
             return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));

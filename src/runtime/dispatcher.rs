@@ -2,13 +2,13 @@
 //! happen by itself. On a thread of its own, so that handlers which block the async runtime do not
 //! stop it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
 use super::maintenance;
 use crate::error::Error;
+use crate::error::panics::catch;
 use crate::job::{QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
 use crate::storage::{Batch, WindowPage};
@@ -22,8 +22,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// The dispatcher's thread.
 pub(super) fn run(engine: &Arc<Engine>) {
     while !engine.stopping.load(Ordering::SeqCst) {
-        let wait = catch_unwind(AssertUnwindSafe(|| turn(engine))).unwrap_or_else(|panic| {
-            engine.give_up("the dispatcher", &*panic);
+        let wait = catch(|| turn(engine)).unwrap_or_else(|panic| {
+            engine.give_up("the dispatcher", &panic);
             None
         });
         engine.moved.notify_waiters();
@@ -66,8 +66,9 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
         ask_reservation(engine, reservation);
     }
     let overdue = engine.executor.runs.end_overdue(now);
+    let threads = engine.executor.blocking.retry();
     let upkeep = maintenance::turn(engine, now);
-    [wait, overdue, Some(upkeep)].into_iter().flatten().min()
+    [wait, overdue, threads, Some(upkeep)].into_iter().flatten().min()
 }
 
 /// Fills a window from the table.

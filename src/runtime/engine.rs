@@ -5,14 +5,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::alarm::Alarm;
+use super::callers::Callers;
 use super::commit::Commit;
 use super::expiry::Expiries;
 use super::health::Health;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
-use crate::error::{Error, panic_text};
+use crate::error::Error;
+use crate::error::panics::Panic;
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
+use crate::handler::{Inside, handler_here};
 use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
@@ -21,7 +24,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, call};
+use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
@@ -56,6 +59,7 @@ pub(crate) struct Engine {
     /// Who keeps the writer from going on.
     pub(super) occupied: Occupied,
     pub(super) pen: Pen,
+    pub(super) callers: Callers,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
@@ -117,6 +121,7 @@ impl Engine {
             config: parts.config,
             occupied: parts.occupied,
             pen: Pen::default(),
+            callers: Callers::default(),
             alarm: Alarm::default(),
             expiries: Expiries::new(),
             moved: Notify::new(),
@@ -258,14 +263,29 @@ impl Engine {
                 return Ok(Vec::new());
             }
             let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                log_enqueue(&engine, &jobs);
-            }
+            let told = tracing::enabled!(tracing::Level::DEBUG).then(|| describe(&engine, &jobs));
             let (reply, answer) = oneshot::channel();
-            engine.submit(Enqueue::new(jobs, reply), bytes).await?;
-            let ids = answer.await.map_err(|_| engine.unanswered())??;
-            Ok(ids.list(count))
+            let handler = handler_here().map(|inside| engine.waiting_handler(inside));
+            engine.submit(Enqueue::new(jobs, reply).for_handler(handler), bytes).await?;
+            let ids = answer.await.map_err(|_| engine.unanswered())??.list(count);
+            log_enqueued(&ids, told.into_iter().flatten());
+            Ok(ids)
         })
+    }
+
+    /// How a handler may wait for room in a full queue, for which it is polled now.
+    fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
+        let Inside { executor, queue, blocking } = inside;
+        let is_ours = executor == self.executor.runs.identity();
+        // An async handler that blocks its thread may keep those that would make room from running.
+        let blocks_the_runtime = !blocking && super::commit::is_blocked();
+        let (max_running, blocking_threads) = self.scheduler().limits();
+        WaitingHandler {
+            queue: (is_ours && !blocks_the_runtime).then_some(queue),
+            blocking,
+            most: max_running / 2,
+            most_blocking: blocking_threads / 2,
+        }
     }
 
     /// Has `write` done in the writer's batch, on behalf of a caller.
@@ -338,8 +358,8 @@ impl Engine {
 
     /// A thread of ours has panicked: nothing starts and nothing is taken in until the process opens the
     /// file anew. Returns the reason that everybody is told.
-    pub(super) fn give_up(&self, who: &str, panic: &(dyn std::any::Any + Send)) -> String {
-        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic_text(panic));
+    pub(super) fn give_up(&self, who: &str, panic: &Panic) -> String {
+        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic.text());
         tracing::error!(reason, "degraded for good");
         self.scheduler().suspend();
         self.set_unwritable(Some(reason.clone()));
@@ -400,8 +420,13 @@ impl Engine {
         }
         let binding = Arc::new(worker.binding);
         let known_by = Arc::downgrade(&binding);
+        let blocking_kinds = binding.blocking_kinds();
         bindings.insert(queue, binding);
-        self.scheduler().open_lane(queue, worker.lane, self.now());
+        {
+            let mut scheduler = self.scheduler();
+            scheduler.set_blocking_kinds(queue, blocking_kinds);
+            scheduler.open_lane(queue, worker.lane, self.now());
+        }
         drop(bindings);
         #[cfg(feature = "wasm")]
         self.upkeep().plugin_watch.add(&known_by);
@@ -498,9 +523,18 @@ fn is_same(binding: &Arc<Binding>, worker: &Weak<Binding>) -> bool {
     std::ptr::eq(Arc::as_ptr(binding), worker.as_ptr())
 }
 
-fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
-    for job in jobs {
+/// Queue, kind and bytes of each job.
+fn describe(engine: &Engine, jobs: &[Prepared]) -> Vec<(Arc<str>, Arc<str>, usize)> {
+    let describe = |job: &Prepared| {
         let (queue, kind) = job.queue_and_kind(&engine.store.catalog);
-        tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
+        (queue, kind, job.bytes.len())
+    };
+    jobs.iter().map(describe).collect()
+}
+
+/// In the caller's span, if it has one: by a job's id its log lines are found beside those of the handler.
+fn log_enqueued(ids: &[JobId], jobs: impl Iterator<Item = (Arc<str>, Arc<str>, usize)>) {
+    for (id, (queue, kind, bytes)) in ids.iter().zip(jobs) {
+        tracing::debug!(id = id.get(), queue = &*queue, kind = &*kind, bytes, "enqueued");
     }
 }

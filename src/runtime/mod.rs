@@ -5,6 +5,7 @@
 mod alarm;
 mod attempts;
 mod backup;
+mod callers;
 mod commit;
 mod dispatcher;
 mod engine;

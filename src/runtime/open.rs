@@ -87,6 +87,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
     let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: window_bytes_max, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
+    scheduler.set_threads_max(blocking_threads);
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);
     }
@@ -102,7 +103,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let (inbox, outbox) = inbox();
     let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
     let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
-    let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
+    let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, clock.clone());
     let parts = Parts { store, time, prepare, inbox, bus, metrics, occupied, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });

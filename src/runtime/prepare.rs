@@ -6,7 +6,8 @@ use bytes::BytesMut;
 
 use crate::error::Error;
 use crate::job::{
-    CallSize, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start, State, UNIQUE_FOR_DEFAULT,
+    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start, State,
+    UNIQUE_FOR_DEFAULT,
 };
 use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
@@ -50,7 +51,7 @@ impl Prepare for Preparer {
 struct Call<'p> {
     preparer: &'p Preparer,
     now: Now,
-    span: Option<tracing::Span>,
+    caller: Option<Caller>,
     queue: Option<Named>,
     kind: Option<(Cow<'static, str>, Named)>,
     chunk: BytesMut,
@@ -74,9 +75,8 @@ impl Named {
 
 impl<'p> Call<'p> {
     fn new(preparer: &'p Preparer) -> Self {
-        let span = tracing::Span::current();
-        let span = (!span.is_disabled() && !span.is_none()).then_some(span);
-        Self { preparer, now: preparer.time.now(), span, queue: None, kind: None, chunk: BytesMut::new() }
+        let caller = Caller::here();
+        Self { preparer, now: preparer.time.now(), caller, queue: None, kind: None, chunk: BytesMut::new() }
     }
 
     /// The first of `left` jobs.
@@ -106,7 +106,7 @@ impl<'p> Call<'p> {
         };
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
-        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.span.clone());
+        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.caller);
         Ok(prepared.naming(names).claiming_key_for(unique_for))
     }
 }
@@ -115,7 +115,8 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     if options.generation > 0 {
         record.lineage_mut().generation = options.generation;
     }
-    let Options { group, start, expires, max_attempts, backoff, timeout, unique_key, .. } = options;
+    let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
+    let Options { group, start, expires, backoff, timeout, unique_key, .. } = options;
     let due = match start {
         None => None,
         Some(Start::After(Duration::ZERO)) => None,

@@ -1,6 +1,5 @@
 //! The writer's loop: gathers, has it committed, tells everyone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use super::healing::Healing;
 use super::maintenance::compact_before_close;
 use super::returning::Returning;
 use crate::error::Error;
+use crate::error::panics::catch;
 use crate::events::Event;
 use crate::job::{Change, JobId};
 use crate::sync::{MustNotWait, thread};
@@ -102,8 +102,8 @@ impl WriterLoop {
     pub fn turn(&mut self, round: Round) -> bool {
         // Everybody waits for this thread now: code of the application that it runs must not wait for the queue.
         let _must_not_wait = MustNotWait::begin();
-        catch_unwind(AssertUnwindSafe(|| self.round(round))).unwrap_or_else(|panic| {
-            let reason = self.engine.give_up("the writer", &*panic);
+        catch(|| self.round(round)).unwrap_or_else(|panic| {
+            let reason = self.engine.give_up("the writer", &panic);
             self.healing = Some(Healing::never(reason));
             true
         })
@@ -231,6 +231,7 @@ impl WriterLoop {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
+        self.engine.callers.remember(std::mem::take(&mut committed.callers));
         self.tell_dispatch(std::mem::take(&mut committed.changes));
         if self.engine.expiries.learn(committed.expiries) {
             self.engine.wake_dispatcher();

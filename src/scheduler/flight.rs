@@ -8,12 +8,21 @@ pub(crate) struct RunId {
     serial: u64,
 }
 
+impl RunId {
+    /// How many runs were handed out up to it since the file was opened.
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 /// A job that was handed out and is not settled yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
+    /// A thread for blocking handlers is taken by it while it runs.
+    pub blocking: bool,
     /// At which place it was handed out.
     pub order: Order,
     pub started: Now,
@@ -40,20 +49,23 @@ pub(crate) struct Flights {
     by_id: IdMap<Flight>,
     by_queue: IdMap<Load, QueueId>,
     running: usize,
+    /// Of those, how many take a thread for blocking handlers.
+    blocking: usize,
     /// Of those that have landed and are not settled.
     unsettled_bytes: usize,
     serial: u64,
 }
 
 impl Flights {
-    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
+    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, blocking: bool, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: entry.id, serial: self.serial };
         let (grouped, order, bytes) = (entry.is_grouped(), entry.order, entry.bytes as usize);
-        let flight = Flight { run, queue, grouped, order, started: now, landed: false, marked: false, bytes };
+        let flight = Flight { run, queue, grouped, blocking, order, started: now, landed: false, marked: false, bytes };
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
+        self.blocking += usize::from(blocking);
         let load = self.by_queue.entry(queue).or_default();
         load.running += 1;
         load.taken += 1;
@@ -65,8 +77,8 @@ impl Flights {
         let flight = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && !flight.landed)?;
         flight.landed = true;
         self.unsettled_bytes += flight.bytes;
-        let queue = flight.queue;
-        self.free_slot(queue);
+        let (queue, blocking) = (flight.queue, flight.blocking);
+        self.free_slot(queue, blocking);
         Some(queue)
     }
 
@@ -85,13 +97,14 @@ impl Flights {
         }
         match flight.landed {
             true => self.unsettled_bytes -= flight.bytes,
-            false => self.free_slot(flight.queue),
+            false => self.free_slot(flight.queue, flight.blocking),
         }
         Some(flight)
     }
 
-    fn free_slot(&mut self, queue: QueueId) {
+    fn free_slot(&mut self, queue: QueueId, blocking: bool) {
         self.running -= 1;
+        self.blocking -= usize::from(blocking);
         if let Some(load) = self.by_queue.get_mut(&queue) {
             load.running -= 1;
         }
@@ -119,6 +132,11 @@ impl Flights {
 
     pub fn running(&self) -> usize {
         self.running
+    }
+
+    /// Threads for blocking handlers that are taken.
+    pub fn blocking(&self) -> usize {
+        self.blocking
     }
 
     pub fn unsettled(&self) -> usize {

@@ -12,7 +12,7 @@ use super::tables::Tables;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{BucketKey, BucketState, Change, JobId, KindId, QueueId};
+use crate::job::{BucketKey, BucketState, Caller, Change, JobId, KindId, QueueId};
 use crate::time::{Now, SavedTime};
 
 /// What concerns the whole file and changes with nearly every commit.
@@ -20,7 +20,7 @@ use crate::time::{Now, SavedTime};
 pub(crate) struct Counters {
     /// The next job's id. Only ever grows: ids are never used again.
     pub next_id: u64,
-    /// The next group head's turn.
+    /// The next group head's turn, or the number of the next opening. Only ever grows.
     pub next_turn: u64,
     /// Where the time lines stood at the last commit.
     pub time: SavedTime,
@@ -79,6 +79,8 @@ pub(crate) struct Batch<'t> {
     pub changes: Vec<Change>,
     /// What listeners must hear of, in order.
     pub events: Vec<Event>,
+    /// Who enqueued those jobs of it that dispatch does not hear of yet.
+    pub(super) callers: Vec<(JobId, Caller)>,
     /// Whether anybody listens: events nobody hears are not made.
     pub listening: bool,
     /// Jobs that were not stored, because one with their key was there.
@@ -114,6 +116,7 @@ pub(crate) struct Sealed {
     pub kinds: Vec<KindId>,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
+    pub callers: Vec<(JobId, Caller)>,
     pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
@@ -141,6 +144,7 @@ impl<'t> Batch<'t> {
             names: NewNames::new(catalog),
             changes: Vec::new(),
             events: Vec::new(),
+            callers: Vec::new(),
             listening,
             deduplicated: 0,
             marks,
@@ -178,6 +182,13 @@ impl<'t> Batch<'t> {
     /// batch.
     pub fn writes(&self) -> u64 {
         self.writes
+    }
+
+    /// A number for this opening of the file. The counter is that of group heads, whose turns may have gaps.
+    pub fn next_opening(&mut self) -> u64 {
+        let opening = self.counters.next_turn;
+        self.counters.next_turn += 1;
+        opening
     }
 
     pub fn touch(&mut self) {
@@ -279,6 +290,7 @@ impl<'t> Batch<'t> {
             kinds: Vec::new(),
             changes: self.changes,
             events: self.events,
+            callers: Vec::new(),
             deduplicated: self.deduplicated,
             marked: Vec::new(),
             unmarked: Vec::new(),
@@ -309,6 +321,7 @@ impl<'t> Batch<'t> {
             kinds,
             changes: self.changes,
             events: self.events,
+            callers: self.callers,
             deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,

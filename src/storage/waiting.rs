@@ -14,7 +14,7 @@ use super::tables::ReadyKey;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, Entry, JobId, KindId, Order, QueueId, Record, State};
+use crate::job::{Caller, Change, Entry, JobId, KindId, Order, QueueId, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
 #[derive(Debug)]
@@ -43,26 +43,20 @@ pub(crate) struct NewJobNames {
 #[derive(Debug)]
 enum Form {
     /// Without an id yet.
-    Unborn(Option<(Record, Option<tracing::Span>)>),
+    Unborn(Option<(Record, Option<Caller>)>),
     /// As a batch has stored it, perhaps one that was undone.
     Stored(Arc<Entry>),
 }
 
 impl Prepared {
-    pub fn new(queue: QueueId, record: Record, span: Option<tracing::Span>) -> Self {
-        Self::first_of(1, &mut BytesMut::new(), queue, record, span)
+    pub fn new(queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
+        Self::first_of(1, &mut BytesMut::new(), queue, record, caller)
     }
 
     /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
-    pub fn first_of(
-        left: usize,
-        chunk: &mut BytesMut,
-        queue: QueueId,
-        record: Record,
-        span: Option<tracing::Span>,
-    ) -> Self {
+    pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unborn(Some((record, span))), names: None, unique_for: None }
+        Self { queue, bytes, job: Form::Unborn(Some((record, caller))), names: None, unique_for: None }
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
@@ -88,18 +82,26 @@ impl Prepared {
         if self.record().kind == kind {
             return;
         }
-        let (record, span) = match &mut self.job {
+        let (record, caller) = match &mut self.job {
             Form::Unborn(job) => job.take().expect("it is taken where it is stored"),
-            Form::Stored(entry) => (entry.record.clone(), entry.span.clone()),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
         let record = Record { kind, ..record };
         self.bytes = encode_record(&record);
-        self.job = Form::Unborn(Some((record, span)));
+        self.job = Form::Unborn(Some((record, caller)));
     }
 
     /// The key that it takes, and for how long at least.
     pub fn claims(&self) -> Option<(&str, Duration)> {
         self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
+    }
+
+    /// Who enqueues it, if that is known.
+    fn caller(&self) -> Option<Caller> {
+        match &self.job {
+            Form::Unborn(job) => job.as_ref()?.1,
+            Form::Stored(entry) => entry.caller,
+        }
     }
 
     pub fn record(&self) -> &Record {
@@ -111,11 +113,11 @@ impl Prepared {
 
     /// The entry, with the id it got.
     fn entry(&mut self, id: JobId) -> Arc<Entry> {
-        let (record, span) = match &mut self.job {
+        let (record, caller) = match &mut self.job {
             Form::Unborn(job) => job.take().expect("it is taken once"),
-            Form::Stored(entry) => (entry.record.clone(), entry.span.clone()),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
-        let entry = Arc::new(Entry { span, ..Entry::new(id, id.get(), record, self.bytes.len()) });
+        let entry = Arc::new(Entry { caller, ..Entry::new(id, id.get(), record, self.bytes.len()) });
         self.job = Form::Stored(entry.clone());
         entry
     }
@@ -189,6 +191,9 @@ impl Batch<'_> {
         tally.bytes += bytes;
         *tally.count_mut(counts_as) += 1;
         self.index_expiry(queue, id, job.record())?;
+        if let Some(caller) = job.caller().filter(|_| grouped || waits.is_some()) {
+            self.callers.push((id, caller));
+        }
         match waits {
             _ if grouped => self.join_group(queue, id, seq, job.record(), job.bytes.clone()),
             Some(due) => self.put_delayed(queue, id, due, &job.bytes),

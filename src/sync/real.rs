@@ -6,6 +6,7 @@ pub(crate) use tokio::time::timeout;
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 /// Where async handlers run.
 #[derive(Clone)]
@@ -19,6 +20,17 @@ impl Tasks {
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(task);
     }
+}
+
+/// Waits for a notification, but no longer than `at_most`: then the answer is true.
+pub(crate) fn wait_timeout<'a, T>(
+    condvar: &Condvar,
+    _mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+    at_most: Duration,
+) -> (MutexGuard<'a, T>, bool) {
+    let (guard, result) = condvar.wait_timeout(guard, at_most).unwrap_or_else(|e| e.into_inner());
+    (guard, result.timed_out())
 }
 
 /// Blocks this thread; [`timeout`] works inside.

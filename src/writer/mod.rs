@@ -16,15 +16,16 @@ pub(crate) use commands::{
 pub(crate) use commands::{control, dead_letters, upkeep};
 pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Lent, Outbox, Round, StillLent, Then, inbox};
 pub(crate) use occupied::{Occupant, Occupied};
-pub(crate) use step::{Refusal, Step, call};
+pub(crate) use step::{Refusal, Step, WaitingHandler, call};
 
 use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
-use crate::job::{Change, JobId, QueueId};
+use crate::job::{Caller, Change, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Counters, NotedExpiries, RawTransaction, Sealed, Store};
 use crate::time::Now;
@@ -68,6 +69,8 @@ impl Command {
 pub(crate) struct Committed {
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
+    /// Who enqueued jobs that only the file has for now.
+    pub callers: Vec<(JobId, Caller)>,
     /// Commands and what to answer them.
     answers: Vec<(Command, Result<(), Error>)>,
     /// When jobs that they have stored expire.
@@ -181,7 +184,11 @@ impl Spoiled {
         all.push(self.by);
         all.extend(self.doubtful);
         let error = match self.error {
-            Error::Aborted { source } => Error::Storage { operation: "write what a closure asked for", source },
+            Error::Aborted { source } => {
+                let said = text_of(&*source).into();
+                drop_quietly(source);
+                Error::Storage { operation: "write what a closure asked for", source: said }
+            }
             other => other,
         };
         (all, error)
@@ -544,7 +551,8 @@ impl Writer {
     }
 
     fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
-        if self.waiting.has_room_for(&*step) {
+        let may_wait = step.handler().is_none_or(|handler| self.waiting.may_wait(handler, queue));
+        if may_wait && self.waiting.has_room_for(&*step) {
             self.waiting.enter(queue, step);
         } else {
             let queue = self.store.catalog.row(queue);
@@ -574,6 +582,7 @@ impl Writer {
         self.store.catalog.committed(sealed.rows, &sealed.kinds);
         self.store.catalog.recent.note(&sealed.changes);
         committed.expiries = committed.expiries.and_then(sealed.expiries);
+        committed.callers.extend(sealed.callers);
         committed.changes.extend(sealed.changes);
         committed.events.extend(sealed.events);
     }

@@ -59,10 +59,26 @@ pub(crate) trait Step: Send {
         0
     }
 
+    /// The handler that waits for its answer, if one does.
+    fn handler(&self) -> Option<WaitingHandler> {
+        None
+    }
+
     /// Nobody waits for the answer any more: the call was dropped.
     fn is_abandoned(&self) -> bool {
         false
     }
+}
+
+/// A handler that waits for room holds its slot meanwhile, and its thread if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitingHandler {
+    /// Of which queue it is; `None` if nothing can be said about what its wait would hold up.
+    pub queue: Option<QueueId>,
+    pub blocking: bool,
+    /// So many handlers may wait at a time, and so many of those that have a thread.
+    pub most: usize,
+    pub most_blocking: usize,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;

@@ -95,6 +95,7 @@ struct Spec {
     group: Option<&'static str>,
     priority: u8,
     start: Start,
+    /// 0 says that it runs at most once.
     max_attempts: Option<u32>,
     /// It holds a key of its own.
     unique: bool,
@@ -114,9 +115,11 @@ impl Spec {
         if let Some(group) = self.group {
             job = job.group(group);
         }
-        if let Some(max) = self.max_attempts {
-            job = job.max_attempts(max);
-        }
+        job = match self.max_attempts {
+            Some(0) => job.at_most_once(),
+            Some(max) => job.max_attempts(max),
+            None => job,
+        };
         if self.unique {
             job = job.unique_key(format!("key-{}", self.tag));
         }
@@ -367,7 +370,7 @@ impl Workload {
             1 => Start::At(self.clock.wall() + 5 * SECOND),
             _ => Start::Now,
         };
-        let max_attempts = (rng.u8(0..6) == 0).then(|| rng.u32(1..3));
+        let max_attempts = (rng.u8(0..5) == 0).then(|| rng.u32(0..3));
         let unique = rng.u8(0..4) == 0;
         let expires = match rng.u8(0..12) {
             0 => Some(Start::After(Duration::from_millis(rng.u64(1..20_000)))),

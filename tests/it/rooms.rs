@@ -161,6 +161,15 @@ fn only_the_clock_and_the_stop_ask_the_time() {
     }
 }
 
+/// What a panic has thrown may panic when it is dropped: only one place takes care of that.
+#[test]
+fn only_one_place_catches_panics() {
+    for (path, code) in sources() {
+        let is_allowed = inside(&path) == Path::new("error/panics.rs");
+        assert_eq!(code.contains("catch_unwind"), is_allowed, "{}", inside(&path).display());
+    }
+}
+
 #[test]
 fn the_reader_of_imports_reads_them() {
     let code = "use crate::{job::{JobId, NewJob}, time, error::Error};\nfn f() { crate::writer::call(); pub(crate) }\nuse crate::storage;";

@@ -17,6 +17,7 @@ mod fork;
 mod full;
 mod hammered;
 mod load;
+mod once;
 mod poison;
 mod room;
 #[path = "../support/shared_memory.rs"]
@@ -30,6 +31,7 @@ fn child() {
     if let Ok(role) = std::env::var("MILLPOND_CHILD") {
         match role.as_str() {
             "load" => load::child(),
+            "once" => once::child(),
             "poison" => poison::child(),
             "stop" => stop::child(),
             "clock" => clock::child(),

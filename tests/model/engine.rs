@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::all_jobs::all_jobs;
 use crate::model::{ATTEMPTS, BACKOFF, KEPT, Start, hook_row};
-use crate::ops::{Answer, Expires, QUEUES, Spec, When};
+use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
 use crate::shared_memory::SharedMemory;
 
 /// Each row counts how often it was written.
@@ -59,9 +59,11 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
         When::Delay(delay) => job.delay(Duration::from_millis(delay)),
         When::At(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
     };
-    if let Some(max) = spec.max {
-        job = job.max_attempts(max);
-    }
+    job = match spec.max {
+        Some(ONCE) => job.at_most_once(),
+        Some(max) => job.max_attempts(max),
+        None => job,
+    };
     job = match spec.expires {
         None => job,
         Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),

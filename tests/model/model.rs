@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use millpond::State;
 
-use crate::ops::{Answer, Expires, QUEUES, Spec, When};
+use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
 
 /// Attempts in all, and the wait between them, of every worker in the test.
 pub const ATTEMPTS: u32 = 3;
@@ -37,6 +37,8 @@ pub const BACKOFF: u64 = 5_000;
 pub const KEPT: u64 = 3_600_000;
 /// A wall clock that shows less has not been set: the start of 2020.
 const CLOCKS_SET_FROM: u64 = 1_577_836_800_000;
+/// The shortest time for which a handler's answer puts a job off, or holds a queue back.
+const SNOOZE_MIN: u64 = 100;
 /// How long a suspect runs with nothing beside it after one death; twice as long after each further one.
 const ALONE: u64 = 5_000;
 
@@ -567,7 +569,14 @@ impl Model {
     }
 
     fn limit(&self, id: u64) -> u32 {
-        self.jobs[&id].max.unwrap_or(ATTEMPTS)
+        match self.jobs[&id].max {
+            Some(ONCE) => 1,
+            max => max.unwrap_or(ATTEMPTS),
+        }
+    }
+
+    fn runs_once(&self, id: u64) -> bool {
+        self.jobs[&id].max == Some(ONCE)
     }
 
     pub fn answered(&mut self, id: u64, answer: Answer) {
@@ -593,9 +602,10 @@ impl Model {
             Answer::Snooze(delay) => {
                 self.job(id).begun = true;
                 let state = if self.jobs[&id].attempts == 0 { State::Scheduled } else { State::Retrying };
-                self.put_off(id, state, delay);
+                self.put_off(id, state, delay.max(SNOOZE_MIN));
             }
             Answer::RateLimited(delay) => {
+                let delay = delay.max(SNOOZE_MIN);
                 let job = &self.jobs[&id];
                 let new = Hold { until: self.now.mono + delay, stored: self.now.age + delay };
                 let until = new.until;
@@ -691,9 +701,20 @@ impl Model {
             hold.stored = self.now.age + hold.until.saturating_sub(self.now.mono);
         }
         for id in self.running() {
-            self.return_to_its_place(id);
+            match self.runs_once(id) {
+                true => self.cut_short(id),
+                false => self.return_to_its_place(id),
+            }
         }
         self.opened(down, wall);
+    }
+
+    /// Its only run did not come to its end.
+    fn cut_short(&mut self, id: u64) {
+        let job = self.job(id);
+        job.attempts = job.running.expect("it runs").attempt;
+        job.errors += 1;
+        self.leave(id, State::Dead);
     }
 
     fn opened(&mut self, down: u64, wall: u64) {
@@ -721,9 +742,16 @@ impl Model {
         if let Some(id) = unknown.iter().find(|id| now.mono >= run(&self.jobs[id]).since + 10) {
             return Err(format!("job {id} ran when the process died, and the file does not know"));
         }
+        if let Some(id) = unknown.iter().find(|id| self.runs_once(**id)) {
+            return Err(format!("job {id} ran, is to run at most once, and the file does not know"));
+        }
         let culprit = self.culprit(&known);
         unknown.into_iter().for_each(|id| self.return_to_its_place(id));
         for &id in &known {
+            if self.runs_once(id) {
+                self.cut_short(id);
+                continue;
+            }
             let limit = self.limit(id);
             let attempt = run(&self.jobs[&id]).attempt;
             self.return_to_its_place(id);

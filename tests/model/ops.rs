@@ -29,11 +29,15 @@ pub struct Spec {
     pub group: Option<usize>,
     pub priority: u8,
     pub when: When,
+    /// Its attempts; [`ONCE`] if it runs at most once.
     pub max: Option<u32>,
     pub expires: Option<Expires>,
     /// A unique key, and for how long it is held at least.
     pub key: Option<(usize, u64)>,
 }
+
+/// A number of attempts that says that the job runs at most once.
+pub const ONCE: u32 = 0;
 
 impl Spec {
     pub const PLAIN: Self =
@@ -136,7 +140,7 @@ fn when() -> impl Strategy<Value = When> {
 pub fn spec() -> impl Strategy<Value = Spec> {
     let group = prop_oneof![2 => Just(None), 3 => (0..GROUPS).prop_map(Some)];
     let priority = prop_oneof![4 => Just(5u8), 1 => Just(0), 1 => Just(9)];
-    let max = prop_oneof![3 => Just(None), 1 => (1u32..3).prop_map(Some)];
+    let max = prop_oneof![12 => Just(None), 4 => (1u32..3).prop_map(Some), 3 => Just(Some(ONCE))];
     let after = prop_oneof![Just(1u64), Just(7_000), Just(HOUR * 2)];
     let expires = prop_oneof![
         6 => Just(None),

@@ -143,7 +143,21 @@ impl World {
             let Spec { n, .. } = *spec;
             let when = When::Delay(5_000);
             let (group, max, expires, timeout, backoff) = Default::default();
-            *spec = Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff, padding: 0 };
+            let once = false;
+            *spec = Spec {
+                n,
+                queue: 0,
+                group,
+                priority: 5,
+                kind: 0,
+                when,
+                max,
+                expires,
+                timeout,
+                backoff,
+                once,
+                padding: 0,
+            };
         }
         self.plan.jobs_max += BULK as u64;
         self.store_these(specs);

@@ -175,6 +175,9 @@ impl World {
     }
 
     fn while_stopping(&mut self) -> Check {
+        if self.plan.mood.thread > 0 && self.rng.u8(..6) == 0 {
+            return self.thread();
+        }
         match self.rng.u8(..6) {
             0 => self.write().map(drop),
             1 => {
@@ -210,7 +213,11 @@ impl World {
                 Note::Start { n, run, .. } | Note::End { n, run, .. } | Note::Child { n, run, .. } => {
                     self.late.contains(&(n, run))
                 }
-                Note::Told { .. } | Note::Read { .. } | Note::Reused { .. } | Note::Unseen { .. } => false,
+                Note::Told { .. }
+                | Note::Read { .. }
+                | Note::Reused { .. }
+                | Note::Unseen { .. }
+                | Note::Blocked { .. } => false,
             };
             if is_late {
                 self.trace.note(format!("    late {note:?}"));

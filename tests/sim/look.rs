@@ -89,6 +89,7 @@ impl Oracle {
         let poison_world = self.plan.poison;
         let is_poison = self.poisons.contains(&n);
         let harmed = self.harmed;
+        let is_guest = self.is_guest(&self.jobs[&n]);
         let mut moved = None;
         let job = self.job(n);
         if job.fate == Fate::Refused {
@@ -98,22 +99,25 @@ impl Oracle {
         let died_running = crash_errors > job.crash_errors;
         job.crash_errors = crash_errors;
         if died_running {
-            if moment != Moment::Crashed {
+            if moment != Moment::Crashed && !(job.spec.once && job.released.is_some()) {
                 return Err(format!("I17: a crash was counted and there was none: {info:?}, {job:?}"));
             }
             job.crashes += 1;
             took("a crash beside running jobs");
         }
-        // Its timeout may be over before its handler is called.
+        // Its time may be over before its guest says a word.
         let last_error = info.errors.last().map(|error| error.kind);
-        let timed_out_unseen =
-            moment != Moment::Running && last_error == Some(FailureKind::Timeout) && info.attempts == job.attempts + 1;
+        let timed_out_unseen = is_guest
+            && moment != Moment::Running
+            && last_error == Some(FailureKind::Timeout)
+            && info.attempts == job.attempts + 1;
         match (job.ended, info.state.is_final()) {
             (Some(known), true) if known == info.state => {}
             (Some(State::Dead), _) if job.steered && moment != Moment::Running => {
                 job.ended = info.state.is_final().then_some(info.state);
                 (job.place, job.redriven, job.attempts) = (u64::MAX, true, info.attempts);
                 job.redrives += 1;
+                job.spent = false;
             }
             (Some(known), _) => return Err(format!("I7: it has ended as {known:?}, and is {info:?}: {job:?}")),
             (None, true) => {
@@ -129,7 +133,9 @@ impl Oracle {
                 if !legal {
                     return Err(format!("I15: nothing has made it end so: {info:?}, {job:?}"));
                 }
-                if info.state == State::Dead && died_running {
+                if info.state == State::Dead && died_running && job.spec.once {
+                    took("a crash cut the only run of a job short");
+                } else if info.state == State::Dead && died_running {
                     took("the culprit of a crash was blamed");
                     if poison_world && !is_poison {
                         return Err(format!("I18: an innocent is dead by a crash: {info:?}, {job:?}"));
@@ -141,6 +147,9 @@ impl Oracle {
             }
             (None, false) => {
                 let marked = job.running.is_some_and(|run| run.marked);
+                if moment == Moment::Crashed && job.spec.once && job.running.is_some() {
+                    return Err(format!("I17: it ran when the process died, and is to run at most once: {job:?}"));
+                }
                 if moment == Moment::Crashed && marked && !died_running && job.released.is_none() {
                     return Err(format!("I17: it ran when the process died, and the file does not know: {job:?}"));
                 }

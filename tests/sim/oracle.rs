@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{Error, Event, PluginHash, State};
+use millpond::{Error, Event, PluginHash, RunNumber, State};
 
 use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
@@ -42,6 +42,10 @@ pub struct Run {
     pub run: u32,
     pub attempt: u32,
     pub taken: Option<u64>,
+    /// When its handler was seen to run.
+    pub called: u64,
+    /// When its time is over: what it answers then does not count.
+    pub deadline: Option<u64>,
     /// It ran when the process died, and is tried with nothing beside it until then.
     pub alone_until: Option<u64>,
     /// Its start is in the file.
@@ -95,6 +99,10 @@ pub struct Job {
     pub surely_suspect: bool,
     /// It was taken back at the stop, with so many attempts used.
     pub released: Option<u32>,
+    /// It was called, and has not asked to be called again.
+    pub spent: bool,
+    /// The number of its last run.
+    pub number: Option<RunNumber>,
     /// How many guests' follow-up jobs it descends from.
     pub generation: u32,
     /// The guest that ran it last.
@@ -181,6 +189,8 @@ pub struct Oracle {
     /// Something was told that could not be looked up: the next look settles it.
     pub blind: bool,
     pub kills: u32,
+    /// Of all runs.
+    pub numbers: BTreeSet<RunNumber>,
     pub poisons: BTreeSet<u64>,
     /// By the kinds that plugins handle.
     pub kept: [Kept; 2],
@@ -226,6 +236,7 @@ impl Oracle {
             heard_healed: false,
             blind: false,
             kills: 0,
+            numbers: BTreeSet::new(),
             poisons: BTreeSet::new(),
             kept: Default::default(),
             deployed: Vec::new(),
@@ -331,6 +342,8 @@ impl Oracle {
             suspect: false,
             surely_suspect: false,
             released: None,
+            spent: false,
+            number: None,
             generation,
             guest: None,
             children: 0,
@@ -484,7 +497,7 @@ impl Oracle {
     pub fn rested(&mut self) {
         let mono = self.mono;
         for run in self.jobs.values_mut().filter_map(|job| job.running.as_mut()) {
-            run.marked |= run.taken.is_some_and(|taken| taken + MARK_AFTER <= mono);
+            run.marked |= run.called + MARK_AFTER <= mono;
         }
         // That the clock was set is in the file.
         self.forward = 0;
@@ -637,8 +650,10 @@ impl Oracle {
             }
             Event::Dead { id, error, .. } => {
                 let n = self.number(id.get())?;
-                // Its timeout may be over before its handler is called.
-                if error.as_ref().is_some_and(|error| error.contains("longer than its timeout")) {
+                // Its time may be over before its guest says a word.
+                if self.is_guest(&self.jobs[&n])
+                    && error.as_ref().is_some_and(|error| error.contains("longer than its timeout"))
+                {
                     let job = self.job(n);
                     job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1 });
                 }
@@ -694,6 +709,7 @@ impl Oracle {
                 }
                 (job.ended, job.attempts, job.place, job.redriven) = (None, 0, place, true);
                 job.redrives += 1;
+                job.spent = false;
                 job.crashes = 0;
                 job.spec.expires = None;
                 job.ended_at = None;
@@ -845,6 +861,12 @@ impl Oracle {
             (_, Some(_)) => true,
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
+            (State::Dead, None) if job.spec.once && job.released.is_some() => {
+                took("a stop cut the only run of a job short");
+                job.running = None;
+                job.crash_errors += 1;
+                true
+            }
             _ => false,
         };
         if !legal {

@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 71 + 12] = [
+static PATHS: [Path; 76 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -71,6 +71,8 @@ static PATHS: [Path; 71 + 12] = [
     seen("a crash beside running jobs"),
     seen("a suspect ran alone"),
     seen("the culprit of a crash was blamed"),
+    seen("a crash cut the only run of a job short"),
+    seen("a stop cut the only run of a job short"),
     // The stop.
     seen("a clean close"),
     seen("the last handle was dropped in a closure"),
@@ -91,8 +93,11 @@ static PATHS: [Path; 71 + 12] = [
     seen("a rate held a group back"),
     seen("an answer held a queue or group back"),
     seen("concurrency was lowered below what ran"),
+    seen("a blocking handler ran"),
+    seen("all threads were taken"),
     // Attempts.
     seen("a timeout"),
+    seen("an answer came when the attempt's time was over"),
     seen("a panic in a handler"),
     seen("no attempts were left"),
     seen("a snooze"),
@@ -147,6 +152,8 @@ struct Said {
     kind: String,
     /// It tells an attempt's end.
     outcome: bool,
+    /// It tells when an attempt was handed out.
+    handed_out: Option<u64>,
 }
 
 impl Visit for Said {
@@ -157,8 +164,10 @@ impl Visit for Said {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "id" {
-            self.id = value;
+        match field.name() {
+            "id" => self.id = value,
+            "handed_out" => self.handed_out = Some(value),
+            _ => {}
         }
     }
 
@@ -190,6 +199,9 @@ impl Subscriber for Listener {
         event.record(&mut said);
         if event.metadata().target() == "millpond::plugin" {
             return guest_talk::heard(&said.message);
+        }
+        if let Some(at) = said.handed_out {
+            return guest_talk::handed_out(said.id, at);
         }
         if said.outcome {
             return guest_talk::ended(said.id, &said.queue, &said.kind);

@@ -62,6 +62,8 @@ pub struct Spec {
     pub expires: Option<Expires>,
     pub timeout: Option<u64>,
     pub backoff: Option<u64>,
+    /// It runs at most once.
+    pub once: bool,
     /// Bytes of its payload that say nothing.
     pub padding: usize,
 }
@@ -77,6 +79,7 @@ impl Spec {
             7..=8 => When::Delay(one_of(rng, &[0, 1, 30, 1_000, 5_000, 60_000, 3_600_000])),
             _ => When::In(one_of(rng, &[-5_000, 0, 10, 5_000, 60_000, 3_600_000])),
         };
+        let once = rng.u8(..8) == 0;
         Self {
             n,
             queue: rng.usize(..queues),
@@ -84,7 +87,7 @@ impl Spec {
             priority: one_of(rng, &[5, 5, 5, 5, 0, 9, 3]),
             kind: usize::from(rng.u8(..6) == 0),
             when,
-            max: (rng.u8(..4) == 0).then(|| rng.u32(1..4)),
+            max: (rng.u8(..4) == 0 && !once).then(|| rng.u32(1..4)),
             expires: (rng.u8(..8) == 0).then(|| match (n % 3, one_of(rng, &[1, 2_000, 30_000, 7_200_000])) {
                 (0, 1) => Expires::Ahead(-1),
                 (0, millis) => Expires::Ahead(millis as i64),
@@ -92,6 +95,7 @@ impl Spec {
             }),
             timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
             backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
+            once,
             padding: one_of(rng, &[0, 0, 0, 0, 0, 100, 1_000, 5_000]),
         }
     }
@@ -116,6 +120,9 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     };
     if let Some(max) = spec.max {
         job = job.max_attempts(max);
+    }
+    if spec.once {
+        job = job.at_most_once();
     }
     job = match spec.expires {
         None => job,
@@ -245,6 +252,32 @@ impl PluginPlan {
     }
 }
 
+/// Which kinds have blocking handlers, and how many threads there are for them.
+#[derive(Clone, Debug)]
+pub struct ThreadPlan {
+    /// Of each queue.
+    kinds: Vec<[bool; 2]>,
+    pub threads: usize,
+}
+
+impl ThreadPlan {
+    /// From a generator of its own, as that of plugins. Half of the worlds have blocking handlers.
+    fn random(seed: u64, plan: &Plan) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x7468_7265_6164);
+        let any = rng.bool() && !plan.bulk;
+        let kinds = plan.queues.iter().map(|_| [any && rng.bool(), any && rng.bool()]).collect();
+        Self { kinds, threads: rng.usize(1..4) }
+    }
+
+    pub fn is_blocking(&self, queue: usize, kind: usize) -> bool {
+        self.kinds[queue][kind]
+    }
+
+    fn any(&self) -> bool {
+        self.kinds.iter().flatten().any(|blocking| *blocking)
+    }
+}
+
 /// How often each thing is done, of the sum of them all.
 #[derive(Clone, Debug)]
 pub struct Mood {
@@ -262,6 +295,7 @@ pub struct Mood {
     pub crash: u32,
     pub worker: u32,
     pub plugin: u32,
+    pub thread: u32,
 }
 
 /// All that is decided beforehand.
@@ -287,6 +321,7 @@ pub struct Plan {
     /// The machine does not know the time when it begins.
     pub clock_unset: bool,
     pub plugins: PluginPlan,
+    pub threads: ThreadPlan,
     pub mood: Mood,
 }
 
@@ -296,6 +331,8 @@ impl Plan {
         plan.plugins = PluginPlan::random(seed, &plan);
         plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
         plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
+        plan.threads = ThreadPlan::random(seed, &plan);
+        plan.mood.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
 
@@ -325,6 +362,7 @@ impl Plan {
             crash: u32::from(crashes),
             worker: often(rng, 3),
             plugin: 0,
+            thread: 0,
         };
         let queues = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
         let tiny = rng.u8(..3) > 0;
@@ -344,6 +382,7 @@ impl Plan {
             reconfigures: rng.u8(..4) == 0,
             clock_unset: false,
             plugins: PluginPlan::default(),
+            threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
             mood,
         }
     }

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::calls::Caller;
 use crate::disk::{Fault, Left, Op, SimDisk};
 use crate::guest_talk;
-use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle};
+use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle, handle_blocking};
 use crate::kept;
 use crate::look::{Moment, View, number_of};
 use crate::oracle::{Check, Oracle};
@@ -171,6 +171,7 @@ impl World {
             .seed(self.rng.u64(..))
             .runtime(runtime.handle().clone())
             .max_running(self.plan.max_running)
+            .blocking_threads(self.plan.threads.threads)
             .cache_bytes(self.plan.cache_bytes)
             .window_jobs_max(self.plan.window)
             .window_bytes_max(self.plan.window_bytes)
@@ -221,8 +222,13 @@ impl World {
                 worker = worker.handle_wasm(name, self.deploy(queue, kind));
                 continue;
             }
-            let _ = kind;
             let scene = scene.clone();
+            if self.plan.threads.is_blocking(queue, kind) {
+                worker = worker.handle_blocking_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| {
+                    handle_blocking(&scene, &job, &ctx)
+                });
+                continue;
+            }
             worker =
                 worker.handle_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| handle(scene.clone(), job, ctx));
         }
@@ -332,13 +338,39 @@ impl World {
                 tokio::task::yield_now().await;
             }
         });
+        self.notice()
+    }
+
+    /// Lets a thread of the pool run one blocking handler.
+    pub fn thread(&mut self) -> Check {
+        let (waiting, threads) = (self.now().steps.waiting_for_threads(), self.plan.threads.threads);
+        if waiting > threads {
+            return Err(format!("I10: {waiting} were handed out and wait for one of {threads} threads"));
+        }
+        if waiting == threads {
+            took("all threads were taken");
+        }
+        if self.steps().run_thread() {
+            took("a blocking handler ran");
+        }
+        self.notice()
+    }
+
+    /// Takes note of what handlers were seen to do.
+    fn notice(&mut self) -> Check {
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
+        let mut blocked = false;
         for note in &notes {
             self.trace.note(format!("    {note:?}"));
             if matches!(note, Note::End { act: None, .. }) {
                 took("a timeout");
             }
+            blocked |= matches!(note, Note::Blocked { .. });
             self.oracle.seen(note)?;
+        }
+        if blocked {
+            self.timers.fire(&mut self.rng);
+            self.read_clock();
         }
         let mut stage = self.stage.lock().unwrap();
         let dies = std::mem::take(&mut stage.dies);
@@ -544,6 +576,7 @@ impl World {
             mood.crash,
             mood.worker,
             mood.plugin,
+            mood.thread,
         ];
         let mut left = self.rng.u32(..weights.iter().sum::<u32>());
         let mut choice = 0;
@@ -585,9 +618,8 @@ impl World {
                 Ok(())
             }
             #[cfg(feature = "wasm")]
-            _ => self.change_plugins(),
-            #[cfg(not(feature = "wasm"))]
-            _ => unreachable!("there are none"),
+            13 => self.change_plugins(),
+            _ => self.thread(),
         }
     }
 
@@ -606,6 +638,7 @@ impl World {
                 looked_at = now;
             }
             self.run(if self.plan.plugins.any() { TASKS_WITH_GUESTS } else { 64 })?;
+            self.thread()?;
             self.poll_all()?;
             let moved = wrote || self.trace.steps > before || self.opened > opened;
             quiet = if moved { 0 } else { quiet + 1 };

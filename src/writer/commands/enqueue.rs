@@ -4,13 +4,14 @@ use crate::error::Error;
 use crate::job::{JobId, QueueId};
 use crate::storage::{Batch, Prepared, WhenFull};
 use crate::transaction::Prepare;
-use crate::writer::step::{Refusal, Reply, Step};
+use crate::writer::step::{Refusal, Reply, Step, WaitingHandler};
 
 /// Stores new jobs, all or none, but for those whose unique key another job holds.
 pub(crate) struct Enqueue {
     jobs: Vec<Prepared>,
     ids: Option<Ids>,
     reply: Reply<Ids>,
+    handler: Option<WaitingHandler>,
 }
 
 /// The ids of jobs that are there now, in the order in which they were given.
@@ -33,7 +34,13 @@ impl Ids {
 
 impl Enqueue {
     pub fn new(jobs: Vec<Prepared>, reply: Reply<Ids>) -> Box<Self> {
-        Box::new(Self { jobs, ids: None, reply })
+        Box::new(Self { jobs, ids: None, reply, handler: None })
+    }
+
+    /// A handler waits for the answer.
+    pub fn for_handler(mut self: Box<Self>, handler: Option<WaitingHandler>) -> Box<Self> {
+        self.handler = handler;
+        self
     }
 }
 
@@ -63,6 +70,10 @@ impl Step for Enqueue {
 
     fn bytes(&self) -> usize {
         self.jobs.iter().map(|job| job.bytes.len()).sum()
+    }
+
+    fn handler(&self) -> Option<WaitingHandler> {
+        self.handler
     }
 
     fn is_abandoned(&self) -> bool {

@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::transact;
-use crate::error::{Error, drop_unless_it_panics, text_of};
+use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::{
@@ -89,7 +90,7 @@ impl Finish {
             Some(more) => (more.hooks, more.retried),
             None => (Vec::new(), None),
         };
-        drop_unless_it_panics(hooks);
+        drop_quietly(hooks);
         let Some(Retried { retry, now, luck }) = retried else {
             // Something of ours cannot be written, and not for want of a disk: the job stays as it is
             // in the file.
@@ -100,10 +101,10 @@ impl Finish {
         let mut record = self.taken.record.clone();
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
         let message = format!("the writes with its completion failed: {cause}");
+        drop_quietly(error);
         let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
         self.next = after(&mut record, self.attempt, ending, &retry, now, luck);
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
-        drop_unless_it_panics(error);
     }
 
     pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
@@ -147,7 +148,7 @@ impl Finish {
         self.leave(batch)?;
         let hooks = self.more.iter().flat_map(|more| &more.hooks);
         for hook in hooks {
-            transact::run(hook.as_ref(), batch, prepare)?;
+            transact::run(&***hook, batch, prepare)?;
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;

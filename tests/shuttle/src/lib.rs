@@ -5,6 +5,7 @@
 
 #![cfg(test)]
 
+mod blocking;
 mod groups;
 mod handles;
 mod reopening;
