@@ -39,8 +39,9 @@ impl Prepare for Preparer {
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
             let job = call.prepare(queue, job, left.max(1))?;
-            size.add(job.bytes.len())?;
+            let bytes = job.bytes.len();
             prepared.push(job);
+            size.add(bytes)?;
             left = left.saturating_sub(1);
         }
         Ok(prepared)
@@ -92,12 +93,9 @@ impl<'p> Call<'p> {
             self.kind = Some((kind, named));
         }
         let (_, kind) = self.kind.as_ref().expect("it was looked up a line ago");
-        let is_new = queue.new.is_some() || kind.new.is_some();
-        let names = is_new.then(|| Box::new(NewJobNames { queue: queue.new.clone(), kind: kind.new.clone() }));
-        let (queue, kind) = (queue.id, kind.id);
         let mut record = Record {
             state: State::Pending,
-            kind,
+            kind: kind.id,
             priority: options.priority,
             enqueued_at: self.now.wall,
             attempts: 0,
@@ -106,8 +104,12 @@ impl<'p> Call<'p> {
         };
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
-        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.caller);
-        Ok(prepared.naming(names).claiming_key_for(unique_for))
+        let mut prepared = Prepared::first_of(left, &mut self.chunk, queue.id, record, self.caller);
+        prepared.claim_key_for(unique_for);
+        if queue.new.is_some() || kind.new.is_some() {
+            prepared.set_names(NewJobNames { queue: queue.new.clone(), kind: kind.new.clone() });
+        }
+        Ok(prepared)
     }
 }
 

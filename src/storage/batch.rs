@@ -249,9 +249,15 @@ impl<'t> Batch<'t> {
         self.names.mark()
     }
 
-    /// What these names were for is not stored.
+    /// What these names were for is not stored: their numbers may be given to others, also in this batch.
     pub fn forget_names_since(&mut self, mark: (usize, usize)) {
-        self.names.forget_since(mark);
+        for queue in self.names.forget_since(mark) {
+            self.rows.remove(&queue);
+        }
+    }
+
+    pub(super) fn stored_kind(&mut self, kind: KindId) {
+        self.names.stored(kind);
     }
 
     pub(super) fn tally(&mut self, queue: QueueId) -> &mut Tally {
@@ -308,12 +314,12 @@ impl<'t> Batch<'t> {
         for (id, Touched { row, .. }) in &self.rows {
             self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
         }
-        for id in self.names.kinds.ids() {
+        for id in self.names.stored_kinds() {
             self.tables.kinds()?.insert(id, self.catalog.kind_name(*id).as_bytes())?;
         }
         let counters = codec::encode(&self.counters);
         self.tables.meta()?.insert(COUNTERS, counters.as_slice())?;
-        let kinds = self.names.kept(|queue| self.rows.contains_key(&queue));
+        let kinds = self.names.keep(|queue| self.rows.contains_key(&queue));
         Ok(Sealed {
             writes: true,
             counters: self.counters,

@@ -227,11 +227,13 @@ fn known(found: Option<(u32, Standing)>) -> Option<Number> {
     (standing != Standing::Reserved).then_some(Number { id, is_saved: standing == Standing::Saved })
 }
 
-/// The names that one batch will bring into the file. Dropped, it gives back the numbers that were reserved for them.
+/// The names that one batch may bring into the file. Dropped, it gives back the numbers that were reserved for them.
 pub(super) struct NewNames<'c> {
     catalog: &'c Catalog,
-    pub queues: New,
-    pub kinds: New,
+    queues: New,
+    kinds: New,
+    /// Kinds of which the batch has stored a job.
+    stored_kinds: BTreeSet<KindId>,
 }
 
 /// Numbers in the order in which they were reserved.
@@ -248,10 +250,6 @@ impl New {
         }
     }
 
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
     fn since(&mut self, mark: usize) -> Vec<u32> {
         let since = self.ids.split_off(mark.min(self.ids.len()));
         since.iter().for_each(|id| {
@@ -263,7 +261,7 @@ impl New {
 
 impl<'c> NewNames<'c> {
     pub fn new(catalog: &'c Catalog) -> Self {
-        Self { catalog, queues: New::default(), kinds: New::default() }
+        Self { catalog, queues: New::default(), kinds: New::default(), stored_kinds: BTreeSet::new() }
     }
 
     /// The queue's number, to store something under it.
@@ -292,29 +290,48 @@ impl<'c> NewNames<'c> {
         (self.queues.ids.len(), self.kinds.ids.len())
     }
 
-    /// Gives back what was reserved since then: what it was for is not stored.
-    pub fn forget_since(&mut self, (queues, kinds): (usize, usize)) {
+    /// Gives back what was reserved since then: what it was for is not stored. Returns the numbers of queues.
+    pub fn forget_since(&mut self, (queues, kinds): (usize, usize)) -> Vec<QueueId> {
         if self.mark() == (queues, kinds) {
-            return;
+            return Vec::new();
         }
         let mut inner = self.catalog.write();
-        self.queues.since(queues).into_iter().for_each(|id| inner.queues.release(id));
-        self.kinds.since(kinds).into_iter().for_each(|id| inner.kinds.release(id));
+        let (queues, kinds) = (self.queues.since(queues), self.kinds.since(kinds));
+        queues.iter().for_each(|id| inner.queues.release(*id));
+        for id in kinds {
+            self.stored_kinds.remove(&id);
+            inner.kinds.release(id);
+        }
+        queues
     }
 
-    /// The kinds, to be written. None of the numbers is given back any more: nobody knows whether a commit that fails
-    /// has stored them.
-    pub fn kept(mut self, is_stored: impl Fn(QueueId) -> bool) -> Vec<KindId> {
-        for id in self.queues.since(0).into_iter().filter(|id| !is_stored(*id)) {
-            self.catalog.write().queues.release(id);
+    /// A job of this kind, which may be a new one, is stored.
+    pub fn stored(&mut self, kind: KindId) {
+        if self.kinds.set.contains(&kind) {
+            self.stored_kinds.insert(kind);
         }
-        self.kinds.since(0)
+    }
+
+    /// The new kinds that the file is to have.
+    pub fn stored_kinds(&self) -> &BTreeSet<KindId> {
+        &self.stored_kinds
+    }
+
+    /// The batch is to be committed: what it stores keeps its number whatever becomes of that, because nobody knows
+    /// whether a commit that fails has stored it.
+    pub fn keep(mut self, is_stored: impl Fn(QueueId) -> bool) -> Vec<KindId> {
+        let (queues, kinds) = (self.queues.since(0), self.kinds.since(0));
+        let mut inner = self.catalog.write();
+        queues.into_iter().filter(|id| !is_stored(*id)).for_each(|id| inner.queues.release(id));
+        kinds.into_iter().filter(|id| !self.stored_kinds.contains(id)).for_each(|id| inner.kinds.release(id));
+        drop(inner);
+        std::mem::take(&mut self.stored_kinds).into_iter().collect()
     }
 }
 
 impl Drop for NewNames<'_> {
     fn drop(&mut self) {
-        self.forget_since((0, 0));
+        let _ = self.forget_since((0, 0));
     }
 }
 

@@ -60,13 +60,19 @@ impl Prepared {
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
-    pub fn claiming_key_for(self, unique_for: Option<Duration>) -> Self {
-        Self { unique_for, ..self }
+    pub fn claim_key_for(&mut self, unique_for: Option<Duration>) {
+        self.unique_for = unique_for;
     }
 
     /// Its queue's and its kind's numbers are [`NO_NUMBER`], or a worker's, where these names are given.
-    pub fn naming(self, names: Option<Box<NewJobNames>>) -> Self {
-        Self { names, ..self }
+    pub fn set_names(&mut self, names: NewJobNames) {
+        self.names = Some(Box::new(names));
+    }
+
+    /// Its queue's number, unless the file has none for it: then it has one only within a batch.
+    pub fn known_queue(&self) -> Option<QueueId> {
+        let is_new = self.names.as_ref().is_some_and(|names| names.queue.is_some());
+        (!is_new).then_some(self.queue)
     }
 
     /// The names of its queue and its kind.
@@ -134,7 +140,13 @@ impl Batch<'_> {
     /// # Errors
     /// The file has as many queues or kinds as it may have.
     pub fn resolve(&mut self, job: &mut Prepared) -> Result<(), Error> {
-        let Some(names) = job.names.clone() else { return Ok(()) };
+        match job.names.as_deref().cloned() {
+            None => Ok(()),
+            Some(names) => self.give_numbers(job, &names),
+        }
+    }
+
+    fn give_numbers(&mut self, job: &mut Prepared, names: &NewJobNames) -> Result<(), Error> {
         if let Some(queue) = &names.queue {
             job.queue = self.queue_named(queue)?;
         }
@@ -164,6 +176,9 @@ impl Batch<'_> {
         let id = JobId::new(self.next_number());
         self.tally(job.queue).enqueued_total += 1;
         self.insert_as(id, id.get(), job)?;
+        if job.names.is_some() {
+            self.stored_kind(job.record().kind);
+        }
         self.claim_key(id, job)?;
         if self.listening {
             let (queue, kind) = (self.catalog().queue_name(job.queue), self.catalog().kind_name(job.record().kind));

@@ -155,7 +155,8 @@ async fn enqueues_that_are_refused_or_never_made_use_up_no_names() {
 
 #[tokio::test]
 async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
-    let (_, pond) = memory();
+    let disk = OnDisk::new();
+    let pond = disk.open();
     let full = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Refuse);
     pond.queue("full").unwrap().configure(full).await.unwrap();
     pond.enqueue("full", of_kind("known")).await.unwrap();
@@ -182,8 +183,23 @@ async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
     holder.join().unwrap();
     assert_eq!(pond.metrics().commits_total, commits + 1, "they were to share a commit");
     assert_eq!(kinds(&pond).into_values().collect::<Vec<_>>(), ["known", "stored"]);
-    let names: Vec<_> = pond.queues().iter().map(|queue| queue.name().to_owned()).collect();
-    assert_eq!(names, ["also-new", "full"]);
+    let names = |pond: &Millpond| pond.queues().iter().map(|queue| queue.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&pond), ["also-new", "full"]);
+    close(pond).await;
+    let pond = disk.open();
+    assert_eq!(names(&pond), ["also-new", "full"], "the one has the other's number");
+    assert_eq!(pond.queue("also-new").unwrap().counts().pending, 1);
+}
+
+#[tokio::test]
+async fn a_duplicate_of_a_new_kind_leaves_no_name() {
+    let (_, pond) = memory();
+    let first = pond.enqueue("q", of_kind("known").unique_key("once")).await.unwrap();
+    for n in 0..100 {
+        let again = ("q", of_kind(format!("new-{n}")).unique_key("once"));
+        assert_eq!(pond.enqueue_all([again, ("q", of_kind("known"))]).await.unwrap()[0], first);
+    }
+    assert_eq!(kinds(&pond).into_values().collect::<Vec<_>>(), ["known"]);
 }
 
 #[tokio::test]
@@ -243,7 +259,8 @@ async fn a_file_has_only_so_many_names_and_those_it_has_go_on() {
 
 #[test]
 fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
-    let (_, pond) = memory();
+    let disk = OnDisk::new();
+    let pond = disk.open();
     let threads: Vec<_> = (0..8)
         .map(|thread| {
             let pond = pond.clone();
@@ -283,9 +300,12 @@ fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    assert!(all_are_where_they_belong(&pond) > 300);
+    let seen = all_are_where_they_belong(&pond);
+    assert!(seen > 300);
     let names: Vec<_> = kinds(&pond).into_values().collect();
     assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{names:?}");
+    drop(pond);
+    assert_eq!(all_are_where_they_belong(&disk.open()), seen);
 }
 
 #[tokio::test]

@@ -61,11 +61,12 @@ impl Step for Enqueue {
     }
 
     fn fills(&self, queue: QueueId) -> bool {
-        self.jobs.iter().any(|job| job.queue == queue)
+        self.jobs.iter().any(|job| job.known_queue() == Some(queue))
     }
 
     fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
-        shares(batch, &self.jobs).is_ok_and(|shares| !shares.is_empty())
+        let is_new = |job: &Prepared| job.known_queue().is_none();
+        self.jobs.iter().any(is_new) || shares(batch, &self.jobs).is_ok_and(|shares| !shares.is_empty())
     }
 
     fn bytes(&self) -> usize {
