@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redb::{Database, StorageBackend};
 
 use super::lock::FileLock;
+use super::new_file::remove_second_name;
 use super::store::{Opening, check_magic, failed, open_error};
 use super::watched::Watch;
 use crate::error::Error;
@@ -100,7 +101,9 @@ impl OpenFile {
         lock: Arc<FileLock>,
         watch: &Watch,
     ) -> Result<(Database, Self), Error> {
-        let identity = Identity::of(&lock.handle().metadata().map_err(|error| failed("open", &path, error))?);
+        let opened = lock.handle().metadata().map_err(|error| failed("open", &path, error))?;
+        remove_second_name(&path, &opened);
+        let identity = Identity::of(&opened);
         let db = open_database(&lock, &path, opening, watch)?;
         let had_a_name = !is_deleted(lock.handle());
         let lock = Mutex::new(Some(lock));

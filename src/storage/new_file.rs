@@ -169,6 +169,32 @@ fn remove_leftovers(target: &Path, what: &str) {
     }
 }
 
+/// Removes the temporary name of a published file, which a kill right after its publication leaves. A deleted file is
+/// recognised by having no name, so this one must not stay. The caller has locked the file.
+#[cfg(unix)]
+pub(super) fn remove_second_name(path: &Path, file: &fs::Metadata) {
+    use std::os::unix::fs::MetadataExt;
+    if file.nlink() < 2 {
+        return;
+    }
+    // The temporary name is beside the file, not beside a symbolic link to it.
+    let Ok(path) = fs::canonicalize(path) else { return };
+    let prefixes: Vec<_> = ["creating", "backing-up"].iter().filter_map(|what| prefix(&path, what)).collect();
+    let Ok(entries) = fs::read_dir(directory_of(&path)) else { return };
+    for entry in entries.flatten() {
+        let is_same = |found: fs::Metadata| (found.dev(), found.ino()) == (file.dev(), file.ino());
+        if prefixes.iter().any(|prefix| is_temporary(&entry.file_name(), prefix))
+            && fs::symlink_metadata(entry.path()).is_ok_and(is_same)
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The number of names is not known on this system.
+#[cfg(not(unix))]
+pub(super) fn remove_second_name(_: &Path, _: &fs::Metadata) {}
+
 pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -278,6 +304,19 @@ mod tests {
         assert!(alive.path.exists() && foreign.iter().all(|name| at(name).exists()), "{left:?}");
         drop((alive, next));
         assert_eq!(names(directory.path()).len(), foreign.len());
+    }
+
+    #[test]
+    fn the_temporary_name_of_a_published_file_is_removed_when_the_file_is_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), "published").unwrap();
+        for second in ["file.creating-0123456789abcdef", "file.backing-up-0123456789abcdef", "by-hand"] {
+            fs::hard_link(at("file"), at(second)).unwrap();
+        }
+        fs::write(at("file.creating-0123456789abcde0"), "another file").unwrap();
+        remove_second_name(&at("file"), &fs::metadata(at("file")).unwrap());
+        assert_eq!(names(directory.path()), ["by-hand", "file", "file.creating-0123456789abcde0"]);
     }
 
     #[test]

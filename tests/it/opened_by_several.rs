@@ -104,6 +104,20 @@ async fn a_file_is_open_whatever_name_it_is_opened_by() {
     assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
 }
 
+/// A kill right after the file got its name leaves the temporary one. With that name left, a deleted file would not be
+/// recognised, and jobs would be acknowledged that nobody finds again.
+#[tokio::test]
+async fn a_file_with_a_temporary_name_left_is_missed_when_it_is_deleted() {
+    let disk = OnDisk::new();
+    drop(disk.open());
+    fs::hard_link(disk.path(), disk.dir.path().join("jobs.redb.creating-0123456789abcdef")).unwrap();
+    let pond = disk.open();
+    pond.enqueue("q", work(1)).await.unwrap();
+    assert_eq!(names(disk.dir.path()), ["jobs.redb"]);
+    fs::remove_file(disk.path()).unwrap();
+    assert!(pond.enqueue("q", work(2)).await.is_err());
+}
+
 #[tokio::test]
 async fn a_database_that_the_application_has_open_is_open_by_its_path_too() {
     let disk = OnDisk::new();
