@@ -111,7 +111,13 @@ fn a_worker_of_async_handlers_is_refused_on_it_and_one_of_blocking_handlers_runs
         let refused = pond.worker("async").handle(|_: Job<Work>| async { Ok(()) }).start();
         assert!(matches!(refused, Err(Error::RuntimeEnded)), "{refused:?}");
         let (told, ran) = mpsc::channel();
-        pond.worker("blocking").handle_blocking(move |job: Job<Work>| Ok(told.send(job.n).unwrap())).start().unwrap();
+        pond.worker("blocking")
+            .handle_blocking(move |job: Job<Work>| {
+                told.send(job.n).unwrap();
+                Ok(())
+            })
+            .start()
+            .unwrap();
         pond.enqueue("blocking", work(7)).wait().unwrap();
         assert_eq!(ran.recv().unwrap(), 7);
     });

@@ -71,7 +71,8 @@ fn on(disk: &SlowDisk) -> Millpond {
 #[tokio::test]
 async fn a_batch_whose_transactions_fail_costs_each_of_them_two_calls_at_most() {
     const CLOSURES: usize = 1_000;
-    let fails: [(&str, fn(usize) -> bool); 5] = [
+    type Fails = fn(usize) -> bool;
+    let fails: [(&str, Fails); 5] = [
         ("half of them", |n| n % 2 == 1),
         ("all", |_| true),
         ("all but the last", |n| n < CLOSURES - 1),

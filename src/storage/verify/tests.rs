@@ -71,7 +71,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
                 .unwrap();
         }
         let mut keyed = job(queue, |record| record.extra_mut().unique_key = Some(format!("k{n}")));
-        keyed = keyed.claiming_key_for(Some(Duration::from_secs(60)));
+        keyed.claim_key_for(Some(Duration::from_secs(60)));
         batch.insert(&mut keyed).unwrap();
         let ended = job(queue, |record| record.state = State::Dead);
         let id = batch.insert(&mut job(queue, |_| {})).unwrap();
