@@ -309,7 +309,12 @@ fn an_attempt_may_drop_the_last_handle() {
             };
             let worker = pond.worker("q").no_timeout();
             let started = match blocking {
-                true => worker.handle_blocking(move |_: Job<Work>| Ok(drops())).start(),
+                true => worker
+                    .handle_blocking(move |_: Job<Work>| {
+                        drops();
+                        Ok(())
+                    })
+                    .start(),
                 false => worker
                     .handle(move |_: Job<Work>| {
                         drops();

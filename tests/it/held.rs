@@ -83,7 +83,8 @@ fn a_caller_who_holds_the_databases_transaction_is_told_so() {
 #[test]
 fn every_kind_of_write_is_told_that_the_transaction_is_held() {
     in_time("calls inside the application's transaction", || {
-        let calls: [fn(&Millpond) -> Result<(), Error>; 5] = [
+        type Call = fn(&Millpond) -> Result<(), Error>;
+        let calls: [Call; 5] = [
             |pond| pond.enqueue("q", work(1)).wait().map(drop),
             |pond| pond.transaction(|_| Ok(())).wait(),
             |pond| pond.queue("q")?.pause().wait().map(drop),

@@ -90,7 +90,8 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxErro
 fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
     // Every other one moves a job or two at a time, and holds no more of them in memory.
-    let builder = if max_running % 2 == 0 { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
+    let builder =
+        if max_running.is_multiple_of(2) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
     builder.open_backend(memory.clone()).expect("it opens")
 }
 
