@@ -126,7 +126,9 @@ impl Oracle {
         }
         let alone_for = 5_000_000_000u64 << job.crashes.saturating_sub(1).min(10);
         let alone_until = taken.filter(|_| job.surely_suspect).map(|taken| taken + alone_for);
+        let abandoned = self.abandoned;
         let job = self.job(n);
+        job.released = abandoned.then(|| attempt - 1);
         job.spent = true;
         job.running = Some(Run { run, attempt, taken, called, deadline, alone_until, marked: false });
         job.starts = run;
