@@ -43,6 +43,7 @@ async fn a_reason_is_kept_up_to_its_limit_whoever_gives_it() {
     for job in [discarded, given_up, pond.job(cancelled).unwrap()] {
         is_cut(&job.reason.unwrap());
     }
+    settled(&pond).await;
     let mut told = 0;
     while let Some(Heard::Event(event)) = events.try_next() {
         if let Event::Cancelled { reason, .. } | Event::Dead { reason, .. } = event {
