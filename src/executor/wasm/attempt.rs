@@ -13,6 +13,7 @@ use super::failure;
 use super::guest::Guest;
 use super::overlay::Overlay;
 use super::plain::plain;
+use super::sandbox::Slot;
 use super::version::Version;
 use super::warm::{Warm, WarmOnes};
 use crate::handler::Context;
@@ -34,7 +35,7 @@ pub(super) struct Serving {
 }
 
 pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
-    let Serving { plugin, warm_ones } = &*serving;
+    let Serving { plugin, warm_ones, .. } = &*serving;
     if plugin.service.is_quarantined() {
         context.log(format!("plugin {} is out of service after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
@@ -42,26 +43,29 @@ pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context)
     let version = plugin.current();
     // Set once: nobody else makes this attempt.
     let _ = context.attempted().plugin.set(version.hash);
-    let (mut warm, _slot) = match warm_ones.take(version.hash) {
+    // Declared before the instance, so that it outlives it: a place is free when what was in it is gone.
+    let _slot: Slot;
+    let mut warm = match warm_ones.take(version.hash) {
         Some(mut warm) => {
+            _slot = plugin.places.kept_slot();
             warm.store.data_mut().begin_again(context);
-            (warm, plugin.sandbox.kept_slot())
+            warm
         }
         None => {
-            let slot = match plugin.sandbox.free_slot() {
+            _slot = match plugin.places.free_slot() {
                 Some(slot) => slot,
                 None => {
                     let _in_line = context.attempted().in_line();
                     let name = &*plugin.name;
                     tracing::debug!(target: "millpond::plugin", "{name} stands in line: as many guests run as may");
-                    plugin.sandbox.slot().await
+                    plugin.places.slot().await
                 }
             };
             match fresh(&version, Guest::new(plugin.clone(), context)).await {
-                Ok(warm) => (warm, slot),
+                Ok(warm) => warm,
                 Err((error, mut guest)) => {
                     finish_log(&mut guest);
-                    return failure::outcome(&error, &guest, &version);
+                    return failure::at_start(&error, &guest, &version);
                 }
             }
         }
@@ -131,7 +135,7 @@ fn use_again(mut warm: Box<Warm>, warm_ones: &WarmOnes, plugin: &Deployed) {
         return;
     }
     if warm.place.is_none() {
-        warm.place = plugin.sandbox.warm_place();
+        warm.place = plugin.places.kept_place();
     }
     if warm.place.is_some() {
         warm_ones.put_back(warm);

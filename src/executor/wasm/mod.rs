@@ -1,7 +1,7 @@
 //! Handlers as sandboxed WebAssembly components. The only room that names wasmtime.
 //!
 //! A plugin is checked and compiled when it is registered ([`plugin`], [`scan`], [`encode`], [`wants`],
-//! [`version`]), by whoever registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`],
+//! [`version`]), by whoever registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`], [`places`],
 //! [`attempt`]), its calls are held against its budgets ([`guest`], [`meter`], [`imports`]), and what it writes stays
 //! with the attempt until its job is done ([`overlay`]). Time is kept where every attempt's is: a guest that computes
 //! gives way at each tick ([`ticker`]) and is dropped then if its time is over.
@@ -28,6 +28,7 @@ mod limits;
 mod meter;
 mod overlay;
 mod own_code;
+mod places;
 mod plain;
 mod plugin;
 mod random;

@@ -5,7 +5,7 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload};
 use wasmtime::Engine;
 
 use super::limits::PluginLimits;
-use super::sandbox::MEMORIES_MAX;
+use super::sandbox::{MEMORIES_MAX, TABLES_MAX};
 use crate::error::PluginError;
 
 /// CPython with its libraries has 18 MB.
@@ -43,7 +43,7 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<(), PluginError> {
 /// Goes through the code once. What a module has at its start is looked at here as well: of that the engine would only
 /// say that it does not fit.
 pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), PluginError> {
-    let (mut functions, mut memories) = (0, 0);
+    let (mut functions, mut memories, mut tables) = (0, 0, 0);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(invalid)? {
             Payload::CodeSectionEntry(body) => {
@@ -60,6 +60,8 @@ pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), Plug
                 }
             }
             Payload::TableSection(section) => {
+                tables += u64::from(section.count());
+                starts_within("tables", tables, TABLES_MAX)?;
                 for table in section {
                     let elements = table.map_err(invalid)?.ty.initial;
                     starts_within("elements in a table", elements, limits.table_elements as u64)?;

@@ -10,6 +10,7 @@ mod follow_ups;
 mod guest;
 mod limits;
 mod outcomes;
+mod places;
 #[cfg(feature = "wasm-wasi")]
 mod prints;
 #[path = "../../golden/recorder.rs"]
