@@ -236,6 +236,11 @@ async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<O
     .await;
     // What it holds may panic when it is dropped; the attempt has ended all the same.
     let _ = panics::catch(|| drop(future));
+    #[cfg(feature = "wasm")]
+    if finished.is_none() {
+        // A guest that computes elsewhere is dropped there, when it next gives way.
+        running.attempted.gone().await;
+    }
     finished
 }
 

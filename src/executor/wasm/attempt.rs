@@ -1,6 +1,9 @@
 //! One attempt: a fresh instance, one call, the answer.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +11,12 @@ use wasmtime::Store;
 
 use super::contract::HandleError;
 use super::deployed::Deployed;
+use super::elsewhere::Attempt;
 use super::exceeded::Exceeded;
 use super::failure;
 use super::guest::Guest;
 use super::overlay::Overlay;
+use super::pace::Pace;
 use super::plain::plain;
 use super::sandbox::Slot;
 use super::version::Version;
@@ -32,9 +37,40 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 pub(super) struct Serving {
     pub plugin: Arc<Deployed>,
     pub warm_ones: WarmOnes,
+    pub pace: Pace,
 }
 
-pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
+impl Serving {
+    pub fn new(plugin: Arc<Deployed>) -> Self {
+        let warm_ones = WarmOnes::new(plugin.reuse);
+        Self { plugin, warm_ones, pace: Pace::default() }
+    }
+
+    /// Polls an attempt. Says whether a tick has passed meanwhile: if so, a guest that is not done has computed until then.
+    pub fn poll<T>(&self, run: Pin<&mut impl Future<Output = T>>, task: &mut TaskContext<'_>) -> (Poll<T>, bool) {
+        let before = self.plugin.sandbox.ticks();
+        let polled = run.poll(task);
+        let ticks = self.plugin.sandbox.ticks().saturating_sub(before);
+        match ticks {
+            0 if polled.is_ready() => self.pace.was_short(),
+            0 => {}
+            ticks => self.pace.ticked(ticks),
+        }
+        (polled, ticks > 0)
+    }
+}
+
+/// One attempt, which runs where it should.
+pub(super) fn run(
+    serving: &Arc<Serving>,
+    payload: Bytes,
+    context: Context,
+) -> impl Future<Output = Outcome> + Send + use<> {
+    let run = attempt(serving.clone(), payload, context.clone());
+    Attempt::new(serving.clone(), context, run)
+}
+
+async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
     let Serving { plugin, warm_ones, .. } = &*serving;
     if plugin.service.is_quarantined() {
         context.log(format!("plugin {} is out of service after too many broken attempts", plugin.name));

@@ -4,7 +4,8 @@
 //! [`version`]), by whoever registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`], [`places`],
 //! [`attempt`]), its calls are held against its budgets ([`guest`], [`meter`], [`imports`]), and what it writes stays
 //! with the attempt until its job is done ([`overlay`]). Time is kept where every attempt's is: a guest that computes
-//! gives way at each tick ([`ticker`]) and is dropped then if its time is over.
+//! gives way at each tick ([`ticker`]) and is dropped then if its time is over. Until then it goes on on a thread for guests
+//! ([`elsewhere`], [`pace`]), where the application does not feel it.
 //!
 //! Refuses to decide what follows an attempt, to write, and to trust anything that a guest says.
 
@@ -12,6 +13,7 @@ mod attempt;
 mod cache;
 mod contract;
 mod deployed;
+mod elsewhere;
 mod encode;
 mod exceeded;
 mod failure;
@@ -28,6 +30,7 @@ mod limits;
 mod meter;
 mod overlay;
 mod own_code;
+mod pace;
 mod places;
 mod plain;
 mod plugin;

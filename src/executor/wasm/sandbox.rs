@@ -111,6 +111,11 @@ impl Sandbox {
     pub fn places(&'static self) -> PluginPlaces {
         PluginPlaces { sandbox: self, running: self.running.share(), kept: self.kept.share() }
     }
+
+    /// Ticks so far.
+    pub fn ticks(&self) -> u64 {
+        self.ticker.ticks()
+    }
 }
 
 impl PluginPlaces {

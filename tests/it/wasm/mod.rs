@@ -19,6 +19,7 @@ mod registration;
 mod reuse;
 mod service;
 mod state;
+mod threads;
 mod threats;
 mod told;
 mod watched;
