@@ -1,6 +1,6 @@
 //! Handlers as sandboxed WebAssembly components. The only room that names wasmtime.
 //!
-//! A plugin is checked and compiled when it is registered ([`plugin`], [`scan`], [`encode`], [`wants`],
+//! A plugin is checked and compiled when it is registered ([`plugin`], [`scan`], [`encode`], [`compiler`], [`wants`],
 //! [`version`]), by whoever registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`], [`places`],
 //! [`attempt`]), its calls are held against its budgets ([`guest`], [`meter`], [`imports`]), and what it writes stays
 //! with the attempt until its job is done ([`overlay`]). Time is kept where every attempt's is: a guest that computes
@@ -11,6 +11,7 @@
 
 mod attempt;
 mod cache;
+mod compiler;
 mod contract;
 mod deployed;
 mod elsewhere;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use wasmparser::WasmFeatures;
-use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, Inlining, PoolingAllocationConfig};
 
 use super::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use super::places::{Place, Places, Share};
@@ -145,8 +145,13 @@ impl PluginPlaces {
     }
 }
 
-const OFF: WasmFeatures =
-    WasmFeatures::THREADS.union(WasmFeatures::EXCEPTIONS).union(WasmFeatures::FUNCTION_REFERENCES);
+/// The parts of WebAssembly that there are here. All others are off, also those that the next version of the engine may turn on.
+pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .difference(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::COMPONENT_MODEL)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::TAIL_CALL);
 
 /// Whatever is not said here may change its default with the next version, so it is said.
 fn config(nan: Nan) -> Config {
@@ -157,22 +162,9 @@ fn config(nan: Nan) -> Config {
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(STACK_BYTES)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES))
-        .wasm_component_model(true)
-        .wasm_bulk_memory(true)
-        .wasm_extended_const(true)
-        .wasm_multi_memory(true)
-        .wasm_multi_value(true)
-        .wasm_simd(true)
-        .wasm_tail_call(true)
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
-        .wasm_custom_page_sizes(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_gc(false)
-        .wasm_stack_switching(false)
-        .wasm_shared_everything_threads(false)
-        // These have functions of their own only in builds that could run them.
-        .wasm_features(OFF, false)
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(FEATURES, true)
+        .compiler_inlining(Inlining::No)
         .cranelift_nan_canonicalization(nan == Nan::Canonical);
     config
 }

@@ -1,5 +1,6 @@
 //! Plugins: what they may, what they are kept from, and what is told of it.
 
+mod bombs;
 mod built;
 mod cache;
 mod checked;

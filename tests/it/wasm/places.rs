@@ -87,6 +87,7 @@ fn what_is_in_a_module_counts_each_time_that_the_module_is_instantiated() {
     assert_eq!(register_bytes(with(&nested(table, 3, 3), false)), Ok(()), "nobody instantiates it");
     assert_eq!(refused(with(&nested("(memory 0)", 2, 2), true)), ("memories", 5, 4));
     assert_eq!(register_bytes(with(&nested("", 30, 3), true)), Ok(()));
+    assert_eq!(refused(with(&nested("", 30, 4), true)).0, "core instances");
 }
 
 /// In a process of its own: it takes every place there is, and other tests' guests would wait for its own.
