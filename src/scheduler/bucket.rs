@@ -63,7 +63,7 @@ impl Bucket {
         if let Some(restored) = restored {
             let state = restored.state;
             bucket.level = rate.map_or(state.tokens.min(full), |rate| restored.level(rate, now));
-            bucket.held_until = state.held_until.map(|until| now.mono.saturating_add(until.since(now.engine)));
+            bucket.held_until = state.held_until.map(|until| now.mono.saturating_add(until.since(now.age)));
         }
         bucket
     }
@@ -97,7 +97,7 @@ impl Bucket {
     }
 
     fn state(&self, now: Now) -> BucketState {
-        BucketState { tokens: self.level, at: now.engine, held_until: self.hold(now).map(|wait| now.engine + wait) }
+        BucketState { tokens: self.level, at: now.age, held_until: self.hold(now).map(|wait| now.age + wait) }
     }
 
     fn is_forgettable(&self, now: Now) -> bool {
@@ -112,14 +112,13 @@ struct Restored {
     state: BucketState,
     /// The process died: when the tokens were used that it had reserved last is not known.
     crashed: bool,
-    /// When it was read. Up to then the engine's time line counts, which no restart ends; from then on
-    /// the monotonic clock, which nobody sets.
+    /// When it was read. Up to then the age line counts, which no restart ends; from then on the monotonic clock.
     read: Now,
 }
 
 impl Restored {
     fn elapsed(&self, now: Now) -> Duration {
-        self.read.engine.since(self.state.at).saturating_add(now.mono.saturating_sub(self.read.mono))
+        self.read.age.since(self.state.at).saturating_add(now.mono.saturating_sub(self.read.mono))
     }
 
     /// For a stop in order that comes before anybody has asked for the bucket: the next opening will not
@@ -266,7 +265,7 @@ impl Buckets {
             // No rate yet: full by whatever rate comes.
             None => {
                 self.restored.remove(key);
-                BucketState { tokens: f64::MAX, at: now.engine, held_until: None }
+                BucketState { tokens: f64::MAX, at: now.age, held_until: None }
             }
             Some(bucket) => {
                 bucket.held_until = None;
@@ -348,7 +347,7 @@ mod tests {
 
     fn at(millis: u64) -> Now {
         let time = Timestamp::from_millis(1_000_000 + millis);
-        Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+        Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_millis(millis) }
     }
 
     fn key() -> BucketKey {
@@ -476,7 +475,7 @@ mod tests {
     #[test]
     fn a_clock_set_forward_does_not_fill_a_bucket_that_nobody_has_asked_yet() {
         let mut buckets = Buckets::default();
-        let empty = BucketState { tokens: 0.0, at: at(0).engine, held_until: None };
+        let empty = BucketState { tokens: 0.0, at: at(0).age, held_until: None };
         buckets.restore(key(), empty, false, at(0));
         let jumped = Now { engine: at(86_400_000).engine, ..at(40) };
         buckets.set_rates(1, Some(Rate::per_second(1).burst(3)), None, jumped);

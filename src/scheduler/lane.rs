@@ -31,6 +31,8 @@ pub(crate) struct LaneSettings {
 pub(crate) enum Pick {
     Start(Arc<Entry>),
     Expired(Arc<Entry>),
+    /// The next job needs a thread, and none is free.
+    NoThread,
     Nothing,
 }
 
@@ -38,6 +40,8 @@ pub(crate) enum Pick {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub settings: Option<LaneSettings>,
+    /// Kinds whose handlers need a thread.
+    pub blocking: IdSet<KindId>,
     pub paused: bool,
     /// Ready jobs without a group.
     plain: Window<Arc<Entry>>,
@@ -72,6 +76,7 @@ impl Lane {
     pub fn new(limits: WindowLimits) -> Self {
         Self {
             settings: None,
+            blocking: IdSet::default(),
             paused: false,
             plain: Window::new(limits),
             heads: Window::new(limits),
@@ -183,10 +188,19 @@ impl Lane {
 
     /// Whether a suspect of this queue could start beside so many others of it. One that waits for a
     /// slot, or for its queue's or its group's rate, must not hold up other queues.
-    pub fn could_start_suspect(&self, queue: QueueId, running: usize, now: Now, buckets: &Buckets) -> bool {
+    pub fn could_start_suspect(
+        &self,
+        queue: QueueId,
+        running: usize,
+        thread_is_free: bool,
+        now: Now,
+        buckets: &Buckets,
+    ) -> bool {
         let Some(settings) = &self.settings else { return false };
         let could_start = |entry: &Arc<Entry>| {
-            settings.kinds.contains(&entry.kind()) && group_wait(queue, entry, now, buckets).is_none()
+            settings.kinds.contains(&entry.kind())
+                && (thread_is_free || !self.blocking.contains(&entry.kind()))
+                && group_wait(queue, entry, now, buckets).is_none()
         };
         let is_open = || buckets.wait(&BucketKey { queue, group: None }, now).is_none();
         !self.paused && running < settings.concurrency && self.suspects.iter().any(could_start) && is_open()
@@ -264,7 +278,7 @@ impl Lane {
         &mut self,
         queue: QueueId,
         running: usize,
-        suspects_only: bool,
+        (suspects_only, thread_is_free): (bool, bool),
         now: Now,
         buckets: &mut Buckets,
         (withdrawn, reserve): (&mut Withdrawn, &mut Vec<Reservation>),
@@ -292,6 +306,7 @@ impl Lane {
                     return Pick::Nothing;
                 }
             }
+            let heads_turn = self.heads_turn;
             let entry = match suspects_only {
                 false => self.pop(),
                 true => match self.take_suspect(queue, now, buckets, withdrawn) {
@@ -307,13 +322,13 @@ impl Lane {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
                 continue;
             }
-            if entry.record.expires_at().is_some_and(|at| at <= now.wall) {
+            if entry.record.has_expired(now) {
                 return Pick::Expired(entry);
             }
-            if let Some(group) = entry.group() {
-                let key = BucketKey { queue, group: Some(group.clone()) };
-                match buckets.gate(&key, now) {
-                    Gate::Open => buckets.spend(&key),
+            let group_key = entry.group().map(|group| BucketKey { queue, group: Some(group.clone()) });
+            if let Some(group_key) = &group_key {
+                match buckets.gate(group_key, now) {
+                    Gate::Open => {}
                     // A suspect stays one until it has been tried.
                     closed if suspects_only => {
                         if let Gate::Reserve(reservation) = closed {
@@ -328,6 +343,16 @@ impl Lane {
                     }
                 }
             }
+            if !thread_is_free && self.blocking.contains(&entry.kind()) {
+                if suspects_only {
+                    self.suspects.push_front(entry);
+                } else {
+                    self.put_back(entry);
+                    self.heads_turn = heads_turn;
+                }
+                return Pick::NoThread;
+            }
+            group_key.iter().for_each(|group_key| buckets.spend(group_key));
             buckets.spend(&key);
             return Pick::Start(entry);
         }

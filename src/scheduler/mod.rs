@@ -8,6 +8,7 @@ mod bucket;
 mod flight;
 mod lane;
 mod probation;
+mod threads;
 mod window;
 
 pub(crate) use bucket::Reservation;
@@ -24,11 +25,15 @@ use bucket::Buckets;
 use flight::Flights;
 use lane::{Lane, Pick};
 use probation::Probation;
+use threads::Threads;
 use window::Source;
 
 /// Jobs that have ended but whose end is not durable yet, at most: past this nothing new starts
 /// until the writer has caught up. It bounds the outcomes that wait in the writer's inbox.
 pub(crate) const UNSETTLED_MAX: usize = 8_192;
+
+/// And their records and results, at most, in bytes: the job that passes it has ended already.
+pub(crate) const UNSETTLED_BYTES_MAX: usize = 64 << 20;
 
 /// A job that may start now.
 #[derive(Debug)]
@@ -73,7 +78,8 @@ pub(crate) enum Blocked {
     NoHandler,
     RateLimited(Duration),
     NoFreeSlot,
-    ProcessBudget,
+    NoThread,
+    ProcessBudget(usize),
     Draining,
     /// Starts as soon as the dispatcher gets to it.
     Next,
@@ -86,6 +92,7 @@ pub(crate) struct Scheduler {
     /// Queues that stand in `turns`.
     waiting: IdSet<QueueId>,
     flights: Flights,
+    threads: Threads,
     buckets: Buckets,
     probation: Probation,
     /// Waiting jobs that an operator's call is about to change, and those of them whose turn came
@@ -111,6 +118,7 @@ impl Scheduler {
             turns: VecDeque::new(),
             waiting: IdSet::default(),
             flights: Flights::default(),
+            threads: Threads::new(usize::MAX),
             buckets: Buckets::default(),
             probation: Probation::default(),
             withdrawn: Withdrawn::default(),
@@ -132,7 +140,7 @@ impl Scheduler {
         for change in changes {
             self.apply_one(change);
         }
-        self.restless || !self.turns.is_empty()
+        self.restless || !self.turns.is_empty() || self.threads.is_waited_for(self.flights.blocking())
     }
 
     fn apply_one(&mut self, change: Change) {
@@ -278,6 +286,16 @@ impl Scheduler {
         self.restless = true;
     }
 
+    /// These kinds of a queue's worker have handlers that need a thread. To be said before the lane is opened.
+    pub fn set_blocking_kinds(&mut self, queue: QueueId, kinds: IdSet<KindId>) {
+        self.lane(queue).blocking = kinds;
+    }
+
+    /// So many jobs whose handlers need a thread run at a time, over all queues.
+    pub fn set_threads_max(&mut self, threads: usize) {
+        self.threads.max = threads;
+    }
+
     /// The queue's worker is gone: nothing of it starts any more.
     pub fn close_lane(&mut self, queue: QueueId) {
         self.lane(queue).settings = None;
@@ -311,6 +329,7 @@ impl Scheduler {
         }
         // A queue that yields nothing leaves the round; whatever could make it yield wakes it.
         while into.len() < starts_max && self.has_room(now) {
+            self.call_those_in_line();
             let Some(queue) = self.turns.pop_front() else { break };
             if self.start_one(queue, now, into) {
                 self.turns.push_back(queue);
@@ -325,7 +344,15 @@ impl Scheduler {
             && !self.suspended
             && self.flights.running() < self.running_max
             && self.flights.unsettled() < UNSETTLED_MAX
+            && self.flights.unsettled_bytes() < UNSETTLED_BYTES_MAX
             && !self.probation.holds_all(now)
+    }
+
+    /// Queues that wait for a thread are asked when there is one.
+    fn call_those_in_line(&mut self) {
+        while let Some(queue) = self.threads.call(self.flights.blocking()) {
+            self.wake(queue);
+        }
     }
 
     /// Hands out one job of `queue`, or says that it has none to start now.
@@ -333,24 +360,31 @@ impl Scheduler {
         let suspects_only = self.probation.is_active() && self.a_suspect_could_start(now);
         let running = self.flights.running();
         let running_here = self.flights.running_in(queue);
+        let thread_is_free = self.threads.is_free_for(queue, self.flights.blocking());
+        self.threads.asked(queue);
         let Some(lane) = self.lanes.get_mut(&queue) else { return false };
         if suspects_only && !(lane.has_suspect() && self.probation.admits_suspect(running, now)) {
             return false;
         }
         let held = (&mut self.withdrawn, &mut self.found.reserve);
-        let pick = lane.pick(queue, running_here, suspects_only, now, &mut self.buckets, held);
+        let pick = lane.pick(queue, running_here, (suspects_only, thread_is_free), now, &mut self.buckets, held);
         lane.wants_refills(queue, &mut self.found.refills);
         self.restless |= lane.has_new_timer() || self.found.has_some();
         match pick {
             Pick::Nothing => false,
+            Pick::NoThread => {
+                self.threads.line_up(queue);
+                false
+            }
             Pick::Expired(entry) => {
-                let start = self.take_off(queue, entry, false, now);
+                let start = self.take_off(queue, entry, false, false, now);
                 self.flights.land(start.run);
                 self.found.expired.push(start);
                 true
             }
             Pick::Start(entry) => {
-                let start = self.take_off(queue, entry, suspects_only, now);
+                let blocking = self.lanes.get(&queue).is_some_and(|lane| lane.blocking.contains(&entry.kind()));
+                let start = self.take_off(queue, entry, blocking, suspects_only, now);
                 into.push(start);
                 true
             }
@@ -358,13 +392,16 @@ impl Scheduler {
     }
 
     fn a_suspect_could_start(&self, now: Now) -> bool {
-        let Self { lanes, flights, buckets, .. } = self;
-        lanes.iter().any(|(&queue, lane)| lane.could_start_suspect(queue, flights.running_in(queue), now, buckets))
+        let Self { lanes, flights, threads, buckets, .. } = self;
+        lanes.iter().any(|(&queue, lane)| {
+            let thread_is_free = threads.is_free_for(queue, flights.blocking());
+            lane.could_start_suspect(queue, flights.running_in(queue), thread_is_free, now, buckets)
+        })
     }
 
-    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, on_trial: bool, now: Now) -> Start {
+    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, blocking: bool, on_trial: bool, now: Now) -> Start {
         let alone = on_trial && self.flights.running() == 0;
-        let run = self.flights.take_off(queue, &entry, now);
+        let run = self.flights.take_off(queue, &entry, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
             self.restless = true;
@@ -427,6 +464,11 @@ impl Scheduler {
         let Some(queue) = self.flights.land(run) else { return false };
         self.wake(queue);
         true
+    }
+
+    /// The end of this run, which has landed, brings a result of so many bytes to the writer.
+    pub fn ends_with(&mut self, run: RunId, bytes: usize) {
+        self.flights.ends_with(run, bytes);
     }
 
     /// A job that was handed out and did not start is back at its place. One that was to be tried still is.
@@ -518,6 +560,11 @@ impl Scheduler {
         self.flights.running()
     }
 
+    /// How many jobs may run at a time, and how many of those with a blocking handler.
+    pub fn limits(&self) -> (usize, usize) {
+        (self.running_max, self.threads.max)
+    }
+
     pub fn running_in(&self, queue: QueueId) -> usize {
         self.flights.running_in(queue)
     }
@@ -563,7 +610,8 @@ impl Scheduler {
     /// Nothing can start, and nothing is under way that would let it, before the clock moves or a
     /// running job lands.
     pub fn is_settled(&self, now: Now) -> bool {
-        let blocked = !self.has_room(now) || self.turns.is_empty();
+        let blocked =
+            !self.has_room(now) || (self.turns.is_empty() && !self.threads.is_waited_for(self.flights.blocking()));
         !self.found.has_some()
             && blocked
             && self.flights.unsettled() == 0
@@ -592,7 +640,10 @@ impl Scheduler {
             return Blocked::NoFreeSlot;
         }
         if !self.has_room(now) {
-            return Blocked::ProcessBudget;
+            return Blocked::ProcessBudget(self.running_max);
+        }
+        if lane.blocking.contains(&kind) && !self.threads.is_free_for(queue, self.flights.blocking()) {
+            return Blocked::NoThread;
         }
         Blocked::Next
     }

@@ -7,7 +7,7 @@ const KIND: KindId = 1;
 
 fn at(millis: u64) -> Now {
     let time = Timestamp::from_millis(1_000_000 + millis);
-    Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+    Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_millis(millis) }
 }
 
 fn record(priority: u8, group: Option<&str>) -> Record {
@@ -271,6 +271,37 @@ fn nothing_starts_while_too_many_ends_wait_for_the_disk() {
     assert!(start(&mut scheduler, at(0)).is_empty());
     scheduler.apply([Change::Settled { id: JobId::new(1) }]);
     assert_eq!(start(&mut scheduler, at(0)).len(), 1);
+}
+
+#[test]
+fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
+    let mut scheduler = open(usize::MAX);
+    scheduler.set_running_max(usize::MAX);
+    let ready = |id: u64| {
+        let record = entry(id, 5, None).record.clone();
+        Change::Ready { queue: QUEUE, entry: Arc::new(Entry::new(JobId::new(id), id, record, 1 << 20)) }
+    };
+    let mut landed = 0;
+    // Each comes to 2 MiB with its result.
+    for id in 1..=100 {
+        scheduler.apply([ready(id)]);
+        let started = start(&mut scheduler, at(0));
+        let Some(first) = started.first() else { break };
+        assert!(scheduler.landed(first.run));
+        scheduler.ends_with(first.run, 1 << 20);
+        landed += 1;
+    }
+    assert_eq!(landed, UNSETTLED_BYTES_MAX >> 21);
+    scheduler.apply([Change::Settled { id: JobId::new(1) }]);
+    assert_eq!(start(&mut scheduler, at(0)).len(), 1);
+    // What is given back counts no more either.
+    for id in 2..=landed as u64 {
+        scheduler.apply([Change::Settled { id: JobId::new(id) }]);
+    }
+    scheduler.apply([ready(1_000)]);
+    let started = start(&mut scheduler, at(0));
+    assert_eq!(started.len(), 1);
+    assert!(scheduler.landed(started[0].run));
 }
 
 #[test]

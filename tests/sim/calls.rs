@@ -100,6 +100,11 @@ impl World {
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
     }
 
+    /// A call that brings the queue to its end.
+    pub fn ask_for_the_end(&mut self, commit: Commit<()>) {
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
     fn specs(&mut self, jobs: usize) -> Vec<Spec> {
         let (queues, groups) = (self.plan.queues.len(), self.plan.groups);
         let mut stage = self.stage.lock().unwrap();
@@ -138,7 +143,21 @@ impl World {
             let Spec { n, .. } = *spec;
             let when = When::Delay(5_000);
             let (group, max, expires, timeout, backoff) = Default::default();
-            *spec = Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff };
+            let once = false;
+            *spec = Spec {
+                n,
+                queue: 0,
+                group,
+                priority: 5,
+                kind: 0,
+                when,
+                max,
+                expires,
+                timeout,
+                backoff,
+                once,
+                padding: 0,
+            };
         }
         self.plan.jobs_max += BULK as u64;
         self.store_these(specs);

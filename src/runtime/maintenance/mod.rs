@@ -1,5 +1,6 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
+mod clock_watch;
 mod compactor;
 mod every;
 mod file_watch;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::time::Now;
 
+pub(super) use clock_watch::ClockWatch;
 pub(super) use compactor::{Compactor, compact_before_close};
 pub(super) use file_watch::FileWatch;
 pub(super) use key_sweeper::KeySweeper;
@@ -31,8 +33,17 @@ pub(super) struct Upkeep {
     watchdog: Watchdog,
     file_watch: FileWatch,
     compactor: Compactor,
+    clock_watch: ClockWatch,
     #[cfg(feature = "wasm")]
     pub(super) plugin_watch: PluginWatch,
+}
+
+impl Upkeep {
+    /// What is due by the clock and can be written is done, but for chores that look only now and then.
+    pub(super) fn is_settled(&self, engine: &Engine) -> bool {
+        let is_done = || self.clock_watch.is_done(engine) && !engine.expiries.is_due(engine.now());
+        engine.degraded().is_some() || engine.is_stopping() || is_done()
+    }
 }
 
 /// Does what is due. Returns how long until the next chore.
@@ -43,7 +54,9 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
     let compactor = upkeep.compactor.turn(engine, now);
+    let clock_watch = upkeep.clock_watch.turn(engine);
+    let expiry = engine.expire_due(now);
     #[cfg(feature = "wasm")]
     let pruner = pruner.min(upkeep.plugin_watch.turn(now));
-    [key_sweeper, watchdog, file_watch, compactor].into_iter().fold(pruner, Duration::min)
+    [key_sweeper, watchdog, file_watch, compactor, clock_watch, expiry].into_iter().fold(pruner, Duration::min)
 }

@@ -10,6 +10,8 @@ mod examples;
 mod follow_ups;
 mod guest;
 mod limits;
+#[cfg(feature = "wasm-http")]
+mod lookups;
 mod outcomes;
 mod places;
 #[cfg(feature = "wasm-wasi")]
