@@ -124,6 +124,9 @@ fn kinds(number: usize) -> String {
     (0..16).map(|bit| if number >> bit & 1 == 0 { "i32 " } else { "i64 " }).collect()
 }
 
+/// It was compiled, and is no plugin.
+const NO_HANDLER: Result<(), PluginError> = Err(PluginError::NoHandler { export: "millpond:jobs/handler@0.1.0" });
+
 fn text(component: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {component})")).unwrap()
 }
@@ -157,14 +160,61 @@ fn components_that_multiply() {
     assert_eq!(too_complex(text(&format!("{exported} (instance (instantiate $c9))"))).0, "instances of components:");
 }
 
-/// 3,000 functions from one component to another, with some lists and strings each: 48 s.
+/// 3,000 functions from one component to another, with some lists and strings each: 48 s. 900 with more of them: 33 s.
 #[test]
 fn very_many_functions_between_components() {
     let lift = "(core module $m (func (export \"f\"))) (core instance $i (instantiate $m))".to_owned()
         + &"(func (canon lift (core func $i \"f\")))".repeat(45);
     let times = |times: usize| format!("(component $c {lift}) {}", "(instance (instantiate $c))".repeat(times));
-    assert_eq!(too_complex(text(&times(90))), ("functions into components and out of them:", 4_050, 4_000));
-    assert_eq!(register_bytes(text(&times(80))), Err(PluginError::NoHandler { export: "millpond:jobs/handler@0.1.0" }));
+    assert_eq!(too_complex(text(&times(23))), ("functions into components and out of them:", 1_035, 1_000));
+    assert_eq!(register_bytes(text(&times(20))), NO_HANDLER);
+}
+
+/// Each of them is something that is compiled, and kept, by itself.
+#[test]
+fn very_many_modules_that_are_not_even_instantiated() {
+    let modules = |times: usize| "(core module)".repeat(times);
+    assert_eq!(too_complex(text(&modules(600))), ("modules and components:", 501, 500));
+    let within = format!("(component {})", modules(90)).repeat(10);
+    assert_eq!(too_complex(text(&within)), ("modules and components:", 501, 500));
+    assert_eq!(register_bytes(text(&modules(400))), NO_HANDLER);
+}
+
+/// What is copied into an instance before any of its code runs can neither be interrupted nor does it count as its time.
+#[test]
+fn instances_that_start_with_very_much() {
+    let data = format!("(data (i32.const 0) \"{}\")", "x".repeat(1 << 20));
+    let memory = r#"(core module $m (memory (export "m") 32)) (core instance $i (instantiate $m))"#;
+    let module =
+        |megabytes: usize| format!(r#"(core module $d (import "" "m" (memory 1)) {})"#, data.repeat(megabytes));
+    let made = |module: &str, times: usize| {
+        format!(r#"(core instance (instantiate ${module} (with "" (instance $i))))"#).repeat(times)
+    };
+    let here = |times: usize| text(&format!("{memory} {} {}", module(1), made("d", times)));
+    let (what, _, max) = too_complex(here(70));
+    assert_eq!((what, max), ("bytes that instances start with:", 64 << 20));
+    assert_eq!(register_bytes(here(60)), NO_HANDLER);
+    // By another name, from inside of a component that is made several times.
+    let inside = format!("(component $c (alias outer 1 $d (core module $a)) {memory} {})", made("a", 7));
+    let thrice =
+        |megabytes| text(&format!("{} {inside} {}", module(megabytes), "(instance (instantiate $c))".repeat(3)));
+    assert_eq!(register_bytes(thrice(1)), NO_HANDLER);
+    assert_eq!(too_complex(thrice(4)).0, "bytes that instances start with:");
+}
+
+/// The value of a global is computed anew for each instance.
+#[test]
+fn values_of_globals_that_take_their_time() {
+    let sum = |terms: usize| format!("(global i32 {} {})", "(i32.const 1)".repeat(terms), "i32.add ".repeat(terms - 1));
+    let global = |terms| module_with(NOTHING, &sum(terms));
+    refused(global(400_000), "bytes of constant expressions:", 1 << 20);
+    assert_eq!(register_bytes(global(1_000)), Ok(()));
+}
+
+#[test]
+fn modules_that_are_passed_in_cannot_be_counted() {
+    let passed = r#"(component $c (import "d" (core module $d)) (core instance (instantiate $d)))"#;
+    assert_eq!(too_complex(text(passed)).0, "instances of modules that are not in it:");
 }
 
 #[test]

@@ -16,15 +16,28 @@ const DEPTH_MAX: u64 = 20;
 /// Instances of components. QuickJS has 25.
 const INSTANCES_MAX: u64 = 200;
 
+/// Modules and components that the file consists of, whether they are instantiated or not. CPython has 60.
+const PARTS_MAX: u64 = 500;
+
+/// What a module costs by itself, however little is in it.
+const PART_WORK: u64 = 1_000;
+
+/// Bytes that are copied or filled in before any code runs, each time that the component is instantiated: segments of data and of
+/// tables, imports and globals. Nothing interrupts that. CPython has 10 MB.
+const START_BYTES_MAX: u64 = 64 << 20;
+
 /// Types, aliases, imports, exports, functions and instances of components. CPython has 1,800.
 const ITEMS_MAX: u64 = 20_000;
 
 /// Bytes of the sections that have these. CPython has 100 KB.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Functions that go into components and out of them, each time that the component is instantiated. QuickJS has 120. Where one
-/// leads from a component to another, code is made for all that is passed: that takes up to a hundredth of a second.
-const CANONICALS_MAX: u64 = 4_000;
+/// Functions that go into components and out of them, each time that the component is instantiated. QuickJS has 120.
+const CANONICALS_MAX: u64 = 1_000;
+
+/// What one of these costs. Where it leads from a component to another, code is made for all that is passed: that takes up to two
+/// hundredths of a second.
+const CANONICAL_WORK: u64 = 10_000;
 
 /// What any other item costs.
 const ITEM_WORK: u64 = 5;
@@ -33,12 +46,14 @@ const ITEM_WORK: u64 = 5;
 #[derive(Default)]
 pub(super) struct Components {
     open: Vec<Open>,
+    parts: u64,
     items: u64,
     bytes: u64,
 }
 
 enum Open {
-    Module,
+    /// With the bytes that an instance of it starts with.
+    Module(u64),
     Component(Component),
 }
 
@@ -48,6 +63,8 @@ struct Component {
     makes: Made,
     /// The components that it can name, and what each makes; none if that is known only when it is instantiated.
     names: Vec<Option<Made>>,
+    /// The modules that it can name, and the bytes that an instance of each starts with.
+    modules: Vec<Option<u64>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -55,6 +72,7 @@ struct Made {
     instances: u64,
     core_instances: u64,
     canonicals: u64,
+    start_bytes: u64,
 }
 
 impl Made {
@@ -62,24 +80,37 @@ impl Made {
         self.instances = self.instances.saturating_add(other.instances);
         self.core_instances = self.core_instances.saturating_add(other.core_instances);
         self.canonicals = self.canonicals.saturating_add(other.canonicals);
+        self.start_bytes = self.start_bytes.saturating_add(other.start_bytes);
     }
 }
 
 impl Components {
     /// Whether this is a module that is part of no component.
     pub fn is_outside(&self) -> bool {
-        matches!(self.open[..], [Open::Module])
+        matches!(self.open[..], [Open::Module(_)])
+    }
+
+    /// The module at hand starts each of its instances with so many bytes more.
+    pub fn starts_with(&mut self, bytes: u64) {
+        if let Some(Open::Module(start)) = self.open.last_mut() {
+            *start = start.saturating_add(bytes);
+        }
     }
 
     /// Counts what the payload brings, and says what it costs.
     pub fn count(&mut self, payload: &Payload<'_>) -> Result<u64, PluginError> {
         match payload {
-            Payload::Version { encoding: Encoding::Module, .. } => self.open.push(Open::Module),
-            Payload::Version { encoding: Encoding::Component, .. } => {
-                self.open.push(Open::Component(Component::default()));
+            Payload::Version { encoding, .. } => {
+                self.open.push(match encoding {
+                    Encoding::Module => Open::Module(0),
+                    Encoding::Component => Open::Component(Component::default()),
+                });
                 within("components within components:", self.open.len() as u64, DEPTH_MAX)?;
+                self.parts += 1;
+                within("modules and components:", self.parts, PARTS_MAX)?;
+                return Ok(PART_WORK);
             }
-            Payload::End(_) => self.end()?,
+            Payload::End(_) => return self.end(),
             _ => {}
         }
         let Some(Open::Component(component)) = self.open.last_mut() else { return Ok(0) };
@@ -102,8 +133,9 @@ impl Components {
             Payload::ComponentCanonicalSection(_) => component.makes.canonicals += u64::from(items),
             Payload::InstanceSection(section) => {
                 for instance in section.clone() {
-                    let is_made = matches!(instance.map_err(invalid)?, Instance::Instantiate { .. });
-                    component.makes.core_instances += u64::from(is_made);
+                    if let Instance::Instantiate { module_index, .. } = instance.map_err(invalid)? {
+                        component.instantiate_module(module_index)?;
+                    }
                 }
             }
             Payload::ComponentInstanceSection(section) => {
@@ -115,17 +147,21 @@ impl Components {
             }
             Payload::ComponentImportSection(section) => {
                 for import in section.clone() {
-                    if let ComponentTypeRef::Component(_) = import.map_err(invalid)?.ty {
-                        component.names.push(None);
+                    match import.map_err(invalid)?.ty {
+                        ComponentTypeRef::Component(_) => component.names.push(None),
+                        ComponentTypeRef::Module(_) => component.modules.push(None),
+                        _ => {}
                     }
                 }
             }
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
                     let export = export.map_err(invalid)?;
-                    if export.kind == ComponentExternalKind::Component {
-                        // It is named once more by that.
-                        component.names.push(component.named(export.index));
+                    // It is named once more by that.
+                    match export.kind {
+                        ComponentExternalKind::Component => component.names.push(component.named(export.index)),
+                        ComponentExternalKind::Module => component.modules.push(component.module(export.index)),
+                        _ => {}
                     }
                 }
             }
@@ -140,39 +176,53 @@ impl Components {
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'_>) {
-        let made = match alias {
-            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => None,
-            ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
-                let at = self.open.len().checked_sub(1 + *count as usize);
-                at.and_then(|at| match &self.open[at] {
-                    Open::Component(component) => component.named(*index),
-                    Open::Module => None,
-                })
-            }
-            _ => return,
+        let outer = |count: u32| match self.open.get(self.open.len().checked_sub(1 + count as usize)?)? {
+            Open::Component(component) => Some(component),
+            Open::Module(_) => None,
         };
-        if let Some(Open::Component(component)) = self.open.last_mut() {
-            component.names.push(made);
+        let (mut component, mut module) = (None, None);
+        match *alias {
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => component = Some(None),
+            ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => module = Some(None),
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
+                component = Some(outer(count).and_then(|outer| outer.named(index)));
+            }
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
+                module = Some(outer(count).and_then(|outer| outer.module(index)));
+            }
+            _ => {}
+        }
+        if let Some(Open::Component(at_hand)) = self.open.last_mut() {
+            at_hand.names.extend(component);
+            at_hand.modules.extend(module);
         }
     }
 
-    fn end(&mut self) -> Result<(), PluginError> {
-        let Some(Open::Component(ended)) = self.open.pop() else { return Ok(()) };
-        let Made { instances, core_instances, canonicals } = ended.makes;
-        match self.open.last_mut() {
-            Some(Open::Component(outer)) => {
+    fn end(&mut self) -> Result<u64, PluginError> {
+        let ended = self.open.pop();
+        match (ended, self.open.last_mut()) {
+            (Some(Open::Module(start)), Some(Open::Component(outer))) => outer.modules.push(Some(start)),
+            (Some(Open::Component(ended)), Some(Open::Component(outer))) => {
                 // With itself.
-                outer.names.push(Some(Made { instances: instances.saturating_add(1), ..ended.makes }));
-                Ok(())
+                let instances = ended.makes.instances.saturating_add(1);
+                outer.names.push(Some(Made { instances, ..ended.makes }));
             }
-            _ => {
+            (Some(Open::Module(start)), _) => within(START_BYTES, start, START_BYTES_MAX)?,
+            (Some(Open::Component(ended)), _) => {
+                let Made { instances, core_instances, canonicals, start_bytes } = ended.makes;
                 within("instances of components:", instances, INSTANCES_MAX)?;
                 within("functions into components and out of them:", canonicals, CANONICALS_MAX)?;
-                starts_within("core instances", core_instances, CORE_INSTANCES_MAX)
+                starts_within("core instances", core_instances, CORE_INSTANCES_MAX)?;
+                within(START_BYTES, start_bytes, START_BYTES_MAX)?;
+                return Ok(CANONICAL_WORK * canonicals);
             }
+            (None, _) => {}
         }
+        Ok(0)
     }
 }
+
+const START_BYTES: &str = "bytes that instances start with:";
 
 impl Component {
     /// An index that means nothing is refused by the validation.
@@ -185,6 +235,18 @@ impl Component {
             return within("instances of components that are not in it:", 1, 0);
         };
         self.makes.add(made);
+        Ok(())
+    }
+
+    fn module(&self, index: u32) -> Option<u64> {
+        self.modules.get(index as usize).copied().flatten()
+    }
+
+    fn instantiate_module(&mut self, index: u32) -> Result<(), PluginError> {
+        let Some(start_bytes) = self.module(index) else {
+            return within("instances of modules that are not in it:", 1, 0);
+        };
+        self.makes.add(Made { core_instances: 1, start_bytes, ..Made::default() });
         Ok(())
     }
 }

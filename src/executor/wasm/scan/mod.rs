@@ -11,8 +11,9 @@ mod component;
 mod function;
 
 use wasmparser::{
-    CompositeInnerType, ElementItems, ElementSectionReader, Encoding, FuncValidatorAllocations, FunctionSectionReader,
-    Parser, Payload, TypeSectionReader, ValidPayload, Validator,
+    CompositeInnerType, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
+    Encoding, FuncValidatorAllocations, FunctionSectionReader, GlobalSectionReader, Parser, Payload, TypeSectionReader,
+    ValidPayload, Validator,
 };
 use wasmtime::Engine;
 
@@ -38,6 +39,14 @@ const ELEMENTS_MAX: u64 = 100_000;
 
 /// Imports, exports, globals, and segments of data and of tables, each. StarlingMonkey has 10,000 segments of data.
 const ENTRIES_MAX: u64 = 100_000;
+
+/// Bytes of expressions that are evaluated each time that a module is instantiated, as the values of globals are. StarlingMonkey
+/// has 60 KB.
+const CONSTANT_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes that an instance has for an entry, and for a function in a table.
+const ENTRY_BYTES: u64 = 32;
+const ELEMENT_BYTES: u64 = 8;
 
 /// Bytes of what a core module says of its interfaces. The whole contract has 12 KB.
 const INTERFACE_BYTES_MAX: u64 = 256 << 10;
@@ -108,6 +117,7 @@ struct Scan<'l> {
     types: u64,
     elements: u64,
     entries: u64,
+    constant_bytes: u64,
     memories: u64,
     tables: u64,
     interface_bytes: u64,
@@ -125,6 +135,7 @@ impl<'l> Scan<'l> {
             types: 0,
             elements: 0,
             entries: 0,
+            constant_bytes: 0,
             memories: 0,
             tables: 0,
             interface_bytes: 0,
@@ -148,8 +159,8 @@ impl<'l> Scan<'l> {
             Payload::ElementSection(segments) => self.elements(segments)?,
             Payload::ImportSection(section) => self.entries(section.count())?,
             Payload::ExportSection(section) => self.entries(section.count())?,
-            Payload::GlobalSection(section) => self.entries(section.count())?,
-            Payload::DataSection(section) => self.entries(section.count())?,
+            Payload::GlobalSection(section) => self.globals(section)?,
+            Payload::DataSection(section) => self.data(section)?,
             Payload::MemorySection(section) => {
                 self.memories += u64::from(section.count());
                 starts_within("memories", self.memories, MEMORIES_MAX)?;
@@ -209,10 +220,21 @@ impl<'l> Scan<'l> {
     fn elements(&mut self, segments: &ElementSectionReader<'_>) -> Result<(), PluginError> {
         self.entries(segments.count())?;
         for segment in segments.clone() {
-            let count = match segment.map_err(invalid)?.items {
+            let segment = segment.map_err(invalid)?;
+            if let ElementKind::Active { offset_expr, .. } = &segment.kind {
+                self.constant(offset_expr)?;
+            }
+            let count = match segment.items {
                 ElementItems::Functions(functions) => functions.count(),
-                ElementItems::Expressions(_, expressions) => expressions.count(),
+                ElementItems::Expressions(_, expressions) => {
+                    let count = expressions.count();
+                    for expression in expressions {
+                        self.constant(&expression.map_err(invalid)?)?;
+                    }
+                    count
+                }
             };
+            self.components.starts_with(ELEMENT_BYTES * u64::from(count));
             self.elements += u64::from(count);
             within("functions in tables:", self.elements, ELEMENTS_MAX)?;
             self.add(ELEMENT_WORK * u64::from(count))?;
@@ -220,9 +242,37 @@ impl<'l> Scan<'l> {
         Ok(())
     }
 
+    fn globals(&mut self, globals: &GlobalSectionReader<'_>) -> Result<(), PluginError> {
+        self.entries(globals.count())?;
+        for global in globals.clone() {
+            self.constant(&global.map_err(invalid)?.init_expr)?;
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, segments: &DataSectionReader<'_>) -> Result<(), PluginError> {
+        self.entries(segments.count())?;
+        for segment in segments.clone() {
+            let segment = segment.map_err(invalid)?;
+            if let DataKind::Active { offset_expr, .. } = &segment.kind {
+                self.constant(offset_expr)?;
+                self.components.starts_with(segment.data.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<(), PluginError> {
+        let bytes = expression.get_binary_reader().bytes_remaining() as u64;
+        self.constant_bytes += bytes;
+        self.components.starts_with(bytes);
+        within("bytes of constant expressions:", self.constant_bytes, CONSTANT_BYTES_MAX)
+    }
+
     fn entries(&mut self, count: u32) -> Result<(), PluginError> {
         self.entries += u64::from(count);
         within("imports, exports, globals and segments:", self.entries, ENTRIES_MAX)?;
+        self.components.starts_with(ENTRY_BYTES * u64::from(count));
         self.add(ENTRY_WORK * u64::from(count))
     }
 
