@@ -76,6 +76,36 @@ fn very_many_branches_and_loops() {
     assert_eq!(register_bytes(repeated("(block (br_if 0 (local.get 0)))", 5_000)), Ok(()));
 }
 
+/// Such instructions become branches. 60,000 calls by way of a table: more than 60 s. Looks into one: 38 s. 40,000 copies: 40 s.
+#[test]
+fn very_many_branches_that_nobody_wrote() {
+    let beside = |code: &str, times: usize| {
+        let around = "(type $t (func)) (table 10 funcref) (memory 1)";
+        module_with(NOTHING, &format!("{around} (func (param i32) {})", code.repeat(times)))
+    };
+    let call = "(call_indirect (type $t) (local.get 0))";
+    refused(beside(call, 40_000), FUNCTION, 4_000_000);
+    assert_eq!(register_bytes(beside(call, 5_000)), Ok(()));
+    let look = "(table.set 0 (local.get 0) (table.get 0 (local.get 0)))";
+    refused(beside(look, 20_000), FUNCTION, 4_000_000);
+    refused(beside("(drop (memory.grow (local.get 0)))", 40_000), FUNCTION, 4_000_000);
+    refused(beside("(memory.copy (local.get 0) (local.get 0) (local.get 0))", 40_000), FUNCTION, 4_000_000);
+    refused(beside("(table.copy (local.get 0) (local.get 0) (local.get 0))", 10_000), FUNCTION, 4_000_000);
+}
+
+/// 20,000 segments: 7 s. 90,000: more than 40 s.
+#[test]
+fn very_many_segments_that_a_module_copies_as_it_starts() {
+    let memory = "(import \"\" \"m\" (memory 1))";
+    let module =
+        |segments: usize| format!("(core module $d {memory} {})", "(data (i32.const 0) \"x\")".repeat(segments));
+    let segments = "segments of data and tables in a module:";
+    assert_eq!(too_complex(text(&module(20_000))), (segments, 20_000, 15_000));
+    assert_eq!(register_bytes(text(&module(2_000))), NO_HANDLER);
+    let table = format!("(core module (func $f) (table 1 funcref) {})", "(elem (i32.const 0) $f)".repeat(20_000));
+    assert_eq!(too_complex(text(&table)), (segments, 20_000, 15_000));
+}
+
 /// 15,000 branches that set one of 100 variables: 53 s.
 #[test]
 fn very_many_branches_across_many_variables() {
@@ -98,6 +128,14 @@ fn branch_tables_with_very_many_targets() {
     let results = format!("(type $t (func (result {})))", "i32 ".repeat(20));
     let code = format!("(func (param i32) (block (type $t) {values} {table}) {})", "drop ".repeat(20));
     refused(module_with(NOTHING, &format!("{results} {code}")), FUNCTION, 4_000_000);
+    // 200 tables that pass 8 values to each of 200 blocks: 8 s.
+    let table: String = (1..200).map(|n| format!("{n} ")).collect();
+    let eight = "(i32.const 1)".repeat(8);
+    let one = format!("(block (br_if 0 (local.get 0)) {eight} (br_table {table} (local.get 0)))");
+    let (begin, end) = ("(block (type $t) ".repeat(200), " unreachable)".repeat(200));
+    let code = format!("(func (param i32) {begin} {} {end} {})", one.repeat(400), "drop ".repeat(8));
+    let results = format!("(type $t (func (result {})))", "i32 ".repeat(8));
+    refused(module_with(NOTHING, &format!("{results} {code}")), SPREAD, 50_000_000);
 }
 
 /// Each of them is fine.

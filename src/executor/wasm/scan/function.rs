@@ -36,11 +36,23 @@ const SPREAD_MAX: u64 = 50_000_000;
 const LOOP_BLOCKS: u64 = 10;
 const IF_BLOCKS: u64 = 3;
 
+/// Those of instructions that look into a table of functions, which is filled in when it is used, and of those that the runtime does
+/// and that may fail there.
+const INDIRECT_CALL_BLOCKS: u64 = 5;
+const TABLE_BLOCKS: u64 = 4;
+const BULK_BLOCKS: u64 = 4;
+const TABLE_BULK_BLOCKS: u64 = 15;
+
 /// How many pairs of basic blocks cost as much as an instruction: by themselves, for each local variable, and for each value on the
 /// stack.
 const PAIRS_FOR_ONE: u64 = 2_000;
 const PAIRS_FOR_ONE_OF_LOCALS: u64 = 8_000;
 const PAIRS_FOR_ONE_OF_STACK: u64 = 32_000;
+
+/// What so many basic blocks cost beside their instructions.
+pub(super) fn pairs(basic_blocks: u64) -> u64 {
+    basic_blocks * basic_blocks / PAIRS_FOR_ONE
+}
 
 /// Validates a function and says what it would cost.
 pub(super) fn check(
@@ -100,8 +112,21 @@ impl Function {
             Operator::TryTable { try_table } => self.enter(try_table.ty, 1, false, module)?,
             Operator::End => self.loops -= u64::from(self.open.pop().unwrap_or(false)),
             Operator::BrIf { .. } => self.basic_blocks += 1,
+            Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => {
+                self.basic_blocks += INDIRECT_CALL_BLOCKS;
+            }
+            Operator::TableGet { .. } | Operator::TableSet { .. } => self.basic_blocks += TABLE_BLOCKS,
+            Operator::MemoryGrow { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryFill { .. } => self.basic_blocks += BULK_BLOCKS,
+            Operator::TableGrow { .. }
+            | Operator::TableInit { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableFill { .. } => self.basic_blocks += TABLE_BULK_BLOCKS,
             Operator::BrTable { targets } => {
-                self.basic_blocks += 1;
+                // Where values go along, a block for each target passes them on.
+                self.basic_blocks += if taken > 1 { 1 + u64::from(targets.len()) } else { 1 };
                 self.moved += u64::from(targets.len()) * (1 + u64::from(taken));
             }
             _ => {}
@@ -129,7 +154,7 @@ impl Function {
         let spread = self.basic_blocks * (self.locals + self.block_values);
         within("variables times blocks of a function:", spread, SPREAD_MAX)?;
         let pairs = self.basic_blocks * self.basic_blocks;
-        let squared = pairs / PAIRS_FOR_ONE
+        let squared = self::pairs(self.basic_blocks)
             + pairs * self.locals / PAIRS_FOR_ONE_OF_LOCALS
             + pairs * self.stack / PAIRS_FOR_ONE_OF_STACK;
         let work = self.operators + self.moved + squared;

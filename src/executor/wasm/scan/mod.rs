@@ -40,6 +40,13 @@ const ELEMENTS_MAX: u64 = 100_000;
 /// Imports, exports, globals, and segments of data and of tables, each. StarlingMonkey has 10,000 segments of data.
 const ENTRIES_MAX: u64 = 100_000;
 
+/// Segments of data and of tables in a module: where they cannot be laid out beforehand, a function is made that copies one after the
+/// other. StarlingMonkey has 10,000.
+const SEGMENTS_MAX: u64 = 15_000;
+
+/// Basic blocks of that function for each.
+const SEGMENT_BLOCKS: u64 = 5;
+
 /// Bytes of expressions that are evaluated each time that a module is instantiated, as the values of globals are. StarlingMonkey
 /// has 60 KB.
 const CONSTANT_BYTES_MAX: u64 = 1 << 20;
@@ -118,6 +125,8 @@ struct Scan<'l> {
     elements: u64,
     entries: u64,
     constant_bytes: u64,
+    /// Of the module at hand.
+    segments: u64,
     memories: u64,
     tables: u64,
     interface_bytes: u64,
@@ -136,6 +145,7 @@ impl<'l> Scan<'l> {
             elements: 0,
             entries: 0,
             constant_bytes: 0,
+            segments: 0,
             memories: 0,
             tables: 0,
             interface_bytes: 0,
@@ -153,7 +163,10 @@ impl<'l> Scan<'l> {
         let work = self.components.count(payload)?;
         self.add(work)?;
         match payload {
-            Payload::Version { encoding: Encoding::Module, .. } => self.arities.clear(),
+            Payload::Version { encoding: Encoding::Module, .. } => {
+                self.arities.clear();
+                self.segments = 0;
+            }
             Payload::TypeSection(types) => self.types(types)?,
             Payload::FunctionSection(functions) => self.functions(functions)?,
             Payload::ElementSection(segments) => self.elements(segments)?,
@@ -218,7 +231,7 @@ impl<'l> Scan<'l> {
     }
 
     fn elements(&mut self, segments: &ElementSectionReader<'_>) -> Result<(), PluginError> {
-        self.entries(segments.count())?;
+        self.segments(segments.count())?;
         for segment in segments.clone() {
             let segment = segment.map_err(invalid)?;
             if let ElementKind::Active { offset_expr, .. } = &segment.kind {
@@ -251,7 +264,7 @@ impl<'l> Scan<'l> {
     }
 
     fn data(&mut self, segments: &DataSectionReader<'_>) -> Result<(), PluginError> {
-        self.entries(segments.count())?;
+        self.segments(segments.count())?;
         for segment in segments.clone() {
             let segment = segment.map_err(invalid)?;
             if let DataKind::Active { offset_expr, .. } = &segment.kind {
@@ -260,6 +273,13 @@ impl<'l> Scan<'l> {
             }
         }
         Ok(())
+    }
+
+    fn segments(&mut self, count: u32) -> Result<(), PluginError> {
+        self.entries(count)?;
+        self.segments += u64::from(count);
+        within("segments of data and tables in a module:", self.segments, SEGMENTS_MAX)?;
+        self.add(function::pairs(SEGMENT_BLOCKS * u64::from(count)))
     }
 
     fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<(), PluginError> {
