@@ -12,6 +12,7 @@ mod guest;
 mod limits;
 #[cfg(feature = "wasm-http")]
 mod lookups;
+mod mock;
 mod outcomes;
 mod places;
 #[cfg(feature = "wasm-wasi")]

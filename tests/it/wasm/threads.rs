@@ -216,3 +216,19 @@ async fn a_panic_in_the_host_fails_the_attempt_there_as_well() {
     assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
     assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
 }
+
+#[tokio::test]
+async fn a_guest_hears_that_the_host_stops_and_may_still_end_in_order() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    let until_told = "(loop $again
+        (call $log (i32.const 2) (i32.const 0) (i32.const 0))
+        (br_if $again (i32.eqz (call $is_cancelled))))";
+    let plugin = plugin(&format!("{until_told} {NOTHING}")).limits(busy_limits());
+    pond.worker("q").no_timeout().handle_wasm("job", plugin).start().unwrap();
+    computing(&pond, &threads, "x").await;
+    let _ = pond.shutdown(std::time::Duration::ZERO).await;
+    assert_eq!(disk.open().queue("q").unwrap().counts().completed_total, 1);
+}
