@@ -4,12 +4,14 @@
 //! ```text
 //! cargo bench --features wasm --bench plugins                      # all: jobs/s as medians of 5 turns, and ratios
 //! cargo bench --features wasm --bench plugins -- --turns 9 noop    # so many turns, lines of this name only
+//! cargo bench --features wasm --bench plugins -- neighbours        # what the application feels of guests that compute
 //! ```
 
 mod bare;
 mod cost;
 #[path = "../../tests/it/wasm/guest.rs"]
 mod guest;
+mod neighbours;
 mod pond;
 
 use std::path::Path;
@@ -54,6 +56,9 @@ fn main() {
     }
     if wanted("cost") {
         cost::print(turns);
+    }
+    if wanted("neighbours") {
+        neighbours::print();
     }
 }
 

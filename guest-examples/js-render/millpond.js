@@ -107,7 +107,11 @@ export const state = {
   increment: (key, delta = 1) => refusedAs("state", () => stateCalls.increment(key, integer(delta))),
 };
 
-/** Enqueues a follow-up job with the job's completion, and returns its id. */
+/**
+ * Enqueues a follow-up job with the job's completion. It gets its id then; this returns what it is known as until then, the running
+ * job's id with its place behind it, such as `7+1`: for the log, not for finding it again. `uniqueKey` and `group` are names, 1 to 128 of
+ * `A-Z a-z 0-9 . _ : -`: `nameFor` makes one of any short text.
+ */
 export function enqueue(kind, payload, options = {}) {
   return refusedAs("enqueue", () => {
     const job = new enqueueCalls.NewJob(kind, toBytes(JSON.stringify(payload)));
@@ -119,6 +123,14 @@ export function enqueue(kind, payload, options = {}) {
     if (options.group !== undefined) job.setGroup(options.group);
     return enqueueCalls.enqueue(job);
   });
+}
+
+/** A name for a text: each byte that a name may not have becomes a colon with its two hexadecimal digits. */
+export function nameFor(text) {
+  const bytes = Array.from(toBytes(text));
+  const isDots = bytes.every((byte) => byte === 0x2e);
+  const isPlain = (byte) => !isDots && /[A-Za-z0-9._-]/.test(String.fromCharCode(byte));
+  return bytes.map((byte) => (isPlain(byte) ? String.fromCharCode(byte) : `:${byte.toString(16).padStart(2, "0")}`)).join("");
 }
 
 export function progress(done, total = null, message = null) {

@@ -14,6 +14,6 @@ export const handler = run(({ to, template, values = {} }) => {
   });
   if (missing.length > 0) log.warn(`no value for ${missing.join(", ")}`);
   state.increment("rendered");
-  const id = enqueue(config("kind") ?? "mail", { to, html }, { uniqueKey: config("unique") ?? undefined });
-  return { id, bytes: html.length };
+  enqueue(config("kind") ?? "mail", { to, html }, { uniqueKey: config("unique") ?? undefined });
+  return { bytes: html.length };
 });

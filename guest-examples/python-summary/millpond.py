@@ -120,7 +120,12 @@ class state:
 
 
 def enqueue(kind, payload, *, queue=None, delay=None, priority=None, max_attempts=None, unique_key=None, group=None):
-    """Enqueues a follow-up job with the job's completion, and returns its id. `delay` in seconds."""
+    """Enqueues a follow-up job with the job's completion. `delay` in seconds.
+
+    It gets its id then. This returns what it is known as until then, the running job's id with its place behind it, such as `7+1`: for
+    the log, not for finding it again. `unique_key` and `group` are names, 1 to 128 of `A-Z a-z 0-9 . _ : -`: hash or encode what may be
+    any text.
+    """
     job = _enqueue.NewJob(kind, json.dumps(payload).encode())
     if queue is not None:
         job.set_queue(queue)

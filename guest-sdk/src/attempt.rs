@@ -52,7 +52,8 @@ pub fn time_left() -> Duration {
     host::time_left()
 }
 
-/// True once the job was cancelled or the host is about to stop: end soon, best with [`snooze`](crate::Error::snooze).
+/// True once the host stops and no longer waits: about half a second is left to end, best with [`snooze`](crate::Error::snooze). A job
+/// that runs cannot be cancelled.
 pub fn is_cancelled() -> bool {
     host::is_cancelled()
 }

@@ -274,7 +274,8 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// True once the job was cancelled or the host is about to stop: end soon, best with a `snooze`.
+      /// True once the host stops and no longer waits for this attempt: about half a second is left, best used for a `snooze`. A job that
+      /// runs cannot be cancelled.
       #[allow(async_fn_in_trait)]
       pub fn is_cancelled() -> bool{
         unsafe {
@@ -295,8 +296,8 @@ pub mod millpond {
 
     }
 
-    /// Lines for the operator, kept with the attempt and told to the host's own log. They are outside the job's transaction: a
-    /// failed attempt's lines stay.
+    /// Lines for the operator, told to the host's own log. The latest of them are shown with the job as well while the attempt runs, and
+    /// are not kept after it. They are outside the job's transaction: a failed attempt's lines stay in the host's log.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod log {
       #[used]
@@ -362,8 +363,8 @@ pub mod millpond {
       }
 
       #[allow(unused_unsafe, clippy::all)]
-      /// Writes one line. It never fails: what is over the host's limits of lines and bytes is cut off or dropped and counted,
-      /// and control characters do not reach a terminal.
+      /// Writes one line. It never fails: a line that is over the host's limits of lines and bytes is dropped and counted, and
+      /// control characters do not reach a terminal.
       #[allow(async_fn_in_trait)]
       pub fn log(level: Level,message: &str,) -> (){
         unsafe {
@@ -386,7 +387,7 @@ pub mod millpond {
 
     }
 
-    /// Settings that the operator gave to this handler when registering it, and secrets where they are granted.
+    /// Settings that the operator gave to this handler when registering it.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod config {
       #[used]
@@ -932,13 +933,15 @@ pub mod millpond {
       /// Why a job was refused. The attempt may go on without it.
       #[derive(Clone)]
       pub enum Error {
-        /// This handler may not enqueue jobs of that kind, or not into that queue: the operator has not granted it.
+        /// This handler may not enqueue jobs of that kind, or not into that queue: the operator has not granted it, or cannot,
+        /// because a kind or a queue is a name of 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
         AccessDenied,
-        /// The payload is longer than the host allows (1 MiB by default).
+        /// The payload is longer than the host allows for any job (1 MiB by default). One that is longer than what the attempt may
+        /// enqueue in all is answered `quota-exceeded`.
         PayloadTooLarge,
         /// The attempt has enqueued as many jobs or bytes as it may, or follow-ups of follow-ups have come to their limit.
         QuotaExceeded,
-        /// Anything else, said in words: a name with forbidden characters, a priority out of range.
+        /// Anything else, said in words: a unique key or group that is no name, a priority out of range.
         Other(_rt::String),
       }
       impl ::core::fmt::Debug for Error {
@@ -1124,7 +1127,8 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// While a job with this key is in its queue, another enqueue stores nothing.
+        /// While a job with this key is in its queue, and for five minutes after its enqueue even if it has ended, another enqueue
+        /// stores nothing. A key is a name, as kinds and queues are: what may be any text has to be hashed or encoded.
         #[allow(async_fn_in_trait)]
         pub fn set_unique_key(&self,key: &str,) -> (){
           unsafe {
@@ -1147,7 +1151,7 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// Jobs of a group run one at a time, in the order in which they were enqueued.
+        /// Jobs of a group run one at a time, in the order in which they were enqueued. A group is a name, as a unique key is.
         #[allow(async_fn_in_trait)]
         pub fn set_group(&self,group: &str,) -> (){
           unsafe {

@@ -4,38 +4,48 @@
 //! use std::time::Duration;
 //!
 //! use millpond_guest::Result;
-//! use millpond_guest::enqueue::NewJob;
+//! use millpond_guest::enqueue::{NewJob, name_for};
 //! use millpond_guest::testing::Host;
 //!
 //! fn signup(email: String) -> Result {
-//!     NewJob::new("reminder", &email)?.delay(Duration::from_secs(86_400)).unique_key(&email).enqueue()?;
+//!     let key = name_for(&email); // an e-mail address is no name: it has an `@`
+//!     NewJob::new("reminder", &email)?.delay(Duration::from_secs(86_400)).unique_key(&key).enqueue()?;
 //!     Ok(())
 //! }
 //!
 //! let mut host = Host::new();
-//! host.run(signup, &"ada@example.org");
-//! assert_eq!(host.enqueued()[0].kind(), "reminder");
+//! assert!(host.run(signup, &"ada@example.org").is_done());
+//! assert!(host.run(signup, &"ada@example.org").is_done());
+//! assert_eq!(host.enqueued().len(), 1);
 //! ```
+//!
+//! # Names
+//!
+//! Kinds, queues, unique keys and groups are names: 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`, not dots alone. A unique key or a
+//! group that is none is refused with [`Error::Other`], and a kind or queue with [`Error::AccessDenied`], because nobody can grant it.
+//! [`name_for`] makes a name of any text, such as an e-mail address or what somebody else has sent.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
+use millpond_rules::{NAME_BYTES_MAX, is_name_byte};
 use serde::Serialize;
 
 use crate::error::{self, OrElse};
-use crate::host;
+use crate::{host, sha256};
 
 /// Why a job was refused. The attempt may go on without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operator has not granted this kind, or this queue, to the handler.
+    /// The operator has not granted this kind, or this queue, to the handler; or one of them is no name.
     AccessDenied,
-    /// The payload is too long.
+    /// The payload is longer than any job's may be. One that is longer than all that the attempt may enqueue is answered
+    /// [`QuotaExceeded`](Self::QuotaExceeded).
     PayloadTooLarge,
     /// The attempt has enqueued as much as it may, or follow-ups of follow-ups have come to their limit.
     QuotaExceeded,
-    /// Anything else, said in words.
+    /// Anything else, said in words: a unique key or a group that is no [name](self#names), a priority above 9.
     Other(String),
 }
 
@@ -113,23 +123,62 @@ impl NewJob {
         self
     }
 
-    /// While a job with this key is in its queue, another enqueue stores nothing.
+    /// While a job with this key, a [name](self#names), is in its queue, and for five minutes after its enqueue even if it has ended,
+    /// another enqueue stores nothing.
     pub fn unique_key(mut self, key: &str) -> Self {
         self.unique_key = Some(key.to_owned());
         self
     }
 
-    /// Jobs of a group run one at a time, in the order in which they were enqueued.
+    /// Jobs of a group, a [name](self#names), run one at a time, in the order in which they were enqueued.
     pub fn group(mut self, group: &str) -> Self {
         self.group = Some(group.to_owned());
         self
     }
 
-    /// Stages it: it exists when this job is complete, and gets its own id then. Until then it is known as what this answers.
+    /// Stages it: it exists when this job is complete, and gets its own id then. This answers what it is known as until then, the
+    /// running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.
     ///
     /// # Errors
     /// The host's refusal.
     pub fn enqueue(self) -> Result<String, Error> {
         host::enqueue(self)
     }
+}
+
+/// A [name](self#names) for any text: the same one for the same text, and another one for another.
+///
+/// Where each character of the text may stand in a name, and none is a colon, it is the text itself. Each other byte becomes a colon with
+/// its two hexadecimal digits. Where that is too long, its end is replaced by two colons and the SHA-256 of the text.
+///
+/// ```
+/// use millpond_guest::enqueue::name_for;
+///
+/// assert_eq!(name_for("order-7"), "order-7");
+/// assert_eq!(name_for("ada@example.org"), "ada:40example.org");
+/// assert_eq!(name_for(&"long ".repeat(100)).len(), 128);
+/// ```
+pub fn name_for(text: &str) -> String {
+    // No byte of its own: two colons stand for the beginning of a hash, and one at the end for nothing.
+    if text.is_empty() {
+        return ":".to_owned();
+    }
+    let dots_alone = text.bytes().all(|byte| byte == b'.');
+    let mut name = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_name_byte(byte) && byte != b':' && !dots_alone {
+            name.push(byte.into());
+        } else {
+            let _ = write!(name, ":{byte:02x}");
+        }
+        if name.len() > NAME_BYTES_MAX {
+            name.truncate(NAME_BYTES_MAX - "::".len() - 2 * sha256::BYTES);
+            name.push_str("::");
+            for byte in sha256::digest(text.as_bytes()) {
+                let _ = write!(name, "{byte:02x}");
+            }
+            break;
+        }
+    }
+    name
 }

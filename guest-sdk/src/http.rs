@@ -1,4 +1,5 @@
-//! One HTTP round trip, to hosts that the operator has granted. Unstable: the operator has to opt in.
+//! One HTTP round trip, to hosts that the operator has granted. Unstable: it may still change. The operator
+//! opts in by granting hosts.
 //!
 //! ```no_run
 //! use millpond_guest::{Error, Result, http};

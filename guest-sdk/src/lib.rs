@@ -119,6 +119,7 @@ mod handler;
 #[cfg_attr(not(target_arch = "wasm32"), path = "host/native.rs")]
 mod host;
 mod payload;
+mod sha256;
 
 pub use error::{Error, OrElse, Result};
 pub use handler::Handler;

@@ -20,7 +20,8 @@ pub enum Level {
     Critical,
 }
 
-/// Writes one line, kept with the attempt. It never fails: what is over the host's limits is cut off or dropped, and counted.
+/// Writes one line to the host's own log. The latest 100 are shown with the job as well while the attempt runs, and not kept after it. It
+/// never fails: what is over the host's limits is dropped, and counted.
 ///
 /// ```
 /// use millpond_guest::log::{Level, log};

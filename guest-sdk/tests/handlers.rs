@@ -124,8 +124,9 @@ fn a_follow_up_shows_what_was_asked_for_and_gets_an_id_of_its_own() {
     }
     let mut host = Host::new();
     let (one, two) = (host.run_raw(fan_out, *b""), host.run_raw(fan_out, *b""));
-    assert_eq!(one.json(), Some(["follow-up-1".to_owned(), "follow-up-2".into()]));
-    assert_eq!(two.json(), Some(["follow-up-3".to_owned(), "follow-up-4".into()]));
+    assert_eq!(one.json(), Some(["1+1".to_owned(), "1+2".into()]), "of the job that runs, which is the same one here");
+    assert_eq!(two.json(), Some(["1+1".to_owned(), "1+2".into()]));
+    assert_eq!(host.enqueued().len(), 3, "the unique key is there already");
     let expected = NewJob::raw("resize", [1, 2]).queue("images").group("g").delay(Duration::from_secs(1));
     assert_eq!(host.enqueued()[0], expected);
     assert_eq!((host.enqueued()[1].kind(), host.enqueued()[1].json::<String>()), ("mail", Some("ada".into())));
@@ -134,14 +135,55 @@ fn a_follow_up_shows_what_was_asked_for_and_gets_an_id_of_its_own() {
 #[test]
 fn a_follow_up_that_is_not_granted_or_not_valid_is_refused() {
     let enqueue = |job: NewJob| move || -> Result<String, enqueue::Error> { job.clone().enqueue() };
-    let mut host = Host::new().grant(&["mail"]);
+    let mut host = Host::new().grant(&["mail", "page@pages"]);
     assert!(host.run_raw(enqueue(NewJob::raw("mail", [])), *b"").is_done());
-    for refused in
-        [NewJob::raw("page", []), NewJob::raw("mail", []).priority(10), NewJob::raw("mail", []).max_attempts(0)]
-    {
-        assert!(host.run_raw(enqueue(refused), *b"").is_retried());
+    assert!(host.run_raw(enqueue(NewJob::raw("page", []).queue("pages")), *b"").is_done());
+    let mail = || NewJob::raw("mail", []);
+    let refused = [
+        NewJob::raw("page", []),
+        mail().queue("pages"),
+        mail().priority(10),
+        mail().max_attempts(0),
+        mail().unique_key("ada@example.org"),
+        mail().group(""),
+        NewJob::raw("mail", vec![0; (1 << 20) + 1]),
+    ];
+    for job in refused {
+        assert!(host.run_raw(enqueue(job), *b"").is_retried());
     }
-    assert_eq!(host.enqueued().len(), 1);
+    assert_eq!(host.enqueued().len(), 2);
+    let mut host = Host::new();
+    for job in [NewJob::raw("e mail", []), mail().queue("über"), mail().queue("")] {
+        assert_eq!(host.run_raw(enqueue(job), *b""), retry(&enqueue::Error::AccessDenied.to_string()));
+    }
+}
+
+#[test]
+fn an_attempt_has_the_limits_that_the_queue_has_by_default() {
+    fn flood() -> Result<(usize, usize)> {
+        let jobs = (0..200).take_while(|_| NewJob::raw("mail", []).enqueue().is_ok()).count();
+        let keys = (0..2_000).take_while(|n| state::set(&n.to_string(), &1).is_ok()).count();
+        (0..2_000).for_each(|_| millpond_guest::info!("again"));
+        Ok((jobs, keys))
+    }
+    let mut host = Host::new();
+    assert_eq!(host.run_raw(flood, *b"").json(), Some((100, 1_000)));
+    assert_eq!(host.logs().len(), 1_000);
+    let large = || -> Result<Raw> { Ok(Raw(vec![0; (1 << 20) + 1])) };
+    assert!(host.run_raw(large, *b"").is_retried());
+}
+
+#[test]
+fn any_text_has_a_name_of_its_own() {
+    let texts = ["", ".", "..", "a", "a b", "a:20b", ":", "::", "ada@example.org", "é", "\0", "名前"];
+    let long = [128, 129, 200, 300].map(|times| "x".repeat(times));
+    let longer = [42, 43, 100].map(|times| "@".repeat(times));
+    let texts: Vec<&str> = texts.into_iter().chain(long.iter().chain(&longer).map(String::as_str)).collect();
+    let names: std::collections::BTreeSet<String> = texts.iter().map(|text| enqueue::name_for(text)).collect();
+    assert_eq!(names.len(), texts.len());
+    for name in &names {
+        assert!(millpond_rules::is_name(name), "{name}");
+    }
 }
 
 #[test]

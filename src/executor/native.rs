@@ -333,9 +333,14 @@ async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) ->
     })
     .await;
     if finished.is_none() {
-        // What it holds is dropped by its own code.
-        let _entered = inside.enter();
-        drop_quietly(future);
+        {
+            // What it holds is dropped by its own code.
+            let _entered = inside.enter();
+            drop_quietly(future);
+        }
+        #[cfg(feature = "wasm")]
+        // A guest that computes elsewhere is dropped there, when it next gives way.
+        running.attempted.gone().await;
     } else {
         drop_quietly(future);
     }

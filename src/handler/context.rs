@@ -1,4 +1,6 @@
 use std::collections::VecDeque;
+#[cfg(feature = "wasm")]
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -89,6 +91,9 @@ pub(crate) struct Attempted {
     pub plugin: OnceLock<PluginHash>,
     #[cfg(feature = "wasm")]
     waited: Mutex<Waited>,
+    /// Ready once nothing of the attempt runs any more, if it was ended while it ran on a thread for guests.
+    #[cfg(feature = "wasm")]
+    left_behind: Mutex<Option<Gone>>,
     notes: Mutex<Notes>,
 }
 
@@ -140,6 +145,10 @@ struct Waited {
     since: Option<Duration>,
 }
 
+/// Ready when something is gone.
+#[cfg(feature = "wasm")]
+type Gone = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The attempt stands in line while this lives.
 #[cfg(feature = "wasm")]
 pub(crate) struct InLine<'a>(&'a Attempted);
@@ -177,6 +186,8 @@ impl Attempted {
             plugin: OnceLock::new(),
             #[cfg(feature = "wasm")]
             waited: Default::default(),
+            #[cfg(feature = "wasm")]
+            left_behind: Default::default(),
             notes,
         }
     }
@@ -229,6 +240,21 @@ impl Attempted {
     pub fn in_line(&self) -> InLine<'_> {
         self.waited().since = Some(self.clock.monotonic());
         InLine(self)
+    }
+
+    /// The attempt has been dropped, and what ran of it elsewhere is gone once `gone` is ready.
+    #[cfg(feature = "wasm")]
+    pub fn left_behind(&self, gone: impl Future<Output = ()> + Send + 'static) {
+        *self.left_behind.lock().unwrap_or_else(|e| e.into_inner()) = Some(Box::pin(gone));
+    }
+
+    /// Waits until nothing of the attempt runs any more. For whoever has ended and dropped it.
+    #[cfg(feature = "wasm")]
+    pub async fn gone(&self) {
+        let left_behind = self.left_behind.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some(gone) = left_behind {
+            gone.await;
+        }
     }
 
     pub fn facts(&self) -> &Facts {

@@ -1,14 +1,13 @@
+use millpond_rules::is_name;
+
 use crate::error::Error;
 
-/// Longest name of a queue, kind or group, in bytes: a name stands in every key of its rows.
-pub(crate) const NAME_BYTES_MAX: usize = 128;
+/// Longest name in bytes.
+pub(crate) use millpond_rules::NAME_BYTES_MAX;
 
-/// Checks the name of a queue, kind or group. `what` says which, for the error.
+/// Checks the name of a queue, kind, group or unique key. `what` says which, for the error.
 pub(crate) fn check(what: &'static str, name: &str) -> Result<(), Error> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
-    // A name of dots alone would climb out of a directory if it ever became a path.
-    let climbs = name.bytes().all(|b| b == b'.');
-    if climbs || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
+    if !is_name(name) {
         return Err(Error::InvalidName { what, name: name.chars().take(NAME_BYTES_MAX).collect() });
     }
     Ok(())

@@ -26,7 +26,7 @@ impl Priority {
     /// 9: when nothing else is ready.
     pub const LAST: Self = Self(9);
     /// How many priorities there are.
-    pub(crate) const COUNT: u8 = 10;
+    pub(crate) const COUNT: u8 = millpond_rules::PRIORITIES;
 
     /// A priority from 0 (first) to 9 (last).
     ///

@@ -1,6 +1,6 @@
 //! Passes on the webhook deliveries that matter: each once, in the order of its source, and counts the rest.
 
-use millpond_guest::enqueue::NewJob;
+use millpond_guest::enqueue::{NewJob, name_for};
 use millpond_guest::{Result, config, info, state};
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,8 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Its follow-up job has this id.
-    Passed(String),
+    /// A follow-up job brings it to who wants to know.
+    Passed,
     /// Nobody wants to know of such events.
     Ignored,
     /// It was here before.
@@ -34,19 +34,21 @@ pub enum Answer {
 /// Setting `kind`: what the follow-up jobs are; `webhook` if it is not set.
 #[millpond_guest::handler]
 fn filter(delivery: Delivery) -> Result<Answer> {
-    let seen = format!("seen/{}", delivery.id);
+    // What a sender sends may be any text, of any length.
+    let (id, source, event) = (name_for(&delivery.id), name_for(&delivery.source), name_for(&delivery.event));
+    let seen = format!("seen/{id}");
     if state::get::<bool>(&seen)?.is_some() {
         return Ok(Answer::Seen);
     }
     state::set(&seen, &true)?;
-    state::increment(&format!("events/{}", delivery.event), 1)?;
+    state::increment(&format!("events/{event}"), 1)?;
     if !wanted(&delivery.event) {
         info!("nobody wants {} from {}", delivery.event, delivery.source);
         return Ok(Answer::Ignored);
     }
     let kind = config::get("kind").unwrap_or_else(|| "webhook".into());
-    let id = NewJob::new(&kind, &delivery)?.group(&delivery.source).unique_key(&delivery.id).enqueue()?;
-    Ok(Answer::Passed(id))
+    NewJob::new(&kind, &delivery)?.group(&source).unique_key(&id).enqueue()?;
+    Ok(Answer::Passed)
 }
 
 fn wanted(event: &str) -> bool {
@@ -68,7 +70,7 @@ mod tests {
     fn a_delivery_is_passed_on_once() {
         let mut host = Host::new();
         let delivery = json!({ "id": "d1", "source": "shop", "event": "order.paid" });
-        assert_eq!(host.run(filter, &delivery).json(), Some(Answer::Passed("follow-up-1".into())));
+        assert_eq!(host.run(filter, &delivery).json(), Some(Answer::Passed));
         assert_eq!(host.run(filter, &delivery).json(), Some(Answer::Seen));
         assert_eq!(host.enqueued().len(), 1);
         assert_eq!(host.counter("events/order.paid"), 1);
@@ -84,6 +86,17 @@ mod tests {
         assert_eq!(passed, ["order.paid", "refund"]);
         assert_eq!(host.counter("events/login"), 1);
         assert_eq!(host.logs().len(), 2);
+    }
+
+    #[test]
+    fn whatever_a_sender_calls_itself_and_its_deliveries_is_passed_on() {
+        let mut host = Host::new();
+        for id in ["d 1", "ada@example.org", "名前", "", ".", &"long".repeat(200)] {
+            let delivery = json!({ "id": id, "source": format!("https://{id}/"), "event": format!("{id}.paid") });
+            assert_eq!(host.run(filter, &delivery).json(), Some(Answer::Passed), "{id}");
+            assert_eq!(host.run(filter, &delivery).json(), Some(Answer::Seen), "{id}");
+        }
+        assert_eq!(host.enqueued().len(), 6);
     }
 
     #[test]

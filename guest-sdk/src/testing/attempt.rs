@@ -6,6 +6,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use millpond_rules::attempt::{FOLLOW_UP_BYTES, FOLLOW_UPS, LOG_BYTES, LOG_LINES};
+use millpond_rules::{PRIORITIES, is_name};
+
 use super::host::Line;
 use super::overlay::Overlay;
 use crate::enqueue::{Error, NewJob};
@@ -49,6 +52,14 @@ impl Default for Facts {
     }
 }
 
+/// That jobs of this kind may be enqueued.
+#[derive(Clone)]
+pub(crate) struct Grant {
+    pub kind: String,
+    /// None: into the queue of the job at hand.
+    pub queue: Option<String>,
+}
+
 #[derive(Default)]
 pub(crate) struct Attempt {
     pub facts: Facts,
@@ -57,10 +68,8 @@ pub(crate) struct Attempt {
     pub logs: Vec<Line>,
     pub enqueued: Vec<NewJob>,
     pub progress: Option<(u64, Option<u64>, Option<String>)>,
-    /// The kinds that may be enqueued; none: all.
-    pub kinds: Option<Vec<String>>,
-    /// Jobs that the attempts before have enqueued: ids go on from there.
-    pub before: usize,
+    /// What may be enqueued; none: all.
+    pub grants: Option<Vec<Grant>>,
     /// What the random numbers are made from.
     pub random: Option<u64>,
     #[cfg(feature = "outbound-http")]
@@ -69,21 +78,45 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     pub fn log(&mut self, level: Level, line: &str) {
+        let bytes = self.logs.iter().map(|line| line.text.len()).sum::<usize>() + line.len();
+        if self.logs.len() >= LOG_LINES as usize || bytes > LOG_BYTES {
+            return;
+        }
         self.logs.push(Line { level, text: line.to_owned() });
     }
 
+    /// As the queue does it, in the same order.
     pub fn enqueue(&mut self, job: NewJob) -> Result<String, Error> {
-        if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&job.kind)) {
+        if !self.may_enqueue(&job) {
             return Err(Error::AccessDenied);
         }
-        if let Some(priority) = job.priority.filter(|priority| *priority > 9) {
+        if let Some(priority) = job.priority.filter(|priority| *priority >= PRIORITIES) {
             return Err(Error::Other(format!("priority {priority} is not from 0 to 9")));
         }
+        let bytes = self.enqueued.iter().map(|job| job.payload.len()).sum::<usize>() + job.payload.len();
+        if self.enqueued.len() >= FOLLOW_UPS as usize || bytes > FOLLOW_UP_BYTES {
+            return Err(Error::QuotaExceeded);
+        }
+        for (what, name) in [("group", &job.group), ("unique key", &job.unique_key)] {
+            if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
+                return Err(Error::Other(format!("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")));
+            }
+        }
         if job.max_attempts == Some(0) {
-            return Err(Error::Other("0 attempts are none".into()));
+            return Err(Error::Other("0 attempts would never run the job: the least is 1".into()));
         }
         self.enqueued.push(job);
-        Ok(format!("follow-up-{}", self.before + self.enqueued.len()))
+        Ok(format!("{}+{}", self.facts.job_id, self.enqueued.len()))
+    }
+
+    fn may_enqueue(&self, job: &NewJob) -> bool {
+        let (own, queue) = (&self.facts.queue, job.queue.as_ref().unwrap_or(&self.facts.queue));
+        // What is no name cannot be granted.
+        is_name(&job.kind)
+            && is_name(queue)
+            && self.grants.as_ref().is_none_or(|grants| {
+                grants.iter().any(|grant| grant.kind == job.kind && grant.queue.as_ref().unwrap_or(own) == queue)
+            })
     }
 
     /// The next number of splitmix64: good enough for tests, and the same ones from the same seed.

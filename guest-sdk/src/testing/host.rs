@@ -7,12 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use millpond_rules::attempt::OUTPUT_BYTES;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "outbound-http")]
 use super::attempt::Web;
-use super::attempt::{Attempt, Facts};
+use super::attempt::{Attempt, Facts, Grant};
 use super::outcome::Outcome;
 use super::overlay::Overlay;
 use crate::enqueue::NewJob;
@@ -34,7 +35,7 @@ pub struct Line {
 pub struct Host {
     facts: Facts,
     config: BTreeMap<String, String>,
-    kinds: Option<Vec<String>>,
+    grants: Option<Vec<Grant>>,
     committed: BTreeMap<String, Vec<u8>>,
     enqueued: Vec<NewJob>,
     logs: Vec<Line>,
@@ -66,10 +67,15 @@ impl Host {
         self
     }
 
-    /// With the grant to enqueue jobs of these kinds and no others. A host without this lets enqueue everything.
+    /// With the grant to enqueue jobs of these kinds and no others: `KIND` into the queue of the job at hand, `KIND@QUEUE` into
+    /// another, as `millpond plugin run --grant` has it. A host without this lets enqueue everything.
     #[must_use]
     pub fn grant(mut self, kinds: &[&str]) -> Self {
-        self.kinds = Some(kinds.iter().map(|&kind| kind.to_owned()).collect());
+        let grants = kinds.iter().map(|grant| match grant.split_once('@') {
+            None => Grant { kind: (*grant).to_owned(), queue: None },
+            Some((kind, queue)) => Grant { kind: kind.to_owned(), queue: Some(queue.to_owned()) },
+        });
+        self.grants = Some(grants.collect());
         self
     }
 
@@ -108,7 +114,7 @@ impl Host {
         self
     }
 
-    /// As if the job had been cancelled.
+    /// As if the host were about to stop.
     #[must_use]
     pub fn cancelled(mut self) -> Self {
         self.facts.cancelled = true;
@@ -154,6 +160,10 @@ impl Host {
         let result = catch_unwind(AssertUnwindSafe(|| handler.call(payload.into())));
         let attempt = host::replace(outside);
         let outcome = match result {
+            Ok(Ok(result)) if result.len() > OUTPUT_BYTES => Outcome::Retry {
+                reason: format!("the result has {} bytes, the limit is {OUTPUT_BYTES}", result.len()),
+                delay: None,
+            },
             Ok(result) => Outcome::from(result),
             Err(panic) => Outcome::Panicked(message(panic.as_ref())),
         };
@@ -165,9 +175,8 @@ impl Host {
         Attempt {
             facts: self.facts.clone(),
             config: self.config.clone(),
-            state: Overlay { values: self.committed.clone() },
-            kinds: self.kinds.clone(),
-            before: self.enqueued.len(),
+            state: Overlay::new(self.committed.clone()),
+            grants: self.grants.clone(),
             random: self.facts.seed,
             #[cfg(feature = "outbound-http")]
             web: self.web.clone(),
@@ -180,7 +189,18 @@ impl Host {
         self.progress = attempt.progress.or(self.progress.take());
         if outcome.is_done() {
             self.committed = attempt.state.values;
-            self.enqueued.extend(attempt.enqueued);
+            for job in attempt.enqueued {
+                self.store(job);
+            }
+        }
+    }
+
+    /// A job whose unique key is there already is not stored.
+    fn store(&mut self, job: NewJob) {
+        let queue = |job: &NewJob| job.queue.clone().unwrap_or_else(|| self.facts.queue.clone());
+        let is_there = |other: &NewJob| other.unique_key == job.unique_key && queue(other) == queue(&job);
+        if job.unique_key.is_none() || !self.enqueued.iter().any(is_there) {
+            self.enqueued.push(job);
         }
     }
 
@@ -204,7 +224,8 @@ impl Host {
         self.committed.keys().map(String::as_str)
     }
 
-    /// The follow-up jobs of all completed jobs, in order.
+    /// The follow-up jobs of all completed jobs, in order. As if each was still there when the next one came: with one unique key, the
+    /// first is stored and the others are not.
     pub fn enqueued(&self) -> &[NewJob] {
         &self.enqueued
     }

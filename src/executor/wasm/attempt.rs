@@ -1,6 +1,9 @@
 //! One attempt: a fresh instance, one call, the answer.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,11 +11,14 @@ use wasmtime::Store;
 
 use super::contract::HandleError;
 use super::deployed::Deployed;
+use super::elsewhere::Attempt;
 use super::exceeded::Exceeded;
 use super::failure;
 use super::guest::Guest;
 use super::overlay::Overlay;
+use super::pace::Pace;
 use super::plain::plain;
+use super::sandbox::Slot;
 use super::version::Version;
 use super::warm::{Warm, WarmOnes};
 use crate::handler::Context;
@@ -31,10 +37,41 @@ const REASON_BYTES_MAX: usize = 4 << 10;
 pub(super) struct Serving {
     pub plugin: Arc<Deployed>,
     pub warm_ones: WarmOnes,
+    pub pace: Pace,
 }
 
-pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
-    let Serving { plugin, warm_ones } = &*serving;
+impl Serving {
+    pub fn new(plugin: Arc<Deployed>) -> Self {
+        let warm_ones = WarmOnes::new(plugin.reuse);
+        Self { plugin, warm_ones, pace: Pace::default() }
+    }
+
+    /// Polls an attempt. Says whether a tick has passed meanwhile: if so, a guest that is not done has computed until then.
+    pub fn poll<T>(&self, run: Pin<&mut impl Future<Output = T>>, task: &mut TaskContext<'_>) -> (Poll<T>, bool) {
+        let before = self.plugin.sandbox.ticks();
+        let polled = run.poll(task);
+        let ticks = self.plugin.sandbox.ticks().saturating_sub(before);
+        match ticks {
+            0 if polled.is_ready() => self.pace.was_short(),
+            0 => {}
+            ticks => self.pace.ticked(ticks),
+        }
+        (polled, ticks > 0)
+    }
+}
+
+/// One attempt, which runs where it should.
+pub(super) fn run(
+    serving: &Arc<Serving>,
+    payload: Bytes,
+    context: Context,
+) -> impl Future<Output = Outcome> + Send + use<> {
+    let run = attempt(serving.clone(), payload, context.clone());
+    Attempt::new(serving.clone(), context, run)
+}
+
+async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
+    let Serving { plugin, warm_ones, .. } = &*serving;
     if plugin.service.is_quarantined() {
         context.log(format!("plugin {} is out of service after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
@@ -42,26 +79,29 @@ pub(super) async fn run(serving: Arc<Serving>, payload: Bytes, context: Context)
     let version = plugin.current();
     // Set once: nobody else makes this attempt.
     let _ = context.attempted().plugin.set(version.hash);
-    let (mut warm, _slot) = match warm_ones.take(version.hash) {
+    // Declared before the instance, so that it outlives it: a place is free when what was in it is gone.
+    let _slot: Slot;
+    let mut warm = match warm_ones.take(version.hash) {
         Some(mut warm) => {
+            _slot = plugin.places.kept_slot();
             warm.store.data_mut().begin_again(context);
-            (warm, plugin.sandbox.kept_slot())
+            warm
         }
         None => {
-            let slot = match plugin.sandbox.free_slot() {
+            _slot = match plugin.places.free_slot() {
                 Some(slot) => slot,
                 None => {
                     let _in_line = context.attempted().in_line();
                     let name = &*plugin.name;
                     tracing::debug!(target: "millpond::plugin", "{name} stands in line: as many guests run as may");
-                    plugin.sandbox.slot().await
+                    plugin.places.slot().await
                 }
             };
             match fresh(&version, Guest::new(plugin.clone(), context)).await {
-                Ok(warm) => (warm, slot),
+                Ok(warm) => warm,
                 Err((error, mut guest)) => {
                     finish_log(&mut guest);
-                    return failure::outcome(&error, &guest, &version);
+                    return failure::at_start(&error, &guest, &version);
                 }
             }
         }
@@ -131,7 +171,7 @@ fn use_again(mut warm: Box<Warm>, warm_ones: &WarmOnes, plugin: &Deployed) {
         return;
     }
     if warm.place.is_none() {
-        warm.place = plugin.sandbox.warm_place();
+        warm.place = plugin.places.kept_place();
     }
     if warm.place.is_some() {
         warm_ones.put_back(warm);

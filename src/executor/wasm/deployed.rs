@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::grant::{Grant, What};
 use super::host::Host;
 use super::limits::PluginLimits;
-use super::sandbox::Sandbox;
+use super::sandbox::{PluginPlaces, Sandbox};
 use super::service::Service;
 use super::version::Version;
 use super::watched::WatchedFile;
@@ -18,6 +18,7 @@ pub(super) struct Deployed {
     pub host: Arc<Host>,
     pub sandbox: &'static Sandbox,
     pub service: Service,
+    pub places: PluginPlaces,
     /// Attempts under way hold on to the one that they began with.
     current: RwLock<Arc<Version>>,
 }
@@ -51,7 +52,7 @@ impl Deployed {
     pub fn new(setting: Setting, version: Version, host: Arc<Host>, sandbox: &'static Sandbox) -> Self {
         let service = Service::new(setting.limits.traps_in_a_row);
         let current = RwLock::new(Arc::new(version));
-        Self { setting, host, sandbox, service, current }
+        Self { setting, host, sandbox, service, places: sandbox.places(), current }
     }
 
     pub fn current(&self) -> Arc<Version> {

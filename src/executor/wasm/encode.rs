@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use wasmparser::{Parser, Payload};
 
+use super::scan::INTERFACES;
 use crate::error::PluginError;
 
 /// Makes of WASI as it was before components what is there since. It goes along only with a module that needs it.
@@ -35,7 +36,7 @@ pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PluginError> {
 fn says_its_interfaces(module: &[u8]) -> bool {
     let mut payloads = Parser::new(0).parse_all(module);
     payloads.any(|payload| match payload {
-        Ok(Payload::CustomSection(section)) => section.name().starts_with("component-type"),
+        Ok(Payload::CustomSection(section)) => section.name().starts_with(INTERFACES),
         _ => false,
     })
 }

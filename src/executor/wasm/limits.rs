@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use millpond_rules::attempt;
 use serde::{Serialize, Serializer};
 
 use crate::error::PluginError;
@@ -62,18 +63,18 @@ impl Default for PluginLimits {
             time: Duration::from_secs(30),
             memory_bytes: 64 * MIB,
             table_elements: TABLE_ELEMENTS_MAX,
-            output_bytes: MIB,
+            output_bytes: attempt::OUTPUT_BYTES,
             host_calls: 100_000,
             call_bytes: 2 * MIB,
-            log_lines: 1_000,
-            log_bytes: 256 * KIB,
-            state_writes: 1_000,
-            state_key_bytes: 256,
-            state_value_bytes: 64 * KIB,
-            state_keys: 100_000,
-            state_bytes: 64 * MIB as u64,
-            follow_ups: 100,
-            follow_up_bytes: MIB,
+            log_lines: attempt::LOG_LINES,
+            log_bytes: attempt::LOG_BYTES,
+            state_writes: attempt::STATE_WRITES,
+            state_key_bytes: attempt::STATE_KEY_BYTES,
+            state_value_bytes: attempt::STATE_VALUE_BYTES,
+            state_keys: attempt::STATE_KEYS,
+            state_bytes: attempt::STATE_BYTES,
+            follow_ups: attempt::FOLLOW_UPS,
+            follow_up_bytes: attempt::FOLLOW_UP_BYTES,
             generations: 16,
             traps_in_a_row: 20,
             http_requests: 20,

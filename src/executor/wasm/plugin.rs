@@ -14,7 +14,6 @@ use super::info::PluginInfo;
 use super::limits::PluginLimits;
 use super::sandbox::{Nan, Sandbox};
 use super::version::{Code, Version};
-use super::warm::WarmOnes;
 use super::watched::WatchedFile;
 use super::{file, scan};
 use crate::error::{Error, PluginError};
@@ -275,10 +274,9 @@ fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
 fn handling(kind: Arc<str>, deployed: Arc<Deployed>) -> Handling {
     let timeout_max = Some(deployed.limits.time);
     let plugin = Some(PluginHandle::new(deployed.clone()));
-    let warm_ones = WarmOnes::new(deployed.reuse);
-    let serving = Arc::new(Serving { plugin: deployed, warm_ones });
+    let serving = Arc::new(Serving::new(deployed));
     let runnable = Runnable::foreign(move |payload, context| {
-        Ok(Box::pin(attempt::run(serving.clone(), payload.bytes.clone(), context.clone())))
+        Ok(Box::pin(attempt::run(&serving, payload.bytes.clone(), context.clone())))
     });
     Handling { kind, runnable, timeout_max, plugin }
 }

@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
 
-/// A guest that computes gives way after at most two of these. A neighbour's guest loses nothing by it.
-const TICK: Duration = Duration::from_millis(10);
+/// A guest that computes gives way after at most this long. It is the longest time that a guest may take from a thread of
+/// the application's runtime at once. To give way costs some 100 ns.
+const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without a running guest before the ticker goes to sleep: waking it costs a call to the kernel, so a
+/// Ticks without a running guest before the ticker goes to sleep, which is a second: waking it costs a call to the kernel, so a
 /// queue whose jobs come one by one should not do it for each.
-const IDLE_TICKS: u32 = 100;
+const IDLE_TICKS: u32 = 1_000;
 
 /// Knows whether anything runs that has to be ticked.
 #[derive(Default)]
 pub(super) struct Ticker {
     running: AtomicUsize,
     asleep: AtomicBool,
+    ticks: AtomicU64,
 }
 
 /// Ticks while it lives.
@@ -48,9 +50,16 @@ impl Ticker {
         Ticked(self)
     }
 
+    /// Ticks so far. Between two looks at it without a tick no guest has had to give way.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Acquire)
+    }
+
     fn run(&self, engine: &EngineWeak) {
         let mut idle = 0;
         while let Some(engine) = engine.upgrade() {
+            // Before the epoch: who had to give way at this tick finds that it has been counted.
+            self.ticks.fetch_add(1, Ordering::Release);
             engine.increment_epoch();
             drop(engine);
             idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
@@ -59,6 +68,8 @@ impl Ticker {
             } else {
                 self.sleep();
                 idle = 0;
+                // The guest that has ended the sleep gets its whole tick.
+                thread::sleep(TICK);
             }
         }
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
@@ -10,8 +11,9 @@ use super::deployed::Setting;
 use super::grant::Grant;
 use super::guest::Guest;
 use super::sandbox::Sandbox;
-use super::{encode, imports, scan, wants};
+use super::{compiler, encode, imports, scan, wants};
 use crate::error::PluginError;
+use crate::executor::panics;
 use crate::job::PluginHash;
 
 /// A plugin's code, compiled. It does not depend on what the plugin may, so plugins that differ in that share it.
@@ -43,13 +45,23 @@ impl Version {
         setting: &Setting,
         sandbox: &Sandbox,
     ) -> Result<Self, PluginError> {
+        // What reads files of strangers may have a mistake that one of them finds.
+        let made = panics::catch(|| Self::checked(bytes, code, setting, sandbox));
+        made.unwrap_or_else(|panic| Err(PluginError::NotCompiled { detail: format!("reading it panicked: {panic}") }))
+    }
+
+    fn checked(bytes: &[u8], code: &OnceLock<Code>, setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
         scan::check_head(bytes)?;
         scan::check_cost(bytes, &setting.limits)?;
         wants::check_module(bytes, &setting.grants)?;
         let Code { hash, component } = match code.get() {
             Some(code) => code.clone(),
             None => {
-                let component = compiled(&encode::component(bytes)?, setting, &sandbox.engine)?;
+                let component = encode::component(bytes)?;
+                if let Cow::Owned(component) = &component {
+                    scan::check_around(component, &setting.limits)?;
+                }
+                let component = compiled(&component, setting, &sandbox.engine)?;
                 let made = Code { hash: Self::hash(bytes), component };
                 code.get_or_init(|| made).clone()
             }
@@ -74,7 +86,7 @@ fn compiled(component: &[u8], setting: &Setting, engine: &Engine) -> Result<Comp
     if let Some(component) = cached.as_ref().and_then(|cached| cached.load(engine)) {
         return Ok(component);
     }
-    let compiled = Component::from_binary(engine, component).map_err(|error| refused(&error))?;
+    let compiled = compiler::compile(engine, component).map_err(|error| refused(&error))?;
     if let Some(cached) = cached {
         cached.keep(&compiled);
     }

@@ -7,7 +7,7 @@ use wasmtime::component::{Component, Type};
 use super::deployed::Setting;
 use super::grant::Grant;
 use super::limits::PluginLimits;
-use super::sandbox::MEMORIES_MAX;
+use super::sandbox::{MEMORIES_MAX, TABLES_MAX};
 use super::scan::starts_within;
 use crate::error::PluginError;
 
@@ -156,6 +156,7 @@ fn check_size(component: &Component, limits: &PluginLimits) -> Result<(), Plugin
     };
     let sizes = [
         ("memories", Some(u64::from(needs.num_memories)), MEMORIES_MAX),
+        ("tables", Some(u64::from(needs.num_tables)), TABLES_MAX),
         ("bytes of memory", needs.max_initial_memory_size.map(|pages| pages << 16), limits.memory_bytes as u64),
         ("elements in a table", needs.max_initial_table_size, limits.table_elements as u64),
     ];

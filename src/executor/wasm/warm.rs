@@ -1,11 +1,11 @@
 //! Instances that are used again, for who has asked for it: a call costs 0.3 us then instead of 7. What a guest
 //! leaves in its memory is seen by the next job of the same plugin and version, and by no other.
 
-use tokio::sync::SemaphorePermit;
 use wasmtime::Store;
 
 use super::contract::JobHandler;
 use super::guest::Guest;
+use super::places::Place;
 use crate::job::PluginHash;
 use crate::sync::Mutex;
 
@@ -16,7 +16,7 @@ pub(super) struct Warm {
     pub hash: PluginHash,
     pub calls: u32,
     /// It has a place in the pool beside those that run.
-    pub place: Option<SemaphorePermit<'static>>,
+    pub place: Option<Place>,
 }
 
 /// One plugin's idle instances.

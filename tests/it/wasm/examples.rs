@@ -82,7 +82,7 @@ async fn webhook_filter_passes_a_delivery_on_once() {
     start(&pond, filter.grant(Grant::enqueue("webhook")));
     let delivery = |id: &str, event: &str| json!({ "id": id, "source": "shop", "event": event, "body": 7 }).to_string();
     let answer = result(&pond, delivery("a", "order.paid")).await;
-    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), json!({ "passed": "1+1" }));
+    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), json!("passed"));
     assert_eq!(result(&pond, delivery("a", "order.paid")).await, r#""seen""#);
     assert_eq!(result(&pond, delivery("b", "login")).await, r#""ignored""#);
     let passed = pond.jobs(&JobFilter::new().kind("webhook"), None, 10).unwrap().jobs;
@@ -109,7 +109,7 @@ async fn render_in_javascript_fills_in_and_enqueues_the_mail() {
     start(&pond, example("js-render/render.wasm").grant(Grant::enqueue("mail")));
     let template = json!({ "to": "a@b", "template": "Hi {{ name }}!", "values": { "name": "<Bob>" } });
     let answer: Value = serde_json::from_slice(&result(&pond, template.to_string()).await).unwrap();
-    assert_eq!(answer, json!({ "id": "1+1", "bytes": 15 }));
+    assert_eq!(answer, json!({ "bytes": 15 }));
     let mails = pond.jobs(&JobFilter::new().kind("mail"), None, 10).unwrap().jobs;
     let [mail] = &mails[..] else { panic!("{mails:?}") };
     let mail: Value = serde_json::from_slice(&mail.payload.bytes).unwrap();

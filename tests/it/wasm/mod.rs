@@ -1,5 +1,6 @@
 //! Plugins: what they may, what they are kept from, and what is told of it.
 
+mod bombs;
 mod built;
 mod cache;
 mod checked;
@@ -11,7 +12,9 @@ mod guest;
 mod limits;
 #[cfg(feature = "wasm-http")]
 mod lookups;
+mod mock;
 mod outcomes;
+mod places;
 #[cfg(feature = "wasm-wasi")]
 mod prints;
 #[path = "../../golden/recorder.rs"]
@@ -20,6 +23,7 @@ mod registration;
 mod reuse;
 mod service;
 mod state;
+mod threads;
 mod threats;
 mod told;
 mod watched;

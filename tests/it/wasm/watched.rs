@@ -140,8 +140,9 @@ async fn a_file_that_becomes_a_pipe_is_told_and_taken_when_it_is_a_file_again() 
     start(&pond, "q", &folder.file("guest"));
     let mut events = pond.events();
     for _ in 0..2 {
-        fs::remove_file(folder.file("guest")).unwrap();
-        pipe(&folder.file("guest"));
+        // In one step: a look at the moment between would tell that the file is gone.
+        pipe(&folder.file("pipe"));
+        fs::rename(folder.file("pipe"), folder.file("guest")).unwrap();
         let told_of = tokio::time::timeout(SECOND * 20, told(&pond, &clock, &mut events));
         let told_of = told_of.await.expect("it is told");
         assert!(

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::built::{hostile, register};
 use super::guest::module_with;
 use super::outcomes::info;
+use super::threads::{BUSY, Threads, busy_limits, computing};
 use crate::support::*;
 
 /// A host on this machine: it notes what it is asked, and answers by the path.
@@ -341,4 +342,43 @@ async fn each_attempt_of_an_instance_that_is_used_again_has_its_own_requests() {
     pond.enqueue_many("q", [0; 3].map(|_| NewJob::json("job", &server.url("/")))).await.unwrap();
     drained(&pond).await;
     assert_eq!((server.heard.len(), pond.queue("q").unwrap().counts().dead_total), (3, 0));
+}
+
+#[tokio::test]
+async fn a_guest_on_a_thread_for_guests_asks_through_the_applications_runtime() {
+    let server = hello().await;
+    let url: &'static str = format!("http://127.0.0.1:{}/", server.port).leak();
+    let module = module_with(&format!("{BUSY} {FIVE_TIMES}"), r#"(data (i32.const 1030) "GET")"#);
+    let allow = Allow::http("127.0.0.1").port(server.port).private();
+    let plugin = Plugin::from_bytes("guest", module).unwrap().limits(busy_limits()).grant(Grant::http(allow));
+    let (clock, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    pond.worker("q").retry(Retry::none()).handle_wasm("job", plugin).start().unwrap();
+    let id = computing(&pond, &threads, url).await;
+    clock.advance(SECOND);
+    drained(&pond).await;
+    assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"5-"[..]));
+    assert_eq!(server.heard.len(), 5);
+}
+
+#[tokio::test]
+async fn a_guest_on_a_thread_for_guests_that_waits_for_a_host_ends_with_its_own_time() {
+    let slow = Server::answering(|_| Vec::new()).await;
+    let url: &'static str = format!("http://127.0.0.1:{}/", slow.port).leak();
+    let module = module_with(&format!("{BUSY} {FIVE_TIMES}"), r#"(data (i32.const 1030) "GET")"#);
+    let allow = Allow::http("127.0.0.1").port(slow.port).private();
+    let plugin = Plugin::from_bytes("guest", module).unwrap().grant(Grant::http(allow));
+    let (clock, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    let limits = busy_limits().http_time(HOUR);
+    pond.worker("q").no_timeout().retry(Retry::none()).handle_wasm("job", plugin.limits(limits)).start().unwrap();
+    let id = computing(&pond, &threads, url).await;
+    clock.advance(SECOND);
+    slow.asked.notified().await;
+    clock.advance(SECOND * 60);
+    drained(&pond).await;
+    let job = pond.job(id).unwrap();
+    assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Timeout));
 }

@@ -86,22 +86,36 @@ fn who_stands_in_line_behind_others_loses_none_of_its_time() {
 #[ignore = "run by the test above"]
 async fn alone_in_its_process_one_waits_for_all_places() {
     let (clock, pond) = memory();
-    let places = std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256);
+    // With the plugin's own. One more waits, which shows that all of them are taken.
+    let places = std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256) + 1;
     let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
-    pond.worker("spins").concurrency(places).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
-    pond.enqueue_many("spins", (0..places).map(|_| NewJob::raw("job", ""))).await.unwrap();
-    running(&pond, "spins", places as u64).await;
-
-    let late = Plugin::from_bytes("late", noop()).unwrap().limits(limits().time(SECOND * 5));
-    pond.worker("q").retry(Retry::none()).handle_wasm("job", late).start().unwrap();
+    pond.worker("spins").concurrency(places + 1).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
     let (lines, _heard) = heard();
+    let stands_in_line = async |plugin: &str| {
+        let line = format!("{plugin} stands in line");
+        while !lines.all().iter().any(|heard| heard.starts_with(&line)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    pond.enqueue_many("spins", (0..=places).map(|_| NewJob::raw("job", ""))).await.unwrap();
+    stands_in_line("guest").await;
+
+    let either = crate::wasm::guest::module(
+        "(if (local.get $n) (then (loop $again (br $again)))) (call $ok (i32.const 0) (i32.const 0))",
+    );
+    let late = Plugin::from_bytes("late", either).unwrap().limits(limits().time(SECOND * 5));
+    pond.worker("q").concurrency(2).retry(Retry::none()).handle_wasm("job", late).start().unwrap();
+    // The first one takes the place that the plugin has for itself.
+    pond.enqueue("q", NewJob::raw("job", "spin")).await.unwrap();
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
-    while !lines.take().iter().any(|line| line.starts_with("late stands in line")) {
-        tokio::task::yield_now().await;
-    }
+    stands_in_line("late").await;
     // More than its own time: it has used nothing of that.
     clock.advance(SECOND * 10);
-    drained(&pond).await;
     let counts = |queue| pond.queue(queue).unwrap().counts();
-    assert_eq!((counts("spins").dead, counts("q").completed_total, counts("q").failures_total), (places as u64, 1, 0));
+    while counts("spins").dead < places as u64 {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(SECOND * 10);
+    drained(&pond).await;
+    assert_eq!((counts("spins").dead, counts("q").completed_total, counts("q").dead), (places as u64 + 1, 1, 1));
 }

@@ -1,0 +1,120 @@
+//! Where an attempt runs: on the application's runtime for as long as it is short, and on a thread for guests once it
+//! computes.
+//!
+//! The application's other tasks wait while a guest computes on one of its threads. So an attempt that is still under way at a tick
+//! is handed over and goes on elsewhere, and a plugin whose attempts mostly come to that begins there. One that
+//! does little stays: a change of threads would cost it more than it does itself.
+
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll, ready};
+
+use tracing::Instrument;
+use tracing::instrument::WithSubscriber;
+
+use super::attempt::Serving;
+use super::host::Turn;
+use crate::handler::Context;
+use crate::job::Outcome;
+use crate::sync::{OtherTask, Tasks, thread};
+
+/// Threads that guests compute on, for each processor: more would only take turns.
+const THREADS_PER_CPU: usize = 1;
+
+/// The name of these threads.
+const THREADS: &str = "millpond-guests";
+
+/// An attempt, wherever it runs.
+pub(super) struct Attempt<F> {
+    serving: Arc<Serving>,
+    context: Context,
+    runs: Runs<F>,
+}
+
+enum Runs<F> {
+    Here(Pin<Box<F>>),
+    Elsewhere(OtherTask<Outcome>),
+    /// For a moment only.
+    Nowhere,
+}
+
+impl<F: Future<Output = Outcome> + Send + 'static> Attempt<F> {
+    pub fn new(serving: Arc<Serving>, context: Context, run: F) -> Self {
+        Self { serving, context, runs: Runs::Here(Box::pin(run)) }
+    }
+
+    /// False if it runs elsewhere already, or there is nowhere else.
+    fn hand_over(&mut self) -> bool {
+        if !matches!(self.runs, Runs::Here(_)) {
+            return false;
+        }
+        let (Some(guests), Some(application)) = (guest_threads(), Tasks::current()) else { return false };
+        let Runs::Here(run) = std::mem::replace(&mut self.runs, Runs::Nowhere) else { return false };
+        let run = Computing { run, serving: self.serving.clone(), application };
+        self.runs = Runs::Elsewhere(guests.spawn_task(run.in_current_span().with_current_subscriber()));
+        true
+    }
+}
+
+impl<F: Future<Output = Outcome> + Send + 'static> Future for Attempt<F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Outcome> {
+        let this = self.get_mut();
+        // A simulation's guests run where its steps do.
+        let stays = this.serving.plugin.host.turn == Turn::EveryStep;
+        let begins_elsewhere = !stays && this.serving.pace.computes() && this.hand_over();
+        if !begins_elsewhere && let Runs::Here(run) = &mut this.runs {
+            let (polled, ticked) = this.serving.poll(run.as_mut(), task);
+            if polled.is_ready() || !ticked || stays || !this.hand_over() {
+                return polled;
+            }
+        }
+        let Runs::Elsewhere(other) = &mut this.runs else { unreachable!("it was handed over") };
+        match ready!(other.poll_end(task)) {
+            Ok(outcome) => Poll::Ready(outcome),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+impl<F> Drop for Attempt<F> {
+    fn drop(&mut self) {
+        // Whoever ends the attempt is told once it no longer runs there.
+        if let Runs::Elsewhere(other) = std::mem::replace(&mut self.runs, Runs::Nowhere) {
+            self.context.attempted().left_behind(other.end());
+        }
+    }
+}
+
+/// An attempt on a thread for guests.
+struct Computing<F> {
+    run: Pin<Box<F>>,
+    serving: Arc<Serving>,
+    /// What the guest asks of the network goes through the application's runtime.
+    application: Tasks,
+}
+
+impl<F: Future<Output = Outcome>> Future for Computing<F> {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Outcome> {
+        let this = self.get_mut();
+        let _application = this.application.enter();
+        this.serving.poll(this.run.as_mut(), task).0
+    }
+}
+
+/// The process's own, made when they are first needed.
+fn guest_threads() -> Option<&'static Tasks> {
+    static THREADS_FOR_GUESTS: OnceLock<Option<Tasks>> = OnceLock::new();
+    let make = || {
+        let cpus = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let made = Tasks::on_own_threads(THREADS, cpus.saturating_mul(THREADS_PER_CPU));
+        made.inspect_err(|error| tracing::warn!(%error, "no threads for guests: they compute on the application's"))
+            .ok()
+    };
+    THREADS_FOR_GUESTS.get_or_init(make).as_ref()
+}

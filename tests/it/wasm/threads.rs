@@ -1,0 +1,234 @@
+//! Where a guest computes: on threads for guests, not on those of the application.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use millpond::{FailureKind, JobId, Millpond, NewJob, Plugin, PluginLimits, Retry, State};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::guest::{NOTHING, SPIN, module_with, plugin};
+use crate::support::*;
+
+/// Logs a line, and again, until the queue's clock shows another second.
+pub const BUSY: &str = "
+    (call $now (i32.const 256)) (local.set $j (i64.load (i32.const 256)))
+    (loop $again
+        (call $log (i32.const 2) (i32.const 0) (i32.const 0))
+        (call $now (i32.const 256))
+        (br_if $again (i64.eq (local.get $j) (i64.load (i32.const 256)))))";
+
+const GUESTS: &str = "millpond-guests";
+
+/// A guest that is busy, and gives up after many calls if nobody moves the clock.
+fn busy(then: &str) -> Plugin {
+    plugin(&format!("{BUSY} {then}")).limits(busy_limits())
+}
+
+pub fn busy_limits() -> PluginLimits {
+    let limits = PluginLimits::default().host_calls(2_000_000).log_lines(u32::MAX).log_bytes(usize::MAX);
+    limits.time(SECOND * 60)
+}
+
+/// On which threads guests have logged, in order, each change once.
+#[derive(Clone, Default)]
+pub struct Threads {
+    seen: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<usize>>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Threads {
+    pub fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        tracing::subscriber::set_default(self.clone())
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn on_guest_threads(&self) -> bool {
+        self.seen().iter().any(|thread| thread == GUESTS)
+    }
+}
+
+impl Subscriber for Threads {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "millpond::plugin"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        let is_guests = thread == GUESTS;
+        let mut seen = self.seen.lock().unwrap();
+        if seen.last() != Some(&thread) {
+            seen.push(thread);
+        }
+        drop(seen);
+        *self.lines.lock().unwrap() += 1;
+        assert!(!(is_guests && self.panics.load(Ordering::SeqCst)), "what a moody host");
+    }
+}
+
+/// Starts a job of the plugin, and waits until it is on a thread for guests.
+pub async fn computing(pond: &Millpond, threads: &Threads, payload: &'static str) -> JobId {
+    let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();
+    running(pond, "q", 1).await;
+    while !threads.on_guest_threads() {
+        assert_eq!(pond.job(id).unwrap().state, State::Running, "it was never moved: {:?}", threads.seen());
+        tokio::task::yield_now().await;
+    }
+    id
+}
+
+#[tokio::test]
+async fn a_guest_that_computes_goes_on_on_a_thread_for_guests_and_stays_there() {
+    let (clock, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    pond.worker("q").retry(Retry::none()).handle_wasm("job", busy(NOTHING)).start().unwrap();
+    computing(&pond, &threads, "x").await;
+    clock.advance(SECOND);
+    drained(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
+    let seen = threads.seen();
+    assert!(seen.len() <= 2, "it went to and fro: {seen:?}");
+    assert_eq!(seen.last().unwrap(), GUESTS);
+}
+
+#[tokio::test]
+async fn a_plugin_that_always_computes_begins_there() {
+    let (clock, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    pond.worker("q").retry(Retry::none()).handle_wasm("job", busy(NOTHING)).start().unwrap();
+    for _ in 0..8 {
+        threads.seen.lock().unwrap().clear();
+        computing(&pond, &threads, "x").await;
+        clock.advance(SECOND);
+        drained(&pond).await;
+    }
+    assert_eq!(threads.seen(), [GUESTS]);
+    assert_eq!(pond.queue("q").unwrap().counts().completed_total, 8);
+}
+
+#[tokio::test]
+async fn a_guest_that_does_little_stays_on_the_applications_thread() {
+    let (_, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    let says = plugin(&format!("(call $log (i32.const 2) (i32.const 0) (i32.const 0)) {NOTHING}"));
+    pond.worker("q").handle_wasm("job", says.reuse(10_000)).start().unwrap();
+    let mut here = 0;
+    for n in 0..1_000 {
+        threads.seen.lock().unwrap().clear();
+        pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
+        drained(&pond).await;
+        // The first ones take long, and one that the system holds up may be taken for one that computes.
+        here += usize::from(n >= 500 && !threads.on_guest_threads());
+    }
+    assert!(here > 250, "{here} of 500");
+}
+
+#[tokio::test]
+async fn the_application_runs_while_guests_compute_for_ever() {
+    let (clock, pond) = memory();
+    let limits = PluginLimits::default().time(SECOND);
+    pond.worker("q")
+        .concurrency(8)
+        .retry(Retry::none())
+        .handle_wasm("job", plugin(SPIN).limits(limits))
+        .start()
+        .unwrap();
+    pond.enqueue_many("q", (0..8).map(|_| NewJob::raw("job", "x"))).await.unwrap();
+    running(&pond, "q", 8).await;
+    // On a runtime with one thread, which is this one: 10,000 turns of it are over long before as many slices of guests.
+    let turns = record(&pond, "own", 1);
+    for n in 0..100 {
+        pond.enqueue("own", work(n)).await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    while turns.len() < 100 {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(SECOND);
+    drained(&pond).await;
+    let counts = pond.queue("q").unwrap().counts();
+    assert_eq!((counts.dead, counts.failures_total), (8, 8));
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_ended_there_has_nothing_running_any_more() {
+    let (clock, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    let endless =
+        module_with("(loop $more (call $log (i32.const 2) (i32.const 0) (i32.const 0)) (br $more)) unreachable", "");
+    let limits = PluginLimits::default().host_calls(u32::MAX).log_lines(u32::MAX).log_bytes(usize::MAX);
+    let endless = Plugin::from_bytes("endless", endless).unwrap().limits(limits);
+    pond.worker("q").timeout(SECOND).retry(Retry::none()).handle_wasm("job", endless).start().unwrap();
+    let id = computing(&pond, &threads, "x").await;
+    clock.advance(SECOND);
+    drained(&pond).await;
+    let lines = *threads.lines.lock().unwrap();
+    let job = pond.job(id).unwrap();
+    assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Timeout), "{job:?}");
+    record(&pond, "other", 1);
+    pond.enqueue("other", work(1)).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(*threads.lines.lock().unwrap(), lines, "it still ran when its end was told");
+}
+
+#[tokio::test]
+async fn a_file_is_free_once_a_queue_with_busy_guests_is_closed() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    pond.worker("q").no_timeout().handle_wasm("job", busy(NOTHING)).start().unwrap();
+    let id = computing(&pond, &threads, "x").await;
+    let _ = pond.shutdown(std::time::Duration::ZERO).await;
+    let again = disk.open();
+    assert_eq!(again.job(id).unwrap().state, State::Pending);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_host_fails_the_attempt_there_as_well() {
+    let (_, pond) = memory();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    pond.worker("q").retry(Retry::none()).handle_wasm("job", busy(NOTHING)).start().unwrap();
+    threads.panics.store(true, Ordering::SeqCst);
+    let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
+    drained(&pond).await;
+    let job = pond.job(id).unwrap();
+    assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
+    assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
+}
+
+#[tokio::test]
+async fn a_guest_hears_that_the_host_stops_and_may_still_end_in_order() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let threads = Threads::default();
+    let _listening = threads.listen();
+    let until_told = "(loop $again
+        (call $log (i32.const 2) (i32.const 0) (i32.const 0))
+        (br_if $again (i32.eqz (call $is_cancelled))))";
+    let plugin = plugin(&format!("{until_told} {NOTHING}")).limits(busy_limits());
+    pond.worker("q").no_timeout().handle_wasm("job", plugin).start().unwrap();
+    computing(&pond, &threads, "x").await;
+    let _ = pond.shutdown(std::time::Duration::ZERO).await;
+    assert_eq!(disk.open().queue("q").unwrap().counts().completed_total, 1);
+}
