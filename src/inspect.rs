@@ -458,6 +458,12 @@ pub enum Why {
     NoFreeSlot,
     /// All slots of the process are taken.
     ProcessBudget,
+    /// The process died before this one, and its jobs are started again one after another: a job that may have
+    /// killed the process is tried first, or this job is one that ran then and waits for its turn.
+    Recovering {
+        /// For about how long.
+        wait: Duration,
+    },
     /// The queue is shutting down.
     ShuttingDown,
     /// Others go first.
@@ -482,6 +488,9 @@ impl fmt::Display for Why {
             Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
             Self::ProcessBudget => f.write_str("all slots of the process are taken"),
+            Self::Recovering { wait } => {
+                write!(f, "the process died before, and its jobs start again one after another: this one in {wait:?}")
+            }
             Self::ShuttingDown => f.write_str("the queue is shutting down"),
             Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
         }
@@ -505,11 +514,12 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
             Err(why) => return Ok(why),
         },
     };
-    let blocked = engine.scheduler().why(queue, found.record.kind, found.record.group(), now);
+    let blocked = engine.scheduler().why(queue, id, found.record.kind, found.record.group(), now);
     Ok(match blocked {
         Blocked::QueuePaused => Why::QueuePaused,
         Blocked::NoHandler => Why::NoHandler { kind: engine.store.catalog.kind_name(found.record.kind).to_string() },
         Blocked::RateLimited(wait) => Why::RateLimited { wait },
+        Blocked::Recovering(wait) => Why::Recovering { wait },
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
             let order = Order { priority: found.record.priority.get(), turn };

@@ -16,6 +16,7 @@ mod rate;
 mod record;
 mod retry;
 mod state;
+mod suspicion;
 
 pub use attempt::{AttemptError, FailureKind};
 pub(crate) use id::{IdMap, IdSet};
@@ -35,3 +36,4 @@ pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
 pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};
+pub(crate) use suspicion::{Suspect, Trial, Witness, culprit};

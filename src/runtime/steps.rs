@@ -46,7 +46,7 @@ impl Steps {
         if self.engine.is_stopping() {
             return self.engine.executor.runs.end_overdue(self.engine.now());
         }
-        dispatcher::turn(&self.engine)
+        dispatcher::turn(&self.engine).map(|sleep| sleep.at_most)
     }
 
     /// So much waits for the writer.

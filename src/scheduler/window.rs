@@ -41,10 +41,6 @@ impl<E: Source> Window<E> {
         Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, reading: None, limits }
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.rows.is_empty() && self.whole
-    }
-
     /// No row is here, and there may be some in the table.
     pub fn is_in_the_dark(&self) -> bool {
         self.rows.is_empty() && !self.whole

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ struct Inner {
     queues: Names,
     kinds: Names,
     rows: HashMap<QueueId, QueueRow>,
+    /// Queues that keep ended jobs. There may be many thousand others.
+    with_ended: BTreeSet<QueueId>,
     /// Kinds from this number on are not in the file yet.
     kinds_saved: u32,
 }
@@ -76,6 +78,17 @@ impl Names {
     }
 }
 
+impl Inner {
+    fn set_row(&mut self, id: QueueId, row: QueueRow) {
+        let Tally { completed, cancelled, dead, .. } = row.tally;
+        match completed + cancelled + dead > 0 {
+            true => self.with_ended.insert(id),
+            false => self.with_ended.remove(&id),
+        };
+        self.rows.insert(id, row);
+    }
+}
+
 impl Catalog {
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(|e| e.into_inner())
@@ -88,7 +101,7 @@ impl Catalog {
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
         inner.queues.restore(id, row.name.clone());
-        inner.rows.insert(id, row);
+        inner.set_row(id, row);
     }
 
     pub fn restore_kind(&self, id: KindId, name: &str) {
@@ -134,12 +147,22 @@ impl Catalog {
         inner.rows.get(&id).cloned().unwrap_or_else(fresh)
     }
 
+    /// Whether the queue has a row, so that its number is its own for good.
+    pub fn is_stored(&self, id: QueueId) -> bool {
+        self.read().rows.contains_key(&id)
+    }
+
     /// The queues that have a row, in the order of their names.
     pub fn stored_queues(&self) -> Vec<QueueId> {
         let inner = self.read();
         let mut ids: Vec<_> = inner.rows.keys().copied().collect();
         ids.sort_by(|a, b| inner.queues.names[*a as usize].cmp(&inner.queues.names[*b as usize]));
         ids
+    }
+
+    /// The queues that keep ended jobs, of which retention may remove some.
+    pub fn queues_with_ended(&self) -> Vec<QueueId> {
+        self.read().with_ended.iter().copied().collect()
     }
 
     pub fn unsaved_kinds(&self) -> Vec<(KindId, Arc<str>)> {
@@ -151,7 +174,7 @@ impl Catalog {
     /// What a commit made durable.
     pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: usize) {
         let mut inner = self.write();
-        inner.rows.extend(rows);
+        rows.into_iter().for_each(|(id, row)| inner.set_row(id, row));
         inner.kinds_saved += kinds as u32;
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
         batch.quarantine(&damage)?;
     }
     batch.marks()?;
-    batch.empty_damaged_buckets()
+    batch.tidy_buckets()
 }
 
 /// Goes through the whole file: every record can be read, every job is in one place only and where

@@ -1,5 +1,6 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
+mod bucket_sweeper;
 mod compactor;
 mod every;
 mod file_watch;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::time::Now;
 
+pub(super) use bucket_sweeper::BucketSweeper;
 pub(super) use compactor::{Compactor, compact_before_close};
 pub(super) use file_watch::FileWatch;
 pub(super) use key_sweeper::KeySweeper;
@@ -28,6 +30,7 @@ pub(super) use watchdog::Watchdog;
 pub(super) struct Upkeep {
     pruner: Pruner,
     key_sweeper: KeySweeper,
+    bucket_sweeper: BucketSweeper,
     watchdog: Watchdog,
     file_watch: FileWatch,
     compactor: Compactor,
@@ -40,10 +43,11 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let mut upkeep = engine.upkeep();
     let pruner = upkeep.pruner.turn(engine, now);
     let key_sweeper = upkeep.key_sweeper.turn(engine, now);
+    let bucket_sweeper = upkeep.bucket_sweeper.turn(engine, now);
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
     let compactor = upkeep.compactor.turn(engine, now);
     #[cfg(feature = "wasm")]
     let pruner = pruner.min(upkeep.plugin_watch.turn(now));
-    [key_sweeper, watchdog, file_watch, compactor].into_iter().fold(pruner, Duration::min)
+    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor].into_iter().fold(pruner, Duration::min)
 }

@@ -51,7 +51,9 @@ pub(crate) struct Retried {
 pub(crate) struct HoldBack {
     pub key: BucketKey,
     pub until: Now,
-    pub state: BucketState,
+    /// What the file is to have of it. Asked while the commit is made: somebody else may have changed the bucket
+    /// since, and the older state must not be written last.
+    pub state: Arc<dyn Fn(&BucketKey) -> Option<BucketState> + Send + Sync>,
     pub delay: Duration,
 }
 
@@ -94,7 +96,7 @@ impl Finish {
     pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         let queue = self.queue;
         if let Some(hold) = self.more.as_ref().and_then(|more| more.hold.as_ref()) {
-            batch.put_rate(&hold.key, &hold.state)?;
+            batch.put_rate(&hold.key, (hold.state)(&hold.key).as_ref())?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
         match self.next {
