@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::lane::WindowLimits;
 use crate::job::{Entry, IdMap, JobId};
 
-/// The table is read again for heads that were passed over, at most this often: each time it is read from
-/// its start.
-const READ_AGAIN_EVERY: Duration = Duration::from_millis(100);
+/// The table is read again from its start for heads that were passed over. At most so often for each head that
+/// may be parked, which is ten times a second unless a window was made smaller: there are at least as many
+/// heads to be read.
+const READ_AGAIN_EVERY: Duration = Duration::from_micros(25);
 
 /// Heads that were popped and could not start, because their group's bucket is closed. As many as a window
 /// may hold, in jobs and in bytes; those that wait longest are passed over and read again later.
@@ -79,7 +80,9 @@ impl Parked {
     }
 
     fn pass_over(&mut self, until: Duration, now: Duration) {
-        let at = until.max(now.saturating_add(READ_AGAIN_EVERY));
+        tracing::trace!("a head is passed over");
+        let every = READ_AGAIN_EVERY * u32::try_from(self.limits.jobs_max).unwrap_or(u32::MAX);
+        let at = until.max(now.saturating_add(every));
         self.read_again = Some(self.read_again.map_or(at, |again| again.min(at)));
     }
 

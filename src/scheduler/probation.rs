@@ -282,8 +282,9 @@ impl Probation {
     pub fn wait_of(&self, id: JobId, now: Now) -> Option<Duration> {
         let waiting = self.waiting.get(self.ranks.get(&id)?)?;
         let held = if self.is_held(waiting) { self.held_until() } else { Duration::ZERO };
-        let exclusive = self.exclusive.map_or(Duration::ZERO, |(_, until)| until);
-        Some(held.max(exclusive).max(self.next_step).saturating_sub(now.mono))
+        let exclusive = self.exclusive.map(|(_, until)| until);
+        let until = [exclusive, self.field_clears_at, Some(self.next_step.max(held))].into_iter().flatten().max()?;
+        Some(until.saturating_sub(now.mono))
     }
 
     // --- starts and ends ----------------------------------------------------------------------

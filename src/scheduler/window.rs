@@ -112,6 +112,8 @@ impl<E: Source> Window<E> {
         if self.accounts_for(row.order()) {
             self.insert(row);
             self.shed();
+        } else {
+            tracing::trace!("a row that is put back stays in the table");
         }
     }
 

@@ -7,6 +7,7 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod after_a_crash;
 mod backup;
 mod bounded;
 mod capacity;
@@ -26,6 +27,7 @@ mod on_complete;
 mod open;
 mod quarantine;
 mod rates;
+mod rates_in_the_file;
 mod retention;
 mod retries;
 mod rooms;

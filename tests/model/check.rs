@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp, Why};
 
 use crate::engine::{Engine, ON_PURPOSE, ROWS, at, group_name, new_job, queue_name, write_row};
 use crate::model::{Check, Model};
@@ -13,6 +13,8 @@ use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
 
 const SLOTS: usize = 3;
 const MAX_RUNNING: usize = 4;
+/// The longest that a crash may keep a job waiting.
+const RECOVERS_MOST: std::time::Duration = std::time::Duration::from_secs(20 * 60 + 10);
 
 pub struct Run {
     engine: Engine,
@@ -275,6 +277,17 @@ impl Run {
             self.model.insert_by_an_end(new.ok_or("a job that a handler enqueued is not there")?, &spec)?;
         }
         self.model.promote_as_fresh();
+        let mut recovering = BTreeMap::new();
+        for id in self.model.may_recover() {
+            if let Ok(Why::Recovering { wait }) = self.engine.pond.explain(JobId::new(id)) {
+                // Nobody is held back for longer than some of those that ran at each of many deaths.
+                if wait > RECOVERS_MOST {
+                    return Err(format!("job {id} is to wait for {wait:?} because of a crash"));
+                }
+                recovering.insert(id, (wait.as_nanos().div_ceil(1_000_000) as u64).max(1));
+            }
+        }
+        self.model.recovers(recovering);
         let cancelled: BTreeSet<u64> =
             jobs.iter().filter(|(_, job)| job.state == State::Cancelled).map(|(id, _)| *id).collect();
         self.model.dispatched(&self.engine.take_starts(), &cancelled, torn)?;

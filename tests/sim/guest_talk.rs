@@ -119,6 +119,7 @@ fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
         expires: None,
         timeout: None,
         backoff: None,
+        padding: 0,
     }
 }
 

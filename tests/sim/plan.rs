@@ -8,6 +8,10 @@ use millpond::{
 };
 
 pub const KINDS: [&str; 2] = ["even", "odd"];
+/// A guest tells its group by one digit.
+const GROUPS_MAX: u8 = if cfg!(feature = "wasm") { 10 } else { 25 };
+/// Half a dozen of these are more than a window holds.
+pub const HEAVY_BYTES: usize = 400 << 10;
 /// Fails of itself at no moment that a run reaches.
 const NEVER: Duration = Duration::from_secs(1 << 34);
 
@@ -51,6 +55,8 @@ pub struct Spec {
     pub expires: Option<u64>,
     pub timeout: Option<u64>,
     pub backoff: Option<u64>,
+    /// Bytes behind what its payload says.
+    pub padding: usize,
 }
 
 fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
@@ -75,6 +81,7 @@ impl Spec {
             expires: (rng.u8(..8) == 0).then(|| one_of(rng, &[1, 2_000, 30_000, 7_200_000])),
             timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
             backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
+            padding: 0,
         }
     }
 }
@@ -85,6 +92,7 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
         // A guest has nobody else to ask.
         payload.extend([spec.group.unwrap_or(u8::MAX), spec.queue as u8]);
     }
+    payload.resize(payload.len() + spec.padding, 0);
     let mut job = NewJob::raw(KINDS[spec.kind], payload).priority(Priority::new(spec.priority).unwrap());
     if let Some(group) = spec.group {
         job = job.group(group_name(group));
@@ -130,12 +138,13 @@ pub struct QueuePlan {
 }
 
 impl QueuePlan {
+    fn random_rate(rng: &mut Rng) -> (Rate, u32) {
+        let period = Duration::from_millis(one_of(rng, &[100, 1_000, 5_000]));
+        let burst = rng.u32(1..5);
+        (Rate::new(rng.u32(1..12), period).burst(burst), burst)
+    }
+
     fn random(rng: &mut Rng) -> Self {
-        let rate = |rng: &mut Rng| {
-            let period = Duration::from_millis(one_of(rng, &[100, 1_000, 5_000]));
-            let burst = rng.u32(1..5);
-            (Rate::new(rng.u32(1..12), period).burst(burst), burst)
-        };
         let rated = rng.u8(..6);
         let capacity = (rng.u8(..3) == 0).then(|| rng.u64(3..12));
         Self {
@@ -144,8 +153,8 @@ impl QueuePlan {
             skips: rng.u8(..3) == 0,
             keeps: rng.u8(..4) > 0,
             concurrency: rng.usize(1..5),
-            rate: (rated == 0 || rated == 2).then(|| rate(rng)),
-            group_rate: (rated == 1 || rated == 2).then(|| rate(rng)),
+            rate: (rated == 0 || rated == 2).then(|| Self::random_rate(rng)),
+            group_rate: (rated == 1 || rated == 2).then(|| Self::random_rate(rng)),
             attempts: rng.u32(1..5),
             backoff: one_of(rng, &[0, 50, 1_000, 20_000]),
             timeout: one_of(rng, &[NEVER, NEVER, Duration::from_secs(1), Duration::from_secs(30)]),
@@ -242,6 +251,8 @@ pub struct Plan {
     pub poison: bool,
     pub tame: bool,
     pub bulk: bool,
+    /// A few jobs fill a window by their bytes.
+    pub heavy: bool,
     /// Settings are changed while it runs, the group policy among them.
     pub reconfigures: bool,
     pub plugins: PluginPlan,
@@ -283,19 +294,28 @@ impl Plan {
             worker: often(rng, 3),
             plugin: 0,
         };
-        let queues = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
-        let tiny = rng.u8(..3) > 0;
+        let mut queues: Vec<QueuePlan> = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
+        // Many more groups than a window holds, each with a rate.
+        let crowded = rng.u8(..5) == 0;
+        if crowded {
+            for queue in &mut queues {
+                queue.group_rate = Some(QueuePlan::random_rate(rng));
+            }
+        }
+        let tiny = crowded || rng.u8(..3) > 0;
+        let heavy = rng.u8(..40) == 0;
         Self {
             queues,
-            groups: rng.u8(..4),
+            groups: if crowded { rng.u8(6..GROUPS_MAX) } else { rng.u8(..4) },
             max_running: rng.usize(1..8),
             window: if tiny { rng.usize(1..6) } else { 4_096 },
             cache_bytes: if rng.bool() { 1 << 20 } else { 64 << 10 },
             steps: rng.u32(120..280),
-            jobs_max: rng.u64(10..70),
+            jobs_max: if heavy { rng.u64(10..25) } else { rng.u64(10..70) },
             poison,
             tame: rng.u8(..6) == 0 || bulk,
             bulk,
+            heavy,
             reconfigures: rng.u8(..4) == 0,
             plugins: PluginPlan::default(),
             mood,
