@@ -98,6 +98,9 @@ async fn a_long_job_that_is_killed_from_outside_again_and_again_holds_up_nobody(
         let mail = record(&pond, "mail", 1);
         pond.enqueue("mail", work(kill)).await.unwrap();
         ran(&mail, 1).await;
+        while pond.queue("mail").unwrap().counts().unfinished() > 0 {
+            tokio::task::yield_now().await;
+        }
         // Its start is durable before it runs.
         assert_eq!(keeper.next(1).await, [1]);
         killed.push(pond);
