@@ -378,9 +378,10 @@ impl Scheduler {
     }
 
     fn expire(&mut self, queue: QueueId, entry: Arc<Entry>, now: Now) {
-        let start = self.take_off(queue, entry, false, now);
-        self.flights.land(start.run);
-        self.found.expired.push(start);
+        // It is taken until its end is durable, but nothing of it starts.
+        let run = self.flights.take_off(queue, &entry, now);
+        self.flights.land(run);
+        self.found.expired.push(Start { run, queue, entry, commit_first: false, alone: false });
         self.restless = true;
     }
 

@@ -253,3 +253,53 @@ async fn each_large_job_of_many_limited_groups_starts() {
     }
     drained_after(&pond, &clock, &ran, 120, Duration::from_millis(50)).await;
 }
+
+/// A call that waits for room in the writer's inbox knows the bucket as it was when it was made; the answer of a
+/// handler comes later and is written earlier.
+#[tokio::test]
+async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
+    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+    let open = |disk: SlowDisk| Millpond::builder().clock(clock.clone()).open_backend(disk).unwrap();
+    let pond = open(disk.clone());
+    let rate = Rate::per_hour(1).burst(10);
+    let (gate, mut keeper) = gate();
+    pond.worker("q")
+        .rate_limit(rate)
+        .no_timeout()
+        .handle(move |job: Job<Work>| {
+            let gate = gate.clone();
+            async move {
+                gate.pass(job.n).await;
+                Ok(Outcome::rate_limited(HOUR))
+            }
+        })
+        .start()
+        .unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    assert_eq!(keeper.entered().await, 1);
+    settled(&pond).await;
+    disk.hold();
+    // As much as the inbox holds, and more.
+    let large = || millpond::NewJob::raw("large", vec![0; 1 << 20]);
+    let fill: Vec<_> = (0..70).map(|_| tokio::spawn(pond.enqueue("elsewhere", large()))).collect();
+    tokio::task::yield_now().await;
+    let bucket = pond.queue("q").unwrap().rate();
+    let taken = tokio::spawn(async move { bucket.take(3).await });
+    while pond.queue("q").unwrap().rate().available() > 6.5 {
+        tokio::task::yield_now().await;
+    }
+    keeper.let_go(1);
+    while pond.queue("q").unwrap().rate().wait().is_none() {
+        tokio::task::yield_now().await;
+    }
+    disk.go_on();
+    taken.await.unwrap().unwrap();
+    for call in fill {
+        call.await.unwrap().unwrap();
+    }
+    settled(&pond).await;
+
+    let after = open(disk.image());
+    limited(&after, "q", rate);
+    assert!(after.queue("q").unwrap().rate().wait().is_some(), "the hold is in the file");
+}

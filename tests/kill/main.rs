@@ -16,6 +16,7 @@ mod failing_disk;
 mod full;
 mod hammered;
 mod load;
+mod long_jobs;
 mod poison;
 mod room;
 #[path = "../support/shared_memory.rs"]
@@ -30,6 +31,7 @@ fn child() {
         match role.as_str() {
             "load" => load::child(),
             "poison" => poison::child(),
+            "long-jobs" => long_jobs::child(),
             "stop" => stop::child(),
             "clock" => clock::child(),
             "hold" => access::child_that_holds(),

@@ -35,6 +35,8 @@ pub struct Engine {
     pub pond: Millpond,
     pub clock: ManualClock,
     memory: SharedMemory,
+    /// Ready jobs held in memory per queue.
+    window: usize,
     stage: Arc<Mutex<Stage>>,
     workers: [Option<Worker>; QUEUES],
 }
@@ -81,15 +83,15 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxErro
     Ok(())
 }
 
-fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize) -> Millpond {
+fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
-    builder.open_backend(memory.clone()).expect("it opens")
+    builder.window_jobs_max(window).open_backend(memory.clone()).expect("it opens")
 }
 
 impl Engine {
-    pub async fn new(max_running: usize) -> Self {
+    pub async fn new(max_running: usize, window: usize) -> Self {
         let (memory, clock) = (SharedMemory::new(), ManualClock::new());
-        let pond = open(&memory, &clock, max_running);
+        let pond = open(&memory, &clock, max_running, window);
         for queue in 0..QUEUES {
             let keep = Keep::FOREVER;
             let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
@@ -97,7 +99,7 @@ impl Engine {
             let settings = QueueSettings::default().retention(retention).groups(groups);
             pond.queue(&queue_name(queue)).unwrap().configure(settings).await.unwrap();
         }
-        let engine = Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() };
+        let engine = Self { pond, clock, memory, window, stage: Arc::default(), workers: Default::default() };
         engine.commit_something().await;
         engine
     }
@@ -164,15 +166,15 @@ impl Engine {
     }
 
     async fn open_again(self, memory: SharedMemory, max_running: usize) -> Self {
-        let Self { pond, clock, stage: before, workers, .. } = self;
+        let Self { pond, clock, window, stage: before, workers, .. } = self;
         drop(workers);
         drop(pond);
         before.lock().unwrap().parked.clear();
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
-        let pond = open(&memory, &clock, max_running);
-        Self { pond, clock, memory, stage: Arc::default(), workers: Default::default() }
+        let pond = open(&memory, &clock, max_running, window);
+        Self { pond, clock, memory, window, stage: Arc::default(), workers: Default::default() }
     }
 
     // --- looking ------------------------------------------------------------------------------

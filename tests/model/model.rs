@@ -860,7 +860,15 @@ impl Model {
 
     /// Jobs that the engine may say of that they wait because it recovers.
     pub fn may_recover(&self) -> Vec<u64> {
-        if self.after_crash { self.ready().collect() } else { Vec::new() }
+        let waits = |job: &Job| !job.state.is_final() && job.running.is_none();
+        let waiting = self.jobs.iter().filter(|(_, job)| self.after_crash && waits(job));
+        waiting.map(|(id, _)| *id).collect()
+    }
+
+    /// How long until one that has expired is looked at, if a crash holds it up.
+    pub fn expired_while_recovering(&self) -> Option<u64> {
+        let expired = self.recovering.iter().filter(|(id, _)| self.is_expired(**id) && is_ready(&self.jobs[id]));
+        expired.map(|(_, wait)| *wait).min()
     }
 
     fn must_start_nothing_more(&self) -> Check {
