@@ -8,9 +8,9 @@ use crate::inspect::{self, Cursor, JobFilter, Page};
 use crate::job::{JobId, Kind, NewJob, Payload, State};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
-use crate::writer::dead_letters as verbs;
+use crate::writer::dead_letters::{self as verbs, Progress};
 
-/// Dead letters that one commit redrives or purges, at most.
+/// Dead letters that one commit redrives or purges, at most: fewer if they are large.
 const AT_ONCE: usize = 1_000;
 
 /// Jobs that failed for good: with their payload, every attempt's error, and the reason.
@@ -76,7 +76,7 @@ impl DeadLetters {
         Self { engine }
     }
 
-    /// Dead letters, by queue and oldest first, up to `limit` (at most 1,000). A filter's state is
+    /// Dead letters, by queue and oldest first, up to `limit` (at most 1,000) or 8 MiB. A filter's state is
     /// ignored. A page may be short, or empty, and still have a next one, as with
     /// [`Millpond::jobs`](crate::Millpond::jobs).
     ///
@@ -121,16 +121,12 @@ impl DeadLetters {
     /// # Ok(()) }
     /// ```
     pub fn count(&self, filter: &JobFilter) -> Result<u64, Error> {
-        let mut count = 0;
-        let mut cursor = None;
-        loop {
-            let page = self.list(filter, cursor, AT_ONCE)?;
-            count += page.jobs.len() as u64;
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(count);
-            }
-        }
+        inspect::count(&self.engine, &filter.clone().state(State::Dead))
+    }
+
+    /// The ids of the next dead letters that match, and where to go on.
+    fn ids(&self, filter: &JobFilter, cursor: Option<Cursor>) -> Result<(Vec<JobId>, Option<Cursor>), Error> {
+        inspect::ids(&self.engine, &filter.clone().state(State::Dead), cursor, AT_ONCE)
     }
 
     /// Puts one back into its queue, all its attempts before it, at the tail of its group if it has
@@ -180,9 +176,12 @@ impl DeadLetters {
         let ids: Vec<_> = ids.into_iter().collect();
         let engine = self.engine.clone();
         Commit::new(async move {
-            let mut redriven = 0;
-            for ids in ids.chunks(AT_ONCE) {
-                redriven += redrive_chunk(&engine, ids.to_vec(), redriven, pace).await?;
+            let (mut ids, mut redriven) = (&ids[..], 0);
+            while !ids.is_empty() {
+                let some = ids[..ids.len().min(AT_ONCE)].to_vec();
+                let Progress { changed, looked_at } = redrive_chunk(&engine, some, redriven, pace).await?;
+                redriven += changed;
+                ids = &ids[looked_at..];
             }
             Ok(redriven)
         })
@@ -215,9 +214,9 @@ impl DeadLetters {
             // All of them first: one that fails again at once must not be met again.
             let (mut ids, mut cursor) = (Vec::new(), None);
             loop {
-                let page = dead.list(&filter, cursor, AT_ONCE)?;
-                ids.extend(page.jobs.iter().map(|job| job.id));
-                cursor = page.next;
+                let (some, next) = dead.ids(&filter, cursor)?;
+                ids.extend(some);
+                cursor = next;
                 if cursor.is_none() {
                     return dead.redrive_some(ids, pace).await;
                 }
@@ -299,7 +298,7 @@ impl DeadLetters {
     /// ```
     pub fn purge(&self, id: JobId) -> Commit<bool> {
         let purged = self.engine.change(move |batch: &mut Batch<'_>| verbs::purge(batch, &[id]));
-        Commit::new(async move { Ok(purged.await? > 0) })
+        Commit::new(async move { Ok(purged.await?.changed > 0) })
     }
 
     /// Removes all that match for good. Returns how many.
@@ -323,10 +322,15 @@ impl DeadLetters {
         Commit::new(async move {
             let (mut purged, mut cursor) = (0, None);
             loop {
-                let page = dead.list(&filter, cursor, AT_ONCE)?;
-                let ids: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
-                purged += dead.engine.change(move |batch| verbs::purge(batch, &ids)).await?;
-                cursor = page.next;
+                let (mut ids, next) = dead.ids(&filter, cursor)?;
+                while !ids.is_empty() {
+                    let some = ids.clone();
+                    let purge = dead.engine.change_in_bulk(move |batch| verbs::purge(batch, &some));
+                    let Progress { changed, looked_at } = purge.await?;
+                    purged += changed;
+                    ids.drain(..looked_at);
+                }
+                cursor = next;
                 if cursor.is_none() {
                     return Ok(purged);
                 }
@@ -341,9 +345,9 @@ impl std::fmt::Debug for DeadLetters {
     }
 }
 
-fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace) -> Commit<u64> {
+fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace) -> Commit<Progress> {
     let first_after = pace.spacing.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
-    engine.change(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing))
+    engine.change_in_bulk(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing))
 }
 
 /// The payload of `job`, checked to be one for a job of this queue and kind.

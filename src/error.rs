@@ -1,12 +1,14 @@
 //! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
 
+pub(crate) mod panics;
 #[cfg(feature = "wasm")]
 mod plugin;
 
-use std::any::Any;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::job::{JobId, State};
+use crate::text::{printable, told};
+use panics::text_of;
 #[cfg(feature = "wasm")]
 pub use plugin::PluginError;
 
@@ -58,13 +60,13 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The file is something else: text, another database, or another program's redb file.
-    #[error("{} is not a Millpond file: open the right path, or attach to the app's own redb database", path.display())]
+    #[error("{} is not a Millpond file: open the right path, or attach to the app's own redb database", shown(path))]
     NotAMillpond {
         /// The file.
         path: PathBuf,
     },
     /// The file was one, but is damaged. It is never recreated.
-    #[error("the file is corrupt: {detail}; {hint}")]
+    #[error("the file is corrupt: {}; {hint}", told(detail))]
     Corrupt {
         /// What is wrong.
         detail: String,
@@ -74,14 +76,14 @@ pub enum Error {
     /// [`verify_on_open`](crate::Builder::verify_on_open) found what does not agree and could not be put right.
     #[error(
         "the file does not agree with itself, {} time(s): {}; open it without `verify_on_open` to look, or restore a backup",
-        problems.len(), problems.first().map_or("", String::as_str)
+        problems.len(), told(problems.first().map_or("", String::as_str))
     )]
     Inconsistent {
         /// What does not agree, a sentence each.
         problems: Vec<String>,
     },
     /// No backup was taken: the place or the database does not allow it.
-    #[error("could not back up to {}: {reason}", path.display())]
+    #[error("could not back up to {}: {reason}", shown(path))]
     NotBackedUp {
         /// Where it was to go.
         path: PathBuf,
@@ -97,13 +99,13 @@ pub enum Error {
         known: u32,
     },
     /// Somebody has the file open: this process or another one.
-    #[error("{} is already open, here or in another process: close it there first", path.display())]
+    #[error("{} is already open, here or in another process: close it there first", shown(path))]
     AlreadyOpen {
         /// The file.
         path: PathBuf,
     },
     /// The operating system refused.
-    #[error("could not {operation} {}", path.display())]
+    #[error("could not {operation} {}", shown(path))]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -136,11 +138,49 @@ pub enum Error {
         /// What the storage said.
         source: BoxError,
     },
-    /// An earlier I/O error stopped the writer; calls fail at once until it has reopened the file.
-    #[error("the queue is degraded after an I/O error ({reason}): nothing is accepted until the file is open again")]
+    /// The file cannot be written for now; calls fail at once until it can be again: an I/O error has stopped the
+    /// writer, which opens the file again by itself, or somebody holds the file's write transaction.
+    #[error("the queue is degraded and accepts nothing for now: {}", told(reason))]
     Degraded {
-        /// The error that caused it.
+        /// What is in the way.
         reason: String,
+    },
+    /// Somebody has held the file's only write transaction for longer than
+    /// [`write_wait_max`](crate::Builder::write_wait_max). Nothing of this call is stored.
+    ///
+    /// If the caller itself holds that transaction, this call could never have succeeded. Calls that are made until the
+    /// transaction ends are answered [`Degraded`](Self::Degraded) at once.
+    #[error(
+        "{held_by}, for {waited:?} by now; nothing of this call is stored: end that transaction and try again, and do not wait for the queue while it is open"
+    )]
+    WriteHeld {
+        /// Who holds it, as a sentence.
+        held_by: &'static str,
+        /// How long the queue has waited.
+        waited: std::time::Duration,
+    },
+    /// The queue was opened by another process, from which this one was forked. Nothing was read or written: two
+    /// processes that use one open file destroy it.
+    #[error(
+        "the queue was opened by process {opened_by}, from which this process was forked: open the file in one process only, after the fork"
+    )]
+    Forked {
+        /// The process that has the file open.
+        opened_by: u32,
+    },
+    /// The async runtime on which the queue's async handlers run has ended, so no worker with such handlers can start.
+    ///
+    /// Calls still work, and workers whose handlers all block still run.
+    #[error(
+        "the async runtime in which the queue was opened has ended: open the queue again in one that lives as long as the queue, or give it one with `Builder::runtime`"
+    )]
+    RuntimeEnded,
+    /// A shutdown has passed its deadline, and the file is not closed yet. It goes on closing; another
+    /// [`shutdown`](crate::Millpond::shutdown) waits for it.
+    #[error("the queue is not closed yet: {held_by}; it closes when that ends, and another shutdown waits for it")]
+    StillClosing {
+        /// What the close waits for, as a sentence.
+        held_by: &'static str,
     },
     /// The queue was shut down, or its last handle was dropped.
     #[error("the queue is closed: it was shut down, or its last handle was dropped")]
@@ -155,7 +195,7 @@ pub enum Error {
         name: String,
     },
     /// A setting that cannot work.
-    #[error("invalid {field}: {reason}")]
+    #[error("invalid {field}: {}", told(reason))]
     InvalidConfig {
         /// Which setting.
         field: &'static str,
@@ -172,29 +212,31 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
-    /// More in one call than one commit takes.
+    /// More in one call or transaction than one commit takes. Nothing of a call is stored then; a transaction may go
+    /// on without the job that was too much.
     #[error(
-        "one call carries {jobs} jobs with {bytes} bytes, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
+        "one call or transaction carries {jobs} jobs with {bytes} bytes or more, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
     )]
     BatchTooLarge {
-        /// Jobs in the call.
+        /// Jobs up to the one that is too much: what follows it was not looked at.
         jobs: usize,
         /// Their bytes.
         bytes: usize,
-        /// Most jobs in one call.
+        /// Most jobs in one call or transaction.
         jobs_max: usize,
-        /// Most bytes in one call.
+        /// Most bytes in one call or transaction.
         bytes_max: usize,
     },
-    /// The payload could not be written as the kind's codec.
+    /// The payload could not be written as the kind's codec, or would not be read back as it is.
     #[error("the payload of kind {kind:?} could not be encoded")]
     Unencodable {
         /// The kind.
         kind: String,
-        /// What the encoder said.
+        /// What the encoder said, or a [`PayloadError`](crate::PayloadError).
         source: BoxError,
     },
-    /// The queue has reached its capacity.
+    /// The queue has reached its capacity, and the caller is not to wait for room: because of the queue's setting, or
+    /// because it must not, in a transaction or in some handlers; see [`WhenFull`](crate::WhenFull).
     #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
     QueueFull {
         /// The queue.
@@ -204,10 +246,11 @@ pub enum Error {
         /// Their payload bytes.
         bytes: u64,
     },
-    /// A queue's call that waits for a commit, made from inside a transaction: it would wait for
-    /// itself. Use the transaction's own methods.
+    /// A call that waits for the queue, made where the queue waits for the caller: in a transaction's closure, beside a
+    /// guard from [`begin_write`](crate::Millpond::begin_write) on the same thread, or in a callback on a thread of the
+    /// queue's own. Use the transaction's own methods, or hand the call to another thread or task and do not wait for it.
     #[error(
-        "this call waits for a commit and was made inside a transaction: it would wait for itself; use the transaction's own methods"
+        "this call waits for the queue, and the queue waits for the code that makes it (a transaction, or a callback): use the transaction's own methods, or make the call on another thread or task and do not wait for it"
     )]
     WouldDeadlock,
     /// The transaction's closure returned an error or panicked; nothing of it is stored.
@@ -234,7 +277,7 @@ pub enum Error {
         state: State,
     },
     /// A record that cannot be read. It is set aside; the others go on.
-    #[error("the record of job {id} is corrupt ({detail}); it is set aside")]
+    #[error("the record of job {id} is corrupt ({}); it is set aside", told(detail))]
     CorruptRecord {
         /// The job.
         id: JobId,
@@ -278,6 +321,10 @@ pub enum Error {
     },
 }
 
+fn shown(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
+
 impl Error {
     pub(crate) fn config(field: &'static str, reason: String) -> Self {
         Self::InvalidConfig { field, reason }
@@ -286,8 +333,8 @@ impl Error {
     /// The same error for one more waiter of the same commit.
     pub(crate) fn share(&self) -> Self {
         match self {
-            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: source.to_string().into() },
-            Self::Storage { operation, source } => Self::Storage { operation, source: source.to_string().into() },
+            Self::OutcomeUnknown { source } => Self::OutcomeUnknown { source: text_of(&**source).into() },
+            Self::Storage { operation, source } => Self::Storage { operation, source: text_of(&**source).into() },
             Self::StorageFull => Self::StorageFull,
             Self::Io { operation, path, source } => Self::Io {
                 operation,
@@ -295,6 +342,8 @@ impl Error {
                 source: std::io::Error::new(source.kind(), source.to_string()),
             },
             Self::Degraded { reason } => Self::Degraded { reason: reason.clone() },
+            Self::WriteHeld { held_by, waited } => Self::WriteHeld { held_by, waited: *waited },
+            Self::Forked { opened_by } => Self::Forked { opened_by: *opened_by },
             Self::Closed => Self::Closed,
             other => Self::Storage { operation: "commit", source: other.to_string().into() },
         }
@@ -331,15 +380,11 @@ impl Error {
             self,
             Self::StorageFull
                 | Self::Degraded { .. }
+                | Self::WriteHeld { .. }
+                | Self::StillClosing { .. }
                 | Self::QueueFull { .. }
                 | Self::RateLimited { .. }
                 | Self::Storage { .. }
         )
     }
-}
-
-/// What a panic said, if it said it as text.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

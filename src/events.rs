@@ -1,12 +1,14 @@
 //! What happened, told after it is durable.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::error::Error;
+use crate::error::panics::{catch, drop_quietly};
 use crate::job::{JobId, PluginHash, Record};
+use crate::sync::{MustNotWait, Mutex, Process, block_on, may_wait};
 
 /// Something that happened. It is told after the commit that made it so.
 ///
@@ -256,11 +258,16 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
+    /// Where events are published. Nobody does so in a process that was forked from it.
+    process: Process,
 }
 
 impl Events {
     /// The next event; `None` once the queue is closed and everything was heard.
     pub async fn next(&mut self) -> Option<Heard> {
+        if !self.process.is_this() {
+            return None;
+        }
         match self.receiver.recv().await {
             Ok(event) => Some(Heard::Event(event)),
             Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
@@ -268,7 +275,10 @@ impl Events {
         }
     }
 
-    /// The next event, for threads that may block.
+    /// The next event, for threads that may block; `None` once the queue is closed and everything was heard.
+    ///
+    /// # Errors
+    /// [`Error::WouldDeadlock`] where the queue waits for the caller: inside a transaction, or in a callback.
     ///
     /// ```
     /// # use millpond::*;
@@ -276,11 +286,14 @@ impl Events {
     /// let mut events = pond.events();
     /// let listener = std::thread::spawn(move || events.next_blocking());
     /// pond.queue("billing")?.pause().wait()?;
-    /// assert!(matches!(listener.join().unwrap(), Some(Heard::Event(Event::Paused { .. }))));
+    /// assert!(matches!(listener.join().unwrap()?, Some(Heard::Event(Event::Paused { .. }))));
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
-    pub fn next_blocking(&mut self) -> Option<Heard> {
-        crate::sync::block_on(self.next())
+    pub fn next_blocking(&mut self) -> Result<Option<Heard>, Error> {
+        if !may_wait() {
+            return Err(Error::WouldDeadlock);
+        }
+        Ok(block_on(self.next()))
     }
 
     /// The next event if there is one now.
@@ -294,6 +307,9 @@ impl Events {
     /// # Ok(()) }
     /// ```
     pub fn try_next(&mut self) -> Option<Heard> {
+        if !self.process.is_this() {
+            return None;
+        }
         match self.receiver.try_recv() {
             Ok(event) => Some(Heard::Event(event)),
             Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
@@ -302,55 +318,73 @@ impl Events {
     }
 }
 
-type DeadLetterHook = Box<dyn Fn(&Event) + Send + Sync>;
+type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Where events go out.
 pub(crate) struct EventBus {
-    sender: crate::sync::Mutex<Option<broadcast::Sender<Event>>>,
+    audience: Mutex<Option<Audience>>,
+    /// Where events are published.
+    process: Process,
+}
+
+/// Who hears of events, until the queue is closed.
+#[derive(Clone)]
+struct Audience {
+    listeners: broadcast::Sender<Event>,
     hook: Option<DeadLetterHook>,
 }
 
 impl EventBus {
     pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
-        Self { sender: crate::sync::Mutex::new(Some(broadcast::Sender::new(buffer))), hook }
+        let audience = Audience { listeners: broadcast::Sender::new(buffer), hook };
+        Self { audience: Mutex::new(Some(audience)), process: Process::current() }
     }
 
-    fn sender(&self) -> Option<broadcast::Sender<Event>> {
-        self.sender.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    fn audience(&self) -> Option<Audience> {
+        self.audience.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     pub fn listen(&self) -> Events {
-        let receiver = match self.sender() {
-            Some(sender) => sender.subscribe(),
+        // In a forked process the lock may be held for ever.
+        let audience = if self.process.is_this() { self.audience() } else { None };
+        let receiver = match audience {
+            Some(audience) => audience.listeners.subscribe(),
             // Closed already: a channel whose sender is gone says so.
             None => broadcast::Sender::new(1).subscribe(),
         };
-        Events { receiver }
+        Events { receiver, process: self.process }
     }
 
     /// Whether anybody would hear an event.
     pub fn is_heard(&self) -> bool {
-        self.hook.is_some() || self.sender().is_some_and(|sender| sender.receiver_count() > 0)
+        let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner());
+        audience.as_ref().is_some_and(|audience| audience.hook.is_some() || audience.listeners.receiver_count() > 0)
     }
 
     pub fn publish(&self, events: impl IntoIterator<Item = Event>) {
-        let sender = self.sender();
+        let Some(Audience { listeners, hook }) = self.audience() else { return };
         for event in events {
-            if let (Some(hook), Event::Dead { first: true, .. }) = (&self.hook, &event) {
-                // It runs on the writer's thread, which must survive it.
-                if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
-                    tracing::error!("the hook for first dead letters panicked");
-                }
+            if let (Some(hook), Event::Dead { first: true, .. }) = (&hook, &event) {
+                call(&**hook, &event);
             }
-            if let Some(sender) = &sender {
-                // No listener is no error.
-                let _ = sender.send(event);
-            }
+            // No listener is no error.
+            let _ = listeners.send(event);
         }
     }
 
-    /// Lets every listener know that nothing follows.
+    /// Lets every listener know that nothing follows, and lets go of the hook, which may hold a handle of this very queue.
     pub fn close(&self) {
-        *self.sender.lock().unwrap_or_else(|e| e.into_inner()) = None;
+        let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner()).take();
+        // Outside of the lock: dropping what the hook holds may run code of the application.
+        drop_quietly(audience);
+    }
+}
+
+/// Calls the application's hook. It runs on the writer's thread, or on that of a caller who makes his commit himself:
+/// everybody else waits for it, so it must not wait for the queue, and its panic must not end the thread.
+fn call(hook: &(dyn Fn(&Event) + Send + Sync), event: &Event) {
+    let _must_not_wait = MustNotWait::begin();
+    if let Err(panic) = catch(|| hook(event)) {
+        tracing::error!(panic = panic.text(), "the hook for first dead letters panicked");
     }
 }

@@ -9,21 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::handler::Progress;
-use crate::job::{AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
+use crate::job::{AT_MOST_ONCE, AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::Engine;
 use crate::scheduler::Blocked;
-use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, Tally};
+use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, ScanMost, Tally};
 use crate::time::Timestamp;
 
-/// Rows looked at for one page, at most: a filter that matches little must not hold a snapshot of
+/// What is looked at for one page, at most: a filter that matches little must not hold a snapshot of
 /// the file for long. A page may therefore be short, or empty, and still have a next one.
-const ROWS_PER_PAGE_MAX: usize = 10_000;
+const LOOKED_AT_PER_PAGE: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// Jobs on one page, at most.
 const JOBS_PER_PAGE_MAX: usize = 1_000;
 
-/// How far [`Why::Waiting`] counts the jobs ahead.
-const AHEAD_MAX: u64 = 10_000;
+/// Bytes on one page, about: it ends with the job that reaches this.
+const BYTES_PER_PAGE: usize = 8 << 20;
+
+/// How far [`Why::Waiting`] and [`Why::GroupBusy`] count the jobs ahead.
+const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// A queue's counts. Kept with every commit, so that asking costs nothing.
 ///
@@ -152,11 +155,14 @@ pub struct JobInfo {
     pub attempts: u32,
     /// Its own limit of attempts; `None` is the worker's.
     pub max_attempts: Option<u32>,
+    /// It was enqueued to run at most once.
+    pub at_most_once: bool,
     /// When it was enqueued.
     pub enqueued_at: Timestamp,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
-    /// Ends as cancelled if it has not started by then.
+    /// Ends as cancelled if it has not started by then. For [`expires_in`](crate::NewJob::expires_in) as the wall clock
+    /// stood at the enqueue; it expires once that time has passed, though that clock may have been set since.
     pub expires_at: Option<Timestamp>,
     /// When its current or last attempt started, as far as it is known.
     pub started_at: Option<Timestamp>,
@@ -170,7 +176,7 @@ pub struct JobInfo {
     pub plugins: Vec<(u32, PluginHash)>,
     /// What went wrong so far: the first error and the latest ones, 50 at most.
     pub errors: Vec<AttemptError>,
-    /// Why it ended, if it did not simply complete.
+    /// Why it ended, if it did not simply complete; at most 4 KiB.
     pub reason: Option<String>,
     /// What its handler answered.
     pub result: Option<Bytes>,
@@ -326,28 +332,79 @@ pub(crate) fn list(
     limit: usize,
 ) -> Result<Page, Error> {
     let limit = limit.clamp(1, JOBS_PER_PAGE_MAX);
-    let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
-    let (mut jobs, mut damaged) = (Vec::new(), Vec::new());
-    let reader = engine.store.reader()?;
-    let visit = |found: Result<Found, Fault>| {
-        match found {
-            Ok(found) => {
-                let state = state_of(engine, &found);
-                if filter.matches(engine, &found, state) {
-                    jobs.push(describe(engine, found));
-                }
-            }
-            // The writer's to set aside, not this listing's to fail on.
-            Err(Fault::Corrupt { id, .. }) => damaged.push(Damage::Job(JobId::new(id))),
-            Err(Fault::Redb(_)) => {}
+    let (mut jobs, mut bytes) = (Vec::new(), 0);
+    let next = matching(engine, filter, cursor, |found| {
+        bytes += size(&found);
+        jobs.push(describe(engine, found.kept()));
+        jobs.len() < limit && bytes < BYTES_PER_PAGE
+    })?;
+    Ok(Page { jobs, next })
+}
+
+/// How many jobs match.
+pub(crate) fn count(engine: &Arc<Engine>, filter: &JobFilter) -> Result<u64, Error> {
+    let (mut count, mut cursor) = (0, None);
+    loop {
+        cursor = matching(engine, filter, cursor, |_| {
+            count += 1;
+            true
+        })?;
+        if cursor.is_none() {
+            return Ok(count);
         }
-        jobs.len() < limit
+    }
+}
+
+/// The ids of the next jobs that match, up to `limit`, and where to go on.
+pub(crate) fn ids(
+    engine: &Arc<Engine>,
+    filter: &JobFilter,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<(Vec<JobId>, Option<Cursor>), Error> {
+    let mut ids = Vec::new();
+    let next = matching(engine, filter, cursor, |found| {
+        ids.push(found.id);
+        ids.len() < limit
+    })?;
+    Ok((ids, next))
+}
+
+/// Goes through the jobs that match behind `cursor` until `take` has had enough, or a page's worth was looked at. Returns
+/// where to go on, `None` at the end.
+fn matching(
+    engine: &Arc<Engine>,
+    filter: &JobFilter,
+    cursor: Option<Cursor>,
+    mut take: impl FnMut(Found) -> bool,
+) -> Result<Option<Cursor>, Error> {
+    let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
+    let mut damaged = Vec::new();
+    let reader = engine.store.reader()?;
+    let visit = |found: Result<Found, Fault>| match found {
+        Ok(found) => !filter.matches(engine, &found, state_of(engine, &found)) || take(found),
+        // The writer's to set aside, not this listing's to fail on.
+        Err(Fault::Corrupt { id, .. }) => {
+            damaged.push(Damage::Job(JobId::new(id)));
+            true
+        }
+        Err(Fault::Redb(_)) => true,
     };
-    let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), ROWS_PER_PAGE_MAX, visit)?;
+    let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), LOOKED_AT_PER_PAGE, visit)?;
     if !damaged.is_empty() {
         engine.set_aside(damaged, || {});
     }
-    Ok(Page { jobs, next: next.map(Cursor) })
+    Ok(next.map(Cursor))
+}
+
+/// What a job's own bytes come to, about.
+fn size(found: &Found) -> usize {
+    let extra = found.record.extra.as_deref();
+    let of_extra = extra.map_or(0, |extra| {
+        let errors: usize = extra.errors.iter().map(|error| error.message.len()).sum();
+        errors + extra.result.as_ref().map_or(0, Bytes::len) + extra.reason.as_ref().map_or(0, String::len)
+    });
+    found.record.payload.bytes.len() + of_extra
 }
 
 pub(crate) fn find(engine: &Arc<Engine>, id: JobId) -> Result<JobInfo, Error> {
@@ -374,7 +431,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     let record = found.record;
     let mut extra = record.extra.map(|extra| *extra).unwrap_or_default();
     let lineage = extra.lineage.take().map(|lineage| *lineage).unwrap_or_default();
-    let attempt = running.as_ref().map(|running| running.plan.attempt);
+    let attempt = running.as_ref().filter(|running| running.attempted.started().is_some()).map(|r| r.attempt());
     JobInfo {
         id: found.id,
         queue: engine.store.catalog.queue_name(found.queue).to_string(),
@@ -383,10 +440,11 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         priority: record.priority,
         group: extra.group.map(|group| group.to_string()),
         attempts: attempt.map_or(record.attempts, |attempt| attempt.number),
-        max_attempts: extra.max_attempts,
+        max_attempts: extra.max_attempts.map(|attempts| attempts.max(1)),
+        at_most_once: extra.max_attempts == Some(AT_MOST_ONCE),
         enqueued_at: record.enqueued_at,
         run_at: extra.due.map(|due| due.at),
-        expires_at: extra.expires_at,
+        expires_at: extra.expiry.map(|expiry| expiry.shown),
         started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),
         ended_at: extra.ended_at,
         snoozes: extra.snoozes,
@@ -424,6 +482,11 @@ pub enum Why {
     Running,
     /// It has ended, in this state.
     Ended(State),
+    /// Nothing starts: the file cannot be written, or the runtime of its worker has ended.
+    Degraded {
+        /// What is in the way.
+        reason: String,
+    },
     /// It is not due yet.
     NotDue {
         /// When it is.
@@ -441,7 +504,7 @@ pub enum Why {
         head: JobId,
         /// What that one is.
         state: State,
-        /// How many of the group stand before it, that one included.
+        /// How many of the group stand before it, that one included; counted up to 10,000, or 64 MiB of them.
         ahead: u64,
     },
     /// Its queue, or its group, is rate limited.
@@ -456,8 +519,14 @@ pub enum Why {
     },
     /// All slots of its queue's worker are taken.
     NoFreeSlot,
-    /// All slots of the process are taken.
-    ProcessBudget,
+    /// Its handler blocks, and all threads for blocking handlers are taken
+    /// ([`blocking_threads`](crate::Builder::blocking_threads)).
+    NoThread,
+    /// All slots of the process are taken ([`max_running`](crate::Builder::max_running)).
+    ProcessBudget {
+        /// How many there are.
+        max_running: usize,
+    },
     /// The process died before this one, and its jobs are started again one after another: a job that may have
     /// killed the process is tried first, or this job is one that ran then and waits for its turn.
     Recovering {
@@ -468,7 +537,7 @@ pub enum Why {
     ShuttingDown,
     /// Others go first.
     Waiting {
-        /// How many, counted up to 10,000.
+        /// How many; counted up to 10,000, or 64 MiB of them.
         ahead: u64,
     },
 }
@@ -484,10 +553,14 @@ impl fmt::Display for Why {
             Self::GroupBusy { head, state, ahead } => {
                 write!(f, "its group is busy with job {head}, which is {state:?}; {ahead} of the group go first")
             }
+            Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
             Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
-            Self::ProcessBudget => f.write_str("all slots of the process are taken"),
+            Self::NoThread => f.write_str("all threads for blocking handlers are taken (`blocking_threads`)"),
+            Self::ProcessBudget { max_running } => {
+                write!(f, "all {max_running} slots of the process are taken (`max_running`)")
+            }
             Self::Recovering { wait } => {
                 write!(f, "the process died before, and its jobs start again one after another: this one in {wait:?}")
             }
@@ -515,21 +588,26 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         },
     };
     let blocked = engine.scheduler().why(queue, id, found.record.kind, found.record.group(), now);
+    if let Some(reason) = engine.unwritable() {
+        return Ok(Why::Degraded { reason });
+    }
     Ok(match blocked {
         Blocked::QueuePaused => Why::QueuePaused,
+        Blocked::NoHandler if let Some(reason) = engine.runtime_ended() => Why::Degraded { reason: reason.to_owned() },
         Blocked::NoHandler => Why::NoHandler { kind: engine.store.catalog.kind_name(found.record.kind).to_string() },
         Blocked::RateLimited(wait) => Why::RateLimited { wait },
         Blocked::Recovering(wait) => Why::Recovering { wait },
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
             let order = Order { priority: found.record.priority.get(), turn };
-            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MAX, |id| {
+            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
                 engine.scheduler().is_flying(id)
             })?;
             match blocked {
                 _ if ahead > 0 => Why::Waiting { ahead },
                 Blocked::NoFreeSlot => Why::NoFreeSlot,
-                Blocked::ProcessBudget => Why::ProcessBudget,
+                Blocked::NoThread => Why::NoThread,
+                Blocked::ProcessBudget(max_running) => Why::ProcessBudget { max_running },
                 _ => Why::Waiting { ahead },
             }
         }
@@ -560,7 +638,7 @@ fn explain_member(
             // Its record may be damaged: that is not this job's error.
             _ => State::Running,
         };
-        let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MAX)?;
+        let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MOST)?;
         return Ok(Err(Why::GroupBusy { head: head.id, state, ahead }));
     }
     Ok(match head.at {

@@ -23,6 +23,7 @@ mod scheduler;
 mod storage;
 mod sync;
 pub mod testing;
+mod text;
 mod time;
 mod transaction;
 mod worker;
@@ -43,7 +44,7 @@ pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Pro
 pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
 pub use job::{
     AttemptError, Backoff, Codec, Failure, FailureKind, Handled, IntoOutcome, JobId, Kind, NewJob, Outcome,
-    ParseJobIdError, Payload, PluginHash, Priority, Rate, Retry, State,
+    ParseJobIdError, Payload, PayloadError, PluginHash, Priority, Rate, Retry, RunNumber, State,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};
@@ -51,6 +52,7 @@ pub use quarantine::{Quarantine, SetAside};
 pub use queue::{Queue, RateHandle};
 pub use runtime::Commit;
 pub use storage::{Backup, Capacity, GroupPolicy, Keep, QueueSettings, Retention, Verification, WhenFull};
+pub use text::printable;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use transaction::{Transaction, WriteGuard};
 pub use worker::{Worker, WorkerBuilder};

@@ -96,10 +96,14 @@ impl Metrics {
         };
     }
 
-    /// Attempts that ended well, but whose writes with their completion failed.
-    pub fn completions_failed(&self, attempts: u64) {
-        self.completed.fetch_sub(attempts, Ordering::Relaxed);
-        self.failed.fetch_add(attempts, Ordering::Relaxed);
+    /// An attempt that wrote something with its completion, and whose end is durable.
+    pub fn completed(&self) {
+        self.completed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An attempt whose writes with its completion failed.
+    pub fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn deduplicated(&self, jobs: u64) {
@@ -109,11 +113,15 @@ impl Metrics {
     }
 
     pub fn quarantined(&self, records: u64) {
-        self.quarantined.fetch_add(records, Ordering::Relaxed);
+        if records > 0 {
+            self.quarantined.fetch_add(records, Ordering::Relaxed);
+        }
     }
 
     pub fn pruned(&self, records: u64) {
-        self.pruned.fetch_add(records, Ordering::Relaxed);
+        if records > 0 {
+            self.pruned.fetch_add(records, Ordering::Relaxed);
+        }
     }
 
     pub fn snapshot(&self, stuck: usize) -> MetricsSnapshot {

@@ -9,23 +9,29 @@ use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::Events;
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
-use crate::job::{JobId, NewJob, Priority};
+use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
-use crate::runtime::{Commit, Engine, Threads, back_up, shutdown, stop_now};
-use crate::storage::{Backup, Verification, redb_types::ReadTransaction, unless_damaged, verify};
-use crate::sync::{Mutex, block_on, thread};
+use crate::runtime::{Commit, Engine, back_up, shutdown, stop_now, verify_beside, wait_for_the_close};
+use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
+use crate::sync::block_on;
+use crate::text::cut;
 use crate::time::Timestamp;
-use crate::transaction::{Transaction, WriteGuard, check_outside};
+use crate::transaction::{Transaction, WriteGuard, check_may_wait};
 use crate::worker::WorkerBuilder;
-use crate::writer::{Lease, Leased, Patch, Transact, call, control};
+use crate::writer::{Lease, Leased, Occupant, Patch, Transact, Transacted, call, control};
 
 /// The open store with its engine. Cheap to clone; all clones are the same queue.
 ///
 /// [`shutdown`](Self::shutdown) stops it in order. When the last clone is dropped without that, it
 /// stops at once: running jobs go back to where they were, no attempt used, and what was answered
 /// stays durable. A handler that holds a clone keeps it alive, so shut down explicitly then.
+///
+/// The last clone may be dropped anywhere. As a rule the drop waits until the file is closed, for 5 s at most, so that it
+/// can be opened again. It does not wait where the queue may wait for the dropping thread, and the file is closed soon
+/// after: inside a transaction's closure, beside a guard from [`begin_write`](Self::begin_write) on the same thread, and in
+/// a callback on a thread of the queue's own. While such code runs on another thread the drop waits for 100 ms at most.
 ///
 /// ```no_run
 /// use millpond::{Job, Kind, Millpond};
@@ -55,15 +61,15 @@ pub struct Millpond {
 /// Stops the engine when the last clone is gone.
 struct Handle {
     engine: Arc<Engine>,
-    threads: Mutex<Option<Threads>>,
+    /// Threads of its own close the file. Without them whoever drives it by hand does.
+    has_threads: bool,
     /// A runtime of its own, if it was opened outside of any.
-    runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Millpond {
-    pub(crate) fn new(engine: Arc<Engine>, threads: Option<Threads>, runtime: Option<tokio::runtime::Runtime>) -> Self {
-        let handle = Handle { engine, threads: Mutex::new(threads), runtime: Mutex::new(runtime) };
-        Self { handle: Arc::new(handle) }
+    pub(crate) fn new(engine: Arc<Engine>, has_threads: bool, runtime: Option<tokio::runtime::Runtime>) -> Self {
+        Self { handle: Arc::new(Handle { engine, has_threads, runtime }) }
     }
 
     /// Opens the file at `path` with the default settings, or creates it.
@@ -176,20 +182,26 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn enqueue_all<Q: AsRef<str>>(&self, jobs: impl IntoIterator<Item = (Q, NewJob)>) -> Commit<Vec<JobId>> {
-        let prepare = |(queue, job): (Q, NewJob)| self.engine().prepare.prepare(queue.as_ref(), job);
+        let mut size = CallSize::default();
+        let prepare = |(queue, job): (Q, NewJob)| {
+            let job = self.engine().prepare.prepare(queue.as_ref(), job)?;
+            size.add(job.bytes.len())?;
+            Ok(job)
+        };
         self.engine().enqueue(jobs.into_iter().map(prepare).collect())
     }
 
     /// Runs `write` in the next commit: app rows and jobs are committed together or not at all.
     ///
     /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
-    /// whatever else has gathered, so that many concurrent transactions share one fsync. If another
-    /// closure of the batch fails, this one runs again: it must not have effects outside its
-    /// [`Transaction`]. It must not block: the writer waits for it.
+    /// whatever else has gathered, so that many concurrent transactions share one fsync. If it or another
+    /// closure of the batch fails after it has written, it may run again, as a rule once at most: it must not have effects
+    /// outside its [`Transaction`]. It must not block: the writer waits for it. It is dropped on the caller's thread, with
+    /// the answer.
     ///
     /// # Errors
     /// [`Error::Aborted`] with what the closure returned, or its panic's message, as the source;
-    /// storage errors.
+    /// [`Error::WouldDeadlock`] where the queue waits for the caller; storage errors.
     ///
     /// ```
     /// # use millpond::{Kind, testing::{in_memory, ManualClock}};
@@ -217,16 +229,18 @@ impl Millpond {
         Commit::new(async move {
             let (reply, answer) = oneshot::channel();
             engine.submit(Transact::new(write, reply), 0).await?;
-            answer.await.map_err(|_| engine.unanswered())?
+            let answered: Transacted<T, _> = answer.await.map_err(|_| engine.unanswered())?;
+            answered.result
         })
     }
 
-    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn,
-    /// and everybody else until it ends; prefer [`transaction`](Self::transaction), which shares
+    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn, and everybody else until
+    /// it ends, for [`write_wait_max`](crate::Builder::write_wait_max) at most; prefer [`transaction`](Self::transaction), which shares
     /// its fsync.
     ///
     /// # Errors
-    /// [`Error::WouldDeadlock`] inside another transaction; storage errors.
+    /// [`Error::WouldDeadlock`] inside another transaction or in a callback; [`Error::WriteHeld`] if another one has been
+    /// held for longer than [`write_wait_max`](crate::Builder::write_wait_max); storage errors.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -242,7 +256,8 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn begin_write(&self) -> Result<WriteGuard, Error> {
-        check_outside()?;
+        check_may_wait()?;
+        self.engine().store.check_process()?;
         let (lease, lent) = Lease::new();
         self.engine().inbox.lease(lease)?;
         let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
@@ -350,7 +365,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
-        Ok(Queue::new(self.engine().clone(), self.engine().store.catalog.queue(name)?))
+        self.engine().store.check_process()?;
+        check_name("queue", name)?;
+        Ok(Queue::new(self.engine().clone(), name.into()))
     }
 
     /// The queues that the file knows, by name.
@@ -367,8 +384,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queues(&self) -> Vec<Queue> {
-        let ids = self.engine().store.catalog.stored_queues();
-        ids.into_iter().map(|id| Queue::new(self.engine().clone(), id)).collect()
+        let catalog = &self.engine().store.catalog;
+        let names = catalog.stored_queues().into_iter().map(|id| catalog.queue_name(id));
+        names.map(|name| Queue::new(self.engine().clone(), name)).collect()
     }
 
     /// Ends a waiting job as cancelled. False if it was cancelled already.
@@ -388,7 +406,7 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
-        let reason = reason.into();
+        let reason = cut(reason.into(), REASON_BYTES_MAX);
         self.engine().change_waiting(id, move |batch, taken| control::cancel(batch, id, &reason, taken))
     }
 
@@ -499,8 +517,9 @@ impl Millpond {
         inspect::find(self.engine(), id)
     }
 
-    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page looks at
-    /// 10,000 jobs at most: it may be short, or empty, and still have a next one.
+    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page ends with the job that makes
+    /// it 8 MiB, and looks at 10,000 jobs or 64 MiB of them at most: it may be short, or empty, and still have a next
+    /// one.
     ///
     /// # Errors
     /// Storage errors.
@@ -607,7 +626,8 @@ impl Millpond {
         self.quarantine().count()
     }
 
-    /// Why the writer has stopped, if an I/O error has stopped it.
+    /// What keeps the queue from doing its work, if anything does: an I/O error has stopped the writer, somebody holds the
+    /// file's write transaction, or the async runtime of its handlers has ended.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -623,7 +643,11 @@ impl Millpond {
     }
 
     /// Goes through the whole file and says what does not agree: records that cannot be read, jobs in
-    /// two places, indexes that lead nowhere, wrong counts. The writer waits meanwhile.
+    /// two places, jobs that nothing leads to, indexes, pointers and keys that lead nowhere, wrong counts.
+    ///
+    /// It reads the file as it is after one commit, which is not earlier than this call. With `.await` it runs on a thread of its own, with
+    /// `.wait()` on the caller's. The writer goes on in the meantime. The time is linear in the number of rows, and the memory is about
+    /// two bytes for each job. A read transaction is held until the end, so the file grows by what is written in the meantime.
     ///
     /// # Errors
     /// [`Error::Degraded`]: after a failed commit nobody knows yet what the file holds, so there is nothing
@@ -641,29 +665,19 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn verify(&self) -> Commit<Verification> {
-        let engine = self.engine().clone();
-        Commit::new(async move {
-            let (reply, answer) = oneshot::channel();
-            let writer = engine.clone();
-            engine.inbox.between(move || {
-                let store = &writer.store;
-                let look = || store.reader().and_then(|reader| Ok(verify(&reader, &store.catalog)?));
-                let result = match writer.degraded() {
-                    // The counts in memory may be those of the commit before.
-                    Some(reason) => Err(Error::Degraded { reason }),
-                    None => unless_damaged(look),
-                };
-                let _ = reply.send(result);
-            })?;
-            answer.await.map_err(|_| engine.unanswered())?
-        })
+        verify_beside(self.engine().clone())
     }
 
     /// Copies the file to `path` while it is in use, the application's tables included. The copy is the
     /// state of one commit, at least as late as this call: everything acknowledged before it is there. It
     /// is checked as [`verify_on_open`](crate::Builder::verify_on_open) does, closed in order and durable
-    /// before it gets its name; until then it is `<path>.backing-up`, and a backup that fails leaves
-    /// nothing. Jobs that were running run again when it is opened.
+    /// before it gets its name. Until then its name is `<path>.backing-up-` and 16 hexadecimal digits. A backup that fails leaves
+    /// nothing, and a backup never replaces a file that was created at `path` in the meantime. Jobs that were running run again when the copy
+    /// is opened.
+    ///
+    /// The copy has the permissions of the file, and the same owner and group if this process is allowed to set them. If the group cannot be
+    /// set, the group gets no permissions. Access control lists are not copied. The backup of a queue that is not in a file
+    /// has the permissions of any new file.
     ///
     /// It reads beside the queue on a thread of its own; the writer waits for the last few MiB only. No
     /// read transaction is held, so the file does not grow by it.
@@ -694,13 +708,20 @@ impl Millpond {
 
     /// Stops in order: nothing more starts; running jobs have until `deadline` to finish; then
     /// their contexts are cancelled; what still runs half a second later goes back to where it was,
-    /// no attempt used. Returns when the file is closed. A second call waits for the first.
+    /// no attempt used, or to the dead letters if it [runs at most once](crate::NewJob::at_most_once). Returns when the
+    /// file is closed, or a second after that if it is not.
+    ///
+    /// A second call waits for the same stop, until its own deadline and a second longer. It does not shorten the first
+    /// one's.
     ///
     /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
     /// and what it answers is void.
     ///
     /// # Errors
-    /// None today.
+    /// [`Error::StillClosing`] with what is in the way: a guard from [`begin_write`](Self::begin_write), a closure that
+    /// blocks, a write transaction of the application's in a database that it has
+    /// [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
+    /// this again to wait for it.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -716,26 +737,27 @@ impl Millpond {
     pub fn shutdown(&self, deadline: Duration) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {
-            // Its thread answers whatever becomes of it.
-            let _ = shutdown(engine, deadline).await;
-            Ok(())
+            engine.store.check_process()?;
+            let stopped = shutdown(engine.clone(), deadline).await;
+            // No thread could be started: it stops at once, behind.
+            stopped.unwrap_or(Err(Error::StillClosing { held_by: Occupant::Nobody.sentence() }))
         })
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        stop_now(&self.engine);
-        let threads = self.threads.get_mut().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(Threads { writer, dispatcher }) = threads {
-            for thread in [writer, dispatcher] {
-                // A hook or closure may hold the last clone: a thread cannot wait for itself.
-                if thread.thread().id() != thread::current().id() {
-                    let _ = thread.join();
-                }
-            }
+        let runtime = self.runtime.take();
+        if self.engine.store.check_process().is_err() {
+            // All of it belongs to another process: none of its threads is here to stop, and its locks may be held for ever.
+            std::mem::forget(runtime);
+            return;
         }
-        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(|e| e.into_inner()).take() {
+        stop_now(&self.engine);
+        if self.has_threads {
+            wait_for_the_close(&self.engine);
+        }
+        if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
     }

@@ -13,6 +13,9 @@ use crate::storage::Aside;
 /// Rows in one page, at most.
 const ROWS_PER_PAGE_MAX: usize = 1_000;
 
+/// Their bytes, about: a page ends with the row that reaches this.
+const BYTES_PER_PAGE: usize = 8 << 20;
+
 /// Rows of the file that could not be read. Each is kept with its key and its bytes, and the others
 /// go on without it: what was a job's record waits here for somebody to look at it; what was derived
 /// from jobs' records (an index entry, a group's row, a bucket) has been made anew.
@@ -88,7 +91,8 @@ impl Quarantine {
         Ok(self.engine.store.reader()?.quarantined()?)
     }
 
-    /// The rows behind number `after` (0: from the first), oldest first, up to `limit` (at most 1,000).
+    /// The rows behind number `after` (0: from the first), oldest first, up to `limit` (at most 1,000). It ends early
+    /// with the row that makes it 8 MiB: only an empty answer says that there are no more.
     ///
     /// # Errors
     /// Storage errors.
@@ -101,7 +105,7 @@ impl Quarantine {
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
     pub fn list(&self, after: u64, limit: usize) -> Result<Vec<SetAside>, Error> {
-        let rows = self.engine.store.reader()?.quarantine(after, limit.clamp(1, ROWS_PER_PAGE_MAX))?;
+        let rows = self.engine.store.reader()?.quarantine(after, limit.clamp(1, ROWS_PER_PAGE_MAX), BYTES_PER_PAGE)?;
         Ok(rows.into_iter().map(|row| self.describe(row)).collect())
     }
 

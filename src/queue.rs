@@ -23,14 +23,17 @@ use crate::writer::{control, upkeep};
 #[derive(Clone)]
 pub struct Queue {
     engine: Arc<Engine>,
-    id: QueueId,
     name: Arc<str>,
 }
 
 impl Queue {
-    pub(crate) fn new(engine: Arc<Engine>, id: QueueId) -> Self {
-        let name = engine.store.catalog.queue_name(id);
-        Self { engine, id, name }
+    pub(crate) fn new(engine: Arc<Engine>, name: Arc<str>) -> Self {
+        Self { engine, name }
+    }
+
+    /// Its number, if something of it is stored or a worker uses it: a name that is only asked about has none.
+    fn id(&self) -> Option<QueueId> {
+        self.engine.store.catalog.find_queue(&self.name)
     }
 
     /// Its name.
@@ -78,10 +81,10 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn configure(&self, settings: QueueSettings) -> Commit<()> {
-        let (engine, queue) = (self.engine.clone(), self.id);
+        let (engine, queue) = (self.engine.clone(), self.name.clone());
         Commit::new(async move {
             settings.check()?;
-            engine.change(move |batch| control::set_settings(batch, queue, &settings)).await
+            engine.change(move |batch| control::set_settings(batch, &queue, &settings)).await
         })
     }
 
@@ -97,7 +100,7 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn settings(&self) -> QueueSettings {
-        self.engine.store.catalog.row(self.id).settings
+        self.id().map(|id| self.engine.store.catalog.row(id).settings).unwrap_or_default()
     }
 
     /// Starts nothing of this queue any more, until it is resumed; running jobs finish. Durable.
@@ -115,19 +118,19 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn pause(&self) -> Commit<bool> {
-        let queue = self.id;
-        self.engine.change(move |batch| control::pause_queue(batch, queue, true))
+        let queue = self.name.clone();
+        self.engine.change(move |batch| control::pause_queue(batch, &queue, true))
     }
 
     /// Lets a paused queue go on. False if it was not paused.
     pub fn resume(&self) -> Commit<bool> {
-        let queue = self.id;
-        self.engine.change(move |batch| control::pause_queue(batch, queue, false))
+        let queue = self.name.clone();
+        self.engine.change(move |batch| control::pause_queue(batch, &queue, false))
     }
 
     /// Whether it is paused.
     pub fn is_paused(&self) -> bool {
-        self.engine.store.catalog.row(self.id).paused
+        self.id().is_some_and(|id| self.engine.store.catalog.row(id).paused)
     }
 
     /// Starts nothing of this group any more, until it is resumed; a running job finishes. Durable,
@@ -161,13 +164,13 @@ impl Queue {
     }
 
     fn set_group_paused(&self, group: &str, paused: bool) -> Commit<bool> {
-        let (engine, queue) = (self.engine.clone(), self.id);
+        let (engine, queue) = (self.engine.clone(), self.name.clone());
         let group: Arc<str> = group.into();
         Commit::new(async move {
             check_name("group", &group)?;
             let looker = engine.clone();
             let write = move |batch: &mut Batch<'_>| {
-                control::pause_group(batch, queue, &group, paused, |id| looker.scheduler().order_in_flight(id))
+                control::pause_group(batch, &queue, &group, paused, |id| looker.scheduler().order_in_flight(id))
             };
             engine.change(write).await
         })
@@ -189,7 +192,7 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn counts(&self) -> Counts {
-        inspect::counts(&self.engine, self.id)
+        self.id().map(|id| inspect::counts(&self.engine, id)).unwrap_or_default()
     }
 
     /// Its token bucket, to be used by hand: for calls outside handlers that draw on the same limit.
@@ -211,7 +214,7 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn rate(&self) -> RateHandle {
-        RateHandle { engine: self.engine.clone(), key: BucketKey { queue: self.id, group: None } }
+        RateHandle { engine: self.engine.clone(), queue: self.name.clone(), group: None }
     }
 
     /// One group's token bucket.
@@ -238,8 +241,7 @@ impl Queue {
     /// ```
     pub fn group_rate(&self, group: &str) -> Result<RateHandle, Error> {
         check_name("group", group)?;
-        let key = BucketKey { queue: self.id, group: Some(group.into()) };
-        Ok(RateHandle { engine: self.engine.clone(), key })
+        Ok(RateHandle { engine: self.engine.clone(), queue: self.name.clone(), group: Some(group.into()) })
     }
 }
 
@@ -274,10 +276,17 @@ impl std::fmt::Debug for Queue {
 #[derive(Clone)]
 pub struct RateHandle {
     engine: Arc<Engine>,
-    key: BucketKey,
+    queue: Arc<str>,
+    group: Option<Arc<str>>,
 }
 
 impl RateHandle {
+    /// Its bucket. A queue of which nothing is stored, and which no worker uses, has none: there is no limit.
+    fn key(&self) -> Option<BucketKey> {
+        let queue = self.engine.store.catalog.find_queue(&self.queue)?;
+        Some(BucketKey { queue, group: self.group.clone() })
+    }
+
     /// Takes so many tokens, durably.
     ///
     /// # Errors
@@ -307,8 +316,12 @@ impl RateHandle {
     pub fn take(&self, tokens: u32) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
+            handle.engine.store.check_process()?;
             let now = handle.engine.now();
-            let taken = handle.engine.scheduler().take_tokens(&handle.key, tokens, now);
+            let Some(key) = handle.key() else {
+                return if handle.engine.is_closed() { Err(Error::Closed) } else { Ok(()) };
+            };
+            let taken = handle.engine.scheduler().take_tokens(&key, tokens, now);
             let has_changed = taken.map_err(|retry_in| match retry_in {
                 Duration::MAX => Error::config("tokens", format!("{tokens} is more than the bucket ever holds")),
                 retry_in => Error::RateLimited { retry_in },
@@ -316,9 +329,9 @@ impl RateHandle {
             if !has_changed {
                 return if handle.engine.is_closed() { Err(Error::Closed) } else { Ok(()) };
             }
-            let saved = handle.save().await;
+            let saved = handle.save(key.clone()).await;
             if saved.as_ref().is_err_and(|error| !matches!(error, Error::OutcomeUnknown { .. })) {
-                handle.engine.scheduler().give_tokens_back(&handle.key, tokens);
+                handle.engine.scheduler().give_tokens_back(&key, tokens);
             }
             saved
         })
@@ -345,17 +358,19 @@ impl RateHandle {
     pub fn reset(&self) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
+            handle.engine.store.check_process()?;
             let now = handle.engine.now();
-            handle.engine.scheduler().fill_bucket(&handle.key, now);
+            let Some(key) = handle.key() else { return Ok(()) };
+            handle.engine.scheduler().fill_bucket(&key, now);
             handle.engine.wake_dispatcher();
-            handle.save().await
+            handle.save(key).await
         })
     }
 
     /// Makes durable what the bucket holds when the commit is made: others may have changed it since, and an
     /// older state must not be written last.
-    fn save(&self) -> Commit<()> {
-        let (engine, key) = (self.engine.clone(), self.key.clone());
+    fn save(&self, key: BucketKey) -> Commit<()> {
+        let engine = self.engine.clone();
         self.engine.change(move |batch| {
             let state = engine.scheduler().bucket_to_store(&key, engine.now());
             upkeep::save_bucket(batch, &key, state.as_ref())
@@ -375,7 +390,7 @@ impl RateHandle {
     /// ```
     pub fn available(&self) -> f64 {
         let now = self.engine.now();
-        self.engine.scheduler().tokens(&self.key, now)
+        self.key().map_or(f64::INFINITY, |key| self.engine.scheduler().tokens(&key, now))
     }
 
     /// How long nothing starts, if nothing does now: no token is there, or a handler has answered
@@ -398,12 +413,13 @@ impl RateHandle {
     /// ```
     pub fn wait(&self) -> Option<Duration> {
         let now = self.engine.now();
-        self.engine.scheduler().limited_for(&self.key, now)
+        self.key().and_then(|key| self.engine.scheduler().limited_for(&key, now))
     }
 }
 
 impl std::fmt::Debug for RateHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RateHandle").field("key", &self.key).finish_non_exhaustive()
+        let Self { queue, group, .. } = self;
+        f.debug_struct("RateHandle").field("queue", queue).field("group", group).finish_non_exhaustive()
     }
 }

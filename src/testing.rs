@@ -34,9 +34,9 @@ use crate::builder::Builder;
 use crate::error::Error;
 use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
-use crate::job::{JobId, Kind, Outcome, Payload, Priority, State};
+use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, RunNumber, State, read_back};
 use crate::millpond::Millpond;
-use crate::runtime::{Engine, Steps};
+use crate::runtime::{Engine, Steps, stop_now};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock, Timestamp};
@@ -149,7 +149,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A queue in memory, on this clock, with a fixed seed.
+/// A queue in memory, on this clock, with a fixed seed. It reads each typed payload back and compares it
+/// ([`Builder::verify_payloads`](crate::Builder::verify_payloads)).
 ///
 /// # Errors
 /// None in practice; those of [`Builder::attach`](crate::Builder::attach).
@@ -163,7 +164,7 @@ impl Clock for ManualClock {
 /// # Ok::<(), millpond::Error>(())
 /// ```
 pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
-    Millpond::builder().clock(clock.clone()).seed(0).open_backend(InMemoryBackend::new())
+    Millpond::builder().clock(clock.clone()).seed(0).verify_payloads(true).open_backend(InMemoryBackend::new())
 }
 
 /// What [`drain`] has seen.
@@ -316,6 +317,35 @@ pub fn refute_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&
     }
 }
 
+/// Asserts that `payload` reaches its handler as it is: it can be written with its kind's codec, read back, and
+/// is then equal to what it was. Unlike [`Builder::verify_payloads`](crate::Builder::verify_payloads) it also finds what
+/// leaves no trace in the bytes, such as a variant of an untagged enum that is read as another one.
+///
+/// # Panics
+/// If it does not; the message says why.
+///
+/// ```
+/// # use millpond::{testing, Kind};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// struct Reading { sensor: u16, value: f64 }
+/// # impl Kind for Reading { const KIND: &'static str = "reading"; }
+///
+/// testing::assert_round_trip(Reading { sensor: 7, value: 233.24645296478246 });
+/// ```
+#[track_caller]
+pub fn assert_round_trip<K: Kind + PartialEq + std::fmt::Debug>(payload: K) {
+    let kind = K::KIND;
+    let written = Payload::encode(K::CODEC, &payload)
+        .unwrap_or_else(|error| panic!("the payload of kind {kind:?} cannot be written: {error}: {payload:?}"));
+    if let Err(error) = read_back::<K>(&written, ReadBack::Compare) {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+        panic!("the payload of kind {kind:?} does not come back: {error}{source}: {payload:?}");
+    }
+    let read: K = written.decode().expect("it was read a line ago");
+    assert_eq!(read, payload, "the payload of kind {kind:?} comes back as another value");
+}
+
 /// Runs one handler on one payload, without a queue. The payload goes through its codec, as it
 /// would; what the handler registers with [`Context::on_complete`] is dropped.
 ///
@@ -351,12 +381,14 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         priority: Priority::default(),
         attempt: given.attempt,
         max_attempts: given.max_attempts,
+        run: RunNumber::new(1, 1),
         enqueued_at: Timestamp::EPOCH,
         #[cfg(feature = "wasm")]
         generation: 0,
     };
     let clock = Arc::new(SystemClock::new());
-    let attempted = Attempted::new(facts, clock, Duration::ZERO, None, Arc::new(given.data));
+    let attempted = Attempted::new(facts, clock, None, Arc::new(given.data));
+    attempted.start_now();
     let context = Context::new(Arc::new(attempted));
     let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
     run(&payload, &context).expect("the payload can be decoded").await
@@ -456,6 +488,16 @@ impl Stepper {
         self.steps.dispatch()
     }
 
+    /// What a thread of the pool for blocking handlers does: one of them. False if none waits.
+    pub fn run_thread(&mut self) -> bool {
+        self.steps.run_thread()
+    }
+
+    /// Blocking attempts that were handed out and wait for [`run_thread`](Self::run_thread).
+    pub fn waiting_for_threads(&self) -> usize {
+        self.steps.waiting_for_threads()
+    }
+
     /// How many posts wait for the writer.
     pub fn inbox(&self) -> usize {
         self.steps.inbox()
@@ -494,7 +536,27 @@ impl Millpond {
     }
 }
 
+/// Stops the queue when it is dropped, as the last handle does.
+#[doc(hidden)]
+pub struct LastHandle {
+    engine: Arc<Engine>,
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        stop_now(&self.engine);
+    }
+}
+
 impl Driver {
+    pub fn is_stopping(&self) -> bool {
+        self.engine.is_stopping()
+    }
+
+    pub fn last_handle(&self) -> LastHandle {
+        LastHandle { engine: self.engine.clone() }
+    }
+
     /// Until nothing runs and nothing can start before the clock moves.
     pub async fn idle(&self) {
         self.until(|engine| engine.is_idle()).await;
@@ -516,6 +578,11 @@ impl Driver {
             }
             moved.await;
         }
+    }
+
+    /// How many posts wait for the writer.
+    pub fn inbox(&self) -> usize {
+        self.engine.inbox.len()
     }
 
     /// Until the writer has done everything submitted so far, and the dispatcher has seen it.

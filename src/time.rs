@@ -1,9 +1,9 @@
 //! The only room that asks the time.
 //!
-//! Three readings travel together as [`Now`]: the wall clock (what a person means by "at nine"),
-//! the engine's own time line (what a back-off means by "in five seconds"), and the monotonic
-//! clock (what a rate means by "per second"). Everything below the runtime receives `Now` and
-//! never reads a clock.
+//! Four readings travel together as [`Now`]: the wall clock (what a person means by "at nine"), the engine's own time
+//! line (what a back-off means by "in five seconds"), the age line (what a retention means by "for a day"), and the
+//! monotonic clock (what a rate means by "per second"). Everything below the runtime receives `Now` and never reads a
+//! clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -90,7 +90,8 @@ impl fmt::Debug for Timestamp {
 
 /// Where the engine reads the time. [`SystemClock`] unless a test drives its own.
 ///
-/// Both readings must be cheap: they are taken several times per job.
+/// Both readings must be cheap: they are taken several times per job. They must not call the queue: it takes them under its
+/// locks.
 ///
 /// ```
 /// use millpond::{Clock, SystemClock, Timestamp};
@@ -119,6 +120,10 @@ pub trait Clock: Send + Sync + 'static {
     fn wall(&self) -> Timestamp;
 
     /// Time since an arbitrary start. It never goes back.
+    ///
+    /// While a file is open, ages are measured by it: how long an ended job is kept, how long a unique key is held, when
+    /// [`expires_in`](crate::NewJob::expires_in) is over. [`SystemClock`] reads a clock that stands still while the
+    /// machine is suspended on Linux and macOS: a machine that sleeps keeps jobs for longer, and never too short.
     fn monotonic(&self) -> Duration;
 
     /// Registers `wake`, to be called whenever this clock is moved by hand. A clock that moves by
@@ -165,24 +170,31 @@ impl Clock for SystemClock {
     }
 }
 
-/// The three readings that belong together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The readings that belong together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// What the machine says the time is. Absolute times (`run_at`, expiry) are held against it.
+    /// What the machine says the time is. Absolute times (`run_at`, `expires_at`) are held against it.
     pub wall: Timestamp,
     /// The engine's time line: never goes back, not even across a restart, and follows the wall
     /// clock forward. Relative times (delays, back-off) are held against it, so that a clock set
     /// back ten years does not turn "in five seconds" into "in ten years".
     pub engine: Timestamp,
+    /// The age line: the time that has passed since the file was made, as far as it is known. It grows with the
+    /// monotonic clock and is never moved by a clock that is set. Ages (retention, unique keys, `expires_in`, buckets)
+    /// are held against it, so that a machine that learns the time does not find everything 56 years old.
+    pub age: Timestamp,
+    /// The latest time that the wall clock has shown, and what has passed since: what the age line has counted up to.
+    pub counted: Timestamp,
     /// The monotonic clock of this process. Rates, timeouts and measured durations use it.
     pub mono: Duration,
 }
 
-/// Which of the two time lines a due time lies on.
+/// Which time line a time lies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum TimeLine {
     Wall,
     Engine,
+    Age,
 }
 
 /// When something may happen, and by which clock.
@@ -201,6 +213,11 @@ impl Due {
         Self { line: TimeLine::Engine, at: now.engine + delay }
     }
 
+    /// Once this much more time has passed, whatever clocks are set to.
+    pub fn once_passed(now: Now, time: Duration) -> Self {
+        Self { line: TimeLine::Age, at: now.age + time }
+    }
+
     pub fn is_due(self, now: Now) -> bool {
         self.at <= now.on(self.line)
     }
@@ -215,31 +232,87 @@ impl Now {
         match line {
             TimeLine::Wall => self.wall,
             TimeLine::Engine => self.engine,
+            TimeLine::Age => self.age,
         }
     }
 }
 
-/// How far the wall clock must be ahead of the engine's time line before the line jumps to it:
-/// below this it is drift between the two clocks, above it the machine slept or was set right.
+/// How far the wall clock must be from where it is expected to count as set: below this it is drift between the two
+/// clocks, above it somebody set it, or the machine slept.
 const JUMP: Duration = Duration::from_secs(1);
 
-/// Turns a [`Clock`] into [`Now`]: owns the engine's time line.
+/// A wall clock that shows an earlier time has not been set since the machine lost its power: 2020-01-01 00:00 UTC, when
+/// there was no version of this crate.
+const CLOCKS_SET_FROM: Timestamp = Timestamp(1_577_836_800_000);
+
+impl Timestamp {
+    /// Whether a wall clock that shows this time has been set, as far as can be told.
+    pub(crate) fn is_of_a_set_clock(self) -> bool {
+        self >= CLOCKS_SET_FROM
+    }
+}
+
+/// Where the time lines stood at a commit, as the file keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedTime {
+    pub engine: Timestamp,
+    pub age: Timestamp,
+    pub wall: Timestamp,
+    pub counted: Timestamp,
+}
+
+impl SavedTime {
+    /// What a commit at `now` saves. A line never goes back.
+    pub fn and(self, now: Now) -> Self {
+        Self {
+            engine: self.engine.max(now.engine),
+            age: self.age.max(now.age),
+            wall: now.wall,
+            counted: self.counted.max(now.counted),
+        }
+    }
+
+    /// The lines as the process finds them that opens the file while the wall clock shows `wall`.
+    ///
+    /// The engine's line goes on by what the wall clock has gone on since the last commit, also while it is ahead of
+    /// it. If the clock had not been set then and is now, or the other way round, nobody knows how much that is.
+    ///
+    /// The age line is careful: it must count no time that it has counted before, and none that has not passed. So it
+    /// goes on only by what lies between what it has counted and a later time of a clock that is set.
+    fn gone_on(self, wall: Timestamp) -> Self {
+        let is_set = wall.is_of_a_set_clock();
+        let down = if is_set == self.wall.is_of_a_set_clock() { wall.since(self.wall) } else { Duration::ZERO };
+        let uncounted = is_set && self.counted.is_of_a_set_clock();
+        let uncounted = if uncounted { wall.since(self.counted) } else { Duration::ZERO };
+        Self {
+            engine: (self.engine + down).max(wall),
+            age: self.age + uncounted,
+            wall,
+            counted: self.counted.max(wall),
+        }
+    }
+}
+
+/// Turns a [`Clock`] into [`Now`]: owns the time lines.
 pub(crate) struct TimeSource {
     clock: Arc<dyn Clock>,
     anchor: Mutex<Anchor>,
 }
 
+/// Where the lines stood when the wall clock was last seen to be set, or at the start.
 struct Anchor {
-    engine: Timestamp,
+    lines: SavedTime,
     mono: Duration,
+    /// How often the wall clock was seen to be set.
+    jumps: u64,
 }
 
 impl TimeSource {
-    /// A time line that starts no earlier than `floor`, the last time the file has seen.
-    pub fn new(clock: Arc<dyn Clock>, floor: Timestamp) -> Self {
-        let engine = clock.wall().max(floor);
+    /// Lines that go on from what the file has saved.
+    pub fn new(clock: Arc<dyn Clock>, saved: SavedTime) -> Self {
+        let lines = saved.gone_on(clock.wall());
         let mono = clock.monotonic();
-        Self { clock, anchor: Mutex::new(Anchor { engine, mono }) }
+        Self { clock, anchor: Mutex::new(Anchor { lines, mono, jumps: 0 }) }
     }
 
     pub fn now(&self) -> Now {
@@ -247,12 +320,31 @@ impl TimeSource {
         let mut anchor = self.anchor.lock().unwrap_or_else(|e| e.into_inner());
         // Read under the lock: a reading taken before somebody else's must not come after it.
         let mono = self.clock.monotonic();
-        let mut engine = Timestamp(anchor.engine.0.saturating_add(mono.saturating_sub(anchor.mono).as_millis() as u64));
-        if wall > engine + JUMP {
-            engine = wall;
-            *anchor = Anchor { engine, mono };
+        let passed = u64::try_from(mono.saturating_sub(anchor.mono).as_millis()).unwrap_or(u64::MAX);
+        let on = |from: Timestamp| Timestamp(from.0.saturating_add(passed));
+        let SavedTime { mut engine, age, wall: expected, mut counted } = anchor.lines;
+        (engine, counted) = (on(engine), on(counted));
+        let (age, expected) = (on(age), on(expected));
+        if wall > counted {
+            counted = wall;
+            anchor.lines.counted = Timestamp(wall.0.saturating_sub(passed));
         }
-        Now { wall, engine, mono }
+        let jumped = wall.since(expected) > JUMP || expected.since(wall) > JUMP;
+        if jumped || wall > engine + JUMP {
+            if wall > engine + JUMP {
+                engine = wall;
+            }
+            // At whole milliseconds, so that the lines lose nothing however often the clock is set.
+            anchor.mono = anchor.mono.saturating_add(Duration::from_millis(passed)).min(mono);
+            anchor.lines = SavedTime { engine, age, wall, counted };
+            anchor.jumps += u64::from(jumped);
+        }
+        Now { wall, engine, age, counted, mono }
+    }
+
+    /// How often the wall clock was seen to be set since the file was opened.
+    pub fn jumps(&self) -> u64 {
+        self.anchor.lock().unwrap_or_else(|e| e.into_inner()).jumps
     }
 }
 
@@ -261,27 +353,125 @@ mod tests {
     use super::*;
     use crate::testing::ManualClock;
 
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+
+    /// What the file saves of a process that opens it, and the process.
+    fn open(clock: &ManualClock, saved: SavedTime) -> TimeSource {
+        TimeSource::new(Arc::new(clock.clone()), saved)
+    }
+
+    fn save(source: &TimeSource) -> SavedTime {
+        SavedTime::default().and(source.now())
+    }
+
     #[test]
     fn the_engine_line_follows_the_wall_forward_and_never_back() {
         let clock = ManualClock::new();
-        let source = TimeSource::new(Arc::new(clock.clone()), Timestamp::EPOCH);
+        let source = open(&clock, SavedTime::default());
         let start = source.now();
         clock.advance(Duration::from_secs(5));
         assert_eq!(source.now().engine, start.engine + Duration::from_secs(5));
 
-        clock.set_wall(start.wall - Duration::from_secs(3600));
+        clock.set_wall(start.wall - HOUR);
         assert_eq!(source.now().engine, start.engine + Duration::from_secs(5));
 
-        clock.set_wall(start.wall + Duration::from_secs(3600));
-        assert_eq!(source.now().engine, start.wall + Duration::from_secs(3600));
+        clock.set_wall(start.wall + HOUR);
+        assert_eq!(source.now().engine, start.wall + HOUR);
     }
 
     #[test]
-    fn a_restart_with_the_clock_set_back_keeps_the_engine_line() {
+    fn the_engine_line_goes_on_while_the_file_is_closed_also_if_the_clock_is_behind_it() {
         let clock = ManualClock::new();
-        let floor = clock.wall() + Duration::from_secs(86_400);
-        let source = TimeSource::new(Arc::new(clock.clone()), floor);
-        assert_eq!(source.now().engine, floor);
+        let source = open(&clock, SavedTime::default());
+        let start = source.now();
+        clock.set_wall(start.wall - YEARS);
+        let mut saved = save(&source);
+        for restart in 1..=4 {
+            clock.advance(HOUR);
+            let source = open(&clock, saved);
+            assert_eq!(source.now().engine, start.engine + HOUR * restart);
+            saved = save(&source);
+        }
+        clock.set_wall(start.wall - YEARS * 2);
+        assert_eq!(open(&clock, saved).now().engine, saved.engine, "set back while it was closed");
+    }
+
+    #[test]
+    fn the_age_line_grows_by_what_has_passed_whatever_the_clock_is_set_to() {
+        let clock = ManualClock::new();
+        let start = clock.wall();
+        clock.set_wall(Timestamp::EPOCH);
+        let mut source = open(&clock, SavedTime::default());
+        let (mut passed, mut rng) = (Timestamp::EPOCH, fastrand::Rng::with_seed(3));
+        for step in 0..2_000 {
+            match rng.u8(..6) {
+                0 => clock
+                    .set_wall([Timestamp::EPOCH, start, start + YEARS, start - HOUR, Timestamp::MAX][rng.usize(..5)]),
+                1 => {
+                    let saved = save(&source);
+                    source = open(&clock, saved);
+                }
+                _ => {
+                    let time = Duration::from_micros(rng.u64(..100_000_000));
+                    clock.advance(time);
+                    passed = passed + time;
+                }
+            }
+            let age = source.now().age;
+            assert!(age <= passed && age + Duration::from_secs(3) >= passed, "step {step}: {age:?} of {passed:?}");
+        }
+    }
+
+    #[test]
+    fn the_age_line_counts_the_time_that_the_file_is_closed_once() {
+        let clock = ManualClock::new();
+        let saved = save(&open(&clock, SavedTime::default()));
+        let today = clock.wall();
+        // Closed for an hour, with a clock that is right.
+        clock.advance(HOUR);
+        let source = open(&clock, saved);
+        assert_eq!(source.now().age, saved.age + HOUR);
+        // Two hours of work with a clock that was set back; it is put right while the file is closed.
+        clock.set_wall(today - YEARS);
+        clock.advance(HOUR * 2);
+        let behind = save(&source);
+        clock.set_wall(today + HOUR * 3);
+        assert_eq!(open(&clock, behind).now().age, saved.age + HOUR * 3);
+        // Or it stays as it is: nobody can tell how long that was, so it counts for nothing.
+        clock.set_wall(behind.wall + HOUR);
+        assert_eq!(open(&clock, behind).now().age, behind.age);
+    }
+
+    #[test]
+    fn a_clock_that_had_not_been_set_tells_nothing_of_the_time_between() {
+        let clock = ManualClock::new();
+        let today = clock.wall();
+        clock.set_wall(Timestamp::from_millis(5_000));
+        let unset = save(&open(&clock, SavedTime::default()));
+        clock.set_wall(today);
+        let source = open(&clock, unset);
+        assert_eq!((source.now().age, source.now().engine), (unset.age, today));
+        let set = save(&source);
+        clock.set_wall(Timestamp::from_millis(90_000));
+        let source = open(&clock, set);
+        assert_eq!((source.now().age, source.now().engine), (set.age, set.engine));
+        let lost = save(&source);
+        clock.set_wall(today + HOUR);
+        let source = open(&clock, lost);
+        assert_eq!((source.now().age, source.now().engine), (set.age + HOUR, set.engine + HOUR));
+    }
+
+    #[test]
+    fn the_clock_is_seen_to_be_set_and_not_to_drift() {
+        let clock = ManualClock::new();
+        let source = open(&clock, SavedTime::default());
+        for (by, jumps) in [(900i64, 0), (-1_800, 0), (-200, 1), (1_001, 2), (0, 2), (86_400_000, 3)] {
+            clock.set_wall(Timestamp::from_millis(clock.wall().as_millis().saturating_add_signed(by)));
+            clock.advance(HOUR);
+            source.now();
+            assert_eq!(source.jumps(), jumps, "{by}");
+        }
     }
 
     #[test]

@@ -11,39 +11,23 @@ use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, 
 #[cfg(feature = "wasm")]
 use crate::error::BoxError;
 use crate::error::Error;
-use crate::job::{JobId, NewJob, QueueId};
+use crate::job::{CallSize, JobId, NewJob};
 use crate::storage::{Batch, Prepared, key_holder};
 #[cfg(feature = "wasm")]
 use crate::storage::{StateWrite, Usage};
+use crate::sync::{MustNotWait, may_wait};
 use crate::time::Now;
 
-crate::sync::thread_local! {
-    static INSIDE: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Marks this thread as inside a transaction while it lives.
-struct Inside(std::marker::PhantomData<*const ()>);
-
-impl Inside {
-    fn enter() -> Self {
-        INSIDE.with(|inside| inside.set(inside.get() + 1));
-        Self(std::marker::PhantomData)
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.with(|inside| inside.set(inside.get() - 1));
-    }
-}
-
-/// A call that waits for a commit would wait for ever inside a transaction.
-pub(crate) fn check_outside() -> Result<(), Error> {
-    if INSIDE.with(Cell::get) > 0 { Err(Error::WouldDeadlock) } else { Ok(()) }
+/// Refuses a call that waits for the queue where the queue waits for the caller: inside a transaction, or in a callback.
+pub(crate) fn check_may_wait() -> Result<(), Error> {
+    if may_wait() { Ok(()) } else { Err(Error::WouldDeadlock) }
 }
 
 /// Turns a job as the caller wrote it into one that can be stored.
 pub(crate) trait Prepare: Send + Sync {
+    /// Refuses a process that was forked from the one that has opened the queue.
+    fn check_process(&self) -> Result<(), Error>;
+
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 
     /// Many for one queue: what they have in common is looked up once.
@@ -76,9 +60,11 @@ pub(crate) trait Prepare: Send + Sync {
 /// ```
 pub struct Transaction<'t> {
     batch: RefCell<&'t mut dyn Staging>,
+    /// Of the jobs that it enqueues.
+    size: Cell<CallSize>,
     txn: &'t WriteTransaction,
     prepare: &'t dyn Prepare,
-    _inside: Inside,
+    _must_not_wait: MustNotWait,
 }
 
 /// The part of a batch that a transaction's closure reaches.
@@ -95,12 +81,12 @@ pub(crate) type StateWrites = std::collections::BTreeMap<String, StateWrite>;
 
 impl Staging for Batch<'_> {
     fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
-        if let Some(there) = self.there_already(&job)? {
-            self.deduplicated(&job, there);
-            return Ok(there);
+        let names = self.new_names();
+        let inserted = insert(self, &mut job);
+        if inserted.is_err() {
+            self.forget_names_since(names);
         }
-        self.admit(&job)?;
-        Ok(Batch::insert(self, &mut job)?)
+        inserted
     }
 
     fn touch(&mut self) {
@@ -115,13 +101,24 @@ impl Staging for Batch<'_> {
     }
 }
 
+fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
+    batch.resolve(job)?;
+    if let Some(there) = batch.there_already(job)? {
+        batch.deduplicated(job, there);
+        return Ok(there);
+    }
+    batch.admit(job)?;
+    Ok(batch.insert(job)?)
+}
+
 impl<'t> Transaction<'t> {
     pub(crate) fn new<'b>(batch: &'t mut Batch<'b>, prepare: &'t dyn Prepare) -> Self
     where
         'b: 't,
     {
         let txn = batch.txn();
-        Self { batch: RefCell::new(batch), txn, prepare, _inside: Inside::enter() }
+        let size = Cell::default();
+        Self { batch: RefCell::new(batch), size, txn, prepare, _must_not_wait: MustNotWait::begin() }
     }
 
     /// Opens one of the app's tables, creating it if need be. Names that begin with `millpond/` are
@@ -190,7 +187,8 @@ impl<'t> Transaction<'t> {
     ///
     /// # Errors
     /// What is wrong with the job or the queue's name; [`Error::QueueFull`] whatever the queue's
-    /// setting, because waiting here would stop the writer.
+    /// setting, because waiting here would stop the writer; [`Error::BatchTooLarge`] for more than 10,000 jobs or
+    /// 32 MiB in one transaction.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -208,6 +206,9 @@ impl<'t> Transaction<'t> {
     /// ```
     pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
+        let mut size = self.size.get();
+        size.add(job.bytes.len())?;
+        self.size.set(size);
         self.batch.borrow_mut().insert(job)
     }
 
@@ -245,13 +246,14 @@ impl std::fmt::Debug for Transaction<'_> {
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,
-    /// Unique keys that these jobs take.
-    keys: HashMap<(QueueId, String), JobId>,
+    size: CallSize,
+    /// Unique keys that these jobs take, by queue and key.
+    keys: HashMap<(String, String), JobId>,
     now: Now,
     next_id: u64,
     prepare: std::sync::Arc<dyn Prepare>,
     give_back: Option<GiveBack>,
-    _inside: Inside,
+    _must_not_wait: MustNotWait,
 }
 
 /// Takes a leased transaction back, with the jobs staged in it; `None` undoes it.
@@ -268,28 +270,32 @@ impl WriteGuard {
         Self {
             txn: Some(txn),
             jobs: Vec::new(),
+            size: CallSize::default(),
             keys: HashMap::new(),
             now,
             next_id,
             prepare,
             give_back: Some(give_back),
-            _inside: Inside::enter(),
+            _must_not_wait: MustNotWait::begin(),
         }
     }
 
     /// Enqueues a job. It exists if and only if this transaction is committed.
     ///
     /// # Errors
-    /// What is wrong with the job or the queue's name. A full queue is noticed by
-    /// [`commit`](Self::commit).
+    /// What is wrong with the job or the queue's name; [`Error::BatchTooLarge`] for more than 10,000 jobs or 32 MiB in
+    /// one transaction. A full queue is noticed by [`commit`](Self::commit).
     pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
-        let there = self.there_already(&job)?;
+        let mut size = self.size;
+        size.add(job.bytes.len())?;
+        self.size = size;
+        let there = self.there_already(queue, &job)?;
         let id = there.unwrap_or_else(|| JobId::new(self.next_id));
         if there.is_none() {
             self.next_id += 1;
             if let Some((key, _)) = job.claims() {
-                self.keys.insert((job.queue, key.to_owned()), id);
+                self.keys.insert((queue.to_owned(), key.to_owned()), id);
             }
         }
         // Also one that will not be stored: the commit finds the same, and tells of it.
@@ -298,9 +304,9 @@ impl WriteGuard {
     }
 
     /// The job that is there, or will be with this transaction, instead of this one.
-    fn there_already(&self, job: &Prepared) -> Result<Option<JobId>, Error> {
+    fn there_already(&self, queue: &str, job: &Prepared) -> Result<Option<JobId>, Error> {
         let Some((key, _)) = job.claims() else { return Ok(None) };
-        match self.keys.get(&(job.queue, key.to_owned())) {
+        match self.keys.get(&(queue.to_owned(), key.to_owned())) {
             Some(&staged) => Ok(Some(staged)),
             None => Ok(key_holder(self, self.now, job.queue, key)?),
         }
@@ -315,6 +321,11 @@ impl WriteGuard {
         let txn = self.txn.take().expect("only commit and drop take it");
         let jobs = std::mem::take(&mut self.jobs);
         let give_back = self.give_back.take().expect("only commit and drop take it");
+        if let Err(forked) = self.prepare.check_process() {
+            // It is another process's: undoing it may write too.
+            std::mem::forget((txn, give_back));
+            return Err(forked);
+        }
         give_back(Some((txn, jobs)))
     }
 }
@@ -330,6 +341,9 @@ impl Deref for WriteGuard {
 impl Drop for WriteGuard {
     fn drop(&mut self) {
         if let (Some(txn), Some(give_back)) = (self.txn.take(), self.give_back.take()) {
+            if self.prepare.check_process().is_err() {
+                return std::mem::forget((txn, give_back));
+            }
             drop(txn);
             let _ = give_back(None);
         }

@@ -59,6 +59,7 @@ pub struct WorkerBuilder {
     group_rate: Option<Rate>,
     retry: Retry,
     timeout: Option<Duration>,
+    at_most_once: bool,
     data: DataMap,
     handlers: Vec<(String, Runnable)>,
     #[cfg(feature = "wasm")]
@@ -75,6 +76,7 @@ impl WorkerBuilder {
             group_rate: None,
             retry: Retry::default(),
             timeout: Some(TIMEOUT_DEFAULT),
+            at_most_once: false,
             data: DataMap::default(),
             handlers: Vec::new(),
             #[cfg(feature = "wasm")]
@@ -82,7 +84,11 @@ impl WorkerBuilder {
         }
     }
 
-    /// How many of its jobs run at a time. Default 10; can be changed while it runs.
+    /// How many of its jobs run at a time; at least 1. Default 10; can be changed while it runs.
+    ///
+    /// The process has limits of its own, over all workers: [`max_running`](crate::Builder::max_running), 256 unless
+    /// set, and [`blocking_threads`](crate::Builder::blocking_threads), 64 unless set, for handlers that block. A
+    /// worker whose concurrency is above them starts with a warning in the log, which names both numbers.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs;
         self
@@ -158,9 +164,18 @@ impl WorkerBuilder {
         self
     }
 
-    /// How long one attempt may run; not zero. Default 5 minutes. When it has passed, an async handler is
-    /// dropped at its next await; a blocking one keeps its slot until it returns. Either way the
-    /// attempt has failed.
+    /// How long one attempt may run; not zero. Default 5 minutes.
+    ///
+    /// An attempt's time begins when its handler is called: time that the job spends waiting for a slot, for a
+    /// thread or for the async runtime is not part of it. When it has passed, the handler's
+    /// [`Context`](crate::Context) is cancelled. An async handler is dropped at its next await; a blocking one, which
+    /// cannot be stopped from outside, keeps its slot and its thread until it returns.
+    ///
+    /// An attempt whose time has passed has failed with [`FailureKind::Timeout`](crate::FailureKind::Timeout),
+    /// whatever its handler returns afterwards, be it a result, an error or any [`Outcome`](crate::Outcome): the
+    /// same for async and blocking handlers and for plugins, by the queue's monotonic clock at the moment of the
+    /// return. What the attempt has registered with [`on_complete`](crate::Context::on_complete) is not
+    /// written.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -195,6 +210,27 @@ impl WorkerBuilder {
     /// Lets attempts run for ever.
     pub fn no_timeout(mut self) -> Self {
         self.timeout = None;
+        self
+    }
+
+    /// Calls the handler of each job at most once, rather than at least once: [`NewJob::at_most_once`](crate::NewJob::at_most_once)
+    /// for all jobs of this worker, whatever attempts they or [`retry`](Self::retry) allow. Default: no. A job that was
+    /// tried before, under a worker without this, is tried once more.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("sirens").at_most_once().handle(|_: Job<Charge>| async { Err::<(), _>("no power".into()) }).start()?;
+    /// let id = pond.enqueue("sirens", NewJob::new(Charge { order: 7 }).max_attempts(9)).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Dead);
+    /// # Ok(()) }
+    /// ```
+    pub fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
         self
     }
 
@@ -333,7 +369,8 @@ impl WorkerBuilder {
     /// # Errors
     /// [`Error::InvalidConfig`] and [`Error::InvalidName`] for what cannot work,
     /// [`Error::MissingData`] if a handler takes [`Data`](crate::Data) that the worker was not
-    /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::Closed`].
+    /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::RuntimeEnded`] if a handler is async and the
+    /// runtime has ended in which the queue was opened, [`Error::Closed`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -353,15 +390,17 @@ impl WorkerBuilder {
     /// # Ok(()) }
     /// ```
     pub fn start(self) -> Result<Worker, Error> {
+        self.engine.store.check_process()?;
         self.check()?;
-        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, data, handlers, .. } = self;
-        let id = engine.store.catalog.queue(&queue)?;
+        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, handlers, .. } =
+            self;
+        let id = engine.store.catalog.use_queue(&queue)?;
         let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
-            let id = engine.store.catalog.kind(&kind)?;
+            let id = engine.store.catalog.use_kind(&kind)?;
             let name = engine.store.catalog.kind_name(id);
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
@@ -369,17 +408,20 @@ impl WorkerBuilder {
         }
         #[cfg(feature = "wasm")]
         for (kind, plugin) in self.plugins {
-            let id = engine.store.catalog.kind(&kind)?;
+            let id = engine.store.catalog.use_kind(&kind)?;
             let handling = executor::load(engine.store.catalog.kind_name(id), plugin, engine.plugin_host())?;
             if by_kind.insert(id, handling).is_some() {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
             }
         }
+        let all_block = by_kind.values().all(Handling::blocks);
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
-        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout };
+        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout, at_most_once };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
-        Ok(Worker { engine, queue: id, binding })
+        let worker = Worker { engine, queue: id, binding, all_block };
+        worker.warn_of_lower_limits(concurrency);
+        Ok(worker)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -433,11 +475,14 @@ pub struct Worker {
     queue: QueueId,
     /// Which of the queue's workers this is: another may have followed it.
     binding: Weak<Binding>,
+    /// All of its handlers need a thread.
+    all_block: bool,
 }
 
 impl Worker {
     /// How many of its jobs run at a time, from now on. With fewer slots than running jobs, those
-    /// finish.
+    /// finish. A number above the limits of the process is accepted with a warning, as by
+    /// [`WorkerBuilder::concurrency`].
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped.
@@ -446,8 +491,35 @@ impl Worker {
             return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
         }
         match self.engine.set_concurrency(self.queue, &self.binding, jobs) {
-            true => Ok(()),
+            true => {
+                self.warn_of_lower_limits(jobs);
+                Ok(())
+            }
             false => Err(Error::WorkerStopped { queue: self.engine.store.catalog.queue_name(self.queue).to_string() }),
+        }
+    }
+
+    /// Other limits that let fewer of its jobs run than it has slots are no error: they can be raised, and slots
+    /// that are not used cost nothing. But nobody should have to find out by measuring.
+    fn warn_of_lower_limits(&self, concurrency: usize) {
+        let queue = self.engine.store.catalog.queue_name(self.queue);
+        let (max_running, blocking_threads) = self.engine.scheduler().limits();
+        if concurrency > max_running {
+            tracing::warn!(
+                queue = &*queue,
+                concurrency,
+                max_running,
+                "fewer jobs run at a time than `concurrency` says: all workers together have `max_running` slots"
+            );
+        }
+        if self.all_block && concurrency > blocking_threads {
+            tracing::warn!(
+                queue = &*queue,
+                concurrency,
+                blocking_threads,
+                "fewer jobs run at a time than `concurrency` says: all its handlers block, and all workers together have \
+                 `blocking_threads` threads for those"
+            );
         }
     }
 

@@ -1,4 +1,9 @@
+use crate::text::told;
+
 /// Why a plugin was refused when it was registered. None of its code has run.
+///
+/// Names and messages in the fields are as they were found, and may be a stranger's. The sentence that each variant
+/// displays shows them [printable](crate::printable), and no more than 1 KiB of each.
 ///
 /// ```
 /// use millpond::{Error, Plugin, PluginError};
@@ -28,7 +33,7 @@ pub enum PluginError {
     #[error("it is compiled already, which is native code and not sandboxed: give the `.wasm` file it was made from")]
     Precompiled,
     /// It breaks WebAssembly's rules, or uses a part of it that is switched off here.
-    #[error("it is not valid here: {detail}")]
+    #[error("it is not valid here: {}", told(detail))]
     Invalid {
         /// What the validator said.
         detail: String,
@@ -53,19 +58,22 @@ pub enum PluginError {
         export: &'static str,
     },
     /// Its handler is of another type than this build's: it is made for another version of the contract.
-    #[error("its {export} is of another type than this build calls: it is made for another version of the contract")]
+    #[error(
+        "its {} is of another type than this build calls: it is made for another version of the contract",
+        told(export)
+    )]
     OtherHandler {
         /// What it exports.
         export: String,
     },
     /// It needs something that this build does not have.
-    #[error("it imports {import}, which this build does not offer")]
+    #[error("it imports {}, which this build does not offer", told(import))]
     UnknownImport {
         /// What it needs.
         import: String,
     },
     /// It needs something that was left out of this build.
-    #[error("it imports {import}, which was left out of this build: add the feature `{feature}` of `millpond`")]
+    #[error("it imports {}, which was left out of this build: add the feature `{feature}` of `millpond`", told(import))]
     FeatureOff {
         /// What it needs.
         import: String,
@@ -73,7 +81,7 @@ pub enum PluginError {
         feature: &'static str,
     },
     /// It needs something that it was not given.
-    #[error("it imports {import}, which it was not granted: add `.grant({grant})`")]
+    #[error("it imports {}, which it was not granted: add `.grant({grant})`", told(import))]
     MissingGrant {
         /// What it needs.
         import: String,
@@ -91,7 +99,7 @@ pub enum PluginError {
         limit: u64,
     },
     /// A limit or a grant that cannot work.
-    #[error("its {what} cannot work: {reason}")]
+    #[error("its {what} cannot work: {}", told(reason))]
     Misconfigured {
         /// Which limit or grant.
         what: &'static str,
@@ -99,7 +107,7 @@ pub enum PluginError {
         reason: String,
     },
     /// The compiler gave up on it.
-    #[error("it could not be compiled: {detail}")]
+    #[error("it could not be compiled: {}", told(detail))]
     NotCompiled {
         /// What the compiler said.
         detail: String,

@@ -1,69 +1,196 @@
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::channel::{Receiver, Sender, unbounded};
-use crate::sync::thread;
+use super::panics;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread, wait_timeout};
 
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A thread that has had nothing to do for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Threads for handlers that block: made when needed, at most so many.
+/// How long to wait before another try when the system has refused a thread.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Threads for handlers that block: started when they are needed, at most so many.
 pub(crate) struct BlockingPool {
-    sender: Sender<Task>,
-    receiver: Receiver<Task>,
-    threads_max: usize,
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
 }
 
+struct Shared {
+    state: Mutex<State>,
+    /// Notified for each task that an idle thread is to take.
+    tasks: Condvar,
+    threads_max: usize,
+    /// The system has refused a thread that a task waits for.
+    lacks_a_thread: AtomicBool,
+    /// It has no threads: somebody runs its tasks by hand.
+    by_hand: AtomicBool,
+    #[cfg(test)]
+    refuse: AtomicBool,
+}
+
+/// All of it changes under one lock: a task that counts on an idle thread is in the queue before that
+/// thread can look for the last time.
 #[derive(Default)]
-struct Counts {
-    threads: AtomicUsize,
-    idle: AtomicUsize,
+struct State {
+    /// Unbounded by type: each task is a job that holds a slot, and those are bounded.
+    queue: VecDeque<Task>,
+    threads: usize,
+    /// Threads that wait for a task, or were woken and have not looked at the queue yet.
+    idle: usize,
+    /// The pool is gone: threads end as soon as the queue is empty.
+    closed: bool,
 }
 
 impl BlockingPool {
     pub fn new(threads_max: usize) -> Self {
-        // Unbounded by type: each task is a job that holds a slot, and those are bounded.
-        let (sender, receiver) = unbounded();
-        Self { sender, receiver, threads_max, counts: Arc::default() }
+        let shared = Shared {
+            state: Mutex::new(State::default()),
+            tasks: Condvar::new(),
+            threads_max,
+            lacks_a_thread: AtomicBool::new(false),
+            by_hand: AtomicBool::new(false),
+            #[cfg(test)]
+            refuse: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Has `task` done by a thread of the pool. It waits if all of them are busy.
+    /// Has `task` run by a thread of the pool. It waits if all of them are busy.
     pub fn spawn(&self, task: Task) {
-        self.sender.send(task).expect("the pool holds the receiver itself");
-        let queued = self.sender.len();
-        let Counts { threads, idle } = &*self.counts;
-        if queued > idle.load(Ordering::SeqCst)
-            && threads
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| (n < self.threads_max).then_some(n + 1))
-                .is_ok()
-        {
-            self.start_thread();
-        }
+        self.shared.lock().queue.push_back(task);
+        self.provide_thread();
     }
 
-    fn start_thread(&self) {
-        let (receiver, counts) = (self.receiver.clone(), self.counts.clone());
-        let started = thread::Builder::new().name("millpond-blocking".into()).spawn(move || {
-            while let Some(task) = next(&receiver, &counts) {
-                task();
+    /// Starts no threads from now on: tasks wait for [`Self::run_one`].
+    pub fn step_by_hand(&self) {
+        self.shared.by_hand.store(true, Ordering::SeqCst);
+    }
+
+    /// Runs the first task that waits, on this thread. False if there was none.
+    pub fn run_one(&self) -> bool {
+        let Some(task) = self.shared.lock().queue.pop_front() else { return false };
+        task();
+        true
+    }
+
+    /// Tasks that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
+    /// Drops the tasks that wait: they hold what holds this pool.
+    pub fn forget_waiting(&self) {
+        let queue = std::mem::take(&mut self.shared.lock().queue);
+        drop(queue);
+    }
+
+    /// Tries again to start a thread that the system has refused. Returns when to call it again, if it
+    /// still does.
+    pub fn retry(&self) -> Option<Duration> {
+        if !self.shared.lacks_a_thread.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        self.provide_thread();
+        self.shared.lacks_a_thread.load(Ordering::SeqCst).then_some(TRY_AGAIN)
+    }
+
+    /// Wakes an idle thread, or starts one if there are more tasks than idle threads.
+    fn provide_thread(&self) {
+        if self.shared.by_hand.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut state = self.shared.lock();
+        if state.queue.len() <= state.idle {
+            drop(state);
+            self.shared.tasks.notify_one();
+        } else if state.threads < self.shared.threads_max {
+            state.threads += 1;
+            drop(state);
+            if let Err(error) = self.shared.start_thread() {
+                self.shared.lock().threads -= 1;
+                self.shared.lacks_a_thread.store(true, Ordering::SeqCst);
+                tracing::error!(%error, "could not start a thread for blocking handlers: trying again");
             }
-            counts.threads.fetch_sub(1, Ordering::SeqCst);
-        });
-        if let Err(error) = started {
-            self.counts.threads.fetch_sub(1, Ordering::SeqCst);
-            tracing::error!(%error, "could not start a thread for blocking handlers");
         }
     }
 }
 
-fn next(receiver: &Receiver<Task>, counts: &Counts) -> Option<Task> {
-    counts.idle.fetch_add(1, Ordering::SeqCst);
-    let task = receiver.recv_timeout(IDLE).ok();
-    counts.idle.fetch_sub(1, Ordering::SeqCst);
-    // One more look: a task may have come while this thread still counted as idle.
-    task.or_else(|| receiver.try_recv().ok())
+impl Drop for BlockingPool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.tasks.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn start_thread(self: &Arc<Self>) -> io::Result<()> {
+        #[cfg(test)]
+        if self.refuse.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let shared = self.clone();
+        thread::Builder::new().name("millpond-blocking".into()).spawn(move || shared.work()).map(drop)
+    }
+
+    /// Runs tasks until there are none for a while.
+    fn work(&self) {
+        let mut state = self.lock();
+        let mut time_is_over = false;
+        loop {
+            if let Some(task) = state.queue.pop_front() {
+                drop(state);
+                if let Err(panic) = panics::catch(task) {
+                    tracing::error!(panic, "the end of a blocking attempt could not be reported");
+                }
+                time_is_over = false;
+                state = self.lock();
+            } else if time_is_over || state.closed {
+                state.threads -= 1;
+                return;
+            } else {
+                state.idle += 1;
+                (state, time_is_over) = wait_timeout(&self.tasks, &self.state, state, IDLE);
+                state.idle -= 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::channel::unbounded;
+
+    #[test]
+    fn a_task_whose_thread_was_refused_runs_once_one_can_be_started() {
+        let pool = BlockingPool::new(2);
+        let (sender, ran) = unbounded();
+        pool.shared.refuse.store(true, Ordering::SeqCst);
+        pool.spawn(Box::new(move || sender.send(()).unwrap()));
+        assert_eq!(pool.retry(), Some(TRY_AGAIN));
+        assert!(ran.is_empty());
+        pool.shared.refuse.store(false, Ordering::SeqCst);
+        assert_eq!(pool.retry(), None);
+        ran.recv().unwrap();
+        assert_eq!(pool.shared.lock().threads, 1);
+    }
+
+    #[test]
+    fn a_thread_survives_a_task_that_panics() {
+        let pool = BlockingPool::new(1);
+        let (sender, ran) = unbounded();
+        pool.spawn(Box::new(|| panic!("a task")));
+        pool.spawn(Box::new(move || sender.send(()).unwrap()));
+        ran.recv().unwrap();
+        assert_eq!(pool.shared.lock().threads, 1);
+    }
 }

@@ -10,7 +10,7 @@ mod running;
 #[cfg(feature = "wasm")]
 mod wasm;
 
-pub(crate) use native::{Begun, Binding, Executor, Finished, Handling, Plan};
+pub(crate) use native::{Begun, Binding, Executor, Finished, Handling, Lost, Plan, Report};
 pub(crate) use running::Running;
 #[cfg(feature = "wasm-http")]
 pub use wasm::Allow;

@@ -10,8 +10,12 @@ use super::blocking::BlockingPool;
 use super::panics;
 use super::running::{Kill, Running, Runs};
 use crate::error::BoxError;
-use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Run, Runnable};
-use crate::job::{Attempt, ClassedError, Ending, Entry, FailureKind, IdMap, KindId, Outcome, Payload, QueueId, Retry};
+use crate::error::panics::drop_quietly;
+use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
+use crate::job::{
+    Attempt, Caller, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
+    RunNumber,
+};
 use crate::scheduler::RunId;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Clock, Now};
@@ -23,6 +27,8 @@ pub(crate) struct Binding {
     pub data: Arc<DataMap>,
     pub retry: Retry,
     pub timeout: Option<Duration>,
+    /// Its jobs run at most once, whatever they say themselves.
+    pub at_most_once: bool,
 }
 
 /// One kind's handler.
@@ -47,9 +53,25 @@ impl Handling {
             plugin: None,
         }
     }
+
+    /// Its handler needs a thread of its own while it runs.
+    pub fn blocks(&self) -> bool {
+        matches!(self.runnable.run, Run::Blocking(_))
+    }
 }
 
 impl Binding {
+    /// Whether any of its handlers runs on the async runtime.
+    pub fn needs_runtime(&self) -> bool {
+        self.handlers.values().any(|handling| matches!(handling.runnable.run, Run::Async(_)))
+    }
+
+    /// Kinds whose handlers need a thread of their own.
+    pub fn blocking_kinds(&self) -> IdSet<KindId> {
+        let blocking = self.handlers.iter().filter(|(_, handling)| handling.blocks());
+        blocking.map(|(kind, _)| *kind).collect()
+    }
+
     /// How long an attempt of this kind may run. `own` is the job's own timeout.
     pub fn timeout(&self, kind: KindId, own: Option<Duration>) -> Option<Duration> {
         let allowed = own.or(self.timeout);
@@ -69,12 +91,37 @@ pub(crate) struct Plan {
     pub timeout: Option<Duration>,
     pub alone: bool,
     pub started: Now,
+    /// Who enqueued it, if that is known.
+    pub caller: Option<Caller>,
 }
 
 /// An attempt that has ended.
 pub(crate) struct Finished {
     pub running: Arc<Running>,
-    pub ending: Ending,
+    ending: Ending,
+}
+
+impl Finished {
+    /// How it has ended, as of `now`. An attempt whose time is over has failed, whatever its handler returned:
+    /// one rule for all handlers, by the clock at the time of their return.
+    pub fn judged(self, now: Now) -> (Arc<Running>, Ending) {
+        let Self { running, ending } = self;
+        let ending = if running.is_overdue(now) { overdue(&running, ending) } else { ending };
+        (running, ending)
+    }
+}
+
+/// Hears how attempts go.
+pub(crate) trait Report: Send + Sync + 'static {
+    /// A handler is called, and its start is not written yet although the attempt was handed out a while ago.
+    fn called_late(&self, running: &Running);
+
+    /// An attempt has ended; said exactly once for each. The next one, if it is to be run by the same task: that
+    /// spares a task for each.
+    fn ended(&self, finished: Finished) -> Option<Begun>;
+
+    /// Said instead of [`ended`](Self::ended) if the task is dropped before the attempt has ended.
+    fn lost(&self, lost: Lost);
 }
 
 /// An attempt that has been entered and is to be run.
@@ -100,53 +147,80 @@ const IN_TURN_MAX: u32 = 32;
 /// Runs attempts on the application's async runtime and on its own threads for those that block.
 pub(crate) struct Executor {
     tasks: Tasks,
-    blocking: BlockingPool,
+    pub blocking: BlockingPool,
+    /// The number of this opening of the file.
+    opening: u64,
     clock: Arc<dyn Clock>,
     pub runs: Arc<Runs>,
 }
 
 impl Executor {
-    pub fn new(tasks: Tasks, blocking_threads: usize, clock: Arc<dyn Clock>) -> Self {
-        Self { tasks, blocking: BlockingPool::new(blocking_threads), clock, runs: Arc::default() }
+    pub fn new(tasks: Tasks, blocking_threads: usize, opening: u64, clock: Arc<dyn Clock>) -> Self {
+        Self { tasks, blocking: BlockingPool::new(blocking_threads), opening, clock, runs: Arc::default() }
     }
 
     /// Enters an attempt: from now on it can be killed, and [`Self::run`] runs it.
     pub fn begin(&self, plan: Plan) -> Begun {
         let binding = &*plan.binding;
         let handling = &binding.handlers[&plan.taken.kind()];
-        let blocking = matches!(handling.runnable.run, Run::Blocking(_));
-        let facts = facts(&plan, &binding.queue, &handling.kind);
+        let blocking = handling.blocks();
+        let run = RunNumber::new(self.opening, plan.run.serial());
+        let facts = facts(&plan, run, &binding.queue, &handling.kind);
+        tracing::trace!(id = facts.id.get(), handed_out = plan.started.mono.as_nanos() as u64, "an attempt is entered");
         let span = span(&plan, &facts);
-        let (clock, data, started) = (self.clock.clone(), binding.data.clone(), plan.started);
-        let attempted = Arc::new(Attempted::new(facts, clock, started.mono, plan.timeout, data));
+        let (clock, data) = (self.clock.clone(), binding.data.clone());
+        let attempted = Arc::new(Attempted::new(facts, clock, plan.timeout, data));
         let running = Arc::new(Running::new(plan, attempted, blocking));
         let next_deadline = self.runs.enter(running.clone());
         Begun { running, span, next_deadline, breathe: false }
     }
 
-    /// Runs it; `report` hears how it ended, exactly once, and may name another one to be run by the
-    /// same task, and so on: that spares a task for each.
-    pub fn run(&self, begun: Begun, report: impl Fn(Finished) -> Option<Begun> + Send + Sync + 'static) {
+    /// Runs it, and what `report` names after it.
+    pub fn run(&self, begun: Begun, report: impl Report) {
         let runs = self.runs.clone();
         if begun.running.blocking {
             self.blocking.spawn(Box::new(move || {
                 let Begun { running, span, .. } = begun;
-                let ending = span.in_scope(|| run_blocking(&running));
+                start(&running, None, &report);
+                let inside = runs.inside(&running);
+                let ending = span.in_scope(|| run_blocking(&running, inside));
                 runs.leave(&running);
-                let next = report(Finished { running, ending });
+                let next = report.ended(Finished { running, ending });
                 debug_assert!(next.is_none(), "a thread that may block runs one at a time");
             }));
         } else {
-            self.tasks.spawn(run_in_turn(runs, begun, report));
+            self.tasks.spawn(run_in_turn(InHand { runs, begun: Some(begun), report }));
         }
-    }
-
-    pub fn tasks(&self) -> &Tasks {
-        &self.tasks
     }
 }
 
-fn facts(plan: &Plan, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
+/// An attempt whose task was dropped before it had ended.
+pub(crate) enum Lost {
+    /// The runtime has ended, and all its tasks with it.
+    WithItsRuntime(Arc<Running>),
+    /// A panic has ended the task, outside of the handler: a subscriber of `tracing` may panic.
+    ByAPanic(Finished),
+}
+
+/// The attempt that a task has in hand. Dropped with it, it says that the attempt is lost.
+struct InHand<R: Report> {
+    runs: Arc<Runs>,
+    begun: Option<Begun>,
+    report: R,
+}
+
+impl<R: Report> Drop for InHand<R> {
+    fn drop(&mut self) {
+        let Some(Begun { running, .. }) = self.begun.take() else { return };
+        self.runs.leave(&running);
+        self.report.lost(match std::thread::panicking() {
+            false => Lost::WithItsRuntime(running),
+            true => Lost::ByAPanic(Finished { running, ending: panicked("the task that ran it panicked".to_owned()) }),
+        });
+    }
+}
+
+fn facts(plan: &Plan, run: RunNumber, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
     let record = &plan.taken.record;
     Facts {
         id: plan.taken.id,
@@ -156,22 +230,25 @@ fn facts(plan: &Plan, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
         priority: record.priority,
         attempt: plan.attempt.number,
         max_attempts: plan.attempt.max,
+        run,
         enqueued_at: record.enqueued_at,
         #[cfg(feature = "wasm")]
         generation: record.generation(),
     }
 }
 
-/// The attempt's span: a child of the one the job was enqueued in, if that is still known.
+/// The attempt's span. It has no parent: the one the job was enqueued in may be closed by now, and would otherwise
+/// have to stay open for as long as the job waits. What is known of that one are two fields.
 fn span(plan: &Plan, facts: &Facts) -> tracing::Span {
-    let parent = plan.taken.span.as_ref().and_then(tracing::Span::id);
     tracing::info_span!(
-        parent: parent,
+        parent: None,
         "job",
         id = facts.id.get(),
         queue = &*facts.queue,
         kind = &*facts.kind,
         attempt = facts.attempt,
+        caller = plan.caller.map(|caller| caller.name),
+        caller_span = plan.caller.map(|caller| caller.span),
     )
 }
 
@@ -185,31 +262,48 @@ impl Running {
     }
 }
 
-async fn run_in_turn(runs: Arc<Runs>, first: Begun, report: impl Fn(Finished) -> Option<Begun>) {
-    let mut next = Some(first);
+async fn run_in_turn(mut hand: InHand<impl Report>) {
     let mut in_turn = 0;
-    while let Some(Begun { running, span, breathe, .. }) = next {
+    while let Some(begun) = &mut hand.begun {
         in_turn += 1;
-        if breathe || in_turn % IN_TURN_MAX == 0 {
+        // The first one has waited for the runtime, as one does that lets others go first.
+        let mut waited = in_turn == 1;
+        if begun.breathe || in_turn % IN_TURN_MAX == 0 {
             yield_now().await;
+            waited = true;
         }
-        let ending = run_async(&running).instrument(span).await;
-        runs.leave(&running);
-        next = report(Finished { running, ending });
+        let span = std::mem::replace(&mut begun.span, tracing::Span::none());
+        let running = &begun.running;
+        let Now { mono, wall, .. } = running.plan.started;
+        start(running, (!waited).then_some(Started { mono, wall }), &hand.report);
+        let ending = run_async(running, hand.runs.inside(running)).instrument(span).await;
+        let Some(Begun { running, .. }) = hand.begun.take() else { return };
+        hand.runs.leave(&running);
+        hand.begun = hand.report.ended(Finished { running, ending });
     }
 }
 
-async fn run_async(running: &Running) -> Ending {
+/// From now on its time runs. `at` is now, if the clock was read just now.
+fn start(running: &Running, at: Option<Started>, report: &impl Report) {
+    if running.start(at) {
+        report.called_late(running);
+    }
+}
+
+async fn run_async(running: &Running, inside: Inside) -> Ending {
     let called = panics::catch(|| match &running.runnable().run {
-        Run::Async(run) => run(running.payload(), &Context::new(running.attempted.clone())),
+        Run::Async(run) => {
+            let _entered = inside.enter();
+            run(running.payload(), &Context::new(running.attempted.clone()))
+        }
         Run::Blocking(_) => unreachable!("the caller has looked"),
     });
     let future = match called {
         Ok(Ok(future)) => future,
-        Ok(Err(error)) => return undecodable(&error),
+        Ok(Err(error)) => return undecodable(error),
         Err(panic) => return panicked(panic),
     };
-    match finish_or_kill(running, future).await {
+    match finish_or_kill(running, inside, future).await {
         Some(Ok(outcome)) => ended(outcome),
         Some(Err(panic)) => panicked(panic),
         None => killed(running),
@@ -217,13 +311,17 @@ async fn run_async(running: &Running) -> Ending {
 }
 
 /// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
-async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<Outcome, String>> {
+async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) -> Option<Result<Outcome, String>> {
     let mut kill = pin!(running.kill().notified());
     let finished = poll_fn(|cx| {
         if running.killed().is_some() {
             return Poll::Ready(None);
         }
-        match panics::catch(|| future.as_mut().poll(cx)) {
+        let poll = || {
+            let _entered = inside.enter();
+            future.as_mut().poll(cx)
+        };
+        match panics::catch(poll) {
             Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
             Ok(Poll::Pending) => match kill.as_mut().poll(cx) {
@@ -234,36 +332,63 @@ async fn finish_or_kill(running: &Running, mut future: Boxed) -> Option<Result<O
         }
     })
     .await;
-    // What it holds may panic when it is dropped; the attempt has ended all the same.
-    let _ = panics::catch(|| drop(future));
+    if finished.is_none() {
+        // What it holds is dropped by its own code.
+        let _entered = inside.enter();
+        drop_quietly(future);
+    } else {
+        drop_quietly(future);
+    }
     finished
 }
 
-fn run_blocking(running: &Running) -> Ending {
+fn run_blocking(running: &Running, inside: Inside) -> Ending {
     if running.killed().is_some() {
         return killed(running);
     }
     let Run::Blocking(run) = &running.runnable().run else { unreachable!("the caller has looked") };
-    let called = panics::catch(|| run(running.payload(), &Context::new(running.attempted.clone())));
-    if running.killed().is_some() {
-        // Too late, whatever it says: the attempt has been given up.
-        return killed(running);
+    let called = panics::catch(|| {
+        let _entered = inside.enter();
+        run(running.payload(), &Context::new(running.attempted.clone()))
+    });
+    if running.killed() == Some(Kill::Release) {
+        // It was given up meanwhile: whatever it says is void.
+        drop_quietly(called);
+        return Ending::Released;
     }
     match called {
         Ok(Ok(outcome)) => ended(outcome),
-        Ok(Err(error)) => undecodable(&error),
+        Ok(Err(error)) => undecodable(error),
         Err(panic) => panicked(panic),
     }
 }
 
+/// The attempt was ended from outside.
 fn killed(running: &Running) -> Ending {
     match running.killed() {
-        Some(Kill::Timeout) => {
-            let timeout = running.plan.timeout.unwrap_or_default();
-            let message = format!("the attempt ran longer than its timeout of {timeout:?}");
-            Ending::Failed { kind: FailureKind::Timeout, message, delay: None }
-        }
+        Some(Kill::Timeout) => timed_out(running, None),
         _ => Ending::Released,
+    }
+}
+
+fn timed_out(running: &Running, and_then: Option<&str>) -> Ending {
+    let timeout = running.plan.timeout.unwrap_or_default();
+    let mut message = format!("the attempt ran longer than its timeout of {timeout:?}");
+    if let Some(failure) = and_then {
+        message.push_str("; after that its handler failed: ");
+        message.push_str(failure);
+    }
+    Ending::Failed { kind: FailureKind::Timeout, message, delay: None }
+}
+
+/// What becomes of an ending that came when the attempt's time was over.
+fn overdue(running: &Running, ending: Ending) -> Ending {
+    match ending {
+        Ending::Failed { kind: FailureKind::Timeout, .. } | Ending::Released => ending,
+        // The handler was never called, and never can be.
+        Ending::Undecodable(_) => ending,
+        Ending::Failed { message, .. } => timed_out(running, Some(&message)),
+        _ => timed_out(running, None),
     }
 }
 
@@ -271,41 +396,45 @@ fn panicked(message: String) -> Ending {
     Ending::Failed { kind: FailureKind::Panic, message, delay: None }
 }
 
-/// What the outcome says. Telling it calls the application's code once more: its errors' `Display`.
+fn undecodable(error: BoxError) -> Ending {
+    Ending::Undecodable(said(error))
+}
+
+/// What the outcome says.
 fn ended(outcome: Outcome) -> Ending {
-    panics::catch(|| ending(outcome)).unwrap_or_else(panicked)
-}
-
-fn undecodable(error: &BoxError) -> Ending {
-    Ending::Undecodable(panics::catch(|| chain(error)).unwrap_or_else(|panic| panic))
-}
-
-fn ending(outcome: Outcome) -> Ending {
     match outcome {
         Outcome::Done(result) => Ending::Done(result),
         Outcome::Retry { error, delay } => {
             let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
-            Ending::Failed { kind, message: chain(&error), delay }
+            Ending::Failed { kind, message: said(error), delay }
         }
-        Outcome::Snooze(delay) => Ending::Snoozed(delay),
-        Outcome::RateLimited(delay) => Ending::RateLimited(delay),
+        Outcome::Snooze(delay) => Ending::snoozed(delay),
+        Outcome::RateLimited(delay) => Ending::rate_limited(delay),
         Outcome::Discard(reason) => Ending::Discarded(reason),
         Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
     }
 }
 
+/// What an error says. Asking it calls the application's code once more, and so does dropping it.
+fn said(error: BoxError) -> String {
+    let text = panics::catch(|| chain(&error));
+    drop_quietly(error);
+    text.unwrap_or_else(|panic| format!("an error whose text panicked: {panic}"))
+}
+/// Sources of an error that its text takes in, at most: one may be its own source.
+const SOURCES_MAX: usize = 64;
+
 /// An error with its sources, joined by `: `.
 fn chain(error: &BoxError) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    for error in sources.take(SOURCES_MAX) {
         let cause = error.to_string();
         // Many errors already say their source's text at their own end.
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }
-        source = error.source();
     }
     text
 }

@@ -1,10 +1,9 @@
 //! A handler's panic as text, with the place it happened.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use crate::error::panic_text;
+use crate::error::panics;
 
 thread_local! {
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
@@ -30,11 +29,11 @@ fn install_hook() {
 pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     install_hook();
     let outer = IN_HANDLER.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
+    let result = panics::catch(run);
     IN_HANDLER.set(outer);
     result.map_err(|panic| match PLACE.take() {
-        Some(place) => format!("{} (at {place})", panic_text(&*panic)),
-        None => panic_text(&*panic).to_owned(),
+        Some(place) => format!("{} (at {place})", panic.text()),
+        None => panic.text().to_owned(),
     })
 }
 

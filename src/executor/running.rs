@@ -4,8 +4,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::native::Plan;
-use crate::handler::Attempted;
-use crate::job::{IdMap, JobId};
+use crate::handler::{Attempted, Inside, Started};
+use crate::job::{Attempt, IdMap, JobId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
@@ -25,11 +25,48 @@ pub(crate) struct Running {
     pub blocking: bool,
     killed: AtomicU8,
     kill: Notify,
+    /// How far it is from its handler's call: one of the constants below.
+    called: AtomicU8,
 }
+
+/// Handed out: it waits for a thread, or for the async runtime.
+const WAITS: u8 = 0;
+/// The same, and its start is to be written once its handler is called.
+const WAITS_FOR_ITS_MARK: u8 = 1;
+/// Its handler is called.
+const CALLED: u8 = 2;
 
 impl Running {
     pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool) -> Self {
-        Self { plan, attempted, blocking, killed: AtomicU8::new(0), kill: Notify::new() }
+        Self { plan, attempted, blocking, killed: AtomicU8::new(0), kill: Notify::new(), called: AtomicU8::new(WAITS) }
+    }
+
+    /// Its handler is about to be called. True if its start should have been written by now, had it been
+    /// called: whoever writes starts is to look at it again.
+    pub fn start(&self, at: Option<Started>) -> bool {
+        match at {
+            Some(at) => self.attempted.start(at),
+            None => self.attempted.start_now(),
+        }
+        self.called.swap(CALLED, Ordering::SeqCst) == WAITS_FOR_ITS_MARK
+    }
+
+    /// Whether its handler was called. If not, [`Self::start`] will say that somebody has asked.
+    pub fn is_called(&self) -> bool {
+        self.called.compare_exchange(WAITS, WAITS_FOR_ITS_MARK, Ordering::SeqCst, Ordering::SeqCst) == Err(CALLED)
+    }
+
+    /// The facts of its attempt. It started when its handler was called, or, before that, when it was handed out.
+    pub fn attempt(&self) -> Attempt {
+        match self.attempted.started() {
+            Some(Started { wall, .. }) => Attempt { started_at: wall, ..self.plan.attempt },
+            None => self.plan.attempt,
+        }
+    }
+
+    /// How long its handler has run.
+    pub fn took(&self, now: Now) -> Duration {
+        self.attempted.started().map_or(Duration::ZERO, |started| now.mono.saturating_sub(started.mono))
     }
 
     /// Tells the handler to stop; one that is async is dropped at its next await.
@@ -39,6 +76,11 @@ impl Running {
             self.attempted.cancel();
             self.kill.notify_waiters();
         }
+    }
+
+    /// Whether its time is over.
+    pub fn is_overdue(&self, now: Now) -> bool {
+        self.killed() == Some(Kill::Timeout) || self.attempted.is_overdue(now.mono)
     }
 
     pub fn killed(&self) -> Option<Kill> {
@@ -73,6 +115,16 @@ impl Runs {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// By what handlers of this executor are told from those of others.
+    pub fn identity(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// For the time that the handler of this attempt runs on a thread.
+    pub fn inside(&self, running: &Running) -> Inside {
+        Inside { executor: self.identity(), queue: running.plan.queue, blocking: running.blocking }
+    }
+
     /// True if its deadline is the next one.
     pub fn enter(&self, running: Arc<Running>) -> bool {
         let own = running.attempted.deadline(running.plan.started.mono);
@@ -85,7 +137,10 @@ impl Runs {
         if sooner {
             inner.next_deadline = own;
         }
-        inner.by_id.insert(running.plan.run.job, running);
+        let before = inner.by_id.insert(running.plan.run.job, running);
+        drop(inner);
+        // A run that was given up: what its handler holds is dropped outside of the lock.
+        drop(before);
         sooner
     }
 
@@ -108,19 +163,30 @@ impl Runs {
 
     /// Ends what has outlived its timeout. Returns how long until the next deadline.
     pub fn end_overdue(&self, now: Now) -> Option<Duration> {
+        let (overdue, next_deadline) = self.overdue(now);
+        // Outside of the lock: it wakes whoever waits for it, and a waker may be the application's.
+        for running in overdue {
+            running.end(Kill::Timeout);
+        }
+        next_deadline.map(|next| next.saturating_sub(now.mono))
+    }
+
+    /// Those that have outlived their timeouts, and the next deadline.
+    fn overdue(&self, now: Now) -> (Vec<Arc<Running>>, Option<Duration>) {
         let mut inner = self.lock();
+        let mut overdue = Vec::new();
         if inner.next_deadline.is_some_and(|next| next <= now.mono) {
             let mut next = None;
             for running in inner.by_id.values() {
                 match running.attempted.deadline(now.mono) {
-                    Some(deadline) if deadline <= now.mono => running.end(Kill::Timeout),
+                    Some(deadline) if deadline <= now.mono => overdue.push(running.clone()),
                     Some(deadline) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
                     None => {}
                 }
             }
             inner.next_deadline = next;
         }
-        inner.next_deadline.map(|next| next.saturating_sub(now.mono))
+        (overdue, inner.next_deadline)
     }
 
     /// Tells every handler to stop, without ending it.

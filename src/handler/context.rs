@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::extract::DataMap;
 use crate::error::BoxError;
-use crate::job::{JobId, PluginHash, Priority};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::error::panics::Quiet;
+use crate::job::{JobId, PluginHash, Priority, RunNumber};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, Timestamp};
 use crate::transaction::Transaction;
@@ -29,6 +30,7 @@ pub(crate) struct Facts {
     pub priority: Priority,
     pub attempt: u32,
     pub max_attempts: u32,
+    pub run: RunNumber,
     pub enqueued_at: Timestamp,
     /// How many plugins' follow-up jobs it descends from.
     #[cfg(feature = "wasm")]
@@ -36,7 +38,7 @@ pub(crate) struct Facts {
 }
 
 /// Writes with the acknowledgement.
-pub(crate) type CompleteHook = Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>;
+pub(crate) type CompleteHook = Quiet<Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>>;
 
 /// How far a handler says it is.
 ///
@@ -76,7 +78,7 @@ pub struct Progress {
 pub(crate) struct Attempted {
     facts: Facts,
     clock: Arc<dyn Clock>,
-    started: Duration,
+    started: StartedCell,
     timeout: Option<Duration>,
     data: Arc<DataMap>,
     cancelled: AtomicBool,
@@ -88,6 +90,46 @@ pub(crate) struct Attempted {
     #[cfg(feature = "wasm")]
     waited: Mutex<Waited>,
     notes: Mutex<Notes>,
+}
+
+/// When a handler was called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    pub mono: Duration,
+    pub wall: Timestamp,
+}
+
+/// Empty until the handler is about to be called: the attempt's time runs from then on.
+struct StartedCell {
+    /// On the monotonic clock in nanoseconds, or [`NOT_YET`].
+    mono: AtomicU64,
+    /// On the wall clock in milliseconds. Set before `mono` is.
+    wall: AtomicU64,
+}
+
+const NOT_YET: u64 = u64::MAX;
+
+impl Default for StartedCell {
+    fn default() -> Self {
+        Self { mono: AtomicU64::new(NOT_YET), wall: AtomicU64::new(0) }
+    }
+}
+
+impl StartedCell {
+    fn set(&self, Started { mono, wall }: Started) {
+        self.wall.store(wall.as_millis(), Ordering::Relaxed);
+        // 584 years fit in.
+        self.mono.store(mono.as_nanos().min(u128::from(NOT_YET - 1)) as u64, Ordering::Release);
+    }
+
+    fn get(&self) -> Option<Started> {
+        let mono = self.mono.load(Ordering::Acquire);
+        let started = || Started {
+            mono: Duration::from_nanos(mono),
+            wall: Timestamp::from_millis(self.wall.load(Ordering::Relaxed)),
+        };
+        (mono != NOT_YET).then(started)
+    }
 }
 
 /// Time that an attempt has spent in line for a place to run: it is not counted as its own.
@@ -121,18 +163,12 @@ struct Notes {
 }
 
 impl Attempted {
-    pub fn new(
-        facts: Facts,
-        clock: Arc<dyn Clock>,
-        started: Duration,
-        timeout: Option<Duration>,
-        data: Arc<DataMap>,
-    ) -> Self {
+    pub fn new(facts: Facts, clock: Arc<dyn Clock>, timeout: Option<Duration>, data: Arc<DataMap>) -> Self {
         let (cancelled, token, notes) = Default::default();
         Self {
             facts,
             clock,
-            started,
+            started: StartedCell::default(),
             timeout,
             data,
             cancelled,
@@ -145,9 +181,33 @@ impl Attempted {
         }
     }
 
-    /// When its time is over, if nothing holds it up from `now` on.
+    /// The handler is about to be called.
+    pub fn start(&self, at: Started) {
+        self.started.set(at);
+    }
+
+    /// The handler is about to be called, and nobody has read the clock just now.
+    pub fn start_now(&self) {
+        self.start(Started { mono: self.clock.monotonic(), wall: self.clock.wall() });
+    }
+
+    /// When the handler was called, if it was.
+    pub fn started(&self) -> Option<Started> {
+        self.started.get()
+    }
+
+    /// Whether its time is over.
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        let (Some(Started { mono, .. }), Some(timeout)) = (self.started(), self.timeout) else { return false };
+        // Time in line only adds to it: mostly there is no need to look at that.
+        now >= mono.saturating_add(timeout) && self.deadline(now).is_some_and(|deadline| deadline <= now)
+    }
+
+    /// When its time is over, if nothing holds it up from `now` on. Until its handler is called, its time does
+    /// not run.
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
-        let deadline = self.started.saturating_add(self.timeout?);
+        let started = self.started().map_or(now, |started| started.mono);
+        let deadline = started.saturating_add(self.timeout?);
         #[cfg(feature = "wasm")]
         let deadline = {
             let Waited { before, since } = *self.waited();
@@ -424,7 +484,7 @@ impl Context {
     /// }
     /// ```
     pub fn on_complete(&self, write: impl Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static) {
-        self.attempted.notes().hooks.push(Box::new(write));
+        self.attempted.notes().hooks.push(Quiet::new(Box::new(write)));
     }
 
     /// What the worker was given with `.data(...)`, if it was given such a thing.

@@ -4,11 +4,20 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::context::Context;
+use crate::error::panics::drop_quietly;
 
 /// Shared state of a worker's handlers, by type.
 #[derive(Clone, Default)]
 pub(crate) struct DataMap {
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl Drop for DataMap {
+    fn drop(&mut self) {
+        for (_, value) in self.values.drain() {
+            drop_quietly(value);
+        }
+    }
 }
 
 impl DataMap {

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::extract::{DataMap, FromContext, missing};
 use super::job::Job;
 use crate::error::BoxError;
+use crate::error::panics::Quiet;
 use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 
 /// An async function that can handle jobs with payload `T`: it takes [`Job<T>`] and then up to four
@@ -121,7 +122,7 @@ handlers!(A, B, C, D);
 pub(crate) type Boxed = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Decodes the payload and calls the handler, or says that it cannot decode it.
-type Caller<T> = Box<dyn Fn(&Payload, &Context) -> Result<T, BoxError> + Send + Sync>;
+type Caller<T> = Quiet<Box<dyn Fn(&Payload, &Context) -> Result<T, BoxError> + Send + Sync>>;
 
 /// How a handler is called: on the async runtime, or on a thread of its own.
 pub(crate) enum Run {
@@ -139,7 +140,7 @@ impl Runnable {
     /// A handler that is no Rust function.
     #[cfg(feature = "wasm")]
     pub fn foreign(run: impl Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync + 'static) -> Self {
-        Self { run: Run::Async(Box::new(run)), needs: Vec::new() }
+        Self { run: Run::Async(Quiet::new(Box::new(run))), needs: Vec::new() }
     }
 
     /// The shared data it needs and the worker does not have.
@@ -156,7 +157,7 @@ fn erased<T: Send + 'static, Args, H: Handler<T, Args>>(
         let job = Job::new(read(payload)?, context.attempted().clone());
         Ok(Box::pin(handler.call(job, context)) as Boxed)
     };
-    Runnable { run: Run::Async(Box::new(run)), needs: H::needs() }
+    Runnable { run: Run::Async(Quiet::new(Box::new(run))), needs: H::needs() }
 }
 
 fn erased_blocking<T: Send + 'static, Args, H: BlockingHandler<T, Args>>(
@@ -166,7 +167,7 @@ fn erased_blocking<T: Send + 'static, Args, H: BlockingHandler<T, Args>>(
     let run = move |payload: &Payload, context: &Context| {
         Ok(handler.call(Job::new(read(payload)?, context.attempted().clone()), context))
     };
-    Runnable { run: Run::Blocking(Box::new(run)), needs: H::needs() }
+    Runnable { run: Run::Blocking(Quiet::new(Box::new(run))), needs: H::needs() }
 }
 
 pub(crate) fn erase<T: Kind, Args, H: Handler<T, Args>>(handler: H) -> Runnable {

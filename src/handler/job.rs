@@ -2,7 +2,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::context::{Attempted, Facts};
-use crate::job::{JobId, Priority};
+use crate::job::{JobId, Priority, RunNumber};
 use crate::time::Timestamp;
 
 /// The job a handler is to do: its payload, which it derefs to, and what is known about it.
@@ -40,14 +40,21 @@ impl<T> Job<T> {
         self.attempted.facts()
     }
 
-    /// Its id: with [`attempt`](Self::attempt) a stable key for effects outside the file.
+    /// Its id: the same in every run of the job, and so the key for effects outside the file that must not be there twice.
     pub fn id(&self) -> JobId {
         self.facts().id
     }
 
-    /// Which attempt this is, counted from 1.
+    /// Which attempt this is, counted from 1. Several runs may be the same attempt, because not every run uses one up: a
+    /// snooze does not, nor a stop, nor a crash for which another job may be to blame. [`run`](Self::run)
+    /// tells them apart.
     pub fn attempt(&self) -> u32 {
         self.facts().attempt
+    }
+
+    /// Which run of the job this is: a number that no other run has, and that rises from run to run.
+    pub fn run(&self) -> RunNumber {
+        self.facts().run
     }
 
     /// How many attempts there are in all.

@@ -3,6 +3,7 @@
 mod context;
 mod extract;
 mod function;
+mod inside;
 mod job;
 
 pub use context::{Context, Progress};
@@ -10,6 +11,7 @@ pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
 
-pub(crate) use context::{Attempted, CompleteHook, Facts};
+pub(crate) use context::{Attempted, CompleteHook, Facts, Started};
 pub(crate) use extract::DataMap;
 pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};
+pub(crate) use inside::{Inside, handler_here};

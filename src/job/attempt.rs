@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::text::cut;
 use crate::time::Timestamp;
 
 /// Most attempt errors kept per job: the first one and the latest ones. A job may have more
@@ -8,6 +9,12 @@ pub(crate) const ATTEMPT_ERRORS_MAX: usize = 50;
 
 /// Longest error text kept, in bytes. What is longer is cut and ends in an ellipsis.
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest reason kept, in bytes: why a job was cancelled, discarded or given up. What is longer is cut and ends in an
+/// ellipsis.
+pub(crate) const REASON_BYTES_MAX: usize = 4 * 1024;
+/// What stands in the file for the number of attempts of a job that runs at most once. No other job has this number.
+pub(crate) const AT_MOST_ONCE: u32 = 0;
 
 /// How an attempt failed.
 ///
@@ -34,18 +41,18 @@ pub enum FailureKind {
     Error,
     /// The handler panicked.
     Panic,
-    /// The attempt ran longer than its timeout.
+    /// The attempt ran longer than its timeout, or its handler returned when the timeout had passed.
     Timeout,
     /// The payload could not be read as the handler's type.
     Undecodable,
-    /// The process died while the attempt ran.
+    /// The process died while the attempt ran; or, for a job that runs at most once, it was stopped.
     Crash,
     /// A plugin's code did what it must not: it gave up, divided by zero, read outside of its memory, ran
     /// out of stack.
     Trap,
     /// A plugin asked for more memory than its limit.
     MemoryLimit,
-    /// A plugin returned more than its limit, or passed more to the host in one call.
+    /// A handler or a plugin returned a result above its limit, or a plugin passed more to the host in one call.
     OutputTooLarge,
     /// A plugin made more calls to the host than its limit.
     CallLimit,
@@ -86,15 +93,11 @@ impl AttemptError {
     pub(crate) fn new(
         attempt: u32,
         kind: FailureKind,
-        mut message: String,
+        message: String,
         started_at: Timestamp,
         ended_at: Timestamp,
     ) -> Self {
-        if message.len() > ERROR_TEXT_BYTES_MAX {
-            let cut = message.floor_char_boundary(ERROR_TEXT_BYTES_MAX - '…'.len_utf8());
-            message.truncate(cut);
-            message.push('…');
-        }
+        let message = cut(message, ERROR_TEXT_BYTES_MAX);
         Self { attempt, kind, message, started_at, ended_at }
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, KindId, QueueId, Record};
+use super::{Caller, JobId, KindId, QueueId, Record};
 use crate::time::{Due, Now, Timestamp};
 
 /// A place in a queue's dispatch order: priority, then `turn`.
@@ -37,15 +37,15 @@ pub(crate) struct Entry {
     pub record: Record,
     /// How many bytes the record takes there.
     pub bytes: u32,
-    /// The span it was enqueued in, if it has not left memory since.
-    pub span: Option<tracing::Span>,
+    /// Who enqueued it, if it has not left memory since.
+    pub caller: Option<Caller>,
 }
 
 impl Entry {
     pub fn new(id: JobId, turn: u64, record: Record, bytes: usize) -> Self {
         let order = Order { priority: record.priority.get(), turn };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Self { id, order, record, bytes, span: None }
+        Self { id, order, record, bytes, caller: None }
     }
 
     pub fn kind(&self) -> KindId {
@@ -136,7 +136,7 @@ pub(crate) struct BucketKey {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BucketState {
     pub tokens: f64,
-    /// When it held that many, on the engine's time line.
+    /// When it held that many, on the age line.
     pub at: Timestamp,
     pub held_until: Option<Timestamp>,
 }

@@ -3,37 +3,52 @@
 //! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or who runs it.
 
 mod attempt;
+mod call_size;
+mod caller;
 mod change;
+mod checked;
 mod id;
 mod lineage;
 mod name;
 mod new_job;
 mod outcome;
 mod payload;
+mod payload_error;
 mod plugin_hash;
 mod priority;
 mod rate;
+mod read_back;
 mod record;
 mod retry;
+mod run_number;
 mod state;
 mod suspicion;
 
+pub(crate) use attempt::REASON_BYTES_MAX;
 pub use attempt::{AttemptError, FailureKind};
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
 pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
 pub use payload::{Codec, Kind, Payload};
+pub use payload_error::PayloadError;
 pub use plugin_hash::PluginHash;
 pub use priority::Priority;
 pub use rate::Rate;
 pub use retry::{Backoff, Retry};
+pub use run_number::RunNumber;
 pub use state::State;
 
+pub(crate) use attempt::AT_MOST_ONCE;
+pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
+pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
+pub(crate) use checked::ReadBack;
+pub(crate) use lineage::Lineage;
 pub(crate) use name::check as check_name;
-pub(crate) use new_job::{Expiry, Options, Start, UNIQUE_FOR_DEFAULT};
+pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
-pub(crate) use record::{Extra, KindId, QueueId, Record, RecordRef};
-pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed};
+pub(crate) use read_back::read_back;
+pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
+pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed, expire};
 pub(crate) use suspicion::{Suspect, Trial, Witness, culprit};

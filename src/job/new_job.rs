@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::checked::ReadBack;
 use super::name;
 use super::payload::{Codec, Kind, Payload};
 use super::priority::Priority;
+use super::read_back::{self, read_back};
 use super::retry::Backoff;
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
@@ -36,8 +38,40 @@ use crate::time::Timestamp;
 #[must_use = "a job does nothing until it is enqueued"]
 pub struct NewJob {
     kind: Cow<'static, str>,
-    payload: Result<Payload, BoxError>,
+    payload: Result<Written, BoxError>,
     options: Options,
+}
+
+/// A payload, and what has to be done to know that its handler can read it.
+#[derive(Debug)]
+struct Written {
+    payload: Payload,
+    read_back: ReadBack,
+    reader: Option<read_back::Reader>,
+}
+
+impl From<Payload> for Written {
+    fn from(payload: Payload) -> Self {
+        Self { payload, read_back: ReadBack::Needless, reader: None }
+    }
+}
+
+impl Written {
+    /// # Errors
+    /// Its handler could not read it, or would not get what was enqueued.
+    fn check(self, kind: &str, payload_bytes_max: usize, compare: bool) -> Result<Payload, Error> {
+        let Self { payload, read_back, reader } = self;
+        let len = payload.bytes.len();
+        if len > payload_bytes_max {
+            return Err(Error::PayloadTooLarge { len, max: payload_bytes_max });
+        }
+        let read_back = if compare { ReadBack::Compare } else { read_back };
+        if let Some(reader) = reader.filter(|_| read_back != ReadBack::Needless) {
+            let refused = |error| Error::Unencodable { kind: kind.to_owned(), source: Box::new(error) };
+            reader(&payload, read_back).map_err(refused)?;
+        }
+        Ok(payload)
+    }
 }
 
 /// What differs from the defaults.
@@ -46,8 +80,9 @@ pub(crate) struct Options {
     pub priority: Priority,
     pub group: Option<Arc<str>>,
     pub start: Option<Start>,
-    pub expires: Option<Expiry>,
+    pub expires: Option<Expires>,
     pub max_attempts: Option<u32>,
+    pub at_most_once: bool,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
@@ -70,7 +105,7 @@ pub(crate) enum Start {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Expiry {
+pub(crate) enum Expires {
     After(Duration),
     At(Timestamp),
 }
@@ -86,7 +121,8 @@ impl NewJob {
     /// assert_eq!(job.kind(), "charge");
     /// ```
     pub fn new<K: Kind>(payload: K) -> Self {
-        Self::with(Cow::Borrowed(K::KIND), Payload::encode(K::CODEC, &payload))
+        let written = |(payload, needed)| Written { payload, read_back: needed, reader: Some(read_back::<K>) };
+        Self::with(Cow::Borrowed(K::KIND), Payload::written(K::CODEC, &payload).map(written))
     }
 
     /// A job of the kind named `kind` with any value as JSON.
@@ -101,10 +137,7 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<Cow<'static, str>>, payload: &T) -> Self {
-        let payload = serde_json::to_vec(payload)
-            .map(|bytes| Payload { codec: Codec::Json, bytes: bytes.into() })
-            .map_err(Into::into);
-        Self::with(kind, payload)
+        Self::with(kind, Payload::written(Codec::Json, payload).map(|(payload, _)| payload.into()))
     }
 
     /// A job of the kind named `kind` with bytes that only its handler understands.
@@ -118,7 +151,7 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn raw(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
-        Self::with(kind, Ok(Payload::raw(payload)))
+        Self::with(kind, Ok(Payload::raw(payload).into()))
     }
 
     /// A follow-up job of a plugin.
@@ -131,10 +164,10 @@ impl NewJob {
     /// A payload that is written already.
     #[cfg(feature = "wasm")]
     pub(crate) fn encoded(kind: String, codec: Codec, bytes: Bytes) -> Self {
-        Self::with(kind, Ok(Payload { codec, bytes }))
+        Self::with(kind, Ok(Payload { codec, bytes }.into()))
     }
 
-    fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Payload, BoxError>) -> Self {
+    fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Written, BoxError>) -> Self {
         Self { kind: kind.into(), payload, options: Options::default() }
     }
 
@@ -227,6 +260,38 @@ impl NewJob {
         self
     }
 
+    /// The handler is called at most once, rather than at least once: for effects that are worse twice than not at all.
+    ///
+    /// The job has one attempt. If the process dies or is stopped while it runs, so that nobody knows how far
+    /// it came, it goes to the dead letters with [`FailureKind::Crash`](crate::FailureKind::Crash) instead of running again;
+    /// so does one whose end could not be written before the process died. Its start is made durable before its handler is
+    /// called, which costs a commit.
+    ///
+    /// A handler that answers [`snooze`](crate::Outcome::snooze) or [`rate_limited`](crate::Outcome::rate_limited) asks to be
+    /// called again, and is; and so is that of a job that an operator redrives.
+    ///
+    /// [`WorkerBuilder::at_most_once`](crate::WorkerBuilder::at_most_once) says the same of all jobs of a worker.
+    ///
+    /// # Errors
+    /// When it is enqueued: [`Error::InvalidConfig`] if [`max_attempts`](Self::max_attempts) is above 1.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
+    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).at_most_once()).await?;
+    /// # drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Dead); // its handler has failed
+    /// # Ok(()) }
+    /// ```
+    pub fn at_most_once(mut self) -> Self {
+        self.options.at_most_once = true;
+        self
+    }
+
     /// How long to wait between attempts, instead of the worker's setting.
     ///
     /// ```
@@ -242,7 +307,8 @@ impl NewJob {
         self
     }
 
-    /// Longest run of one attempt, not zero, instead of the worker's setting.
+    /// Longest run of one attempt, not zero, instead of the worker's setting:
+    /// [`WorkerBuilder::timeout`](crate::WorkerBuilder::timeout) says when it begins and what it ends.
     ///
     /// ```
     /// # use millpond::*;
@@ -257,7 +323,16 @@ impl NewJob {
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by then.
+    /// End as cancelled, with the reason `expired`, if it has not started within this time after its enqueue.
+    ///
+    /// A job expires wherever it waits: in a paused queue or group, in a queue without a worker, behind others of its
+    /// group, before it is due. From then on it takes no room in a full queue, and its unique key is held as after any
+    /// other end. A job that has started does not expire: it is retried as usual, and goes to the dead letters if it
+    /// fails for good. Started means that an attempt failed, was snoozed or ran when the process died; an attempt that
+    /// is taken back at a shutdown, or answers [`rate_limited`](crate::Outcome::rate_limited), counts for nothing.
+    ///
+    /// It is time that has passed, to the millisecond: a wall clock that is set makes it neither longer nor shorter.
+    /// [`Duration::MAX`] means never.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -278,11 +353,12 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn expires_in(mut self, after: Duration) -> Self {
-        self.options.expires = Some(Expiry::After(after));
+        self.options.expires = Some(Expires::After(after));
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by this time.
+    /// End as cancelled, with the reason `expired`, if it has not started by this time of the wall clock. A time in the
+    /// past ends it at once. Otherwise as [`expires_in`](Self::expires_in).
     ///
     /// ```
     /// # use millpond::*;
@@ -295,7 +371,7 @@ impl NewJob {
     /// # let _ = job;
     /// ```
     pub fn expires_at(mut self, at: SystemTime) -> Self {
-        self.options.expires = Some(Expiry::At(at.into()));
+        self.options.expires = Some(Expires::At(at.into()));
         self
     }
 
@@ -325,11 +401,9 @@ impl NewJob {
     }
 
     /// How long after its enqueue the job holds its [`unique_key`](Self::unique_key) even if it has ended:
-    /// five minutes unless set, at most 30 days. Zero: only until it ends, which a job needs that enqueues
-    /// its successor under its own key with [`on_complete`](crate::Context::on_complete).
+    /// five minutes unless set, at most 30 days. Zero: only until it ends.
     ///
-    /// The time is that of the engine, which never goes back: a clock that is set back does not make it
-    /// longer.
+    /// It is time that has passed: a wall clock that is set makes it neither longer nor shorter.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -359,14 +433,16 @@ impl NewJob {
         &self.kind
     }
 
-    /// Checks everything that can be checked without the store.
-    pub(crate) fn check(self, payload_bytes_max: usize) -> Result<(Cow<'static, str>, Payload, Options), Error> {
+    /// Checks everything that can be checked without the store. `compare` has each typed payload read back and
+    /// compared.
+    pub(crate) fn check(
+        self,
+        payload_bytes_max: usize,
+        compare: bool,
+    ) -> Result<(Cow<'static, str>, Payload, Options), Error> {
         let Self { kind, payload, options } = self;
         let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
-        let len = payload.bytes.len();
-        if len > payload_bytes_max {
-            return Err(Error::PayloadTooLarge { len, max: payload_bytes_max });
-        }
+        let payload = payload.check(&kind, payload_bytes_max, compare)?;
         if let Some(group) = &options.group {
             name::check("group", group)?;
         }
@@ -385,6 +461,10 @@ impl NewJob {
         }
         if options.max_attempts == Some(0) {
             return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
+        }
+        if options.at_most_once && options.max_attempts.is_some_and(|attempts| attempts > 1) {
+            let reason = "a job that runs at most once has one attempt: leave out `max_attempts` or `at_most_once`";
+            return Err(Error::config("at_most_once", reason.into()));
         }
         if options.timeout == Some(Duration::ZERO) {
             return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));

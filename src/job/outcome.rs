@@ -21,7 +21,8 @@ use crate::error::BoxError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Done. The result, if any, is kept with the completed job.
+    /// Done. The result, if any, is kept with the completed job. One above
+    /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) fails the attempt.
     Done(Option<Bytes>),
     /// Failed: run again after `delay`, or by the queue's back-off. Uses up an attempt.
     Retry {
@@ -30,20 +31,27 @@ pub enum Outcome {
         /// Earliest next attempt; `None` is the back-off's choice.
         delay: Option<Duration>,
     },
-    /// Not now: run again after this long. No attempt is used up.
+    /// Not now: run again after this long, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up.
     Snooze(Duration),
     /// The other side said "too many requests": nothing more of this queue (or, if the job has a
-    /// group, of this group) starts for this long. No attempt is used up, no place lost.
+    /// group, of this group) starts for this long, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up, no
+    /// place lost.
     RateLimited(Duration),
-    /// Stop: the job ends as cancelled, with this reason.
+    /// Stop: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
     Discard(String),
-    /// Failed for good: straight to the dead letters, with this reason.
+    /// Failed for good: straight to the dead letters, with this reason. Of a long reason 4 KiB are kept.
     DeadLetter(String),
 }
 
 impl Outcome {
+    /// Shortest delay of [`snooze`](Self::snooze) and [`rate_limited`](Self::rate_limited), 100 ms: a shorter one counts
+    /// as this long. Neither uses up an attempt, so nothing else bounds how often a handler answers so, and
+    /// each answer costs commits.
+    pub const SNOOZE_MIN: Duration = Duration::from_millis(100);
+
     /// Done, with a result: bytes kept with the completed job for a day unless the queue's
-    /// retention says otherwise.
+    /// retention says otherwise. They may be 1 MiB unless
+    /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) says otherwise; a larger result fails the attempt.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -79,7 +87,8 @@ impl Outcome {
         Self::Retry { error: error.into(), delay: None }
     }
 
-    /// Failed: run again after `delay`.
+    /// Failed: run again after `delay`. From its eleventh attempt on a job waits for at least
+    /// [`Retry::WAIT_MIN`](crate::Retry::WAIT_MIN).
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -101,7 +110,7 @@ impl Outcome {
         Self::Retry { error: error.into(), delay: Some(delay) }
     }
 
-    /// Not now: run again after `delay`, without using up an attempt.
+    /// Not now: run again after `delay`, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN), without using up an attempt.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -123,7 +132,8 @@ impl Outcome {
         Self::Snooze(delay)
     }
 
-    /// "Too many requests": hold the queue, or the job's group, for `delay`.
+    /// "Too many requests": hold the queue, or the job's group, for `delay`, at least
+    /// [`SNOOZE_MIN`](Self::SNOOZE_MIN).
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt::{ATTEMPT_ERRORS_MAX, AttemptError};
 use super::lineage::Lineage;
-use super::payload::{Codec, Payload};
+use super::payload::Payload;
 use super::priority::Priority;
 use super::retry::Backoff;
 use super::state::State;
-use crate::time::{Due, Timestamp};
+use crate::time::{Due, Now, Timestamp};
 
 /// A queue's number in keys and records; its name stands once, in its row.
 pub(crate) type QueueId = u32;
@@ -32,13 +32,14 @@ pub(crate) struct Record {
     pub payload: Payload,
 }
 
-/// What a plain job does without.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What a plain job does without. Each part of it is a section of the stored record.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Extra {
     pub group: Option<Arc<str>>,
     /// Not before this time. Kept after it has passed, for whoever looks.
     pub due: Option<Due>,
-    pub expires_at: Option<Timestamp>,
+    /// Kept after the job has started, for whoever looks.
+    pub expiry: Option<Expiry>,
     pub max_attempts: Option<u32>,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
@@ -52,9 +53,29 @@ pub(crate) struct Extra {
     pub result: Option<Bytes>,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
-    /// Behind the header, in rows that have it.
-    #[serde(skip)]
     pub lineage: Option<Box<Lineage>>,
+    /// Sections that this build does not know, by their tags: they are kept as they are.
+    pub unknown: Vec<(u8, Bytes)>,
+}
+
+/// When a job ends as cancelled unless it has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Expiry {
+    pub due: Due,
+    /// As it is shown: by the wall clock, as that stood when the job was enqueued.
+    pub shown: Timestamp,
+}
+
+impl Expiry {
+    /// At a time of the wall clock.
+    pub fn at(time: Timestamp) -> Self {
+        Self { due: Due::wall(time), shown: time }
+    }
+
+    /// Once `time` has passed.
+    pub fn after(now: Now, time: Duration) -> Self {
+        Self { due: Due::once_passed(now, time), shown: now.wall + time }
+    }
 }
 
 impl Extra {
@@ -80,16 +101,24 @@ impl Record {
         self.extra.as_ref()?.due
     }
 
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.extra.as_ref()?.expires_at
+    /// An attempt has begun, as far as its record tells.
+    pub fn has_started(&self) -> bool {
+        let begun = |extra: &Extra| extra.snoozes > 0 || extra.crashes > 0 || !extra.errors.is_empty();
+        self.attempts > 0 || self.extra.as_deref().is_some_and(begun)
+    }
+
+    /// When it expires: never once it has started.
+    pub fn expiry(&self) -> Option<Due> {
+        let expiry = self.extra.as_ref()?.expiry?;
+        (!self.has_started()).then_some(expiry.due)
+    }
+
+    pub fn has_expired(&self, now: Now) -> bool {
+        self.expiry().is_some_and(|expiry| expiry.is_due(now))
     }
 
     pub fn unique_key(&self) -> Option<&str> {
         self.extra.as_ref()?.unique_key.as_deref()
-    }
-
-    pub fn lineage(&self) -> Option<&Lineage> {
-        self.extra.as_ref()?.lineage.as_deref()
     }
 
     pub fn lineage_mut(&mut self) -> &mut Lineage {
@@ -99,22 +128,10 @@ impl Record {
     /// How many plugins' follow-up jobs it descends from.
     #[cfg(feature = "wasm")]
     pub fn generation(&self) -> u32 {
-        self.lineage().map_or(0, |lineage| lineage.generation)
+        self.extra.as_ref().and_then(|extra| extra.lineage.as_ref()).map_or(0, |lineage| lineage.generation)
     }
 
     pub fn crashes(&self) -> u32 {
         self.extra.as_ref().map_or(0, |extra| extra.crashes)
     }
-}
-
-/// The header as it stands in the file, before the payload's bytes.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct RecordRef<E> {
-    pub state: State,
-    pub kind: KindId,
-    pub priority: Priority,
-    pub codec: Codec,
-    pub enqueued_at: Timestamp,
-    pub attempts: u32,
-    pub extra: Option<E>,
 }

@@ -1,11 +1,12 @@
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::error::panics::{Quiet, catch};
+use crate::sync::MustNotWait;
 
 /// Attempts in all, the first one included, unless set.
 pub(crate) const MAX_ATTEMPTS_DEFAULT: u32 = 5;
@@ -77,7 +78,7 @@ impl Backoff {
     }
 }
 
-type Custom = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
+type Custom = Arc<Quiet<Box<dyn Fn(u32) -> Duration + Send + Sync>>>;
 
 #[derive(Clone)]
 enum Policy {
@@ -107,12 +108,25 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// Retries of a job that may follow at once, if that is what the back-off or the handler says: 10. The later ones
+    /// wait for [`WAIT_MIN`](Self::WAIT_MIN) at least, so that a job with very many attempts does not keep the
+    /// disk busy: each retry costs two commits.
+    pub const AT_ONCE_MAX: u32 = 10;
+
+    /// Shortest wait before a retry, after the first [`AT_ONCE_MAX`](Self::AT_ONCE_MAX) of a job: 100 ms.
+    pub const WAIT_MIN: Duration = Duration::from_millis(100);
+
+    /// The shortest wait after this attempt has failed.
+    pub(crate) fn wait_min(attempt: u32) -> Duration {
+        if attempt > Self::AT_ONCE_MAX { Self::WAIT_MIN } else { Duration::ZERO }
+    }
+
     /// Doubles from `base`, capped at an hour unless [`cap`](Self::cap) says otherwise.
     pub fn exponential(base: Duration) -> Self {
         Self::stored(Backoff::Exponential { base, cap: CAP_DEFAULT })
     }
 
-    /// Always the same wait.
+    /// Always the same wait. Zero retries at once, but no more than [`AT_ONCE_MAX`](Self::AT_ONCE_MAX) times.
     pub fn fixed(delay: Duration) -> Self {
         Self::stored(Backoff::Fixed(delay))
     }
@@ -146,7 +160,8 @@ impl Retry {
     }
 
     /// Whatever `delay` says, given the number of the attempt that failed (from 1). The
-    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used.
+    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used. It may run on the queue's own
+    /// thread, for which everybody waits: calls in it that wait for the queue are answered [`Error::WouldDeadlock`].
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -163,7 +178,7 @@ impl Retry {
     /// # Ok(()) }
     /// ```
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
-        Self { policy: Policy::Custom(Arc::new(delay)), ..Self::default() }
+        Self { policy: Policy::Custom(Arc::new(Quiet::new(Box::new(delay)))), ..Self::default() }
     }
 
     /// One attempt only: the first failure is final.
@@ -232,9 +247,11 @@ impl Retry {
     pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, luck: f64) -> Duration {
         let plain = match (own, &self.policy) {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
-            // A panic must not take its thread with it, nor the job.
+            // A panic must not take its thread with it, nor the job. The thread may be the writer's, for which everybody
+            // waits.
             (None, Policy::Custom(delay)) => {
-                catch_unwind(AssertUnwindSafe(|| delay(attempt))).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
+                let _must_not_wait = MustNotWait::begin();
+                catch(|| delay(attempt)).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
             }
         };
         let factor = 1.0 + self.jitter * (2.0 * luck - 1.0);

@@ -3,9 +3,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{AttemptError, FailureKind};
+use super::attempt::{AttemptError, FailureKind, REASON_BYTES_MAX};
+use super::outcome::Outcome;
 use super::record::Record;
 use super::retry::Retry;
+use crate::text::cut;
 use crate::time::{Due, Now, Timestamp};
 
 /// What a job is, seen from outside.
@@ -59,10 +61,24 @@ pub(crate) enum Ending {
     RateLimited(Duration),
     Discarded(String),
     DeadLetter(String),
-    /// Taken back by a shutdown: no attempt used.
+    /// Taken back by a shutdown while its handler ran: no attempt used, unless it runs at most once.
     Released,
+    /// Taken back before its handler was called: no attempt used.
+    Uncalled,
     /// Never started: its expiry had passed.
     Expired,
+}
+
+impl Ending {
+    /// Not now, as its handler has answered, with the least delay that there is for that.
+    pub fn snoozed(delay: Duration) -> Self {
+        Self::Snoozed(delay.max(Outcome::SNOOZE_MIN))
+    }
+
+    /// "Too many requests", as its handler has answered, with the least delay that there is for that.
+    pub fn rate_limited(delay: Duration) -> Self {
+        Self::RateLimited(delay.max(Outcome::SNOOZE_MIN))
+    }
 }
 
 /// Where the job goes now.
@@ -82,6 +98,8 @@ pub(crate) enum Next {
 pub(crate) struct Attempt {
     pub number: u32,
     pub max: u32,
+    /// Its job runs at most once: there is no other attempt, whatever becomes of this one.
+    pub once: bool,
     pub started_at: Timestamp,
 }
 
@@ -103,6 +121,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             }
             let own = record.extra.as_ref().and_then(|extra| extra.backoff.as_ref());
             let delay = delay.unwrap_or_else(|| retry.delay(own, attempt.number, luck));
+            let delay = delay.max(Retry::wait_min(attempt.number));
             record.state = State::Retrying;
             wait(record, delay, now)
         }
@@ -119,18 +138,20 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             record.state = if record.attempts == 0 { State::Scheduled } else { State::Retrying };
             wait(record, delay, now)
         }
-        Ending::RateLimited(_) | Ending::Released => Next::Stay,
+        Ending::Released if attempt.once => {
+            let message = "the process was stopped while this attempt ran";
+            cut_short(record, attempt, message, now);
+            die(record, attempt, format!("it runs at most once: {message}"), now)
+        }
+        Ending::RateLimited(_) | Ending::Released | Ending::Uncalled => Next::Stay,
         Ending::Discarded(reason) => {
             record.attempts = attempt.number;
             end(record, State::Cancelled, attempt.started_at, now);
-            record.extra_mut().reason = Some(reason);
+            record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
             Next::Cancel
         }
         Ending::Expired => {
-            let extra = record.extra_mut();
-            extra.reason = Some("expired".into());
-            extra.ended_at = Some(now.wall);
-            record.state = State::Cancelled;
+            expire(record, now);
             Next::Cancel
         }
         Ending::DeadLetter(reason) => {
@@ -138,6 +159,16 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             die(record, attempt, reason, now)
         }
     }
+}
+
+/// It has not started, and its expiry has passed. Returns the reason that its record bears.
+pub(crate) fn expire(record: &mut Record, now: Now) -> &'static str {
+    let reason = "expired";
+    record.state = State::Cancelled;
+    let extra = record.extra_mut();
+    extra.reason = Some(reason.into());
+    extra.ended_at = Some(now.wall);
+    reason
 }
 
 /// A record that is kept although nothing more follows.
@@ -151,16 +182,26 @@ pub(crate) fn completed(record: &mut Record, attempt: Attempt, now: Now) {
 /// `blamed` says that this job, and no other that ran beside it, is held responsible. Only then
 /// may the crash be its last attempt: who merely ran beside a crash always gets another run.
 pub(crate) fn after_crash(record: &mut Record, attempt: Attempt, blamed: bool, now: Now) -> Next {
-    let message = "the process died while this attempt ran".to_owned();
-    let error = AttemptError::new(attempt.number, FailureKind::Crash, message, attempt.started_at, now.wall);
+    let message = "the process died while this attempt ran";
+    cut_short(record, attempt, message, now);
     let extra = record.extra_mut();
-    extra.push_error(error);
     extra.crashes = extra.crashes.saturating_add(1);
+    if attempt.once {
+        return die(record, attempt, format!("it runs at most once: {message}"), now);
+    }
     record.attempts = if blamed { attempt.number } else { attempt.number.min(attempt.max - 1) };
     if record.attempts >= attempt.max {
         return die(record, attempt, "no attempts left: the process died in the last one".into(), now);
     }
     Next::Stay
+}
+
+/// The attempt was ended by the end of its process.
+fn cut_short(record: &mut Record, attempt: Attempt, message: &str, now: Now) {
+    let (number, started_at) = (attempt.number, attempt.started_at);
+    let error = AttemptError::new(number, FailureKind::Crash, message.to_owned(), started_at, now.wall);
+    record.attempts = number;
+    record.extra_mut().push_error(error);
 }
 
 fn wait(record: &mut Record, delay: Duration, now: Now) -> Next {
@@ -171,7 +212,7 @@ fn wait(record: &mut Record, delay: Duration, now: Now) -> Next {
 
 fn die(record: &mut Record, attempt: Attempt, reason: String, now: Now) -> Next {
     end(record, State::Dead, attempt.started_at, now);
-    record.extra_mut().reason = Some(reason);
+    record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
     Next::Die
 }
 
@@ -200,12 +241,16 @@ mod tests {
     }
 
     fn attempt(number: u32, max: u32) -> Attempt {
-        Attempt { number, max, started_at: Timestamp::from_millis(5) }
+        Attempt { number, max, once: false, started_at: Timestamp::from_millis(5) }
+    }
+
+    fn only_attempt() -> Attempt {
+        Attempt { once: true, ..attempt(1, 1) }
     }
 
     fn now() -> Now {
         let at = Timestamp::from_millis(10_000);
-        Now { wall: at, engine: at, mono: Duration::from_secs(1) }
+        Now { wall: at, engine: at, age: at, counted: at, mono: Duration::from_secs(1) }
     }
 
     fn failed() -> Ending {
@@ -232,6 +277,41 @@ mod tests {
             after(&mut job, attempt(1, 1), ending, &Retry::none(), now(), 0.5);
             assert_eq!(job.attempts, 0);
         }
+    }
+
+    #[test]
+    fn a_job_that_comes_back_at_once_does_so_ten_times_and_then_waits() {
+        let wait_of = |attempt_number: u32, delay: Option<Duration>| {
+            let retry = Retry::fixed(Duration::ZERO).jitter(0.0);
+            let ending = Ending::Failed { kind: FailureKind::Error, message: "boom".into(), delay };
+            match after(&mut record(), attempt(attempt_number, u32::MAX), ending, &retry, now(), 0.5) {
+                Next::Wait(due) => due.wait(now()),
+                other => panic!("{other:?}"),
+            }
+        };
+        for delay in [None, Some(Duration::ZERO)] {
+            assert_eq!(wait_of(1, delay), Duration::ZERO);
+            assert_eq!(wait_of(Retry::AT_ONCE_MAX, delay), Duration::ZERO);
+            assert_eq!(wait_of(Retry::AT_ONCE_MAX + 1, delay), Retry::WAIT_MIN);
+            assert_eq!(wait_of(u32::MAX - 1, delay), Retry::WAIT_MIN);
+        }
+        assert_eq!(wait_of(Retry::AT_ONCE_MAX + 1, Some(Retry::WAIT_MIN * 2)), Retry::WAIT_MIN * 2);
+    }
+
+    #[test]
+    fn a_job_that_runs_at_most_once_is_dead_whatever_cuts_its_run_short() {
+        let mut released = record();
+        assert_eq!(after(&mut released, only_attempt(), Ending::Released, &Retry::none(), now(), 0.5), Next::Die);
+        let mut crashed = record();
+        assert_eq!(after_crash(&mut crashed, only_attempt(), false, now()), Next::Die);
+        for job in [released, crashed] {
+            let extra = job.extra.unwrap();
+            assert_eq!((job.state, job.attempts, extra.errors[0].kind), (State::Dead, 1, FailureKind::Crash));
+            assert!(extra.reason.unwrap().starts_with("it runs at most once: "));
+        }
+        let mut uncalled = record();
+        assert_eq!(after(&mut uncalled, only_attempt(), Ending::Uncalled, &Retry::none(), now(), 0.5), Next::Stay);
+        assert_eq!(uncalled.attempts, 0);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
-use crate::executor::{Begun, Finished, Plan, Running};
+use crate::executor::{Begun, Finished, Lost, Plan, Report, Running};
 use crate::handler::CompleteHook;
-use crate::job::{Attempt, BucketKey, Change, Ending, Next, after};
+use crate::job::{AT_MOST_ONCE, Attempt, BucketKey, Change, Ending, FailureKind, Next, after};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::Mark;
 use crate::time::Now;
@@ -61,12 +61,17 @@ impl Engine {
         };
         let record = &start.entry.record;
         let extra = record.extra.as_deref();
-        let max = extra.and_then(|extra| extra.max_attempts).unwrap_or(binding.retry.attempts());
+        let number = record.attempts.saturating_add(1);
+        let own = extra.and_then(|extra| extra.max_attempts);
+        let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
+        // It may have been tried before, under a worker that tries more often: this is its last attempt, then.
+        let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
         let timeout = binding.timeout(start.entry.kind(), extra.and_then(|extra| extra.timeout));
-        let attempt = Attempt { number: record.attempts.saturating_add(1), max, started_at: now.wall };
+        let attempt = Attempt { number, max, once, started_at: now.wall };
         let Start { run, queue, entry: taken, commit_first, alone } = start;
-        let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now };
-        if commit_first {
+        let caller = self.callers.take(taken.id).or(taken.caller);
+        let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now, caller };
+        if commit_first || once {
             self.mark_then_run(plan);
             return None;
         }
@@ -83,19 +88,36 @@ impl Engine {
     }
 
     fn run(self: &Arc<Self>, begun: Begun) {
-        let engine = self.clone();
-        self.executor.run(begun, move |finished| engine.land(finished));
+        self.executor.run(begun, Reporter(self.clone()));
+    }
+
+    /// An attempt was dropped with its task.
+    fn lose(self: &Arc<Self>, lost: Lost) {
+        match lost {
+            Lost::WithItsRuntime(running) => {
+                // Its job goes back, and no attempt is used. Nothing more is started there, or it would be lost again.
+                self.note_runtime_ended();
+                self.release(&[running]);
+                self.moved.notify_waiters();
+            }
+            Lost::ByAPanic(finished) => {
+                if let Some(next) = self.land(finished) {
+                    self.run(next);
+                }
+            }
+        }
     }
 
     /// The start is made durable first: if this job kills the process, that will be known.
     fn mark_then_run(self: &Arc<Self>, plan: Plan) {
         let engine = self.clone();
-        let mark = (plan.run.job, mark(&plan, plan.alone));
+        let mark = (plan.run.job, mark(&plan, plan.attempt, plan.alone));
         let no_longer_alone = self.scheduler().marked(plan.run);
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(plan)),
             Err(_) => {
-                let Plan { run, queue, taken: entry, alone, .. } = plan;
+                let Plan { run, queue, taken: entry, alone, caller, .. } = plan;
+                engine.callers.remember(caller.map(|caller| (entry.id, caller)));
                 engine.give_back(Start { run, queue, entry, commit_first: true, alone });
             }
         });
@@ -105,7 +127,9 @@ impl Engine {
     /// A job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
+        let entry = start.entry.clone();
         self.scheduler().given_back(start.run, start.entry);
+        self.expires_again(&entry.record);
         // Whoever made it startable again may have had the dispatcher look before it was back.
         self.wake_dispatcher();
     }
@@ -115,8 +139,13 @@ impl Engine {
     /// An attempt has ended: its slot is free for the next, its end goes to the writer. Returns the next
     /// one, if the same task is to run it.
     fn land(self: &Arc<Self>, finished: Finished) -> Option<Begun> {
-        let Finished { running, ending } = finished;
         let now = self.now();
+        let (running, ending) = finished.judged(now);
+        let ending = match running.attempted.plugin() {
+            // It has been held to a limit of its own.
+            Some(_) => ending,
+            None => self.within_limit(ending),
+        };
         let mut starts = Vec::new();
         let restless = {
             let mut scheduler = self.scheduler();
@@ -125,6 +154,9 @@ impl Engine {
                 return None;
             }
             // Told to slow down: not before that is known may anything start.
+            if let Ending::Done(Some(result)) = &ending {
+                scheduler.ends_with(running.plan.run, result.len());
+            }
             let held = matches!(ending, Ending::RateLimited(_));
             if let Ending::RateLimited(delay) = ending {
                 let (key, until) = limit(&running.plan, delay, now);
@@ -134,7 +166,6 @@ impl Engine {
             }
             held || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
         };
-        self.metrics.ended(&ending);
         self.finish(&running, ending, now);
         let next = self.launch_all(starts, &running, now);
         if restless {
@@ -142,6 +173,21 @@ impl Engine {
         }
         self.moved.notify_waiters();
         next
+    }
+
+    /// A result that is too large to be kept fails its attempt.
+    fn within_limit(&self, ending: Ending) -> Ending {
+        let max = self.config.result_bytes_max;
+        match ending {
+            Ending::Done(Some(result)) if result.len() > max => {
+                let message = format!(
+                    "the result has {} bytes, the limit is {max}: store it elsewhere and return a reference, or raise `result_bytes_max`",
+                    result.len()
+                );
+                Ending::Failed { kind: FailureKind::OutputTooLarge, message, delay: None }
+            }
+            ending => ending,
+        }
     }
 
     /// Starts them, but for one that the task can run that has just finished with `before`.
@@ -153,7 +199,7 @@ impl Engine {
             if next.is_some() || before.blocking || begun.blocks() {
                 self.run(begun);
             } else {
-                begun.breathe = now.mono.saturating_sub(before.plan.started.mono) > SHORT;
+                begun.breathe = before.took(now) > SHORT;
                 next = Some(begun);
             }
         }
@@ -167,11 +213,15 @@ impl Engine {
             Ending::Done(_) => running.attempted.take_hooks(),
             _ => Vec::new(),
         };
+        // How an attempt ends that writes something with its completion is known when that is written.
+        if hooks.is_empty() {
+            self.metrics.ended(&ending);
+        }
         let (next, more) = match ending {
             // Nothing is kept of it, not even which plugin it was.
             Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),
             ending => {
-                let (next, mut more) = self.decide(plan, ending, hooks, now);
+                let (next, mut more) = self.decide(running, ending, hooks, now);
                 if let Some(hash) = running.attempted.plugin() {
                     more.record.lineage_mut().ran(plan.attempt.number, hash);
                 }
@@ -179,12 +229,18 @@ impl Engine {
             }
         };
         log_ending(running, next);
-        let took = now.mono.saturating_sub(plan.started.mono);
-        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), plan.attempt);
+        // The writes with a completion may fail: then it is retried.
+        let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
+        if has_hooks || matches!(next, Next::Wait(_) | Next::Stay) {
+            self.callers.remember(plan.caller.map(|caller| (plan.taken.id, caller)));
+        }
+        let took = running.took(now);
+        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
         self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
-    fn decide(self: &Arc<Self>, plan: &Plan, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
+    fn decide(self: &Arc<Self>, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
+        let plan = &running.plan;
         let luck = self.luck();
         let retry = &plan.binding.retry;
         let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, luck });
@@ -193,7 +249,7 @@ impl Engine {
             _ => None,
         };
         let mut record = plan.taken.record.clone();
-        let next = after(&mut record, plan.attempt, ending, retry, now, luck);
+        let next = after(&mut record, running.attempt(), ending, retry, now, luck);
         (next, More { record, hooks, retried, hold })
     }
 
@@ -208,7 +264,7 @@ impl Engine {
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
         let now = self.now();
         let mut record = start.entry.record.clone();
-        let attempt = Attempt { number: record.attempts, max: u32::MAX, started_at: now.wall };
+        let attempt = Attempt { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
         let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
         let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
         let (queue, taken, took) = (start.queue, start.entry, Duration::ZERO);
@@ -220,7 +276,9 @@ impl Engine {
     pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
-                self.finish(running, Ending::Released, self.now());
+                let was_called = running.attempted.started().is_some();
+                let ending = if was_called { Ending::Released } else { Ending::Uncalled };
+                self.finish(running, ending, self.now());
             }
         }
     }
@@ -231,8 +289,12 @@ impl Engine {
         let mut marks = Vec::new();
         for run in scheduler.long_running(now, MARK_AFTER) {
             match self.executor.runs.get(run.job).filter(|running| running.plan.run == run) {
-                Some(running) => marks.push((running.plan.run.job, mark(&running.plan, false))),
-                // Handed out, and not quite started yet.
+                Some(running) if running.is_called() => {
+                    marks.push((run.job, mark(&running.plan, running.attempt(), false)));
+                }
+                // It waits for a thread or for the async runtime: `called_late` follows.
+                Some(_) => {}
+                // Handed out, and not entered yet.
                 None => scheduler.not_marked(run, now),
             }
         }
@@ -242,21 +304,40 @@ impl Engine {
     }
 }
 
+/// Brings the executor's reports to the engine.
+struct Reporter(Arc<Engine>);
+
+impl Report for Reporter {
+    fn called_late(&self, running: &Running) {
+        let engine = &self.0;
+        engine.scheduler().not_marked(running.plan.run, engine.now());
+        engine.wake_dispatcher();
+    }
+
+    fn ended(&self, finished: Finished) -> Option<Begun> {
+        self.0.land(finished)
+    }
+
+    fn lost(&self, lost: Lost) {
+        self.0.lose(lost);
+    }
+}
+
 /// What is held back by "too many requests", and until when.
 fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
     let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
-    let until = Now { wall: now.wall + delay, engine: now.engine + delay, mono: now.mono.saturating_add(delay) };
+    let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
 }
 
-fn mark(plan: &Plan, alone: bool) -> Mark {
+fn mark(plan: &Plan, attempt: Attempt, alone: bool) -> Mark {
     Mark {
         queue: plan.queue,
         priority: plan.taken.order.priority,
         turn: plan.taken.order.turn,
-        attempt: plan.attempt.number,
-        max_attempts: plan.attempt.max,
-        started_at: plan.attempt.started_at,
+        attempt: attempt.number,
+        max_attempts: if attempt.once { AT_MOST_ONCE } else { attempt.max },
+        started_at: attempt.started_at,
         alone,
     }
 }

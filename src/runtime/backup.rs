@@ -10,10 +10,12 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::storage::{Backup, Copying};
 use crate::sync::{block_on, thread};
+use crate::text::printable;
 
 /// Copies the file while it is in use.
 pub(crate) fn back_up(engine: Arc<Engine>, target: PathBuf) -> Commit<Backup> {
     Commit::new(async move {
+        engine.store.check_process()?;
         let (done, answer) = oneshot::channel();
         let copier = thread::Builder::new().name("millpond-backup".into());
         let started = copier.spawn(move || {
@@ -28,7 +30,7 @@ fn copy(engine: &Arc<Engine>, target: &std::path::Path) -> Result<Backup, Error>
     let mut copying = engine.store.copy_to(target)?;
     copying.approach()?;
     let backup = arrive(engine, copying)?.finish()?;
-    tracing::info!(path = %backup.path.display(), bytes = backup.bytes, "backed up");
+    tracing::info!(path = %printable(&backup.path.to_string_lossy()), bytes = backup.bytes, "backed up");
     Ok(backup)
 }
 
@@ -37,7 +39,7 @@ fn arrive(engine: &Arc<Engine>, mut copying: Copying) -> Result<Copying, Error> 
     let (done, answer) = oneshot::channel();
     let writer = engine.clone();
     engine.inbox.between(move || {
-        let result = match writer.degraded() {
+        let result = match writer.unwritable() {
             // The file may hold half a commit.
             Some(reason) => Err(Error::Degraded { reason }),
             None => copying.arrive().map(|()| copying),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::error::Error;
-use crate::transaction::check_outside;
+use crate::transaction::check_may_wait;
 
 /// A call that is answered when its commit is durable: `.await` it, or [`wait`](Self::wait) for it
 /// on a thread that may block.
@@ -35,7 +35,8 @@ impl<T> Commit<T> {
     /// Blocks this thread until the commit is durable.
     ///
     /// # Errors
-    /// Those of the call, and [`Error::WouldDeadlock`] inside a transaction.
+    /// Those of the call, and [`Error::WouldDeadlock`] where the queue waits for the caller: inside a transaction, or in
+    /// a callback.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -55,18 +56,21 @@ crate::sync::thread_local! {
 }
 
 /// A thread that waits for its commit.
-struct Blocked(PhantomData<*const ()>);
+struct Blocked {
+    /// It did before: what it waited for has dropped something that waits for a commit of its own.
+    before: bool,
+    _of_this_thread: PhantomData<*const ()>,
+}
 
 impl Blocked {
     fn enter() -> Self {
-        BLOCKED.with(|blocked| blocked.set(true));
-        Self(PhantomData)
+        Self { before: BLOCKED.with(|blocked| blocked.replace(true)), _of_this_thread: PhantomData }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        BLOCKED.with(|blocked| blocked.set(false));
+        BLOCKED.with(|blocked| blocked.set(self.before));
     }
 }
 
@@ -79,8 +83,8 @@ impl<T> Future for Commit<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Polled inside a transaction, it could only wait for the very commit it holds up.
-        if let Err(error) = check_outside() {
+        // Polled inside a transaction or a callback, it could only wait for the very commit that it holds up.
+        if let Err(error) = check_may_wait() {
             return Poll::Ready(Err(error));
         }
         self.future.as_mut().poll(cx)

@@ -2,16 +2,17 @@
 //! happen by itself. On a thread of its own, so that handlers which block the async runtime do not
 //! stop it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
 use super::maintenance;
 use crate::error::Error;
+use crate::error::panics::catch;
 use crate::job::{BucketKey, QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
 use crate::storage::{Batch, WindowPage};
+use crate::sync::MustNotWait;
 use crate::sync::atomic::Ordering;
 use crate::writer::upkeep;
 
@@ -21,8 +22,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// The dispatcher's thread.
 pub(super) fn run(engine: &Arc<Engine>) {
     while !engine.stopping.load(Ordering::SeqCst) {
-        let wait = catch_unwind(AssertUnwindSafe(|| turn(engine))).unwrap_or_else(|panic| {
-            engine.give_up("the dispatcher", &*panic);
+        let wait = catch(|| turn(engine)).unwrap_or_else(|panic| {
+            engine.give_up("the dispatcher", &panic);
             None
         });
         engine.moved.notify_waiters();
@@ -54,7 +55,9 @@ impl Sleep {
 
 /// One look at everything. Returns how long nothing will happen by itself.
 pub(super) fn turn(engine: &Arc<Engine>) -> Option<Sleep> {
-    if engine.degraded().is_some() {
+    // Handlers may be started here, and let go of: that runs code of the application, and nothing else starts meanwhile.
+    let _must_not_wait = MustNotWait::begin();
+    if engine.unwritable().is_some() {
         // Nothing can be written: what starts now could not be acknowledged.
         return engine.executor.runs.end_overdue(engine.now()).map(Sleep::roughly);
     }
@@ -80,8 +83,9 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Sleep> {
         ask_reservations(engine, reserve);
     }
     let overdue = engine.executor.runs.end_overdue(now);
+    let threads = engine.executor.blocking.retry();
     let upkeep = maintenance::turn(engine, now);
-    let others = [overdue, Some(upkeep)].into_iter().flatten().min();
+    let others = [overdue, threads, Some(upkeep)].into_iter().flatten().min();
     match wait {
         Some(wait) if others.is_none_or(|others| wait < others) => Some(Sleep { at_most: wait, is_exact }),
         _ => others.map(Sleep::roughly),
@@ -117,7 +121,7 @@ fn read_page(engine: &Arc<Engine>, refill: Refill) {
 
 fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {
     let write = move |batch: &mut Batch<'_>| upkeep::promote(batch, queue);
-    engine.internally(write, move |engine, result| {
+    engine.internally_in_bulk(write, move |engine, result| {
         if result.is_err() {
             tracing::trace!("a promotion failed");
             engine.scheduler().look_again(queue);

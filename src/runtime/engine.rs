@@ -1,37 +1,48 @@
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
 use super::alarm::Alarm;
+use super::callers::Callers;
 use super::commit::Commit;
+use super::expiry::Expiries;
+use super::health::Health;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
-use crate::error::{Error, panic_text};
+use crate::error::Error;
+use crate::error::panics::Panic;
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
+use crate::handler::{Inside, handler_here};
 use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, Prepared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, RwLock};
+use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::{Command, Enqueue, Inbox, Step, call};
-use crate::writer::{ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
+use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
 pub(super) const MARK_AFTER: Duration = Duration::from_millis(10);
 
+/// What an operator is told when async handlers have lost their runtime.
+const RUNTIME_ENDED: &str = "the async runtime in which the queue was opened has ended, and its async handlers cannot run any more: open the queue again in a runtime that lives as long as the queue, or give it one with `Builder::runtime`";
+
 /// What the engine is set up with.
 pub(crate) struct Config {
     pub linger: Duration,
+    /// How long callers wait beside a guard.
+    pub write_wait_max: Duration,
     pub verify_on_open: bool,
     pub compaction: bool,
+    /// Longest result that is kept, in bytes.
+    pub result_bytes_max: usize,
     /// It has no threads: somebody drives it by hand.
-    #[cfg(feature = "wasm")]
     pub stepped: bool,
 }
 
@@ -43,15 +54,21 @@ pub(crate) struct Engine {
     pub inbox: Inbox,
     pub bus: EventBus,
     pub executor: Executor,
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     pub config: Config,
+    /// Who keeps the writer from going on.
+    pub(super) occupied: Occupied,
     pub(super) pen: Pen,
+    pub(super) callers: Callers,
     pub(super) alarm: Alarm,
+    pub(super) expiries: Expiries,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
-    pub(super) health: RwLock<Option<String>>,
+    health: RwLock<Health>,
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
+    /// The same, for threads that wait for it.
+    is_closed: (Mutex<bool>, Condvar),
     given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
     left_to_stop_ms: AtomicU64,
@@ -81,6 +98,8 @@ pub(super) struct Parts {
     pub prepare: Arc<dyn Prepare>,
     pub inbox: Inbox,
     pub bus: EventBus,
+    pub metrics: Arc<Metrics>,
+    pub occupied: Occupied,
     pub executor: Executor,
     pub scheduler: Scheduler,
     pub config: Config,
@@ -98,14 +117,18 @@ impl Engine {
             inbox: parts.inbox,
             bus: parts.bus,
             executor: parts.executor,
-            metrics: Metrics::default(),
+            metrics: parts.metrics,
             config: parts.config,
+            occupied: parts.occupied,
             pen: Pen::default(),
+            callers: Callers::default(),
             alarm: Alarm::default(),
+            expiries: Expiries::new(),
             moved: Notify::new(),
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            is_closed: Default::default(),
             given_up: AtomicBool::new(false),
             left_to_stop_ms: AtomicU64::new(0),
             upkeep: Mutex::default(),
@@ -120,8 +143,9 @@ impl Engine {
         }
     }
 
-    pub fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
-        self.scheduler.lock().unwrap_or_else(|e| e.into_inner())
+    pub fn scheduler(&self) -> Locked<'_> {
+        let scheduler = self.scheduler.lock().unwrap_or_else(|e| e.into_inner());
+        Locked { scheduler, _must_not_wait: MustNotWait::begin() }
     }
 
     pub fn now(&self) -> Now {
@@ -132,13 +156,28 @@ impl Engine {
         self.alarm.ring();
     }
 
-    /// The error that stopped the writer, if one did.
-    pub fn degraded(&self) -> Option<String> {
-        self.health.read().unwrap_or_else(|e| e.into_inner()).clone()
+    fn health(&self) -> RwLockReadGuard<'_, Health> {
+        self.health.read().unwrap_or_else(|e| e.into_inner())
     }
 
-    pub(super) fn set_health(&self, degraded: Option<String>) {
-        *self.health.write().unwrap_or_else(|e| e.into_inner()) = degraded;
+    /// What keeps the queue from doing its work, if anything does.
+    pub fn degraded(&self) -> Option<String> {
+        if let Err(forked) = self.store.check_process() {
+            return Some(forked.to_string());
+        }
+        self.health().degraded()
+    }
+
+    /// Why nothing can be written for now, if nothing can.
+    pub fn unwritable(&self) -> Option<String> {
+        self.health().unwritable.clone()
+    }
+
+    pub(super) fn set_unwritable(&self, reason: Option<String>) {
+        if reason.is_none() && self.has_given_up() {
+            return;
+        }
+        self.health.write().unwrap_or_else(|e| e.into_inner()).unwritable = reason;
     }
 
     pub(super) fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
@@ -164,8 +203,18 @@ impl Engine {
 
     pub(super) fn set_closed(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        *self.is_closed.0.lock().unwrap_or_else(|e| e.into_inner()) = true;
+        self.is_closed.1.notify_all();
         self.wake_dispatcher();
         self.moved.notify_waiters();
+    }
+
+    /// Blocks this thread until the file is closed, no longer than `at_most`. True if it is.
+    pub(super) fn wait_until_closed(&self, at_most: Duration) -> bool {
+        let (closed, changed) = &self.is_closed;
+        let closed = closed.lock().unwrap_or_else(|e| e.into_inner());
+        let waited = changed.wait_timeout_while(closed, at_most, |closed| !*closed);
+        *waited.unwrap_or_else(|e| e.into_inner()).0
     }
 
     /// The next time something moves: an attempt ends, a commit is made, the dispatcher has looked.
@@ -181,7 +230,7 @@ impl Engine {
     /// Nothing can start before the clock moves or a running handler returns.
     pub fn is_settled(&self) -> bool {
         let now = self.now();
-        self.inbox.is_empty() && self.scheduler().is_settled(now)
+        self.inbox.is_empty() && self.scheduler().is_settled(now) && self.upkeep().is_settled(self)
     }
 
     /// And nothing runs.
@@ -189,7 +238,7 @@ impl Engine {
         let now = self.now();
         // Under one lock: a handler that returns between two looks would be missed by both.
         let is_idle = |scheduler: &Scheduler| scheduler.is_settled(now) && scheduler.running() == 0;
-        self.inbox.is_empty() && is_idle(&self.scheduler())
+        self.inbox.is_empty() && is_idle(&self.scheduler()) && self.upkeep().is_settled(self)
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.
@@ -213,15 +262,30 @@ impl Engine {
             if count == 0 {
                 return Ok(Vec::new());
             }
-            let bytes = check_size(&jobs)?;
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                log_enqueue(&engine, &jobs);
-            }
+            let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
+            let told = tracing::enabled!(tracing::Level::DEBUG).then(|| describe(&engine, &jobs));
             let (reply, answer) = oneshot::channel();
-            engine.submit(Enqueue::new(jobs, reply), bytes).await?;
-            let ids = answer.await.map_err(|_| engine.unanswered())??;
-            Ok(ids.list(count))
+            let handler = handler_here().map(|inside| engine.waiting_handler(inside));
+            engine.submit(Enqueue::new(jobs, reply).for_handler(handler), bytes).await?;
+            let ids = answer.await.map_err(|_| engine.unanswered())??.list(count);
+            log_enqueued(&ids, told.into_iter().flatten());
+            Ok(ids)
         })
+    }
+
+    /// How a handler may wait for room in a full queue, for which it is polled now.
+    fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
+        let Inside { executor, queue, blocking } = inside;
+        let is_ours = executor == self.executor.runs.identity();
+        // An async handler that blocks its thread may keep those that would make room from running.
+        let blocks_the_runtime = !blocking && super::commit::is_blocked();
+        let (max_running, blocking_threads) = self.scheduler().limits();
+        WaitingHandler {
+            queue: (is_ours && !blocks_the_runtime).then_some(queue),
+            blocking,
+            most: max_running / 2,
+            most_blocking: blocking_threads / 2,
+        }
     }
 
     /// Has `write` done in the writer's batch, on behalf of a caller.
@@ -233,6 +297,19 @@ impl Engine {
         Commit::new(async move {
             let (step, answer) = call(write);
             engine.submit(step, 0).await?;
+            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+        })
+    }
+
+    /// [`Self::change`] for a `write` that moves many jobs.
+    pub fn change_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Commit<T> {
+        let engine = self.clone();
+        Commit::new(async move {
+            let (step, answer) = call(write);
+            engine.submit(step.in_bulk(), 0).await?;
             engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }
@@ -262,28 +339,14 @@ impl Engine {
     }
 
     pub async fn submit(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize) -> Result<(), Error> {
-        if let Some(reason) = self.degraded() {
+        self.store.check_process()?;
+        if let Some(reason) = self.unwritable() {
             return Err(Error::Degraded { reason });
         }
         match self.lead(Command::Step(step)) {
             Ok(()) => Ok(()),
             Err(command) => self.inbox.submit(command, bytes).await,
         }
-    }
-
-    /// Has `write` done in the writer's batch, on the engine's own behalf; `after` hears how it went.
-    pub(super) fn internally<T: Send + 'static>(
-        self: &Arc<Self>,
-        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
-        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
-    ) {
-        let (step, answer) = call(write);
-        let engine = self.clone();
-        self.inbox.send(Command::Step(step));
-        self.executor.tasks().spawn(async move {
-            let result = answer.await.unwrap_or(Err(Error::Closed));
-            after(&engine, result);
-        });
     }
 
     /// Tells dispatch what a commit has changed. True if it is to look at it.
@@ -295,11 +358,11 @@ impl Engine {
 
     /// A thread of ours has panicked: nothing starts and nothing is taken in until the process opens the
     /// file anew. Returns the reason that everybody is told.
-    pub(super) fn give_up(&self, who: &str, panic: &(dyn std::any::Any + Send)) -> String {
-        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic_text(panic));
+    pub(super) fn give_up(&self, who: &str, panic: &Panic) -> String {
+        let reason = format!("{who} panicked: {}; close the file, check it and open it again", panic.text());
         tracing::error!(reason, "degraded for good");
         self.scheduler().suspend();
-        self.set_health(Some(reason.clone()));
+        self.set_unwritable(Some(reason.clone()));
         self.given_up.store(true, Ordering::SeqCst);
         self.bus.publish([Event::Degraded { reason: reason.clone() }]);
         self.moved.notify_waiters();
@@ -337,7 +400,8 @@ impl Engine {
         let catalog = &self.store.catalog;
         let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id).paused));
         self.scheduler().resume(queues, suspects_gone);
-        self.set_health(None);
+        self.expiries.look_again();
+        self.set_unwritable(None);
     }
 
     // --- workers ------------------------------------------------------------------------------
@@ -348,13 +412,21 @@ impl Engine {
         if self.stopping.load(Ordering::SeqCst) {
             return Err(Error::Closed);
         }
+        if worker.binding.needs_runtime() && self.runtime_ended().is_some() {
+            return Err(Error::RuntimeEnded);
+        }
         if bindings.contains_key(&queue) {
             return Err(Error::WorkerExists { queue: self.store.catalog.queue_name(queue).to_string() });
         }
         let binding = Arc::new(worker.binding);
         let known_by = Arc::downgrade(&binding);
+        let blocking_kinds = binding.blocking_kinds();
         bindings.insert(queue, binding);
-        self.scheduler().open_lane(queue, worker.lane, self.now());
+        {
+            let mut scheduler = self.scheduler();
+            scheduler.set_blocking_kinds(queue, blocking_kinds);
+            scheduler.open_lane(queue, worker.lane, self.now());
+        }
         drop(bindings);
         #[cfg(feature = "wasm")]
         self.upkeep().plugin_watch.add(&known_by);
@@ -390,6 +462,36 @@ impl Engine {
         self.bindings.read().unwrap_or_else(|e| e.into_inner()).get(&queue).cloned()
     }
 
+    /// Why async handlers cannot run any more, if they cannot.
+    pub fn runtime_ended(&self) -> Option<&'static str> {
+        self.health().runtime_ended
+    }
+
+    /// The async runtime has ended, which the application has given the queue or has opened it in. Workers that need it
+    /// are taken away: what they would start would be lost at once. All else goes on.
+    pub(super) fn note_runtime_ended(&self) {
+        if self.is_stopping() {
+            return;
+        }
+        let known = {
+            let mut health = self.health.write().unwrap_or_else(|e| e.into_inner());
+            health.runtime_ended.replace(RUNTIME_ENDED).is_some()
+        };
+        if known {
+            return;
+        }
+        tracing::error!(reason = RUNTIME_ENDED, "degraded: async handlers cannot run any more");
+        let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
+        let ended: Vec<_> = bindings.extract_if(|_, binding| binding.needs_runtime()).collect();
+        for (queue, _) in &ended {
+            self.scheduler().close_lane(*queue);
+        }
+        // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+        drop(bindings);
+        drop(ended);
+        self.bus.publish([Event::Degraded { reason: RUNTIME_ENDED.to_owned() }]);
+    }
+
     pub(super) fn unbind_all(&self) {
         let bindings = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
         // Handlers may hold the last handle of this very queue: let go of them outside the lock.
@@ -397,27 +499,42 @@ impl Engine {
     }
 }
 
+/// The scheduler, for as long as nobody else may have it. Whoever has it must not wait for the queue: the writer needs it.
+pub(crate) struct Locked<'a> {
+    scheduler: MutexGuard<'a, Scheduler>,
+    _must_not_wait: MustNotWait,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Scheduler;
+
+    fn deref(&self) -> &Scheduler {
+        &self.scheduler
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Scheduler {
+        &mut self.scheduler
+    }
+}
+
 fn is_same(binding: &Arc<Binding>, worker: &Weak<Binding>) -> bool {
     std::ptr::eq(Arc::as_ptr(binding), worker.as_ptr())
 }
 
-fn log_enqueue(engine: &Engine, jobs: &[Prepared]) {
-    for job in jobs {
-        let queue = engine.store.catalog.queue_name(job.queue);
-        let kind = engine.store.catalog.kind_name(job.record().kind);
-        tracing::debug!(queue = &*queue, kind = &*kind, bytes = job.bytes.len(), "enqueue");
-    }
+/// Queue, kind and bytes of each job.
+fn describe(engine: &Engine, jobs: &[Prepared]) -> Vec<(Arc<str>, Arc<str>, usize)> {
+    let describe = |job: &Prepared| {
+        let (queue, kind) = job.queue_and_kind(&engine.store.catalog);
+        (queue, kind, job.bytes.len())
+    };
+    jobs.iter().map(describe).collect()
 }
 
-fn check_size(jobs: &[Prepared]) -> Result<usize, Error> {
-    let bytes = jobs.iter().map(|job| job.bytes.len()).sum();
-    if jobs.len() > ENQUEUE_JOBS_MAX || (jobs.len() > 1 && bytes > ENQUEUE_BYTES_MAX) {
-        return Err(Error::BatchTooLarge {
-            jobs: jobs.len(),
-            bytes,
-            jobs_max: ENQUEUE_JOBS_MAX,
-            bytes_max: ENQUEUE_BYTES_MAX,
-        });
+/// In the caller's span, if it has one: by a job's id its log lines are found beside those of the handler.
+fn log_enqueued(ids: &[JobId], jobs: impl Iterator<Item = (Arc<str>, Arc<str>, usize)>) {
+    for (id, (queue, kind, bytes)) in ids.iter().zip(jobs) {
+        tracing::debug!(id = id.get(), queue = &*queue, kind = &*kind, bytes, "enqueued");
     }
-    Ok(bytes)
 }

@@ -10,6 +10,8 @@ const REOPEN_AFTER_MAX: Duration = Duration::from_secs(5);
 /// Why the file cannot be written, and when it is tried again.
 pub(super) struct Healing {
     pub reason: String,
+    /// The application holds the write transaction: nothing has failed, and the next try costs nothing.
+    pub is_held: bool,
     wait: Duration,
     /// On the monotonic clock; never, if nothing in memory can be trusted any more.
     next: Option<Duration>,
@@ -17,22 +19,26 @@ pub(super) struct Healing {
 
 impl Healing {
     pub fn begin(error: &Error, now: Now) -> Self {
-        Self { reason: reason(error), wait: REOPEN_AFTER, next: Some(now.mono.saturating_add(REOPEN_AFTER)) }
+        let next = Some(now.mono.saturating_add(REOPEN_AFTER));
+        Self { reason: reason(error), is_held: is_held(error), wait: REOPEN_AFTER, next }
     }
 
     /// Not before the process opens the file anew.
     pub fn never(reason: String) -> Self {
-        Self { reason, wait: Duration::MAX, next: None }
+        Self { reason, is_held: false, wait: Duration::MAX, next: None }
     }
 
     pub fn is_hopeless(&self) -> bool {
         self.next.is_none()
     }
 
-    pub fn failed_again(&mut self, error: &Error, now: Now) {
+    /// Returns whether that is worth telling.
+    pub fn failed_again(&mut self, error: &Error, now: Now) -> bool {
+        let was_held = std::mem::replace(&mut self.is_held, is_held(error));
         self.reason = reason(error);
-        self.wait = (self.wait * 2).min(REOPEN_AFTER_MAX);
+        self.wait = if self.is_held { REOPEN_AFTER } else { (self.wait * 2).min(REOPEN_AFTER_MAX) };
         self.next = Some(now.mono.saturating_add(self.wait));
+        !(was_held && self.is_held)
     }
 
     /// How long until the next try.
@@ -41,9 +47,14 @@ impl Healing {
     }
 }
 
+fn is_held(error: &Error) -> bool {
+    matches!(error, Error::WriteHeld { .. })
+}
+
 fn reason(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    match (error, std::error::Error::source(error)) {
+        (Error::WriteHeld { held_by, .. }, _) => format!("{held_by}: end it"),
+        (_, Some(source)) => format!("{error}: {source}"),
+        (_, None) => error.to_string(),
     }
 }

@@ -6,21 +6,25 @@ use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::pen;
 use super::prepare::Preparer;
+use super::shutdown::stop_now;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
+use crate::metrics::Metrics;
 use crate::scheduler::{Scheduler, WindowLimits};
-use crate::storage::{Batch, Counters, Fault, Recovered, Sealed, Store, put_right, recover, verify};
+use crate::storage::{
+    Batch, BatchLimits, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify,
+};
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
-use crate::writer::{Writer, inbox};
+use crate::writer::{Occupied, Writer, inbox};
 
 /// Ready jobs held in memory per queue, for those with and those without a group each.
 pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
 
 /// And their bytes: whichever is reached first.
-const WINDOW_BYTES_MAX: usize = 2 << 20;
+pub(crate) const WINDOW_BYTES_MAX: usize = 2 << 20;
 
 /// What an engine is opened with.
 pub(crate) struct Setup {
@@ -32,19 +36,17 @@ pub(crate) struct Setup {
     pub running_max: usize,
     pub blocking_threads: usize,
     pub payload_bytes_max: usize,
+    pub verify_payloads: bool,
     pub window_jobs_max: usize,
+    pub window_bytes_max: usize,
+    pub batch_limits: BatchLimits,
     /// If it was given one: then all that is random in it can be had again.
     pub seed: Option<u64>,
 }
 
-/// The two threads of an engine.
-pub(crate) struct Threads {
-    pub writer: thread::JoinHandle<()>,
-    pub dispatcher: thread::JoinHandle<()>,
-}
-
-/// Recovers what a crash left, then starts the threads.
-pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
+/// Recovers what a crash left, then starts the threads. Nobody waits for their ends: they stop by themselves once the queue
+/// is told to, and whoever waits for that waits for the file to be closed.
+pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
     let (engine, writer) = assemble(setup)?;
     let bell = writer.bell();
     engine.pen.give(writer);
@@ -52,18 +54,28 @@ pub(crate) fn open(setup: Setup) -> Result<(Arc<Engine>, Threads), Error> {
     let writer = thread::Builder::new().name("millpond-writer".into()).spawn(move || pen::run(&for_writer, &bell));
     let dispatcher =
         thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
-    let failed = |source| Error::Storage { operation: "start a thread", source: Box::new(source) };
-    Ok((engine, Threads { writer: writer.map_err(failed)?, dispatcher: dispatcher.map_err(failed)? }))
+    let has_writer = writer.is_ok();
+    match writer.and(dispatcher) {
+        Ok(_) => Ok(engine),
+        Err(source) => {
+            stop_now(&engine);
+            if !has_writer {
+                engine.pen.close();
+            }
+            Err(Error::Storage { operation: "start a thread", source: Box::new(source) })
+        }
+    }
 }
 
 /// Recovers what a crash left. Nothing happens yet: the writer's loop and the dispatcher's turns are
 /// for whoever drives them.
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
-    let Setup { blocking_threads, payload_bytes_max, window_jobs_max, seed, .. } = setup;
+    let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
-    let time = Arc::new(TimeSource::new(clock.clone(), counters.engine));
+    let time = Arc::new(TimeSource::new(clock.clone(), counters.time));
     let (counters, mut events, mut set_aside) = match config.verify_on_open {
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
@@ -73,8 +85,9 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     events.extend(recovery.events);
     set_aside += recovery.set_aside;
 
-    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: WINDOW_BYTES_MAX, mark_after: MARK_AFTER };
+    let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: window_bytes_max, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
+    scheduler.set_threads_max(blocking_threads);
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);
     }
@@ -83,15 +96,18 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         scheduler.restore_bucket(key, state, recovered.crashed, read);
     }
     // As many as could have been running: the next ones to start may be those that were.
+    let next_expiry = store.reader()?.next_expiry()?;
     let careful = if recovered.crashed { running_max } else { 0 };
     scheduler.restore_crashed(recovered.trial, careful);
 
-    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max });
+    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (inbox, outbox) = inbox();
-    let writer = Writer::new(store.clone(), prepare.clone(), counters);
-    let executor = Executor::new(Tasks::on(runtime), blocking_threads, clock.clone());
-    let parts = Parts { store, time, prepare, inbox, bus, executor, scheduler, config, seed };
+    let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
+    let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
+    let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, clock.clone());
+    let parts = Parts { store, time, prepare, inbox, bus, metrics, occupied, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
+    engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.bus.publish(events);
     engine.metrics.quarantined(set_aside);
     let weak = Arc::downgrade(&engine);
@@ -107,12 +123,12 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
 
 /// Holds everything against everything else. What can be put right is; the rest is an error.
 fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Counters, Vec<Event>, u64), Error> {
-    if verify(&store.reader()?, &store.catalog)?.is_ok() {
+    if verify(&store.reader()?)?.is_ok() {
         return Ok((counters, Vec::new(), 0));
     }
     let reader = store.reader()?;
     let (sealed, ()) = commit_alone(store, counters, time, |batch| put_right(batch, &reader))?;
-    let problems = verify(&store.reader()?, &store.catalog)?.problems;
+    let problems = verify(&store.reader()?)?.problems;
     match problems.is_empty() {
         true => Ok((sealed.counters, sealed.events, sealed.set_aside)),
         false => Err(Error::Inconsistent { problems }),
@@ -141,6 +157,6 @@ fn commit_alone<T>(
     let done = write(&mut batch)?;
     let mut sealed = batch.seal()?;
     store.commit(txn)?;
-    store.catalog.committed(std::mem::take(&mut sealed.rows), sealed.kinds);
+    store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds);
     Ok((sealed, done))
 }

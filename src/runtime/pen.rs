@@ -24,6 +24,12 @@ impl Pen {
     pub fn give(&self, writer: WriterLoop) {
         *self.lock() = Some(writer);
     }
+
+    /// Makes the last commits and closes the file, on this thread.
+    pub fn close(&self) {
+        let writer = self.lock().take();
+        writer.into_iter().for_each(WriterLoop::close);
+    }
 }
 
 /// The writer's thread.
@@ -33,10 +39,14 @@ pub(super) fn run(engine: &Engine, bell: &Bell) {
         bell.wait(wait);
         let mut pen = engine.pen.lock();
         let Some(writer) = pen.as_mut() else { return };
-        if !writer.next() {
-            let writer = pen.take();
+        let goes_on = writer.next();
+        if writer.is_forked() {
+            // A closure has forked on this thread, and this is the child's only one. There is nothing here for it to do.
+            return;
+        }
+        if !goes_on {
             drop(pen);
-            writer.into_iter().for_each(WriterLoop::close);
+            engine.pen.close();
             return;
         }
         wait = writer.looks_again_in();
@@ -56,8 +66,11 @@ impl Engine {
             // The disk has failed: the writer's thread, which sleeps, is to open the file again.
             let _ = self.inbox.between(|| {});
         }
+        let is_forked = writer.is_forked();
         drop(pen);
-        self.pump();
+        if !is_forked {
+            self.pump();
+        }
         Ok(())
     }
 }

@@ -5,30 +5,43 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
-use crate::job::{Expiry, KindId, NewJob, Options, QueueId, Record, Start, State, UNIQUE_FOR_DEFAULT};
-use crate::storage::{Prepared, Store};
+use crate::job::{
+    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start, State,
+    UNIQUE_FOR_DEFAULT,
+};
+use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
-use crate::writer::ENQUEUE_JOBS_MAX;
 
 /// Turns jobs as callers write them into rows, on the caller's thread.
 pub(super) struct Preparer {
     pub store: Arc<Store>,
     pub time: Arc<TimeSource>,
     pub payload_bytes_max: usize,
+    /// Each typed payload is read back and compared.
+    pub verify_payloads: bool,
 }
 
 impl Prepare for Preparer {
+    fn check_process(&self) -> Result<(), Error> {
+        self.store.check_process()
+    }
+
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
+        self.check_process()?;
         Call::new(self).prepare(queue, job, 1)
     }
 
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
-        let mut call = Call::new(self);
+        self.check_process()?;
+        let (mut call, mut size) = (Call::new(self), CallSize::default());
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
-            prepared.push(call.prepare(queue, job, left.max(1))?);
+            let job = call.prepare(queue, job, left.max(1))?;
+            let bytes = job.bytes.len();
+            prepared.push(job);
+            size.add(bytes)?;
             left = left.saturating_sub(1);
         }
         Ok(prepared)
@@ -39,37 +52,50 @@ impl Prepare for Preparer {
 struct Call<'p> {
     preparer: &'p Preparer,
     now: Now,
-    span: Option<tracing::Span>,
-    queue: Option<QueueId>,
-    kind: Option<(Cow<'static, str>, KindId)>,
+    caller: Option<Caller>,
+    queue: Option<Named>,
+    kind: Option<(Cow<'static, str>, Named)>,
     chunk: BytesMut,
+}
+
+/// A name's number, and the name itself if the file does not have it.
+#[derive(Clone)]
+struct Named {
+    id: u32,
+    new: Option<Arc<str>>,
+}
+
+impl Named {
+    fn of(name: &str, number: Option<Number>) -> Self {
+        match number {
+            Some(Number { id, is_saved: true }) => Self { id, new: None },
+            number => Self { id: number.map_or(NO_NUMBER, |number| number.id), new: Some(name.into()) },
+        }
+    }
 }
 
 impl<'p> Call<'p> {
     fn new(preparer: &'p Preparer) -> Self {
-        let span = tracing::Span::current();
-        let span = (!span.is_disabled() && !span.is_none()).then_some(span);
-        Self { preparer, now: preparer.time.now(), span, queue: None, kind: None, chunk: BytesMut::new() }
+        let caller = Caller::here();
+        Self { preparer, now: preparer.time.now(), caller, queue: None, kind: None, chunk: BytesMut::new() }
     }
 
     /// The first of `left` jobs.
     fn prepare(&mut self, queue: &str, job: NewJob, left: usize) -> Result<Prepared, Error> {
-        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max)?;
+        let (kind, payload, options) = job.check(self.preparer.payload_bytes_max, self.preparer.verify_payloads)?;
         let catalog = &self.preparer.store.catalog;
-        let queue = match self.queue {
+        let queue = match &self.queue {
             Some(queue) => queue,
-            None => *self.queue.insert(catalog.queue(queue)?),
+            None => self.queue.insert(Named::of(queue, catalog.queue(queue)?)),
         };
-        let kind = match &self.kind {
-            Some((name, id)) if *name == kind => *id,
-            _ => {
-                let id = catalog.kind(&kind)?;
-                self.kind.insert((kind, id)).1
-            }
-        };
+        if self.kind.as_ref().is_none_or(|(name, _)| *name != kind) {
+            let named = Named::of(&kind, catalog.kind(&kind)?);
+            self.kind = Some((kind, named));
+        }
+        let (_, kind) = self.kind.as_ref().expect("it was looked up a line ago");
         let mut record = Record {
             state: State::Pending,
-            kind,
+            kind: kind.id,
             priority: options.priority,
             enqueued_at: self.now.wall,
             attempts: 0,
@@ -78,8 +104,12 @@ impl<'p> Call<'p> {
         };
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
-        let prepared = Prepared::first_of(left, &mut self.chunk, queue, record, self.span.clone());
-        Ok(prepared.claiming_key_for(unique_for))
+        let mut prepared = Prepared::first_of(left, &mut self.chunk, queue.id, record, self.caller);
+        prepared.claim_key_for(unique_for);
+        if queue.new.is_some() || kind.new.is_some() {
+            prepared.set_names(NewJobNames { queue: queue.new.clone(), kind: kind.new.clone() });
+        }
+        Ok(prepared)
     }
 }
 
@@ -87,7 +117,8 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     if options.generation > 0 {
         record.lineage_mut().generation = options.generation;
     }
-    let Options { group, start, expires, max_attempts, backoff, timeout, unique_key, .. } = options;
+    let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
+    let Options { group, start, expires, backoff, timeout, unique_key, .. } = options;
     let due = match start {
         None => None,
         Some(Start::After(Duration::ZERO)) => None,
@@ -97,13 +128,13 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     if due.is_some() {
         record.state = State::Scheduled;
     }
-    let expires_at = expires.map(|expires| match expires {
-        Expiry::After(after) => now.wall + after,
-        Expiry::At(at) => at,
+    let expiry = expires.map(|expires| match expires {
+        Expires::After(after) => Expiry::after(now, after),
+        Expires::At(at) => Expiry::at(at),
     });
     let plain = group.is_none()
         && due.is_none()
-        && expires_at.is_none()
+        && expiry.is_none()
         && max_attempts.is_none()
         && backoff.is_none()
         && timeout.is_none()
@@ -112,7 +143,7 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         let extra = record.extra_mut();
         extra.group = group;
         extra.due = due;
-        extra.expires_at = expires_at;
+        extra.expiry = expiry;
         extra.max_attempts = max_attempts;
         extra.backoff = backoff;
         extra.timeout = timeout;

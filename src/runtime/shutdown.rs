@@ -6,22 +6,42 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::engine::Engine;
+use crate::error::Error;
 use crate::sync::atomic::Ordering;
-use crate::sync::{block_on_with_timer, thread, timeout};
+use crate::sync::{block_on_with_timer, may_wait, thread, timeout};
+use crate::writer::Occupant;
 
 /// How long handlers may still take after they were told to stop.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long the last commits and the close of the file may take after that before the caller is told that they are not done
+/// yet: a slow disk takes some 100 ms for them.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// How long the drop of the last handle waits for the close, so that the file can be opened again after it.
+const DROP_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The same while code of the application keeps the writer from closing it: that may wait for the thread that drops.
+const OCCUPIED_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// How often the drop looks whether it is so.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A deadline beyond this is one that never comes.
+const DEADLINE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Stops the engine on a thread of its own: the application's runtime may be blocked by whoever waits
 /// for this, or have no timer.
-pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Receiver<()> {
+pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Receiver<Result<(), Error>> {
     let (done, stopped) = oneshot::channel();
     let for_thread = engine.clone();
     let started = thread::Builder::new().name("millpond-stop".into()).spawn(move || {
-        if block_on_with_timer(stop(&for_thread, deadline)).is_err() {
+        let end = Instant::now() + deadline.min(DEADLINE_MAX);
+        if block_on_with_timer(stop(&for_thread, end)).is_err() {
             stop_now(&for_thread);
         }
-        let _ = done.send(());
+        let closes_by = end.max(Instant::now()) + CLOSE_GRACE;
+        let _ = done.send(closed_by(&for_thread, closes_by));
     });
     if started.is_err() {
         stop_now(&engine);
@@ -29,26 +49,58 @@ pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Rece
     stopped
 }
 
-/// Returns once everything is on the disk and the file is closed, by `deadline`
-/// plus a little. A second call waits for the first.
-async fn stop(engine: &Arc<Engine>, deadline: Duration) {
-    let end = Instant::now() + deadline.min(Duration::from_secs(10 * 365 * 24 * 3600));
-    if begin(engine) {
-        drained_by(engine, end).await;
-        if engine.scheduler().running() > 0 {
-            engine.executor.runs.cancel_all();
-            drained_by(engine, Instant::now() + GRACE).await;
-        }
-        engine.set_left_to_stop(end.saturating_duration_since(Instant::now()));
-        take_back(engine);
+/// Lets what runs finish until `end`, then takes it back. If an earlier call does that already, only waits for it, and no
+/// longer than this.
+async fn stop(engine: &Arc<Engine>, end: Instant) {
+    let is_first = begin(engine);
+    drained_by(engine, end).await;
+    if !is_first {
+        return;
     }
-    wait_until_closed(engine).await;
+    if engine.scheduler().running() > 0 {
+        engine.executor.runs.cancel_all();
+        drained_by(engine, Instant::now() + GRACE).await;
+    }
+    engine.set_left_to_stop(end.saturating_duration_since(Instant::now()));
+    take_back(engine);
+}
+
+/// Waits until the file is closed.
+///
+/// # Errors
+/// [`Error::StillClosing`] if it is not by then: it goes on closing.
+fn closed_by(engine: &Engine, end: Instant) -> Result<(), Error> {
+    if engine.wait_until_closed(end.saturating_duration_since(Instant::now())) {
+        return Ok(());
+    }
+    let held_by = match engine.inbox.is_closed() {
+        true => engine.occupied.now().by().sentence(),
+        false => "jobs are still running, and an earlier call of shutdown has given them more time",
+    };
+    Err(Error::StillClosing { held_by })
 }
 
 /// Stops at once: what runs is taken back.
 pub(crate) fn stop_now(engine: &Arc<Engine>) {
     if begin(engine) {
         take_back(engine);
+    }
+}
+
+/// Blocks the thread that has dropped the last handle until the file is closed, unless somebody may wait for this thread:
+/// then it closes behind.
+pub(crate) fn wait_for_the_close(engine: &Engine) {
+    let begun = Instant::now();
+    let (mut moment, mut since) = (engine.occupied.now(), begun);
+    while may_wait() && !engine.wait_until_closed(LOOK_EVERY) {
+        let (is_now, now) = (engine.occupied.now(), Instant::now());
+        if is_now != moment {
+            (moment, since) = (is_now, now);
+        }
+        let is_stuck = moment.by() != Occupant::Nobody && now - since >= OCCUPIED_WAIT_MAX;
+        if is_stuck || now - begun >= DROP_WAIT_MAX {
+            return;
+        }
     }
 }
 
@@ -65,9 +117,11 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
 pub(super) fn take_back(engine: &Arc<Engine>) {
     let still_running = engine.executor.runs.release_all();
     engine.release(&still_running);
-    engine.unbind_all();
     engine.inbox.close();
     engine.wake_dispatcher();
+    // Last, because it drops the handlers: they may hold the last handle of this very queue, or wait for it, and find it
+    // closed.
+    engine.unbind_all();
 }
 
 async fn drained_by(engine: &Arc<Engine>, end: Instant) {
@@ -82,17 +136,5 @@ async fn drained_by(engine: &Arc<Engine>, end: Instant) {
         if left.is_zero() || timeout(left, moved).await.is_err() {
             return;
         }
-    }
-}
-
-async fn wait_until_closed(engine: &Arc<Engine>) {
-    loop {
-        let moved = engine.moved.notified();
-        tokio::pin!(moved);
-        moved.as_mut().enable();
-        if engine.is_closed() {
-            return;
-        }
-        moved.await;
     }
 }

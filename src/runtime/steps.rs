@@ -17,9 +17,9 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub fn open(setup: Setup) -> Result<(Arc<Engine>, Self), Error> {
-        #[cfg(feature = "wasm")]
         let setup = Setup { config: super::Config { stepped: true, ..setup.config }, ..setup };
         let (engine, writer) = assemble(setup)?;
+        engine.executor.blocking.step_by_hand();
         Ok((engine.clone(), Self { engine, writer: Some(writer) }))
     }
 
@@ -49,6 +49,16 @@ impl Steps {
         dispatcher::turn(&self.engine).map(|sleep| sleep.at_most)
     }
 
+    /// Runs one blocking handler, as a thread of the pool does. False if none waits for a thread.
+    pub fn run_thread(&mut self) -> bool {
+        self.engine.executor.blocking.run_one()
+    }
+
+    /// Blocking attempts that were handed out and wait for a thread.
+    pub fn waiting_for_threads(&self) -> usize {
+        self.engine.executor.blocking.waiting()
+    }
+
     /// So much waits for the writer.
     pub fn inbox(&self) -> usize {
         self.engine.inbox.len()
@@ -71,5 +81,11 @@ impl Steps {
 
     pub fn is_closed(&self) -> bool {
         self.writer.is_none()
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.engine.executor.blocking.forget_waiting();
     }
 }

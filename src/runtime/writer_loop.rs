@@ -1,6 +1,5 @@
 //! The writer's loop: gathers, has it committed, tells everyone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,13 @@ use super::healing::Healing;
 use super::maintenance::compact_before_close;
 use super::returning::Returning;
 use crate::error::Error;
+use crate::error::panics::catch;
 use crate::events::Event;
 use crate::job::{Change, JobId};
-use crate::sync::thread;
-use crate::writer::{Bell, Command, Committed, Outbox, Round, Then, Writer, call, upkeep};
+use crate::sync::{MustNotWait, thread};
+use crate::writer::{
+    Bell, Command, Committed, Lease, Leased, Lent, Occupant, Outbox, Round, StillLent, Then, Writer, call, upkeep,
+};
 
 /// What the writer's thread owns.
 pub(super) struct WriterLoop {
@@ -25,11 +27,13 @@ pub(super) struct WriterLoop {
     returning: Returning,
     /// The commit is made by a caller's thread, which starts what it has made ready.
     led: bool,
+    /// A closure has forked the process, and this is the child.
+    forked: bool,
 }
 
 impl WriterLoop {
     pub fn new(engine: Arc<Engine>, writer: Writer, outbox: Outbox) -> Self {
-        Self { engine, writer, outbox, healing: None, returning: Returning::default(), led: false }
+        Self { engine, writer, outbox, healing: None, returning: Returning::default(), led: false, forked: false }
     }
 
     pub fn bell(&self) -> Bell {
@@ -47,7 +51,7 @@ impl WriterLoop {
 
     /// When there is something to do, though nobody rings: to look at the disk again, or what was put off.
     pub fn looks_again_in(&self) -> Option<Duration> {
-        if self.outbox.has_put_off() {
+        if self.outbox.has_put_off() || self.writer.has_put_off() {
             return Some(Duration::ZERO);
         }
         let healing = self.healing.as_ref().filter(|healing| !healing.is_hopeless())?;
@@ -63,6 +67,11 @@ impl WriterLoop {
             && self.writer.is_free()
     }
 
+    /// A closure has forked the process, and this is the child: nothing may be done here any more.
+    pub fn is_forked(&self) -> bool {
+        self.forked
+    }
+
     /// Makes a caller's own commit. Who calls sees to what may start then.
     pub fn write_for(&mut self, command: Command) {
         self.led = true;
@@ -74,7 +83,7 @@ impl WriterLoop {
     pub fn gathered(&mut self) -> Option<Round> {
         let round = self.outbox.gathered();
         let is_time = self.healing.as_ref().is_some_and(|healing| healing.wait(self.engine.now()).is_zero());
-        (!round.is_empty() || is_time).then_some(round)
+        (!round.is_empty() || is_time || self.writer.has_put_off()).then_some(round)
     }
 
     fn linger(&mut self, round: &mut Round) {
@@ -91,8 +100,10 @@ impl WriterLoop {
     /// written, or is a mistake of ours. Either way nothing in memory can be trusted: the loop goes on,
     /// but only to turn everybody away.
     pub fn turn(&mut self, round: Round) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.round(round))).unwrap_or_else(|panic| {
-            let reason = self.engine.give_up("the writer", &*panic);
+        // Everybody waits for this thread now: code of the application that it runs must not wait for the queue.
+        let _must_not_wait = MustNotWait::begin();
+        catch(|| self.round(round)).unwrap_or_else(|panic| {
+            let reason = self.engine.give_up("the writer", &panic);
             self.healing = Some(Healing::never(reason));
             true
         })
@@ -101,18 +112,18 @@ impl WriterLoop {
     fn round(&mut self, round: Round) -> bool {
         let Round { commands, then } = round;
         if self.healing.is_some() {
-            self.turn_away(commands);
+            self.turn_away(commands, &self.degraded());
         } else if !commands.is_empty() || self.writer.has_unfinished() {
             self.commit(commands);
+        }
+        // What stands alone comes behind everything that came before it.
+        while !matches!(then, Then::Nothing) && self.healing.is_none() && self.writer.has_put_off() && !self.forked {
+            self.commit(Vec::new());
         }
         match then {
             Then::Nothing => {}
             Then::Lease(lease) if self.healing.is_some() => lease.refuse(self.degraded()),
-            Then::Lease(lease) => {
-                let committed = self.writer.lease(lease, self.engine.now(), self.engine.bus.is_heard());
-                self.settle(committed);
-                self.admit();
-            }
+            Then::Lease(lease) => self.lend(lease),
             Then::Between(job) => job(),
             Then::Stop => return false,
         }
@@ -120,13 +131,90 @@ impl WriterLoop {
         true
     }
 
-    fn commit(&mut self, commands: Vec<Command>) {
+    fn commit(&mut self, mut commands: Vec<Command>) {
         let begun = self.engine.now();
+        if let Some(expire) = self.engine.expire_first(begun) {
+            commands.insert(0, expire);
+        }
         let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
+        if committed.is_forked() {
+            // Every lock may be held for ever here, by a thread that does not exist.
+            self.forked = true;
+            return committed.answer();
+        }
         let took = self.engine.now().mono.saturating_sub(begun.mono);
         self.returning.answered(committed.answers(), self.outbox.len(), took);
         self.settle(committed);
         self.admit();
+    }
+
+    /// Lends the transaction to a caller who writes by himself, and commits what he has written.
+    fn lend(&mut self, lease: Lease) {
+        let now = self.engine.now();
+        if let Some(expire) = self.engine.expire_first(now) {
+            let expired = self.writer.commit(vec![expire], now, self.engine.bus.is_heard());
+            self.settle(expired);
+            if self.healing.is_some() {
+                return lease.refuse(self.degraded());
+            }
+        }
+        let lent = match self.writer.lend(lease, now) {
+            Ok(lent) => lent,
+            Err((lease, error)) => {
+                let told = self.degrade(&error);
+                lease.refuse(error);
+                self.engine.bus.publish([told]);
+                return self.let_readers_go_on();
+            }
+        };
+        let Some(leased) = self.wait_beside_a_guard(&lent) else { return };
+        let committed = self.writer.commit_lent(leased, now, self.engine.bus.is_heard());
+        self.settle(committed);
+        self.admit();
+    }
+
+    /// Waits until the guard is committed, or dropped (`None`). Whoever waits for the queue beside it for too long is
+    /// turned away: the guard's holder may wait for one of them.
+    fn wait_beside_a_guard(&mut self, lent: &Lent) -> Option<Leased> {
+        let wait_max = self.engine.config.write_wait_max;
+        let mut told = false;
+        let returned = loop {
+            match lent.wait(wait_max) {
+                Ok(returned) => break returned,
+                Err(StillLent) => {
+                    if !std::mem::replace(&mut told, true) {
+                        let reason = format!("{}: commit it or drop it", Occupant::Guard.sentence());
+                        tracing::warn!(reason, "degraded: nobody else can write");
+                        self.engine.set_unwritable(Some(reason.clone()));
+                        self.engine.bus.publish([Event::Degraded { reason }]);
+                    }
+                    self.turn_away_beside_a_guard(wait_max);
+                }
+            }
+        };
+        if told {
+            self.engine.set_unwritable(None);
+            self.engine.wake_dispatcher();
+            self.engine.bus.publish([Event::Healed]);
+            tracing::info!("healed: the guard has ended");
+        }
+        returned
+    }
+
+    fn turn_away_beside_a_guard(&mut self, waited: Duration) {
+        let error = Error::WriteHeld { held_by: Occupant::Guard.sentence(), waited };
+        loop {
+            let Round { commands, then } = self.outbox.gathered();
+            let is_empty = commands.is_empty();
+            self.turn_away(commands, &error);
+            match then {
+                Then::Nothing if is_empty => return,
+                Then::Nothing => {}
+                Then::Lease(lease) => lease.refuse(error.share()),
+                Then::Between(job) => job(),
+                Then::Stop => return self.outbox.stop_later(),
+            }
+        }
     }
 
     /// Lets those in who wait for room, as long as there is some.
@@ -143,15 +231,26 @@ impl WriterLoop {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
+        self.engine.callers.remember(std::mem::take(&mut committed.callers));
         self.tell_dispatch(std::mem::take(&mut committed.changes));
-        if committed.is_commit {
-            self.engine.metrics.committed();
+        if self.engine.expiries.learn(committed.expiries) {
+            self.engine.wake_dispatcher();
         }
-        self.engine.metrics.completions_failed(committed.completions_failed);
-        self.engine.metrics.deduplicated(committed.deduplicated);
-        self.engine.metrics.quarantined(committed.set_aside);
+        let _occupation = self.engine.occupied.begin(Occupant::Callback);
         committed.answer();
+        let has_failed = told.is_some();
         self.engine.bus.publish(events.into_iter().chain(told));
+        if has_failed {
+            self.let_readers_go_on();
+        }
+    }
+
+    /// redb reads nothing more after an I/O error, though what is in the file can be read.
+    fn let_readers_go_on(&self) {
+        let is_held = self.healing.as_ref().is_some_and(|healing| healing.is_held);
+        if !is_held && let Err(error) = self.engine.store.reopen_to_read() {
+            tracing::debug!(%error, "the file is left as it is");
+        }
     }
 
     fn tell_dispatch(&self, changes: Vec<Change>) {
@@ -166,11 +265,15 @@ impl WriterLoop {
     /// Nothing starts and nothing is taken in until the file is open again. Returns what listeners are
     /// to hear.
     fn degrade(&mut self, error: &Error) -> Event {
-        let healing = Healing::begin(error, self.engine.now());
+        let healing = match error {
+            // Opening the database again would not help.
+            Error::Degraded { reason } if self.writer.went_back() => Healing::never(reason.clone()),
+            error => Healing::begin(error, self.engine.now()),
+        };
         let reason = healing.reason.clone();
         tracing::error!(reason, "degraded: the file could not be written");
         self.engine.scheduler().suspend();
-        self.engine.set_health(Some(reason.clone()));
+        self.engine.set_unwritable(Some(reason.clone()));
         self.healing = Some(healing);
         Event::Degraded { reason }
     }
@@ -181,19 +284,20 @@ impl WriterLoop {
     }
 
     /// Callers who came before they could be told hear it now; ended jobs are kept.
-    fn turn_away(&mut self, commands: Vec<Command>) {
+    fn turn_away(&mut self, commands: Vec<Command>, error: &Error) {
+        let _occupation = self.engine.occupied.begin(Occupant::Callback);
         for command in commands {
             match command {
                 Command::Finish(finish) => self.writer.keep(finish),
-                Command::Step(step) => step.answer(Err(self.degraded())),
-                Command::Mark(mark) => mark.answer(Err(self.degraded())),
+                Command::Step(step) => step.answer(Err(error.share())),
+                Command::Mark(mark) => mark.answer(Err(error.share())),
             }
         }
     }
 
     fn heal_if_it_is_time(&mut self) {
-        let now = self.engine.now();
-        if self.healing.as_ref().is_some_and(|healing| healing.wait(now).is_zero()) {
+        let is_time = |healing: &Healing| healing.wait(self.engine.now()).is_zero();
+        if self.healing.as_ref().is_some_and(is_time) {
             self.heal();
         }
     }
@@ -213,17 +317,20 @@ impl WriterLoop {
                 tracing::info!("healed: the file is open again");
             }
             Err(error) => {
-                healing.failed_again(&error, now);
-                self.engine.set_health(Some(healing.reason.clone()));
-                tracing::warn!(reason = healing.reason, "still degraded");
+                if healing.failed_again(&error, now) {
+                    tracing::warn!(reason = healing.reason, "still degraded");
+                }
+                self.engine.set_unwritable(Some(healing.reason.clone()));
             }
         }
     }
 
     fn open_again(&mut self) -> Result<(Committed, Vec<JobId>), Error> {
-        self.engine.store.reopen()?;
-        let ended = self.writer.reload()?;
-        self.tell_dispatch(ended.into_iter().map(|id| Change::Settled { id }).collect());
+        if self.healing.as_ref().is_none_or(|healing| !healing.is_held) {
+            self.engine.store.reopen()?;
+            let ended = self.writer.reload()?;
+            self.tell_dispatch(ended.into_iter().map(|id| Change::Settled { id }).collect());
+        }
         let suspects_gone = self.engine.suspects_gone()?;
         let unstarted: Vec<JobId> = {
             let scheduler = self.engine.scheduler();
@@ -235,6 +342,9 @@ impl WriterLoop {
             None => Ok((retried, suspects_gone)),
             Some(error) => {
                 retried.answer();
+                if !matches!(error, Error::WriteHeld { .. }) {
+                    let _ = self.engine.store.reopen_to_read();
+                }
                 Err(error)
             }
         }
@@ -244,6 +354,8 @@ impl WriterLoop {
 
     /// The last commits: what came late, and that the file was closed in order.
     pub fn close(mut self) {
+        let _must_not_wait = MustNotWait::begin();
+        self.engine.store.be_patient();
         // What was handed out before the stop and waited for its start to be durable may have begun since.
         let engine = self.engine.clone();
         engine.release(&engine.executor.runs.release_all());
@@ -259,28 +371,29 @@ impl WriterLoop {
             tracing::error!("the file cannot be written: the next open recovers");
         }
         self.writer.close();
-        for command in theirs {
-            match command {
-                Command::Step(step) => step.answer(Err(Error::Closed)),
-                Command::Mark(mark) => mark.answer(Err(Error::Closed)),
-                Command::Finish(_) => {}
-            }
-        }
+        self.turn_away(theirs, &Error::Closed);
         let in_order = self.healing.is_none();
         drop(self.writer);
         if in_order {
             compact_before_close(&engine);
         }
-        engine.bus.close();
         engine.store.close();
+        // Whoever hears that nothing follows may open the file again.
+        engine.bus.close();
         engine.set_closed();
     }
 
     fn write_the_last(&mut self, ends: Vec<Command>) {
         let engine = self.engine.clone();
-        if !ends.is_empty() || self.writer.has_unfinished() {
+        let mut ends = ends;
+        while !ends.is_empty() || self.writer.has_unfinished() {
+            let ends = std::mem::take(&mut ends);
             let committed = self.writer.commit(ends, engine.now(), engine.bus.is_heard());
+            let has_failed = committed.failure.is_some();
             settle_last(&engine, committed);
+            if has_failed {
+                break;
+            }
         }
         let buckets = engine.scheduler().bucket_states(engine.now());
         let (last, _answer) = call(move |batch| {
@@ -298,10 +411,10 @@ fn settle_last(engine: &Arc<Engine>, mut committed: Committed) {
     if let Some(error) = &committed.failure {
         tracing::error!(%error, "the last commit failed: the next open recovers");
     }
-    engine.metrics.quarantined(committed.set_aside);
     let events = std::mem::take(&mut committed.events);
     // Nothing starts any more.
     let _ = engine.apply(std::mem::take(&mut committed.changes));
+    let _occupation = engine.occupied.begin(Occupant::Callback);
     committed.answer();
     engine.bus.publish(events);
 }

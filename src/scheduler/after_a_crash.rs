@@ -12,7 +12,7 @@ const MAIL: QueueId = 2;
 
 fn at(millis: u64) -> Now {
     let time = Timestamp::from_millis(1_000_000 + millis);
-    Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+    Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_millis(millis) }
 }
 
 #[derive(Clone, Debug)]
@@ -185,7 +185,7 @@ impl World {
         for (id, mark) in marks {
             let job = self.jobs.get_mut(&id).unwrap();
             let started_at = at(mark.started_at).wall;
-            let attempt = Attempt { number: mark.attempt, max: job.max, started_at };
+            let attempt = Attempt { number: mark.attempt, max: job.max, once: false, started_at };
             let blamed = culprit == Some(JobId::new(id));
             if after_crash(&mut job.record, attempt, blamed, at(self.now)) == Next::Die {
                 job.is_dead = true;
@@ -303,11 +303,8 @@ fn a_killer_whose_group_has_a_rate_is_found_in_time() {
     for max in [1, 3] {
         let mut world = World::new();
         world.group_rate = Some(crate::job::Rate::per_second(2));
-        for _ in 0..5 {
-            let id = world.long(1);
-            world.in_group(id, "innocent");
-            break;
-        }
+        let innocent = world.long(1);
+        world.in_group(innocent, "innocent");
         let killer = world.killer(30, max);
         world.in_group(killer, "g");
         world.until_killers_are_dead(max + 2);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::{BucketKey, BucketState, IdMap, QueueId, Rate};
-use crate::time::Now;
+use crate::time::{Now, Timestamp};
 
 /// Starts are reserved for so long a time of the rate, at least one. After a crash that many tokens
 /// count as used.
@@ -84,15 +84,14 @@ fn ahead_most(rate: Rate) -> u32 {
 /// When the file was opened, and whether the process that had it before died.
 #[derive(Clone, Copy, Debug)]
 struct Opened {
-    /// Up to then the engine's time line counts, which no restart ends; from then on the monotonic
-    /// clock, which nobody sets.
+    /// Up to then the age line counts, which no restart ends; from then on the monotonic clock.
     at: Now,
     crashed: bool,
 }
 
 impl Opened {
     fn elapsed_before(&self, state: &BucketState) -> Duration {
-        self.at.engine.since(state.at).saturating_sub(GRAIN)
+        self.at.age.since(state.at).saturating_sub(GRAIN)
     }
 
     /// What a bucket held when the file was opened.
@@ -176,7 +175,7 @@ impl Counted {
     }
 
     /// Somebody wants to start. How many starts are to be reserved now, if any.
-    fn to_reserve(&mut self, rate: Rate, wait: Option<Duration>, now: Now) -> Option<u32> {
+    fn reserve_ahead(&mut self, rate: Rate, wait: Option<Duration>, now: Now) -> Option<u32> {
         let (usually, most) = (ahead_usually(rate), ahead_most(rate));
         let needed_now = self.granted == 0 && wait.is_none();
         self.ahead = self.ahead.clamp(usually, most);
@@ -244,9 +243,9 @@ impl Bucket {
 
     /// The bucket as the file is to have it: without what is reserved, which may be used at any time.
     fn state(&self, opened: &Opened, now: Now) -> BucketState {
-        let held_until = self.hold(now).map(|wait| now.engine + wait);
+        let held_until = self.hold(now).map(|wait| now.age + wait);
         match self.tokens {
-            Tokens::Full => BucketState { tokens: f64::MAX, at: now.engine, held_until },
+            Tokens::Full => BucketState { tokens: f64::MAX, at: now.age, held_until },
             Tokens::Stored(state) => {
                 let state = if opened.crashed { opened.at_rest(&state) } else { state };
                 BucketState { held_until, ..state }
@@ -254,7 +253,7 @@ impl Bucket {
             Tokens::Counted(counted) => {
                 let reserved = f64::from(counted.granted) + f64::from(counted.reserving);
                 let ahead = counted.at.saturating_sub(now.mono);
-                BucketState { tokens: counted.level - reserved, at: now.engine + ahead, held_until }
+                BucketState { tokens: counted.level - reserved, at: now.age + ahead, held_until }
             }
         }
     }
@@ -333,7 +332,8 @@ pub(crate) struct Buckets {
 
 impl Default for Buckets {
     fn default() -> Self {
-        let at = Now { wall: Default::default(), engine: Default::default(), mono: Duration::ZERO };
+        let time = Timestamp::EPOCH;
+        let at = Now { wall: time, engine: time, age: time, counted: time, mono: Duration::ZERO };
         let (queues, to_look_at, leaving) = Default::default();
         Self { queues, opened: Opened { at, crashed: false }, to_look_at, leaving, reserving: 0 }
     }
@@ -343,7 +343,7 @@ impl Buckets {
     /// What the file says of a bucket, read when the file was opened.
     pub fn restore(&mut self, key: BucketKey, state: BucketState, crashed: bool, read: Now) {
         self.opened = Opened { at: read, crashed };
-        let wait = state.held_until.map(|until| until.since(read.engine)).filter(|wait| !wait.is_zero());
+        let wait = state.held_until.map(|until| until.since(read.age)).filter(|wait| !wait.is_zero());
         let held_until = wait.map(|wait| read.mono.saturating_add(wait));
         let bucket = Bucket { tokens: Tokens::Stored(state), held_until, is_stored: true };
         self.queues.entry(key.queue).or_default().insert(key.group.as_ref(), bucket);
@@ -390,7 +390,7 @@ impl Buckets {
         let Some(rate) = rate else { return Gate::Open };
         let counted = bucket.count(rate, &opened, now);
         let wait = counted.shortage(rate, 1.0);
-        if let Some(tokens) = counted.to_reserve(rate, wait, now) {
+        if let Some(tokens) = counted.reserve_ahead(rate, wait, now) {
             self.reserving += 1;
             reserve.push(Reservation { key: BucketKey { queue, group: group.cloned() }, tokens });
         }
@@ -531,7 +531,7 @@ impl Buckets {
 
     /// What the file is to have of it from now on; nothing if a bucket that nobody knows says the same.
     /// To be asked while the commit is made, so that the states in the file follow each other as they did here.
-    pub fn to_store(&mut self, key: &BucketKey, now: Now) -> Option<BucketState> {
+    pub fn state_to_store(&mut self, key: &BucketKey, now: Now) -> Option<BucketState> {
         let opened = self.opened;
         let of_queue = self.queues.get_mut(&key.queue)?;
         let rate = of_queue.rate_of(key.group.as_ref());
@@ -603,7 +603,7 @@ impl Buckets {
 
     /// Looks at so many buckets more, and names those that can be forgotten, at most `rows_max`. Each is
     /// named once: [`Self::forget`] it when its row is removed.
-    pub fn to_forget(&mut self, looks: usize, rows_max: usize, now: Now) -> Vec<BucketKey> {
+    pub fn forgettable(&mut self, looks: usize, rows_max: usize, now: Now) -> Vec<BucketKey> {
         self.look(looks, now);
         let at = self.leaving.len().saturating_sub(rows_max);
         self.leaving.split_off(at)
@@ -626,7 +626,6 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
 
     const QUEUE: QueueId = 1;
 
@@ -636,7 +635,7 @@ mod tests {
 
     fn at_micros(micros: u64) -> Now {
         let time = Timestamp::from_millis(1_000_000 + micros / 1_000);
-        Now { wall: time, engine: time, mono: Duration::from_micros(micros) }
+        Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_micros(micros) }
     }
 
     fn key() -> BucketKey {
@@ -724,7 +723,7 @@ mod tests {
                 let now = at_micros(self.now);
                 let (gate, reserve) = gate(&mut self.buckets, now);
                 for reservation in reserve {
-                    let state = self.buckets.to_store(&reservation.key, now);
+                    let state = self.buckets.state_to_store(&reservation.key, now);
                     // One commit after the other.
                     let begun = self.commits.back().map_or(self.now, |(due, ..)| *due);
                     self.commits.push_back((begun + self.commit_takes, reservation, state));
@@ -887,7 +886,7 @@ mod tests {
         let rate = Rate::per_second(10);
         let mut buckets = with_rate(rate, at(0));
         assert_eq!(starts(&mut buckets, at(0)), 1);
-        let stored = buckets.to_store(&key(), at(0));
+        let stored = buckets.state_to_store(&key(), at(0));
         let mut after = reopened(stored, true, rate, at(1_000));
         for later in [1_000, 1_040, 1_099] {
             let wait = after.wait(QUEUE, None, at(later)).expect("the token may have been used just before");
@@ -906,7 +905,7 @@ mod tests {
         let mut buckets = with_rate(rate, at(0));
         let (_, reservations) = gate(&mut buckets, at(0));
         assert_eq!(reservations[0].tokens, 1);
-        let stored = buckets.to_store(&key(), at(0)).unwrap();
+        let stored = buckets.state_to_store(&key(), at(0)).unwrap();
         // Its token is used five seconds later, and the process dies. The next one has no worker for it.
         let mut unasked = Buckets::default();
         unasked.restore(key(), stored, true, at(5_000));
@@ -920,15 +919,15 @@ mod tests {
         let hourly = Rate::per_hour(1);
         let mut buckets = with_rate(hourly, at(0));
         gate(&mut buckets, at(0));
-        let stored = buckets.to_store(&key(), at(0));
+        let stored = buckets.state_to_store(&key(), at(0));
         let mut after = reopened(stored, true, hourly, at(3_661_000));
         assert_eq!(starts(&mut after, at(3_661_000)), 1);
     }
 
     #[test]
     fn a_clock_set_forward_does_not_fill_a_bucket_that_nobody_has_asked_yet() {
-        let empty = BucketState { tokens: 0.0, at: at(0).engine, held_until: None };
         let mut buckets = Buckets::default();
+        let empty = BucketState { tokens: 0.0, at: at(0).age, held_until: None };
         buckets.restore(key(), empty, false, at(0));
         let jumped = Now { engine: at(86_400_000).engine, ..at(40) };
         buckets.set_rates(QUEUE, Some(Rate::per_second(1).burst(3)), None, jumped);
@@ -969,7 +968,7 @@ mod tests {
         let (_, reservations) = gate(&mut buckets, at(0));
         assert_eq!(buckets.take_by_hand(&key(), 6, at(0)), Ok(true));
         // Whichever of the two is written first, and whichever last.
-        let stored = buckets.to_store(&key(), at(0)).unwrap();
+        let stored = buckets.state_to_store(&key(), at(0)).unwrap();
         assert_eq!(stored.tokens, 10.0 - 6.0 - f64::from(reservations[0].tokens));
     }
 
@@ -978,13 +977,13 @@ mod tests {
         let rate = Rate::per_second(1).burst(2);
         let mut buckets = Buckets::default();
         for (name, tokens) in [("full", 2.0), ("filling", 0.0), ("slow", -100.0)] {
-            let state = BucketState { tokens, at: at(0).engine, held_until: None };
+            let state = BucketState { tokens, at: at(0).age, held_until: None };
             buckets.restore(group(name), state, false, at(0));
         }
-        let held = BucketState { tokens: f64::MAX, at: at(0).engine, held_until: Some(at(9_000).engine) };
+        let held = BucketState { tokens: f64::MAX, at: at(0).age, held_until: Some(at(9_000).age) };
         buckets.restore(group("held"), held, false, at(0));
         let forget = |buckets: &mut Buckets, now| {
-            let mut forgotten = buckets.to_forget(100, 100, now);
+            let mut forgotten = buckets.forgettable(100, 100, now);
             forgotten.retain(|key| buckets.forget(key, now));
             forgotten.sort();
             forgotten
@@ -1001,15 +1000,15 @@ mod tests {
     fn a_bucket_that_is_used_again_before_its_row_is_removed_is_kept() {
         let rate = Rate::per_second(1);
         let mut buckets = Buckets::default();
-        let state = BucketState { tokens: 1.0, at: at(0).engine, held_until: None };
+        let state = BucketState { tokens: 1.0, at: at(0).age, held_until: None };
         buckets.restore(key(), state, false, at(0));
         buckets.set_rates(QUEUE, Some(rate), None, at(0));
-        let leaving = buckets.to_forget(100, 100, at(0));
+        let leaving = buckets.forgettable(100, 100, at(0));
         assert_eq!(leaving, [key()]);
         assert_eq!(starts(&mut buckets, at(0)), 1);
         assert!(!buckets.forget(&leaving[0], at(0)));
         assert_eq!(starts(&mut buckets, at(0)), 0);
-        assert_eq!(buckets.to_forget(100, 100, at(120_000)), [key()], "it is looked at again");
+        assert_eq!(buckets.forgettable(100, 100, at(120_000)), [key()], "it is looked at again");
     }
 
     #[test]
@@ -1022,10 +1021,10 @@ mod tests {
             let (name, mut reserve): (Arc<str>, _) = (format!("g{n}").into(), Vec::new());
             buckets.gate(QUEUE, Some(&name), now, &mut reserve);
             let Reservation { key, tokens } = reserve.remove(0);
-            rows += usize::from(buckets.to_store(&key, now).is_some());
+            rows += usize::from(buckets.state_to_store(&key, now).is_some());
             buckets.granted(&key, tokens);
             buckets.spend(QUEUE, Some(&name));
-            for key in buckets.to_forget(8, 100, now) {
+            for key in buckets.forgettable(8, 100, now) {
                 rows -= usize::from(buckets.forget(&key, now));
             }
             // Reservations that were not used are void after a minute.

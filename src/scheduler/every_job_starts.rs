@@ -12,7 +12,7 @@ const QUEUE: QueueId = 1;
 
 fn at(micros: u64) -> Now {
     let time = Timestamp::from_millis(1_000_000 + micros / 1_000);
-    Now { wall: time, engine: time, mono: Duration::from_micros(micros) }
+    Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_micros(micros) }
 }
 
 /// An answer that the scheduler waits for: it comes later, and others may come before it.

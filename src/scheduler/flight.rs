@@ -8,12 +8,21 @@ pub(crate) struct RunId {
     serial: u64,
 }
 
+impl RunId {
+    /// How many runs were handed out up to it since the file was opened.
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
 /// A job that was handed out and is not settled yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
+    /// A thread for blocking handlers is taken by it while it runs.
+    pub blocking: bool,
     /// At which place it was handed out.
     pub order: Order,
     pub started: Now,
@@ -21,6 +30,8 @@ pub(crate) struct Flight {
     pub landed: bool,
     /// Its start is durable, or on its way to be.
     pub marked: bool,
+    /// Of its record, and once it has landed of its result.
+    bytes: usize,
 }
 
 /// How many of a queue's jobs are out.
@@ -38,18 +49,23 @@ pub(crate) struct Flights {
     by_id: IdMap<Flight>,
     by_queue: IdMap<Load, QueueId>,
     running: usize,
+    /// Of those, how many take a thread for blocking handlers.
+    blocking: usize,
+    /// Of those that have landed and are not settled.
+    unsettled_bytes: usize,
     serial: u64,
 }
 
 impl Flights {
-    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, now: Now) -> RunId {
+    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, blocking: bool, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: entry.id, serial: self.serial };
-        let (grouped, order) = (entry.is_grouped(), entry.order);
-        let flight = Flight { run, queue, grouped, order, started: now, landed: false, marked: false };
+        let (grouped, order, bytes) = (entry.is_grouped(), entry.order, entry.bytes as usize);
+        let flight = Flight { run, queue, grouped, blocking, order, started: now, landed: false, marked: false, bytes };
         let before = self.by_id.insert(entry.id, flight);
         assert!(before.is_none(), "job {} was handed out twice", entry.id);
         self.running += 1;
+        self.blocking += usize::from(blocking);
         let load = self.by_queue.entry(queue).or_default();
         load.running += 1;
         load.taken += 1;
@@ -60,9 +76,18 @@ impl Flights {
     pub fn land(&mut self, run: RunId) -> Option<QueueId> {
         let flight = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && !flight.landed)?;
         flight.landed = true;
-        let queue = flight.queue;
-        self.free_slot(queue);
+        self.unsettled_bytes += flight.bytes;
+        let (queue, blocking) = (flight.queue, flight.blocking);
+        self.free_slot(queue, blocking);
         Some(queue)
+    }
+
+    /// This run, which has landed, ends with a result of so many bytes.
+    pub fn ends_with(&mut self, run: RunId, bytes: usize) {
+        if let Some(flight) = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && flight.landed) {
+            flight.bytes += bytes;
+            self.unsettled_bytes += bytes;
+        }
     }
 
     pub fn settle(&mut self, id: JobId) -> Option<Flight> {
@@ -70,14 +95,16 @@ impl Flights {
         if let Some(load) = self.by_queue.get_mut(&flight.queue) {
             load.taken -= 1;
         }
-        if !flight.landed {
-            self.free_slot(flight.queue);
+        match flight.landed {
+            true => self.unsettled_bytes -= flight.bytes,
+            false => self.free_slot(flight.queue, flight.blocking),
         }
         Some(flight)
     }
 
-    fn free_slot(&mut self, queue: QueueId) {
+    fn free_slot(&mut self, queue: QueueId, blocking: bool) {
         self.running -= 1;
+        self.blocking -= usize::from(blocking);
         if let Some(load) = self.by_queue.get_mut(&queue) {
             load.running -= 1;
         }
@@ -112,8 +139,18 @@ impl Flights {
         self.running
     }
 
+    /// Threads for blocking handlers that are taken.
+    pub fn blocking(&self) -> usize {
+        self.blocking
+    }
+
     pub fn unsettled(&self) -> usize {
         self.by_id.len() - self.running
+    }
+
+    /// What the ends that are on their way to the disk hold in memory, about.
+    pub fn unsettled_bytes(&self) -> usize {
+        self.unsettled_bytes
     }
 
     pub fn taken_in(&self, queue: QueueId) -> usize {

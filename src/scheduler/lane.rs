@@ -30,6 +30,8 @@ pub(crate) struct LaneSettings {
 pub(crate) enum Pick {
     Start(Arc<Entry>),
     Expired(Arc<Entry>),
+    /// The next job needs a thread, and none is free.
+    NoThread,
     Nothing,
 }
 
@@ -37,6 +39,8 @@ pub(crate) enum Pick {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub settings: Option<LaneSettings>,
+    /// Kinds whose handlers need a thread.
+    pub blocking: IdSet<KindId>,
     pub paused: bool,
     /// Ready jobs without a group.
     plain: Window<Arc<Entry>>,
@@ -59,6 +63,7 @@ impl Lane {
     pub fn new(limits: WindowLimits) -> Self {
         Self {
             settings: None,
+            blocking: IdSet::default(),
             paused: false,
             plain: Window::new(limits),
             heads: Window::new(limits),
@@ -201,6 +206,7 @@ impl Lane {
         &mut self,
         queue: QueueId,
         running: usize,
+        thread_is_free: bool,
         now: Now,
         buckets: &mut Buckets,
         (withdrawn, reserve): (&mut Withdrawn, &mut Vec<Reservation>),
@@ -222,6 +228,7 @@ impl Lane {
                     return Pick::Nothing;
                 }
             }
+            let heads_turn = self.heads_turn;
             let entry = self.pop();
             if let Some(held) = withdrawn.get_mut(&entry.id) {
                 *held = Some((queue, entry));
@@ -231,19 +238,15 @@ impl Lane {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
                 continue;
             }
-            if entry.record.expires_at().is_some_and(|at| at <= now.wall) {
+            if entry.record.has_expired(now) {
                 return Pick::Expired(entry);
             }
-            if let Some(group) = entry.group() {
-                let until = match buckets.gate(queue, Some(group), now, reserve) {
-                    Gate::Open => {
-                        buckets.spend(queue, Some(group));
-                        buckets.spend(queue, None);
-                        return Pick::Start(entry);
-                    }
-                    Gate::Wait(wait) => Some(now.mono.saturating_add(wait)),
-                    Gate::Reserving => None,
-                };
+            let closed = match entry.group().map(|group| buckets.gate(queue, Some(group), now, reserve)) {
+                None | Some(Gate::Open) => None,
+                Some(Gate::Wait(wait)) => Some(Some(now.mono.saturating_add(wait))),
+                Some(Gate::Reserving) => Some(None),
+            };
+            if let Some(until) = closed {
                 match self.parked.park(entry, until, now.mono) {
                     Ok(()) => continue,
                     Err(entry) => {
@@ -251,6 +254,14 @@ impl Lane {
                         return Pick::Nothing;
                     }
                 }
+            }
+            if !thread_is_free && self.blocking.contains(&entry.kind()) {
+                self.put_back(entry);
+                self.heads_turn = heads_turn;
+                return Pick::NoThread;
+            }
+            if let Some(group) = entry.group() {
+                buckets.spend(queue, Some(group));
             }
             buckets.spend(queue, None);
             return Pick::Start(entry);

@@ -10,6 +10,7 @@ mod lane;
 mod lanes;
 mod parked;
 mod probation;
+mod threads;
 mod window;
 
 pub(crate) use bucket::Reservation;
@@ -29,11 +30,15 @@ use flight::Flights;
 use lane::Pick;
 use lanes::Lanes;
 use probation::{MayStart, Probation};
+use threads::Threads;
 use window::Source;
 
 /// Jobs that have ended but whose end is not durable yet, at most: past this nothing new starts
 /// until the writer has caught up. It bounds the outcomes that wait in the writer's inbox.
 pub(crate) const UNSETTLED_MAX: usize = 8_192;
+
+/// And their records and results, at most, in bytes: the job that passes it has ended already.
+pub(crate) const UNSETTLED_BYTES_MAX: usize = 64 << 20;
 
 /// A job that may start now.
 #[derive(Debug)]
@@ -80,9 +85,10 @@ pub(crate) enum Blocked {
     NoHandler,
     RateLimited(Duration),
     NoFreeSlot,
+    NoThread,
     /// The process died before, and others are tried first. For about so long.
     Recovering(Duration),
-    ProcessBudget,
+    ProcessBudget(usize),
     Draining,
     /// Starts as soon as the dispatcher gets to it.
     Next,
@@ -95,6 +101,7 @@ pub(crate) struct Scheduler {
     /// Queues that stand in `turns`.
     waiting: IdSet<QueueId>,
     flights: Flights,
+    threads: Threads,
     buckets: Buckets,
     probation: Probation,
     /// Waiting jobs that an operator's call is about to change, and those of them whose turn came
@@ -120,6 +127,7 @@ impl Scheduler {
             turns: VecDeque::new(),
             waiting: IdSet::default(),
             flights: Flights::default(),
+            threads: Threads::new(usize::MAX),
             buckets: Buckets::default(),
             probation: Probation::default(),
             withdrawn: Withdrawn::default(),
@@ -141,7 +149,7 @@ impl Scheduler {
         for change in changes {
             self.apply_one(change);
         }
-        self.restless || !self.turns.is_empty()
+        self.restless || !self.turns.is_empty() || self.threads.is_waited_for(self.flights.blocking())
     }
 
     fn apply_one(&mut self, change: Change) {
@@ -304,6 +312,16 @@ impl Scheduler {
         self.restless = true;
     }
 
+    /// These kinds of a queue's worker have handlers that need a thread. To be said before the lane is opened.
+    pub fn set_blocking_kinds(&mut self, queue: QueueId, kinds: IdSet<KindId>) {
+        self.lanes.get_or_make(queue).blocking = kinds;
+    }
+
+    /// So many jobs whose handlers need a thread run at a time, over all queues.
+    pub fn set_threads_max(&mut self, threads: usize) {
+        self.threads.max = threads;
+    }
+
     /// The queue's worker is gone: nothing of it starts any more.
     pub fn close_lane(&mut self, queue: QueueId) {
         self.lanes.get_or_make(queue).settings = None;
@@ -339,6 +357,7 @@ impl Scheduler {
                     break;
                 }
             }
+            self.call_those_in_line();
             let Some(queue) = self.turns.pop_front() else { break };
             if self.start_one(queue, now, into) {
                 self.turns.push_back(queue);
@@ -353,18 +372,32 @@ impl Scheduler {
             && !self.suspended
             && self.flights.running() < self.running_max
             && self.flights.unsettled() < UNSETTLED_MAX
+            && self.flights.unsettled_bytes() < UNSETTLED_BYTES_MAX
+    }
+
+    /// Queues that wait for a thread are asked when there is one.
+    fn call_those_in_line(&mut self) {
+        while let Some(queue) = self.threads.call(self.flights.blocking()) {
+            self.wake(queue);
+        }
     }
 
     /// Hands out one job of `queue`, or says that it has none to start now.
     fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
         let running = self.flights.running_in(queue) + self.slots_of_suspects(queue, now);
+        let thread_is_free = self.threads.is_free_for(queue, self.flights.blocking());
+        self.threads.asked(queue);
         let Some(lane) = self.lanes.get_mut(queue) else { return false };
         let held = (&mut self.withdrawn, &mut self.found.reserve);
-        let pick = lane.pick(queue, running, now, &mut self.buckets, held);
+        let pick = lane.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
         lane.wants_refills(queue, &mut self.found.refills);
         self.restless |= self.lanes.note(queue) || self.found.has_some();
         match pick {
             Pick::Nothing => false,
+            Pick::NoThread => {
+                self.threads.line_up(queue);
+                false
+            }
             Pick::Expired(entry) => {
                 self.expire(queue, entry, now);
                 true
@@ -379,7 +412,7 @@ impl Scheduler {
 
     fn expire(&mut self, queue: QueueId, entry: Arc<Entry>, now: Now) {
         // It is taken until its end is durable, but nothing of it starts.
-        let run = self.flights.take_off(queue, &entry, now);
+        let run = self.flights.take_off(queue, &entry, false, now);
         self.flights.land(run);
         self.found.expired.push(Start { run, queue, entry, commit_first: false, alone: false });
         self.restless = true;
@@ -401,11 +434,13 @@ impl Scheduler {
         if !self.probation.looks(now) {
             return false;
         }
-        let Self { lanes, flights, buckets, withdrawn, .. } = self;
+        let Self { lanes, flights, threads, buckets, withdrawn, .. } = self;
         let may_start = |Suspect { queue, entry, .. }: &Suspect| {
             let Some(lane) = lanes.get(*queue) else { return MayStart::No };
             let is_free = !withdrawn.contains_key(&entry.id) && flights.running_in(*queue) < lane.slots();
-            if !is_free || !lane.takes(entry.kind()) {
+            // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
+            let has_thread = !lane.blocking.contains(&entry.kind()) || threads.has_free(flights.blocking());
+            if !is_free || !has_thread || !lane.takes(entry.kind()) {
                 return MayStart::No;
             }
             let group = entry.group().and_then(|group| buckets.wait(*queue, Some(group), now));
@@ -414,7 +449,7 @@ impl Scheduler {
         let chosen = self.probation.next(now, flights.is_empty(), may_start);
         self.restless = true;
         let Some((queue, entry)) = chosen else { return false };
-        if entry.record.expires_at().is_some_and(|at| at <= now.wall) {
+        if entry.record.has_expired(now) {
             self.probation.tried(entry.id, now);
             self.expire(queue, entry, now);
             return true;
@@ -440,7 +475,8 @@ impl Scheduler {
 
     fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, is_tried: bool, now: Now) -> Start {
         let is_clear = self.flights.is_empty();
-        let run = self.flights.take_off(queue, &entry, now);
+        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocking.contains(&entry.kind()));
+        let run = self.flights.take_off(queue, &entry, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
             self.restless = true;
@@ -518,7 +554,16 @@ impl Scheduler {
     pub fn landed(&mut self, run: RunId) -> bool {
         let Some(queue) = self.flights.land(run) else { return false };
         self.wake(queue);
+        if self.probation.is_active() {
+            // A suspect of another queue may have waited for its thread.
+            self.probation.look();
+        }
         true
+    }
+
+    /// The end of this run, which has landed, brings a result of so many bytes to the writer.
+    pub fn ends_with(&mut self, run: RunId, bytes: usize) {
+        self.flights.ends_with(run, bytes);
     }
 
     /// A job that was handed out and did not start is back at its place. One that was to be tried still is.
@@ -613,6 +658,11 @@ impl Scheduler {
         self.flights.running()
     }
 
+    /// How many jobs may run at a time, and how many of those with a blocking handler.
+    pub fn limits(&self) -> (usize, usize) {
+        (self.running_max, self.threads.max)
+    }
+
     pub fn running_in(&self, queue: QueueId) -> usize {
         self.flights.running_in(queue)
     }
@@ -642,7 +692,7 @@ impl Scheduler {
     /// What is to be stored of a bucket now; nothing if its row is to be removed. To be asked while the commit
     /// is made that stores it.
     pub fn bucket_to_store(&mut self, key: &BucketKey, now: Now) -> Option<BucketState> {
-        self.buckets.to_store(key, now)
+        self.buckets.state_to_store(key, now)
     }
 
     pub fn tokens(&self, key: &BucketKey, now: Now) -> f64 {
@@ -671,7 +721,7 @@ impl Scheduler {
 
     /// Looks at so many buckets and names those whose rows say nothing that a bucket nobody knows would not.
     pub fn buckets_to_forget(&mut self, looks: usize, rows_max: usize, now: Now) -> Vec<BucketKey> {
-        self.buckets.to_forget(looks, rows_max, now)
+        self.buckets.forgettable(looks, rows_max, now)
     }
 
     /// Forgets such a bucket. False if it says something by now, and its row is to be kept. To be asked while the
@@ -683,7 +733,8 @@ impl Scheduler {
     /// Nothing can start, and nothing is under way that would let it, before the clock moves or a
     /// running job lands.
     pub fn is_settled(&self, now: Now) -> bool {
-        let none_may_start = self.turns.is_empty() || self.probation.holds_others(now).is_some();
+        let none_may_start = self.probation.holds_others(now).is_some()
+            || (self.turns.is_empty() && !self.threads.is_waited_for(self.flights.blocking()));
         let blocked = !self.has_room() || (none_may_start && !self.probation.looks(now));
         !self.found.has_some()
             && blocked
@@ -721,7 +772,10 @@ impl Scheduler {
             return Blocked::Recovering(self.probation.next_event(now).unwrap_or_default());
         }
         if !self.has_room() {
-            return Blocked::ProcessBudget;
+            return Blocked::ProcessBudget(self.running_max);
+        }
+        if lane.blocking.contains(&kind) && !self.threads.is_free_for(queue, self.flights.blocking()) {
+            return Blocked::NoThread;
         }
         Blocked::Next
     }

@@ -7,7 +7,7 @@ const KIND: KindId = 1;
 
 fn at(millis: u64) -> Now {
     let time = Timestamp::from_millis(1_000_000 + millis);
-    Now { wall: time, engine: time, mono: Duration::from_millis(millis) }
+    Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_millis(millis) }
 }
 
 fn record(priority: u8, group: Option<&str>) -> Record {
@@ -267,6 +267,37 @@ fn nothing_starts_while_too_many_ends_wait_for_the_disk() {
 }
 
 #[test]
+fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
+    let mut scheduler = open(usize::MAX);
+    scheduler.set_running_max(usize::MAX);
+    let ready = |id: u64| {
+        let record = entry(id, 5, None).record.clone();
+        Change::Ready { queue: QUEUE, entry: Arc::new(Entry::new(JobId::new(id), id, record, 1 << 20)) }
+    };
+    let mut landed = 0;
+    // Each comes to 2 MiB with its result.
+    for id in 1..=100 {
+        scheduler.apply([ready(id)]);
+        let started = start(&mut scheduler, at(0));
+        let Some(first) = started.first() else { break };
+        assert!(scheduler.landed(first.run));
+        scheduler.ends_with(first.run, 1 << 20);
+        landed += 1;
+    }
+    assert_eq!(landed, UNSETTLED_BYTES_MAX >> 21);
+    scheduler.apply([Change::Settled { id: JobId::new(1) }]);
+    assert_eq!(start(&mut scheduler, at(0)).len(), 1);
+    // What is given back counts no more either.
+    for id in 2..=landed as u64 {
+        scheduler.apply([Change::Settled { id: JobId::new(id) }]);
+    }
+    scheduler.apply([ready(1_000)]);
+    let started = start(&mut scheduler, at(0));
+    assert_eq!(started.len(), 1);
+    assert!(scheduler.landed(started[0].run));
+}
+
+#[test]
 fn a_long_run_is_named_once_to_be_marked() {
     let mut scheduler = open(10);
     scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
@@ -487,7 +518,7 @@ fn a_suspect_that_an_operator_has_stays_a_suspect() {
 fn a_suspect_that_was_handed_out_and_did_not_start_is_tried_again() {
     let mut scheduler = open(10);
     let suspect = on_its_last(suspect(7, None));
-    scheduler.restore_crashed(trial(&[suspect.clone()]), 0);
+    scheduler.restore_crashed(trial(std::slice::from_ref(&suspect)), 0);
     let first = start(&mut scheduler, at(0));
     scheduler.given_back(first[0].run, suspect.entry);
     scheduler.apply([ready(9, 0, None)]);
@@ -578,7 +609,7 @@ fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
             let chores = scheduler.chores(at(0));
             for refill in chores.refills {
                 let behind = rows.iter().filter(|row| refill.grouped && refill.after.is_none_or(|at| row.order > at));
-                let page: Vec<_> = behind.cloned().take(refill.jobs_max).collect();
+                let page: Vec<_> = behind.take(refill.jobs_max).cloned().collect();
                 let is_last = page.last().is_none_or(|row| row.id.get() == 20);
                 scheduler.refilled(refill, page, is_last);
             }

@@ -22,6 +22,9 @@ pub(crate) struct Window<E> {
     known: Option<Order>,
     /// The window accounts for every row there is.
     whole: bool,
+    /// The size of the row that was dropped last: it was the first of those that are only in the table. Reading it
+    /// again is in vain until it fits.
+    dropped_bytes: usize,
     /// A page is being read; what commits meanwhile is noted here, because the page may or may not
     /// show it.
     reading: Option<Reading<E>>,
@@ -38,7 +41,7 @@ struct Reading<E> {
 
 impl<E: Source> Window<E> {
     pub fn new(limits: WindowLimits) -> Self {
-        Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, reading: None, limits }
+        Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, dropped_bytes: 0, reading: None, limits }
     }
 
     /// No row is here, and there may be some in the table.
@@ -127,6 +130,7 @@ impl<E: Source> Window<E> {
         self.bytes = 0;
         self.known = None;
         self.whole = false;
+        self.dropped_bytes = 0;
         if let Some(reading) = &mut self.reading {
             reading.void = true;
         }
@@ -134,7 +138,8 @@ impl<E: Source> Window<E> {
 
     pub fn wants_refill(&mut self, limits: WindowLimits) -> Option<Refill> {
         let low = self.rows.len() <= limits.jobs_max / 2 && self.bytes <= limits.bytes_max / 2;
-        if self.whole || self.reading.is_some() || !low {
+        let fits = self.rows.is_empty() || self.bytes + self.dropped_bytes <= limits.bytes_max;
+        if self.whole || self.reading.is_some() || !low || !fits {
             return None;
         }
         self.reading = Some(Reading { arrived: Vec::new(), gone: IdSet::default(), void: false });
@@ -169,6 +174,7 @@ impl<E: Source> Window<E> {
             self.known = Some(last.order());
         }
         self.whole = end;
+        self.dropped_bytes = 0;
         for row in page {
             if !taken(&row) && !reading.gone.contains(&row.id()) && !self.rows.contains_key(&row.order()) {
                 self.insert(row);
@@ -197,7 +203,12 @@ impl<E: Source> Window<E> {
             // What lies before the dropped row stays accounted for, the row itself does not. `known` never rises
             // here: what lies between it and a row behind it was not read.
             let before = order.before();
-            self.known = if self.whole { before } else { self.known.min(before) };
+            let known = if self.whole { before } else { self.known.min(before) };
+            if known == before {
+                // It is the first of those that are only in the table.
+                self.dropped_bytes = row.bytes();
+            }
+            self.known = known;
             self.whole = false;
             if let Some(reading) = &mut self.reading {
                 // The page begins behind a place that is no longer the end of what is known.
@@ -286,6 +297,36 @@ mod tests {
         w.refilled(vec![Row(1)], true, |_| false);
         assert!(w.first().is_none());
         assert!(w.wants_refill(limits(4)).is_some(), "it must be read again");
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_beside_the_first_is_not_read_again_before_that_has_gone() {
+        /// Its place and its size.
+        #[derive(Debug)]
+        struct Sized(u64, usize);
+        impl Source for Sized {
+            fn order(&self) -> Order {
+                Order { priority: 0, turn: self.0 }
+            }
+            fn id(&self) -> JobId {
+                JobId::new(self.0)
+            }
+            fn bytes(&self) -> usize {
+                self.1
+            }
+        }
+        let limits = WindowLimits { jobs_max: 8, bytes_max: 100, mark_after: std::time::Duration::ZERO };
+        let mut w = Window::new(limits);
+        w.restart();
+        assert!(w.wants_refill(limits).is_some());
+        w.refilled(vec![Sized(1, 20), Sized(2, 120)], false, |_| false);
+        assert_eq!(w.wants_refill(limits), None, "it would be dropped again");
+        assert_eq!(w.pop().map(|row| row.0), Some(1));
+        let refill = w.wants_refill(limits).expect("now it fits, as any row does alone");
+        assert_eq!(refill.after.unwrap().turn, 1);
+        w.refilled(vec![Sized(2, 120)], true, |_| false);
+        assert_eq!(w.pop().map(|row| row.0), Some(2));
+        assert!(w.first().is_none() && !w.is_in_the_dark());
     }
 
     #[test]

@@ -1,8 +1,9 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::ready::Recent;
 use super::settings::{QueueSettings, Tally};
 use crate::error::Error;
 use crate::job::{KindId, QueueId, check_name};
@@ -28,11 +29,14 @@ impl QueueRow {
 
 /// Names to numbers, and each queue's row as of the last commit.
 ///
-/// A name gets its number in memory when it is first spoken; it reaches the file with the first
-/// commit that touches its queue or stores a job of its kind.
+/// A name is in the file with the first commit that stores something under it. Until then it has a number only while
+/// a worker uses it, or while the batch is made that will store it: asking about a queue, or an enqueue that is
+/// refused, uses up nothing. Only the writer reserves numbers for what is to be stored, so a number that a refused
+/// command gives back is known to nobody else.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     inner: RwLock<Inner>,
+    pub recent: Recent,
 }
 
 #[derive(Debug, Default)]
@@ -42,39 +46,77 @@ struct Inner {
     rows: HashMap<QueueId, QueueRow>,
     /// Queues that keep ended jobs. There may be many thousand others.
     with_ended: BTreeSet<QueueId>,
-    /// Kinds from this number on are not in the file yet.
-    kinds_saved: u32,
 }
 
 #[derive(Debug, Default)]
 struct Names {
     ids: HashMap<Arc<str>, u32>,
-    names: Vec<Arc<str>>,
+    names: Vec<(Arc<str>, Standing)>,
+    /// The numbers in `names` that nobody has.
+    free: BTreeSet<u32>,
+    saved: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It was given back, or the file has none of this number.
+    Free,
+    /// The batch in the making will store it.
+    Reserved,
+    /// A worker of this process uses it, and the file does not have it.
+    InUse,
+    /// The file has it.
+    Saved,
 }
 
 impl Names {
-    fn intern(&mut self, what: &'static str, name: &str) -> Result<u32, Error> {
-        if let Some(&id) = self.ids.get(name) {
-            return Ok(id);
-        }
-        if self.names.len() >= NAMES_MAX {
-            return Err(Error::config(
-                what,
-                format!("there are {NAMES_MAX} of them already, the most a file can have"),
-            ));
-        }
-        let id = self.names.len() as u32;
-        self.restore(id, name.into());
-        Ok(id)
+    fn find(&self, name: &str) -> Option<(u32, Standing)> {
+        let id = *self.ids.get(name)?;
+        Some((id, self.names[id as usize].1))
     }
 
-    fn restore(&mut self, id: u32, name: Arc<str>) {
-        // Numbers are given in order, and a number that never reached the file leaves a gap.
-        while self.names.len() <= id as usize {
-            self.names.push("".into());
+    fn name(&self, id: u32) -> Option<&Arc<str>> {
+        self.names.get(id as usize).map(|(name, _)| name)
+    }
+
+    /// The number of a name, a new one if need be. A name never has less of a standing than it had.
+    fn number(&mut self, name: &str, standing: Standing) -> u32 {
+        if let Some((id, before)) = self.find(name) {
+            if before == Standing::Reserved {
+                self.names[id as usize].1 = standing;
+            }
+            return id;
         }
-        self.names[id as usize] = name.clone();
+        let id = self.free.pop_first().unwrap_or(self.names.len() as u32);
+        self.put(id, name.into(), standing);
+        id
+    }
+
+    fn put(&mut self, id: u32, name: Arc<str>, standing: Standing) {
+        while self.names.len() <= id as usize {
+            self.free.insert(self.names.len() as u32);
+            self.names.push(("".into(), Standing::Free));
+        }
+        self.free.remove(&id);
+        self.saved += usize::from(standing == Standing::Saved && self.names[id as usize].1 != Standing::Saved);
+        self.names[id as usize] = (name.clone(), standing);
         self.ids.insert(name, id);
+    }
+
+    fn save(&mut self, id: u32) {
+        if let Some((name, _)) = self.names.get(id as usize).filter(|(_, standing)| *standing != Standing::Free) {
+            self.put(id, name.clone(), Standing::Saved);
+        }
+    }
+
+    /// Takes a number back that was reserved and is not used.
+    fn release(&mut self, id: u32) {
+        let Some((name, standing)) = self.names.get_mut(id as usize) else { return };
+        if *standing == Standing::Reserved {
+            self.ids.remove(&*std::mem::replace(name, "".into()));
+            *standing = Standing::Free;
+            self.free.insert(id);
+        }
     }
 }
 
@@ -100,50 +142,65 @@ impl Catalog {
 
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
-        inner.queues.restore(id, row.name.clone());
+        inner.queues.put(id, row.name.clone(), Standing::Saved);
         inner.set_row(id, row);
     }
 
     pub fn restore_kind(&self, id: KindId, name: &str) {
-        let mut inner = self.write();
-        inner.kinds.restore(id, name.into());
-        inner.kinds_saved = inner.kinds_saved.max(id + 1);
+        self.write().kinds.put(id, name.into(), Standing::Saved);
     }
 
-    /// The queue's number, a new one if need be.
-    pub fn queue(&self, name: &str) -> Result<QueueId, Error> {
-        if let Some(&id) = self.read().queues.ids.get(name) {
-            return Ok(id);
-        }
+    /// The number of a worker's queue, a new one if need be.
+    pub fn use_queue(&self, name: &str) -> Result<QueueId, Error> {
         check_name("queue", name)?;
-        self.write().queues.intern("queue", name)
+        Ok(self.write().queues.number(name, Standing::InUse))
     }
 
-    /// The kind's number, a new one if need be.
-    pub fn kind(&self, name: &str) -> Result<KindId, Error> {
-        if let Some(&id) = self.read().kinds.ids.get(name) {
-            return Ok(id);
-        }
+    /// The number of a kind that a worker handles, a new one if need be.
+    pub fn use_kind(&self, name: &str) -> Result<KindId, Error> {
         check_name("kind", name)?;
-        self.write().kinds.intern("kind", name)
+        Ok(self.write().kinds.number(name, Standing::InUse))
     }
 
+    /// The queue's number, if something of it is stored or a worker uses it.
     pub fn find_queue(&self, name: &str) -> Option<QueueId> {
-        self.read().queues.ids.get(name).copied()
+        known(self.read().queues.find(name)).map(|number| number.id)
+    }
+
+    /// The queue's number as an enqueue needs it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn queue(&self, name: &str) -> Result<Option<Number>, Error> {
+        match known(self.read().queues.find(name)) {
+            None => check_name("queue", name).map(|()| None),
+            number => Ok(number),
+        }
+    }
+
+    /// The kind's number as an enqueue needs it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn kind(&self, name: &str) -> Result<Option<Number>, Error> {
+        match known(self.read().kinds.find(name)) {
+            None => check_name("kind", name).map(|()| None),
+            number => Ok(number),
+        }
     }
 
     pub fn queue_name(&self, id: QueueId) -> Arc<str> {
-        self.read().queues.names.get(id as usize).cloned().unwrap_or_else(|| "?".into())
+        self.read().queues.name(id).cloned().unwrap_or_else(|| "?".into())
     }
 
     pub fn kind_name(&self, id: KindId) -> Arc<str> {
-        self.read().kinds.names.get(id as usize).cloned().unwrap_or_else(|| "?".into())
+        self.read().kinds.name(id).cloned().unwrap_or_else(|| "?".into())
     }
 
     /// The queue's row as of the last commit; a fresh one if nothing of it was ever stored.
     pub fn row(&self, id: QueueId) -> QueueRow {
         let inner = self.read();
-        let fresh = || QueueRow::new(inner.queues.names.get(id as usize).cloned().unwrap_or_default());
+        let fresh = || QueueRow::new(inner.queues.name(id).cloned().unwrap_or_default());
         inner.rows.get(&id).cloned().unwrap_or_else(fresh)
     }
 
@@ -156,7 +213,8 @@ impl Catalog {
     pub fn stored_queues(&self) -> Vec<QueueId> {
         let inner = self.read();
         let mut ids: Vec<_> = inner.rows.keys().copied().collect();
-        ids.sort_by(|a, b| inner.queues.names[*a as usize].cmp(&inner.queues.names[*b as usize]));
+        // In a damaged file a queue can have a row without a name.
+        ids.sort_by(|a, b| inner.queues.name(*a).cmp(&inner.queues.name(*b)));
         ids
     }
 
@@ -165,16 +223,152 @@ impl Catalog {
         self.read().with_ended.iter().copied().collect()
     }
 
-    pub fn unsaved_kinds(&self) -> Vec<(KindId, Arc<str>)> {
-        let inner = self.read();
-        let from = inner.kinds_saved;
-        inner.kinds.names.iter().enumerate().skip(from as usize).map(|(id, name)| (id as u32, name.clone())).collect()
+    /// What a commit made durable.
+    pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: &[KindId]) {
+        let mut inner = self.write();
+        for (id, row) in rows {
+            inner.queues.save(id);
+            inner.set_row(id, row);
+        }
+        for &id in kinds {
+            inner.kinds.save(id);
+        }
+    }
+}
+
+/// A name's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub id: u32,
+    /// The file has it.
+    pub is_saved: bool,
+}
+
+/// Not what is only reserved: it may be given back.
+fn known(found: Option<(u32, Standing)>) -> Option<Number> {
+    let (id, standing) = found?;
+    (standing != Standing::Reserved).then_some(Number { id, is_saved: standing == Standing::Saved })
+}
+
+/// The names that one batch may bring into the file. Dropped, it gives back the numbers that were reserved for them.
+pub(super) struct NewNames<'c> {
+    catalog: &'c Catalog,
+    queues: New,
+    kinds: New,
+    /// Kinds of which the batch has stored a job.
+    stored_kinds: BTreeSet<KindId>,
+}
+
+/// Numbers in the order in which they were reserved.
+#[derive(Debug, Default)]
+pub(super) struct New {
+    ids: Vec<u32>,
+    set: HashSet<u32>,
+}
+
+impl New {
+    fn add(&mut self, id: u32) {
+        if self.set.insert(id) {
+            self.ids.push(id);
+        }
     }
 
-    /// What a commit made durable.
-    pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: usize) {
-        let mut inner = self.write();
-        rows.into_iter().for_each(|(id, row)| inner.set_row(id, row));
-        inner.kinds_saved += kinds as u32;
+    fn since(&mut self, mark: usize) -> Vec<u32> {
+        let since = self.ids.split_off(mark.min(self.ids.len()));
+        since.iter().for_each(|id| {
+            self.set.remove(id);
+        });
+        since
     }
+}
+
+impl<'c> NewNames<'c> {
+    pub fn new(catalog: &'c Catalog) -> Self {
+        Self { catalog, queues: New::default(), kinds: New::default(), stored_kinds: BTreeSet::new() }
+    }
+
+    /// The queue's number, to store something under it.
+    ///
+    /// # Errors
+    /// The file has as many queues as it may have.
+    pub fn queue(&mut self, name: &str) -> Result<QueueId, Error> {
+        number(&mut self.catalog.write().queues, "queue", name, &mut self.queues)
+    }
+
+    /// The kind's number, to store a job of it.
+    ///
+    /// # Errors
+    /// The file has as many kinds as it may have.
+    pub fn kind(&mut self, name: &str) -> Result<KindId, Error> {
+        number(&mut self.catalog.write().kinds, "kind", name, &mut self.kinds)
+    }
+
+    /// The queue's number, if it has one, also in this batch.
+    pub fn find_queue(&self, name: &str) -> Option<QueueId> {
+        self.catalog.read().queues.find(name).map(|(id, _)| id)
+    }
+
+    /// How many there are, for [`Self::forget_since`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.queues.ids.len(), self.kinds.ids.len())
+    }
+
+    /// Gives back what was reserved since then: what it was for is not stored. Returns the numbers of queues.
+    pub fn forget_since(&mut self, (queues, kinds): (usize, usize)) -> Vec<QueueId> {
+        if self.mark() == (queues, kinds) {
+            return Vec::new();
+        }
+        let mut inner = self.catalog.write();
+        let (queues, kinds) = (self.queues.since(queues), self.kinds.since(kinds));
+        queues.iter().for_each(|id| inner.queues.release(*id));
+        for id in kinds {
+            self.stored_kinds.remove(&id);
+            inner.kinds.release(id);
+        }
+        queues
+    }
+
+    /// A job of this kind, which may be a new one, is stored.
+    pub fn stored(&mut self, kind: KindId) {
+        if self.kinds.set.contains(&kind) {
+            self.stored_kinds.insert(kind);
+        }
+    }
+
+    /// The new kinds that the file is to have.
+    pub fn stored_kinds(&self) -> &BTreeSet<KindId> {
+        &self.stored_kinds
+    }
+
+    /// The batch is to be committed: what it stores keeps its number whatever becomes of that, because nobody knows
+    /// whether a commit that fails has stored it.
+    pub fn keep(mut self, is_stored: impl Fn(QueueId) -> bool) -> Vec<KindId> {
+        let (queues, kinds) = (self.queues.since(0), self.kinds.since(0));
+        let mut inner = self.catalog.write();
+        queues.into_iter().filter(|id| !is_stored(*id)).for_each(|id| inner.queues.release(id));
+        kinds.into_iter().filter(|id| !self.stored_kinds.contains(id)).for_each(|id| inner.kinds.release(id));
+        drop(inner);
+        std::mem::take(&mut self.stored_kinds).into_iter().collect()
+    }
+}
+
+impl Drop for NewNames<'_> {
+    fn drop(&mut self) {
+        let _ = self.forget_since((0, 0));
+    }
+}
+
+fn number(names: &mut Names, what: &'static str, name: &str, new: &mut New) -> Result<u32, Error> {
+    if let Some((id, standing)) = names.find(name)
+        && (standing == Standing::Saved || new.set.contains(&id))
+    {
+        return Ok(id);
+    }
+    if names.saved + new.ids.len() >= NAMES_MAX {
+        let reason = format!("there are {NAMES_MAX} of them already, the most a file can have");
+        return Err(Error::config(what, reason));
+    }
+    let id = names.number(name, Standing::Reserved);
+    new.add(id);
+    Ok(id)
 }

@@ -5,7 +5,7 @@
 //! No read transaction is held: the file may reuse its pages all the time.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use redb::{Database, StorageBackend};
 
 use super::catalog::Catalog;
-use super::fault::is_full;
-use super::file::open_file;
+use super::file::OpenFile;
+use super::new_file::{Published, Unpublished, sync_directory_of};
 use super::queries::Reader;
 use super::schema;
-use super::store::{open_error, sync_directory_of};
+use super::store::{failed, open_error};
 use super::verify::{Verification, verify};
 use super::watched::{BLOCK_BYTES, Watch};
 use crate::error::Error;
@@ -64,45 +64,40 @@ pub struct Backup {
 pub(crate) struct Copying {
     watch: Watch,
     from: Arc<dyn StorageBackend>,
-    into: File,
+    into: Unpublished,
     target: PathBuf,
-    temporary: PathBuf,
+    /// The metadata of the file that is copied. `None` if the queue is not in a file.
+    original: Option<fs::Metadata>,
     buffer: Vec<u8>,
 }
 
 impl Copying {
     /// Begins a copy of what is watched; `own` is the file itself, if it is one.
-    pub fn begin(watch: &Watch, own: Option<&Path>, target: &Path) -> Result<Self, Error> {
+    pub(super) fn begin(watch: &Watch, own: Option<&OpenFile>, target: &Path) -> Result<Self, Error> {
         let refuse = |reason| Error::NotBackedUp { path: target.to_owned(), reason };
-        let failed = |source| failed(target, source);
-        if own.is_some_and(|own| is_same(own, target)) {
+        if own.is_some_and(|own| is_same(&own.path, target)) {
             return Err(refuse("it is the file itself"));
         }
         if fs::symlink_metadata(target).is_ok() {
             return Err(refuse("there is something of this name already: remove it or choose another name"));
         }
-        let Some(name) = target.file_name() else { return Err(refuse("it is not the name of a file")) };
-        let mut name = name.to_owned();
-        name.push(".backing-up");
-        let temporary = target.with_file_name(name);
+        if target.file_name().is_none() {
+            return Err(refuse("it is not the name of a file"));
+        }
         let from = watch.backend().ok_or(Error::Closed)?;
         if !watch.begin() {
             return Err(refuse("another backup is being taken"));
         }
-        // A leftover of a backup that did not end.
-        let leftover = fs::remove_file(&temporary);
-        let into = match leftover {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => OpenOptions::new().read(true).write(true).create_new(true).open(&temporary),
-        };
-        match into {
+        let original = own.and_then(OpenFile::metadata);
+        // Only the owner can read the copy until it gets the permissions of the original.
+        match Unpublished::beside(target, "backing-up", original.is_some()) {
             Ok(into) => {
                 let (watch, target) = (watch.clone(), target.to_owned());
-                Ok(Self { watch, from, into, target, temporary, buffer: Vec::new() })
+                Ok(Self { watch, from, into, target, original, buffer: Vec::new() })
             }
             Err(error) => {
                 watch.end();
-                Err(failed(error))
+                Err(not_copied(target, error))
             }
         }
     }
@@ -119,7 +114,7 @@ impl Copying {
                 break;
             }
         }
-        self.into.sync_data().map_err(|error| self.failed(error))
+        self.into.lock.handle().sync_data().map_err(|error| self.failed(error))
     }
 
     /// What is left. Nobody may write meanwhile, and nobody may be in the middle of a commit.
@@ -127,35 +122,40 @@ impl Copying {
         let written = self.watch.take();
         self.copy_blocks(&written)?;
         let len = self.from.len().map_err(|error| self.failed(error))?;
-        self.into.set_len(len).map_err(|error| self.failed(error))
+        self.into.lock.handle().set_len(len).map_err(|error| self.failed(error))
     }
 
     /// Opens the copy and closes it in order, has it on the disk, and gives it its name.
-    pub fn finish(self) -> Result<Backup, Error> {
-        self.into.sync_all().map_err(|error| self.failed(error))?;
+    pub fn finish(mut self) -> Result<Backup, Error> {
+        let file = self.into.lock.handle();
+        file.sync_all().map_err(|error| self.failed(error))?;
         let verification = self.look()?;
-        let bytes = self.into.metadata().map_err(|error| self.failed(error))?.len();
-        self.into.sync_all().map_err(|error| self.failed(error))?;
-        if fs::symlink_metadata(&self.target).is_ok() {
-            let reason = "something of this name was made while it was being taken";
-            return Err(Error::NotBackedUp { path: self.target.clone(), reason });
+        if let Some(original) = &self.original {
+            protect_as(file, original).map_err(|error| self.failed(error))?;
         }
-        fs::rename(&self.temporary, &self.target).map_err(|error| self.failed(error))?;
-        sync_directory_of(&self.target)?;
+        let bytes = file.metadata().map_err(|error| self.failed(error))?.len();
+        file.sync_all().map_err(|error| self.failed(error))?;
+        let refuse = |reason| Err(Error::NotBackedUp { path: self.target.clone(), reason });
+        match self.into.publish(&self.target).map_err(|error| not_copied(&self.target, error))? {
+            Published::Done => {}
+            Published::Taken => return refuse("something of this name was made while it was being taken"),
+            Published::Lost => return refuse("its temporary file was removed while it was being taken"),
+        }
+        sync_directory_of(&self.target).map_err(|error| self.failed(error))?;
         Ok(Backup { path: self.target.clone(), bytes, verification })
     }
 
     fn look(&self) -> Result<Verification, Error> {
-        let file = open_file(&self.temporary).map_err(|error| self.failed(error))?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        let opened = redb::backends::FileBackend::new(file).and_then(|file| builder.create_with_backend(file));
+        let watch = Watch::default();
+        let opened = builder.create_with_backend(watch.over_file(&self.into.lock));
         let damaged = |error| open_error(error, &self.target, "back up to");
         let db = opened.map_err(damaged)?;
         let txn = db.begin_read().map_err(super::fault::Fault::from)?;
-        let catalog = Catalog::default();
-        schema::load(&txn, &catalog)?;
-        let verification = verify(&Reader::new(txn), &catalog)?;
+        // Fails where opening the copy would fail.
+        schema::load(&txn, &Catalog::default())?;
+        let verification = verify(&Reader::new(txn))?;
         db.close().map_err(damaged)?;
         Ok(verification)
     }
@@ -182,7 +182,8 @@ impl Copying {
                 Err(_) if self.from.len().is_ok_and(|len| len < to) => continue,
                 Err(error) => return Err(self.failed(error)),
             }
-            let written = self.into.seek(SeekFrom::Start(at)).and_then(|_| self.into.write_all(&self.buffer));
+            let mut into = self.into.lock.handle();
+            let written = into.seek(SeekFrom::Start(at)).and_then(|_| into.write_all(&self.buffer));
             written.map_err(|error| self.failed(error))?;
             at = to;
         }
@@ -190,23 +191,40 @@ impl Copying {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        failed(&self.target, source)
+        not_copied(&self.target, source)
     }
 }
 
 impl Drop for Copying {
     fn drop(&mut self) {
         self.watch.end();
-        // Gone already if it came to its end.
-        let _ = fs::remove_file(&self.temporary);
     }
 }
 
-fn failed(target: &Path, source: io::Error) -> Error {
-    match is_full(&source) {
-        true => Error::StorageFull,
-        false => Error::Io { operation: "back up to", path: target.to_owned(), source },
+fn not_copied(target: &Path, source: io::Error) -> Error {
+    failed("back up to", target, source)
+}
+
+/// Gives a file the permissions of another, and its owner and group as far as this process is allowed to. If the group
+/// cannot be set, the group gets no permissions, because they were meant for the group of the original.
+#[cfg(unix)]
+fn protect_as(file: &fs::File, original: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let mut mode = original.mode() & 0o777;
+    let own = file.metadata()?;
+    if own.gid() != original.gid() && fchown(file, None, Some(original.gid())).is_err() {
+        mode &= !0o070;
     }
+    if own.uid() != original.uid() {
+        // Only a superuser may do this. Otherwise the owner is the user of this process, who could read the original.
+        let _ = fchown(file, Some(original.uid()), None);
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn protect_as(_: &fs::File, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 fn is_same(own: &Path, target: &Path) -> bool {

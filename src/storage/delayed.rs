@@ -1,5 +1,6 @@
 //! Jobs that are due later, and their promotion when they are due.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use crate::time::{Due, TimeLine, Timestamp};
 /// that is. No record is as short as one byte, whatever that byte has become.
 const POINTER: [u8; 1] = [0];
 
+/// Bytes of due rows that are read at a time, about: each is moved before more are read.
+const PAGE_BYTES: usize = 1 << 20;
+
 fn key(queue: QueueId, due: Due, id: JobId) -> DelayedKey {
     (queue, due.line as u8, due.at.as_millis(), id.get())
 }
@@ -27,6 +31,7 @@ pub(super) fn is_pointer(row: &[u8]) -> bool {
 
 impl Batch<'_> {
     pub(super) fn put_delayed(&mut self, queue: QueueId, id: JobId, due: Due, record: &Bytes) -> Result<(), Fault> {
+        self.moved(record.len());
         self.tables.delayed()?.insert(key(queue, due, id), &**record)?;
         self.index(id, queue, Place::Delayed { due })?;
         self.changes.push(Change::Due { queue, due });
@@ -57,6 +62,7 @@ impl Batch<'_> {
         self.unmark(taken.id)?;
         // Before anything that makes it ready again: while it is taken, dispatch ignores it.
         self.changes.push(Change::Settled { id: taken.id });
+        self.unindex_expiry(queue, taken.id, &taken.record)?;
         let bytes = encode_record(record);
         let (old, new) = (u64::from(taken.bytes), bytes.len() as u64);
         let tally = self.tally(queue);
@@ -76,29 +82,46 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Makes jobs of `queue` that are due ready, at most `jobs_max` of them.
-    pub fn promote(&mut self, queue: QueueId, jobs_max: usize) -> Result<usize, Fault> {
-        let mut promoted = 0;
+    /// Makes jobs of `queue` that are due ready: one, and more until `jobs_max` or `bytes_max` is reached.
+    pub fn promote(&mut self, queue: QueueId, jobs_max: usize, bytes_max: u64) -> Result<usize, Fault> {
+        let (mut promoted, before) = (0, self.moved_bytes());
         for line in [TimeLine::Wall, TimeLine::Engine] {
-            for (id, due, row) in self.due_rows(queue, line, jobs_max - promoted)? {
-                self.touch();
-                let made_ready = match is_pointer(&row) {
-                    true => self.promote_member(queue, id, due),
-                    false => self.promote_plain(queue, id, due, row.clone()),
-                };
-                match (made_ready, is_pointer(&row)) {
-                    (Err(Fault::Corrupt { .. }), true) => {
-                        self.quarantine_job(id)?;
+            let mut after = None;
+            loop {
+                let rows = self.due_rows(queue, line, after, jobs_max - promoted)?;
+                let Some((id, due, _)) = rows.last() else { break };
+                after = Some((due.at, *id));
+                for (id, due, row) in rows {
+                    // The rest of this page stays where it is, and is due.
+                    if promoted == jobs_max || self.moved_bytes() - before >= bytes_max {
+                        break;
                     }
-                    (Err(Fault::Corrupt { .. }), false) => self.set_aside(queue, id, &Place::Delayed { due }, &row)?,
-                    (made_ready, _) => made_ready?,
+                    self.promote_one(queue, id, due, row)?;
+                    promoted += 1;
                 }
-                promoted += 1;
+                if promoted == jobs_max || self.moved_bytes() - before >= bytes_max {
+                    tracing::trace!("a promotion leaves the rest to the next commit");
+                    break;
+                }
             }
         }
         let next_due = [self.first_due(queue, TimeLine::Wall)?, self.first_due(queue, TimeLine::Engine)?];
         self.changes.push(Change::Promoted { queue, next_due });
         Ok(promoted)
+    }
+
+    /// Makes what stands here ready, or sets it aside.
+    fn promote_one(&mut self, queue: QueueId, id: JobId, due: Due, row: Bytes) -> Result<(), Fault> {
+        self.touch();
+        let made_ready = match is_pointer(&row) {
+            true => self.promote_member(queue, id, due),
+            false => self.promote_plain(queue, id, due, row.clone()),
+        };
+        match (made_ready, is_pointer(&row)) {
+            (Err(Fault::Corrupt { .. }), true) => self.quarantine_job(id).map(drop),
+            (Err(Fault::Corrupt { .. }), false) => self.set_aside(queue, id, &Place::Delayed { due }, &row),
+            (made_ready, _) => made_ready,
+        }
     }
 
     fn promote_plain(&mut self, queue: QueueId, id: JobId, due: Due, row: Bytes) -> Result<(), Fault> {
@@ -121,15 +144,31 @@ impl Batch<'_> {
         tally.pending += 1;
     }
 
-    fn due_rows(&mut self, queue: QueueId, line: TimeLine, rows_max: usize) -> Result<Vec<(JobId, Due, Bytes)>, Fault> {
+    /// The next rows that are due behind `after`: one, and more until there are `rows_max` or a page is full.
+    fn due_rows(
+        &mut self,
+        queue: QueueId,
+        line: TimeLine,
+        after: Option<(Timestamp, JobId)>,
+        rows_max: usize,
+    ) -> Result<Vec<(JobId, Due, Bytes)>, Fault> {
         let until = self.now.on(line).as_millis();
-        let range = (queue, line as u8, 0, 0)..=(queue, line as u8, until, u64::MAX);
-        let mut rows = Vec::new();
-        for row in self.tables.delayed()?.range(range)?.take(rows_max) {
+        let from = match after {
+            Some((at, id)) => Bound::Excluded((queue, line as u8, at.as_millis(), id.get())),
+            None => Bound::Included((queue, line as u8, 0, 0)),
+        };
+        let to = Bound::Included((queue, line as u8, until, u64::MAX));
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for row in self.tables.delayed()?.range((from, to))?.take(rows_max) {
             let (key, value) = row?;
             let (_, _, at, id) = key.value();
             let due = Due { line, at: Timestamp::from_millis(at) };
-            rows.push((JobId::new(id), due, Bytes::copy_from_slice(value.value())));
+            let row = Bytes::copy_from_slice(value.value());
+            bytes += row.len();
+            rows.push((JobId::new(id), due, row));
+            if bytes >= PAGE_BYTES {
+                break;
+            }
         }
         Ok(rows)
     }

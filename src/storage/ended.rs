@@ -16,13 +16,16 @@ use crate::time::Timestamp;
 pub(crate) struct Expunged {
     pub dead: u64,
     pub others: u64,
+    /// It stopped at one of its limits: there may be more to remove.
+    pub is_full: bool,
 }
 
 impl Batch<'_> {
     /// Keeps an ended job, in the dead letters or among the finished. It has left its old place.
     pub fn keep_ended(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
         self.touch();
-        let at = record.extra.as_ref().and_then(|extra| extra.ended_at).unwrap_or(self.now.wall);
+        // Its age counts from here. When it ended by the wall clock, which may be wrong, stands in its record.
+        let at = self.now.age;
         let bytes = encode_record(record);
         let state = record.state;
         let tally = self.tally(queue);
@@ -70,17 +73,19 @@ impl Batch<'_> {
         Ok(was)
     }
 
-    /// Removes what retention no longer keeps of one queue, at most `rows_max` rows.
-    pub fn prune(&mut self, queue: QueueId, rows_max: usize) -> Result<Expunged, Fault> {
+    /// Removes what retention no longer keeps of one queue, at most `rows_max` rows and about `bytes_max`.
+    pub fn prune(&mut self, queue: QueueId, rows_max: usize, bytes_max: u64) -> Result<Expunged, Fault> {
         let row = self.queue(queue);
         let keep = row.settings.retention;
         let mut expunged = Expunged::default();
+        let mut bytes_left = bytes_max;
         for (state, count, keep) in [
             (State::Completed, row.tally.completed, keep.completed),
             (State::Cancelled, row.tally.cancelled, keep.cancelled),
         ] {
             let room = rows_max - expunged.others as usize;
-            for (at, id) in self.oldest_finished(queue, state, surplus(count, keep, room), self.cutoff(keep), room)? {
+            let (surplus, cutoff) = (surplus(count, keep, room), self.cutoff(keep));
+            for (at, id) in self.oldest_finished(queue, state, surplus, cutoff, room, &mut bytes_left)? {
                 self.tables.finished()?.remove((queue, state as u8, at, id))?;
                 self.unindex(JobId::new(id))?;
                 let tally = self.tally(queue);
@@ -90,17 +95,18 @@ impl Batch<'_> {
             }
         }
         let room = rows_max - expunged.others as usize;
-        for (at, id) in
-            self.oldest_dead(queue, surplus(row.tally.dead, keep.dead, room), self.cutoff(keep.dead), room)?
-        {
+        let (surplus, cutoff) = (surplus(row.tally.dead, keep.dead, room), self.cutoff(keep.dead));
+        for (at, id) in self.oldest_dead(queue, surplus, cutoff, room, &mut bytes_left)? {
             self.remove_dead_letter(queue, JobId::new(id), Timestamp::from_millis(at))?;
             expunged.dead += 1;
         }
+        expunged.is_full = bytes_left == 0 || (expunged.dead + expunged.others) as usize >= rows_max;
         Ok(expunged)
     }
 
-    fn cutoff(&self, keep: Keep) -> u64 {
-        (self.now.wall - keep.age).as_millis()
+    /// What was kept since then or longer is too old. Nothing is, if as much time has not passed yet.
+    fn cutoff(&self, keep: Keep) -> Option<u64> {
+        self.now.age.as_millis().checked_sub(u64::try_from(keep.age.as_nanos().div_ceil(1_000_000)).ok()?)
     }
 
     fn oldest_finished(
@@ -108,17 +114,20 @@ impl Batch<'_> {
         queue: QueueId,
         state: State,
         surplus: usize,
-        cutoff: u64,
+        cutoff: Option<u64>,
         room: usize,
+        bytes_left: &mut u64,
     ) -> Result<Vec<(u64, u64)>, Fault> {
         let state = state as u8;
         let mut old = Vec::new();
         let range = (queue, state, 0, 0)..=(queue, state, u64::MAX, u64::MAX);
         for row in self.tables.finished()?.range(range)?.take(room) {
-            let (_, _, at, id) = row?.0.value();
-            if old.len() >= surplus && at > cutoff {
+            let (key, value) = row?;
+            let (_, _, at, id) = key.value();
+            if *bytes_left == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff)) {
                 break;
             }
+            *bytes_left = bytes_left.saturating_sub(value.value().len() as u64);
             old.push((at, id));
         }
         Ok(old)
@@ -128,15 +137,18 @@ impl Batch<'_> {
         &mut self,
         queue: QueueId,
         surplus: usize,
-        cutoff: u64,
+        cutoff: Option<u64>,
         room: usize,
+        bytes_left: &mut u64,
     ) -> Result<Vec<(u64, u64)>, Fault> {
         let mut old = Vec::new();
         for row in self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))?.take(room) {
-            let (_, at, id) = row?.0.value();
-            if old.len() >= surplus && at > cutoff {
+            let (key, value) = row?;
+            let (_, at, id) = key.value();
+            if *bytes_left == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff)) {
                 break;
             }
+            *bytes_left = bytes_left.saturating_sub(value.value().len() as u64);
             old.push((at, id));
         }
         Ok(old)

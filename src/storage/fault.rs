@@ -1,6 +1,5 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use crate::error::{Error, panic_text};
+use crate::error::Error;
+use crate::error::panics::catch;
 use crate::job::JobId;
 
 /// What can go wrong in this room. It leaves it as an [`Error`] that hides redb.
@@ -45,8 +44,8 @@ impl From<redb::CursorError> for Fault {
 /// Reads a file that may be damaged. redb checks what it is going to use only after an unclean stop:
 /// otherwise it asserts what holds of every file it has written.
 pub(crate) fn unless_damaged<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let detail = format!("the storage engine gave up: {}", panic_text(&*panic));
+    catch(read).unwrap_or_else(|panic| {
+        let detail = format!("the storage engine gave up: {}", panic.text());
         Err(Error::Corrupt { detail, hint: "restore a backup, or copy the readable jobs out" })
     })
 }

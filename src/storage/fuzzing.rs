@@ -7,20 +7,20 @@ use serde::de::DeserializeOwned;
 
 use super::batch::Counters;
 use super::catalog::QueueRow;
-use super::codec::{decode, decode_record, encode, encode_record, seal};
+use super::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
 use super::groups::GroupRow;
 use super::keys::Numbers;
 use super::marks::Mark;
 use super::place::Location;
-use super::tables::{DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
+use super::tables::{DeadKey, DelayedKey, ExpiringKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
 use super::unique::Holder;
 use crate::job::BucketState;
 
 /// Reads `content` as a row of one of the tables, with and without a checksum that is right.
 pub(crate) fn row(table: u8, content: &[u8]) {
-    let mut sealed = vec![0; 5];
-    sealed.extend_from_slice(content);
-    for row in [Bytes::copy_from_slice(content), seal(sealed).into()] {
+    let head = [0; 5].as_slice();
+    let sealed = |version| Bytes::from(seal(version, [head, content].concat()));
+    for row in [Bytes::copy_from_slice(content), sealed(1), sealed(2), sealed(RECORD_VERSION)] {
         match table % 8 {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),
@@ -83,6 +83,7 @@ pub(crate) fn keys(data: &[u8]) {
     let delayed = |k: [u64; 3]| -> DelayedKey { (k[0] as u32, k[1] as u8, k[2], k[1]) };
     let dead = |k: [u64; 3]| -> DeadKey { (k[0] as u32, k[1], k[2]) };
     let finished = |k: [u64; 3]| -> FinishedKey { (k[0] as u32, k[1] as u8, k[2], k[0]) };
+    let expiring = |k: [u64; 3]| -> ExpiringKey { (k[0] as u8, k[1], k[2] as u32, k[0]) };
     let head = |k: [u64; 3]| -> HeadKey { (k[0] as u32, k[2] as u8, k[1]) };
     fn member(k: [u64; 3], group: &str) -> MemberKey<'_> {
         (k[0] as u32, group, k[1] as u8, k[2], k[1])
@@ -91,6 +92,7 @@ pub(crate) fn keys(data: &[u8]) {
     in_order::<DelayedKey>(delayed(a), delayed(b));
     in_order::<DeadKey>(dead(a), dead(b));
     in_order::<FinishedKey>(finished(a), finished(b));
+    in_order::<ExpiringKey>(expiring(a), expiring(b));
     in_order::<HeadKey>(head(a), head(b));
     let (one, other) = (member(a, g), member(b, h));
     let bytes = [MemberKey::as_bytes(&one), MemberKey::as_bytes(&other)];

@@ -95,6 +95,7 @@ impl Batch<'_> {
     }
 
     fn put_member(&mut self, queue: QueueId, member: &Member, id: JobId, bytes: &Bytes) -> Result<(), Fault> {
+        self.moved(bytes.len());
         self.tables.members()?.insert(member.key(queue, id), &**bytes)?;
         self.index(id, queue, Place::Member(member.clone()))
     }
@@ -123,6 +124,7 @@ impl Batch<'_> {
             self.tables
                 .heads()?
                 .insert((queue, priority, turn), HeadValue::encode(id.get(), member.seq, &member.group).as_slice())?;
+            self.moved(bytes.len());
             let entry = Arc::new(Entry::new(id, turn, record, bytes.len()));
             self.changes.push(Change::Ready { queue, entry });
             HeadAt::Ready { priority, turn }

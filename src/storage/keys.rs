@@ -72,6 +72,7 @@ keys! {
     13: (a: u32, b: u8, c: u64);
     20: (a: u32, b: u64, c: u64);
     21: (a: u32, b: u8, c: u64, d: u64);
+    21: (a: u8, b: u64, c: u32, d: u64);
 }
 
 #[cfg(test)]
@@ -104,5 +105,6 @@ mod tests {
         alike::<(u32, u8, u64)>(&keys.iter().map(|k| (k.0, k.1, k.2)).collect::<Vec<_>>());
         alike::<(u32, u64, u64)>(&keys.iter().map(|k| (k.0, k.2, k.3)).collect::<Vec<_>>());
         alike::<(u32, u8, u64, u64)>(&keys);
+        alike::<(u8, u64, u32, u64)>(&keys.iter().map(|k| (k.1, k.2, k.0, k.3)).collect::<Vec<_>>());
     }
 }

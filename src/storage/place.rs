@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::batch::Batch;
 use super::codec;
 use super::fault::Fault;
+use super::ready;
 use super::tables::MemberKey;
-use super::tables_ext::RowTable;
-use crate::job::{JobId, Priority, QueueId, State};
+use crate::job::{JobId, QueueId, State};
 use crate::time::{Due, Timestamp};
 
-/// Which table has the job, and under which key.
+/// Which table has the job, and under which key. An ended job is there since `at` on the age line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Place {
     Ready { priority: u8 },
@@ -43,20 +43,14 @@ pub(crate) struct Location {
 }
 
 impl Batch<'_> {
-    /// Where the job lies. Jobs in `ready` have no index entry, that is what makes them cheap: they
-    /// are looked for under each queue and priority.
+    /// Where the job lies.
     pub fn locate(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
         if let Some(location) = self.indexed(id)? {
             return Ok(Some(location));
         }
-        for queue in self.queues_with_pending() {
-            for priority in 0..Priority::COUNT {
-                if self.tables.ready()?.has((queue, priority, id.get()))? {
-                    return Ok(Some(Location { queue, place: Place::Ready { priority } }));
-                }
-            }
-        }
-        Ok(None)
+        let queue = self.catalog().recent.queue_of(id);
+        let (found, _) = ready::find(self.tables.ready()?, id, queue)?;
+        Ok(found.map(|(queue, priority)| Location { queue, place: Place::Ready { priority } }))
     }
 
     /// The job's place in its group, if it has one.

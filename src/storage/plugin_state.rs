@@ -13,6 +13,8 @@ use super::fault::Fault;
 use super::queries::Reader;
 #[cfg(feature = "wasm")]
 use super::tables_ext::RowTable;
+#[cfg(feature = "wasm")]
+use crate::text::printable;
 
 /// How much a plugin keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +95,7 @@ impl Batch<'_> {
         match codec::decode("plugin_state", 0, &row) {
             Ok(value) => Ok(Some(value)),
             Err(fault) => {
+                let key = &*printable(key);
                 tracing::error!(plugin, key, ?fault, "a value that a plugin keeps cannot be read");
                 Ok(None)
             }

@@ -140,6 +140,7 @@ impl Batch<'_> {
             tally.bytes = tally.bytes.saturating_sub(row.len() as u64);
             if let Some(record) = codec::presumed_record(row) {
                 self.end_key(queue, id, &record)?;
+                self.unindex_expiry(queue, id, &record)?;
             }
         }
         Ok(())
@@ -265,11 +266,16 @@ impl Reader {
     }
 
     /// The rows behind number `after`, oldest first.
-    pub fn quarantine(&self, after: u64, rows_max: usize) -> Result<Vec<Aside>, Fault> {
-        let mut rows = Vec::new();
+    pub fn quarantine(&self, after: u64, rows_max: usize, bytes_max: usize) -> Result<Vec<Aside>, Fault> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         for row in self.tables().quarantine()?.range(after.saturating_add(1)..)?.take(rows_max) {
             let (number, row) = row?;
-            rows.push(Aside::read(number.value(), row.value()));
+            let aside = Aside::read(number.value(), row.value());
+            bytes += aside.value.len();
+            rows.push(aside);
+            if bytes >= bytes_max {
+                break;
+            }
         }
         Ok(rows)
     }

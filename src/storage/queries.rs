@@ -5,22 +5,21 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable};
+use redb::{AccessGuard, ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
 use super::codec::{self, decode_record};
 use super::delayed::is_pointer;
 use super::fault::Fault;
-use super::groups::{GroupRow, Head, HeadAt};
-use super::marks::Mark;
+use super::groups::GroupRow;
 use super::place::{Location, Member, Place};
 use super::quarantine::Damage;
+use super::ready;
 use super::tables::ReadTables;
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
-use crate::error::Error;
-use crate::job::{BucketKey, BucketState, Entry, JobId, Order, Priority, QueueId, Record, Refill, State};
+use crate::job::{BucketKey, BucketState, Entry, JobId, Order, QueueId, Record, Refill, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
 /// A job, and where it was found.
@@ -41,6 +40,13 @@ impl Found {
             Place::Ready { .. } => State::Pending,
             _ => self.record.state,
         }
+    }
+
+    /// With a payload of its own, to be kept after the scan: a payload may be a slice of a page of the file with many
+    /// other rows in it.
+    pub fn kept(mut self) -> Self {
+        self.record.payload.bytes = Bytes::copy_from_slice(&self.record.payload.bytes);
+        self
     }
 }
 
@@ -67,8 +73,47 @@ pub(crate) struct Reader {
     txn: ReadTransaction,
 }
 
-/// Rows by their keys; `None` is a row that is a job somewhere else.
-type Rows = Vec<(CursorKey, Option<Result<Found, Fault>>)>;
+/// How much one scan looks at: a snapshot of the file must not be held for long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScanMost {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+impl ScanMost {
+    /// Everything there is.
+    pub const ALL: Self = Self { rows: usize::MAX, bytes: usize::MAX };
+}
+
+/// Is given each row with its key, and says whether it wants another one.
+type Look<'l> = &'l mut dyn FnMut(CursorKey, Row) -> bool;
+
+/// A row that a scan comes to.
+struct Row {
+    bytes: usize,
+    /// `None` stands for a job that lies somewhere else.
+    job: Option<Result<Found, Fault>>,
+}
+
+/// A row's bytes where redb holds them.
+type Stored = AccessGuard<'static, &'static [u8]>;
+
+struct StoredBytes(Stored);
+
+impl AsRef<[u8]> for StoredBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
+    }
+}
+
+impl Row {
+    fn job(id: u64, queue: QueueId, place: Place, stored: Stored) -> Self {
+        let row = Bytes::from_owner(StoredBytes(stored));
+        let bytes = row.len();
+        let found = |record| Found { id: JobId::new(id), queue, place: place.clone(), record, unindexed: false };
+        Self { bytes, job: Some(decode_record(place.table(), id, &row).map(found)) }
+    }
+}
 
 /// Ready jobs in dispatch order.
 pub(crate) struct WindowPage {
@@ -187,14 +232,9 @@ impl Reader {
                 Err(_) => self.search(catalog, id),
             };
         }
-        let ready = self.tables().ready_rows()?;
-        for queue in catalog.stored_queues() {
-            for priority in 0..Priority::COUNT {
-                if let Some(row) = ready.get_row((queue, priority, id.get()))? {
-                    let record = decode_record("ready", id.get(), &row)?;
-                    return Ok(Some(Found { id, queue, place: Place::Ready { priority }, record, unindexed: false }));
-                }
-            }
+        let (found, _) = ready::find(&self.tables().ready_rows()?, id, catalog.recent.queue_of(id))?;
+        if let Some((queue, priority)) = found {
+            return self.load(id, Location { queue, place: Place::Ready { priority } });
         }
         self.missing(id)?;
         Ok(None)
@@ -203,9 +243,9 @@ impl Reader {
     /// Goes through every job for one whose index entry cannot be read.
     fn search(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
         let mut result = None;
-        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, usize::MAX, |found| {
+        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, ScanMost::ALL, |found| {
             match found {
-                Ok(found) if found.id == id => result = Some(Ok(Found { unindexed: true, ..found })),
+                Ok(found) if found.id == id => result = Some(Ok(Found { unindexed: true, ..found.kept() })),
                 Err(Fault::Corrupt { id: damaged, table, detail }) if damaged == id.get() => {
                     result = Some(Err(Fault::Corrupt { id: damaged, table, detail }));
                 }
@@ -241,14 +281,14 @@ impl Reader {
         }
     }
 
-    /// How many ready jobs, with a group or without, stand before this place, counted up to
-    /// `count_max`. Those that a handler has stand there still: `taken` knows them.
+    /// How many ready jobs, with a group or without, stand before this place, as far as `most` goes. Those that a
+    /// handler has stand there still: `taken` knows them.
     pub fn ahead(
         &self,
         queue: QueueId,
         order: Order,
         grouped: bool,
-        count_max: u64,
+        most: ScanMost,
         taken: impl Fn(JobId) -> bool,
     ) -> Result<u64, Fault> {
         let range = (queue, 0, 0)..(queue, order.priority, order.turn);
@@ -257,14 +297,17 @@ impl Reader {
             for row in self.tables().heads()?.range(range)? {
                 let head = HeadValue::decode(row?.1.value()).map(|(id, ..)| JobId::new(id));
                 count += u64::from(head.is_none_or(|head| !taken(head)));
-                if count == count_max {
+                if count >= most.rows as u64 {
                     break;
                 }
             }
         } else {
+            let mut bytes = 0;
             for row in self.tables().ready_rows()?.range(range)? {
-                count += u64::from(!taken(JobId::new(row?.0.value().2)));
-                if count == count_max {
+                let (key, value) = row?;
+                count += u64::from(!taken(JobId::new(key.value().2)));
+                bytes += value.value().len();
+                if count >= most.rows as u64 || bytes >= most.bytes {
                     break;
                 }
             }
@@ -272,11 +315,18 @@ impl Reader {
         Ok(count)
     }
 
-    /// How many of a group's members stand before this one.
-    pub fn ahead_in_group(&self, queue: QueueId, group: &str, seq: u64, count_max: u64) -> Result<u64, Fault> {
+    /// How many of a group's members stand before this one, as far as `most` goes.
+    pub fn ahead_in_group(&self, queue: QueueId, group: &str, seq: u64, most: ScanMost) -> Result<u64, Fault> {
         let range = (queue, group, 0, 0, 0)..(queue, group, 0, seq, 0);
-        let limit = usize::try_from(count_max).unwrap_or(usize::MAX);
-        Ok(self.tables().members()?.range(range)?.take(limit).count() as u64)
+        let (mut count, mut bytes) = (0, 0);
+        for row in self.tables().members()?.range(range)?.take(most.rows) {
+            count += 1;
+            bytes += row?.1.value().len();
+            if bytes >= most.bytes {
+                break;
+            }
+        }
+        Ok(count)
     }
 
     /// The jobs that have a mark.
@@ -299,33 +349,34 @@ impl Reader {
         Ok(buckets)
     }
 
-    /// Up to `rows_max` rows of the queue's `source` behind `after`.
-    fn source(&self, queue: QueueId, source: u8, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+    /// Goes through the rows of the queue's `source` behind `after`, one at a time, until `look` has had enough.
+    fn source(&self, queue: QueueId, source: u8, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
         match source {
-            0 => self.scan_ready(queue, after, rows_max),
-            1 => self.scan_delayed(queue, TimeLine::Wall, after, rows_max),
-            2 => self.scan_delayed(queue, TimeLine::Engine, after, rows_max),
-            3 => self.scan_members(queue, after, rows_max),
-            4 => self.scan_dead(queue, after, rows_max),
-            5 => self.scan_finished(queue, State::Completed, after, rows_max),
-            _ => self.scan_finished(queue, State::Cancelled, after, rows_max),
+            0 => self.scan_ready(queue, after, look),
+            1 => self.scan_delayed(queue, TimeLine::Wall, after, look),
+            2 => self.scan_delayed(queue, TimeLine::Engine, after, look),
+            3 => self.scan_members(queue, after, look),
+            4 => self.scan_dead(queue, after, look),
+            5 => self.scan_finished(queue, State::Completed, after, look),
+            _ => self.scan_finished(queue, State::Cancelled, after, look),
         }
     }
 
-    fn scan_ready(&self, queue: QueueId, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+    fn scan_ready(&self, queue: QueueId, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
         let from = match after {
             Some(CursorKey::Ready(priority, id)) => Bound::Excluded((queue, *priority, *id)),
             _ => Bound::Included((queue, 0, 0)),
         };
         let to = Bound::Included((queue, u8::MAX, u64::MAX));
-        let mut rows = Vec::new();
-        for row in self.tables().ready_rows()?.range((from, to))?.take(rows_max) {
+        for row in self.tables().ready_rows()?.range((from, to))? {
             let (key, value) = row?;
             let (_, priority, id) = key.value();
-            let found = found(id, queue, Place::Ready { priority }, value.value());
-            rows.push((CursorKey::Ready(priority, id), Some(found)));
+            let row = Row::job(id, queue, Place::Ready { priority }, value);
+            if !look(CursorKey::Ready(priority, id), row) {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn scan_delayed(
@@ -333,27 +384,31 @@ impl Reader {
         queue: QueueId,
         line: TimeLine,
         after: Option<&CursorKey>,
-        rows_max: usize,
-    ) -> Result<Rows, Fault> {
+        look: Look<'_>,
+    ) -> Result<(), Fault> {
         let line_key = line as u8;
         let from = match after {
             Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, line_key, *at, *id)),
             _ => Bound::Included((queue, line_key, 0, 0)),
         };
         let to = Bound::Included((queue, line_key, u64::MAX, u64::MAX));
-        let mut rows = Vec::new();
-        for row in self.tables().delayed()?.range((from, to))?.take(rows_max) {
+        for row in self.tables().delayed()?.range((from, to))? {
             let (key, value) = row?;
             let (_, _, at, id) = key.value();
             let due = Due { line, at: Timestamp::from_millis(at) };
             // A pointer stands for a group's member, which is found where it lies.
-            let job = (!is_pointer(value.value())).then(|| found(id, queue, Place::Delayed { due }, value.value()));
-            rows.push((CursorKey::Timed(at, id), job));
+            let row = match is_pointer(value.value()) {
+                true => Row { bytes: value.value().len(), job: None },
+                false => Row::job(id, queue, Place::Delayed { due }, value),
+            };
+            if !look(CursorKey::Timed(at, id), row) {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     }
 
-    fn scan_members(&self, queue: QueueId, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+    fn scan_members(&self, queue: QueueId, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
         let from = match after {
             Some(CursorKey::Member(group, parked, seq, id)) => {
                 Bound::Excluded((queue, group.as_str(), *parked, *seq, *id))
@@ -361,31 +416,33 @@ impl Reader {
             _ => Bound::Included((queue, "", 0, 0, 0)),
         };
         let to = Bound::Excluded((queue + 1, "", 0, 0, 0));
-        let mut rows = Vec::new();
-        for row in self.tables().members()?.range((from, to))?.take(rows_max) {
+        for row in self.tables().members()?.range((from, to))? {
             let (key, value) = row?;
             let (_, group, parked, seq, id) = key.value();
             let place = Place::Member(Member { group: group.into(), parked: parked == 1, seq });
             let key = CursorKey::Member(group.to_owned(), parked, seq, id);
-            rows.push((key, Some(found(id, queue, place, value.value()))));
+            if !look(key, Row::job(id, queue, place, value)) {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     }
 
-    fn scan_dead(&self, queue: QueueId, after: Option<&CursorKey>, rows_max: usize) -> Result<Rows, Fault> {
+    fn scan_dead(&self, queue: QueueId, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
         let from = match after {
             Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, *at, *id)),
             _ => Bound::Included((queue, 0, 0)),
         };
         let to = Bound::Included((queue, u64::MAX, u64::MAX));
-        let mut rows = Vec::new();
-        for row in self.tables().dead_letters()?.range((from, to))?.take(rows_max) {
+        for row in self.tables().dead_letters()?.range((from, to))? {
             let (key, value) = row?;
             let (_, at, id) = key.value();
             let place = Place::Dead { at: Timestamp::from_millis(at) };
-            rows.push((CursorKey::Timed(at, id), Some(found(id, queue, place, value.value()))));
+            if !look(CursorKey::Timed(at, id), Row::job(id, queue, place, value)) {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn scan_finished(
@@ -393,35 +450,39 @@ impl Reader {
         queue: QueueId,
         state: State,
         after: Option<&CursorKey>,
-        rows_max: usize,
-    ) -> Result<Rows, Fault> {
+        look: Look<'_>,
+    ) -> Result<(), Fault> {
         let state_key = state as u8;
         let from = match after {
             Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, state_key, *at, *id)),
             _ => Bound::Included((queue, state_key, 0, 0)),
         };
         let to = Bound::Included((queue, state_key, u64::MAX, u64::MAX));
-        let mut rows = Vec::new();
-        for row in self.tables().finished()?.range((from, to))?.take(rows_max) {
+        for row in self.tables().finished()?.range((from, to))? {
             let (key, value) = row?;
             let (_, _, at, id) = key.value();
             let place = Place::Finished { state, at: Timestamp::from_millis(at) };
-            rows.push((CursorKey::Timed(at, id), Some(found(id, queue, place, value.value()))));
+            if !look(CursorKey::Timed(at, id), Row::job(id, queue, place, value)) {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     }
 
-    /// Goes through the jobs of `queues` behind `cursor`, looking at `rows_max` rows at most and
-    /// stopping when `visit` has had enough. Returns where to go on, `None` at the end.
+    /// Goes through the jobs of `queues` behind `cursor`, looking at no more than `most` and stopping when `visit` has
+    /// had enough. Returns where to go on, `None` at the end.
+    ///
+    /// Only one row is held at a time. The payload that `visit` is given is the row's own memory: see
+    /// [`Found::kept`].
     pub fn scan(
         &self,
         queues: &[QueueId],
         sources: &[u8],
         cursor: Option<ScanCursor>,
-        rows_max: usize,
+        most: ScanMost,
         mut visit: impl FnMut(Result<Found, Fault>) -> bool,
     ) -> Result<Option<ScanCursor>, Fault> {
-        let mut left = rows_max;
+        let mut left = most;
         let start = cursor.as_ref().and_then(|c| queues.iter().position(|&queue| queue == c.queue)).unwrap_or(0);
         for &queue in &queues[start..] {
             for &source in sources {
@@ -429,18 +490,19 @@ impl Reader {
                 if here.is_some_and(|c| source < c.source) {
                     continue;
                 }
-                let mut after = here.filter(|c| c.source == source).and_then(|c| c.after.clone());
-                loop {
-                    let page = self.source(queue, source, after.as_ref(), left.clamp(1, 256))?;
-                    let Some((last, _)) = page.last() else { break };
-                    let last = last.clone();
-                    for (key, found) in page {
-                        left = left.saturating_sub(1);
-                        if found.is_some_and(|found| !visit(found)) || left == 0 {
-                            return Ok(Some(ScanCursor { queue, source, after: Some(key) }));
-                        }
+                let after = here.filter(|c| c.source == source).and_then(|c| c.after.as_ref());
+                let mut stopped = None;
+                self.source(queue, source, after, &mut |key, row| {
+                    left.rows = left.rows.saturating_sub(1);
+                    left.bytes = left.bytes.saturating_sub(row.bytes);
+                    let goes_on = row.job.is_none_or(&mut visit) && left.rows > 0 && left.bytes > 0;
+                    if !goes_on {
+                        stopped = Some(key);
                     }
-                    after = Some(last);
+                    goes_on
+                })?;
+                if stopped.is_some() {
+                    return Ok(Some(ScanCursor { queue, source, after: stopped }));
                 }
             }
         }
@@ -462,11 +524,6 @@ impl Reader {
             State::Blocked => vec![],
         }
     }
-}
-
-fn found(id: u64, queue: QueueId, place: Place, row: &[u8]) -> Result<Found, Fault> {
-    let record = decode_record(place.table(), id, &Bytes::copy_from_slice(row))?;
-    Ok(Found { id: JobId::new(id), queue, place, record, unindexed: false })
 }
 
 impl Reader {
@@ -499,7 +556,7 @@ impl Reader {
                 damages.push(Damage::Head(queue, Order { priority, turn }));
             }
         }
-        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, usize::MAX, |found| {
+        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, ScanMost::ALL, |found| {
             if let Err(Fault::Corrupt { id, .. }) = found {
                 damages.push(Damage::Job(JobId::new(id)));
             }
@@ -507,87 +564,4 @@ impl Reader {
         })?;
         Ok(damages)
     }
-
-    /// Index entries, heads, groups, marks and buckets that cannot be read or lead nowhere.
-    pub fn dangling(&self) -> Result<Vec<String>, Fault> {
-        let mut problems = Vec::new();
-        let tables = self.tables();
-        for row in tables.index()?.iter()? {
-            let (id, row) = row?;
-            let id = id.value();
-            match codec::decode::<Location>("index", id, row.value()) {
-                Err(fault) => problems.push(unreadable(fault)),
-                Ok(location) => match self.load(JobId::new(id), location.clone()) {
-                    // Its record is told of where the records are.
-                    Ok(Some(_)) | Err(Fault::Corrupt { .. }) => {}
-                    Ok(None) => problems.push(format!("the index has job {id} at {location:?}, where it is not")),
-                    Err(fault) => return Err(fault),
-                },
-            }
-        }
-        let members = tables.members()?;
-        for row in tables.heads()?.iter()? {
-            let (key, value) = row?;
-            let (queue, ..) = key.value();
-            let Some((id, seq, group)) = HeadValue::decode(value.value()) else {
-                problems.push(format!("a head of queue {queue} cannot be read"));
-                continue;
-            };
-            let is_head = match self.group(queue, group) {
-                Ok(row) => row.head.is_some_and(|head| head.id.get() == id),
-                // Told of below.
-                Err(Fault::Corrupt { .. }) => true,
-                Err(fault) => return Err(fault),
-            };
-            if !is_head || !members.has((queue, group, 0, seq, id))? {
-                problems.push(format!("job {id} stands as the head of group {group:?}, which it is not"));
-            }
-        }
-        for row in tables.groups()?.iter()? {
-            let (key, row) = row?;
-            let (queue, group) = key.value();
-            match codec::decode::<GroupRow>("groups", u64::from(queue), row.value()) {
-                Err(_) => problems.push(format!("the row of group {group:?} of queue {queue} cannot be read")),
-                Ok(GroupRow { head: Some(Head { id, at: HeadAt::Ready { priority, turn }, .. }), .. }) => {
-                    let stands_for = tables.heads()?.get((queue, priority, turn))?;
-                    let stands_for = stands_for.and_then(|row| HeadValue::decode(row.value()).map(|(id, ..)| id));
-                    if stands_for != Some(id.get()) {
-                        problems.push(format!("the head of group {group:?}, job {id}, does not stand in line"));
-                    }
-                }
-                Ok(_) => {}
-            }
-        }
-        for row in tables.running()?.iter()? {
-            let (id, row) = row?;
-            let id = id.value();
-            if let Err(fault) = codec::decode::<Mark>("running", id, row.value()) {
-                problems.push(unreadable(fault));
-            }
-            let indexed = tables.index()?.has(id)?;
-            let ready = || -> Result<bool, Fault> {
-                for row in tables.ready_rows()?.iter()? {
-                    if row?.0.value().2 == id {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
-            };
-            if !indexed && !ready()? {
-                problems.push(format!("job {id} is marked as running, but there is no such job"));
-            }
-        }
-        for row in tables.rates()?.iter()? {
-            let (key, row) = row?;
-            let (queue, group) = key.value();
-            if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
-                problems.push(format!("the bucket of queue {queue}, group {group:?}, cannot be read"));
-            }
-        }
-        Ok(problems)
-    }
-}
-
-fn unreadable(fault: Fault) -> String {
-    Error::from(fault).to_string()
 }

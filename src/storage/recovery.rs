@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::marks::Mark;
 use super::place::{Location, Place};
 use crate::events::Event;
-use crate::job::{Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
+use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -21,11 +21,14 @@ pub(crate) struct Recovered {
     pub trial: Trial,
     /// Jobs whose last attempt it was.
     pub dead: usize,
+    /// The number of this opening of the file: greater than those before it, and durable before anything starts.
+    pub opening: u64,
 }
 
 /// Puts the orphans back. To be committed before anything is dispatched.
 pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
-    let mut recovered = Recovered { crashed: !batch.counters.clean, ..Recovered::default() };
+    let opening = batch.next_opening();
+    let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
     batch.counters.clean = false;
     batch.touch();
     batch.tidy_buckets()?;
@@ -74,7 +77,8 @@ fn bring_back(
     let Orphan { mark, taken } = orphan;
     let id = taken.id;
     let mut record = taken.record.clone();
-    let attempt = Attempt { number: mark.attempt, max: mark.max_attempts.max(1), started_at: mark.started_at };
+    let (once, max) = (mark.max_attempts == AT_MOST_ONCE, mark.max_attempts.max(1));
+    let attempt = Attempt { number: mark.attempt, max, once, started_at: mark.started_at };
     let next = after_crash(&mut record, attempt, blamed, batch.now);
     let queue = mark.queue;
     batch.queue_mut(queue).tally.failures_total += 1;

@@ -198,7 +198,7 @@ impl Batch<'_> {
         }
         for (queue, group, row) in damaged {
             self.set_row_aside("rates", &(queue, &*group), &row, (Some(queue), None))?;
-            let empty = BucketState { tokens: 0.0, at: self.now.engine, held_until: None };
+            let empty = BucketState { tokens: 0.0, at: self.now.age, held_until: None };
             self.tables.rates()?.insert((queue, &*group), codec::encode(&empty).as_slice())?;
         }
         Ok(())

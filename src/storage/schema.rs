@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::job::check_name;
 
 /// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
-pub(crate) const SCHEMA_VERSION: u32 = 3;
+pub(crate) const SCHEMA_VERSION: u32 = 4;
 
 const VERSION_KEY: &str = "schema";
 

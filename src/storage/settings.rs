@@ -121,9 +121,17 @@ pub enum WhenFull {
     /// Refuse with [`Error::QueueFull`].
     #[default]
     Refuse,
-    /// Make the caller wait until there is room; at most 10,000 callers at once, over all queues: who
-    /// comes later is refused. Inside a transaction it refuses all the same: waiting there would stop
-    /// the writer.
+    /// Make the caller wait until there is room; at most 10,000 callers at once, over all queues: a later
+    /// one is refused. Inside a transaction it refuses all the same: waiting there would stop the writer.
+    ///
+    /// A handler may wait as well, for the queue of the next step for example, but it holds its slot meanwhile. So it
+    /// is refused at once where its wait could be for itself: in its own queue; in a queue whose handlers
+    /// wait for its own, perhaps by way of others; while half of the [slots](crate::Builder::max_running), or of the
+    /// [threads](crate::Builder::blocking_threads) if it blocks, are held by handlers that wait; in an async handler that
+    /// blocks its thread with [`wait`](crate::Commit::wait); and in the handler of another open file. A handler that is
+    /// refused can answer [`Outcome::snooze`](crate::Outcome::snooze) to be run again later without using up
+    /// an attempt. A task that a handler has spawned is not known to be its own: if the handler awaits it, nobody but
+    /// its timeout ends a wait for itself.
     Wait,
 }
 
@@ -154,6 +162,10 @@ pub enum GroupPolicy {
 }
 
 /// How long and how many to keep.
+///
+/// The time is time that has passed, by the monotonic clock while the file is open: a wall clock that is set, as that of
+/// a machine which boots without knowing the time, makes nothing older. While the file is closed, time counts as far as
+/// the wall clock can be believed: it goes on from the latest time that the file has seen.
 ///
 /// ```
 /// use millpond::{Keep, Retention};

@@ -17,12 +17,14 @@ pub(crate) type DelayedKey = (u32, u8, u64, u64);
 pub(crate) type MemberKey<'a> = (u32, &'a str, u8, u64, u64);
 /// Ready heads of groups, in dispatch order: (queue, priority, turn) -> (id, place in line, group).
 pub(crate) type HeadKey = (u32, u8, u64);
-/// Failed for good, oldest first: (queue, at, id) -> record.
+/// Failed for good, oldest first: (queue, at, id) -> record. `at` lies on the age line.
 pub(crate) type DeadKey = (u32, u64, u64);
-/// Ended otherwise and kept, oldest first: (queue, state, at, id) -> record.
+/// Ended otherwise and kept, oldest first: (queue, state, at, id) -> record. `at` lies on the age line.
 pub(crate) type FinishedKey = (u32, u8, u64, u64);
-/// Unique keys whose jobs have ended, by when they are free: (until, queue, key).
+/// Unique keys whose jobs have ended, by when they are free: (until, queue, key). `until` lies on the age line.
 pub(crate) type UniqueEndedKey = (u64, u32, &'static str);
+/// Waiting jobs that have not started, by when they expire: (time line, at, queue, id).
+pub(crate) type ExpiringKey = (u8, u64, u32, u64);
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $stored:literal;)*) => {
@@ -97,6 +99,7 @@ tables! {
     /// Which job holds a unique key: (queue, key) -> holder.
     unique: (u32, &'static str) => &'static [u8], "unique";
     unique_ended: UniqueEndedKey => (), "unique_ended";
+    expiring: Numbers<ExpiringKey> => (), "expiring";
     /// What plugins keep: (plugin, key) -> value.
     plugin_state: (&'static str, &'static str) => &'static [u8], "plugin_state";
     /// How much each of them keeps: plugin -> keys and bytes.

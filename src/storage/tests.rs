@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::batch::Counters;
 use super::catalog::QueueRow;
-use super::codec::{encode, encode_record};
+use super::codec::{decode_record, encode, encode_record};
 use super::groups::{GroupRow, Head, HeadAt};
 use super::marks::Mark;
 use super::place::{Location, Member, Place};
@@ -17,9 +17,9 @@ use super::plugin_state::Usage;
 use super::schema::SCHEMA_VERSION;
 use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
 use super::unique::Holder;
-use crate::job::{AttemptError, Backoff, BucketState, Codec, Extra, FailureKind, JobId, Payload, PluginHash, Priority};
-use crate::job::{Record, State};
-use crate::time::{Due, TimeLine, Timestamp};
+use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
+use crate::job::{Priority, Record, State};
+use crate::time::{Due, SavedTime, TimeLine, Timestamp};
 
 /// Rows by their names, as text: one a line.
 #[derive(Default)]
@@ -67,7 +67,7 @@ fn full() -> Record {
     let extra = Extra {
         group: Some("group".into()),
         due: Some(Due { line: TimeLine::Engine, at: time(3) }),
-        expires_at: Some(time(4)),
+        expiry: Some(Expiry::at(time(4))),
         max_attempts: Some(7),
         backoff: Some(Backoff::List(vec![secs(1), Duration::from_millis(1_500)])),
         timeout: Some(secs(30)),
@@ -79,7 +79,7 @@ fn full() -> Record {
         result: Some(Bytes::from_static(b"result")),
         started_at: Some(time(5)),
         ended_at: Some(time(6)),
-        lineage: None,
+        ..Extra::default()
     };
     Record { state: State::Retrying, attempts: 2, extra: Some(Box::new(extra)), ..plain() }
 }
@@ -117,6 +117,13 @@ fn descended() -> Record {
     record
 }
 
+fn expires_in() -> Record {
+    let mut record = plain();
+    let due = Due { line: TimeLine::Age, at: Timestamp::from_millis(9_500) };
+    record.extra_mut().expiry = Some(Expiry { due, shown: time(500) });
+    record
+}
+
 fn places() -> [(&'static str, Place); 6] {
     let member = |parked| Place::Member(Member { group: "group".into(), parked, seq: 9 });
     [
@@ -132,7 +139,8 @@ fn places() -> [(&'static str, Place); 6] {
 fn rows() -> String {
     let mut rows = Rows::default();
     rows.row("meta.schema", &SCHEMA_VERSION);
-    rows.row("meta.counters", &Counters { next_id: 1_000, next_turn: 20, engine: time(0), clean: true });
+    let saved = SavedTime { engine: time(0), age: Timestamp::from_millis(9_000), wall: time(1), counted: time(2) };
+    rows.row("meta.counters", &Counters { next_id: 1_000, next_turn: 20, time: saved, clean: true });
     let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally() };
     rows.row("queues", &queue);
     let fresh = QueueRow { paused: false, settings: QueueSettings::default(), tally: Tally::default(), ..queue };
@@ -140,6 +148,7 @@ fn rows() -> String {
     rows.add("record.plain", &encode_record(&plain()));
     rows.add("record.full", &encode_record(&full()));
     rows.add("record.descended", &encode_record(&descended()));
+    rows.add("record.expires_in", &encode_record(&expires_in()));
     rows.add("record.empty_extra", &encode_record(&Record { extra: Some(Box::default()), ..plain() }));
     for (name, place) in places() {
         rows.row(&format!("index.{name}"), &Location { queue: 3, place });
@@ -166,7 +175,7 @@ fn rows() -> String {
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
     rows.add("State.in_keys", &[Completed as u8, Cancelled as u8]);
-    rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8]);
+    rows.add("TimeLine.in_keys", &[TimeLine::Wall as u8, TimeLine::Engine as u8, TimeLine::Age as u8]);
     rows.numbers("Codec", &[Codec::Json, Codec::Postcard, Codec::Raw]);
     use FailureKind::*;
     let of_plugins = [Trap, MemoryLimit, OutputTooLarge, CallLimit];
@@ -196,9 +205,33 @@ fn every_row_is_written_as_it_always_was() {
 /// What stands in a file may be read: no row of the list is one that this build does not understand.
 #[test]
 fn every_record_that_is_written_is_read_back() {
-    for record in [plain(), full(), descended(), Record { extra: Some(Box::default()), ..plain() }] {
-        assert_eq!(super::codec::decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
+    for record in [plain(), full(), descended(), expires_in()] {
+        assert_eq!(decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
     }
     let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };
     assert_eq!(super::codec::decode::<Location>("index", 1, &encode(&location)).unwrap(), location);
+}
+
+/// Rows of records that earlier versions wrote, as files of theirs still have them.
+#[test]
+fn every_record_of_an_earlier_version_is_read() {
+    let empty = Record { extra: Some(Box::default()), ..plain() };
+    let mut read = 0;
+    for schema in 1..SCHEMA_VERSION {
+        let rows = format!("{}/tests/golden/v{schema}/rows.txt", env!("CARGO_MANIFEST_DIR"));
+        for line in std::fs::read_to_string(rows).unwrap().lines() {
+            let (name, row) = line.split_once(' ').unwrap();
+            let expected = match name {
+                "record.plain" => plain(),
+                "record.full" => full(),
+                "record.descended" => descended(),
+                "record.empty_extra" => empty.clone(),
+                _ => continue,
+            };
+            let bytes = (0..row.len()).step_by(2).map(|at| u8::from_str_radix(&row[at..at + 2], 16).unwrap());
+            assert_eq!(decode_record("ready", 1, &bytes.collect()).unwrap(), expected, "v{schema}: {name}");
+            read += 1;
+        }
+    }
+    assert_eq!(read, 3 + 3 + 4);
 }

@@ -4,7 +4,7 @@
 //! even if it has. So a row is gone when both are over: the job's end removes it if its time has passed,
 //! and otherwise notes in `unique_ended` when it will have.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -15,18 +15,19 @@ use super::fault::Fault;
 use super::place::{Location, Place};
 use super::quarantine::Aside;
 use super::queries::Reader;
+use super::ready;
 use super::tables::Tables;
 use super::tables_ext::RowTable;
 use super::waiting::Prepared;
 use crate::events::Event;
-use crate::job::{JobId, Priority, QueueId, Record};
+use crate::job::{JobId, QueueId, Record};
 use crate::time::{Now, Timestamp};
 
 /// Who holds a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     pub id: JobId,
-    /// At least until then, on the engine's time line.
+    /// At least until then, on the age line.
     pub until: Timestamp,
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn key_holder(
 
 fn holder(tables: &mut Tables<'_>, now: Now, queue: QueueId, key: &str) -> Result<Option<JobId>, Fault> {
     let Some(Holder { id, until }) = row(tables, queue, key)? else { return Ok(None) };
-    let held = now.engine < until || has_not_ended(tables, queue, id)?;
+    let held = now.age < until || has_not_ended(tables, queue, id)?;
     Ok(held.then_some(id))
 }
 
@@ -65,12 +66,8 @@ fn has_not_ended(tables: &mut Tables<'_>, queue: QueueId, id: JobId) -> Result<b
         let location: Location = codec::decode("index", id.get(), &row)?;
         return Ok(!matches!(location.place, Place::Dead { .. } | Place::Finished { .. }));
     }
-    for priority in 0..Priority::COUNT {
-        if tables.ready()?.has((queue, priority, id.get()))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let (found, _) = ready::find(tables.ready()?, id, Some(queue))?;
+    Ok(found.is_some())
 }
 
 impl Batch<'_> {
@@ -95,7 +92,7 @@ impl Batch<'_> {
     /// A new job takes its key, which nobody holds.
     pub(super) fn claim_key(&mut self, id: JobId, job: &Prepared) -> Result<(), Fault> {
         let Some((key, unique_for)) = job.claims() else { return Ok(()) };
-        let holder = Holder { id, until: self.now.engine + unique_for };
+        let holder = Holder { id, until: self.now.age + unique_for };
         self.set_holder(job.queue, key, holder)
     }
 
@@ -116,7 +113,7 @@ impl Batch<'_> {
     pub(super) fn end_key(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
         let Some(key) = record.unique_key() else { return Ok(()) };
         let Some(Holder { until, .. }) = self.held_key(queue, key, id)? else { return Ok(()) };
-        if until <= self.now.engine {
+        if until <= self.now.age {
             self.tables.unique()?.remove((queue, key))?;
         } else {
             self.tables.unique_ended()?.insert((until.as_millis(), queue, key), ())?;
@@ -144,14 +141,14 @@ impl Batch<'_> {
                 Ok(())
             }
             None if holder(&mut self.tables, self.now, queue, key)?.is_some() => Ok(()),
-            None => self.set_holder(queue, key, Holder { id, until: self.now.engine }),
+            None => self.set_holder(queue, key, Holder { id, until: self.now.age }),
         }
     }
 
     /// Removes keys of ended jobs whose time has passed, at most `keys_max` of them. Returns how many.
     pub fn sweep_keys(&mut self, keys_max: usize) -> Result<usize, Fault> {
         let mut passed: Vec<(u64, QueueId, String)> = Vec::new();
-        let until = self.now.engine.as_millis().saturating_add(1);
+        let until = self.now.age.as_millis().saturating_add(1);
         for row in self.tables.unique_ended()?.range(..(until, 0, ""))?.take(keys_max) {
             let (key, _) = row?;
             let (until, queue, key) = key.value();
@@ -172,42 +169,8 @@ impl Batch<'_> {
 impl Reader {
     /// Whether there are keys to be swept.
     pub fn has_passed_keys(&self, now: Now) -> Result<bool, Fault> {
-        let until = now.engine.as_millis().saturating_add(1);
+        let until = now.age.as_millis().saturating_add(1);
         Ok(self.tables().unique_ended()?.range(..(until, 0, ""))?.next().transpose()?.is_some())
-    }
-
-    /// What is wrong with the keys, a sentence each. `waiting` are the keys on the records of jobs that have
-    /// not ended; of those in `unread` nothing is known.
-    pub(super) fn key_problems(
-        &self,
-        waiting: &HashMap<JobId, (QueueId, String)>,
-        unread: &HashSet<JobId>,
-    ) -> Result<Vec<String>, Fault> {
-        let mut problems = Vec::new();
-        let (unique, ended) = (self.tables().unique()?, self.tables().unique_ended()?);
-        for row in unique.iter()? {
-            let (key, row) = row?;
-            let (queue, key) = key.value();
-            let Ok(Holder { id, until }) = codec::decode("unique", u64::from(queue), row.value()) else {
-                problems.push(format!("it cannot be read who holds the unique key {key:?} of queue {queue}"));
-                continue;
-            };
-            let bears_it = waiting.get(&id).is_some_and(|(its_queue, its)| *its_queue == queue && its == key);
-            let has_ended = ended.get((until.as_millis(), queue, key))?.is_some();
-            if bears_it == has_ended && !unread.contains(&id) {
-                let what = if has_ended { "has not ended" } else { "is not there" };
-                problems.push(format!("the unique key {key:?} of queue {queue} is held by job {id}, which {what}"));
-            }
-        }
-        for row in ended.iter()? {
-            let (key, _) = row?;
-            let (until, queue, key) = key.value();
-            let holder = unique.get_row((queue, key))?.map(|row| codec::decode::<Holder>("unique", 0, &row));
-            if !matches!(holder, Some(Ok(holder)) if holder.until.as_millis() == until) {
-                problems.push(format!("the unique key {key:?} of queue {queue} is to be swept, and nobody holds it"));
-            }
-        }
-        Ok(problems)
     }
 
     /// The jobs that were set aside.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Batch;
+use super::catalog::Catalog;
 use super::codec::{decode_record, encode_record, encode_record_into};
 use super::fault::Fault;
 use super::place::Place;
@@ -13,7 +14,7 @@ use super::tables::ReadyKey;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
+use crate::job::{Caller, Change, Entry, JobId, KindId, Order, QueueId, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
 #[derive(Debug)]
@@ -21,8 +22,20 @@ pub(crate) struct Prepared {
     pub queue: QueueId,
     pub bytes: Bytes,
     job: Form,
+    /// Names that the file does not have yet: they get their numbers where it is stored.
+    names: Option<Box<NewJobNames>>,
     /// For a new job with a unique key: how long the key is held, whatever becomes of the job.
     unique_for: Option<Duration>,
+}
+
+/// The number of a queue or a kind that has none.
+pub(crate) const NO_NUMBER: u32 = u32::MAX;
+
+/// Of a job's queue and kind those names that are not in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJobNames {
+    pub queue: Option<Arc<str>>,
+    pub kind: Option<Arc<str>>,
 }
 
 /// What dispatch will hold of a job. Made by the writer's thread, which gives most of it back as well: memory that
@@ -30,36 +43,71 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 enum Form {
     /// Without an id yet.
-    Unborn(Option<(Record, Option<tracing::Span>)>),
+    Unborn(Option<(Record, Option<Caller>)>),
     /// As a batch has stored it, perhaps one that was undone.
     Stored(Arc<Entry>),
 }
 
 impl Prepared {
-    pub fn new(queue: QueueId, record: Record, span: Option<tracing::Span>) -> Self {
-        Self::first_of(1, &mut BytesMut::new(), queue, record, span)
+    pub fn new(queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
+        Self::first_of(1, &mut BytesMut::new(), queue, record, caller)
     }
 
     /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
-    pub fn first_of(
-        left: usize,
-        chunk: &mut BytesMut,
-        queue: QueueId,
-        record: Record,
-        span: Option<tracing::Span>,
-    ) -> Self {
+    pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unborn(Some((record, span))), unique_for: None }
+        Self { queue, bytes, job: Form::Unborn(Some((record, caller))), names: None, unique_for: None }
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
-    pub fn claiming_key_for(self, unique_for: Option<Duration>) -> Self {
-        Self { unique_for, ..self }
+    pub fn claim_key_for(&mut self, unique_for: Option<Duration>) {
+        self.unique_for = unique_for;
+    }
+
+    /// Its queue's and its kind's numbers are [`NO_NUMBER`], or a worker's, where these names are given.
+    pub fn set_names(&mut self, names: NewJobNames) {
+        self.names = Some(Box::new(names));
+    }
+
+    /// Its queue's number, unless the file has none for it: then it has one only within a batch.
+    pub fn known_queue(&self) -> Option<QueueId> {
+        let is_new = self.names.as_ref().is_some_and(|names| names.queue.is_some());
+        (!is_new).then_some(self.queue)
+    }
+
+    /// The names of its queue and its kind.
+    pub fn queue_and_kind(&self, catalog: &Catalog) -> (Arc<str>, Arc<str>) {
+        let new = self.names.as_deref();
+        let queue = new.and_then(|new| new.queue.clone()).unwrap_or_else(|| catalog.queue_name(self.queue));
+        let kind = new.and_then(|new| new.kind.clone()).unwrap_or_else(|| catalog.kind_name(self.record().kind));
+        (queue, kind)
+    }
+
+    /// Writes its row again, with this kind.
+    fn set_kind(&mut self, kind: KindId) {
+        if self.record().kind == kind {
+            return;
+        }
+        let (record, caller) = match &mut self.job {
+            Form::Unborn(job) => job.take().expect("it is taken where it is stored"),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
+        };
+        let record = Record { kind, ..record };
+        self.bytes = encode_record(&record);
+        self.job = Form::Unborn(Some((record, caller)));
     }
 
     /// The key that it takes, and for how long at least.
     pub fn claims(&self) -> Option<(&str, Duration)> {
         self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
+    }
+
+    /// Who enqueues it, if that is known.
+    fn caller(&self) -> Option<Caller> {
+        match &self.job {
+            Form::Unborn(job) => job.as_ref()?.1,
+            Form::Stored(entry) => entry.caller,
+        }
     }
 
     pub fn record(&self) -> &Record {
@@ -71,11 +119,11 @@ impl Prepared {
 
     /// The entry, with the id it got.
     fn entry(&mut self, id: JobId) -> Arc<Entry> {
-        let (record, span) = match &mut self.job {
+        let (record, caller) = match &mut self.job {
             Form::Unborn(job) => job.take().expect("it is taken once"),
-            Form::Stored(entry) => (entry.record.clone(), entry.span.clone()),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
-        let entry = Arc::new(Entry { span, ..Entry::new(id, id.get(), record, self.bytes.len()) });
+        let entry = Arc::new(Entry { caller, ..Entry::new(id, id.get(), record, self.bytes.len()) });
         self.job = Form::Stored(entry.clone());
         entry
     }
@@ -86,6 +134,28 @@ fn ready_key(queue: QueueId, entry: &Entry) -> ReadyKey {
 }
 
 impl Batch<'_> {
+    /// Gives names that the file does not have their numbers: to be done before anything else with a new job. What is
+    /// undone gives them back, so it is done again in the next batch.
+    ///
+    /// # Errors
+    /// The file has as many queues or kinds as it may have.
+    pub fn resolve(&mut self, job: &mut Prepared) -> Result<(), Error> {
+        match job.names.as_deref().cloned() {
+            None => Ok(()),
+            Some(names) => self.give_numbers(job, &names),
+        }
+    }
+
+    fn give_numbers(&mut self, job: &mut Prepared, names: &NewJobNames) -> Result<(), Error> {
+        if let Some(queue) = &names.queue {
+            job.queue = self.queue_named(queue)?;
+        }
+        if let Some(kind) = &names.kind {
+            job.set_kind(self.kind_named(kind)?);
+        }
+        Ok(())
+    }
+
     /// Whether the queue has room for one more job.
     pub fn admit(&mut self, job: &Prepared) -> Result<(), Error> {
         self.room_for(job.queue, 1, job.bytes.len() as u64)
@@ -106,6 +176,9 @@ impl Batch<'_> {
         let id = JobId::new(self.next_number());
         self.tally(job.queue).enqueued_total += 1;
         self.insert_as(id, id.get(), job)?;
+        if job.names.is_some() {
+            self.stored_kind(job.record().kind);
+        }
         self.claim_key(id, job)?;
         if self.listening {
             let (queue, kind) = (self.catalog().queue_name(job.queue), self.catalog().kind_name(job.record().kind));
@@ -132,6 +205,10 @@ impl Batch<'_> {
         let tally = self.tally(queue);
         tally.bytes += bytes;
         *tally.count_mut(counts_as) += 1;
+        self.index_expiry(queue, id, job.record())?;
+        if let Some(caller) = job.caller().filter(|_| grouped || waits.is_some()) {
+            self.callers.push((id, caller));
+        }
         match waits {
             _ if grouped => self.join_group(queue, id, seq, job.record(), job.bytes.clone()),
             Some(due) => self.put_delayed(queue, id, due, &job.bytes),
@@ -144,6 +221,7 @@ impl Batch<'_> {
     }
 
     pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) {
+        self.moved(bytes.len());
         self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());
         self.changes.push(Change::Ready { queue, entry });
     }
@@ -185,6 +263,7 @@ impl Batch<'_> {
             tally.pending = tally.pending.saturating_sub(1);
             tally.bytes = tally.bytes.saturating_sub(bytes);
             self.end_key(queue, entry.id, &entry.record)?;
+            self.unindex_expiry(queue, entry.id, &entry.record)?;
         }
         self.unmark(entry.id)
     }
@@ -207,9 +286,13 @@ impl Batch<'_> {
                 let tally = self.tally(queue);
                 tally.bytes = (tally.bytes + bytes.len() as u64).saturating_sub(u64::from(taken.bytes));
                 self.rewrite(queue, &taken, &bytes)?;
+                if record.has_started() {
+                    self.unindex_expiry(queue, id, &taken.record)?;
+                }
                 Arc::new(Entry::new(id, taken.order.turn, record, bytes.len()))
             }
         };
+        self.expires_again(&entry.record);
         if entry.is_grouped() && !self.return_head(queue, &entry)? {
             self.changes.push(Change::Settled { id });
             return Ok(None);
@@ -255,6 +338,7 @@ impl Batch<'_> {
         };
         let Some(row) = row else { return Ok(None) };
         let record = decode_record(place.table(), id.get(), &row)?;
+        self.unindex_expiry(queue, id, &record)?;
         let waits = self.state_of(place, &record);
         let tally = self.tally(queue);
         tally.bytes = tally.bytes.saturating_sub(row.len() as u64);

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::{Bound, Range};
 // Not those of `crate::sync`: redb calls from under locks of its own.
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, StorageBackend};
+
+use super::lock::FileLock;
+use crate::sync::Process;
 
 /// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
 pub(super) const BLOCK_BYTES: u64 = 16 << 10;
@@ -36,9 +39,23 @@ impl Watch {
 
     /// Puts the watch over a backend.
     pub fn over(&self, backend: impl StorageBackend) -> Watched {
-        let backend: Arc<dyn StorageBackend> = Arc::new(backend);
+        self.over_shared(Arc::new(backend))
+    }
+
+    pub fn over_shared(&self, backend: Arc<dyn StorageBackend>) -> Watched {
+        self.put_over(backend, None)
+    }
+
+    /// Puts the watch over a locked file. A database that opens it gets every lock that it asks for.
+    pub fn over_file(&self, lock: &Arc<FileLock>) -> Watched {
+        static DATABASES: AtomicU64 = AtomicU64::new(0);
+        let database = DATABASES.fetch_add(1, Ordering::Relaxed);
+        self.put_over(lock.backend(), Some(Held { lock: lock.clone(), database }))
+    }
+
+    fn put_over(&self, backend: Arc<dyn StorageBackend>, held: Option<Held>) -> Watched {
         self.inner().backend = Some(backend.clone());
-        Watched { backend, watch: self.clone() }
+        Watched { backend, watch: self.clone(), held, process: Process::current() }
     }
 
     pub fn backend(&self) -> Option<Arc<dyn StorageBackend>> {
@@ -104,9 +121,31 @@ impl Inner {
 pub(crate) struct Watched {
     backend: Arc<dyn StorageBackend>,
     watch: Watch,
+    held: Option<Held>,
+    /// The only one that may write. redb writes at other moments than its commits too.
+    process: Process,
+}
+
+/// The lock on the whole file, and the number of the database that is opened under it.
+#[derive(Debug)]
+struct Held {
+    lock: Arc<FileLock>,
+    database: u64,
 }
 
 impl Watched {
+    /// The number of the database that is opened on this backend, for [`FileLock::give_to`].
+    pub fn database(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.database)
+    }
+
+    fn check_process(&self) -> io::Result<()> {
+        match self.process.is_this() {
+            true => Ok(()),
+            false => Err(io::Error::other("the file is open in the process from which this one was forked")),
+        }
+    }
+
     /// Whether these bytes are there already, as far as can be told.
     fn holds(&self, offset: u64, data: &[u8]) -> bool {
         let mut found = vec![0; data.len()];
@@ -124,6 +163,7 @@ impl StorageBackend for Watched {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check_process()?;
         let before = self.backend.len()?;
         let result = self.backend.set_len(len);
         // What was cut off and comes back is empty.
@@ -132,12 +172,14 @@ impl StorageBackend for Watched {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.check_process()?;
         // Before it is tried: one that fails may have done its work.
         self.watch.may_count.store(true, Ordering::SeqCst);
         self.backend.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check_process()?;
         let result = self.backend.write(offset, data);
         // Also what failed: it may have come halfway.
         self.watch.note_written(offset, data.len());
@@ -148,31 +190,40 @@ impl StorageBackend for Watched {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.backend.close()
+        // A forked process shares the file's lock, and would let go of it for both.
+        match &self.held {
+            _ if !self.process.is_this() => Ok(()),
+            Some(held) => held.lock.closed(held.database),
+            None => self.backend.close(),
+        }
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.try_lock_range(start, end)
+        if self.held.is_some() { Ok(true) } else { self.backend.try_lock_range(start, end) }
     }
 
     fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.try_lock_shared_range(start, end)
+        if self.held.is_some() { Ok(true) } else { self.backend.try_lock_shared_range(start, end) }
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.lock_range(start, end)
+        if self.held.is_some() { Ok(()) } else { self.backend.lock_range(start, end) }
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.lock_shared_range(start, end)
+        if self.held.is_some() { Ok(()) } else { self.backend.lock_shared_range(start, end) }
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.backend.unlock_range(start, end)
+        match self.held.is_some() || !self.process.is_this() {
+            true => Ok(()),
+            false => self.backend.unlock_range(start, end),
+        }
     }
 
+    /// Whether a lock is held there elsewhere.
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.backend.query_lock_range(start, end)
+        if self.held.is_some() { Ok(false) } else { self.backend.query_lock_range(start, end) }
     }
 }
 

@@ -3,6 +3,8 @@
 //! The only room that knows whether these are the real ones, or those of a test that tries out one
 //! interleaving after another (the feature `_shuttle`, which is for this crate's own tests only).
 
+mod must_not_wait;
+mod process;
 #[cfg(not(feature = "_shuttle"))]
 mod real;
 #[cfg(feature = "_shuttle")]
@@ -10,6 +12,8 @@ mod shuttled;
 #[cfg(feature = "_shuttle")]
 pub(crate) mod shuttled_channel;
 
+pub(crate) use must_not_wait::{MustNotWait, may_wait};
+pub(crate) use process::Process;
 #[cfg(not(feature = "_shuttle"))]
 pub(crate) use real::*;
 #[cfg(feature = "_shuttle")]

@@ -6,6 +6,7 @@ pub(crate) use tokio::time::timeout;
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 /// Where async handlers run.
 #[derive(Clone)]
@@ -21,13 +22,24 @@ impl Tasks {
     }
 }
 
+/// Waits for a notification, but no longer than `at_most`: then the answer is true.
+pub(crate) fn wait_timeout<'a, T>(
+    condvar: &Condvar,
+    _mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+    at_most: Duration,
+) -> (MutexGuard<'a, T>, bool) {
+    let (guard, result) = condvar.wait_timeout(guard, at_most).unwrap_or_else(|e| e.into_inner());
+    (guard, result.timed_out())
+}
+
 /// Blocks this thread; [`timeout`] works inside.
 pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(task))
 }
 
 pub(crate) mod channel {
-    pub(crate) use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+    pub(crate) use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
     use std::time::Duration;
 

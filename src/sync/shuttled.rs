@@ -37,6 +37,22 @@ pub(crate) async fn timeout<T>(_: Duration, task: impl Future<Output = T>) -> Re
     .await
 }
 
+/// Waits for a notification. The time may be over at any moment: the schedule decides.
+pub(crate) fn wait_timeout<'a, T>(
+    condvar: &Condvar,
+    mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+    _: Duration,
+) -> (MutexGuard<'a, T>, bool) {
+    if shuttle::rand::Rng::gen_bool(&mut shuttle::rand::thread_rng(), 0.3) {
+        drop(guard);
+        thread::yield_now();
+        (mutex.lock().unwrap_or_else(|e| e.into_inner()), true)
+    } else {
+        (condvar.wait(guard).unwrap_or_else(|e| e.into_inner()), false)
+    }
+}
+
 pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Result<T> {
     Ok(block_on(task))
 }

@@ -74,10 +74,6 @@ impl<T> Receiver<T> {
         state
     }
 
-    pub fn recv(&self) -> Result<T, RecvError> {
-        self.wait().queue.pop_front().ok_or(RecvError)
-    }
-
     /// The time may be over at any moment: the schedule decides.
     pub fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
         for _ in 0..shuttle::rand::Rng::gen_range(&mut shuttle::rand::thread_rng(), 1..4) {
@@ -88,6 +84,10 @@ impl<T> Receiver<T> {
             }
         }
         Err(RecvTimeoutError::Timeout)
+    }
+
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.wait().queue.pop_front().ok_or(RecvError)
     }
 
     pub fn try_recv(&self) -> Result<T, TryRecvError> {

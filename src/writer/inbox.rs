@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::channel::{Receiver, Sender, TryRecvError, unbounded};
+use crate::sync::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Command;
+use super::occupied::Occupation;
 use super::step::Step;
 use crate::error::Error;
+use crate::job::ENQUEUE_BYTES_MAX;
 use crate::storage::{Prepared, RawTransaction};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel;
@@ -20,11 +22,8 @@ const INBOX_KIB: u32 = 64 << 10;
 /// What the smallest submission counts as, so that at most 4,096 wait at once.
 const SUBMISSION_KIB_MIN: u32 = INBOX_KIB / 4_096;
 
-/// Jobs in one call, at most: a commit must not keep everybody else waiting for long.
-pub(crate) const ENQUEUE_JOBS_MAX: usize = 10_000;
-
-/// Bytes in one call, at most.
-pub(crate) const ENQUEUE_BYTES_MAX: usize = (INBOX_KIB as usize / 2) << 10;
+/// One call must not fill the inbox.
+const _: () = assert!(ENQUEUE_BYTES_MAX <= (INBOX_KIB as usize / 2) << 10);
 
 /// Commands in one commit, at most: what has gathered beyond them is the next one's.
 const ROUND_COMMANDS_MAX: usize = 4_096;
@@ -203,6 +202,11 @@ impl Outbox {
         }
     }
 
+    /// Puts the stop back: it is for the next round. Nothing is taken out behind it.
+    pub fn stop_later(&mut self) {
+        self.held = Some(Post::Stop);
+    }
+
     /// What came after the stop.
     pub fn leftovers(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
@@ -217,11 +221,11 @@ impl Outbox {
     }
 }
 
-type Lent = (RawTransaction, Now, u64, Sender<Option<Leased>>);
+type Loan = (RawTransaction, Now, u64, Sender<Option<Leased>>);
 
 /// A caller who wants to write by himself.
 pub(crate) struct Lease {
-    give: oneshot::Sender<Result<Lent, Error>>,
+    give: oneshot::Sender<Result<Loan, Error>>,
 }
 
 /// A transaction that comes back to be committed.
@@ -232,7 +236,7 @@ pub(crate) struct Leased {
 }
 
 impl Lease {
-    pub fn new() -> (Self, oneshot::Receiver<Result<Lent, Error>>) {
+    pub fn new() -> (Self, oneshot::Receiver<Result<Loan, Error>>) {
         let (give, take) = oneshot::channel();
         (Self { give }, take)
     }
@@ -241,11 +245,34 @@ impl Lease {
         let _ = self.give.send(Err(error));
     }
 
-    /// Gives the transaction away and waits until it comes back. `None`: it was undone.
-    pub fn lend(self, txn: RawTransaction, now: Now, next_id: u64) -> Option<Leased> {
+    /// Gives the transaction away.
+    pub fn lend(self, txn: RawTransaction, now: Now, next_id: u64, occupation: Occupation) -> Lent {
         let (back, returned) = channel::bounded(1);
         // Who does not wait for it any more drops it, and with it the way back.
         let _ = self.give.send(Ok((txn, now, next_id, back)));
-        returned.recv().ok().flatten()
+        Lent { returned, _occupation: occupation }
     }
 }
+
+/// A transaction that a caller has.
+pub(crate) struct Lent {
+    returned: Receiver<Option<Leased>>,
+    _occupation: Occupation,
+}
+
+impl Lent {
+    /// Waits until it comes back: to be committed, or undone (`None`).
+    ///
+    /// # Errors
+    /// That it did not within this time.
+    pub fn wait(&self, at_most: Duration) -> Result<Option<Leased>, StillLent> {
+        match self.returned.recv_timeout(at_most) {
+            Ok(leased) => Ok(leased),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(StillLent),
+        }
+    }
+}
+
+/// The caller still has it.
+pub(crate) struct StillLent;

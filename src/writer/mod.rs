@@ -6,24 +6,31 @@
 
 mod commands;
 mod inbox;
+mod occupied;
 mod step;
 mod waiting_room;
 
-pub(crate) use commands::{Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact};
+pub(crate) use commands::{
+    Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact, Transacted, expire_passed,
+};
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{Bell, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX, Inbox, Lease, Leased, Outbox, Round, Then, inbox};
-pub(crate) use step::{Refusal, Step, call};
+pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Lent, Outbox, Round, StillLent, Then, inbox};
+pub(crate) use occupied::{Occupant, Occupied};
+pub(crate) use step::{Refusal, Step, WaitingHandler, call};
 
 use std::collections::{BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
-use crate::job::{Change, JobId, Next, QueueId};
-use crate::storage::{Batch, Counters, RawTransaction, Sealed, Store};
+use crate::job::{Caller, Change, JobId, QueueId};
+use crate::metrics::Metrics;
+use crate::storage::{Batch, BatchLimits, Counters, NotedExpiries, RawTransaction, Sealed, Store};
 use crate::time::Now;
 use crate::transaction::Prepare;
-use waiting_room::{WAITERS_MAX, WaitingRoom};
+use waiting_room::WaitingRoom;
 
 /// One thing to be made durable.
 pub(crate) enum Command {
@@ -34,39 +41,70 @@ pub(crate) enum Command {
     Step(Box<dyn Step>),
 }
 
-/// What one commit has brought about, to be told to whom it concerns.
+impl Command {
+    /// Whether it runs code of the application in the batch, which may fail after it has written.
+    fn runs_application_code(&self) -> bool {
+        match self {
+            Self::Finish(finish) => finish.has_hooks(),
+            Self::Mark(_) => false,
+            Self::Step(step) => step.runs_application_code(),
+        }
+    }
+
+    /// Whether it has to wait for another batch, because this one has moved enough. Ends and starts are small, and never
+    /// wait.
+    fn waits_for_another(&self, batch: &Batch<'_>) -> bool {
+        let max = match self {
+            Self::Finish(finish) if finish.has_hooks() => batch.limits.shared,
+            Self::Finish(_) | Self::Mark(_) => return false,
+            Self::Step(step) if step.is_in_bulk() => batch.limits.shared_in_bulk,
+            Self::Step(_) => batch.limits.shared,
+        };
+        batch.moved_bytes() >= max
+    }
+}
+
+/// What commits have brought about, to be told to whom it concerns.
 #[derive(Default)]
 pub(crate) struct Committed {
-    /// Something was written.
-    pub is_commit: bool,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
+    /// Who enqueued jobs that only the file has for now.
+    pub callers: Vec<(JobId, Caller)>,
     /// Commands and what to answer them.
     answers: Vec<(Command, Result<(), Error>)>,
-    /// Attempts that ended well, but whose own writes failed.
-    pub completions_failed: u64,
-    /// Jobs that were not stored, because one with their unique key was there.
-    pub deduplicated: u64,
-    /// Rows set aside because they could not be read.
-    pub set_aside: u64,
+    /// When jobs that they have stored expire.
+    pub expiries: NotedExpiries,
     /// Ends that are not durable: they stay with the writer and go into a later commit.
     pub failure: Option<Error>,
 }
 
 impl Committed {
-    /// How many there are to be answered.
+    /// The process was forked in the middle of it, and this is the child: all that is left to do is to tell the caller.
+    pub fn is_forked(&self) -> bool {
+        matches!(self.failure, Some(Error::Forked { .. }))
+    }
+
+    /// How many callers there are to be answered.
     pub fn answers(&self) -> usize {
-        self.answers.len()
+        self.answers.iter().filter(|(command, _)| !matches!(command, Command::Finish(_))).count()
     }
 
     /// Answers everyone. Call it after the changes were applied, so that who asks again at once
     /// sees them.
     pub fn answer(self) {
         for (command, result) in self.answers {
-            match command {
+            let answer = || match command {
                 Command::Step(step) => step.answer(result),
                 Command::Mark(mark) => mark.answer(result),
                 Command::Finish(_) => {}
+            };
+            // Nobody may wait for what a closure holds any more: then it is dropped here, and code of the application
+            // must not keep the others from being answered.
+            if catch_unwind(AssertUnwindSafe(answer)).is_err() {
+                tracing::error!(
+                    "a value of the application panicked when it was dropped, or a waker when it was woken"
+                );
             }
         }
     }
@@ -76,7 +114,12 @@ impl Committed {
 pub(crate) struct Writer {
     store: Arc<Store>,
     prepare: Arc<dyn Prepare>,
+    limits: BatchLimits,
     counters: Counters,
+    /// The counters that the last commit wrote.
+    in_file: Counters,
+    /// The attached database went back to an earlier state, so nothing in memory fits it any more.
+    went_back: bool,
     /// Jobs that have a row in `running`.
     marks: BTreeSet<JobId>,
     /// Callers that wait for room in a full queue.
@@ -86,57 +129,83 @@ pub(crate) struct Writer {
     room_made: bool,
     /// Ends whose commit failed. They must not be lost: their jobs would run again.
     unfinished: Vec<Finish>,
+    /// Commands that the last batch had no room for, in order: they go into the next one first.
+    put_off: Vec<Command>,
+    metrics: Arc<Metrics>,
+    occupied: Occupied,
 }
 
-/// How one try at a transaction went, and with which commands.
-enum Attempt {
-    Durable(Vec<Command>, Sealed),
-    Again(Vec<Command>),
-    Failed(Vec<Command>, Error),
+/// When a batch is made, and whether anybody hears of its events.
+#[derive(Clone, Copy)]
+struct When {
+    now: Now,
+    listening: bool,
 }
 
+/// What a batch has come to.
 enum Gathered {
-    All(Vec<Command>),
+    /// Those that have written or need not, and those that were refused without a trace.
+    All {
+        done: Vec<Command>,
+        refused: Vec<(Command, Error)>,
+        /// Those that the batch had no room for.
+        put_off: Vec<Command>,
+    },
     Spoiled(Spoiled),
     Failed(Vec<Command>, Error),
 }
 
-/// A batch in which a command failed after it had written.
+impl Gathered {
+    fn commands(self) -> Vec<Command> {
+        match self {
+            Self::All { done, refused, put_off } => all_of(done, refused, put_off),
+            Self::Spoiled(spoiled) => spoiled.by_the_disk().0,
+            Self::Failed(commands, _) => commands,
+        }
+    }
+}
+
+/// A batch in which a command failed after it had written, so that all of it must be undone: redb has no rollback within a
+/// transaction.
 struct Spoiled {
-    before: Vec<Command>,
+    /// The first one that failed. No other that failed had written before it, so what it says stands.
     by: Command,
     error: Error,
-    after: Vec<Command>,
+    /// Those behind it that failed too, perhaps for what it had left behind.
+    doubtful: Vec<Command>,
+    /// All others.
+    others: Vec<Command>,
 }
 
 impl Spoiled {
-    /// What goes into the next try: without him, or with what his failure means.
-    fn without_him(self, committed: &mut Committed) -> Vec<Command> {
-        let mut rest = self.before;
-        match self.by {
-            // Its own writes failed, so the attempt has: that is what is written then.
-            Command::Finish(mut finish) => {
-                committed.completions_failed += u64::from(finish.next == Next::Complete);
-                finish.fail(self.error);
-                rest.push(Command::Finish(finish));
-            }
-            command => committed.answers.push((command, Err(self.error))),
-        }
-        rest.extend(self.after);
-        rest
-    }
-
-    /// The disk failed under him, whatever he made of it: he is not to blame.
+    /// The disk failed under it, whatever it made of that: nobody in the batch is to blame.
     fn by_the_disk(self) -> (Vec<Command>, Error) {
-        let mut all = self.before;
+        let mut all = self.others;
         all.push(self.by);
-        all.extend(self.after);
+        all.extend(self.doubtful);
         let error = match self.error {
-            Error::Aborted { source } => Error::Storage { operation: "write what a closure asked for", source },
+            Error::Aborted { source } => {
+                let said = text_of(&*source).into();
+                drop_quietly(source);
+                Error::Storage { operation: "write what a closure asked for", source: said }
+            }
             other => other,
         };
         (all, error)
     }
+}
+
+/// How one try at a transaction went.
+enum Attempt {
+    Durable {
+        done: Vec<Command>,
+        refused: Vec<(Command, Error)>,
+        put_off: Vec<Command>,
+        sealed: Box<Sealed>,
+    },
+    /// It was undone, and nothing of it was answered.
+    Undone(Spoiled),
+    Failed(Vec<Command>, Error),
 }
 
 /// How a command fared within a batch.
@@ -151,15 +220,28 @@ enum Applied {
 }
 
 impl Writer {
-    pub fn new(store: Arc<Store>, prepare: Arc<dyn Prepare>, counters: Counters) -> Self {
+    pub fn new(
+        store: Arc<Store>,
+        prepare: Arc<dyn Prepare>,
+        limits: BatchLimits,
+        counters: Counters,
+        metrics: Arc<Metrics>,
+        occupied: Occupied,
+    ) -> Self {
         Self {
             store,
             prepare,
+            limits,
             counters,
+            in_file: counters,
+            went_back: false,
             marks: BTreeSet::new(),
             waiting: WaitingRoom::default(),
             room_made: false,
             unfinished: Vec::new(),
+            put_off: Vec::new(),
+            metrics,
+            occupied,
         }
     }
 
@@ -170,12 +252,17 @@ impl Writer {
 
     /// Whether something waits that the next commit should try again.
     pub fn has_unfinished(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || self.has_put_off()
+    }
+
+    /// Whether the last batch had no room for some commands.
+    pub fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
     }
 
     /// Nobody's commands wait for the next commit.
     pub fn is_free(&self) -> bool {
-        self.unfinished.is_empty() && self.waiting.is_empty()
+        !self.has_unfinished() && self.waiting.is_empty()
     }
 
     /// Whether those who wait for room are to be tried again, though nothing else is to be written.
@@ -183,32 +270,66 @@ impl Writer {
         self.room_made
     }
 
-    /// One commit for all of `commands`: all that succeed are durable together. A command that
-    /// fails leaves nothing behind and does not hurt the others.
+    /// Commits `commands`, as a rule all of them together. A command that fails leaves nothing behind and does not hurt
+    /// the others: each is answered as if they had run one after another, in some order, and the failed ones not at all.
+    ///
+    /// A batch in which a command fails after it has written is undone and made again. So that this costs no closure
+    /// more than one more call, however many of them fail, all of them are called before the batch is undone: the first
+    /// one that failed is answered, those that failed behind it are tried again each in a transaction of its own, and all
+    /// others share the next one. Only if one of these now fails that did not before, because it relied on what a failed
+    /// one had written, are the closures among them called once more, each in a transaction of its own.
     pub fn commit(&mut self, commands: Vec<Command>, now: Now, listening: bool) -> Committed {
+        let when = When { now, listening };
         let mut commands = self.join_in(commands);
         let mut committed = Committed::default();
-        loop {
-            match self.attempt(commands, now, listening, &mut committed) {
-                Attempt::Durable(done, sealed) => {
-                    self.settle(sealed, &mut committed);
-                    let to_answer = done.into_iter().filter(|command| !matches!(command, Command::Finish(_)));
-                    committed.answers.extend(to_answer.map(|command| (command, Ok(()))));
-                    return committed;
-                }
-                Attempt::Again(rest) => commands = rest,
-                Attempt::Failed(rest, error) => {
-                    self.fail(rest, &error, &mut committed);
-                    return committed;
-                }
+        let mut is_first = true;
+        self.room_made = false;
+        while let Err(spoiled) = self.attempt(commands, when, &mut committed) {
+            commands = self.sort_out(*spoiled, is_first, when, &mut committed);
+            if let Some(error) = committed.failure.as_ref().map(Error::share) {
+                self.fail(commands, &error, &mut committed);
+                break;
+            }
+            is_first = false;
+        }
+        committed
+    }
+
+    /// Answers those of an undone batch that fail by themselves. Returns those that have not failed, for the next try.
+    fn sort_out(
+        &mut self,
+        spoiled: Spoiled,
+        trusts_others: bool,
+        when: When,
+        committed: &mut Committed,
+    ) -> Vec<Command> {
+        let Spoiled { by, error, doubtful, others } = spoiled;
+        let (mut rest, mut alone) = (Vec::new(), doubtful);
+        match trusts_others {
+            true => rest.extend(others),
+            false => {
+                let (closures, plain): (Vec<_>, Vec<_>) = others.into_iter().partition(Command::runs_application_code);
+                alone.extend(closures);
+                rest.extend(plain);
             }
         }
+        rest.extend(failed(by, error, committed, &self.metrics));
+        for command in alone {
+            if committed.failure.is_some() {
+                rest.push(command);
+            } else if let Err(spoiled) = self.attempt(vec![command], when, committed) {
+                let Spoiled { by, error, .. } = *spoiled;
+                rest.extend(failed(by, error, committed, &self.metrics));
+            }
+        }
+        rest
     }
 
     /// The commands, and before them what waited for this commit.
     fn join_in(&mut self, commands: Vec<Command>) -> Vec<Command> {
         let mut all: Vec<Command> = self.unfinished.drain(..).map(Command::Finish).collect();
         all.extend(self.waiting.everybody());
+        all.append(&mut self.put_off);
         all.extend(commands);
         self.drop_marks_of_the_finished(&mut all);
         all
@@ -233,17 +354,42 @@ impl Writer {
         }
     }
 
-    /// One try at one transaction.
-    fn attempt(&mut self, commands: Vec<Command>, now: Now, listening: bool, committed: &mut Committed) -> Attempt {
+    /// Begins the transaction. In a database that the application has attached it may have to wait for one of the
+    /// application's own.
+    fn begin_write(&self) -> Result<RawTransaction, Error> {
+        let _occupation = self.occupied.begin(Occupant::Transaction);
+        self.store.begin_write()
+    }
+
+    /// One try at one transaction. What comes of it is in `committed`, unless it had to be undone.
+    fn attempt(&mut self, commands: Vec<Command>, when: When, committed: &mut Committed) -> Result<(), Box<Spoiled>> {
         let store = self.store.clone();
-        let txn = match store.begin_write() {
-            Ok(txn) => txn,
-            Err(error) => return Attempt::Failed(commands, error),
-        };
         let marks = std::mem::take(&mut self.marks);
-        let attempt = self.attempt_in(&store, txn, &marks, commands, (now, listening), committed);
+        let attempt = match self.begin_write() {
+            Ok(txn) => self.attempt_in(&store, txn, &marks, commands, when, committed),
+            Err(error) => Attempt::Failed(commands, error),
+        };
         self.marks = marks;
-        attempt
+        match attempt {
+            Attempt::Durable { done, refused, put_off, sealed } => {
+                self.put_off.extend(put_off);
+                self.settle(*sealed, committed);
+                for command in done {
+                    match command {
+                        Command::Finish(finish) if !finish.has_hooks() => {}
+                        Command::Finish(finish) => {
+                            self.metrics.completed();
+                            committed.answers.push((Command::Finish(finish), Ok(())));
+                        }
+                        command => committed.answers.push((command, Ok(()))),
+                    }
+                }
+                committed.answers.extend(refused.into_iter().map(|(command, error)| (command, Err(error))));
+            }
+            Attempt::Undone(spoiled) => return Err(Box::new(spoiled)),
+            Attempt::Failed(rest, error) => self.fail(rest, &error, committed),
+        }
+        Ok(())
     }
 
     fn attempt_in(
@@ -252,30 +398,38 @@ impl Writer {
         txn: RawTransaction,
         marks: &BTreeSet<JobId>,
         commands: Vec<Command>,
-        (now, listening): (Now, bool),
+        When { now, listening }: When,
         committed: &mut Committed,
     ) -> Attempt {
-        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening);
+        let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
+        if let Err(error) = self.check_attached(store, &mut batch) {
+            return Attempt::Failed(commands, error);
+        }
         let gathered = self.gather(commands, &mut batch, committed);
+        if let Err(forked) = store.check_process() {
+            // A closure has forked, and this is the child: nothing of the transaction is to be touched any more.
+            std::mem::forget(batch);
+            std::mem::forget(txn);
+            return Attempt::Failed(gathered.commands(), forked);
+        }
         match gathered {
-            Gathered::All(done) if batch.writes() == 0 => {
-                let nothing = batch.discard();
-                match store.abort(txn) {
-                    Ok(()) => Attempt::Durable(done, nothing),
-                    Err(error) => Attempt::Failed(done, error),
+            Gathered::All { done, refused, put_off } => {
+                let sealed = match batch.writes() {
+                    0 => {
+                        let nothing = batch.discard();
+                        store.abort(txn).map(|()| nothing)
+                    }
+                    _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
+                };
+                match sealed {
+                    Ok(sealed) => Attempt::Durable { done, refused, put_off, sealed: Box::new(sealed) },
+                    Err(error) => Attempt::Failed(all_of(done, refused, put_off), error),
                 }
             }
-            Gathered::All(done) => match batch.seal().map_err(Error::from) {
-                Ok(sealed) => match store.commit(txn) {
-                    Ok(()) => Attempt::Durable(done, sealed),
-                    Err(error) => Attempt::Failed(done, error),
-                },
-                Err(error) => Attempt::Failed(done, error),
-            },
             Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
-                    Ok(()) => Attempt::Again(spoiled.without_him(committed)),
+                    Ok(()) => Attempt::Undone(spoiled),
                     Err(_) => {
                         let (all, error) = spoiled.by_the_disk();
                         Attempt::Failed(all, error)
@@ -286,16 +440,40 @@ impl Writer {
         }
     }
 
-    /// Lets each command write. Those that cannot are answered or made to wait.
+    /// Checks that an attached database is as the last commit left it. Its application can restore a savepoint, which
+    /// takes our tables back as well. Then ids would be given out twice and counts would be wrong. Every commit
+    /// changes the counters, so comparing them is enough.
+    fn check_attached(&mut self, store: &Store, batch: &mut Batch<'_>) -> Result<(), Error> {
+        if !store.is_attached() || batch.counters_in_file()? == Some(self.in_file) {
+            return Ok(());
+        }
+        self.went_back = true;
+        let reason = "the attached database went back to an earlier state, because the application restored a savepoint: \
+                      shut this queue down and attach the database again";
+        Err(Error::Degraded { reason: reason.into() })
+    }
+
+    /// Whether the attached database went back to an earlier state.
+    pub fn went_back(&self) -> bool {
+        self.went_back
+    }
+
+    /// Lets each command write. One that finds no room is made to wait.
     fn gather(&mut self, mut commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
         if let Err(error) = take_rows_out(&mut commands, batch) {
             return Gathered::Failed(commands, error);
         }
         let mut done = Vec::with_capacity(commands.len());
-        // Whoever waits already was in a try of this batch that somebody spoiled: still first in line.
+        let (mut refused, mut put_off) = (Vec::new(), Vec::new());
+        // Whoever waits already was in a try of this batch that was undone: still first in line.
         let mut full: BTreeSet<QueueId> = self.waiting.queues().collect();
         let mut rest = commands.into_iter();
         while let Some(mut command) = rest.next() {
+            if command.waits_for_another(batch) {
+                tracing::trace!("a command waits for the next batch");
+                put_off.push(command);
+                continue;
+            }
             // Behind somebody who found no room, so that they stay in line.
             let line = match &command {
                 Command::Step(step) => {
@@ -304,15 +482,15 @@ impl Writer {
                 }
                 _ => None,
             };
-            let applied = line.map_or_else(|| apply(&mut command, batch, &*self.prepare), Applied::Later);
+            let applied = line.map_or_else(|| self.apply(&mut command, batch), Applied::Later);
             match applied {
                 Applied::Done => done.push(command),
                 Applied::Refused(error) if error.is_of_the_disk() => {
                     done.push(command);
-                    done.extend(rest);
-                    return Gathered::Failed(done, error);
+                    put_off.extend(rest);
+                    return Gathered::Failed(all_of(done, refused, put_off), error);
                 }
-                Applied::Refused(error) => committed.answers.push((command, Err(error))),
+                Applied::Refused(error) => refused.push((command, error)),
                 Applied::Later(queue) => {
                     let Command::Step(step) = command else { unreachable!("only steps fill queues") };
                     full.insert(queue);
@@ -321,20 +499,60 @@ impl Writer {
                 // The storage's fault, not the command's: nobody here will fare better.
                 Applied::Spoiled(error) if error.is_of_storage() => {
                     done.push(command);
-                    done.extend(rest);
-                    return Gathered::Failed(done, error);
+                    put_off.extend(rest);
+                    return Gathered::Failed(all_of(done, refused, put_off), error);
                 }
                 Applied::Spoiled(error) => {
                     tracing::trace!("a batch is undone and made again");
-                    return Gathered::Spoiled(Spoiled { before: done, by: command, error, after: rest.collect() });
+                    // What the refused ones were refused for may be undone with it.
+                    return self.try_the_rest(
+                        Spoiled { by: command, error, doubtful: vec![], others: all_of(done, refused, put_off) },
+                        rest,
+                        batch,
+                    );
                 }
             }
         }
-        Gathered::All(done)
+        Gathered::All { done, refused, put_off }
+    }
+
+    /// A batch is to be undone: finds out who else in it would fail, so that it need not be undone for each of them. What
+    /// they say does not stand, because they run on what is left of the one that failed. What is the queue's own does not
+    /// fail after it has written, and is left for the next try.
+    fn try_the_rest(
+        &self,
+        mut spoiled: Spoiled,
+        rest: impl Iterator<Item = Command>,
+        batch: &mut Batch<'_>,
+    ) -> Gathered {
+        let mut rest = rest;
+        while let Some(mut command) = rest.next() {
+            let applied = match command.runs_application_code() {
+                true => self.apply(&mut command, batch),
+                false => Applied::Done,
+            };
+            match applied {
+                Applied::Done | Applied::Later(_) => spoiled.others.push(command),
+                Applied::Refused(error) | Applied::Spoiled(error) if error.is_of_storage() => {
+                    let (mut all, _) = spoiled.by_the_disk();
+                    all.push(command);
+                    all.extend(rest);
+                    return Gathered::Failed(all, error);
+                }
+                Applied::Refused(_) | Applied::Spoiled(_) => spoiled.doubtful.push(command),
+            }
+        }
+        Gathered::Spoiled(spoiled)
+    }
+
+    fn apply(&self, command: &mut Command, batch: &mut Batch<'_>) -> Applied {
+        let _occupation = command.runs_application_code().then(|| self.occupied.begin(Occupant::Closure));
+        apply(command, batch, &*self.prepare)
     }
 
     fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
-        if self.waiting.len() < WAITERS_MAX {
+        let may_wait = step.handler().is_none_or(|handler| self.waiting.may_wait(handler, queue));
+        if may_wait && self.waiting.has_room_for(&*step) {
             self.waiting.enter(queue, step);
         } else {
             let queue = self.store.catalog.row(queue);
@@ -345,18 +563,28 @@ impl Writer {
     }
 
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
-        committed.is_commit |= sealed.writes;
+        // Before anybody can see what was committed: whoever sees it finds it counted.
+        if sealed.writes {
+            self.metrics.committed();
+        }
+        self.metrics.deduplicated(sealed.deduplicated);
+        self.metrics.quarantined(sealed.set_aside);
+        self.metrics.pruned(sealed.pruned);
         self.counters = sealed.counters;
-        self.room_made = !self.waiting.is_empty() && !sealed.rows.is_empty();
+        if sealed.writes {
+            self.in_file = sealed.counters;
+        }
+        self.room_made |= !self.waiting.is_empty() && !sealed.rows.is_empty();
         self.marks.extend(sealed.marked);
         for id in sealed.unmarked {
             self.marks.remove(&id);
         }
-        self.store.catalog.committed(sealed.rows, sealed.kinds);
-        committed.changes = sealed.changes;
-        committed.events = sealed.events;
-        committed.deduplicated += sealed.deduplicated;
-        committed.set_aside = sealed.set_aside;
+        self.store.catalog.committed(sealed.rows, &sealed.kinds);
+        self.store.catalog.recent.note(&sealed.changes);
+        committed.expiries = committed.expiries.and_then(sealed.expiries);
+        committed.callers.extend(sealed.callers);
+        committed.changes.extend(sealed.changes);
+        committed.events.extend(sealed.events);
     }
 
     fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {
@@ -372,23 +600,32 @@ impl Writer {
 
     /// Hands the transaction to a caller who writes and commits by himself, as far as he knows: the
     /// writer waits for it and commits it, so that commits and what follows from them stay in order.
-    pub fn lease(&mut self, lease: Lease, now: Now, listening: bool) -> Committed {
+    ///
+    /// # Errors
+    /// That there is none to be had. The caller has not been told yet.
+    pub fn lend(&mut self, lease: Lease, now: Now) -> Result<Lent, (Lease, Error)> {
+        let begun = self.begin_write().and_then(|txn| {
+            let store = self.store.clone();
+            let marks = BTreeSet::new();
+            self.check_attached(&store, &mut Batch::new(&txn, &store.catalog, self.counters, &marks, now, false))?;
+            Ok(txn)
+        });
+        match begun {
+            Ok(txn) => Ok(lease.lend(txn, now, self.counters.next_id, self.occupied.begin(Occupant::Guard))),
+            Err(error) => Err((lease, error)),
+        }
+    }
+
+    /// Commits what a caller has written by himself.
+    pub fn commit_lent(&mut self, leased: Leased, now: Now, listening: bool) -> Committed {
         let mut committed = Committed::default();
-        let txn = match self.store.begin_write() {
-            Ok(txn) => txn,
-            Err(error) => {
-                lease.refuse(error);
-                return committed;
-            }
-        };
-        let Some(Leased { txn, mut jobs, answer }) = lease.lend(txn, now, self.counters.next_id) else {
-            return committed;
-        };
+        let Leased { txn, mut jobs, answer } = leased;
         let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.marks, now, listening);
         batch.touch();
-        let inserted =
-            commands::check_room(&mut batch, &jobs).and_then(|()| commands::insert_all(&mut batch, &mut jobs));
+        let inserted = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
+            .and_then(|()| commands::check_room(&mut batch, &jobs))
+            .and_then(|()| commands::insert_all(&mut batch, &mut jobs));
         let sealed = match inserted {
             Ok(_) => batch.seal().map_err(Error::from),
             Err(error) => {
@@ -396,6 +633,7 @@ impl Writer {
                 Err(error)
             }
         };
+        self.room_made = false;
         match sealed.and_then(|sealed| store.commit(txn).map(|()| sealed)) {
             Ok(sealed) => {
                 self.settle(sealed, &mut committed);
@@ -415,7 +653,8 @@ impl Writer {
     /// commit has made durable after all are not written once more, or what their handlers wrote along
     /// with them would be there twice: they are returned.
     pub fn reload(&mut self) -> Result<Vec<JobId>, Error> {
-        let counters = Counters { clean: false, ..self.store.load()? };
+        let in_file = self.store.load()?;
+        let counters = Counters { clean: false, ..in_file };
         let reader = self.store.reader()?;
         let marks = reader.marked()?;
         let mut open = HashSet::new();
@@ -424,13 +663,16 @@ impl Writer {
                 open.insert(finish.id());
             }
         }
-        (self.counters, self.marks) = (counters, marks);
+        (self.counters, self.in_file, self.marks) = (counters, in_file, marks);
         let (open, ended) =
             std::mem::take(&mut self.unfinished).into_iter().partition(|finish| open.contains(&finish.id()));
         self.unfinished = open;
         let ended: Vec<Finish> = ended;
         for finish in &ended {
             tracing::debug!(job = %finish.id(), "its end is in the file already");
+            if finish.has_hooks() {
+                self.metrics.completed();
+            }
         }
         Ok(ended.iter().map(Finish::id).collect())
     }
@@ -442,8 +684,41 @@ impl Writer {
 
     /// Nobody will make room any more: whoever waits for it is sent away.
     pub fn close(&mut self) {
-        for step in self.waiting.empty() {
+        let put_off = std::mem::take(&mut self.put_off).into_iter().filter_map(|command| match command {
+            Command::Step(step) => Some(step),
+            Command::Finish(_) | Command::Mark(_) => None,
+        });
+        for step in self.waiting.empty().into_iter().chain(put_off) {
             step.answer(Err(Error::Closed));
+        }
+    }
+}
+
+/// The queue's own code does not need to know which of them were refused.
+fn all_of(mut done: Vec<Command>, refused: Vec<(Command, Error)>, put_off: Vec<Command>) -> Vec<Command> {
+    done.extend(refused.into_iter().map(|(command, _)| command));
+    done.extend(put_off);
+    done
+}
+
+/// What is to be made durable of a command that has failed by itself: nothing, and its caller is answered, unless it is the
+/// end of an attempt whose own writes failed. Then the attempt has failed, and that is written.
+fn failed(command: Command, error: Error, committed: &mut Committed, metrics: &Metrics) -> Option<Command> {
+    match command {
+        Command::Finish(finish) if finish.is_given_up() => {
+            tracing::error!(job = %finish.id(), %error, "the end of an attempt cannot be written: the next open recovers");
+            None
+        }
+        Command::Finish(mut finish) => {
+            if finish.has_hooks() {
+                metrics.failed();
+            }
+            finish.fail(error);
+            Some(Command::Finish(finish))
+        }
+        command => {
+            committed.answers.push((command, Err(error)));
+            None
         }
     }
 }
@@ -458,7 +733,7 @@ fn take_rows_out(commands: &mut [Command], batch: &mut Batch<'_>) -> Result<(), 
 
 fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Applied {
     let (writes, changes, events) = (batch.writes(), batch.changes.len(), batch.events.len());
-    let deduplicated = batch.deduplicated;
+    let (deduplicated, names) = (batch.deduplicated, batch.new_names());
     let result = match command {
         Command::Finish(finish) => finish.apply(batch, prepare),
         Command::Mark(mark) => mark.apply(batch),
@@ -470,6 +745,7 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
             batch.changes.truncate(changes);
             batch.events.truncate(events);
             batch.deduplicated = deduplicated;
+            batch.forget_names_since(names);
             match refusal {
                 Refusal::Error(error) => Applied::Refused(error),
                 Refusal::Later(queue) => Applied::Later(queue),

@@ -44,10 +44,41 @@ pub(crate) trait Step: Send {
         true
     }
 
+    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    fn is_in_bulk(&self) -> bool {
+        false
+    }
+
+    /// Whether [`apply`](Self::apply) runs code of the application, which may fail after it has written.
+    fn runs_application_code(&self) -> bool {
+        false
+    }
+
+    /// How many bytes it holds while it waits.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    /// The handler that waits for its answer, if one does.
+    fn handler(&self) -> Option<WaitingHandler> {
+        None
+    }
+
     /// Nobody waits for the answer any more: the call was dropped.
     fn is_abandoned(&self) -> bool {
         false
     }
+}
+
+/// A handler that waits for room holds its slot meanwhile, and its thread if it has one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitingHandler {
+    /// Of which queue it is; `None` if nothing can be said about what its wait would hold up.
+    pub queue: Option<QueueId>,
+    pub blocking: bool,
+    /// So many handlers may wait at a time, and so many of those that have a thread.
+    pub most: usize,
+    pub most_blocking: usize,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -58,6 +89,8 @@ pub(crate) struct Call<T, F> {
     write: F,
     value: Option<T>,
     then: Option<Box<dyn FnOnce() + Send>>,
+    /// It moves many jobs.
+    in_bulk: bool,
     reply: Reply<T>,
 }
 
@@ -76,6 +109,12 @@ impl<T, F> Call<T, F> {
         self.then = Some(Box::new(then));
         self
     }
+
+    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    pub fn in_bulk(mut self: Box<Self>) -> Box<Self> {
+        self.in_bulk = true;
+        self
+    }
 }
 
 /// Makes a step of `write`; whoever holds the receiver gets what it returned, once it is durable.
@@ -85,7 +124,7 @@ where
     T: Send,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Call { write, value: None, then: None, reply }), answer)
+    (Box::new(Call { write, value: None, then: None, in_bulk: false, reply }), answer)
 }
 
 impl<T, F> Step for Call<T, F>
@@ -96,6 +135,10 @@ where
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
         self.value = Some((self.write)(batch)?);
         Ok(())
+    }
+
+    fn is_in_bulk(&self) -> bool {
+        self.in_bulk
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {

@@ -4,4 +4,5 @@ mod build;
 mod check;
 mod new;
 mod run;
+mod shown;
 mod tool;

@@ -79,6 +79,8 @@ struct Pages {
     runs: Vec<Run>,
     /// Jobs that may be gone without a trace, and by whose word.
     released: BTreeMap<u64, &'static str>,
+    /// What jobs carry that may expire without having run.
+    may_expire: BTreeSet<u64>,
     /// Jobs that were run again after their handlers were done.
     again: Vec<u64>,
 }
@@ -139,6 +141,15 @@ impl Book {
     /// From now on this job need not be in the file any more.
     pub fn release(&self, id: u64, why: &'static str) {
         self.pages().released.insert(id, why);
+    }
+
+    /// The job that carries this may expire.
+    pub fn may_expire(&self, tag: u64) {
+        self.pages().may_expire.insert(tag);
+    }
+
+    pub fn expiring(&self) -> BTreeSet<u64> {
+        self.pages().may_expire.clone()
     }
 
     pub fn again(&self) -> Vec<u64> {

@@ -35,6 +35,8 @@ impl Engine {
     pub fn open(disk: &SimDisk, clock: &ManualClock) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(RUNNING_MAX).cache_bytes(1 << 20);
+        // What concerns many jobs takes several commits, each of which may be the last.
+        let builder = builder.batch_bytes_max(1_000).window_bytes_max(10_000);
         let again = disk.clone();
         let (pond, steps) = open_stepped(builder.runtime(runtime.handle().clone()), move || Ok(again.clone()))?;
         Ok(Self { pond, steps, runtime, disk: disk.clone() })

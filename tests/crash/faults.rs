@@ -105,17 +105,20 @@ fn everybody_was_told_the_truth(book: &Book, last: &raw::Dump) -> Result<(), Str
         return Err(format!("job {id} was run again after it was done"));
     }
     let ran: BTreeMap<u64, u64> = book.runs().into_iter().map(|run| (run.tag, run.id)).collect();
-    let released = book.released();
+    let (released, expiring) = (book.released(), book.expiring());
     let rows = redb::TableHandle::name(&ROWS).to_owned();
     for asked in book.all() {
-        let Asked { tags, answer, .. } = &asked;
+        let Asked { answer, .. } = &asked;
+        // Of one that may have expired nothing is known.
+        let unknown = |tag: &&u64| expiring.contains(tag) && !ran.contains_key(tag);
+        let tags: Vec<u64> = asked.tags.iter().filter(|tag| !unknown(tag)).copied().collect();
         let written = asked.rows.iter().filter(|&&row| last.rows.contains_key(&(rows.clone(), row))).count();
         let started = tags.iter().filter(|tag| ran.contains_key(tag)).count();
         let wrong = |what: &str| Err(format!("{what}: {asked:?}, {written} rows, {started} jobs"));
         match answer {
             Some(Ok(ids)) => {
-                let cancelled =
-                    ids.iter().zip(tags).filter(|(id, tag)| released.contains(id) && !ran.contains_key(tag));
+                let cancelled = ids.iter().zip(&asked.tags).filter(|pair| !unknown(&pair.1));
+                let cancelled = cancelled.filter(|(id, tag)| released.contains(id) && !ran.contains_key(tag));
                 if written != asked.rows.len() || started + cancelled.count() != tags.len() {
                     return wrong("it was acknowledged and is lost");
                 }

@@ -60,6 +60,7 @@ struct Reached {
     buckets: u64,
     finished: u64,
     unique_keys: u64,
+    expiries: u64,
     app_tables: u64,
     grown: u64,
     shrunk: u64,
@@ -86,6 +87,7 @@ impl Reached {
                 self.buckets += has("millpond/rates");
                 self.finished += has("millpond/finished");
                 self.unique_keys += has("millpond/unique");
+                self.expiries += has("millpond/expiring");
                 self.app_tables += u64::from(tables.keys().any(|name| name.starts_with("extra")));
             }
         }
@@ -93,9 +95,9 @@ impl Reached {
 
     fn check(&self) {
         let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys, .. } = self;
-        let Self { app_tables, grown, shrunk, .. } = self;
+        let Self { expiries, app_tables, grown, shrunk, .. } = self;
         let jobs = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys];
-        let all = jobs.into_iter().chain([app_tables, grown, shrunk]);
+        let all = jobs.into_iter().chain([expiries, app_tables, grown, shrunk]);
         assert!(all.into_iter().all(|count| *count > 0), "something was never reached: {self:?}");
     }
 }

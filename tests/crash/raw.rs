@@ -19,6 +19,8 @@ pub struct Dump {
     pub ended: BTreeSet<u64>,
     /// Jobs that a handler has, as far as it is written.
     pub running: BTreeSet<u64>,
+    /// Jobs that expire unless they start.
+    pub expiring: BTreeSet<u64>,
     /// The application's rows: table, key, value.
     pub rows: BTreeMap<(String, u64), u64>,
 }
@@ -29,6 +31,7 @@ enum Says {
     Lives(u64),
     HasEnded(u64),
     Runs(u64),
+    Expires(u64),
     Nothing,
 }
 
@@ -57,6 +60,7 @@ impl Reader for Whole {
             Says::Lives(id) => self.dump.live.insert(id),
             Says::HasEnded(id) => self.dump.ended.insert(id),
             Says::Runs(id) => self.dump.running.insert(id),
+            Says::Expires(id) => self.dump.expiring.insert(id),
             Says::Nothing => false,
         };
     }
@@ -142,6 +146,7 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             "heads" => table.rows::<(u32, u8, u64), (u64, u64, &str)>(reader, |_, _| Says::Nothing)?,
             "groups" | "rates" | "unique" => table.rows::<(u32, &str), Bytes>(reader, |_, _| Says::Nothing)?,
             "unique_ended" => table.rows::<(u64, u32, &str), ()>(reader, |_, _| Says::Nothing)?,
+            "expiring" => table.rows::<(u8, u64, u32, u64), ()>(reader, |key, _| Says::Expires(key.3))?,
             "index" => table.rows::<u64, Bytes>(reader, |_, _| Says::Nothing)?,
             "running" => table.rows::<u64, Bytes>(reader, |key, _| Says::Runs(*key))?,
             "dead_letters" => table.rows::<(u32, u64, u64), Bytes>(reader, |key, _| Says::HasEnded(key.2))?,

@@ -185,7 +185,9 @@ fn name(table: redb::TableDefinition<'_, u64, u64>) -> String {
 /// A job that was there is there still, unless it has ended in a way that leaves nothing.
 fn check_succession(before: &Dump, after: &Dump, book: &Book) -> Result<(), String> {
     let released = book.released();
-    let is_there = |id: &u64| after.live.contains(id) || after.ended.contains(id) || released.contains(id);
+    // Of a job that has expired nothing need be left.
+    let is_gone = |id: &u64| released.contains(id) || before.expiring.contains(id);
+    let is_there = |id: &u64| after.live.contains(id) || after.ended.contains(id) || is_gone(id);
     match before.live.iter().find(|id| !is_there(id)) {
         Some(id) => Err(format!("job {id} is lost")),
         None => match after.live.intersection(&after.ended).next() {

@@ -95,9 +95,11 @@ struct Spec {
     group: Option<&'static str>,
     priority: u8,
     start: Start,
+    /// 0 says that it runs at most once.
     max_attempts: Option<u32>,
     /// It holds a key of its own.
     unique: bool,
+    expires: Option<Start>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,12 +115,19 @@ impl Spec {
         if let Some(group) = self.group {
             job = job.group(group);
         }
-        if let Some(max) = self.max_attempts {
-            job = job.max_attempts(max);
-        }
+        job = match self.max_attempts {
+            Some(0) => job.at_most_once(),
+            Some(max) => job.max_attempts(max),
+            None => job,
+        };
         if self.unique {
             job = job.unique_key(format!("key-{}", self.tag));
         }
+        job = match self.expires {
+            None | Some(Start::Now) => job,
+            Some(Start::After(time)) => job.expires_in(time),
+            Some(Start::At(at)) => job.expires_at(time(at)),
+        };
         match self.start {
             Start::Now => job,
             Start::After(delay) => job.delay(delay),
@@ -328,7 +337,8 @@ impl Workload {
                 }
             }
             46..66 => self.go_on(),
-            66..76 => self.advance(),
+            66..75 => self.advance(),
+            75 => self.jump(),
             76..79 => self.pause(),
             79..82 => self.pause_group(),
             82..86 => self.cancel(),
@@ -360,8 +370,17 @@ impl Workload {
             1 => Start::At(self.clock.wall() + 5 * SECOND),
             _ => Start::Now,
         };
-        let max_attempts = (rng.u8(0..6) == 0).then(|| rng.u32(1..3));
-        Spec { tag, len, group, priority, start, max_attempts, unique: rng.u8(0..4) == 0 }
+        let max_attempts = (rng.u8(0..5) == 0).then(|| rng.u32(0..3));
+        let unique = rng.u8(0..4) == 0;
+        let expires = match rng.u8(0..12) {
+            0 => Some(Start::After(Duration::from_millis(rng.u64(1..20_000)))),
+            1 => Some(Start::At(self.clock.wall() + 5 * SECOND)),
+            _ => None,
+        };
+        if expires.is_some() {
+            self.book.may_expire(tag);
+        }
+        Spec { tag, len, group, priority, start, max_attempts, unique, expires }
     }
 
     fn queue(&mut self) -> &'static str {
@@ -487,6 +506,13 @@ impl Workload {
             let tell = self.stage.tell.lock().unwrap().remove(&id);
             let _ = tell.expect("it waits").send(());
         }
+    }
+
+    /// Somebody sets the clock.
+    fn jump(&mut self) {
+        let wall = self.clock.wall();
+        let hours = [24, 10 * 365 * 24][self.rng.usize(0..2)];
+        self.clock.set_wall(if self.rng.bool() { wall + HOUR * hours } else { wall - HOUR });
     }
 
     fn advance(&mut self) {

@@ -11,6 +11,8 @@ const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::
 pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/unique");
 const UNIQUE_ENDED: TableDefinition<(u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
 
+/// Since version 4.
+pub const EXPIRING: TableDefinition<(u8, u64, u32, u64), ()> = TableDefinition::new("millpond/expiring");
 const PLUGIN_STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
 const PLUGIN_USAGE: TableDefinition<&str, &[u8]> = TableDefinition::new("millpond/plugin_usage");
 
@@ -23,6 +25,7 @@ pub async fn dump(pond: &Millpond) -> Value {
         "rates": rates(pond).await,
         "quarantine": quarantine(pond),
         "keys": all_keys(pond),
+        "expiring": expiring(pond),
         "plugins": plugins(pond),
         "app": app(pond),
     })
@@ -126,6 +129,16 @@ fn all_keys(pond: &Millpond) -> Value {
         json!({ "until": until, "queue": queue, "key": key })
     });
     json!({ "held": keys(&read.open_table(UNIQUE).unwrap()), "ended": ended.collect::<Value>() })
+}
+
+fn expiring(pond: &Millpond) -> Value {
+    let read = pond.begin_read().unwrap();
+    let rows = read.open_table(EXPIRING).unwrap();
+    let rows = rows.iter().unwrap().map(|row| {
+        let (line, at, queue, id) = row.unwrap().0.value();
+        json!({ "line": line, "at": at, "queue": queue, "id": id })
+    });
+    rows.collect()
 }
 
 /// Who holds which key.

@@ -4,7 +4,7 @@ use std::fs;
 
 use millpond::testing::{self, ManualClock};
 use millpond::{
-    Capacity, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace, Priority,
+    Capacity, Clock, Context, GroupPolicy, Job, JobFilter, Keep, Kind, Millpond, NewJob, Outcome, Pace, Priority,
     QueueSettings, Rate, Retention, Retry, WhenFull, Worker,
 };
 use redb::TableDefinition;
@@ -29,9 +29,12 @@ pub const FEATURES: [&str; 12] = [
 /// What only files since version 3 have, and only a build with plugins can make.
 pub const OF_PLUGINS: &str = "plugins";
 
+/// What only files since version 4 have.
+const EXPIRING: &str = "expiring";
+
 /// The features that files of this version have.
 pub fn features_of(schema: u32) -> impl Iterator<Item = &'static str> {
-    FEATURES.into_iter().chain((schema >= 3).then_some(OF_PLUGINS))
+    FEATURES.into_iter().chain((schema >= 3).then_some(OF_PLUGINS)).chain((schema >= 4).then_some(EXPIRING))
 }
 
 /// Every kind in the files.
@@ -60,6 +63,7 @@ pub async fn make(feature: &str) -> Vec<u8> {
         "settings" => settings(&pond).await,
         "app_rows" => app_rows(&pond).await,
         "unique_keys" => unique_keys(&pond, &disk.clock).await,
+        EXPIRING => expiring(&pond, &disk.clock).await,
         #[cfg(feature = "wasm")]
         OF_PLUGINS => plugins(&pond).await,
         "quarantine" => return quarantine(disk, pond).await,
@@ -139,7 +143,6 @@ async fn later(pond: &Millpond, clock: &ManualClock) {
 }
 
 fn in_hours(clock: &ManualClock, hours: u32) -> std::time::SystemTime {
-    use millpond::Clock;
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(clock.wall().as_millis()) + HOUR * hours
 }
 
@@ -279,6 +282,34 @@ async fn unique_keys(pond: &Millpond, clock: &ManualClock) {
     pond.enqueue("q", keyed("a ready one again", "completed")).await.unwrap();
     pond.enqueue("q", keyed("due later", "delayed").delay(HOUR)).await.unwrap();
     pond.enqueue("q", raw("without a key")).await.unwrap();
+}
+
+/// Jobs that expire on either line, wherever a job can wait; some have started, one has expired, one was changed.
+async fn expiring(pond: &Millpond, clock: &ManualClock) {
+    let late = |text| raw(text).expires_in(HOUR * 10);
+    pond.enqueue_many("q", [late("fail"), late("snooze"), late("dead"), late("slow down").group("c")]).await.unwrap();
+    run(pond, "q").await;
+    clock.set_wall(clock.wall() - HOUR * 2);
+    clock.advance(SECOND);
+    pond.queue("q").unwrap().pause_group("b").await.unwrap();
+    let by_the_wall = |text| raw(text).expires_at(in_hours(clock, 20));
+    let jobs = [
+        late("ready"),
+        by_the_wall("ready, by the wall clock"),
+        late("due later").delay(HOUR * 30),
+        late("head").group("a"),
+        by_the_wall("behind it").group("a"),
+        late("held").group("b"),
+        late("urgent").priority(Priority::FIRST).unique_key("key"),
+        raw("gone").expires_in(SECOND),
+    ];
+    let ids = pond.enqueue_many("q", jobs).await.unwrap();
+    pond.update(ids[1], millpond::JobPatch::new().priority(Priority::LAST)).await.unwrap();
+    let skips = QueueSettings::default().groups(GroupPolicy::Skip);
+    pond.queue("skips").unwrap().configure(skips).await.unwrap();
+    pond.enqueue_many("skips", [late("parked").group("a").delay(HOUR), late("next").group("a")]).await.unwrap();
+    clock.advance(SECOND);
+    testing::drain(pond).await;
 }
 
 /// A job that cannot be read any more is set aside.

@@ -38,7 +38,7 @@ use crate::features::{OF_PLUGINS, features_of};
 use crate::support::{HOUR, OnDisk, assert_sound, close, settled};
 
 /// The version that [`write_the_files_of_this_schema`] writes: the crate's own.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 fn directory(schema: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{schema}"))
@@ -66,9 +66,17 @@ async fn dumped(pond: &Millpond) -> serde_json::Value {
 }
 
 /// A dump as the version that wrote `expected` could have made it.
-fn comparable(mut dump: serde_json::Value, expected: &serde_json::Value) -> serde_json::Value {
+fn comparable(feature: &str, mut dump: serde_json::Value, expected: &serde_json::Value) -> serde_json::Value {
     if let (Some(fields), Some(known)) = (dump.as_object_mut(), expected.as_object()) {
         fields.retain(|field, _| known.contains_key(field));
+    }
+    if feature == "killed" {
+        // Recovery writes records anew, at the length that they have in this version.
+        for (queue, expected) in
+            dump["queues"].as_array_mut().unwrap().iter_mut().zip(expected["queues"].as_array().unwrap())
+        {
+            queue["counts"]["bytes"] = expected["counts"]["bytes"].clone();
+        }
     }
     dump
 }
@@ -114,7 +122,7 @@ async fn every_file_of_an_earlier_version_holds_what_it_held_and_can_be_worked_o
             let (bytes, expected) = stored(schema, feature);
             let disk = OnDisk::new();
             let pond = open(&disk, &bytes);
-            let found = comparable(dumped(&pond).await, &expected);
+            let found = comparable(feature, dumped(&pond).await, &expected);
             let text = |value| serde_json::to_string_pretty(value).unwrap();
             assert!(found == expected, "v{schema}/{feature} holds {}\nexpected {}", text(&found), text(&expected));
             work_off(&pond, &disk.clock).await;

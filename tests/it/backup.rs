@@ -1,6 +1,7 @@
 //! A backup taken while the queue runs is one commit's state, and costs the file nothing.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,6 +12,12 @@ use redb::{Database, StorageBackend, TableDefinition};
 use crate::support::*;
 
 const APP: TableDefinition<u64, &[u8]> = TableDefinition::new("app");
+
+/// How many files there are that a backup has not finished.
+fn unfinished(directory: &Path) -> usize {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".backing-up")).count()
+}
 
 /// Writes rows and jobs in pairs, `1..`, until it is told to stop; the payloads churn the file.
 struct Load {
@@ -110,7 +117,7 @@ async fn a_backup_under_load_is_one_commits_state_and_runs_dry() {
         drained(&copy).await;
         assert_eq!(done.len(), 8_000);
         assert_eq!(copy.queue("pairs").unwrap().counts().unfinished(), 0);
-        assert!(!disk.dir.path().join(format!("backup-{n}.redb.backing-up")).exists());
+        assert_eq!(unfinished(disk.dir.path()), 0);
     }
     let acked = load.stop();
     assert_eq!(pairs(&pond), acked, "the queue itself has not noticed");
@@ -300,7 +307,7 @@ async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
     tokio::task::yield_now().await;
     disk.wait_for_sync();
     let backup = tokio::spawn(pond.backup(&target));
-    while !dir.path().join("copy.redb.backing-up").exists() {
+    while unfinished(dir.path()) == 0 {
         tokio::task::yield_now().await;
     }
     match pond.backup(&target).await {
@@ -333,10 +340,42 @@ async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let target = disk.dir.path().join("copy.redb");
-    let leftover = disk.dir.path().join("copy.redb.backing-up");
-    fs::write(&leftover, b"half a file").unwrap();
+    for leftover in ["copy.redb.backing-up", "copy.redb.backing-up-0123456789abcdef"] {
+        fs::write(disk.dir.path().join(leftover), b"half a file").unwrap();
+    }
     pond.backup(&target).await.unwrap();
-    assert!(target.exists() && !leftover.exists());
+    assert!(target.exists());
+    assert_eq!(unfinished(disk.dir.path()), 0);
+}
+
+/// What somebody else made while the backup was being taken is his.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("copy.redb");
+    let disk = SlowDisk::new();
+    let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
+    // The last round of the backup waits for the writer, and the writer for its disk.
+    disk.hold();
+    let stuck = tokio::spawn(pond.enqueue("q", work(1)));
+    let waiter = disk.clone();
+    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let backup = tokio::spawn(pond.backup(&target));
+    while unfinished(directory.path()) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let other = Millpond::builder().open(&target).unwrap();
+    other.enqueue("q", work(7)).await.unwrap();
+    disk.go_on();
+    stuck.await.unwrap().unwrap();
+    match backup.await.unwrap() {
+        Err(Error::NotBackedUp { path, reason }) => assert!(path == target && reason.contains("was made"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    close(other).await;
+    let other = Millpond::builder().open(&target).unwrap();
+    assert_eq!(other.queue("q").unwrap().counts().pending, 1);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]

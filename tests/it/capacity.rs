@@ -246,3 +246,43 @@ async fn a_call_that_waits_for_two_full_queues_gets_both() {
     assert_eq!(both.await.unwrap().unwrap().len(), 2);
     assert_sound(&pond).await;
 }
+
+/// Callers that wait for room hold what they want to enqueue: beyond 64 MiB of it nobody else may wait.
+#[tokio::test]
+async fn what_waits_for_room_is_bounded_by_its_bytes() {
+    let (_, pond) = memory();
+    for queue in ["a", "b"] {
+        bounded(&pond, queue, Capacity::jobs(3), WhenFull::Wait).await;
+    }
+    let large = |queue: &str| {
+        let megabytes = (0..2).map(|_| millpond::NewJob::raw("k", vec![7; 1 << 20]));
+        pond.enqueue_many(queue, megabytes.chain([work(0)]))
+    };
+    let full = [large("a").await.unwrap(), large("b").await.unwrap()];
+    // A little more than 2 MiB each: 31 of them are waited for.
+    let mut calls = Vec::new();
+    for n in 0..40 {
+        let call = tokio::spawn(large(["a", "b"][n % 2]));
+        tokio::task::yield_now().await;
+        // The next one finds this one waiting.
+        settled(&pond).await;
+        calls.push(call);
+    }
+    for refused in calls.split_off(31) {
+        assert!(matches!(refused.await.unwrap(), Err(Error::QueueFull { .. })));
+    }
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    // One of each line is let in when there is room, and then there is room to wait in again.
+    for id in full.into_iter().flatten() {
+        pond.cancel(id, "x").await.unwrap();
+    }
+    for let_in in calls.drain(..2) {
+        let_in.await.unwrap().unwrap();
+    }
+    let again = tokio::spawn(large("a"));
+    tokio::task::yield_now().await;
+    settled(&pond).await;
+    assert!(!again.is_finished(), "there is room to wait in again");
+    close(pond.clone()).await;
+    assert!(matches!(again.await.unwrap(), Err(Error::Closed)));
+}

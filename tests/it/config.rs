@@ -26,6 +26,12 @@ async fn a_builders_nonsense() {
     refused(open(Millpond::builder().max_running(0)), "max_running");
     refused(open(Millpond::builder().blocking_threads(0)), "blocking_threads");
     refused(open(Millpond::builder().events_buffer(0)), "events_buffer");
+    refused(open(Millpond::builder().linger(Duration::from_millis(1_001))), "linger");
+    refused(open(Millpond::builder().linger(HOUR)), "linger");
+    refused(open(Millpond::builder().linger(Duration::MAX)), "linger");
+    refused(open(Millpond::builder().write_wait_max(Duration::ZERO)), "write_wait_max");
+    refused(open(Millpond::builder().write_wait_max(HOUR + SECOND)), "write_wait_max");
+    assert!(open(Millpond::builder().linger(SECOND).write_wait_max(HOUR)).is_ok());
     let disk = OnDisk::new();
     refused(Millpond::builder().max_running(0).open(disk.path()), "max_running");
     assert!(!disk.path().exists(), "nothing was created");

@@ -170,7 +170,7 @@ fn a_thread_may_listen() {
     let mut events = pond.events();
     let thread = std::thread::spawn(move || events.next_blocking());
     pond.enqueue("q", work(1)).wait().unwrap();
-    assert!(matches!(thread.join().unwrap(), Some(Heard::Event(Event::Enqueued { .. }))));
+    assert!(matches!(thread.join().unwrap().unwrap(), Some(Heard::Event(Event::Enqueued { .. }))));
     pond.shutdown(SECOND).wait().unwrap();
 }
 

@@ -147,6 +147,42 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
     rig.assert_sound();
 }
 
+/// A disk that takes nothing more can still be read, as long as it lasts.
+#[test]
+fn a_disk_that_cannot_be_written_can_be_read() {
+    for failure in [Failure::Full, Failure::Sync] {
+        // Nothing is read from memory.
+        let mut rig = Rig::with(|builder| builder.cache_bytes(0));
+        let mut ids = Vec::new();
+        for n in 0..50 {
+            let job = rig.pond.enqueue("q", work(n));
+            ids.push(rig.call(job).unwrap());
+            let row = rig.pond.transaction(move |tx| Ok(tx.open_table(ROWS)?.insert(n, 1).map(drop)?));
+            rig.call(row).unwrap();
+        }
+        rig.disk.fail(failure);
+        let refused = rig.pond.enqueue("q", work(99));
+        rig.call(refused).unwrap_err();
+        for second in 0..30 {
+            let rows = rig.rows().len();
+            assert_eq!(rows, 50, "{failure:?}, {second} s later");
+            for id in &ids {
+                assert_eq!(rig.pond.job(*id).unwrap().state, State::Pending);
+            }
+            assert!(rig.pond.degraded().is_some());
+            let refused = rig.pond.enqueue("q", work(99));
+            assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
+            rig.wait(SECOND);
+        }
+        rig.disk.mend();
+        rig.wait(5 * SECOND);
+        assert_eq!(rig.pond.degraded(), None);
+        let job = rig.pond.enqueue("q", work(100));
+        rig.call(job).unwrap();
+        rig.assert_sound();
+    }
+}
+
 #[test]
 fn nothing_starts_while_nothing_can_be_written() {
     let mut rig = Rig::new();
@@ -468,4 +504,35 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
     let pond = Millpond::builder().clock(clock).seed(0).open_backend_with(move || Ok(again.clone())).unwrap();
     assert_eq!(pond.job(kept).unwrap().state, State::Pending);
     assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
+}
+
+/// Whether or not the commit that failed has become durable, and whatever a worker was given meanwhile, each name means
+/// one queue or kind.
+#[test]
+fn names_whose_commit_failed_mean_the_same_after_the_file_is_open_again() {
+    for failure in [Failure::Full, Failure::Sync] {
+        let mut rig = Rig::new();
+        let enqueue = |rig: &mut Rig, queue: &str, kind: &str| {
+            let job = NewJob::raw(kind.to_owned(), format!("{queue}/{kind}"));
+            let enqueued = rig.pond.enqueue(queue, job);
+            rig.call(enqueued)
+        };
+        enqueue(&mut rig, "first", "first-kind").unwrap();
+        rig.disk.fail(failure);
+        enqueue(&mut rig, "second", "second-kind").unwrap_err();
+        let ignore = |_: Job<bytes::Bytes>| async { Ok(()) };
+        let worker = rig.pond.worker("third").handle_raw("third-kind", ignore).start().unwrap();
+        rig.disk.mend();
+        rig.wait(5 * SECOND);
+        for (queue, kind) in [("fourth", "fourth-kind"), ("second", "second-kind"), ("third", "other-kind")] {
+            enqueue(&mut rig, queue, kind).unwrap();
+        }
+        let jobs = rig.pond.jobs(&JobFilter::new(), None, 100).unwrap().jobs;
+        assert_eq!(jobs.len(), if failure == Failure::Sync { 5 } else { 4 }, "{failure:?}");
+        for job in jobs {
+            assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "{failure:?}");
+        }
+        worker.stop();
+        rig.assert_sound();
+    }
 }

@@ -249,7 +249,7 @@ async fn explain_says_why_a_job_does_not_run() {
     let (_second, mut other) = gated(&pond, "other", 5);
     let ids = pond.enqueue_many("other", (0..2).map(work)).await.unwrap();
     settled(&pond).await;
-    assert_eq!((other.next(1).await, why(ids[1])), (vec![0], Why::ProcessBudget));
+    assert_eq!((other.next(1).await, why(ids[1])), (vec![0], Why::ProcessBudget { max_running: 2 }));
 
     let kept = pond.cancel(delayed, "x").await.and(Ok(delayed)).unwrap();
     assert_eq!(why(kept), Why::Ended(State::Cancelled));

@@ -17,7 +17,7 @@ use crate::support::*;
 
 /// A value's bytes, whatever type the table has.
 #[derive(Debug)]
-struct Raw<V>(PhantomData<V>);
+pub struct Raw<V>(PhantomData<V>);
 
 impl<V: Value + 'static> Value for Raw<V> {
     type SelfType<'a> = &'a [u8];
@@ -128,6 +128,15 @@ pub struct Everything {
     ended: Vec<JobId>,
 }
 
+impl Everything {
+    /// Another one that shows the same time.
+    pub fn clock(&self) -> ManualClock {
+        let clock = ManualClock::new();
+        clock.set_wall(clock_now(&self.clock));
+        clock
+    }
+}
+
 pub async fn everything() -> Everything {
     let (disk, clock) = (SlowDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
@@ -145,20 +154,22 @@ pub async fn everything() -> Everything {
         })
         .start()
         .unwrap();
-    let mut ended = vec![pond.enqueue_many("q", (0..4).map(work)).await.unwrap()[2]];
+    // The key of one that ends is held for a while.
+    let first = (0..4).map(|n| if n == 2 { work(n).unique_key("ended") } else { work(n) });
+    let mut ended = vec![pond.enqueue_many("q", first).await.unwrap()[2]];
     pond.testing().idle().await;
     worker.stop();
     let cancelled = q.enqueue(work(4)).await.unwrap();
     pond.cancel(cancelled, "not wanted").await.unwrap();
     ended.push(cancelled);
     q.enqueue(work(10).priority(Priority::FIRST)).await.unwrap();
-    q.enqueue(work(11)).await.unwrap();
-    q.enqueue(work(12).delay(HOUR)).await.unwrap();
+    q.enqueue(work(11).unique_key("ready")).await.unwrap();
+    q.enqueue(work(12).delay(HOUR).unique_key("delayed")).await.unwrap();
     q.enqueue(work(13).run_at(std::time::UNIX_EPOCH + Duration::from_millis((clock_now(&clock) + HOUR).as_millis())))
         .await
         .unwrap();
     pond.enqueue_many("q", (20..23).map(|n| member("g", n))).await.unwrap();
-    pond.enqueue_many("q", (23..25).map(|n| member("h", n))).await.unwrap();
+    pond.enqueue_many("q", (23..25).map(|n| member("h", n).unique_key(format!("member-{n}")))).await.unwrap();
     pond.enqueue_many("q", [member("late", 25).delay(HOUR), member("late", 26)]).await.unwrap();
     pond.enqueue_many("q", (27..29).map(|n| member("held", n))).await.unwrap();
     q.pause_group("held").await.unwrap();

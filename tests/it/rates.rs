@@ -121,12 +121,16 @@ async fn a_crash_after_a_rate_limited_answer_does_not_give_used_tokens_back() {
         .unwrap();
     pond.enqueue_many("q", (0..49).map(work)).await.unwrap();
     drained(&pond).await;
+    assert_eq!(starts.len(), 1);
+    // The shortest hold is over, and the bucket is full.
+    disk.clock.advance(Outcome::SNOOZE_MIN);
+    drained(&pond).await;
     assert_eq!(starts.len(), 50);
     let after = disk.crashed("copy.redb");
     let again = limited(&after, &disk.clock, rate);
     after.enqueue_many("q", (0..100).map(work)).await.unwrap();
     drained(&after).await;
-    assert_eq!(again.len(), 50);
+    assert!(again.len() <= 51, "{} more, of 100 tokens of which 49 are used", again.len());
 }
 
 #[tokio::test]

@@ -144,3 +144,24 @@ async fn what_is_kept_survives_a_restart_and_is_swept_after_it() {
     pass(&disk.clock, &pond, SECOND * 31).await;
     assert_eq!(kept(&pond), (0, 0, 2));
 }
+
+/// Whoever sees that something is gone sees that it was counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pruned_is_counted_before_it_is_seen_to_be_gone() {
+    let (clock, pond) = memory();
+    ending(&pond);
+    for _ in 0..3 {
+        pond.enqueue_many("q", (0..1_000).map(work)).await.unwrap();
+    }
+    drained(&pond).await;
+    let all = |kept: (u64, u64, u64)| kept.0 + kept.1 + kept.2;
+    let ended = all(kept(&pond));
+    assert_eq!((ended, pond.metrics().pruned_total), (2_250, 0));
+    clock.advance(HOUR * 24 * 181);
+    let mut left = ended;
+    while left > 0 {
+        left = all(kept(&pond));
+        let counted = pond.metrics().pruned_total;
+        assert!(counted >= ended - left, "{} are gone, {counted} are counted", ended - left);
+    }
+}

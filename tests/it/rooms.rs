@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Each line may name only the lines above it; rooms on one line do not name each other.
 const ORDER: [&[&str]; 16] = [
-    &["sync"],
+    &["sync", "text"],
     &["time"],
     &["error"],
     &["job"],
@@ -158,6 +158,15 @@ fn only_the_clock_the_stop_and_the_alarm_ask_the_time() {
         for asks in ["Instant::now", "SystemTime::now", ".elapsed()"] {
             assert!(!code.contains(asks), "{} asks the time with {asks}", path.display());
         }
+    }
+}
+
+/// What a panic has thrown may panic when it is dropped: only one place takes care of that.
+#[test]
+fn only_one_place_catches_panics() {
+    for (path, code) in sources() {
+        let is_allowed = inside(&path) == Path::new("error/panics.rs");
+        assert_eq!(code.contains("catch_unwind"), is_allowed, "{}", inside(&path).display());
     }
 }
 

@@ -1,12 +1,12 @@
-//! A job's span: it bears the job's fields, the handler runs inside it, and the span it was enqueued
-//! in is its parent.
+//! A job's span: it bears the job's fields, the handler runs inside it, and it says in which span the job was
+//! enqueued, without keeping that one open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, ThreadId};
 
-use millpond::{Job, Retry};
+use millpond::{Job, JobId, Outcome, Retry};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -24,28 +24,57 @@ impl Visit for Read<'_> {
     }
 }
 
-/// Keeps the spans of jobs of the queue `traced`, and who is inside which.
+/// Keeps the spans of jobs and of callers, who is inside which, and which are open; and the events inside of callers'.
 #[derive(Clone, Default)]
 struct Recorder {
     spans: Arc<Mutex<BTreeMap<u64, Fields>>>,
     /// Spans named `request`, as a caller has them.
     requests: Arc<Mutex<BTreeMap<u64, &'static Metadata<'static>>>>,
     inside: Arc<Mutex<Vec<(ThreadId, u64)>>>,
+    /// How many handles each open span has.
+    handles: Arc<Mutex<BTreeMap<u64, u32>>>,
+    /// With the span they were in.
+    events: Arc<Mutex<Vec<(u64, Fields)>>>,
     next: Arc<AtomicU64>,
 }
 
+/// The one of this process: a job's span may be made on any thread.
+fn recorder() -> &'static Recorder {
+    static RECORDER: OnceLock<Recorder> = OnceLock::new();
+    RECORDER.get_or_init(|| {
+        let recorder = Recorder::default();
+        tracing::subscriber::set_global_default(recorder.clone()).unwrap();
+        recorder
+    })
+}
+
 impl Recorder {
-    fn fields_here(&self) -> Option<Fields> {
+    fn here(&self) -> Option<u64> {
         let here = thread::current().id();
         let inside = self.inside.lock().unwrap();
-        let (_, id) = inside.iter().rev().find(|(thread, _)| *thread == here)?;
-        self.spans.lock().unwrap().get(id).cloned()
+        inside.iter().rev().find(|(thread, _)| *thread == here).map(|(_, id)| *id)
+    }
+
+    fn fields_here(&self) -> Option<Fields> {
+        self.spans.lock().unwrap().get(&self.here()?).cloned()
+    }
+
+    fn is_open(&self, span: &Id) -> bool {
+        self.handles.lock().unwrap().contains_key(&span.into_u64())
+    }
+
+    /// What was said of a job in this span.
+    fn said_in(&self, span: u64, job: JobId) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let of_it = |fields: &&Fields| fields.get("id").is_some_and(|id| *id == job.to_string());
+        let here = events.iter().filter(|(at, _)| *at == span).map(|(_, fields)| fields);
+        here.filter(of_it).map(|fields| fields["message"].clone()).collect()
     }
 }
 
 impl Subscriber for Recorder {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && ["job", "request"].contains(&metadata.name())
+        !metadata.is_span() || ["job", "request"].contains(&metadata.name())
     }
 
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
@@ -58,29 +87,32 @@ impl Subscriber for Recorder {
         if let Some(parent) = attributes.parent() {
             fields.insert("parent".into(), parent.into_u64().to_string());
         }
-        if fields.get("queue").is_some_and(|queue| queue == "traced") {
-            self.spans.lock().unwrap().insert(id, fields);
+        if !attributes.is_root() && attributes.is_contextual() && self.here().is_some() {
+            fields.insert("parent".into(), "by chance".into());
         }
+        self.spans.lock().unwrap().insert(id, fields);
+        self.handles.lock().unwrap().insert(id, 1);
         Id::from_u64(id)
     }
 
     fn record(&self, _: &Id, _: &Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let Some(span) = self.here() else { return };
+        let mut fields = Fields::new();
+        event.record(&mut Read(&mut fields));
+        self.events.lock().unwrap().push((span, fields));
+    }
 
     fn enter(&self, id: &Id) {
-        let number = id.into_u64();
-        if self.spans.lock().unwrap().contains_key(&number) || self.requests.lock().unwrap().contains_key(&number) {
-            self.inside.lock().unwrap().push((thread::current().id(), id.into_u64()));
-        }
+        self.inside.lock().unwrap().push((thread::current().id(), id.into_u64()));
     }
 
     fn current_span(&self) -> Current {
-        let here = thread::current().id();
-        let inside = self.inside.lock().unwrap();
-        let Some((_, id)) = inside.iter().rev().find(|(thread, _)| *thread == here) else { return Current::none() };
-        match self.requests.lock().unwrap().get(id) {
-            Some(metadata) => Current::new(Id::from_u64(*id), metadata),
+        let Some(id) = self.here() else { return Current::none() };
+        match self.requests.lock().unwrap().get(&id) {
+            Some(metadata) => Current::new(Id::from_u64(id), metadata),
             None => Current::none(),
         }
     }
@@ -92,62 +124,183 @@ impl Subscriber for Recorder {
             inside.remove(at);
         }
     }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        let mut handles = self.handles.lock().unwrap();
+        // As tracing-subscriber's registry does.
+        *handles.get_mut(&id.into_u64()).expect("a closed span cannot be had again") += 1;
+        id.clone()
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        let mut handles = self.handles.lock().unwrap();
+        let left = handles.get_mut(&id.into_u64()).expect("it is closed once");
+        *left -= 1;
+        let closes = *left == 0;
+        if closes {
+            handles.remove(&id.into_u64());
+        }
+        closes
+    }
+}
+
+/// The fields of a job's span; `request` is the one it was enqueued in.
+fn fields(id: JobId, queue: &str, kind: &str, attempt: u32, request: Option<&Id>) -> Option<Fields> {
+    let fields =
+        [("attempt", attempt.to_string()), ("id", id.to_string()), ("kind", kind.into()), ("queue", queue.into())];
+    let mut fields: Fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
+    if let Some(request) = request {
+        fields.insert("caller".into(), "request".into());
+        fields.insert("caller_span".into(), request.into_u64().to_string());
+    }
+    Some(fields)
 }
 
 #[tokio::test]
 async fn a_handler_runs_in_a_span_with_its_jobs_fields() {
-    let recorder = Recorder::default();
-    tracing::subscriber::set_global_default(recorder.clone()).unwrap();
-    let (clock, pond) = memory();
+    let recorder = recorder();
+    let (_, pond) = memory();
     let seen = Log::new();
     let (for_async, for_blocking) = (seen.clone(), seen.clone());
-    let (here, there) = (recorder.clone(), recorder.clone());
-    pond.worker("traced")
+    pond.worker("plain")
         .concurrency(1)
-        .retry(Retry::fixed(SECOND).jitter(0.0))
         .handle(move |job: Job<Work>| {
-            let (seen, recorder) = (for_async.clone(), here.clone());
+            let seen = for_async.clone();
             async move {
                 tokio::task::yield_now().await;
                 seen.push((job.id(), recorder.fields_here()));
-                if job.attempt() == 1 { Err("again".into()) } else { Ok(()) }
+                Ok(())
             }
         })
         .handle_blocking(move |job: Job<Packed>| {
-            for_blocking.push((job.id(), there.fields_here()));
+            for_blocking.push((job.id(), recorder.fields_here()));
             Ok(())
         })
         .start()
         .unwrap();
-    // A job that the first page of the table shows comes without its span.
-    settled(&pond).await;
-    let request = tracing::info_span!("request");
-    let enqueue = request.in_scope(|| pond.enqueue("traced", work(1)));
-    let id = enqueue.await.unwrap();
-    let other = pond.enqueue("traced", Packed { text: "x".into() }).await.unwrap();
+    let id = pond.enqueue("plain", work(1)).await.unwrap();
+    let other = pond.enqueue("plain", Packed { text: "x".into() }).await.unwrap();
     drained(&pond).await;
-    clock.advance(SECOND);
-    drained(&pond).await;
-    let parent = request.id().unwrap().into_u64().to_string();
-    let fields = |id: millpond::JobId, kind: &str, attempt: u32, parent: Option<&String>| {
-        let fields = [
-            ("attempt", attempt.to_string()),
-            ("id", id.to_string()),
-            ("kind", kind.into()),
-            ("queue", "traced".into()),
-        ];
-        let mut fields: Fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
-        fields.extend(parent.map(|parent| ("parent".to_owned(), parent.clone())));
-        (id, Some(fields))
-    };
     assert_eq!(
         seen.all(),
-        [
-            fields(id, "work", 1, Some(&parent)),
-            fields(other, "packed", 1, None),
-            // By then the job has been in the file, where spans are not kept.
-            fields(id, "work", 2, None)
-        ]
+        [(id, fields(id, "plain", "work", 1, None)), (other, fields(other, "plain", "packed", 1, None))]
     );
-    assert_eq!(recorder.fields_here(), None, "and nobody stays inside");
+    assert_eq!(recorder.here(), None, "and nobody stays inside");
+}
+
+#[tokio::test]
+async fn the_callers_span_closes_when_the_caller_is_done_however_long_the_job_waits() {
+    let recorder = recorder();
+    let (clock, pond) = memory();
+    let queue = pond.queue("waits").unwrap();
+    let seen = Log::new();
+    let log = seen.clone();
+    pond.worker("waits")
+        .concurrency(1)
+        .handle(move |job: Job<Work>| {
+            log.push((job.id(), recorder.fields_here()));
+            async { Ok(()) }
+        })
+        .start()
+        .unwrap();
+    settled(&pond).await;
+    queue.pause().await.unwrap();
+    let request = tracing::info_span!("request");
+    let span = request.id().unwrap();
+    let (paused, delayed, grouped) = request.in_scope(|| {
+        let enqueue = |job| pond.enqueue("waits", job);
+        (enqueue(work(1)), enqueue(work(2).delay(HOUR)), enqueue(member("g", 3)))
+    });
+    let ids = [paused.await.unwrap(), delayed.await.unwrap(), grouped.await.unwrap()];
+    drop(request);
+    assert!(!recorder.is_open(&span), "the request is answered: its span is closed");
+    queue.resume().await.unwrap();
+    drained(&pond).await;
+    clock.advance(HOUR);
+    drained(&pond).await;
+    // They know in which span they were enqueued, though it is closed.
+    let mut seen = seen.all();
+    seen.sort_by_key(|(id, _)| *id);
+    assert_eq!(seen, ids.map(|id| (id, fields(id, "waits", "work", 1, Some(&span)))));
+}
+
+#[tokio::test]
+async fn every_run_of_a_job_knows_the_span_it_was_enqueued_in() {
+    let recorder = recorder();
+    let (clock, pond) = memory();
+    let seen = Log::new();
+    let log = seen.clone();
+    pond.worker("again")
+        .retry(Retry::fixed(SECOND).jitter(0.0))
+        .handle(move |job: Job<Work>, ctx: millpond::Context| {
+            log.push((job.attempt(), recorder.fields_here()));
+            let answer = match log.len() {
+                1 => Err("again".into()),
+                2 => Ok(Outcome::snooze(SECOND)),
+                3 => Ok(Outcome::rate_limited(SECOND)),
+                4 => {
+                    ctx.on_complete(|_| Err("again".into()));
+                    Ok(Outcome::Done(None))
+                }
+                _ => Ok(Outcome::Done(None)),
+            };
+            async { answer }
+        })
+        .start()
+        .unwrap();
+    let request = tracing::info_span!("request");
+    let span = request.id().unwrap();
+    let id = request.in_scope(|| pond.enqueue("again", work(1))).await.unwrap();
+    drop(request);
+    for _ in 0..5 {
+        drained(&pond).await;
+        clock.advance(SECOND);
+    }
+    let expected = [1, 2, 2, 2, 3].map(|attempt| (attempt, fields(id, "again", "work", attempt, Some(&span))));
+    assert_eq!(seen.all(), expected);
+}
+
+#[tokio::test]
+async fn jobs_of_a_transaction_know_the_callers_span_whichever_thread_runs_its_closure() {
+    let recorder = recorder();
+    let (_, pond) = memory();
+    let seen = Log::new();
+    let log = seen.clone();
+    pond.worker("in_tx")
+        .concurrency(1)
+        .handle(move |job: Job<Work>| {
+            log.push((job.id(), recorder.fields_here()));
+            async { Ok(()) }
+        })
+        .start()
+        .unwrap();
+    settled(&pond).await;
+    let request = tracing::info_span!("request");
+    let span = request.id().unwrap();
+    let call = tracing::Instrument::instrument(
+        pond.transaction(|tx| {
+            tracing::info!(id = 0, "in the closure");
+            Ok(tx.enqueue("in_tx", work(1))?)
+        }),
+        request,
+    );
+    let id = call.await.unwrap();
+    drained(&pond).await;
+    assert_eq!(seen.all(), [(id, fields(id, "in_tx", "work", 1, Some(&span)))]);
+    assert!(!recorder.is_open(&span));
+    let said = recorder.events.lock().unwrap().clone();
+    assert!(said.iter().any(|(at, fields)| *at == span.into_u64() && fields["message"] == "in the closure"));
+}
+
+#[tokio::test]
+async fn a_jobs_id_is_said_in_the_span_that_enqueues_it() {
+    let recorder = recorder();
+    let (_, pond) = memory();
+    let request = tracing::info_span!("request");
+    let span = request.id().unwrap().into_u64();
+    let call = tracing::Instrument::instrument(pond.enqueue_many("said", [work(1), work(2)]), request);
+    let ids = call.await.unwrap();
+    for id in ids {
+        assert_eq!(recorder.said_in(span, id), ["enqueued"]);
+    }
 }

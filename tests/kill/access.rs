@@ -157,3 +157,64 @@ fn open_as_soon_as_possible(file: PathBuf) -> impl FnOnce() -> Vec<u64> {
         }
     }
 }
+
+// --- files that several processes create --------------------------------------------------------
+
+/// Processes that open each file at once.
+const CREATORS: u64 = 3;
+
+/// Opens one new file after another at the moment that the others open it, and enqueues a job in those that it gets.
+pub fn child_that_creates() {
+    let directory = PathBuf::from(setting::<String>("ROOM"));
+    let (own, rounds): (u64, u64) = (setting("OWN"), setting("ROUNDS"));
+    for round in 0..rounds {
+        let ready = |who: u64| directory.join(format!("ready-{round}-{who}"));
+        fs::write(ready(own), "").unwrap();
+        while !(0..CREATORS).all(|who| ready(who).exists()) {
+            thread::yield_now();
+        }
+        match Millpond::open(directory.join(format!("{round}.redb"))) {
+            Ok(pond) => {
+                pond.enqueue("q", NewJob::raw("k", own.to_string())).wait().unwrap();
+                println!("ack {round} {own}");
+            }
+            Err(Error::AlreadyOpen { .. }) => {}
+            Err(error) => println!("error {error:?}"),
+        }
+    }
+}
+
+/// `OPEN_ROUNDS` sets the number of files.
+#[test]
+fn every_job_acknowledged_by_a_process_that_opened_a_new_file_is_there() {
+    let rounds = number("OPEN_ROUNDS", 60);
+    let dir = tempfile::tempdir().unwrap();
+    let creators = (0..CREATORS).map(|own| {
+        let room = dir.path().display().to_string();
+        child::start("create", &[("ROOM", room), ("OWN", own.to_string()), ("ROUNDS", rounds.to_string())])
+    });
+    let creators: Vec<_> = creators.collect();
+    let mut acknowledged = vec![Vec::new(); rounds as usize];
+    for creator in creators {
+        let (lines, status) = creator.end();
+        assert!(status.success(), "{status}: {lines:#?}");
+        for line in lines {
+            assert!(!line.contains("error"), "{line}");
+            if let Some((_, ack)) = line.split_once("ack ") {
+                let (round, own) = ack.split_once(' ').unwrap();
+                acknowledged[round.parse::<usize>().unwrap()].push(own.to_owned());
+            }
+        }
+    }
+    for (round, mut acknowledged) in acknowledged.into_iter().enumerate() {
+        assert!(!acknowledged.is_empty(), "round {round}: nobody could open it");
+        let pond = Millpond::open(dir.path().join(format!("{round}.redb"))).unwrap();
+        let mut there: Vec<String> =
+            all_jobs(&pond).iter().map(|job| String::from_utf8_lossy(&job.payload.bytes).into_owned()).collect();
+        there.sort_unstable();
+        acknowledged.sort_unstable();
+        assert_eq!(there, acknowledged, "round {round}");
+    }
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.contains(".creating")).count(), 0);
+}

@@ -13,10 +13,12 @@ mod child;
 mod clock;
 #[path = "../support/failing_disk.rs"]
 mod failing_disk;
+mod fork;
 mod full;
 mod hammered;
 mod load;
 mod long_jobs;
+mod once;
 mod poison;
 mod room;
 #[path = "../support/shared_memory.rs"]
@@ -30,10 +32,13 @@ fn child() {
     if let Ok(role) = std::env::var("MILLPOND_CHILD") {
         match role.as_str() {
             "load" => load::child(),
+            "once" => once::child(),
             "poison" => poison::child(),
             "long-jobs" => long_jobs::child(),
             "stop" => stop::child(),
             "clock" => clock::child(),
+            "create" => access::child_that_creates(),
+            "fork" => fork::child(),
             "hold" => access::child_that_holds(),
             "without-rights" => access::child_without_rights(),
             "full-heals" => full::child_that_heals(),

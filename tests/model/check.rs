@@ -8,7 +8,7 @@ use std::task::Poll;
 use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp, Why};
 
 use crate::engine::{Engine, ON_PURPOSE, ROWS, at, group_name, new_job, queue_name, write_row};
-use crate::model::{Check, Model};
+use crate::model::{Check, KEPT, Model};
 use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
 
 const SLOTS: usize = 3;
@@ -135,24 +135,32 @@ impl Run {
             }
             Op::Reopen => {
                 self.engine = self.engine.reopen(self.model.max_running()).await;
-                self.model.reopened();
+                let wall = self.engine.wall().as_millis();
+                self.model.closed(0, wall);
             }
-            Op::Crash => {
-                // So that the file has seen the present.
-                self.engine.commit_something().await;
-                self.engine = self.engine.crash(self.model.max_running()).await;
-                let jobs = self.engine.jobs();
-                self.model.crashed(|id| jobs.get(&id).map(|job| job.errors.len()))?;
-            }
+            Op::Crash => self = self.away(true, 0, 0).await?,
+            Op::Away { kill, down, jump } => self = self.away(*kill, *down, *jump).await?,
         }
         self.compare(torn).await?;
-        // Of a job that has expired and one that is due by now either may be seen to first: let time pass before
-        // there are two of them.
-        while let Some(wait) = self.model.expired_while_recovering() {
-            self.model.rest();
-            self.model.advance(wait);
-            self.engine.clock.advance(std::time::Duration::from_millis(wait));
-            self.compare(torn).await?;
+        Ok(self)
+    }
+
+    async fn away(mut self, kill: bool, down: u64, jump: i64) -> Step {
+        if kill {
+            // So that the file has seen the present.
+            self.engine.commit_something().await;
+        }
+        let wall = (self.engine.wall().as_millis() + down).saturating_add_signed(jump);
+        let meanwhile = |clock: &millpond::testing::ManualClock| {
+            clock.advance(std::time::Duration::from_millis(down));
+            clock.set_wall(Timestamp::from_millis(wall));
+        };
+        self.engine = self.engine.away(kill, self.model.max_running(), meanwhile).await;
+        if kill {
+            let jobs = self.engine.jobs();
+            self.model.crashed(|id| jobs.get(&id).map(|job| job.errors.len()), down, wall)?;
+        } else {
+            self.model.closed(down, wall);
         }
         Ok(self)
     }
@@ -284,6 +292,7 @@ impl Run {
             let new = jobs.keys().find(|id| **id > self.model.last_id).copied();
             self.model.insert_by_an_end(new.ok_or("a job that a handler enqueued is not there")?, &spec)?;
         }
+        self.model.expire();
         self.model.promote_as_fresh();
         let mut recovering = BTreeMap::new();
         for id in self.model.may_recover() {
@@ -296,9 +305,9 @@ impl Run {
             }
         }
         self.model.recovers(recovering);
-        let cancelled: BTreeSet<u64> =
-            jobs.iter().filter(|(_, job)| job.state == State::Cancelled).map(|(id, _)| *id).collect();
-        self.model.dispatched(&self.engine.take_starts(), &cancelled, torn)?;
+        self.model.dispatched(&self.engine.take_starts(), torn)?;
+        self.model.expire();
+        self.model.pruned(&jobs.keys().copied().collect());
 
         let shown: BTreeMap<u64, _> = jobs
             .iter()
@@ -360,6 +369,13 @@ impl Run {
             }
             let Some(wait) = self.model.next_event() else { break };
             self = self.step(&Op::Advance(wait)).await?;
+        }
+        // Retention looks every half minute.
+        for millis in [KEPT, 31_000, 31_000] {
+            self = self.step(&Op::Advance(millis)).await?;
+        }
+        if let Some(id) = self.model.kept_for_too_long(31_000) {
+            return Err(format!("job {id} is kept for too long: {:?}", self.model.jobs[&id]));
         }
         let open = self.model.jobs.iter().find(|(_, job)| !job.shown().0.is_final());
         match open {

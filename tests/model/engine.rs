@@ -15,8 +15,8 @@ use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use crate::all_jobs::all_jobs;
-use crate::model::{ATTEMPTS, BACKOFF, Start, hook_row};
-use crate::ops::{Answer, QUEUES, Spec, When};
+use crate::model::{ATTEMPTS, BACKOFF, KEPT, Start, hook_row};
+use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
 use crate::shared_memory::SharedMemory;
 
 /// Each row counts how often it was written.
@@ -50,7 +50,9 @@ pub fn group_name(group: usize) -> String {
 }
 
 pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
-    let mut job = NewJob::raw(KIND, "payload").priority(Priority::new(spec.priority).unwrap());
+    // Some are larger than a window of the smaller kind.
+    let payload = vec![7; if spec.priority == 5 { 7 } else { 400 }];
+    let mut job = NewJob::raw(KIND, payload).priority(Priority::new(spec.priority).unwrap());
     if let Some(group) = spec.group {
         job = job.group(group_name(group));
     }
@@ -59,12 +61,16 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
         When::Delay(delay) => job.delay(Duration::from_millis(delay)),
         When::At(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
     };
-    if let Some(max) = spec.max {
-        job = job.max_attempts(max);
-    }
-    if let Some(expires) = spec.expires {
-        job = job.expires_in(Duration::from_millis(expires));
-    }
+    job = match spec.max {
+        Some(ONCE) => job.at_most_once(),
+        Some(max) => job.max_attempts(max),
+        None => job,
+    };
+    job = match spec.expires {
+        None => job,
+        Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),
+        Some(Expires::At(after)) => job.expires_at(at(wall.as_millis().saturating_add(after))),
+    };
     if let Some((key, unique_for)) = spec.key {
         job = job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for));
     }
@@ -85,7 +91,11 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxErro
 
 fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
-    builder.window_jobs_max(window).open_backend(memory.clone()).expect("it opens")
+    let builder = builder.window_jobs_max(window);
+    // Every other one moves a job or two at a time, and holds no more of them in memory.
+    let builder =
+        if max_running.is_multiple_of(2) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
+    builder.open_backend(memory.clone()).expect("it opens")
 }
 
 impl Engine {
@@ -93,7 +103,7 @@ impl Engine {
         let (memory, clock) = (SharedMemory::new(), ManualClock::new());
         let pond = open(&memory, &clock, max_running, window);
         for queue in 0..QUEUES {
-            let keep = Keep::FOREVER;
+            let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
             let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
             let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Block };
             let settings = QueueSettings::default().retention(retention).groups(groups);
@@ -157,15 +167,20 @@ impl Engine {
 
     pub async fn reopen(self, max_running: usize) -> Self {
         let memory = self.memory.clone();
-        self.open_again(memory, max_running).await
+        self.open_again(memory, max_running, |_| {}).await
     }
 
     pub async fn crash(self, max_running: usize) -> Self {
-        let image = self.memory.image();
-        self.open_again(image, max_running).await
+        self.away(true, max_running, |_| {}).await
     }
 
-    async fn open_again(self, memory: SharedMemory, max_running: usize) -> Self {
+    /// Closed or killed, and opened again after what happens `meanwhile`.
+    pub async fn away(self, kill: bool, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
+        let memory = if kill { self.memory.image() } else { self.memory.clone() };
+        self.open_again(memory, max_running, meanwhile).await
+    }
+
+    async fn open_again(self, memory: SharedMemory, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
         let Self { pond, clock, window, stage: before, workers, .. } = self;
         drop(workers);
         drop(pond);
@@ -173,6 +188,7 @@ impl Engine {
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
+        meanwhile(&clock);
         let pond = open(&memory, &clock, max_running, window);
         Self { pond, clock, memory, window, stage: Arc::default(), workers: Default::default() }
     }

@@ -13,9 +13,13 @@
 //!    or while the queue (or the head's group) is held back by a rate limit.
 //! 4. What is ready and hindered by none of these starts: at rest, a free slot and such a job do not
 //!    stand side by side.
-//! 5. A job whose expiry has passed when its turn comes is cancelled instead.
+//! 5. A job that waits and has not started is cancelled once its expiry has passed: one after a time by the time that has
+//!    passed, one at a time by the wall clock.
 //! 6. After a crash, those that are known to have run start again in any order, and neither they nor anybody
 //!    else need start as long as the engine says that it recovers, which it must not say for ever.
+//!
+//! What has ended in the second queue is kept until its age is [`KEPT`], and not for much longer; ages are time that has
+//! passed, whatever the wall clock is set to, and goes on while the file is closed as far as that can be known.
 //!
 //! An attempt's end frees its slot before what it sets free is committed, so whatever became ready
 //! by an end within the present step (`fresh`) may be passed over in that step by others.
@@ -24,16 +28,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use millpond::State;
 
-use crate::ops::{Answer, QUEUES, Spec, When};
+use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
 
 /// Attempts in all, and the wait between them, of every worker in the test.
 pub const ATTEMPTS: u32 = 3;
 pub const BACKOFF: u64 = 5_000;
+/// How long the second queue keeps what has ended.
+pub const KEPT: u64 = 3_600_000;
+/// A wall clock that shows less has not been set: the start of 2020.
+const CLOCKS_SET_FROM: u64 = 1_577_836_800_000;
+/// The shortest time for which a handler's answer puts a job off, or holds a queue back.
+const SNOOZE_MIN: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Line {
     Wall,
     Engine,
+    Age,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +57,9 @@ pub struct Due {
 pub struct Now {
     pub wall: u64,
     pub engine: u64,
+    pub age: u64,
+    /// The latest time of the wall clock, and what has passed since: what the age has counted.
+    pub counted: u64,
     pub mono: u64,
 }
 
@@ -59,7 +73,9 @@ pub struct Job {
     pub max: Option<u32>,
     pub errors: usize,
     due: Option<Due>,
-    expires: Option<u64>,
+    expires: Option<Due>,
+    /// An attempt of it has failed, was snoozed, or ran when the process died.
+    begun: bool,
     /// Its place in line.
     seq: u64,
     /// Out of line until it is due, where groups skip.
@@ -68,6 +84,7 @@ pub struct Job {
     ticket: Option<u64>,
     fresh: bool,
     running: Option<Run>,
+    /// Its end, on the age line.
     ended: u64,
     crashes: u32,
     key: Option<usize>,
@@ -105,11 +122,8 @@ struct Queue {
 struct Hold {
     /// On the monotonic clock of this process.
     until: u64,
-    /// On the engine's time line: what the file knows.
+    /// On the age line: what the file knows.
     stored: u64,
-    reopened: bool,
-    /// The wall clock was set after a restart: that may shorten it.
-    sure: bool,
 }
 
 /// A handler was called.
@@ -161,7 +175,7 @@ impl Model {
         let mut queues: [Queue; QUEUES] = Default::default();
         queues[1].skips = true;
         Self {
-            now: Now { wall, engine: wall, mono: 0 },
+            now: Now { wall, engine: wall, age: 0, counted: wall, mono: 0 },
             jobs: BTreeMap::new(),
             rows: BTreeSet::new(),
             totals: Default::default(),
@@ -187,15 +201,14 @@ impl Model {
         self.now.wall += millis;
         self.now.mono += millis;
         self.now.engine += millis;
+        self.now.age += millis;
+        self.now.counted += millis;
         self.look_at_the_wall();
     }
 
     pub fn set_wall(&mut self, wall: u64) {
         self.now.wall = wall;
         self.look_at_the_wall();
-        for hold in self.holds.values_mut() {
-            hold.sure &= !hold.reopened;
-        }
     }
 
     /// The engine's time line follows the wall clock forward, and never goes back.
@@ -203,10 +216,34 @@ impl Model {
         if self.now.wall > self.now.engine + 1_000 {
             self.now.engine = self.now.wall;
         }
+        self.now.counted = self.now.counted.max(self.now.wall);
+    }
+
+    /// The file was closed for so long, and then the wall clock shows this.
+    fn was_away(&mut self, down: u64, wall: u64) {
+        let is_set = |wall| wall >= CLOCKS_SET_FROM;
+        let last = self.now.wall;
+        // Nobody knows how much lies between a clock that has been set and one that has not.
+        let gone_on = if is_set(last) == is_set(wall) { wall.saturating_sub(last) } else { 0 };
+        self.now.engine = (self.now.engine + gone_on).max(wall);
+        if is_set(wall) && is_set(self.now.counted) {
+            self.now.age += wall.saturating_sub(self.now.counted);
+        }
+        self.now.counted = self.now.counted.max(wall);
+        self.now.wall = wall;
+        self.now.mono += down;
     }
 
     fn is_due(&self, due: Due) -> bool {
-        due.at <= if due.line == Line::Wall { self.now.wall } else { self.now.engine }
+        due.at <= self.on(due.line)
+    }
+
+    fn on(&self, line: Line) -> u64 {
+        match line {
+            Line::Wall => self.now.wall,
+            Line::Engine => self.now.engine,
+            Line::Age => self.now.age,
+        }
     }
 
     fn waits(&self, id: u64) -> bool {
@@ -219,7 +256,7 @@ impl Model {
     pub fn there_already(&self, spec: &Spec) -> Option<u64> {
         let holder = self.keys.get(&(spec.queue, spec.key?.0))?;
         let waits = self.jobs.get(&holder.id).is_some_and(|job| !job.state.is_final());
-        (self.now.engine < holder.until || waits).then_some(holder.id)
+        (self.now.age < holder.until || waits).then_some(holder.id)
     }
 
     /// A job with this id was acknowledged.
@@ -239,6 +276,10 @@ impl Model {
                 (at > self.now.wall).then_some(Due { line: Line::Wall, at })
             }
         };
+        let expires = spec.expires.map(|expires| match expires {
+            Expires::In(after) => Due { line: Line::Age, at: self.now.age + after },
+            Expires::At(after) => Due { line: Line::Wall, at: self.now.wall + after },
+        });
         self.totals[spec.queue].enqueued += 1;
         let seq = self.fresh_seq();
         self.jobs.insert(
@@ -252,7 +293,8 @@ impl Model {
                 max: spec.max,
                 errors: 0,
                 due,
-                expires: spec.expires.map(|after| self.now.wall + after),
+                expires,
+                begun: false,
                 seq,
                 parked: false,
                 ticket: None,
@@ -264,7 +306,7 @@ impl Model {
             },
         );
         if let Some((key, unique_for)) = spec.key {
-            self.keys.insert((spec.queue, key), Holder { id, until: self.now.engine + unique_for });
+            self.keys.insert((spec.queue, key), Holder { id, until: self.now.age + unique_for });
         }
         self.join(id);
         Ok(())
@@ -342,11 +384,11 @@ impl Model {
     }
 
     fn leave(&mut self, id: u64, state: State) {
-        let wall = self.now.wall;
+        let now = self.now.age;
         let was_head = self.is_head(id);
         let job = self.job(id);
         job.state = state;
-        (job.running, job.ticket, job.parked, job.ended) = (None, None, false, wall);
+        (job.running, job.ticket, job.parked, job.ended) = (None, None, false, now);
         let totals = &mut self.totals[self.jobs[&id].queue];
         match state {
             State::Dead => totals.dead += 1,
@@ -498,7 +540,7 @@ impl Model {
         let Job { queue, key: Some(key), .. } = self.jobs[&id] else { return };
         let asked = Spec { queue, key: Some((key, 0)), ..Spec::PLAIN };
         if self.there_already(&asked).is_none() {
-            self.keys.insert((queue, key), Holder { id, until: self.now.engine });
+            self.keys.insert((queue, key), Holder { id, until: self.now.age });
         }
     }
 
@@ -526,7 +568,14 @@ impl Model {
     }
 
     fn limit(&self, id: u64) -> u32 {
-        self.jobs[&id].max.unwrap_or(ATTEMPTS)
+        match self.jobs[&id].max {
+            Some(ONCE) => 1,
+            max => max.unwrap_or(ATTEMPTS),
+        }
+    }
+
+    fn runs_once(&self, id: u64) -> bool {
+        self.jobs[&id].max == Some(ONCE)
     }
 
     pub fn answered(&mut self, id: u64, answer: Answer) {
@@ -550,13 +599,15 @@ impl Model {
             }
             Answer::RetryAfter(delay) => self.failed(id, run.attempt, delay),
             Answer::Snooze(delay) => {
+                self.job(id).begun = true;
                 let state = if self.jobs[&id].attempts == 0 { State::Scheduled } else { State::Retrying };
-                self.put_off(id, state, delay);
+                self.put_off(id, state, delay.max(SNOOZE_MIN));
             }
             Answer::RateLimited(delay) => {
+                let delay = delay.max(SNOOZE_MIN);
                 let job = &self.jobs[&id];
-                let (until, stored) = (self.now.mono + delay, self.now.engine + delay);
-                let new = Hold { until, stored, reopened: false, sure: true };
+                let new = Hold { until: self.now.mono + delay, stored: self.now.age + delay };
+                let until = new.until;
                 let hold = self.holds.entry((job.queue, job.group)).or_insert(new);
                 if until >= hold.until {
                     *hold = new;
@@ -606,6 +657,7 @@ impl Model {
         let job = self.job(id);
         job.attempts = attempt;
         job.errors += 1;
+        job.begun = true;
         if attempt >= limit {
             self.leave(id, State::Dead);
         } else {
@@ -643,34 +695,45 @@ impl Model {
     // --- closing and opening ------------------------------------------------------------------
 
     /// Closed in order, or dropped: what runs goes back, no attempt used.
-    pub fn reopened(&mut self) {
+    pub fn closed(&mut self, down: u64, wall: u64) {
         for hold in self.holds.values_mut() {
-            hold.stored = self.now.engine + hold.until.saturating_sub(self.now.mono);
+            hold.stored = self.now.age + hold.until.saturating_sub(self.now.mono);
         }
         for id in self.running() {
-            self.return_to_its_place(id);
+            match self.runs_once(id) {
+                true => self.cut_short(id),
+                false => self.return_to_its_place(id),
+            }
         }
-        self.opened();
+        self.opened(down, wall);
     }
 
-    fn opened(&mut self) {
+    /// Its only run did not come to its end.
+    fn cut_short(&mut self, id: u64) {
+        let job = self.job(id);
+        job.attempts = job.running.expect("it runs").attempt;
+        job.errors += 1;
+        self.leave(id, State::Dead);
+    }
+
+    fn opened(&mut self, down: u64, wall: u64) {
+        self.was_away(down, wall);
         for queue in &mut self.queues {
             queue.slots = None;
         }
         self.suspects.clear();
         self.after_crash = false;
         self.recovering.clear();
-        self.now.engine = self.now.engine.max(self.now.wall);
         for hold in self.holds.values_mut() {
-            hold.until = self.now.mono + hold.stored.saturating_sub(self.now.engine);
-            hold.reopened = true;
+            hold.until = self.now.mono + hold.stored.saturating_sub(self.now.age);
         }
+        self.expire();
         self.promote();
     }
 
     /// The process died. `errors` says how many errors each job has now: an attempt that had only
     /// just begun may have left no trace, any other must have.
-    pub fn crashed(&mut self, errors: impl Fn(u64) -> Option<usize>) -> Check {
+    pub fn crashed(&mut self, errors: impl Fn(u64) -> Option<usize>, down: u64, wall: u64) -> Check {
         let now = self.now;
         let is_known = |job: &Job, id| errors(id).is_some_and(|errors| errors > job.errors);
         let (known, unknown): (Vec<u64>, Vec<u64>) =
@@ -679,40 +742,50 @@ impl Model {
         if let Some(id) = unknown.iter().find(|id| now.mono >= run(&self.jobs[id]).since + 10) {
             return Err(format!("job {id} ran when the process died, and the file does not know"));
         }
+        if let Some(id) = unknown.iter().find(|id| self.runs_once(**id)) {
+            return Err(format!("job {id} ran, is to run at most once, and the file does not know"));
+        }
         let culprit = self.culprit(&known);
         unknown.into_iter().for_each(|id| self.return_to_its_place(id));
         for &id in &known {
+            if self.runs_once(id) {
+                self.cut_short(id);
+                continue;
+            }
             let limit = self.limit(id);
             let attempt = run(&self.jobs[&id]).attempt;
             self.return_to_its_place(id);
             let job = self.job(id);
             job.errors += 1;
             job.crashes += 1;
+            job.begun = true;
             job.attempts = if culprit == Some(id) { attempt } else { attempt.min(limit - 1) };
             if job.attempts >= limit {
                 self.leave(id, State::Dead);
             }
         }
-        self.opened();
+        self.opened(down, wall);
         self.suspects = known.into_iter().filter(|id| is_ready(&self.jobs[id])).collect();
         self.after_crash = true;
         Ok(())
     }
 
-    /// Who is blamed for a death: the one that was alone, or the one that was there at three deaths at least and
-    /// at two more than anybody else who was there at this one; or at five, and one more than the others, who
-    /// were all there at an earlier one.
+    /// Who is blamed for a death: the one that was tried alone, if nobody else is known to have been there; or the one
+    /// that was there at three deaths at least and at two more than anybody else who was there at this one; or at five,
+    /// and one more than the others, who were all there at an earlier one. While one is tried alone, nobody else is.
     fn culprit(&self, known: &[u64]) -> Option<u64> {
-        let alone = |id: &&u64| self.jobs[id].running.is_some_and(|run| run.alone);
-        if let Some(id) = known.iter().find(alone) {
-            return Some(*id);
+        let is_alone = |id: &&u64| self.jobs[id].running.is_some_and(|run| run.alone);
+        let alone = known.iter().find(is_alone).copied();
+        if known.len() == 1 && alone.is_some() {
+            return alone;
         }
         let mut deaths: Vec<(u32, u64)> = known.iter().map(|id| (self.jobs[id].crashes + 1, *id)).collect();
         deaths.sort_unstable();
         let (most, id) = deaths.pop()?;
         let next = deaths.last().map_or(0, |(deaths, _)| *deaths);
         let all_were_tried = deaths.iter().all(|(deaths, _)| *deaths >= 2);
-        ((most >= 3 && most >= next + 2) || (most >= 5 && most > next && all_were_tried)).then_some(id)
+        let is_ahead = (most >= 3 && most >= next + 2) || (most >= 5 && most > next && all_were_tried);
+        (is_ahead && alone.is_none_or(|alone| alone == id)).then_some(id)
     }
 
     // --- dispatch -----------------------------------------------------------------------------
@@ -725,22 +798,45 @@ impl Model {
         }
     }
 
-    /// Holds the starts of one step against the rules. `cancelled` says which jobs the engine shows
-    /// as cancelled; `torn` that the two kinds of jobs may have come into view one after the other.
-    pub fn dispatched(&mut self, starts: &[Start], cancelled: &BTreeSet<u64>, torn: bool) -> Check {
+    /// Jobs that wait, have not started and have expired end.
+    pub fn expire(&mut self) {
+        let expired = |job: &Job| {
+            let passed = job.expires.is_some_and(|due| self.is_due(due));
+            passed && !job.begun && job.running.is_none() && !job.state.is_final()
+        };
+        let expired: Vec<u64> = self.jobs.iter().filter(|(_, job)| expired(job)).map(|(id, _)| *id).collect();
+        for id in expired {
+            self.share_tickets();
+            self.leave(id, State::Cancelled);
+        }
+    }
+
+    fn may_be_pruned(&self, job: &Job, after: u64) -> bool {
+        job.queue == 1 && job.state.is_final() && self.now.age >= job.ended + KEPT + after
+    }
+
+    /// These jobs are there: of the others retention may have removed those that are old enough.
+    pub fn pruned(&mut self, there: &BTreeSet<u64>) {
+        let gone = |(id, job): &(&u64, &Job)| !there.contains(id) && self.may_be_pruned(job, 0);
+        let gone: BTreeSet<u64> = self.jobs.iter().filter(gone).map(|(id, _)| *id).collect();
+        self.jobs.retain(|id, _| !gone.contains(id));
+    }
+
+    /// A job that retention should have removed so long ago.
+    pub fn kept_for_too_long(&self, ago: u64) -> Option<u64> {
+        self.jobs.iter().find(|(_, job)| self.may_be_pruned(job, ago)).map(|(id, _)| *id)
+    }
+
+    /// Holds the starts of one step against the rules. `torn` says that the two kinds of jobs may have come into view one
+    /// after the other.
+    pub fn dispatched(&mut self, starts: &[Start], torn: bool) -> Check {
         let mut left: BTreeMap<u64, Start> = BTreeMap::new();
         for start in starts {
             if left.insert(start.id, *start).is_some() {
                 return Err(format!("job {} was started twice in one step", start.id));
             }
         }
-        while let Some(id) = self.next_legal(&left, cancelled, torn) {
-            if self.is_expired(id) {
-                self.share_tickets();
-                self.leave(id, State::Cancelled);
-                self.promote_as_fresh();
-                continue;
-            }
+        while let Some(id) = self.next_legal(&left, torn) {
             let start = left.remove(&id).expect("it was chosen from these");
             self.start(start)?;
         }
@@ -754,26 +850,10 @@ impl Model {
         self.must_start_nothing_more()
     }
 
-    fn next_legal(&self, left: &BTreeMap<u64, Start>, cancelled: &BTreeSet<u64>, torn: bool) -> Option<u64> {
+    fn next_legal(&self, left: &BTreeMap<u64, Start>, torn: bool) -> Option<u64> {
         let mut legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
-        // The kind that came into view first, where that shows by one of its jobs having expired.
-        let came_later = |id: &u64| torn && !self.list_shows_expired(*id, cancelled);
-        legal.sort_by_key(|id| (came_later(id), self.jobs[id].fresh, self.jobs[id].priority));
-        // The expired first: they take no slot from anybody.
-        let expired = legal.iter().find(|id| self.is_expired(**id) && cancelled.contains(id));
-        expired.or_else(|| legal.iter().find(|id| !self.is_expired(**id) && left.contains_key(id))).copied()
-    }
-
-    /// Whether the engine found an expired job in the list that this one stands in.
-    fn list_shows_expired(&self, id: u64, cancelled: &BTreeSet<u64>) -> bool {
-        let here = |job: &Job| (job.queue, job.group.is_some());
-        let list = here(&self.jobs[&id]);
-        self.ready()
-            .any(|other| here(&self.jobs[&other]) == list && self.is_expired(other) && cancelled.contains(&other))
-    }
-
-    fn is_expired(&self, id: u64) -> bool {
-        self.jobs[&id].expires.is_some_and(|at| at <= self.now.wall)
+        legal.sort_by_key(|id| (self.jobs[id].fresh, self.jobs[id].priority));
+        legal.into_iter().find(|id| left.contains_key(id))
     }
 
     fn start(&mut self, start: Start) -> Check {
@@ -799,8 +879,8 @@ impl Model {
         self.jobs.values().filter(|job| job.queue == queue && job.running.is_some()).count()
     }
 
-    fn is_held(&self, key: (usize, Option<usize>), surely: bool) -> bool {
-        self.holds.get(&key).is_some_and(|hold| hold.until > self.now.mono && (hold.sure || !surely))
+    fn is_held(&self, key: (usize, Option<usize>)) -> bool {
+        self.holds.get(&key).is_some_and(|hold| hold.until > self.now.mono)
     }
 
     fn is_open(&self, queue: usize) -> bool {
@@ -808,18 +888,18 @@ impl Model {
         !paused
             && slots.is_some_and(|slots| self.running_in(queue) < slots)
             && self.running().len() < self.max_running
-            && !self.is_held((queue, None), true)
+            && !self.is_held((queue, None))
     }
 
     /// Suspects of a queue that could start.
     fn startable_suspects(&self, queue: usize) -> impl Iterator<Item = u64> {
-        let startable = move |id: &&u64| self.jobs[id].queue == queue && !self.is_group_held(**id, true);
+        let startable = move |id: &&u64| self.jobs[id].queue == queue && !self.is_group_held(**id);
         self.suspects.iter().filter(startable).copied()
     }
 
-    fn is_group_held(&self, id: u64, surely: bool) -> bool {
+    fn is_group_held(&self, id: u64) -> bool {
         let job = &self.jobs[&id];
-        job.group.is_some() && self.is_held((job.queue, job.group), surely)
+        job.group.is_some() && self.is_held((job.queue, job.group))
     }
 
     /// The jobs of a queue that may start next.
@@ -830,8 +910,7 @@ impl Model {
         let ready: Vec<u64> = self
             .ready()
             .filter(|id| self.jobs[id].queue == queue && !self.suspects.contains(id))
-            // Who is held back may still be found to have expired.
-            .filter(|id| self.is_expired(*id) || !self.is_group_held(*id, true))
+            .filter(|id| !self.is_group_held(*id))
             .collect();
         let goes_before = |a: u64, b: u64| {
             let (x, y) = (&self.jobs[&a], &self.jobs[&b]);
@@ -847,8 +926,7 @@ impl Model {
         };
         let is_next = |&id: &u64| {
             let mut others = ready.iter().filter(|&&other| other != id && !self.jobs[&other].fresh);
-            // Who is held back for an uncertain time may be passed over.
-            others.all(|&other| self.is_group_held(other, false) || !goes_before(other, id))
+            others.all(|&other| !goes_before(other, id))
         };
         self.startable_suspects(queue).chain(ready.iter().copied().filter(is_next)).collect()
     }
@@ -865,21 +943,10 @@ impl Model {
         waiting.map(|(id, _)| *id).collect()
     }
 
-    /// How long until one that has expired is looked at, if a crash holds it up.
-    pub fn expired_while_recovering(&self) -> Option<u64> {
-        let expired = self.recovering.iter().filter(|(id, _)| self.is_expired(**id) && is_ready(&self.jobs[id]));
-        expired.map(|(_, wait)| *wait).min()
-    }
-
     fn must_start_nothing_more(&self) -> Check {
         for queue in 0..QUEUES {
-            if self.is_held((queue, None), false) {
-                continue;
-            }
-            for id in self.candidates(queue, false) {
-                if !self.is_group_held(id, false) && !self.recovering.contains_key(&id) {
-                    return Err(format!("job {id} could start and does not: {:?}", self.jobs[&id]));
-                }
+            if let Some(id) = self.candidates(queue, false).iter().find(|id| !self.recovering.contains_key(id)) {
+                return Err(format!("job {id} could start and does not: {:?}", self.jobs[id]));
             }
         }
         Ok(())
@@ -889,8 +956,7 @@ impl Model {
     pub fn next_event(&self) -> Option<u64> {
         let due = |job: &Job| {
             let due = job.due.filter(|_| !job.state.is_final() && job.running.is_none())?;
-            let now = if due.line == Line::Wall { self.now.wall } else { self.now.engine };
-            due.at.checked_sub(now).filter(|wait| *wait > 0)
+            due.at.checked_sub(self.on(due.line)).filter(|wait| *wait > 0)
         };
         let dues = self.jobs.values().filter_map(due);
         let holds = self.holds.values().filter_map(|hold| hold.until.checked_sub(self.now.mono)).filter(|w| *w > 0);

@@ -17,16 +17,27 @@ pub enum When {
 }
 
 #[derive(Clone, Copy, Debug)]
+pub enum Expires {
+    In(u64),
+    /// Milliseconds from the wall clock's now.
+    At(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
 pub struct Spec {
     pub queue: usize,
     pub group: Option<usize>,
     pub priority: u8,
     pub when: When,
+    /// Its attempts; [`ONCE`] if it runs at most once.
     pub max: Option<u32>,
-    pub expires: Option<u64>,
+    pub expires: Option<Expires>,
     /// A unique key, and for how long it is held at least.
     pub key: Option<(usize, u64)>,
 }
+
+/// A number of attempts that says that the job runs at most once.
+pub const ONCE: u32 = 0;
 
 impl Spec {
     pub const PLAIN: Self =
@@ -103,6 +114,12 @@ pub enum Op {
     /// Drops the queue and opens it again; running jobs go back.
     Reopen,
     Crash,
+    /// Closed, or killed; so many milliseconds pass, the wall clock is set by as much, and it is opened again.
+    Away {
+        kill: bool,
+        down: u64,
+        jump: i64,
+    },
 }
 
 pub const HOUR: u64 = 3_600_000;
@@ -123,8 +140,13 @@ fn when() -> impl Strategy<Value = When> {
 pub fn spec() -> impl Strategy<Value = Spec> {
     let group = prop_oneof![2 => Just(None), 3 => (0..GROUPS).prop_map(Some)];
     let priority = prop_oneof![4 => Just(5u8), 1 => Just(0), 1 => Just(9)];
-    let max = prop_oneof![3 => Just(None), 1 => (1u32..3).prop_map(Some)];
-    let expires = prop_oneof![6 => Just(None), 1 => Just(Some(7_000)), 1 => Just(Some(HOUR * 2))];
+    let max = prop_oneof![12 => Just(None), 4 => (1u32..3).prop_map(Some), 3 => Just(Some(ONCE))];
+    let after = prop_oneof![Just(1u64), Just(7_000), Just(HOUR * 2)];
+    let expires = prop_oneof![
+        6 => Just(None),
+        2 => after.clone().prop_map(|after| Some(Expires::In(after))),
+        1 => after.prop_map(|after| Some(Expires::At(after))),
+    ];
     let unique_for = prop_oneof![Just(0u64), Just(5_000), Just(300_000)];
     let key = prop_oneof![3 => Just(None), 1 => (0..KEYS, unique_for).prop_map(Some)];
     let all = (0..QUEUES, group, priority, when(), max, expires, key);
@@ -167,6 +189,8 @@ fn call() -> impl Strategy<Value = Call> {
 
 pub fn op() -> impl Strategy<Value = Op> {
     let job = || 0usize..1_000;
+    let down = prop_oneof![Just(0u64), Just(1), Just(5_000), Just(60_000), Just(HOUR)];
+    let jump = prop_oneof![3 => Just(0i64), 1 => Just(-YEARS_10), 1 => Just(-(HOUR as i64)), 1 => Just(YEARS_10)];
     let ahead = prop_oneof![Just(-5_000i64), Just(0), Just(5_000), Just(HOUR as i64)];
     prop_oneof![
         12 => spec().prop_map(Op::Enqueue),
@@ -193,5 +217,6 @@ pub fn op() -> impl Strategy<Value = Op> {
             .prop_map(Op::JumpWall),
         2 => Just(Op::Reopen),
         3 => Just(Op::Crash),
+        2 => (any::<bool>(), down, jump).prop_map(|(kill, down, jump)| Op::Away { kill, down, jump }),
     ]
 }

@@ -100,6 +100,11 @@ impl World {
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
     }
 
+    /// A call that brings the queue to its end.
+    pub fn ask_for_the_end(&mut self, commit: Commit<()>) {
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
     fn specs(&mut self, jobs: usize) -> Vec<Spec> {
         let (queues, groups) = (self.plan.queues.len(), self.plan.groups);
         let mut stage = self.stage.lock().unwrap();
@@ -108,7 +113,9 @@ impl World {
             let n = stage.next_n;
             stage.next_n += 1;
             let mut spec = Spec::random(&mut self.rng, n, queues, groups);
-            spec.padding = if self.plan.heavy { HEAVY_BYTES } else { 0 };
+            if self.plan.heavy {
+                spec.padding = HEAVY_BYTES;
+            }
             if self.plan.poison && stage.poisons.len() < 2 && self.rng.u8(..12) == 0 {
                 stage.poisons.insert(n);
                 self.oracle.poisons.insert(n);
@@ -139,8 +146,9 @@ impl World {
             let Spec { n, .. } = *spec;
             let when = When::Delay(5_000);
             let (group, max, expires, timeout, backoff) = Default::default();
-            let padding = 0;
-            *spec = Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff, padding };
+            let (once, padding) = (false, 0);
+            *spec =
+                Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff, once, padding };
         }
         self.plan.jobs_max += BULK as u64;
         self.store_these(specs);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::guest_talk;
-use crate::handlers::Note;
+use crate::handlers::{Note, ON_PURPOSE};
 use crate::look::Moment;
 use crate::oracle::Check;
 use crate::paths::took;
-use crate::plan::{group_name, queue_name};
+use crate::plan::{KEPT, Keeps, group_name, queue_name};
 use crate::world::{Open, World};
 
 /// Within this time of the simulated clock everything must end once nothing is in its way.
@@ -110,6 +110,42 @@ impl World {
         self.note(|_| "what still runs is taken back".into());
         self.oracle.taken_back();
         self.steps().take_back();
+        self.close_down(opened, failed, degraded)
+    }
+
+    /// The last handle is dropped without a stop, by a transaction's closure while it runs or by whoever drops the
+    /// closure: what runs is taken back at that moment.
+    pub fn abandon(&mut self) -> Check {
+        let opened = self.opened;
+        let (failed, degraded) = (self.disk.failed(), self.now().pond.degraded().is_some());
+        let last = std::sync::Mutex::new(Some(self.now().pond.testing().last_handle()));
+        let (while_it_runs, fails) = (self.rng.bool(), self.rng.bool());
+        self.note(|_| format!("the last handle is in a closure: dropped while it runs {while_it_runs}, fails {fails}"));
+        let call = self.now().pond.transaction(move |tx| {
+            // As much as a closure that writes and fails: its batch is undone.
+            drop(tx.open_table(crate::handlers::ROWS)?);
+            if while_it_runs {
+                last.lock().unwrap().take();
+            }
+            if fails { Err(ON_PURPOSE.into()) } else { Ok(()) }
+        });
+        took("the last handle was dropped in a closure");
+        self.oracle.taken_back();
+        self.ask_for_the_end(call);
+        for _ in 0..200 {
+            self.poll_all()?;
+            if self.now().pond.testing().is_stopping() {
+                return self.close_down(opened, failed, degraded);
+            }
+            self.write()?;
+            if self.opened != opened {
+                return Ok(());
+            }
+        }
+        Err("I23: the last handle is not dropped".into())
+    }
+
+    fn close_down(&mut self, opened: u32, failed: u64, degraded: bool) -> Check {
         for _ in 0..200 {
             if self.now().steps.is_closed() {
                 break;
@@ -117,6 +153,7 @@ impl World {
             if self.rng.u8(..3) == 0 {
                 self.run_in_vain()?;
             }
+            self.poll_all()?;
             self.write_to_close()?;
             if self.opened != opened {
                 return Ok(());
@@ -138,6 +175,9 @@ impl World {
     }
 
     fn while_stopping(&mut self) -> Check {
+        if self.plan.mood.thread > 0 && self.rng.u8(..6) == 0 {
+            return self.thread();
+        }
         match self.rng.u8(..6) {
             0 => self.write().map(drop),
             1 => {
@@ -173,7 +213,11 @@ impl World {
                 Note::Start { n, run, .. } | Note::End { n, run, .. } | Note::Child { n, run, .. } => {
                     self.late.contains(&(n, run))
                 }
-                Note::Told { .. } | Note::Read { .. } | Note::Reused { .. } | Note::Unseen { .. } => false,
+                Note::Told { .. }
+                | Note::Read { .. }
+                | Note::Reused { .. }
+                | Note::Unseen { .. }
+                | Note::Blocked { .. } => false,
             };
             if is_late {
                 self.trace.note(format!("    late {note:?}"));
@@ -260,6 +304,7 @@ impl World {
         self.verify();
         self.rest()?;
         self.look(Moment::Running)?;
+        self.nothing_is_kept_for_too_long()?;
         let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
         if self.oracle.kills > kills_max {
             return Err(format!("I18: poisons struck {} times, at most {kills_max} are due", self.oracle.kills));
@@ -267,6 +312,21 @@ impl World {
         self.silent = true;
         self.restart()?;
         if self.is_over() { Ok(()) } else { Err(format!("I7: it had ended: {}", self.left_over())) }
+    }
+
+    /// What queues keep for a time is gone after that, and after retention has looked.
+    fn nothing_is_kept_for_too_long(&mut self) -> Check {
+        for millis in [KEPT.as_millis() as u64, 31_000, 31_000] {
+            self.advance(millis);
+            self.rest()?;
+        }
+        for queue in (0..self.plan.queues.len()).filter(|queue| self.plan.queues[*queue].keeps == Keeps::Young) {
+            let counts = self.now().pond.queue(&queue_name(queue)).unwrap().counts();
+            if counts.completed + counts.cancelled + counts.dead > 0 {
+                return Err(format!("I20: queue {queue} keeps what is old: {counts:?}"));
+            }
+        }
+        self.look(Moment::Running)
     }
 
     pub fn left_over(&self) -> String {

@@ -34,12 +34,14 @@ struct Listening {
     ids: BTreeMap<u64, u64>,
     /// When a job's guest looked how much time was left.
     looked: BTreeMap<u64, Duration>,
+    /// When the attempts under way were handed out, by their jobs' ids.
+    handed_out: BTreeMap<u64, u64>,
 }
 
 /// From now on this thread's guests are those of this world.
 pub fn listen(stage: Arc<Mutex<Stage>>, clock: ManualClock, plan: PluginPlan) {
-    let (timeouts, under_way, ids, looked) = Default::default();
-    WORLD.set(Some(Listening { stage, clock, plan, timeouts, under_way, ids, looked }));
+    let (timeouts, under_way, ids, looked, handed_out) = Default::default();
+    WORLD.set(Some(Listening { stage, clock, plan, timeouts, under_way, ids, looked, handed_out }));
 }
 
 /// A worker that allows an attempt so long is about to start with a plugin. Returns by what its guests are known.
@@ -64,6 +66,20 @@ pub fn heard(line: &str) {
             world.hear(line);
         }
     });
+}
+
+/// The engine says when an attempt was handed out, on the monotonic clock in nanoseconds.
+pub fn handed_out(id: u64, at: u64) {
+    WORLD.with_borrow_mut(|world| {
+        if let Some(world) = world {
+            world.handed_out.insert(id, at);
+        }
+    });
+}
+
+/// When the attempt of this job that is under way was handed out.
+pub fn when_handed_out(id: u64) -> Option<u64> {
+    WORLD.with_borrow(|world| world.as_ref().and_then(|world| world.handed_out.get(&id).copied()))
 }
 
 /// The engine says that an attempt has ended.
@@ -119,6 +135,7 @@ fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
         expires: None,
         timeout: None,
         backoff: None,
+        once: false,
         padding: 0,
     }
 }
@@ -173,7 +190,10 @@ impl Listening {
             own => Duration::from_millis(own),
         };
         let (timeout, left) = (timeout.min(self.plan.time), Duration::from_nanos(left));
-        let taken = (!left.is_zero()).then(|| (self.looked[&n].saturating_sub(timeout - left)).as_nanos() as u64);
+        let taken = self.handed_out.get(&id).copied();
+        // One that has no time left when it looks may have had it for long.
+        let deadline = u64::try_from((self.looked[&n] + left).as_nanos()).ok();
+        assert!(left <= timeout, "no attempt has more time than it was given");
         let run = {
             let mut stage = self.stage.lock().expect("nobody panics with it");
             let run = stage.runs.entry(n).and_modify(|runs| *runs += 1).or_insert(1);
@@ -183,7 +203,7 @@ impl Listening {
         self.under_way.insert(id, (n, run, None));
         let guest = Some(GuestStart { deployment, version });
         let (attempt, max, child) = (attempt as u32, max as u32, None);
-        self.note(Note::Start { n, id, attempt, max, taken, run, child, guest });
+        self.note(Note::Start { n, id, attempt, max, taken, deadline, run, number: None, child, guest });
         if calls > 1 {
             self.note(Note::Reused { n, calls });
         }

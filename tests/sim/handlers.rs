@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
-use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, Transaction};
+use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Timestamp, Transaction};
 use redb::{ReadableTable, TableDefinition};
 
-use crate::guest_talk::GuestStart;
-use crate::plan::{Spec, When, new_job, queue_name};
+use crate::guest_talk::{self, GuestStart};
+use crate::plan::{Expires, Spec, When, new_job, queue_name};
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -80,7 +80,11 @@ pub enum Note {
         max: u32,
         /// When it was handed out, on the monotonic clock in nanoseconds, if that can be told.
         taken: Option<u64>,
+        /// When its time is over, if it ever is.
+        deadline: Option<u64>,
         run: u32,
+        /// The number that it bears, if that can be told.
+        number: Option<RunNumber>,
         /// Enqueued with its completion, if that is what it will do.
         child: Option<Spec>,
         guest: Option<GuestStart>,
@@ -95,6 +99,10 @@ pub enum Note {
         n: u64,
         seen: u64,
         before: u64,
+    },
+    /// A blocking handler has held its thread for so many milliseconds.
+    Blocked {
+        millis: u64,
     },
     /// A guest has asked for a follow-up job.
     Child {
@@ -232,13 +240,28 @@ impl Stage {
             if let When::In(offset) = spec.when {
                 spec.when = When::At(clock.wall().as_millis().saturating_add_signed(offset));
             }
+            if let Some(Expires::Ahead(offset)) = spec.expires {
+                spec.expires = Some(Expires::At(clock.wall().as_millis().saturating_add_signed(offset)));
+            }
             self.next_n += 1;
             spec
         });
-        let left = ctx.time_left().filter(|left| !left.is_zero());
-        let taken = left.map(|left| (clock.monotonic().saturating_sub(timeout - left)).as_nanos() as u64);
-        let (id, attempt, max) = (job.id().get(), job.attempt(), job.max_attempts());
-        self.notes.push(Note::Start { n, id, attempt, max, taken, run, child: child.clone(), guest: None });
+        let taken = guest_talk::when_handed_out(job.id().get());
+        assert_eq!(ctx.time_left(), Some(timeout), "an attempt's time begins when its handler is called");
+        let deadline = u64::try_from((clock.monotonic() + timeout).as_nanos()).ok();
+        let (id, attempt, max, number) = (job.id().get(), job.attempt(), job.max_attempts(), Some(job.run()));
+        self.notes.push(Note::Start {
+            n,
+            id,
+            attempt,
+            max,
+            taken,
+            deadline,
+            run,
+            number,
+            child: child.clone(),
+            guest: None,
+        });
         Doing { run, wait: Duration::from_millis(wait), act, heeds: rng.bool(), child }
     }
 }
@@ -322,7 +345,31 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
         std::future::pending::<()>().await;
     }
     guard.act = Some(act);
-    let wall = scene.clock.wall();
+    answer(act, (n, run), child, &ctx, scene.clock.wall())
+}
+
+/// A blocking handler: time passes while it has its thread, and nothing else happens.
+pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handled<Outcome> {
+    let (n, own_timeout) = read_payload(job);
+    let timeout = if own_timeout == 0 { scene.timeout } else { Duration::from_millis(own_timeout) };
+    let doing = scene.stage.lock().unwrap().start(n, job, ctx, &scene.clock, timeout);
+    let Doing { run, wait, act, child, .. } = doing;
+    let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
+    // It cannot be ended from outside: it returns some time.
+    let (wait, act) = if act == Act::Hang { (Duration::from_secs(40), Act::Fail) } else { (wait, act) };
+    if !wait.is_zero() {
+        scene.clock.advance(wait);
+        scene.stage.lock().unwrap().notes.push(Note::Blocked { millis: wait.as_millis() as u64 });
+    }
+    if act == Act::Kill {
+        scene.stage.lock().unwrap().dies = true;
+        return Err(ON_PURPOSE.into());
+    }
+    guard.act = Some(act);
+    answer(act, (n, run), child, ctx, scene.clock.wall())
+}
+
+fn answer(act: Act, (n, run): (u64, u32), child: Option<Spec>, ctx: &Context, wall: Timestamp) -> Handled<Outcome> {
     let millis = Duration::from_millis;
     Ok(match act {
         Act::Done => Outcome::Done(None),

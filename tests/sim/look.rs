@@ -8,6 +8,7 @@ use crate::handlers::{Act, row_of};
 use crate::kept::Rows;
 use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
+use crate::plan::Keeps;
 
 /// When it is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ impl Oracle {
         let poison_world = self.plan.poison;
         let is_poison = self.poisons.contains(&n);
         let harmed = self.harmed;
+        let is_guest = self.is_guest(&self.jobs[&n]);
         let mut moved = None;
         let job = self.job(n);
         if job.fate == Fate::Refused {
@@ -97,22 +99,25 @@ impl Oracle {
         let died_running = crash_errors > job.crash_errors;
         job.crash_errors = crash_errors;
         if died_running {
-            if moment != Moment::Crashed {
+            if moment != Moment::Crashed && !(job.spec.once && job.released.is_some()) {
                 return Err(format!("I17: a crash was counted and there was none: {info:?}, {job:?}"));
             }
             job.crashes += 1;
             took("a crash beside running jobs");
         }
-        // Its timeout may be over before its handler is called.
+        // Its time may be over before its guest says a word.
         let last_error = info.errors.last().map(|error| error.kind);
-        let timed_out_unseen =
-            moment != Moment::Running && last_error == Some(FailureKind::Timeout) && info.attempts == job.attempts + 1;
+        let timed_out_unseen = is_guest
+            && moment != Moment::Running
+            && last_error == Some(FailureKind::Timeout)
+            && info.attempts == job.attempts + 1;
         match (job.ended, info.state.is_final()) {
             (Some(known), true) if known == info.state => {}
             (Some(State::Dead), _) if job.steered && moment != Moment::Running => {
                 job.ended = info.state.is_final().then_some(info.state);
                 (job.place, job.redriven, job.attempts) = (u64::MAX, true, info.attempts);
                 job.redrives += 1;
+                job.spent = false;
             }
             (Some(known), _) => return Err(format!("I7: it has ended as {known:?}, and is {info:?}: {job:?}")),
             (None, true) => {
@@ -128,7 +133,9 @@ impl Oracle {
                 if !legal {
                     return Err(format!("I15: nothing has made it end so: {info:?}, {job:?}"));
                 }
-                if info.state == State::Dead && died_running {
+                if info.state == State::Dead && died_running && job.spec.once {
+                    took("a crash cut the only run of a job short");
+                } else if info.state == State::Dead && died_running {
                     took("the culprit of a crash was blamed");
                     if poison_world && !is_poison {
                         return Err(format!("I18: an innocent is dead by a crash: {info:?}, {job:?}"));
@@ -140,6 +147,9 @@ impl Oracle {
             }
             (None, false) => {
                 let marked = job.running.is_some_and(|run| run.marked);
+                if moment == Moment::Crashed && job.spec.once && job.running.is_some() {
+                    return Err(format!("I17: it ran when the process died, and is to run at most once: {job:?}"));
+                }
                 if moment == Moment::Crashed && marked && !died_running && job.released.is_none() {
                     return Err(format!("I17: it ran when the process died, and the file does not know: {job:?}"));
                 }
@@ -188,7 +198,10 @@ impl Oracle {
     }
 
     fn absent(&mut self, n: u64, moment: Moment) -> Check {
-        let keeps = self.plan.queues[self.jobs[&n].spec.queue].keeps;
+        let keeps = self.plan.queues[self.jobs[&n].spec.queue].keeps == Keeps::All;
+        if self.too_young_to_go(&self.jobs[&n]) && !self.jobs[&n].purged && !self.jobs[&n].steered {
+            return Err(format!("I20: at {moment:?} retention has removed it too early: {:?}", self.jobs[&n]));
+        }
         let job = self.job(n);
         let over = matches!(moment, Moment::Closed | Moment::Crashed);
         if job.since.is_none() {
@@ -207,6 +220,9 @@ impl Oracle {
         let legal = job.purged || !keeps && (job.ended.is_some() || may_have_ended);
         if !legal {
             return Err(format!("I1: at {moment:?} it is not there any more: {job:?}"));
+        }
+        if job.ended.is_some() && job.ended_at.is_some() {
+            took("what was old was pruned");
         }
         if job.ended.is_none() {
             if job.ending.is_some() && moment == Moment::Running {
@@ -300,6 +316,10 @@ impl Oracle {
     fn paths(&self, found: &BTreeMap<u64, &JobInfo>) {
         for (n, info) in found {
             let Job { spec, .. } = &self.jobs[n];
+            let kept_for = info.ended_at.map(|ended| self.wall.saturating_sub(ended.as_millis()));
+            if kept_for > Some(crate::plan::KEPT.as_millis() as u64) && self.too_young_to_go(&self.jobs[n]) {
+                took("a job was kept though the wall clock says that it is old");
+            }
             let plan = &self.plan.queues[spec.queue];
             if spec.kind != 0 && !plan.all_kinds && info.state == State::Pending {
                 took("a job without a handler waited");

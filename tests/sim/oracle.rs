@@ -4,18 +4,18 @@
 //! I1 acknowledged is there after any crash, I2 all or none, I3 refused never runs, I4 one state each and the
 //! indexes agree, I5 durable before it starts, I6 everything ends, I7 ended never starts again, I8 runs do not
 //! overlap, I9 groups in order, I10 slots, I11 rates, I12 not before its time, I13 order within a queue,
-//! I14 dead once, I15 steering is legal, I16 ids rise, I17 attempts, I18 poisons, I19 clocks, I23 everybody is
+//! I14 dead once, I15 steering is legal, I16 ids rise, I17 attempts, I18 poisons, I19 clocks, I20 ages and expiries, I23 everybody is
 //! answered, I24 faults are told and heal, I26 the same again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{Error, Event, PluginHash, State};
+use millpond::{Error, Event, PluginHash, RunNumber, State};
 
 use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
 use crate::kept::{Deployed, Kept};
 use crate::paths::took;
-use crate::plan::{Plan, Spec, When};
+use crate::plan::{Expires, KEPT, Keeps, Plan, Spec, When};
 
 pub type Check = Result<(), String>;
 
@@ -42,6 +42,10 @@ pub struct Run {
     pub run: u32,
     pub attempt: u32,
     pub taken: Option<u64>,
+    /// When its handler was seen to run.
+    pub called: u64,
+    /// When its time is over: what it answers then does not count.
+    pub deadline: Option<u64>,
     /// Its start is in the file.
     pub marked: bool,
 }
@@ -91,6 +95,10 @@ pub struct Job {
     pub suspect: bool,
     /// It was taken back at the stop, with so many attempts used.
     pub released: Option<u32>,
+    /// It was called, and has not asked to be called again.
+    pub spent: bool,
+    /// The number of its last run.
+    pub number: Option<RunNumber>,
     /// How many guests' follow-up jobs it descends from.
     pub generation: u32,
     /// The guest that ran it last.
@@ -99,6 +107,13 @@ pub struct Job {
     pub children: u32,
     /// Jobs that its plugin had completed when that run began.
     pub done_before: u64,
+    /// When it was asked for, when it was told to be there, and when its end was told, on [`Oracle::age`]. A closure
+    /// makes its jobs only when it runs.
+    pub made_at: u64,
+    pub stored_at: u64,
+    pub ended_at: Option<u64>,
+    /// It was told to be snoozed, or to be retried.
+    pub put_back: bool,
     /// An attempt has ended without a word of its guest, at this time of the engine's time line.
     pub unseen: Option<u64>,
     /// And it may have been put off so.
@@ -144,7 +159,12 @@ pub struct Oracle {
     pub mono: u64,
     pub wall: u64,
     pub line: Line,
-    pub jumped: bool,
+    /// The engine's age line counts no more time than this, in milliseconds.
+    pub age: u64,
+    /// When the file was opened, on that.
+    pub opened_at: u64,
+    /// How much further forward than back the wall clock may have been set since the last commit.
+    pub forward: u64,
     /// When a group's line last moved.
     pub moved: BTreeMap<(usize, u8), u64>,
     pub slots: Vec<History<usize>>,
@@ -165,6 +185,8 @@ pub struct Oracle {
     /// Something was told that could not be looked up: the next look settles it.
     pub blind: bool,
     pub kills: u32,
+    /// Of all runs.
+    pub numbers: BTreeSet<RunNumber>,
     pub poisons: BTreeSet<u64>,
     /// By the kinds that plugins handle.
     pub kept: [Kept; 2],
@@ -191,7 +213,9 @@ impl Oracle {
             mono: 0,
             wall,
             line: Line { least: wall, most: wall },
-            jumped: false,
+            age: 0,
+            opened_at: 0,
+            forward: 0,
             moved: BTreeMap::new(),
             slots: plan.queues.iter().map(|queue| vec![(0, queue.concurrency)]).collect(),
             max_running: vec![(0, plan.max_running)],
@@ -208,6 +232,7 @@ impl Oracle {
             heard_healed: false,
             blind: false,
             kills: 0,
+            numbers: BTreeSet::new(),
             poisons: BTreeSet::new(),
             kept: Default::default(),
             deployed: Vec::new(),
@@ -227,12 +252,13 @@ impl Oracle {
         self.wall = self.wall.saturating_add(millis);
         self.line.least += millis;
         self.line.most += millis;
+        self.age += millis;
         self.look_at_the_wall();
     }
 
     pub fn wall_set(&mut self, wall: u64) {
         let due_before = self.due_by_wall();
-        self.jumped |= wall > self.wall;
+        self.forward = (self.forward + wall.saturating_sub(self.wall)).saturating_sub(self.wall.saturating_sub(wall));
         self.wall = wall;
         self.look_at_the_wall();
         if self.due_by_wall() > due_before {
@@ -276,6 +302,9 @@ impl Oracle {
         if let When::In(offset) = spec.when {
             spec.when = When::At(self.wall.saturating_add_signed(offset));
         }
+        if let Some(Expires::Ahead(offset)) = spec.expires {
+            spec.expires = Some(Expires::At(self.wall.saturating_add_signed(offset)));
+        }
         let not_before = match spec.when {
             When::Delay(delay) => Some(self.line.least + delay),
             _ => None,
@@ -308,10 +337,16 @@ impl Oracle {
             taken_by: None,
             suspect: false,
             released: None,
+            spent: false,
+            number: None,
             generation,
             guest: None,
             children: 0,
             done_before: 0,
+            made_at: self.age,
+            stored_at: self.age,
+            ended_at: None,
+            put_back: false,
             unseen: None,
             put_off: false,
         };
@@ -456,8 +491,62 @@ impl Oracle {
     pub fn rested(&mut self) {
         let mono = self.mono;
         for run in self.jobs.values_mut().filter_map(|job| job.running.as_mut()) {
-            run.marked |= run.taken.is_some_and(|taken| taken + MARK_AFTER <= mono);
+            run.marked |= run.called + MARK_AFTER <= mono;
         }
+        // That the clock was set is in the file.
+        self.forward = 0;
+    }
+
+    /// At rest no job waits that has not started and has surely expired.
+    pub fn nobody_outlives_an_expiry(&self) -> Check {
+        let outlives = |job: &&Job| {
+            let expired = match job.spec.expires {
+                // While the file is open all time counts.
+                Some(Expires::In(after)) => self.age - job.stored_at.max(self.opened_at) >= after,
+                Some(Expires::At(at)) => self.wall >= at,
+                _ => false,
+            };
+            let waits = job.since.is_some() && job.ended.is_none() && job.running.is_none() && job.ending.is_none();
+            expired && waits && (job.starts, job.attempts, job.crash_errors) == (0, 0, 0) && !job.put_off
+        };
+        match self.jobs.values().find(outlives) {
+            Some(job) if !self.blind => {
+                Err(format!("I20: it waits though its expiry has passed, {} after it was made: {job:?}", self.age))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// It was told to have expired.
+    fn expired(&self, id: u64) -> Check {
+        let Some(job) = self.by_id(id) else { return Ok(()) };
+        let passed = match job.spec.expires {
+            Some(Expires::In(after)) => self.age - job.made_at >= after,
+            Some(Expires::At(at)) => job.wall_seen >= at,
+            _ => false,
+        };
+        if !passed {
+            return Err(format!(
+                "I20: it expires early, at {} of its age and {} of the wall: {job:?}",
+                self.age, self.wall
+            ));
+        }
+        if job.ending.is_some() || job.attempts > 0 || job.put_back || job.crash_errors > 0 {
+            return Err(format!("I20: it has started, and expires: {job:?}"));
+        }
+        if matches!(job.spec.expires, Some(Expires::At(_))) {
+            took("a job expired by the wall clock");
+        }
+        took("a job expired where it waited");
+        Ok(())
+    }
+
+    /// What has ended and is young is there, whatever the wall clock shows.
+    pub fn too_young_to_go(&self, job: &Job) -> bool {
+        // A commit may take minutes on a slow disk.
+        let margin = 600_000;
+        let kept = self.plan.queues[job.spec.queue].keeps == Keeps::Young;
+        kept && job.ended_at.is_some_and(|ended| self.age - ended < KEPT.as_millis() as u64 - margin)
     }
 
     /// Told to give back what still runs: no attempt of those is used.
@@ -476,13 +565,17 @@ impl Oracle {
     /// Another process has the file now.
     pub fn opened(&mut self, crashed: bool) {
         let Line { least, most } = self.line;
+        // What the wall clock was set forward since the last commit cannot be told from time that has passed.
+        let forward = if crashed { std::mem::take(&mut self.forward) } else { 0 };
         self.line = match crashed {
-            true => Line { least: self.wall, most: most.max(self.wall) },
+            true => Line { least: self.wall, most: (most + forward).max(self.wall) },
             false => Line { least: least.max(self.wall), most: most.max(self.wall) },
         };
-        if std::mem::take(&mut self.jumped) {
+        if forward > 0 {
+            self.age += forward;
             self.rated.clear();
         }
+        (self.forward, self.opened_at) = (0, self.age);
         self.holds.clear();
         self.degraded_since = None;
         for queue in 0..self.plan.queues.len() {
@@ -551,8 +644,10 @@ impl Oracle {
             }
             Event::Dead { id, error, .. } => {
                 let n = self.number(id.get())?;
-                // Its timeout may be over before its handler is called.
-                if error.as_ref().is_some_and(|error| error.contains("longer than its timeout")) {
+                // Its time may be over before its guest says a word.
+                if self.is_guest(&self.jobs[&n])
+                    && error.as_ref().is_some_and(|error| error.contains("longer than its timeout"))
+                {
                     let job = self.job(n);
                     job.ending.get_or_insert(Ending { run: job.starts, act: None, attempt: job.attempts + 1 });
                 }
@@ -560,13 +655,23 @@ impl Oracle {
             }
             Event::Cancelled { id, reason, .. } => {
                 if reason == "expired" {
-                    took("a job expired at its start");
+                    self.expired(id.get())?;
                 }
                 self.ended(id.get(), State::Cancelled)?;
             }
             Event::Retrying { id, attempt, .. } => {
                 let n = self.number(id.get())?;
+                let (age, wall) = (self.age, self.wall);
                 let job = self.job(n);
+                let passed = match job.spec.expires {
+                    Some(Expires::In(after)) => age - job.made_at >= after,
+                    Some(Expires::At(at)) => wall >= at,
+                    _ => false,
+                };
+                if passed {
+                    took("a job whose expiry had passed was retried");
+                }
+                job.put_back = true;
                 if let Some(Act::HookErrs | Act::HookPanics) = job.ending.and_then(|ending| ending.act) {
                     took("the writes with a completion failed");
                 }
@@ -579,6 +684,7 @@ impl Oracle {
             Event::Snoozed { id, .. } => {
                 let n = self.number(id.get())?;
                 let job = self.job(n);
+                job.put_back = true;
                 if job.ending.take().is_none()
                     && let Some(at) = job.unseen
                 {
@@ -597,8 +703,10 @@ impl Oracle {
                 }
                 (job.ended, job.attempts, job.place, job.redriven) = (None, 0, place, true);
                 job.redrives += 1;
+                job.spent = false;
                 job.crashes = 0;
                 job.spec.expires = None;
+                job.ended_at = None;
             }
             Event::Paused { queue, group } => self.paused(queue, group.as_deref(), true),
             Event::Resumed { queue, group } => self.paused(queue, group.as_deref(), false),
@@ -704,7 +812,7 @@ impl Oracle {
         {
             return Err(format!("I16: id {id} was given to {other} and to {n}"));
         }
-        let (place, mono) = (self.place(id), self.mono);
+        let (place, mono, age) = (self.place(id), self.mono, self.age);
         let job = self.job(n);
         if job.fate == Fate::Refused {
             return Err(format!("I3: it was refused, and it is stored: {job:?}"));
@@ -714,7 +822,7 @@ impl Oracle {
         }
         job.id = Some(id);
         if job.since.is_none() {
-            (job.since, job.place) = (Some(mono), place);
+            (job.since, job.place, job.stored_at) = (Some(mono), place, age);
         }
         if let Origin::Parent { n: parent, run } = job.origin {
             took("a follow-up job");
@@ -731,6 +839,7 @@ impl Oracle {
     /// Its end is durable.
     fn ended(&mut self, id: u64, state: State) -> Check {
         let n = self.number(id)?;
+        let age = self.age;
         let job = self.job(n);
         if let Some(before) = job.ended {
             let law = if state == State::Dead { "I14" } else { "I7" };
@@ -742,6 +851,12 @@ impl Oracle {
             (_, Some(_)) => true,
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
+            (State::Dead, None) if job.spec.once && job.released.is_some() => {
+                took("a stop cut the only run of a job short");
+                job.running = None;
+                job.crash_errors += 1;
+                true
+            }
             _ => false,
         };
         if !legal {
@@ -750,7 +865,7 @@ impl Oracle {
         if job.running.is_some() {
             return Err(format!("I15: it has ended as {state:?} while its handler ran: {job:?}"));
         }
-        (job.ended, job.ending) = (Some(state), None);
+        (job.ended, job.ending, job.ended_at) = (Some(state), None, Some(age));
         self.line_moved(n);
         Ok(())
     }

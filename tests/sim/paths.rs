@@ -29,9 +29,11 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 65 + 12] = [
+static PATHS: [Path; 79 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
+    said("a command waited for the next batch", "a command waits for the next batch"),
+    said("a promotion left some to the next commit", "a promotion leaves the rest to the next commit"),
     said("a start and its end cancelled out", "a start and its end cancel out"),
     said("an end was found in the file after healing", "its end is in the file already"),
     seen("a closure was run twice"),
@@ -70,8 +72,11 @@ static PATHS: [Path; 65 + 12] = [
     seen("a suspect ran alone"),
     seen("a job waited because the process had died"),
     seen("the culprit of a crash was blamed"),
+    seen("a crash cut the only run of a job short"),
+    seen("a stop cut the only run of a job short"),
     // The stop.
     seen("a clean close"),
+    seen("the last handle was dropped in a closure"),
     seen("a job was released at the stop"),
     seen("a handler heard that it is to stop"),
     said("a late outcome was void", "the outcome of an attempt that was given up came too late"),
@@ -81,7 +86,6 @@ static PATHS: [Path; 65 + 12] = [
     said("a page was void", "a page is void"),
     said("a head was put back behind what its window knows", "a row that is put back stays in the table"),
     said("a head was passed over because too many waited", "a head is passed over"),
-    seen("a job expired at its start"),
     seen("a promotion in several batches"),
     seen("a group's head in back-off blocked it"),
     seen("a parked member was passed by"),
@@ -92,8 +96,11 @@ static PATHS: [Path; 65 + 12] = [
     seen("a rate held a group back"),
     seen("an answer held a queue or group back"),
     seen("concurrency was lowered below what ran"),
+    seen("a blocking handler ran"),
+    seen("all threads were taken"),
     // Attempts.
     seen("a timeout"),
+    seen("an answer came when the attempt's time was over"),
     seen("a panic in a handler"),
     seen("no attempts were left"),
     seen("a snooze"),
@@ -115,6 +122,14 @@ static PATHS: [Path; 65 + 12] = [
     seen("the wall clock was set back ten years"),
     seen("the wall clock was set forward ten years"),
     seen("a job became due by a jump"),
+    seen("the wall clock was lost"),
+    seen("the machine learned the time"),
+    // Ages.
+    seen("a job expired where it waited"),
+    seen("a job expired by the wall clock"),
+    seen("a job whose expiry had passed was retried"),
+    seen("a job was kept though the wall clock says that it is old"),
+    seen("what was old was pruned"),
 ];
 
 /// Takes note that a path was taken.
@@ -140,6 +155,8 @@ struct Said {
     kind: String,
     /// It tells an attempt's end.
     outcome: bool,
+    /// It tells when an attempt was handed out.
+    handed_out: Option<u64>,
 }
 
 impl Visit for Said {
@@ -150,8 +167,10 @@ impl Visit for Said {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "id" {
-            self.id = value;
+        match field.name() {
+            "id" => self.id = value,
+            "handed_out" => self.handed_out = Some(value),
+            _ => {}
         }
     }
 
@@ -183,6 +202,9 @@ impl Subscriber for Listener {
         event.record(&mut said);
         if event.metadata().target() == "millpond::plugin" {
             return guest_talk::heard(&said.message);
+        }
+        if let Some(at) = said.handed_out {
+            return guest_talk::handed_out(said.id, at);
         }
         if said.outcome {
             return guest_talk::ended(said.id, &said.queue, &said.kind);

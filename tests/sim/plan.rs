@@ -42,6 +42,17 @@ pub enum When {
     In(i64),
 }
 
+/// When a job that has not started ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expires {
+    /// After so many milliseconds.
+    In(u64),
+    /// Milliseconds from the wall clock's reading when it is made.
+    Ahead(i64),
+    /// On the wall clock.
+    At(u64),
+}
+
 /// How a job is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
@@ -52,10 +63,12 @@ pub struct Spec {
     pub kind: usize,
     pub when: When,
     pub max: Option<u32>,
-    pub expires: Option<u64>,
+    pub expires: Option<Expires>,
     pub timeout: Option<u64>,
     pub backoff: Option<u64>,
-    /// Bytes behind what its payload says.
+    /// It runs at most once.
+    pub once: bool,
+    /// Bytes of its payload that say nothing.
     pub padding: usize,
 }
 
@@ -70,6 +83,7 @@ impl Spec {
             7..=8 => When::Delay(one_of(rng, &[0, 1, 30, 1_000, 5_000, 60_000, 3_600_000])),
             _ => When::In(one_of(rng, &[-5_000, 0, 10, 5_000, 60_000, 3_600_000])),
         };
+        let once = rng.u8(..8) == 0;
         Self {
             n,
             queue: rng.usize(..queues),
@@ -77,11 +91,16 @@ impl Spec {
             priority: one_of(rng, &[5, 5, 5, 5, 0, 9, 3]),
             kind: usize::from(rng.u8(..6) == 0),
             when,
-            max: (rng.u8(..4) == 0).then(|| rng.u32(1..4)),
-            expires: (rng.u8(..8) == 0).then(|| one_of(rng, &[1, 2_000, 30_000, 7_200_000])),
+            max: (rng.u8(..4) == 0 && !once).then(|| rng.u32(1..4)),
+            expires: (rng.u8(..8) == 0).then(|| match (n % 3, one_of(rng, &[1, 2_000, 30_000, 7_200_000])) {
+                (0, 1) => Expires::Ahead(-1),
+                (0, millis) => Expires::Ahead(millis as i64),
+                (_, millis) => Expires::In(millis),
+            }),
             timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
             backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
-            padding: 0,
+            once,
+            padding: one_of(rng, &[0, 0, 0, 0, 0, 100, 1_000, 5_000]),
         }
     }
 }
@@ -106,9 +125,15 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     if let Some(max) = spec.max {
         job = job.max_attempts(max);
     }
-    if let Some(expires) = spec.expires {
-        job = job.expires_in(Duration::from_millis(expires));
+    if spec.once {
+        job = job.at_most_once();
     }
+    job = match spec.expires {
+        None => job,
+        Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),
+        Some(Expires::Ahead(offset)) => job.expires_at(at(wall.as_millis().saturating_add_signed(offset))),
+        Some(Expires::At(millis)) => job.expires_at(at(millis)),
+    };
     if let Some(timeout) = spec.timeout {
         job = job.timeout(Duration::from_millis(timeout));
     }
@@ -118,14 +143,27 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     job
 }
 
+/// What a queue keeps of jobs that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// All of them, so that nothing may be missing.
+    All,
+    /// All that is younger than [`KEPT`].
+    Young,
+    /// Two of those that have not completed.
+    Few,
+}
+
+/// How long queues keep what has ended that keep it for a time.
+pub const KEPT: Duration = Duration::from_secs(3_600);
+
 /// A queue of the world and its worker.
 #[derive(Clone, Debug)]
 pub struct QueuePlan {
     pub capacity: Option<u64>,
     pub waits: bool,
     pub skips: bool,
-    /// Ended jobs are kept, so that nothing may be missing.
-    pub keeps: bool,
+    pub keeps: Keeps,
     pub concurrency: usize,
     /// With its burst.
     pub rate: Option<(Rate, u32)>,
@@ -151,7 +189,7 @@ impl QueuePlan {
             capacity,
             waits: rng.bool(),
             skips: rng.u8(..3) == 0,
-            keeps: rng.u8(..4) > 0,
+            keeps: [Keeps::Few, Keeps::All, Keeps::All, Keeps::Young][usize::from(rng.u8(..4))],
             concurrency: rng.usize(1..5),
             rate: (rated == 0 || rated == 2).then(|| Self::random_rate(rng)),
             group_rate: (rated == 1 || rated == 2).then(|| Self::random_rate(rng)),
@@ -163,11 +201,12 @@ impl QueuePlan {
     }
 
     pub fn settings(&self) -> QueueSettings {
-        let keep = if self.keeps { Keep::FOREVER } else { Keep::new(Duration::from_secs(60), 2) };
-        let retention = match self.keeps {
-            true => Retention::default().completed(keep).cancelled(keep).dead(keep),
-            false => Retention::default().completed(Keep::NOTHING).cancelled(keep).dead(keep),
+        let (completed, others) = match self.keeps {
+            Keeps::All => (Keep::FOREVER, Keep::FOREVER),
+            Keeps::Young => (Keep::new(KEPT, u64::MAX), Keep::new(KEPT, u64::MAX)),
+            Keeps::Few => (Keep::NOTHING, Keep::new(Duration::from_secs(60), 2)),
         };
+        let retention = Retention::default().completed(completed).cancelled(others).dead(others);
         let capacity = self.capacity.map_or(Capacity::UNLIMITED, Capacity::jobs);
         QueueSettings::default()
             .retention(retention)
@@ -218,6 +257,32 @@ impl PluginPlan {
     }
 }
 
+/// Which kinds have blocking handlers, and how many threads there are for them.
+#[derive(Clone, Debug)]
+pub struct ThreadPlan {
+    /// Of each queue.
+    kinds: Vec<[bool; 2]>,
+    pub threads: usize,
+}
+
+impl ThreadPlan {
+    /// From a generator of its own, as that of plugins. Half of the worlds have blocking handlers.
+    fn random(seed: u64, plan: &Plan) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x7468_7265_6164);
+        let any = rng.bool() && !plan.bulk;
+        let kinds = plan.queues.iter().map(|_| [any && rng.bool(), any && rng.bool()]).collect();
+        Self { kinds, threads: rng.usize(1..4) }
+    }
+
+    pub fn is_blocking(&self, queue: usize, kind: usize) -> bool {
+        self.kinds[queue][kind]
+    }
+
+    fn any(&self) -> bool {
+        self.kinds.iter().flatten().any(|blocking| *blocking)
+    }
+}
+
 /// How often each thing is done, of the sum of them all.
 #[derive(Clone, Debug)]
 pub struct Mood {
@@ -235,6 +300,7 @@ pub struct Mood {
     pub crash: u32,
     pub worker: u32,
     pub plugin: u32,
+    pub thread: u32,
 }
 
 /// All that is decided beforehand.
@@ -244,6 +310,10 @@ pub struct Plan {
     pub groups: u8,
     pub max_running: usize,
     pub window: usize,
+    /// Of a window: large jobs, or even one, may be more.
+    pub window_bytes: usize,
+    /// That one command of many jobs moves, if not the usual.
+    pub batch_bytes: Option<u64>,
     pub cache_bytes: usize,
     pub steps: u32,
     pub jobs_max: u64,
@@ -255,7 +325,10 @@ pub struct Plan {
     pub heavy: bool,
     /// Settings are changed while it runs, the group policy among them.
     pub reconfigures: bool,
+    /// The machine does not know the time when it begins.
+    pub clock_unset: bool,
     pub plugins: PluginPlan,
+    pub threads: ThreadPlan,
     pub mood: Mood,
 }
 
@@ -263,7 +336,10 @@ impl Plan {
     pub fn new(seed: u64, rng: &mut Rng) -> Self {
         let mut plan = Self::of_closures(rng);
         plan.plugins = PluginPlan::random(seed, &plan);
+        plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
         plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
+        plan.threads = ThreadPlan::random(seed, &plan);
+        plan.mood.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
 
@@ -293,6 +369,7 @@ impl Plan {
             crash: u32::from(crashes),
             worker: often(rng, 3),
             plugin: 0,
+            thread: 0,
         };
         let mut queues: Vec<QueuePlan> = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
         // Many more groups than a window holds, each with a rate.
@@ -309,6 +386,8 @@ impl Plan {
             groups: if crowded { rng.u8(6..GROUPS_MAX) } else { rng.u8(..4) },
             max_running: rng.usize(1..8),
             window: if tiny { rng.usize(1..6) } else { 4_096 },
+            window_bytes: one_of(rng, &[2 << 20, 2 << 20, 4_000, 500]),
+            batch_bytes: (rng.u8(..3) == 0 && !bulk).then(|| one_of(rng, &[1, 100, 2_000])),
             cache_bytes: if rng.bool() { 1 << 20 } else { 64 << 10 },
             steps: rng.u32(120..280),
             jobs_max: if heavy { rng.u64(10..25) } else { rng.u64(10..70) },
@@ -317,7 +396,9 @@ impl Plan {
             bulk,
             heavy,
             reconfigures: rng.u8(..4) == 0,
+            clock_unset: false,
             plugins: PluginPlan::default(),
+            threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
             mood,
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use millpond::RunNumber;
+
 use crate::handlers::{Act, Note};
 use crate::oracle::{Check, Ending, Fate, Job, Oracle, Origin, Run, ever};
 use crate::paths::took;
@@ -12,8 +14,9 @@ impl Oracle {
 
     pub fn seen(&mut self, note: &Note) -> Check {
         match note {
-            Note::Start { n, id, attempt, max, taken, run, child, guest } => {
-                self.started(*n, *id, *attempt, *max, *taken, *run)?;
+            Note::Start { n, id, attempt, max, taken, deadline, run, number, child, guest } => {
+                self.numbered(*n, *number)?;
+                self.started(*n, *id, *attempt, *max, (*taken, *deadline), *run)?;
                 if let Some(guest) = guest {
                     self.guest_started(*n, *taken, *guest)?;
                 }
@@ -25,6 +28,10 @@ impl Oracle {
             Note::End { n, run, act } => {
                 self.returned(*n, *run, *act);
                 self.guest_ended(*n, *act);
+                Ok(())
+            }
+            Note::Blocked { millis } => {
+                self.advanced(*millis);
                 Ok(())
             }
             Note::Reused { n, calls } => self.reused(*n, *calls),
@@ -42,7 +49,16 @@ impl Oracle {
         }
     }
 
-    fn started(&mut self, n: u64, id: u64, attempt: u32, max: u32, taken: Option<u64>, run: u32) -> Check {
+    fn started(
+        &mut self,
+        n: u64,
+        id: u64,
+        attempt: u32,
+        max: u32,
+        (taken, deadline): (Option<u64>, Option<u64>),
+        run: u32,
+    ) -> Check {
+        let called = self.mono;
         let Some(job) = self.jobs.get(&n) else { return Err(format!("I3: job {n} runs, and nobody asked for it")) };
         let (queue, group) = (job.spec.queue, job.spec.group);
         let say = |law: &str, why: &str| Err(format!("{law}: {why}: {job:?} at {taken:?} of {}", self.mono));
@@ -51,7 +67,7 @@ impl Oracle {
         }
         if self.blind {
             self.learned(n, id)?;
-            let run = Run { run, attempt, taken, marked: false };
+            let run = Run { run, attempt, taken, called, deadline, marked: false };
             let job = self.job(n);
             (job.running, job.starts) = (Some(run), run.run);
             return Ok(());
@@ -73,6 +89,9 @@ impl Oracle {
         }
         if attempt != job.attempts + 1 || attempt > max || max != self.limit(job) {
             return say("I17", &format!("this is called attempt {attempt} of {max}"));
+        }
+        if job.spec.once && job.spent {
+            return say("I17", "it runs at most once, and runs again");
         }
         if !job.steered && !job.redriven {
             if job.not_before.is_some_and(|at| self.line.most < at) {
@@ -106,14 +125,30 @@ impl Oracle {
             took("a suspect ran alone");
         }
         let job = self.job(n);
-        job.running = Some(Run { run, attempt, taken, marked: false });
+        job.spent = true;
+        job.running = Some(Run { run, attempt, taken, called, deadline, marked: false });
         job.starts = run;
         job.suspect = false;
         job.taken_by = None;
         Ok(())
     }
 
+    /// No other run has its number, and earlier ones of its job have lower ones.
+    fn numbered(&mut self, n: u64, number: Option<RunNumber>) -> Check {
+        let Some(number) = number else { return Ok(()) };
+        let is_new = self.numbers.insert(number);
+        let Some(job) = self.jobs.get_mut(&n) else { return Ok(()) };
+        if !is_new || job.number.is_some_and(|before| before >= number) {
+            return Err(format!("I17: run {number} of it is not a new one: {job:?}"));
+        }
+        job.number = Some(number);
+        Ok(())
+    }
+
     pub fn limit(&self, job: &Job) -> u32 {
+        if job.spec.once {
+            return 1;
+        }
         job.spec.max.unwrap_or(self.plan.queues[job.spec.queue].attempts)
     }
 
@@ -204,6 +239,7 @@ impl Oracle {
         let (queue, plain, priority, id) = (job.spec.queue, job.spec.group.is_none(), job.spec.priority, job.id);
         let all_kinds = self.plan.queues[queue].all_kinds;
         let heads = self.heads(queue, taken);
+        let harmed = self.harmed;
         for (number, other) in &mut self.jobs {
             let goes_before = other.spec.priority < priority
                 || plain && other.spec.group.is_none() && other.spec.priority == priority && other.id < id;
@@ -215,6 +251,8 @@ impl Oracle {
                 && !other.steered
                 && !other.put_off
                 && !other.suspect
+                // It may have been handed out before, and given back because its start could not be written.
+                && !(harmed && other.spec.once)
                 && other.spec.when == When::Now
                 && other.spec.expires.is_none()
                 && (all_kinds || other.spec.kind == 0)
@@ -291,6 +329,11 @@ impl Oracle {
         let limit = self.limit(&self.jobs[&n]);
         let job = self.job(n);
         let Some(running) = job.running.take() else { return };
+        let is_late = act.is_some() && running.deadline.is_some_and(|deadline| deadline <= mono);
+        if is_late {
+            took("an answer came when the attempt's time was over");
+        }
+        let act = act.filter(|_| !is_late);
         job.ending = Some(Ending { run, act, attempt: running.attempt });
         job.last_act = act;
         let own = job.spec.backoff.unwrap_or(backoff);
@@ -304,6 +347,10 @@ impl Oracle {
             _ => (true, None),
         };
         job.not_before = wait.map(|wait| line.least + wait);
+        if matches!(act, Some(Act::Snooze(_) | Act::RateLimited(_))) {
+            // Its handler wants to be called again.
+            job.spent = false;
+        }
         if used {
             job.attempts = running.attempt;
             if wait.is_some() && running.attempt >= limit {

@@ -14,13 +14,15 @@ use tokio::runtime::Runtime;
 use crate::calls::Caller;
 use crate::disk::{Fault, Left, Op, SimDisk};
 use crate::guest_talk;
-use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle};
+use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle, handle_blocking};
 use crate::kept;
 use crate::look::{Moment, View, number_of};
 use crate::oracle::{Check, Oracle};
 use crate::paths::took;
 use crate::plan::{KINDS, Plan, queue_name};
 
+/// What a clock shows that was not set.
+const UNSET: u64 = 5_000;
 const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
 /// Rounds in which everything that needs no time must be over.
 const ROUNDS_MAX: u32 = 3_000;
@@ -96,6 +98,10 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::new(seed, &mut rng);
         let clock = ManualClock::new();
+        let today = clock.wall().as_millis();
+        if plan.clock_unset {
+            clock.set_wall(Timestamp::from_millis(UNSET));
+        }
         let wall = clock.wall().as_millis();
         let stage = Stage {
             seed,
@@ -129,7 +135,7 @@ impl World {
             silent: false,
             opened: 0,
             late: BTreeSet::new(),
-            wall_most: wall,
+            wall_most: today,
             clock,
             plan,
         };
@@ -167,9 +173,15 @@ impl World {
             .seed(self.rng.u64(..))
             .runtime(runtime.handle().clone())
             .max_running(self.plan.max_running)
+            .blocking_threads(self.plan.threads.threads)
             .cache_bytes(self.plan.cache_bytes)
             .window_jobs_max(self.plan.window)
+            .window_bytes_max(self.plan.window_bytes)
             .events_buffer(if self.plan.bulk { 8_192 } else { 1_024 });
+        let builder = match self.plan.batch_bytes {
+            Some(bytes) => builder.batch_bytes_max(bytes),
+            None => builder,
+        };
         let disk = self.disk.clone();
         let opened = open_stepped(builder, move || Ok(disk.clone()));
         self.account_for_slow_disk();
@@ -212,8 +224,13 @@ impl World {
                 worker = worker.handle_wasm(name, self.deploy(queue, kind));
                 continue;
             }
-            let _ = kind;
             let scene = scene.clone();
+            if self.plan.threads.is_blocking(queue, kind) {
+                worker = worker.handle_blocking_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| {
+                    handle_blocking(&scene, &job, &ctx)
+                });
+                continue;
+            }
             worker =
                 worker.handle_raw(name, move |job: Job<bytes::Bytes>, ctx: Context| handle(scene.clone(), job, ctx));
         }
@@ -323,13 +340,39 @@ impl World {
                 tokio::task::yield_now().await;
             }
         });
+        self.notice()
+    }
+
+    /// Lets a thread of the pool run one blocking handler.
+    pub fn thread(&mut self) -> Check {
+        let (waiting, threads) = (self.now().steps.waiting_for_threads(), self.plan.threads.threads);
+        if waiting > threads {
+            return Err(format!("I10: {waiting} were handed out and wait for one of {threads} threads"));
+        }
+        if waiting == threads {
+            took("all threads were taken");
+        }
+        if self.steps().run_thread() {
+            took("a blocking handler ran");
+        }
+        self.notice()
+    }
+
+    /// Takes note of what handlers were seen to do.
+    fn notice(&mut self) -> Check {
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
+        let mut blocked = false;
         for note in &notes {
             self.trace.note(format!("    {note:?}"));
             if matches!(note, Note::End { act: None, .. }) {
                 took("a timeout");
             }
+            blocked |= matches!(note, Note::Blocked { .. });
             self.oracle.seen(note)?;
+        }
+        if blocked {
+            self.timers.fire(&mut self.rng);
+            self.read_clock();
         }
         let mut stage = self.stage.lock().unwrap();
         let dies = std::mem::take(&mut stage.dies);
@@ -387,6 +430,11 @@ impl World {
     }
 
     fn jump(&mut self) {
+        if self.rng.u8(..6) == 0 {
+            let wall = if self.oracle.wall < self.wall_most / 2 { self.wall_most } else { UNSET };
+            took(if wall == UNSET { "the wall clock was lost" } else { "the machine learned the time" });
+            return self.set_wall(wall);
+        }
         let by = [500, 900, 2_000, 3_600_000, 86_400_000, YEARS_10][self.rng.usize(..6)];
         let by = if self.rng.bool() { by } else { -by };
         if by.abs() == YEARS_10 {
@@ -530,6 +578,7 @@ impl World {
             mood.crash,
             mood.worker,
             mood.plugin,
+            mood.thread,
         ];
         let mut left = self.rng.u32(..weights.iter().sum::<u32>());
         let mut choice = 0;
@@ -563,6 +612,7 @@ impl World {
                 self.change_disk();
                 Ok(())
             }
+            10 if self.rng.u8(..3) == 0 => self.abandon(),
             10 => self.restart(),
             11 => self.crash(),
             12 => {
@@ -570,9 +620,8 @@ impl World {
                 Ok(())
             }
             #[cfg(feature = "wasm")]
-            _ => self.change_plugins(),
-            #[cfg(not(feature = "wasm"))]
-            _ => unreachable!("there are none"),
+            13 => self.change_plugins(),
+            _ => self.thread(),
         }
     }
 
@@ -591,6 +640,7 @@ impl World {
                 looked_at = now;
             }
             self.run(if self.plan.plugins.any() { TASKS_WITH_GUESTS } else { 64 })?;
+            self.thread()?;
             self.poll_all()?;
             let moved = wrote || self.trace.steps > before || self.opened > opened;
             quiet = if moved { 0 } else { quiet + 1 };
@@ -613,6 +663,7 @@ impl World {
         if self.now().steps.is_closed() {
             return Ok(());
         }
+        self.oracle.nobody_outlives_an_expiry()?;
         if let Err(why) = self.oracle.nobody_passed_by() {
             return Err(format!("{why}; {}", self.left_over()));
         }

@@ -330,3 +330,22 @@ impl StorageBackend for SlowDisk {
         self.memory.write(offset, data)
     }
 }
+
+/// Runs `test` on a thread of its own and returns what it returns. One that hangs fails here, by name, instead of
+/// holding up the whole run: nothing in these tests takes longer than the limit unless it waits for something that
+/// never happens.
+#[track_caller]
+pub fn in_time<T: Send + 'static>(what: &str, test: impl FnOnce() -> T + Send + 'static) -> T {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let (done, answer) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let result = test();
+        let _ = done.send(());
+        result
+    });
+    match answer.recv_timeout(LIMIT) {
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("{what} does not end"),
+        // It has ended, perhaps with a panic, which is passed on.
+        _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    }
+}

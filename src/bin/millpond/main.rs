@@ -1,12 +1,14 @@
 //! `millpond`, the command line. It knows of the queue what any application knows: the public interface.
 
 mod plugin;
+mod shown;
 mod units;
 
 use std::process::ExitCode;
 
 use clap::Command;
 use millpond::BoxError;
+use shown::shown;
 
 /// An error is a sentence for the person at the terminal.
 type Result<T> = std::result::Result<T, BoxError>;
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
         _ => unreachable!("a subcommand is required"),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {}", sentence(&*error));
+        eprintln!("error: {}", shown(&sentence(&*error)));
         ExitCode::FAILURE
     })
 }

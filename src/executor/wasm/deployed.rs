@@ -32,9 +32,9 @@ pub(super) struct Setting {
     pub cache: Option<PathBuf>,
     /// Most calls of one instance; 0 is a fresh one for each.
     pub reuse: u32,
-    /// Finds the addresses of names in place of the system's.
+    /// Finds the addresses of names.
     #[cfg(feature = "wasm-http")]
-    pub resolver: Option<super::http::Resolver>,
+    pub resolver: super::http::Resolver,
     /// Its file, if that is looked at.
     pub watched: Option<WatchedFile>,
 }

@@ -26,6 +26,8 @@ pub(super) fn outcome(error: &wasmtime::Error, guest: &Guest, version: &Version)
         plugin.host.tell(Event::PluginQuarantined { plugin: name.into(), hash, failures });
     }
     let (kind, message) = class(error, plugin.limits.call_bytes);
+    // It may repeat what the guest has said.
+    let message = plain(message);
     let message = match guest.last_words() {
         Some(words) => format!("{message}: {words}"),
         None => message,

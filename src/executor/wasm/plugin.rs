@@ -53,7 +53,7 @@ pub struct Plugin {
     reuse: u32,
     nan: Nan,
     #[cfg(feature = "wasm-http")]
-    resolver: Option<super::http::Resolver>,
+    resolver: super::http::Resolver,
     /// Where its bytes were read.
     file: Option<PathBuf>,
     watch: Option<Duration>,
@@ -106,7 +106,7 @@ impl Plugin {
                 reuse: 0,
                 nan: Nan::AsItComes,
                 #[cfg(feature = "wasm-http")]
-                resolver: None,
+                resolver: Default::default(),
                 file: None,
                 watch: None,
             }),
@@ -133,8 +133,13 @@ impl Plugin {
     }
 
     /// Keeps its compiled code in this directory, so that the next start loads it instead of compiling it again.
-    /// Default: nowhere. It is native code: the directory is made for its owner alone (mode 0700), and not used if
-    /// others have rights there. Files of versions that are gone are left: remove them as you like.
+    /// Default: nowhere.
+    ///
+    /// The files hold native code, so the directory is created for its owner alone (mode 0700). It is not used if it belongs to another user
+    /// than the one that the process runs as, if anybody else has permissions there, or if it is a symbolic link. A file in it is not used if
+    /// it belongs to another user, if others can write it, or if it is not a regular file. In these cases a warning is logged and the plugin
+    /// is compiled. On systems other than Unix nothing is kept, because permissions cannot be checked there. Files of old versions stay:
+    /// remove them as you like.
     pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache = Some(directory.into());
         self
@@ -165,7 +170,8 @@ impl Plugin {
     }
 
     /// Finds the addresses of the hosts that it asks, in place of the system's resolver: for tests, or for one of your own. What it
-    /// finds is held against the grants all the same. It may block. Feature `wasm-http`.
+    /// finds is held against the grants all the same. It may block: each call runs on a thread of its own, and at most 4 run at a time for
+    /// this plugin and its clones, and 64 for all plugins of the process. Further requests wait within their own timeouts. Feature `wasm-http`.
     ///
     /// ```
     /// # fn example(plugin: millpond::Plugin) {
@@ -182,7 +188,7 @@ impl Plugin {
         mut self,
         resolve: impl Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync + 'static,
     ) -> Self {
-        self.resolver = Some(Arc::new(resolve));
+        self.resolver = self.resolver.by(resolve);
         self
     }
 

@@ -24,7 +24,12 @@ pub(super) struct Looks {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    File { len: u64, modified: Option<SystemTime> },
+    File {
+        len: u64,
+        modified: Option<SystemTime>,
+    },
+    /// Something other than a regular file, such as a directory or a pipe.
+    NoFile,
     Nothing,
 }
 
@@ -65,6 +70,7 @@ impl Looks {
 impl Found {
     fn at(path: &Path) -> Self {
         match fs::metadata(path) {
+            Ok(found) if !found.is_file() => Self::NoFile,
             Ok(file) => Self::File { len: file.len(), modified: file.modified().ok() },
             Err(_) => Self::Nothing,
         }

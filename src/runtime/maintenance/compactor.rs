@@ -70,7 +70,7 @@ impl Compactor {
 
 /// Called by the writer between two commits.
 fn compact_if_idle(engine: &Arc<Engine>, commits: u64) {
-    let is_idle = engine.inbox.is_quiet() && engine.scheduler().running() == 0 && engine.degraded().is_none();
+    let is_idle = engine.inbox.is_quiet() && engine.scheduler().running() == 0 && engine.unwritable().is_none();
     if !is_idle || engine.metrics.commits() != commits || !is_worth_a_look(engine, FILE_BYTES_MAX) {
         return;
     }

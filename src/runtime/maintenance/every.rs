@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn at(mono: Duration) -> Now {
-        Now { wall: Default::default(), engine: Default::default(), mono }
+        Now { mono, ..Now::default() }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
 mod bucket_sweeper;
+mod clock_watch;
 mod compactor;
 mod every;
 mod file_watch;
@@ -17,6 +18,7 @@ use super::engine::Engine;
 use crate::time::Now;
 
 pub(super) use bucket_sweeper::BucketSweeper;
+pub(super) use clock_watch::ClockWatch;
 pub(super) use compactor::{Compactor, compact_before_close};
 pub(super) use file_watch::FileWatch;
 pub(super) use key_sweeper::KeySweeper;
@@ -34,8 +36,17 @@ pub(super) struct Upkeep {
     watchdog: Watchdog,
     file_watch: FileWatch,
     compactor: Compactor,
+    clock_watch: ClockWatch,
     #[cfg(feature = "wasm")]
     pub(super) plugin_watch: PluginWatch,
+}
+
+impl Upkeep {
+    /// What is due by the clock and can be written is done, but for chores that look only now and then.
+    pub(super) fn is_settled(&self, engine: &Engine) -> bool {
+        let is_done = || self.clock_watch.is_done(engine) && !engine.expiries.is_due(engine.now());
+        engine.degraded().is_some() || engine.is_stopping() || is_done()
+    }
 }
 
 /// Does what is due. Returns how long until the next chore.
@@ -47,7 +58,11 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
     let compactor = upkeep.compactor.turn(engine, now);
+    let clock_watch = upkeep.clock_watch.turn(engine);
+    let expiry = engine.expire_due(now);
     #[cfg(feature = "wasm")]
     let pruner = pruner.min(upkeep.plugin_watch.turn(now));
-    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor].into_iter().fold(pruner, Duration::min)
+    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor, clock_watch, expiry]
+        .into_iter()
+        .fold(pruner, Duration::min)
 }

@@ -5,7 +5,7 @@ use super::every::Every;
 use crate::runtime::engine::Engine;
 use crate::storage::{Batch, Expunged};
 use crate::time::Now;
-use crate::writer::upkeep::{self, PRUNED_AT_ONCE};
+use crate::writer::upkeep;
 
 /// How often ended jobs are looked at.
 const EVERY: Duration = Duration::from_secs(30);
@@ -31,10 +31,9 @@ impl Pruner {
 /// One batch, and the next one after it as long as they come back full.
 fn sweep(engine: &Arc<Engine>, queue: u32) {
     let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, queue);
-    engine.internally(write, move |engine, result| match result {
-        Ok(Expunged { dead, others }) => {
-            engine.metrics.pruned(dead + others);
-            if (dead + others) as usize >= PRUNED_AT_ONCE && !engine.is_stopping() {
+    engine.internally_in_bulk(write, move |engine, result| match result {
+        Ok(Expunged { is_full, .. }) => {
+            if is_full && !engine.is_stopping() {
                 sweep(engine, queue);
             }
         }

@@ -4,8 +4,10 @@
 //! A step is never changed again once it was released. It names the tables as they were, not as
 //! `tables.rs` has them now, and what it writes is what the version after it wrote.
 
+pub(super) mod old_records;
 mod v1_to_v2;
 mod v2_to_v3;
+mod v3_to_v4;
 
 use redb::WriteTransaction;
 
@@ -18,6 +20,9 @@ pub(super) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
     }
     if from < 3 {
         v2_to_v3::migrate(txn)?;
+    }
+    if from < 4 {
+        v3_to_v4::migrate(txn)?;
     }
     Ok(())
 }

@@ -17,13 +17,20 @@ pub(crate) struct Patch {
     pub run_at: Option<Timestamp>,
 }
 
-pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: QueueId, settings: &QueueSettings) -> Result<(), Error> {
+pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<(), Error> {
+    let queue = batch.queue_named(queue)?;
     batch.queue_mut(queue).settings = settings.clone();
     Ok(())
 }
 
+/// The queue that is to be paused or to go on. One of which nothing is stored goes on as it is.
+fn steered(batch: &mut Batch<'_>, queue: &str, paused: bool) -> Result<Option<QueueId>, Error> {
+    if paused { batch.queue_named(queue).map(Some) } else { Ok(batch.find_queue(queue)) }
+}
+
 /// False if it was so already.
-pub(crate) fn pause_queue(batch: &mut Batch<'_>, queue: QueueId, paused: bool) -> Result<bool, Error> {
+pub(crate) fn pause_queue(batch: &mut Batch<'_>, queue: &str, paused: bool) -> Result<bool, Error> {
+    let Some(queue) = steered(batch, queue, paused)? else { return Ok(false) };
     if batch.queue_ref(queue).paused == paused {
         return Ok(false);
     }
@@ -36,11 +43,12 @@ pub(crate) fn pause_queue(batch: &mut Batch<'_>, queue: QueueId, paused: bool) -
 /// False if it was so already.
 pub(crate) fn pause_group(
     batch: &mut Batch<'_>,
-    queue: QueueId,
+    queue: &str,
     group: &Arc<str>,
     paused: bool,
     flying: impl Fn(JobId) -> Option<Order>,
 ) -> Result<bool, Error> {
+    let Some(queue) = steered(batch, queue, paused)? else { return Ok(false) };
     let changed = batch.pause_group(queue, group, paused, flying)?;
     if changed {
         tell_paused(batch, queue, Some(group.clone()), paused);

@@ -8,17 +8,30 @@ use crate::job::{JobId, Payload, QueueId, Record, State};
 use crate::storage::{Batch, Location, Place, Prepared};
 use crate::time::{Due, Timestamp};
 
+/// How far one command came with the jobs that it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// How many of them it changed.
+    pub changed: u64,
+    /// How many it looked at, at least one: the rest is for another commit.
+    pub looked_at: usize,
+}
+
 /// Puts dead letters back into their queues with all their attempts before them, at the tail of
 /// their group if they have one, each `spacing` after the one before. Those that are not dead
-/// letters (any more) are passed over. Returns how many went back.
+/// letters (any more) are passed over.
 pub(crate) fn redrive(
     batch: &mut Batch<'_>,
     ids: &[JobId],
     first_after: Duration,
     spacing: Duration,
-) -> Result<u64, Error> {
+) -> Result<Progress, Error> {
+    let before = batch.moved_bytes();
     let mut redriven = 0;
-    for &id in ids {
+    for (looked_at, &id) in ids.iter().enumerate() {
+        if looked_at > 0 && batch.moved_bytes() - before >= batch.limits.moved_at_once {
+            return Ok(Progress { changed: redriven, looked_at });
+        }
         let Some((queue, at)) = find(batch, id)? else { continue };
         let Some(mut record) = batch.dead_letter(queue, id, at)? else { continue };
         batch.remove_dead_letter(queue, id, at)?;
@@ -31,7 +44,7 @@ pub(crate) fn redrive(
         batch.event(|| Event::Redriven { id, queue: name });
         redriven += 1;
     }
-    Ok(redriven)
+    Ok(Progress { changed: redriven, looked_at: ids.len() })
 }
 
 /// The errors stay on the record: they are its history.
@@ -43,7 +56,7 @@ fn revive(record: &mut Record, due: Option<Due>) {
     let extra = record.extra_mut();
     extra.due = due;
     extra.crashes = 0;
-    extra.expires_at = None;
+    extra.expiry = None;
     extra.reason = None;
     extra.started_at = None;
     extra.ended_at = None;
@@ -58,19 +71,23 @@ pub(crate) fn edit(batch: &mut Batch<'_>, id: JobId, payload: &Payload) -> Resul
     Ok(())
 }
 
-/// Removes dead letters for good. Returns how many.
-pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<u64, Error> {
-    let mut purged = 0;
-    for &id in ids {
+/// Removes dead letters for good.
+pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<Progress, Error> {
+    let (mut purged, mut bytes) = (0, 0);
+    for (looked_at, &id) in ids.iter().enumerate() {
+        if looked_at > 0 && bytes >= batch.limits.removed_at_once {
+            return Ok(Progress { changed: purged, looked_at });
+        }
         if let Some((queue, at)) = find(batch, id)? {
             // One that cannot be read can be removed all the same.
             if let Ok(Some(record)) = batch.dead_letter(queue, id, at) {
+                bytes += record.payload.bytes.len() as u64;
                 batch.free_key(queue, id, &record)?;
             }
             purged += u64::from(batch.remove_dead_letter(queue, id, at)?);
         }
     }
-    Ok(purged)
+    Ok(Progress { changed: purged, looked_at: ids.len() })
 }
 
 fn find(batch: &mut Batch<'_>, id: JobId) -> Result<Option<(QueueId, Timestamp)>, Error> {

@@ -4,13 +4,14 @@ use crate::error::Error;
 use crate::job::{JobId, QueueId};
 use crate::storage::{Batch, Prepared, WhenFull};
 use crate::transaction::Prepare;
-use crate::writer::step::{Refusal, Reply, Step};
+use crate::writer::step::{Refusal, Reply, Step, WaitingHandler};
 
 /// Stores new jobs, all or none, but for those whose unique key another job holds.
 pub(crate) struct Enqueue {
     jobs: Vec<Prepared>,
     ids: Option<Ids>,
     reply: Reply<Ids>,
+    handler: Option<WaitingHandler>,
 }
 
 /// The ids of jobs that are there now, in the order in which they were given.
@@ -33,12 +34,19 @@ impl Ids {
 
 impl Enqueue {
     pub fn new(jobs: Vec<Prepared>, reply: Reply<Ids>) -> Box<Self> {
-        Box::new(Self { jobs, ids: None, reply })
+        Box::new(Self { jobs, ids: None, reply, handler: None })
+    }
+
+    /// A handler waits for the answer.
+    pub fn for_handler(mut self: Box<Self>, handler: Option<WaitingHandler>) -> Box<Self> {
+        self.handler = handler;
+        self
     }
 }
 
 impl Step for Enqueue {
     fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+        self.jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
         let shares = shares(batch, &self.jobs)?;
         if let Err(full) = has_room(batch, &shares) {
             return Err(waits_for(batch, &shares).map_or_else(|| full.into(), Refusal::Later));
@@ -53,11 +61,20 @@ impl Step for Enqueue {
     }
 
     fn fills(&self, queue: QueueId) -> bool {
-        self.jobs.iter().any(|job| job.queue == queue)
+        self.jobs.iter().any(|job| job.known_queue() == Some(queue))
     }
 
     fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
-        shares(batch, &self.jobs).is_ok_and(|shares| !shares.is_empty())
+        let is_new = |job: &Prepared| job.known_queue().is_none();
+        self.jobs.iter().any(is_new) || shares(batch, &self.jobs).is_ok_and(|shares| !shares.is_empty())
+    }
+
+    fn bytes(&self) -> usize {
+        self.jobs.iter().map(|job| job.bytes.len()).sum()
+    }
+
+    fn handler(&self) -> Option<WaitingHandler> {
+        self.handler
     }
 
     fn is_abandoned(&self) -> bool {

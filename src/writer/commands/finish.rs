@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::transact;
 use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::{
@@ -47,13 +48,16 @@ pub(crate) struct Retried {
     pub luck: f64,
 }
 
+/// What the file is to have of a bucket now.
+type BucketNow = Arc<dyn Fn(&BucketKey) -> Option<BucketState> + Send + Sync>;
+
 /// A bucket from which nothing starts for a while.
 pub(crate) struct HoldBack {
     pub key: BucketKey,
     pub until: Now,
     /// What the file is to have of it. Asked while the commit is made: somebody else may have changed the bucket
     /// since, and the older state must not be written last.
-    pub state: Arc<dyn Fn(&BucketKey) -> Option<BucketState> + Send + Sync>,
+    pub state: BucketNow,
     pub delay: Duration,
 }
 
@@ -75,10 +79,24 @@ impl Finish {
         self.taken.id
     }
 
+    /// The handler wants to write with its completion.
+    pub fn has_hooks(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| !more.hooks.is_empty())
+    }
+
+    /// It has [failed](Self::fail) without a way to say so in the file.
+    pub fn is_given_up(&self) -> bool {
+        self.next == Next::Stay && self.more.is_none()
+    }
+
     /// The handler's own writes failed: the attempt has.
     pub fn fail(&mut self, error: Error) {
-        let more = self.more.take().map(|more| *more);
-        let Some(Retried { retry, now, luck }) = more.and_then(|more| more.retried) else {
+        let (hooks, retried) = match self.more.take() {
+            Some(more) => (more.hooks, more.retried),
+            None => (Vec::new(), None),
+        };
+        drop_quietly(hooks);
+        let Some(Retried { retry, now, luck }) = retried else {
             // Something of ours cannot be written, and not for want of a disk: the job stays as it is
             // in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
@@ -86,8 +104,9 @@ impl Finish {
             return;
         };
         let mut record = self.taken.record.clone();
-        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
         let message = format!("the writes with its completion failed: {cause}");
+        drop_quietly(error);
         let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
         self.next = after(&mut record, self.attempt, ending, &retry, now, luck);
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
@@ -134,7 +153,7 @@ impl Finish {
         self.leave(batch)?;
         let hooks = self.more.iter().flat_map(|more| &more.hooks);
         for hook in hooks {
-            transact::run(hook.as_ref(), batch, prepare)?;
+            transact::run(&***hook, batch, prepare)?;
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;

@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod dead_letters;
 mod enqueue;
+mod expire;
 mod finish;
 mod mark;
 mod transact;
@@ -10,6 +11,7 @@ pub(crate) mod upkeep;
 
 pub(crate) use control::Patch;
 pub(crate) use enqueue::{Enqueue, check_room, insert_all};
+pub(crate) use expire::expire_passed;
 pub(crate) use finish::{Finish, HoldBack, More, Retried, take_rows_out};
 pub(crate) use mark::MarkStarts;
-pub(crate) use transact::Transact;
+pub(crate) use transact::{Transact, Transacted};

@@ -1,20 +1,33 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use tokio::sync::oneshot;
 
-use crate::error::{BoxError, Error, panic_text};
+use crate::error::panics::{Quiet, catch, drop_quietly};
+use crate::error::{BoxError, Error};
 use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
-use crate::writer::step::{Refusal, Reply, Step};
+use crate::writer::step::{Refusal, Step};
 
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
-    closure: F,
-    value: Option<T>,
-    reply: Reply<T>,
+    /// The caller's, for what the closure logs and enqueues. It stays open while the caller waits.
+    span: tracing::Span,
+    closure: Quiet<F>,
+    value: Option<Quiet<T>>,
+    reply: oneshot::Sender<Transacted<T, F>>,
+}
+
+/// What became of a transaction. Its closure comes back to the caller, so that what it holds is dropped on a thread that
+/// may wait for the queue: the writer's may not.
+pub(crate) struct Transacted<T, F> {
+    pub result: Result<T, Error>,
+    #[expect(dead_code, reason = "to be dropped by whoever receives it")]
+    closure: Quiet<F>,
+    #[expect(dead_code, reason = "to be dropped by whoever receives it")]
+    in_vain: Option<Quiet<T>>,
 }
 
 impl<T, F> Transact<T, F> {
-    pub fn new(closure: F, reply: Reply<T>) -> Box<Self> {
-        Box::new(Self { closure, value: None, reply })
+    pub fn new(closure: F, reply: oneshot::Sender<Transacted<T, F>>) -> Box<Self> {
+        Box::new(Self { span: tracing::Span::current(), closure: Quiet::new(closure), value: None, reply })
     }
 }
 
@@ -24,13 +37,26 @@ where
     T: Send,
 {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        self.value = Some(run(&self.closure, batch, prepare)?);
+        let value = self.span.in_scope(|| run(&*self.closure, batch, prepare))?;
+        self.value = Some(Quiet::new(value));
         Ok(())
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
-        let Self { value, reply, .. } = *self;
-        let _ = reply.send(result.map(|()| value.expect("applied before it is answered")));
+        let Self { closure, value, reply, .. } = *self;
+        let answer = match result {
+            Ok(()) => {
+                let value = value.expect("applied before it is answered").into_inner();
+                Transacted { result: Ok(value), closure, in_vain: None }
+            }
+            Err(error) => Transacted { result: Err(error), closure, in_vain: value },
+        };
+        // A caller that has gone leaves it here.
+        drop_quietly(reply.send(answer));
+    }
+
+    fn runs_application_code(&self) -> bool {
+        true
     }
 
     fn is_abandoned(&self) -> bool {
@@ -45,14 +71,14 @@ pub(super) fn run<T>(
     batch: &mut Batch<'_>,
     prepare: &dyn Prepare,
 ) -> Result<T, Error> {
-    let result = catch_unwind(AssertUnwindSafe(|| closure(&Transaction::new(batch, prepare))));
+    let result = catch(|| closure(&Transaction::new(batch, prepare)));
     match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(Error::Aborted { source }),
         Err(panic) => {
             // It may have stopped anywhere.
             batch.touch();
-            Err(Error::Aborted { source: format!("the closure panicked: {}", panic_text(&*panic)).into() })
+            Err(Error::Aborted { source: format!("the closure panicked: {}", panic.text()).into() })
         }
     }
 }

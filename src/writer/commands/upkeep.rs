@@ -15,7 +15,7 @@ pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
 pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
 
 pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
-    batch.promote(queue, PROMOTED_AT_ONCE)?;
+    batch.promote(queue, PROMOTED_AT_ONCE, batch.limits.moved_at_once)?;
     Ok(())
 }
 
@@ -37,7 +37,9 @@ pub(crate) fn save_bucket(batch: &mut Batch<'_>, key: &BucketKey, state: Option<
 }
 
 pub(crate) fn prune(batch: &mut Batch<'_>, queue: QueueId) -> Result<Expunged, Error> {
-    Ok(batch.prune(queue, PRUNED_AT_ONCE)?)
+    let expunged = batch.prune(queue, PRUNED_AT_ONCE, batch.limits.removed_at_once)?;
+    batch.pruned += expunged.dead + expunged.others;
+    Ok(expunged)
 }
 
 pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {

@@ -1,14 +1,18 @@
 //! Compiled code that is kept on the disk is loaded again, if it is ours and whole.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use millpond::{Error, Plugin, PluginError, PluginLimits, State};
 
 use super::guest::{ECHO, plugin};
 use super::outcomes::info;
-use crate::support::memory;
+use crate::file_kinds::pipe;
+use crate::support::*;
+
+/// Nobody in particular.
+const NOBODY: u32 = 65_534;
 
 const OTHER: &str = r#"(call $ok (i32.const 0) (i32.const 3))"#;
 
@@ -76,4 +80,85 @@ async fn a_directory_in_which_others_have_rights_is_not_used() {
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o770)).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
     assert!(files(&cache).is_empty());
+}
+
+/// Code of another plugin, where the code of this one is to be. It would run.
+async fn with_others_code(directory: &Path) -> (PathBuf, PathBuf) {
+    let (cache, other) = (directory.join("cache"), directory.join("other"));
+    result(plugin(ECHO).cache(&cache)).await;
+    result(plugin(OTHER).cache(&other)).await;
+    let file = files(&cache).remove(0);
+    fs::copy(&files(&other)[0], &file).unwrap();
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0], "the other one's code is there");
+    (cache, file)
+}
+
+/// A superuser may read what belongs to somebody else, who could have written anything there.
+#[tokio::test]
+async fn code_of_somebody_else_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, file) = with_others_code(directory.path()).await;
+    chown(&cache, Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
+    chown(&cache, Some(0), Some(0)).unwrap();
+    chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
+    let kept = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap());
+    assert_eq!((kept, files(&cache).len()), (0, 1), "its own code has taken the place");
+}
+
+#[tokio::test]
+async fn a_directory_of_somebody_else_is_not_written_to() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("cache");
+    fs::create_dir(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&cache, Some(NOBODY), Some(NOBODY)).unwrap();
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
+    assert!(files(&cache).is_empty());
+}
+
+#[tokio::test]
+async fn code_that_others_may_write_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, file) = with_others_code(directory.path()).await;
+    for mode in [0o620, 0o602] {
+        let others_code = fs::read(&file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo", "{mode:o}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&file, others_code).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_directory_and_no_file_of_its_own_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cache, file) = with_others_code(directory.path()).await;
+    let link = directory.path().join("link");
+    symlink(&cache, &link).unwrap();
+    assert_eq!(result(plugin(ECHO).cache(&link)).await, b"echo", "a link may lead elsewhere at any time");
+
+    let elsewhere = directory.path().join("elsewhere");
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
+    assert!(fs::symlink_metadata(&file).unwrap().is_file(), "its own code has taken the place");
+
+    fs::remove_file(&file).unwrap();
+    pipe(&file);
+    let compiled = tokio::time::timeout(
+        SECOND * 20,
+        tokio::task::spawn_blocking({
+            let plugin = plugin(ECHO).cache(&cache);
+            move || plugin.check().map(|info| info.bytes)
+        }),
+    );
+    compiled.await.expect("it waits for a writer").unwrap().unwrap();
 }

@@ -9,6 +9,8 @@ mod examples;
 mod follow_ups;
 mod guest;
 mod limits;
+#[cfg(feature = "wasm-http")]
+mod lookups;
 mod outcomes;
 #[cfg(feature = "wasm-wasi")]
 mod prints;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::guest::{ECHO, NOTHING, TRAP, component, module, plugin};
+use crate::file_kinds::{pipe, unless_it_hangs};
 use crate::support::*;
 
 const EVERY: Duration = Duration::from_secs(5);
@@ -129,6 +130,49 @@ async fn a_file_that_is_gone_is_told_and_taken_when_it_is_back() {
     assert!(matches!(&gone, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")), "{gone:?}");
     let back = folder.put("guest", &module(NOTHING));
     assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", back));
+}
+
+/// A pipe would be read for as long as nobody writes into it, and the file would not be looked at any more.
+#[tokio::test]
+async fn a_file_that_becomes_a_pipe_is_told_and_taken_when_it_is_a_file_again() {
+    let (folder, (clock, pond)) = (Folder::new(), memory());
+    folder.put("guest", &module(ECHO));
+    start(&pond, "q", &folder.file("guest"));
+    let mut events = pond.events();
+    for _ in 0..2 {
+        fs::remove_file(folder.file("guest")).unwrap();
+        pipe(&folder.file("guest"));
+        let told_of = tokio::time::timeout(SECOND * 20, told(&pond, &clock, &mut events));
+        let told_of = told_of.await.expect("it is told");
+        assert!(
+            matches!(&told_of, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")),
+            "{told_of:?}"
+        );
+        // Once, and not at each look.
+        for _ in 0..4 {
+            clock.advance(EVERY);
+            settled(&pond).await;
+        }
+        assert_eq!(events.try_next(), None);
+        let version = folder.put("guest", &module(NOTHING));
+        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", version));
+        let version = folder.put("guest", &module(ECHO));
+        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", version));
+    }
+}
+
+#[test]
+fn what_is_no_file_is_no_plugin_and_nobody_waits_for_it() {
+    let folder = Folder::new();
+    pipe(&folder.file("pipe"));
+    fs::create_dir(folder.file("directory")).unwrap();
+    for path in [folder.file("pipe"), folder.file("directory"), PathBuf::from("/dev/zero")] {
+        let read = path.clone();
+        match unless_it_hangs("the reading", move || Plugin::from_file(read).map(drop)) {
+            Err(Error::Io { operation: "read", path: named, .. }) => assert_eq!(named, path),
+            other => panic!("{}: {other:?}", path.display()),
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@
 
 #![cfg(test)]
 
+mod blocking;
 mod groups;
+mod handles;
 mod reopening;
 mod shutdown;
 mod support;

@@ -33,7 +33,7 @@ fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
             let mut events = pond.events();
             thread::spawn(move || {
                 let mut completed = 0;
-                while let Some(heard) = events.next_blocking() {
+                while let Some(heard) = events.next_blocking().unwrap() {
                     completed += u32::from(matches!(heard, Heard::Event(millpond::Event::Completed { .. })));
                 }
                 completed

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::check;
 use crate::Result;
+use crate::shown::shown;
 use crate::units::size;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -41,7 +42,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let file = wasm(&messages).ok_or(
         "cargo has built no .wasm: Cargo.toml needs  [lib] crate-type = [\"cdylib\", \"rlib\"]  (`millpond plugin new` writes it)",
     )?;
-    println!("{}, {}", file.display(), size(file.metadata()?.len()));
+    println!("{}, {}", shown(&file.to_string_lossy()), size(file.metadata()?.len()));
     check::built(&Plugin::from_file(&file)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millpond::{Plugin, PluginInfo};
+use millpond::{Plugin, PluginInfo, printable};
 use serde_json::{Value, json};
 
 use super::setting;
+use crate::shown::shown_json;
 use crate::units::size;
 use crate::{Result, sentence};
 
@@ -30,7 +31,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Ok(info) => (json!({ "accepted": info, "compiled_in_ms": milliseconds(begun.elapsed()) }), ExitCode::SUCCESS),
         Err(error) => (json!({ "refused": sentence(&*error) }), ExitCode::FAILURE),
     };
-    println!("{told:#}");
+    println!("{}", shown_json(&format!("{told:#}")));
     Ok(code)
 }
 
@@ -57,11 +58,12 @@ fn show(info: &PluginInfo, compiled_in: Duration) {
         info.table_elements,
         info.tables
     );
-    println!("  exports   {}", info.exports.join(", "));
+    println!("  exports   {}", words(&info.exports));
     println!("  imports{}", if info.imports.is_empty() { "   nothing" } else { "" });
     for import in &info.imports {
         let grant = import.grant.map_or(String::new(), |grant| format!(" (needs {grant} for each kind)"));
-        println!("    {}: {}{grant}", import.interface, words(&import.functions));
+        let functions = if import.functions.is_empty() { "types only".into() } else { words(&import.functions) };
+        println!("    {}: {functions}{grant}", printable(&import.interface));
     }
     println!("  limits");
     if let Ok(Value::Object(limits)) = serde_json::to_value(&info.limits) {
@@ -69,6 +71,6 @@ fn show(info: &PluginInfo, compiled_in: Duration) {
     }
 }
 
-fn words(functions: &[String]) -> String {
-    if functions.is_empty() { "types only".to_owned() } else { functions.join(", ") }
+fn words(names: &[String]) -> String {
+    names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ")
 }

@@ -135,7 +135,9 @@ fn check_name(name: &str) -> Result<()> {
 /// Where the SDK is, absolute: the new folder may be moved.
 fn sdk(given: Option<&Path>) -> Result<String> {
     let path = given.unwrap_or(Path::new(OWN_SDK));
-    let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap_or_default();
+    let manifest = path.join("Cargo.toml");
+    // Reading a pipe could wait forever.
+    let manifest = if manifest.is_file() { fs::read_to_string(manifest).unwrap_or_default() } else { String::new() };
     if !manifest.contains("name = \"millpond-guest\"") {
         let shown = path.display();
         let remedy = "it is not published yet: give the folder guest-sdk of a copy of Millpond's repository with --sdk";

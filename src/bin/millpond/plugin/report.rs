@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use millpond::{JobInfo, PluginHandle, State};
+use millpond::{JobInfo, PluginHandle, State, printable};
 use tracing::Level;
 
 use super::run::Ended;
 use super::timings::Timings;
 use crate::Result;
+use crate::shown::shown;
 use crate::units::size;
 
 /// Longest text that is shown, in bytes.
@@ -25,9 +26,9 @@ pub fn outcome(job: &JobInfo, ended: &Ended) {
         (State::Retrying | State::Dead, Some(failed), _) => {
             let delay =
                 ended.delay.map_or(String::new(), |delay| format!(" (its queue would try it again in {delay:?})"));
-            println!("job {}: failed{delay}\n  {failed}", job.id);
+            println!("job {}: failed{delay}\n  {}", job.id, shown(&failed));
         }
-        (State::Dead | State::Cancelled, _, Some(reason)) => println!("job {}: given up\n  {reason}", job.id),
+        (State::Dead | State::Cancelled, _, Some(reason)) => println!("job {}: given up\n  {}", job.id, shown(reason)),
         (State::Scheduled, ..) => {
             let delay = ended.delay.unwrap_or_default();
             println!("job {}: put off by {delay:?}, without using up an attempt", job.id);
@@ -35,20 +36,20 @@ pub fn outcome(job: &JobInfo, ended: &Ended) {
         (state, ..) => println!("job {}: {state:?}", job.id),
     }
     if let Some(result) = &job.result {
-        println!("  result: {}", shown(result));
+        println!("  result: {}", value(result));
     }
 }
 
 pub fn log(lines: &[(Level, String)]) {
     for (level, line) in lines {
-        println!("  log: {level} {}", &line[..line.floor_char_boundary(TEXT_BYTES_MAX)]);
+        println!("  log: {level} {}", shown(&line[..line.floor_char_boundary(TEXT_BYTES_MAX)]));
     }
 }
 
 /// Jobs that came out of it.
 pub fn follow_ups(jobs: &[JobInfo]) {
     for job in jobs.iter().take(LISTED_MAX) {
-        println!("  enqueued: job {} of kind {} into {}: {}", job.id, job.kind, job.queue, shown(&job.payload.bytes));
+        println!("  enqueued: job {} of kind {} into {}: {}", job.id, job.kind, job.queue, value(&job.payload.bytes));
     }
     if jobs.len() > LISTED_MAX {
         println!("  enqueued: {} more", jobs.len() - LISTED_MAX);
@@ -59,7 +60,8 @@ pub fn follow_ups(jobs: &[JobInfo]) {
 pub fn state(plugin: &PluginHandle) -> Result<()> {
     let keys = plugin.state_keys(None)?;
     for key in keys.iter().take(LISTED_MAX) {
-        println!("  state: {key} = {}", plugin.state(key)?.map_or("nothing".to_owned(), |value| kept(&value)));
+        let value = plugin.state(key)?.map_or("nothing".to_owned(), |value| kept(&value));
+        println!("  state: {} = {value}", printable(key));
     }
     if keys.len() > LISTED_MAX {
         println!("  state: {} more keys", keys.len() - LISTED_MAX);
@@ -78,27 +80,21 @@ pub fn timings(took: Vec<Duration>, reuse: u32) {
 }
 
 /// A counter is 8 bytes that are no text.
-fn kept(value: &[u8]) -> String {
-    match (<[u8; 8]>::try_from(value), text(value)) {
+fn kept(bytes: &[u8]) -> String {
+    match (<[u8; 8]>::try_from(bytes), text(bytes)) {
         (Ok(counter), None) => i64::from_le_bytes(counter).to_string(),
-        _ => shown(value),
+        _ => value(bytes),
     }
 }
 
-fn shown(bytes: &[u8]) -> String {
+fn value(bytes: &[u8]) -> String {
     match text(bytes) {
         Some(text) if text.len() <= TEXT_BYTES_MAX => text.to_owned(),
         _ => size(bytes.len() as u64),
     }
 }
 
-/// What can be shown to a terminal as it is: these bytes are a stranger's.
+/// What can be shown as it is: these bytes are a stranger's.
 fn text(bytes: &[u8]) -> Option<&str> {
-    let is_harmful = |c: char| match c {
-        '\n' | '\t' => false,
-        // Text that is turned round reads as something else than it is.
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        c => c.is_control(),
-    };
-    std::str::from_utf8(bytes).ok().filter(|text| !text.chars().any(is_harmful))
+    std::str::from_utf8(bytes).ok().filter(|text| shown(text) == *text)
 }

@@ -17,6 +17,7 @@ use redb::backends::InMemoryBackend;
 use super::listener::Listener;
 use super::{report, setting};
 use crate::Result;
+use crate::shown::shown;
 
 const QUEUE: &str = "run";
 
@@ -211,7 +212,7 @@ impl Session {
     fn note(&mut self, event: &Event) {
         match event {
             Event::PluginReloaded { .. } => self.reloaded = true,
-            Event::PluginNotReloaded { reason, .. } => println!("{reason}; the version before goes on"),
+            Event::PluginNotReloaded { reason, .. } => println!("{}; the version before goes on", shown(reason)),
             _ => {}
         }
     }

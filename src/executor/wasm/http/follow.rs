@@ -8,7 +8,7 @@ use tokio_rustls::rustls::ClientConfig;
 use super::allow::Allow;
 use super::asked::{Asked, Origin};
 use super::exchange::{Answered, Sizes, exchange};
-use super::resolver::{Resolver, addresses};
+use super::resolver::Resolver;
 use super::tls;
 use crate::executor::wasm::contract::outbound_http::{Error, Request, Response};
 use crate::executor::wasm::deployed::Deployed;
@@ -46,7 +46,7 @@ pub(in crate::executor::wasm) async fn send(
     let way = Way {
         plugin: &plugin.name,
         allowed: plugin.grants.iter().filter_map(|grant| grant.allows()).collect(),
-        resolver: plugin.resolver.as_ref(),
+        resolver: &plugin.resolver,
         sizes: Sizes { head_bytes: limits.http_header_bytes, body_bytes: limits.http_response_bytes },
         redirects: limits.http_redirects,
     };
@@ -58,7 +58,7 @@ pub(in crate::executor::wasm) async fn send(
 struct Way<'p> {
     plugin: &'p str,
     allowed: Vec<&'p Allow>,
-    resolver: Option<&'p Resolver>,
+    resolver: &'p Resolver,
     sizes: Sizes,
     redirects: u32,
 }
@@ -83,7 +83,7 @@ impl Way<'_> {
         if allowed.is_empty() {
             return Err(self.denied(origin, "that is not granted"));
         }
-        let found = addresses(origin, self.resolver).await.map_err(|error| Error::Connection(error.to_string()))?;
+        let found = self.resolver.addresses(origin).await.map_err(|error| Error::Connection(error.to_string()))?;
         let is_empty = found.is_empty();
         let reached: Vec<_> =
             found.into_iter().filter(|address| allowed.iter().any(|allow| allow.reaches(*address))).collect();

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::executor::wasm::contract::state::{Error, Host};
 use crate::executor::wasm::guest::Guest;
 use crate::storage::{StateWrite, Usage, added};
+use crate::text::printable;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
@@ -46,6 +47,7 @@ impl Guest {
         let read =
             || self.plugin.host.store.reader().and_then(|reader| Ok(reader.plugin_value(&self.plugin.name, key)?));
         read().map_err(|error| {
+            let key = &*printable(key);
             tracing::error!(plugin = self.plugin.name, key, %error, "what a plugin keeps could not be read");
             Error::StoreUnavailable
         })

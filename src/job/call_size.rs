@@ -1,0 +1,31 @@
+use crate::error::Error;
+
+/// Jobs in one call or transaction, at most: a commit must not keep everybody else waiting for long.
+pub(crate) const ENQUEUE_JOBS_MAX: usize = 10_000;
+
+/// Bytes in one call or transaction of more than one job, at most: half of what may wait for the writer.
+pub(crate) const ENQUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// How much one call or transaction carries so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallSize {
+    jobs: usize,
+    pub bytes: usize,
+}
+
+impl CallSize {
+    /// One more job, of so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::BatchTooLarge`]: nobody needs to look at the rest of the call.
+    pub fn add(&mut self, bytes: usize) -> Result<(), Error> {
+        self.jobs += 1;
+        self.bytes += bytes;
+        let Self { jobs, bytes } = *self;
+        if jobs > ENQUEUE_JOBS_MAX || (jobs > 1 && bytes > ENQUEUE_BYTES_MAX) {
+            let (jobs_max, bytes_max) = (ENQUEUE_JOBS_MAX, ENQUEUE_BYTES_MAX);
+            return Err(Error::BatchTooLarge { jobs, bytes, jobs_max, bytes_max });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+use std::sync::Arc;
+
+use super::engine::Engine;
+use crate::error::Error;
+use crate::storage::Batch;
+use crate::transaction::Prepare;
+use crate::writer::{Command, Refusal, Step};
+
+/// A step of the engine's own. Whoever settles its commit calls `after`: it needs no task, and so no runtime.
+struct Internal<T, W, A>
+where
+    A: FnOnce(&Arc<Engine>, Result<T, Error>),
+{
+    engine: Arc<Engine>,
+    write: W,
+    value: Option<T>,
+    after: Option<A>,
+    /// It moves many jobs.
+    in_bulk: bool,
+}
+
+impl Engine {
+    /// Has `write` done in the writer's batch, on the engine's own behalf. `after` hears how it went, exactly once, on the
+    /// writer's thread: it must not take long.
+    pub(super) fn internally<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
+        self.send_step(write, after, false);
+    }
+
+    /// [`Self::internally`] for a `write` that moves many jobs.
+    pub(super) fn internally_in_bulk<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+    ) {
+        self.send_step(write, after, true);
+    }
+
+    fn send_step<T: Send + 'static>(
+        self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+        after: impl FnOnce(&Arc<Self>, Result<T, Error>) + Send + 'static,
+        in_bulk: bool,
+    ) {
+        let step = Internal { engine: self.clone(), write, value: None, after: Some(after), in_bulk };
+        self.inbox.send(Command::Step(Box::new(step)));
+    }
+}
+
+impl<T, W, A> Step for Internal<T, W, A>
+where
+    T: Send,
+    W: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,
+    A: FnOnce(&Arc<Engine>, Result<T, Error>) + Send,
+{
+    fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+        self.value = Some((self.write)(batch)?);
+        Ok(())
+    }
+
+    fn is_in_bulk(&self) -> bool {
+        self.in_bulk
+    }
+
+    fn answer(mut self: Box<Self>, result: Result<(), Error>) {
+        let value = self.value.take();
+        if let Some(after) = self.after.take() {
+            after(&self.engine, result.map(|()| value.expect("applied before it is answered")));
+        }
+    }
+}
+
+impl<T, W, A> Drop for Internal<T, W, A>
+where
+    A: FnOnce(&Arc<Engine>, Result<T, Error>),
+{
+    /// The writer has let go of it without an answer: the file is closed, or a panic has taken it.
+    fn drop(&mut self) {
+        if let Some(after) = self.after.take() {
+            after(&self.engine, Err(Error::Closed));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Verification of a file while it is in use.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::commit::{Commit, is_blocked};
+use super::engine::Engine;
+use crate::error::Error;
+use crate::storage::{Reader, Verification, unless_damaged, verify};
+use crate::sync::thread;
+
+/// Verifies the file as it is after one commit, which is not earlier than this call. The writer takes the snapshot
+/// between two commits and goes on.
+pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
+    Commit::new(async move {
+        let (reply, answer) = oneshot::channel();
+        let writer = engine.clone();
+        let stepped = engine.config.stepped;
+        engine.inbox.between(move || {
+            let snapshot = refused(&writer).map_or_else(|| writer.store.reader(), Err);
+            let _ = reply.send(match stepped {
+                // A stepped engine has no other threads.
+                true => snapshot.and_then(|reader| look(&writer, reader)).map(Looked::Done),
+                false => snapshot.map(Looked::NotYet),
+            });
+        })?;
+        match answer.await.map_err(|_| engine.unanswered())?? {
+            Looked::Done(found) => Ok(found),
+            // The caller's thread is blocked anyway, so it does the work.
+            Looked::NotYet(reader) if is_blocked() => look(&engine, reader),
+            Looked::NotYet(reader) => {
+                let (done, found) = oneshot::channel();
+                let looker = engine.clone();
+                let started = thread::Builder::new().name("millpond-verify".into()).spawn(move || {
+                    let _ = done.send(look(&looker, reader));
+                });
+                started.map_err(|source| Error::Storage { operation: "start a thread", source: Box::new(source) })?;
+                found.await.map_err(|_| Error::Closed)?
+            }
+        }
+    })
+}
+
+enum Looked {
+    NotYet(Reader),
+    Done(Verification),
+}
+
+fn look(engine: &Engine, reader: Reader) -> Result<Verification, Error> {
+    // Ends the read transaction before the caller is answered, because a compaction waits for it.
+    let found = unless_damaged(move || Ok(verify(&reader)?));
+    // The file may have been closed, or opened again, in the meantime.
+    found.map_err(|error| refused(engine).unwrap_or(error))
+}
+
+fn refused(engine: &Engine) -> Option<Error> {
+    match engine.degraded() {
+        // The file may hold the failed commit or not.
+        Some(reason) => Some(Error::Degraded { reason }),
+        None => engine.is_closed().then_some(Error::Closed),
+    }
+}

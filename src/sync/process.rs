@@ -1,0 +1,19 @@
+/// The process in which something was opened. A fork leaves a copy of it in the child, where none of its threads run and
+/// every lock may be held for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    pub fn current() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Whether this is still the same process. It costs a system call where processes can fork, and nothing elsewhere.
+    pub fn is_this(self) -> bool {
+        !cfg!(unix) || self.0 == std::process::id()
+    }
+
+    pub fn id(self) -> u32 {
+        self.0
+    }
+}

@@ -1,0 +1,104 @@
+//! Texts from elsewhere: how long they may be, and what of them may be shown on a terminal.
+
+use std::borrow::Cow;
+
+/// Names and messages of others in an error of ours, at most, in bytes. Names in a WebAssembly file may have 100,000.
+pub(crate) const TOLD_BYTES_MAX: usize = 1_024;
+
+/// The text with everything escaped that would do something to a terminal instead of being shown, as in `\u{1b}`:
+/// control characters (escape sequences begin with one, and a line break could forge a line of a log), the characters
+/// that turn the direction of writing, and those that are invisible. What is left is shown as it is written.
+///
+/// Names, reasons, errors and log lines of a job may come from anywhere. Errors of this crate and the program `millpond`
+/// show them like this; an application that prints them itself does well to do the same.
+///
+/// ```
+/// use millpond::printable;
+///
+/// assert_eq!(printable("naïve café 😀"), "naïve café 😀");
+/// assert_eq!(printable("\u{1b}[2Jdone\n"), r"\u{1b}[2Jdone\n");
+/// assert_eq!(printable("invoice\u{202e}fdp.exe"), r"invoice\u{202e}fdp.exe");
+/// ```
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find(|c| !is_printable(c)) else { return Cow::Borrowed(text) };
+    let mut shown = String::with_capacity(text.len() + 16);
+    shown.push_str(&text[..first]);
+    for c in text[first..].chars() {
+        match is_printable(c) {
+            true => shown.push(c),
+            false => shown.extend(c.escape_default()),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Part of an error: printable, and not endless.
+pub(crate) fn told(text: &str) -> Cow<'_, str> {
+    if text.len() <= TOLD_BYTES_MAX {
+        return printable(text);
+    }
+    let kept = &text[..text.floor_char_boundary(TOLD_BYTES_MAX)];
+    Cow::Owned(format!("{}…", printable(kept)))
+}
+
+/// A text of `bytes_max` at most: a longer one is cut and ends in an ellipsis.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max - '…'.len_utf8()));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
+fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let ends_line = matches!(c, '\u{2028}' | '\u{2029}');
+    !c.is_control() && !turns && !ends_line && !is_invisible(c)
+}
+
+/// What takes no place and changes nothing but how a text is compared: two that look alike would not be. Joiners and
+/// variation selectors are part of many scripts and of pictograms, and are not among them.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'
+        | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_do_something_to_a_terminal_is_shown_instead() {
+        let harmful = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain('\u{202a}'..='\u{202e}');
+        for c in harmful.chain(['\u{2028}', '\u{2029}', '\u{2066}', '\u{2069}', '\u{200b}', '\u{feff}', '\u{e0041}']) {
+            let text = format!("a{c}b");
+            let shown = printable(&text);
+            assert!(shown.starts_with("a\\") && shown.ends_with('b') && !shown.contains(c), "{c:?}: {shown}");
+            assert_eq!(printable(&shown), shown, "{c:?}");
+        }
+    }
+
+    #[test]
+    fn what_people_write_is_left_alone() {
+        for text in ["", "plain", "tilde~ \"quotes\" back\\slash", "日本語", "עברית", "नमस्ते क्‍ष", "👩‍👩‍👧 ❤️", "e\u{301}"]
+        {
+            assert!(matches!(printable(text), Cow::Borrowed(shown) if shown == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_within_its_limit_and_at_a_character() {
+        assert_eq!(cut("short".into(), 5), "short");
+        assert_eq!(cut("longer".into(), 5), "lo…");
+        for len in 4..40 {
+            let text = cut("é".repeat(100), len);
+            assert!(text.len() <= len && text.ends_with('…'), "{len}: {text}");
+        }
+        let long = "\u{1b}".repeat(100_000);
+        assert!(told(&long).len() < 10_000 && told(&long).ends_with('…'));
+    }
+}

@@ -1,0 +1,54 @@
+//! The end of jobs that did not start in time.
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{JobId, expire as end_as_expired};
+use crate::storage::{Batch, Expiring};
+use crate::time::TimeLine;
+
+/// Jobs that expire in one commit, at most: a million at once must not hold up everybody else.
+const EXPIRED_AT_ONCE: usize = 1_000;
+
+/// And the bytes of their records, at most, but for one that is larger.
+const EXPIRED_BYTES_AT_ONCE: usize = 4 << 20;
+
+/// Rows of the index read at a time.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Ends waiting jobs whose expiry has passed. `is_taken` tells of which ones a handler has: they are passed over, and
+/// expire if they come back without having started.
+pub(crate) fn expire_passed(batch: &mut Batch<'_>, mut is_taken: impl FnMut(JobId) -> bool) -> Result<(), Error> {
+    let (mut jobs, mut bytes) = (0, 0);
+    for line in [TimeLine::Wall, TimeLine::Age] {
+        let mut after = None;
+        loop {
+            let passed = batch.passed_expiries(line, after, ROWS_AT_ONCE)?;
+            let Some(last) = passed.last().copied() else { break };
+            for expiring in passed {
+                if jobs >= EXPIRED_AT_ONCE || bytes >= EXPIRED_BYTES_AT_ONCE {
+                    return Ok(batch.looked_at_expiries(Some(expiring))?);
+                }
+                if !is_taken(expiring.id) {
+                    bytes += expire_one(batch, expiring)?;
+                    jobs += 1;
+                }
+            }
+            after = Some(last);
+        }
+    }
+    Ok(batch.looked_at_expiries(None)?)
+}
+
+/// Returns how many bytes the job took.
+fn expire_one(batch: &mut Batch<'_>, expiring: Expiring) -> Result<usize, Error> {
+    let Expiring { queue, id, .. } = expiring;
+    let Some((mut record, bytes)) = batch.take_expired(expiring)? else { return Ok(0) };
+    let reason = end_as_expired(&mut record, batch.now);
+    batch.queue_mut(queue).tally.cancelled_total += 1;
+    if batch.queue_ref(queue).settings.retention.cancelled.count > 0 {
+        batch.keep_ended(queue, id, &record)?;
+    }
+    let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
+    batch.event(|| Event::Cancelled { id, queue: name, kind, reason: reason.to_owned() });
+    Ok(bytes)
+}

@@ -1,0 +1,88 @@
+//! What lies at a path may be no file at all: it is named, and nobody waits for it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use millpond::{Error, Millpond};
+use rustix::fs::{CWD, Mode};
+
+use crate::support::*;
+
+/// Longer than any open takes. One that waits for a writer of a pipe never ends.
+const HANGS_AFTER: Duration = Duration::from_secs(20);
+
+pub fn pipe(path: &Path) {
+    rustix::fs::mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).unwrap();
+}
+
+/// What `work` returns, on a thread of its own: one that hangs fails the test and not the whole run.
+pub fn unless_it_hangs<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    result.recv_timeout(HANGS_AFTER).unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+fn refused(path: PathBuf) -> String {
+    let opened = path.clone();
+    match unless_it_hangs("the opening", move || Millpond::open(&opened)) {
+        Err(Error::Io { operation, path: named, source }) => {
+            assert_eq!(named, path);
+            format!("{operation}: {source}")
+        }
+        other => panic!("{}: {other:?}", path.display()),
+    }
+}
+
+#[test]
+fn a_pipe_a_socket_a_device_and_a_directory_are_refused_by_what_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    pipe(&at("pipe"));
+    symlink("pipe", at("link")).unwrap();
+    let _socket = UnixListener::bind(at("socket")).unwrap();
+    for (path, is) in [
+        (at("pipe"), "named pipe"),
+        (at("link"), "named pipe"),
+        (at("socket"), "socket"),
+        (PathBuf::from("/dev/null"), "device"),
+        (PathBuf::from("/dev/zero"), "device"),
+        (directory.path().to_owned(), "directory"),
+    ] {
+        let said = refused(path.clone());
+        assert!(said.contains(is), "{}: {said}", path.display());
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3, "nothing was made beside them");
+}
+
+#[tokio::test]
+async fn a_backup_is_not_more_readable_than_the_file() {
+    for mode in [0o600, 0o640, 0o644, 0o660, 0o400] {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        pond.enqueue("q", work(1)).await.unwrap();
+        fs::set_permissions(disk.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let backup = pond.backup(disk.dir.path().join("copy.redb")).await.unwrap();
+        let found = fs::metadata(&backup.path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(found, mode, "{found:o} is not {mode:o}");
+    }
+}
+
+/// A process of root's may copy a file of somebody else.
+#[tokio::test]
+async fn a_backup_belongs_to_whom_the_file_belongs_to() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    chown(disk.path(), Some(65_534), Some(65_533)).unwrap();
+    fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    let backup = pond.backup(disk.dir.path().join("copy.redb")).await.unwrap();
+    let copy = fs::metadata(&backup.path).unwrap();
+    assert_eq!((copy.uid(), copy.gid(), copy.mode() & 0o7777), (65_534, 65_533, 0o640));
+}

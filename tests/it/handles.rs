@@ -1,0 +1,526 @@
+//! The last handle may be dropped anywhere: that returns in time, stops the queue and loses nothing. A shutdown answers in
+//! time too, whatever stands in its way.
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use millpond::{Context, Error, Job, JobId, Millpond, Outcome, State};
+use redb::Database;
+
+use crate::support::*;
+
+/// Beyond this much after its deadline a shutdown, or after nothing at all a drop, is late. Far more than it should
+/// take: other tests run beside it.
+const LATE: Duration = Duration::from_secs(20);
+
+fn block_on<T>(task: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
+}
+
+#[track_caller]
+fn not_late<T>(what: &str, call: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let result = call();
+    assert!(begun.elapsed() < LATE, "{what} took {:?}", begun.elapsed());
+    result
+}
+
+/// Opens the file as soon as it is closed, which must be soon.
+fn opened_again(disk: &OnDisk) -> Millpond {
+    not_late("the close", || {
+        loop {
+            match disk.builder().open(disk.path()) {
+                Err(Error::AlreadyOpen { .. }) => thread::sleep(Duration::from_millis(1)),
+                other => return other.unwrap(),
+            }
+        }
+    })
+}
+
+/// The job is there, unharmed.
+#[track_caller]
+fn is_pending(pond: &Millpond, id: JobId) {
+    let info = pond.job(id).unwrap();
+    assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
+    assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+}
+
+/// The last handle, which says when it has been dropped.
+struct Last(Option<Millpond>, mpsc::Sender<()>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        let _ = self.1.send(());
+    }
+}
+
+fn last(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
+    let (told, dropped) = mpsc::channel();
+    (Last(Some(pond.clone()), told), dropped)
+}
+
+// --- the last handle is dropped --------------------------------------------------------------
+
+#[test]
+fn a_lone_callers_closure_may_hold_the_last_handle() {
+    in_time("a call whose closure holds the last handle", || {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        let (held, dropped) = last(&pond);
+        let call = pond.transaction(move |tx| {
+            let _ = &held;
+            Ok(tx.enqueue("q", work(1))?)
+        });
+        drop(pond);
+        let id = call.wait().unwrap();
+        dropped.recv().unwrap();
+        is_pending(&disk.open(), id);
+    });
+}
+
+#[test]
+fn a_closure_may_drop_the_last_handle_while_it_runs() {
+    for alone in [true, false] {
+        in_time("a closure that drops the last handle", move || {
+            let disk = OnDisk::new();
+            let pond = disk.open();
+            let (held, dropped) = last(&pond);
+            let held = Mutex::new(Some(held));
+            let call = pond.transaction(move |tx| {
+                held.lock().unwrap().take();
+                Ok(tx.enqueue("q", work(1))?)
+            });
+            drop(pond);
+            let answer = if alone { call.wait() } else { block_on(call) };
+            dropped.recv().unwrap();
+            is_pending(&opened_again(&disk), answer.unwrap());
+        });
+    }
+}
+
+#[test]
+fn a_closure_whose_call_was_given_up_may_hold_the_last_handle() {
+    in_time("a closure that nobody waits for", || {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        let (held, dropped) = last(&pond);
+        let mut call = Box::pin(pond.transaction(move |_| {
+            let _ = &held;
+            Ok(())
+        }));
+        let _ = call.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        drop(pond);
+        drop(call);
+        dropped.recv().unwrap();
+        drop(opened_again(&disk));
+    });
+}
+
+#[test]
+fn what_a_closure_returns_may_hold_the_last_handle() {
+    in_time("a value that holds the last handle", || {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        let (held, dropped) = last(&pond);
+        let held = Mutex::new(Some(held));
+        let call = pond.transaction(move |_| Ok(held.lock().unwrap().take()));
+        drop(pond);
+        drop(call.wait().unwrap());
+        dropped.recv().unwrap();
+        drop(disk.open());
+    });
+}
+
+#[test]
+fn a_guard_may_outlive_the_last_handle() {
+    for commits in [true, false] {
+        in_time("a drop before a guard", move || {
+            let disk = OnDisk::new();
+            let pond = disk.open();
+            let mut guard = pond.begin_write().unwrap();
+            let id = guard.enqueue("q", work(1)).unwrap();
+            not_late("the drop", || drop(pond));
+            if commits {
+                guard.commit().unwrap();
+                is_pending(&opened_again(&disk), id);
+            } else {
+                drop(guard);
+                assert!(matches!(opened_again(&disk).job(id), Err(Error::NoSuchJob { .. })));
+            }
+        });
+    }
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_beside_a_guard_on_another_thread() {
+    in_time("a drop beside a guard", || {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        let (begun, is_begun) = mpsc::channel();
+        let (go, told) = mpsc::channel::<()>();
+        let writer = pond.clone();
+        let writer = thread::spawn(move || {
+            let mut guard = writer.begin_write().unwrap();
+            drop(writer);
+            begun.send(()).unwrap();
+            told.recv().unwrap();
+            let id = guard.enqueue("q", work(1)).unwrap();
+            guard.commit().unwrap();
+            id
+        });
+        is_begun.recv().unwrap();
+        not_late("the drop", || drop(pond));
+        go.send(()).unwrap();
+        let id = writer.join().unwrap();
+        is_pending(&opened_again(&disk), id);
+    });
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_beside_a_closure_that_waits_for_it() {
+    in_time("a drop beside a closure", || {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        let (entered, is_in) = mpsc::channel();
+        let (go, told) = mpsc::channel::<()>();
+        let told = Mutex::new(told);
+        let call = pond.transaction(move |tx| {
+            entered.send(()).unwrap();
+            told.lock().unwrap().recv().unwrap();
+            Ok(tx.enqueue("q", work(1))?)
+        });
+        let caller = thread::spawn(move || call.wait());
+        is_in.recv().unwrap();
+        not_late("the drop", || drop(pond));
+        go.send(()).unwrap();
+        let id = caller.join().unwrap().unwrap();
+        is_pending(&opened_again(&disk), id);
+    });
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// The handler's own closure.
+    Handler,
+    /// The worker's shared data.
+    Data,
+    /// An attempt, which is in the middle.
+    Attempt,
+    /// The writes with a completion.
+    Completion,
+}
+
+#[test]
+fn a_worker_may_hold_the_last_handle_and_a_shutdown_returns() {
+    for place in [Place::Handler, Place::Data, Place::Attempt, Place::Completion] {
+        for blocking in [false, true] {
+            in_time("a shutdown whose worker holds the last handle", move || {
+                let disk = OnDisk::new();
+                let pond = disk.open();
+                let (held, dropped) = last(&pond);
+                let (entered, is_in) = mpsc::channel();
+                hold(&pond, place, blocking, held, entered);
+                let id = pond.enqueue("q", work(1)).wait().unwrap();
+                is_in.recv().unwrap();
+                let stop = pond.shutdown(Duration::ZERO);
+                drop(pond);
+                not_late("the shutdown", || stop.wait()).unwrap();
+                if !(blocking && matches!(place, Place::Attempt)) {
+                    dropped.recv().unwrap();
+                }
+                let pond = disk.open();
+                // A blocking handler ends when it is told to stop.
+                match pond.job(id) {
+                    Err(Error::NoSuchJob { .. }) if blocking || matches!(place, Place::Completion) => {}
+                    _ => is_pending(&pond, id),
+                }
+            });
+        }
+    }
+}
+
+/// A worker whose attempt does not end, unless it is that of a completion, with `held` at its place.
+fn hold(pond: &Millpond, place: Place, blocking: bool, held: Last, entered: mpsc::Sender<()>) {
+    struct Kept(#[expect(dead_code, reason = "held, not read")] Mutex<Last>);
+    let worker = pond.worker("q").no_timeout();
+    let (held, worker) = match place {
+        Place::Data => (None, worker.data(Kept(Mutex::new(held)))),
+        _ => (Some(held), worker),
+    };
+    let held = Mutex::new(held);
+    let begin = move |ctx: &Context| {
+        let attempt = match place {
+            Place::Handler | Place::Data => None,
+            Place::Attempt => held.lock().unwrap().take(),
+            Place::Completion => {
+                let held = Mutex::new(held.lock().unwrap().take());
+                ctx.on_complete(move |_| {
+                    let _ = &held;
+                    Ok(())
+                });
+                None
+            }
+        };
+        entered.send(()).unwrap();
+        attempt
+    };
+    let ends = matches!(place, Place::Completion);
+    let started = if blocking {
+        worker
+            .handle_blocking(move |_: Job<Work>, ctx: Context| {
+                let _attempt = begin(&ctx);
+                while !ends && !ctx.is_cancelled() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            })
+            .start()
+    } else {
+        worker
+            .handle(move |_: Job<Work>, ctx: Context| {
+                let attempt = begin(&ctx);
+                async move {
+                    let _attempt = attempt;
+                    if !ends {
+                        std::future::pending::<()>().await;
+                    }
+                    Ok(())
+                }
+            })
+            .start()
+    };
+    started.unwrap();
+}
+
+#[test]
+fn an_attempt_may_drop_the_last_handle() {
+    for blocking in [false, true] {
+        in_time("an attempt that drops the last handle", move || {
+            let disk = OnDisk::new();
+            let pond = disk.open();
+            let (held, dropped) = last(&pond);
+            let (go, told) = mpsc::channel::<()>();
+            let (held, told) = (Arc::new(Mutex::new(Some(held))), Arc::new(Mutex::new(told)));
+            let drops = move || {
+                told.lock().unwrap().recv().unwrap();
+                drop(held.lock().unwrap().take());
+            };
+            let worker = pond.worker("q").no_timeout();
+            let started = match blocking {
+                true => worker
+                    .handle_blocking(move |_: Job<Work>| {
+                        drops();
+                        Ok(())
+                    })
+                    .start(),
+                false => worker
+                    .handle(move |_: Job<Work>| {
+                        drops();
+                        async { Ok(()) }
+                    })
+                    .start(),
+            };
+            started.unwrap();
+            let id = pond.enqueue("q", work(1)).wait().unwrap();
+            while pond.job(id).unwrap().state != State::Running {
+                thread::yield_now();
+            }
+            drop(pond);
+            go.send(()).unwrap();
+            dropped.recv().unwrap();
+            is_pending(&opened_again(&disk), id);
+        });
+    }
+}
+
+#[test]
+fn the_hook_for_first_dead_letters_does_not_keep_a_closed_queue_alive() {
+    in_time("a hook that holds a handle", || {
+        let disk = OnDisk::new();
+        let held: Arc<Mutex<Option<Last>>> = Arc::default();
+        let (in_hook, (told, hears)) = (held.clone(), mpsc::channel());
+        let builder = disk.builder().on_first_dead_letter(move |_| {
+            // The last one, or nothing.
+            drop(in_hook.lock().unwrap().take());
+            told.send(()).unwrap();
+        });
+        let pond = builder.open(disk.path()).unwrap();
+        let (last, dropped) = last(&pond);
+        *held.lock().unwrap() = Some(last);
+        let dies = |_: Job<Work>| async { Ok(Outcome::dead_letter("on purpose")) };
+        pond.worker("q").handle(dies).start().unwrap();
+        let enqueue = pond.enqueue("q", work(1));
+        drop(pond);
+        let id = enqueue.wait().unwrap();
+        hears.recv().unwrap();
+        dropped.recv().unwrap();
+        assert_eq!(opened_again(&disk).job(id).unwrap().state, State::Dead);
+    });
+}
+
+#[test]
+fn what_the_hook_holds_is_dropped_when_the_queue_is_closed() {
+    in_time("a hook that holds a handle", || {
+        let (kept, is_kept) = (Arc::new(()), Arc::new(Mutex::new(None::<Millpond>)));
+        let (weak, in_hook) = (Arc::downgrade(&kept), is_kept.clone());
+        let (_, pond) = memory_with(|builder| {
+            builder.on_first_dead_letter(move |_| {
+                let _ = (&kept, &in_hook);
+            })
+        });
+        *is_kept.lock().unwrap() = Some(pond.clone());
+        drop(is_kept);
+        pond.shutdown(Duration::ZERO).wait().unwrap();
+        assert_eq!(weak.strong_count(), 0);
+    });
+}
+
+#[test]
+fn after_a_drop_the_file_can_be_opened_at_once_whatever_was_going_on() {
+    in_time("a drop in the middle of work", || {
+        let disk = OnDisk::new();
+        for round in 0..10 {
+            let pond = disk.open();
+            let (_worker, mut keeper) = gated(&pond, "q", 2);
+            pond.enqueue_many("q", (0..4).map(work)).wait().unwrap();
+            block_on(keeper.entered());
+            let calls: Vec<_> = (0..4).map(|n| pond.enqueue("other", work(n))).collect();
+            let callers: Vec<_> = calls.into_iter().map(|call| thread::spawn(move || call.wait())).collect();
+            if round % 2 == 0 {
+                thread::yield_now();
+            }
+            drop(pond);
+            drop(disk.open());
+            for caller in callers {
+                assert!(matches!(caller.join().unwrap(), Ok(_) | Err(Error::Closed)));
+            }
+        }
+    });
+}
+
+// --- a shutdown that something stands in the way of -----------------------------------------------
+
+/// It is told by name, the close goes on behind, and a second call waits again.
+#[track_caller]
+fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
+    let deadline = Duration::from_millis(100);
+    for _ in 0..2 {
+        match not_late("the shutdown", || pond.shutdown(deadline).wait()) {
+            Err(Error::StillClosing { held_by }) => assert!(held_by.contains(by), "{held_by}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(pond.enqueue("q", work(9)).wait(), Err(Error::Closed)));
+    ends();
+    pond.shutdown(LATE).wait().unwrap();
+}
+
+#[test]
+fn a_shutdown_beside_a_guard_answers_at_its_deadline() {
+    in_time("a shutdown beside a guard", || {
+        let disk = OnDisk::new();
+        let pond = disk.builder().write_wait_max(HOUR).open(disk.path()).unwrap();
+        let (begun, is_begun) = mpsc::channel();
+        let (go, told) = mpsc::channel::<()>();
+        let writer = pond.clone();
+        let writer = thread::spawn(move || {
+            let mut guard = writer.begin_write().unwrap();
+            begun.send(()).unwrap();
+            told.recv().unwrap();
+            let id = guard.enqueue("q", work(1)).unwrap();
+            guard.commit().map(|()| id)
+        });
+        is_begun.recv().unwrap();
+        is_told(&pond, "begin_write", || go.send(()).unwrap());
+        let id = writer.join().unwrap().unwrap();
+        is_pending(&disk.open(), id);
+    });
+}
+
+#[test]
+fn a_shutdown_beside_a_blocking_closure_answers_at_its_deadline() {
+    for alone in [true, false] {
+        in_time("a shutdown beside a closure", move || {
+            let disk = OnDisk::new();
+            let pond = disk.open();
+            let (entered, is_in) = mpsc::channel();
+            let (go, told) = mpsc::channel::<()>();
+            let told = Mutex::new(told);
+            let call = pond.transaction(move |tx| {
+                entered.send(()).unwrap();
+                told.lock().unwrap().recv().unwrap();
+                Ok(tx.enqueue("q", work(1))?)
+            });
+            let caller = thread::spawn(move || if alone { call.wait() } else { block_on(call) });
+            is_in.recv().unwrap();
+            is_told(&pond, "closure", || go.send(()).unwrap());
+            let id = caller.join().unwrap().unwrap();
+            is_pending(&disk.open(), id);
+        });
+    }
+}
+
+#[test]
+fn a_shutdown_beside_a_blocking_hook_answers_at_its_deadline() {
+    in_time("a shutdown beside a hook", || {
+        let disk = OnDisk::new();
+        let (entered, is_in) = mpsc::channel();
+        let (go, told) = mpsc::channel::<()>();
+        let told = Mutex::new(told);
+        let builder = disk.builder().on_first_dead_letter(move |_| {
+            entered.send(()).unwrap();
+            told.lock().unwrap().recv().unwrap();
+        });
+        let pond = builder.open(disk.path()).unwrap();
+        let dies = |_: Job<Work>| async { Ok(Outcome::dead_letter("on purpose")) };
+        pond.worker("q").handle(dies).start().unwrap();
+        let id = pond.enqueue("q", work(1)).wait().unwrap();
+        is_in.recv().unwrap();
+        is_told(&pond, "callback", || go.send(()).unwrap());
+        assert_eq!(disk.open().job(id).unwrap().state, State::Dead);
+    });
+}
+
+#[test]
+fn a_shutdown_beside_the_applications_own_transaction_answers_at_its_deadline() {
+    in_time("a shutdown beside a transaction", || {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Arc::new(Database::create(dir.path().join("app.redb")).unwrap());
+        let pond = Millpond::builder().write_wait_max(HOUR).attach(database.clone()).unwrap();
+        let id = pond.enqueue("q", work(1)).wait().unwrap();
+        let txn = database.begin_write().unwrap();
+        is_told(&pond, "write transaction", || txn.commit().unwrap());
+        let pond = Millpond::builder().attach(database).unwrap();
+        is_pending(&pond, id);
+    });
+}
+
+#[test]
+fn a_second_shutdown_with_less_time_does_not_wait_for_the_first() {
+    in_time("two shutdowns", || {
+        let (_, pond) = memory();
+        let (_worker, mut keeper) = gated(&pond, "q", 1);
+        pond.enqueue("q", work(1)).wait().unwrap();
+        block_on(keeper.entered());
+        let first = pond.shutdown(HOUR);
+        let first = thread::spawn(move || first.wait());
+        while pond.enqueue("x", work(1)).wait().is_ok() && !is_stopping(&pond) {
+            thread::yield_now();
+        }
+        let second = not_late("the second shutdown", || pond.shutdown(Duration::ZERO).wait());
+        match second {
+            Err(Error::StillClosing { held_by }) => assert!(held_by.contains("running"), "{held_by}"),
+            other => panic!("{other:?}"),
+        }
+        keeper.let_go(1);
+        first.join().unwrap().unwrap();
+        pond.shutdown(Duration::ZERO).wait().unwrap();
+    });
+}
+
+fn is_stopping(pond: &Millpond) -> bool {
+    let id = pond.enqueue("x", work(1)).wait();
+    id.is_err() || pond.explain(id.unwrap()).is_ok_and(|why| why == millpond::Why::ShuttingDown)
+}

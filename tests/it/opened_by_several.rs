@@ -1,0 +1,162 @@
+//! One file, opened by several at once: at any time one of them has it, and what it acknowledged is there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier};
+
+use millpond::{Error, Millpond};
+use redb::Database;
+
+use crate::support::*;
+
+/// Files that the threads open together. `OPEN_ROUNDS` sets another number.
+const ROUNDS: u64 = 200;
+
+const OPENERS: u64 = 4;
+
+fn rounds() -> u64 {
+    std::env::var("OPEN_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"))
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    fs::read_dir(directory).unwrap().map(name).collect()
+}
+
+/// Opens the file once it can be had, enqueues one job and closes the file.
+fn enqueue_one(path: &Path, n: u64, runtime: &tokio::runtime::Handle) -> bool {
+    match Millpond::builder().runtime(runtime.clone()).open(path) {
+        Ok(pond) => {
+            pond.enqueue("q", work(n)).wait().unwrap();
+            true
+        }
+        Err(Error::AlreadyOpen { .. }) => false,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn every_job_acknowledged_by_an_opener_of_a_new_file_is_there() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for round in 0..rounds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path: Arc<PathBuf> = Arc::new(directory.path().join("jobs.redb"));
+        let start = Arc::new(Barrier::new(OPENERS as usize));
+        let openers: Vec<_> = (0..OPENERS)
+            .map(|n| {
+                let (path, start, runtime) = (path.clone(), start.clone(), runtime.handle().clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    enqueue_one(&path, n, &runtime).then_some(n)
+                })
+            })
+            .collect();
+        let acknowledged: BTreeSet<u64> =
+            openers.into_iter().filter_map(|opener| opener.join().expect("it opens or is refused")).collect();
+        assert!(!acknowledged.is_empty(), "round {round}: nobody could open it");
+        assert_eq!(names(directory.path()), ["jobs.redb"], "round {round}");
+        let pond = Millpond::builder().runtime(runtime.handle().clone()).open(&*path).unwrap();
+        let jobs = millpond::testing::all_enqueued(&pond, "q");
+        let there: BTreeSet<u64> = jobs.iter().map(|job| job.payload.decode::<Work>().unwrap().n).collect();
+        assert_eq!(there, acknowledged, "round {round}");
+    }
+}
+
+/// Nobody has the file for longer than it takes to look at it, so somebody must be let in each time.
+#[test]
+fn openers_of_a_closed_file_do_not_refuse_each_other() {
+    let disk = OnDisk::new();
+    drop(disk.open());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for round in 0..rounds() {
+        let start = Arc::new(Barrier::new(OPENERS as usize));
+        let openers: Vec<_> = (0..OPENERS)
+            .map(|n| {
+                let (path, start, runtime) = (disk.path(), start.clone(), runtime.handle().clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    enqueue_one(&path, n, &runtime)
+                })
+            })
+            .collect();
+        let opened = openers.into_iter().filter(|_| true).map(|opener| opener.join().unwrap());
+        assert!(opened.fold(0, |opened, is| opened + u64::from(is)) > 0, "round {round}: nobody could open it");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_open_whatever_name_it_is_opened_by() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let (link, hard) = (disk.dir.path().join("link.redb"), disk.dir.path().join("hard.redb"));
+    symlink(disk.path(), &link).unwrap();
+    fs::hard_link(disk.path(), &hard).unwrap();
+    let round_about = disk.dir.path().join(".").join("jobs.redb");
+    for name in [&link, &hard, &round_about] {
+        let opened = disk.builder().open(name);
+        assert!(matches!(opened, Err(Error::AlreadyOpen { .. })), "{}: {opened:?}", name.display());
+    }
+    pond.enqueue("q", work(1)).await.unwrap();
+    close(pond).await;
+    let pond = disk.builder().open(&link).unwrap();
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
+}
+
+/// A kill right after the file got its name leaves the temporary one. With that name left, a deleted file would not be
+/// recognised, and jobs would be acknowledged that nobody finds again.
+#[tokio::test]
+async fn a_file_with_a_temporary_name_left_is_missed_when_it_is_deleted() {
+    let disk = OnDisk::new();
+    drop(disk.open());
+    fs::hard_link(disk.path(), disk.dir.path().join("jobs.redb.creating-0123456789abcdef")).unwrap();
+    let pond = disk.open();
+    pond.enqueue("q", work(1)).await.unwrap();
+    assert_eq!(names(disk.dir.path()), ["jobs.redb"]);
+    fs::remove_file(disk.path()).unwrap();
+    assert!(pond.enqueue("q", work(2)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_database_that_the_application_has_open_is_open_by_its_path_too() {
+    let disk = OnDisk::new();
+    drop(disk.open());
+    let db = Arc::new(Database::open(disk.path()).unwrap());
+    assert!(matches!(disk.builder().open(disk.path()), Err(Error::AlreadyOpen { .. })));
+    let pond = disk.builder().attach(db).unwrap();
+    assert!(matches!(disk.builder().open(disk.path()), Err(Error::AlreadyOpen { .. })));
+    close(pond).await;
+    disk.open();
+}
+
+#[tokio::test]
+async fn a_symlink_that_leads_nowhere_is_kept_and_the_file_is_made_where_it_leads() {
+    let disk = OnDisk::new();
+    let (volume, link) = (disk.dir.path().join("volume"), disk.dir.path().join("link.redb"));
+    fs::create_dir(&volume).unwrap();
+    // Over a second one, and relative to the directory it lies in.
+    symlink("volume/next.redb", &link).unwrap();
+    symlink("data.redb", volume.join("next.redb")).unwrap();
+    let pond = disk.builder().open(&link).unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    close(pond).await;
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::symlink_metadata(volume.join("data.redb")).unwrap().is_file());
+    assert_eq!(names(&volume).len(), 2, "{:?}", names(&volume));
+    let pond = disk.builder().open(volume.join("data.redb")).unwrap();
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
+    close(pond).await;
+
+    // Where nothing can be made nothing is, and the link is left as it is.
+    let nowhere = disk.dir.path().join("nowhere.redb");
+    symlink("no/such/directory.redb", &nowhere).unwrap();
+    match disk.builder().open(&nowhere) {
+        Err(Error::Io { path, .. }) => assert_eq!(path, nowhere),
+        other => panic!("{other:?}"),
+    }
+    let round = disk.dir.path().join("round.redb");
+    symlink("round.redb", &round).unwrap();
+    assert!(matches!(disk.builder().open(&round), Err(Error::Io { .. })));
+    assert!([nowhere, round].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+}

@@ -1,0 +1,131 @@
+//! A run's number: no two runs have the same one, and a later run has a greater one.
+
+use std::time::Duration;
+
+use millpond::{Clock, Job, JobId, Millpond, Outcome, Retry, RunNumber, Timestamp};
+
+use crate::support::*;
+
+/// Each run: its job, which attempt it is, its number.
+type Runs = Log<(JobId, u32, RunNumber)>;
+
+fn assert_rising(runs: &[(JobId, u32, RunNumber)]) {
+    assert!(runs.windows(2).all(|pair| pair[0].2 < pair[1].2), "{runs:#?}");
+}
+
+/// A worker with one slot that answers what `answer` says of the so-manieth run.
+fn answering(pond: &Millpond, runs: &Runs, answer: impl Fn(usize) -> Outcome + Send + Sync + 'static) {
+    let log = runs.clone();
+    let handler = move |job: Job<Work>| {
+        log.push((job.id(), job.attempt(), job.run()));
+        let answer = answer(log.len());
+        async { Ok(answer) }
+    };
+    let retry = Retry::fixed(Duration::ZERO).jitter(0.0);
+    pond.worker("q").concurrency(1).retry(retry).handle(handler).start().unwrap();
+}
+
+#[tokio::test]
+async fn it_rises_with_every_run_also_where_the_attempt_does_not() {
+    let (clock, pond) = memory();
+    let runs = Runs::new();
+    answering(&pond, &runs, |run| match run {
+        1 => Outcome::snooze(SECOND),
+        2 => Outcome::rate_limited(SECOND),
+        3 => Outcome::retry("boom"),
+        4 => Outcome::dead_letter("boom"),
+        _ => Outcome::Done(None),
+    });
+    let id = pond.enqueue("q", work(1)).await.unwrap();
+    for _ in 0..4 {
+        drained(&pond).await;
+        clock.advance(SECOND);
+    }
+    pond.dead_letters().redrive(id).await.unwrap();
+    pond.enqueue("q", work(2)).await.unwrap();
+    drained(&pond).await;
+    let runs = runs.all();
+    let attempts: Vec<_> = runs.iter().map(|(_, attempt, _)| *attempt).collect();
+    assert_eq!(attempts, [1, 1, 1, 2, 1, 1]);
+    assert_rising(&runs);
+}
+
+/// A worker whose handler never returns, and how to know that it was called.
+fn hanging(pond: &Millpond, runs: &Runs) -> tokio::sync::mpsc::UnboundedReceiver<()> {
+    let (called, calls) = tokio::sync::mpsc::unbounded_channel();
+    let log = runs.clone();
+    let handler = move |job: Job<Work>| {
+        log.push((job.id(), job.attempt(), job.run()));
+        let _ = called.send(());
+        std::future::pending::<millpond::Handled>()
+    };
+    pond.worker("q").no_timeout().handle(handler).start().unwrap();
+    calls
+}
+
+#[tokio::test]
+async fn it_rises_across_crashes_and_stops_also_with_a_clock_that_stands_still_or_is_set_back() {
+    let disk = OnDisk::new();
+    let runs = Runs::new();
+    let pond = disk.open();
+    let mut calls = hanging(&pond, &runs);
+    let id = pond.enqueue("q", work(1).max_attempts(1)).await.unwrap();
+    calls.recv().await;
+    // Killed at once: the file does not know that it ran. Then the same again.
+    let mut path = disk.dir.path().join("crash.redb");
+    std::fs::copy(disk.path(), &path).unwrap();
+    drop(pond);
+    for n in 0..8 {
+        let pond = disk.builder().open(&path).unwrap();
+        let mut calls = hanging(&pond, &runs);
+        calls.recv().await;
+        if n == 2 {
+            disk.clock.advance(SECOND);
+            settled(&pond).await;
+        }
+        if n == 4 {
+            disk.clock.set_wall(Timestamp::EPOCH);
+        }
+        if n % 2 == 0 {
+            let next = disk.dir.path().join(format!("crash{n}.redb"));
+            std::fs::copy(&path, &next).unwrap();
+            drop(pond);
+            path = next;
+        } else {
+            pond.shutdown(Duration::ZERO).await.unwrap();
+        }
+    }
+    let runs = runs.all();
+    assert_eq!(runs.len(), 9);
+    assert!(runs.iter().all(|(job, attempt, _)| (*job, *attempt) == (id, 1)), "one of one each time: {runs:?}");
+    assert_rising(&runs);
+    assert_eq!(disk.clock.wall(), Timestamp::EPOCH);
+}
+
+#[tokio::test]
+async fn numbers_of_openings_and_the_turns_of_groups_do_not_meet() {
+    let disk = OnDisk::new();
+    let runs = Runs::new();
+    for opening in 0..5 {
+        let pond = disk.open();
+        answering(&pond, &runs, |_| Outcome::Done(None));
+        let jobs = (0..20).map(|n| member(&format!("g{}", n % 7), opening * 100 + n));
+        pond.enqueue_many("q", jobs).await.unwrap();
+        drained(&pond).await;
+        close(pond).await;
+    }
+    let runs = runs.all();
+    assert_eq!(runs.len(), 100);
+    assert_rising(&runs);
+}
+
+#[tokio::test]
+async fn it_is_said_as_two_numbers() {
+    let (_, pond) = memory();
+    let runs = Runs::new();
+    answering(&pond, &runs, |_| Outcome::Done(None));
+    pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
+    drained(&pond).await;
+    let said: Vec<String> = runs.all().iter().map(|(_, _, run)| run.to_string()).collect();
+    assert_eq!(said, ["1-1", "1-2"]);
+}

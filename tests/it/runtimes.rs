@@ -1,0 +1,176 @@
+//! A runtime that ends takes no job with it: what ran on it goes back, the queue says so, and goes on without it.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use millpond::{Error, Event, Heard, Job, Keep, Millpond, Outcome, QueueSettings, Retention, State, Why};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::*;
+
+fn runtimes() -> [fn() -> Runtime; 2] {
+    [
+        || Builder::new_current_thread().enable_all().build().unwrap(),
+        || Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+    ]
+}
+
+/// A queue whose job `1` runs on `runtime` and does not end.
+fn running_on(runtime: &Runtime, disk: &OnDisk) -> (Millpond, millpond::JobId, millpond::Events) {
+    runtime.block_on(async {
+        let pond = disk.open();
+        let events = pond.events();
+        let (_worker, mut keeper) = gated(&pond, "q", 4);
+        let id = pond.enqueue("q", work(1)).await.unwrap();
+        assert_eq!(keeper.entered().await, 1);
+        (pond, id, events)
+    })
+}
+
+#[track_caller]
+fn says_so(pond: &Millpond) {
+    let reason = pond.degraded().expect("it is degraded");
+    assert!(reason.contains("runtime"), "{reason}");
+}
+
+#[test]
+fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
+    for runtime in runtimes() {
+        in_time("a runtime that ends", move || {
+            let disk = OnDisk::new();
+            let runtime = runtime();
+            let (pond, id, mut events) = running_on(&runtime, &disk);
+            drop(runtime);
+            pond.enqueue("flushed", work(0)).wait().unwrap();
+            let info = pond.job(id).unwrap();
+            assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
+            says_so(&pond);
+            match pond.explain(id).unwrap() {
+                Why::Degraded { reason } => assert!(reason.contains("runtime"), "{reason}"),
+                other => panic!("{other:?}"),
+            }
+            loop {
+                match events.next_blocking().unwrap() {
+                    Some(Heard::Event(Event::Degraded { reason })) => break assert!(reason.contains("runtime")),
+                    Some(_) => {}
+                    None => panic!("listeners are told"),
+                }
+            }
+            // It is stopped in order, and goes on in a runtime that is alive.
+            pond.shutdown(Duration::ZERO).wait().unwrap();
+            let next = Builder::new_current_thread().enable_all().build().unwrap();
+            next.block_on(async {
+                let pond = disk.open();
+                let ran = record(&pond, "q", 1);
+                drained(&pond).await;
+                assert_eq!(ran.all(), [1]);
+            });
+        });
+    }
+}
+
+#[test]
+fn jobs_that_would_start_on_it_stay_where_they_are() {
+    for runtime in runtimes() {
+        in_time("a runtime that has ended", move || {
+            let disk = OnDisk::new();
+            let runtime = runtime();
+            let pond = runtime.block_on(async {
+                let pond = disk.open();
+                record(&pond, "q", 4);
+                record(&pond, "other", 4);
+                pond
+            });
+            drop(runtime);
+            let ids = pond.enqueue_many("q", (0..200).map(work)).wait().unwrap();
+            while pond.degraded().is_none() {
+                std::thread::yield_now();
+            }
+            says_so(&pond);
+            // What is enqueued is stored all the same.
+            let late = pond.enqueue("other", work(1)).wait().unwrap();
+            let starts = pond.metrics().starts_total;
+            assert!(starts <= 200, "{starts} starts: it does not try them again and again");
+            for id in ids.into_iter().chain([late]) {
+                let info = pond.job(id).unwrap();
+                assert_eq!((info.state, info.attempts), (State::Pending, 0));
+            }
+            assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+            pond.shutdown(Duration::ZERO).wait().unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_worker_of_async_handlers_is_refused_on_it_and_one_of_blocking_handlers_runs() {
+    in_time("a runtime that has ended", || {
+        let disk = OnDisk::new();
+        let runtime = runtimes()[1]();
+        let (pond, ..) = running_on(&runtime, &disk);
+        drop(runtime);
+        let refused = pond.worker("async").handle(|_: Job<Work>| async { Ok(()) }).start();
+        assert!(matches!(refused, Err(Error::RuntimeEnded)), "{refused:?}");
+        let (told, ran) = mpsc::channel();
+        pond.worker("blocking")
+            .handle_blocking(move |job: Job<Work>| {
+                told.send(job.n).unwrap();
+                Ok(())
+            })
+            .start()
+            .unwrap();
+        pond.enqueue("blocking", work(7)).wait().unwrap();
+        assert_eq!(ran.recv().unwrap(), 7);
+    });
+}
+
+#[test]
+fn blocking_handlers_and_the_queues_own_chores_need_no_runtime() {
+    in_time("chores without a runtime", || {
+        let disk = OnDisk::new();
+        let runtime = runtimes()[0]();
+        let (told, ran) = mpsc::channel();
+        let pond = runtime.block_on(async {
+            let pond = disk.open();
+            let settings = QueueSettings::default().retention(Retention::default().completed(Keep::new(HOUR, 10)));
+            pond.queue("q").unwrap().configure(settings).await.unwrap();
+            let handler = move |job: Job<Work>| {
+                told.send(job.n).unwrap();
+                Ok(Outcome::done_with("result"))
+            };
+            pond.worker("q").rate_limit(millpond::Rate::per_second(1)).handle_blocking(handler).start().unwrap();
+            pond
+        });
+        drop(runtime);
+        pond.enqueue_many("q", [work(1).delay(SECOND), work(2).delay(2 * SECOND)]).wait().unwrap();
+        for n in 1..=2 {
+            disk.clock.advance(2 * SECOND);
+            assert_eq!(ran.recv().unwrap(), n);
+        }
+        block_on(async { drained(&pond).await });
+        assert_eq!(pond.queue("q").unwrap().counts().completed, 2);
+        disk.clock.advance(2 * HOUR);
+        block_on(async { drained(&pond).await });
+        disk.clock.advance(60 * SECOND);
+        block_on(async { drained(&pond).await });
+        assert_eq!((pond.queue("q").unwrap().counts().completed, pond.metrics().pruned_total), (0, 2));
+        assert_eq!(pond.degraded(), None);
+    });
+}
+
+fn block_on<T>(task: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_what_a_runtime_took_with_it() {
+    for runtime in runtimes() {
+        in_time("a shutdown after its runtime", move || {
+            let disk = OnDisk::new();
+            let runtime = runtime();
+            let (pond, id, _) = running_on(&runtime, &disk);
+            drop(runtime);
+            pond.shutdown(HOUR).wait().unwrap();
+            assert_eq!(disk.open().job(id).unwrap().state, State::Pending);
+        });
+    }
+}

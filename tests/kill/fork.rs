@@ -1,0 +1,237 @@
+//! A process forks while it has the file open. The child has a copy of the queue and none of its threads: it is refused by
+//! name, writes nothing and hangs nowhere, and the parent goes on.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use millpond::{Error, JobFilter, Millpond, NewJob, Pace};
+use redb::TableDefinition;
+
+use crate::all_jobs::all_jobs;
+use crate::child::{self, setting};
+
+/// Forks in one run.
+const FORKS: usize = 30;
+/// A forked process that has not ended after this many seconds hangs.
+const HANGS_AFTER: u32 = 20;
+const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
+
+/// Runs `test` in a fork of this process, and says whether it has returned true. One that hangs is ended by an alarm.
+#[allow(unsafe_code)]
+fn in_a_fork(test: impl FnOnce() -> bool) -> bool {
+    // Safe for all that the child does: it has one thread, which was not inside of the allocator when it forked.
+    match unsafe { libc::fork() } {
+        -1 => panic!("could not fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            unsafe { libc::alarm(HANGS_AFTER) };
+            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_or(false);
+            unsafe { libc::_exit(i32::from(!passed)) }
+        }
+        child => {
+            let mut status = 0;
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+        }
+    }
+}
+
+fn is_forked<T>(answer: Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::Forked { opened_by }) if opened_by != std::process::id())
+}
+
+fn block_on<T>(task: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(task)
+}
+
+fn job() -> NewJob {
+    NewJob::raw("k", "")
+}
+
+/// Every call that could write, wait or read says so.
+fn all_is_refused(pond: Millpond, earlier: millpond::Commit<millpond::JobId>) -> bool {
+    let id = millpond::JobId::new(1);
+    let mut events = pond.events();
+    let answers = [
+        is_forked(pond.enqueue("q", job()).wait()),
+        is_forked(block_on(pond.enqueue("q", job()))),
+        is_forked(earlier.wait()),
+        is_forked(pond.enqueue_many("q", [job(), job()]).wait()),
+        is_forked(pond.transaction(|tx| Ok(tx.enqueue("q", job())?)).wait()),
+        is_forked(block_on(pond.transaction(|tx| Ok(tx.enqueue("q", job())?)))),
+        is_forked(pond.begin_write()),
+        is_forked(pond.begin_read()),
+        is_forked(pond.job(id)),
+        is_forked(pond.jobs(&JobFilter::new(), None, 10)),
+        is_forked(pond.explain(id)),
+        is_forked(pond.queue("q")),
+        is_forked(pond.cancel(id, "x").wait()),
+        is_forked(pond.dead_letters().redrive_all(JobFilter::new(), Pace::default()).wait()),
+        is_forked(pond.verify().wait()),
+        is_forked(pond.backup("/nonexistent/copy.redb").wait()),
+        is_forked(pond.worker("w").handle_blocking_raw("k", |_: millpond::Job<bytes::Bytes>| Ok(())).start()),
+        is_forked(pond.shutdown(std::time::Duration::ZERO).wait()),
+        matches!(events.next_blocking(), Ok(None)),
+        pond.degraded().is_some_and(|reason| reason.contains("forked")),
+    ];
+    // Neither stops the parent's queue nor waits for threads that are not here.
+    drop(pond);
+    for (n, refused) in answers.into_iter().enumerate() {
+        if !refused {
+            println!("fork: call {n} was not refused");
+        }
+    }
+    answers == [true; 20]
+}
+
+/// Opens the file and forks again and again while others enqueue.
+pub fn child() {
+    let file = PathBuf::from(setting::<String>("FILE"));
+    let pond = Millpond::open(&file).unwrap();
+    let ends = AtomicBool::new(false);
+    let acknowledged = thread::scope(|scope| {
+        let enqueuers: Vec<_> = (0..2)
+            .map(|n| {
+                let (pond, ends) = (pond.clone(), &ends);
+                scope.spawn(move || {
+                    let mut ids = Vec::new();
+                    while !ends.load(Ordering::SeqCst) || ids.len() < 100 {
+                        let id = match n {
+                            0 => pond.enqueue("q", job()).wait(),
+                            _ => block_on(pond.enqueue("q", job())),
+                        };
+                        ids.push(id.unwrap().get());
+                    }
+                    ids
+                })
+            })
+            .collect();
+        for fork in 0..FORKS {
+            let passed = match fork % 3 {
+                0 => {
+                    let (copy, earlier) = (pond.clone(), pond.enqueue("q", job()));
+                    in_a_fork(move || all_is_refused(copy, earlier))
+                }
+                1 => forks_beside_a_guard(&pond),
+                _ => forks_inside_a_closure(&pond),
+            };
+            println!("fork {fork} {}", if passed { "passed" } else { "failed" });
+            // What the parent is told stands.
+            let id = pond.enqueue("q", job()).wait().unwrap();
+            println!("ack {id}");
+        }
+        ends.store(true, Ordering::SeqCst);
+        enqueuers.into_iter().flat_map(|enqueuer| enqueuer.join().unwrap()).collect::<Vec<_>>()
+    });
+    acknowledged.iter().for_each(|id| println!("ack {id}"));
+    // And once with nobody beside it.
+    let (copy, earlier) = (pond.clone(), pond.enqueue("q", job()));
+    let passed = in_a_fork(move || all_is_refused(copy, earlier)) && forks_inside_a_closure(&pond);
+    println!("alone {}", if passed { "passed" } else { "failed" });
+    assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+    drop(pond);
+    println!("closed");
+}
+
+/// The child has a copy of the guard too. Neither committing nor dropping it writes anything.
+fn forks_beside_a_guard(pond: &Millpond) -> bool {
+    let mut passed = true;
+    for commits in [true, false] {
+        let mut guard = pond.begin_write().unwrap();
+        guard.open_table(ROWS).unwrap().insert(1, 1).unwrap();
+        let id = guard.enqueue("q", job()).unwrap();
+        let mut guard = Some(guard);
+        passed &= in_a_fork(|| {
+            let guard = guard.take().unwrap();
+            match commits {
+                true => is_forked(guard.commit()),
+                false => {
+                    drop(guard);
+                    true
+                }
+            }
+        });
+        guard.take().unwrap().commit().unwrap();
+        println!("ack {id}");
+    }
+    passed
+}
+
+/// The child goes on as the one who commits, because it forked on his thread: that of the caller, who is told, or the
+/// writer's, where nobody is left to be told and the child ends.
+fn forks_inside_a_closure(pond: &Millpond) -> bool {
+    let forked = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let parent = std::process::id();
+    let outcome = forked.clone();
+    let answer = pond
+        .transaction(move |tx| {
+            let id = tx.enqueue("q", job())?;
+            let mut outcome = outcome.lock().unwrap();
+            if outcome.is_none() {
+                // In the child this returns too, into the queue's own code.
+                *outcome = Some(fork_and_return());
+            }
+            Ok(id)
+        })
+        .wait();
+    if std::process::id() != parent {
+        exit_with(is_forked(answer));
+    }
+    println!("ack {}", answer.unwrap());
+    let child = forked.lock().unwrap().take().unwrap();
+    wait_for(child)
+}
+
+#[allow(unsafe_code)]
+fn fork_and_return() -> i32 {
+    match unsafe { libc::fork() } {
+        -1 => panic!("could not fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            unsafe { libc::alarm(HANGS_AFTER) };
+            0
+        }
+        child => child,
+    }
+}
+
+#[allow(unsafe_code)]
+fn exit_with(passed: bool) -> ! {
+    unsafe { libc::_exit(i32::from(!passed)) }
+}
+
+#[allow(unsafe_code)]
+fn wait_for(child: i32) -> bool {
+    let mut status = 0;
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+#[test]
+fn a_forked_process_is_refused_and_its_parent_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("queue.redb");
+    let (lines, status) = child::start("fork", &[("FILE", file.display().to_string())]).end();
+    assert!(status.success(), "{status}: {lines:#?}");
+    let failed: Vec<_> =
+        lines.iter().filter(|line| line.ends_with(" failed") || line.contains("not refused")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("passed")).count(), FORKS + 1);
+    assert!(lines.iter().any(|line| line.ends_with("closed")), "{lines:#?}");
+    holds(&file, &lines);
+}
+
+fn holds(file: &Path, lines: &[String]) {
+    let acknowledged: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(what, _)| what.ends_with("ack"))
+        .map(|(_, id)| id.parse().unwrap())
+        .collect();
+    let distinct: BTreeSet<u64> = acknowledged.iter().copied().collect();
+    assert!(acknowledged.len() > 200 && distinct.len() == acknowledged.len(), "each is a job of its own");
+    let pond = Millpond::open(file).unwrap();
+    let there: BTreeSet<u64> = all_jobs(&pond).iter().map(|job| job.id.get()).collect();
+    assert_eq!(there, distinct);
+    assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+}
