@@ -20,7 +20,7 @@ use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, Prepared, Store};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
@@ -64,6 +64,8 @@ pub(crate) struct Engine {
     pub(super) expiries: Expiries,
     /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
     pub(super) moved: Notify,
+    /// Steps of the engine's own that the writer has not answered yet.
+    pub(super) own_steps: AtomicUsize,
     health: RwLock<Health>,
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
@@ -125,6 +127,7 @@ impl Engine {
             alarm: Alarm::default(),
             expiries: Expiries::new(),
             moved: Notify::new(),
+            own_steps: AtomicUsize::new(0),
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -230,7 +233,7 @@ impl Engine {
     /// Nothing can start before the clock moves or a running handler returns.
     pub fn is_settled(&self) -> bool {
         let now = self.now();
-        self.inbox.is_empty() && self.scheduler().is_settled(now) && self.upkeep().is_settled(self)
+        self.writer_is_idle() && self.scheduler().is_settled(now) && self.upkeep().is_settled(self)
     }
 
     /// And nothing runs.
@@ -238,7 +241,12 @@ impl Engine {
         let now = self.now();
         // Under one lock: a handler that returns between two looks would be missed by both.
         let is_idle = |scheduler: &Scheduler| scheduler.is_settled(now) && scheduler.running() == 0;
-        self.inbox.is_empty() && is_idle(&self.scheduler()) && self.upkeep().is_settled(self)
+        self.writer_is_idle() && is_idle(&self.scheduler()) && self.upkeep().is_settled(self)
+    }
+
+    /// Nothing waits for the writer, and it has answered every step of the engine's own.
+    fn writer_is_idle(&self) -> bool {
+        self.inbox.is_empty() && self.own_steps.load(Ordering::SeqCst) == 0
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::engine::Engine;
 use crate::error::Error;
 use crate::storage::Batch;
+use crate::sync::atomic::Ordering;
 use crate::transaction::Prepare;
 use crate::writer::{Command, Refusal, Step};
 
@@ -46,7 +47,21 @@ impl Engine {
         in_bulk: bool,
     ) {
         let step = Internal { engine: self.clone(), write, value: None, after: Some(after), in_bulk };
+        self.own_steps.fetch_add(1, Ordering::SeqCst);
         self.inbox.send(Command::Step(Box::new(step)));
+    }
+}
+
+impl<T, W, A> Internal<T, W, A>
+where
+    A: FnOnce(&Arc<Engine>, Result<T, Error>),
+{
+    fn end(&mut self, result: Result<T, Error>) {
+        if let Some(after) = self.after.take() {
+            after(&self.engine, result);
+            self.engine.own_steps.fetch_sub(1, Ordering::SeqCst);
+            self.engine.moved.notify_waiters();
+        }
     }
 }
 
@@ -67,9 +82,7 @@ where
 
     fn answer(mut self: Box<Self>, result: Result<(), Error>) {
         let value = self.value.take();
-        if let Some(after) = self.after.take() {
-            after(&self.engine, result.map(|()| value.expect("applied before it is answered")));
-        }
+        self.end(result.map(|()| value.expect("applied before it is answered")));
     }
 }
 
@@ -79,8 +92,6 @@ where
 {
     /// The writer has let go of it without an answer: the file is closed, or a panic has taken it.
     fn drop(&mut self) {
-        if let Some(after) = self.after.take() {
-            after(&self.engine, Err(Error::Closed));
-        }
+        self.end(Err(Error::Closed));
     }
 }

@@ -55,7 +55,7 @@ fn look(engine: &Engine, reader: Reader) -> Result<Verification, Error> {
 }
 
 fn refused(engine: &Engine) -> Option<Error> {
-    match engine.degraded() {
+    match engine.unwritable() {
         // The file may hold the failed commit or not.
         Some(reason) => Some(Error::Degraded { reason }),
         None => engine.is_closed().then_some(Error::Closed),

@@ -147,9 +147,12 @@ impl Batch<'_> {
         }
         self.became_ready(queue, record.state);
         record.state = State::Pending;
-        let bytes = encode_record(record);
-        self.tables.members()?.insert(member.key(queue, id), &*bytes)?;
-        Ok(bytes)
+        let new = encode_record(record);
+        // A row that an earlier version wrote has another length now.
+        let tally = self.tally(queue);
+        tally.bytes = (tally.bytes + new.len() as u64).saturating_sub(bytes.len() as u64);
+        self.tables.members()?.insert(member.key(queue, id), &*new)?;
+        Ok(new)
     }
 
     /// Removes a member whose head entry is gone already or was never there. False if there is no

@@ -159,7 +159,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::error::Error;
+    use crate::error::{Error, panics};
     use crate::storage::{Opening, Store};
 
     const OPENING: Opening = Opening { cache_bytes: 1 << 20, adopt: false, check: false };
@@ -190,11 +190,11 @@ mod tests {
                 }
                 tries
             });
-            let reopened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let reopened = panics::catch(|| {
                 for _ in 0..100 {
                     assert!(store.reopen().unwrap());
                 }
-            }));
+            });
             is_over.store(true, Ordering::SeqCst);
             assert!(tries.join().unwrap() > 0);
             reopened.unwrap();

@@ -19,11 +19,10 @@ pub(crate) use occupied::{Occupant, Occupied};
 pub(crate) use step::{Refusal, Step, WaitingHandler, call};
 
 use std::collections::{BTreeSet, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::error::panics::{drop_quietly, text_of};
+use crate::error::panics::{self, drop_quietly, text_of};
 use crate::events::Event;
 use crate::job::{Caller, Change, JobId, QueueId};
 use crate::metrics::Metrics;
@@ -101,7 +100,7 @@ impl Committed {
             };
             // Nobody may wait for what a closure holds any more: then it is dropped here, and code of the application
             // must not keep the others from being answered.
-            if catch_unwind(AssertUnwindSafe(answer)).is_err() {
+            if panics::catch(answer).is_err() {
                 tracing::error!(
                     "a value of the application panicked when it was dropped, or a waker when it was woken"
                 );
@@ -539,7 +538,10 @@ impl Writer {
                     all.extend(rest);
                     return Gathered::Failed(all, error);
                 }
-                Applied::Refused(_) | Applied::Spoiled(_) => spoiled.doubtful.push(command),
+                Applied::Refused(error) | Applied::Spoiled(error) => {
+                    drop_quietly(error);
+                    spoiled.doubtful.push(command);
+                }
             }
         }
         Gathered::Spoiled(spoiled)

@@ -100,12 +100,12 @@ async fn a_rate_limited_answer_does_not_give_tokens_back_that_were_taken_since()
     let pond = disk.open();
     pond.worker("q")
         .rate_limit(rate)
-        .handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::from_millis(1))) })
+        .handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::from_millis(100))) })
         .start()
         .unwrap();
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
-    disk.clock.advance(Duration::from_millis(1));
+    disk.clock.advance(Duration::from_millis(100));
     pond.queue("q").unwrap().pause().await.unwrap();
     pond.queue("q").unwrap().rate().take(5).await.unwrap();
     drained(&pond).await;
@@ -208,7 +208,7 @@ async fn a_limited_group_whose_head_ran_at_a_crash_goes_on_when_it_is_said_to() 
     settled(&after).await;
     assert_eq!(after.explain(id).unwrap(), Why::RateLimited { wait: Duration::from_millis(1) });
     assert_eq!(ran.len(), 0);
-    disk.clock.advance(Duration::from_millis(1));
+    disk.clock.advance(Duration::from_millis(100));
     drained(&after).await;
     assert_eq!(ran.all(), [1]);
 }

@@ -178,6 +178,15 @@ impl Run {
         ids.iter().zip(specs).try_for_each(|(id, spec)| self.model.insert(id.get(), spec))
     }
 
+    /// By one of several calls that were made at once.
+    fn inserted_at_once(&mut self, ids: Vec<JobId>, specs: &[Spec]) -> Check {
+        self.inserted(ids.clone(), specs)?;
+        if self.engine.moves_little {
+            ids.iter().for_each(|id| self.model.came_later(id.get()));
+        }
+        Ok(())
+    }
+
     async fn answer(&mut self, id: u64, answer: Answer) {
         self.model.answered(id, answer);
         self.engine.answer(id, answer).await;
@@ -236,9 +245,9 @@ impl Run {
         }
         for ((call, rows), answer) in calls.iter().zip(rows).zip(all(commits).await) {
             match (call, answer) {
-                (Call::Enqueue(spec), Ok(ids)) => self.inserted(ids, std::slice::from_ref(spec))?,
+                (Call::Enqueue(spec), Ok(ids)) => self.inserted_at_once(ids, std::slice::from_ref(spec))?,
                 (Call::Tx(tx), Ok(ids)) if tx.fate == Fate::Commits => {
-                    self.inserted(ids, &tx.jobs)?;
+                    self.inserted_at_once(ids, &tx.jobs)?;
                     self.model.rows.extend(rows);
                 }
                 (Call::Tx(tx), Err(Error::Aborted { .. })) if tx.fate != Fate::Commits => {}

@@ -39,6 +39,8 @@ pub struct Engine {
     window: usize,
     stage: Arc<Mutex<Stage>>,
     workers: [Option<Worker>; QUEUES],
+    /// Its limits are small: calls that are made at once may be committed one after the other.
+    pub moves_little: bool,
 }
 
 pub fn queue_name(queue: usize) -> String {
@@ -89,12 +91,16 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxErro
     Ok(())
 }
 
+/// Whether an engine with so many slots is opened with small limits: every other one is.
+fn moves_little(max_running: usize) -> bool {
+    max_running.is_multiple_of(2)
+}
+
 fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
     let builder = builder.window_jobs_max(window);
-    // Every other one moves a job or two at a time, and holds no more of them in memory.
-    let builder =
-        if max_running.is_multiple_of(2) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
+    // It moves a job or two at a time, and holds no more of them in memory.
+    let builder = if moves_little(max_running) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
     builder.open_backend(memory.clone()).expect("it opens")
 }
 
@@ -109,7 +115,15 @@ impl Engine {
             let settings = QueueSettings::default().retention(retention).groups(groups);
             pond.queue(&queue_name(queue)).unwrap().configure(settings).await.unwrap();
         }
-        let engine = Self { pond, clock, memory, window, stage: Arc::default(), workers: Default::default() };
+        let engine = Self {
+            pond,
+            clock,
+            memory,
+            window,
+            stage: Arc::default(),
+            workers: Default::default(),
+            moves_little: moves_little(max_running),
+        };
         engine.commit_something().await;
         engine
     }
@@ -190,7 +204,15 @@ impl Engine {
         }
         meanwhile(&clock);
         let pond = open(&memory, &clock, max_running, window);
-        Self { pond, clock, memory, window, stage: Arc::default(), workers: Default::default() }
+        Self {
+            pond,
+            clock,
+            memory,
+            window,
+            stage: Arc::default(),
+            workers: Default::default(),
+            moves_little: moves_little(max_running),
+        }
     }
 
     // --- looking ------------------------------------------------------------------------------

@@ -319,6 +319,11 @@ impl Model {
         Ok(())
     }
 
+    /// It may have come into view after others that were stored by calls of the same step.
+    pub fn came_later(&mut self, id: u64) {
+        self.job(id).fresh = true;
+    }
+
     fn fresh_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq

@@ -43,7 +43,9 @@ fn looked_at(each: u64) -> (Verification, Work) {
     let txn = store.begin_write().unwrap();
     let none = BTreeSet::new();
     let mut batch = Batch::new(&txn, &store.catalog, counters, &none, now(), false);
-    assert_eq!(batch.kind_named("kind").unwrap(), 0);
+    let kind = batch.kind_named("kind").unwrap();
+    assert_eq!(kind, 0);
+    batch.stored_kind(kind);
     let later = Due::wall(Timestamp::from_millis(1_000));
     for n in 0..each {
         let queue = batch.queue_named(&format!("q{}", n % 7)).unwrap();
