@@ -587,7 +587,9 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
             Err(why) => return Ok(why),
         },
     };
-    let blocked = engine.scheduler().why(queue, id, found.record.kind, found.record.group(), now);
+    let order = Order { priority: found.record.priority.get(), turn };
+    let group = found.record.group().map(|group| (group, order));
+    let blocked = engine.scheduler().why(queue, id, found.record.kind, group, now);
     if let Some(reason) = engine.unwritable() {
         return Ok(Why::Degraded { reason });
     }
@@ -599,7 +601,6 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         Blocked::Recovering(wait) => Why::Recovering { wait },
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
-            let order = Order { priority: found.record.priority.get(), turn };
             let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
                 engine.scheduler().is_flying(id)
             })?;

@@ -303,6 +303,12 @@ impl Lane {
         }
     }
 
+    /// How long until this head is read again, if it was passed over because too many others wait for their buckets.
+    pub fn read_again_in(&self, id: JobId, order: Order, now: Now) -> Option<Duration> {
+        let is_passed_over = self.heads.has_let_go_of(order) && !self.parked.holds(id);
+        if is_passed_over { self.parked.read_again_in(now.mono) } else { None }
+    }
+
     /// Lets heads back in whose bucket may be open. True if there is something to look at.
     pub fn wake_parked(&mut self, now: Now) -> bool {
         let mut woken = false;

@@ -744,7 +744,8 @@ impl Scheduler {
     }
 
     /// Why this waiting job of `queue` does not start.
-    pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<&Arc<str>>, now: Now) -> Blocked {
+    /// With the group of which it is the head, and its place among the heads, if it has one.
+    pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
         let Some(lane) = self.lanes.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
             return Blocked::Draining;
@@ -755,8 +756,9 @@ impl Scheduler {
         if !lane.takes(kind) {
             return Blocked::NoHandler;
         }
-        let of_group = group.and_then(|group| self.buckets.wait(queue, Some(group), now));
-        if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group) {
+        let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
+        let passed_over = group.and_then(|(_, order)| lane.read_again_in(id, order, now));
+        if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
             return Blocked::RateLimited(wait);
         }
         let is_suspect = self.probation.holds(id);

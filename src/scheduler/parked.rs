@@ -129,6 +129,11 @@ impl Parked {
         self.read_again.is_some_and(|at| at <= now)
     }
 
+    /// How long until the heads that were passed over are read again.
+    pub fn read_again_in(&self, now: Duration) -> Option<Duration> {
+        self.read_again?.checked_sub(now).filter(|wait| !wait.is_zero())
+    }
+
     pub fn next_event(&self) -> Option<Duration> {
         let wake = self.wakes.first().map(|(at, _)| *at);
         [wake, self.read_again].into_iter().flatten().min()

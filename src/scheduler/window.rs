@@ -120,6 +120,11 @@ impl<E: Source> Window<E> {
         }
     }
 
+    /// The row at this place is accounted for, and is not here.
+    pub fn has_let_go_of(&self, place: Order) -> bool {
+        self.accounts_for(place) && !self.rows.contains_key(&place)
+    }
+
     fn accounts_for(&self, place: Order) -> bool {
         self.whole || self.known.is_some_and(|known| place <= known)
     }
