@@ -617,7 +617,9 @@ impl Scheduler {
     pub fn not_marked(&mut self, run: RunId, now: Now) {
         if let Some(flight) = self.flights.get_mut(run) {
             flight.marked = false;
-            self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
+            // Others may be due earlier.
+            let at = now.mono.saturating_add(self.limits.mark_after);
+            self.mark_at = Some(self.mark_at.map_or(at, |earlier| earlier.min(at)));
         }
     }
 
