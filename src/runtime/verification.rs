@@ -14,6 +14,7 @@ use crate::sync::thread;
 /// between two commits and goes on.
 pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
     Commit::new(async move {
+        engine.store.check_process()?;
         let (reply, answer) = oneshot::channel();
         let writer = engine.clone();
         let stepped = engine.config.stepped;

@@ -131,6 +131,7 @@ impl World {
         });
         took("the last handle was dropped in a closure");
         self.oracle.taken_back();
+        self.oracle.abandoned = true;
         self.ask_for_the_end(call);
         for _ in 0..200 {
             self.poll_all()?;

@@ -180,6 +180,8 @@ pub struct Oracle {
     pub skips: Vec<bool>,
     /// A fault or a loss of power has been there in this world.
     pub harmed: bool,
+    /// The last handle goes at some moment that nobody sees: what runs is taken back then.
+    pub abandoned: bool,
     pub degraded_since: Option<u64>,
     pub heard_healed: bool,
     /// Something was told that could not be looked up: the next look settles it.
@@ -228,6 +230,7 @@ impl Oracle {
             policy_changed: BTreeSet::new(),
             skips: plan.queues.iter().map(|queue| queue.skips).collect(),
             harmed: false,
+            abandoned: false,
             degraded_since: None,
             heard_healed: false,
             blind: false,
@@ -578,6 +581,7 @@ impl Oracle {
         (self.forward, self.opened_at) = (0, self.age);
         self.holds.clear();
         self.degraded_since = None;
+        self.abandoned = false;
         for queue in 0..self.plan.queues.len() {
             self.set_manned(queue, false);
         }

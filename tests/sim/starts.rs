@@ -124,7 +124,9 @@ impl Oracle {
         if job.suspect && alone {
             took("a suspect ran alone");
         }
+        let abandoned = self.abandoned;
         let job = self.job(n);
+        job.released = abandoned.then(|| attempt - 1);
         job.spent = true;
         job.running = Some(Run { run, attempt, taken, called, deadline, marked: false });
         job.starts = run;
