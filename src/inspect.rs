@@ -527,6 +527,12 @@ pub enum Why {
         /// How many there are.
         max_running: usize,
     },
+    /// The process died before this one, and its jobs are started again one after another: a job that may have
+    /// killed the process is tried first, or this job is one that ran then and waits for its turn.
+    Recovering {
+        /// For about how long.
+        wait: Duration,
+    },
     /// The queue is shutting down.
     ShuttingDown,
     /// Others go first.
@@ -555,6 +561,9 @@ impl fmt::Display for Why {
             Self::ProcessBudget { max_running } => {
                 write!(f, "all {max_running} slots of the process are taken (`max_running`)")
             }
+            Self::Recovering { wait } => {
+                write!(f, "the process died before, and its jobs start again one after another: this one in {wait:?}")
+            }
             Self::ShuttingDown => f.write_str("the queue is shutting down"),
             Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
         }
@@ -578,7 +587,9 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
             Err(why) => return Ok(why),
         },
     };
-    let blocked = engine.scheduler().why(queue, found.record.kind, found.record.group(), now);
+    let order = Order { priority: found.record.priority.get(), turn };
+    let group = found.record.group().map(|group| (group, order));
+    let blocked = engine.scheduler().why(queue, id, found.record.kind, group, now);
     if let Some(reason) = engine.unwritable() {
         return Ok(Why::Degraded { reason });
     }
@@ -587,9 +598,9 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         Blocked::NoHandler if let Some(reason) = engine.runtime_ended() => Why::Degraded { reason: reason.to_owned() },
         Blocked::NoHandler => Why::NoHandler { kind: engine.store.catalog.kind_name(found.record.kind).to_string() },
         Blocked::RateLimited(wait) => Why::RateLimited { wait },
+        Blocked::Recovering(wait) => Why::Recovering { wait },
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
-            let order = Order { priority: found.record.priority.get(), turn };
             let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
                 engine.scheduler().is_flying(id)
             })?;

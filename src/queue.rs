@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::inspect::{self, Counts};
 use crate::job::{BucketKey, JobId, NewJob, QueueId, check_name};
 use crate::runtime::{Commit, Engine};
-use crate::scheduler::Reservation;
 use crate::storage::{Batch, QueueSettings};
 use crate::writer::{control, upkeep};
 
@@ -319,17 +318,22 @@ impl RateHandle {
         Commit::new(async move {
             handle.engine.store.check_process()?;
             let now = handle.engine.now();
-            let take = |key: BucketKey| handle.engine.scheduler().take_tokens(&key, tokens, now);
-            let taken = handle.key().map_or(Ok(None), take);
-            let reservation = taken.map_err(|retry_in| match retry_in {
+            let Some(key) = handle.key() else {
+                return if handle.engine.is_closed() { Err(Error::Closed) } else { Ok(()) };
+            };
+            let taken = handle.engine.scheduler().take_tokens(&key, tokens, now);
+            let has_changed = taken.map_err(|retry_in| match retry_in {
                 Duration::MAX => Error::config("tokens", format!("{tokens} is more than the bucket ever holds")),
                 retry_in => Error::RateLimited { retry_in },
             })?;
-            match reservation {
-                Some(reservation) => handle.save(reservation).await,
-                None if handle.engine.is_closed() => Err(Error::Closed),
-                None => Ok(()),
+            if !has_changed {
+                return if handle.engine.is_closed() { Err(Error::Closed) } else { Ok(()) };
             }
+            let saved = handle.save(key.clone()).await;
+            if saved.as_ref().is_err_and(|error| !matches!(error, Error::OutcomeUnknown { .. })) {
+                handle.engine.scheduler().give_tokens_back(&key, tokens);
+            }
+            saved
         })
     }
 
@@ -357,15 +361,20 @@ impl RateHandle {
             handle.engine.store.check_process()?;
             let now = handle.engine.now();
             let Some(key) = handle.key() else { return Ok(()) };
-            let filled = handle.engine.scheduler().fill_bucket(&key, now);
+            handle.engine.scheduler().fill_bucket(&key, now);
             handle.engine.wake_dispatcher();
-            handle.save(filled).await
+            handle.save(key).await
         })
     }
 
-    fn save(&self, reservation: Reservation) -> Commit<()> {
-        let Reservation { key, tokens, state } = reservation;
-        self.engine.change(move |batch| upkeep::reserve(batch, &key, tokens, &state))
+    /// Makes durable what the bucket holds when the commit is made: others may have changed it since, and an
+    /// older state must not be written last.
+    fn save(&self, key: BucketKey) -> Commit<()> {
+        let engine = self.engine.clone();
+        self.engine.change(move |batch| {
+            let state = engine.scheduler().bucket_to_store(&key, engine.now());
+            upkeep::save_bucket(batch, &key, state.as_ref())
+        })
     }
 
     /// Tokens there now; infinite without a limit. A hold that a handler has put on the bucket does

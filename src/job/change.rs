@@ -15,6 +15,18 @@ pub(crate) struct Order {
     pub turn: u64,
 }
 
+impl Order {
+    /// The last place before this one, if there is any.
+    pub fn before(self) -> Option<Self> {
+        let Self { priority, turn } = self;
+        match (turn.checked_sub(1), priority.checked_sub(1)) {
+            (Some(turn), _) => Some(Self { priority, turn }),
+            (None, Some(priority)) => Some(Self { priority, turn: u64::MAX }),
+            (None, None) => None,
+        }
+    }
+}
+
 /// A ready job: what the windows choose by, what the executor runs, what the writer takes out again.
 /// Made once and shared from there on.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ mod record;
 mod retry;
 mod run_number;
 mod state;
+mod suspicion;
 
 pub(crate) use attempt::REASON_BYTES_MAX;
 pub use attempt::{AttemptError, FailureKind};
@@ -50,3 +51,4 @@ pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;
 pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
 pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed, expire};
+pub(crate) use suspicion::{Suspect, Trial, Witness, culprit};

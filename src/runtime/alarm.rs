@@ -1,6 +1,10 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, thread};
+
+/// A thread that sleeps wakes up late, usually by a tenth of a millisecond. One that must not be late
+/// sleeps so much less, and looks at the clock for the rest.
+const USUALLY_LATE: Duration = Duration::from_micros(150);
 
 /// Wakes one sleeper; a ring while nobody sleeps is not forgotten.
 #[derive(Default)]
@@ -28,5 +32,16 @@ impl Alarm {
         let (mut rung, _) =
             self.bell.wait_timeout_while(rung, longest, |rung| !*rung).unwrap_or_else(|e| e.into_inner());
         *rung = false;
+    }
+
+    /// [`Self::sleep`] that is not late: for a short time it keeps the processor busy.
+    pub fn sleep_exactly(&self, longest: Duration) {
+        let end = Instant::now() + longest;
+        if let Some(most) = longest.checked_sub(USUALLY_LATE) {
+            self.sleep(most);
+        }
+        while Instant::now() < end && !std::mem::take(&mut *self.rung.lock().unwrap_or_else(|e| e.into_inner())) {
+            thread::yield_now();
+        }
     }
 }

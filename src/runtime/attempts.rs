@@ -7,7 +7,7 @@ use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Begun, Finished, Lost, Plan, Report, Running};
 use crate::handler::CompleteHook;
-use crate::job::{AT_MOST_ONCE, Attempt, BucketKey, BucketState, Change, Ending, FailureKind, Next, after};
+use crate::job::{AT_MOST_ONCE, Attempt, BucketKey, Change, Ending, FailureKind, Next, after};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::Mark;
 use crate::time::Now;
@@ -111,8 +111,8 @@ impl Engine {
     /// The start is made durable first: if this job kills the process, that will be known.
     fn mark_then_run(self: &Arc<Self>, plan: Plan) {
         let engine = self.clone();
-        let mark = (plan.run.job, mark(&plan, plan.attempt));
-        self.scheduler().marked(plan.run);
+        let mark = (plan.run.job, mark(&plan, plan.attempt, plan.alone));
+        let no_longer_alone = self.scheduler().marked(plan.run);
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(plan)),
             Err(_) => {
@@ -121,7 +121,7 @@ impl Engine {
                 engine.give_back(Start { run, queue, entry, commit_first: true, alone });
             }
         });
-        self.inbox.send(Command::Mark(MarkStarts::before(vec![mark], then)));
+        self.inbox.send(Command::Mark(MarkStarts::before(mark, no_longer_alone, then)));
     }
 
     /// A job that was handed out and did not start.
@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// Says what follows and has it written.
-    fn finish(&self, running: &Running, ending: Ending, now: Now) {
+    fn finish(self: &Arc<Self>, running: &Running, ending: Ending, now: Now) {
         let plan = &running.plan;
         let hooks = match ending {
             Ending::Done(_) => running.attempted.take_hooks(),
@@ -239,7 +239,7 @@ impl Engine {
         self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
-    fn decide(&self, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
+    fn decide(self: &Arc<Self>, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
         let plan = &running.plan;
         let luck = self.luck();
         let retry = &plan.binding.retry;
@@ -253,12 +253,10 @@ impl Engine {
         (next, More { record, hooks, retried, hold })
     }
 
-    fn hold_back(&self, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
+    fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
         let (key, until) = limit(plan, delay, now);
-        // With the longest hold there is, be it another answer's. A hold of no length may be over and
-        // its bucket, being full, forgotten.
-        let forgotten = BucketState { tokens: f64::MAX, at: now.age, held_until: Some(until.age) };
-        let state = self.scheduler().bucket_state(&key, now).unwrap_or(forgotten);
+        let engine = self.clone();
+        let state = Arc::new(move |key: &BucketKey| engine.scheduler().bucket_to_store(key, engine.now()));
         HoldBack { key, until, state, delay }
     }
 
@@ -275,7 +273,7 @@ impl Engine {
 
     /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers
     /// still do is void.
-    pub(super) fn release(&self, attempts: &[Arc<Running>]) {
+    pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
                 let was_called = running.attempted.started().is_some();
@@ -292,7 +290,7 @@ impl Engine {
         for run in scheduler.long_running(now, MARK_AFTER) {
             match self.executor.runs.get(run.job).filter(|running| running.plan.run == run) {
                 Some(running) if running.is_called() => {
-                    marks.push((run.job, mark(&running.plan, running.attempt())));
+                    marks.push((run.job, mark(&running.plan, running.attempt(), false)));
                 }
                 // It waits for a thread or for the async runtime: `called_late` follows.
                 Some(_) => {}
@@ -332,7 +330,7 @@ fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
     (key, until)
 }
 
-fn mark(plan: &Plan, attempt: Attempt) -> Mark {
+fn mark(plan: &Plan, attempt: Attempt, alone: bool) -> Mark {
     Mark {
         queue: plan.queue,
         priority: plan.taken.order.priority,
@@ -340,7 +338,7 @@ fn mark(plan: &Plan, attempt: Attempt) -> Mark {
         attempt: attempt.number,
         max_attempts: if attempt.once { AT_MOST_ONCE } else { attempt.max },
         started_at: attempt.started_at,
-        alone: plan.alone,
+        alone,
     }
 }
 

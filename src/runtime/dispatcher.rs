@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::maintenance;
 use crate::error::Error;
 use crate::error::panics::catch;
-use crate::job::{QueueId, Refill};
+use crate::job::{BucketKey, QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
 use crate::storage::{Batch, WindowPage};
 use crate::sync::MustNotWait;
@@ -27,7 +27,11 @@ pub(super) fn run(engine: &Arc<Engine>) {
             None
         });
         engine.moved.notify_waiters();
-        engine.alarm.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+        match wait {
+            Some(Sleep { at_most, is_exact: true }) => engine.alarm.sleep_exactly(at_most),
+            Some(Sleep { at_most, .. }) => engine.alarm.sleep(at_most.min(SLEEP_MAX)),
+            None => engine.alarm.sleep(SLEEP_MAX),
+        }
     }
     // A stop still needs timeouts to be kept until everything has ended.
     while engine.scheduler().running() > 0 && !engine.is_closed() {
@@ -36,13 +40,26 @@ pub(super) fn run(engine: &Arc<Engine>) {
     }
 }
 
+/// How long nothing happens by itself.
+pub(super) struct Sleep {
+    pub at_most: Duration,
+    /// What happens then must happen exactly then.
+    is_exact: bool,
+}
+
+impl Sleep {
+    fn roughly(at_most: Duration) -> Self {
+        Self { at_most, is_exact: false }
+    }
+}
+
 /// One look at everything. Returns how long nothing will happen by itself.
-pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
+pub(super) fn turn(engine: &Arc<Engine>) -> Option<Sleep> {
     // Handlers may be started here, and let go of: that runs code of the application, and nothing else starts meanwhile.
     let _must_not_wait = MustNotWait::begin();
     if engine.unwritable().is_some() {
         // Nothing can be written: what starts now could not be acknowledged.
-        return engine.executor.runs.end_overdue(engine.now());
+        return engine.executor.runs.end_overdue(engine.now()).map(Sleep::roughly);
     }
     engine.pump();
     let now = engine.now();
@@ -52,7 +69,7 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
         engine.mark_long_running(&mut scheduler, now);
         scheduler.chores(now)
     };
-    let Chores { expired, refills, promote, reserve, wait } = chores;
+    let Chores { expired, refills, promote, reserve, wait, is_exact } = chores;
     for start in expired {
         engine.expire(start);
     }
@@ -62,13 +79,17 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Duration> {
     for queue in promote {
         ask_promotion(engine, queue);
     }
-    for reservation in reserve {
-        ask_reservation(engine, reservation);
+    if !reserve.is_empty() {
+        ask_reservations(engine, reserve);
     }
     let overdue = engine.executor.runs.end_overdue(now);
     let threads = engine.executor.blocking.retry();
     let upkeep = maintenance::turn(engine, now);
-    [wait, overdue, threads, Some(upkeep)].into_iter().flatten().min()
+    let others = [overdue, threads, Some(upkeep)].into_iter().flatten().min();
+    match wait {
+        Some(wait) if others.is_none_or(|others| wait < others) => Some(Sleep { at_most: wait, is_exact }),
+        _ => others.map(Sleep::roughly),
+    }
 }
 
 /// Fills a window from the table.
@@ -108,14 +129,22 @@ fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {
     });
 }
 
-fn ask_reservation(engine: &Arc<Engine>, reservation: Reservation) {
-    let Reservation { key, tokens, state } = reservation;
-    let refused = key.clone();
-    let write = move |batch: &mut Batch<'_>| upkeep::reserve(batch, &key, tokens, &state);
+fn ask_reservations(engine: &Arc<Engine>, reservations: Vec<Reservation>) {
+    let refused: Vec<BucketKey> = reservations.iter().map(|reservation| reservation.key.clone()).collect();
+    let looker = engine.clone();
+    let write = move |batch: &mut Batch<'_>| {
+        for Reservation { key, tokens } in &reservations {
+            let state = looker.scheduler().bucket_to_store(key, looker.now());
+            upkeep::reserve(batch, key, *tokens, state.as_ref())?;
+        }
+        Ok(())
+    };
     engine.internally(write, move |engine, result: Result<(), Error>| {
         if result.is_err() {
             tracing::trace!("a reservation was refused");
-            engine.scheduler().refuse_reservation(&refused);
+            let mut scheduler = engine.scheduler();
+            refused.iter().for_each(|key| scheduler.refuse_reservation(key));
+            drop(scheduler);
             engine.wake_dispatcher();
         }
     });

@@ -91,13 +91,14 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     for queue in store.catalog.stored_queues() {
         scheduler.restore(queue, store.catalog.row(queue).paused);
     }
+    let read = time.now();
     for (key, state) in store.reader()?.buckets()? {
-        scheduler.restore_bucket(key, state, recovered.crashed, time.now());
+        scheduler.restore_bucket(key, state, recovered.crashed, read);
     }
     // As many as could have been running: the next ones to start may be those that were.
     let next_expiry = store.reader()?.next_expiry()?;
     let careful = if recovered.crashed { running_max } else { 0 };
-    scheduler.restore_crashed(recovered.suspects, careful);
+    scheduler.restore_crashed(recovered.trial, careful);
 
     let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (inbox, outbox) = inbox();
@@ -137,7 +138,7 @@ fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<
 fn recover_and_commit(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Sealed, Recovered), Error> {
     let (sealed, recovered) = commit_alone(store, counters, time, recover)?;
     if recovered.crashed {
-        let (orphans, dead) = (recovered.suspects.len(), recovered.dead);
+        let (orphans, dead) = (recovered.trial.suspects.len(), recovered.dead);
         tracing::warn!(orphans, dead, "the queue was not closed in order; its running jobs run again");
     }
     Ok((sealed, recovered))

@@ -46,7 +46,7 @@ impl Steps {
         if self.engine.is_stopping() {
             return self.engine.executor.runs.end_overdue(self.engine.now());
         }
-        dispatcher::turn(&self.engine)
+        dispatcher::turn(&self.engine).map(|sleep| sleep.at_most)
     }
 
     /// Runs one blocking handler, as a thread of the pool does. False if none waits for a thread.

@@ -397,7 +397,9 @@ impl WriterLoop {
         }
         let buckets = engine.scheduler().bucket_states(engine.now());
         let (last, _answer) = call(move |batch| {
-            upkeep::save_buckets(batch, &buckets)?;
+            for (key, state) in &buckets {
+                upkeep::save_bucket(batch, key, state.as_ref())?;
+            }
             upkeep::close_clean(batch)
         });
         let committed = self.writer.commit(vec![Command::Step(last)], engine.now(), engine.bus.is_heard());

@@ -7,6 +7,8 @@
 mod bucket;
 mod flight;
 mod lane;
+mod lanes;
+mod parked;
 mod probation;
 mod threads;
 mod window;
@@ -19,12 +21,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{BucketKey, BucketState, Change, Entry, IdMap, IdSet, JobId, KindId, Order, QueueId, Refill};
+use crate::job::{
+    BucketKey, BucketState, Change, Entry, IdMap, IdSet, JobId, KindId, Order, QueueId, Refill, Suspect, Trial,
+};
 use crate::time::Now;
-use bucket::Buckets;
+use bucket::{Buckets, Gate};
 use flight::Flights;
-use lane::{Lane, Pick};
-use probation::Probation;
+use lane::Pick;
+use lanes::Lanes;
+use probation::{MayStart, Probation};
 use threads::Threads;
 use window::Source;
 
@@ -60,6 +65,8 @@ pub(crate) struct Chores {
     pub reserve: Vec<Reservation>,
     /// How long nothing will change by itself; `None` if only a change from outside can.
     pub wait: Option<Duration>,
+    /// What comes then must come exactly then: a rate would fall short otherwise.
+    pub is_exact: bool,
 }
 
 impl Chores {
@@ -79,6 +86,8 @@ pub(crate) enum Blocked {
     RateLimited(Duration),
     NoFreeSlot,
     NoThread,
+    /// The process died before, and others are tried first. For about so long.
+    Recovering(Duration),
     ProcessBudget(usize),
     Draining,
     /// Starts as soon as the dispatcher gets to it.
@@ -86,7 +95,7 @@ pub(crate) enum Blocked {
 }
 
 pub(crate) struct Scheduler {
-    lanes: IdMap<Lane, QueueId>,
+    lanes: Lanes,
     /// Queues that may have something to start, in the order they take turns.
     turns: VecDeque<QueueId>,
     /// Queues that stand in `turns`.
@@ -114,7 +123,7 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub fn new(running_max: usize, limits: WindowLimits) -> Self {
         Self {
-            lanes: IdMap::default(),
+            lanes: Lanes::new(limits),
             turns: VecDeque::new(),
             waiting: IdSet::default(),
             flights: Flights::default(),
@@ -146,42 +155,50 @@ impl Scheduler {
     fn apply_one(&mut self, change: Change) {
         match change {
             Change::Ready { queue, entry } => {
-                let taken = self.flights.contains(entry.id);
-                let lane = self.lane(queue);
+                let taken = self.is_taken(entry.id);
+                let lane = self.lanes.get_or_make(queue);
                 lane.arrive(entry, taken);
                 if lane.is_open() {
                     self.wake(queue);
                 }
             }
             Change::Gone { queue, grouped, order, id } => {
-                self.lane(queue).gone(grouped, order, id);
+                self.lanes.get_or_make(queue).gone(grouped, order, id);
+                self.note(queue);
+                if self.probation.holds(id) {
+                    // Its slot is free for others.
+                    self.probation.gone(id);
+                    self.wake(queue);
+                }
                 self.withdrawn.entry(id).and_modify(|held| *held = None);
             }
             Change::Settled { id } => {
                 if let Some(flight) = self.settle(id) {
-                    self.lane(flight.queue).settled(flight.grouped, id);
+                    self.lanes.get_or_make(flight.queue).settled(flight.grouped, id);
                 }
             }
             Change::Returned { entry } => {
                 if let Some(flight) = self.settle(entry.id) {
-                    self.lane(flight.queue).arrive(entry, false);
+                    self.lanes.get_or_make(flight.queue).arrive(entry, false);
                     self.wake(flight.queue);
                 }
             }
             Change::Due { queue, due } => {
-                self.restless |= self.lane(queue).due_at(due);
+                self.restless |= self.lanes.get_or_make(queue).due_at(due);
+                self.note(queue);
             }
             Change::Promoted { queue, next_due } => {
-                self.lane(queue).promoted(next_due);
+                self.lanes.get_or_make(queue).promoted(next_due);
+                self.note(queue);
                 self.restless = true;
             }
             Change::Paused { queue, paused } => {
-                self.lane(queue).paused = paused;
+                self.lanes.get_or_make(queue).paused = paused;
                 self.wake(queue);
             }
             Change::Reserved { key, tokens } => {
                 self.buckets.granted(&key, tokens);
-                self.unpark(&key);
+                self.reservation_answered(&key);
             }
             Change::Limited { key, until } => {
                 self.buckets.hold(&key, until);
@@ -191,20 +208,29 @@ impl Scheduler {
         }
     }
 
+    /// Whether somebody has this job already, so that it must not be started again from the table.
+    fn is_taken(&self, id: JobId) -> bool {
+        self.flights.contains(id) || self.probation.holds(id)
+    }
+
     fn settle(&mut self, id: JobId) -> Option<Flight> {
         let flight = self.flights.settle(id)?;
         if !flight.landed {
             self.wake(flight.queue);
         }
-        self.probation.ended(id);
+        if self.probation.is_active() {
+            self.probation.ended(id);
+            self.restless = true;
+        }
         Some(flight)
     }
 
     /// What a commit was to change did not happen: look at the queue's tables again.
     pub fn look_again(&mut self, queue: QueueId) {
-        let lane = self.lane(queue);
+        let lane = self.lanes.get_or_make(queue);
         lane.restart();
         lane.promotion_failed();
+        self.note(queue);
         self.wake(queue);
         self.restless = true;
     }
@@ -219,8 +245,10 @@ impl Scheduler {
     /// are suspects that are not where they were.
     pub fn resume(&mut self, queues: impl IntoIterator<Item = (QueueId, bool)>, gone: &[JobId]) {
         self.suspended = false;
-        for queue in self.lanes.keys().copied().collect::<Vec<_>>() {
-            self.lane(queue).drop_suspects(gone);
+        for id in gone {
+            self.probation.gone(*id);
+        }
+        for queue in self.lanes.queues() {
             self.look_again(queue);
         }
         for (queue, paused) in queues {
@@ -230,36 +258,35 @@ impl Scheduler {
         for flight in self.flights.iter_mut() {
             flight.marked = false;
         }
+        self.probation.marks_are_lost();
         self.mark_at = Some(Duration::ZERO);
-        self.wake_all();
     }
 
     /// A page could not be read.
     pub fn look_again_later(&mut self, refill: Refill) {
-        self.lane(refill.queue).page_failed(refill.grouped);
+        self.lanes.get_or_make(refill.queue).page_failed(refill.grouped);
+        self.note(refill.queue);
         self.wake(refill.queue);
     }
 
     pub fn refuse_reservation(&mut self, key: &BucketKey) {
         self.buckets.refused(key);
-        self.unpark(key);
+        self.reservation_answered(key);
     }
 
     /// A queue that has rows when the file is opened.
     pub fn restore(&mut self, queue: QueueId, paused: bool) {
-        let lane = self.lane(queue);
+        let lane = self.lanes.get_or_make(queue);
         lane.paused = paused;
         lane.restart();
         lane.unknown_due();
+        self.note(queue);
     }
 
-    /// Jobs that were running when the process died: they start first, one at a time, alone. And
-    /// the next `careful` starts are made durable before their handlers run.
-    pub fn restore_crashed(&mut self, suspects: Vec<(QueueId, Arc<Entry>)>, careful: usize) {
-        self.probation.begin(careful, !suspects.is_empty());
-        for (queue, entry) in suspects {
-            self.lane(queue).add_suspect(entry);
-        }
+    /// Jobs that were running when the process died are tried one after another. And the next `careful` starts
+    /// are made durable before their handlers run.
+    pub fn restore_crashed(&mut self, trial: Trial, careful: usize) {
+        self.probation.begin(careful, trial);
     }
 
     /// What the file says of a bucket, and whether the process died that wrote it.
@@ -269,9 +296,7 @@ impl Scheduler {
 
     /// Jobs that ran when the process died and have not been tried since.
     pub fn suspects(&self) -> Vec<(QueueId, Arc<Entry>)> {
-        let in_lane =
-            |(&queue, lane): (&QueueId, &Lane)| lane.suspects().map(move |entry| (queue, entry)).collect::<Vec<_>>();
-        self.lanes.iter().flat_map(in_lane).collect()
+        self.probation.suspects().map(|(queue, entry)| (queue, entry.clone())).collect()
     }
 
     // --- settings -----------------------------------------------------------------------------
@@ -279,16 +304,17 @@ impl Scheduler {
     /// Binds a worker's settings to a queue.
     pub fn open_lane(&mut self, queue: QueueId, settings: LaneSettings, now: Now) {
         self.buckets.set_rates(queue, settings.rate, settings.group_rate, now);
-        let lane = self.lane(queue);
+        let lane = self.lanes.get_or_make(queue);
         lane.settings = Some(settings);
         lane.restart();
+        self.note(queue);
         self.wake(queue);
         self.restless = true;
     }
 
     /// These kinds of a queue's worker have handlers that need a thread. To be said before the lane is opened.
     pub fn set_blocking_kinds(&mut self, queue: QueueId, kinds: IdSet<KindId>) {
-        self.lane(queue).blocking = kinds;
+        self.lanes.get_or_make(queue).blocking = kinds;
     }
 
     /// So many jobs whose handlers need a thread run at a time, over all queues.
@@ -298,11 +324,11 @@ impl Scheduler {
 
     /// The queue's worker is gone: nothing of it starts any more.
     pub fn close_lane(&mut self, queue: QueueId) {
-        self.lane(queue).settings = None;
+        self.lanes.get_or_make(queue).settings = None;
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
-        if let Some(settings) = &mut self.lane(queue).settings {
+        if let Some(settings) = &mut self.lanes.get_or_make(queue).settings {
             settings.concurrency = concurrency;
         }
         self.wake(queue);
@@ -321,14 +347,16 @@ impl Scheduler {
 
     /// The jobs that may start now, at most `starts_max`.
     pub fn starts(&mut self, now: Now, starts_max: usize, into: &mut Vec<Start>) {
-        if self.probation.is_active() {
-            if !self.lanes.values().any(Lane::is_suspected) {
-                self.probation.all_tried();
-            }
-            self.wake_all();
-        }
         // A queue that yields nothing leaves the round; whatever could make it yield wakes it.
-        while into.len() < starts_max && self.has_room(now) {
+        while into.len() < starts_max && self.has_room() {
+            if self.probation.is_active() {
+                if self.start_suspect(now, into) {
+                    continue;
+                }
+                if self.probation.holds_others(now).is_some() {
+                    break;
+                }
+            }
             self.call_those_in_line();
             let Some(queue) = self.turns.pop_front() else { break };
             if self.start_one(queue, now, into) {
@@ -339,13 +367,12 @@ impl Scheduler {
         }
     }
 
-    fn has_room(&self, now: Now) -> bool {
+    fn has_room(&self) -> bool {
         !self.stopped
             && !self.suspended
             && self.flights.running() < self.running_max
             && self.flights.unsettled() < UNSETTLED_MAX
             && self.flights.unsettled_bytes() < UNSETTLED_BYTES_MAX
-            && !self.probation.holds_all(now)
     }
 
     /// Queues that wait for a thread are asked when there is one.
@@ -357,19 +384,14 @@ impl Scheduler {
 
     /// Hands out one job of `queue`, or says that it has none to start now.
     fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
-        let suspects_only = self.probation.is_active() && self.a_suspect_could_start(now);
-        let running = self.flights.running();
-        let running_here = self.flights.running_in(queue);
+        let running = self.flights.running_in(queue) + self.slots_of_suspects(queue, now);
         let thread_is_free = self.threads.is_free_for(queue, self.flights.blocking());
         self.threads.asked(queue);
-        let Some(lane) = self.lanes.get_mut(&queue) else { return false };
-        if suspects_only && !(lane.has_suspect() && self.probation.admits_suspect(running, now)) {
-            return false;
-        }
+        let Some(lane) = self.lanes.get_mut(queue) else { return false };
         let held = (&mut self.withdrawn, &mut self.found.reserve);
-        let pick = lane.pick(queue, running_here, (suspects_only, thread_is_free), now, &mut self.buckets, held);
+        let pick = lane.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
         lane.wants_refills(queue, &mut self.found.refills);
-        self.restless |= lane.has_new_timer() || self.found.has_some();
+        self.restless |= self.lanes.note(queue) || self.found.has_some();
         match pick {
             Pick::Nothing => false,
             Pick::NoThread => {
@@ -377,39 +399,94 @@ impl Scheduler {
                 false
             }
             Pick::Expired(entry) => {
-                let start = self.take_off(queue, entry, false, false, now);
-                self.flights.land(start.run);
-                self.found.expired.push(start);
+                self.expire(queue, entry, now);
                 true
             }
             Pick::Start(entry) => {
-                let blocking = self.lanes.get(&queue).is_some_and(|lane| lane.blocking.contains(&entry.kind()));
-                let start = self.take_off(queue, entry, blocking, suspects_only, now);
+                let start = self.take_off(queue, entry, false, now);
                 into.push(start);
                 true
             }
         }
     }
 
-    fn a_suspect_could_start(&self, now: Now) -> bool {
-        let Self { lanes, flights, threads, buckets, .. } = self;
-        lanes.iter().any(|(&queue, lane)| {
-            let thread_is_free = threads.is_free_for(queue, flights.blocking());
-            lane.could_start_suspect(queue, flights.running_in(queue), thread_is_free, now, buckets)
-        })
+    fn expire(&mut self, queue: QueueId, entry: Arc<Entry>, now: Now) {
+        // It is taken until its end is durable, but nothing of it starts.
+        let run = self.flights.take_off(queue, &entry, false, now);
+        self.flights.land(run);
+        self.found.expired.push(Start { run, queue, entry, commit_first: false, alone: false });
+        self.restless = true;
     }
 
-    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, blocking: bool, on_trial: bool, now: Now) -> Start {
-        let alone = on_trial && self.flights.running() == 0;
+    /// Suspects of a queue that would start if it were their turn: nobody else may take their slots.
+    fn slots_of_suspects(&self, queue: QueueId, now: Now) -> usize {
+        let Some(lane) = self.lanes.get(queue).filter(|_| self.probation.is_active()) else { return 0 };
+        let would_start = |entry: &&Arc<Entry>| {
+            lane.takes(entry.kind())
+                && !self.withdrawn.contains_key(&entry.id)
+                && entry.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
+        };
+        self.probation.next_in(queue).filter(would_start).count()
+    }
+
+    /// Hands out the next suspect, or says that none may start now.
+    fn start_suspect(&mut self, now: Now, into: &mut Vec<Start>) -> bool {
+        if !self.probation.looks(now) {
+            return false;
+        }
+        let Self { lanes, flights, threads, buckets, withdrawn, .. } = self;
+        let may_start = |Suspect { queue, entry, .. }: &Suspect| {
+            let Some(lane) = lanes.get(*queue) else { return MayStart::No };
+            let is_free = !withdrawn.contains_key(&entry.id) && flights.running_in(*queue) < lane.slots();
+            // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
+            let has_thread = !lane.blocking.contains(&entry.kind()) || threads.has_free(flights.blocking());
+            if !is_free || !has_thread || !lane.takes(entry.kind()) {
+                return MayStart::No;
+            }
+            let group = entry.group().and_then(|group| buckets.wait(*queue, Some(group), now));
+            buckets.wait(*queue, None, now).max(group).map_or(MayStart::Now, MayStart::After)
+        };
+        let chosen = self.probation.next(now, flights.is_empty(), may_start);
+        self.restless = true;
+        let Some((queue, entry)) = chosen else { return false };
+        if entry.record.has_expired(now) {
+            self.probation.tried(entry.id, now);
+            self.expire(queue, entry, now);
+            return true;
+        }
+        let reserve = &mut self.found.reserve;
+        let mut is_open = self.buckets.gate(queue, None, now, reserve) == Gate::Open;
+        if let Some(group) = entry.group() {
+            is_open &= self.buckets.gate(queue, Some(group), now, reserve) == Gate::Open;
+        }
+        if !is_open {
+            self.probation.not_now(entry.id);
+            return false;
+        }
+        self.buckets.spend(queue, None);
+        if let Some(group) = entry.group() {
+            self.buckets.spend(queue, Some(group));
+        }
+        self.probation.tried(entry.id, now);
+        let start = self.take_off(queue, entry, true, now);
+        into.push(start);
+        true
+    }
+
+    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, is_tried: bool, now: Now) -> Start {
+        let is_clear = self.flights.is_empty();
+        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocking.contains(&entry.kind()));
         let run = self.flights.take_off(queue, &entry, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
             self.restless = true;
         }
-        if on_trial {
-            self.probation.suspect_started(entry.id, entry.record.crashes(), now);
-        }
-        let commit_first = self.probation.is_careful() || entry.is_suspect();
+        let (commit_first, alone) = if self.probation.is_active() || entry.is_suspect() {
+            self.restless = true;
+            self.probation.started(&entry, is_tried, is_clear, now)
+        } else {
+            (false, false)
+        };
         Start { run, queue, entry, commit_first, alone }
     }
 
@@ -425,26 +502,38 @@ impl Scheduler {
         if self.stopped {
             return chores;
         }
-        let mut woken = Vec::new();
-        for (&queue, lane) in &mut self.lanes {
-            if lane.promotion_due(now) {
-                chores.promote.push(queue);
+        while let Some(queue) = self.lanes.next_due(now) {
+            let Some(lane) = self.lanes.get_mut(queue) else { break };
+            if !lane.promotion_due(now) {
+                break;
             }
-            if lane.wake_parked(now) {
-                woken.push(queue);
-            }
-            let suspect = lane.suspects_wait(queue, now, &self.buckets);
-            chores.wait = [chores.wait, lane.next_event(now), suspect].into_iter().flatten().min();
+            chores.promote.push(queue);
+            self.note(queue);
         }
+        let mut woken = Vec::new();
+        while let Some(queue) = self.lanes.next_timer(now) {
+            let Some(lane) = self.lanes.get_mut(queue) else { break };
+            if !lane.wake_parked(now) {
+                break;
+            }
+            woken.push(queue);
+            self.note(queue);
+        }
+        (chores.wait, chores.is_exact) = self.lanes.next_event(now);
         if !woken.is_empty() {
             // They are to be asked for their jobs, and nothing else may happen for long.
-            chores.wait = Some(Duration::ZERO);
+            (chores.wait, chores.is_exact) = (Some(Duration::ZERO), false);
         }
         for queue in woken {
             self.wake(queue);
         }
         let mark = self.mark_at.map(|at| at.saturating_sub(now.mono));
-        chores.wait = [chores.wait, self.probation.next_event(now), mark].into_iter().flatten().min();
+        let others = [self.probation.next_event(now), mark].into_iter().flatten().min();
+        if let Some(others) = others
+            && chores.wait.is_none_or(|wait| others < wait)
+        {
+            (chores.wait, chores.is_exact) = (Some(others), false);
+        }
         chores
     }
 
@@ -452,8 +541,10 @@ impl Scheduler {
 
     /// The rows that a [`Refill`] asked for. `end` says that there are none behind them.
     pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<Entry>>, end: bool) {
-        if let Some(lane) = self.lanes.get_mut(&refill.queue) {
-            lane.refilled(refill, rows, end, &self.flights);
+        let Self { lanes, flights, probation, .. } = self;
+        if let Some(lane) = lanes.get_mut(refill.queue) {
+            lane.refilled(refill, rows, end, |row| flights.contains(row.id) || probation.holds(row.id));
+            self.note(refill.queue);
             self.wake(refill.queue);
         }
     }
@@ -463,6 +554,10 @@ impl Scheduler {
     pub fn landed(&mut self, run: RunId) -> bool {
         let Some(queue) = self.flights.land(run) else { return false };
         self.wake(queue);
+        if self.probation.is_active() {
+            // A suspect of another queue may have waited for its thread.
+            self.probation.look();
+        }
         true
     }
 
@@ -476,14 +571,11 @@ impl Scheduler {
         if !self.landed(run) {
             return;
         }
-        let was_on_trial = self.probation.is_on_trial(entry.id);
+        let suspect = self.probation.take_back(entry.id);
         let Some(flight) = self.settle(entry.id) else { return };
-        let lane = self.lane(flight.queue);
-        if was_on_trial {
-            lane.add_suspect(entry);
-            self.probation.try_again();
-        } else {
-            lane.arrive(entry, false);
+        match suspect {
+            Some(suspect) => self.probation.wait_again(suspect),
+            None => self.lanes.get_or_make(flight.queue).arrive(entry, false),
         }
         self.wake(flight.queue);
     }
@@ -502,24 +594,32 @@ impl Scheduler {
     pub fn reinstate(&mut self, id: JobId) {
         if let Some(Some((queue, entry))) = self.withdrawn.remove(&id) {
             tracing::trace!("a job's turn came while an operator's call had it");
-            self.lane(queue).put_back(entry);
+            self.lanes.get_or_make(queue).put_back(entry);
             self.wake(queue);
+            self.restless = true;
+        }
+        if self.probation.holds(id) {
+            self.probation.look();
             self.restless = true;
         }
     }
 
-    /// The start of this run is durable, or on its way to be.
-    pub fn marked(&mut self, run: RunId) {
+    /// The start of this run is on its way to be durable. Returns the job whose mark says that it is alone, if
+    /// that is no longer so by this start: the same commit must say so.
+    pub fn marked(&mut self, run: RunId) -> Option<JobId> {
         if let Some(flight) = self.flights.get_mut(run) {
             flight.marked = true;
         }
+        self.probation.marked(run.job)
     }
 
     /// It could not be marked yet: look again.
     pub fn not_marked(&mut self, run: RunId, now: Now) {
         if let Some(flight) = self.flights.get_mut(run) {
             flight.marked = false;
-            self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
+            // Others may be due earlier.
+            let at = now.mono.saturating_add(self.limits.mark_after);
+            self.mark_at = Some(self.mark_at.map_or(at, |earlier| earlier.min(at)));
         }
     }
 
@@ -575,71 +675,107 @@ impl Scheduler {
     }
 
     pub fn limited_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
-        self.buckets.wait(key, now)
+        self.buckets.wait(key.queue, key.group.as_ref(), now)
     }
 
-    /// Takes tokens by hand.
+    /// Takes tokens by hand. Returns whether that is to be made durable.
     ///
     /// # Errors
     /// How long until there are enough.
-    pub fn take_tokens(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<Option<Reservation>, Duration> {
+    pub fn take_tokens(&mut self, key: &BucketKey, tokens: u32, now: Now) -> Result<bool, Duration> {
         self.buckets.take_by_hand(key, tokens, now)
     }
 
-    /// What is to be stored of a bucket: without the tokens that are reserved and not used yet, which
-    /// are durably taken.
-    pub fn bucket_state(&self, key: &BucketKey, now: Now) -> Option<BucketState> {
-        self.buckets.state(key, now)
+    /// Tokens that were taken by hand, and could not be durably.
+    pub fn give_tokens_back(&mut self, key: &BucketKey, tokens: u32) {
+        self.buckets.give_back(key, tokens);
     }
 
-    pub fn tokens(&mut self, key: &BucketKey, now: Now) -> f64 {
+    /// What is to be stored of a bucket now; nothing if its row is to be removed. To be asked while the commit
+    /// is made that stores it.
+    pub fn bucket_to_store(&mut self, key: &BucketKey, now: Now) -> Option<BucketState> {
+        self.buckets.state_to_store(key, now)
+    }
+
+    pub fn tokens(&self, key: &BucketKey, now: Now) -> f64 {
         self.buckets.level(key, now)
     }
 
-    pub fn fill_bucket(&mut self, key: &BucketKey, now: Now) -> Reservation {
-        let filled = self.buckets.fill(key, now);
-        self.unpark(key);
-        filled
+    pub fn fill_bucket(&mut self, key: &BucketKey, now: Now) {
+        self.buckets.fill(key, now);
+        if let Some(group) = &key.group {
+            self.lanes.get_or_make(key.queue).group_opened(group);
+        }
+        self.note(key.queue);
+        self.wake(key.queue);
+        self.restless = true;
     }
 
-    /// What every bucket with a memory holds, for a clean stop: unused reservations go back in.
-    pub fn bucket_states(&self, now: Now) -> Vec<(BucketKey, BucketState)> {
+    /// What every bucket holds for a clean stop: unused reservations go back in.
+    pub fn bucket_states(&self, now: Now) -> Vec<(BucketKey, Option<BucketState>)> {
         self.buckets.states(now)
+    }
+
+    /// How many buckets there are.
+    pub fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Looks at so many buckets and names those whose rows say nothing that a bucket nobody knows would not.
+    pub fn buckets_to_forget(&mut self, looks: usize, rows_max: usize, now: Now) -> Vec<BucketKey> {
+        self.buckets.forgettable(looks, rows_max, now)
+    }
+
+    /// Forgets such a bucket. False if it says something by now, and its row is to be kept. To be asked while the
+    /// commit is made that removes it.
+    pub fn forget_bucket(&mut self, key: &BucketKey, now: Now) -> bool {
+        self.buckets.forget(key, now)
     }
 
     /// Nothing can start, and nothing is under way that would let it, before the clock moves or a
     /// running job lands.
     pub fn is_settled(&self, now: Now) -> bool {
-        let blocked =
-            !self.has_room(now) || (self.turns.is_empty() && !self.threads.is_waited_for(self.flights.blocking()));
+        let none_may_start = self.probation.holds_others(now).is_some()
+            || (self.turns.is_empty() && !self.threads.is_waited_for(self.flights.blocking()));
+        let blocked = !self.has_room() || (none_may_start && !self.probation.looks(now));
         !self.found.has_some()
             && blocked
             && self.flights.unsettled() == 0
-            && !self.lanes.values().any(|lane| lane.is_busy(now))
+            && !self.lanes.is_busy(now)
             && !self.buckets.is_reserving()
     }
 
-    pub fn why(&self, queue: QueueId, kind: KindId, group: Option<&Arc<str>>, now: Now) -> Blocked {
-        let Some(lane) = self.lanes.get(&queue) else { return Blocked::NoHandler };
+    /// Why this waiting job of `queue` does not start.
+    /// With the group of which it is the head, and its place among the heads, if it has one.
+    pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
+        let Some(lane) = self.lanes.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
             return Blocked::Draining;
         }
         if lane.paused {
             return Blocked::QueuePaused;
         }
-        let Some(settings) = &lane.settings else { return Blocked::NoHandler };
-        if !settings.kinds.contains(&kind) {
+        if !lane.takes(kind) {
             return Blocked::NoHandler;
         }
-        let limited =
-            [None, group.cloned()].into_iter().filter_map(|group| self.buckets.wait(&BucketKey { queue, group }, now));
-        if let Some(wait) = limited.max() {
+        let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
+        let passed_over = group.and_then(|(_, order)| lane.read_again_in(id, order, now));
+        if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
             return Blocked::RateLimited(wait);
         }
-        if self.flights.running_in(queue) >= settings.concurrency {
+        let is_suspect = self.probation.holds(id);
+        let wait = if is_suspect { self.probation.wait_of(id, now) } else { self.probation.holds_others(now) };
+        let running = self.flights.running_in(queue);
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            return Blocked::Recovering(wait);
+        }
+        if running >= lane.slots() {
             return Blocked::NoFreeSlot;
         }
-        if !self.has_room(now) {
+        if !is_suspect && running + self.slots_of_suspects(queue, now) >= lane.slots() {
+            return Blocked::Recovering(self.probation.next_event(now).unwrap_or_default());
+        }
+        if !self.has_room() {
             return Blocked::ProcessBudget(self.running_max);
         }
         if lane.blocking.contains(&kind) && !self.threads.is_free_for(queue, self.flights.blocking()) {
@@ -650,28 +786,21 @@ impl Scheduler {
 
     // --- waking -------------------------------------------------------------------------------
 
-    fn lane(&mut self, queue: QueueId) -> &mut Lane {
-        let limits = self.limits;
-        self.lanes.entry(queue).or_insert_with(|| Lane::new(limits))
-    }
-
     fn wake(&mut self, queue: QueueId) {
+        self.probation.wake(queue);
         if self.waiting.insert(queue) {
             self.turns.push_back(queue);
         }
     }
 
-    fn wake_all(&mut self) {
-        for (&queue, lane) in &self.lanes {
-            if lane.may_have_work() && self.waiting.insert(queue) {
-                self.turns.push_back(queue);
-            }
-        }
+    fn note(&mut self, queue: QueueId) {
+        self.restless |= self.lanes.note(queue);
     }
 
-    fn unpark(&mut self, key: &BucketKey) {
+    fn reservation_answered(&mut self, key: &BucketKey) {
         if let Some(group) = &key.group {
-            self.lane(key.queue).unpark_group(group);
+            self.lanes.get_or_make(key.queue).reservation_answered(group);
+            self.note(key.queue);
         }
         self.wake(key.queue);
         self.restless = true;
@@ -693,5 +822,9 @@ impl Source for Arc<Entry> {
     }
 }
 
+#[cfg(test)]
+mod after_a_crash;
+#[cfg(test)]
+mod every_job_starts;
 #[cfg(test)]
 mod tests;

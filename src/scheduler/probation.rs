@@ -1,93 +1,343 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::JobId;
+use crate::job::{Entry, IdMap, IdSet, JobId, QueueId, Suspect, Trial};
 use crate::time::Now;
 
-/// How long a suspect runs with nothing beside it after its first death; twice as long after each
-/// further one. Who kills the process mostly does so early, and a long job that merely ran beside
-/// the crash must not hold everybody up; but who kills late must be found out, too.
-const ALONE: Duration = Duration::from_secs(5);
+/// For so long after a crash jobs that are not suspected are started one at a time, each durable first: a job
+/// that kills at its start, of which no mark was found, is then the last one that started.
+const ONE_AT_A_TIME: Duration = Duration::from_secs(1);
 
-/// It is doubled this often at most: to 85 minutes.
-const ALONE_DOUBLED_MAX: u32 = 10;
+/// The next of those starts when the one before has ended, or has run for so long. A job that runs for longer
+/// has a mark after any crash.
+const NEXT_AFTER: Duration = Duration::from_millis(20);
 
-/// How long a suspect waits for the jobs that already run, before it starts beside them.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The same after one that has been there at a death before.
+const NEXT_AFTER_SUSPECT: Duration = Duration::from_millis(250);
 
-/// The time after a crash: who ran when the process died is a suspect and starts first, one at a
-/// time, with nothing beside it, so that the next crash names its culprit.
+/// All suspects have started after so long: this is divided among them.
+const ALL_TRIED_AFTER: Duration = Duration::from_secs(5);
+
+/// But no suspect keeps the next one waiting for longer.
+const STEP_MAX: Duration = Duration::from_secs(1);
+
+/// A suspect that may lose its last attempt runs with nothing beside it for so long. It keeps everybody else
+/// waiting: this is the longest that a crash may hold up a job which had nothing to do with it, together with
+/// [`FIELD_CLEAR_AFTER`].
+const ALONE: Duration = Duration::from_secs(1);
+
+/// How long such a suspect waits for jobs that run already, before it starts beside them.
+const FIELD_CLEAR_AFTER: Duration = Duration::from_millis(500);
+
+/// A job that was there at so many deaths may be held responsible for the next one without having been alone:
+/// while it runs, each start beside it is made durable first.
+const WATCHED_FROM: u32 = 2;
+
+/// A suspect, and its place in the order of suspicion.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranked {
+    suspect: Suspect,
+    rank: u32,
+}
+
+/// What a look for the next suspect has to know of one.
+pub(crate) enum MayStart {
+    Now,
+    /// Its queue's or its group's rate lets it start after so long.
+    After(Duration),
+    /// It waits for something else: a worker, a slot, an operator.
+    No,
+}
+
+/// The time after a crash. The jobs that ran when the process died are suspects, and are started one after
+/// another in the order of suspicion; everybody else starts beside them. Only a suspect whose next attempt is
+/// its last one is tried alone: only such a job can be lost by being blamed.
 #[derive(Debug, Default)]
 pub(crate) struct Probation {
-    /// Starts that must still be durable before they run.
+    /// Starts of others that must still be durable before they run.
     careful: usize,
-    /// Suspects may still be waiting. They are few; whether one is left is looked up.
-    active: bool,
-    /// The suspect that runs, and until when it runs alone.
-    on_trial: Option<(JobId, Duration)>,
-    /// Since when a suspect waits for running jobs to end.
-    waiting_since: Option<Duration>,
+    /// Until when they are made one at a time, once the first one was made.
+    one_at_a_time_until: Option<Duration>,
+    /// The last one of those, and when the next may follow if it has not ended by then.
+    last_start: Option<(JobId, Duration)>,
+
+    waiting: BTreeMap<u32, Ranked>,
+    ranks: IdMap<u32>,
+    /// Suspects that were started and have not ended.
+    running: IdMap<Ranked>,
+    /// How long after the start of a suspect the next one starts.
+    step: Duration,
+    next_step: Duration,
+    /// The suspect that was started last.
+    last_suspect: Option<JobId>,
+    /// When it was first looked for a suspect to start, and how many are not held back.
+    first_look: Option<Duration>,
+    hold: Duration,
+    /// Those that are not held back, and have not ended.
+    in_front: IdSet,
+    /// How many those were.
+    in_front_first: u32,
+    /// The suspect that runs with nothing beside it, and until when.
+    exclusive: Option<(JobId, Duration)>,
+    /// Until when nothing starts, so that the first suspect finds the field clear.
+    field_clears_at: Option<Duration>,
+    /// No suspect is given the field for itself after this.
+    exclusive_ends_at: Option<Duration>,
+
+    /// The job whose mark says that nothing has run beside it.
+    alone: Option<JobId>,
+    /// Running jobs that were there at several deaths.
+    watched: IdSet,
+
+    /// A suspect may be startable that was not at the last look.
+    look: bool,
+    look_at: Option<Duration>,
 }
 
 impl Probation {
-    pub fn begin(&mut self, careful: usize, suspects: bool) {
-        self.careful = careful;
-        self.active = suspects;
+    pub fn begin(&mut self, careful: usize, trial: Trial) {
+        let Trial { suspects, hold } = trial;
+        let count = u32::try_from(suspects.len()).unwrap_or(u32::MAX);
+        *self = Self { careful, hold, look: true, ..Self::default() };
+        self.step = (ALL_TRIED_AFTER / count.max(1)).min(STEP_MAX);
+        for (rank, suspect) in (0..).zip(suspects) {
+            if !suspect.is_held_back {
+                self.in_front.insert(suspect.entry.id);
+            }
+            self.ranks.insert(suspect.entry.id, rank);
+            self.waiting.insert(rank, Ranked { suspect, rank });
+        }
+        self.in_front_first = u32::try_from(self.in_front.len()).unwrap_or(u32::MAX);
     }
 
-    pub fn is_on_trial(&self, id: JobId) -> bool {
-        self.on_trial.is_some_and(|(suspect, _)| suspect == id)
-    }
-
-    /// A suspect waits again.
-    pub fn try_again(&mut self) {
-        self.active = true;
-    }
-
+    /// Whether anything is different from other times. A plain start asks no more than this.
     pub fn is_active(&self) -> bool {
-        self.active
+        let suspects = self.waiting.len() + self.running.len() + self.watched.len();
+        self.careful > 0 || suspects > 0 || self.alone.is_some()
     }
 
-    /// No suspect is left waiting.
-    pub fn all_tried(&mut self) {
-        self.active = self.on_trial.is_some();
+    // --- suspects that wait -------------------------------------------------------------------
+
+    pub fn holds(&self, id: JobId) -> bool {
+        self.ranks.contains_key(&id)
     }
 
-    /// Whether nothing at all may start now.
-    pub fn holds_all(&self, now: Now) -> bool {
-        self.on_trial.is_some_and(|(_, until)| now.mono < until)
+    pub fn suspects(&self) -> impl Iterator<Item = (QueueId, &Arc<Entry>)> {
+        self.waiting.values().map(|waiting| (waiting.suspect.queue, &waiting.suspect.entry))
     }
 
-    /// May a suspect start beside `running` others?
-    pub fn admits_suspect(&mut self, running: usize, now: Now) -> bool {
-        let since = *self.waiting_since.get_or_insert(now.mono);
-        running == 0 || now.mono >= since.saturating_add(PATIENCE)
+    /// Suspects of this queue whose turn comes by itself.
+    pub fn next_in(&self, queue: QueueId) -> impl Iterator<Item = &Arc<Entry>> {
+        let here = move |waiting: &&Ranked| waiting.suspect.queue == queue && !self.is_held(waiting);
+        self.waiting.values().filter(here).map(|waiting| &waiting.suspect.entry)
     }
 
-    /// A job that was there at so many deaths starts.
-    pub fn suspect_started(&mut self, id: JobId, deaths: u32, now: Now) {
-        let alone = ALONE * (1 << deaths.saturating_sub(1).min(ALONE_DOUBLED_MAX));
-        self.on_trial = Some((id, now.mono.saturating_add(alone)));
-        self.waiting_since = None;
-    }
-
-    /// Whether this start must be durable before it runs: also beside a suspect that still runs, or
-    /// that one would look as if it had been alone.
-    pub fn is_careful(&mut self) -> bool {
-        let careful = self.careful > 0 || self.on_trial.is_some();
-        self.careful = self.careful.saturating_sub(1);
-        careful
-    }
-
-    pub fn ended(&mut self, id: JobId) {
-        if self.on_trial.is_some_and(|(suspect, _)| suspect == id) {
-            self.on_trial = None;
+    /// It is not where it was: cancelled, changed or put off.
+    pub fn gone(&mut self, id: JobId) {
+        if let Some(rank) = self.ranks.remove(&id) {
+            self.waiting.remove(&rank);
+            self.no_longer_in_front(id);
         }
     }
 
+    /// A suspect may be startable that was not at the last look.
+    pub fn look(&mut self) {
+        self.look = true;
+    }
+
+    /// Something has changed that may let a suspect of this queue start.
+    pub fn wake(&mut self, queue: QueueId) {
+        self.look |= !self.waiting.is_empty() && self.waiting.values().any(|waiting| waiting.suspect.queue == queue);
+    }
+
+    /// Whether it is to be looked for a suspect to start.
+    pub fn looks(&self, now: Now) -> bool {
+        !self.waiting.is_empty() && (self.look || self.look_at.is_some_and(|at| at <= now.mono))
+    }
+
+    fn is_held(&self, waiting: &Ranked) -> bool {
+        waiting.suspect.is_held_back && !self.in_front.is_empty()
+    }
+
+    fn held_until(&self) -> Duration {
+        let tried = self.step.saturating_mul(self.in_front_first);
+        self.first_look.unwrap_or_default().saturating_add(tried).saturating_add(self.hold)
+    }
+
+    fn no_longer_in_front(&mut self, id: JobId) {
+        if self.in_front.remove(&id) && self.in_front.is_empty() {
+            self.look = true;
+        }
+    }
+
+    /// The next suspect to start now, if there is one. `may_start` says what else keeps one from starting;
+    /// `is_clear` that nothing runs, whose end must not be waited for either.
+    pub fn next(
+        &mut self,
+        now: Now,
+        is_clear: bool,
+        may_start: impl Fn(&Suspect) -> MayStart,
+    ) -> Option<(QueueId, Arc<Entry>)> {
+        self.look = false;
+        self.look_at = None;
+        self.first_look.get_or_insert(now.mono);
+        if let Some((_, until)) = self.exclusive.filter(|(_, until)| now.mono < *until) {
+            self.look_at = Some(until);
+            return None;
+        }
+        let clears_at = self.field_clears_at.take();
+        let mut look_at: Option<Duration> = None;
+        let mut later = |at: Duration| look_at = Some(look_at.map_or(at, |before| before.min(at)));
+        let mut chosen = None;
+        for (&rank, waiting) in &self.waiting {
+            if self.is_held(waiting) && now.mono < self.held_until() {
+                later(self.held_until());
+                continue;
+            }
+            match may_start(&waiting.suspect) {
+                MayStart::No => continue,
+                MayStart::After(wait) => {
+                    later(now.mono.saturating_add(wait));
+                    continue;
+                }
+                MayStart::Now => {}
+            }
+            let may_be_alone =
+                waiting.suspect.is_last_attempt && self.exclusive_ends_at.is_none_or(|end| now.mono < end);
+            let is_first = self.exclusive_ends_at.is_none() || clears_at.is_some();
+            if may_be_alone && is_first && !is_clear {
+                let until = clears_at.unwrap_or_else(|| now.mono.saturating_add(FIELD_CLEAR_AFTER));
+                if now.mono < until {
+                    later(until);
+                    self.field_clears_at = Some(until);
+                    self.exclusive_ends_at.get_or_insert(until.saturating_add(ALONE));
+                    break;
+                }
+            }
+            let is_exclusive = may_be_alone && is_clear;
+            if !is_exclusive && now.mono < self.next_step {
+                later(self.next_step);
+                break;
+            }
+            chosen = Some((rank, is_exclusive));
+            break;
+        }
+        self.look_at = look_at;
+        let (rank, is_exclusive) = chosen?;
+        let waiting = &self.waiting[&rank];
+        let (queue, entry) = (waiting.suspect.queue, waiting.suspect.entry.clone());
+        if is_exclusive {
+            let most = now.mono.saturating_add(FIELD_CLEAR_AFTER + ALONE);
+            let end = *self.exclusive_ends_at.get_or_insert(most);
+            self.exclusive = Some((entry.id, now.mono.saturating_add(ALONE).min(end)));
+        }
+        Some((queue, entry))
+    }
+
+    /// The chosen suspect cannot start after all: a token for it is not reserved yet.
+    pub fn not_now(&mut self, id: JobId) {
+        self.exclusive.take_if(|(exclusive, _)| *exclusive == id);
+    }
+
+    /// The chosen suspect is handed out.
+    pub fn tried(&mut self, id: JobId, now: Now) {
+        let waiting = self.ranks.remove(&id).and_then(|rank| self.waiting.remove(&rank));
+        self.running.extend(waiting.map(|waiting| (id, waiting)));
+        self.last_suspect = Some(id);
+        self.next_step = now.mono.saturating_add(self.step);
+        self.look = true;
+    }
+
+    /// The suspect was handed out, and does not start: it is to wait again.
+    pub fn take_back(&mut self, id: JobId) -> Option<Ranked> {
+        self.running.remove(&id)
+    }
+
+    pub fn wait_again(&mut self, waiting: Ranked) {
+        let Ranked { suspect, rank } = &waiting;
+        if !suspect.is_held_back {
+            self.in_front.insert(suspect.entry.id);
+        }
+        self.ranks.insert(suspect.entry.id, *rank);
+        self.waiting.insert(*rank, waiting);
+        self.look = true;
+    }
+
+    // --- everybody else -----------------------------------------------------------------------
+
+    /// How long nobody may start who is not suspected, if nobody may now.
+    pub fn holds_others(&self, now: Now) -> Option<Duration> {
+        let exclusive = self.exclusive.map(|(_, until)| until);
+        let next = self.last_start.filter(|_| self.is_one_at_a_time(now)).map(|(_, at)| at);
+        let until = [exclusive, self.field_clears_at, next].into_iter().flatten().max()?;
+        until.checked_sub(now.mono).filter(|wait| !wait.is_zero())
+    }
+
+    fn is_one_at_a_time(&self, now: Now) -> bool {
+        self.careful > 0 && self.one_at_a_time_until.is_none_or(|until| now.mono < until)
+    }
+
+    /// How long until this suspect may start, as far as that depends on the others.
+    pub fn wait_of(&self, id: JobId, now: Now) -> Option<Duration> {
+        let waiting = self.waiting.get(self.ranks.get(&id)?)?;
+        let held = if self.is_held(waiting) { self.held_until() } else { Duration::ZERO };
+        let exclusive = self.exclusive.map(|(_, until)| until);
+        let until = [exclusive, self.field_clears_at, Some(self.next_step.max(held))].into_iter().flatten().max()?;
+        Some(until.saturating_sub(now.mono))
+    }
+
+    // --- starts and ends ----------------------------------------------------------------------
+
+    /// A job is handed out; `is_clear` says that nothing runs beside it. Returns whether its start must be durable
+    /// before it runs, and whether its mark is to say that it is alone.
+    pub fn started(&mut self, entry: &Entry, is_tried: bool, is_clear: bool, now: Now) -> (bool, bool) {
+        let id = entry.id;
+        let is_careful = self.careful > 0 || self.alone.is_some() || !self.watched.is_empty() || entry.is_suspect();
+        if !is_tried && self.careful > 0 {
+            self.one_at_a_time_until.get_or_insert(now.mono.saturating_add(ONE_AT_A_TIME));
+            let next_after = if entry.is_suspect() { NEXT_AFTER_SUSPECT } else { NEXT_AFTER };
+            self.last_start = Some((id, now.mono.saturating_add(next_after)));
+            self.careful -= 1;
+        }
+        if entry.record.crashes() >= WATCHED_FROM {
+            self.watched.insert(id);
+        }
+        let is_alone = entry.is_suspect() && is_clear;
+        if is_alone {
+            self.alone = Some(id);
+        }
+        (is_careful, is_alone)
+    }
+
+    /// The start of this job is to be made durable. Returns the job that is no longer alone by it.
+    pub fn marked(&mut self, id: JobId) -> Option<JobId> {
+        self.alone.take_if(|alone| *alone != id)
+    }
+
+    /// What marks say is not known any more: no job counts as alone.
+    pub fn marks_are_lost(&mut self) {
+        self.alone = None;
+    }
+
+    /// Its end is durable, or it has not started after all.
+    pub fn ended(&mut self, id: JobId) {
+        self.no_longer_in_front(id);
+        self.running.remove(&id);
+        self.watched.remove(&id);
+        self.alone.take_if(|alone| *alone == id);
+        self.last_start.take_if(|(last, _)| *last == id);
+        self.exclusive.take_if(|(alone, _)| *alone == id);
+        if self.last_suspect.take_if(|last| *last == id).is_some() {
+            self.next_step = Duration::ZERO;
+        }
+        // The field may be clear.
+        self.look = true;
+    }
+
     pub fn next_event(&self, now: Now) -> Option<Duration> {
-        let alone = self.on_trial.map(|(_, until)| until);
-        let patience = self.waiting_since.map(|since| since.saturating_add(PATIENCE));
-        let ahead = |at: Duration| at.checked_sub(now.mono).filter(|wait| !wait.is_zero());
-        [alone, patience].into_iter().flatten().filter_map(ahead).min()
+        let look_at = self.look_at.filter(|_| !self.waiting.is_empty());
+        let suspects = look_at.and_then(|at| at.checked_sub(now.mono)).filter(|wait| !wait.is_zero());
+        [suspects, self.holds_others(now)].into_iter().flatten().min()
     }
 }

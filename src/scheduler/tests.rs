@@ -71,6 +71,23 @@ fn ids(starts: &[Start]) -> Vec<u64> {
     starts.iter().map(|start| start.entry.id.get()).collect()
 }
 
+/// Suspects that were there at one death, and have attempts left.
+fn trial(suspects: &[Suspect]) -> Trial {
+    Trial::new(suspects.to_vec(), at(0).wall)
+}
+
+fn suspect(id: u64, group: Option<&str>) -> Suspect {
+    let mut record = record(5, group);
+    record.extra_mut().crashes = 1;
+    let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
+    let started_at = Timestamp::from_millis(500_000 - id);
+    Suspect { queue: QUEUE, entry, started_at, is_last_attempt: false, is_held_back: false }
+}
+
+fn on_its_last(suspect: Suspect) -> Suspect {
+    Suspect { is_last_attempt: true, ..suspect }
+}
+
 fn end(scheduler: &mut Scheduler, start: &Start) {
     assert!(scheduler.landed(start.run));
     scheduler.apply([Change::Settled { id: start.entry.id }]);
@@ -144,7 +161,7 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
     let unknown = Arc::new(Entry::new(JobId::new(1), 1, unknown, 32));
     scheduler.apply([Change::Ready { queue: QUEUE, entry: unknown.clone() }, ready(2, 5, None)]);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
-    assert_eq!(scheduler.why(QUEUE, 99, None, at(0)), Blocked::NoHandler);
+    assert_eq!(scheduler.why(QUEUE, JobId::new(1), 99, None, at(0)), Blocked::NoHandler);
 
     let kinds = [KIND, 99].into_iter().collect();
     scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(0));
@@ -209,30 +226,6 @@ fn a_limited_group_holds_nobody_else_up() {
     assert!(scheduler.chores(at(10)).wait.unwrap() <= Duration::from_millis(991));
     scheduler.chores(at(1_001));
     assert!(turn(&mut scheduler, at(1_001)).contains(&3));
-}
-
-#[test]
-fn after_a_crash_suspects_start_alone_and_first() {
-    let mut scheduler = open(10);
-    let suspect = |id| {
-        let mut record = record(5, None);
-        record.extra_mut().crashes = 1;
-        (QUEUE, Arc::new(Entry::new(JobId::new(id), id, record, 32)))
-    };
-    scheduler.restore_crashed(vec![suspect(7), suspect(8)], 2);
-    scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
-
-    let first = start(&mut scheduler, at(0));
-    assert_eq!(ids(&first), [7]);
-    assert!(first[0].alone && first[0].commit_first);
-    end(&mut scheduler, &first[0]);
-    let second = start(&mut scheduler, at(1));
-    assert_eq!(ids(&second), [8]);
-    // It is long: the others may start beside it after a while, the first of them still with care.
-    assert!(start(&mut scheduler, at(2)).is_empty());
-    let others = start(&mut scheduler, at(5_002));
-    assert_eq!(ids(&others), [1, 2]);
-    assert!(others.iter().all(|start| !start.alone));
 }
 
 #[test]
@@ -317,21 +310,6 @@ fn a_long_run_is_named_once_to_be_marked() {
 }
 
 #[test]
-fn a_suspect_whose_group_is_held_makes_nobody_wait() {
-    let mut scheduler = open(10);
-    let mut held = record(5, Some("held"));
-    held.extra_mut().crashes = 1;
-    let suspect = Arc::new(Entry::new(JobId::new(7), 7, held, 32));
-    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
-    let key = BucketKey { queue: QUEUE, group: Some("held".into()) };
-    scheduler.apply([Change::Limited { key, until: at(60_000) }, ready(1, 5, None), ready(2, 5, None)]);
-    let first = start(&mut scheduler, at(0));
-    assert_eq!(ids(&first), [1, 2]);
-    scheduler.apply([ready(3, 5, None)]);
-    assert_eq!(ids(&start(&mut scheduler, at(1))), [3]);
-}
-
-#[test]
 fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
     let limits = WindowLimits { jobs_max: 8, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
     let mut scheduler = Scheduler::new(100, limits);
@@ -384,32 +362,120 @@ fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
 }
 
 #[test]
+fn a_suspect_on_its_last_attempt_runs_alone_for_a_second_and_holds_others_up_no_longer() {
+    let mut scheduler = open(10);
+    scheduler.restore_crashed(trial(&[on_its_last(suspect(7, None)), on_its_last(suspect(8, None))]), 4);
+    scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [7]);
+    assert!(first[0].alone && first[0].commit_first);
+    assert_eq!(ids(&start(&mut scheduler, at(999))), [0; 0]);
+    assert_eq!(scheduler.why(QUEUE, JobId::new(1), KIND, None, at(999)), Blocked::Recovering(Duration::from_millis(1)));
+    let others = start(&mut scheduler, at(1_000));
+    assert_eq!(ids(&others), [8, 1]);
+    assert!(others.iter().all(|start| start.commit_first && !start.alone));
+    // The first start beside it says in its commit that it is not alone any more.
+    assert_eq!(scheduler.marked(others[0].run), Some(JobId::new(7)));
+    assert_eq!(scheduler.marked(others[1].run), None);
+}
+
+#[test]
+fn a_suspect_with_attempts_left_holds_nobody_up() {
+    let mut scheduler = open(10);
+    scheduler.restore_crashed(trial(&[suspect(7, None), suspect(8, None)]), 0);
+    scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [7, 1, 2]);
+    assert_eq!(scheduler.why(QUEUE, JobId::new(8), KIND, None, at(0)), Blocked::Recovering(Duration::from_secs(1)));
+    assert_eq!(ids(&start(&mut scheduler, at(999))), [0; 0]);
+    assert_eq!(ids(&start(&mut scheduler, at(1_000))), [8]);
+}
+
+#[test]
+fn a_suspect_that_has_ended_makes_way_for_the_next_at_once() {
+    let mut scheduler = open(10);
+    scheduler.restore_crashed(trial(&[on_its_last(suspect(7, None)), on_its_last(suspect(8, None))]), 0);
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [7]);
+    end(&mut scheduler, &first[0]);
+    let second = start(&mut scheduler, at(1));
+    assert_eq!(ids(&second), [8]);
+    assert!(second[0].alone);
+}
+
+#[test]
+fn a_suspect_on_its_last_attempt_waits_for_the_field_to_be_clear_but_not_for_long() {
+    for ends in [false, true] {
+        let mut scheduler = open(10);
+        scheduler.apply([ready(1, 0, None)]);
+        let running = start(&mut scheduler, at(0));
+        // Its worker came later than the other one's.
+        scheduler.restore_crashed(trial(&[on_its_last(suspect(7, None))]), 0);
+        scheduler.apply([ready(2, 0, None)]);
+        assert_eq!(ids(&start(&mut scheduler, at(10))), [0; 0]);
+        if ends {
+            end(&mut scheduler, &running[0]);
+            let tried = start(&mut scheduler, at(100));
+            assert_eq!(ids(&tried), [7]);
+            assert!(tried[0].alone);
+        } else {
+            assert_eq!(ids(&start(&mut scheduler, at(509))), [0; 0]);
+            let tried = start(&mut scheduler, at(510));
+            assert_eq!(ids(&tried), [7, 2]);
+            assert!(!tried[0].alone);
+        }
+    }
+}
+
+#[test]
+fn after_a_crash_others_start_one_at_a_time_for_a_second() {
+    let mut scheduler = open(100);
+    scheduler.restore_crashed(Trial::default(), 100);
+    scheduler.apply((1..=50).map(|id| ready(id, 5, None)));
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [1]);
+    assert_eq!(ids(&start(&mut scheduler, at(19))), [0; 0]);
+    assert_eq!(ids(&start(&mut scheduler, at(20))), [2], "the one before has run for 20 ms");
+    end(&mut scheduler, &first[0]);
+    assert_eq!(ids(&start(&mut scheduler, at(21))), [0; 0]);
+    let third = start(&mut scheduler, at(40));
+    assert_eq!(ids(&third), [3]);
+    end(&mut scheduler, &third[0]);
+    assert_eq!(ids(&start(&mut scheduler, at(41))), [4], "the one before has ended");
+    let rest = start(&mut scheduler, at(1_000));
+    assert_eq!(ids(&rest), [5, 6, 7, 8], "all that the window holds");
+    assert!(rest.iter().all(|start| start.commit_first), "still with care");
+}
+
+#[test]
+fn a_suspect_whose_group_is_held_makes_nobody_wait() {
+    let mut scheduler = open(10);
+    scheduler.restore_crashed(trial(&[on_its_last(suspect(7, Some("held")))]), 0);
+    let key = BucketKey { queue: QUEUE, group: Some("held".into()) };
+    scheduler.apply([Change::Limited { key, until: at(60_000) }, ready(1, 5, None), ready(2, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [1, 2]);
+    scheduler.apply([ready(3, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(1))), [3]);
+}
+
+#[test]
 fn a_suspect_whose_group_has_a_rate_is_tried_alone_too() {
     let settings = LaneSettings { group_rate: Some(Rate::per_second(5)), ..settings(10) };
     let mut scheduler = open_with(settings);
-    let mut crashed = record(5, Some("g"));
-    crashed.extra_mut().crashes = 1;
-    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
-    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
-    scheduler.apply([ready(9, 0, None)]);
-
+    scheduler.restore_crashed(trial(&[on_its_last(suspect(7, Some("g")))]), 0);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
     let reservations = scheduler.chores(at(0)).reserve;
-    let [Reservation { key, tokens, .. }] = &reservations[..] else { panic!("{reservations:?}") };
-    scheduler.apply([Change::Reserved { key: key.clone(), tokens: *tokens }]);
+    let [Reservation { key, tokens }] = &reservations[..] else { panic!("{reservations:?}") };
+    scheduler.apply([Change::Reserved { key: key.clone(), tokens: *tokens }, ready(9, 0, None)]);
     let starts = start(&mut scheduler, at(0));
     assert_eq!(ids(&starts), [7]);
     assert!(starts[0].alone && starts[0].commit_first);
-    assert_eq!(ids(&start(&mut scheduler, at(5_000))), [9]);
+    assert_eq!(ids(&start(&mut scheduler, at(1_000))), [9]);
 }
 
 #[test]
 fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
     let mut scheduler = open(10);
-    let mut crashed = record(5, Some("g"));
-    crashed.extra_mut().crashes = 1;
-    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
-    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
+    scheduler.restore_crashed(trial(&[suspect(7, Some("g"))]), 0);
     scheduler.apply([Change::Limited { key: BucketKey { queue: QUEUE, group: Some("g".into()) }, until: at(300) }]);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
     assert_eq!(scheduler.chores(at(0)).wait, Some(Duration::from_millis(300)));
@@ -422,9 +488,7 @@ fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
         let hourly = Rate::new(1, Duration::from_secs(3_600)).burst(1);
         let mut scheduler = open_with(LaneSettings { rate: Some(hourly), ..settings(10) });
         scheduler.take_tokens(&BucketKey { queue: QUEUE, group: None }, 1, at(0)).unwrap();
-        let mut crashed = record(5, None);
-        crashed.extra_mut().crashes = 1;
-        scheduler.restore_crashed(vec![(QUEUE, Arc::new(Entry::new(JobId::new(7), 7, crashed, 32)))], 0);
+        scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
         scheduler.apply((0..others).map(|id| ready(20 + id, 5, None)));
         // Looks that something else was the reason for, each at a later time.
         let mut woken = 0;
@@ -441,10 +505,7 @@ fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
 #[test]
 fn a_suspect_that_an_operator_has_stays_a_suspect() {
     let mut scheduler = open(10);
-    let mut crashed = record(5, None);
-    crashed.extra_mut().crashes = 1;
-    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
-    scheduler.restore_crashed(vec![(QUEUE, suspect)], 0);
+    scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
     assert!(scheduler.withdraw(JobId::new(7)));
     assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
     scheduler.reinstate(JobId::new(7));
@@ -456,15 +517,111 @@ fn a_suspect_that_an_operator_has_stays_a_suspect() {
 #[test]
 fn a_suspect_that_was_handed_out_and_did_not_start_is_tried_again() {
     let mut scheduler = open(10);
-    let mut crashed = record(5, None);
-    crashed.extra_mut().crashes = 1;
-    let suspect = Arc::new(Entry::new(JobId::new(7), 7, crashed, 32));
-    scheduler.restore_crashed(vec![(QUEUE, suspect.clone())], 0);
+    let suspect = on_its_last(suspect(7, None));
+    scheduler.restore_crashed(trial(std::slice::from_ref(&suspect)), 0);
     let first = start(&mut scheduler, at(0));
-    scheduler.given_back(first[0].run, suspect);
+    scheduler.given_back(first[0].run, suspect.entry);
     scheduler.apply([ready(9, 0, None)]);
     let again = start(&mut scheduler, at(0));
     assert_eq!(ids(&again), [7]);
     assert!(again[0].alone);
-    assert_eq!(ids(&start(&mut scheduler, at(4_999))), [0; 0]);
+    assert_eq!(ids(&start(&mut scheduler, at(999))), [0; 0]);
+}
+
+#[test]
+fn a_suspect_that_is_cancelled_leaves_its_slot_to_others() {
+    let mut scheduler = open(1);
+    scheduler.restore_crashed(trial(&[suspect(7, None), suspect(8, None)]), 0);
+    let first = start(&mut scheduler, at(0));
+    scheduler.apply([ready(1, 5, None)]);
+    end(&mut scheduler, &first[0]);
+    scheduler.withdraw(JobId::new(8));
+    let order = Order { priority: 5, turn: 8 };
+    scheduler.apply([Change::Gone { queue: QUEUE, grouped: false, order, id: JobId::new(8) }]);
+    scheduler.reinstate(JobId::new(8));
+    assert_eq!(ids(&start(&mut scheduler, at(1))), [1]);
+}
+
+/// Queues with nothing to do, of which some have a rate or delayed jobs.
+fn beside_idle_queues(scheduler: &mut Scheduler, queues: u32) {
+    for queue in 100..100 + queues {
+        scheduler.restore(queue, false);
+        let rate = queue.is_multiple_of(3).then(|| Rate::per_second(1));
+        scheduler.open_lane(queue, LaneSettings { rate, ..settings(1) }, at(0));
+        if queue.is_multiple_of(2) {
+            let later = crate::time::Due::after(at(0), Duration::from_secs(3_600));
+            scheduler.apply([Change::Due { queue, due: later }]);
+        }
+    }
+    // Until all their pages and promotions are answered.
+    loop {
+        start(scheduler, at(0));
+        let chores = scheduler.chores(at(0));
+        let is_done = chores.refills.is_empty() && chores.promote.is_empty();
+        chores.refills.into_iter().for_each(|refill| scheduler.refilled(refill, Vec::new(), true));
+        let due = crate::time::Due::after(at(0), Duration::from_secs(3_600));
+        let next_due = [None, Some(due)];
+        for queue in chores.promote {
+            scheduler.apply([Change::Promoted { queue, next_due }]);
+        }
+        if is_done && !scheduler.is_restless() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lone_job_costs_the_same_beside_any_number_of_idle_queues() {
+    let looks = |queues| {
+        let mut scheduler = open(10);
+        scheduler.restore_crashed(trial(&[suspect(7, Some("nobody has a worker for this one"))]), 0);
+        beside_idle_queues(&mut scheduler, queues);
+        let before = scheduler.lanes.looks();
+        for id in 1..=10 {
+            scheduler.apply([ready(id, 5, None)]);
+            let started = start(&mut scheduler, at(id));
+            scheduler.chores(at(id));
+            started.iter().for_each(|start| end(&mut scheduler, start));
+            start(&mut scheduler, at(id));
+            scheduler.chores(at(id));
+            assert!(scheduler.is_settled(at(id)));
+        }
+        scheduler.lanes.looks() - before
+    };
+    assert_eq!(looks(10), looks(3_000));
+}
+
+/// A bucket that is filled by hand lets the group start that was passed over because too many waited.
+#[test]
+fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
+    let hourly = Some(Rate::per_hour(1));
+    let mut scheduler = open_with(LaneSettings { group_rate: hourly, ..settings(100) });
+    let groups: Vec<String> = (0..20).map(|n| format!("g{n}")).collect();
+    for (id, group) in (1..).zip(&groups) {
+        scheduler.take_tokens(&BucketKey { queue: QUEUE, group: Some(group.as_str().into()) }, 1, at(0)).unwrap();
+        scheduler.apply([ready(id, 5, Some(group))]);
+    }
+    let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| entry(id, 5, Some(group))).collect();
+    let mut started = Vec::new();
+    let mut look = |scheduler: &mut Scheduler| {
+        for _ in 0..30 {
+            started.extend(ids(&start(scheduler, at(0))));
+            let chores = scheduler.chores(at(0));
+            for refill in chores.refills {
+                let behind = rows.iter().filter(|row| refill.grouped && refill.after.is_none_or(|at| row.order > at));
+                let page: Vec<_> = behind.take(refill.jobs_max).cloned().collect();
+                let is_last = page.last().is_none_or(|row| row.id.get() == 20);
+                scheduler.refilled(refill, page, is_last);
+            }
+            for Reservation { key, tokens } in chores.reserve {
+                scheduler.apply([Change::Reserved { key, tokens }]);
+            }
+        }
+        started.clone()
+    };
+    assert_eq!(look(&mut scheduler), [0; 0]);
+    for n in [0, 19] {
+        scheduler.fill_bucket(&BucketKey { queue: QUEUE, group: Some(groups[n].as_str().into()) }, at(0));
+    }
+    assert_eq!(look(&mut scheduler), [1, 20]);
 }

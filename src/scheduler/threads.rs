@@ -33,6 +33,11 @@ impl Threads {
         self.called.contains(&queue) || self.left(taken) > self.line.len()
     }
 
+    /// A thread is free that is not kept for a queue, which may be one in line.
+    pub fn has_free(&self, taken: usize) -> bool {
+        self.left(taken) > 0
+    }
+
     /// A thread is free that a queue waits for.
     pub fn is_waited_for(&self, taken: usize) -> bool {
         !self.line.is_empty() && self.left(taken) > 0

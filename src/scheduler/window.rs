@@ -13,7 +13,8 @@ pub(crate) trait Source {
 /// The next rows of one table range in dispatch order: as many as memory allows.
 ///
 /// The rows up to and including `known` are accounted for: each is here, taken by a run, parked, or
-/// passed over. Behind `known` the table knows more than this window does, unless `whole`.
+/// passed over. Behind `known` the table knows more than this window does, unless `whole`. Only a page
+/// raises `known`: nothing else tells what lies behind it.
 #[derive(Debug)]
 pub(crate) struct Window<E> {
     rows: BTreeMap<Order, E>,
@@ -43,10 +44,6 @@ impl<E: Source> Window<E> {
         Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, dropped_bytes: 0, reading: None, limits }
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.rows.is_empty() && self.whole
-    }
-
     /// No row is here, and there may be some in the table.
     pub fn is_in_the_dark(&self) -> bool {
         self.rows.is_empty() && !self.whole
@@ -58,7 +55,7 @@ impl<E: Source> Window<E> {
         if taken || self.rows.contains_key(&order) {
             return;
         }
-        if !self.whole && self.known.is_none_or(|known| order > known) {
+        if !self.accounts_for(order) {
             self.note_arrival(row);
             return;
         }
@@ -112,10 +109,24 @@ impl<E: Source> Window<E> {
         self.rows.first_key_value().map(|(_, row)| row)
     }
 
-    /// A row that was popped and did not start after all.
+    /// A row that was popped and did not start after all. Behind `known` the table keeps it, and the page that
+    /// shows what is there shows it in its turn.
     pub fn put_back(&mut self, row: E) {
-        self.insert(row);
-        self.shed();
+        if self.accounts_for(row.order()) {
+            self.insert(row);
+            self.shed();
+        } else {
+            tracing::trace!("a row that is put back stays in the table");
+        }
+    }
+
+    /// The row at this place is accounted for, and is not here.
+    pub fn has_let_go_of(&self, place: Order) -> bool {
+        self.accounts_for(place) && !self.rows.contains_key(&place)
+    }
+
+    fn accounts_for(&self, place: Order) -> bool {
+        self.whole || self.known.is_some_and(|known| place <= known)
     }
 
     /// Account for the table anew, from its start.
@@ -183,7 +194,9 @@ impl<E: Source> Window<E> {
 
     fn insert(&mut self, row: E) {
         self.bytes += row.bytes();
-        self.rows.insert(row.order(), row);
+        if let Some(before) = self.rows.insert(row.order(), row) {
+            self.bytes -= before.bytes();
+        }
     }
 
     /// Drops the last rows while there are too many: the table keeps them.
@@ -192,9 +205,15 @@ impl<E: Source> Window<E> {
             tracing::trace!("a window is full: its last row stays in the table");
             let (order, row) = self.rows.pop_last().expect("more than one");
             self.bytes -= row.bytes();
-            self.dropped_bytes = row.bytes();
-            // Everything before the dropped row stays accounted for, the row itself does not.
-            self.known = Some(Order { turn: order.turn - 1, ..order });
+            // What lies before the dropped row stays accounted for, the row itself does not. `known` never rises
+            // here: what lies between it and a row behind it was not read.
+            let before = order.before();
+            let known = if self.whole { before } else { self.known.min(before) };
+            if known == before {
+                // It is the first of those that are only in the table.
+                self.dropped_bytes = row.bytes();
+            }
+            self.known = known;
             self.whole = false;
             if let Some(reading) = &mut self.reading {
                 // The page begins behind a place that is no longer the end of what is known.
@@ -206,6 +225,8 @@ impl<E: Source> Window<E> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Its place; the last two digits are the job.
@@ -310,7 +331,7 @@ mod tests {
         assert_eq!(refill.after.unwrap().turn, 1);
         w.refilled(vec![Sized(2, 120)], true, |_| false);
         assert_eq!(w.pop().map(|row| row.0), Some(2));
-        assert!(w.is_idle());
+        assert!(w.first().is_none() && !w.is_in_the_dark());
     }
 
     #[test]
@@ -323,5 +344,111 @@ mod tests {
         assert_eq!(drain(&mut w), [1, 5]);
         let refill = w.wants_refill(limits(2)).unwrap();
         assert_eq!(refill.after.unwrap().turn, 5, "6 was shed and must be read again");
+    }
+
+    /// A row for each job, so that ids do not repeat.
+    fn place(turn: u64) -> Order {
+        Order { priority: 0, turn }
+    }
+
+    /// What a page shows of `table` behind a place.
+    fn page(table: &BTreeSet<u64>, refill: Refill) -> (Vec<Row>, bool) {
+        let behind = |row: &&u64| refill.after.is_none_or(|after| place(**row) > after);
+        let rows: Vec<_> = table.iter().filter(behind).map(|row| Row(*row)).collect();
+        let end = rows.len() <= refill.jobs_max;
+        (rows.into_iter().take(refill.jobs_max).collect(), end)
+    }
+
+    #[test]
+    fn rows_that_are_put_back_into_a_full_window_are_all_popped_again() {
+        let mut w = window(2);
+        let table: BTreeSet<u64> = [1, 2, 3, 9].into();
+        let mut parked = Vec::new();
+        for row in &table {
+            w.arrive(Row(*row), false);
+            parked.extend(w.pop());
+        }
+        assert_eq!(parked.len(), 4);
+        parked.into_iter().for_each(|row| w.put_back(row));
+        let mut got = Vec::new();
+        loop {
+            match w.pop() {
+                Some(row) => got.push(row.0),
+                None => match w.wants_refill(limits(2)) {
+                    Some(refill) => {
+                        let (rows, end) = page(&table, refill);
+                        w.refilled(rows, end, |row| got.contains(&row.0));
+                    }
+                    None => break,
+                },
+            }
+        }
+        assert_eq!(got, [1, 2, 3, 9]);
+    }
+
+    /// Rows arrive, are popped, put back and removed in any order, while pages are read and answered late;
+    /// in the end each row that is left is popped exactly once.
+    #[test]
+    fn whatever_happens_to_a_window_each_row_is_popped_exactly_once() {
+        for seed in 0..4_000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let size = rng.usize(1..6);
+            let mut w = window(size);
+            // All rows of the table, and of them those that were popped and not put back.
+            let (mut table, mut popped) = (BTreeSet::new(), BTreeSet::new());
+            let mut reading = None;
+            for _ in 0..rng.usize(1..120) {
+                match rng.u8(..12) {
+                    0..=3 => {
+                        let row = rng.u64(1..100);
+                        if table.insert(row) {
+                            w.arrive(Row(row), false);
+                        }
+                    }
+                    4..=6 => popped.extend(w.pop().map(|row| row.0)),
+                    7 | 8 => {
+                        if let Some(row) = rng.choice(popped.clone()) {
+                            popped.remove(&row);
+                            w.put_back(Row(row));
+                        }
+                    }
+                    9 => {
+                        if let Some(row) = rng.choice(table.clone()) {
+                            table.remove(&row);
+                            match popped.remove(&row) {
+                                true => w.settled(JobId::new(row)),
+                                false => w.gone(place(row), JobId::new(row)),
+                            }
+                        }
+                    }
+                    10 if reading.is_none() => {
+                        reading = w.wants_refill(limits(size)).map(|refill| page(&table, refill));
+                    }
+                    _ => {
+                        if let Some((rows, end)) = reading.take() {
+                            w.refilled(rows, end, |row| popped.contains(&row.0));
+                        }
+                    }
+                }
+            }
+            let mut left: BTreeSet<u64> = table.difference(&popped).copied().collect();
+            loop {
+                if let Some((rows, end)) = reading.take() {
+                    w.refilled(rows, end, |row| popped.contains(&row.0));
+                }
+                match w.pop() {
+                    Some(row) => {
+                        assert!(left.remove(&row.0), "seed {seed}: row {} is popped, and is not left", row.0);
+                        popped.insert(row.0);
+                    }
+                    None => match w.wants_refill(limits(size)) {
+                        Some(refill) => reading = Some(page(&table, refill)),
+                        None => break,
+                    },
+                }
+            }
+            assert!(left.is_empty(), "seed {seed}, window of {size}: never popped: {left:?}");
+            assert_eq!(w.bytes, 0, "seed {seed}: nothing is left in the window");
+        }
     }
 }

@@ -274,11 +274,20 @@ impl<'t> Batch<'t> {
         }
     }
 
-    /// Stores a bucket: tokens taken out of it may be used once this is durable.
-    pub fn put_rate(&mut self, key: &BucketKey, state: &BucketState) -> Result<(), Fault> {
+    /// Stores a bucket: tokens taken out of it may be used once this is durable. Without a state its row is
+    /// removed.
+    pub fn put_rate(&mut self, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Fault> {
         self.touch();
-        let group = key.group.as_deref().unwrap_or("");
-        self.tables.rates()?.insert((key.queue, group), codec::encode(state).as_slice())?;
+        let row = (key.queue, key.group.as_deref().unwrap_or(""));
+        let Some(state) = state else {
+            self.tables.rates()?.remove(row)?;
+            return Ok(());
+        };
+        self.tables.rates()?.insert(row, codec::encode(state).as_slice())?;
+        // A number in the file without its name would be another queue's after a restart.
+        if !self.catalog.is_stored(key.queue) {
+            self.queue_mut(key.queue);
+        }
         Ok(())
     }
 

@@ -44,6 +44,8 @@ struct Inner {
     queues: Names,
     kinds: Names,
     rows: HashMap<QueueId, QueueRow>,
+    /// Queues that keep ended jobs. There may be many thousand others.
+    with_ended: BTreeSet<QueueId>,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +120,17 @@ impl Names {
     }
 }
 
+impl Inner {
+    fn set_row(&mut self, id: QueueId, row: QueueRow) {
+        let Tally { completed, cancelled, dead, .. } = row.tally;
+        match completed + cancelled + dead > 0 {
+            true => self.with_ended.insert(id),
+            false => self.with_ended.remove(&id),
+        };
+        self.rows.insert(id, row);
+    }
+}
+
 impl Catalog {
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(|e| e.into_inner())
@@ -130,7 +143,7 @@ impl Catalog {
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
         inner.queues.put(id, row.name.clone(), Standing::Saved);
-        inner.rows.insert(id, row);
+        inner.set_row(id, row);
     }
 
     pub fn restore_kind(&self, id: KindId, name: &str) {
@@ -191,6 +204,11 @@ impl Catalog {
         inner.rows.get(&id).cloned().unwrap_or_else(fresh)
     }
 
+    /// Whether the queue has a row, so that its number is its own for good.
+    pub fn is_stored(&self, id: QueueId) -> bool {
+        self.read().rows.contains_key(&id)
+    }
+
     /// The queues that have a row, in the order of their names.
     pub fn stored_queues(&self) -> Vec<QueueId> {
         let inner = self.read();
@@ -200,12 +218,17 @@ impl Catalog {
         ids
     }
 
+    /// The queues that keep ended jobs, of which retention may remove some.
+    pub fn queues_with_ended(&self) -> Vec<QueueId> {
+        self.read().with_ended.iter().copied().collect()
+    }
+
     /// What a commit made durable.
     pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: &[KindId]) {
         let mut inner = self.write();
         for (id, row) in rows {
             inner.queues.save(id);
-            inner.rows.insert(id, row);
+            inner.set_row(id, row);
         }
         for &id in kinds {
             inner.kinds.save(id);

@@ -19,7 +19,8 @@ pub(crate) struct Mark {
     pub attempt: u32,
     pub max_attempts: u32,
     pub started_at: Timestamp,
-    /// Nothing ran beside it.
+    /// It was suspected of an earlier death and tried alone: nothing ran when it started, and nothing has
+    /// started beside it since.
     pub alone: bool,
 }
 
@@ -29,6 +30,15 @@ impl Batch<'_> {
         self.tables.running()?.insert(id.get(), codec::encode(mark).as_slice())?;
         self.marked.push(id);
         Ok(())
+    }
+
+    /// Another job starts beside this one, whose mark says that it is alone.
+    pub fn no_longer_alone(&mut self, id: JobId) -> Result<(), Fault> {
+        let row = self.tables.running()?.get(id.get())?.map(|row| row.value().to_vec());
+        let Some(row) = row.filter(|_| self.is_marked(id)) else { return Ok(()) };
+        // One that cannot be read is set aside by the next opening, and nobody is blamed by it.
+        let Ok(mark) = codec::decode::<Mark>("running", id.get(), &row) else { return Ok(()) };
+        self.mark(id, &Mark { alone: false, ..mark })
     }
 
     /// Removes the mark if there is one. A short job has none.

@@ -10,15 +10,15 @@ use super::fault::Fault;
 use super::marks::Mark;
 use super::place::{Location, Place};
 use crate::events::Event;
-use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, QueueId, after_crash};
+use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
 pub(crate) struct Recovered {
     /// The file was not closed in order.
     pub crashed: bool,
-    /// Jobs that a handler had, back at their places, in the order they are to be tried.
-    pub suspects: Vec<(QueueId, Arc<Entry>)>,
+    /// Jobs that a handler had, back at their places, as they are to be tried.
+    pub trial: Trial,
     /// Jobs whose last attempt it was.
     pub dead: usize,
     /// The number of this opening of the file: greater than those before it, and durable before anything starts.
@@ -31,7 +31,7 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
     batch.counters.clean = false;
     batch.touch();
-    batch.empty_damaged_buckets()?;
+    batch.tidy_buckets()?;
     let marks = batch.marks()?;
     if marks.is_empty() {
         return Ok(recovered);
@@ -42,20 +42,14 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
             orphans.push(Orphan { mark, taken });
         }
     }
-    let culprit = culprit(&orphans);
-    let mut order = Vec::new();
+    let there: Vec<Witness> = orphans.iter().map(Orphan::as_witness).collect();
+    let culprit = culprit(&there);
+    let mut suspects = Vec::new();
     for orphan in orphans {
         let blamed = culprit == Some(orphan.taken.id);
-        let (was_alone, queue) = (orphan.mark.alone, orphan.mark.queue);
-        if let Some((crashes, entry)) = bring_back(batch, orphan, blamed, &mut recovered)? {
-            order.push((was_alone, crashes, queue, entry));
-        }
+        suspects.extend(bring_back(batch, orphan, blamed, &mut recovered)?);
     }
-    // Whoever is least suspected goes first: it will most likely end, and leave the field to the
-    // others before the process dies again. Who has had the field to himself goes last, or one that
-    // runs for long would have it every time, and who dies beside it never.
-    order.sort_by_key(|(was_alone, crashes, _, entry)| (*was_alone, *crashes, entry.id));
-    recovered.suspects = order.into_iter().map(|(_, _, queue, entry)| (queue, entry)).collect();
+    recovered.trial = Trial::new(suspects, batch.now.wall);
     batch.clear_marks()?;
     Ok(recovered)
 }
@@ -66,26 +60,12 @@ struct Orphan {
     taken: Arc<Entry>,
 }
 
-/// A job that was there at this many deaths more than anybody else who was there at this one is
-/// held responsible, also if it never was alone: it kills late, when others run beside it again.
-const DEATHS_AHEAD: u32 = 2;
-
-/// Who is held responsible: the one that was started with nothing beside it, if nothing has started
-/// beside it since; or the one that has been there at every death. Without such a one, nobody is.
-fn culprit(orphans: &[Orphan]) -> Option<JobId> {
-    if let [Orphan { mark, taken }] = orphans
-        && mark.alone
-    {
-        return Some(taken.id);
+impl Orphan {
+    fn as_witness(&self) -> Witness {
+        let Self { mark, taken } = self;
+        let deaths = taken.record.crashes().saturating_add(1);
+        Witness { id: taken.id, deaths, alone: mark.alone }
     }
-    let of = |orphan: &Orphan| (orphan.taken.record.crashes(), orphan.taken.id, orphan.mark.alone);
-    let mut deaths: Vec<_> = orphans.iter().map(of).collect();
-    deaths.sort_unstable();
-    let (most, id, was_tried) = deaths.pop()?;
-    let next = deaths.last().map_or(0, |(deaths, ..)| *deaths);
-    // Who kills late was tried alone first, and lived. One that never was tried has been beside the first
-    // deaths of several others.
-    (was_tried && most >= next + DEATHS_AHEAD).then_some(id)
 }
 
 fn bring_back(
@@ -93,7 +73,7 @@ fn bring_back(
     orphan: Orphan,
     blamed: bool,
     recovered: &mut Recovered,
-) -> Result<Option<(u32, Arc<Entry>)>, Fault> {
+) -> Result<Option<Suspect>, Fault> {
     let Orphan { mark, taken } = orphan;
     let id = taken.id;
     let mut record = taken.record.clone();
@@ -115,9 +95,10 @@ fn bring_back(
             Ok(None)
         }
         _ => {
-            let crashes = record.crashes();
+            let is_last_attempt = record.attempts.saturating_add(1) >= attempt.max;
             let back = batch.put_back(queue, taken, Some(record))?;
-            Ok(back.map(|back| (crashes, back)))
+            let started_at = mark.started_at;
+            Ok(back.map(|entry| Suspect { queue, entry, started_at, is_last_attempt, is_held_back: false }))
         }
     }
 }

@@ -179,15 +179,22 @@ impl Batch<'_> {
     // --- rates --------------------------------------------------------------------------------
 
     /// A bucket that cannot be read is empty, and fills from now on: it may slow a queue down, it never
-    /// lets more start.
-    pub fn empty_damaged_buckets(&mut self) -> Result<(), Fault> {
-        let mut damaged = Vec::new();
+    /// lets more start. One of a queue that has no row goes: the number will be another queue's.
+    pub fn tidy_buckets(&mut self) -> Result<(), Fault> {
+        let catalog = self.catalog();
+        let (mut damaged, mut stray) = (Vec::new(), Vec::new());
         for row in self.tables.rates()?.iter()? {
             let (key, row) = row?;
             let (queue, group) = key.value();
-            if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
+            if !catalog.is_stored(queue) {
+                stray.push((queue, group.to_owned()));
+            } else if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
                 damaged.push((queue, group.to_owned(), row.value().to_vec()));
             }
+        }
+        for (queue, group) in stray {
+            self.touch();
+            self.tables.rates()?.remove((queue, &*group))?;
         }
         for (queue, group, row) in damaged {
             self.set_row_aside("rates", &(queue, &*group), &row, (Some(queue), None))?;

@@ -65,7 +65,7 @@ pub(crate) fn put_right(batch: &mut Batch<'_>, reader: &Reader) -> Result<(), Fa
     }
     batch.marks()?;
     batch.mend_expiries()?;
-    batch.empty_damaged_buckets()
+    batch.tidy_buckets()
 }
 
 /// Goes through the whole file as it was after one commit, and checks the invariants of `docs/storage-format.md`.

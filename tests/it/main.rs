@@ -7,6 +7,7 @@ mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod after_a_crash;
 mod ages;
 mod at_most_once;
 mod backup;
@@ -39,6 +40,7 @@ mod payloads;
 mod process_limits;
 mod quarantine;
 mod rates;
+mod rates_in_the_file;
 mod retention;
 mod retries;
 mod rooms;

@@ -370,7 +370,11 @@ async fn cancelled_paused_dead_and_unknown_jobs_do_not_wedge_the_limiter() {
         pond.testing().idle().await;
         match step {
             10 => assert!(queue.pause().await.unwrap()),
-            20 => assert!(queue.resume().await.unwrap()),
+            20 => {
+                assert!(queue.resume().await.unwrap());
+                // A start is noted by its handler: not later than it was made.
+                pond.testing().idle().await;
+            }
             _ => {}
         }
         clock.advance(Duration::from_millis(100));

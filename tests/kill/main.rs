@@ -17,6 +17,7 @@ mod fork;
 mod full;
 mod hammered;
 mod load;
+mod long_jobs;
 mod once;
 mod poison;
 mod room;
@@ -33,6 +34,7 @@ fn child() {
             "load" => load::child(),
             "once" => once::child(),
             "poison" => poison::child(),
+            "long-jobs" => long_jobs::child(),
             "stop" => stop::child(),
             "clock" => clock::child(),
             "create" => access::child_that_creates(),

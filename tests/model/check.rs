@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp, Why};
 
 use crate::engine::{Engine, ON_PURPOSE, ROWS, at, group_name, new_job, queue_name, write_row};
 use crate::model::{Check, KEPT, Model};
@@ -13,6 +13,8 @@ use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
 
 const SLOTS: usize = 3;
 const MAX_RUNNING: usize = 4;
+/// The longest that a crash may keep a job waiting.
+const RECOVERS_MOST: std::time::Duration = std::time::Duration::from_secs(20 * 60 + 10);
 
 pub struct Run {
     engine: Engine,
@@ -23,8 +25,8 @@ pub struct Run {
 type Step = Result<Run, String>;
 
 impl Run {
-    pub async fn new() -> Self {
-        let engine = Engine::new(MAX_RUNNING).await;
+    pub async fn new(window: usize) -> Self {
+        let engine = Engine::new(MAX_RUNNING, window).await;
         let model = Model::new(engine.wall().as_millis(), MAX_RUNNING);
         Self { engine, model, next_row: 1 }
     }
@@ -301,6 +303,17 @@ impl Run {
         }
         self.model.expire();
         self.model.promote_as_fresh();
+        let mut recovering = BTreeMap::new();
+        for id in self.model.may_recover() {
+            if let Ok(Why::Recovering { wait }) = self.engine.pond.explain(JobId::new(id)) {
+                // Nobody is held back for longer than some of those that ran at each of many deaths.
+                if wait > RECOVERS_MOST {
+                    return Err(format!("job {id} is to wait for {wait:?} because of a crash"));
+                }
+                recovering.insert(id, (wait.as_nanos().div_ceil(1_000_000) as u64).max(1));
+            }
+        }
+        self.model.recovers(recovering);
         self.model.dispatched(&self.engine.take_starts(), torn)?;
         self.model.expire();
         self.model.pruned(&jobs.keys().copied().collect());

@@ -35,6 +35,8 @@ pub struct Engine {
     pub pond: Millpond,
     pub clock: ManualClock,
     memory: SharedMemory,
+    /// Ready jobs held in memory per queue.
+    window: usize,
     stage: Arc<Mutex<Stage>>,
     workers: [Option<Worker>; QUEUES],
     /// Its limits are small: calls that are made at once may be committed one after the other.
@@ -94,17 +96,18 @@ fn moves_little(max_running: usize) -> bool {
     max_running.is_multiple_of(2)
 }
 
-fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize) -> Millpond {
+fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
+    let builder = builder.window_jobs_max(window);
     // It moves a job or two at a time, and holds no more of them in memory.
     let builder = if moves_little(max_running) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
     builder.open_backend(memory.clone()).expect("it opens")
 }
 
 impl Engine {
-    pub async fn new(max_running: usize) -> Self {
+    pub async fn new(max_running: usize, window: usize) -> Self {
         let (memory, clock) = (SharedMemory::new(), ManualClock::new());
-        let pond = open(&memory, &clock, max_running);
+        let pond = open(&memory, &clock, max_running, window);
         for queue in 0..QUEUES {
             let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
             let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
@@ -116,6 +119,7 @@ impl Engine {
             pond,
             clock,
             memory,
+            window,
             stage: Arc::default(),
             workers: Default::default(),
             moves_little: moves_little(max_running),
@@ -191,7 +195,7 @@ impl Engine {
     }
 
     async fn open_again(self, memory: SharedMemory, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
-        let Self { pond, clock, stage: before, workers, .. } = self;
+        let Self { pond, clock, window, stage: before, workers, .. } = self;
         drop(workers);
         drop(pond);
         before.lock().unwrap().parked.clear();
@@ -199,11 +203,12 @@ impl Engine {
             tokio::task::yield_now().await;
         }
         meanwhile(&clock);
-        let pond = open(&memory, &clock, max_running);
+        let pond = open(&memory, &clock, max_running, window);
         Self {
             pond,
             clock,
             memory,
+            window,
             stage: Arc::default(),
             workers: Default::default(),
             moves_little: moves_little(max_running),

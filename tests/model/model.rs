@@ -15,8 +15,8 @@
 //!    stand side by side.
 //! 5. A job that waits and has not started is cancelled once its expiry has passed: one after a time by the time that has
 //!    passed, one at a time by the wall clock.
-//! 6. After a crash, those that are known to have run start first, one at a time; nothing else starts
-//!    beside one of them for five seconds.
+//! 6. After a crash, those that are known to have run start again in any order, and neither they nor anybody
+//!    else need start as long as the engine says that it recovers, which it must not say for ever.
 //!
 //! What has ended in the second queue is kept until its age is [`KEPT`], and not for much longer; ages are time that has
 //! passed, whatever the wall clock is set to, and goes on while the file is closed as far as that can be known.
@@ -39,8 +39,6 @@ pub const KEPT: u64 = 3_600_000;
 const CLOCKS_SET_FROM: u64 = 1_577_836_800_000;
 /// The shortest time for which a handler's answer puts a job off, or holds a queue back.
 const SNOOZE_MIN: u64 = 100;
-/// How long a suspect runs with nothing beside it after one death; twice as long after each further one.
-const ALONE: u64 = 5_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Line {
@@ -103,7 +101,7 @@ struct Holder {
 struct Run {
     attempt: u32,
     since: u64,
-    /// It was tried with nothing beside it, and nothing has started since.
+    /// It was there at an earlier death and started with nothing beside it, and nothing has started since.
     alone: bool,
 }
 
@@ -164,7 +162,10 @@ pub struct Model {
     next_seq: u64,
     max_running: usize,
     suspects: BTreeSet<u64>,
-    on_trial: Option<(u64, u64)>,
+    /// The process died before this one.
+    pub after_crash: bool,
+    /// Jobs of which the engine says that they wait because it recovers, and for how long.
+    recovering: BTreeMap<u64, u64>,
 }
 
 pub type Check = Result<(), String>;
@@ -189,7 +190,8 @@ impl Model {
             next_seq: 0,
             max_running,
             suspects: BTreeSet::new(),
-            on_trial: None,
+            after_crash: false,
+            recovering: BTreeMap::new(),
         }
     }
 
@@ -407,9 +409,6 @@ impl Model {
 
     fn no_longer_suspected(&mut self, id: u64) {
         self.suspects.remove(&id);
-        if self.on_trial.is_some_and(|(on_trial, _)| on_trial == id) {
-            self.on_trial = None;
-        }
     }
 
     fn promote(&mut self) {
@@ -728,7 +727,8 @@ impl Model {
             queue.slots = None;
         }
         self.suspects.clear();
-        self.on_trial = None;
+        self.after_crash = false;
+        self.recovering.clear();
         for hold in self.holds.values_mut() {
             hold.until = self.now.mono + hold.stored.saturating_sub(self.now.age);
         }
@@ -771,21 +771,26 @@ impl Model {
         }
         self.opened(down, wall);
         self.suspects = known.into_iter().filter(|id| is_ready(&self.jobs[id])).collect();
+        self.after_crash = true;
         Ok(())
     }
 
-    /// Who is blamed for a death: the one that was alone from its start on, or the one that was there at
-    /// two deaths more than anybody else who was there at this one.
+    /// Who is blamed for a death: the one that was tried alone, if nobody else is known to have been there; or the one
+    /// that was there at three deaths at least and at two more than anybody else who was there at this one; or at five,
+    /// and one more than the others, who were all there at an earlier one. While one is tried alone, nobody else is.
     fn culprit(&self, known: &[u64]) -> Option<u64> {
-        let alone = |id: &&u64| self.jobs[id].running.is_some_and(|run| run.alone);
-        if let Some(id) = known.iter().find(alone) {
-            return Some(*id);
+        let is_alone = |id: &&u64| self.jobs[id].running.is_some_and(|run| run.alone);
+        let alone = known.iter().find(is_alone).copied();
+        if known.len() == 1 && alone.is_some() {
+            return alone;
         }
-        let mut deaths: Vec<(u32, u64)> = known.iter().map(|id| (self.jobs[id].crashes, *id)).collect();
+        let mut deaths: Vec<(u32, u64)> = known.iter().map(|id| (self.jobs[id].crashes + 1, *id)).collect();
         deaths.sort_unstable();
         let (most, id) = deaths.pop()?;
         let next = deaths.last().map_or(0, |(deaths, _)| *deaths);
-        (most >= next + 2).then_some(id)
+        let all_were_tried = deaths.iter().all(|(deaths, _)| *deaths >= 2);
+        let is_ahead = (most >= 3 && most >= next + 2) || (most >= 5 && most > next && all_were_tried);
+        (is_ahead && alone.is_none_or(|alone| alone == id)).then_some(id)
     }
 
     // --- dispatch -----------------------------------------------------------------------------
@@ -844,7 +849,7 @@ impl Model {
             let legal: Vec<u64> = (0..QUEUES).flat_map(|queue| self.candidates(queue, torn)).collect();
             let job = self.jobs.get(&start.id);
             let others: Vec<_> = legal.iter().map(|id| &self.jobs[id]).collect();
-            let suspects = (&self.suspects, self.on_trial, self.running(), self.now.mono);
+            let suspects = (&self.suspects, self.running(), self.now.mono);
             return Err(format!("{start:?} is not legal: it is {job:?}; suspects {suspects:?}; legal were {others:?}"));
         }
         self.must_start_nothing_more()
@@ -868,12 +873,10 @@ impl Model {
                 run.alone = false;
             }
         }
-        let on_trial = self.suspects.remove(&id);
+        self.suspects.remove(&id);
         let since = self.now.mono;
-        if on_trial {
-            self.on_trial = Some((id, since));
-        }
-        self.job(id).running = Some(Run { attempt, since, alone: on_trial && nothing_beside });
+        let alone = nothing_beside && self.jobs[&id].crashes > 0;
+        self.job(id).running = Some(Run { attempt, since, alone });
         Ok(())
     }
 
@@ -891,17 +894,12 @@ impl Model {
             && slots.is_some_and(|slots| self.running_in(queue) < slots)
             && self.running().len() < self.max_running
             && !self.is_held((queue, None))
-            && self.on_trial.is_none_or(|(id, since)| self.now.mono >= since + self.alone(id))
     }
 
-    fn alone(&self, suspect: u64) -> u64 {
-        ALONE << self.jobs[&suspect].crashes.saturating_sub(1).min(10)
-    }
-
-    /// Suspects that could start go before everybody else.
-    fn startable_suspects(&self) -> Vec<u64> {
-        let startable = |id: &&u64| self.is_open(self.jobs[id].queue) && !self.is_group_held(**id);
-        self.suspects.iter().filter(startable).copied().collect()
+    /// Suspects of a queue that could start.
+    fn startable_suspects(&self, queue: usize) -> impl Iterator<Item = u64> {
+        let startable = move |id: &&u64| self.jobs[id].queue == queue && !self.is_group_held(**id);
+        self.suspects.iter().filter(startable).copied()
     }
 
     fn is_group_held(&self, id: u64) -> bool {
@@ -913,10 +911,6 @@ impl Model {
     fn candidates(&self, queue: usize, torn: bool) -> Vec<u64> {
         if !self.is_open(queue) {
             return Vec::new();
-        }
-        let suspects = self.startable_suspects();
-        if !suspects.is_empty() {
-            return suspects.into_iter().filter(|id| self.jobs[id].queue == queue).collect();
         }
         let ready: Vec<u64> = self
             .ready()
@@ -939,16 +933,24 @@ impl Model {
             let mut others = ready.iter().filter(|&&other| other != id && !self.jobs[&other].fresh);
             others.all(|&other| !goes_before(other, id))
         };
-        ready.iter().copied().filter(is_next).collect()
+        self.startable_suspects(queue).chain(ready.iter().copied().filter(is_next)).collect()
+    }
+
+    /// What the engine says of jobs that wait, in milliseconds.
+    pub fn recovers(&mut self, recovering: BTreeMap<u64, u64>) {
+        self.recovering = recovering;
+    }
+
+    /// Jobs that the engine may say of that they wait because it recovers.
+    pub fn may_recover(&self) -> Vec<u64> {
+        let waits = |job: &Job| !job.state.is_final() && job.running.is_none();
+        let waiting = self.jobs.iter().filter(|(_, job)| self.after_crash && waits(job));
+        waiting.map(|(id, _)| *id).collect()
     }
 
     fn must_start_nothing_more(&self) -> Check {
-        let suspects = self.startable_suspects();
-        if !suspects.is_empty() && !self.running().is_empty() {
-            return Ok(());
-        }
         for queue in 0..QUEUES {
-            if let Some(id) = self.candidates(queue, false).first() {
+            if let Some(id) = self.candidates(queue, false).iter().find(|id| !self.recovering.contains_key(id)) {
                 return Err(format!("job {id} could start and does not: {:?}", self.jobs[id]));
             }
         }
@@ -963,11 +965,8 @@ impl Model {
         };
         let dues = self.jobs.values().filter_map(due);
         let holds = self.holds.values().filter_map(|hold| hold.until.checked_sub(self.now.mono)).filter(|w| *w > 0);
-        let trial = self
-            .on_trial
-            .and_then(|(id, since)| (since + self.alone(id)).checked_sub(self.now.mono))
-            .filter(|w| *w > 0);
-        dues.chain(holds).chain(trial).min()
+        let trials = self.recovering.values().copied();
+        dues.chain(holds).chain(trials).min()
     }
 }
 

@@ -116,7 +116,7 @@ fn on_a_thread<T>(test: impl Future<Output = T>) -> T {
 fn a_stop_while_starts_are_being_made_durable_uses_no_attempt() {
     on_a_thread(async {
         for jobs in 1..8 {
-            let mut engine = Engine::new(4).await;
+            let mut engine = Engine::new(4, 4_096).await;
             for _ in 0..jobs {
                 engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&PLAIN, engine.wall())).await.unwrap();
             }
@@ -137,7 +137,7 @@ fn a_stop_while_starts_are_being_made_durable_uses_no_attempt() {
 #[test]
 fn a_job_whose_end_is_not_durable_yet_is_still_counted() {
     on_a_thread(async {
-        let mut engine = Engine::new(4).await;
+        let mut engine = Engine::new(4, 4_096).await;
         let id = engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&PLAIN, engine.wall())).await.unwrap();
         engine.start_worker(0, 4);
         engine.settle().await.unwrap();
@@ -180,7 +180,7 @@ fn no_start_is_written_after_its_end() {
 #[test]
 fn who_kills_late_beside_a_long_job_is_found_out() {
     on_a_thread(async {
-        let mut engine = Engine::new(4).await;
+        let mut engine = Engine::new(4, 4_096).await;
         let once = Spec { max: Some(1), ..PLAIN };
         for _ in 0..2 {
             engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&once, engine.wall())).await.unwrap();

@@ -11,7 +11,7 @@ use millpond::{BoxError, Capacity, Clock, Commit, Error, JobId, JobPatch, Pace, 
 use crate::handlers::{ON_PURPOSE, ROWS, write_row};
 use crate::oracle::{Check, Pausing};
 use crate::paths::took;
-use crate::plan::{Spec, When, at, group_name, new_job, queue_name};
+use crate::plan::{HEAVY_BYTES, Spec, When, at, group_name, new_job, queue_name};
 use crate::world::World;
 
 /// Delayed jobs in one call, in a world that has such a call: more than one promotion takes.
@@ -112,7 +112,10 @@ impl World {
         for _ in 0..jobs {
             let n = stage.next_n;
             stage.next_n += 1;
-            let spec = Spec::random(&mut self.rng, n, queues, groups);
+            let mut spec = Spec::random(&mut self.rng, n, queues, groups);
+            if self.plan.heavy {
+                spec.padding = HEAVY_BYTES;
+            }
             if self.plan.poison && stage.poisons.len() < 2 && self.rng.u8(..12) == 0 {
                 stage.poisons.insert(n);
                 self.oracle.poisons.insert(n);
@@ -143,21 +146,9 @@ impl World {
             let Spec { n, .. } = *spec;
             let when = When::Delay(5_000);
             let (group, max, expires, timeout, backoff) = Default::default();
-            let once = false;
-            *spec = Spec {
-                n,
-                queue: 0,
-                group,
-                priority: 5,
-                kind: 0,
-                when,
-                max,
-                expires,
-                timeout,
-                backoff,
-                once,
-                padding: 0,
-            };
+            let (once, padding) = (false, 0);
+            *spec =
+                Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff, once, padding };
         }
         self.plan.jobs_max += BULK as u64;
         self.store_these(specs);

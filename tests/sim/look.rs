@@ -188,14 +188,7 @@ impl Oracle {
                 job.not_before = None;
             }
             (job.running, job.ending, job.released, job.taken_by) = (None, None, None, None);
-            // A member of a paused group is not tried first.
-            let open = job.ended.is_none();
-            job.suspect = died_running && open;
-            job.surely_suspect = job.suspect && info.state == State::Pending;
-            let group = job.spec.group.map(|group| (job.spec.queue, group));
-            if group.is_some_and(|key| self.paused_groups.contains_key(&key)) {
-                self.job(n).surely_suspect = false;
-            }
+            job.suspect = died_running && job.ended.is_none();
         }
         if let Some(key) = moved {
             let mono = self.mono;

@@ -46,8 +46,6 @@ pub struct Run {
     pub called: u64,
     /// When its time is over: what it answers then does not count.
     pub deadline: Option<u64>,
-    /// It ran when the process died, and is tried with nothing beside it until then.
-    pub alone_until: Option<u64>,
     /// Its start is in the file.
     pub marked: bool,
 }
@@ -95,8 +93,6 @@ pub struct Job {
     pub taken_by: Option<u64>,
     /// It ran when the process died, and may be tried before others.
     pub suspect: bool,
-    /// And nothing has been done to it since, so that it surely is.
-    pub surely_suspect: bool,
     /// It was taken back at the stop, with so many attempts used.
     pub released: Option<u32>,
     /// It was called, and has not asked to be called again.
@@ -343,7 +339,6 @@ impl Oracle {
             wall_seen: self.wall,
             taken_by: None,
             suspect: false,
-            surely_suspect: false,
             released: None,
             spent: false,
             number: None,
@@ -403,7 +398,6 @@ impl Oracle {
             job.steered = true;
             job.purged |= purged;
             job.taken_by = None;
-            job.surely_suspect = false;
         }
     }
 
@@ -687,7 +681,7 @@ impl Oracle {
                 }
                 (job.ending, job.taken_by) = (None, None);
                 // It may have been tried without a start: its time was up before its handler was polled.
-                (job.suspect, job.surely_suspect) = (false, false);
+                job.suspect = false;
                 job.attempts = *attempt;
                 self.line_moved(n);
             }
@@ -789,10 +783,6 @@ impl Oracle {
             None => self.paused[queue].push((self.mono, paused)),
             Some(group) => {
                 let key = (queue, group[1..].parse().expect("a name of ours"));
-                for job in self.jobs.values_mut().filter(|job| (job.spec.queue, job.spec.group) == (queue, Some(key.1)))
-                {
-                    job.surely_suspect = false;
-                }
                 self.paused_groups.entry(key).or_insert_with(|| vec![(0, false)]).push((self.mono, paused));
             }
         }

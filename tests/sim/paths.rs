@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 76 + 12] = [
+static PATHS: [Path; 79 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -70,6 +70,7 @@ static PATHS: [Path; 76 + 12] = [
     seen("a crash while degraded"),
     seen("a crash beside running jobs"),
     seen("a suspect ran alone"),
+    seen("a job waited because the process had died"),
     seen("the culprit of a crash was blamed"),
     seen("a crash cut the only run of a job short"),
     seen("a stop cut the only run of a job short"),
@@ -83,6 +84,8 @@ static PATHS: [Path; 76 + 12] = [
     said("a window was full", "a window is full: its last row stays in the table"),
     said("a window was filled behind what it knows", "a window is filled behind what it knows"),
     said("a page was void", "a page is void"),
+    said("a head was put back behind what its window knows", "a row that is put back stays in the table"),
+    said("a head was passed over because too many waited", "a head is passed over"),
     seen("a promotion in several batches"),
     seen("a group's head in back-off blocked it"),
     seen("a parked member was passed by"),

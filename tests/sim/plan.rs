@@ -8,6 +8,10 @@ use millpond::{
 };
 
 pub const KINDS: [&str; 2] = ["even", "odd"];
+/// A guest tells its group by one digit.
+const GROUPS_MAX: u8 = if cfg!(feature = "wasm") { 10 } else { 25 };
+/// Half a dozen of these are more than a window holds.
+pub const HEAVY_BYTES: usize = 400 << 10;
 /// Fails of itself at no moment that a run reaches.
 const NEVER: Duration = Duration::from_secs(1 << 34);
 
@@ -172,12 +176,13 @@ pub struct QueuePlan {
 }
 
 impl QueuePlan {
+    fn random_rate(rng: &mut Rng) -> (Rate, u32) {
+        let period = Duration::from_millis(one_of(rng, &[100, 1_000, 5_000]));
+        let burst = rng.u32(1..5);
+        (Rate::new(rng.u32(1..12), period).burst(burst), burst)
+    }
+
     fn random(rng: &mut Rng) -> Self {
-        let rate = |rng: &mut Rng| {
-            let period = Duration::from_millis(one_of(rng, &[100, 1_000, 5_000]));
-            let burst = rng.u32(1..5);
-            (Rate::new(rng.u32(1..12), period).burst(burst), burst)
-        };
         let rated = rng.u8(..6);
         let capacity = (rng.u8(..3) == 0).then(|| rng.u64(3..12));
         Self {
@@ -186,8 +191,8 @@ impl QueuePlan {
             skips: rng.u8(..3) == 0,
             keeps: [Keeps::Few, Keeps::All, Keeps::All, Keeps::Young][usize::from(rng.u8(..4))],
             concurrency: rng.usize(1..5),
-            rate: (rated == 0 || rated == 2).then(|| rate(rng)),
-            group_rate: (rated == 1 || rated == 2).then(|| rate(rng)),
+            rate: (rated == 0 || rated == 2).then(|| Self::random_rate(rng)),
+            group_rate: (rated == 1 || rated == 2).then(|| Self::random_rate(rng)),
             attempts: rng.u32(1..5),
             backoff: one_of(rng, &[0, 50, 1_000, 20_000]),
             timeout: one_of(rng, &[NEVER, NEVER, Duration::from_secs(1), Duration::from_secs(30)]),
@@ -316,6 +321,8 @@ pub struct Plan {
     pub poison: bool,
     pub tame: bool,
     pub bulk: bool,
+    /// A few jobs fill a window by their bytes.
+    pub heavy: bool,
     /// Settings are changed while it runs, the group policy among them.
     pub reconfigures: bool,
     /// The machine does not know the time when it begins.
@@ -364,21 +371,30 @@ impl Plan {
             plugin: 0,
             thread: 0,
         };
-        let queues = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
-        let tiny = rng.u8(..3) > 0;
+        let mut queues: Vec<QueuePlan> = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
+        // Many more groups than a window holds, each with a rate.
+        let crowded = rng.u8(..5) == 0;
+        if crowded {
+            for queue in &mut queues {
+                queue.group_rate = Some(QueuePlan::random_rate(rng));
+            }
+        }
+        let tiny = crowded || rng.u8(..3) > 0;
+        let heavy = rng.u8(..40) == 0;
         Self {
             queues,
-            groups: rng.u8(..4),
+            groups: if crowded { rng.u8(6..GROUPS_MAX) } else { rng.u8(..4) },
             max_running: rng.usize(1..8),
             window: if tiny { rng.usize(1..6) } else { 4_096 },
             window_bytes: one_of(rng, &[2 << 20, 2 << 20, 4_000, 500]),
             batch_bytes: (rng.u8(..3) == 0 && !bulk).then(|| one_of(rng, &[1, 100, 2_000])),
             cache_bytes: if rng.bool() { 1 << 20 } else { 64 << 10 },
             steps: rng.u32(120..280),
-            jobs_max: rng.u64(10..70),
+            jobs_max: if heavy { rng.u64(10..25) } else { rng.u64(10..70) },
             poison,
             tame: rng.u8(..6) == 0 || bulk,
             bulk,
+            heavy,
             reconfigures: rng.u8(..4) == 0,
             clock_unset: false,
             plugins: PluginPlan::default(),

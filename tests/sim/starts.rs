@@ -67,7 +67,7 @@ impl Oracle {
         }
         if self.blind {
             self.learned(n, id)?;
-            let run = Run { run, attempt, taken, called, deadline, alone_until: None, marked: false };
+            let run = Run { run, attempt, taken, called, deadline, marked: false };
             let job = self.job(n);
             (job.running, job.starts) = (Some(run), run.run);
             return Ok(());
@@ -124,15 +124,13 @@ impl Oracle {
         if job.suspect && alone {
             took("a suspect ran alone");
         }
-        let alone_for = 5_000_000_000u64 << job.crashes.saturating_sub(1).min(10);
-        let alone_until = taken.filter(|_| job.surely_suspect).map(|taken| taken + alone_for);
         let abandoned = self.abandoned;
         let job = self.job(n);
         job.released = abandoned.then(|| attempt - 1);
         job.spent = true;
-        job.running = Some(Run { run, attempt, taken, called, deadline, alone_until, marked: false });
+        job.running = Some(Run { run, attempt, taken, called, deadline, marked: false });
         job.starts = run;
-        (job.suspect, job.surely_suspect) = (false, false);
+        job.suspect = false;
         job.taken_by = None;
         Ok(())
     }
@@ -189,7 +187,7 @@ impl Oracle {
         }
     }
 
-    /// Slots, pauses, workers, holds, and who is tried alone.
+    /// Slots, pauses, workers and holds.
     fn allowed(&mut self, n: u64, taken: u64) -> Check {
         let job = &self.jobs[&n];
         let (queue, group) = (job.spec.queue, job.spec.group);
@@ -226,13 +224,6 @@ impl Oracle {
                 return say("I11", &format!("an answer holds {key:?} back until {until}"));
             }
         }
-        let alone = |other: &Job| {
-            let run = other.running.expect("it runs");
-            run.alone_until.is_some_and(|until| taken < until) && run.taken.is_some_and(|since| since < taken)
-        };
-        if let Some(suspect) = running().find(|other| alone(other)) {
-            return say("I18", &format!("it starts beside a suspect that is tried alone: {suspect:?}"));
-        }
         Ok(())
     }
 
@@ -261,6 +252,7 @@ impl Oracle {
                 && (other.starts, other.attempts) == (0, 0)
                 && !other.steered
                 && !other.put_off
+                && !other.suspect
                 // It may have been handed out before, and given back because its start could not be written.
                 && !(harmed && other.spec.once)
                 && other.spec.when == When::Now

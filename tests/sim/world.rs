@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Clock, Context, Event, Events, Heard, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker};
+use millpond::{Clock, Context, Event, Events, Heard, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Why, Worker};
 use redb::ReadableTable;
 use tokio::runtime::Runtime;
 
@@ -27,6 +27,8 @@ const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
 /// Rounds in which everything that needs no time must be over.
 const ROUNDS_MAX: u32 = 3_000;
 const TRACE_LINES: usize = 40;
+/// A crash holds up nobody who was not there for longer at a time.
+const RECOVERS_MOST: Duration = Duration::from_millis(1_500);
 /// A guest gives way at each of its steps, also if it waits.
 const TASKS_WITH_GUESTS: u32 = 192;
 
@@ -80,7 +82,7 @@ pub struct World {
     pub step: u32,
     /// How long the dispatcher said that nothing happens by itself.
     pub idle_for: Option<Duration>,
-    /// After a crash, until the next orderly opening, suspects may hold others up.
+    /// The process before this one died.
     pub probation: bool,
     /// Nobody asks for anything any more.
     pub silent: bool,
@@ -658,24 +660,42 @@ impl World {
         }
         self.answered_at_rest()?;
         self.oracle.rested();
-        if !self.now().steps.is_closed() {
-            self.oracle.nobody_outlives_an_expiry()?;
-        }
-        if self.probation || self.now().steps.is_closed() {
+        if self.now().steps.is_closed() {
             return Ok(());
         }
+        self.oracle.nobody_outlives_an_expiry()?;
         if let Err(why) = self.oracle.nobody_passed_by() {
             return Err(format!("{why}; {}", self.left_over()));
         }
-        let ids = self.oracle.open_ids();
-        for _ in 0..ids.len().min(4) {
-            let id = ids[self.rng.usize(..ids.len())];
-            let why = self.disk.quietly(|| self.now().pond.explain(JobId::new(id)));
-            if let Ok(why @ millpond::Why::Waiting { ahead: 0 }) = why {
-                return Err(format!("I12: job {id} could start and does not: {why:?}, {:?}", self.oracle.by_id(id)));
-            }
+        // In the end it is asked of every job, before of a few.
+        let mut ids = self.oracle.open_ids();
+        if !self.stage.lock().unwrap().calm {
+            self.rng.shuffle(&mut ids);
+            ids.truncate(4);
+        }
+        for id in ids {
+            self.stands_still_for_a_reason(id)?;
         }
         Ok(())
+    }
+
+    fn stands_still_for_a_reason(&self, id: u64) -> Check {
+        let why = self.disk.quietly(|| self.now().pond.explain(JobId::new(id)));
+        let job = self.oracle.by_id(id);
+        match why {
+            Ok(why @ Why::Waiting { ahead: 0 }) => {
+                Err(format!("I12: job {id} could start and does not: {why:?}, {job:?}"))
+            }
+            Ok(Why::Recovering { wait }) => {
+                took("a job waited because the process had died");
+                let was_there = job.is_some_and(|job| job.suspect || job.crashes > 0);
+                match wait > RECOVERS_MOST && !was_there || !self.probation {
+                    true => Err(format!("I18: a crash is to hold it up for {wait:?}: {job:?}")),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A number of ways to lose what was not synced.

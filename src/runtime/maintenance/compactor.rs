@@ -103,9 +103,12 @@ pub(in crate::runtime) fn compact_before_close(engine: &Arc<Engine>) {
 /// As far as can be said without walking through the file: jobs that wait take up little of it.
 fn is_worth_a_look(engine: &Engine, bytes_max: u64) -> bool {
     let Some(file) = engine.store.file_bytes() else { return false };
+    if !(FILE_BYTES_MIN..=bytes_max).contains(&file) {
+        return false;
+    }
     let catalog = &engine.store.catalog;
     let waiting: u64 = catalog.stored_queues().into_iter().map(|queue| catalog.row(queue).tally.bytes).sum();
-    (FILE_BYTES_MIN..=bytes_max).contains(&file) && waiting <= file / USED_PARTS
+    waiting <= file / USED_PARTS
 }
 
 enum Look {

@@ -1,5 +1,6 @@
 //! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
 
+mod bucket_sweeper;
 mod clock_watch;
 mod compactor;
 mod every;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::time::Now;
 
+pub(super) use bucket_sweeper::BucketSweeper;
 pub(super) use clock_watch::ClockWatch;
 pub(super) use compactor::{Compactor, compact_before_close};
 pub(super) use file_watch::FileWatch;
@@ -30,6 +32,7 @@ pub(super) use watchdog::Watchdog;
 pub(super) struct Upkeep {
     pruner: Pruner,
     key_sweeper: KeySweeper,
+    bucket_sweeper: BucketSweeper,
     watchdog: Watchdog,
     file_watch: FileWatch,
     compactor: Compactor,
@@ -51,6 +54,7 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let mut upkeep = engine.upkeep();
     let pruner = upkeep.pruner.turn(engine, now);
     let key_sweeper = upkeep.key_sweeper.turn(engine, now);
+    let bucket_sweeper = upkeep.bucket_sweeper.turn(engine, now);
     let watchdog = upkeep.watchdog.turn(engine, now);
     let file_watch = upkeep.file_watch.turn(engine, now);
     let compactor = upkeep.compactor.turn(engine, now);
@@ -58,5 +62,7 @@ pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
     let expiry = engine.expire_due(now);
     #[cfg(feature = "wasm")]
     let pruner = pruner.min(upkeep.plugin_watch.turn(now));
-    [key_sweeper, watchdog, file_watch, compactor, clock_watch, expiry].into_iter().fold(pruner, Duration::min)
+    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor, clock_watch, expiry]
+        .into_iter()
+        .fold(pruner, Duration::min)
 }

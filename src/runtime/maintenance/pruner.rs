@@ -21,11 +21,8 @@ impl Pruner {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }
-        for queue in engine.store.catalog.stored_queues() {
-            let tally = engine.store.catalog.row(queue).tally;
-            if tally.completed + tally.cancelled + tally.dead > 0 {
-                sweep(engine, queue);
-            }
+        for queue in engine.store.catalog.queues_with_ended() {
+            sweep(engine, queue);
         }
         EVERY
     }

@@ -48,11 +48,16 @@ pub(crate) struct Retried {
     pub luck: f64,
 }
 
+/// What the file is to have of a bucket now.
+type BucketNow = Arc<dyn Fn(&BucketKey) -> Option<BucketState> + Send + Sync>;
+
 /// A bucket from which nothing starts for a while.
 pub(crate) struct HoldBack {
     pub key: BucketKey,
     pub until: Now,
-    pub state: BucketState,
+    /// What the file is to have of it. Asked while the commit is made: somebody else may have changed the bucket
+    /// since, and the older state must not be written last.
+    pub state: BucketNow,
     pub delay: Duration,
 }
 
@@ -110,7 +115,7 @@ impl Finish {
     pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         let queue = self.queue;
         if let Some(hold) = self.more.as_ref().and_then(|more| more.hold.as_ref()) {
-            batch.put_rate(&hold.key, &hold.state)?;
+            batch.put_rate(&hold.key, (hold.state)(&hold.key).as_ref())?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
         match self.next {

@@ -10,6 +10,8 @@ type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
 /// Notes that these jobs have started.
 pub(crate) struct MarkStarts {
     marks: Vec<(JobId, Mark)>,
+    /// The mark of this job says that nothing has started beside it, which is not so any more.
+    no_longer_alone: Option<JobId>,
     /// Somebody waits for it: the start is made durable before the handler runs.
     then: Option<Then>,
 }
@@ -17,12 +19,12 @@ pub(crate) struct MarkStarts {
 impl MarkStarts {
     /// Starts that are written behind: nobody waits.
     pub fn behind(marks: Vec<(JobId, Mark)>) -> Box<Self> {
-        Box::new(Self { marks, then: None })
+        Box::new(Self { marks, no_longer_alone: None, then: None })
     }
 
-    /// Starts that must be durable before `then`.
-    pub fn before(marks: Vec<(JobId, Mark)>, then: Then) -> Box<Self> {
-        Box::new(Self { marks, then: Some(then) })
+    /// A start that must be durable before `then`.
+    pub fn before(mark: (JobId, Mark), no_longer_alone: Option<JobId>, then: Then) -> Box<Self> {
+        Box::new(Self { marks: vec![mark], no_longer_alone, then: Some(then) })
     }
 
     pub fn drop_finished(&mut self, finished: &HashSet<JobId>) {
@@ -36,6 +38,9 @@ impl MarkStarts {
     pub fn apply(&mut self, batch: &mut Batch<'_>) -> Result<(), Refusal> {
         for (id, mark) in &self.marks {
             batch.mark(*id, mark)?;
+        }
+        if let Some(id) = self.no_longer_alone {
+            batch.no_longer_alone(id)?;
         }
         Ok(())
     }

@@ -19,18 +19,21 @@ pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error
     Ok(())
 }
 
-/// Makes durable that these tokens are taken, so that they may be used.
-pub(crate) fn reserve(batch: &mut Batch<'_>, key: &BucketKey, tokens: u32, state: &BucketState) -> Result<(), Error> {
+/// Makes durable that these tokens are taken, so that they may be used. `state` is the bucket without them.
+pub(crate) fn reserve(
+    batch: &mut Batch<'_>,
+    key: &BucketKey,
+    tokens: u32,
+    state: Option<&BucketState>,
+) -> Result<(), Error> {
     batch.put_rate(key, state)?;
     batch.changes.push(Change::Reserved { key: key.clone(), tokens });
     Ok(())
 }
 
-pub(crate) fn save_buckets(batch: &mut Batch<'_>, buckets: &[(BucketKey, BucketState)]) -> Result<(), Error> {
-    for (key, state) in buckets {
-        batch.put_rate(key, state)?;
-    }
-    Ok(())
+/// Makes durable what a bucket holds; nothing if that is what a bucket nobody knows would.
+pub(crate) fn save_bucket(batch: &mut Batch<'_>, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Error> {
+    Ok(batch.put_rate(key, state)?)
 }
 
 pub(crate) fn prune(batch: &mut Batch<'_>, queue: QueueId) -> Result<Expunged, Error> {

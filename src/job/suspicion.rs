@@ -1,0 +1,190 @@
+//! Which job is held responsible when a process dies, and how the jobs that ran then are tried again.
+//!
+//! A process that dies names nobody. What the next one finds are the marks of the jobs that ran, and on each
+//! job's record at how many deaths it was there. A job that kills its process is there at every death it
+//! causes. Most such jobs kill soon after their start, so the job that started last is suspected first.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::change::Entry;
+use super::id::JobId;
+use super::record::QueueId;
+use crate::time::Timestamp;
+
+/// A job that ran when the process died.
+#[derive(Clone, Debug)]
+pub(crate) struct Witness {
+    pub id: JobId,
+    /// Deaths at which it was there, this one included.
+    pub deaths: u32,
+    /// It was tried alone: nothing ran when it started, and nothing has started since.
+    pub alone: bool,
+}
+
+/// A job that was there at this many deaths is held responsible if it is [`DEATHS_AHEAD`] of everybody else
+/// who was there at the last one. Fewer may be chance.
+const DEATHS_MIN: u32 = 3;
+
+/// See [`DEATHS_MIN`]. One that was there at the deaths of others by chance is not that far ahead.
+const DEATHS_AHEAD: u32 = 2;
+
+/// From this many deaths on one more than anybody else is enough, if all the others were there at an earlier
+/// death, too: those were tried without it.
+const DEATHS_CERTAIN: u32 = 5;
+
+/// Who is held responsible for a death: the job that was alone, or else the job that has been there at
+/// clearly more deaths than everybody else who was there at this one. Without such a job nobody is.
+pub(crate) fn culprit(there: &[Witness]) -> Option<JobId> {
+    let alone = there.iter().find(|witness| witness.alone);
+    if let (Some(alone), 1) = (alone, there.len()) {
+        return Some(alone.id);
+    }
+    let first = there.iter().max_by_key(|witness| witness.deaths)?;
+    let others = || there.iter().filter(|witness| witness.id != first.id);
+    let ahead = first.deaths - others().map(|witness| witness.deaths).max().unwrap_or(0).min(first.deaths);
+    let is_ahead = first.deaths >= DEATHS_MIN && ahead >= DEATHS_AHEAD;
+    let is_certain = first.deaths >= DEATHS_CERTAIN && ahead >= 1 && others().all(|witness| witness.deaths >= 2);
+    // A job that is being tried alone is suspected more than one that has run for long.
+    let is_suspected_most = alone.is_none_or(|alone| alone.id == first.id);
+    (is_suspected_most && (is_ahead || is_certain)).then_some(first.id)
+}
+
+/// A job that ran when the process died and is to run again.
+#[derive(Clone, Debug)]
+pub(crate) struct Suspect {
+    pub queue: QueueId,
+    pub entry: Arc<Entry>,
+    pub started_at: Timestamp,
+    /// The next attempt is its last one: if the process dies in it and this job is held responsible, the job
+    /// is dead.
+    pub is_last_attempt: bool,
+    /// It starts only when the others have been tried for a while without it.
+    pub is_held_back: bool,
+}
+
+/// The jobs that ran when the process died, in the order in which they are tried.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trial {
+    pub suspects: Vec<Suspect>,
+    /// How long those that are held back wait once all the others have started.
+    pub hold: Duration,
+}
+
+/// After the second death of the same jobs half of them are held back for this long, and
+/// [`HOLD_GROWS`] times as long after each further one: so that it is seen which half the death follows. Who
+/// kills late is found by this, and a short wait for jobs that merely were there at two power cuts.
+const HOLD: Duration = Duration::from_secs(5);
+const HOLD_GROWS: u32 = 8;
+
+/// Half of them are never held back for longer.
+const HOLD_MAX: Duration = Duration::from_secs(20 * 60);
+
+/// A killer that has run for this much less than the others before the last death would still be seen.
+const HOLD_MARGIN: Duration = Duration::from_secs(1);
+
+impl Trial {
+    /// The job that started last comes first: most killers kill soon. Then those that were there at most
+    /// deaths, again the latest first.
+    pub fn new(mut suspects: Vec<Suspect>, wall: Timestamp) -> Self {
+        let deaths = |suspect: &Suspect| suspect.entry.record.crashes();
+        suspects.sort_by_key(|suspect| (Reverse(deaths(suspect)), Reverse(suspect.started_at), suspect.entry.id));
+        let latest = suspects.iter().enumerate().max_by_key(|(at, suspect)| (suspect.started_at, Reverse(*at)));
+        if let Some((at, _)) = latest {
+            suspects[..=at].rotate_right(1);
+        }
+        let most = suspects.iter().map(deaths).max().unwrap_or(0);
+        let is_candidate = |suspect: &Suspect| most >= 2 && deaths(suspect) == most;
+        let candidates = suspects.iter().filter(|suspect| is_candidate(suspect)).count();
+        // Whoever kills again has run no longer than this at the last death.
+        let ran_for =
+            suspects.iter().filter(|suspect| is_candidate(suspect)).map(|one| wall.since(one.started_at)).max();
+        let grown = HOLD.saturating_mul(HOLD_GROWS.saturating_pow(most.saturating_sub(2)));
+        let hold = grown.min(HOLD_MAX).min(ran_for.unwrap_or_default().saturating_add(HOLD_MARGIN));
+        let in_second_half = suspects.iter_mut().filter(|suspect| is_candidate(suspect)).skip(candidates.div_ceil(2));
+        in_second_half.for_each(|suspect| suspect.is_held_back = true);
+        Self { suspects, hold }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Payload, Priority, Record, State};
+
+    fn witness(id: u64, deaths: u32) -> Witness {
+        Witness { id: JobId::new(id), deaths, alone: false }
+    }
+
+    fn alone(id: u64, deaths: u32) -> Witness {
+        Witness { alone: true, ..witness(id, deaths) }
+    }
+
+    fn suspect(id: u64, deaths: u32, started_at: u64) -> Suspect {
+        let mut record = Record {
+            state: State::Pending,
+            kind: 1,
+            priority: Priority::default(),
+            enqueued_at: Timestamp::EPOCH,
+            attempts: 0,
+            extra: None,
+            payload: Payload::raw("x"),
+        };
+        record.extra_mut().crashes = deaths;
+        let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
+        let started_at = Timestamp::from_millis(started_at);
+        Suspect { queue: 1, entry, started_at, is_last_attempt: false, is_held_back: false }
+    }
+
+    fn ids(trial: &Trial) -> Vec<(u64, bool)> {
+        trial.suspects.iter().map(|suspect| (suspect.entry.id.get(), suspect.is_held_back)).collect()
+    }
+
+    #[test]
+    fn a_job_that_died_alone_is_held_responsible() {
+        assert_eq!(culprit(&[alone(1, 1)]), Some(JobId::new(1)));
+        assert_eq!(culprit(&[witness(1, 1)]), None, "others may have run beside it without a mark");
+        assert_eq!(culprit(&[]), None);
+    }
+
+    #[test]
+    fn a_job_that_is_tried_alone_beside_others_is_not_held_responsible() {
+        assert_eq!(culprit(&[alone(1, 2), witness(2, 2)]), None);
+        assert_eq!(culprit(&[alone(1, 2), witness(2, 9)]), None, "nor is one that has run for long");
+    }
+
+    #[test]
+    fn a_job_that_is_clearly_ahead_is_held_responsible() {
+        assert_eq!(culprit(&[witness(1, 3), witness(2, 1)]), Some(JobId::new(1)));
+        assert_eq!(culprit(&[witness(1, 3), witness(2, 2)]), None);
+        assert_eq!(culprit(&[witness(1, 2)]), None);
+        assert_eq!(culprit(&[witness(1, 5), witness(2, 4)]), Some(JobId::new(1)));
+        assert_eq!(culprit(&[witness(1, 5), witness(2, 4), witness(3, 1)]), None, "one of them is new");
+        assert_eq!(culprit(&[witness(1, 5), witness(2, 5)]), None);
+    }
+
+    #[test]
+    fn the_job_that_started_last_is_tried_first_and_then_those_of_most_deaths() {
+        let suspects = vec![suspect(1, 1, 10), suspect(2, 2, 20), suspect(3, 2, 30), suspect(4, 1, 40)];
+        let trial = Trial::new(suspects, Timestamp::from_millis(50));
+        assert_eq!(ids(&trial), [(4, false), (3, false), (2, true), (1, false)]);
+    }
+
+    #[test]
+    fn half_of_those_that_were_there_at_each_death_are_held_back_ever_longer() {
+        let twenty = |deaths| (1..=20).map(|id| suspect(id, deaths, 0)).collect::<Vec<_>>();
+        let later = Timestamp::from_millis(30_000);
+        let held = |trial: &Trial| ids(trial).iter().filter(|(_, held)| *held).count();
+        let first = Trial::new(twenty(1), later);
+        assert_eq!(held(&first), 0, "one death says nothing");
+        let second = Trial::new(twenty(2), later);
+        assert_eq!((held(&second), second.hold), (10, HOLD));
+        let third = Trial::new(twenty(3), later);
+        assert_eq!((held(&third), third.hold), (10, Duration::from_secs(31)), "no longer than they ran");
+        let fifth = Trial::new(twenty(5), Timestamp::from_millis(86_400_000));
+        assert_eq!((held(&fifth), fifth.hold), (10, HOLD_MAX));
+        let one = Trial::new(vec![suspect(1, 9, 0), suspect(2, 3, 0)], later);
+        assert_eq!(held(&one), 0, "there is nobody to tell it from");
+    }
+}

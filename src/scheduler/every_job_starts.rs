@@ -1,0 +1,354 @@
+//! Whatever happens to a queue, each of its jobs starts exactly once: the scheduler beside a table of rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+
+use super::*;
+use crate::job::{Payload, Priority, Rate, Record, State};
+use crate::time::Timestamp;
+
+const QUEUE: QueueId = 1;
+
+fn at(micros: u64) -> Now {
+    let time = Timestamp::from_millis(1_000_000 + micros / 1_000);
+    Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_micros(micros) }
+}
+
+/// An answer that the scheduler waits for: it comes later, and others may come before it.
+enum Answer {
+    Page(Refill, Vec<Arc<Entry>>, bool),
+    NoPage(Refill),
+    Reserved(Reservation),
+    NotReserved(Reservation),
+}
+
+struct World {
+    rng: Rng,
+    scheduler: Scheduler,
+    settings: LaneSettings,
+    has_worker: bool,
+    now: u64,
+    /// What is durable: rows that can start, and behind each group's head the others of the group.
+    plain: BTreeMap<Order, Arc<Entry>>,
+    heads: BTreeMap<Order, Arc<Entry>>,
+    lines: BTreeMap<Arc<str>, VecDeque<u64>>,
+    answers: Vec<Answer>,
+    running: Vec<Start>,
+    /// Jobs that an operator's call holds.
+    withdrawn: Vec<JobId>,
+    started: BTreeSet<u64>,
+    open: BTreeSet<u64>,
+    next_id: u64,
+    next_turn: u64,
+    groups: usize,
+    bytes: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let limits = WindowLimits {
+            jobs_max: rng.usize(1..6),
+            bytes_max: [300, 2_000, 1 << 20][rng.usize(..3)],
+            mark_after: Duration::from_millis(10),
+        };
+        let rate = |rng: &mut Rng| Rate::new(rng.u32(1..10), Duration::from_secs(1)).burst(rng.u32(1..4));
+        let settings = LaneSettings {
+            kinds: [1].into_iter().collect(),
+            concurrency: rng.usize(1..5),
+            rate: (rng.u8(..4) == 0).then(|| rate(&mut rng)),
+            group_rate: (rng.u8(..4) > 0).then(|| rate(&mut rng)),
+        };
+        let mut scheduler = Scheduler::new(rng.usize(1..8), limits);
+        scheduler.restore(QUEUE, false);
+        let (groups, bytes) = (rng.usize(1..30), [10, 100, 400][rng.usize(..3)]);
+        let (plain, heads, lines, answers, running, withdrawn) = Default::default();
+        let (started, open) = Default::default();
+        let (now, next_id, next_turn, has_worker) = (0, 1, 1, false);
+        Self {
+            rng,
+            scheduler,
+            settings,
+            has_worker,
+            now,
+            plain,
+            heads,
+            lines,
+            answers,
+            running,
+            withdrawn,
+            started,
+            open,
+            next_id,
+            next_turn,
+            groups,
+            bytes,
+        }
+    }
+
+    fn entry(&mut self, id: u64, turn: u64, group: Option<Arc<str>>) -> Arc<Entry> {
+        let mut record = Record {
+            state: State::Pending,
+            kind: 1,
+            priority: Priority::new([5, 5, 5, 0, 9][id as usize % 5]).unwrap(),
+            enqueued_at: Timestamp::EPOCH,
+            attempts: 0,
+            extra: None,
+            payload: Payload::raw("x"),
+        };
+        if group.is_some() {
+            record.extra_mut().group = group;
+        }
+        Arc::new(Entry::new(JobId::new(id), turn, record, self.bytes))
+    }
+
+    fn make_ready(&mut self, id: u64, group: Option<Arc<str>>) -> Change {
+        let turn = if group.is_some() { self.next_turn } else { id };
+        self.next_turn += 1;
+        let entry = self.entry(id, turn, group);
+        let table = if entry.is_grouped() { &mut self.heads } else { &mut self.plain };
+        table.insert(entry.order, entry.clone());
+        Change::Ready { queue: QUEUE, entry }
+    }
+
+    fn enqueue(&mut self) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.open.insert(id);
+        let group: Option<Arc<str>> =
+            (self.rng.u8(..4) > 0).then(|| format!("g{}", self.rng.usize(..self.groups)).into());
+        if let Some(group) = &group {
+            let line = self.lines.entry(group.clone()).or_default();
+            line.push_back(id);
+            if line.len() > 1 {
+                return;
+            }
+        }
+        let change = self.make_ready(id, group);
+        self.scheduler.apply([change]);
+    }
+
+    /// The head of a group leaves: the next one is the head.
+    fn next_in_line(&mut self, group: &Arc<str>) -> Option<Change> {
+        let line = self.lines.get_mut(group)?;
+        line.pop_front();
+        let next = *line.front()?;
+        Some(self.make_ready(next, Some(group.clone())))
+    }
+
+    fn end_one(&mut self, comes_back: bool) {
+        if self.running.is_empty() {
+            return;
+        }
+        let start = self.running.swap_remove(self.rng.usize(..self.running.len()));
+        let (id, group) = (start.entry.id, start.entry.group().cloned());
+        assert!(self.scheduler.landed(start.run));
+        if comes_back {
+            self.started.remove(&id.get());
+            self.scheduler.apply([Change::Returned { entry: start.entry }]);
+            return;
+        }
+        let table = if group.is_some() { &mut self.heads } else { &mut self.plain };
+        table.remove(&start.entry.order);
+        self.open.remove(&id.get());
+        let next = group.and_then(|group| self.next_in_line(&group));
+        self.scheduler.apply([Change::Settled { id }].into_iter().chain(next));
+    }
+
+    fn limit_one(&mut self) {
+        let group = Some(format!("g{}", self.rng.usize(..self.groups)).into());
+        let key = BucketKey { queue: QUEUE, group: group.filter(|_| self.rng.u8(..8) > 0) };
+        let until = at(self.now + self.rng.u64(..3_000_000));
+        self.scheduler.apply([Change::Limited { key, until }]);
+    }
+
+    fn reset_one(&mut self) {
+        let group = Some(format!("g{}", self.rng.usize(..self.groups)).into());
+        let key = BucketKey { queue: QUEUE, group };
+        self.scheduler.fill_bucket(&key, at(self.now));
+    }
+
+    /// An operator's call takes a job out of reach; its commit comes later.
+    fn withdraw(&mut self) {
+        let rows = self.plain.values().chain(self.heads.values());
+        if let Some(id) = self.rng.choice(rows.map(|entry| entry.id).collect::<Vec<_>>())
+            && !self.withdrawn.contains(&id)
+            && self.scheduler.withdraw(id)
+        {
+            self.withdrawn.push(id);
+        }
+    }
+
+    fn reinstate(&mut self, cancels: bool) {
+        if self.withdrawn.is_empty() {
+            return;
+        }
+        let id = self.withdrawn.swap_remove(self.rng.usize(..self.withdrawn.len()));
+        if cancels {
+            let row = self.plain.values().chain(self.heads.values()).find(|entry| entry.id == id).cloned().unwrap();
+            let (grouped, order) = (row.is_grouped(), row.order);
+            if grouped { &mut self.heads } else { &mut self.plain }.remove(&order);
+            self.open.remove(&id.get());
+            let next = row.group().and_then(|group| self.next_in_line(group));
+            let gone = Change::Gone { queue: QUEUE, grouped, order, id };
+            self.scheduler.apply([gone].into_iter().chain(next));
+        }
+        self.scheduler.reinstate(id);
+    }
+
+    fn change_worker(&mut self) {
+        match self.has_worker {
+            true => self.scheduler.close_lane(QUEUE),
+            false => self.scheduler.open_lane(QUEUE, self.settings.clone(), at(self.now)),
+        }
+        self.has_worker = !self.has_worker;
+    }
+
+    fn pump(&mut self) {
+        let mut starts = Vec::new();
+        self.scheduler.starts(at(self.now), 64, &mut starts);
+        for start in starts {
+            assert!(self.started.insert(start.entry.id.get()), "job {} starts twice", start.entry.id);
+            self.running.push(start);
+        }
+    }
+
+    /// A look of the dispatcher. How long it may sleep.
+    fn look(&mut self) -> Option<Duration> {
+        self.pump();
+        self.scheduler.long_running(at(self.now), Duration::from_millis(10));
+        let chores = self.scheduler.chores(at(self.now));
+        for refill in chores.refills {
+            let table = if refill.grouped { &self.heads } else { &self.plain };
+            let behind = table.values().filter(|row| refill.after.is_none_or(|after| row.order > after));
+            let (mut page, mut bytes, mut end) = (Vec::new(), 0, true);
+            for row in behind {
+                if page.len() >= refill.jobs_max || (bytes >= refill.bytes_max && !page.is_empty()) {
+                    end = false;
+                    break;
+                }
+                bytes += row.bytes as usize;
+                page.push(row.clone());
+            }
+            let fails = self.rng.u8(..10) == 0;
+            self.answers.push(if fails { Answer::NoPage(refill) } else { Answer::Page(refill, page, end) });
+        }
+        for queue in chores.promote {
+            self.scheduler.apply([Change::Promoted { queue, next_due: [None; 2] }]);
+        }
+        for reservation in chores.reserve {
+            let fails = self.rng.u8(..10) == 0;
+            let answer = if fails { Answer::NotReserved } else { Answer::Reserved };
+            self.answers.push(answer(reservation));
+        }
+        assert!(chores.expired.is_empty());
+        chores.wait
+    }
+
+    fn answer_one(&mut self) -> bool {
+        if self.answers.is_empty() {
+            return false;
+        }
+        match self.answers.swap_remove(self.rng.usize(..self.answers.len())) {
+            Answer::Page(refill, rows, end) => self.scheduler.refilled(refill, rows, end),
+            Answer::NoPage(refill) => self.scheduler.look_again_later(refill),
+            Answer::Reserved(Reservation { key, tokens }) => {
+                self.scheduler.apply([Change::Reserved { key, tokens }]);
+            }
+            Answer::NotReserved(Reservation { key, .. }) => self.scheduler.refuse_reservation(&key),
+        }
+        true
+    }
+
+    fn step(&mut self) {
+        match self.rng.u8(..24) {
+            0..=6 => self.enqueue(),
+            7..=10 => drop(self.look()),
+            11 | 12 => self.pump(),
+            13..=15 => drop(self.answer_one()),
+            16..=18 => {
+                let comes_back = self.rng.u8(..6) == 0;
+                self.end_one(comes_back);
+            }
+            19 => self.limit_one(),
+            20 => self.now += self.rng.u64(..500_000),
+            21 => self.withdraw(),
+            22 => {
+                let cancels = self.rng.bool();
+                self.reinstate(cancels);
+            }
+            _ => match self.rng.u8(..6) {
+                0 => self.change_worker(),
+                1 => self.reset_one(),
+                2 => self.scheduler.look_again(QUEUE),
+                3 => self.scheduler.set_concurrency(QUEUE, self.settings.concurrency),
+                _ => {}
+            },
+        }
+    }
+
+    /// With nothing in its way any more, each job that is left starts.
+    fn drain(&mut self) -> Result<(), String> {
+        while !self.withdrawn.is_empty() {
+            self.reinstate(false);
+        }
+        if !self.has_worker {
+            self.change_worker();
+        }
+        for _ in 0..200_000 {
+            if self.open.is_empty() {
+                return Ok(());
+            }
+            let wait = self.look();
+            if self.answer_one() {
+                continue;
+            }
+            if !self.running.is_empty() {
+                self.end_one(false);
+                continue;
+            }
+            if self.scheduler.is_restless() || wait == Some(Duration::ZERO) {
+                continue;
+            }
+            match wait {
+                // Never earlier than it said.
+                Some(wait) => self.now += wait.as_nanos().div_ceil(1_000) as u64,
+                None => return Err(format!("the dispatcher sleeps for good, and {:?} have not started", self.open)),
+            }
+        }
+        Err(format!("there is no end to it: {:?} have not started", self.open))
+    }
+}
+
+#[test]
+fn whatever_happens_each_job_starts_exactly_once() {
+    for seed in 0..3_000 {
+        let mut world = World::new(seed);
+        for _ in 0..world.rng.usize(1..300) {
+            world.step();
+        }
+        if let Err(why) = world.drain() {
+            panic!("seed {seed}, windows of {}: {why}", world.scheduler.limits.jobs_max);
+        }
+    }
+}
+
+/// Many more groups than a window holds, each with a rate: none is forgotten.
+#[test]
+fn each_job_of_many_limited_groups_starts() {
+    for (jobs_max, bytes) in [(1, 10), (3, 10), (64, 10), (4_096, 1_000_000)] {
+        let mut world = World::new(jobs_max as u64);
+        let limits = WindowLimits { jobs_max, bytes_max: 2 << 20, mark_after: Duration::from_millis(10) };
+        world.scheduler = Scheduler::new(8, limits);
+        world.settings.group_rate = Some(Rate::per_second(5));
+        (world.settings.rate, world.groups, world.bytes) = (None, 400, bytes);
+        world.change_worker();
+        for _ in 0..1_000 {
+            world.enqueue();
+        }
+        if let Err(why) = world.drain() {
+            panic!("windows of {jobs_max}: {why}");
+        }
+    }
+}

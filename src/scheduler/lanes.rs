@@ -1,0 +1,141 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::lane::{Lane, WindowLimits};
+use crate::job::{IdMap, IdSet, QueueId};
+use crate::time::{Now, TimeLine, Timestamp};
+
+/// All lanes, and in which of them something happens by itself and when: there may be many thousand queues
+/// with nothing to do, and who looks for those with something must not walk through the others.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    by_queue: IdMap<Noted, QueueId>,
+    limits: WindowLimits,
+    /// By the monotonic clock.
+    timers: BTreeSet<(Duration, QueueId)>,
+    /// When delayed jobs are due, by each time line.
+    dues: [BTreeSet<(Timestamp, QueueId)>; 2],
+    /// Lanes that wait for an answer to a page or a promotion.
+    working: IdSet<QueueId>,
+    /// How many lanes were looked at, for tests.
+    looks: u64,
+}
+
+/// A lane, and what is noted of it.
+#[derive(Debug)]
+struct Noted {
+    lane: Lane,
+    timer: Option<Duration>,
+    dues: [Option<Timestamp>; 2],
+    works: bool,
+}
+
+impl Lanes {
+    pub fn new(limits: WindowLimits) -> Self {
+        let (by_queue, timers, dues, working) = Default::default();
+        Self { by_queue, limits, timers, dues, working, looks: 0 }
+    }
+
+    fn looked(&mut self) {
+        if cfg!(test) {
+            self.looks += 1;
+        }
+    }
+
+    /// The lane to be changed. [`Self::note`] it after a change of its times.
+    pub fn get_mut(&mut self, queue: QueueId) -> Option<&mut Lane> {
+        self.looked();
+        self.by_queue.get_mut(&queue).map(|noted| &mut noted.lane)
+    }
+
+    pub fn get(&self, queue: QueueId) -> Option<&Lane> {
+        self.by_queue.get(&queue).map(|noted| &noted.lane)
+    }
+
+    /// The lane to be changed, made if need be. [`Self::note`] it after a change of its times.
+    pub fn get_or_make(&mut self, queue: QueueId) -> &mut Lane {
+        self.looked();
+        let limits = self.limits;
+        let new = || Noted { lane: Lane::new(limits), timer: None, dues: [None; 2], works: false };
+        &mut self.by_queue.entry(queue).or_insert_with(new).lane
+    }
+
+    pub fn queues(&self) -> Vec<QueueId> {
+        self.by_queue.keys().copied().collect()
+    }
+
+    /// Takes note of when something happens in a lane that was changed. True if that is earlier than was
+    /// known.
+    pub fn note(&mut self, queue: QueueId) -> bool {
+        let Some(Noted { lane, timer, dues, works }) = self.by_queue.get_mut(&queue) else { return false };
+        let mut is_earlier = false;
+        let next = lane.next_timer();
+        if next != *timer {
+            is_earlier |= next.is_some_and(|next| timer.is_none_or(|before| next < before));
+            if let Some(before) = *timer {
+                self.timers.remove(&(before, queue));
+            }
+            self.timers.extend(next.map(|next| (next, queue)));
+            *timer = next;
+        }
+        for (line, next) in lane.next_due().into_iter().enumerate() {
+            let (next, noted) = (next.map(|due| due.at), &mut dues[line]);
+            if next != *noted {
+                is_earlier |= next.is_some_and(|next| noted.is_none_or(|before| next < before));
+                if let Some(before) = *noted {
+                    self.dues[line].remove(&(before, queue));
+                }
+                self.dues[line].extend(next.map(|next| (next, queue)));
+                *noted = next;
+            }
+        }
+        if lane.is_working() != *works {
+            *works = !*works;
+            match *works {
+                true => self.working.insert(queue),
+                false => self.working.remove(&queue),
+            };
+        }
+        is_earlier
+    }
+
+    /// A lane in which delayed jobs are due.
+    pub fn next_due(&self, now: Now) -> Option<QueueId> {
+        let due = |line: TimeLine| {
+            let first = self.dues[line as usize].first();
+            first.filter(|(at, _)| *at <= now.on(line)).map(|(_, queue)| *queue)
+        };
+        due(TimeLine::Wall).or_else(|| due(TimeLine::Engine))
+    }
+
+    /// A lane in which a time has come.
+    pub fn next_timer(&self, now: Now) -> Option<QueueId> {
+        self.timers.first().filter(|(at, _)| *at <= now.mono).map(|(_, queue)| *queue)
+    }
+
+    /// How long until something happens by itself, and whether it must happen exactly then.
+    pub fn next_event(&self, now: Now) -> (Option<Duration>, bool) {
+        let timer = self.timers.first().map(|(at, queue)| (at.saturating_sub(now.mono), queue));
+        let due = |line: TimeLine| self.dues[line as usize].first().map(|(at, _)| at.since(now.on(line)));
+        let due = [due(TimeLine::Wall), due(TimeLine::Engine)].into_iter().flatten().min();
+        match (timer, due) {
+            (Some((timer, queue)), due) if due.is_none_or(|due| timer < due) => {
+                (Some(timer), self.get(*queue).is_some_and(Lane::is_exact))
+            }
+            (_, due) => (due, false),
+        }
+    }
+
+    /// A page is being read somewhere, or a promotion is under way or due.
+    pub fn is_busy(&self, now: Now) -> bool {
+        !self.working.is_empty() || self.next_due(now).is_some()
+    }
+}
+
+#[cfg(test)]
+impl Lanes {
+    /// How many lanes were looked at.
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+}

@@ -1,0 +1,141 @@
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::WindowLimits;
+use crate::job::{Entry, IdMap, JobId};
+
+/// The table is read again from its start for heads that were passed over. At most so often for each head that
+/// may be parked, which is ten times a second unless a window was made smaller: there are at least as many
+/// heads to be read.
+const READ_AGAIN_EVERY: Duration = Duration::from_micros(25);
+
+/// Heads that were popped and could not start, because their group's bucket is closed. As many as a window
+/// may hold, in jobs and in bytes; those that wait longest are passed over and read again later.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    heads: HashMap<Arc<str>, Head>,
+    groups: IdMap<Arc<str>>,
+    /// When which group's bucket may be open.
+    wakes: BTreeSet<(Duration, Arc<str>)>,
+    bytes: usize,
+    /// When the heads that were passed over are to be read again.
+    read_again: Option<Duration>,
+    limits: WindowLimits,
+}
+
+#[derive(Debug)]
+struct Head {
+    entry: Arc<Entry>,
+    /// Nothing while its reservation is under way.
+    until: Option<Duration>,
+}
+
+impl Parked {
+    pub fn new(limits: WindowLimits) -> Self {
+        let (heads, groups, wakes) = Default::default();
+        Self { heads, groups, wakes, bytes: 0, read_again: None, limits }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
+    pub fn holds(&self, id: JobId) -> bool {
+        self.groups.contains_key(&id)
+    }
+
+    /// Parks a head until its bucket may be open, or until its reservation is durable. It comes back if there
+    /// is no room: all who are here wait for reservations, and those are soon over.
+    pub fn park(&mut self, entry: Arc<Entry>, until: Option<Duration>, now: Duration) -> Result<(), Arc<Entry>> {
+        while self.is_full(&entry) {
+            let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).cloned();
+            match (last, until) {
+                (Some((at, group)), _) => {
+                    self.remove_group(&group);
+                    self.pass_over(at, now);
+                }
+                (None, Some(until)) => {
+                    self.pass_over(until, now);
+                    return Ok(());
+                }
+                (None, None) => return Err(entry),
+            }
+        }
+        let group = entry.group().expect("only heads are parked").clone();
+        // A head that was here before is no longer its group's.
+        self.remove_group(&group);
+        if let Some(until) = until {
+            self.wakes.insert((until, group.clone()));
+        }
+        self.bytes += entry.bytes as usize;
+        self.groups.insert(entry.id, group.clone());
+        self.heads.insert(group, Head { entry, until });
+        Ok(())
+    }
+
+    fn is_full(&self, next: &Entry) -> bool {
+        let too_large = self.bytes + next.bytes as usize > self.limits.bytes_max;
+        self.heads.len() >= self.limits.jobs_max || (too_large && !self.heads.is_empty())
+    }
+
+    fn pass_over(&mut self, until: Duration, now: Duration) {
+        tracing::trace!("a head is passed over");
+        let every = READ_AGAIN_EVERY * u32::try_from(self.limits.jobs_max).unwrap_or(u32::MAX);
+        let at = until.max(now.saturating_add(every));
+        self.read_again = Some(self.read_again.map_or(at, |again| again.min(at)));
+    }
+
+    fn remove_group(&mut self, group: &Arc<str>) -> Option<Arc<Entry>> {
+        let Head { entry, until } = self.heads.remove(group)?;
+        if let Some(until) = until {
+            self.wakes.remove(&(until, group.clone()));
+        }
+        self.groups.remove(&entry.id);
+        self.bytes -= entry.bytes as usize;
+        Some(entry)
+    }
+
+    pub fn remove(&mut self, id: JobId) {
+        if let Some(group) = self.groups.get(&id).cloned() {
+            self.remove_group(&group);
+        }
+    }
+
+    /// A reservation of the group was answered: the head that has waited for it.
+    pub fn answered(&mut self, group: &Arc<str>) -> Option<Arc<Entry>> {
+        let waits_for_it = self.heads.get(group).is_some_and(|head| head.until.is_none());
+        if waits_for_it { self.remove_group(group) } else { None }
+    }
+
+    /// The group's bucket may be open earlier than was known.
+    pub fn opened(&mut self, group: &Arc<str>) -> Option<Arc<Entry>> {
+        let head = self.remove_group(group);
+        if head.is_none() && self.read_again.is_some() {
+            // It may be one that was passed over.
+            self.read_again = Some(Duration::ZERO);
+        }
+        head
+    }
+
+    /// The next head whose bucket may be open.
+    pub fn woken(&mut self, now: Duration) -> Option<Arc<Entry>> {
+        let (_, group) = self.wakes.first().filter(|(at, _)| *at <= now).cloned()?;
+        self.remove_group(&group)
+    }
+
+    /// Whether the table is to be read again now.
+    pub fn is_to_be_read_again(&self, now: Duration) -> bool {
+        self.read_again.is_some_and(|at| at <= now)
+    }
+
+    /// How long until the heads that were passed over are read again.
+    pub fn read_again_in(&self, now: Duration) -> Option<Duration> {
+        self.read_again?.checked_sub(now).filter(|wait| !wait.is_zero())
+    }
+
+    pub fn next_event(&self) -> Option<Duration> {
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        [wake, self.read_again].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,305 @@
+//! What the file keeps of rates: as much as a later process must know, under the right name, and no longer.
+
+use std::time::Duration;
+
+use millpond::testing::ManualClock;
+use millpond::{Clock, Job, Millpond, Outcome, Rate, Why};
+use redb::{ReadableTableMetadata, TableDefinition};
+
+use crate::support::*;
+
+const ROWS: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/rates");
+
+fn rows(pond: &Millpond) -> u64 {
+    pond.begin_read().unwrap().open_table(ROWS).unwrap().len().unwrap()
+}
+
+fn limited(pond: &Millpond, queue: &str, rate: Rate) -> Log<u64> {
+    let log = Log::new();
+    let seen = log.clone();
+    let handler = move |job: Job<Work>| {
+        seen.push(job.n);
+        async { Ok(()) }
+    };
+    pond.worker(queue).concurrency(100).rate_limit(rate).handle(handler).start().unwrap();
+    log
+}
+
+fn limited_by_group(pond: &Millpond, rate: Rate) -> Log<u64> {
+    let log = Log::new();
+    let seen = log.clone();
+    let handler = move |job: Job<Work>| {
+        seen.push(job.n);
+        async { Ok(()) }
+    };
+    pond.worker("q").concurrency(100).group_rate_limit(rate).handle(handler).start().unwrap();
+    log
+}
+
+#[tokio::test]
+async fn a_queue_does_not_inherit_the_bucket_of_another_whose_name_was_never_stored() {
+    let disk = OnDisk::new();
+    let rate = Rate::per_hour(1).burst(5);
+    let pond = disk.open();
+    limited(&pond, "first", rate);
+    pond.queue("first").unwrap().rate().take(5).await.unwrap();
+    close(pond).await;
+
+    let pond = disk.open();
+    let ran = limited(&pond, "second", rate);
+    pond.enqueue_many("second", (0..5).map(work)).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(ran.len(), 5);
+    let first = limited(&pond, "first", rate);
+    pond.enqueue("first", work(9)).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(first.len(), 0, "its own tokens are used up still");
+}
+
+#[tokio::test]
+async fn a_group_does_not_inherit_the_bucket_of_another_queues_group_either() {
+    let disk = OnDisk::new();
+    let rate = Rate::per_hour(1).burst(2);
+    let pond = disk.open();
+    pond.worker("first").group_rate_limit(rate).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+    pond.queue("first").unwrap().group_rate("g").unwrap().take(2).await.unwrap();
+    close(pond).await;
+
+    let pond = disk.open();
+    pond.worker("second").group_rate_limit(rate).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+    assert_eq!(pond.queue("second").unwrap().group_rate("g").unwrap().available(), 2.0);
+}
+
+/// Calls from several threads, of which each knows an older or a newer state of the bucket: whichever is written
+/// last, the file must not have a token that was taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tokens_taken_by_hand_at_the_same_time_are_all_taken_after_a_crash() {
+    for round in 0..20 {
+        let disk = OnDisk::new();
+        let rate = Rate::per_hour(1).burst(1_000);
+        let pond = disk.open();
+        limited(&pond, "q", rate);
+        let takes = (0..64).map(|_| {
+            let bucket = pond.queue("q").unwrap().rate();
+            tokio::spawn(async move { bucket.take(3).await })
+        });
+        for take in takes.collect::<Vec<_>>() {
+            take.await.unwrap().unwrap();
+        }
+        let after = disk.crashed("copy.redb");
+        limited(&after, "q", rate);
+        let left = after.queue("q").unwrap().rate().available();
+        assert_eq!(left, f64::from(1_000 - 64 * 3), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limited_answer_does_not_give_tokens_back_that_were_taken_since() {
+    let disk = OnDisk::new();
+    let rate = Rate::per_hour(1).burst(10);
+    let pond = disk.open();
+    pond.worker("q")
+        .rate_limit(rate)
+        .handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::from_millis(100))) })
+        .start()
+        .unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    drained(&pond).await;
+    disk.clock.advance(Duration::from_millis(100));
+    pond.queue("q").unwrap().pause().await.unwrap();
+    pond.queue("q").unwrap().rate().take(5).await.unwrap();
+    drained(&pond).await;
+    let before = pond.queue("q").unwrap().rate().available();
+    let after = disk.crashed("copy.redb");
+    after.worker("q").rate_limit(rate).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+    let left = after.queue("q").unwrap().rate().available();
+    assert!(left <= before && left >= before - 1.0, "{before} before, {left} after");
+}
+
+#[tokio::test]
+async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
+    let (clock, pond) = memory();
+    let ran = limited_by_group(&pond, Rate::per_second(1));
+    pond.enqueue_many("q", (0..500).map(|n| member(&format!("g{n}"), n))).await.unwrap();
+    drained(&pond).await;
+    assert_eq!((ran.len(), rows(&pond)), (500, 500));
+    pond.worker("held").handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(HOUR)) }).start().unwrap();
+    pond.enqueue("held", work(1)).await.unwrap();
+    // Reservations that nobody uses are void after a minute, and buckets are looked at twice in one.
+    for _ in 0..4 {
+        clock.advance(SECOND * 31);
+        drained(&pond).await;
+    }
+    assert_eq!(rows(&pond), 1, "only the hold says anything");
+    assert!(pond.queue("held").unwrap().rate().wait().is_some());
+}
+
+#[tokio::test]
+async fn the_rows_of_an_earlier_process_are_removed_too_once_a_worker_says_what_their_rate_is() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    limited_by_group(&pond, Rate::per_second(1));
+    pond.enqueue_many("q", (0..50).map(|n| member(&format!("g{n}"), n))).await.unwrap();
+    drained(&pond).await;
+    close(pond).await;
+
+    let pond = disk.open();
+    assert_eq!(rows(&pond), 50);
+    disk.clock.advance(SECOND * 90);
+    drained(&pond).await;
+    assert_eq!(rows(&pond), 50, "without a rate nobody knows whether they are full");
+    let ran = limited_by_group(&pond, Rate::per_hour(1).burst(2));
+    disk.clock.advance(SECOND * 31);
+    drained(&pond).await;
+    assert_eq!(rows(&pond), 50, "by this rate they are not");
+    for n in 0..50 {
+        assert!(pond.queue("q").unwrap().group_rate(&format!("g{n}")).unwrap().available() < 1.0);
+    }
+    disk.clock.advance(HOUR * 2);
+    drained(&pond).await;
+    assert_eq!(rows(&pond), 0);
+    pond.enqueue_many("q", (0..3).map(|n| member("g0", n))).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(ran.len(), 2);
+}
+
+#[tokio::test]
+async fn an_orderly_close_leaves_no_rows_of_full_buckets() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    limited_by_group(&pond, Rate::per_second(1));
+    pond.enqueue_many("q", (0..50).map(|n| member(&format!("g{n}"), n))).await.unwrap();
+    drained(&pond).await;
+    disk.clock.advance(SECOND * 5);
+    pond.enqueue("q", member("g7", 7)).await.unwrap();
+    drained(&pond).await;
+    close(pond).await;
+    assert_eq!(rows(&disk.open()), 1);
+}
+
+/// After a crash a head that ran is tried again when its group's rate lets it, and `explain` says when that is.
+#[tokio::test]
+async fn a_limited_group_whose_head_ran_at_a_crash_goes_on_when_it_is_said_to() {
+    let disk = OnDisk::new();
+    let rate = Rate::per_second(10);
+    let pond = disk.open();
+    let (gate, mut keeper) = gate();
+    pond.worker("q")
+        .group_rate_limit(rate)
+        .no_timeout()
+        .handle(move |job: Job<Work>| {
+            let gate = gate.clone();
+            async move {
+                gate.pass(job.n).await;
+                Ok(())
+            }
+        })
+        .start()
+        .unwrap();
+    let id = pond.enqueue("q", member("g", 1)).await.unwrap();
+    assert_eq!(keeper.entered().await, 1);
+    starts_written(&pond, &disk.clock).await;
+
+    let after = disk.crashed("copy.redb");
+    let ran = limited_by_group(&after, rate);
+    settled(&after).await;
+    assert_eq!(after.explain(id).unwrap(), Why::RateLimited { wait: Duration::from_millis(100) });
+    disk.clock.advance(Duration::from_millis(99));
+    settled(&after).await;
+    assert_eq!(after.explain(id).unwrap(), Why::RateLimited { wait: Duration::from_millis(1) });
+    assert_eq!(ran.len(), 0);
+    disk.clock.advance(Duration::from_millis(100));
+    drained(&after).await;
+    assert_eq!(ran.all(), [1]);
+}
+
+async fn drained_after(pond: &Millpond, clock: &ManualClock, ran: &Log<u64>, jobs: usize, step: Duration) {
+    let begun = clock.monotonic();
+    while ran.len() < jobs {
+        pond.testing().settled().await;
+        clock.advance(step);
+        assert!(clock.monotonic() < begun + SECOND * 60, "{} of {jobs} have started", ran.len());
+    }
+    drained(pond).await;
+}
+
+#[tokio::test]
+async fn each_job_of_more_limited_groups_than_a_window_holds_starts() {
+    for window in [1, 2, 5, 4_096] {
+        let (clock, pond) = memory_with(|builder| builder.window_jobs_max(window));
+        let ran = limited_by_group(&pond, Rate::per_second(5));
+        let jobs = |from: u64| (from..from + 100).map(|n| member(&format!("g{n}"), n));
+        for _ in 0..3 {
+            pond.enqueue_many("q", jobs(0).chain(jobs(50))).await.unwrap();
+        }
+        drained_after(&pond, &clock, &ran, 600, Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn each_large_job_of_many_limited_groups_starts() {
+    let (clock, pond) = memory();
+    let ran = Log::new();
+    let seen = ran.clone();
+    let handler = move |job: Job<bytes::Bytes>| {
+        seen.push(job.len() as u64);
+        async { Ok(()) }
+    };
+    let worker = pond.worker("q").concurrency(8).group_rate_limit(Rate::per_second(5));
+    worker.handle_raw("large", handler).start().unwrap();
+    for n in 0..60 {
+        let job = || millpond::NewJob::raw("large", vec![7; 400 << 10]).group(format!("g{n}"));
+        pond.enqueue_many("q", [job(), job()]).await.unwrap();
+    }
+    drained_after(&pond, &clock, &ran, 120, Duration::from_millis(50)).await;
+}
+
+/// A call that waits for room in the writer's inbox knows the bucket as it was when it was made; the answer of a
+/// handler comes later and is written earlier.
+#[tokio::test]
+async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
+    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+    let open = |disk: SlowDisk| Millpond::builder().clock(clock.clone()).open_backend(disk).unwrap();
+    let pond = open(disk.clone());
+    let rate = Rate::per_hour(1).burst(10);
+    let (gate, mut keeper) = gate();
+    pond.worker("q")
+        .rate_limit(rate)
+        .no_timeout()
+        .handle(move |job: Job<Work>| {
+            let gate = gate.clone();
+            async move {
+                gate.pass(job.n).await;
+                Ok(Outcome::rate_limited(HOUR))
+            }
+        })
+        .start()
+        .unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    assert_eq!(keeper.entered().await, 1);
+    settled(&pond).await;
+    disk.hold();
+    // As much as the inbox holds, and more.
+    let large = || millpond::NewJob::raw("large", vec![0; 1 << 20]);
+    let fill: Vec<_> = (0..70).map(|_| tokio::spawn(pond.enqueue("elsewhere", large()))).collect();
+    tokio::task::yield_now().await;
+    let bucket = pond.queue("q").unwrap().rate();
+    let taken = tokio::spawn(async move { bucket.take(3).await });
+    while pond.queue("q").unwrap().rate().available() > 6.5 {
+        tokio::task::yield_now().await;
+    }
+    keeper.let_go(1);
+    while pond.queue("q").unwrap().rate().wait().is_none() {
+        tokio::task::yield_now().await;
+    }
+    disk.go_on();
+    taken.await.unwrap().unwrap();
+    for call in fill {
+        call.await.unwrap().unwrap();
+    }
+    settled(&pond).await;
+
+    let after = open(disk.image());
+    limited(&after, "q", rate);
+    assert!(after.queue("q").unwrap().rate().wait().is_some(), "the hold is in the file");
+}
