@@ -7,8 +7,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// Jobs whose callers are remembered, at most: some 60 bytes each. Those of the oldest are forgotten.
 const CALLERS_MAX: usize = 10_000;
 
-/// Who enqueued jobs that wait where only the file has them: for their time, for a retry, behind others of their
-/// group. Nothing is here unless the application uses spans.
+/// Who enqueued the jobs that wait. Dispatch may read any of them from the file, which does not know it: one that waits
+/// for its time, for a retry, behind others, or that was committed while a page of the file was read. Nothing is here
+/// unless the application uses spans.
 #[derive(Default)]
 pub(super) struct Callers {
     /// Something was remembered, ever.

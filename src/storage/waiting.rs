@@ -206,7 +206,7 @@ impl Batch<'_> {
         tally.bytes += bytes;
         *tally.count_mut(counts_as) += 1;
         self.index_expiry(queue, id, job.record())?;
-        if let Some(caller) = job.caller().filter(|_| grouped || waits.is_some()) {
+        if let Some(caller) = job.caller() {
             self.callers.push((id, caller));
         }
         match waits {

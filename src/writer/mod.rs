@@ -68,7 +68,7 @@ impl Command {
 pub(crate) struct Committed {
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
-    /// Who enqueued jobs that only the file has for now.
+    /// Who enqueued the jobs that were stored.
     pub callers: Vec<(JobId, Caller)>,
     /// Commands and what to answer them.
     answers: Vec<(Command, Result<(), Error>)>,

@@ -392,15 +392,15 @@ async fn a_clock_set_forward_fills_no_bucket_across_a_crash() {
     let pond = open(memory.clone());
     let ran = limited(&pond);
     pond.enqueue_many("q", (0..40).map(work)).await.unwrap();
-    settled(&pond).await;
+    drained(&pond).await;
     assert_eq!(ran.len(), 10);
     clock.set_wall(clock.wall() + TEN_YEARS);
     pond.enqueue("other", work(1)).await.unwrap();
     let after = open(memory.image());
     let ran = limited(&after);
-    settled(&after).await;
+    drained(&after).await;
     assert_eq!(ran.len(), 0);
     clock.advance(SECOND * 125);
-    settled(&after).await;
+    drained(&after).await;
     assert!((1..=2).contains(&ran.len()), "{:?}", ran.all());
 }
