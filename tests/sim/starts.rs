@@ -275,7 +275,10 @@ impl Oracle {
         }
         for group in 0..self.plan.groups {
             let key = (queue, group);
-            let held = self.paused_groups.contains_key(&key) || self.holds.contains_key(&(queue, Some(group)));
+            let of_group = (queue, Some(group));
+            let held = self.paused_groups.contains_key(&key)
+                || self.holds.contains_key(&of_group)
+                || self.held_before.contains(&of_group);
             if held || self.moved.get(&key).is_some_and(|moved| *moved >= taken) {
                 continue;
             }
