@@ -175,6 +175,8 @@ pub struct Oracle {
     pub pausing: BTreeMap<u64, Pausing>,
     pub manned: Vec<History<bool>>,
     pub holds: BTreeMap<(usize, Option<u8>), (u64, u64)>,
+    /// The process before this one died: the first starts are made durable before they run.
+    pub after_crash: bool,
     /// Held in an earlier process: what time a crash has forgotten, and how long it holds now, is not known.
     pub held_before: BTreeSet<(usize, Option<u8>)>,
     pub rated: BTreeMap<(usize, Option<u8>), Vec<u64>>,
@@ -228,6 +230,7 @@ impl Oracle {
             pausing: BTreeMap::new(),
             manned: vec![vec![(0, false)]; queues],
             holds: BTreeMap::new(),
+            after_crash: false,
             held_before: BTreeSet::new(),
             rated: BTreeMap::new(),
             policy_changed: BTreeSet::new(),
@@ -583,7 +586,7 @@ impl Oracle {
             self.age += forward;
             self.rated.clear();
         }
-        (self.forward, self.opened_at) = (0, self.age);
+        (self.forward, self.opened_at, self.after_crash) = (0, self.age, crashed);
         self.held_before.extend(std::mem::take(&mut self.holds).into_keys());
         self.degraded_since = None;
         self.abandoned = false;
