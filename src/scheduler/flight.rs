@@ -110,11 +110,6 @@ impl Flights {
         }
     }
 
-    /// Nothing runs, and every end is durable.
-    pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
-    }
-
     pub fn contains(&self, id: JobId) -> bool {
         self.by_id.contains_key(&id)
     }

@@ -446,7 +446,7 @@ impl Scheduler {
             let group = entry.group().and_then(|group| buckets.wait(*queue, Some(group), now));
             buckets.wait(*queue, None, now).max(group).map_or(MayStart::Now, MayStart::After)
         };
-        let chosen = self.probation.next(now, flights.is_empty(), may_start);
+        let chosen = self.probation.next(now, flights.running() == 0, may_start);
         self.restless = true;
         let Some((queue, entry)) = chosen else { return false };
         if entry.record.has_expired(now) {
@@ -474,7 +474,9 @@ impl Scheduler {
     }
 
     fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, is_tried: bool, now: Now) -> Start {
-        let is_clear = self.flights.is_empty();
+        // An end that is not durable yet does not count: its job has done what it does, and if that end is lost, two
+        // marks are found.
+        let is_clear = self.flights.running() == 0;
         let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocking.contains(&entry.kind()));
         let run = self.flights.take_off(queue, &entry, blocking, now);
         if self.mark_at.is_none() {

@@ -172,7 +172,7 @@ impl Probation {
     }
 
     /// The next suspect to start now, if there is one. `may_start` says what else keeps one from starting;
-    /// `is_clear` that nothing runs, whose end must not be waited for either.
+    /// `is_clear` that nothing runs.
     pub fn next(
         &mut self,
         now: Now,

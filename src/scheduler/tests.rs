@@ -483,6 +483,38 @@ fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
 }
 
 #[test]
+fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_gives_one_back() {
+    const OTHER: QueueId = QUEUE + 1;
+    let mut scheduler = open(10);
+    scheduler.set_threads_max(1);
+    scheduler.set_blocking_kinds(QUEUE, [KIND].into_iter().collect());
+    scheduler.set_blocking_kinds(OTHER, [KIND].into_iter().collect());
+    scheduler.open_lane(OTHER, settings(10), at(0));
+    answer_pages(&mut scheduler, &[], at(0));
+    scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
+    scheduler.close_lane(QUEUE);
+    scheduler.apply([20, 21].map(|id| Change::Ready { queue: OTHER, entry: entry(id, 5, None) }));
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [20]);
+    scheduler.open_lane(QUEUE, settings(10), at(0));
+    answer_pages(&mut scheduler, &[], at(0));
+    assert_eq!(ids(&start(&mut scheduler, at(1))), [0; 0]);
+    assert_eq!(scheduler.why(QUEUE, JobId::new(7), KIND, None, at(1)), Blocked::NoThread);
+    end(&mut scheduler, &first[0]);
+    assert_eq!(ids(&start(&mut scheduler, at(2))), [7], "ahead of the queue that waits for a thread");
+}
+
+#[test]
+fn a_run_whose_mark_is_put_off_does_not_put_off_those_of_others() {
+    let mut scheduler = open(10);
+    scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
+    let started = start(&mut scheduler, at(0));
+    scheduler.not_marked(started[1].run, at(5));
+    let due = scheduler.long_running(at(10), Duration::from_millis(10));
+    assert!(due.contains(&started[0].run), "{due:?}");
+}
+
+#[test]
 fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
     for others in [0, 1] {
         let hourly = Rate::new(1, Duration::from_secs(3_600)).burst(1);

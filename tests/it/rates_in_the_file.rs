@@ -105,8 +105,8 @@ async fn a_rate_limited_answer_does_not_give_tokens_back_that_were_taken_since()
         .unwrap();
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
-    disk.clock.advance(Duration::from_millis(100));
     pond.queue("q").unwrap().pause().await.unwrap();
+    disk.clock.advance(Duration::from_millis(100));
     pond.queue("q").unwrap().rate().take(5).await.unwrap();
     drained(&pond).await;
     let before = pond.queue("q").unwrap().rate().available();

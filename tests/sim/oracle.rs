@@ -175,6 +175,10 @@ pub struct Oracle {
     pub pausing: BTreeMap<u64, Pausing>,
     pub manned: Vec<History<bool>>,
     pub holds: BTreeMap<(usize, Option<u8>), (u64, u64)>,
+    /// The process before this one died: the first starts are made durable before they run.
+    pub after_crash: bool,
+    /// Held in an earlier process: what time a crash has forgotten, and how long it holds now, is not known.
+    pub held_before: BTreeSet<(usize, Option<u8>)>,
     pub rated: BTreeMap<(usize, Option<u8>), Vec<u64>>,
     pub policy_changed: BTreeSet<usize>,
     pub skips: Vec<bool>,
@@ -226,6 +230,8 @@ impl Oracle {
             pausing: BTreeMap::new(),
             manned: vec![vec![(0, false)]; queues],
             holds: BTreeMap::new(),
+            after_crash: false,
+            held_before: BTreeSet::new(),
             rated: BTreeMap::new(),
             policy_changed: BTreeSet::new(),
             skips: plan.queues.iter().map(|queue| queue.skips).collect(),
@@ -378,8 +384,10 @@ impl Oracle {
     }
 
     /// As often as a poison may strike: whoever redrives it asks for it again.
+    /// At how many deaths it is dead at the latest: the first one may come before its start is written. One that has never
+    /// had the field for itself is held responsible at the third death that is known of it.
     pub fn deaths_max(&self, n: u64) -> u32 {
-        self.jobs.get(&n).map_or(0, |job| (self.limit(job) + 2) * (1 + job.redrives))
+        self.jobs.get(&n).map_or(0, |job| (self.limit(job) + 2).max(4) * (1 + job.redrives))
     }
 
     /// A call to cancel was answered.
@@ -578,8 +586,8 @@ impl Oracle {
             self.age += forward;
             self.rated.clear();
         }
-        (self.forward, self.opened_at) = (0, self.age);
-        self.holds.clear();
+        (self.forward, self.opened_at, self.after_crash) = (0, self.age, crashed);
+        self.held_before.extend(std::mem::take(&mut self.holds).into_keys());
         self.degraded_since = None;
         self.abandoned = false;
         for queue in 0..self.plan.queues.len() {

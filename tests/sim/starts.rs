@@ -241,7 +241,7 @@ impl Oracle {
         let (queue, plain, priority, id) = (job.spec.queue, job.spec.group.is_none(), job.spec.priority, job.id);
         let all_kinds = self.plan.queues[queue].all_kinds;
         let heads = self.heads(queue, taken);
-        let harmed = self.harmed;
+        let (harmed, after_crash) = (self.harmed, self.after_crash);
         for (number, other) in &mut self.jobs {
             let goes_before = other.spec.priority < priority
                 || plain && other.spec.group.is_none() && other.spec.priority == priority && other.id < id;
@@ -254,7 +254,7 @@ impl Oracle {
                 && !other.put_off
                 && !other.suspect
                 // It may have been handed out before, and given back because its start could not be written.
-                && !(harmed && other.spec.once)
+                && !(harmed && (other.spec.once || after_crash))
                 && other.spec.when == When::Now
                 && other.spec.expires.is_none()
                 && (all_kinds || other.spec.kind == 0)
@@ -275,7 +275,10 @@ impl Oracle {
         }
         for group in 0..self.plan.groups {
             let key = (queue, group);
-            let held = self.paused_groups.contains_key(&key) || self.holds.contains_key(&(queue, Some(group)));
+            let of_group = (queue, Some(group));
+            let held = self.paused_groups.contains_key(&key)
+                || self.holds.contains_key(&of_group)
+                || self.held_before.contains(&of_group);
             if held || self.moved.get(&key).is_some_and(|moved| *moved >= taken) {
                 continue;
             }
