@@ -2,6 +2,8 @@
 
 mod build;
 mod check;
+#[path = "../it/wasm/guest.rs"]
+mod guest;
 mod new;
 mod run;
 mod shown;

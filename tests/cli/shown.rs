@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::tool::{Said, millpond, noop, project, say, write};
+use crate::guest;
+use crate::tool::{Said, millpond, noop, say, write};
 
 /// What would clear the screen, colour it, or turn the line round.
 const HARM: &str = "\u{1b}[2J\u{9b}31m\u{202e}\u{2028}";
@@ -56,12 +57,13 @@ fn the_name_of_a_file() {
 }
 
 #[test]
-fn keys_that_a_plugin_keeps_and_what_it_enqueues() {
+fn keys_that_a_plugin_keeps() {
     let folder = tempfile::tempdir().unwrap();
-    let delivery = serde_json::json!({ "id": format!("d{HARM}"), "source": HARM, "event": format!("e{HARM}") });
-    let payload = write(folder.path(), "delivery.json", delivery.to_string().as_bytes());
-    let filter = project("guest-examples/rust-webhook-filter/webhook-filter.wasm");
-    let run = ["plugin", "run", &filter, "--payload", payload.to_str().unwrap(), "--grant", "webhook"];
+    let payload = write(folder.path(), "payload", HARM.as_bytes());
+    // It keeps the payload under the payload.
+    let keeps = "(call $set (local.get $p) (local.get $n) (local.get $p) (local.get $n) (i32.const 512))";
+    let guest = write(folder.path(), "guest.wasm", &guest::module(&[keeps, guest::NOTHING].concat()));
+    let run = ["plugin", "run", guest.to_str().unwrap(), "--payload", payload.to_str().unwrap()];
     let said = say(&mut millpond(&run));
     is_plain(&said);
     assert!(said.out.contains(r"\u{1b}[2J"), "nothing of it was shown: {said:?}");
