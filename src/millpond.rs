@@ -407,7 +407,7 @@ impl Millpond {
     /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.engine().change_waiting(id, move |batch, taken| control::cancel(batch, id, &reason, taken))
+        self.engine().change_waiting(id, move |batch, target| control::cancel(batch, target, &reason))
     }
 
     /// Changes a waiting job.
@@ -441,7 +441,7 @@ impl Millpond {
                 None => None,
             };
             let patch = Patch { payload, priority: patch.priority, run_at: patch.run_at };
-            engine.change_waiting(id, move |batch, taken| control::update(batch, id, &patch, taken)).await
+            engine.change_waiting(id, move |batch, target| control::update(batch, target, &patch)).await
         })
     }
 

@@ -19,9 +19,35 @@ pub(super) struct Callers {
 
 #[derive(Default)]
 struct Known {
-    by_job: IdMap<Caller>,
-    /// In the order in which they were remembered; some may have been taken since.
-    order: VecDeque<JobId>,
+    by_job: IdMap<(u64, Caller)>,
+    /// In the order in which they were remembered, each with a number of its own. Some may have been taken since, or
+    /// remembered again.
+    order: VecDeque<(u64, JobId)>,
+    next: u64,
+}
+
+impl Known {
+    fn remember(&mut self, id: JobId, caller: Caller) {
+        self.next += 1;
+        self.by_job.insert(id, (self.next, caller));
+        self.order.push_back((self.next, id));
+        while self.by_job.len() > CALLERS_MAX {
+            self.forget_the_oldest();
+        }
+        // What was taken stands in the order only: half of it at most is of that kind.
+        if self.order.len() > 2 * CALLERS_MAX {
+            let by_job = &self.by_job;
+            self.order.retain(|(number, id)| by_job.get(id).is_some_and(|(of, _)| of == number));
+        }
+    }
+
+    fn forget_the_oldest(&mut self) {
+        if let Some((number, id)) = self.order.pop_front()
+            && self.by_job.get(&id).is_some_and(|(of, _)| *of == number)
+        {
+            self.by_job.remove(&id);
+        }
+    }
 }
 
 impl Callers {
@@ -32,15 +58,7 @@ impl Callers {
         }
         self.used.store(true, Ordering::SeqCst);
         let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-        for (id, caller) in callers {
-            known.by_job.insert(id, caller);
-            known.order.push_back(id);
-            if known.order.len() > CALLERS_MAX
-                && let Some(oldest) = known.order.pop_front()
-            {
-                known.by_job.remove(&oldest);
-            }
-        }
+        callers.for_each(|(id, caller)| known.remember(id, caller));
     }
 
     /// Who enqueued this job, if that is remembered. It is not any more then.
@@ -48,7 +66,7 @@ impl Callers {
         if !self.used.load(Ordering::SeqCst) {
             return None;
         }
-        self.known.lock().unwrap_or_else(|e| e.into_inner()).by_job.remove(&id)
+        self.known.lock().unwrap_or_else(|e| e.into_inner()).by_job.remove(&id).map(|(_, caller)| caller)
     }
 }
 
@@ -66,6 +84,24 @@ mod tests {
         assert_eq!(callers.take(JobId::new(3)), Some(caller(3)));
         assert_eq!(callers.take(JobId::new(3)), None);
         let known = callers.known.lock().unwrap();
-        assert!(known.order.len() <= CALLERS_MAX && known.by_job.len() <= CALLERS_MAX);
+        assert!(known.order.len() <= 2 * CALLERS_MAX && known.by_job.len() <= CALLERS_MAX);
+    }
+
+    #[test]
+    fn jobs_that_come_and_go_do_not_push_out_one_that_waits() {
+        let callers = Callers::default();
+        let caller = |span| Caller { name: "request", span };
+        let waits = JobId::new(1);
+        callers.remember([(waits, caller(1))]);
+        for n in 0..5 * CALLERS_MAX as u64 {
+            let id = JobId::new(2 + n % 7);
+            callers.remember([(id, caller(n))]);
+            // One of them is remembered twice, as a job that is retried.
+            if n % 7 > 0 {
+                assert_eq!(callers.take(id), Some(caller(n)));
+            }
+        }
+        assert_eq!(callers.take(waits), Some(caller(1)));
+        assert!(callers.known.lock().unwrap().order.len() <= 2 * CALLERS_MAX);
     }
 }

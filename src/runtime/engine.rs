@@ -19,11 +19,12 @@ use crate::handler::{Inside, handler_here};
 use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
-use crate::storage::{Batch, Prepared, Store};
+use crate::storage::{Batch, KnownQueue, Prepared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
+use crate::writer::control::Target;
 use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
@@ -323,18 +324,20 @@ impl Engine {
     }
 
     /// [`Self::change`] for one waiting job: the dispatcher keeps its hands off it meanwhile.
-    /// `write` is told whether a handler has it already.
+    /// It is searched for here, because the writer has no time for that.
     pub fn change_waiting<T: Send + 'static>(
         self: &Arc<Self>,
         id: JobId,
-        mut write: impl FnMut(&mut Batch<'_>, bool) -> Result<T, Error> + Send + 'static,
+        mut write: impl FnMut(&mut Batch<'_>, Target) -> Result<T, Error> + Send + 'static,
     ) -> Commit<T> {
         let engine = self.clone();
         Commit::new(async move {
+            engine.store.check_process()?;
+            let queue = engine.queue_of(id);
             let withdrawer = engine.clone();
             let (step, answer) = call(move |batch: &mut Batch<'_>| {
-                let taken = !withdrawer.scheduler().withdraw(id);
-                write(batch, taken)
+                let is_taken = !withdrawer.scheduler().withdraw(id);
+                write(batch, Target { id, queue, is_taken })
             });
             let reinstater = engine.clone();
             let step = step.then(move || {
@@ -343,6 +346,14 @@ impl Engine {
             });
             engine.submit(step, 0).await?;
             engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+        })
+    }
+
+    fn queue_of(&self, id: JobId) -> KnownQueue {
+        let searched = self.store.reader().and_then(|reader| Ok(reader.queue_of(&self.store.catalog, id)?));
+        searched.unwrap_or_else(|error| {
+            tracing::debug!(job = %id, %error, "the writer has to search for a job");
+            KnownQueue::NotSearched
         })
     }
 

@@ -59,7 +59,7 @@ pub(crate) use fault::{Fault, unless_damaged};
 pub(crate) use file::open_regular;
 pub(crate) use groups::HeadAt;
 pub(crate) use marks::Mark;
-pub(crate) use place::{Location, Place};
+pub(crate) use place::{KnownQueue, Location, Place};
 #[cfg(feature = "wasm")]
 pub(crate) use plugin_state::{StateWrite, Usage, added};
 pub(crate) use quarantine::{Aside, Damage};

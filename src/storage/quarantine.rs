@@ -244,6 +244,11 @@ impl Batch<'_> {
 fn find_job(rows: redb::Range<'_, u64, AsideValue>, id: JobId) -> Result<Option<Fault>, Fault> {
     for row in rows {
         let (number, row) = row?;
+        // Only the row of this job is copied.
+        let key = AsideValue::decode(row.value()).and_then(|(_, key, _)| key_of::<(QueueId, JobId)>(key));
+        if key.is_none_or(|(_, of)| of != id) {
+            continue;
+        }
         let aside = Aside::read(number.value(), row.value());
         if let Some(table) = aside.job_table().filter(|_| aside.id == Some(id)) {
             return Ok(Some(Fault::corrupt(table, id.get(), aside.why)));

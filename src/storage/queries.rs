@@ -13,7 +13,7 @@ use super::codec::{self, decode_record};
 use super::delayed::is_pointer;
 use super::fault::Fault;
 use super::groups::GroupRow;
-use super::place::{Location, Member, Place};
+use super::place::{KnownQueue, Location, Member, Place};
 use super::quarantine::Damage;
 use super::ready;
 use super::tables::ReadTables;
@@ -238,6 +238,19 @@ impl Reader {
         }
         self.missing(id)?;
         Ok(None)
+    }
+
+    /// In which queue a job is. If nothing else tells it, this searches through all queues that have ready jobs.
+    pub fn queue_of(&self, catalog: &Catalog, id: JobId) -> Result<KnownQueue, Fault> {
+        if let Some(row) = self.tables().index()?.get_row(id.get())? {
+            let location = codec::decode::<Location>("index", id.get(), &row);
+            return Ok(location.map_or(KnownQueue::NotSearched, |location| KnownQueue::Found(location.queue)));
+        }
+        if let Some(queue) = catalog.recent.queue_of(id) {
+            return Ok(KnownQueue::Found(queue));
+        }
+        let (found, _) = ready::find(&self.tables().ready_rows()?, id, None)?;
+        Ok(found.map_or(KnownQueue::Nowhere, |(queue, _)| KnownQueue::Found(queue)))
     }
 
     /// Goes through every job for one whose index entry cannot be read.

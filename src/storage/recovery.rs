@@ -105,7 +105,7 @@ fn bring_back(
 
 /// The job's row as it was handed out, or nothing if it has ended after all.
 fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<Entry>>, Fault> {
-    let Some(Location { queue, place }) = batch.locate(id)? else { return Ok(None) };
+    let Some(Location { queue, place }) = batch.locate_in(mark.queue, id)? else { return Ok(None) };
     let could_run = match &place {
         Place::Ready { .. } => true,
         Place::Member(member) => !member.parked,

@@ -23,7 +23,7 @@ impl Batch<'_> {
     // --- the index ----------------------------------------------------------------------------
 
     /// Where the index has the job.
-    pub(super) fn indexed(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
+    pub fn indexed(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
         let Some(row) = self.tables.index()?.get_row(id.get())? else { return Ok(None) };
         match codec::decode("index", id.get(), &row) {
             Ok(location) => Ok(Some(location)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{Change, JobId, Order, Payload, Priority, QueueId, Record, State};
-use crate::storage::{Batch, Place, Prepared, QueueSettings};
+use crate::storage::{Batch, KnownQueue, Place, Prepared, QueueSettings};
 use crate::time::{Due, Timestamp};
 
 /// What to change of a waiting job.
@@ -64,9 +64,20 @@ fn tell_paused(batch: &mut Batch<'_>, queue: QueueId, group: Option<Arc<str>>, p
     });
 }
 
+/// The waiting job that is to be changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub id: JobId,
+    /// Where a reader has found it.
+    pub queue: KnownQueue,
+    /// A handler has it already.
+    pub is_taken: bool,
+}
+
 /// Ends a waiting job as cancelled. False if it was cancelled already.
-pub(crate) fn cancel(batch: &mut Batch<'_>, id: JobId, reason: &str, is_taken: bool) -> Result<bool, Error> {
-    let (queue, place) = match find(batch, id, "cancel", is_taken) {
+pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Result<bool, Error> {
+    let id = target.id;
+    let (queue, place) = match find(batch, target, "cancel") {
         Err(Error::NotAllowed { state: State::Cancelled, .. }) => return Ok(false),
         found => found?,
     };
@@ -86,8 +97,9 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, id: JobId, reason: &str, is_taken: b
 }
 
 /// Changes a waiting job. It keeps its id, and within a group its place in line.
-pub(crate) fn update(batch: &mut Batch<'_>, id: JobId, patch: &Patch, is_taken: bool) -> Result<(), Error> {
-    let (queue, place) = find(batch, id, "change", is_taken)?;
+pub(crate) fn update(batch: &mut Batch<'_>, target: Target, patch: &Patch) -> Result<(), Error> {
+    let id = target.id;
+    let (queue, place) = find(batch, target, "change")?;
     let mut record = take(batch, queue, id, &place, true)?;
     if let Some(payload) = &patch.payload {
         record.payload = payload.clone();
@@ -117,8 +129,9 @@ fn take(batch: &mut Batch<'_>, queue: QueueId, id: JobId, place: &Place, comes_b
 }
 
 /// A waiting job's place; refused by name if it does not wait.
-fn find(batch: &mut Batch<'_>, id: JobId, action: &'static str, is_taken: bool) -> Result<(QueueId, Place), Error> {
-    let Some(location) = batch.locate(id)? else { return Err(batch.missing(id)) };
+fn find(batch: &mut Batch<'_>, target: Target, action: &'static str) -> Result<(QueueId, Place), Error> {
+    let Target { id, queue, is_taken } = target;
+    let Some(location) = batch.locate_known(id, queue)? else { return Err(batch.missing(id)) };
     let refuse = |state| Err(Error::NotAllowed { action, id, state });
     match location.place {
         Place::Dead { .. } => refuse(State::Dead),

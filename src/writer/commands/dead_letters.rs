@@ -91,7 +91,8 @@ pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<Progress, Er
 }
 
 fn find(batch: &mut Batch<'_>, id: JobId) -> Result<Option<(QueueId, Timestamp)>, Error> {
-    Ok(match batch.locate(id)? {
+    // Every dead letter is in the index.
+    Ok(match batch.indexed(id)? {
         Some(Location { queue, place: Place::Dead { at } }) => Some((queue, at)),
         _ => None,
     })
