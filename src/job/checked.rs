@@ -344,8 +344,9 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
             if !self.check.is_json() {
                 return Err(self.check.refuse(Refusal::UnknownLength));
             }
-            // So structs with flattened fields are written: their readers look ahead, and may meet a name twice.
-            self.check.needs(ReadBack::Read);
+            // So structs with flattened fields are written: their readers look ahead, may meet a name twice, and give
+            // each of two flattened maps what was in the other.
+            self.check.needs(ReadBack::Compare);
         }
         Parts::begin(self.check, 1, || self.inner.serialize_map(len))
     }

@@ -282,6 +282,24 @@ fn json_that_reads_back_as_something_else_is_refused() {
     refused(Json(Untagged::Big(u128::MAX)), &["comes back changed"]);
 }
 
+/// Each of its maps is read with the entries of both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct TwoMaps {
+    #[serde(flatten)]
+    one: BTreeMap<String, u8>,
+    #[serde(flatten)]
+    other: BTreeMap<String, u8>,
+}
+
+#[test]
+fn flattened_maps_that_would_be_mixed_are_refused() {
+    let map = |names: &[&str]| names.iter().map(|name| (name.to_string(), 1)).collect::<BTreeMap<_, _>>();
+    refused(Json(TwoMaps { one: map(&["a"]), other: map(&["b"]) }), &["changed"]);
+    refused(Json(TwoMaps { one: map(&["a"]), other: map(&[]) }), &["changed"]);
+    refused(Json(vec![Flat { own: 1, inner: TwoMaps { one: map(&["a"]), other: map(&["b"]) } }]), &["changed"]);
+    is_read_back(Json(TwoMaps { one: map(&[]), other: map(&[]) }));
+}
+
 #[test]
 fn whatever_json_brings_back_is_accepted() {
     is_read_back(Json(u128::MAX));
