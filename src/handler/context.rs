@@ -143,6 +143,8 @@ impl StartedCell {
 struct Waited {
     before: Duration,
     since: Option<Duration>,
+    /// It has no place yet: its guest was not called.
+    in_line: bool,
 }
 
 /// Ready when something is gone.
@@ -221,7 +223,7 @@ impl Attempted {
         let deadline = started.saturating_add(self.timeout?);
         #[cfg(feature = "wasm")]
         let deadline = {
-            let Waited { before, since } = *self.waited();
+            let Waited { before, since, .. } = *self.waited();
             let in_line = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
             deadline.saturating_add(before).saturating_add(in_line)
         };
@@ -238,8 +240,26 @@ impl Attempted {
     /// It stands in line for a place to run from now on: its clock stands still.
     #[cfg(feature = "wasm")]
     pub fn in_line(&self) -> InLine<'_> {
-        self.waited().since = Some(self.clock.monotonic());
+        let mut waited = self.waited();
+        (waited.since, waited.in_line) = (Some(self.clock.monotonic()), true);
+        drop(waited);
         InLine(self)
+    }
+
+    /// It has a place, and its guest is to be called. False if it was told to stop while it stood in line: then its
+    /// job may be given back as one that was not called, so the guest must not be.
+    #[cfg(feature = "wasm")]
+    pub fn leaves_the_line(&self) -> bool {
+        self.waited().in_line = false;
+        !self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Whether its guest was not called because it stands in line for a place, or was ended there.
+    pub fn is_in_line(&self) -> bool {
+        #[cfg(feature = "wasm")]
+        return self.waited().in_line;
+        #[cfg(not(feature = "wasm"))]
+        false
     }
 
     /// The attempt has been dropped, and what ran of it elsewhere is gone once `gone` is ready.

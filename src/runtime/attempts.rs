@@ -276,7 +276,7 @@ impl Engine {
     pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
-                let was_called = running.attempted.started().is_some();
+                let was_called = running.attempted.started().is_some() && !running.attempted.is_in_line();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };
                 self.finish(running, ending, self.now());
             }
@@ -289,6 +289,8 @@ impl Engine {
         let mut marks = Vec::new();
         for run in scheduler.long_running(now, MARK_AFTER) {
             match self.executor.runs.get(run.job).filter(|running| running.plan.run == run) {
+                // Its guest waits for a place.
+                Some(running) if running.attempted.is_in_line() => scheduler.not_marked(run, now),
                 Some(running) if running.is_called() => {
                     marks.push((run.job, mark(&running.plan, running.attempt(), false)));
                 }

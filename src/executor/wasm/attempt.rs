@@ -91,10 +91,16 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
             _slot = match plugin.places.free_slot() {
                 Some(slot) => slot,
                 None => {
-                    let _in_line = context.attempted().in_line();
+                    let attempted = context.attempted();
+                    let in_line = attempted.in_line();
                     let name = &*plugin.name;
                     tracing::debug!(target: "millpond::plugin", "{name} stands in line: as many guests run as may");
-                    plugin.places.slot().await
+                    let slot = plugin.places.slot().await;
+                    drop(in_line);
+                    if !attempted.leaves_the_line() {
+                        return Outcome::Snooze(Duration::ZERO);
+                    }
+                    slot
                 }
             };
             match fresh(&version, Guest::new(plugin.clone(), context)).await {

@@ -102,6 +102,35 @@ fn places() -> usize {
 }
 
 #[test]
+fn who_stands_in_line_at_a_stop_was_not_called() {
+    alone("wasm::places::alone_some_stand_in_line_at_a_stop");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above"]
+async fn alone_some_stand_in_line_at_a_stop() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let attempts = 2 * places();
+    let spins = hostile("infinite_loop").limits(PluginLimits::default().time(SECOND * 30));
+    pond.worker("q").concurrency(attempts).at_most_once().handle_wasm("job", spins).start().unwrap();
+    let (lines, _heard) = heard();
+    pond.enqueue_many("q", (0..attempts).map(|_| NewJob::raw("job", ""))).await.unwrap();
+    running(&pond, "q", attempts as u64).await;
+    let in_line = attempts - places() - 1;
+    while lines.all().iter().filter(|line| line.contains("guest")).count() < in_line {
+        tokio::task::yield_now().await;
+    }
+    let counts = async |pond: &millpond::Millpond| {
+        let counts = pond.queue("q").unwrap().counts();
+        (counts.pending as usize, counts.dead as usize)
+    };
+    pond.shutdown(std::time::Duration::ZERO).await.unwrap();
+    let pond = disk.open();
+    assert_eq!(counts(&pond).await, (in_line, places() + 1));
+}
+
+#[test]
 fn a_plugin_that_takes_every_place_leaves_one_to_each_other_plugin() {
     alone("wasm::places::alone_others_run_beside_one_that_takes_every_place");
 }
