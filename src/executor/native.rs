@@ -311,6 +311,10 @@ fn start(running: &Running, at: Option<Started>, report: &impl Report) {
 }
 
 async fn run_async(running: &Running, inside: Inside) -> Ending {
+    if running.killed() == Some(Kill::Release) {
+        // It was given up before its handler was called: its job goes back uncalled, if it has not already.
+        return Ending::Uncalled;
+    }
     let called = panics::catch(|| match &running.runnable().run {
         Run::Async(run) => {
             let _entered = inside.enter();
@@ -368,8 +372,10 @@ async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) ->
 }
 
 fn run_blocking(running: &Running, inside: Inside) -> Ending {
-    if running.killed().is_some() {
-        return killed(running);
+    match running.killed() {
+        Some(Kill::Release) => return Ending::Uncalled,
+        Some(Kill::Timeout) => return killed(running),
+        None => {}
     }
     let Run::Blocking(run) = &running.runnable().run else { unreachable!("the caller has looked") };
     let called = panics::catch(|| {
@@ -409,7 +415,7 @@ fn timed_out(running: &Running, and_then: Option<&str>) -> Ending {
 /// What becomes of an ending that came when the attempt's time was over.
 fn overdue(running: &Running, ending: Ending) -> Ending {
     match ending {
-        Ending::Failed { kind: FailureKind::Timeout, .. } | Ending::Released => ending,
+        Ending::Failed { kind: FailureKind::Timeout, .. } | Ending::Released | Ending::Uncalled => ending,
         // The handler was never called, and never can be.
         Ending::Undecodable(_) => ending,
         Ending::Failed { message, .. } => timed_out(running, Some(&message)),

@@ -284,7 +284,8 @@ impl Engine {
     pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
-                let was_called = running.attempted.started().is_some();
+                // A handler that is about to be called sees that it was given up, or is seen here.
+                let was_called = running.is_called();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };
                 self.finish(running, ending, self.now());
             }
