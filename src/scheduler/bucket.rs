@@ -5,7 +5,7 @@
 //! of time: each start needs one, so that a crash cannot hide it. Only the level limits the rate. A
 //! reservation may be made before its tokens are there, so that no start waits for the disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -580,9 +580,9 @@ impl Buckets {
         self.look(LOOKS_PER_BUCKET, now);
     }
 
-    /// How many buckets there are to look at.
+    /// How many buckets there are to look at, or to be forgotten.
     pub fn len(&self) -> usize {
-        self.to_look_at.len()
+        self.to_look_at.len() + self.leaving.len()
     }
 
     /// Looks at so many buckets. Those that say nothing are forgotten, at once if the file has no row of
@@ -647,6 +647,21 @@ mod tests {
     }
 
     fn with_rate(rate: Rate, now: Now) -> Buckets {
+
+    /// The rows of these buckets, which [`Self::forgettable`] has named, could not be removed: they are looked at again.
+    pub fn not_forgotten(&mut self, keys: &[BucketKey]) {
+        let again: HashSet<&BucketKey> = keys.iter().collect();
+        self.to_look_at.retain(|key| !again.contains(key));
+        for key in keys {
+            let of_queue = self.queues.entry(key.queue).or_default();
+            if of_queue.get(key.group.as_ref()).is_none() {
+                of_queue.insert(key.group.as_ref(), Bucket::full());
+            }
+            let bucket = of_queue.get_mut(key.group.as_ref()).expect("it was made a line ago");
+            bucket.is_stored = true;
+        }
+        self.to_look_at.extend(keys.iter().cloned());
+    }
         let mut buckets = Buckets::default();
         buckets.set_rates(QUEUE, Some(rate), None, now);
         buckets

@@ -752,6 +752,11 @@ impl Scheduler {
     pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
         let Some(lane) = self.lanes.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
+    /// The rows of these buckets could not be removed.
+    pub fn buckets_not_forgotten(&mut self, keys: &[BucketKey]) {
+        self.buckets.not_forgotten(keys);
+    }
+
             return Blocked::Draining;
         }
         if lane.paused {
