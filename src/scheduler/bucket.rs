@@ -507,7 +507,13 @@ impl Buckets {
         bucket.held_until = None;
         match rate {
             // No rate yet: full by whatever rate comes.
-            None => bucket.tokens = Tokens::Full,
+            None => {
+                if let Tokens::Counted(Counted { reserving: 1.., .. }) = bucket.tokens {
+                    // Its answer finds nothing to add to.
+                    self.reserving -= 1;
+                }
+                bucket.tokens = Tokens::Full;
+            }
             Some(rate) => bucket.count(rate, &opened, now).level = full(rate),
         }
     }
