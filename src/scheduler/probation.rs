@@ -35,6 +35,11 @@ const FIELD_CLEAR_AFTER: Duration = Duration::from_millis(500);
 const WATCHED_FROM: u32 = 2;
 
 /// A suspect, and its place in the order of suspicion.
+/// But for no longer than this after its own start, which is as long as half of the suspects may be held back: a job
+/// that runs for days must not make each start beside it wait for the disk. A job of which a mark was found at a
+/// death is started durably first at any time.
+const WATCHED_FOR: Duration = Duration::from_secs(20 * 60);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Ranked {
     suspect: Suspect,
@@ -87,8 +92,8 @@ pub(crate) struct Probation {
 
     /// The job whose mark says that nothing has run beside it.
     alone: Option<JobId>,
-    /// Running jobs that were there at several deaths.
-    watched: IdSet,
+    /// Running jobs that were there at several deaths, and until when each start beside them is made durable first.
+    watched: IdMap<Duration>,
 
     /// A suspect may be startable that was not at the last look.
     look: bool,
@@ -301,7 +306,7 @@ impl Probation {
             self.careful -= 1;
         }
         if entry.record.crashes() >= WATCHED_FROM {
-            self.watched.insert(id);
+            self.watched.insert(id, now.mono.saturating_add(WATCHED_FOR));
         }
         let is_alone = entry.is_suspect() && is_clear;
         if is_alone {
@@ -341,3 +346,4 @@ impl Probation {
         [suspects, self.holds_others(now)].into_iter().flatten().min()
     }
 }
+        self.watched.retain(|_, until| now.mono < *until);
