@@ -534,11 +534,13 @@ impl Scheduler {
         let mut woken = Vec::new();
         while let Some(queue) = self.lanes.next_timer(now) {
             let Some(lane) = self.lanes.get_mut(queue) else { break };
-            if !lane.wake_parked(now) {
+            let is_woken = lane.wake_parked(now);
+            self.note(queue);
+            if is_woken {
+                woken.push(queue);
+            } else if self.lanes.next_timer(now) == Some(queue) {
                 break;
             }
-            woken.push(queue);
-            self.note(queue);
         }
         (chores.wait, chores.is_exact) = self.lanes.next_event(now);
         if !woken.is_empty() {
@@ -750,13 +752,13 @@ impl Scheduler {
         self.buckets.forgettable(looks, rows_max, now)
     }
 
-    /// Forgets such a bucket. False if it says something by now, and its row is to be kept. To be asked while the
-    /// commit is made that removes it.
     /// The rows of these buckets could not be removed.
     pub fn buckets_not_forgotten(&mut self, keys: &[BucketKey]) {
         self.buckets.not_forgotten(keys);
     }
 
+    /// Forgets such a bucket. False if it says something by now, and its row is to be kept. To be asked while the
+    /// commit is made that removes it.
     pub fn forget_bucket(&mut self, key: &BucketKey, now: Now) -> bool {
         self.buckets.forget(key, now)
     }
