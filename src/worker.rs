@@ -95,7 +95,8 @@ impl WorkerBuilder {
     }
 
     /// How many of the queue's jobs start per time. Default: no limit. Durable: a restart does not
-    /// refill the bucket.
+    /// refill the bucket. If the queue's worker has had no rate for an hour, or the queue has had no worker for 30
+    /// days, a rate that is set then begins with a full bucket.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

@@ -40,7 +40,8 @@ struct State {
     /// Unbounded by type: each task is a job that holds a slot, and those are bounded.
     queue: VecDeque<Task>,
     threads: usize,
-    /// Threads that wait for a task, or were woken and have not looked at the queue yet.
+    /// Threads that wait for a task, were woken, or were started, and have not looked at the queue yet. Each looks
+    /// at it before it waits or ends.
     idle: usize,
     /// The pool is gone: threads end as soon as the queue is empty.
     closed: bool,
@@ -60,10 +61,12 @@ impl BlockingPool {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Has `task` run by a thread of the pool. It waits if all of them are busy.
-    pub fn spawn(&self, task: Task) {
-        self.shared.lock().queue.push_back(task);
-        self.provide_thread();
+    /// Has `task` run by a thread of the pool. It waits if all of them are busy. False if the system has refused a
+    /// thread for it: [`Self::retry`] is to be called.
+    pub fn spawn(&self, task: Task) -> bool {
+        let mut state = self.shared.lock();
+        state.queue.push_back(task);
+        self.provide_threads(state)
     }
 
     /// Starts no threads from now on: tasks wait for [`Self::run_one`].
@@ -89,34 +92,41 @@ impl BlockingPool {
         drop(queue);
     }
 
-    /// Tries again to start a thread that the system has refused. Returns when to call it again, if it
+    /// Tries again to start the threads that the system has refused. Returns when to call it again, if it
     /// still does.
     pub fn retry(&self) -> Option<Duration> {
         if !self.shared.lacks_a_thread.swap(false, Ordering::SeqCst) {
             return None;
         }
-        self.provide_thread();
-        self.shared.lacks_a_thread.load(Ordering::SeqCst).then_some(TRY_AGAIN)
+        let has_threads = self.provide_threads(self.shared.lock());
+        (!has_threads).then_some(TRY_AGAIN)
     }
 
-    /// Wakes an idle thread, or starts one if there are more tasks than idle threads.
-    fn provide_thread(&self) {
+    /// Wakes an idle thread, and starts threads while there are more tasks than idle ones. What is decided holds for
+    /// the queue as it is: the lock is held from the moment a task was added. False if the system has refused a thread.
+    fn provide_threads<'a>(&'a self, mut state: MutexGuard<'a, State>) -> bool {
         if self.shared.by_hand.load(Ordering::SeqCst) {
-            return;
+            return true;
         }
-        let mut state = self.shared.lock();
-        if state.queue.len() <= state.idle {
-            drop(state);
+        if state.idle > 0 {
             self.shared.tasks.notify_one();
-        } else if state.threads < self.shared.threads_max {
+        }
+        while state.queue.len() > state.idle && state.threads < self.shared.threads_max {
             state.threads += 1;
+            state.idle += 1;
             drop(state);
-            if let Err(error) = self.shared.start_thread() {
-                self.shared.lock().threads -= 1;
+            let started = self.shared.start_thread();
+            state = self.shared.lock();
+            if let Err(error) = started {
+                state.threads -= 1;
+                state.idle -= 1;
+                drop(state);
                 self.shared.lacks_a_thread.store(true, Ordering::SeqCst);
                 tracing::error!(%error, "could not start a thread for blocking handlers: trying again");
+                return false;
             }
         }
+        true
     }
 }
 
@@ -141,9 +151,10 @@ impl Shared {
         thread::Builder::new().name("millpond-blocking".into()).spawn(move || shared.work()).map(drop)
     }
 
-    /// Runs tasks until there are none for a while.
+    /// Runs tasks until there are none for a while. The thread counts as idle when it begins.
     fn work(&self) {
         let mut state = self.lock();
+        state.idle -= 1;
         let mut time_is_over = false;
         loop {
             if let Some(task) = state.queue.pop_front() {
@@ -182,6 +193,40 @@ mod tests {
         assert_eq!(pool.retry(), None);
         ran.recv().unwrap();
         assert_eq!(pool.shared.lock().threads, 1);
+    }
+
+    #[test]
+    fn all_tasks_whose_threads_were_refused_run_once_they_can_be_started() {
+        let pool = BlockingPool::new(4);
+        let all_run = Arc::new(std::sync::Barrier::new(4));
+        pool.shared.refuse.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            let all_run = all_run.clone();
+            let task = move || drop(all_run.wait());
+            assert!(!pool.spawn(Box::new(task)), "the caller is told that it is to try again");
+        }
+        pool.shared.refuse.store(false, Ordering::SeqCst);
+        assert_eq!(pool.retry(), None);
+        assert_eq!(pool.shared.lock().threads, 3);
+        // Each task holds a thread until all of them run.
+        all_run.wait();
+    }
+
+    #[test]
+    fn no_more_threads_are_started_than_there_are_tasks() {
+        let pool = BlockingPool::new(8);
+        let (gate, held) = (Arc::new(Mutex::new(())), unbounded());
+        let closed = gate.lock().unwrap();
+        for started in 1..=3 {
+            let (gate, sender) = (gate.clone(), held.0.clone());
+            assert!(pool.spawn(Box::new(move || {
+                drop(gate.lock().unwrap());
+                sender.send(()).unwrap();
+            })));
+            assert_eq!(pool.shared.lock().threads, started);
+        }
+        drop(closed);
+        (0..3).for_each(|_| held.1.recv().unwrap());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -175,8 +175,9 @@ impl Executor {
         Begun { running, span, next_deadline, breathe: false }
     }
 
-    /// Runs it, and what `report` names after it.
-    pub fn run(&self, begun: Begun, report: impl Report) {
+    /// Runs it, and what `report` names after it. False if the system has refused the thread that it needs: then
+    /// [`BlockingPool::retry`] is to be called.
+    pub fn run(&self, begun: Begun, report: impl Report) -> bool {
         let runs = self.runs.clone();
         if begun.running.blocking {
             self.blocking.spawn(Box::new(move || {
@@ -187,9 +188,10 @@ impl Executor {
                 runs.leave(&running);
                 let next = report.ended(Finished { running, ending });
                 debug_assert!(next.is_none(), "a thread that may block runs one at a time");
-            }));
+            }))
         } else {
-            self.tasks.spawn(run_in_turn(InHand { runs, begun: Some(begun), report }));
+            self.tasks.spawn(run_in_turn(InHand { runs, begun: Some(begun), report, is_polled: false }));
+            true
         }
     }
 }
@@ -207,17 +209,31 @@ struct InHand<R: Report> {
     runs: Arc<Runs>,
     begun: Option<Begun>,
     report: R,
+    /// The task is being polled. Whether its thread panics says less: a runtime may be dropped, and its tasks with it,
+    /// because its owner panics.
+    is_polled: bool,
 }
 
 impl<R: Report> Drop for InHand<R> {
     fn drop(&mut self) {
         let Some(Begun { running, .. }) = self.begun.take() else { return };
         self.runs.leave(&running);
-        self.report.lost(match std::thread::panicking() {
+        // Only a panic ends a poll that does not return.
+        self.report.lost(match self.is_polled {
             false => Lost::WithItsRuntime(running),
             true => Lost::ByAPanic(Finished { running, ending: panicked("the task that ran it panicked".to_owned()) }),
         });
     }
+}
+
+/// The future, with a note in `is_polled` of whether its task is being polled. The task is when this is called.
+fn noting<T>(is_polled: &mut bool, mut future: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+    poll_fn(move |cx| {
+        *is_polled = true;
+        let poll = future.as_mut().poll(cx);
+        *is_polled = poll.is_ready();
+        poll
+    })
 }
 
 fn facts(plan: &Plan, run: RunNumber, queue: &Arc<str>, kind: &Arc<str>) -> Facts {
@@ -263,20 +279,24 @@ impl Running {
 }
 
 async fn run_in_turn(mut hand: InHand<impl Report>) {
+    hand.is_polled = true;
     let mut in_turn = 0;
     while let Some(begun) = &mut hand.begun {
         in_turn += 1;
         // The first one has waited for the runtime, as one does that lets others go first.
         let mut waited = in_turn == 1;
         if begun.breathe || in_turn % IN_TURN_MAX == 0 {
-            yield_now().await;
+            noting(&mut hand.is_polled, pin!(yield_now())).await;
             waited = true;
         }
         let span = std::mem::replace(&mut begun.span, tracing::Span::none());
         let running = &begun.running;
         let Now { mono, wall, .. } = running.plan.started;
         start(running, (!waited).then_some(Started { mono, wall }), &hand.report);
-        let ending = run_async(running, hand.runs.inside(running)).instrument(span).await;
+        let ending = {
+            let attempt = pin!(run_async(running, hand.runs.inside(running)).instrument(span));
+            noting(&mut hand.is_polled, attempt).await
+        };
         let Some(Begun { running, .. }) = hand.begun.take() else { return };
         hand.runs.leave(&running);
         hand.begun = hand.report.ended(Finished { running, ending });
@@ -291,6 +311,10 @@ fn start(running: &Running, at: Option<Started>, report: &impl Report) {
 }
 
 async fn run_async(running: &Running, inside: Inside) -> Ending {
+    if running.killed() == Some(Kill::Release) {
+        // It was given up before its handler was called: its job goes back uncalled, if it has not already.
+        return Ending::Uncalled;
+    }
     let called = panics::catch(|| match &running.runnable().run {
         Run::Async(run) => {
             let _entered = inside.enter();
@@ -348,8 +372,10 @@ async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) ->
 }
 
 fn run_blocking(running: &Running, inside: Inside) -> Ending {
-    if running.killed().is_some() {
-        return killed(running);
+    match running.killed() {
+        Some(Kill::Release) => return Ending::Uncalled,
+        Some(Kill::Timeout) => return killed(running),
+        None => {}
     }
     let Run::Blocking(run) = &running.runnable().run else { unreachable!("the caller has looked") };
     let called = panics::catch(|| {
@@ -389,7 +415,7 @@ fn timed_out(running: &Running, and_then: Option<&str>) -> Ending {
 /// What becomes of an ending that came when the attempt's time was over.
 fn overdue(running: &Running, ending: Ending) -> Ending {
     match ending {
-        Ending::Failed { kind: FailureKind::Timeout, .. } | Ending::Released => ending,
+        Ending::Failed { kind: FailureKind::Timeout, .. } | Ending::Released | Ending::Uncalled => ending,
         // The handler was never called, and never can be.
         Ending::Undecodable(_) => ending,
         Ending::Failed { message, .. } => timed_out(running, Some(&message)),

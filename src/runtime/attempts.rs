@@ -88,7 +88,10 @@ impl Engine {
     }
 
     fn run(self: &Arc<Self>, begun: Begun) {
-        self.executor.run(begun, Reporter(self.clone()));
+        if !self.executor.run(begun, Reporter(self.clone())) {
+            // The dispatcher asks for the thread again.
+            self.wake_dispatcher();
+        }
     }
 
     /// An attempt was dropped with its task.
@@ -101,9 +104,9 @@ impl Engine {
                 self.moved.notify_waiters();
             }
             Lost::ByAPanic(finished) => {
-                if let Some(next) = self.land(finished) {
-                    self.run(next);
-                }
+                // This thread panics: the dispatcher starts what comes next.
+                let next = self.land_and(finished, false);
+                debug_assert!(next.is_none(), "nothing was to be started");
             }
         }
     }
@@ -139,6 +142,11 @@ impl Engine {
     /// An attempt has ended: its slot is free for the next, its end goes to the writer. Returns the next
     /// one, if the same task is to run it.
     fn land(self: &Arc<Self>, finished: Finished) -> Option<Begun> {
+        self.land_and(finished, true)
+    }
+
+    /// The same; `start_next` says whether what may start now is started here, or by the dispatcher.
+    fn land_and(self: &Arc<Self>, finished: Finished, start_next: bool) -> Option<Begun> {
         let now = self.now();
         let (running, ending) = finished.judged(now);
         let ending = match running.attempted.plugin() {
@@ -161,10 +169,10 @@ impl Engine {
             if let Ending::RateLimited(delay) = ending {
                 let (key, until) = limit(&running.plan, delay, now);
                 scheduler.apply([Change::Limited { key, until }]);
-            } else {
+            } else if start_next {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
             }
-            held || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
+            held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
         };
         self.finish(&running, ending, now);
         let next = self.launch_all(starts, &running, now);
@@ -276,7 +284,8 @@ impl Engine {
     pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
         for running in attempts {
             if self.scheduler().landed(running.plan.run) {
-                let was_called = running.attempted.started().is_some() && !running.attempted.is_in_line();
+                // A handler that is about to be called sees that it was given up, or is seen here.
+                let was_called = running.is_called() && !running.attempted.is_in_line();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };
                 self.finish(running, ending, self.now());
             }

@@ -28,10 +28,10 @@ pub(super) fn run(engine: &Arc<Engine>) {
         });
         engine.moved.notify_waiters();
         match wait {
-            Some(Sleep { at_most, is_exact: true }) => engine.alarm.sleep_exactly(at_most),
+            Some(Sleep { at_most, is_exact: true }) => engine.alarm.sleep_exactly(at_most.min(SLEEP_MAX)),
             Some(Sleep { at_most, .. }) => engine.alarm.sleep(at_most.min(SLEEP_MAX)),
             None => engine.alarm.sleep(SLEEP_MAX),
-        }
+        };
     }
     // A stop still needs timeouts to be kept until everything has ended.
     while engine.scheduler().running() > 0 && !engine.is_closed() {

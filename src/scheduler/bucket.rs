@@ -5,7 +5,7 @@
 //! of time: each start needs one, so that a crash cannot hide it. Only the level limits the rate. A
 //! reservation may be made before its tokens are there, so that no start waits for the disk.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,13 @@ const HAIR: f64 = 1e-6;
 /// A late wake-up costs a rate as much time as it is late if its burst is 1. At rates above this one, in
 /// starts per second, the usual lateness of a thread's timer (0.1 ms) would be more than 0.5 %.
 const EXACT_ABOVE: f64 = 50.0;
+
+/// A bucket whose rate the queue's worker does not set is forgotten after this time: what it holds could matter
+/// only to a rate that is set again. Long enough for a worker that is restarted with other settings for a while.
+const UNSET_FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The same for a bucket of a queue that no worker has been started for: its rate is not known.
+const UNATTENDED_FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Buckets looked at whenever a new one is made, to forget those that say nothing: more than one, so that
 /// their number goes down again.
@@ -258,8 +265,9 @@ impl Bucket {
         }
     }
 
-    /// A bucket that is full by its rate, has nothing reserved and is not held says what a fresh one would.
-    fn says_nothing(&self, rate: Option<Rate>, opened: &Opened, now: Now) -> bool {
+    /// A bucket that is full by its rate, has nothing reserved and is not held says what a fresh one would. Without
+    /// a rate it counts as full once nobody has used it for `unset_for`.
+    fn says_nothing(&self, rate: Option<Rate>, unset_for: Duration, opened: &Opened, now: Now) -> bool {
         let mut seen = *self;
         if self.hold(now).is_some() {
             return false;
@@ -270,8 +278,10 @@ impl Bucket {
                 let counted = seen.count(rate, opened, now);
                 counted.level >= full(rate) && counted.granted == 0 && counted.reserving == 0
             }
-            (None, Tokens::Stored(state)) => state.tokens == f64::MAX,
-            (None, Tokens::Counted(_)) => false,
+            (None, Tokens::Stored(state)) => state.tokens == f64::MAX || now.age.since(state.at) >= unset_for,
+            (None, Tokens::Counted(counted)) => {
+                counted.reserving == 0 && now.mono.saturating_sub(counted.at) >= unset_for
+            }
         }
     }
 }
@@ -280,6 +290,8 @@ impl Bucket {
 struct OfQueue {
     rate: Option<Rate>,
     group_rate: Option<Rate>,
+    /// A worker has said which rates there are.
+    is_attended: bool,
     own: Option<Bucket>,
     groups: HashMap<Arc<str>, Bucket>,
 }
@@ -287,6 +299,11 @@ struct OfQueue {
 impl OfQueue {
     fn rate_of(&self, group: Option<&Arc<str>>) -> Option<Rate> {
         if group.is_some() { self.group_rate } else { self.rate }
+    }
+
+    /// After how long a bucket without a rate is forgotten.
+    fn forgets_after(&self) -> Duration {
+        if self.is_attended { UNSET_FORGOTTEN_AFTER } else { UNATTENDED_FORGOTTEN_AFTER }
     }
 
     fn get(&self, group: Option<&Arc<str>>) -> Option<&Bucket> {
@@ -355,6 +372,7 @@ impl Buckets {
         let of_queue = self.queues.entry(queue).or_default();
         let before = (of_queue.rate, of_queue.group_rate);
         (of_queue.rate, of_queue.group_rate) = (rate, group_rate);
+        of_queue.is_attended = true;
         let changed = |bucket: &mut Bucket, before: Option<Rate>, rate: Option<Rate>| {
             let Tokens::Counted(counted) = &mut bucket.tokens else { return };
             match before {
@@ -507,7 +525,13 @@ impl Buckets {
         bucket.held_until = None;
         match rate {
             // No rate yet: full by whatever rate comes.
-            None => bucket.tokens = Tokens::Full,
+            None => {
+                if let Tokens::Counted(Counted { reserving: 1.., .. }) = bucket.tokens {
+                    // Its answer finds nothing to add to.
+                    self.reserving -= 1;
+                }
+                bucket.tokens = Tokens::Full;
+            }
             Some(rate) => bucket.count(rate, &opened, now).level = full(rate),
         }
     }
@@ -534,12 +558,12 @@ impl Buckets {
     pub fn state_to_store(&mut self, key: &BucketKey, now: Now) -> Option<BucketState> {
         let opened = self.opened;
         let of_queue = self.queues.get_mut(&key.queue)?;
-        let rate = of_queue.rate_of(key.group.as_ref());
+        let (rate, unset_for) = (of_queue.rate_of(key.group.as_ref()), of_queue.forgets_after());
         let bucket = of_queue.get_mut(key.group.as_ref())?;
         if let (Some(rate), Tokens::Counted(_)) = (rate, bucket.tokens) {
             bucket.count(rate, &opened, now);
         }
-        bucket.is_stored = !bucket.says_nothing(rate, &opened, now);
+        bucket.is_stored = !bucket.says_nothing(rate, unset_for, &opened, now);
         bucket.is_stored.then(|| bucket.state(&opened, now))
     }
 
@@ -563,7 +587,7 @@ impl Buckets {
                     (Tokens::Stored(_), _) if !self.opened.crashed => continue,
                     (Tokens::Stored(_) | Tokens::Full, _) => {}
                 }
-                let says_something = !bucket.says_nothing(rate, &self.opened, now);
+                let says_something = !bucket.says_nothing(rate, of_queue.forgets_after(), &self.opened, now);
                 let state = says_something.then(|| bucket.state(&self.opened, now));
                 if state.is_some() || bucket.is_stored {
                     states.push((BucketKey { queue, group: group.cloned() }, state));
@@ -580,9 +604,9 @@ impl Buckets {
         self.look(LOOKS_PER_BUCKET, now);
     }
 
-    /// How many buckets there are to look at.
+    /// How many buckets there are to look at, or to be forgotten.
     pub fn len(&self) -> usize {
-        self.to_look_at.len()
+        self.to_look_at.len() + self.leaving.len()
     }
 
     /// Looks at so many buckets. Those that say nothing are forgotten, at once if the file has no row of
@@ -591,10 +615,12 @@ impl Buckets {
         for _ in 0..looks.min(self.to_look_at.len()) {
             let Some(key) = self.to_look_at.pop_front() else { return };
             let Some(of_queue) = self.queues.get_mut(&key.queue) else { continue };
-            let rate = of_queue.rate_of(key.group.as_ref());
+            let (rate, unset_for) = (of_queue.rate_of(key.group.as_ref()), of_queue.forgets_after());
             match of_queue.get(key.group.as_ref()) {
                 None => {}
-                Some(bucket) if !bucket.says_nothing(rate, &self.opened, now) => self.to_look_at.push_back(key),
+                Some(bucket) if !bucket.says_nothing(rate, unset_for, &self.opened, now) => {
+                    self.to_look_at.push_back(key);
+                }
                 Some(bucket) if bucket.is_stored => self.leaving.push(key),
                 Some(_) => of_queue.remove(key.group.as_ref()),
             }
@@ -612,14 +638,29 @@ impl Buckets {
     /// Forgets a bucket, unless it says something again. True if its row is to be removed.
     pub fn forget(&mut self, key: &BucketKey, now: Now) -> bool {
         let Some(of_queue) = self.queues.get_mut(&key.queue) else { return true };
-        let rate = of_queue.rate_of(key.group.as_ref());
+        let (rate, unset_for) = (of_queue.rate_of(key.group.as_ref()), of_queue.forgets_after());
         let Some(bucket) = of_queue.get(key.group.as_ref()) else { return true };
-        if bucket.says_nothing(rate, &self.opened, now) {
+        if bucket.says_nothing(rate, unset_for, &self.opened, now) {
             of_queue.remove(key.group.as_ref());
             return true;
         }
         self.to_look_at.push_back(key.clone());
         false
+    }
+
+    /// The rows of these buckets, which [`Self::forgettable`] has named, could not be removed: they are looked at again.
+    pub fn not_forgotten(&mut self, keys: &[BucketKey]) {
+        let again: HashSet<&BucketKey> = keys.iter().collect();
+        self.to_look_at.retain(|key| !again.contains(key));
+        for key in keys {
+            let of_queue = self.queues.entry(key.queue).or_default();
+            if of_queue.get(key.group.as_ref()).is_none() {
+                of_queue.insert(key.group.as_ref(), Bucket::full());
+            }
+            let bucket = of_queue.get_mut(key.group.as_ref()).expect("it was made a line ago");
+            bucket.is_stored = true;
+        }
+        self.to_look_at.extend(keys.iter().cloned());
     }
 }
 
@@ -1030,5 +1071,81 @@ mod tests {
             // Reservations that were not used are void after a minute.
             assert!(buckets.len() < 8_000 && rows < 8_000, "{} buckets, {rows} rows", buckets.len());
         }
+    }
+
+    #[test]
+    fn buckets_that_were_found_and_not_removed_yet_are_counted_and_named_later() {
+        let mut buckets = Buckets::default();
+        for n in 0..100 {
+            let state = BucketState { tokens: f64::MAX, at: at(0).age, held_until: None };
+            buckets.restore(group(&format!("g{n}")), state, false, at(0));
+        }
+        let mut removed = 0;
+        for _ in 0..10 {
+            assert_eq!(buckets.len(), 100 - removed);
+            let named = buckets.forgettable(50, 10, at(0));
+            assert_eq!(named.len(), 10);
+            removed += named.iter().filter(|key| buckets.forget(key, at(0))).count();
+        }
+        assert_eq!((buckets.len(), removed), (0, 100));
+    }
+
+    #[test]
+    fn a_bucket_whose_row_could_not_be_removed_is_named_again() {
+        let mut buckets = Buckets::default();
+        for name in ["removed", "kept"] {
+            let state = BucketState { tokens: f64::MAX, at: at(0).age, held_until: None };
+            buckets.restore(group(name), state, false, at(0));
+        }
+        let mut named = buckets.forgettable(10, 10, at(0));
+        named.sort();
+        // The commit got no further than to one of them.
+        assert!(buckets.forget(&named[1], at(0)));
+        buckets.not_forgotten(&named);
+        let mut again = buckets.forgettable(10, 10, at(0));
+        again.sort();
+        assert_eq!(again, named);
+        assert_eq!(buckets.len(), 0, "each is there once");
+    }
+
+    #[test]
+    fn a_bucket_without_a_rate_is_forgotten_after_a_time_that_depends_on_whether_there_is_a_worker() {
+        let (hour, month) = (3_600_000, 30 * 24 * 3_600_000);
+        let restored = || {
+            let mut buckets = Buckets::default();
+            let state = BucketState { tokens: -5.0, at: at(0).age, held_until: None };
+            buckets.restore(group("g"), state, false, at(0));
+            buckets
+        };
+        let mut unattended = restored();
+        assert_eq!(unattended.forgettable(10, 10, at(month - 1)), []);
+        assert_eq!(unattended.forgettable(10, 10, at(month)), [group("g")]);
+        let mut attended = restored();
+        attended.set_rates(QUEUE, Some(Rate::per_second(1)), None, at(0));
+        assert_eq!(attended.forgettable(10, 10, at(hour - 1)), []);
+        assert_eq!(attended.forgettable(10, 10, at(hour)), [group("g")]);
+
+        // One that was in use when its rate was taken away.
+        let mut buckets = with_rate(Rate::per_second(1), at(0));
+        assert_eq!(starts(&mut buckets, at(0)), 1);
+        assert!(buckets.state_to_store(&key(), at(0)).is_some());
+        buckets.set_rates(QUEUE, None, None, at(1_000));
+        assert_eq!(buckets.forgettable(10, 10, at(hour)), []);
+        assert_eq!(buckets.forgettable(10, 10, at(hour + 1_000)), [key()]);
+        assert!(buckets.forget(&key(), at(hour + 1_000)));
+    }
+
+    #[test]
+    fn a_bucket_that_is_filled_without_a_rate_reserves_nothing_any_more() {
+        let mut buckets = with_rate(Rate::per_second(1), at(0));
+        let (_, reservations) = gate(&mut buckets, at(0));
+        assert!(buckets.is_reserving());
+        buckets.set_rates(QUEUE, None, None, at(0));
+        buckets.fill(&key(), at(0));
+        assert!(!buckets.is_reserving());
+        buckets.granted(&key(), reservations[0].tokens);
+        buckets.set_rates(QUEUE, Some(Rate::per_second(1)), None, at(0));
+        assert_eq!(starts(&mut buckets, at(0)), 1);
+        assert!(!buckets.is_reserving());
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Lane {
     heads_turn: bool,
     /// Heads whose group's bucket is closed.
     parked: Parked,
+    /// Heads that have started since the window of heads began to be filled from the start of its table.
+    heads_started: usize,
     /// The queue's own bucket is closed until then.
     closed_until: Option<Duration>,
     /// When something is due on either time line; never later than the truth.
@@ -69,6 +71,7 @@ impl Lane {
             heads: Window::new(limits),
             heads_turn: false,
             parked: Parked::new(limits),
+            heads_started: 0,
             closed_until: None,
             due: [None; 2],
             promoting: false,
@@ -154,8 +157,20 @@ impl Lane {
     /// Accounts for the tables anew.
     pub fn restart(&mut self) {
         self.plain.restart();
+        self.restart_heads();
+    }
+
+    fn restart_heads(&mut self) {
         self.heads.restart();
         self.parked.clear();
+        self.heads_started = 0;
+    }
+
+    /// Whether the table may be read again for heads that were passed over. Not before the window has come to the
+    /// table's end, or has let as many heads start as it may hold: those that stand behind many others that cannot
+    /// start would not be reached otherwise.
+    fn may_read_again(&self) -> bool {
+        self.heads.is_whole() || self.heads_started >= self.limits.jobs_max
     }
 
     // --- delayed jobs -------------------------------------------------------------------------
@@ -262,6 +277,7 @@ impl Lane {
             }
             if let Some(group) = entry.group() {
                 buckets.spend(queue, Some(group));
+                self.heads_started += 1;
             }
             buckets.spend(queue, None);
             return Pick::Start(entry);
@@ -316,9 +332,8 @@ impl Lane {
             self.heads.put_back(entry);
             woken = true;
         }
-        if self.parked.is_to_be_read_again(now.mono) {
-            self.heads.restart();
-            self.parked.clear();
+        if self.may_read_again() && self.parked.is_to_be_read_again(now.mono) {
+            self.restart_heads();
             woken = true;
         }
         if self.closed_until.is_some_and(|until| until <= now.mono) {
@@ -330,7 +345,7 @@ impl Lane {
 
     /// When something here happens by itself, on the monotonic clock.
     pub fn next_timer(&self) -> Option<Duration> {
-        [self.closed_until, self.parked.next_event()].into_iter().flatten().min()
+        [self.closed_until, self.parked.next_event(self.may_read_again())].into_iter().flatten().min()
     }
 
     /// A page is being read, or a promotion is under way.

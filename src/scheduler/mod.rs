@@ -194,6 +194,7 @@ impl Scheduler {
             }
             Change::Paused { queue, paused } => {
                 self.lanes.get_or_make(queue).paused = paused;
+                self.attend_suspects(queue);
                 self.wake(queue);
             }
             Change::Reserved { key, tokens } => {
@@ -280,6 +281,7 @@ impl Scheduler {
         lane.paused = paused;
         lane.restart();
         lane.unknown_due();
+        self.attend_suspects(queue);
         self.note(queue);
     }
 
@@ -287,6 +289,15 @@ impl Scheduler {
     /// are made durable before their handlers run.
     pub fn restore_crashed(&mut self, trial: Trial, careful: usize) {
         self.probation.begin(careful, trial);
+        for queue in self.lanes.queues() {
+            self.attend_suspects(queue);
+        }
+    }
+
+    /// Whose jobs this queue's worker takes has changed.
+    fn attend_suspects(&mut self, queue: QueueId) {
+        let Self { probation, lanes, .. } = self;
+        probation.attend(queue, |kind| lanes.get(queue).is_some_and(|lane| lane.takes(kind)));
     }
 
     /// What the file says of a bucket, and whether the process died that wrote it.
@@ -307,6 +318,7 @@ impl Scheduler {
         let lane = self.lanes.get_or_make(queue);
         lane.settings = Some(settings);
         lane.restart();
+        self.attend_suspects(queue);
         self.note(queue);
         self.wake(queue);
         self.restless = true;
@@ -325,6 +337,7 @@ impl Scheduler {
     /// The queue's worker is gone: nothing of it starts any more.
     pub fn close_lane(&mut self, queue: QueueId) {
         self.lanes.get_or_make(queue).settings = None;
+        self.attend_suspects(queue);
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
@@ -435,18 +448,24 @@ impl Scheduler {
             return false;
         }
         let Self { lanes, flights, threads, buckets, withdrawn, .. } = self;
+        let may_start_in = |queue: QueueId| {
+            let has_slot = lanes.get(queue).is_some_and(|lane| flights.running_in(queue) < lane.slots());
+            match has_slot {
+                true => buckets.wait(queue, None, now).map_or(MayStart::Now, MayStart::After),
+                false => MayStart::No,
+            }
+        };
         let may_start = |Suspect { queue, entry, .. }: &Suspect| {
             let Some(lane) = lanes.get(*queue) else { return MayStart::No };
-            let is_free = !withdrawn.contains_key(&entry.id) && flights.running_in(*queue) < lane.slots();
             // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
             let has_thread = !lane.blocking.contains(&entry.kind()) || threads.has_free(flights.blocking());
-            if !is_free || !has_thread || !lane.takes(entry.kind()) {
+            if withdrawn.contains_key(&entry.id) || !has_thread || !lane.takes(entry.kind()) {
                 return MayStart::No;
             }
             let group = entry.group().and_then(|group| buckets.wait(*queue, Some(group), now));
-            buckets.wait(*queue, None, now).max(group).map_or(MayStart::Now, MayStart::After)
+            group.map_or(MayStart::Now, MayStart::After)
         };
-        let chosen = self.probation.next(now, flights.running() == 0, may_start);
+        let chosen = self.probation.next(now, flights.running() == 0, may_start_in, may_start);
         self.restless = true;
         let Some((queue, entry)) = chosen else { return false };
         if entry.record.has_expired(now) {
@@ -515,11 +534,13 @@ impl Scheduler {
         let mut woken = Vec::new();
         while let Some(queue) = self.lanes.next_timer(now) {
             let Some(lane) = self.lanes.get_mut(queue) else { break };
-            if !lane.wake_parked(now) {
+            let is_woken = lane.wake_parked(now);
+            self.note(queue);
+            if is_woken {
+                woken.push(queue);
+            } else if self.lanes.next_timer(now) == Some(queue) {
                 break;
             }
-            woken.push(queue);
-            self.note(queue);
         }
         (chores.wait, chores.is_exact) = self.lanes.next_event(now);
         if !woken.is_empty() {
@@ -576,7 +597,10 @@ impl Scheduler {
         let suspect = self.probation.take_back(entry.id);
         let Some(flight) = self.settle(entry.id) else { return };
         match suspect {
-            Some(suspect) => self.probation.wait_again(suspect),
+            Some(suspect) => {
+                let is_taken = self.lanes.get(flight.queue).is_some_and(|lane| lane.takes(entry.kind()));
+                self.probation.wait_again(suspect, is_taken);
+            }
             None => self.lanes.get_or_make(flight.queue).arrive(entry, false),
         }
         self.wake(flight.queue);
@@ -726,6 +750,11 @@ impl Scheduler {
     /// Looks at so many buckets and names those whose rows say nothing that a bucket nobody knows would not.
     pub fn buckets_to_forget(&mut self, looks: usize, rows_max: usize, now: Now) -> Vec<BucketKey> {
         self.buckets.forgettable(looks, rows_max, now)
+    }
+
+    /// The rows of these buckets could not be removed.
+    pub fn buckets_not_forgotten(&mut self, keys: &[BucketKey]) {
+        self.buckets.not_forgotten(keys);
     }
 
     /// Forgets such a bucket. False if it says something by now, and its row is to be kept. To be asked while the

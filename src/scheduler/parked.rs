@@ -134,8 +134,10 @@ impl Parked {
         self.read_again?.checked_sub(now).filter(|wait| !wait.is_zero())
     }
 
-    pub fn next_event(&self) -> Option<Duration> {
+    /// When something happens by itself. `may_read_again` says whether the table may be read again now.
+    pub fn next_event(&self, may_read_again: bool) -> Option<Duration> {
         let wake = self.wakes.first().map(|(at, _)| *at);
-        [wake, self.read_again].into_iter().flatten().min()
+        let read_again = self.read_again.filter(|_| may_read_again);
+        [wake, read_again].into_iter().flatten().min()
     }
 }

@@ -1,8 +1,9 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{Entry, IdMap, IdSet, JobId, QueueId, Suspect, Trial};
+use crate::job::{Entry, IdMap, IdSet, JobId, KindId, QueueId, Suspect, Trial};
 use crate::time::Now;
 
 /// For so long after a crash jobs that are not suspected are started one at a time, each durable first: a job
@@ -34,6 +35,11 @@ const FIELD_CLEAR_AFTER: Duration = Duration::from_millis(500);
 /// while it runs, each start beside it is made durable first.
 const WATCHED_FROM: u32 = 2;
 
+/// But for no longer than this after its own start, which is as long as half of the suspects may be held back: a job
+/// that runs for days must not make each start beside it wait for the disk. A job of which a mark was found at a
+/// death is started durably first at any time.
+const WATCHED_FOR: Duration = Duration::from_secs(20 * 60);
+
 /// A suspect, and its place in the order of suspicion.
 #[derive(Clone, Debug)]
 pub(crate) struct Ranked {
@@ -41,7 +47,10 @@ pub(crate) struct Ranked {
     rank: u32,
 }
 
-/// What a look for the next suspect has to know of one.
+/// Suspects that wait, in the order of suspicion, by queue.
+type Waiting = BTreeMap<QueueId, BTreeMap<u32, Ranked>>;
+
+/// What a look for the next suspect has to know of one, or of a queue.
 pub(crate) enum MayStart {
     Now,
     /// Its queue's or its group's rate lets it start after so long.
@@ -62,8 +71,12 @@ pub(crate) struct Probation {
     /// The last one of those, and when the next may follow if it has not ended by then.
     last_start: Option<(JobId, Duration)>,
 
-    waiting: BTreeMap<u32, Ranked>,
-    ranks: IdMap<u32>,
+    /// Those that a worker takes.
+    waiting: Waiting,
+    /// Those of queues that are paused or have no worker for their kind: nobody looks at them until that changes.
+    unattended: Waiting,
+    /// Where each of them is.
+    ranks: IdMap<(QueueId, u32)>,
     /// Suspects that were started and have not ended.
     running: IdMap<Ranked>,
     /// How long after the start of a suspect the next one starts.
@@ -87,12 +100,27 @@ pub(crate) struct Probation {
 
     /// The job whose mark says that nothing has run beside it.
     alone: Option<JobId>,
-    /// Running jobs that were there at several deaths.
-    watched: IdSet,
+    /// Running jobs that were there at several deaths, and until when each start beside them is made durable first.
+    watched: IdMap<Duration>,
 
     /// A suspect may be startable that was not at the last look.
     look: bool,
     look_at: Option<Duration>,
+    /// How many waiting suspects were looked at, for tests.
+    walked: Cell<u64>,
+}
+
+fn insert(waiting: &mut Waiting, ranked: Ranked) {
+    waiting.entry(ranked.suspect.queue).or_default().insert(ranked.rank, ranked);
+}
+
+fn remove(waiting: &mut Waiting, queue: QueueId, rank: u32) -> Option<Ranked> {
+    let of_queue = waiting.get_mut(&queue)?;
+    let ranked = of_queue.remove(&rank);
+    if of_queue.is_empty() {
+        waiting.remove(&queue);
+    }
+    ranked
 }
 
 impl Probation {
@@ -105,16 +133,22 @@ impl Probation {
             if !suspect.is_held_back {
                 self.in_front.insert(suspect.entry.id);
             }
-            self.ranks.insert(suspect.entry.id, rank);
-            self.waiting.insert(rank, Ranked { suspect, rank });
+            self.ranks.insert(suspect.entry.id, (suspect.queue, rank));
+            insert(&mut self.unattended, Ranked { suspect, rank });
         }
         self.in_front_first = u32::try_from(self.in_front.len()).unwrap_or(u32::MAX);
     }
 
     /// Whether anything is different from other times. A plain start asks no more than this.
     pub fn is_active(&self) -> bool {
-        let suspects = self.waiting.len() + self.running.len() + self.watched.len();
-        self.careful > 0 || suspects > 0 || self.alone.is_some()
+        let has_suspects = !self.waiting.is_empty() || !self.running.is_empty() || !self.watched.is_empty();
+        self.careful > 0 || has_suspects || self.alone.is_some()
+    }
+
+    fn walked_one(&self) {
+        if cfg!(test) {
+            self.walked.set(self.walked.get() + 1);
+        }
     }
 
     // --- suspects that wait -------------------------------------------------------------------
@@ -124,21 +158,37 @@ impl Probation {
     }
 
     pub fn suspects(&self) -> impl Iterator<Item = (QueueId, &Arc<Entry>)> {
-        self.waiting.values().map(|waiting| (waiting.suspect.queue, &waiting.suspect.entry))
+        let all = self.waiting.values().chain(self.unattended.values()).flat_map(BTreeMap::values);
+        all.map(|waiting| (waiting.suspect.queue, &waiting.suspect.entry))
+    }
+
+    /// A queue was opened, closed, paused or resumed. `takes` says which kinds its worker takes now.
+    pub fn attend(&mut self, queue: QueueId, takes: impl Fn(KindId) -> bool) {
+        let both = [self.waiting.remove(&queue), self.unattended.remove(&queue)];
+        for ranked in both.into_iter().flatten().flat_map(BTreeMap::into_values) {
+            let is_taken = takes(ranked.suspect.entry.kind());
+            self.look |= is_taken;
+            insert(if is_taken { &mut self.waiting } else { &mut self.unattended }, ranked);
+        }
     }
 
     /// Suspects of this queue whose turn comes by itself.
     pub fn next_in(&self, queue: QueueId) -> impl Iterator<Item = &Arc<Entry>> {
-        let here = move |waiting: &&Ranked| waiting.suspect.queue == queue && !self.is_held(waiting);
-        self.waiting.values().filter(here).map(|waiting| &waiting.suspect.entry)
+        let of_queue = self.waiting.get(&queue).into_iter().flat_map(BTreeMap::values);
+        let next = of_queue.inspect(|_| self.walked_one()).filter(|waiting| !self.is_held(waiting));
+        next.map(|waiting| &waiting.suspect.entry)
     }
 
     /// It is not where it was: cancelled, changed or put off.
     pub fn gone(&mut self, id: JobId) {
-        if let Some(rank) = self.ranks.remove(&id) {
-            self.waiting.remove(&rank);
+        if self.take_out(id).is_some() {
             self.no_longer_in_front(id);
         }
+    }
+
+    fn take_out(&mut self, id: JobId) -> Option<Ranked> {
+        let (queue, rank) = self.ranks.remove(&id)?;
+        remove(&mut self.waiting, queue, rank).or_else(|| remove(&mut self.unattended, queue, rank))
     }
 
     /// A suspect may be startable that was not at the last look.
@@ -148,7 +198,7 @@ impl Probation {
 
     /// Something has changed that may let a suspect of this queue start.
     pub fn wake(&mut self, queue: QueueId) {
-        self.look |= !self.waiting.is_empty() && self.waiting.values().any(|waiting| waiting.suspect.queue == queue);
+        self.look |= !self.waiting.is_empty() && self.waiting.contains_key(&queue);
     }
 
     /// Whether it is to be looked for a suspect to start.
@@ -171,12 +221,13 @@ impl Probation {
         }
     }
 
-    /// The next suspect to start now, if there is one. `may_start` says what else keeps one from starting;
-    /// `is_clear` that nothing runs.
+    /// The next suspect to start now, if there is one. `may_start` says what else keeps one from starting, and
+    /// `may_start_in` what keeps a whole queue from it; `is_clear` that nothing runs.
     pub fn next(
         &mut self,
         now: Now,
         is_clear: bool,
+        may_start_in: impl Fn(QueueId) -> MayStart,
         may_start: impl Fn(&Suspect) -> MayStart,
     ) -> Option<(QueueId, Arc<Entry>)> {
         self.look = false;
@@ -190,7 +241,22 @@ impl Probation {
         let mut look_at: Option<Duration> = None;
         let mut later = |at: Duration| look_at = Some(look_at.map_or(at, |before| before.min(at)));
         let mut chosen = None;
-        for (&rank, waiting) in &self.waiting {
+        let mut queues = Vec::new();
+        for (&queue, of_queue) in &self.waiting {
+            match may_start_in(queue) {
+                MayStart::Now => queues.push(of_queue.values().peekable()),
+                MayStart::After(wait) => later(now.mono.saturating_add(wait)),
+                MayStart::No => {}
+            }
+        }
+        // By rank, over all those queues.
+        let mut in_order = std::iter::from_fn(|| {
+            let ranks = queues.iter_mut().enumerate();
+            let (_, at) = ranks.filter_map(|(at, queue)| queue.peek().map(|ranked| (ranked.rank, at))).min()?;
+            queues[at].next()
+        });
+        for waiting in &mut in_order {
+            self.walked_one();
             if self.is_held(waiting) && now.mono < self.held_until() {
                 later(self.held_until());
                 continue;
@@ -220,13 +286,11 @@ impl Probation {
                 later(self.next_step);
                 break;
             }
-            chosen = Some((rank, is_exclusive));
+            chosen = Some((waiting.suspect.queue, waiting.suspect.entry.clone(), is_exclusive));
             break;
         }
         self.look_at = look_at;
-        let (rank, is_exclusive) = chosen?;
-        let waiting = &self.waiting[&rank];
-        let (queue, entry) = (waiting.suspect.queue, waiting.suspect.entry.clone());
+        let (queue, entry, is_exclusive) = chosen?;
         if is_exclusive {
             let most = now.mono.saturating_add(FIELD_CLEAR_AFTER + ALONE);
             let end = *self.exclusive_ends_at.get_or_insert(most);
@@ -242,7 +306,7 @@ impl Probation {
 
     /// The chosen suspect is handed out.
     pub fn tried(&mut self, id: JobId, now: Now) {
-        let waiting = self.ranks.remove(&id).and_then(|rank| self.waiting.remove(&rank));
+        let waiting = self.take_out(id);
         self.running.extend(waiting.map(|waiting| (id, waiting)));
         self.last_suspect = Some(id);
         self.next_step = now.mono.saturating_add(self.step);
@@ -254,13 +318,14 @@ impl Probation {
         self.running.remove(&id)
     }
 
-    pub fn wait_again(&mut self, waiting: Ranked) {
+    /// See [`Self::take_back`]. `is_taken` says whether a worker takes it.
+    pub fn wait_again(&mut self, waiting: Ranked, is_taken: bool) {
         let Ranked { suspect, rank } = &waiting;
         if !suspect.is_held_back {
             self.in_front.insert(suspect.entry.id);
         }
-        self.ranks.insert(suspect.entry.id, *rank);
-        self.waiting.insert(*rank, waiting);
+        self.ranks.insert(suspect.entry.id, (suspect.queue, *rank));
+        insert(if is_taken { &mut self.waiting } else { &mut self.unattended }, waiting);
         self.look = true;
     }
 
@@ -280,7 +345,9 @@ impl Probation {
 
     /// How long until this suspect may start, as far as that depends on the others.
     pub fn wait_of(&self, id: JobId, now: Now) -> Option<Duration> {
-        let waiting = self.waiting.get(self.ranks.get(&id)?)?;
+        let (queue, rank) = self.ranks.get(&id)?;
+        let of_queue = self.waiting.get(queue).and_then(|of_queue| of_queue.get(rank));
+        let waiting = of_queue.or_else(|| self.unattended.get(queue)?.get(rank))?;
         let held = if self.is_held(waiting) { self.held_until() } else { Duration::ZERO };
         let exclusive = self.exclusive.map(|(_, until)| until);
         let until = [exclusive, self.field_clears_at, Some(self.next_step.max(held))].into_iter().flatten().max()?;
@@ -293,6 +360,7 @@ impl Probation {
     /// before it runs, and whether its mark is to say that it is alone.
     pub fn started(&mut self, entry: &Entry, is_tried: bool, is_clear: bool, now: Now) -> (bool, bool) {
         let id = entry.id;
+        self.watched.retain(|_, until| now.mono < *until);
         let is_careful = self.careful > 0 || self.alone.is_some() || !self.watched.is_empty() || entry.is_suspect();
         if !is_tried && self.careful > 0 {
             self.one_at_a_time_until.get_or_insert(now.mono.saturating_add(ONE_AT_A_TIME));
@@ -301,7 +369,7 @@ impl Probation {
             self.careful -= 1;
         }
         if entry.record.crashes() >= WATCHED_FROM {
-            self.watched.insert(id);
+            self.watched.insert(id, now.mono.saturating_add(WATCHED_FOR));
         }
         let is_alone = entry.is_suspect() && is_clear;
         if is_alone {
@@ -339,5 +407,13 @@ impl Probation {
         let look_at = self.look_at.filter(|_| !self.waiting.is_empty());
         let suspects = look_at.and_then(|at| at.checked_sub(now.mono)).filter(|wait| !wait.is_zero());
         [suspects, self.holds_others(now)].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+impl Probation {
+    /// How many waiting suspects were looked at.
+    pub fn walked(&self) -> u64 {
+        self.walked.get()
     }
 }

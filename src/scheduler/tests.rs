@@ -657,3 +657,110 @@ fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
     }
     assert_eq!(look(&mut scheduler), [1, 20]);
 }
+
+/// The table is to be read again all the time, because buckets are filled by hand. The walk through the table comes
+/// to its end all the same.
+#[test]
+fn a_job_behind_many_limited_groups_is_reached_although_the_table_is_to_be_read_again() {
+    let hourly = Some(Rate::per_hour(1));
+    let mut scheduler = open_with(LaneSettings { group_rate: hourly, ..settings(100) });
+    let key = |group: &str| BucketKey { queue: QUEUE, group: Some(group.into()) };
+    let groups: Vec<String> = (0..61).map(|n| format!("g{n}")).collect();
+    groups[..60].iter().for_each(|group| assert_eq!(scheduler.take_tokens(&key(group), 1, at(0)), Ok(true)));
+    let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| entry(id, 5, Some(group))).collect();
+    scheduler.look_again(QUEUE);
+    let mut started = Vec::new();
+    let mut look = |scheduler: &mut Scheduler| {
+        for _ in 0..100 {
+            started.extend(ids(&start(scheduler, at(0))));
+            let chores = scheduler.chores(at(0));
+            for refill in chores.refills {
+                let behind = rows.iter().filter(|row| refill.grouped && refill.after.is_none_or(|at| row.order > at));
+                let page: Vec<_> = behind.take(refill.jobs_max).cloned().collect();
+                let is_last = page.last().is_none_or(|row| row.id.get() == 61);
+                scheduler.refilled(refill, page, is_last);
+            }
+            for Reservation { key, tokens } in chores.reserve {
+                scheduler.apply([Change::Reserved { key, tokens }]);
+            }
+            scheduler.fill_bucket(&key("elsewhere"), at(0));
+        }
+        started.clone()
+    };
+    assert_eq!(look(&mut scheduler), [61]);
+    scheduler.fill_bucket(&key("g50"), at(0));
+    assert_eq!(look(&mut scheduler), [61, 51], "and it is read again then");
+}
+
+#[test]
+fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
+    const NO_WORKER: QueueId = 8;
+    const FULL: QueueId = 9;
+    let mut scheduler = open(10);
+    scheduler.open_lane(FULL, settings(1), at(0));
+    let of = |queue, kind, ids: std::ops::Range<u64>| {
+        ids.map(move |id| {
+            let mut record = record(5, None);
+            (record.kind, record.extra_mut().crashes) = (kind, 1);
+            let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
+            Suspect { queue, entry, ..suspect(id, None) }
+        })
+    };
+    let no_worker = of(NO_WORKER, KIND, 1_000..1_100);
+    let other_kind = of(QUEUE, 99, 1_100..1_200);
+    let suspects: Vec<_> = no_worker.chain(other_kind).chain(of(FULL, KIND, 1_200..1_300)).collect();
+    scheduler.restore_crashed(trial(&suspects), 0);
+    let others = start(&mut scheduler, at(0));
+    assert_eq!(ids(&others).len(), 1, "the slot of one queue is taken by a suspect");
+    let before = scheduler.probation.walked();
+    for id in 1..=50 {
+        scheduler.apply([ready(id, 5, None)]);
+        let started = start(&mut scheduler, at(id));
+        assert_eq!(ids(&started), [id]);
+        scheduler.chores(at(id));
+        end(&mut scheduler, &started[0]);
+    }
+    assert_eq!(scheduler.probation.walked() - before, 0);
+    // They are looked at once a worker takes them.
+    scheduler.open_lane(NO_WORKER, settings(1), at(100));
+    assert_eq!(ids(&start(&mut scheduler, at(10_000))), [1_000]);
+    let kinds = [KIND, 99].into_iter().collect();
+    scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(10_000));
+    assert_eq!(ids(&start(&mut scheduler, at(20_000))), [1_100]);
+    let paused = |paused| Change::Paused { queue: QUEUE, paused };
+    scheduler.apply([paused(true)]);
+    assert_eq!(ids(&start(&mut scheduler, at(30_000))), [0; 0]);
+    scheduler.apply([paused(false)]);
+    assert_eq!(ids(&start(&mut scheduler, at(30_000))), [1_101]);
+}
+
+#[test]
+fn starts_beside_a_job_that_was_there_at_two_deaths_are_durable_first_for_a_while_only() {
+    let mut scheduler = open(10);
+    let crashed = |id, deaths| {
+        let mut record = record(5, None);
+        record.extra_mut().crashes = deaths;
+        Arc::new(Entry::new(JobId::new(id), id, record, 32))
+    };
+    scheduler.restore_crashed(trial(&[Suspect { entry: crashed(7, 2), ..suspect(7, None) }]), 0);
+    let watched = start(&mut scheduler, at(0));
+    assert_eq!(ids(&watched), [7]);
+    scheduler.marked(watched[0].run);
+    let mut is_durable_first = |entry: Arc<Entry>, minutes: u64| {
+        let id = entry.id.get();
+        scheduler.apply([Change::Ready { queue: QUEUE, entry }]);
+        let started = start(&mut scheduler, at(minutes * 60_000));
+        assert_eq!(ids(&started), [id]);
+        if started[0].commit_first {
+            scheduler.marked(started[0].run);
+        }
+        end(&mut scheduler, &started[0]);
+        started[0].commit_first
+    };
+    let expected = [(0, true), (1, true), (19, true), (20, false), (600, false)];
+    for (id, (minutes, expected)) in (100..).zip(expected) {
+        assert_eq!(is_durable_first(entry(id, 5, None), minutes), expected, "after {minutes} min");
+    }
+    assert!(is_durable_first(crashed(200, 1), 700), "a job that was there at a death itself");
+    assert!(!is_durable_first(entry(201, 5, None), 700));
+}

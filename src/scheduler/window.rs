@@ -49,6 +49,11 @@ impl<E: Source> Window<E> {
         self.rows.is_empty() && !self.whole
     }
 
+    /// Every row there is has been seen.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// A row was committed. `taken` says that a run has it already: a page showed it first.
     pub fn arrive(&mut self, row: E, taken: bool) {
         let order = row.order();

@@ -256,3 +256,35 @@ async fn it_is_shown_of_a_job_and_refused_together_with_more_attempts() {
     let refused = pond.enqueue("q", once(1).max_attempts(0)).await;
     assert!(matches!(refused, Err(Error::InvalidConfig { field: "max_attempts", .. })), "{refused:?}");
 }
+
+/// The task that would call the handler waits for its runtime while the queue is stopped: the job goes back uncalled.
+#[test]
+fn a_handler_is_not_called_after_its_job_was_given_back_by_a_stop() {
+    let disk = OnDisk::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let called = Log::new();
+    let id = runtime.block_on(async {
+        let pond = disk.open();
+        let log = called.clone();
+        let handler = move |job: Job<Work>| {
+            // Before the future that it returns is polled.
+            log.push(job.n);
+            async { Ok(()) }
+        };
+        pond.worker("q").handle(handler).start().unwrap();
+        // This thread is the runtime's only one, and it does not give way from here on.
+        let id = pond.enqueue("q", once(1)).wait().unwrap();
+        while pond.metrics().starts_total == 0 {
+            std::thread::yield_now();
+        }
+        pond.shutdown(Duration::ZERO).wait().unwrap();
+        drop(pond);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        id
+    });
+    assert_eq!(called.all(), [0; 0]);
+    let info = disk.open().job(id).unwrap();
+    assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
+}

@@ -135,6 +135,39 @@ async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn the_rows_of_more_full_buckets_than_one_look_takes_are_all_removed() {
+    let (clock, pond) = memory();
+    let ran = limited_by_group(&pond, Rate::per_second(1));
+    pond.enqueue_many("q", (0..5_000).map(|n| member(&format!("g{n}"), n))).await.unwrap();
+    drained(&pond).await;
+    assert_eq!((ran.len(), rows(&pond)), (5_000, 5_000));
+    for _ in 0..4 {
+        clock.advance(SECOND * 31);
+        drained(&pond).await;
+    }
+    assert_eq!(rows(&pond), 0);
+}
+
+#[tokio::test]
+async fn the_rows_of_a_rate_that_nobody_sets_any_more_are_removed_after_an_hour() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    limited_by_group(&pond, Rate::per_hour(1));
+    pond.enqueue_many("q", (0..50).map(|n| member(&format!("g{n}"), n))).await.unwrap();
+    drained(&pond).await;
+    close(pond).await;
+
+    let pond = disk.open();
+    record(&pond, "q", 1);
+    disk.clock.advance(SECOND * 3_000);
+    drained(&pond).await;
+    assert_eq!(rows(&pond), 50, "the rate may be set again");
+    disk.clock.advance(SECOND * 700);
+    drained(&pond).await;
+    assert_eq!(rows(&pond), 0);
+}
+
+#[tokio::test]
 async fn the_rows_of_an_earlier_process_are_removed_too_once_a_worker_says_what_their_rate_is() {
     let disk = OnDisk::new();
     let pond = disk.open();

@@ -174,3 +174,33 @@ fn a_shutdown_does_not_wait_for_what_a_runtime_took_with_it() {
         });
     }
 }
+
+/// A runtime whose owner panics is dropped while its thread panics. The tasks that it takes with it have not panicked.
+#[test]
+fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
+    for runtime in runtimes() {
+        in_time("a runtime that ends in a panic", move || {
+            let disk = OnDisk::new();
+            let mut outside = None;
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let runtime = runtime();
+                let (pond, id, _) = running_on(&runtime, &disk);
+                // More than there are slots for: the others must not be started by the end of the first.
+                let others = pond.enqueue_many("q", (2..200).map(work)).wait().unwrap();
+                outside = Some((pond, id, others));
+                runtime.block_on(async { panic!("the application's main function panics") });
+            }));
+            assert!(panic.is_err());
+            let (pond, id, others) = outside.unwrap();
+            // Without asking for anything to be started.
+            says_so(&pond);
+            pond.enqueue("flushed", work(0)).wait().unwrap();
+            for id in others.into_iter().chain([id]) {
+                let info = pond.job(id).unwrap();
+                assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
+            }
+            assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
+            pond.shutdown(Duration::ZERO).wait().unwrap();
+        });
+    }
+}

@@ -35,18 +35,20 @@ impl BucketSweeper {
     }
 }
 
-/// Looks at so many buckets. Goes on after each batch of rows.
+/// Looks at so many buckets, and goes on after each batch of rows until all that were found are removed.
 fn sweep(engine: &Arc<Engine>, mut looks_left: usize) {
     while looks_left > 0 {
         let looks = looks_left.min(LOOKS_AT_ONCE);
         looks_left -= looks;
-        let full = engine.scheduler().buckets_to_forget(looks, ROWS_AT_ONCE, engine.now());
+        let full: Arc<[_]> = engine.scheduler().buckets_to_forget(looks, ROWS_AT_ONCE, engine.now()).into();
         if full.is_empty() {
             continue;
         }
-        let looker = engine.clone();
+        // There may be more of those that were found already.
+        let looks_left = if full.len() == ROWS_AT_ONCE { looks_left.max(1) } else { looks_left };
+        let (looker, keys) = (engine.clone(), full.clone());
         let write = move |batch: &mut Batch<'_>| -> Result<(), Error> {
-            for key in &full {
+            for key in &*keys {
                 if looker.scheduler().forget_bucket(key, looker.now()) {
                     upkeep::save_bucket(batch, key, None)?;
                 }
@@ -56,7 +58,10 @@ fn sweep(engine: &Arc<Engine>, mut looks_left: usize) {
         engine.internally(write, move |engine, result| match result {
             Ok(()) if !engine.is_stopping() => sweep(engine, looks_left),
             Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "the rows of full buckets could not be removed"),
+            Err(error) => {
+                tracing::warn!(%error, "the rows of full buckets could not be removed");
+                engine.scheduler().buckets_not_forgotten(&full);
+            }
         });
         return;
     }

@@ -71,6 +71,39 @@ fn blocking_jobs_that_come_one_by_one_while_threads_fall_idle_all_run() {
     });
 }
 
+/// There are as many threads as there may be, one idle and one at the end of its task, and jobs are handed out by two
+/// others at once: one that finds the idle thread taken must not leave its job to nobody.
+#[test]
+fn jobs_that_come_while_the_last_thread_falls_idle_all_run() {
+    explore(|| {
+        let disk = FailingDisk::new();
+        let builder = builder(&ManualClock::new()).blocking_threads(2);
+        let pond = builder.open_backend_with(move || Ok(disk.clone())).unwrap();
+        let meeting: Arc<Meeting> = Arc::default();
+        let handler = move |job: Job<Bytes>| {
+            // The first job of each round runs by itself.
+            if job[0] % 10 != 0 {
+                meeting.wait_for_the_other();
+            }
+            Ok(())
+        };
+        let worker = pond.worker("q").concurrency(2).no_timeout();
+        let _worker = worker.handle_blocking_raw("work", handler).start().unwrap();
+        for round in 0..3 {
+            let jobs = [vec![job(round * 10), job(round * 10 + 1)], vec![job(round * 10 + 2)]];
+            let producers = jobs.map(|jobs| {
+                let pond = pond.clone();
+                thread::spawn(move || pond.enqueue_many("q", jobs).wait().unwrap())
+            });
+            for producer in producers {
+                producer.join().unwrap();
+            }
+            until_drained(&pond);
+        }
+        is_sound(&pond);
+    });
+}
+
 #[test]
 fn more_blocking_jobs_than_threads_all_run() {
     explore(|| {
