@@ -30,6 +30,7 @@ mod handles;
 mod healing;
 mod held;
 mod inspect;
+mod listed;
 mod lone_callers;
 mod names;
 mod on_complete;
