@@ -407,7 +407,7 @@ impl Millpond {
     /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.engine().change_waiting(id, move |batch, taken| control::cancel(batch, id, &reason, taken))
+        self.engine().change_waiting(id, 0, move |batch, taken| control::cancel(batch, id, &reason, taken))
     }
 
     /// Changes a waiting job.
@@ -441,7 +441,8 @@ impl Millpond {
                 None => None,
             };
             let patch = Patch { payload, priority: patch.priority, run_at: patch.run_at };
-            engine.change_waiting(id, move |batch, taken| control::update(batch, id, &patch, taken)).await
+            let bytes = patch.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            engine.change_waiting(id, bytes, move |batch, taken| control::update(batch, id, &patch, taken)).await
         })
     }
 

@@ -15,6 +15,7 @@ mod bounded;
 mod callbacks;
 mod capacity;
 mod clock;
+mod commit_bounds;
 mod compaction;
 mod config;
 mod dead_letters;
