@@ -475,10 +475,7 @@ impl Writer {
             }
             // Behind somebody who found no room, so that they stay in line.
             let line = match &command {
-                Command::Step(step) => {
-                    let line = full.iter().copied().find(|&queue| step.fills(queue));
-                    line.filter(|_| step.needs_room(batch))
-                }
+                Command::Step(step) => step.fills(&full).filter(|_| step.needs_room(batch)),
                 _ => None,
             };
             let applied = line.map_or_else(|| self.apply(&mut command, batch), Applied::Later);
