@@ -195,7 +195,7 @@ impl Millpond {
     ///
     /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
     /// whatever else has gathered, so that many concurrent transactions share one fsync. If it or another
-    /// closure of the batch fails after it has written, it may run again, as a rule once at most: it must not have effects
+    /// closure of the batch fails after it has written, it may run again, as a rule twice at most: it must not have effects
     /// outside its [`Transaction`]. It must not block: the writer waits for it. It is dropped on the caller's thread, with
     /// the answer.
     ///

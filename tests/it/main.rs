@@ -58,6 +58,7 @@ mod timeouts;
 mod tracing;
 mod transactions;
 mod undone;
+mod undone_together;
 mod unique;
 mod verification;
 mod verify_on_open;
