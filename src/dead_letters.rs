@@ -277,7 +277,7 @@ impl DeadLetters {
         Commit::new(async move {
             let info = inspect::find(&engine, id)?;
             let payload = replacement(&engine, &info.queue, &info.kind, payload)?;
-            engine.change(move |batch| verbs::edit(batch, id, &payload)).await
+            engine.change_with(payload.bytes.len(), move |batch| verbs::edit(batch, id, &payload)).await
         })
     }
 

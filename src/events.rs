@@ -197,13 +197,24 @@ pub enum Event {
         /// And after.
         after: u64,
     },
-    /// An I/O error stopped the writer: nothing is accepted until it has the file open again. Also if the
-    /// file was deleted or replaced, since what is written to it would be lost: then it stays so.
+    /// The queue cannot do all of its work for now. `reason` says which of these it is:
+    ///
+    /// - An I/O error stopped the writer. Nothing is accepted until it has the file open again, and then follows
+    ///   [`Healed`](Self::Healed).
+    /// - A guard from [`begin_write`](crate::Millpond::begin_write), or a transaction of the application in an attached database, has
+    ///   kept the writer waiting for longer than [`write_wait_max`](crate::Builder::write_wait_max). Nothing is accepted until
+    ///   it ends, and then follows [`Healed`](Self::Healed).
+    /// - The file was deleted or replaced, or an attached database went back to an earlier state. What is written would be
+    ///   lost, so nothing is accepted until the file is opened anew; no [`Healed`](Self::Healed) follows.
+    /// - A thread of the queue panicked. Nothing is accepted until the file is opened anew; no [`Healed`](Self::Healed) follows.
+    /// - The async runtime of the handlers has ended. Calls and blocking handlers go on, but async handlers cannot run until
+    ///   the queue is opened anew in another runtime; no [`Healed`](Self::Healed) follows.
     Degraded {
         /// What went wrong.
         reason: String,
     },
-    /// The writer has the file open again.
+    /// The writer goes on after [`Degraded`](Self::Degraded): it has the file open again, or the guard or transaction that it waited
+    /// for has ended.
     Healed,
 }
 

@@ -195,7 +195,7 @@ impl Millpond {
     ///
     /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
     /// whatever else has gathered, so that many concurrent transactions share one fsync. If it or another
-    /// closure of the batch fails after it has written, it may run again, as a rule once at most: it must not have effects
+    /// closure of the batch fails after it has written, it may run again, as a rule twice at most: it must not have effects
     /// outside its [`Transaction`]. It must not block: the writer waits for it. It is dropped on the caller's thread, with
     /// the answer.
     ///
@@ -407,7 +407,7 @@ impl Millpond {
     /// ```
     pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.engine().change_waiting(id, move |batch, target| control::cancel(batch, target, &reason))
+        self.engine().change_waiting(id, 0, move |batch, target| control::cancel(batch, target, &reason))
     }
 
     /// Changes a waiting job.
@@ -441,7 +441,8 @@ impl Millpond {
                 None => None,
             };
             let patch = Patch { payload, priority: patch.priority, run_at: patch.run_at };
-            engine.change_waiting(id, move |batch, target| control::update(batch, target, &patch)).await
+            let bytes = patch.payload.as_ref().map_or(0, |payload| payload.bytes.len());
+            engine.change_waiting(id, bytes, move |batch, target| control::update(batch, target, &patch)).await
         })
     }
 

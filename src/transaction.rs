@@ -60,8 +60,8 @@ pub(crate) trait Prepare: Send + Sync {
 /// ```
 pub struct Transaction<'t> {
     batch: RefCell<&'t mut dyn Staging>,
-    /// Of the jobs that it enqueues.
-    size: Cell<CallSize>,
+    /// Of the jobs that it enqueues, together with those of what shares its limits.
+    size: &'t Cell<CallSize>,
     txn: &'t WriteTransaction,
     prepare: &'t dyn Prepare,
     _must_not_wait: MustNotWait,
@@ -112,12 +112,11 @@ fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
 }
 
 impl<'t> Transaction<'t> {
-    pub(crate) fn new<'b>(batch: &'t mut Batch<'b>, prepare: &'t dyn Prepare) -> Self
+    pub(crate) fn new<'b>(batch: &'t mut Batch<'b>, size: &'t Cell<CallSize>, prepare: &'t dyn Prepare) -> Self
     where
         'b: 't,
     {
         let txn = batch.txn();
-        let size = Cell::default();
         Self { batch: RefCell::new(batch), size, txn, prepare, _must_not_wait: MustNotWait::begin() }
     }
 

@@ -509,7 +509,8 @@ impl Context {
     /// complete. May be called more than once; the closures run in that order. Each may run more
     /// than once, and must have no effect outside its transaction.
     ///
-    /// If it returns an error or panics, nothing of it is stored and the attempt has failed.
+    /// If it returns an error or panics, nothing of it is stored and the attempt has failed. All that an attempt gives to
+    /// `on_complete` shares the limits of one transaction: 10,000 jobs and 32 MiB.
     ///
     /// ```
     /// use millpond::{Context, Handled, Job, Kind};

@@ -93,6 +93,16 @@ impl Record {
         self.extra.get_or_insert_default()
     }
 
+    /// Copies all bytes that may be slices of an allocation which others share, or of a page of the file.
+    pub fn own_bytes(&mut self) {
+        let own = |bytes: &mut Bytes| *bytes = Bytes::copy_from_slice(bytes);
+        own(&mut self.payload.bytes);
+        if let Some(extra) = &mut self.extra {
+            extra.result.iter_mut().for_each(own);
+            extra.unknown.iter_mut().for_each(|(_, bytes)| own(bytes));
+        }
+    }
+
     pub fn group(&self) -> Option<&Arc<str>> {
         self.extra.as_ref()?.group.as_ref()
     }

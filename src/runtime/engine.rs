@@ -297,15 +297,24 @@ impl Engine {
         }
     }
 
-    /// Has `write` done in the writer's batch, on behalf of a caller.
+    /// Has `write` done in the writer's batch, on behalf of a caller. What it holds is small: see [`Self::change_with`].
     pub fn change<T: Send + 'static>(
         self: &Arc<Self>,
+        write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Commit<T> {
+        self.change_with(0, write)
+    }
+
+    /// [`Self::change`] for a `write` that holds a payload of so many bytes, which count as what waits for the writer.
+    pub fn change_with<T: Send + 'static>(
+        self: &Arc<Self>,
+        bytes: usize,
         write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Commit<T> {
         let engine = self.clone();
         Commit::new(async move {
             let (step, answer) = call(write);
-            engine.submit(step, 0).await?;
+            engine.submit(step, bytes).await?;
             engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }
@@ -324,10 +333,11 @@ impl Engine {
     }
 
     /// [`Self::change`] for one waiting job: the dispatcher keeps its hands off it meanwhile.
-    /// It is searched for here, because the writer has no time for that.
+    /// It is searched for here, because the writer has no time for that. `write` holds a payload of so many `bytes`.
     pub fn change_waiting<T: Send + 'static>(
         self: &Arc<Self>,
         id: JobId,
+        bytes: usize,
         mut write: impl FnMut(&mut Batch<'_>, Target) -> Result<T, Error> + Send + 'static,
     ) -> Commit<T> {
         let engine = self.clone();
@@ -344,7 +354,7 @@ impl Engine {
                 reinstater.scheduler().reinstate(id);
                 reinstater.wake_dispatcher();
             });
-            engine.submit(step, 0).await?;
+            engine.submit(step, bytes).await?;
             engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
         })
     }

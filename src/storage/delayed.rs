@@ -64,22 +64,33 @@ impl Batch<'_> {
         self.changes.push(Change::Settled { id: taken.id });
         self.unindex_expiry(queue, taken.id, &taken.record)?;
         let bytes = encode_record(record);
-        let (old, new) = (u64::from(taken.bytes), bytes.len() as u64);
+        match taken.group() {
+            None => {
+                let was_there = self.tables.ready()?.remove((queue, taken.order.priority, taken.id.get()))?.is_some();
+                if was_there {
+                    self.count_put_off(queue, taken, record.state, bytes.len());
+                    self.put_delayed(queue, taken.id, due, &bytes)?;
+                }
+            }
+            Some(_) => {
+                if let Some(member) = self.member(taken.id)? {
+                    self.count_put_off(queue, taken, record.state, bytes.len());
+                    self.put_off_head(queue, taken, &member, bytes, due)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A pending job waits from now on, in this state and with a record of so many bytes.
+    fn count_put_off(&mut self, queue: QueueId, taken: &Entry, state: State, bytes: usize) {
         let tally = self.tally(queue);
-        tally.bytes = (tally.bytes + new).saturating_sub(old);
+        tally.bytes = (tally.bytes + bytes as u64).saturating_sub(u64::from(taken.bytes));
         tally.pending = tally.pending.saturating_sub(1);
-        match record.state {
+        match state {
             State::Retrying => tally.retrying += 1,
             _ => tally.scheduled += 1,
         }
-        match taken.group() {
-            None => {
-                self.tables.ready()?.remove((queue, taken.order.priority, taken.id.get()))?;
-                self.put_delayed(queue, taken.id, due, &bytes)?;
-            }
-            Some(_) => self.put_off_head(queue, taken, bytes, due)?,
-        }
-        Ok(())
     }
 
     /// Makes jobs of `queue` that are due ready: one, and more until `jobs_max` or `bytes_max` is reached.

@@ -27,6 +27,7 @@ impl Batch<'_> {
         // Its age counts from here. When it ended by the wall clock, which may be wrong, stands in its record.
         let at = self.now.age;
         let bytes = encode_record(record);
+        self.moved(bytes.len());
         let state = record.state;
         let tally = self.tally(queue);
         match state {
@@ -58,14 +59,16 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         self.touch();
         let bytes = encode_record(record);
+        self.moved(bytes.len());
         self.tables.dead_letters()?.insert((queue, at.as_millis(), id.get()), &*bytes)?;
         Ok(())
     }
 
-    pub fn remove_dead_letter(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<bool, Fault> {
+    /// Returns how many bytes its row had, `None` if there was none.
+    pub fn remove_dead_letter(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<Option<usize>, Fault> {
         self.touch();
-        let was = self.tables.dead_letters()?.remove((queue, at.as_millis(), id.get()))?.is_some();
-        if was {
+        let was = self.tables.dead_letters()?.remove((queue, at.as_millis(), id.get()))?.map(|row| row.value().len());
+        if was.is_some() {
             self.unindex(id)?;
             let tally = self.tally(queue);
             tally.dead = tally.dead.saturating_sub(1);

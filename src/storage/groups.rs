@@ -238,19 +238,25 @@ impl Batch<'_> {
     }
 
     /// The head, which was handed out, has to wait: the group with it, or not.
-    pub(super) fn put_off_head(&mut self, queue: QueueId, taken: &Entry, bytes: Bytes, due: Due) -> Result<(), Fault> {
+    pub(super) fn put_off_head(
+        &mut self,
+        queue: QueueId,
+        taken: &Entry,
+        member: &Member,
+        bytes: Bytes,
+        due: Due,
+    ) -> Result<(), Fault> {
         let id = taken.id;
-        let Some(member) = self.member(id)? else { return Ok(()) };
         let row = self.group(queue, &member.group)?;
         self.tables.heads()?.remove((queue, taken.order.priority, taken.order.turn))?;
         match self.queue_ref(queue).settings.groups {
             GroupPolicy::Block => {
-                self.put_member(queue, &member, id, &bytes)?;
-                self.set_head(queue, row, &member, id, bytes)
+                self.put_member(queue, member, id, &bytes)?;
+                self.set_head(queue, row, member, id, bytes)
             }
             GroupPolicy::Skip => {
                 self.tables.members()?.remove(member.key(queue, id))?;
-                let parked = Member { parked: true, ..member };
+                let parked = Member { parked: true, ..member.clone() };
                 self.put_member(queue, &parked, id, &bytes)?;
                 self.put_pointer(queue, id, due)?;
                 self.advance(queue, &parked.group, row)

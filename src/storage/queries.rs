@@ -42,10 +42,10 @@ impl Found {
         }
     }
 
-    /// With a payload of its own, to be kept after the scan: a payload may be a slice of a page of the file with many
-    /// other rows in it.
+    /// With bytes of its own, to be kept after the scan. A scan reads each record where it lies, so its bytes are slices
+    /// of a page of the file with other rows in it: whoever keeps one keeps the page from being used again.
     pub fn kept(mut self) -> Self {
-        self.record.payload.bytes = Bytes::copy_from_slice(&self.record.payload.bytes);
+        self.record.own_bytes();
         self
     }
 }
@@ -485,8 +485,7 @@ impl Reader {
     /// Goes through the jobs of `queues` behind `cursor`, looking at no more than `most` and stopping when `visit` has
     /// had enough. Returns where to go on, `None` at the end.
     ///
-    /// Only one row is held at a time. The payload that `visit` is given is the row's own memory: see
-    /// [`Found::kept`].
+    /// Only one row is held at a time. The bytes that `visit` is given lie in the file's page: see [`Found::kept`].
     pub fn scan(
         &self,
         queues: &[QueueId],

@@ -303,6 +303,7 @@ impl Batch<'_> {
 
     /// Replaces the record of a job that was handed out, at its place.
     fn rewrite(&mut self, queue: QueueId, taken: &Entry, bytes: &Bytes) -> Result<(), Fault> {
+        self.moved(bytes.len());
         if taken.is_grouped() {
             if let Some(member) = self.member(taken.id)? {
                 self.tables.members()?.insert(member.key(queue, taken.id), &**bytes)?;

@@ -130,6 +130,9 @@ pub(crate) struct Writer {
     unfinished: Vec<Finish>,
     /// Commands that the last batch had no room for, in order: they go into the next one first.
     put_off: Vec<Command>,
+    /// Commands that run code of the application and failed, or were not called, in a batch that was undone for another
+    /// one. They are tried again a commit later, so that nobody else waits for them.
+    doubtful: Vec<Command>,
     metrics: Arc<Metrics>,
     occupied: Occupied,
 }
@@ -140,6 +143,19 @@ struct When {
     now: Now,
     listening: bool,
 }
+
+/// What is done with the commands behind the one for which a batch is undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// Those that run code of the application are called, to find out which of them fail too.
+    Called,
+    /// They are left alone.
+    Left,
+}
+
+/// How often those that failed for another one are tried again before others get a turn, at most. There is one commit among
+/// these at most; the others are undone.
+const TRIES_BETWEEN_COMMITS: usize = 64;
 
 /// What a batch has come to.
 enum Gathered {
@@ -170,7 +186,7 @@ struct Spoiled {
     /// The first one that failed. No other that failed had written before it, so what it says stands.
     by: Command,
     error: Error,
-    /// Those behind it that failed too, perhaps for what it had left behind.
+    /// Those behind it that failed too, perhaps for what it had left behind, or were not called.
     doubtful: Vec<Command>,
     /// All others.
     others: Vec<Command>,
@@ -239,6 +255,7 @@ impl Writer {
             room_made: false,
             unfinished: Vec::new(),
             put_off: Vec::new(),
+            doubtful: Vec::new(),
             metrics,
             occupied,
         }
@@ -254,9 +271,9 @@ impl Writer {
         !self.unfinished.is_empty() || self.has_put_off()
     }
 
-    /// Whether the last batch had no room for some commands.
+    /// Whether commands that the last commit has left wait for the next one.
     pub fn has_put_off(&self) -> bool {
-        !self.put_off.is_empty()
+        !self.put_off.is_empty() || !self.doubtful.is_empty()
     }
 
     /// Nobody's commands wait for the next commit.
@@ -272,56 +289,77 @@ impl Writer {
     /// Commits `commands`, as a rule all of them together. A command that fails leaves nothing behind and does not hurt
     /// the others: each is answered as if they had run one after another, in some order, and the failed ones not at all.
     ///
-    /// A batch in which a command fails after it has written is undone and made again. So that this costs no closure
-    /// more than one more call, however many of them fail, all of them are called before the batch is undone: the first
-    /// one that failed is answered, those that failed behind it are tried again each in a transaction of its own, and all
-    /// others share the next one. Only if one of these now fails that did not before, because it relied on what a failed
-    /// one had written, are the closures among them called once more, each in a transaction of its own.
+    /// A batch in which a command fails after it has written is undone and made again. So that this costs few calls of
+    /// each closure, however many of them fail, all of them are called before the batch is undone: the first one that
+    /// failed is answered, all that did not fail share the next transaction, and those that failed behind the first one are
+    /// tried again with the next commit, after everybody else ([`Self::try_again`]).
+    ///
+    /// If one fails now that did not before, because it relied on what a failed one had written, it is answered. What had
+    /// succeeded before it shares the next transaction with all that cannot fail, and the closures behind it are tried
+    /// again with the next commit too.
     pub fn commit(&mut self, commands: Vec<Command>, now: Now, listening: bool) -> Committed {
         let when = When { now, listening };
+        let doubtful = std::mem::take(&mut self.doubtful);
         let mut commands = self.join_in(commands);
         let mut committed = Committed::default();
-        let mut is_first = true;
         self.room_made = false;
-        while let Err(spoiled) = self.attempt(commands, when, &mut committed) {
-            commands = self.sort_out(*spoiled, is_first, when, &mut committed);
-            if let Some(error) = committed.failure.as_ref().map(Error::share) {
-                self.fail(commands, &error, &mut committed);
-                break;
-            }
-            is_first = false;
+        let mut tries = 0;
+        while !commands.is_empty() || doubtful.is_empty() {
+            let behind = if tries == 0 { Behind::Called } else { Behind::Left };
+            let Err(spoiled) = self.attempt(commands, behind, when, &mut committed) else { break };
+            tries += 1;
+            commands = self.sort_out(*spoiled, tries, &mut committed);
         }
+        self.try_again(doubtful, when, &mut committed);
         committed
     }
 
-    /// Answers those of an undone batch that fail by themselves. Returns those that have not failed, for the next try.
-    fn sort_out(
-        &mut self,
-        spoiled: Spoiled,
-        trusts_others: bool,
-        when: When,
-        committed: &mut Committed,
-    ) -> Vec<Command> {
+    /// Answers the one for which a batch was undone, for the `tries`th time. Returns what is to be tried at once; what may
+    /// fail again waits for the next commit.
+    fn sort_out(&mut self, spoiled: Spoiled, tries: usize, committed: &mut Committed) -> Vec<Command> {
         let Spoiled { by, error, doubtful, others } = spoiled;
-        let (mut rest, mut alone) = (Vec::new(), doubtful);
-        match trusts_others {
-            true => rest.extend(others),
-            false => {
-                let (closures, plain): (Vec<_>, Vec<_>) = others.into_iter().partition(Command::runs_application_code);
-                alone.extend(closures);
-                rest.extend(plain);
+        let (closures, plain): (Vec<_>, Vec<_>) = doubtful.into_iter().partition(Command::runs_application_code);
+        self.doubtful.extend(closures);
+        let mut next = others;
+        if tries > 2 {
+            // What has succeeded twice fails by itself, now and then.
+            let (closures, plain): (Vec<_>, Vec<_>) = next.into_iter().partition(Command::runs_application_code);
+            self.doubtful.extend(closures);
+            next = plain;
+        }
+        next.extend(plain);
+        next.extend(failed(by, error, committed, &self.metrics));
+        next
+    }
+
+    /// Tries commands again that failed behind another one, in one transaction as far as they succeed. The first one that
+    /// fails is answered: it ran on what succeeded. Those before it are made durable without it, and those behind it have
+    /// their turn after that, with the next commit. So there is one commit at most here, and all who come meanwhile are
+    /// in the batch before the next one.
+    fn try_again(&mut self, doubtful: Vec<Command>, when: When, committed: &mut Committed) {
+        let (mut next, mut later) = (doubtful, Vec::new());
+        let (mut tries, mut is_owed) = (0, false);
+        while !next.is_empty() && committed.failure.is_none() && (is_owed || tries < TRIES_BETWEEN_COMMITS) {
+            tries += 1;
+            let Err(spoiled) = self.attempt(std::mem::take(&mut next), Behind::Left, when, committed) else { break };
+            let Spoiled { by, error, doubtful: mut behind, others: before } = *spoiled;
+            self.put_off.extend(failed(by, error, committed, &self.metrics));
+            // The answer rests on what was there before it, which is to be made durable before anything else.
+            is_owed = !before.is_empty();
+            if before.is_empty() {
+                next = behind;
+            } else {
+                next = before;
+                behind.append(&mut later);
+                later = behind;
             }
         }
-        rest.extend(failed(by, error, committed, &self.metrics));
-        for command in alone {
-            if committed.failure.is_some() {
-                rest.push(command);
-            } else if let Err(spoiled) = self.attempt(vec![command], when, committed) {
-                let Spoiled { by, error, .. } = *spoiled;
-                rest.extend(failed(by, error, committed, &self.metrics));
-            }
+        next.append(&mut later);
+        next.append(&mut self.doubtful);
+        self.doubtful = next;
+        if let Some(error) = committed.failure.as_ref().map(Error::share) {
+            self.fail(Vec::new(), &error, committed);
         }
-        rest
     }
 
     /// The commands, and before them what waited for this commit.
@@ -361,11 +399,17 @@ impl Writer {
     }
 
     /// One try at one transaction. What comes of it is in `committed`, unless it had to be undone.
-    fn attempt(&mut self, commands: Vec<Command>, when: When, committed: &mut Committed) -> Result<(), Box<Spoiled>> {
+    fn attempt(
+        &mut self,
+        commands: Vec<Command>,
+        behind: Behind,
+        when: When,
+        committed: &mut Committed,
+    ) -> Result<(), Box<Spoiled>> {
         let store = self.store.clone();
         let marks = std::mem::take(&mut self.marks);
         let attempt = match self.begin_write() {
-            Ok(txn) => self.attempt_in(&store, txn, &marks, commands, when, committed),
+            Ok(txn) => self.attempt_in(&store, txn, &marks, commands, behind, when),
             Err(error) => Attempt::Failed(commands, error),
         };
         self.marks = marks;
@@ -397,14 +441,14 @@ impl Writer {
         txn: RawTransaction,
         marks: &BTreeSet<JobId>,
         commands: Vec<Command>,
+        behind: Behind,
         When { now, listening }: When,
-        committed: &mut Committed,
     ) -> Attempt {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
         if let Err(error) = self.check_attached(store, &mut batch) {
             return Attempt::Failed(commands, error);
         }
-        let gathered = self.gather(commands, &mut batch, committed);
+        let gathered = self.gather(commands, &mut batch, behind);
         if let Err(forked) = store.check_process() {
             // A closure has forked, and this is the child: nothing of the transaction is to be touched any more.
             std::mem::forget(batch);
@@ -458,7 +502,7 @@ impl Writer {
     }
 
     /// Lets each command write. One that finds no room is made to wait.
-    fn gather(&mut self, mut commands: Vec<Command>, batch: &mut Batch<'_>, committed: &mut Committed) -> Gathered {
+    fn gather(&mut self, mut commands: Vec<Command>, batch: &mut Batch<'_>, behind: Behind) -> Gathered {
         if let Err(error) = take_rows_out(&mut commands, batch) {
             return Gathered::Failed(commands, error);
         }
@@ -475,10 +519,7 @@ impl Writer {
             }
             // Behind somebody who found no room, so that they stay in line.
             let line = match &command {
-                Command::Step(step) => {
-                    let line = full.iter().copied().find(|&queue| step.fills(queue));
-                    line.filter(|_| step.needs_room(batch))
-                }
+                Command::Step(step) => step.fills(&full).filter(|_| step.needs_room(batch)),
                 _ => None,
             };
             let applied = line.map_or_else(|| self.apply(&mut command, batch), Applied::Later);
@@ -493,7 +534,9 @@ impl Writer {
                 Applied::Later(queue) => {
                     let Command::Step(step) = command else { unreachable!("only steps fill queues") };
                     full.insert(queue);
-                    self.wait_for_room(queue, step, committed);
+                    if let Some(sent_away) = self.wait_for_room(queue, step, batch) {
+                        refused.push(sent_away);
+                    }
                 }
                 // The storage's fault, not the command's: nobody here will fare better.
                 Applied::Spoiled(error) if error.is_of_storage() => {
@@ -504,11 +547,13 @@ impl Writer {
                 Applied::Spoiled(error) => {
                     tracing::trace!("a batch is undone and made again");
                     // What the refused ones were refused for may be undone with it.
-                    return self.try_the_rest(
-                        Spoiled { by: command, error, doubtful: vec![], others: all_of(done, refused, put_off) },
-                        rest,
-                        batch,
-                    );
+                    let others = all_of(done, refused, put_off);
+                    let mut spoiled = Spoiled { by: command, error, doubtful: Vec::new(), others };
+                    if behind == Behind::Left {
+                        spoiled.doubtful.extend(rest);
+                        return Gathered::Spoiled(spoiled);
+                    }
+                    return self.try_the_rest(spoiled, rest, batch);
                 }
             }
         }
@@ -552,16 +597,23 @@ impl Writer {
         apply(command, batch, &*self.prepare)
     }
 
-    fn wait_for_room(&mut self, queue: QueueId, step: Box<dyn Step>, committed: &mut Committed) {
+    /// Lets a caller wait for room in a full queue. One that may not wait comes back with what it is to be told, which counts
+    /// only with the commit of what has filled the queue.
+    fn wait_for_room(
+        &mut self,
+        queue: QueueId,
+        step: Box<dyn Step>,
+        batch: &mut Batch<'_>,
+    ) -> Option<(Command, Error)> {
         let may_wait = step.handler().is_none_or(|handler| self.waiting.may_wait(handler, queue));
         if may_wait && self.waiting.has_room_for(&*step) {
             self.waiting.enter(queue, step);
-        } else {
-            let queue = self.store.catalog.row(queue);
-            let (jobs, bytes) = (queue.tally.unfinished(), queue.tally.bytes);
-            let error = Error::QueueFull { queue: queue.name.to_string(), jobs, bytes };
-            committed.answers.push((Command::Step(step), Err(error)));
+            return None;
         }
+        let row = batch.queue_ref(queue);
+        let (jobs, bytes) = (row.tally.unfinished(), row.tally.bytes);
+        let error = Error::QueueFull { queue: row.name.to_string(), jobs, bytes };
+        Some((Command::Step(step), error))
     }
 
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
@@ -589,8 +641,10 @@ impl Writer {
         committed.events.extend(sealed.events);
     }
 
+    /// Nothing can be written for now: nobody is left waiting for a later commit.
     fn fail(&mut self, commands: Vec<Command>, error: &Error, committed: &mut Committed) {
-        for command in commands {
+        let left = std::mem::take(&mut self.put_off).into_iter().chain(std::mem::take(&mut self.doubtful));
+        for command in commands.into_iter().chain(left) {
             match command {
                 Command::Finish(finish) => self.unfinished.push(finish),
                 other => committed.answers.push((other, Err(error.share()))),
@@ -686,11 +740,12 @@ impl Writer {
 
     /// Nobody will make room any more: whoever waits for it is sent away.
     pub fn close(&mut self) {
-        let put_off = std::mem::take(&mut self.put_off).into_iter().filter_map(|command| match command {
+        let left = std::mem::take(&mut self.put_off).into_iter().chain(std::mem::take(&mut self.doubtful));
+        let left = left.filter_map(|command| match command {
             Command::Step(step) => Some(step),
             Command::Finish(_) | Command::Mark(_) => None,
         });
-        for step in self.waiting.empty().into_iter().chain(put_off) {
+        for step in self.waiting.empty().into_iter().chain(left) {
             step.answer(Err(Error::Closed));
         }
     }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -32,10 +34,11 @@ pub(crate) trait Step: Send {
     /// After the commit, or instead of it.
     fn answer(self: Box<Self>, result: Result<(), Error>);
 
-    /// Whether it puts jobs into `queue`, and may wait for room there.
-    fn fills(&self, queue: QueueId) -> bool {
-        let _ = queue;
-        false
+    /// The first of these `full` queues that it puts jobs into and may wait for room in. It looks up its own queues,
+    /// because many may be full.
+    fn fills(&self, full: &BTreeSet<QueueId>) -> Option<QueueId> {
+        let _ = full;
+        None
     }
 
     /// Whether it would put anything there now: what is there already needs no room.

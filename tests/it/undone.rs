@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use millpond::{BoxError, Commit, Context, Error, Job, Millpond, Retry, State};
+use millpond::{BoxError, Context, Error, Job, Millpond, Retry, State};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::support::*;
@@ -17,29 +17,6 @@ fn rows(pond: &Millpond) -> Vec<u64> {
         Err(redb::TableError::TableDoesNotExist(_)) => Vec::new(),
         Err(error) => panic!("{error}"),
     }
-}
-
-/// Everything submitted while the writer is held goes into one batch.
-async fn in_one_batch<T: Send + 'static>(
-    pond: &Millpond,
-    disk: &SlowDisk,
-    calls: Vec<Commit<T>>,
-) -> Vec<Result<T, Error>> {
-    disk.hold();
-    let first = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
-    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
-    for _ in 0..calls.len() {
-        tokio::task::yield_now().await;
-    }
-    disk.go_on();
-    first.await.unwrap().unwrap();
-    let mut answers = Vec::new();
-    for call in calls {
-        answers.push(call.await.unwrap());
-    }
-    answers
 }
 
 /// How often closures were called, each and all together.

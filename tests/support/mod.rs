@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
-use millpond::{Builder, Codec, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker};
+use millpond::{Builder, Codec, Commit, Error, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use serde::{Deserialize, Serialize};
@@ -348,4 +348,27 @@ pub fn in_time<T: Send + 'static>(what: &str, test: impl FnOnce() -> T + Send + 
         // It has ended, perhaps with a panic, which is passed on.
         _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
+}
+
+/// Everything submitted while the writer is held goes into one batch.
+pub async fn in_one_batch<T: Send + 'static>(
+    pond: &Millpond,
+    disk: &SlowDisk,
+    calls: Vec<Commit<T>>,
+) -> Vec<Result<T, Error>> {
+    disk.hold();
+    let first = tokio::spawn(pond.enqueue("held", work(0)));
+    let waiter = disk.clone();
+    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
+    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
+    for _ in 0..calls.len() {
+        tokio::task::yield_now().await;
+    }
+    disk.go_on();
+    first.await.unwrap().unwrap();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap());
+    }
+    answers
 }

@@ -81,10 +81,12 @@ pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<Progress, Er
         if let Some((queue, at)) = find(batch, id)? {
             // One that cannot be read can be removed all the same.
             if let Ok(Some(record)) = batch.dead_letter(queue, id, at) {
-                bytes += record.payload.bytes.len() as u64;
                 batch.free_key(queue, id, &record)?;
             }
-            purged += u64::from(batch.remove_dead_letter(queue, id, at)?);
+            if let Some(removed) = batch.remove_dead_letter(queue, id, at)? {
+                bytes += removed as u64;
+                purged += 1;
+            }
         }
     }
     Ok(Progress { changed: purged, looked_at: ids.len() })

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;
 use crate::job::{JobId, QueueId};
@@ -60,8 +60,11 @@ impl Step for Enqueue {
         let _ = self.reply.send(result.map(|()| ids.expect("applied before it is answered")));
     }
 
-    fn fills(&self, queue: QueueId) -> bool {
-        self.jobs.iter().any(|job| job.known_queue() == Some(queue))
+    fn fills(&self, full: &BTreeSet<QueueId>) -> Option<QueueId> {
+        if full.is_empty() {
+            return None;
+        }
+        self.jobs.iter().filter_map(Prepared::known_queue).find(|queue| full.contains(queue))
     }
 
     fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
@@ -142,6 +145,8 @@ struct Share {
 /// queue full.
 fn shares(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<Vec<Share>, Error> {
     let mut shares: Vec<Share> = Vec::new();
+    // Where a queue's share is, once there are several.
+    let mut places: HashMap<QueueId, usize> = HashMap::new();
     let mut claimed = HashSet::new();
     for job in jobs {
         if let Some((key, _)) = job.claims()
@@ -150,13 +155,21 @@ fn shares(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<Vec<Share>, Error>
             continue;
         }
         let bytes = job.bytes.len() as u64;
-        match shares.iter_mut().find(|share| share.queue == job.queue) {
-            Some(share) => {
-                share.jobs += 1;
-                share.bytes += bytes;
+        let place = match &shares[..] {
+            [] => 0,
+            [.., last] if last.queue == job.queue => shares.len() - 1,
+            [first, ..] => {
+                if places.is_empty() {
+                    places.insert(first.queue, 0);
+                }
+                *places.entry(job.queue).or_insert(shares.len())
             }
-            None => shares.push(Share { queue: job.queue, jobs: 1, bytes }),
+        };
+        if place == shares.len() {
+            shares.push(Share { queue: job.queue, jobs: 0, bytes: 0 });
         }
+        shares[place].jobs += 1;
+        shares[place].bytes += bytes;
     }
     Ok(shares)
 }

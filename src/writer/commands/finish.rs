@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,8 +153,10 @@ impl Finish {
     fn complete(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         self.leave(batch)?;
         let hooks = self.more.iter().flat_map(|more| &more.hooks);
+        // All of them together may enqueue as much as one transaction.
+        let size = Cell::default();
         for hook in hooks {
-            transact::run(&***hook, batch, prepare)?;
+            transact::run(&***hook, batch, &size, prepare)?;
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;

@@ -1,7 +1,10 @@
+use std::cell::Cell;
+
 use tokio::sync::oneshot;
 
 use crate::error::panics::{Quiet, catch, drop_quietly};
 use crate::error::{BoxError, Error};
+use crate::job::CallSize;
 use crate::storage::Batch;
 use crate::transaction::{Prepare, Transaction};
 use crate::writer::step::{Refusal, Step};
@@ -37,7 +40,7 @@ where
     T: Send,
 {
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        let value = self.span.in_scope(|| run(&*self.closure, batch, prepare))?;
+        let value = self.span.in_scope(|| run(&*self.closure, batch, &Cell::default(), prepare))?;
         self.value = Some(Quiet::new(value));
         Ok(())
     }
@@ -58,20 +61,17 @@ where
     fn runs_application_code(&self) -> bool {
         true
     }
-
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
-    }
 }
 
-/// Runs `closure` inside the batch's transaction. A panic is caught here, while the transaction is
-/// still whole: unwinding through it would leak its pages.
+/// Runs `closure` inside the batch's transaction; `size` is what it and others that share its limits have enqueued. A panic
+/// is caught here, while the transaction is still whole: unwinding through it would leak its pages.
 pub(super) fn run<T>(
     closure: &(impl Fn(&Transaction<'_>) -> Result<T, BoxError> + ?Sized),
     batch: &mut Batch<'_>,
+    size: &Cell<CallSize>,
     prepare: &dyn Prepare,
 ) -> Result<T, Error> {
-    let result = catch(|| closure(&Transaction::new(batch, prepare)));
+    let result = catch(|| closure(&Transaction::new(batch, size, prepare)));
     match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(Error::Aborted { source }),
