@@ -327,7 +327,7 @@ impl Millpond {
     /// those finish.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for 0.
+    /// [`Error::InvalidConfig`] for 0; [`Error::Forked`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -341,6 +341,7 @@ impl Millpond {
         if jobs == 0 {
             return Err(Error::config("max_running", "it must be at least 1".into()));
         }
+        self.engine().store.check_process()?;
         self.engine().scheduler().set_running_max(jobs);
         self.engine().wake_dispatcher();
         Ok(())
@@ -370,7 +371,7 @@ impl Millpond {
         Ok(Queue::new(self.engine().clone(), name.into()))
     }
 
-    /// The queues that the file knows, by name.
+    /// The queues that the file knows, by name. None in a process that was forked from the one that has opened it.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -384,6 +385,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queues(&self) -> Vec<Queue> {
+        if self.engine().is_forked() {
+            return Vec::new();
+        }
         let catalog = &self.engine().store.catalog;
         let names = catalog.stored_queues().into_iter().map(|id| catalog.queue_name(id));
         names.map(|name| Queue::new(self.engine().clone(), name)).collect()
@@ -590,7 +594,8 @@ impl Millpond {
         self.engine().bus.listen()
     }
 
-    /// What was counted since the queue was opened.
+    /// What was counted since the queue was opened. Nothing but zeros in a process that was forked from the one that has
+    /// opened it.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -607,6 +612,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn metrics(&self) -> MetricsSnapshot {
+        if self.engine().is_forked() {
+            return MetricsSnapshot::default();
+        }
         self.engine().metrics.snapshot(self.engine().executor.runs.stuck())
     }
 

@@ -32,7 +32,11 @@ impl Queue {
     }
 
     /// Its number, if something of it is stored or a worker uses it: a name that is only asked about has none.
+    /// There is none in a process that was forked from the one that has opened the queue: there the catalog may be locked for ever.
     fn id(&self) -> Option<QueueId> {
+        if self.engine.is_forked() {
+            return None;
+        }
         self.engine.store.catalog.find_queue(&self.name)
     }
 
@@ -389,6 +393,9 @@ impl RateHandle {
     /// # Ok(()) }
     /// ```
     pub fn available(&self) -> f64 {
+        if self.engine.is_forked() {
+            return 0.0;
+        }
         let now = self.engine.now();
         self.key().map_or(f64::INFINITY, |key| self.engine.scheduler().tokens(&key, now))
     }
@@ -412,6 +419,9 @@ impl RateHandle {
     /// # Ok(()) }
     /// ```
     pub fn wait(&self) -> Option<Duration> {
+        if self.engine.is_forked() {
+            return None;
+        }
         let now = self.engine.now();
         self.key().and_then(|key| self.engine.scheduler().limited_for(&key, now))
     }

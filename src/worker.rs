@@ -417,9 +417,9 @@ impl WorkerBuilder {
         let all_block = by_kind.values().all(Handling::blocks);
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
-        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout, at_most_once };
+        let binding = Binding { queue: name.clone(), handlers: by_kind, data: Arc::new(data), retry, timeout, at_most_once };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
-        let worker = Worker { engine, queue: id, binding, all_block };
+        let worker = Worker { engine, queue: id, name, binding, all_block };
         worker.warn_of_lower_limits(concurrency);
         Ok(worker)
     }
@@ -473,6 +473,7 @@ impl std::fmt::Debug for WorkerBuilder {
 pub struct Worker {
     engine: Arc<Engine>,
     queue: QueueId,
+    name: Arc<str>,
     /// Which of the queue's workers this is: another may have followed it.
     binding: Weak<Binding>,
     /// All of its handlers need a thread.
@@ -485,28 +486,29 @@ impl Worker {
     /// [`WorkerBuilder::concurrency`].
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped.
+    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped; [`Error::Forked`].
     pub fn set_concurrency(&self, jobs: usize) -> Result<(), Error> {
         if jobs == 0 {
             return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
         }
+        self.engine.store.check_process()?;
         match self.engine.set_concurrency(self.queue, &self.binding, jobs) {
             true => {
                 self.warn_of_lower_limits(jobs);
                 Ok(())
             }
-            false => Err(Error::WorkerStopped { queue: self.engine.store.catalog.queue_name(self.queue).to_string() }),
+            false => Err(Error::WorkerStopped { queue: self.name.to_string() }),
         }
     }
 
     /// Other limits that let fewer of its jobs run than it has slots are no error: they can be raised, and slots
     /// that are not used cost nothing. But nobody should have to find out by measuring.
     fn warn_of_lower_limits(&self, concurrency: usize) {
-        let queue = self.engine.store.catalog.queue_name(self.queue);
+        let queue = &self.name;
         let (max_running, blocking_threads) = self.engine.scheduler().limits();
         if concurrency > max_running {
             tracing::warn!(
-                queue = &*queue,
+                queue = &**queue,
                 concurrency,
                 max_running,
                 "fewer jobs run at a time than `concurrency` says: all workers together have `max_running` slots"
@@ -514,7 +516,7 @@ impl Worker {
         }
         if self.all_block && concurrency > blocking_threads {
             tracing::warn!(
-                queue = &*queue,
+                queue = &**queue,
                 concurrency,
                 blocking_threads,
                 "fewer jobs run at a time than `concurrency` says: all its handlers block, and all workers together have \
@@ -523,8 +525,11 @@ impl Worker {
         }
     }
 
-    /// How many of its jobs run now.
+    /// How many of its jobs run now. None do in a process that was forked from the one that has started it.
     pub fn running(&self) -> usize {
+        if self.engine.is_forked() {
+            return 0;
+        }
         self.engine.scheduler().running_in(self.queue)
     }
 
@@ -540,20 +545,25 @@ impl Worker {
     /// ```
     #[cfg(feature = "wasm")]
     pub fn plugin(&self, kind: &str) -> Option<executor::PluginHandle> {
+        if self.engine.is_forked() {
+            return None;
+        }
         let binding = self.binding.upgrade()?;
         binding.handlers.values().find(|handling| *handling.kind == *kind)?.plugin.clone()
     }
 
     /// Stops it: nothing more of its queue starts, running jobs finish. The queue may be given
-    /// another worker then.
+    /// another worker then. In a process that was forked from the one that has started it this does nothing.
     pub fn stop(self) {
+        if self.engine.is_forked() {
+            return;
+        }
         self.engine.unbind(self.queue, &self.binding);
     }
 }
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let queue = self.engine.store.catalog.queue_name(self.queue);
-        f.debug_struct("Worker").field("queue", &queue).finish_non_exhaustive()
+        f.debug_struct("Worker").field("queue", &self.name).finish_non_exhaustive()
     }
 }

@@ -171,6 +171,19 @@ impl Engine {
         self.health().degraded()
     }
 
+    /// Whether this process was forked from the one that has opened the queue. To be asked before any lock is taken by a call that
+    /// cannot answer [`Error::Forked`].
+    pub fn is_forked(&self) -> bool {
+        self.store.check_process().is_err()
+    }
+
+    /// Runs `while_held` while this thread holds every lock that a call may take for a moment: for tests.
+    pub fn with_locks_held(&self, while_held: impl FnOnce()) {
+        let _bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
+        let _scheduler = self.scheduler();
+        self.executor.runs.with_lock_held(|| self.store.catalog.with_lock_held(while_held));
+    }
+
     /// Why nothing can be written for now, if nothing can.
     pub fn unwritable(&self) -> Option<String> {
         self.health().unwritable.clone()

@@ -140,6 +140,12 @@ impl Catalog {
         self.inner.write().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Runs `while_held` under the lock: for tests.
+    pub fn with_lock_held(&self, while_held: impl FnOnce()) {
+        let _inner = self.write();
+        while_held();
+    }
+
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
         inner.queues.put(id, row.name.clone(), Standing::Saved);
