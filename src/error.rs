@@ -175,8 +175,8 @@ pub enum Error {
         "the async runtime in which the queue was opened has ended: open the queue again in one that lives as long as the queue, or give it one with `Builder::runtime`"
     )]
     RuntimeEnded,
-    /// A shutdown has passed its deadline, and the file is not closed yet. It goes on closing; another
-    /// [`shutdown`](crate::Millpond::shutdown) waits for it.
+    /// A shutdown has passed its deadline, and the queue is not closed yet, or what its workers held is still being dropped. It
+    /// goes on closing; another [`shutdown`](crate::Millpond::shutdown) waits for it.
     #[error("the queue is not closed yet: {held_by}; it closes when that ends, and another shutdown waits for it")]
     StillClosing {
         /// What the close waits for, as a sentence.

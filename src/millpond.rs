@@ -727,8 +727,8 @@ impl Millpond {
     ///
     /// # Errors
     /// [`Error::StillClosing`] with what is in the way: a guard from [`begin_write`](Self::begin_write), a closure that
-    /// blocks, a write transaction of the application's in a database that it has
-    /// [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
+    /// blocks, the drop of a handler, of [data](WorkerBuilder::data) or of a hook that blocks, a write transaction of the
+    /// application's in a database that it has [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
     /// this again to wait for it.
     ///
     /// ```
@@ -761,9 +761,9 @@ impl Drop for Handle {
             std::mem::forget(runtime);
             return;
         }
-        stop_now(&self.engine);
+        let has_stopped = stop_now(&self.engine);
         if self.has_threads {
-            wait_for_the_close(&self.engine);
+            wait_for_the_close(&self.engine, has_stopped);
         }
         if let Some(runtime) = runtime {
             runtime.shutdown_background();

@@ -12,7 +12,7 @@ use super::health::Health;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
 use crate::error::Error;
-use crate::error::panics::Panic;
+use crate::error::panics::{Panic, Quiet};
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
 use crate::handler::{Inside, handler_here};
@@ -70,7 +70,9 @@ pub(crate) struct Engine {
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
     /// The same, for threads that wait for it.
-    is_closed: (Mutex<bool>, Condvar),
+    is_closed: Flag,
+    /// A stop has let go of all workers, and what they held is dropped.
+    let_go: Arc<Flag>,
     given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
     left_to_stop_ms: AtomicU64,
@@ -131,7 +133,8 @@ impl Engine {
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            is_closed: Default::default(),
+            is_closed: Flag::default(),
+            let_go: Arc::default(),
             given_up: AtomicBool::new(false),
             left_to_stop_ms: AtomicU64::new(0),
             upkeep: Mutex::default(),
@@ -219,18 +222,19 @@ impl Engine {
 
     pub(super) fn set_closed(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        *self.is_closed.0.lock().unwrap_or_else(|e| e.into_inner()) = true;
-        self.is_closed.1.notify_all();
+        self.is_closed.raise();
         self.wake_dispatcher();
         self.moved.notify_waiters();
     }
 
     /// Blocks this thread until the file is closed, no longer than `at_most`. True if it is.
     pub(super) fn wait_until_closed(&self, at_most: Duration) -> bool {
-        let (closed, changed) = &self.is_closed;
-        let closed = closed.lock().unwrap_or_else(|e| e.into_inner());
-        let waited = changed.wait_timeout_while(closed, at_most, |closed| !*closed);
-        *waited.unwrap_or_else(|e| e.into_inner()).0
+        self.is_closed.wait(at_most)
+    }
+
+    /// Blocks this thread until a stop has let go of all workers, no longer than `at_most`. True if it has.
+    pub(super) fn wait_until_let_go(&self, at_most: Duration) -> bool {
+        self.let_go.wait(at_most)
     }
 
     /// The next time something moves: an attempt ends, a commit is made, the dispatcher has looked.
@@ -513,10 +517,51 @@ impl Engine {
         self.bus.publish([Event::Degraded { reason: RUNTIME_ENDED.to_owned() }]);
     }
 
+    /// Takes all workers away. What they hold is dropped on a thread of its own, because that runs code of the application, and
+    /// whoever stops the queue waits for it no longer than he has said.
     pub(super) fn unbind_all(&self) {
-        let bindings = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
-        // Handlers may hold the last handle of this very queue: let go of them outside the lock.
-        drop(bindings);
+        let workers = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
+        let needs_thread = !workers.is_empty() && !self.config.stepped;
+        let let_go = LetGo { workers: Quiet::new(workers), told: self.let_go.clone() };
+        if needs_thread {
+            // Without a thread it is dropped here.
+            let _ = thread::Builder::new().name("millpond-let-go".into()).spawn(move || drop(let_go));
+        }
+    }
+}
+
+/// Workers that a stop has taken away.
+struct LetGo {
+    workers: Quiet<IdMap<Arc<Binding>, QueueId>>,
+    told: Arc<Flag>,
+}
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        // Handlers may hold the last handle of this very queue, or wait for it, and find it closed.
+        drop(std::mem::replace(&mut self.workers, Quiet::new(IdMap::default())));
+        self.told.raise();
+    }
+}
+
+/// Something that happens once, for threads that wait for it.
+#[derive(Default)]
+struct Flag {
+    raised: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Flag {
+    fn raise(&self) {
+        *self.raised.lock().unwrap_or_else(|e| e.into_inner()) = true;
+        self.changed.notify_all();
+    }
+
+    /// Blocks this thread until it has happened, no longer than `at_most`. True if it has.
+    fn wait(&self, at_most: Duration) -> bool {
+        let raised = self.raised.lock().unwrap_or_else(|e| e.into_inner());
+        let waited = self.changed.wait_timeout_while(raised, at_most, |raised| !*raised);
+        *waited.unwrap_or_else(|e| e.into_inner()).0
     }
 }
 
