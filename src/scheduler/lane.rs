@@ -131,6 +131,10 @@ impl Lane {
     }
 
     pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
+        if self.settings.is_none() {
+            // Nobody would take what a page shows.
+            return;
+        }
         let limits = self.limits;
         for grouped in [false, true] {
             if let Some(refill) = self.window(grouped).wants_refill(limits) {
@@ -156,6 +160,12 @@ impl Lane {
         self.plain.restart();
         self.heads.restart();
         self.parked.clear();
+    }
+
+    /// Rows in memory, for tests.
+    #[cfg(test)]
+    pub fn rows_held(&self) -> usize {
+        self.plain.len() + self.heads.len()
     }
 
     // --- delayed jobs -------------------------------------------------------------------------

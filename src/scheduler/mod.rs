@@ -324,7 +324,11 @@ impl Scheduler {
 
     /// The queue's worker is gone: nothing of it starts any more.
     pub fn close_lane(&mut self, queue: QueueId) {
-        self.lanes.get_or_make(queue).settings = None;
+        let lane = self.lanes.get_or_make(queue);
+        lane.settings = None;
+        // The table keeps the rows. Memory need not, and the next worker looks at the table anew.
+        lane.restart();
+        self.note(queue);
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
