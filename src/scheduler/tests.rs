@@ -73,7 +73,7 @@ fn ids(starts: &[Start]) -> Vec<u64> {
 
 /// Suspects that were there at one death, and have attempts left.
 fn trial(suspects: &[Suspect]) -> Trial {
-    Trial::new(suspects.to_vec(), at(0).wall)
+    Trial::new(suspects.to_vec(), Some(at(0).wall))
 }
 
 fn suspect(id: u64, group: Option<&str>) -> Suspect {

@@ -11,6 +11,7 @@ use super::marks::Mark;
 use super::place::{Location, Place};
 use crate::events::Event;
 use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
+use crate::time::Timestamp;
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -27,6 +28,7 @@ pub(crate) struct Recovered {
 
 /// Puts the orphans back. To be committed before anything is dispatched.
 pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
+    let dead_by = dead_by(batch);
     let opening = batch.next_opening();
     let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
     batch.counters.clean = false;
@@ -49,9 +51,17 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
         let blamed = culprit == Some(orphan.taken.id);
         suspects.extend(bring_back(batch, orphan, blamed, &mut recovered)?);
     }
-    recovered.trial = Trial::new(suspects, batch.now.wall);
+    recovered.trial = Trial::new(suspects, dead_by);
     batch.clear_marks()?;
     Ok(recovered)
+}
+
+/// When the process was dead for certain, by its own wall clock. Nothing is certain if that clock was set back since its
+/// last commit, or shows a time at which it cannot have been set: a machine without a clock of its own starts at the same
+/// time again and again.
+fn dead_by(batch: &Batch<'_>) -> Option<Timestamp> {
+    let wall = batch.now.wall;
+    (wall.is_of_a_set_clock() && wall >= batch.counters.time.wall).then_some(wall)
 }
 
 /// A job that a handler had.
