@@ -224,9 +224,9 @@ impl Catalog {
         ids
     }
 
-    /// The queues that keep ended jobs, of which retention may remove some.
-    pub fn queues_with_ended(&self) -> Vec<QueueId> {
-        self.read().with_ended.iter().copied().collect()
+    /// The first queue from this number on that keeps ended jobs, of which retention may remove some.
+    pub fn next_with_ended(&self, from: QueueId) -> Option<QueueId> {
+        self.read().with_ended.range(from..).next().copied()
     }
 
     /// What a commit made durable.
