@@ -65,6 +65,18 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file is empty. It is never filled, because it may be somebody else's.
+    ///
+    /// On a file system without hard links a process that is killed in the moment in which it creates a file leaves an empty
+    /// one.
+    #[error(
+        "{} is empty: if nothing else made it, a process was killed while it created the file; remove it and open again",
+        shown(path)
+    )]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was one, but is damaged. It is never recreated.
     #[error("the file is corrupt: {}; {hint}", told(detail))]
     Corrupt {
