@@ -374,8 +374,12 @@ impl RateHandle {
     /// Makes durable what the bucket holds when the commit is made: others may have changed it since, and an
     /// older state must not be written last.
     fn save(&self, key: BucketKey) -> Commit<()> {
-        let engine = self.engine.clone();
+        let (engine, queue) = (self.engine.clone(), self.queue.clone());
         self.engine.change(move |batch| {
+            if engine.store.catalog.find_queue(&queue) != Some(key.queue) {
+                // Its worker was stopped, and nothing of it is stored: its number may be another queue's by now.
+                return Ok(());
+            }
             let state = engine.scheduler().bucket_to_store(&key, engine.now());
             upkeep::save_bucket(batch, &key, state.as_ref())
         })

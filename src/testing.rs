@@ -549,6 +549,11 @@ impl Drop for LastHandle {
 }
 
 impl Driver {
+    /// How many numbers of queues and of kinds stand for a name.
+    pub fn names_in_use(&self) -> (usize, usize) {
+        self.engine.store.catalog.in_use()
+    }
+
     /// Runs `while_held` while this thread holds the locks of the queue, so that a test can fork at that moment.
     pub fn with_locks_held(&self, while_held: impl FnOnce()) {
         self.engine.with_locks_held(while_held);

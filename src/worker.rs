@@ -13,6 +13,7 @@ use crate::handler::{
 use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
 use crate::runtime::{Engine, WorkerConfig};
 use crate::scheduler::LaneSettings;
+use crate::storage::NamesInUse;
 
 /// Slots of a worker unless set.
 const CONCURRENCY_DEFAULT: usize = 10;
@@ -394,13 +395,14 @@ impl WorkerBuilder {
         self.check()?;
         let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, handlers, .. } =
             self;
-        let id = engine.store.catalog.use_queue(&queue)?;
+        let mut names = NamesInUse::of_queue(&engine.store.catalog, &queue)?;
+        let id = names.queue();
         let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
-            let id = engine.store.catalog.use_kind(&kind)?;
+            let id = names.add_kind(&kind)?;
             let name = engine.store.catalog.kind_name(id);
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
@@ -408,7 +410,7 @@ impl WorkerBuilder {
         }
         #[cfg(feature = "wasm")]
         for (kind, plugin) in self.plugins {
-            let id = engine.store.catalog.use_kind(&kind)?;
+            let id = names.add_kind(&kind)?;
             let handling = executor::load(engine.store.catalog.kind_name(id), plugin, engine.plugin_host())?;
             if by_kind.insert(id, handling).is_some() {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
@@ -417,7 +419,8 @@ impl WorkerBuilder {
         let all_block = by_kind.values().all(Handling::blocks);
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
-        let binding = Binding { queue: name.clone(), handlers: by_kind, data: Arc::new(data), retry, timeout, at_most_once };
+        let data = Arc::new(data);
+        let binding = Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, names };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
         let worker = Worker { engine, queue: id, name, binding, all_block };
         worker.warn_of_lower_limits(concurrency);
@@ -527,7 +530,8 @@ impl Worker {
 
     /// How many of its jobs run now. None do in a process that was forked from the one that has started it.
     pub fn running(&self) -> usize {
-        if self.engine.is_forked() {
+        // Once it is gone, its queue's number may stand for another one.
+        if self.engine.is_forked() || self.binding.strong_count() == 0 {
             return 0;
         }
         self.engine.scheduler().running_in(self.queue)

@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, Prepared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard, thread};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
 use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
@@ -463,11 +463,21 @@ impl Engine {
     pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         if bindings.get(&queue).is_some_and(|binding| is_same(binding, worker)) {
-            self.scheduler().close_lane(queue);
+            self.close_lane(queue);
             let binding = bindings.remove(&queue);
             // Handlers may hold the last handle of this very queue: let go of them outside the lock.
             drop(bindings);
             drop(binding);
+        }
+    }
+
+    /// Before the worker is dropped, and with it the use of the queue's number.
+    fn close_lane(&self, queue: QueueId) {
+        let is_stored = self.store.catalog.is_stored(queue);
+        let mut scheduler = self.scheduler();
+        scheduler.close_lane(queue);
+        if !is_stored {
+            scheduler.forget_queue(queue);
         }
     }
 
@@ -509,7 +519,7 @@ impl Engine {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         let ended: Vec<_> = bindings.extract_if(|_, binding| binding.needs_runtime()).collect();
         for (queue, _) in &ended {
-            self.scheduler().close_lane(*queue);
+            self.close_lane(*queue);
         }
         // Handlers may hold the last handle of this very queue: let go of them outside the lock.
         drop(bindings);

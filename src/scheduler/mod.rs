@@ -331,6 +331,11 @@ impl Scheduler {
         self.note(queue);
     }
 
+    /// Nothing of this queue is stored, and its number may be given to another one.
+    pub fn forget_queue(&mut self, queue: QueueId) {
+        self.buckets.forget_queue(queue);
+    }
+
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
         if let Some(settings) = &mut self.lanes.get_or_make(queue).settings {
             settings.concurrency = concurrency;
