@@ -441,7 +441,7 @@ impl Builder {
     /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
-    /// [`Error::NotAMillpond`], [`Error::Corrupt`], [`Error::Inconsistent`], [`Error::TooNew`],
+    /// [`Error::NotAMillpond`], [`Error::EmptyFile`], [`Error::Corrupt`], [`Error::Inconsistent`], [`Error::TooNew`],
     /// [`Error::AlreadyOpen`], [`Error::StorageFull`], [`Error::Io`] for the file; [`Error::InvalidConfig`] for a
     /// setting.
     ///

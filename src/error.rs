@@ -65,6 +65,18 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file is empty. It is never filled, because it may be somebody else's.
+    ///
+    /// On a file system without hard links a process that is killed in the moment in which it creates a file leaves an empty
+    /// one.
+    #[error(
+        "{} is empty: if nothing else made it, a process was killed while it created the file; remove it and open again",
+        shown(path)
+    )]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was one, but is damaged. It is never recreated.
     #[error("the file is corrupt: {}; {hint}", told(detail))]
     Corrupt {
@@ -175,8 +187,8 @@ pub enum Error {
         "the async runtime in which the queue was opened has ended: open the queue again in one that lives as long as the queue, or give it one with `Builder::runtime`"
     )]
     RuntimeEnded,
-    /// A shutdown has passed its deadline, and the file is not closed yet. It goes on closing; another
-    /// [`shutdown`](crate::Millpond::shutdown) waits for it.
+    /// A shutdown has passed its deadline, and the queue is not closed yet, or what its workers held is still being dropped. It
+    /// goes on closing; another [`shutdown`](crate::Millpond::shutdown) waits for it.
     #[error("the queue is not closed yet: {held_by}; it closes when that ends, and another shutdown waits for it")]
     StillClosing {
         /// What the close waits for, as a sentence.

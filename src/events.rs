@@ -268,18 +268,21 @@ pub enum Heard {
 /// ```
 #[derive(Debug)]
 pub struct Events {
-    receiver: broadcast::Receiver<Event>,
+    /// Gone only in its drop.
+    receiver: Option<broadcast::Receiver<Event>>,
     /// Where events are published. Nobody does so in a process that was forked from it.
     process: Process,
 }
 
 impl Events {
+    /// Nothing in a forked process: nobody publishes there, and the channel may be locked for ever.
+    fn receiver_here(&mut self) -> Option<&mut broadcast::Receiver<Event>> {
+        if self.process.is_this() { self.receiver.as_mut() } else { None }
+    }
+
     /// The next event; `None` once the queue is closed and everything was heard.
     pub async fn next(&mut self) -> Option<Heard> {
-        if !self.process.is_this() {
-            return None;
-        }
-        match self.receiver.recv().await {
+        match self.receiver_here()?.recv().await {
             Ok(event) => Some(Heard::Event(event)),
             Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
             Err(broadcast::error::RecvError::Closed) => None,
@@ -318,13 +321,19 @@ impl Events {
     /// # Ok(()) }
     /// ```
     pub fn try_next(&mut self) -> Option<Heard> {
-        if !self.process.is_this() {
-            return None;
-        }
-        match self.receiver.try_recv() {
+        match self.receiver_here()?.try_recv() {
             Ok(event) => Some(Heard::Event(event)),
             Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
             Err(_) => None,
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            // Dropping it takes the channel's lock, which may be held for ever here.
+            std::mem::forget(self.receiver.take());
         }
     }
 }
@@ -363,7 +372,7 @@ impl EventBus {
             // Closed already: a channel whose sender is gone says so.
             None => broadcast::Sender::new(1).subscribe(),
         };
-        Events { receiver, process: self.process }
+        Events { receiver: Some(receiver), process: self.process }
     }
 
     /// Whether anybody would hear an event.

@@ -327,7 +327,7 @@ impl Millpond {
     /// those finish.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for 0.
+    /// [`Error::InvalidConfig`] for 0; [`Error::Forked`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -341,6 +341,7 @@ impl Millpond {
         if jobs == 0 {
             return Err(Error::config("max_running", "it must be at least 1".into()));
         }
+        self.engine().store.check_process()?;
         self.engine().scheduler().set_running_max(jobs);
         self.engine().wake_dispatcher();
         Ok(())
@@ -370,7 +371,7 @@ impl Millpond {
         Ok(Queue::new(self.engine().clone(), name.into()))
     }
 
-    /// The queues that the file knows, by name.
+    /// The queues that the file knows, by name. None in a process that was forked from the one that has opened it.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -384,6 +385,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn queues(&self) -> Vec<Queue> {
+        if self.engine().is_forked() {
+            return Vec::new();
+        }
         let catalog = &self.engine().store.catalog;
         let names = catalog.stored_queues().into_iter().map(|id| catalog.queue_name(id));
         names.map(|name| Queue::new(self.engine().clone(), name)).collect()
@@ -591,7 +595,8 @@ impl Millpond {
         self.engine().bus.listen()
     }
 
-    /// What was counted since the queue was opened.
+    /// What was counted since the queue was opened. Nothing but zeros in a process that was forked from the one that has
+    /// opened it.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -608,6 +613,9 @@ impl Millpond {
     /// # Ok(()) }
     /// ```
     pub fn metrics(&self) -> MetricsSnapshot {
+        if self.engine().is_forked() {
+            return MetricsSnapshot::default();
+        }
         self.engine().metrics.snapshot(self.engine().executor.runs.stuck())
     }
 
@@ -720,8 +728,8 @@ impl Millpond {
     ///
     /// # Errors
     /// [`Error::StillClosing`] with what is in the way: a guard from [`begin_write`](Self::begin_write), a closure that
-    /// blocks, a write transaction of the application's in a database that it has
-    /// [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
+    /// blocks, the drop of a handler, of [data](WorkerBuilder::data) or of a hook that blocks, a write transaction of the
+    /// application's in a database that it has [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
     /// this again to wait for it.
     ///
     /// ```
@@ -754,9 +762,9 @@ impl Drop for Handle {
             std::mem::forget(runtime);
             return;
         }
-        stop_now(&self.engine);
+        let has_stopped = stop_now(&self.engine);
         if self.has_threads {
-            wait_for_the_close(&self.engine);
+            wait_for_the_close(&self.engine, has_stopped);
         }
         if let Some(runtime) = runtime {
             runtime.shutdown_background();

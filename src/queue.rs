@@ -32,7 +32,11 @@ impl Queue {
     }
 
     /// Its number, if something of it is stored or a worker uses it: a name that is only asked about has none.
+    /// There is none in a process that was forked from the one that has opened the queue: there the catalog may be locked for ever.
     fn id(&self) -> Option<QueueId> {
+        if self.engine.is_forked() {
+            return None;
+        }
         self.engine.store.catalog.find_queue(&self.name)
     }
 
@@ -370,8 +374,12 @@ impl RateHandle {
     /// Makes durable what the bucket holds when the commit is made: others may have changed it since, and an
     /// older state must not be written last.
     fn save(&self, key: BucketKey) -> Commit<()> {
-        let engine = self.engine.clone();
+        let (engine, queue) = (self.engine.clone(), self.queue.clone());
         self.engine.change(move |batch| {
+            if engine.store.catalog.find_queue(&queue) != Some(key.queue) {
+                // Its worker was stopped, and nothing of it is stored: its number may be another queue's by now.
+                return Ok(());
+            }
             let state = engine.scheduler().bucket_to_store(&key, engine.now());
             upkeep::save_bucket(batch, &key, state.as_ref())
         })
@@ -389,6 +397,9 @@ impl RateHandle {
     /// # Ok(()) }
     /// ```
     pub fn available(&self) -> f64 {
+        if self.engine.is_forked() {
+            return 0.0;
+        }
         let now = self.engine.now();
         self.key().map_or(f64::INFINITY, |key| self.engine.scheduler().tokens(&key, now))
     }
@@ -412,6 +423,9 @@ impl RateHandle {
     /// # Ok(()) }
     /// ```
     pub fn wait(&self) -> Option<Duration> {
+        if self.engine.is_forked() {
+            return None;
+        }
         let now = self.engine.now();
         self.key().and_then(|key| self.engine.scheduler().limited_for(&key, now))
     }

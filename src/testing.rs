@@ -549,6 +549,16 @@ impl Drop for LastHandle {
 }
 
 impl Driver {
+    /// How many numbers of queues and of kinds stand for a name.
+    pub fn names_in_use(&self) -> (usize, usize) {
+        self.engine.store.catalog.in_use()
+    }
+
+    /// Runs `while_held` while this thread holds the locks of the queue, so that a test can fork at that moment.
+    pub fn with_locks_held(&self, while_held: impl FnOnce()) {
+        self.engine.with_locks_held(while_held);
+    }
+
     pub fn is_stopping(&self) -> bool {
         self.engine.is_stopping()
     }
@@ -568,7 +578,8 @@ impl Driver {
     }
 
     async fn until(&self, done: impl Fn(&Engine) -> bool) {
-        loop {
+        // Nothing moves in a forked process.
+        while !self.engine.is_forked() {
             let moved = self.engine.moved();
             tokio::pin!(moved);
             moved.as_mut().enable();

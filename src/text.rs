@@ -41,11 +41,13 @@ pub(crate) fn told(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", printable(kept)))
 }
 
-/// A text of `bytes_max` at most: a longer one is cut and ends in an ellipsis.
+/// A text of `bytes_max` at most, which holds no more memory than that: a longer one is cut and ends in an ellipsis.
 pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max - '…'.len_utf8()));
         text.push('…');
+    }
+    if text.capacity() > bytes_max {
         text.shrink_to_fit();
     }
     text
@@ -97,7 +99,12 @@ mod tests {
         for len in 4..40 {
             let text = cut("é".repeat(100), len);
             assert!(text.len() <= len && text.ends_with('…'), "{len}: {text}");
+            assert!(text.capacity() <= len, "{len}: {}", text.capacity());
         }
+        let mut roomy = String::with_capacity(1 << 20);
+        roomy.push_str("short");
+        let kept = cut(roomy, 1_024);
+        assert!(kept == "short" && kept.capacity() <= 1_024, "{}", kept.capacity());
         let long = "\u{1b}".repeat(100_000);
         assert!(told(&long).len() < 10_000 && told(&long).ends_with('…'));
     }

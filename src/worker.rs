@@ -13,6 +13,7 @@ use crate::handler::{
 use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
 use crate::runtime::{Engine, WorkerConfig};
 use crate::scheduler::LaneSettings;
+use crate::storage::NamesInUse;
 
 /// Slots of a worker unless set.
 const CONCURRENCY_DEFAULT: usize = 10;
@@ -395,13 +396,14 @@ impl WorkerBuilder {
         self.check()?;
         let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, handlers, .. } =
             self;
-        let id = engine.store.catalog.use_queue(&queue)?;
+        let mut names = NamesInUse::of_queue(&engine.store.catalog, &queue)?;
+        let id = names.queue();
         let mut by_kind = IdMap::default();
         for (kind, runnable) in handlers {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
-            let id = engine.store.catalog.use_kind(&kind)?;
+            let id = names.add_kind(&kind)?;
             let name = engine.store.catalog.kind_name(id);
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
@@ -409,7 +411,7 @@ impl WorkerBuilder {
         }
         #[cfg(feature = "wasm")]
         for (kind, plugin) in self.plugins {
-            let id = engine.store.catalog.use_kind(&kind)?;
+            let id = names.add_kind(&kind)?;
             let handling = executor::load(engine.store.catalog.kind_name(id), plugin, engine.plugin_host())?;
             if by_kind.insert(id, handling).is_some() {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
@@ -418,9 +420,10 @@ impl WorkerBuilder {
         let all_block = by_kind.values().all(Handling::blocks);
         let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
-        let binding = Binding { queue: name, handlers: by_kind, data: Arc::new(data), retry, timeout, at_most_once };
+        let data = Arc::new(data);
+        let binding = Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, names };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
-        let worker = Worker { engine, queue: id, binding, all_block };
+        let worker = Worker { engine, queue: id, name, binding, all_block };
         worker.warn_of_lower_limits(concurrency);
         Ok(worker)
     }
@@ -474,6 +477,7 @@ impl std::fmt::Debug for WorkerBuilder {
 pub struct Worker {
     engine: Arc<Engine>,
     queue: QueueId,
+    name: Arc<str>,
     /// Which of the queue's workers this is: another may have followed it.
     binding: Weak<Binding>,
     /// All of its handlers need a thread.
@@ -486,28 +490,29 @@ impl Worker {
     /// [`WorkerBuilder::concurrency`].
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped.
+    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped; [`Error::Forked`].
     pub fn set_concurrency(&self, jobs: usize) -> Result<(), Error> {
         if jobs == 0 {
             return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
         }
+        self.engine.store.check_process()?;
         match self.engine.set_concurrency(self.queue, &self.binding, jobs) {
             true => {
                 self.warn_of_lower_limits(jobs);
                 Ok(())
             }
-            false => Err(Error::WorkerStopped { queue: self.engine.store.catalog.queue_name(self.queue).to_string() }),
+            false => Err(Error::WorkerStopped { queue: self.name.to_string() }),
         }
     }
 
     /// Other limits that let fewer of its jobs run than it has slots are no error: they can be raised, and slots
     /// that are not used cost nothing. But nobody should have to find out by measuring.
     fn warn_of_lower_limits(&self, concurrency: usize) {
-        let queue = self.engine.store.catalog.queue_name(self.queue);
+        let queue = &self.name;
         let (max_running, blocking_threads) = self.engine.scheduler().limits();
         if concurrency > max_running {
             tracing::warn!(
-                queue = &*queue,
+                queue = &**queue,
                 concurrency,
                 max_running,
                 "fewer jobs run at a time than `concurrency` says: all workers together have `max_running` slots"
@@ -515,7 +520,7 @@ impl Worker {
         }
         if self.all_block && concurrency > blocking_threads {
             tracing::warn!(
-                queue = &*queue,
+                queue = &**queue,
                 concurrency,
                 blocking_threads,
                 "fewer jobs run at a time than `concurrency` says: all its handlers block, and all workers together have \
@@ -524,8 +529,12 @@ impl Worker {
         }
     }
 
-    /// How many of its jobs run now.
+    /// How many of its jobs run now. None do in a process that was forked from the one that has started it.
     pub fn running(&self) -> usize {
+        // Once it is gone, its queue's number may stand for another one.
+        if self.engine.is_forked() || self.binding.strong_count() == 0 {
+            return 0;
+        }
         self.engine.scheduler().running_in(self.queue)
     }
 
@@ -541,20 +550,25 @@ impl Worker {
     /// ```
     #[cfg(feature = "wasm")]
     pub fn plugin(&self, kind: &str) -> Option<executor::PluginHandle> {
+        if self.engine.is_forked() {
+            return None;
+        }
         let binding = self.binding.upgrade()?;
         binding.handlers.values().find(|handling| *handling.kind == *kind)?.plugin.clone()
     }
 
     /// Stops it: nothing more of its queue starts, running jobs finish. The queue may be given
-    /// another worker then.
+    /// another worker then. In a process that was forked from the one that has started it this does nothing.
     pub fn stop(self) {
+        if self.engine.is_forked() {
+            return;
+        }
         self.engine.unbind(self.queue, &self.binding);
     }
 }
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let queue = self.engine.store.catalog.queue_name(self.queue);
-        f.debug_struct("Worker").field("queue", &queue).finish_non_exhaustive()
+        f.debug_struct("Worker").field("queue", &self.name).finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@ use crate::job::{
     RunNumber,
 };
 use crate::scheduler::RunId;
+use crate::storage::NamesInUse;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Clock, Now};
 
@@ -29,6 +30,9 @@ pub(crate) struct Binding {
     pub timeout: Option<Duration>,
     /// Its jobs run at most once, whatever they say themselves.
     pub at_most_once: bool,
+    /// As long as it lives, the numbers of its names stand for them.
+    #[expect(dead_code, reason = "held, not read")]
+    pub names: NamesInUse,
 }
 
 /// One kind's handler.

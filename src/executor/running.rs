@@ -205,6 +205,12 @@ impl Runs {
         all
     }
 
+    /// Runs `while_held` under the lock: for tests.
+    pub fn with_lock_held(&self, while_held: impl FnOnce()) {
+        let _inner = self.lock();
+        while_held();
+    }
+
     /// Blocking handlers that have outlived their timeout and keep their slots.
     pub fn stuck(&self) -> usize {
         self.lock().by_id.values().filter(|r| r.blocking && r.killed() == Some(Kill::Timeout)).count()

@@ -13,6 +13,7 @@ use crate::error::panics::Quiet;
 use crate::job::{JobId, PluginHash, Priority, RunNumber};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::text::cut;
 use crate::time::{Clock, Timestamp};
 use crate::transaction::Transaction;
 
@@ -467,7 +468,8 @@ impl Context {
         self.attempted.deadline(now).map(|deadline| deadline.saturating_sub(now))
     }
 
-    /// Says how far the handler is. Kept in memory while it runs, the latest only.
+    /// Says how far the handler is. Kept in memory while it runs, the latest only. A message of more than 1 KiB is cut and ends
+    /// in an ellipsis.
     ///
     /// ```
     /// # use millpond::*;
@@ -481,11 +483,11 @@ impl Context {
     /// }
     /// ```
     pub fn progress(&self, done: u64, total: Option<u64>, message: impl Into<String>) {
-        let message = cut(message.into());
+        let message = cut(message.into(), LINE_BYTES_MAX);
         self.attempted.notes().progress = Some(Progress { done, total, message });
     }
 
-    /// Keeps a line while the handler runs: the latest 100, at most 1 KiB each.
+    /// Keeps a line while the handler runs: the latest 100, at most 1 KiB each. A longer one is cut and ends in an ellipsis.
     ///
     /// ```
     /// # use millpond::*;
@@ -497,11 +499,12 @@ impl Context {
     /// }
     /// ```
     pub fn log(&self, line: impl Into<String>) {
+        let line = cut(line.into(), LINE_BYTES_MAX);
         let mut notes = self.attempted.notes();
         if notes.log.len() == LOG_LINES_MAX {
             notes.log.pop_front();
         }
-        notes.log.push_back(cut(line.into()));
+        notes.log.push_back(line);
     }
 
     /// Runs `write` in the transaction that acknowledges the job: app rows and follow-up jobs are
@@ -559,9 +562,37 @@ impl std::fmt::Debug for Context {
     }
 }
 
-fn cut(mut line: String) -> String {
-    if line.len() > LINE_BYTES_MAX {
-        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::SystemClock;
+
+    #[test]
+    fn long_lines_and_messages_hold_no_more_memory_than_their_limit() {
+        let facts = Facts {
+            id: JobId::new(1),
+            queue: "q".into(),
+            kind: "k".into(),
+            group: None,
+            priority: Priority::default(),
+            attempt: 1,
+            max_attempts: 1,
+            run: RunNumber::new(1, 1),
+            enqueued_at: Timestamp::EPOCH,
+            #[cfg(feature = "wasm")]
+            generation: 0,
+        };
+        let attempted = Attempted::new(facts, Arc::new(SystemClock::new()), None, Arc::default());
+        let context = Context::new(Arc::new(attempted));
+        for _ in 0..2 * LOG_LINES_MAX {
+            context.log("é".repeat(LINE_BYTES_MAX));
+            context.progress(1, None, "é".repeat(LINE_BYTES_MAX));
+        }
+        let notes = context.attempted.notes();
+        let held: usize = notes.log.iter().map(String::capacity).sum();
+        assert!(held <= LOG_LINES_MAX * LINE_BYTES_MAX, "{held} bytes are held");
+        assert_eq!(notes.log.len(), LOG_LINES_MAX);
+        let message = notes.progress.as_ref().unwrap().message.capacity();
+        assert!(message <= LINE_BYTES_MAX, "{message} bytes are held");
     }
-    line
 }

@@ -87,7 +87,10 @@ const HOLD_MARGIN: Duration = Duration::from_secs(1);
 impl Trial {
     /// The job that started last comes first: most killers kill soon. Then those that were there at most
     /// deaths, again the latest first.
-    pub fn new(mut suspects: Vec<Suspect>, wall: Timestamp) -> Self {
+    ///
+    /// `dead_by` is when the process was dead for certain, by the same clock as the starts. It is `None` if nobody knows,
+    /// because that clock was set back or has not been set since the machine started.
+    pub fn new(mut suspects: Vec<Suspect>, dead_by: Option<Timestamp>) -> Self {
         let deaths = |suspect: &Suspect| suspect.entry.record.crashes();
         suspects.sort_by_key(|suspect| (Reverse(deaths(suspect)), Reverse(suspect.started_at), suspect.entry.id));
         let latest = suspects.iter().enumerate().max_by_key(|(at, suspect)| (suspect.started_at, Reverse(*at)));
@@ -97,11 +100,12 @@ impl Trial {
         let most = suspects.iter().map(deaths).max().unwrap_or(0);
         let is_candidate = |suspect: &Suspect| most >= 2 && deaths(suspect) == most;
         let candidates = suspects.iter().filter(|suspect| is_candidate(suspect)).count();
-        // Whoever kills again has run no longer than this at the last death.
-        let ran_for =
-            suspects.iter().filter(|suspect| is_candidate(suspect)).map(|one| wall.since(one.started_at)).max();
+        // Whoever kills again has run no longer than this at the last death. If it is not known of all, there is no bound.
+        let ran_for = |one: &Suspect| Some(dead_by.filter(|dead_by| *dead_by >= one.started_at)?.since(one.started_at));
+        let ran_for: Option<Vec<_>> = suspects.iter().filter(|suspect| is_candidate(suspect)).map(ran_for).collect();
+        let longest = ran_for.map_or(HOLD_MAX, |all| all.into_iter().max().unwrap_or_default());
         let grown = HOLD.saturating_mul(HOLD_GROWS.saturating_pow(most.saturating_sub(2)));
-        let hold = grown.min(HOLD_MAX).min(ran_for.unwrap_or_default().saturating_add(HOLD_MARGIN));
+        let hold = grown.min(HOLD_MAX).min(longest.saturating_add(HOLD_MARGIN));
         let in_second_half = suspects.iter_mut().filter(|suspect| is_candidate(suspect)).skip(candidates.div_ceil(2));
         in_second_half.for_each(|suspect| suspect.is_held_back = true);
         Self { suspects, hold }
@@ -167,14 +171,14 @@ mod tests {
     #[test]
     fn the_job_that_started_last_is_tried_first_and_then_those_of_most_deaths() {
         let suspects = vec![suspect(1, 1, 10), suspect(2, 2, 20), suspect(3, 2, 30), suspect(4, 1, 40)];
-        let trial = Trial::new(suspects, Timestamp::from_millis(50));
+        let trial = Trial::new(suspects, Some(Timestamp::from_millis(50)));
         assert_eq!(ids(&trial), [(4, false), (3, false), (2, true), (1, false)]);
     }
 
     #[test]
     fn half_of_those_that_were_there_at_each_death_are_held_back_ever_longer() {
         let twenty = |deaths| (1..=20).map(|id| suspect(id, deaths, 0)).collect::<Vec<_>>();
-        let later = Timestamp::from_millis(30_000);
+        let later = Some(Timestamp::from_millis(30_000));
         let held = |trial: &Trial| ids(trial).iter().filter(|(_, held)| *held).count();
         let first = Trial::new(twenty(1), later);
         assert_eq!(held(&first), 0, "one death says nothing");
@@ -182,9 +186,22 @@ mod tests {
         assert_eq!((held(&second), second.hold), (10, HOLD));
         let third = Trial::new(twenty(3), later);
         assert_eq!((held(&third), third.hold), (10, Duration::from_secs(31)), "no longer than they ran");
-        let fifth = Trial::new(twenty(5), Timestamp::from_millis(86_400_000));
+        let fifth = Trial::new(twenty(5), Some(Timestamp::from_millis(86_400_000)));
         assert_eq!((held(&fifth), fifth.hold), (10, HOLD_MAX));
         let one = Trial::new(vec![suspect(1, 9, 0), suspect(2, 3, 0)], later);
         assert_eq!(held(&one), 0, "there is nobody to tell it from");
+    }
+
+    #[test]
+    fn they_are_held_back_ever_longer_also_if_nobody_knows_how_long_they_ran() {
+        let twenty = |deaths| (1..=20).map(|id| suspect(id, deaths, 500_000)).collect::<Vec<_>>();
+        // The clock was set back, or it shows a time before the starts.
+        for dead_by in [None, Some(Timestamp::from_millis(400_000))] {
+            let holds = [2, 3, 4, 5, 6].map(|deaths| Trial::new(twenty(deaths), dead_by).hold.as_secs());
+            assert_eq!(holds, [5, 40, 320, 1_200, 1_200]);
+        }
+        let one_is_unknown = vec![suspect(1, 4, 500_000), suspect(2, 4, 10), suspect(3, 4, 10)];
+        let trial = Trial::new(one_is_unknown, Some(Timestamp::from_millis(400_000)));
+        assert_eq!(trial.hold, Duration::from_secs(320));
     }
 }

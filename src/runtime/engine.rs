@@ -12,7 +12,7 @@ use super::health::Health;
 use super::maintenance::Upkeep;
 use super::pen::Pen;
 use crate::error::Error;
-use crate::error::panics::Panic;
+use crate::error::panics::{Panic, Quiet};
 use crate::events::{Event, EventBus};
 use crate::executor::{Binding, Executor};
 use crate::handler::{Inside, handler_here};
@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::scheduler::{LaneSettings, Scheduler};
 use crate::storage::{Batch, KnownQueue, Prepared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard, thread};
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
 use crate::writer::control::Target;
@@ -71,7 +71,9 @@ pub(crate) struct Engine {
     pub(super) stopping: AtomicBool,
     closed: AtomicBool,
     /// The same, for threads that wait for it.
-    is_closed: (Mutex<bool>, Condvar),
+    is_closed: Flag,
+    /// A stop has let go of all workers, and what they held is dropped.
+    let_go: Arc<Flag>,
     given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
     left_to_stop_ms: AtomicU64,
@@ -132,7 +134,8 @@ impl Engine {
             health: RwLock::default(),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            is_closed: Default::default(),
+            is_closed: Flag::default(),
+            let_go: Arc::default(),
             given_up: AtomicBool::new(false),
             left_to_stop_ms: AtomicU64::new(0),
             upkeep: Mutex::default(),
@@ -172,6 +175,19 @@ impl Engine {
         self.health().degraded()
     }
 
+    /// Whether this process was forked from the one that has opened the queue. To be asked before any lock is taken by a call that
+    /// cannot answer [`Error::Forked`].
+    pub fn is_forked(&self) -> bool {
+        self.store.check_process().is_err()
+    }
+
+    /// Runs `while_held` while this thread holds every lock that a call may take for a moment: for tests.
+    pub fn with_locks_held(&self, while_held: impl FnOnce()) {
+        let _bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
+        let _scheduler = self.scheduler();
+        self.executor.runs.with_lock_held(|| self.store.catalog.with_lock_held(while_held));
+    }
+
     /// Why nothing can be written for now, if nothing can.
     pub fn unwritable(&self) -> Option<String> {
         self.health().unwritable.clone()
@@ -207,18 +223,19 @@ impl Engine {
 
     pub(super) fn set_closed(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        *self.is_closed.0.lock().unwrap_or_else(|e| e.into_inner()) = true;
-        self.is_closed.1.notify_all();
+        self.is_closed.raise();
         self.wake_dispatcher();
         self.moved.notify_waiters();
     }
 
     /// Blocks this thread until the file is closed, no longer than `at_most`. True if it is.
     pub(super) fn wait_until_closed(&self, at_most: Duration) -> bool {
-        let (closed, changed) = &self.is_closed;
-        let closed = closed.lock().unwrap_or_else(|e| e.into_inner());
-        let waited = changed.wait_timeout_while(closed, at_most, |closed| !*closed);
-        *waited.unwrap_or_else(|e| e.into_inner()).0
+        self.is_closed.wait(at_most)
+    }
+
+    /// Blocks this thread until a stop has let go of all workers, no longer than `at_most`. True if it has.
+    pub(super) fn wait_until_let_go(&self, at_most: Duration) -> bool {
+        self.let_go.wait(at_most)
     }
 
     /// The next time something moves: an attempt ends, a commit is made, the dispatcher has looked.
@@ -467,11 +484,21 @@ impl Engine {
     pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         if bindings.get(&queue).is_some_and(|binding| is_same(binding, worker)) {
-            self.scheduler().close_lane(queue);
+            self.close_lane(queue);
             let binding = bindings.remove(&queue);
             // Handlers may hold the last handle of this very queue: let go of them outside the lock.
             drop(bindings);
             drop(binding);
+        }
+    }
+
+    /// Before the worker is dropped, and with it the use of the queue's number.
+    fn close_lane(&self, queue: QueueId) {
+        let is_stored = self.store.catalog.is_stored(queue);
+        let mut scheduler = self.scheduler();
+        scheduler.close_lane(queue);
+        if !is_stored {
+            scheduler.forget_queue(queue);
         }
     }
 
@@ -513,7 +540,7 @@ impl Engine {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         let ended: Vec<_> = bindings.extract_if(|_, binding| binding.needs_runtime()).collect();
         for (queue, _) in &ended {
-            self.scheduler().close_lane(*queue);
+            self.close_lane(*queue);
         }
         // Handlers may hold the last handle of this very queue: let go of them outside the lock.
         drop(bindings);
@@ -521,10 +548,51 @@ impl Engine {
         self.bus.publish([Event::Degraded { reason: RUNTIME_ENDED.to_owned() }]);
     }
 
+    /// Takes all workers away. What they hold is dropped on a thread of its own, because that runs code of the application, and
+    /// whoever stops the queue waits for it no longer than he has said.
     pub(super) fn unbind_all(&self) {
-        let bindings = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
-        // Handlers may hold the last handle of this very queue: let go of them outside the lock.
-        drop(bindings);
+        let workers = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
+        let needs_thread = !workers.is_empty() && !self.config.stepped;
+        let let_go = LetGo { workers: Quiet::new(workers), told: self.let_go.clone() };
+        if needs_thread {
+            // Without a thread it is dropped here.
+            let _ = thread::Builder::new().name("millpond-let-go".into()).spawn(move || drop(let_go));
+        }
+    }
+}
+
+/// Workers that a stop has taken away.
+struct LetGo {
+    workers: Quiet<IdMap<Arc<Binding>, QueueId>>,
+    told: Arc<Flag>,
+}
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        // Handlers may hold the last handle of this very queue, or wait for it, and find it closed.
+        drop(std::mem::replace(&mut self.workers, Quiet::new(IdMap::default())));
+        self.told.raise();
+    }
+}
+
+/// Something that happens once, for threads that wait for it.
+#[derive(Default)]
+struct Flag {
+    raised: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Flag {
+    fn raise(&self) {
+        *self.raised.lock().unwrap_or_else(|e| e.into_inner()) = true;
+        self.changed.notify_all();
+    }
+
+    /// Blocks this thread until it has happened, no longer than `at_most`. True if it has.
+    fn wait(&self, at_most: Duration) -> bool {
+        let raised = self.raised.lock().unwrap_or_else(|e| e.into_inner());
+        let waited = self.changed.wait_timeout_while(raised, at_most, |raised| !*raised);
+        *waited.unwrap_or_else(|e| e.into_inner()).0
     }
 }
 

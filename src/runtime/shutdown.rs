@@ -65,13 +65,20 @@ async fn stop(engine: &Arc<Engine>, end: Instant) {
     take_back(engine);
 }
 
-/// Waits until the file is closed.
+/// What the answer of a shutdown says while what the workers held is still being dropped.
+const STILL_DROPPING: &str = "the drop of a handler, or of data that a worker was given, is still running";
+
+/// Waits until the file is closed and the workers' handlers and data are dropped.
 ///
 /// # Errors
 /// [`Error::StillClosing`] if it is not by then: it goes on closing.
 fn closed_by(engine: &Engine, end: Instant) -> Result<(), Error> {
-    if engine.wait_until_closed(end.saturating_duration_since(Instant::now())) {
-        return Ok(());
+    let left = || end.saturating_duration_since(Instant::now());
+    if engine.wait_until_closed(left()) {
+        return match engine.wait_until_let_go(left()) {
+            true => Ok(()),
+            false => Err(Error::StillClosing { held_by: STILL_DROPPING }),
+        };
     }
     let held_by = match engine.inbox.is_closed() {
         true => engine.occupied.now().by().sentence(),
@@ -80,16 +87,19 @@ fn closed_by(engine: &Engine, end: Instant) -> Result<(), Error> {
     Err(Error::StillClosing { held_by })
 }
 
-/// Stops at once: what runs is taken back.
-pub(crate) fn stop_now(engine: &Arc<Engine>) {
-    if begin(engine) {
+/// Stops at once: what runs is taken back. False if somebody else has stopped it already.
+pub(crate) fn stop_now(engine: &Arc<Engine>) -> bool {
+    let is_first = begin(engine);
+    if is_first {
         take_back(engine);
     }
+    is_first
 }
 
 /// Blocks the thread that has dropped the last handle until the file is closed, unless somebody may wait for this thread:
-/// then it closes behind.
-pub(crate) fn wait_for_the_close(engine: &Engine) {
+/// then it closes behind. Whoever `has_stopped` it by that also waits for the drop of handlers and data: nobody else may, because
+/// they may hold the last handle themselves.
+pub(crate) fn wait_for_the_close(engine: &Engine, has_stopped: bool) {
     let begun = Instant::now();
     let (mut moment, mut since) = (engine.occupied.now(), begun);
     while may_wait() && !engine.wait_until_closed(LOOK_EVERY) {
@@ -101,6 +111,9 @@ pub(crate) fn wait_for_the_close(engine: &Engine) {
         if is_stuck || now - begun >= DROP_WAIT_MAX {
             return;
         }
+    }
+    if has_stopped && may_wait() {
+        engine.wait_until_let_go(DROP_WAIT_MAX.saturating_sub(begun.elapsed()));
     }
 }
 
@@ -119,8 +132,7 @@ pub(super) fn take_back(engine: &Arc<Engine>) {
     engine.release(&still_running);
     engine.inbox.close();
     engine.wake_dispatcher();
-    // Last, because it drops the handlers: they may hold the last handle of this very queue, or wait for it, and find it
-    // closed.
+    // Last, because it drops the handlers: they may wait for the queue, and find it closed.
     engine.unbind_all();
 }
 

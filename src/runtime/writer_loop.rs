@@ -370,16 +370,22 @@ impl WriterLoop {
         } else {
             tracing::error!("the file cannot be written: the next open recovers");
         }
-        self.writer.close();
-        self.turn_away(theirs, &Error::Closed);
         let in_order = self.healing.is_none();
-        drop(self.writer);
+        {
+            // What is dropped here may hold values of the application's.
+            let _occupation = engine.occupied.begin(Occupant::Callback);
+            self.writer.close();
+            self.turn_away(theirs, &Error::Closed);
+            drop(self.writer);
+        }
         if in_order {
             compact_before_close(&engine);
         }
         engine.store.close();
         // Whoever hears that nothing follows may open the file again.
+        let occupation = engine.occupied.begin(Occupant::Callback);
         engine.bus.close();
+        drop(occupation);
         engine.set_closed();
     }
 

@@ -195,7 +195,7 @@ impl World {
             let (queue, entry) = (job.queue, self.entry(id));
             suspects.push(Suspect { queue, entry, started_at, is_last_attempt, is_held_back: false });
         }
-        self.trial = Trial::new(suspects, at(self.now).wall);
+        self.trial = Trial::new(suspects, Some(at(self.now).wall));
     }
 
     /// Lives until each killer is dead. How many deaths that took.

@@ -392,6 +392,16 @@ impl Buckets {
         }
     }
 
+    /// Forgets a queue of which nothing is stored, with its rates: its number may be given to another one.
+    pub fn forget_queue(&mut self, queue: QueueId) {
+        let Some(of_queue) = self.queues.get(&queue) else { return };
+        let mut buckets = of_queue.own.iter().chain(of_queue.groups.values());
+        let is_reserving = |bucket: &Bucket| matches!(bucket.tokens, Tokens::Counted(counted) if counted.reserving > 0);
+        if !buckets.any(is_reserving) {
+            self.queues.remove(&queue);
+        }
+    }
+
     /// May one more start? Reserves ahead where little is left.
     pub fn gate(&mut self, queue: QueueId, group: Option<&Arc<str>>, now: Now, reserve: &mut Vec<Reservation>) -> Gate {
         let opened = self.opened;

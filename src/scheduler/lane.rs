@@ -134,6 +134,10 @@ impl Lane {
     }
 
     pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
+        if self.settings.is_none() {
+            // Nobody would take what a page shows.
+            return;
+        }
         let limits = self.limits;
         for grouped in [false, true] {
             if let Some(refill) = self.window(grouped).wants_refill(limits) {
@@ -171,6 +175,12 @@ impl Lane {
     /// start would not be reached otherwise.
     fn may_read_again(&self) -> bool {
         self.heads.is_whole() || self.heads_started >= self.limits.jobs_max
+    }
+
+    /// Rows in memory, for tests.
+    #[cfg(test)]
+    pub fn rows_held(&self) -> usize {
+        self.plain.len() + self.heads.len()
     }
 
     // --- delayed jobs -------------------------------------------------------------------------

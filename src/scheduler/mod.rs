@@ -336,8 +336,17 @@ impl Scheduler {
 
     /// The queue's worker is gone: nothing of it starts any more.
     pub fn close_lane(&mut self, queue: QueueId) {
-        self.lanes.get_or_make(queue).settings = None;
+        let lane = self.lanes.get_or_make(queue);
+        lane.settings = None;
+        // The table keeps the rows. Memory need not, and the next worker looks at the table anew.
+        lane.restart();
+        self.note(queue);
         self.attend_suspects(queue);
+    }
+
+    /// Nothing of this queue is stored, and its number may be given to another one.
+    pub fn forget_queue(&mut self, queue: QueueId) {
+        self.buckets.forget_queue(queue);
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {

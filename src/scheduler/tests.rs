@@ -73,7 +73,7 @@ fn ids(starts: &[Start]) -> Vec<u64> {
 
 /// Suspects that were there at one death, and have attempts left.
 fn trial(suspects: &[Suspect]) -> Trial {
-    Trial::new(suspects.to_vec(), at(0).wall)
+    Trial::new(suspects.to_vec(), Some(at(0).wall))
 }
 
 fn suspect(id: u64, group: Option<&str>) -> Suspect {
@@ -171,6 +171,31 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
         scheduler.refilled(refill, page, true);
     }
     assert_eq!(ids(&start(&mut scheduler, at(0))), [1], "2 runs already");
+}
+
+#[test]
+fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
+    let mut scheduler = open(1);
+    let heads = [entry(4, 5, Some("a")), entry(5, 5, Some("b"))];
+    scheduler.apply((1..=3).map(|id| ready(id, 5, None)).chain([ready(4, 5, Some("a")), ready(5, 5, Some("b"))]));
+    let running = start(&mut scheduler, at(0));
+    scheduler.close_lane(QUEUE);
+    let rows_held = |scheduler: &Scheduler| scheduler.lanes.get(QUEUE).unwrap().rows_held();
+    assert_eq!(rows_held(&scheduler), 0);
+    // Whatever wakes the queue meanwhile brings nothing back.
+    end(&mut scheduler, &running[0]);
+    scheduler.apply([Change::Paused { queue: QUEUE, paused: false }, ready(6, 5, None)]);
+    scheduler.look_again(QUEUE);
+    assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
+    assert!(scheduler.chores(at(0)).refills.is_empty());
+    assert_eq!(rows_held(&scheduler), 0);
+    // The next worker gets all of them.
+    scheduler.open_lane(QUEUE, settings(10), at(0));
+    let rows: Vec<_> = [2, 3, 6].map(|id| entry(id, 5, None)).into_iter().chain(heads).collect();
+    answer_pages(&mut scheduler, &rows, at(0));
+    let mut started = ids(&start(&mut scheduler, at(0)));
+    started.sort_unstable();
+    assert_eq!(started, [2, 3, 4, 5, 6]);
 }
 
 #[test]

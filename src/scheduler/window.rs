@@ -146,6 +146,12 @@ impl<E: Source> Window<E> {
         }
     }
 
+    /// Rows in memory, for tests.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.rows.len() + self.reading.as_ref().map_or(0, |reading| reading.arrived.len())
+    }
+
     pub fn wants_refill(&mut self, limits: WindowLimits) -> Option<Refill> {
         let low = self.rows.len() <= limits.jobs_max / 2 && self.bytes <= limits.bytes_max / 2;
         let fits = self.rows.is_empty() || self.bytes + self.dropped_bytes <= limits.bytes_max;

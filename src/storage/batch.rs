@@ -283,11 +283,15 @@ impl<'t> Batch<'t> {
             self.tables.rates()?.remove(row)?;
             return Ok(());
         };
-        self.tables.rates()?.insert(row, codec::encode(state).as_slice())?;
         // A number in the file without its name would be another queue's after a restart.
         if !self.catalog.is_stored(key.queue) {
+            if !self.names.hold_queue(key.queue) {
+                // The queue's worker was stopped, and nothing of the queue is stored.
+                return Ok(());
+            }
             self.queue_mut(key.queue);
         }
+        self.tables.rates()?.insert(row, codec::encode(state).as_slice())?;
         Ok(())
     }
 

@@ -51,72 +51,102 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Names {
     ids: HashMap<Arc<str>, u32>,
-    names: Vec<(Arc<str>, Standing)>,
+    names: Vec<Name>,
     /// The numbers in `names` that nobody has.
     free: BTreeSet<u32>,
     saved: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// It was given back, or the file has none of this number.
-    Free,
-    /// The batch in the making will store it.
-    Reserved,
-    /// A worker of this process uses it, and the file does not have it.
-    InUse,
+/// What a number stands for, and why it does. It is given out again once there is no reason any more.
+#[derive(Clone, Debug, Default)]
+struct Name {
+    text: Arc<str>,
     /// The file has it.
-    Saved,
+    is_saved: bool,
+    /// A batch is to store it. It stays so if nobody knows whether the commit has stored it.
+    is_reserved: bool,
+    /// Workers of this process that use it.
+    uses: u32,
+}
+
+impl Name {
+    /// Whether others than the batch that has reserved it may know its number.
+    fn is_known(&self) -> bool {
+        self.is_saved || self.uses > 0
+    }
+
+    fn is_free(&self) -> bool {
+        !self.is_known() && !self.is_reserved
+    }
 }
 
 impl Names {
-    fn find(&self, name: &str) -> Option<(u32, Standing)> {
+    fn find(&self, name: &str) -> Option<(u32, &Name)> {
         let id = *self.ids.get(name)?;
-        Some((id, self.names[id as usize].1))
+        Some((id, &self.names[id as usize]))
     }
 
     fn name(&self, id: u32) -> Option<&Arc<str>> {
-        self.names.get(id as usize).map(|(name, _)| name)
+        self.names.get(id as usize).map(|name| &name.text)
     }
 
-    /// The number of a name, a new one if need be. A name never has less of a standing than it had.
-    fn number(&mut self, name: &str, standing: Standing) -> u32 {
-        if let Some((id, before)) = self.find(name) {
-            if before == Standing::Reserved {
-                self.names[id as usize].1 = standing;
-            }
-            return id;
-        }
-        let id = self.free.pop_first().unwrap_or(self.names.len() as u32);
-        self.put(id, name.into(), standing);
-        id
+    /// The number of a name, a new one if need be. The caller notes why it is not free.
+    fn number(&mut self, name: &str) -> (u32, &mut Name) {
+        let id = match self.ids.get(name) {
+            Some(id) => *id,
+            None => self.free.first().copied().unwrap_or(self.names.len() as u32),
+        };
+        (id, self.put(id, name.into()))
     }
 
-    fn put(&mut self, id: u32, name: Arc<str>, standing: Standing) {
+    fn put(&mut self, id: u32, name: Arc<str>) -> &mut Name {
         while self.names.len() <= id as usize {
             self.free.insert(self.names.len() as u32);
-            self.names.push(("".into(), Standing::Free));
+            self.names.push(Name::default());
         }
         self.free.remove(&id);
-        self.saved += usize::from(standing == Standing::Saved && self.names[id as usize].1 != Standing::Saved);
-        self.names[id as usize] = (name.clone(), standing);
+        let place = &mut self.names[id as usize];
+        place.text = name.clone();
         self.ids.insert(name, id);
+        place
     }
 
+    /// The file has it from now on.
     fn save(&mut self, id: u32) {
-        if let Some((name, _)) = self.names.get(id as usize).filter(|(_, standing)| *standing != Standing::Free) {
-            self.put(id, name.clone(), Standing::Saved);
-        }
+        let Some(name) = self.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return };
+        self.saved += usize::from(!std::mem::replace(&mut name.is_saved, true));
+        name.is_reserved = false;
     }
 
-    /// Takes a number back that was reserved and is not used.
+    /// The file has it, as it is found when it is opened.
+    fn save_as_is(&mut self, id: u32) {
+        let name = &mut self.names[id as usize];
+        self.saved += usize::from(!std::mem::replace(&mut name.is_saved, true));
+    }
+
+    /// A batch does not store it.
     fn release(&mut self, id: u32) {
-        let Some((name, standing)) = self.names.get_mut(id as usize) else { return };
-        if *standing == Standing::Reserved {
-            self.ids.remove(&*std::mem::replace(name, "".into()));
-            *standing = Standing::Free;
+        self.change(id, |name| name.is_reserved = false);
+    }
+
+    /// A worker does not use it any more.
+    fn end_use(&mut self, id: u32) {
+        self.change(id, |name| name.uses -= 1);
+    }
+
+    /// Takes the number back if there is no reason for it any more.
+    fn change(&mut self, id: u32, change: impl FnOnce(&mut Name)) {
+        let Some(name) = self.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return };
+        change(name);
+        if name.is_free() {
+            self.ids.remove(&*std::mem::take(&mut name.text));
             self.free.insert(id);
         }
+    }
+
+    /// Numbers that stand for something.
+    fn in_use(&self) -> usize {
+        self.names.len() - self.free.len()
     }
 }
 
@@ -140,26 +170,29 @@ impl Catalog {
         self.inner.write().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Runs `while_held` under the lock: for tests.
+    pub fn with_lock_held(&self, while_held: impl FnOnce()) {
+        let _inner = self.write();
+        while_held();
+    }
+
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
-        inner.queues.put(id, row.name.clone(), Standing::Saved);
+        inner.queues.put(id, row.name.clone());
+        inner.queues.save_as_is(id);
         inner.set_row(id, row);
     }
 
     pub fn restore_kind(&self, id: KindId, name: &str) {
-        self.write().kinds.put(id, name.into(), Standing::Saved);
+        let mut inner = self.write();
+        inner.kinds.put(id, name.into());
+        inner.kinds.save_as_is(id);
     }
 
-    /// The number of a worker's queue, a new one if need be.
-    pub fn use_queue(&self, name: &str) -> Result<QueueId, Error> {
-        check_name("queue", name)?;
-        Ok(self.write().queues.number(name, Standing::InUse))
-    }
-
-    /// The number of a kind that a worker handles, a new one if need be.
-    pub fn use_kind(&self, name: &str) -> Result<KindId, Error> {
-        check_name("kind", name)?;
-        Ok(self.write().kinds.number(name, Standing::InUse))
+    /// Numbers of queues and of kinds that stand for a name.
+    pub fn in_use(&self) -> (usize, usize) {
+        let inner = self.read();
+        (inner.queues.in_use(), inner.kinds.in_use())
     }
 
     /// The queue's number, if something of it is stored or a worker uses it.
@@ -218,9 +251,9 @@ impl Catalog {
         ids
     }
 
-    /// The queues that keep ended jobs, of which retention may remove some.
-    pub fn queues_with_ended(&self) -> Vec<QueueId> {
-        self.read().with_ended.iter().copied().collect()
+    /// The first queue from this number on that keeps ended jobs, of which retention may remove some.
+    pub fn next_with_ended(&self, from: QueueId) -> Option<QueueId> {
+        self.read().with_ended.range(from..).next().copied()
     }
 
     /// What a commit made durable.
@@ -236,6 +269,53 @@ impl Catalog {
     }
 }
 
+/// The names that a worker uses. Dropped, it gives back the numbers that the file does not have.
+pub(crate) struct NamesInUse {
+    catalog: Arc<Catalog>,
+    queue: QueueId,
+    kinds: Vec<KindId>,
+}
+
+impl NamesInUse {
+    /// The number of the worker's queue, a new one if need be.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn of_queue(catalog: &Arc<Catalog>, name: &str) -> Result<Self, Error> {
+        check_name("queue", name)?;
+        let mut inner = catalog.write();
+        let (queue, name) = inner.queues.number(name);
+        name.uses += 1;
+        drop(inner);
+        Ok(Self { catalog: catalog.clone(), queue, kinds: Vec::new() })
+    }
+
+    pub fn queue(&self) -> QueueId {
+        self.queue
+    }
+
+    /// The number of a kind that the worker handles, a new one if need be.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn add_kind(&mut self, name: &str) -> Result<KindId, Error> {
+        check_name("kind", name)?;
+        let mut inner = self.catalog.write();
+        let (kind, name) = inner.kinds.number(name);
+        name.uses += 1;
+        self.kinds.push(kind);
+        Ok(kind)
+    }
+}
+
+impl Drop for NamesInUse {
+    fn drop(&mut self) {
+        let mut inner = self.catalog.write();
+        inner.queues.end_use(self.queue);
+        self.kinds.iter().for_each(|kind| inner.kinds.end_use(*kind));
+    }
+}
+
 /// A name's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number {
@@ -245,9 +325,9 @@ pub(crate) struct Number {
 }
 
 /// Not what is only reserved: it may be given back.
-fn known(found: Option<(u32, Standing)>) -> Option<Number> {
-    let (id, standing) = found?;
-    (standing != Standing::Reserved).then_some(Number { id, is_saved: standing == Standing::Saved })
+fn known(found: Option<(u32, &Name)>) -> Option<Number> {
+    let (id, name) = found?;
+    name.is_known().then_some(Number { id, is_saved: name.is_saved })
 }
 
 /// The names that one batch may bring into the file. Dropped, it gives back the numbers that were reserved for them.
@@ -301,6 +381,18 @@ impl<'c> NewNames<'c> {
     /// The file has as many kinds as it may have.
     pub fn kind(&mut self, name: &str) -> Result<KindId, Error> {
         number(&mut self.catalog.write().kinds, "kind", name, &mut self.kinds)
+    }
+
+    /// Keeps a queue's number from being given out again while this batch stores something under it. False if it stands for
+    /// nothing any more.
+    pub fn hold_queue(&mut self, id: QueueId) -> bool {
+        let mut inner = self.catalog.write();
+        let Some(name) = inner.queues.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return false };
+        if !name.is_saved {
+            name.is_reserved = true;
+            self.queues.add(id);
+        }
+        true
     }
 
     /// The queue's number, if it has one, also in this batch.
@@ -359,8 +451,8 @@ impl Drop for NewNames<'_> {
 }
 
 fn number(names: &mut Names, what: &'static str, name: &str, new: &mut New) -> Result<u32, Error> {
-    if let Some((id, standing)) = names.find(name)
-        && (standing == Standing::Saved || new.set.contains(&id))
+    if let Some((id, found)) = names.find(name)
+        && (found.is_saved || new.set.contains(&id))
     {
         return Ok(id);
     }
@@ -368,7 +460,8 @@ fn number(names: &mut Names, what: &'static str, name: &str, new: &mut New) -> R
         let reason = format!("there are {NAMES_MAX} of them already, the most a file can have");
         return Err(Error::config(what, reason));
     }
-    let id = names.number(name, Standing::Reserved);
+    let (id, name) = names.number(name);
+    name.is_reserved = true;
     new.add(id);
     Ok(id)
 }

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub(crate) struct Expunged {
     pub dead: u64,
     pub others: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
     /// It stopped at one of its limits: there may be more to remove.
     pub is_full: bool,
 }
@@ -103,6 +105,7 @@ impl Batch<'_> {
             self.remove_dead_letter(queue, JobId::new(id), Timestamp::from_millis(at))?;
             expunged.dead += 1;
         }
+        expunged.bytes = bytes_max - bytes_left;
         expunged.is_full = bytes_left == 0 || (expunged.dead + expunged.others) as usize >= rows_max;
         Ok(expunged)
     }

@@ -69,7 +69,7 @@ pub(super) fn lock(path: &Path) -> Result<Found, Error> {
     let opened = file.metadata().map_err(|error| failed("open", path, error))?;
     if opened.len() == 0 {
         // redb would silently create a new database in an empty file.
-        return Err(Error::NotAMillpond { path: path.to_owned() });
+        return Err(Error::EmptyFile { path: path.to_owned() });
     }
     let lock = FileLock::take(file).map_err(|error| failed("lock", path, error))?;
     let Some(lock) = lock else { return Err(Error::AlreadyOpen { path: path.to_owned() }) };

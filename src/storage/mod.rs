@@ -48,7 +48,7 @@ mod watched;
 mod tests;
 
 pub(crate) use batch::{Batch, BatchLimits, Counters, Sealed};
-pub(crate) use catalog::Number;
+pub(crate) use catalog::{NamesInUse, Number};
 pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;

@@ -100,7 +100,7 @@ fn publish(from: &Path, to: &Path, link: impl FnOnce(&Path, &Path) -> io::Result
             io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(error),
             // The file system has no hard links, or does not allow them. An empty file claims the name, because
             // creating it fails if the name is taken, and is replaced at once. An opener that comes in between gets
-            // `NotAMillpond`.
+            // `EmptyFile`, and so does everybody after a kill in between.
             _ => match File::create_new(to) {
                 Ok(_claim) => {
                     let renamed = fs::rename(from, to);

@@ -11,6 +11,7 @@ use super::marks::Mark;
 use super::place::{Location, Place};
 use crate::events::Event;
 use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
+use crate::time::Timestamp;
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -27,6 +28,7 @@ pub(crate) struct Recovered {
 
 /// Puts the orphans back. To be committed before anything is dispatched.
 pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
+    let dead_by = dead_by(batch);
     let opening = batch.next_opening();
     let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
     batch.counters.clean = false;
@@ -49,9 +51,17 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
         let blamed = culprit == Some(orphan.taken.id);
         suspects.extend(bring_back(batch, orphan, blamed, &mut recovered)?);
     }
-    recovered.trial = Trial::new(suspects, batch.now.wall);
+    recovered.trial = Trial::new(suspects, dead_by);
     batch.clear_marks()?;
     Ok(recovered)
+}
+
+/// When the process was dead for certain, by its own wall clock. Nothing is certain if that clock was set back since its
+/// last commit, or shows a time at which it cannot have been set: a machine without a clock of its own starts at the same
+/// time again and again.
+fn dead_by(batch: &Batch<'_>) -> Option<Timestamp> {
+    let wall = batch.now.wall;
+    (wall.is_of_a_set_clock() && wall >= batch.counters.time.wall).then_some(wall)
 }
 
 /// A job that a handler had.
@@ -119,5 +129,75 @@ fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<A
             batch.quarantine_job(id)?;
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+    use crate::job::{Payload, Priority, Record, State};
+    use crate::storage::waiting::Prepared;
+    use crate::storage::{Opening, Store};
+    use crate::time::Now;
+
+    const NEW_YEAR_2026: u64 = 1_767_225_600_000;
+
+    fn at(wall: u64) -> Now {
+        Now { wall: Timestamp::from_millis(wall), ..Now::default() }
+    }
+
+    /// How long half of the suspects are held back after a fourth death, if all started at `started` and the file is opened
+    /// again at `opened`, by the wall clock.
+    fn hold(started: u64, opened: u64) -> Duration {
+        let store =
+            Store::with_backend(InMemoryBackend::new(), Opening { cache_bytes: 1 << 20, adopt: true, check: false });
+        let store = store.unwrap();
+        let (counters, mut marks) = (store.load().unwrap(), BTreeSet::new());
+        let txn = store.begin_write().unwrap();
+        let mut batch = Batch::new(&txn, &store.catalog, counters, &marks, at(started), false);
+        let kind = batch.kind_named("kind").unwrap();
+        batch.stored_kind(kind);
+        let queue = batch.queue_named("q").unwrap();
+        let mut ids = Vec::new();
+        for _ in 0..4 {
+            let mut record = Record {
+                state: State::Pending,
+                kind,
+                priority: Priority::default(),
+                enqueued_at: Timestamp::EPOCH,
+                attempts: 3,
+                extra: None,
+                payload: Payload::raw("x"),
+            };
+            record.extra_mut().crashes = 3;
+            let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
+            let (priority, started_at) = (Priority::default().get(), at(started).wall);
+            let mark = Mark { queue, priority, turn: id.get(), attempt: 4, max_attempts: 50, started_at, alone: false };
+            batch.mark(id, &mark).unwrap();
+            ids.push(id);
+        }
+        let sealed = batch.seal().unwrap();
+        store.commit(txn).unwrap();
+        store.catalog.committed(sealed.rows, &sealed.kinds);
+        marks.extend(ids);
+        let txn = store.begin_write().unwrap();
+        let mut batch = Batch::new(&txn, &store.catalog, sealed.counters, &marks, at(opened), false);
+        let trial = recover(&mut batch).unwrap().trial;
+        assert_eq!(trial.suspects.iter().filter(|suspect| suspect.is_held_back).count(), 2);
+        trial.hold
+    }
+
+    #[test]
+    fn suspects_are_held_back_by_their_deaths_if_the_clock_does_not_say_how_long_they_ran() {
+        let by_deaths = Duration::from_secs(320);
+        assert_eq!(hold(NEW_YEAR_2026, NEW_YEAR_2026 + 10_000), Duration::from_secs(11), "no longer than they ran");
+        assert_eq!(hold(NEW_YEAR_2026, 20_000), by_deaths, "it was set back between the crash and the open");
+        assert_eq!(hold(NEW_YEAR_2026, NEW_YEAR_2026 - 1), by_deaths);
+        assert_eq!(hold(20_000, 21_000), by_deaths, "the machine starts in 1970 each time");
     }
 }

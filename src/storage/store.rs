@@ -68,7 +68,7 @@ pub(crate) struct Store {
     process: Process,
     watch: Watch,
     attachment: Mutex<Option<Attachment>>,
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
     commits: AtomicU64,
     large: AtomicBool,
 }
@@ -135,7 +135,7 @@ impl Store {
             process: Process::current(),
             watch,
             attachment: Mutex::default(),
-            catalog: Catalog::default(),
+            catalog: Arc::default(),
             commits: AtomicU64::new(0),
             large: false.into(),
         };

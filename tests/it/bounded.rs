@@ -129,3 +129,50 @@ fn while_nothing_is_due_nothing_is_written_and_the_dispatcher_sleeps() {
     assert_eq!(pond.metrics().commits_total, commits);
     assert_eq!(disk.read.load(Ordering::Relaxed), read);
 }
+
+/// Steps everything until nothing is left to do.
+fn run_dry(runtime: &Runtime, steps: &mut Stepper) {
+    loop {
+        let has_written = steps.write();
+        steps.dispatch();
+        runtime.block_on(async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        });
+        if !has_written && steps.inbox() == 0 && !steps.is_woken() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_sweep_of_ended_jobs_asks_the_writer_for_one_step_however_many_queues_there_are() {
+    const QUEUES: u64 = 1_000;
+    let disk = CountedDisk { memory: SharedMemory::new(), read: Arc::default() };
+    let (clock, runtime) = (ManualClock::new(), tokio::runtime::Builder::new_current_thread().build().unwrap());
+    // Stepped engines have nobody who commits while a caller waits.
+    let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.memory.clone()).unwrap();
+    for n in 0..QUEUES {
+        let id = pond.enqueue(&format!("q{n}"), work(n)).wait().unwrap();
+        pond.cancel(id, "not needed").wait().unwrap();
+    }
+    drop(pond);
+    let (pond, mut steps) = open(&disk, &clock, &runtime);
+    run_dry(&runtime, &mut steps);
+    let cancelled = |pond: &Millpond| pond.queues().iter().map(|queue| queue.counts().cancelled).sum::<u64>();
+    assert_eq!(cancelled(&pond), QUEUES);
+    clock.advance(YEAR);
+    steps.dispatch();
+    let mut most = steps.inbox();
+    // A second sweep does not begin beside the first one.
+    clock.advance(SECOND * 60);
+    steps.dispatch();
+    while steps.inbox() > 0 {
+        most = most.max(steps.inbox());
+        steps.write();
+    }
+    assert!(most <= 5, "{most} steps were asked for at once");
+    run_dry(&runtime, &mut steps);
+    assert_eq!(cancelled(&pond), 0, "all are older than retention keeps them");
+}

@@ -219,3 +219,22 @@ async fn the_end_of_time_is_no_panic() {
     assert_eq!((ran.all()[0], ran.all().last()), (1, Some(&2)));
     close(pond).await;
 }
+
+#[test]
+fn a_clock_that_was_set_holds_nothing_up_once_the_queue_is_closed() {
+    in_time("a look after the close", || {
+        let clock = millpond::testing::ManualClock::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let builder = Millpond::builder().clock(clock.clone()).runtime(runtime.handle().clone());
+        let memory = crate::shared_memory::SharedMemory::new();
+        let (pond, mut steps) = millpond::testing::open_stepped(builder, move || Ok(memory.clone())).unwrap();
+        steps.dispatch();
+        steps.begin_stop();
+        steps.take_back();
+        while steps.write() {}
+        assert!(steps.is_closed());
+        // The writer is gone, so it cannot be asked to note this.
+        clock.set_wall(millpond::Timestamp::EPOCH);
+        runtime.block_on(pond.testing().idle());
+    });
+}

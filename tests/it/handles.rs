@@ -497,6 +497,80 @@ fn a_shutdown_beside_the_applications_own_transaction_answers_at_its_deadline() 
     });
 }
 
+/// Its drop says so, and waits until it is let go.
+struct BlocksItsDrop {
+    entered: mpsc::Sender<()>,
+    told: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Drop for BlocksItsDrop {
+    fn drop(&mut self) {
+        self.entered.send(()).unwrap();
+        let _ = self.told.lock().unwrap().recv();
+    }
+}
+
+fn blocks_its_drop() -> (BlocksItsDrop, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let ((entered, is_entered), (let_go, told)) = (mpsc::channel(), mpsc::channel());
+    (BlocksItsDrop { entered, told: Mutex::new(told) }, is_entered, let_go)
+}
+
+#[test]
+fn a_drop_of_handlers_or_data_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
+    for is_data in [false, true] {
+        in_time("a shutdown beside a drop that blocks", move || {
+            let (_, pond) = memory();
+            let (value, entered, let_go) = blocks_its_drop();
+            let builder = pond.worker("q");
+            let builder = match is_data {
+                true => builder.data(value).handle(|_: Job<Work>| async { Ok(()) }),
+                false => builder.handle(move |_: Job<Work>| {
+                    let _ = &value;
+                    async { Ok(()) }
+                }),
+            };
+            builder.start().unwrap();
+            pond.enqueue("q", work(1)).wait().unwrap();
+            block_on(drained(&pond));
+            is_told(&pond, "the drop of a handler", || {
+                entered.recv().unwrap();
+                let_go.send(()).unwrap();
+            });
+        });
+    }
+}
+
+#[test]
+fn a_drop_of_the_hook_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
+    in_time("a shutdown beside a drop that blocks", || {
+        let (value, entered, let_go) = blocks_its_drop();
+        let hook = move |_: &millpond::Event| {
+            let _ = &value;
+        };
+        let memory = redb::backends::InMemoryBackend::new();
+        let pond = Millpond::builder().on_first_dead_letter(hook).open_backend(memory).unwrap();
+        is_told(&pond, "a callback of the application", || {
+            entered.recv().unwrap();
+            let_go.send(()).unwrap();
+        });
+    });
+}
+
+#[test]
+fn the_last_handle_can_be_dropped_while_a_drop_of_data_blocks_and_the_file_is_closed() {
+    in_time("the drop of the last handle", || {
+        let disk = OnDisk::new();
+        let pond = disk.open();
+        let (value, entered, let_go) = blocks_its_drop();
+        pond.worker("q").data(value).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+        let dropper = thread::spawn(move || drop(pond));
+        entered.recv().unwrap();
+        drop(opened_again(&disk));
+        let_go.send(()).unwrap();
+        dropper.join().unwrap();
+    });
+}
+
 #[test]
 fn a_second_shutdown_with_less_time_does_not_wait_for_the_first() {
     in_time("two shutdowns", || {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use millpond::{Capacity, Error, Job, JobFilter, Millpond, NewJob, QueueSettings, WhenFull};
+use millpond::{Capacity, Data, Error, Job, JobFilter, Millpond, NewJob, QueueSettings, WhenFull};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::support::*;
@@ -53,6 +53,74 @@ fn all_are_where_they_belong(pond: &Millpond) -> usize {
 
 fn telling(queue: &str, kind: &str) -> NewJob {
     NewJob::raw(kind.to_owned(), format!("{queue}/{kind}"))
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_or_does_not_start_gives_its_names_back() {
+    let (_, pond) = memory();
+    let handler = |_: Job<Bytes>| async { Ok(()) };
+    record(&pond, "kept", 1);
+    let before = pond.testing().names_in_use();
+    for n in 0..100 {
+        let (queue, kind) = (format!("tenant-{n}"), format!("kind-{n}"));
+        let worker = pond.worker(&queue).handle_raw(&kind, handler).start().unwrap();
+        assert_ne!(pond.testing().names_in_use(), before);
+        worker.clone().stop();
+        assert_eq!((worker.running(), pond.testing().names_in_use()), (0, before));
+        let missing = |_: Job<Bytes>, _: Data<String>| async { Ok(()) };
+        let twice = pond.worker(&queue).handle_raw(&kind, handler).handle_raw(&kind, handler);
+        let refused = [
+            pond.worker(&queue).handle_raw(&kind, handler).handle_raw("other", missing).start(),
+            pond.worker("kept").handle_raw(&kind, handler).start(),
+            pond.worker(&queue).handle_raw("a b", handler).start(),
+            twice.start(),
+        ];
+        assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        assert_eq!(pond.testing().names_in_use(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_is_given_out_again_brings_nothing_of_its_former_queue_along() {
+    let (_, pond) = memory();
+    let start = |queue: &str| {
+        let handler = |_: Job<Bytes>| async { Ok(()) };
+        let slow = millpond::Rate::per_minute(1).burst(5);
+        pond.worker(queue).rate_limit(slow).handle_raw("k", handler).start().unwrap()
+    };
+    let worker = start("first");
+    let rate = pond.queue("first").unwrap().rate();
+    assert_eq!(rate.available(), 5.0);
+    worker.stop();
+    let taken = rate.take(5);
+    let worker = start("second");
+    taken.await.unwrap();
+    let second = pond.queue("second").unwrap();
+    assert_eq!((second.rate().available(), rate.available()), (5.0, f64::INFINITY));
+    worker.stop();
+    // What is stored keeps its number, and each job is found under its own names.
+    let worker = start("third");
+    pond.enqueue("third", telling("third", "x")).await.unwrap();
+    worker.stop();
+    let worker = start("fourth");
+    pond.enqueue("fourth", telling("fourth", "y")).await.unwrap();
+    worker.stop();
+    assert_eq!((all_are_where_they_belong(&pond), queues(&pond).len(), kinds(&pond).len()), (2, 2, 2));
+}
+
+#[tokio::test]
+async fn two_workers_use_a_kind_and_the_second_keeps_it() {
+    let (_, pond) = memory();
+    let handler = |_: Job<Bytes>| async { Ok(()) };
+    let first = pond.worker("a").handle_raw("k", handler).start().unwrap();
+    let _second = pond.worker("b").handle_raw("k", handler).start().unwrap();
+    assert_eq!(pond.testing().names_in_use(), (2, 1));
+    first.stop();
+    assert_eq!(pond.testing().names_in_use(), (1, 1));
+    pond.enqueue("b", of_kind("other")).await.unwrap();
+    pond.enqueue("b", of_kind("k")).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(pond.queue("b").unwrap().counts().completed_total, 1);
 }
 
 #[tokio::test]

@@ -23,11 +23,11 @@ fn open_of(bytes: &[u8]) -> (tempfile::TempDir, Result<Millpond, Error>) {
 }
 
 #[tokio::test]
-async fn text_random_bytes_sqlite_and_an_empty_file_are_not_a_millpond() {
+async fn text_random_bytes_and_sqlite_are_not_a_millpond() {
     let random: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut sqlite = b"SQLite format 3\0".to_vec();
     sqlite.resize(4_096, 0);
-    let files: [&[u8]; 6] = [b"", b"r", b"redb", b"just some text, longer than a magic number", &random, &sqlite];
+    let files: [&[u8]; 5] = [b"r", b"redb", b"just some text, longer than a magic number", &random, &sqlite];
     for bytes in files {
         let (dir, opened) = open_of(bytes);
         match opened {
@@ -35,6 +35,16 @@ async fn text_random_bytes_sqlite_and_an_empty_file_are_not_a_millpond() {
             other => panic!("{} bytes: {other:?}", bytes.len()),
         }
     }
+}
+
+#[tokio::test]
+async fn an_empty_file_is_refused_by_name_and_says_what_to_do() {
+    let (dir, opened) = open_of(b"");
+    let error = opened.unwrap_err();
+    assert!(matches!(&error, Error::EmptyFile { path } if *path == dir.path().join("file.redb")), "{error:?}");
+    assert!(error.to_string().contains("remove it"), "{error}");
+    fs::remove_file(dir.path().join("file.redb")).unwrap();
+    Millpond::open(dir.path().join("file.redb")).unwrap();
 }
 
 fn foreign(path: &Path) {

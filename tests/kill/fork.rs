@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use millpond::{Error, JobFilter, Millpond, NewJob, Pace};
+use millpond::{Counts, Error, JobFilter, JobPatch, MetricsSnapshot, Millpond, NewJob, Pace, QueueSettings};
 use redb::TableDefinition;
 
 use crate::all_jobs::all_jobs;
@@ -49,10 +49,39 @@ fn job() -> NewJob {
     NewJob::raw("k", "")
 }
 
-/// Every call that could write, wait or read says so.
-fn all_is_refused(pond: Millpond, earlier: millpond::Commit<millpond::JobId>) -> bool {
+/// What the parent had before it forked.
+struct Had {
+    pond: Millpond,
+    earlier: millpond::Commit<millpond::JobId>,
+    queue: millpond::Queue,
+    rate: millpond::RateHandle,
+    worker: millpond::Worker,
+    events: millpond::Events,
+    heard: millpond::Events,
+}
+
+impl Had {
+    fn before_the_fork(pond: &Millpond, worker: &millpond::Worker) -> Self {
+        let queue = pond.queue("q").unwrap();
+        Self {
+            pond: pond.clone(),
+            earlier: pond.enqueue("q", job()),
+            rate: queue.rate(),
+            queue,
+            worker: worker.clone(),
+            events: pond.events(),
+            heard: pond.events(),
+        }
+    }
+}
+
+/// Every call that could write, wait, read or take a lock says so.
+fn all_is_refused(had: Had) -> bool {
+    let Had { pond, earlier, queue, rate, worker, events: mut earlier_events, heard } = had;
     let id = millpond::JobId::new(1);
     let mut events = pond.events();
+    let (letters, aside) = (pond.dead_letters(), pond.quarantine());
+    let filter = JobFilter::new;
     let answers = [
         is_forked(pond.enqueue("q", job()).wait()),
         is_forked(block_on(pond.enqueue("q", job()))),
@@ -73,8 +102,46 @@ fn all_is_refused(pond: Millpond, earlier: millpond::Commit<millpond::JobId>) ->
         is_forked(pond.worker("w").handle_blocking_raw("k", |_: millpond::Job<bytes::Bytes>| Ok(())).start()),
         is_forked(pond.shutdown(std::time::Duration::ZERO).wait()),
         matches!(events.next_blocking(), Ok(None)),
+        matches!(earlier_events.next_blocking(), Ok(None)),
+        earlier_events.try_next().is_none() && events.try_next().is_none(),
         pond.degraded().is_some_and(|reason| reason.contains("forked")),
+        pond.queues().is_empty(),
+        pond.metrics() == MetricsSnapshot::default(),
+        is_forked(pond.set_max_running(5)),
+        is_forked(pond.quarantined()),
+        is_forked(pond.run_now(id).wait()),
+        is_forked(pond.update(id, JobPatch::new()).wait()),
+        is_forked(pond.enqueue_all([("q", job())]).wait()),
+        queue.settings() == QueueSettings::default(),
+        !queue.is_paused(),
+        queue.counts() == Counts::default(),
+        is_forked(queue.enqueue(job()).wait()),
+        is_forked(queue.configure(QueueSettings::default()).wait()),
+        is_forked(queue.pause().wait()),
+        is_forked(queue.resume().wait()),
+        is_forked(queue.pause_group("g").wait()),
+        is_forked(queue.resume_group("g").wait()),
+        rate.available() == 0.0,
+        rate.wait().is_none(),
+        is_forked(rate.take(1).wait()),
+        is_forked(rate.reset().wait()),
+        worker.running() == 0,
+        is_forked(worker.set_concurrency(3)),
+        format!("{worker:?} {queue:?} {rate:?} {pond:?} {letters:?} {aside:?}").contains("idle"),
+        is_forked(letters.list(&filter(), None, 10)),
+        is_forked(letters.count(&filter())),
+        is_forked(letters.redrive(id).wait()),
+        is_forked(letters.redrive_some([id], Pace::default()).wait()),
+        is_forked(letters.edit_with(id, job()).wait()),
+        is_forked(letters.purge(id).wait()),
+        is_forked(letters.purge_all(filter()).wait()),
+        is_forked(aside.count()),
+        is_forked(aside.list(0, 10)),
+        is_forked(aside.purge(1).wait()),
+        is_forked(aside.restore(1).wait()),
     ];
+    worker.stop();
+    drop((heard, events, earlier_events, queue, rate, letters, aside));
     // Neither stops the parent's queue nor waits for threads that are not here.
     drop(pond);
     for (n, refused) in answers.into_iter().enumerate() {
@@ -82,13 +149,14 @@ fn all_is_refused(pond: Millpond, earlier: millpond::Commit<millpond::JobId>) ->
             println!("fork: call {n} was not refused");
         }
     }
-    answers == [true; 20]
+    answers.iter().all(|refused| *refused)
 }
 
 /// Opens the file and forks again and again while others enqueue.
 pub fn child() {
     let file = PathBuf::from(setting::<String>("FILE"));
     let pond = Millpond::open(&file).unwrap();
+    let worker = pond.worker("idle").handle_blocking_raw("k", |_: millpond::Job<bytes::Bytes>| Ok(())).start().unwrap();
     let ends = AtomicBool::new(false);
     let acknowledged = thread::scope(|scope| {
         let enqueuers: Vec<_> = (0..2)
@@ -110,8 +178,8 @@ pub fn child() {
         for fork in 0..FORKS {
             let passed = match fork % 3 {
                 0 => {
-                    let (copy, earlier) = (pond.clone(), pond.enqueue("q", job()));
-                    in_a_fork(move || all_is_refused(copy, earlier))
+                    let had = Had::before_the_fork(&pond, &worker);
+                    in_a_fork(move || all_is_refused(had))
                 }
                 1 => forks_beside_a_guard(&pond),
                 _ => forks_inside_a_closure(&pond),
@@ -126,12 +194,32 @@ pub fn child() {
     });
     acknowledged.iter().for_each(|id| println!("ack {id}"));
     // And once with nobody beside it.
-    let (copy, earlier) = (pond.clone(), pond.enqueue("q", job()));
-    let passed = in_a_fork(move || all_is_refused(copy, earlier)) && forks_inside_a_closure(&pond);
+    let had = Had::before_the_fork(&pond, &worker);
+    let passed = in_a_fork(move || all_is_refused(had)) && forks_inside_a_closure(&pond);
+    // And once while another thread holds the locks: in the child nobody ever lets go of them.
+    let had = Had::before_the_fork(&pond, &worker);
+    let passed = passed && forks_beside_locks_that_are_held(&pond, move || in_a_fork(move || all_is_refused(had)));
     println!("alone {}", if passed { "passed" } else { "failed" });
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
     drop(pond);
     println!("closed");
+}
+
+fn forks_beside_locks_that_are_held(pond: &Millpond, forks: impl FnOnce() -> bool) -> bool {
+    let (held, is_held) = std::sync::mpsc::channel();
+    let (let_go, told) = std::sync::mpsc::channel::<()>();
+    let driver = pond.testing();
+    let holder = thread::spawn(move || {
+        driver.with_locks_held(|| {
+            held.send(()).unwrap();
+            let _ = told.recv();
+        });
+    });
+    is_held.recv().unwrap();
+    let passed = forks();
+    let_go.send(()).unwrap();
+    holder.join().unwrap();
+    passed
 }
 
 /// The child has a copy of the guard too. Neither committing nor dropping it writes anything.

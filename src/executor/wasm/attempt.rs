@@ -208,5 +208,6 @@ fn bounded(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
     text = plain(text);
     text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+    text.shrink_to_fit();
     text
 }

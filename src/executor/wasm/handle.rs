@@ -48,20 +48,24 @@ impl PluginHandle {
 
     /// Whether it is out of service, because it broke too often in a row. Its jobs wait.
     pub fn is_quarantined(&self) -> bool {
-        self.deployed.service.is_quarantined()
+        // In a forked process the lock may be held for ever.
+        self.deployed.host.store.check_process().is_ok() && self.deployed.service.is_quarantined()
     }
 
     /// Puts it back into service as it is.
     pub fn lift_quarantine(&self) {
-        self.deployed.service.restore();
+        if self.deployed.host.store.check_process().is_ok() {
+            self.deployed.service.restore();
+        }
     }
 
     /// Gives it a new version, with the same limits, grants and settings, and puts it back into service.
     /// Attempts under way finish with the one that they began with. Compiling takes its time, on this thread.
     ///
     /// # Errors
-    /// [`Error::Plugin`] as when it was registered; the version before goes on then.
+    /// [`Error::Plugin`] as when it was registered; the version before goes on then. [`Error::Forked`].
     pub fn reload(&self, bytes: impl AsRef<[u8]>) -> Result<PluginHash, Error> {
+        self.deployed.host.store.check_process()?;
         let Deployed { setting, sandbox, .. } = &*self.deployed;
         let name = &setting.name;
         let refused = |reason: PluginError| Error::Plugin { plugin: name.clone(), reason };
@@ -79,6 +83,7 @@ impl PluginHandle {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, and as [`reload`](Self::reload).
     pub fn reload_file(&self, path: impl AsRef<Path>) -> Result<PluginHash, Error> {
+        self.deployed.host.store.check_process()?;
         let bytes = file::read(path.as_ref())?;
         if Version::hash(&bytes) == self.hash() { Ok(self.hash()) } else { self.reload(bytes) }
     }

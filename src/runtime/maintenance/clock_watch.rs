@@ -3,32 +3,39 @@ use std::time::Duration;
 
 use crate::runtime::engine::Engine;
 use crate::storage::Batch;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Has the file know that the wall clock was set, though nothing else is written: a process that dies later would not
 /// know how much time has passed since the last commit.
 #[derive(Default)]
 pub(in crate::runtime) struct ClockWatch {
+    /// Shared with the step that the writer was asked for. Its answer comes without a lock, because it may come on the thread
+    /// that asks: if the writer is gone, the step is dropped there.
+    noted: Arc<Noted>,
+}
+
+#[derive(Default)]
+struct Noted {
     /// How often it was set when a commit was asked for last.
-    asked: u64,
+    asked: AtomicU64,
     /// And when the last one was made.
-    saved: u64,
+    saved: AtomicU64,
 }
 
 impl ClockWatch {
     pub fn turn(&mut self, engine: &Arc<Engine>) -> Duration {
         let jumps = engine.time.jumps();
-        if jumps != self.asked {
-            self.asked = jumps;
+        if self.noted.asked.swap(jumps, Ordering::SeqCst) != jumps {
             let write = |batch: &mut Batch<'_>| {
                 batch.touch();
                 Ok(())
             };
+            let noted = self.noted.clone();
             engine.internally(write, move |engine, result| {
-                let watch = &mut engine.upkeep().clock_watch;
                 match result {
-                    Ok(()) => watch.saved = jumps,
+                    Ok(()) => noted.saved.store(jumps, Ordering::SeqCst),
                     // The disk has failed, or the file is closed: again at a later turn.
-                    Err(_) => watch.asked = watch.saved,
+                    Err(_) => noted.asked.store(noted.saved.load(Ordering::SeqCst), Ordering::SeqCst),
                 }
                 engine.moved.notify_waiters();
             });
@@ -38,6 +45,6 @@ impl ClockWatch {
 
     /// Whether the file knows all of it.
     pub fn is_done(&self, engine: &Engine) -> bool {
-        self.saved == engine.time.jumps()
+        self.noted.saved.load(Ordering::SeqCst) == engine.time.jumps()
     }
 }

@@ -2,18 +2,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::every::Every;
+use crate::job::QueueId;
 use crate::runtime::engine::Engine;
-use crate::storage::{Batch, Expunged};
+use crate::storage::Batch;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Now;
 use crate::writer::upkeep;
 
 /// How often ended jobs are looked at.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Removes ended jobs that retention no longer keeps, in small batches.
+/// Removes ended jobs that retention no longer keeps, a slice of the queues in each commit.
 #[derive(Default)]
 pub(in crate::runtime) struct Pruner {
     next: Every,
+    /// The writer has not come to the end of the queues yet.
+    sweeping: Arc<AtomicBool>,
 }
 
 impl Pruner {
@@ -21,22 +25,24 @@ impl Pruner {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }
-        for queue in engine.store.catalog.queues_with_ended() {
-            sweep(engine, queue);
+        let is_needed = engine.store.catalog.next_with_ended(0).is_some();
+        if is_needed && !self.sweeping.swap(true, Ordering::SeqCst) {
+            sweep(engine, 0, self.sweeping.clone());
         }
         EVERY
     }
 }
 
-/// One batch, and the next one after it as long as they come back full.
-fn sweep(engine: &Arc<Engine>, queue: u32) {
-    let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, queue);
+/// One slice of the queues from this one on, and the next slice after it. So there is never more than one step of it.
+fn sweep(engine: &Arc<Engine>, from: QueueId, sweeping: Arc<AtomicBool>) {
+    let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, from);
     engine.internally_in_bulk(write, move |engine, result| match result {
-        Ok(Expunged { is_full, .. }) => {
-            if is_full && !engine.is_stopping() {
-                sweep(engine, queue);
+        Ok(Some(next)) if !engine.is_stopping() => sweep(engine, next, sweeping),
+        result => {
+            sweeping.store(false, Ordering::SeqCst);
+            if let Err(error) = result {
+                tracing::warn!(%error, "ended jobs could not be pruned");
             }
         }
-        Err(error) => tracing::warn!(%error, "ended jobs could not be pruned"),
     });
 }

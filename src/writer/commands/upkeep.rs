@@ -8,8 +8,12 @@ use crate::storage::{Batch, Damage, Expunged};
 /// everybody else.
 pub(crate) const PROMOTED_AT_ONCE: usize = 1_000;
 
-/// Rows that retention removes in one commit, at most, per queue.
+/// Rows that retention removes in one commit, at most.
 pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
+
+/// Queues in which retention looks for rows to remove in one commit, at most: a look costs some microseconds, and others wait
+/// meanwhile.
+pub(crate) const QUEUES_PRUNED_AT_ONCE: usize = 256;
 
 /// Unique keys whose time has passed, removed in one commit, at most.
 pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
@@ -36,10 +40,23 @@ pub(crate) fn save_bucket(batch: &mut Batch<'_>, key: &BucketKey, state: Option<
     Ok(batch.put_rate(key, state)?)
 }
 
-pub(crate) fn prune(batch: &mut Batch<'_>, queue: QueueId) -> Result<Expunged, Error> {
-    let expunged = batch.prune(queue, PRUNED_AT_ONCE, batch.limits.removed_at_once)?;
-    batch.pruned += expunged.dead + expunged.others;
-    Ok(expunged)
+/// Removes what retention no longer keeps, from this queue on. Returns the queue to go on from, unless it has come to the
+/// end.
+pub(crate) fn prune(batch: &mut Batch<'_>, from: QueueId) -> Result<Option<QueueId>, Error> {
+    let (mut next, mut rows_left, mut bytes_left) = (from, PRUNED_AT_ONCE, batch.limits.removed_at_once);
+    for _ in 0..QUEUES_PRUNED_AT_ONCE {
+        let Some(queue) = batch.catalog().next_with_ended(next) else { return Ok(None) };
+        let Expunged { dead, others, bytes, is_full } = batch.prune(queue, rows_left, bytes_left)?;
+        batch.pruned += dead + others;
+        if is_full {
+            return Ok(Some(queue));
+        }
+        rows_left -= (dead + others) as usize;
+        bytes_left -= bytes;
+        let Some(after) = queue.checked_add(1) else { return Ok(None) };
+        next = after;
+    }
+    Ok(batch.catalog().next_with_ended(next))
 }
 
 pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
