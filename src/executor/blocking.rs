@@ -202,8 +202,10 @@ mod tests {
         pool.shared.refuse.store(true, Ordering::SeqCst);
         for _ in 0..3 {
             let all_run = all_run.clone();
-            let task = move || drop(all_run.wait());
-            assert!(!pool.spawn(Box::new(task)), "the caller is told that it is to try again");
+            let task = Box::new(move || {
+                all_run.wait();
+            });
+            assert!(!pool.spawn(task), "the caller is told that it is to try again");
         }
         pool.shared.refuse.store(false, Ordering::SeqCst);
         assert_eq!(pool.retry(), None);
