@@ -8,6 +8,8 @@ mod commands;
 mod inbox;
 mod occupied;
 mod step;
+#[cfg(test)]
+mod tests;
 mod waiting_room;
 
 pub(crate) use commands::{

@@ -1,0 +1,62 @@
+//! How much work the writer does for calls that wait for room.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::job::NewJob;
+use crate::storage::{Opening, Prepared};
+
+/// Finds its queue full.
+struct FindsNoRoom {
+    queue: QueueId,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Step for FindsNoRoom {
+    fn apply(&mut self, _: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+        Err(Refusal::Later(self.queue))
+    }
+
+    fn answer(self: Box<Self>, _: Result<(), Error>) {}
+
+    fn fills(&self, full: &BTreeSet<QueueId>) -> Option<QueueId> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        full.contains(&self.queue).then_some(self.queue)
+    }
+}
+
+/// Nothing is prepared here.
+struct NoPrepare;
+
+impl Prepare for NoPrepare {
+    fn check_process(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
+        Err(Error::Closed)
+    }
+
+    fn prepare_many(&self, _: &str, _: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
+        Err(Error::Closed)
+    }
+}
+
+#[test]
+fn a_call_is_asked_once_a_batch_which_queue_it_waits_for_however_many_are_full() {
+    const QUEUES: u32 = 1_000;
+    let dir = tempfile::tempdir().unwrap();
+    let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
+    let store = Store::open(&dir.path().join("jobs.redb"), opening).unwrap();
+    let counters = store.load().unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let limits = BatchLimits::default();
+    let occupied = Occupied::default();
+    let mut writer = Writer::new(Arc::new(store), Arc::new(NoPrepare), limits, counters, metrics, occupied);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let calls = (0..QUEUES).map(|queue| Command::Step(Box::new(FindsNoRoom { queue, asked: asked.clone() })));
+    for batch in [calls.collect(), Vec::new(), Vec::new()] {
+        assert!(writer.commit(batch, Now::default(), false).failure.is_none());
+        assert_eq!(asked.swap(0, Ordering::SeqCst), QUEUES as usize);
+    }
+}
