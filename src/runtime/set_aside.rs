@@ -5,30 +5,29 @@ use std::sync::Arc;
 use super::engine::Engine;
 use crate::error::Error;
 use crate::storage::{Batch, Damage};
-use crate::writer::{Command, call, upkeep};
+use crate::writer::upkeep;
 
 impl Engine {
     /// Sets these rows aside, unless a handler has their jobs: then memory knows better than the file.
     /// `then` comes after the commit, or instead of it.
     pub fn set_aside(self: &Arc<Self>, damaged: Vec<Damage>, then: impl FnOnce() + Send + 'static) {
-        let (engine, reinstater) = (self.clone(), self.clone());
+        let looker = self.clone();
         let jobs: Vec<_> = damaged.iter().filter_map(job).collect();
-        let (step, _nobody_waits) = call(move |batch: &mut Batch<'_>| {
+        let write = move |batch: &mut Batch<'_>| {
             for damage in &damaged {
-                if !engine.is_flying(damage) {
+                if !looker.is_flying(damage) {
                     upkeep::quarantine(batch, damage)?;
                 }
             }
             Ok(())
-        });
-        let step = step.then(move || {
+        };
+        self.internally(write, move |engine, _: Result<(), Error>| {
             for id in jobs {
-                reinstater.scheduler().reinstate(id);
+                engine.scheduler().reinstate(id);
             }
             then();
-            reinstater.wake_dispatcher();
+            engine.wake_dispatcher();
         });
-        self.inbox.send(Command::Step(step));
     }
 
     /// Sees to it that a job is set aside whose record a caller could not read.
