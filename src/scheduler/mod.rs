@@ -442,7 +442,10 @@ impl Scheduler {
 
     /// Suspects of a queue that would start if it were their turn: nobody else may take their slots.
     fn slots_of_suspects(&self, queue: QueueId, now: Now) -> usize {
-        let Some(lane) = self.lanes.get(queue).filter(|_| self.probation.is_active()) else { return 0 };
+        if !self.probation.is_active() {
+            return 0;
+        }
+        let Some(lane) = self.lanes.get(queue) else { return 0 };
         let would_start = |entry: &&Arc<Entry>| {
             lane.takes(entry.kind())
                 && !self.withdrawn.contains_key(&entry.id)

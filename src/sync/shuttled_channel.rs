@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
-pub(crate) use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+pub(crate) use crossbeam_channel::{RecvTimeoutError, SendError, TryRecvError};
 
 struct Channel<T> {
     state: Mutex<State<T>>,
@@ -84,10 +84,6 @@ impl<T> Receiver<T> {
             }
         }
         Err(RecvTimeoutError::Timeout)
-    }
-
-    pub fn recv(&self) -> Result<T, RecvError> {
-        self.wait().queue.pop_front().ok_or(RecvError)
     }
 
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
