@@ -591,6 +591,16 @@ impl Driver {
         }
     }
 
+    /// How many handlers of this queue were called and have not returned. An attempt's time begins with the call, which
+    /// follows some time after the job is handed out.
+    pub fn called(&self, queue: &str) -> u64 {
+        let of_queue = |running: &&Arc<crate::executor::Running>| {
+            *self.engine.store.catalog.queue_name(running.plan.queue) == *queue
+        };
+        let all = self.engine.executor.runs.all();
+        all.iter().filter(of_queue).filter(|running| running.attempted.started().is_some()).count() as u64
+    }
+
     /// How many posts wait for the writer.
     pub fn inbox(&self) -> usize {
         self.engine.inbox.len()

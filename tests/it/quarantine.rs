@@ -296,6 +296,10 @@ async fn one_flip(whole: &Everything, disk: SlowDisk, clock: ManualClock, table:
         ("delayed", []) => assert!(missing.is_empty() && !found_damaged, "{what}: {missing:?}"),
         // Who has the job in his hands needs no index to remove the entry.
         ("index", []) => assert!(missing.is_empty() && lost.is_empty() && found_damaged, "{what}: {missing:?}"),
+        // A job that ran at the crash starts again from its mark, and may end before anybody reads its place in line.
+        ("heads", []) if what.contains("row 3") => {
+            assert!(missing.is_empty() && lost.is_empty() && found_damaged, "{what}: {missing:?}");
+        }
         (_, [row]) => {
             assert_eq!(row.table, table, "{what}");
             assert!(found_damaged && !row.why.is_empty(), "{what}: {row:?}");

@@ -227,7 +227,8 @@ pub async fn starts_written(pond: &Millpond, clock: &ManualClock) {
 pub async fn running(pond: &Millpond, queue: &str, handlers: u64) {
     let queue = pond.queue(queue).unwrap();
     settled(pond).await;
-    while queue.counts().running != handlers {
+    // The clock must not move before they are called: their time would begin after that.
+    while queue.counts().running != handlers || pond.testing().called(queue.name()) != handlers {
         tokio::task::yield_now().await;
         settled(pond).await;
     }
