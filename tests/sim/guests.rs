@@ -17,7 +17,8 @@ use crate::world::World;
 /// Versions of the guest, which differ in nothing else.
 pub const VERSIONS: [u64; 2] = [1, 2];
 
-const MEMORY_BYTES_MAX: usize = 256 << 10;
+/// Enough for the largest payload, and less than [`PAGES_TOO_MANY`].
+const MEMORY_BYTES_MAX: usize = 1 << 20;
 
 /// What a guest asks for at once if it is to break: more pages than that.
 const PAGES_TOO_MANY: usize = 64;
