@@ -99,7 +99,7 @@ impl Oracle {
         let died_running = crash_errors > job.crash_errors;
         job.crash_errors = crash_errors;
         if died_running {
-            if moment != Moment::Crashed && !(job.spec.once && job.released.is_some()) {
+            if moment != Moment::Crashed && !(job.spec.once && (is_guest || job.released.is_some())) {
                 return Err(format!("I17: a crash was counted and there was none: {info:?}, {job:?}"));
             }
             job.crashes += 1;

@@ -186,6 +186,8 @@ pub struct Oracle {
     pub harmed: bool,
     /// The last handle goes at some moment that nobody sees: what runs is taken back then.
     pub abandoned: bool,
+    /// What runs was told to give its jobs back.
+    pub stops: bool,
     pub degraded_since: Option<u64>,
     pub heard_healed: bool,
     /// Something was told that could not be looked up: the next look settles it.
@@ -237,6 +239,7 @@ impl Oracle {
             skips: plan.queues.iter().map(|queue| queue.skips).collect(),
             harmed: false,
             abandoned: false,
+            stops: false,
             degraded_since: None,
             heard_healed: false,
             blind: false,
@@ -562,6 +565,7 @@ impl Oracle {
 
     /// Told to give back what still runs: no attempt of those is used.
     pub fn taken_back(&mut self) {
+        self.stops = true;
         for job in self.jobs.values_mut() {
             job.released = job.running.map(|run| run.attempt - 1);
         }
@@ -589,7 +593,7 @@ impl Oracle {
         (self.forward, self.opened_at, self.after_crash) = (0, self.age, crashed);
         self.held_before.extend(std::mem::take(&mut self.holds).into_keys());
         self.degraded_since = None;
-        self.abandoned = false;
+        (self.abandoned, self.stops) = (false, false);
         for queue in 0..self.plan.queues.len() {
             self.set_manned(queue, false);
         }
@@ -851,7 +855,7 @@ impl Oracle {
     /// Its end is durable.
     fn ended(&mut self, id: u64, state: State) -> Check {
         let n = self.number(id)?;
-        let age = self.age;
+        let (age, stops) = (self.age, self.stops);
         let job = self.job(n);
         if let Some(before) = job.ended {
             let law = if state == State::Dead { "I14" } else { "I7" };
@@ -863,7 +867,8 @@ impl Oracle {
             (_, Some(_)) => true,
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
-            (State::Dead, None) if job.spec.once && job.released.is_some() => {
+            // A guest may have been called that has not said a word yet.
+            (State::Dead, None) if job.spec.once && (job.released.is_some() || stops && cfg!(feature = "wasm")) => {
                 took("a stop cut the only run of a job short");
                 job.running = None;
                 job.crash_errors += 1;
