@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::events::{Event, EventBus};
+use crate::events::{DeadLetterHook, Event, EventBus};
 use crate::millpond::Millpond;
 use crate::runtime::{Config, Setup, Steps, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 use crate::storage::redb_types::{Database, StorageBackend};
@@ -47,8 +47,6 @@ const WRITE_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 /// caller that waits for itself seems to hang.
 const WRITE_WAIT_MIN: Duration = Duration::from_millis(1);
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(3600);
-
-type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// How a queue is opened. Every setting has a default.
 ///
@@ -413,7 +411,8 @@ impl Builder {
     }
 
     /// Called with the [`Event::Dead`] that puts the first job into a queue's empty dead-letter
-    /// table. It runs on the writer's thread, for which everybody waits: hand the work on and return. Calls that wait
+    /// table. It runs on the writer's thread, or on that of a caller that waits with `.wait()` and makes its own
+    /// commit. Everybody waits for it: hand the work on and return. Calls that wait
     /// for the queue are answered [`Error::WouldDeadlock`] in it. It is dropped when the queue is closed; a handle of the
     /// queue in it keeps the queue open until a [`shutdown`](Millpond::shutdown).
     ///
@@ -587,7 +586,7 @@ impl Builder {
             let store = Store::with_backends(open, self.opening())?;
             let (setup, own) = self.setup(store)?;
             let (engine, steps) = Steps::open(setup)?;
-            Ok((Millpond::new(engine, false, own), steps))
+            Ok((Millpond::new(engine, own), steps))
         })
     }
 
@@ -633,7 +632,7 @@ impl Builder {
     fn start(self, store: Store) -> Result<Millpond, Error> {
         let (setup, own) = self.setup(store)?;
         let engine = open(setup)?;
-        Ok(Millpond::new(engine, true, own))
+        Ok(Millpond::new(engine, own))
     }
 
     /// The settings, and the async runtime if it has to be the queue's own.

@@ -342,6 +342,11 @@ impl Error {
         Self::InvalidConfig { field, reason }
     }
 
+    /// The system has refused a thread.
+    pub(crate) fn no_thread(source: std::io::Error) -> Self {
+        Self::Storage { operation: "start a thread", source: Box::new(source) }
+    }
+
     /// The same error for one more waiter of the same commit.
     pub(crate) fn share(&self) -> Self {
         match self {

@@ -338,7 +338,8 @@ impl Drop for Events {
     }
 }
 
-type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
+/// The application's hook for first dead letters.
+pub(crate) type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Where events go out.
 pub(crate) struct EventBus {
@@ -400,7 +401,7 @@ impl EventBus {
     }
 }
 
-/// Calls the application's hook. It runs on the writer's thread, or on that of a caller who makes his commit himself:
+/// Calls the application's hook. It runs on the writer's thread, or on that of a caller that makes its own commit:
 /// everybody else waits for it, so it must not wait for the queue, and its panic must not end the thread.
 fn call(hook: &(dyn Fn(&Event) + Send + Sync), event: &Event) {
     let _must_not_wait = MustNotWait::begin();

@@ -61,15 +61,13 @@ pub struct Millpond {
 /// Stops the engine when the last clone is gone.
 struct Handle {
     engine: Arc<Engine>,
-    /// Threads of its own close the file. Without them whoever drives it by hand does.
-    has_threads: bool,
     /// A runtime of its own, if it was opened outside of any.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Millpond {
-    pub(crate) fn new(engine: Arc<Engine>, has_threads: bool, runtime: Option<tokio::runtime::Runtime>) -> Self {
-        Self { handle: Arc::new(Handle { engine, has_threads, runtime }) }
+    pub(crate) fn new(engine: Arc<Engine>, runtime: Option<tokio::runtime::Runtime>) -> Self {
+        Self { handle: Arc::new(Handle { engine, runtime }) }
     }
 
     /// Opens the file at `path` with the default settings, or creates it.
@@ -757,13 +755,14 @@ impl Millpond {
 impl Drop for Handle {
     fn drop(&mut self) {
         let runtime = self.runtime.take();
-        if self.engine.store.check_process().is_err() {
+        if self.engine.is_forked() {
             // All of it belongs to another process: none of its threads is here to stop, and its locks may be held for ever.
             std::mem::forget(runtime);
             return;
         }
         let has_stopped = stop_now(&self.engine);
-        if self.has_threads {
+        // A stepped engine has no threads that close the file: whoever drives it does.
+        if !self.engine.config.stepped {
             wait_for_the_close(&self.engine, has_stopped);
         }
         if let Some(runtime) = runtime {

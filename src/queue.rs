@@ -286,6 +286,11 @@ pub struct RateHandle {
 
 impl RateHandle {
     /// Its bucket. A queue of which nothing is stored, and which no worker uses, has none: there is no limit.
+    /// For a call that has nothing to do.
+    fn unless_closed(&self) -> Result<(), Error> {
+        if self.engine.is_closed() { Err(Error::Closed) } else { Ok(()) }
+    }
+
     fn key(&self) -> Option<BucketKey> {
         let queue = self.engine.store.catalog.find_queue(&self.queue)?;
         Some(BucketKey { queue, group: self.group.clone() })
@@ -323,7 +328,7 @@ impl RateHandle {
             handle.engine.store.check_process()?;
             let now = handle.engine.now();
             let Some(key) = handle.key() else {
-                return if handle.engine.is_closed() { Err(Error::Closed) } else { Ok(()) };
+                return handle.unless_closed();
             };
             let taken = handle.engine.scheduler().take_tokens(&key, tokens, now);
             let has_changed = taken.map_err(|retry_in| match retry_in {
@@ -331,7 +336,7 @@ impl RateHandle {
                 retry_in => Error::RateLimited { retry_in },
             })?;
             if !has_changed {
-                return if handle.engine.is_closed() { Err(Error::Closed) } else { Ok(()) };
+                return handle.unless_closed();
             }
             let saved = handle.save(key.clone()).await;
             if saved.as_ref().is_err_and(|error| !matches!(error, Error::OutcomeUnknown { .. })) {

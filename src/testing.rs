@@ -452,7 +452,6 @@ impl std::fmt::Debug for Given {
     }
 }
 
-/// Waits for the engine itself.
 /// For simulations: opens the queue without threads, to be driven with the [`Stepper`]. With a clock, a
 /// disk, an async runtime and a seed that are the caller's, the same steps give the same run.
 #[doc(hidden)]
@@ -524,6 +523,7 @@ impl Stepper {
     }
 }
 
+/// Waits for the engine itself.
 #[doc(hidden)]
 pub struct Driver {
     engine: Arc<Engine>,

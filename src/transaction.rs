@@ -286,9 +286,7 @@ impl WriteGuard {
     /// one transaction. A full queue is noticed by [`commit`](Self::commit).
     pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
-        let mut size = self.size;
-        size.add(job.bytes.len())?;
-        self.size = size;
+        self.size.add(job.bytes.len())?;
         let there = self.there_already(queue, &job)?;
         let id = there.unwrap_or_else(|| JobId::new(self.next_id));
         if there.is_none() {
@@ -317,14 +315,11 @@ impl WriteGuard {
     /// [`Error::QueueFull`] and storage errors; nothing of the transaction is stored then, except
     /// with [`Error::OutcomeUnknown`], which says that it may be.
     pub fn commit(mut self) -> Result<(), Error> {
+        // In another process the drop leaves all of it alone.
+        self.prepare.check_process()?;
         let txn = self.txn.take().expect("only commit and drop take it");
         let jobs = std::mem::take(&mut self.jobs);
         let give_back = self.give_back.take().expect("only commit and drop take it");
-        if let Err(forked) = self.prepare.check_process() {
-            // It is another process's: undoing it may write too.
-            std::mem::forget((txn, give_back));
-            return Err(forked);
-        }
         give_back(Some((txn, jobs)))
     }
 }
@@ -341,6 +336,7 @@ impl Drop for WriteGuard {
     fn drop(&mut self) {
         if let (Some(txn), Some(give_back)) = (self.txn.take(), self.give_back.take()) {
             if self.prepare.check_process().is_err() {
+                // It is another process's: undoing it may write too.
                 return std::mem::forget((txn, give_back));
             }
             drop(txn);

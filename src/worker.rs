@@ -417,13 +417,13 @@ impl WorkerBuilder {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
             }
         }
-        let all_block = by_kind.values().all(Handling::blocks);
-        let lane = LaneSettings { kinds: by_kind.keys().copied().collect(), concurrency, rate, group_rate };
         let name = engine.store.catalog.queue_name(id);
         let data = Arc::new(data);
         let binding = Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, names };
+        let kinds = binding.handlers.keys().copied().collect();
+        let lane = LaneSettings { kinds, blocking: binding.blocking_kinds(), concurrency, rate, group_rate };
         let binding = engine.bind(id, WorkerConfig { binding, lane })?;
-        let worker = Worker { engine, queue: id, name, binding, all_block };
+        let worker = Worker { engine, queue: id, name, binding };
         worker.warn_of_lower_limits(concurrency);
         Ok(worker)
     }
@@ -480,8 +480,6 @@ pub struct Worker {
     name: Arc<str>,
     /// Which of the queue's workers this is: another may have followed it.
     binding: Weak<Binding>,
-    /// All of its handlers need a thread.
-    all_block: bool,
 }
 
 impl Worker {
@@ -518,7 +516,8 @@ impl Worker {
                 "fewer jobs run at a time than `concurrency` says: all workers together have `max_running` slots"
             );
         }
-        if self.all_block && concurrency > blocking_threads {
+        let all_block = self.binding.upgrade().is_some_and(|binding| !binding.needs_runtime());
+        if all_block && concurrency > blocking_threads {
             tracing::warn!(
                 queue = &**queue,
                 concurrency,

@@ -27,8 +27,6 @@ struct Shared {
     threads_max: usize,
     /// The system has refused a thread that a task waits for.
     lacks_a_thread: AtomicBool,
-    /// It has no threads: somebody runs its tasks by hand.
-    by_hand: AtomicBool,
     #[cfg(test)]
     refuse: AtomicBool,
 }
@@ -45,6 +43,8 @@ struct State {
     idle: usize,
     /// The pool is gone: threads end as soon as the queue is empty.
     closed: bool,
+    /// It has no threads: somebody runs its tasks by hand.
+    by_hand: bool,
 }
 
 impl BlockingPool {
@@ -54,7 +54,6 @@ impl BlockingPool {
             tasks: Condvar::new(),
             threads_max,
             lacks_a_thread: AtomicBool::new(false),
-            by_hand: AtomicBool::new(false),
             #[cfg(test)]
             refuse: AtomicBool::new(false),
         };
@@ -71,7 +70,7 @@ impl BlockingPool {
 
     /// Starts no threads from now on: tasks wait for [`Self::run_one`].
     pub fn step_by_hand(&self) {
-        self.shared.by_hand.store(true, Ordering::SeqCst);
+        self.shared.lock().by_hand = true;
     }
 
     /// Runs the first task that waits, on this thread. False if there was none.
@@ -105,7 +104,7 @@ impl BlockingPool {
     /// Wakes an idle thread, and starts threads while there are more tasks than idle ones. What is decided holds for
     /// the queue as it is: the lock is held from the moment a task was added. False if the system has refused a thread.
     fn provide_threads<'a>(&'a self, mut state: MutexGuard<'a, State>) -> bool {
-        if self.shared.by_hand.load(Ordering::SeqCst) {
+        if state.by_hand {
             return true;
         }
         if state.idle > 0 {

@@ -456,6 +456,7 @@ fn said(error: BoxError) -> String {
     drop_quietly(error);
     text.unwrap_or_else(|panic| format!("an error whose text panicked: {panic}"))
 }
+
 /// Sources of an error that its text takes in, at most: one may be its own source.
 const SOURCES_MAX: usize = 64;
 

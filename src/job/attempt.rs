@@ -13,6 +13,7 @@ pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Longest reason kept, in bytes: why a job was cancelled, discarded or given up. What is longer is cut and ends in an
 /// ellipsis.
 pub(crate) const REASON_BYTES_MAX: usize = 4 * 1024;
+
 /// What stands in the file for the number of attempts of a job that runs at most once. No other job has this number.
 pub(crate) const AT_MOST_ONCE: u32 = 0;
 

@@ -14,18 +14,17 @@ pub(crate) struct CallSize {
 }
 
 impl CallSize {
-    /// One more job, of so many bytes.
+    /// One more job, of so many bytes. After an error it is as before.
     ///
     /// # Errors
     /// [`Error::BatchTooLarge`]: nobody needs to look at the rest of the call.
     pub fn add(&mut self, bytes: usize) -> Result<(), Error> {
-        self.jobs += 1;
-        self.bytes += bytes;
-        let Self { jobs, bytes } = *self;
+        let (jobs, bytes) = (self.jobs + 1, self.bytes + bytes);
         if jobs > ENQUEUE_JOBS_MAX || (jobs > 1 && bytes > ENQUEUE_BYTES_MAX) {
             let (jobs_max, bytes_max) = (ENQUEUE_JOBS_MAX, ENQUEUE_BYTES_MAX);
             return Err(Error::BatchTooLarge { jobs, bytes, jobs_max, bytes_max });
         }
+        *self = Self { jobs, bytes };
         Ok(())
     }
 }

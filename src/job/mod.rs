@@ -24,7 +24,6 @@ mod run_number;
 mod state;
 mod suspicion;
 
-pub(crate) use attempt::REASON_BYTES_MAX;
 pub use attempt::{AttemptError, FailureKind};
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
@@ -39,7 +38,7 @@ pub use retry::{Backoff, Retry};
 pub use run_number::RunNumber;
 pub use state::State;
 
-pub(crate) use attempt::AT_MOST_ONCE;
+pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
 pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};

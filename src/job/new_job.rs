@@ -91,7 +91,7 @@ pub(crate) struct Options {
     pub generation: u32,
 }
 
-/// How long a unique key is held at least: as long as a caller who was not told how his call went may
+/// How long a unique key is held at least: as long as a caller that was not told how the call went may
 /// take to make it again. It is what SQS FIFO queues use.
 pub(crate) const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
 

@@ -15,15 +15,12 @@ const EXCERPT_BYTES_MAX: usize = 80;
 /// Reads the payload back, as its handler will.
 pub(crate) type Reader = fn(&Payload, ReadBack) -> Result<(), PayloadError>;
 
-/// Reads it as a `K`, and compares what that `K` is written as.
+/// Reads it as a `K`, and compares what that `K` is written as if that is asked for.
 ///
 /// # Errors
 /// [`PayloadError::NotReadBack`] and [`PayloadError::Changed`].
 pub(crate) fn read_back<K: Kind>(written: &Payload, read_back: ReadBack) -> Result<(), PayloadError> {
     let not_read_back = |source: BoxError| PayloadError::NotReadBack { source };
-    if read_back == ReadBack::Needless {
-        return Ok(());
-    }
     let value: K = written.decode().map_err(not_read_back)?;
     if read_back == ReadBack::Read {
         return Ok(());

@@ -88,6 +88,22 @@ impl Extra {
     }
 }
 
+#[cfg(test)]
+impl Record {
+    /// A plain job of kind 1 for unit tests, enqueued at the start of time.
+    pub fn plain() -> Self {
+        Self {
+            state: State::Pending,
+            kind: 1,
+            priority: Priority::default(),
+            enqueued_at: Timestamp::EPOCH,
+            attempts: 0,
+            extra: None,
+            payload: Payload::raw("x"),
+        }
+    }
+}
+
 impl Record {
     pub fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()

@@ -113,9 +113,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             Next::Complete
         }
         Ending::Failed { kind, message, delay } => {
-            let error = AttemptError::new(attempt.number, kind, message, attempt.started_at, now.wall);
-            record.attempts = attempt.number;
-            record.extra_mut().push_error(error);
+            fail(record, attempt, kind, message, now);
             if attempt.number >= attempt.max {
                 return die(record, attempt, "no attempts left".into(), now);
             }
@@ -126,10 +124,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             wait(record, delay, now)
         }
         Ending::Undecodable(message) => {
-            let kind = FailureKind::Undecodable;
-            let error = AttemptError::new(attempt.number, kind, message, attempt.started_at, now.wall);
-            record.attempts = attempt.number;
-            record.extra_mut().push_error(error);
+            fail(record, attempt, FailureKind::Undecodable, message, now);
             die(record, attempt, "the payload could not be decoded".into(), now)
         }
         Ending::Snoozed(delay) => {
@@ -140,7 +135,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
         }
         Ending::Released if attempt.once => {
             let message = "the process was stopped while this attempt ran";
-            cut_short(record, attempt, message, now);
+            fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
             die(record, attempt, format!("it runs at most once: {message}"), now)
         }
         Ending::RateLimited(_) | Ending::Released | Ending::Uncalled => Next::Stay,
@@ -183,7 +178,7 @@ pub(crate) fn completed(record: &mut Record, attempt: Attempt, now: Now) {
 /// may the crash be its last attempt: who merely ran beside a crash always gets another run.
 pub(crate) fn after_crash(record: &mut Record, attempt: Attempt, blamed: bool, now: Now) -> Next {
     let message = "the process died while this attempt ran";
-    cut_short(record, attempt, message, now);
+    fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
     let extra = record.extra_mut();
     extra.crashes = extra.crashes.saturating_add(1);
     if attempt.once {
@@ -196,11 +191,10 @@ pub(crate) fn after_crash(record: &mut Record, attempt: Attempt, blamed: bool, n
     Next::Stay
 }
 
-/// The attempt was ended by the end of its process.
-fn cut_short(record: &mut Record, attempt: Attempt, message: &str, now: Now) {
-    let (number, started_at) = (attempt.number, attempt.started_at);
-    let error = AttemptError::new(number, FailureKind::Crash, message.to_owned(), started_at, now.wall);
-    record.attempts = number;
+/// Notes that the attempt has failed, which uses it up.
+fn fail(record: &mut Record, attempt: Attempt, kind: FailureKind, message: String, now: Now) {
+    let error = AttemptError::new(attempt.number, kind, message, attempt.started_at, now.wall);
+    record.attempts = attempt.number;
     record.extra_mut().push_error(error);
 }
 
@@ -226,19 +220,6 @@ fn end(record: &mut Record, state: State, started_at: Timestamp, now: Now) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Payload, Priority};
-
-    fn record() -> Record {
-        Record {
-            state: State::Pending,
-            kind: 1,
-            priority: Priority::default(),
-            enqueued_at: Timestamp::EPOCH,
-            attempts: 0,
-            extra: None,
-            payload: Payload::raw("x"),
-        }
-    }
 
     fn attempt(number: u32, max: u32) -> Attempt {
         Attempt { number, max, once: false, started_at: Timestamp::from_millis(5) }
@@ -260,7 +241,7 @@ mod tests {
     #[test]
     fn a_failure_waits_until_the_attempts_are_used_up() {
         let retry = Retry::fixed(Duration::from_secs(1)).jitter(0.0);
-        let mut job = record();
+        let mut job = Record::plain();
         let next = after(&mut job, attempt(1, 2), failed(), &retry, now(), 0.5);
         assert_eq!(next, Next::Wait(Due::after(now(), Duration::from_secs(1))));
         assert_eq!((job.state, job.attempts), (State::Retrying, 1));
@@ -273,7 +254,7 @@ mod tests {
         for ending in
             [Ending::Snoozed(Duration::from_secs(1)), Ending::Released, Ending::RateLimited(Duration::from_secs(1))]
         {
-            let mut job = record();
+            let mut job = Record::plain();
             after(&mut job, attempt(1, 1), ending, &Retry::none(), now(), 0.5);
             assert_eq!(job.attempts, 0);
         }
@@ -284,7 +265,7 @@ mod tests {
         let wait_of = |attempt_number: u32, delay: Option<Duration>| {
             let retry = Retry::fixed(Duration::ZERO).jitter(0.0);
             let ending = Ending::Failed { kind: FailureKind::Error, message: "boom".into(), delay };
-            match after(&mut record(), attempt(attempt_number, u32::MAX), ending, &retry, now(), 0.5) {
+            match after(&mut Record::plain(), attempt(attempt_number, u32::MAX), ending, &retry, now(), 0.5) {
                 Next::Wait(due) => due.wait(now()),
                 other => panic!("{other:?}"),
             }
@@ -300,28 +281,28 @@ mod tests {
 
     #[test]
     fn a_job_that_runs_at_most_once_is_dead_whatever_cuts_its_run_short() {
-        let mut released = record();
+        let mut released = Record::plain();
         assert_eq!(after(&mut released, only_attempt(), Ending::Released, &Retry::none(), now(), 0.5), Next::Die);
-        let mut crashed = record();
+        let mut crashed = Record::plain();
         assert_eq!(after_crash(&mut crashed, only_attempt(), false, now()), Next::Die);
         for job in [released, crashed] {
             let extra = job.extra.unwrap();
             assert_eq!((job.state, job.attempts, extra.errors[0].kind), (State::Dead, 1, FailureKind::Crash));
             assert!(extra.reason.unwrap().starts_with("it runs at most once: "));
         }
-        let mut uncalled = record();
+        let mut uncalled = Record::plain();
         assert_eq!(after(&mut uncalled, only_attempt(), Ending::Uncalled, &Retry::none(), now(), 0.5), Next::Stay);
         assert_eq!(uncalled.attempts, 0);
     }
 
     #[test]
     fn a_crash_kills_only_the_blamed() {
-        let mut beside = record();
+        let mut beside = Record::plain();
         assert_eq!(after_crash(&mut beside, attempt(1, 1), false, now()), Next::Stay);
         assert_eq!((beside.attempts, beside.crashes()), (0, 1));
-        let mut blamed = record();
+        let mut blamed = Record::plain();
         assert_eq!(after_crash(&mut blamed, attempt(1, 1), true, now()), Next::Die);
-        let mut early = record();
+        let mut early = Record::plain();
         assert_eq!(after_crash(&mut early, attempt(1, 3), true, now()), Next::Stay);
         assert_eq!(early.attempts, 1);
     }
@@ -329,7 +310,7 @@ mod tests {
     #[test]
     fn errors_are_kept_up_to_a_limit_the_first_one_always() {
         let retry = Retry::fixed(Duration::ZERO).jitter(0.0);
-        let mut job = record();
+        let mut job = Record::plain();
         for number in 1..=80 {
             after(&mut job, attempt(number, u32::MAX), failed(), &retry, now(), 0.5);
         }

@@ -73,8 +73,8 @@ pub(crate) struct Trial {
 }
 
 /// After the second death of the same jobs half of them are held back for this long, and
-/// [`HOLD_GROWS`] times as long after each further one: so that it is seen which half the death follows. Who
-/// kills late is found by this, and a short wait for jobs that merely were there at two power cuts.
+/// [`HOLD_GROWS`] times as long after each further one: so that it is seen which half the death follows.
+/// This finds a job that kills late, and is a short wait for jobs that were merely there at two power cuts.
 const HOLD: Duration = Duration::from_secs(5);
 const HOLD_GROWS: u32 = 8;
 
@@ -115,7 +115,7 @@ impl Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Payload, Priority, Record, State};
+    use crate::job::Record;
 
     fn witness(id: u64, deaths: u32) -> Witness {
         Witness { id: JobId::new(id), deaths, alone: false }
@@ -126,15 +126,7 @@ mod tests {
     }
 
     fn suspect(id: u64, deaths: u32, started_at: u64) -> Suspect {
-        let mut record = Record {
-            state: State::Pending,
-            kind: 1,
-            priority: Priority::default(),
-            enqueued_at: Timestamp::EPOCH,
-            attempts: 0,
-            extra: None,
-            payload: Payload::raw("x"),
-        };
+        let mut record = Record::plain();
         record.extra_mut().crashes = deaths;
         let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
         let started_at = Timestamp::from_millis(started_at);

@@ -161,10 +161,10 @@ impl Engine {
                 tracing::debug!(job = %running.plan.run.job, "the outcome of an attempt that was given up came too late");
                 return None;
             }
-            // Told to slow down: not before that is known may anything start.
             if let Ending::Done(Some(result)) = &ending {
                 scheduler.ends_with(running.plan.run, result.len());
             }
+            // The handler was told to slow down: nothing may start before that is known.
             let held = matches!(ending, Ending::RateLimited(_));
             if let Ending::RateLimited(delay) = ending {
                 let (key, until) = limit(&running.plan, delay, now);

@@ -21,7 +21,7 @@ pub(crate) fn back_up(engine: Arc<Engine>, target: PathBuf) -> Commit<Backup> {
         let started = copier.spawn(move || {
             let _ = done.send(copy(&engine, &target));
         });
-        started.map_err(|source| Error::Storage { operation: "start a thread", source: Box::new(source) })?;
+        started.map_err(Error::no_thread)?;
         answer.await.map_err(|_| Error::Closed)?
     })
 }
@@ -39,12 +39,9 @@ fn arrive(engine: &Arc<Engine>, mut copying: Copying) -> Result<Copying, Error> 
     let (done, answer) = oneshot::channel();
     let writer = engine.clone();
     engine.inbox.between(move || {
-        let result = match writer.unwritable() {
-            // The file may hold half a commit.
-            Some(reason) => Err(Error::Degraded { reason }),
-            None => copying.arrive().map(|()| copying),
-        };
-        let _ = done.send(result);
+        // If nothing can be written, the file may hold half a commit.
+        let arrived = writer.check_writable().and_then(|()| copying.arrive());
+        let _ = done.send(arrived.map(|()| copying));
     })?;
     block_on(answer).map_err(|_| Error::Closed)?
 }

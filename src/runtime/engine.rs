@@ -25,7 +25,7 @@ use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGua
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
 use crate::writer::control::Target;
-use crate::writer::{Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
+use crate::writer::{Answer, Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
@@ -193,6 +193,12 @@ impl Engine {
         self.health().unwritable.clone()
     }
 
+    /// # Errors
+    /// [`Error::Degraded`] if nothing can be written for now.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        self.unwritable().map_or(Ok(()), |reason| Err(Error::Degraded { reason }))
+    }
+
     pub(super) fn set_unwritable(&self, reason: Option<String>) {
         if reason.is_none() && self.has_given_up() {
             return;
@@ -331,8 +337,7 @@ impl Engine {
         let engine = self.clone();
         Commit::new(async move {
             let (step, answer) = call(write);
-            engine.submit(step, bytes).await?;
-            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+            engine.answered(step, bytes, answer).await
         })
     }
 
@@ -344,8 +349,7 @@ impl Engine {
         let engine = self.clone();
         Commit::new(async move {
             let (step, answer) = call(write);
-            engine.submit(step.in_bulk(), 0).await?;
-            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+            engine.answered(step.in_bulk(), 0, answer).await
         })
     }
 
@@ -371,9 +375,14 @@ impl Engine {
                 reinstater.scheduler().reinstate(id);
                 reinstater.wake_dispatcher();
             });
-            engine.submit(step, bytes).await?;
-            engine.note_damage(answer.await.map_err(|_| engine.unanswered())?)
+            engine.answered(step, bytes, answer).await
         })
+    }
+
+    /// Has the writer do this, and waits for what it says.
+    async fn answered<T>(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize, answer: Answer<T>) -> Result<T, Error> {
+        self.submit(step, bytes).await?;
+        self.note_damage(answer.await.map_err(|_| self.unanswered())?)
     }
 
     fn queue_of(&self, id: JobId) -> KnownQueue {
@@ -386,9 +395,7 @@ impl Engine {
 
     pub async fn submit(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize) -> Result<(), Error> {
         self.store.check_process()?;
-        if let Some(reason) = self.unwritable() {
-            return Err(Error::Degraded { reason });
-        }
+        self.check_writable()?;
         match self.lead(Command::Step(step)) {
             Ok(()) => Ok(()),
             Err(command) => self.inbox.submit(command, bytes).await,
@@ -419,8 +426,8 @@ impl Engine {
         self.given_up.load(Ordering::SeqCst)
     }
 
-    /// What to tell a caller whose answer was dropped: the file was closed before his turn, or a panic
-    /// has taken his command with it.
+    /// What to tell a caller whose answer was dropped: the file was closed before the command was reached, or a panic
+    /// has taken the command with it.
     pub fn unanswered(&self) -> Error {
         if self.is_stopping() || self.is_closed() {
             return Error::Closed;
@@ -466,13 +473,8 @@ impl Engine {
         }
         let binding = Arc::new(worker.binding);
         let known_by = Arc::downgrade(&binding);
-        let blocking_kinds = binding.blocking_kinds();
         bindings.insert(queue, binding);
-        {
-            let mut scheduler = self.scheduler();
-            scheduler.set_blocking_kinds(queue, blocking_kinds);
-            scheduler.open_lane(queue, worker.lane, self.now());
-        }
+        self.scheduler().open_lane(queue, worker.lane, self.now());
         drop(bindings);
         #[cfg(feature = "wasm")]
         self.upkeep().plugin_watch.add(&known_by);
@@ -549,7 +551,7 @@ impl Engine {
     }
 
     /// Takes all workers away. What they hold is dropped on a thread of its own, because that runs code of the application, and
-    /// whoever stops the queue waits for it no longer than he has said.
+    /// a caller that stops the queue waits for it no longer than it has said.
     pub(super) fn unbind_all(&self) {
         let workers = std::mem::take(&mut *self.bindings.write().unwrap_or_else(|e| e.into_inner()));
         let needs_thread = !workers.is_empty() && !self.config.stepped;

@@ -141,7 +141,6 @@ impl Step for Expire {
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
         let Self { engine, withdrawn } = *self;
-        engine.expiries.asked.store(false, Ordering::SeqCst);
         let any = !withdrawn.is_empty();
         {
             let mut scheduler = engine.scheduler();

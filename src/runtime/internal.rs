@@ -22,7 +22,8 @@ where
 
 impl Engine {
     /// Has `write` done in the writer's batch, on the engine's own behalf. `after` hears how it went, exactly once, on the
-    /// writer's thread: it must not take long.
+    /// writer's thread, or on the thread that asks if the writer is gone: it must not take long, nor take a lock that the
+    /// asking thread holds.
     pub(super) fn internally<T: Send + 'static>(
         self: &Arc<Self>,
         write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,

@@ -62,7 +62,7 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
             if !has_writer {
                 engine.pen.close();
             }
-            Err(Error::Storage { operation: "start a thread", source: Box::new(source) })
+            Err(Error::no_thread(source))
         }
     }
 }

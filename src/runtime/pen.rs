@@ -1,8 +1,9 @@
-//! Who writes: the writer's thread, or a lone caller who blocks for his commit anyway. He makes it himself, which spares
-//! waking the writer and being woken by it: on an idle machine that is half of what a small commit takes.
+//! What writes: the writer's thread, or a lone caller that blocks for its commit anyway. Such a caller makes the commit
+//! itself, which spares waking the writer and being woken by it: on an idle machine that is half of what a small commit
+//! takes.
 //!
-//! Only one has the pen. A caller takes it only if nobody else has anything to write, so there is never a choice
-//! of what goes first, and nobody else's closure runs on his thread.
+//! Only one thread has the pen. A caller takes it only if nobody else has anything to write, so there is never a choice
+//! of what goes first, and no other caller's closure runs on its thread.
 
 use std::sync::Arc;
 

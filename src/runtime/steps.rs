@@ -8,7 +8,7 @@ use super::{dispatcher, shutdown};
 use crate::error::Error;
 
 /// An engine without threads, driven a step at a time: the same loops, on the caller's thread. With a
-/// clock, a disk and a runtime that are his too, the same steps give the same run.
+/// clock, a disk and a runtime of the caller's own, the same steps give the same run.
 pub(crate) struct Steps {
     engine: Arc<Engine>,
     /// Gone once the file is closed.

@@ -36,7 +36,7 @@ pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
                 let started = thread::Builder::new().name("millpond-verify".into()).spawn(move || {
                     let _ = done.send(look(&looker, reader));
                 });
-                started.map_err(|source| Error::Storage { operation: "start a thread", source: Box::new(source) })?;
+                started.map_err(Error::no_thread)?;
                 found.await.map_err(|_| Error::Closed)?
             }
         }
@@ -56,9 +56,6 @@ fn look(engine: &Engine, reader: Reader) -> Result<Verification, Error> {
 }
 
 fn refused(engine: &Engine) -> Option<Error> {
-    match engine.unwritable() {
-        // The file may hold the failed commit or not.
-        Some(reason) => Some(Error::Degraded { reason }),
-        None => engine.is_closed().then_some(Error::Closed),
-    }
+    // If nothing can be written, the file may hold the failed commit or not.
+    engine.check_writable().err().or_else(|| engine.is_closed().then_some(Error::Closed))
 }

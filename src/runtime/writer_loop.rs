@@ -82,8 +82,7 @@ impl WriterLoop {
     /// What has gathered by now, if anything has or if it is time to look whether the disk is back.
     pub fn gathered(&mut self) -> Option<Round> {
         let round = self.outbox.gathered();
-        let is_time = self.healing.as_ref().is_some_and(|healing| healing.wait(self.engine.now()).is_zero());
-        (!round.is_empty() || is_time || self.writer.has_put_off()).then_some(round)
+        (!round.is_empty() || self.is_time_to_heal() || self.writer.has_put_off()).then_some(round)
     }
 
     fn linger(&mut self, round: &mut Round) {
@@ -148,7 +147,7 @@ impl WriterLoop {
         self.admit();
     }
 
-    /// Lends the transaction to a caller who writes by himself, and commits what he has written.
+    /// Lends the transaction to a caller that writes with it, and commits what the caller has written.
     fn lend(&mut self, lease: Lease) {
         let now = self.engine.now();
         if let Some(expire) = self.engine.expire_first(now) {
@@ -295,9 +294,12 @@ impl WriterLoop {
         }
     }
 
+    fn is_time_to_heal(&self) -> bool {
+        self.healing.as_ref().is_some_and(|healing| healing.wait(self.engine.now()).is_zero())
+    }
+
     fn heal_if_it_is_time(&mut self) {
-        let is_time = |healing: &Healing| healing.wait(self.engine.now()).is_zero();
-        if self.healing.as_ref().is_some_and(is_time) {
+        if self.is_time_to_heal() {
             self.heal();
         }
     }
@@ -389,12 +391,10 @@ impl WriterLoop {
         engine.set_closed();
     }
 
-    fn write_the_last(&mut self, ends: Vec<Command>) {
+    fn write_the_last(&mut self, mut ends: Vec<Command>) {
         let engine = self.engine.clone();
-        let mut ends = ends;
         while !ends.is_empty() || self.writer.has_unfinished() {
-            let ends = std::mem::take(&mut ends);
-            let committed = self.writer.commit(ends, engine.now(), engine.bus.is_heard());
+            let committed = self.writer.commit(std::mem::take(&mut ends), engine.now(), engine.bus.is_heard());
             let has_failed = committed.failure.is_some();
             settle_last(&engine, committed);
             if has_failed {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::job::{Attempt, Next, Payload, Priority, Record, State, Witness, after_crash, culprit};
+use crate::job::{Attempt, Next, Record, Witness, after_crash, culprit};
 use crate::time::Timestamp;
 
 const LONG: u64 = 3_600_000;
@@ -60,15 +60,7 @@ impl World {
 
     fn add(&mut self, queue: QueueId, runs_for: u64, kills_after: Option<u64>, max: u32) -> u64 {
         let id = self.jobs.len() as u64 + 1;
-        let record = Record {
-            state: State::Pending,
-            kind: 1,
-            priority: Priority::default(),
-            enqueued_at: Timestamp::EPOCH,
-            attempts: 0,
-            extra: None,
-            payload: Payload::raw("x"),
-        };
+        let record = Record::plain();
         self.jobs.insert(id, Job { queue, group: None, runs_for, kills_after, max, record, is_dead: false });
         id
     }
@@ -99,9 +91,13 @@ impl World {
         let suspects = trial.suspects.iter().map(|suspect| suspect.entry.id.get()).collect();
         self.lives.push(Life { suspects, ..Life::default() });
         scheduler.restore_crashed(trial, if self.deaths > 0 { 256 } else { 0 });
-        let group_rate = self.group_rate;
-        let settings =
-            LaneSettings { kinds: [1].into_iter().collect(), concurrency: self.slots, rate: None, group_rate };
+        let settings = LaneSettings {
+            kinds: [1].into_iter().collect(),
+            blocking: Default::default(),
+            concurrency: self.slots,
+            rate: None,
+            group_rate: self.group_rate,
+        };
         for queue in [1, MAIL] {
             scheduler.open_lane(queue, settings.clone(), at(self.now));
         }

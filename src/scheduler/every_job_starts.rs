@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 
 use super::*;
-use crate::job::{Payload, Priority, Rate, Record, State};
+use crate::job::{Priority, Rate, Record};
 use crate::time::Timestamp;
 
 const QUEUE: QueueId = 1;
@@ -56,6 +56,7 @@ impl World {
         let rate = |rng: &mut Rng| Rate::new(rng.u32(1..10), Duration::from_secs(1)).burst(rng.u32(1..4));
         let settings = LaneSettings {
             kinds: [1].into_iter().collect(),
+            blocking: Default::default(),
             concurrency: rng.usize(1..5),
             rate: (rng.u8(..4) == 0).then(|| rate(&mut rng)),
             group_rate: (rng.u8(..4) > 0).then(|| rate(&mut rng)),
@@ -88,15 +89,8 @@ impl World {
     }
 
     fn entry(&mut self, id: u64, turn: u64, group: Option<Arc<str>>) -> Arc<Entry> {
-        let mut record = Record {
-            state: State::Pending,
-            kind: 1,
-            priority: Priority::new([5, 5, 5, 0, 9][id as usize % 5]).unwrap(),
-            enqueued_at: Timestamp::EPOCH,
-            attempts: 0,
-            extra: None,
-            payload: Payload::raw("x"),
-        };
+        let priority = Priority::new([5, 5, 5, 0, 9][id as usize % 5]).unwrap();
+        let mut record = Record { priority, ..Record::plain() };
         if group.is_some() {
             record.extra_mut().group = group;
         }

@@ -21,6 +21,8 @@ pub(crate) struct WindowLimits {
 #[derive(Clone, Debug)]
 pub(crate) struct LaneSettings {
     pub kinds: IdSet<KindId>,
+    /// Those of them whose handlers need a thread.
+    pub blocking: IdSet<KindId>,
     pub concurrency: usize,
     pub rate: Option<Rate>,
     pub group_rate: Option<Rate>,
@@ -28,7 +30,11 @@ pub(crate) struct LaneSettings {
 
 #[derive(Debug)]
 pub(crate) enum Pick {
-    Start(Arc<Entry>),
+    Start {
+        entry: Arc<Entry>,
+        /// Its handler needs a thread.
+        blocking: bool,
+    },
     Expired(Arc<Entry>),
     /// The next job needs a thread, and none is free.
     NoThread,
@@ -39,8 +45,6 @@ pub(crate) enum Pick {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub settings: Option<LaneSettings>,
-    /// Kinds whose handlers need a thread.
-    pub blocking: IdSet<KindId>,
     pub paused: bool,
     /// Ready jobs without a group.
     plain: Window<Arc<Entry>>,
@@ -65,7 +69,6 @@ impl Lane {
     pub fn new(limits: WindowLimits) -> Self {
         Self {
             settings: None,
-            blocking: IdSet::default(),
             paused: false,
             plain: Window::new(limits),
             heads: Window::new(limits),
@@ -246,8 +249,8 @@ impl Lane {
                 Gate::Open => {}
                 Gate::Reserving => return Pick::Nothing,
                 Gate::Wait(wait) => {
-                    // The earlier one if this is asked twice: who is told each time that there is a new time
-                    // would never sleep.
+                    // The earlier one if this is asked twice: a dispatcher that is told a new time each time would
+                    // never sleep.
                     let until = now.mono.saturating_add(wait);
                     self.closed_until = Some(closed_before.map_or(until, |before| until.min(before)));
                     return Pick::Nothing;
@@ -280,7 +283,8 @@ impl Lane {
                     }
                 }
             }
-            if !thread_is_free && self.blocking.contains(&entry.kind()) {
+            let blocking = self.blocks(entry.kind());
+            if blocking && !thread_is_free {
                 self.put_back(entry);
                 self.heads_turn = heads_turn;
                 return Pick::NoThread;
@@ -290,8 +294,13 @@ impl Lane {
                 self.heads_started += 1;
             }
             buckets.spend(queue, None);
-            return Pick::Start(entry);
+            return Pick::Start { entry, blocking };
         }
+    }
+
+    /// Whether this kind's handler needs a thread.
+    pub fn blocks(&self, kind: KindId) -> bool {
+        self.settings.as_ref().is_some_and(|settings| settings.blocking.contains(&kind))
     }
 
     /// Whether the next row is known. While a window has run empty and the table may have more, a row

@@ -6,7 +6,7 @@ use crate::job::{IdMap, IdSet, QueueId};
 use crate::time::{Now, TimeLine, Timestamp};
 
 /// All lanes, and in which of them something happens by itself and when: there may be many thousand queues
-/// with nothing to do, and who looks for those with something must not walk through the others.
+/// with nothing to do, and a search for those with something must not walk through the others.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     by_queue: IdMap<Noted, QueueId>,

@@ -324,11 +324,6 @@ impl Scheduler {
         self.restless = true;
     }
 
-    /// These kinds of a queue's worker have handlers that need a thread. To be said before the lane is opened.
-    pub fn set_blocking_kinds(&mut self, queue: QueueId, kinds: IdSet<KindId>) {
-        self.lanes.get_or_make(queue).blocking = kinds;
-    }
-
     /// So many jobs whose handlers need a thread run at a time, over all queues.
     pub fn set_threads_max(&mut self, threads: usize) {
         self.threads.max = threads;
@@ -424,8 +419,8 @@ impl Scheduler {
                 self.expire(queue, entry, now);
                 true
             }
-            Pick::Start(entry) => {
-                let start = self.take_off(queue, entry, false, now);
+            Pick::Start { entry, blocking } => {
+                let start = self.take_off(queue, entry, blocking, false, now);
                 into.push(start);
                 true
             }
@@ -470,7 +465,7 @@ impl Scheduler {
         let may_start = |Suspect { queue, entry, .. }: &Suspect| {
             let Some(lane) = lanes.get(*queue) else { return MayStart::No };
             // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
-            let has_thread = !lane.blocking.contains(&entry.kind()) || threads.has_free(flights.blocking());
+            let has_thread = !lane.blocks(entry.kind()) || threads.has_free(flights.blocking());
             if withdrawn.contains_key(&entry.id) || !has_thread || !lane.takes(entry.kind()) {
                 return MayStart::No;
             }
@@ -499,16 +494,16 @@ impl Scheduler {
             self.buckets.spend(queue, Some(group));
         }
         self.probation.tried(entry.id, now);
-        let start = self.take_off(queue, entry, true, now);
+        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocks(entry.kind()));
+        let start = self.take_off(queue, entry, blocking, true, now);
         into.push(start);
         true
     }
 
-    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, is_tried: bool, now: Now) -> Start {
+    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, blocking: bool, is_tried: bool, now: Now) -> Start {
         // An end that is not durable yet does not count: its job has done what it does, and if that end is lost, two
         // marks are found.
         let is_clear = self.flights.running() == 0;
-        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocking.contains(&entry.kind()));
         let run = self.flights.take_off(queue, &entry, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
@@ -788,8 +783,8 @@ impl Scheduler {
             && !self.buckets.is_reserving()
     }
 
-    /// Why this waiting job of `queue` does not start.
-    /// With the group of which it is the head, and its place among the heads, if it has one.
+    /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, with its place among
+    /// the heads.
     pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
         let Some(lane) = self.lanes.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
@@ -821,7 +816,7 @@ impl Scheduler {
         if !self.has_room() {
             return Blocked::ProcessBudget(self.running_max);
         }
-        if lane.blocking.contains(&kind) && !self.threads.is_free_for(queue, self.flights.blocking()) {
+        if lane.blocks(kind) && !self.threads.is_free_for(queue, self.flights.blocking()) {
             return Blocked::NoThread;
         }
         Blocked::Next

@@ -1,5 +1,5 @@
 use super::*;
-use crate::job::{Payload, Priority, Rate, Record, State};
+use crate::job::{Priority, Rate, Record};
 use crate::time::Timestamp;
 
 const QUEUE: QueueId = 1;
@@ -11,15 +11,7 @@ fn at(millis: u64) -> Now {
 }
 
 fn record(priority: u8, group: Option<&str>) -> Record {
-    let mut record = Record {
-        state: State::Pending,
-        kind: KIND,
-        priority: Priority::new(priority).unwrap(),
-        enqueued_at: Timestamp::EPOCH,
-        attempts: 0,
-        extra: None,
-        payload: Payload::raw("x"),
-    };
+    let mut record = Record { kind: KIND, priority: Priority::new(priority).unwrap(), ..Record::plain() };
     if let Some(group) = group {
         record.extra_mut().group = Some(group.into());
     }
@@ -35,7 +27,8 @@ fn ready(id: u64, priority: u8, group: Option<&str>) -> Change {
 }
 
 fn settings(concurrency: usize) -> LaneSettings {
-    LaneSettings { kinds: [KIND].into_iter().collect(), concurrency, rate: None, group_rate: None }
+    let (blocking, rate, group_rate) = Default::default();
+    LaneSettings { kinds: [KIND].into_iter().collect(), blocking, concurrency, rate, group_rate }
 }
 
 /// A scheduler with a worker, its tables known to be empty.
@@ -510,18 +503,17 @@ fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
 #[test]
 fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_gives_one_back() {
     const OTHER: QueueId = QUEUE + 1;
-    let mut scheduler = open(10);
+    let blocking = LaneSettings { blocking: [KIND].into_iter().collect(), ..settings(10) };
+    let mut scheduler = open_with(blocking.clone());
     scheduler.set_threads_max(1);
-    scheduler.set_blocking_kinds(QUEUE, [KIND].into_iter().collect());
-    scheduler.set_blocking_kinds(OTHER, [KIND].into_iter().collect());
-    scheduler.open_lane(OTHER, settings(10), at(0));
+    scheduler.open_lane(OTHER, blocking.clone(), at(0));
     answer_pages(&mut scheduler, &[], at(0));
     scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
     scheduler.close_lane(QUEUE);
     scheduler.apply([20, 21].map(|id| Change::Ready { queue: OTHER, entry: entry(id, 5, None) }));
     let first = start(&mut scheduler, at(0));
     assert_eq!(ids(&first), [20]);
-    scheduler.open_lane(QUEUE, settings(10), at(0));
+    scheduler.open_lane(QUEUE, blocking, at(0));
     answer_pages(&mut scheduler, &[], at(0));
     assert_eq!(ids(&start(&mut scheduler, at(1))), [0; 0]);
     assert_eq!(scheduler.why(QUEUE, JobId::new(7), KIND, None, at(1)), Blocked::NoThread);

@@ -18,7 +18,7 @@ const HELD_BY: &str = "the application holds the write transaction of the databa
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Begins transactions, without waiting for ever for one of the application's. A caller that holds it and waits for the
-/// queue waits for himself: redb cannot tell, and neither can this.
+/// queue waits for itself: redb cannot tell, and neither can this.
 pub(super) struct Turns {
     wait_max: Duration,
     /// The last wait was in vain.
@@ -69,7 +69,7 @@ impl Turns {
         });
         if let Err(source) = started {
             self.in_line.store(false, Ordering::SeqCst);
-            return Err(Error::Storage { operation: "start a thread", source: Box::new(source) });
+            return Err(Error::no_thread(source));
         }
         match turn.recv_timeout(wait) {
             Ok(begun) => Ok(begun),

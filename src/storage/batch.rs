@@ -79,7 +79,7 @@ pub(crate) struct Batch<'t> {
     pub changes: Vec<Change>,
     /// What listeners must hear of, in order.
     pub events: Vec<Event>,
-    /// Who enqueued those jobs of it that dispatch does not hear of yet.
+    /// The callers that enqueued the jobs that it has stored, as far as they are known.
     pub(super) callers: Vec<(JobId, Caller)>,
     /// Whether anybody listens: events nobody hears are not made.
     pub listening: bool,
@@ -107,6 +107,7 @@ struct Touched {
 }
 
 /// What a batch leaves behind for after its commit.
+#[derive(Default)]
 pub(crate) struct Sealed {
     /// It wrote something: there is a commit to be made.
     pub writes: bool,
@@ -303,19 +304,12 @@ impl<'t> Batch<'t> {
     /// What is left of a batch that wrote nothing: its events and changes still count.
     pub fn discard(self) -> Sealed {
         Sealed {
-            writes: false,
             counters: self.counters,
-            rows: BTreeMap::new(),
-            kinds: Vec::new(),
             changes: self.changes,
             events: self.events,
-            callers: Vec::new(),
             deduplicated: self.deduplicated,
-            marked: Vec::new(),
-            unmarked: Vec::new(),
-            set_aside: 0,
             expiries: self.expiries,
-            pruned: 0,
+            ..Sealed::default()
         }
     }
 

@@ -118,10 +118,10 @@ impl Names {
         name.is_reserved = false;
     }
 
-    /// The file has it, as it is found when it is opened.
-    fn save_as_is(&mut self, id: u32) {
-        let name = &mut self.names[id as usize];
-        self.saved += usize::from(!std::mem::replace(&mut name.is_saved, true));
+    /// The file has it, as is found when it is opened.
+    fn restore(&mut self, id: u32, name: Arc<str>) {
+        let was_saved = std::mem::replace(&mut self.put(id, name).is_saved, true);
+        self.saved += usize::from(!was_saved);
     }
 
     /// A batch does not store it.
@@ -178,15 +178,12 @@ impl Catalog {
 
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
-        inner.queues.put(id, row.name.clone());
-        inner.queues.save_as_is(id);
+        inner.queues.restore(id, row.name.clone());
         inner.set_row(id, row);
     }
 
     pub fn restore_kind(&self, id: KindId, name: &str) {
-        let mut inner = self.write();
-        inner.kinds.put(id, name.into());
-        inner.kinds.save_as_is(id);
+        self.write().kinds.restore(id, name.into());
     }
 
     /// Numbers of queues and of kinds that stand for a name.

@@ -28,7 +28,7 @@ impl Store {
         Ok(stats.allocated_pages() * stats.page_size() as u64)
     }
 
-    /// Moves what is in use to the front and cuts the rest off. Who wants to read waits meanwhile; if
+    /// Moves what is in use to the front and cuts the rest off. Reads wait meanwhile; if
     /// somebody reads already it is not done: `None`.
     pub fn compact(&self) -> Result<Option<Compacted>, Error> {
         let Some(before) = self.file_bytes() else { return Ok(None) };

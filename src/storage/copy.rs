@@ -15,7 +15,7 @@ use redb::{Database, StorageBackend};
 
 use super::catalog::Catalog;
 use super::file::OpenFile;
-use super::new_file::{Published, Unpublished, sync_directory_of};
+use super::new_file::{BACKING_UP, Published, Unpublished, sync_directory_of};
 use super::queries::Reader;
 use super::schema;
 use super::store::{failed, open_error};
@@ -90,7 +90,7 @@ impl Copying {
         }
         let original = own.and_then(OpenFile::metadata);
         // Only the owner can read the copy until it gets the permissions of the original.
-        match Unpublished::beside(target, "backing-up", original.is_some()) {
+        match Unpublished::beside(target, BACKING_UP, original.is_some()) {
             Ok(into) => {
                 let (watch, target) = (watch.clone(), target.to_owned());
                 Ok(Self { watch, from, into, target, original, buffer: Vec::new() })

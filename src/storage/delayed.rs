@@ -93,32 +93,30 @@ impl Batch<'_> {
         }
     }
 
-    /// Makes jobs of `queue` that are due ready: one, and more until `jobs_max` or `bytes_max` is reached.
-    pub fn promote(&mut self, queue: QueueId, jobs_max: usize, bytes_max: u64) -> Result<usize, Fault> {
+    /// Makes jobs of `queue` that are due ready: one, and more until that were `jobs_max`, or as many bytes as one command
+    /// may move.
+    pub fn promote(&mut self, queue: QueueId, jobs_max: usize) -> Result<(), Fault> {
         let (mut promoted, before) = (0, self.moved_bytes());
-        for line in [TimeLine::Wall, TimeLine::Engine] {
+        'lines: for line in [TimeLine::Wall, TimeLine::Engine] {
             let mut after = None;
             loop {
                 let rows = self.due_rows(queue, line, after, jobs_max - promoted)?;
                 let Some((id, due, _)) = rows.last() else { break };
                 after = Some((due.at, *id));
                 for (id, due, row) in rows {
-                    // The rest of this page stays where it is, and is due.
-                    if promoted == jobs_max || self.moved_bytes() - before >= bytes_max {
-                        break;
-                    }
                     self.promote_one(queue, id, due, row)?;
                     promoted += 1;
-                }
-                if promoted == jobs_max || self.moved_bytes() - before >= bytes_max {
-                    tracing::trace!("a promotion leaves the rest to the next commit");
-                    break;
+                    // The rest stays where it is, and is due.
+                    if promoted == jobs_max || self.moved_bytes() - before >= self.limits.moved_at_once {
+                        tracing::trace!("a promotion leaves the rest to the next commit");
+                        break 'lines;
+                    }
                 }
             }
         }
         let next_due = [self.first_due(queue, TimeLine::Wall)?, self.first_due(queue, TimeLine::Engine)?];
         self.changes.push(Change::Promoted { queue, next_due });
-        Ok(promoted)
+        Ok(())
     }
 
     /// Makes what stands here ready, or sets it aside.

@@ -11,15 +11,17 @@ use super::tables_ext::RowTable;
 use crate::job::{JobId, QueueId, Record, State};
 use crate::time::Timestamp;
 
-/// What a sweep removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Expunged {
-    pub dead: u64,
-    pub others: u64,
-    /// Bytes of their records.
+/// What a sweep may still remove in this batch.
+pub(crate) struct SweepRoom {
+    pub rows: usize,
+    /// Bytes of records.
     pub bytes: u64,
-    /// It stopped at one of its limits: there may be more to remove.
-    pub is_full: bool,
+}
+
+impl SweepRoom {
+    pub fn is_used_up(&self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
 }
 
 impl Batch<'_> {
@@ -78,87 +80,69 @@ impl Batch<'_> {
         Ok(was)
     }
 
-    /// Removes what retention no longer keeps of one queue, at most `rows_max` rows and about `bytes_max`.
-    pub fn prune(&mut self, queue: QueueId, rows_max: usize, bytes_max: u64) -> Result<Expunged, Fault> {
+    /// Removes what retention no longer keeps of one queue, as long as there is room. Returns how many jobs that were.
+    pub fn prune(&mut self, queue: QueueId, room: &mut SweepRoom) -> Result<u64, Fault> {
         let row = self.queue(queue);
         let keep = row.settings.retention;
-        let mut expunged = Expunged::default();
-        let mut bytes_left = bytes_max;
+        let mut removed = 0;
         for (state, count, keep) in [
             (State::Completed, row.tally.completed, keep.completed),
             (State::Cancelled, row.tally.cancelled, keep.cancelled),
         ] {
-            let room = rows_max - expunged.others as usize;
-            let (surplus, cutoff) = (surplus(count, keep, room), self.cutoff(keep));
-            for (at, id) in self.oldest_finished(queue, state, surplus, cutoff, room, &mut bytes_left)? {
+            let (surplus, cutoff) = (surplus(count, keep, room.rows), self.cutoff(keep));
+            let range = (queue, state as u8, 0, 0)..=(queue, state as u8, u64::MAX, u64::MAX);
+            let rows = self.tables.finished()?.range(range)?.map(|row| {
+                let (key, value) = row?;
+                let (_, _, at, id) = key.value();
+                Ok((at, id, value.value().len()))
+            });
+            for (at, id) in oldest(rows, surplus, cutoff, room)? {
                 self.tables.finished()?.remove((queue, state as u8, at, id))?;
                 self.unindex(JobId::new(id))?;
                 let tally = self.tally(queue);
                 let count = if state == State::Completed { &mut tally.completed } else { &mut tally.cancelled };
                 *count = count.saturating_sub(1);
-                expunged.others += 1;
+                removed += 1;
             }
         }
-        let room = rows_max - expunged.others as usize;
-        let (surplus, cutoff) = (surplus(row.tally.dead, keep.dead, room), self.cutoff(keep.dead));
-        for (at, id) in self.oldest_dead(queue, surplus, cutoff, room, &mut bytes_left)? {
+        let (surplus, cutoff) = (surplus(row.tally.dead, keep.dead, room.rows), self.cutoff(keep.dead));
+        let rows = self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))?.map(|row| {
+            let (key, value) = row?;
+            let (_, at, id) = key.value();
+            Ok((at, id, value.value().len()))
+        });
+        for (at, id) in oldest(rows, surplus, cutoff, room)? {
             self.remove_dead_letter(queue, JobId::new(id), Timestamp::from_millis(at))?;
-            expunged.dead += 1;
+            removed += 1;
         }
-        expunged.bytes = bytes_max - bytes_left;
-        expunged.is_full = bytes_left == 0 || (expunged.dead + expunged.others) as usize >= rows_max;
-        Ok(expunged)
+        Ok(removed)
     }
 
     /// What was kept since then or longer is too old. Nothing is, if as much time has not passed yet.
     fn cutoff(&self, keep: Keep) -> Option<u64> {
         self.now.age.as_millis().checked_sub(u64::try_from(keep.age.as_nanos().div_ceil(1_000_000)).ok()?)
     }
+}
 
-    fn oldest_finished(
-        &mut self,
-        queue: QueueId,
-        state: State,
-        surplus: usize,
-        cutoff: Option<u64>,
-        room: usize,
-        bytes_left: &mut u64,
-    ) -> Result<Vec<(u64, u64)>, Fault> {
-        let state = state as u8;
-        let mut old = Vec::new();
-        let range = (queue, state, 0, 0)..=(queue, state, u64::MAX, u64::MAX);
-        for row in self.tables.finished()?.range(range)?.take(room) {
-            let (key, value) = row?;
-            let (_, _, at, id) = key.value();
-            if *bytes_left == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff)) {
-                break;
-            }
-            *bytes_left = bytes_left.saturating_sub(value.value().len() as u64);
-            old.push((at, id));
+/// The first of these rows that are to be removed, as long as there is room: when they were kept, and their jobs. A row
+/// comes with its size.
+fn oldest(
+    rows: impl Iterator<Item = Result<(u64, u64, usize), Fault>>,
+    surplus: usize,
+    cutoff: Option<u64>,
+    room: &mut SweepRoom,
+) -> Result<Vec<(u64, u64)>, Fault> {
+    let mut old = Vec::new();
+    for row in rows.take(room.rows) {
+        let (at, id, bytes) = row?;
+        if room.bytes == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff)) {
+            break;
         }
-        Ok(old)
+        room.bytes = room.bytes.saturating_sub(bytes as u64);
+        old.push((at, id));
     }
-
-    fn oldest_dead(
-        &mut self,
-        queue: QueueId,
-        surplus: usize,
-        cutoff: Option<u64>,
-        room: usize,
-        bytes_left: &mut u64,
-    ) -> Result<Vec<(u64, u64)>, Fault> {
-        let mut old = Vec::new();
-        for row in self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))?.take(room) {
-            let (key, value) = row?;
-            let (_, at, id) = key.value();
-            if *bytes_left == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff)) {
-                break;
-            }
-            *bytes_left = bytes_left.saturating_sub(value.value().len() as u64);
-            old.push((at, id));
-        }
-        Ok(old)
-    }
+    room.rows -= old.len();
+    Ok(old)
 }
 
 /// How many of `count` rows are too many, as far as one batch goes.

@@ -16,8 +16,7 @@ use super::fault::Fault;
 use super::place::{Location, Place};
 use super::queries::Reader;
 use super::tables::ExpiringKey;
-use super::tables_ext::RowTable;
-use crate::job::{JobId, Priority, QueueId, Record};
+use crate::job::{JobId, QueueId, Record};
 use crate::time::{Due, TimeLine, Timestamp};
 
 /// The lines that an expiry may lie on.
@@ -154,21 +153,10 @@ impl Batch<'_> {
 
     /// The place and the row of a job of this queue that has not ended.
     fn waits_at(&mut self, queue: QueueId, id: JobId) -> Result<Option<(Place, Bytes)>, Fault> {
-        match self.indexed(id)? {
-            Some(Location { queue: of, place }) => {
-                let ended = matches!(place, Place::Dead { .. } | Place::Finished { .. });
-                let row = if of == queue && !ended { self.row_at(queue, id, &place)? } else { None };
-                Ok(row.map(|row| (place, row)))
-            }
-            None => {
-                for priority in 0..Priority::COUNT {
-                    if let Some(row) = self.tables.ready()?.get_row((queue, priority, id.get()))? {
-                        return Ok(Some((Place::Ready { priority }, row)));
-                    }
-                }
-                Ok(None)
-            }
-        }
+        let Some(Location { queue: of, place }) = self.locate_in(queue, id)? else { return Ok(None) };
+        let ended = matches!(place, Place::Dead { .. } | Place::Finished { .. });
+        let row = if of == queue && !ended { self.row_at(queue, id, &place)? } else { None };
+        Ok(row.map(|row| (place, row)))
     }
 
     /// All that has passed was looked at, but for what lies from `left` on.

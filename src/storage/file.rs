@@ -17,17 +17,17 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Which file it is, whatever its name. Not known on every system: nothing then differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity(Option<(u64, u64)>);
+pub(super) struct Identity(Option<(u64, u64)>);
 
 impl Identity {
     #[cfg(unix)]
-    fn of(file: &fs::Metadata) -> Self {
+    pub(super) fn of(file: &fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
         Self(Some((file.dev(), file.ino())))
     }
 
     #[cfg(not(unix))]
-    fn of(_: &fs::Metadata) -> Self {
+    pub(super) fn of(_: &fs::Metadata) -> Self {
         Self(None)
     }
 }
@@ -117,24 +117,23 @@ impl OpenFile {
         }
     }
 
+    /// The lock, if no database is open on the file.
+    fn free_lock(&self) -> Result<Arc<FileLock>, Error> {
+        let lock = self.lock().clone().ok_or(Error::Closed)?;
+        // A live transaction keeps the previous database open.
+        if lock.is_free() { Ok(lock) } else { Err(Error::AlreadyOpen { path: self.path.clone() }) }
+    }
+
     /// Opens the database again, in the same open file.
     pub fn open_again(&self) -> Result<Database, Error> {
-        let Some(lock) = self.lock().clone() else { return Err(Error::Closed) };
-        if !lock.is_free() {
-            // A live transaction keeps the previous database open.
-            return Err(Error::AlreadyOpen { path: self.path.clone() });
-        }
+        let lock = self.free_lock()?;
         check_magic(&lock, &self.path)?;
         open_database(&lock, &self.path, self.opening.again(), &self.watch)
     }
 
     /// The backend once more, for a database that only reads. The file stays locked.
     pub fn open_to_read(&self) -> Result<Arc<dyn StorageBackend>, Error> {
-        let Some(lock) = self.lock().clone() else { return Err(Error::Closed) };
-        if !lock.is_free() {
-            // A live transaction keeps the previous database open.
-            return Err(Error::AlreadyOpen { path: self.path.clone() });
-        }
+        let lock = self.free_lock()?;
         Ok(Arc::new(self.watch.over_file(&lock)))
     }
 

@@ -9,11 +9,12 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Bound;
-use std::process;
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+
+use crate::sync::Process;
 
 // Not the one of `crate::sync`: redb calls this code while it holds locks of its own.
 use std::sync::Mutex;
@@ -24,7 +25,7 @@ pub(crate) struct FileLock {
     backend: Arc<FileBackend>,
     handle: File,
     /// The process that took the lock. A forked child shares the open file description, and must not unlock it.
-    process: u32,
+    process: Process,
     holder: Mutex<Holder>,
 }
 
@@ -46,7 +47,8 @@ impl FileLock {
     pub fn take(file: File) -> io::Result<Option<Arc<Self>>> {
         let handle = file.try_clone()?;
         let backend = FileBackend::new(file).map_err(io::Error::other)?;
-        let lock = Self { backend: backend.into(), handle, process: process::id(), holder: Mutex::new(Holder::Store) };
+        let lock =
+            Self { backend: backend.into(), handle, process: Process::current(), holder: Mutex::new(Holder::Store) };
         Ok(lock.acquire()?.then(|| Arc::new(lock)))
     }
 
@@ -136,7 +138,7 @@ impl FileLock {
     /// Dropping the handles would not be enough: read transactions of the application may keep them open.
     fn unlock(&self, holder: &mut Holder) -> io::Result<()> {
         *holder = Holder::Nobody;
-        if process::id() != self.process {
+        if !self.process.is_this() {
             return Ok(());
         }
         if cfg!(target_os = "linux") {

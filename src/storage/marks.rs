@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::Batch;
 use super::codec;
 use super::fault::Fault;
+use super::tables_ext::RowTable;
 use crate::job::{JobId, QueueId};
 use crate::time::Timestamp;
 
@@ -34,8 +35,10 @@ impl Batch<'_> {
 
     /// Another job starts beside this one, whose mark says that it is alone.
     pub fn no_longer_alone(&mut self, id: JobId) -> Result<(), Fault> {
-        let row = self.tables.running()?.get(id.get())?.map(|row| row.value().to_vec());
-        let Some(row) = row.filter(|_| self.is_marked(id)) else { return Ok(()) };
+        if !self.is_marked(id) {
+            return Ok(());
+        }
+        let Some(row) = self.tables.running()?.get_row(id.get())? else { return Ok(()) };
         // One that cannot be read is set aside by the next opening, and nobody is blamed by it.
         let Ok(mark) = codec::decode::<Mark>("running", id.get(), &row) else { return Ok(()) };
         self.mark(id, &Mark { alone: false, ..mark })

@@ -52,7 +52,7 @@ pub(crate) use catalog::{NamesInUse, Number};
 pub(crate) use compact::Compacted;
 pub use copy::Backup;
 pub(crate) use copy::Copying;
-pub(crate) use ended::Expunged;
+pub(crate) use ended::SweepRoom;
 pub(crate) use expiring::{Expiring, NextExpiry, NotedExpiries};
 pub(crate) use fault::{Fault, unless_damaged};
 #[cfg(feature = "wasm")]

@@ -7,8 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::open_regular;
+use super::file::{Identity, open_regular};
 use super::lock::FileLock;
+
+/// What temporary files are made for, as it stands in their names.
+pub(super) const CREATING: &str = "creating";
+pub(super) const BACKING_UP: &str = "backing-up";
 
 /// How often creating a temporary file is tried. A try fails only if another process has just removed the file.
 const TRIES: usize = 100;
@@ -179,10 +183,10 @@ pub(super) fn remove_second_name(path: &Path, file: &fs::Metadata) {
     }
     // The temporary name is beside the file, not beside a symbolic link to it.
     let Ok(path) = fs::canonicalize(path) else { return };
-    let prefixes: Vec<_> = ["creating", "backing-up"].iter().filter_map(|what| prefix(&path, what)).collect();
+    let prefixes: Vec<_> = [CREATING, BACKING_UP].into_iter().filter_map(|what| prefix(&path, what)).collect();
     let Ok(entries) = fs::read_dir(directory_of(&path)) else { return };
     for entry in entries.flatten() {
-        let is_same = |found: fs::Metadata| (found.dev(), found.ino()) == (file.dev(), file.ino());
+        let is_same = |found: fs::Metadata| Identity::of(&found) == Identity::of(file);
         if prefixes.iter().any(|prefix| is_temporary(&entry.file_name(), prefix))
             && fs::symlink_metadata(entry.path()).is_ok_and(is_same)
         {

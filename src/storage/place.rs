@@ -110,18 +110,15 @@ impl Batch<'_> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use redb::backends::InMemoryBackend;
-
     use super::*;
-    use crate::job::{Payload, Priority, Record};
+    use crate::job::{Priority, Record};
+    use crate::storage::Store;
     use crate::storage::waiting::Prepared;
-    use crate::storage::{Opening, Store};
     use crate::time::Now;
 
     #[test]
     fn the_writer_searches_no_queues_for_a_job_that_a_reader_has_searched_for() {
-        let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
-        let store = Store::with_backend(InMemoryBackend::new(), opening).unwrap();
+        let store = Store::in_memory();
         let counters = store.load().unwrap();
         let none = BTreeSet::new();
         let txn = store.begin_write().unwrap();
@@ -129,16 +126,7 @@ mod tests {
         let mut ids = Vec::new();
         for n in 0..40 {
             let queue = batch.queue_named(&format!("q{}", n % 4)).unwrap();
-            let record = Record {
-                state: State::Pending,
-                kind: 0,
-                priority: Priority::default(),
-                enqueued_at: Timestamp::EPOCH,
-                attempts: 0,
-                extra: None,
-                payload: Payload::raw("x"),
-            };
-            ids.push((batch.insert(&mut Prepared::new(queue, record, None)).unwrap(), queue));
+            ids.push((batch.insert(&mut Prepared::new(queue, Record::plain(), None)).unwrap(), queue));
         }
         let counters = batch.seal().unwrap().counters;
         store.commit(txn).unwrap();

@@ -214,7 +214,7 @@ impl Batch<'_> {
         Ok(Some(id))
     }
 
-    /// What to answer who asks for a job that lies nowhere.
+    /// The answer for a job that is nowhere.
     pub fn missing(&mut self, id: JobId) -> Error {
         let rows = self.tables.quarantine().and_then(|table| Ok(table.iter()?));
         match rows.and_then(|rows| find_job(rows, id)) {

@@ -132,12 +132,10 @@ fn find_anywhere(
 mod tests {
     use std::sync::Arc;
 
-    use bytes::Bytes;
     use redb::{Database, TableDefinition, WriteTransaction};
 
     use super::*;
-    use crate::job::{Codec, Entry, Payload, Record, State};
-    use crate::time::Timestamp;
+    use crate::job::{Entry, Record};
 
     const READY: TableDefinition<'_, Numbers<ReadyKey>, &'static [u8]> = TableDefinition::new("ready");
 
@@ -205,17 +203,7 @@ mod tests {
     }
 
     fn ready(queue: QueueId, id: u64) -> Change {
-        let payload = Payload { codec: Codec::Raw, bytes: Bytes::new() };
-        let record = Record {
-            state: State::Pending,
-            kind: 0,
-            priority: Priority::default(),
-            enqueued_at: Timestamp::EPOCH,
-            attempts: 0,
-            extra: None,
-            payload,
-        };
-        Change::Ready { queue, entry: Arc::new(Entry::new(JobId::new(id), id, record, 0)) }
+        Change::Ready { queue, entry: Arc::new(Entry::new(JobId::new(id), id, Record::plain(), 0)) }
     }
 
     #[test]

@@ -137,12 +137,10 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use redb::backends::InMemoryBackend;
-
     use super::*;
-    use crate::job::{Payload, Priority, Record, State};
+    use crate::job::{Priority, Record};
+    use crate::storage::Store;
     use crate::storage::waiting::Prepared;
-    use crate::storage::{Opening, Store};
     use crate::time::Now;
 
     const NEW_YEAR_2026: u64 = 1_767_225_600_000;
@@ -154,9 +152,7 @@ mod tests {
     /// How long half of the suspects are held back after a fourth death, if all started at `started` and the file is opened
     /// again at `opened`, by the wall clock.
     fn hold(started: u64, opened: u64) -> Duration {
-        let store =
-            Store::with_backend(InMemoryBackend::new(), Opening { cache_bytes: 1 << 20, adopt: true, check: false });
-        let store = store.unwrap();
+        let store = Store::in_memory();
         let (counters, mut marks) = (store.load().unwrap(), BTreeSet::new());
         let txn = store.begin_write().unwrap();
         let mut batch = Batch::new(&txn, &store.catalog, counters, &marks, at(started), false);
@@ -165,15 +161,7 @@ mod tests {
         let queue = batch.queue_named("q").unwrap();
         let mut ids = Vec::new();
         for _ in 0..4 {
-            let mut record = Record {
-                state: State::Pending,
-                kind,
-                priority: Priority::default(),
-                enqueued_at: Timestamp::EPOCH,
-                attempts: 3,
-                extra: None,
-                payload: Payload::raw("x"),
-            };
+            let mut record = Record { kind, attempts: 3, ..Record::plain() };
             record.extra_mut().crashes = 3;
             let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
             let (priority, started_at) = (Priority::default().get(), at(started).wall);

@@ -14,7 +14,7 @@ use super::copy::Copying;
 use super::fault::{self, Fault, unless_damaged};
 use super::file::{self, Found, OpenFile};
 use super::lock::FileLock;
-use super::new_file::{Published, Unpublished, place_of, sync_directory_of};
+use super::new_file::{CREATING, Published, Unpublished, place_of, sync_directory_of};
 use super::overlay::Overlay;
 use super::queries::Reader;
 use super::schema::{self, SCHEMA_VERSION};
@@ -103,6 +103,13 @@ impl Store {
         let store = Self::new(db, Origin::Attached(Turns::new(write_wait_max)), Watch::default(), true)?;
         *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
         Ok(store)
+    }
+
+    /// An empty one in memory, for unit tests.
+    #[cfg(test)]
+    pub fn in_memory() -> Self {
+        let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
+        Self::with_backend(redb::backends::InMemoryBackend::new(), opening).expect("memory can be written")
     }
 
     /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
@@ -317,20 +324,16 @@ impl Store {
     }
 
     fn open_to_read(&self) -> Option<Arc<Database>> {
-        let below = || match &self.origin {
-            Origin::Path(file) => file.open_to_read(),
-            Origin::Backends(open, _) => open(),
-            Origin::Attached(_) | Origin::Backend => Err(Error::Closed),
-        };
-        let opening = match &self.origin {
-            Origin::Path(file) => file.opening.again(),
-            Origin::Backends(_, opening) => opening.again(),
+        type Open<'a> = &'a dyn Fn() -> Result<Arc<dyn StorageBackend>, Error>;
+        let (below, opening): (Open<'_>, _) = match &self.origin {
+            Origin::Path(file) => (&|| file.open_to_read(), file.opening),
+            Origin::Backends(open, opening) => (&**open, *opening),
             Origin::Attached(_) | Origin::Backend => return None,
         };
         let failed = |source| Error::Storage { operation: "read the file", source: Box::new(source) };
         let opened = unless_damaged(|| {
             let overlay = Overlay::over(below()?).map_err(failed)?;
-            Ok((open_database(overlay.clone(), opening)?, overlay))
+            Ok((open_database(overlay.clone(), opening.again())?, overlay))
         });
         match opened {
             Ok((db, overlay)) => {
@@ -445,7 +448,7 @@ fn create(path: &Path) -> Result<Option<Arc<FileLock>>, Error> {
     let not_created = |source| failed("create", path, source);
     let place = place_of(path).map_err(not_created)?;
     for _ in 0..LOOKS_MAX {
-        let mut file = Unpublished::beside(&place, "creating", false).map_err(not_created)?;
+        let mut file = Unpublished::beside(&place, CREATING, false).map_err(not_created)?;
         write_schema(&file.lock, path)?;
         match file.publish(&place).map_err(not_created)? {
             Published::Done => {

@@ -129,7 +129,7 @@ struct Verifier {
     found: Verification,
 }
 
-/// Tables that are only gone through once.
+/// Tables whose rows lead to no other row that has to lead back.
 struct OtherTables {
     queues: ReadOnlyTable<u32, &'static [u8]>,
     running: ReadOnlyTable<u64, &'static [u8]>,

@@ -168,7 +168,13 @@ impl Batch<'_> {
         if row.settings.capacity.admits(tally.unfinished() + jobs, tally.bytes + bytes) {
             return Ok(());
         }
-        Err(Error::QueueFull { queue: row.name.to_string(), jobs: tally.unfinished(), bytes: tally.bytes })
+        Err(self.full(queue))
+    }
+
+    /// What a caller is told that finds no room in the queue.
+    pub fn full(&mut self, queue: QueueId) -> Error {
+        let row = self.queue_ref(queue);
+        Error::QueueFull { queue: row.name.to_string(), jobs: row.tally.unfinished(), bytes: row.tally.bytes }
     }
 
     /// Stores a new job, whose key is free if it has one, and gives it its id.

@@ -223,7 +223,7 @@ impl Outbox {
 
 type Loan = (RawTransaction, Now, u64, Sender<Option<Leased>>);
 
-/// A caller who wants to write by himself.
+/// A request for the write transaction itself.
 pub(crate) struct Lease {
     give: oneshot::Sender<Result<Loan, Error>>,
 }
@@ -248,7 +248,7 @@ impl Lease {
     /// Gives the transaction away.
     pub fn lend(self, txn: RawTransaction, now: Now, next_id: u64, occupation: Occupation) -> Lent {
         let (back, returned) = channel::bounded(1);
-        // Who does not wait for it any more drops it, and with it the way back.
+        // A caller that no longer waits drops the transaction, and with it the way back.
         let _ = self.give.send(Ok((txn, now, next_id, back)));
         Lent { returned, _occupation: occupation }
     }

@@ -18,7 +18,7 @@ pub(crate) use commands::{
 pub(crate) use commands::{control, dead_letters, upkeep};
 pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Lent, Outbox, Round, StillLent, Then, inbox};
 pub(crate) use occupied::{Occupant, Occupied};
-pub(crate) use step::{Refusal, Step, WaitingHandler, call};
+pub(crate) use step::{Answer, Refusal, Step, WaitingHandler, call};
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -91,8 +91,8 @@ impl Committed {
         self.answers.iter().filter(|(command, _)| !matches!(command, Command::Finish(_))).count()
     }
 
-    /// Answers everyone. Call it after the changes were applied, so that who asks again at once
-    /// sees them.
+    /// Answers everyone. Call it after the changes were applied, so that a caller that asks again at
+    /// once sees them.
     pub fn answer(self) {
         for (command, result) in self.answers {
             let answer = || match command {
@@ -111,7 +111,7 @@ impl Committed {
     }
 }
 
-/// The only one who writes.
+/// The only part of the crate that writes.
 pub(crate) struct Writer {
     store: Arc<Store>,
     prepare: Arc<dyn Prepare>,
@@ -306,7 +306,8 @@ impl Writer {
         let mut committed = Committed::default();
         self.room_made = false;
         let mut tries = 0;
-        while !commands.is_empty() || doubtful.is_empty() {
+        // Without commands there may be ends to be written.
+        while !commands.is_empty() || (tries == 0 && doubtful.is_empty()) {
             let behind = if tries == 0 { Behind::Called } else { Behind::Left };
             let Err(spoiled) = self.attempt(commands, behind, when, &mut committed) else { break };
             tries += 1;
@@ -612,10 +613,7 @@ impl Writer {
             self.waiting.enter(queue, step);
             return None;
         }
-        let row = batch.queue_ref(queue);
-        let (jobs, bytes) = (row.tally.unfinished(), row.tally.bytes);
-        let error = Error::QueueFull { queue: row.name.to_string(), jobs, bytes };
-        Some((Command::Step(step), error))
+        Some((Command::Step(step), batch.full(queue)))
     }
 
     fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
@@ -656,8 +654,8 @@ impl Writer {
         committed.failure = Some(error.share());
     }
 
-    /// Hands the transaction to a caller who writes and commits by himself, as far as he knows: the
-    /// writer waits for it and commits it, so that commits and what follows from them stay in order.
+    /// Lends the transaction to a caller that writes with it. To the caller it looks as if it commits by itself. In fact
+    /// the writer waits for the transaction and commits it, so that commits and what follows from them stay in order.
     ///
     /// # Errors
     /// That there is none to be had. The caller has not been told yet.
@@ -674,7 +672,7 @@ impl Writer {
         }
     }
 
-    /// Commits what a caller has written by himself.
+    /// Commits what the holder of a guard has written.
     pub fn commit_lent(&mut self, leased: Leased, now: Now, listening: bool) -> Committed {
         let mut committed = Committed::default();
         let Leased { txn, mut jobs, answer } = leased;
@@ -811,6 +809,6 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
             }
         }
         Err(Refusal::Error(error)) => Applied::Spoiled(error),
-        Err(Refusal::Later(_)) => unreachable!("who wants to wait says so before it writes"),
+        Err(Refusal::Later(_)) => unreachable!("a command that wants to wait says so before it writes"),
     }
 }

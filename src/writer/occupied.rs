@@ -67,7 +67,7 @@ impl Occupied {
         Moment(self.0.load(Ordering::SeqCst))
     }
 
-    /// The writer is occupied until the answer is dropped. Only whoever writes may say so.
+    /// The writer is occupied until the returned [`Occupation`] is dropped. Only the thread that writes may call this.
     pub fn begin(&self, by: Occupant) -> Occupation {
         let before = self.now();
         self.0.store(before.next(by as u8).0, Ordering::SeqCst);

@@ -107,7 +107,7 @@ impl<T: Default, F> Call<T, F> {
 
 impl<T, F> Call<T, F> {
     /// Has `then` done after the commit, or instead of it, before the caller is answered and even if
-    /// he does not wait any more.
+    /// the caller no longer waits.
     pub fn then(mut self: Box<Self>, then: impl FnOnce() + Send + 'static) -> Box<Self> {
         self.then = Some(Box::new(then));
         self
@@ -150,7 +150,7 @@ where
             then();
         }
         let answer = result.map(|()| value.expect("applied before it is answered"));
-        // Who dropped the call does not care.
+        // The caller may have dropped the call.
         let _ = reply.send(answer);
     }
 }

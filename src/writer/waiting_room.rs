@@ -4,7 +4,7 @@ use super::Command;
 use super::step::{Step, WaitingHandler};
 use crate::job::QueueId;
 
-/// Callers that may wait for room at once, over all queues. Who comes later is refused.
+/// Callers that may wait for room at once, over all queues. Later callers are refused.
 pub(super) const WAITERS_MAX: usize = 10_000;
 
 /// Bytes that those callers may hold together: as many as may wait for the writer itself. One caller may always wait.

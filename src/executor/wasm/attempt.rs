@@ -22,16 +22,13 @@ use super::sandbox::Slot;
 use super::version::Version;
 use super::warm::{Warm, WarmOnes};
 use crate::handler::Context;
-use crate::job::Outcome;
+use crate::job::{Outcome, REASON_BYTES_MAX};
 
 /// What a guest may hold of the host's resources at a time: a leak ends here.
 pub(super) const HANDLES_MAX: usize = 1_000;
 
 /// How long a job of a plugin that is out of service is put off: it is looked after again then.
 const OUT_OF_SERVICE: Duration = Duration::from_secs(60);
-
-/// Longest text of a guest's own that is kept, in bytes: what an attempt's error holds.
-const REASON_BYTES_MAX: usize = 4 << 10;
 
 /// A plugin as its worker runs it.
 pub(super) struct Serving {

@@ -1,11 +1,10 @@
 //! Compiles, with bounds on what that takes at a time.
 
-use std::num::NonZeroUsize;
-
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::sync::{Mutex, thread};
+use super::sandbox::cpus;
+use crate::sync::Mutex;
 
 /// Threads that compile, at most: each may take some hundred megabytes for the largest function that is compiled at all.
 const THREADS_MAX: usize = 4;
@@ -18,9 +17,8 @@ const STACK_BYTES: usize = 8 << 20;
 pub(super) fn compile(engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(cpus.min(THREADS_MAX))
+        .num_threads(cpus().min(THREADS_MAX))
         .stack_size(STACK_BYTES)
         .thread_name(|_| "millpond-compiler".to_owned())
         .build();

@@ -16,14 +16,12 @@ use tracing::instrument::WithSubscriber;
 
 use super::attempt::Serving;
 use super::host::Turn;
+use super::sandbox::cpus;
 use crate::handler::Context;
 use crate::job::Outcome;
-use crate::sync::{OtherTask, Tasks, thread};
+use crate::sync::{OtherTask, Tasks};
 
-/// Threads that guests compute on, for each processor: more would only take turns.
-const THREADS_PER_CPU: usize = 1;
-
-/// The name of these threads.
+/// The name of the threads that guests compute on.
 const THREADS: &str = "millpond-guests";
 
 /// An attempt, wherever it runs.
@@ -36,7 +34,7 @@ pub(super) struct Attempt<F> {
 enum Runs<F> {
     Here(Pin<Box<F>>),
     Elsewhere(OtherTask<Outcome>),
-    /// For a moment only.
+    /// On the way to another thread, or ended.
     Nowhere,
 }
 
@@ -73,10 +71,9 @@ impl<F: Future<Output = Outcome> + Send + 'static> Future for Attempt<F> {
             }
         }
         let Runs::Elsewhere(other) = &mut this.runs else { unreachable!("it was handed over") };
-        match ready!(other.poll_end(task)) {
-            Ok(outcome) => Poll::Ready(outcome),
-            Err(panic) => resume_unwind(panic),
-        }
+        let end = ready!(other.poll_end(task));
+        this.runs = Runs::Nowhere;
+        Poll::Ready(end.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 }
 
@@ -111,8 +108,8 @@ impl<F: Future<Output = Outcome>> Future for Computing<F> {
 fn guest_threads() -> Option<&'static Tasks> {
     static THREADS_FOR_GUESTS: OnceLock<Option<Tasks>> = OnceLock::new();
     let make = || {
-        let cpus = thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let made = Tasks::on_own_threads(THREADS, cpus.saturating_mul(THREADS_PER_CPU));
+        // More threads than processors would only take turns.
+        let made = Tasks::on_own_threads(THREADS, cpus());
         made.inspect_err(|error| tracing::warn!(%error, "no threads for guests: they compute on the application's"))
             .ok()
     };

@@ -10,6 +10,7 @@ use super::plain::plain;
 use super::version::Version;
 use crate::events::Event;
 use crate::job::{ClassedError, FailureKind, Outcome};
+use crate::text::printable;
 
 /// Functions of a backtrace that are named, the innermost first.
 const FRAMES_MAX: usize = 6;
@@ -104,7 +105,7 @@ fn frames(error: &wasmtime::Error) -> String {
 
 /// The names are those that the module says.
 fn named(function: &str) -> String {
-    plain(function[..function.floor_char_boundary(FRAME_BYTES_MAX)].to_owned())
+    printable(&function[..function.floor_char_boundary(FRAME_BYTES_MAX)]).into_owned()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Pace {
             self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(added).min(MOST)));
     }
 
-    /// An attempt has ended without one.
+    /// An attempt has ended, and no tick has passed while it was polled last.
     pub fn was_short(&self) {
         // A look costs less than a write that every other thread has to hear of.
         if self.0.load(Ordering::Relaxed) != 0 {

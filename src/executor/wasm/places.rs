@@ -103,7 +103,7 @@ impl Share {
                 None => state.wait(self.number),
             }
         };
-        waiting.await.expect("who waits is answered, as its plugin is there")
+        waiting.await.expect("a waiting attempt is answered as its plugin is there")
     }
 
     fn place(&self, is_own: bool) -> Place {

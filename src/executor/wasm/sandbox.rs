@@ -71,6 +71,11 @@ pub(super) struct Slot {
     _ticked: Ticked<'static>,
 }
 
+/// Processors that this process may use.
+pub(super) fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// One plugin's right to places.
 pub(super) struct PluginPlaces {
     sandbox: &'static Sandbox,
@@ -82,8 +87,7 @@ impl Sandbox {
     /// The process's own.
     pub fn shared(nan: Nan) -> Result<&'static Self, String> {
         static SHARED: [OnceLock<Result<Sandbox, String>>; 2] = [OnceLock::new(), OnceLock::new()];
-        let cpus = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let guests = u32::try_from(cpus).unwrap_or(GUESTS_MAX).saturating_mul(GUESTS_PER_CPU);
+        let guests = u32::try_from(cpus()).unwrap_or(GUESTS_MAX).saturating_mul(GUESTS_PER_CPU);
         let made = SHARED[nan as usize].get_or_init(|| {
             let guests = guests.clamp(GUESTS_MIN, GUESTS_MAX);
             // Whoever has a place finds room in the pool, whatever the others hold: each kind of thing is there as often as

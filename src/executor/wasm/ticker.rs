@@ -58,19 +58,17 @@ impl Ticker {
     fn run(&self, engine: &EngineWeak) {
         let mut idle = 0;
         while let Some(engine) = engine.upgrade() {
-            // Before the epoch: who had to give way at this tick finds that it has been counted.
+            // Before the epoch: a guest that had to give way at this tick finds that it has been counted.
             self.ticks.fetch_add(1, Ordering::Release);
             engine.increment_epoch();
             drop(engine);
             idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
-            if idle < IDLE_TICKS {
-                thread::sleep(TICK);
-            } else {
+            if idle >= IDLE_TICKS {
                 self.sleep();
                 idle = 0;
-                // The guest that has ended the sleep gets its whole tick.
-                thread::sleep(TICK);
             }
+            // After a sleep as well: the guest that has ended it gets its whole tick.
+            thread::sleep(TICK);
         }
     }
 

@@ -52,7 +52,11 @@ impl Version {
 
     fn checked(bytes: &[u8], code: &OnceLock<Code>, setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
         scan::check_head(bytes)?;
-        scan::check_cost(bytes, &setting.limits)?;
+        match code.get() {
+            // These very bytes were validated when they were compiled. The limits of this setting may be lower.
+            Some(_) => scan::check_around(bytes, &setting.limits)?,
+            None => scan::check_cost(bytes, &setting.limits)?,
+        }
         wants::check_module(bytes, &setting.grants)?;
         let Code { hash, component } = match code.get() {
             Some(code) => code.clone(),

@@ -1,4 +1,4 @@
-//! Instances that are used again, for who has asked for it: a call costs 0.3 us then instead of 7. What a guest
+//! Instances that are used again, for plugins that have asked for it: a call costs 0.3 us then instead of 7. What a guest
 //! leaves in its memory is seen by the next job of the same plugin and version, and by no other.
 
 use wasmtime::Store;

@@ -31,13 +31,10 @@ impl ClockWatch {
                 Ok(())
             };
             let noted = self.noted.clone();
-            engine.internally(write, move |engine, result| {
-                match result {
-                    Ok(()) => noted.saved.store(jumps, Ordering::SeqCst),
-                    // The disk has failed, or the file is closed: again at a later turn.
-                    Err(_) => noted.asked.store(noted.saved.load(Ordering::SeqCst), Ordering::SeqCst),
-                }
-                engine.moved.notify_waiters();
+            engine.internally(write, move |_, result| match result {
+                Ok(()) => noted.saved.store(jumps, Ordering::SeqCst),
+                // The disk has failed, or the file is closed: again at a later turn.
+                Err(_) => noted.asked.store(noted.saved.load(Ordering::SeqCst), Ordering::SeqCst),
             });
         }
         Duration::MAX

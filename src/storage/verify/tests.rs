@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use redb::backends::InMemoryBackend;
 
 use super::*;
-use crate::job::{Codec, Payload, Priority, Record, State};
+use crate::job::{Priority, Record, State};
 use crate::storage::waiting::Prepared;
 use crate::storage::{Opening, Store};
 use crate::time::{Due, Now, Timestamp};
@@ -20,16 +19,8 @@ fn now() -> Now {
 }
 
 fn job(queue: QueueId, set: impl FnOnce(&mut Record)) -> Prepared {
-    let payload = Payload { codec: Codec::Raw, bytes: Bytes::from_static(b"payload") };
-    let mut record = Record {
-        state: State::Pending,
-        kind: 0,
-        priority: Priority::default(),
-        enqueued_at: Timestamp::EPOCH,
-        attempts: 0,
-        extra: None,
-        payload,
-    };
+    // The first kind of the file.
+    let mut record = Record { kind: 0, ..Record::plain() };
     set(&mut record);
     Prepared::new(queue, record, None)
 }
@@ -37,8 +28,7 @@ fn job(queue: QueueId, set: impl FnOnce(&mut Record)) -> Prepared {
 /// Verifies a file with this number of each: ready jobs, half of them marked as running; groups with a ready head;
 /// groups with a head that is due later; jobs with a unique key; dead letters.
 fn looked_at(each: u64) -> (Verification, Work) {
-    let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
-    let store = Store::with_backend(InMemoryBackend::new(), opening).unwrap();
+    let store = Store::in_memory();
     let counters = store.load().unwrap();
     let txn = store.begin_write().unwrap();
     let none = BTreeSet::new();

@@ -141,8 +141,8 @@ struct Share {
     bytes: u64,
 }
 
-/// Only what will be stored needs room: who asks again for a job that is there is told so, be the
-/// queue full.
+/// Only what will be stored needs room: a call that asks again for a job that is there is told so, even if the queue is
+/// full.
 fn shares(batch: &mut Batch<'_>, jobs: &[Prepared]) -> Result<Vec<Share>, Error> {
     let mut shares: Vec<Share> = Vec::new();
     // Where a queue's share is, once there are several.

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
-use crate::storage::{Batch, Damage, Expunged};
+use crate::storage::{Batch, Damage, SweepRoom};
 
 /// Due jobs made ready in one commit, at most, per queue: a million due at once must not hold up
 /// everybody else.
@@ -19,8 +19,7 @@ pub(crate) const QUEUES_PRUNED_AT_ONCE: usize = 256;
 pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
 
 pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
-    batch.promote(queue, PROMOTED_AT_ONCE, batch.limits.moved_at_once)?;
-    Ok(())
+    Ok(batch.promote(queue, PROMOTED_AT_ONCE)?)
 }
 
 /// Makes durable that these tokens are taken, so that they may be used. `state` is the bucket without them.
@@ -43,16 +42,14 @@ pub(crate) fn save_bucket(batch: &mut Batch<'_>, key: &BucketKey, state: Option<
 /// Removes what retention no longer keeps, from this queue on. Returns the queue to go on from, unless it has come to the
 /// end.
 pub(crate) fn prune(batch: &mut Batch<'_>, from: QueueId) -> Result<Option<QueueId>, Error> {
-    let (mut next, mut rows_left, mut bytes_left) = (from, PRUNED_AT_ONCE, batch.limits.removed_at_once);
+    let mut next = from;
+    let mut room = SweepRoom { rows: PRUNED_AT_ONCE, bytes: batch.limits.removed_at_once };
     for _ in 0..QUEUES_PRUNED_AT_ONCE {
         let Some(queue) = batch.catalog().next_with_ended(next) else { return Ok(None) };
-        let Expunged { dead, others, bytes, is_full } = batch.prune(queue, rows_left, bytes_left)?;
-        batch.pruned += dead + others;
-        if is_full {
+        batch.pruned += batch.prune(queue, &mut room)?;
+        if room.is_used_up() {
             return Ok(Some(queue));
         }
-        rows_left -= (dead + others) as usize;
-        bytes_left -= bytes;
         let Some(after) = queue.checked_add(1) else { return Ok(None) };
         next = after;
     }

@@ -90,13 +90,13 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<(), PluginError> {
 /// Goes through all of a module or component: whether it is valid, and what it would cost. What a module has at its start is
 /// looked at here as well: of that the engine would only say that it does not fit.
 pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), PluginError> {
-    let mut scan = Scan::new(limits);
+    let mut scan = Scan::default();
     let mut validator = Validator::new_with_features(FEATURES);
     let mut allocations = FuncValidatorAllocations::default();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(invalid)?;
         // Counted first, so that validating it is bounded as well.
-        scan.count(&payload)?;
+        scan.count(&payload, limits)?;
         if let ValidPayload::Func(function, body) = validator.payload(&payload).map_err(invalid)? {
             let mut validator = function.into_validator(std::mem::take(&mut allocations));
             scan.add(function::check(&body, &mut validator)?)?;
@@ -107,18 +107,18 @@ pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), Plug
 }
 
 /// Goes through what a module became when it was made a component. Its own code was looked at before, and what was put around
-/// it follows from the interfaces that it says it has.
+/// it follows from the interfaces that it says it has. Or through a file that was compiled already.
 pub(super) fn check_around(component: &[u8], limits: &PluginLimits) -> Result<(), PluginError> {
-    let mut scan = Scan::new(limits);
+    let mut scan = Scan::default();
     for payload in Parser::new(0).parse_all(component) {
-        scan.count(&payload.map_err(invalid)?)?;
+        scan.count(&payload.map_err(invalid)?, limits)?;
     }
     Ok(())
 }
 
 /// What was found so far.
-struct Scan<'l> {
-    limits: &'l PluginLimits,
+#[derive(Default)]
+struct Scan {
     work: u64,
     functions: u64,
     types: u64,
@@ -135,31 +135,13 @@ struct Scan<'l> {
     arities: Vec<u64>,
 }
 
-impl<'l> Scan<'l> {
-    fn new(limits: &'l PluginLimits) -> Self {
-        Self {
-            limits,
-            work: 0,
-            functions: 0,
-            types: 0,
-            elements: 0,
-            entries: 0,
-            constant_bytes: 0,
-            segments: 0,
-            memories: 0,
-            tables: 0,
-            interface_bytes: 0,
-            components: Components::default(),
-            arities: Vec::new(),
-        }
-    }
-
+impl Scan {
     fn add(&mut self, work: u64) -> Result<(), PluginError> {
         self.work = self.work.saturating_add(work);
         within("estimated work:", self.work, WORK_MAX)
     }
 
-    fn count(&mut self, payload: &Payload<'_>) -> Result<(), PluginError> {
+    fn count(&mut self, payload: &Payload<'_>, limits: &PluginLimits) -> Result<(), PluginError> {
         let work = self.components.count(payload)?;
         self.add(work)?;
         match payload {
@@ -179,7 +161,7 @@ impl<'l> Scan<'l> {
                 starts_within("memories", self.memories, MEMORIES_MAX)?;
                 for memory in section.clone() {
                     let pages = memory.map_err(invalid)?.initial;
-                    let limit = self.limits.memory_bytes as u64;
+                    let limit = limits.memory_bytes as u64;
                     starts_within("bytes of memory", pages.saturating_mul(PAGE_BYTES), limit)?;
                 }
             }
@@ -188,7 +170,7 @@ impl<'l> Scan<'l> {
                 starts_within("tables", self.tables, TABLES_MAX)?;
                 for table in section.clone() {
                     let elements = table.map_err(invalid)?.ty.initial;
-                    starts_within("elements in a table", elements, self.limits.table_elements as u64)?;
+                    starts_within("elements in a table", elements, limits.table_elements as u64)?;
                 }
             }
             Payload::CustomSection(section)

@@ -4,7 +4,7 @@ use std::mem;
 
 use crate::executor::wasm::contract::log::Level;
 use crate::executor::wasm::guest::Guest;
-use crate::executor::wasm::plain::plain;
+use crate::text::printable;
 
 /// Longest line in bytes: a longer one is logged in pieces.
 const LINE_BYTES_MAX: usize = 4 << 10;
@@ -40,7 +40,7 @@ impl Spoken {
     /// The end of what it wrote to standard error, fit to be shown.
     pub fn last_words(&self) -> Option<String> {
         let tail = &self.tail[self.tail.len().saturating_sub(TAIL_BYTES_MAX)..];
-        let text = plain(String::from_utf8_lossy(tail).trim().to_owned());
+        let text = printable(String::from_utf8_lossy(tail).trim()).into_owned();
         // Shown, a control character is longer: the end says most.
         let start = text.ceil_char_boundary(text.len().saturating_sub(TAIL_BYTES_MAX));
         (!text.is_empty()).then(|| text[start..].to_owned())
@@ -81,7 +81,7 @@ impl Guest {
             return;
         }
         let level = if stream == Stream::Err { Level::Error } else { Level::Info };
-        self.log_line(level, plain(text.to_owned()));
+        self.log_line(level, printable(text).into_owned());
     }
 
     /// Logs what it has printed without ending the line.
