@@ -348,7 +348,7 @@ async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
     assert_eq!(unfinished(disk.dir.path()), 0);
 }
 
-/// What somebody else made while the backup was being taken is his.
+/// A file that somebody else made while the backup was being taken is left alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();

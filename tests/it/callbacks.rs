@@ -64,10 +64,6 @@ impl Caller {
     }
 }
 
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
-}
-
 #[test]
 fn the_hook_for_first_dead_letters_may_not_wait_for_the_queue() {
     in_time("a hook that waits", || {

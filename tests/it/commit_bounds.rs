@@ -36,20 +36,8 @@ async fn dead(pond: &Millpond, jobs: usize, reason: &str) -> Vec<JobId> {
 
 /// Makes all of these calls while a commit waits for the disk, and returns how many of them are with the writer then.
 async fn with_the_writer(pond: &Millpond, disk: &SlowDisk, calls: Vec<Commit<()>>) -> usize {
-    disk.hold();
-    let first = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
-    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
-    for _ in 0..calls.len() {
-        tokio::task::yield_now().await;
-    }
-    let waiting = pond.testing().inbox();
-    disk.go_on();
-    first.await.unwrap().unwrap();
-    for call in calls {
-        call.await.unwrap().unwrap();
-    }
+    let (answers, waiting) = in_one_batch_after(pond, disk, calls, || pond.testing().inbox()).await;
+    answers.into_iter().for_each(Result::unwrap);
     waiting
 }
 

@@ -14,10 +14,6 @@ use crate::support::*;
 /// take: other tests run beside it.
 const LATE: Duration = Duration::from_secs(20);
 
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
-}
-
 #[track_caller]
 fn not_late<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
@@ -158,22 +154,10 @@ fn the_last_handle_may_be_dropped_beside_a_guard_on_another_thread() {
     in_time("a drop beside a guard", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (begun, is_begun) = mpsc::channel();
-        let (go, told) = mpsc::channel::<()>();
-        let writer = pond.clone();
-        let writer = thread::spawn(move || {
-            let mut guard = writer.begin_write().unwrap();
-            drop(writer);
-            begun.send(()).unwrap();
-            told.recv().unwrap();
-            let id = guard.enqueue("q", work(1)).unwrap();
-            guard.commit().unwrap();
-            id
-        });
-        is_begun.recv().unwrap();
+        let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
         not_late("the drop", || drop(pond));
         go.send(()).unwrap();
-        let id = writer.join().unwrap();
+        let id = writer.join().unwrap().unwrap();
         is_pending(&opened_again(&disk), id);
     });
 }
@@ -422,17 +406,7 @@ fn a_shutdown_beside_a_guard_answers_at_its_deadline() {
     in_time("a shutdown beside a guard", || {
         let disk = OnDisk::new();
         let pond = disk.builder().write_wait_max(HOUR).open(disk.path()).unwrap();
-        let (begun, is_begun) = mpsc::channel();
-        let (go, told) = mpsc::channel::<()>();
-        let writer = pond.clone();
-        let writer = thread::spawn(move || {
-            let mut guard = writer.begin_write().unwrap();
-            begun.send(()).unwrap();
-            told.recv().unwrap();
-            let id = guard.enqueue("q", work(1)).unwrap();
-            guard.commit().map(|()| id)
-        });
-        is_begun.recv().unwrap();
+        let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
         is_told(&pond, "begin_write", || go.send(()).unwrap());
         let id = writer.join().unwrap().unwrap();
         is_pending(&disk.open(), id);
@@ -580,7 +554,7 @@ fn a_second_shutdown_with_less_time_does_not_wait_for_the_first() {
         block_on(keeper.entered());
         let first = pond.shutdown(HOUR);
         let first = thread::spawn(move || first.wait());
-        while pond.enqueue("x", work(1)).wait().is_ok() && !is_stopping(&pond) {
+        while !pond.testing().is_stopping() {
             thread::yield_now();
         }
         let second = not_late("the second shutdown", || pond.shutdown(Duration::ZERO).wait());
@@ -592,9 +566,4 @@ fn a_second_shutdown_with_less_time_does_not_wait_for_the_first() {
         first.join().unwrap().unwrap();
         pond.shutdown(Duration::ZERO).wait().unwrap();
     });
-}
-
-fn is_stopping(pond: &Millpond) -> bool {
-    let id = pond.enqueue("x", work(1)).wait();
-    id.is_err() || pond.explain(id.unwrap()).is_ok_and(|why| why == millpond::Why::ShuttingDown)
 }

@@ -32,10 +32,6 @@ fn attached_with(write_wait_max: Duration) -> Attached {
     Attached { database, pond, _dir: dir }
 }
 
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
-}
-
 #[track_caller]
 fn is_held<T: std::fmt::Debug>(answer: Result<T, Error>) {
     match answer {
@@ -151,17 +147,7 @@ fn a_transaction_of_the_applications_that_is_short_is_waited_for() {
 fn who_waits_beside_a_guard_that_is_held_for_long_is_told_so() {
     in_time("calls beside a guard", || {
         let (_, pond) = memory_with(|builder| builder.write_wait_max(WAIT));
-        let (begun, is_begun) = mpsc::channel();
-        let (go, told) = mpsc::channel::<()>();
-        let writer = pond.clone();
-        let writer = thread::spawn(move || {
-            let mut guard = writer.begin_write().unwrap();
-            begun.send(()).unwrap();
-            told.recv().unwrap();
-            let id = guard.enqueue("q", work(1)).unwrap();
-            guard.commit().map(|()| id)
-        });
-        is_begun.recv().unwrap();
+        let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
         let callers: Vec<_> = [true, false]
             .map(|waits| {
                 let call = pond.enqueue("q", work(2));

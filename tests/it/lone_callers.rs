@@ -1,4 +1,4 @@
-//! A lone caller who blocks for his commit makes it himself; everybody else has the writer's thread make it.
+//! A lone caller that blocks for its commit makes it itself; everybody else has the writer's thread make it.
 
 use std::thread;
 use std::time::Duration;

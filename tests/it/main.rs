@@ -1,5 +1,7 @@
 //! One file per promise.
 
+#[path = "../support/all_jobs.rs"]
+mod all_jobs;
 #[path = "../support/failing_disk.rs"]
 mod failing_disk;
 #[path = "../support/shared_memory.rs"]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use millpond::{Capacity, Data, Error, Job, JobFilter, Millpond, NewJob, QueueSettings, WhenFull};
 use redb::{ReadableTable, TableDefinition};
 
+use crate::all_jobs::all_jobs;
 use crate::support::*;
 
 /// More names than a file may have.
@@ -36,19 +37,12 @@ fn of_kind(kind: impl ToString) -> NewJob {
 
 /// Each job is in the queue and of the kind that it was enqueued with: its payload is `queue/kind`.
 fn all_are_where_they_belong(pond: &Millpond) -> usize {
-    let (mut cursor, mut seen) = (None, 0);
-    loop {
-        let page = pond.jobs(&JobFilter::new(), cursor, 1_000).unwrap();
-        for job in &page.jobs {
-            assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "job {}", job.id);
-        }
-        seen += page.jobs.len();
-        cursor = page.next;
-        if cursor.is_none() {
-            assert!(pond.verify().wait().unwrap().is_ok());
-            return seen;
-        }
+    let jobs = all_jobs(pond);
+    for job in &jobs {
+        assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "job {}", job.id);
     }
+    assert!(pond.verify().wait().unwrap().is_ok());
+    jobs.len()
 }
 
 fn telling(queue: &str, kind: &str) -> NewJob {
@@ -229,16 +223,7 @@ async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
     pond.queue("full").unwrap().configure(full).await.unwrap();
     pond.enqueue("full", of_kind("known")).await.unwrap();
     // Both gather while the transaction is out, and share a commit.
-    let held = pond.clone();
-    let (locked, is_locked) = std::sync::mpsc::channel();
-    let (unlock, unlocked) = std::sync::mpsc::channel::<()>();
-    let holder = std::thread::spawn(move || {
-        let guard = held.begin_write().unwrap();
-        locked.send(()).unwrap();
-        let _ = unlocked.recv();
-        drop(guard);
-    });
-    is_locked.recv().unwrap();
+    let (unlock, holder) = guard_elsewhere(&pond, drop);
     let refused = tokio::spawn(pond.enqueue_all([("new", of_kind("refused")), ("full", of_kind("known"))]));
     let stored = tokio::spawn(pond.enqueue("also-new", of_kind("stored")));
     while pond.testing().inbox() < 2 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 use millpond::{Error, Millpond};
@@ -37,27 +37,32 @@ fn enqueue_one(path: &Path, n: u64, runtime: &tokio::runtime::Handle) -> bool {
     }
 }
 
+/// The numbers of those of several openers, all at once, that could open the file and enqueue their number.
+fn open_together(path: &Path, runtime: &tokio::runtime::Handle) -> BTreeSet<u64> {
+    let start = Barrier::new(OPENERS as usize);
+    std::thread::scope(|scope| {
+        let open = |n| {
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                enqueue_one(path, n, runtime).then_some(n)
+            })
+        };
+        let openers: Vec<_> = (0..OPENERS).map(open).collect();
+        openers.into_iter().filter_map(|opener| opener.join().expect("it opens or is refused")).collect()
+    })
+}
+
 #[test]
 fn every_job_acknowledged_by_an_opener_of_a_new_file_is_there() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..rounds() {
         let directory = tempfile::tempdir().unwrap();
-        let path: Arc<PathBuf> = Arc::new(directory.path().join("jobs.redb"));
-        let start = Arc::new(Barrier::new(OPENERS as usize));
-        let openers: Vec<_> = (0..OPENERS)
-            .map(|n| {
-                let (path, start, runtime) = (path.clone(), start.clone(), runtime.handle().clone());
-                std::thread::spawn(move || {
-                    start.wait();
-                    enqueue_one(&path, n, &runtime).then_some(n)
-                })
-            })
-            .collect();
-        let acknowledged: BTreeSet<u64> =
-            openers.into_iter().filter_map(|opener| opener.join().expect("it opens or is refused")).collect();
+        let path = directory.path().join("jobs.redb");
+        let acknowledged = open_together(&path, runtime.handle());
         assert!(!acknowledged.is_empty(), "round {round}: nobody could open it");
         assert_eq!(names(directory.path()), ["jobs.redb"], "round {round}");
-        let pond = Millpond::builder().runtime(runtime.handle().clone()).open(&*path).unwrap();
+        let pond = Millpond::builder().runtime(runtime.handle().clone()).open(&path).unwrap();
         let jobs = millpond::testing::all_enqueued(&pond, "q");
         let there: BTreeSet<u64> = jobs.iter().map(|job| job.payload.decode::<Work>().unwrap().n).collect();
         assert_eq!(there, acknowledged, "round {round}");
@@ -71,18 +76,8 @@ fn openers_of_a_closed_file_do_not_refuse_each_other() {
     drop(disk.open());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..rounds() {
-        let start = Arc::new(Barrier::new(OPENERS as usize));
-        let openers: Vec<_> = (0..OPENERS)
-            .map(|n| {
-                let (path, start, runtime) = (disk.path(), start.clone(), runtime.handle().clone());
-                std::thread::spawn(move || {
-                    start.wait();
-                    enqueue_one(&path, n, &runtime)
-                })
-            })
-            .collect();
-        let opened = openers.into_iter().filter(|_| true).map(|opener| opener.join().unwrap());
-        assert!(opened.fold(0, |opened, is| opened + u64::from(is)) > 0, "round {round}: nobody could open it");
+        let opened = open_together(&disk.path(), runtime.handle());
+        assert!(!opened.is_empty(), "round {round}: nobody could open it");
     }
 }
 

@@ -246,7 +246,7 @@ async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
     assert!(gone.await.is_err());
     disk.go_on();
     first.await.unwrap().unwrap();
-    // What the failed call returns is its caller's, who has to handle it with care.
+    // What the failed call returns belongs to its caller, which has to handle it with care.
     std::mem::forget(failing.await.unwrap());
     assert_well(&pond).await;
 }

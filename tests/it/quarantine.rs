@@ -285,7 +285,7 @@ async fn one_flip(whole: &Everything, disk: SlowDisk, clock: ManualClock, table:
     }
     let found_damaged = !pond.verify().await.unwrap().is_ok() || pond.quarantined().unwrap() > 0;
     let ran = run_dry(&pond, &clock).await;
-    // Who asks for a damaged one is told so; whoever else asks finds what he looks for.
+    // A caller that asks for a damaged one is told so; all others find what they look for.
     let lost: BTreeSet<JobId> =
         whole.ended.iter().copied().filter(|id| matches!(pond.job(*id), Err(Error::CorruptRecord { .. }))).collect();
     settled(&pond).await;
@@ -294,7 +294,7 @@ async fn one_flip(whole: &Everything, disk: SlowDisk, clock: ManualClock, table:
     match (table, aside.as_slice()) {
         // A pointer is a row of one byte, whatever that byte is.
         ("delayed", []) => assert!(missing.is_empty() && !found_damaged, "{what}: {missing:?}"),
-        // Who has the job in his hands needs no index to remove the entry.
+        // A run that has the job needs no index to remove the entry.
         ("index", []) => assert!(missing.is_empty() && lost.is_empty() && found_damaged, "{what}: {missing:?}"),
         // A job that ran at the crash starts again from its mark, and may end before anybody reads its place in line.
         ("heads", []) if what.contains("row 3") => {

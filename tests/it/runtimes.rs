@@ -157,10 +157,6 @@ fn blocking_handlers_and_the_queues_own_chores_need_no_runtime() {
     });
 }
 
-fn block_on<T>(task: impl Future<Output = T>) -> T {
-    Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
-}
-
 #[test]
 fn a_shutdown_does_not_wait_for_what_a_runtime_took_with_it() {
     for runtime in runtimes() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, ThreadId};
 
-use millpond::{Job, JobId, Outcome, Retry};
+use millpond::{Job, JobId, Millpond, Outcome, Retry};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -145,6 +145,18 @@ impl Subscriber for Recorder {
 }
 
 /// The fields of a job's span; `request` is the one it was enqueued in.
+/// What the span of each run of this queue says.
+fn fields_of_runs(pond: &Millpond, queue: &str, recorder: &'static Recorder) -> Log<(JobId, Option<Fields>)> {
+    let seen = Log::new();
+    let log = seen.clone();
+    let handler = move |job: Job<Work>| {
+        log.push((job.id(), recorder.fields_here()));
+        async { Ok(()) }
+    };
+    pond.worker(queue).concurrency(1).handle(handler).start().unwrap();
+    seen
+}
+
 fn fields(id: JobId, queue: &str, kind: &str, attempt: u32, request: Option<&Id>) -> Option<Fields> {
     let fields =
         [("attempt", attempt.to_string()), ("id", id.to_string()), ("kind", kind.into()), ("queue", queue.into())];
@@ -193,16 +205,7 @@ async fn the_callers_span_closes_when_the_caller_is_done_however_long_the_job_wa
     let recorder = recorder();
     let (clock, pond) = memory();
     let queue = pond.queue("waits").unwrap();
-    let seen = Log::new();
-    let log = seen.clone();
-    pond.worker("waits")
-        .concurrency(1)
-        .handle(move |job: Job<Work>| {
-            log.push((job.id(), recorder.fields_here()));
-            async { Ok(()) }
-        })
-        .start()
-        .unwrap();
+    let seen = fields_of_runs(&pond, "waits", recorder);
     settled(&pond).await;
     queue.pause().await.unwrap();
     let request = tracing::info_span!("request");
@@ -264,16 +267,7 @@ async fn every_run_of_a_job_knows_the_span_it_was_enqueued_in() {
 async fn jobs_of_a_transaction_know_the_callers_span_whichever_thread_runs_its_closure() {
     let recorder = recorder();
     let (_, pond) = memory();
-    let seen = Log::new();
-    let log = seen.clone();
-    pond.worker("in_tx")
-        .concurrency(1)
-        .handle(move |job: Job<Work>| {
-            log.push((job.id(), recorder.fields_here()));
-            async { Ok(()) }
-        })
-        .start()
-        .unwrap();
+    let seen = fields_of_runs(&pond, "in_tx", recorder);
     settled(&pond).await;
     let request = tracing::info_span!("request");
     let span = request.id().unwrap();

@@ -79,29 +79,6 @@ async fn a_panic_leaves_nothing_and_the_queue_goes_on() {
     assert_sound(&pond).await;
 }
 
-/// Everything submitted while the writer is held goes into one batch.
-async fn in_one_batch<T: Send + 'static>(
-    pond: &Millpond,
-    disk: &SlowDisk,
-    calls: Vec<millpond::Commit<T>>,
-) -> Vec<Result<T, Error>> {
-    disk.hold();
-    let first = tokio::spawn(pond.enqueue("held", work(0)));
-    let waiter = disk.clone();
-    tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
-    let calls: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
-    for _ in 0..calls.len() {
-        tokio::task::yield_now().await;
-    }
-    disk.go_on();
-    first.await.unwrap().unwrap();
-    let mut answers = Vec::new();
-    for call in calls {
-        answers.push(call.await.unwrap());
-    }
-    answers
-}
-
 #[tokio::test]
 async fn a_closure_that_fails_does_not_hurt_the_rest_of_its_batch() {
     let disk = SlowDisk::new();

@@ -1,5 +1,5 @@
-//! A transaction that fails after it has written is undone, and so is what shares its batch. That costs nobody more than
-//! one more call, however many fail.
+//! A transaction that fails after it has written is undone, and so is what shares its batch. That costs few more
+//! calls, however many fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -12,28 +12,17 @@ use redb::TableDefinition;
 use crate::all_jobs::all_jobs;
 use crate::child::{self, setting};
 
-/// Forks in one run.
+/// Rounds in one run; one round in three forks twice.
 const FORKS: usize = 30;
 /// A forked process that has not ended after this many seconds hangs.
 const HANGS_AFTER: u32 = 20;
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
 /// Runs `test` in a fork of this process, and says whether it has returned true. One that hangs is ended by an alarm.
-#[allow(unsafe_code)]
 fn in_a_fork(test: impl FnOnce() -> bool) -> bool {
-    // Safe for all that the child does: it has one thread, which was not inside of the allocator when it forked.
-    match unsafe { libc::fork() } {
-        -1 => panic!("could not fork: {}", std::io::Error::last_os_error()),
-        0 => {
-            unsafe { libc::alarm(HANGS_AFTER) };
-            let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_or(false);
-            unsafe { libc::_exit(i32::from(!passed)) }
-        }
-        child => {
-            let mut status = 0;
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-        }
+    match fork_and_return() {
+        0 => exit_with(std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_or(false)),
+        child => wait_for(child),
     }
 }
 
@@ -246,7 +235,7 @@ fn forks_beside_a_guard(pond: &Millpond) -> bool {
     passed
 }
 
-/// The child goes on as the one who commits, because it forked on his thread: that of the caller, who is told, or the
+/// The child goes on as the one who commits, because it forked on that thread: the caller's, which is told, or the
 /// writer's, where nobody is left to be told and the child ends.
 fn forks_inside_a_closure(pond: &Millpond) -> bool {
     let forked = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -271,8 +260,10 @@ fn forks_inside_a_closure(pond: &Millpond) -> bool {
     wait_for(child)
 }
 
+/// Returns 0 in the child, which an alarm ends if it hangs.
 #[allow(unsafe_code)]
 fn fork_and_return() -> i32 {
+    // Safe for all that the child does: it has one thread, which was not inside of the allocator when it forked.
     match unsafe { libc::fork() } {
         -1 => panic!("could not fork: {}", std::io::Error::last_os_error()),
         0 => {

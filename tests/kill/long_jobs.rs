@@ -187,7 +187,7 @@ fn after_a_kill_beside_twenty_long_jobs_all_start_again_within_seconds() {
 }
 
 #[test]
-fn a_long_job_that_is_killed_five_times_holds_up_no_other_queue() {
+fn a_long_job_that_is_killed_six_times_holds_up_no_other_queue() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("queue.redb");
     fill(&file, 1, 20, &[]);

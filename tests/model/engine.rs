@@ -115,17 +115,14 @@ impl Engine {
             let settings = QueueSettings::default().retention(retention).groups(groups);
             pond.queue(&queue_name(queue)).unwrap().configure(settings).await.unwrap();
         }
-        let engine = Self {
-            pond,
-            clock,
-            memory,
-            window,
-            stage: Arc::default(),
-            workers: Default::default(),
-            moves_little: moves_little(max_running),
-        };
+        let engine = Self::around(pond, clock, memory, max_running, window);
         engine.commit_something().await;
         engine
+    }
+
+    fn around(pond: Millpond, clock: ManualClock, memory: SharedMemory, max_running: usize, window: usize) -> Self {
+        let (stage, workers) = Default::default();
+        Self { pond, clock, memory, window, stage, workers, moves_little: moves_little(max_running) }
     }
 
     /// After it the file has seen the present, and has the application's table.
@@ -204,15 +201,7 @@ impl Engine {
         }
         meanwhile(&clock);
         let pond = open(&memory, &clock, max_running, window);
-        Self {
-            pond,
-            clock,
-            memory,
-            window,
-            stage: Arc::default(),
-            workers: Default::default(),
-            moves_little: moves_little(max_running),
-        }
+        Self::around(pond, clock, memory, max_running, window)
     }
 
     // --- looking ------------------------------------------------------------------------------

@@ -197,8 +197,8 @@ impl World {
         }
     }
 
-    /// Handlers that were given up may still do what they like: it counts for nothing. But who was handed
-    /// out before, and begins only now because his start had to be durable first, was not given up.
+    /// Handlers that were given up may still do what they like: it counts for nothing. But one that was handed
+    /// out before, and begins only now because its start had to be durable first, was not given up.
     fn run_in_vain(&mut self) -> Check {
         self.now().runtime.block_on(async {
             for _ in 0..8 {

@@ -386,9 +386,9 @@ impl Oracle {
         self.ids_of(|job| job.ended == Some(State::Dead))
     }
 
-    /// As often as a poison may strike: whoever redrives it asks for it again.
-    /// At how many deaths it is dead at the latest: the first one may come before its start is written. One that has never
-    /// had the field for itself is held responsible at the third death that is known of it.
+    /// At how many deaths a poison is dead at the latest, each redrive counted anew: the first death may come before its
+    /// start is written. One that has never had the field for itself is held responsible at the third death that is known
+    /// of it.
     pub fn deaths_max(&self, n: u64) -> u32 {
         self.jobs.get(&n).map_or(0, |job| (self.limit(job) + 2).max(4) * (1 + job.redrives))
     }

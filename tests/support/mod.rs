@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
-use millpond::{Builder, Codec, Commit, Error, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker};
+use millpond::{
+    Builder, Codec, Commit, Error, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard,
+};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 use serde::{Deserialize, Serialize};
@@ -351,12 +353,52 @@ pub fn in_time<T: Send + 'static>(what: &str, test: impl FnOnce() -> T + Send + 
     }
 }
 
+/// Waits on this thread, in a runtime of its own.
+pub fn block_on<T>(task: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
+}
+
+/// Another thread holds a guard from now on, and no handle. Told to go on, it does `then` with it.
+pub fn guard_elsewhere<T: Send + 'static>(
+    pond: &Millpond,
+    then: impl FnOnce(WriteGuard) -> T + Send + 'static,
+) -> (std::sync::mpsc::Sender<()>, std::thread::JoinHandle<T>) {
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let (go, told) = std::sync::mpsc::channel();
+    let pond = pond.clone();
+    let holder = std::thread::spawn(move || {
+        let guard = pond.begin_write().unwrap();
+        drop(pond);
+        begun.send(()).unwrap();
+        let _ = told.recv();
+        then(guard)
+    });
+    is_begun.recv().unwrap();
+    (go, holder)
+}
+
+/// Enqueues a job and commits.
+pub fn enqueue_and_commit(mut guard: WriteGuard) -> Result<JobId, Error> {
+    let id = guard.enqueue("q", work(1))?;
+    guard.commit().map(|()| id)
+}
+
 /// Everything submitted while the writer is held goes into one batch.
 pub async fn in_one_batch<T: Send + 'static>(
     pond: &Millpond,
     disk: &SlowDisk,
     calls: Vec<Commit<T>>,
 ) -> Vec<Result<T, Error>> {
+    in_one_batch_after(pond, disk, calls, || ()).await.0
+}
+
+/// The same, and what `look` finds when all of them are with the writer.
+pub async fn in_one_batch_after<T: Send + 'static, L>(
+    pond: &Millpond,
+    disk: &SlowDisk,
+    calls: Vec<Commit<T>>,
+    look: impl FnOnce() -> L,
+) -> (Vec<Result<T, Error>>, L) {
     disk.hold();
     let first = tokio::spawn(pond.enqueue("held", work(0)));
     let waiter = disk.clone();
@@ -365,11 +407,12 @@ pub async fn in_one_batch<T: Send + 'static>(
     for _ in 0..calls.len() {
         tokio::task::yield_now().await;
     }
+    let found = look();
     disk.go_on();
     first.await.unwrap().unwrap();
     let mut answers = Vec::new();
     for call in calls {
         answers.push(call.await.unwrap());
     }
-    answers
+    (answers, found)
 }

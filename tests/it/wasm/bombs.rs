@@ -4,15 +4,8 @@
 
 use millpond::PluginError;
 
-use super::built::register_bytes;
+use super::built::{register_bytes, too_complex};
 use super::guest::{NOTHING, component, module, module_with};
-
-fn too_complex(bytes: Vec<u8>) -> (&'static str, u64, u64) {
-    match register_bytes(bytes) {
-        Err(PluginError::TooComplex { what, found, max }) => (what, found, max),
-        other => panic!("{other:?}"),
-    }
-}
 
 /// A function that does this, beside the handler.
 fn function(code: &str) -> Vec<u8> {

@@ -48,6 +48,14 @@ pub fn register(plugin: Result<Plugin, Error>) -> Result<(), PluginError> {
     }
 }
 
+/// What is too much for the compiler, how much of it there is, and how much there may be.
+pub fn too_complex(bytes: Vec<u8>) -> (&'static str, u64, u64) {
+    match register_bytes(bytes) {
+        Err(PluginError::TooComplex { what, found, max }) => (what, found, max),
+        other => panic!("{other:?}"),
+    }
+}
+
 pub fn register_bytes(bytes: Vec<u8>) -> Result<(), PluginError> {
     register(Plugin::from_bytes("guest", bytes))
 }

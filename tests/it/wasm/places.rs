@@ -91,13 +91,14 @@ fn what_is_in_a_module_counts_each_time_that_the_module_is_instantiated() {
 }
 
 /// In a process of its own: it takes every place there is, and other tests' guests would wait for its own.
-fn alone(test: &str) {
+pub fn alone(test: &str) {
     let run = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
 }
 
-fn places() -> usize {
+/// How many guests of one plugin are alive at a time, beside the one in the plugin's own place.
+pub fn places() -> usize {
     std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256)
 }
 

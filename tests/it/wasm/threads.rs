@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millpond::{FailureKind, JobId, Millpond, NewJob, Plugin, PluginLimits, Retry, State};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::Event;
 
 use super::guest::{NOTHING, SPIN, module_with, plugin};
+use super::told::OnLine;
 use crate::support::*;
 
 /// Logs a line, and again, until the queue's clock shows another second.
@@ -40,33 +40,11 @@ pub struct Threads {
 
 impl Threads {
     pub fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
+        let threads = self.clone();
+        tracing::subscriber::set_default(OnLine(move |_: &Event<'_>| threads.note()))
     }
 
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-
-    fn on_guest_threads(&self) -> bool {
-        self.seen().iter().any(|thread| thread == GUESTS)
-    }
-}
-
-impl Subscriber for Threads {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "millpond::plugin"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {
+    fn note(&self) {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
         let is_guests = thread == GUESTS;
         let mut seen = self.seen.lock().unwrap();
@@ -76,6 +54,14 @@ impl Subscriber for Threads {
         drop(seen);
         *self.lines.lock().unwrap() += 1;
         assert!(!(is_guests && self.panics.load(Ordering::SeqCst)), "what a moody host");
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn on_guest_threads(&self) -> bool {
+        self.seen().iter().any(|thread| thread == GUESTS)
     }
 }
 

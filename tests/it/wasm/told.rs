@@ -12,10 +12,10 @@ use super::guest::{module_with, plugin};
 use super::outcomes::{info, ran};
 use crate::support::*;
 
-/// Hears what plugins log.
-struct Listener(Log<String>);
+/// Is called for each line that plugins log.
+pub struct OnLine<F>(pub F);
 
-impl Subscriber for Listener {
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for OnLine<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "millpond::plugin"
     }
@@ -30,7 +30,7 @@ impl Subscriber for Listener {
     fn exit(&self, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Line(&self.0));
+        self.0(event);
     }
 }
 
@@ -53,8 +53,9 @@ impl Visit for Line<'_> {
 /// What plugins log on this thread, as long as the second part lives.
 pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
     let lines = Log::new();
-    let guard = tracing::subscriber::set_default(Listener(lines.clone()));
-    (lines, guard)
+    let heard = lines.clone();
+    let listener = OnLine(move |event: &Event<'_>| event.record(&mut Line(&heard)));
+    (lines, tracing::subscriber::set_default(listener))
 }
 
 /// The lines that an attempt logged. It runs on this thread, as all of this test does.

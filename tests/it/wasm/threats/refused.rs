@@ -3,7 +3,7 @@
 use millpond::PluginError;
 
 use super::*;
-use crate::wasm::built::{raw, raw_text, register, register_bytes};
+use crate::wasm::built::{raw, raw_text, register, register_bytes, too_complex};
 
 #[path = "../../../guests/crafted.rs"]
 #[allow(dead_code)]
@@ -11,13 +11,6 @@ mod crafted;
 
 fn refused(bytes: Vec<u8>) -> PluginError {
     register_bytes(bytes).unwrap_err()
-}
-
-fn too_complex(bytes: Vec<u8>) -> (&'static str, u64, u64) {
-    match refused(bytes) {
-        PluginError::TooComplex { what, found, max } => (what, found, max),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Time: a guest that computes for ever, wherever it does so.
 
-use std::process::Command;
-
 use millpond::{FailureKind, PluginError};
 
 use super::*;
 use crate::wasm::built::{hostile, raw, raw_text, register};
+use crate::wasm::places::{alone, places};
 use crate::wasm::told::heard;
 
 /// It is there until its time is over and not a moment longer, and meanwhile another plugin's job runs.
@@ -73,13 +72,9 @@ fn fetching_is_refused_by_name() {
     assert_eq!(import, "millpond:jobs/outbound-http@0.1.0");
 }
 
-/// In a process of its own: it takes every place there is, and other tests' guests would stand in line with its own.
 #[test]
 fn who_stands_in_line_behind_others_loses_none_of_its_time() {
-    let alone = "wasm::threats::time::alone_in_its_process_one_waits_for_all_places";
-    let run = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", alone]).output().unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    alone("wasm::threats::time::alone_in_its_process_one_waits_for_all_places");
 }
 
 #[tokio::test]
@@ -87,7 +82,7 @@ fn who_stands_in_line_behind_others_loses_none_of_its_time() {
 async fn alone_in_its_process_one_waits_for_all_places() {
     let (clock, pond) = memory();
     // With the plugin's own. One more waits, which shows that all of them are taken.
-    let places = std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256) + 1;
+    let places = places() + 1;
     let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
     pond.worker("spins").concurrency(places + 1).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
     let (lines, _heard) = heard();
