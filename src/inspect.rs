@@ -578,16 +578,16 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         return Ok(Why::Running);
     }
     let queue = found.queue;
-    let turn = match &found.place {
+    let position = match &found.place {
         Place::Dead { .. } | Place::Finished { .. } => return Ok(Why::Ended(found.record.state)),
         Place::Delayed { due } => return Ok(Why::NotDue { at: due.at, wait: due.wait(now) }),
         Place::Ready { .. } => id.get(),
         Place::Member(member) => match explain_member(engine, &reader, &found, &member.group, member.seq)? {
-            Ok(turn) => turn,
+            Ok(position) => position,
             Err(why) => return Ok(why),
         },
     };
-    let order = Order { priority: found.record.priority.get(), turn };
+    let order = Order { priority: found.record.priority.get(), position };
     let group = found.record.group().map(|group| (group, order));
     let blocked = engine.scheduler().why(queue, id, found.record.kind, group, now);
     if let Some(reason) = engine.unwritable() {
@@ -615,7 +615,7 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
     })
 }
 
-/// The turn of a group's ready head, or why this member is not one.
+/// The position of a group's ready head, or why this member is not one.
 fn explain_member(
     engine: &Engine,
     reader: &Reader,
@@ -643,7 +643,7 @@ fn explain_member(
         return Ok(Err(Why::GroupBusy { head: head.id, state, ahead }));
     }
     Ok(match head.at {
-        HeadAt::Ready { turn, .. } => Ok(turn),
+        HeadAt::Ready { position, .. } => Ok(position),
         HeadAt::Due(due) => Err(Why::NotDue { at: due.at, wait: due.wait(now) }),
         HeadAt::Held => Err(Why::GroupPaused),
     })

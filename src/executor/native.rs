@@ -13,8 +13,8 @@ use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
 use crate::job::{
-    Attempt, Caller, ClassedError, Ending, Entry, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, Retry,
-    RunNumber,
+    Attempt, Caller, ClassedError, Ending, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, ReadyJob,
+    Retry, RunNumber,
 };
 use crate::scheduler::RunId;
 use crate::storage::NamesInUse;
@@ -89,7 +89,7 @@ impl Binding {
 pub(crate) struct Plan {
     pub run: RunId,
     pub queue: QueueId,
-    pub taken: Arc<Entry>,
+    pub taken: Arc<ReadyJob>,
     pub attempt: Attempt,
     pub binding: Arc<Binding>,
     pub timeout: Option<Duration>,

@@ -5,23 +5,23 @@ use serde::{Deserialize, Serialize};
 use super::{Caller, JobId, KindId, QueueId, Record};
 use crate::time::{Due, Now, Timestamp};
 
-/// A place in a queue's dispatch order: priority, then `turn`.
+/// A place in a queue's dispatch order: priority, then `position`.
 ///
-/// For a job without a group `turn` is its id, so the order is that of enqueueing. For a group's
+/// For a job without a group `position` is its id, so the order is that of enqueueing. For a group's
 /// head it is a number drawn when it became the head, so groups take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Order {
     pub priority: u8,
-    pub turn: u64,
+    pub position: u64,
 }
 
 impl Order {
     /// The last place before this one, if there is any.
     pub fn before(self) -> Option<Self> {
-        let Self { priority, turn } = self;
-        match (turn.checked_sub(1), priority.checked_sub(1)) {
-            (Some(turn), _) => Some(Self { priority, turn }),
-            (None, Some(priority)) => Some(Self { priority, turn: u64::MAX }),
+        let Self { priority, position } = self;
+        match (position.checked_sub(1), priority.checked_sub(1)) {
+            (Some(position), _) => Some(Self { priority, position }),
+            (None, Some(priority)) => Some(Self { priority, position: u64::MAX }),
             (None, None) => None,
         }
     }
@@ -30,7 +30,7 @@ impl Order {
 /// A ready job: what the windows choose by, what the executor runs, what the writer takes out again.
 /// Made once and shared from there on.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ReadyJob {
     pub id: JobId,
     pub order: Order,
     /// Its record, as it stands in the file.
@@ -41,9 +41,9 @@ pub(crate) struct Entry {
     pub caller: Option<Caller>,
 }
 
-impl Entry {
-    pub fn new(id: JobId, turn: u64, record: Record, bytes: usize) -> Self {
-        let order = Order { priority: record.priority.get(), turn };
+impl ReadyJob {
+    pub fn new(id: JobId, position: u64, record: Record, bytes: usize) -> Self {
+        let order = Order { priority: record.priority.get(), position };
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Self { id, order, record, bytes, caller: None }
     }
@@ -72,7 +72,7 @@ pub(crate) enum Change {
     /// A job may start: enqueued, promoted, or become its group's head.
     Ready {
         queue: QueueId,
-        entry: Arc<Entry>,
+        job: Arc<ReadyJob>,
     },
     /// A waiting job left the ready rows: cancelled, changed, or put off.
     Gone {
@@ -87,7 +87,7 @@ pub(crate) enum Change {
     },
     /// A taken job is back at its old place.
     Returned {
-        entry: Arc<Entry>,
+        job: Arc<ReadyJob>,
     },
     /// Something of this queue is due then.
     Due {

@@ -41,7 +41,7 @@ pub use state::State;
 pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
 pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 pub(crate) use caller::Caller;
-pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
+pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use lineage::Lineage;
 pub(crate) use name::check as check_name;

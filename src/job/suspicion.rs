@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change::Entry;
+use super::change::ReadyJob;
 use super::id::JobId;
 use super::record::QueueId;
 use crate::time::Timestamp;
@@ -55,7 +55,7 @@ pub(crate) fn culprit(there: &[Witness]) -> Option<JobId> {
 #[derive(Clone, Debug)]
 pub(crate) struct Suspect {
     pub queue: QueueId,
-    pub entry: Arc<Entry>,
+    pub job: Arc<ReadyJob>,
     pub started_at: Timestamp,
     /// The next attempt is its last one: if the process dies in it and this job is held responsible, the job
     /// is dead.
@@ -91,8 +91,8 @@ impl Trial {
     /// `dead_by` is when the process was dead for certain, by the same clock as the starts. It is `None` if nobody knows,
     /// because that clock was set back or has not been set since the machine started.
     pub fn new(mut suspects: Vec<Suspect>, dead_by: Option<Timestamp>) -> Self {
-        let deaths = |suspect: &Suspect| suspect.entry.record.crashes();
-        suspects.sort_by_key(|suspect| (Reverse(deaths(suspect)), Reverse(suspect.started_at), suspect.entry.id));
+        let deaths = |suspect: &Suspect| suspect.job.record.crashes();
+        suspects.sort_by_key(|suspect| (Reverse(deaths(suspect)), Reverse(suspect.started_at), suspect.job.id));
         let latest = suspects.iter().enumerate().max_by_key(|(at, suspect)| (suspect.started_at, Reverse(*at)));
         if let Some((at, _)) = latest {
             suspects[..=at].rotate_right(1);
@@ -128,13 +128,13 @@ mod tests {
     fn suspect(id: u64, deaths: u32, started_at: u64) -> Suspect {
         let mut record = Record::plain();
         record.extra_mut().crashes = deaths;
-        let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
+        let job = Arc::new(ReadyJob::new(JobId::new(id), id, record, 32));
         let started_at = Timestamp::from_millis(started_at);
-        Suspect { queue: 1, entry, started_at, is_last_attempt: false, is_held_back: false }
+        Suspect { queue: 1, job, started_at, is_last_attempt: false, is_held_back: false }
     }
 
     fn ids(trial: &Trial) -> Vec<(u64, bool)> {
-        trial.suspects.iter().map(|suspect| (suspect.entry.id.get(), suspect.is_held_back)).collect()
+        trial.suspects.iter().map(|suspect| (suspect.job.id.get(), suspect.is_held_back)).collect()
     }
 
     #[test]

@@ -54,21 +54,21 @@ impl Engine {
     /// is done that need be.
     fn plan(self: &Arc<Self>, start: Start, now: Now) -> Option<Plan> {
         // Another worker may have taken the queue since the scheduler chose: it need not know this kind.
-        let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.entry.kind()));
+        let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.job.kind()));
         let Some(binding) = binding else {
             self.give_back(start);
             return None;
         };
-        let record = &start.entry.record;
+        let record = &start.job.record;
         let extra = record.extra.as_deref();
         let number = record.attempts.saturating_add(1);
         let own = extra.and_then(|extra| extra.max_attempts);
         let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
         // It may have been tried before, under a worker that tries more often: this is its last attempt, then.
         let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
-        let timeout = binding.timeout(start.entry.kind(), extra.and_then(|extra| extra.timeout));
+        let timeout = binding.timeout(start.job.kind(), extra.and_then(|extra| extra.timeout));
         let attempt = Attempt { number, max, once, started_at: now.wall };
-        let Start { run, queue, entry: taken, commit_first, alone } = start;
+        let Start { run, queue, job: taken, commit_first, alone } = start;
         let caller = self.callers.take(taken.id).or(taken.caller);
         let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now, caller };
         if commit_first || once {
@@ -119,9 +119,9 @@ impl Engine {
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(plan)),
             Err(_) => {
-                let Plan { run, queue, taken: entry, alone, caller, .. } = plan;
-                engine.callers.remember(caller.map(|caller| (entry.id, caller)));
-                engine.give_back(Start { run, queue, entry, commit_first: true, alone });
+                let Plan { run, queue, taken: job, alone, caller, .. } = plan;
+                engine.callers.remember(caller.map(|caller| (job.id, caller)));
+                engine.give_back(Start { run, queue, job, commit_first: true, alone });
             }
         });
         self.inbox.send(Command::Mark(MarkStarts::before(mark, no_longer_alone, then)));
@@ -130,9 +130,9 @@ impl Engine {
     /// A job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
-        let entry = start.entry.clone();
-        self.scheduler().given_back(start.run, start.entry);
-        self.expires_again(&entry.record);
+        let job = start.job.clone();
+        self.scheduler().given_back(start.run, start.job);
+        self.expires_again(&job.record);
         // Whoever made it startable again may have had the dispatcher look before it was back.
         self.wake_dispatcher();
     }
@@ -271,11 +271,11 @@ impl Engine {
     /// Ends that never began: their expiry has passed.
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
         let now = self.now();
-        let mut record = start.entry.record.clone();
+        let mut record = start.job.record.clone();
         let attempt = Attempt { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
         let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
         let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
-        let (queue, taken, took) = (start.queue, start.entry, Duration::ZERO);
+        let (queue, taken, took) = (start.queue, start.job, Duration::ZERO);
         self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
@@ -345,7 +345,7 @@ fn mark(plan: &Plan, attempt: Attempt, alone: bool) -> Mark {
     Mark {
         queue: plan.queue,
         priority: plan.taken.order.priority,
-        turn: plan.taken.order.turn,
+        position: plan.taken.order.position,
         attempt: attempt.number,
         max_attempts: if attempt.once { AT_MOST_ONCE } else { attempt.max },
         started_at: attempt.started_at,

@@ -440,9 +440,9 @@ impl Engine {
         let reader = self.store.reader()?;
         let mut gone = Vec::new();
         let suspects = self.scheduler().suspects();
-        for (queue, entry) in suspects {
-            if !reader.is_as_taken(queue, &entry)? {
-                gone.push(entry.id);
+        for (queue, job) in suspects {
+            if !reader.is_as_taken(queue, &job)? {
+                gone.push(job.id);
             }
         }
         Ok(gone)

@@ -78,8 +78,8 @@ impl World {
         (job.group, job.record.extra_mut().group) = (Some(group), Some(group.into()));
     }
 
-    fn entry(&self, id: u64) -> Arc<Entry> {
-        Arc::new(Entry::new(JobId::new(id), id, self.jobs[&id].record.clone(), 32))
+    fn ready_job(&self, id: u64) -> Arc<ReadyJob> {
+        Arc::new(ReadyJob::new(JobId::new(id), id, self.jobs[&id].record.clone(), 32))
     }
 
     /// One life, until it is killed, from outside after `most` at the latest.
@@ -88,7 +88,7 @@ impl World {
         let limits = WindowLimits { jobs_max: 256, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
         let mut scheduler = Scheduler::new(256, limits);
         let trial = std::mem::take(&mut self.trial);
-        let suspects = trial.suspects.iter().map(|suspect| suspect.entry.id.get()).collect();
+        let suspects = trial.suspects.iter().map(|suspect| suspect.job.id.get()).collect();
         self.lives.push(Life { suspects, ..Life::default() });
         scheduler.restore_crashed(trial, if self.deaths > 0 { 256 } else { 0 });
         let settings = LaneSettings {
@@ -107,7 +107,7 @@ impl World {
             let mut starts = Vec::new();
             scheduler.starts(now, 64, &mut starts);
             for start in starts {
-                let id = start.entry.id.get();
+                let id = start.job.id.get();
                 assert!(!running.contains_key(&id) && !self.jobs[&id].is_dead);
                 if start.commit_first {
                     let alone = scheduler.marked(start.run);
@@ -141,7 +141,7 @@ impl World {
             for refill in chores.refills {
                 let here =
                     |job: &Job| job.queue == refill.queue && job.group.is_some() == refill.grouped && !job.is_dead;
-                let rows = self.jobs.iter().filter(|(_, job)| here(job)).map(|(id, _)| self.entry(*id)).collect();
+                let rows = self.jobs.iter().filter(|(_, job)| here(job)).map(|(id, _)| self.ready_job(*id)).collect();
                 scheduler.refilled(refill, rows, true);
             }
             for Reservation { key, tokens } in chores.reserve {
@@ -188,8 +188,8 @@ impl World {
                 continue;
             }
             let is_last_attempt = job.record.attempts + 1 >= job.max;
-            let (queue, entry) = (job.queue, self.entry(id));
-            suspects.push(Suspect { queue, entry, started_at, is_last_attempt, is_held_back: false });
+            let (queue, job) = (job.queue, self.ready_job(id));
+            suspects.push(Suspect { queue, job, started_at, is_last_attempt, is_held_back: false });
         }
         self.trial = Trial::new(suspects, Some(at(self.now).wall));
     }

@@ -17,7 +17,7 @@ fn at(micros: u64) -> Now {
 
 /// An answer that the scheduler waits for: it comes later, and others may come before it.
 enum Answer {
-    Page(Refill, Vec<Arc<Entry>>, bool),
+    Page(Refill, Vec<Arc<ReadyJob>>, bool),
     NoPage(Refill),
     Reserved(Reservation),
     NotReserved(Reservation),
@@ -30,8 +30,8 @@ struct World {
     has_worker: bool,
     now: u64,
     /// What is durable: rows that can start, and behind each group's head the others of the group.
-    plain: BTreeMap<Order, Arc<Entry>>,
-    heads: BTreeMap<Order, Arc<Entry>>,
+    plain: BTreeMap<Order, Arc<ReadyJob>>,
+    heads: BTreeMap<Order, Arc<ReadyJob>>,
     lines: BTreeMap<Arc<str>, VecDeque<u64>>,
     answers: Vec<Answer>,
     running: Vec<Start>,
@@ -40,7 +40,7 @@ struct World {
     started: BTreeSet<u64>,
     open: BTreeSet<u64>,
     next_id: u64,
-    next_turn: u64,
+    next_position: u64,
     groups: usize,
     bytes: usize,
 }
@@ -66,7 +66,7 @@ impl World {
         let (groups, bytes) = (rng.usize(1..30), [10, 100, 400][rng.usize(..3)]);
         let (plain, heads, lines, answers, running, withdrawn) = Default::default();
         let (started, open) = Default::default();
-        let (now, next_id, next_turn, has_worker) = (0, 1, 1, false);
+        let (now, next_id, next_position, has_worker) = (0, 1, 1, false);
         Self {
             rng,
             scheduler,
@@ -82,28 +82,28 @@ impl World {
             started,
             open,
             next_id,
-            next_turn,
+            next_position,
             groups,
             bytes,
         }
     }
 
-    fn entry(&mut self, id: u64, turn: u64, group: Option<Arc<str>>) -> Arc<Entry> {
+    fn ready_job(&mut self, id: u64, position: u64, group: Option<Arc<str>>) -> Arc<ReadyJob> {
         let priority = Priority::new([5, 5, 5, 0, 9][id as usize % 5]).unwrap();
         let mut record = Record { priority, ..Record::plain() };
         if group.is_some() {
             record.extra_mut().group = group;
         }
-        Arc::new(Entry::new(JobId::new(id), turn, record, self.bytes))
+        Arc::new(ReadyJob::new(JobId::new(id), position, record, self.bytes))
     }
 
     fn make_ready(&mut self, id: u64, group: Option<Arc<str>>) -> Change {
-        let turn = if group.is_some() { self.next_turn } else { id };
-        self.next_turn += 1;
-        let entry = self.entry(id, turn, group);
-        let table = if entry.is_grouped() { &mut self.heads } else { &mut self.plain };
-        table.insert(entry.order, entry.clone());
-        Change::Ready { queue: QUEUE, entry }
+        let position = if group.is_some() { self.next_position } else { id };
+        self.next_position += 1;
+        let job = self.ready_job(id, position, group);
+        let table = if job.is_grouped() { &mut self.heads } else { &mut self.plain };
+        table.insert(job.order, job.clone());
+        Change::Ready { queue: QUEUE, job }
     }
 
     fn enqueue(&mut self) {
@@ -136,15 +136,15 @@ impl World {
             return;
         }
         let start = self.running.swap_remove(self.rng.usize(..self.running.len()));
-        let (id, group) = (start.entry.id, start.entry.group().cloned());
+        let (id, group) = (start.job.id, start.job.group().cloned());
         assert!(self.scheduler.landed(start.run));
         if comes_back {
             self.started.remove(&id.get());
-            self.scheduler.apply([Change::Returned { entry: start.entry }]);
+            self.scheduler.apply([Change::Returned { job: start.job }]);
             return;
         }
         let table = if group.is_some() { &mut self.heads } else { &mut self.plain };
-        table.remove(&start.entry.order);
+        table.remove(&start.job.order);
         self.open.remove(&id.get());
         let next = group.and_then(|group| self.next_in_line(&group));
         self.scheduler.apply([Change::Settled { id }].into_iter().chain(next));
@@ -166,7 +166,7 @@ impl World {
     /// An operator's call takes a job out of reach; its commit comes later.
     fn withdraw(&mut self) {
         let rows = self.plain.values().chain(self.heads.values());
-        if let Some(id) = self.rng.choice(rows.map(|entry| entry.id).collect::<Vec<_>>())
+        if let Some(id) = self.rng.choice(rows.map(|job| job.id).collect::<Vec<_>>())
             && !self.withdrawn.contains(&id)
             && self.scheduler.withdraw(id)
         {
@@ -180,7 +180,7 @@ impl World {
         }
         let id = self.withdrawn.swap_remove(self.rng.usize(..self.withdrawn.len()));
         if cancels {
-            let row = self.plain.values().chain(self.heads.values()).find(|entry| entry.id == id).cloned().unwrap();
+            let row = self.plain.values().chain(self.heads.values()).find(|job| job.id == id).cloned().unwrap();
             let (grouped, order) = (row.is_grouped(), row.order);
             if grouped { &mut self.heads } else { &mut self.plain }.remove(&order);
             self.open.remove(&id.get());
@@ -203,7 +203,7 @@ impl World {
         let mut starts = Vec::new();
         self.scheduler.starts(at(self.now), 64, &mut starts);
         for start in starts {
-            assert!(self.started.insert(start.entry.id.get()), "job {} starts twice", start.entry.id);
+            assert!(self.started.insert(start.job.id.get()), "job {} starts twice", start.job.id);
             self.running.push(start);
         }
     }

@@ -1,4 +1,4 @@
-use crate::job::{Entry, IdMap, JobId, Order, QueueId};
+use crate::job::{IdMap, JobId, Order, QueueId, ReadyJob};
 use crate::time::Now;
 
 /// One run of one job. A late outcome of an older run bears an older serial and is void.
@@ -57,13 +57,13 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    pub fn take_off(&mut self, queue: QueueId, entry: &Entry, blocking: bool, now: Now) -> RunId {
+    pub fn take_off(&mut self, queue: QueueId, job: &ReadyJob, blocking: bool, now: Now) -> RunId {
         self.serial += 1;
-        let run = RunId { job: entry.id, serial: self.serial };
-        let (grouped, order, bytes) = (entry.is_grouped(), entry.order, entry.bytes as usize);
+        let run = RunId { job: job.id, serial: self.serial };
+        let (grouped, order, bytes) = (job.is_grouped(), job.order, job.bytes as usize);
         let flight = Flight { run, queue, grouped, blocking, order, started: now, landed: false, marked: false, bytes };
-        let before = self.by_id.insert(entry.id, flight);
-        assert!(before.is_none(), "job {} was handed out twice", entry.id);
+        let before = self.by_id.insert(job.id, flight);
+        assert!(before.is_none(), "job {} was handed out twice", job.id);
         self.running += 1;
         self.blocking += usize::from(blocking);
         let load = self.by_queue.entry(queue).or_default();

@@ -5,7 +5,7 @@ use super::Withdrawn;
 use super::bucket::{Buckets, Gate, Reservation, is_exact};
 use super::parked::Parked;
 use super::window::Window;
-use crate::job::{Entry, IdSet, JobId, KindId, Order, QueueId, Rate, Refill};
+use crate::job::{IdSet, JobId, KindId, Order, QueueId, Rate, ReadyJob, Refill};
 use crate::time::{Due, Now, TimeLine};
 
 /// How much of a queue's ready jobs is held in memory, for jobs with and without a group each.
@@ -31,11 +31,11 @@ pub(crate) struct LaneSettings {
 #[derive(Debug)]
 pub(crate) enum Pick {
     Start {
-        entry: Arc<Entry>,
+        job: Arc<ReadyJob>,
         /// Its handler needs a thread.
         blocking: bool,
     },
-    Expired(Arc<Entry>),
+    Expired(Arc<ReadyJob>),
     /// The next job needs a thread, and none is free.
     NoThread,
     Nothing,
@@ -47,9 +47,9 @@ pub(crate) struct Lane {
     pub settings: Option<LaneSettings>,
     pub paused: bool,
     /// Ready jobs without a group.
-    plain: Window<Arc<Entry>>,
+    plain: Window<Arc<ReadyJob>>,
     /// Ready heads of groups.
-    heads: Window<Arc<Entry>>,
+    heads: Window<Arc<ReadyJob>>,
     /// After a job without a group it is a head's turn, and the other way round.
     heads_turn: bool,
     /// Heads whose group's bucket is closed.
@@ -103,20 +103,20 @@ impl Lane {
 
     // --- rows ---------------------------------------------------------------------------------
 
-    fn window(&mut self, grouped: bool) -> &mut Window<Arc<Entry>> {
+    fn window(&mut self, grouped: bool) -> &mut Window<Arc<ReadyJob>> {
         if grouped { &mut self.heads } else { &mut self.plain }
     }
 
     /// A row was committed. `taken` says that somebody has it already.
-    pub fn arrive(&mut self, entry: Arc<Entry>, taken: bool) {
+    pub fn arrive(&mut self, job: Arc<ReadyJob>, taken: bool) {
         let unmanned = self.settings.is_none();
-        let parked = self.parked.holds(entry.id);
-        let window = self.window(entry.is_grouped());
+        let parked = self.parked.holds(job.id);
+        let window = self.window(job.is_grouped());
         if unmanned {
             // Nobody would take it: the table keeps it, memory need not.
             window.restart();
         } else {
-            window.arrive(entry, taken || parked);
+            window.arrive(job, taken || parked);
         }
     }
 
@@ -132,8 +132,8 @@ impl Lane {
         self.window(grouped).settled(id);
     }
 
-    pub fn put_back(&mut self, entry: Arc<Entry>) {
-        self.window(entry.is_grouped()).put_back(entry);
+    pub fn put_back(&mut self, job: Arc<ReadyJob>) {
+        self.window(job.is_grouped()).put_back(job);
     }
 
     pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
@@ -150,7 +150,13 @@ impl Lane {
     }
 
     /// A page was read. `taken` says which of its rows somebody has.
-    pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<Entry>>, end: bool, taken: impl Fn(&Arc<Entry>) -> bool) {
+    pub fn refilled(
+        &mut self,
+        refill: Refill,
+        rows: Vec<Arc<ReadyJob>>,
+        end: bool,
+        taken: impl Fn(&Arc<ReadyJob>) -> bool,
+    ) {
         let Self { plain, heads, parked, .. } = self;
         let window = if refill.grouped { heads } else { plain };
         window.refilled(rows, end, |row| taken(row) || parked.holds(row.id));
@@ -257,44 +263,44 @@ impl Lane {
                 }
             }
             let heads_turn = self.heads_turn;
-            let entry = self.pop();
-            if let Some(held) = withdrawn.get_mut(&entry.id) {
-                *held = Some((queue, entry));
+            let job = self.pop();
+            if let Some(held) = withdrawn.get_mut(&job.id) {
+                *held = Some((queue, job));
                 continue;
             }
-            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&entry.kind())) {
+            if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&job.kind())) {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
                 continue;
             }
-            if entry.record.has_expired(now) {
-                return Pick::Expired(entry);
+            if job.record.has_expired(now) {
+                return Pick::Expired(job);
             }
-            let closed = match entry.group().map(|group| buckets.gate(queue, Some(group), now, reserve)) {
+            let closed = match job.group().map(|group| buckets.gate(queue, Some(group), now, reserve)) {
                 None | Some(Gate::Open) => None,
                 Some(Gate::Wait(wait)) => Some(Some(now.mono.saturating_add(wait))),
                 Some(Gate::Reserving) => Some(None),
             };
             if let Some(until) = closed {
-                match self.parked.park(entry, until, now.mono) {
+                match self.parked.park(job, until, now.mono) {
                     Ok(()) => continue,
-                    Err(entry) => {
-                        self.heads.put_back(entry);
+                    Err(job) => {
+                        self.heads.put_back(job);
                         return Pick::Nothing;
                     }
                 }
             }
-            let blocking = self.blocks(entry.kind());
+            let blocking = self.blocks(job.kind());
             if blocking && !thread_is_free {
-                self.put_back(entry);
+                self.put_back(job);
                 self.heads_turn = heads_turn;
                 return Pick::NoThread;
             }
-            if let Some(group) = entry.group() {
+            if let Some(group) = job.group() {
                 buckets.spend(queue, Some(group));
                 self.heads_started += 1;
             }
             buckets.spend(queue, None);
-            return Pick::Start { entry, blocking };
+            return Pick::Start { job, blocking };
         }
     }
 
@@ -311,9 +317,9 @@ impl Lane {
     }
 
     /// The next row: the more urgent one; of equals, a head after a plain job and the reverse.
-    fn pop(&mut self) -> Arc<Entry> {
-        let plain = self.plain.first().map(|entry| entry.order.priority);
-        let head = self.heads.first().map(|entry| entry.order.priority);
+    fn pop(&mut self) -> Arc<ReadyJob> {
+        let plain = self.plain.first().map(|job| job.order.priority);
+        let head = self.heads.first().map(|job| job.order.priority);
         let from_heads = match (plain, head) {
             (None, _) => true,
             (_, None) => false,
@@ -326,15 +332,15 @@ impl Lane {
 
     /// A reservation of this group was answered.
     pub fn reservation_answered(&mut self, group: &Arc<str>) {
-        if let Some(entry) = self.parked.answered(group) {
-            self.heads.put_back(entry);
+        if let Some(job) = self.parked.answered(group) {
+            self.heads.put_back(job);
         }
     }
 
     /// This group's bucket may be open earlier than was known.
     pub fn group_opened(&mut self, group: &Arc<str>) {
-        if let Some(entry) = self.parked.opened(group) {
-            self.heads.put_back(entry);
+        if let Some(job) = self.parked.opened(group) {
+            self.heads.put_back(job);
         }
     }
 
@@ -347,8 +353,8 @@ impl Lane {
     /// Lets heads back in whose bucket may be open. True if there is something to look at.
     pub fn wake_parked(&mut self, now: Now) -> bool {
         let mut woken = false;
-        while let Some(entry) = self.parked.woken(now.mono) {
-            self.heads.put_back(entry);
+        while let Some(job) = self.parked.woken(now.mono) {
+            self.heads.put_back(job);
             woken = true;
         }
         if self.may_read_again() && self.parked.is_to_be_read_again(now.mono) {

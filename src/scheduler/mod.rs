@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::{
-    BucketKey, BucketState, Change, Entry, IdMap, IdSet, JobId, KindId, Order, QueueId, Refill, Suspect, Trial,
+    BucketKey, BucketState, Change, IdMap, IdSet, JobId, KindId, Order, QueueId, ReadyJob, Refill, Suspect, Trial,
 };
 use crate::time::Now;
 use bucket::{Buckets, Gate};
@@ -45,7 +45,7 @@ pub(crate) const UNSETTLED_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Start {
     pub run: RunId,
     pub queue: QueueId,
-    pub entry: Arc<Entry>,
+    pub job: Arc<ReadyJob>,
     /// The start must be durable before the handler runs.
     pub commit_first: bool,
     /// Nothing runs beside it: if the process dies now, it did it.
@@ -76,7 +76,7 @@ impl Chores {
 }
 
 /// Waiting jobs that are out of reach, with their entries if the dispatcher came across them.
-pub(crate) type Withdrawn = IdMap<Option<(QueueId, Arc<Entry>)>>;
+pub(crate) type Withdrawn = IdMap<Option<(QueueId, Arc<ReadyJob>)>>;
 
 /// Why a waiting job does not start, as far as the scheduler knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,10 +154,10 @@ impl Scheduler {
 
     fn apply_one(&mut self, change: Change) {
         match change {
-            Change::Ready { queue, entry } => {
-                let taken = self.is_taken(entry.id);
+            Change::Ready { queue, job } => {
+                let taken = self.is_taken(job.id);
                 let lane = self.lanes.get_or_make(queue);
-                lane.arrive(entry, taken);
+                lane.arrive(job, taken);
                 if lane.is_open() {
                     self.wake(queue);
                 }
@@ -177,9 +177,9 @@ impl Scheduler {
                     self.lanes.get_or_make(flight.queue).settled(flight.grouped, id);
                 }
             }
-            Change::Returned { entry } => {
-                if let Some(flight) = self.settle(entry.id) {
-                    self.lanes.get_or_make(flight.queue).arrive(entry, false);
+            Change::Returned { job } => {
+                if let Some(flight) = self.settle(job.id) {
+                    self.lanes.get_or_make(flight.queue).arrive(job, false);
                     self.wake(flight.queue);
                 }
             }
@@ -306,8 +306,8 @@ impl Scheduler {
     }
 
     /// Jobs that ran when the process died and have not been tried since.
-    pub fn suspects(&self) -> Vec<(QueueId, Arc<Entry>)> {
-        self.probation.suspects().map(|(queue, entry)| (queue, entry.clone())).collect()
+    pub fn suspects(&self) -> Vec<(QueueId, Arc<ReadyJob>)> {
+        self.probation.suspects().map(|(queue, job)| (queue, job.clone())).collect()
     }
 
     // --- settings -----------------------------------------------------------------------------
@@ -415,23 +415,23 @@ impl Scheduler {
                 self.threads.line_up(queue);
                 false
             }
-            Pick::Expired(entry) => {
-                self.expire(queue, entry, now);
+            Pick::Expired(job) => {
+                self.expire(queue, job, now);
                 true
             }
-            Pick::Start { entry, blocking } => {
-                let start = self.take_off(queue, entry, blocking, false, now);
+            Pick::Start { job, blocking } => {
+                let start = self.take_off(queue, job, blocking, false, now);
                 into.push(start);
                 true
             }
         }
     }
 
-    fn expire(&mut self, queue: QueueId, entry: Arc<Entry>, now: Now) {
+    fn expire(&mut self, queue: QueueId, job: Arc<ReadyJob>, now: Now) {
         // It is taken until its end is durable, but nothing of it starts.
-        let run = self.flights.take_off(queue, &entry, false, now);
+        let run = self.flights.take_off(queue, &job, false, now);
         self.flights.land(run);
-        self.found.expired.push(Start { run, queue, entry, commit_first: false, alone: false });
+        self.found.expired.push(Start { run, queue, job, commit_first: false, alone: false });
         self.restless = true;
     }
 
@@ -441,10 +441,10 @@ impl Scheduler {
             return 0;
         }
         let Some(lane) = self.lanes.get(queue) else { return 0 };
-        let would_start = |entry: &&Arc<Entry>| {
-            lane.takes(entry.kind())
-                && !self.withdrawn.contains_key(&entry.id)
-                && entry.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
+        let would_start = |job: &&Arc<ReadyJob>| {
+            lane.takes(job.kind())
+                && !self.withdrawn.contains_key(&job.id)
+                && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
         };
         self.probation.next_in(queue).filter(would_start).count()
     }
@@ -462,60 +462,60 @@ impl Scheduler {
                 false => MayStart::No,
             }
         };
-        let may_start = |Suspect { queue, entry, .. }: &Suspect| {
+        let may_start = |Suspect { queue, job, .. }: &Suspect| {
             let Some(lane) = lanes.get(*queue) else { return MayStart::No };
             // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
-            let has_thread = !lane.blocks(entry.kind()) || threads.has_free(flights.blocking());
-            if withdrawn.contains_key(&entry.id) || !has_thread || !lane.takes(entry.kind()) {
+            let has_thread = !lane.blocks(job.kind()) || threads.has_free(flights.blocking());
+            if withdrawn.contains_key(&job.id) || !has_thread || !lane.takes(job.kind()) {
                 return MayStart::No;
             }
-            let group = entry.group().and_then(|group| buckets.wait(*queue, Some(group), now));
+            let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
             group.map_or(MayStart::Now, MayStart::After)
         };
         let chosen = self.probation.next(now, flights.running() == 0, may_start_in, may_start);
         self.restless = true;
-        let Some((queue, entry)) = chosen else { return false };
-        if entry.record.has_expired(now) {
-            self.probation.tried(entry.id, now);
-            self.expire(queue, entry, now);
+        let Some((queue, job)) = chosen else { return false };
+        if job.record.has_expired(now) {
+            self.probation.tried(job.id, now);
+            self.expire(queue, job, now);
             return true;
         }
         let reserve = &mut self.found.reserve;
         let mut is_open = self.buckets.gate(queue, None, now, reserve) == Gate::Open;
-        if let Some(group) = entry.group() {
+        if let Some(group) = job.group() {
             is_open &= self.buckets.gate(queue, Some(group), now, reserve) == Gate::Open;
         }
         if !is_open {
-            self.probation.not_now(entry.id);
+            self.probation.not_now(job.id);
             return false;
         }
         self.buckets.spend(queue, None);
-        if let Some(group) = entry.group() {
+        if let Some(group) = job.group() {
             self.buckets.spend(queue, Some(group));
         }
-        self.probation.tried(entry.id, now);
-        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocks(entry.kind()));
-        let start = self.take_off(queue, entry, blocking, true, now);
+        self.probation.tried(job.id, now);
+        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocks(job.kind()));
+        let start = self.take_off(queue, job, blocking, true, now);
         into.push(start);
         true
     }
 
-    fn take_off(&mut self, queue: QueueId, entry: Arc<Entry>, blocking: bool, is_tried: bool, now: Now) -> Start {
+    fn take_off(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
         // An end that is not durable yet does not count: its job has done what it does, and if that end is lost, two
         // marks are found.
         let is_clear = self.flights.running() == 0;
-        let run = self.flights.take_off(queue, &entry, blocking, now);
+        let run = self.flights.take_off(queue, &job, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
             self.restless = true;
         }
-        let (commit_first, alone) = if self.probation.is_active() || entry.is_suspect() {
+        let (commit_first, alone) = if self.probation.is_active() || job.is_suspect() {
             self.restless = true;
-            self.probation.started(&entry, is_tried, is_clear, now)
+            self.probation.started(&job, is_tried, is_clear, now)
         } else {
             (false, false)
         };
-        Start { run, queue, entry, commit_first, alone }
+        Start { run, queue, job, commit_first, alone }
     }
 
     /// Whether [`Self::chores`] has something new to say.
@@ -570,7 +570,7 @@ impl Scheduler {
     // --- answers ------------------------------------------------------------------------------
 
     /// The rows that a [`Refill`] asked for. `end` says that there are none behind them.
-    pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<Entry>>, end: bool) {
+    pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<ReadyJob>>, end: bool) {
         let Self { lanes, flights, probation, .. } = self;
         if let Some(lane) = lanes.get_mut(refill.queue) {
             lane.refilled(refill, rows, end, |row| flights.contains(row.id) || probation.holds(row.id));
@@ -597,18 +597,18 @@ impl Scheduler {
     }
 
     /// A job that was handed out and did not start is back at its place. One that was to be tried still is.
-    pub fn given_back(&mut self, run: RunId, entry: Arc<Entry>) {
+    pub fn given_back(&mut self, run: RunId, job: Arc<ReadyJob>) {
         if !self.landed(run) {
             return;
         }
-        let suspect = self.probation.take_back(entry.id);
-        let Some(flight) = self.settle(entry.id) else { return };
+        let suspect = self.probation.take_back(job.id);
+        let Some(flight) = self.settle(job.id) else { return };
         match suspect {
             Some(suspect) => {
-                let is_taken = self.lanes.get(flight.queue).is_some_and(|lane| lane.takes(entry.kind()));
+                let is_taken = self.lanes.get(flight.queue).is_some_and(|lane| lane.takes(job.kind()));
                 self.probation.wait_again(suspect, is_taken);
             }
-            None => self.lanes.get_or_make(flight.queue).arrive(entry, false),
+            None => self.lanes.get_or_make(flight.queue).arrive(job, false),
         }
         self.wake(flight.queue);
     }
@@ -625,9 +625,9 @@ impl Scheduler {
 
     /// The writer is done with it.
     pub fn reinstate(&mut self, id: JobId) {
-        if let Some(Some((queue, entry))) = self.withdrawn.remove(&id) {
+        if let Some(Some((queue, job))) = self.withdrawn.remove(&id) {
             tracing::trace!("a job's turn came while an operator's call had it");
-            self.lanes.get_or_make(queue).put_back(entry);
+            self.lanes.get_or_make(queue).put_back(job);
             self.wake(queue);
             self.restless = true;
         }
@@ -846,7 +846,7 @@ impl Scheduler {
 }
 
 /// The windows' view of a row.
-impl Source for Arc<Entry> {
+impl Source for Arc<ReadyJob> {
     fn order(&self) -> Order {
         self.order
     }

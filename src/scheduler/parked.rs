@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::WindowLimits;
-use crate::job::{Entry, IdMap, JobId};
+use crate::job::{IdMap, JobId, ReadyJob};
 
 /// The table is read again from its start for heads that were passed over. At most so often for each head that
 /// may be parked, which is ten times a second unless a window was made smaller: there are at least as many
@@ -26,7 +26,7 @@ pub(crate) struct Parked {
 
 #[derive(Debug)]
 struct Head {
-    entry: Arc<Entry>,
+    job: Arc<ReadyJob>,
     /// Nothing while its reservation is under way.
     until: Option<Duration>,
 }
@@ -47,8 +47,8 @@ impl Parked {
 
     /// Parks a head until its bucket may be open, or until its reservation is durable. It comes back if there
     /// is no room: all who are here wait for reservations, and those are soon over.
-    pub fn park(&mut self, entry: Arc<Entry>, until: Option<Duration>, now: Duration) -> Result<(), Arc<Entry>> {
-        while self.is_full(&entry) {
+    pub fn park(&mut self, job: Arc<ReadyJob>, until: Option<Duration>, now: Duration) -> Result<(), Arc<ReadyJob>> {
+        while self.is_full(&job) {
             let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).cloned();
             match (last, until) {
                 (Some((at, group)), _) => {
@@ -59,22 +59,22 @@ impl Parked {
                     self.pass_over(until, now);
                     return Ok(());
                 }
-                (None, None) => return Err(entry),
+                (None, None) => return Err(job),
             }
         }
-        let group = entry.group().expect("only heads are parked").clone();
+        let group = job.group().expect("only heads are parked").clone();
         // A head that was here before is no longer its group's.
         self.remove_group(&group);
         if let Some(until) = until {
             self.wakes.insert((until, group.clone()));
         }
-        self.bytes += entry.bytes as usize;
-        self.groups.insert(entry.id, group.clone());
-        self.heads.insert(group, Head { entry, until });
+        self.bytes += job.bytes as usize;
+        self.groups.insert(job.id, group.clone());
+        self.heads.insert(group, Head { job, until });
         Ok(())
     }
 
-    fn is_full(&self, next: &Entry) -> bool {
+    fn is_full(&self, next: &ReadyJob) -> bool {
         let too_large = self.bytes + next.bytes as usize > self.limits.bytes_max;
         self.heads.len() >= self.limits.jobs_max || (too_large && !self.heads.is_empty())
     }
@@ -86,14 +86,14 @@ impl Parked {
         self.read_again = Some(self.read_again.map_or(at, |again| again.min(at)));
     }
 
-    fn remove_group(&mut self, group: &Arc<str>) -> Option<Arc<Entry>> {
-        let Head { entry, until } = self.heads.remove(group)?;
+    fn remove_group(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
+        let Head { job, until } = self.heads.remove(group)?;
         if let Some(until) = until {
             self.wakes.remove(&(until, group.clone()));
         }
-        self.groups.remove(&entry.id);
-        self.bytes -= entry.bytes as usize;
-        Some(entry)
+        self.groups.remove(&job.id);
+        self.bytes -= job.bytes as usize;
+        Some(job)
     }
 
     pub fn remove(&mut self, id: JobId) {
@@ -103,13 +103,13 @@ impl Parked {
     }
 
     /// A reservation of the group was answered: the head that has waited for it.
-    pub fn answered(&mut self, group: &Arc<str>) -> Option<Arc<Entry>> {
+    pub fn answered(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
         let waits_for_it = self.heads.get(group).is_some_and(|head| head.until.is_none());
         if waits_for_it { self.remove_group(group) } else { None }
     }
 
     /// The group's bucket may be open earlier than was known.
-    pub fn opened(&mut self, group: &Arc<str>) -> Option<Arc<Entry>> {
+    pub fn opened(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
         let head = self.remove_group(group);
         if head.is_none() && self.read_again.is_some() {
             // It may be one that was passed over.
@@ -119,7 +119,7 @@ impl Parked {
     }
 
     /// The next head whose bucket may be open.
-    pub fn woken(&mut self, now: Duration) -> Option<Arc<Entry>> {
+    pub fn woken(&mut self, now: Duration) -> Option<Arc<ReadyJob>> {
         let (_, group) = self.wakes.first().filter(|(at, _)| *at <= now).cloned()?;
         self.remove_group(&group)
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{Entry, IdMap, IdSet, JobId, KindId, QueueId, Suspect, Trial};
+use crate::job::{IdMap, IdSet, JobId, KindId, QueueId, ReadyJob, Suspect, Trial};
 use crate::time::Now;
 
 /// For so long after a crash jobs that are not suspected are started one at a time, each durable first: a job
@@ -131,9 +131,9 @@ impl Probation {
         self.step = (ALL_TRIED_AFTER / count.max(1)).min(STEP_MAX);
         for (rank, suspect) in (0..).zip(suspects) {
             if !suspect.is_held_back {
-                self.in_front.insert(suspect.entry.id);
+                self.in_front.insert(suspect.job.id);
             }
-            self.ranks.insert(suspect.entry.id, (suspect.queue, rank));
+            self.ranks.insert(suspect.job.id, (suspect.queue, rank));
             insert(&mut self.unattended, Ranked { suspect, rank });
         }
         self.in_front_first = u32::try_from(self.in_front.len()).unwrap_or(u32::MAX);
@@ -157,26 +157,26 @@ impl Probation {
         self.ranks.contains_key(&id)
     }
 
-    pub fn suspects(&self) -> impl Iterator<Item = (QueueId, &Arc<Entry>)> {
+    pub fn suspects(&self) -> impl Iterator<Item = (QueueId, &Arc<ReadyJob>)> {
         let all = self.waiting.values().chain(self.unattended.values()).flat_map(BTreeMap::values);
-        all.map(|waiting| (waiting.suspect.queue, &waiting.suspect.entry))
+        all.map(|waiting| (waiting.suspect.queue, &waiting.suspect.job))
     }
 
     /// A queue was opened, closed, paused or resumed. `takes` says which kinds its worker takes now.
     pub fn attend(&mut self, queue: QueueId, takes: impl Fn(KindId) -> bool) {
         let both = [self.waiting.remove(&queue), self.unattended.remove(&queue)];
         for ranked in both.into_iter().flatten().flat_map(BTreeMap::into_values) {
-            let is_taken = takes(ranked.suspect.entry.kind());
+            let is_taken = takes(ranked.suspect.job.kind());
             self.look |= is_taken;
             insert(if is_taken { &mut self.waiting } else { &mut self.unattended }, ranked);
         }
     }
 
     /// Suspects of this queue whose turn comes by itself.
-    pub fn next_in(&self, queue: QueueId) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn next_in(&self, queue: QueueId) -> impl Iterator<Item = &Arc<ReadyJob>> {
         let of_queue = self.waiting.get(&queue).into_iter().flat_map(BTreeMap::values);
         let next = of_queue.inspect(|_| self.walked_one()).filter(|waiting| !self.is_held(waiting));
-        next.map(|waiting| &waiting.suspect.entry)
+        next.map(|waiting| &waiting.suspect.job)
     }
 
     /// It is not where it was: cancelled, changed or put off.
@@ -229,7 +229,7 @@ impl Probation {
         is_clear: bool,
         may_start_in: impl Fn(QueueId) -> MayStart,
         may_start: impl Fn(&Suspect) -> MayStart,
-    ) -> Option<(QueueId, Arc<Entry>)> {
+    ) -> Option<(QueueId, Arc<ReadyJob>)> {
         self.look = false;
         self.look_at = None;
         self.first_look.get_or_insert(now.mono);
@@ -286,17 +286,17 @@ impl Probation {
                 later(self.next_step);
                 break;
             }
-            chosen = Some((waiting.suspect.queue, waiting.suspect.entry.clone(), is_exclusive));
+            chosen = Some((waiting.suspect.queue, waiting.suspect.job.clone(), is_exclusive));
             break;
         }
         self.look_at = look_at;
-        let (queue, entry, is_exclusive) = chosen?;
+        let (queue, job, is_exclusive) = chosen?;
         if is_exclusive {
             let most = now.mono.saturating_add(FIELD_CLEAR_AFTER + ALONE);
             let end = *self.exclusive_ends_at.get_or_insert(most);
-            self.exclusive = Some((entry.id, now.mono.saturating_add(ALONE).min(end)));
+            self.exclusive = Some((job.id, now.mono.saturating_add(ALONE).min(end)));
         }
-        Some((queue, entry))
+        Some((queue, job))
     }
 
     /// The chosen suspect cannot start after all: a token for it is not reserved yet.
@@ -322,9 +322,9 @@ impl Probation {
     pub fn wait_again(&mut self, waiting: Ranked, is_taken: bool) {
         let Ranked { suspect, rank } = &waiting;
         if !suspect.is_held_back {
-            self.in_front.insert(suspect.entry.id);
+            self.in_front.insert(suspect.job.id);
         }
-        self.ranks.insert(suspect.entry.id, (suspect.queue, *rank));
+        self.ranks.insert(suspect.job.id, (suspect.queue, *rank));
         insert(if is_taken { &mut self.waiting } else { &mut self.unattended }, waiting);
         self.look = true;
     }
@@ -358,20 +358,20 @@ impl Probation {
 
     /// A job is handed out; `is_clear` says that nothing runs beside it. Returns whether its start must be durable
     /// before it runs, and whether its mark is to say that it is alone.
-    pub fn started(&mut self, entry: &Entry, is_tried: bool, is_clear: bool, now: Now) -> (bool, bool) {
-        let id = entry.id;
+    pub fn started(&mut self, job: &ReadyJob, is_tried: bool, is_clear: bool, now: Now) -> (bool, bool) {
+        let id = job.id;
         self.watched.retain(|_, until| now.mono < *until);
-        let is_careful = self.careful > 0 || self.alone.is_some() || !self.watched.is_empty() || entry.is_suspect();
+        let is_careful = self.careful > 0 || self.alone.is_some() || !self.watched.is_empty() || job.is_suspect();
         if !is_tried && self.careful > 0 {
             self.one_at_a_time_until.get_or_insert(now.mono.saturating_add(ONE_AT_A_TIME));
-            let next_after = if entry.is_suspect() { NEXT_AFTER_SUSPECT } else { NEXT_AFTER };
+            let next_after = if job.is_suspect() { NEXT_AFTER_SUSPECT } else { NEXT_AFTER };
             self.last_start = Some((id, now.mono.saturating_add(next_after)));
             self.careful -= 1;
         }
-        if entry.record.crashes() >= WATCHED_FROM {
+        if job.record.crashes() >= WATCHED_FROM {
             self.watched.insert(id, now.mono.saturating_add(WATCHED_FOR));
         }
-        let is_alone = entry.is_suspect() && is_clear;
+        let is_alone = job.is_suspect() && is_clear;
         if is_alone {
             self.alone = Some(id);
         }

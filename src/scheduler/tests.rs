@@ -18,12 +18,12 @@ fn record(priority: u8, group: Option<&str>) -> Record {
     record
 }
 
-fn entry(id: u64, priority: u8, group: Option<&str>) -> Arc<Entry> {
-    Arc::new(Entry::new(JobId::new(id), id, record(priority, group), 32))
+fn ready_job(id: u64, priority: u8, group: Option<&str>) -> Arc<ReadyJob> {
+    Arc::new(ReadyJob::new(JobId::new(id), id, record(priority, group), 32))
 }
 
 fn ready(id: u64, priority: u8, group: Option<&str>) -> Change {
-    Change::Ready { queue: QUEUE, entry: entry(id, priority, group) }
+    Change::Ready { queue: QUEUE, job: ready_job(id, priority, group) }
 }
 
 fn settings(concurrency: usize) -> LaneSettings {
@@ -45,7 +45,7 @@ fn open_with(settings: LaneSettings) -> Scheduler {
 }
 
 /// Lets every page that was asked for show `rows`.
-fn answer_pages(scheduler: &mut Scheduler, rows: &[Arc<Entry>], now: Now) {
+fn answer_pages(scheduler: &mut Scheduler, rows: &[Arc<ReadyJob>], now: Now) {
     scheduler.starts(now, 0, &mut Vec::new());
     scheduler.starts(now, 1, &mut Vec::new());
     for refill in scheduler.chores(now).refills {
@@ -61,7 +61,7 @@ fn start(scheduler: &mut Scheduler, now: Now) -> Vec<Start> {
 }
 
 fn ids(starts: &[Start]) -> Vec<u64> {
-    starts.iter().map(|start| start.entry.id.get()).collect()
+    starts.iter().map(|start| start.job.id.get()).collect()
 }
 
 /// Suspects that were there at one death, and have attempts left.
@@ -72,9 +72,9 @@ fn trial(suspects: &[Suspect]) -> Trial {
 fn suspect(id: u64, group: Option<&str>) -> Suspect {
     let mut record = record(5, group);
     record.extra_mut().crashes = 1;
-    let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
+    let job = Arc::new(ReadyJob::new(JobId::new(id), id, record, 32));
     let started_at = Timestamp::from_millis(500_000 - id);
-    Suspect { queue: QUEUE, entry, started_at, is_last_attempt: false, is_held_back: false }
+    Suspect { queue: QUEUE, job, started_at, is_last_attempt: false, is_held_back: false }
 }
 
 fn on_its_last(suspect: Suspect) -> Suspect {
@@ -83,7 +83,7 @@ fn on_its_last(suspect: Suspect) -> Suspect {
 
 fn end(scheduler: &mut Scheduler, start: &Start) {
     assert!(scheduler.landed(start.run));
-    scheduler.apply([Change::Settled { id: start.entry.id }]);
+    scheduler.apply([Change::Settled { id: start.job.id }]);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_job_is_not_handed_out_again_before_its_end_is_durable() {
     let first = start(&mut scheduler, at(0));
     assert!(scheduler.landed(first[0].run));
     scheduler.look_again(QUEUE);
-    answer_pages(&mut scheduler, &[entry(1, 5, None)], at(0));
+    answer_pages(&mut scheduler, &[ready_job(1, 5, None)], at(0));
     assert!(start(&mut scheduler, at(0)).is_empty(), "the table still has it, a run does too");
 }
 
@@ -151,8 +151,8 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
     let mut scheduler = open(10);
     let mut unknown = record(0, None);
     unknown.kind = 99;
-    let unknown = Arc::new(Entry::new(JobId::new(1), 1, unknown, 32));
-    scheduler.apply([Change::Ready { queue: QUEUE, entry: unknown.clone() }, ready(2, 5, None)]);
+    let unknown = Arc::new(ReadyJob::new(JobId::new(1), 1, unknown, 32));
+    scheduler.apply([Change::Ready { queue: QUEUE, job: unknown.clone() }, ready(2, 5, None)]);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
     assert_eq!(scheduler.why(QUEUE, JobId::new(1), 99, None, at(0)), Blocked::NoHandler);
 
@@ -160,7 +160,7 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
     scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(0));
     scheduler.starts(at(0), 1, &mut Vec::new());
     for refill in scheduler.chores(at(0)).refills {
-        let page = if refill.grouped { vec![] } else { vec![unknown.clone(), entry(2, 5, None)] };
+        let page = if refill.grouped { vec![] } else { vec![unknown.clone(), ready_job(2, 5, None)] };
         scheduler.refilled(refill, page, true);
     }
     assert_eq!(ids(&start(&mut scheduler, at(0))), [1], "2 runs already");
@@ -169,7 +169,7 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
 #[test]
 fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
     let mut scheduler = open(1);
-    let heads = [entry(4, 5, Some("a")), entry(5, 5, Some("b"))];
+    let heads = [ready_job(4, 5, Some("a")), ready_job(5, 5, Some("b"))];
     scheduler.apply((1..=3).map(|id| ready(id, 5, None)).chain([ready(4, 5, Some("a")), ready(5, 5, Some("b"))]));
     let running = start(&mut scheduler, at(0));
     scheduler.close_lane(QUEUE);
@@ -184,7 +184,7 @@ fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
     assert_eq!(rows_held(&scheduler), 0);
     // The next worker gets all of them.
     scheduler.open_lane(QUEUE, settings(10), at(0));
-    let rows: Vec<_> = [2, 3, 6].map(|id| entry(id, 5, None)).into_iter().chain(heads).collect();
+    let rows: Vec<_> = [2, 3, 6].map(|id| ready_job(id, 5, None)).into_iter().chain(heads).collect();
     answer_pages(&mut scheduler, &rows, at(0));
     let mut started = ids(&start(&mut scheduler, at(0)));
     started.sort_unstable();
@@ -194,16 +194,16 @@ fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
 #[test]
 fn a_backlog_larger_than_the_window_comes_out_whole_and_in_order() {
     let mut scheduler = open(3);
-    let table: Vec<_> = (1..=50).map(|id| entry(id, 5, None)).collect();
-    scheduler.apply(table.iter().map(|entry| Change::Ready { queue: QUEUE, entry: entry.clone() }));
+    let table: Vec<_> = (1..=50).map(|id| ready_job(id, 5, None)).collect();
+    scheduler.apply(table.iter().map(|job| Change::Ready { queue: QUEUE, job: job.clone() }));
     let mut seen = Vec::new();
     while seen.len() < 50 {
         for started in start(&mut scheduler, at(0)) {
-            seen.push(started.entry.id.get());
+            seen.push(started.job.id.get());
             end(&mut scheduler, &started);
         }
         for refill in scheduler.chores(at(0)).refills {
-            let behind = |row: &&Arc<Entry>| refill.after.is_none_or(|after| row.order > after);
+            let behind = |row: &&Arc<ReadyJob>| refill.after.is_none_or(|after| row.order > after);
             let rows: Vec<_> = table
                 .iter()
                 .filter(behind)
@@ -227,7 +227,7 @@ fn a_limited_group_holds_nobody_else_up() {
     let mut turn = |scheduler: &mut Scheduler, now| {
         for _ in 0..3 {
             for started in start(scheduler, now) {
-                seen.push(started.entry.id.get());
+                seen.push(started.job.id.get());
                 end(scheduler, &started);
             }
             for reservation in scheduler.chores(now).reserve {
@@ -263,7 +263,7 @@ fn a_job_cancelled_while_withdrawn_never_starts() {
     scheduler.apply([ready(1, 5, None)]);
     scheduler.withdraw(JobId::new(1));
     assert!(start(&mut scheduler, at(0)).is_empty());
-    let order = Order { priority: 5, turn: 1 };
+    let order = Order { priority: 5, position: 1 };
     scheduler.apply([Change::Gone { queue: QUEUE, grouped: false, order, id: JobId::new(1) }]);
     scheduler.reinstate(JobId::new(1));
     assert!(start(&mut scheduler, at(0)).is_empty());
@@ -289,8 +289,8 @@ fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
     let mut scheduler = open(usize::MAX);
     scheduler.set_running_max(usize::MAX);
     let ready = |id: u64| {
-        let record = entry(id, 5, None).record.clone();
-        Change::Ready { queue: QUEUE, entry: Arc::new(Entry::new(JobId::new(id), id, record, 1 << 20)) }
+        let record = ready_job(id, 5, None).record.clone();
+        Change::Ready { queue: QUEUE, job: Arc::new(ReadyJob::new(JobId::new(id), id, record, 1 << 20)) }
     };
     let mut landed = 0;
     // Each comes to 2 MiB with its result.
@@ -335,9 +335,9 @@ fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
     assert!(start(&mut scheduler, at(0)).is_empty());
     let mut refills = scheduler.chores(at(0)).refills;
     refills.sort_by_key(|refill| refill.grouped);
-    scheduler.refilled(refills[0], vec![entry(1, 5, None)], true);
+    scheduler.refilled(refills[0], vec![ready_job(1, 5, None)], true);
     assert!(start(&mut scheduler, at(0)).is_empty(), "a head may be more urgent");
-    scheduler.refilled(refills[1], vec![entry(2, 0, Some("a"))], true);
+    scheduler.refilled(refills[1], vec![ready_job(2, 0, Some("a"))], true);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
 }
 
@@ -358,9 +358,9 @@ fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
         // Each round is a turn of the dispatcher, and a sleep for as long as it says.
         for _ in 0..20 {
             for one in start(&mut scheduler, at(now)) {
-                started.push((one.entry.id.get(), now));
+                started.push((one.job.id.get(), now));
                 end(&mut scheduler, &one);
-                scheduler.apply([ready(one.entry.id.get() + 1, 5, group)]);
+                scheduler.apply([ready(one.job.id.get() + 1, 5, group)]);
             }
             scheduler.long_running(at(now), Duration::from_millis(10));
             let chores = scheduler.chores(at(now));
@@ -510,7 +510,7 @@ fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_gives_one_back() 
     answer_pages(&mut scheduler, &[], at(0));
     scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
     scheduler.close_lane(QUEUE);
-    scheduler.apply([20, 21].map(|id| Change::Ready { queue: OTHER, entry: entry(id, 5, None) }));
+    scheduler.apply([20, 21].map(|id| Change::Ready { queue: OTHER, job: ready_job(id, 5, None) }));
     let first = start(&mut scheduler, at(0));
     assert_eq!(ids(&first), [20]);
     scheduler.open_lane(QUEUE, blocking, at(0));
@@ -569,7 +569,7 @@ fn a_suspect_that_was_handed_out_and_did_not_start_is_tried_again() {
     let suspect = on_its_last(suspect(7, None));
     scheduler.restore_crashed(trial(std::slice::from_ref(&suspect)), 0);
     let first = start(&mut scheduler, at(0));
-    scheduler.given_back(first[0].run, suspect.entry);
+    scheduler.given_back(first[0].run, suspect.job);
     scheduler.apply([ready(9, 0, None)]);
     let again = start(&mut scheduler, at(0));
     assert_eq!(ids(&again), [7]);
@@ -585,7 +585,7 @@ fn a_suspect_that_is_cancelled_leaves_its_slot_to_others() {
     scheduler.apply([ready(1, 5, None)]);
     end(&mut scheduler, &first[0]);
     scheduler.withdraw(JobId::new(8));
-    let order = Order { priority: 5, turn: 8 };
+    let order = Order { priority: 5, position: 8 };
     scheduler.apply([Change::Gone { queue: QUEUE, grouped: false, order, id: JobId::new(8) }]);
     scheduler.reinstate(JobId::new(8));
     assert_eq!(ids(&start(&mut scheduler, at(1))), [1]);
@@ -650,7 +650,7 @@ fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
         scheduler.take_tokens(&BucketKey { queue: QUEUE, group: Some(group.as_str().into()) }, 1, at(0)).unwrap();
         scheduler.apply([ready(id, 5, Some(group))]);
     }
-    let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| entry(id, 5, Some(group))).collect();
+    let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| ready_job(id, 5, Some(group))).collect();
     let mut started = Vec::new();
     let mut look = |scheduler: &mut Scheduler| {
         for _ in 0..30 {
@@ -684,7 +684,7 @@ fn a_job_behind_many_limited_groups_is_reached_although_the_table_is_to_be_read_
     let key = |group: &str| BucketKey { queue: QUEUE, group: Some(group.into()) };
     let groups: Vec<String> = (0..61).map(|n| format!("g{n}")).collect();
     groups[..60].iter().for_each(|group| assert_eq!(scheduler.take_tokens(&key(group), 1, at(0)), Ok(true)));
-    let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| entry(id, 5, Some(group))).collect();
+    let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| ready_job(id, 5, Some(group))).collect();
     scheduler.look_again(QUEUE);
     let mut started = Vec::new();
     let mut look = |scheduler: &mut Scheduler| {
@@ -719,8 +719,8 @@ fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
         ids.map(move |id| {
             let mut record = record(5, None);
             (record.kind, record.extra_mut().crashes) = (kind, 1);
-            let entry = Arc::new(Entry::new(JobId::new(id), id, record, 32));
-            Suspect { queue, entry, ..suspect(id, None) }
+            let job = Arc::new(ReadyJob::new(JobId::new(id), id, record, 32));
+            Suspect { queue, job, ..suspect(id, None) }
         })
     };
     let no_worker = of(NO_WORKER, KIND, 1_000..1_100);
@@ -757,15 +757,15 @@ fn starts_beside_a_job_that_was_there_at_two_deaths_are_durable_first_for_a_whil
     let crashed = |id, deaths| {
         let mut record = record(5, None);
         record.extra_mut().crashes = deaths;
-        Arc::new(Entry::new(JobId::new(id), id, record, 32))
+        Arc::new(ReadyJob::new(JobId::new(id), id, record, 32))
     };
-    scheduler.restore_crashed(trial(&[Suspect { entry: crashed(7, 2), ..suspect(7, None) }]), 0);
+    scheduler.restore_crashed(trial(&[Suspect { job: crashed(7, 2), ..suspect(7, None) }]), 0);
     let watched = start(&mut scheduler, at(0));
     assert_eq!(ids(&watched), [7]);
     scheduler.marked(watched[0].run);
-    let mut is_durable_first = |entry: Arc<Entry>, minutes: u64| {
-        let id = entry.id.get();
-        scheduler.apply([Change::Ready { queue: QUEUE, entry }]);
+    let mut is_durable_first = |job: Arc<ReadyJob>, minutes: u64| {
+        let id = job.id.get();
+        scheduler.apply([Change::Ready { queue: QUEUE, job }]);
         let started = start(&mut scheduler, at(minutes * 60_000));
         assert_eq!(ids(&started), [id]);
         if started[0].commit_first {
@@ -776,8 +776,8 @@ fn starts_beside_a_job_that_was_there_at_two_deaths_are_durable_first_for_a_whil
     };
     let expected = [(0, true), (1, true), (19, true), (20, false), (600, false)];
     for (id, (minutes, expected)) in (100..).zip(expected) {
-        assert_eq!(is_durable_first(entry(id, 5, None), minutes), expected, "after {minutes} min");
+        assert_eq!(is_durable_first(ready_job(id, 5, None), minutes), expected, "after {minutes} min");
     }
     assert!(is_durable_first(crashed(200, 1), 700), "a job that was there at a death itself");
-    assert!(!is_durable_first(entry(201, 5, None), 700));
+    assert!(!is_durable_first(ready_job(201, 5, None), 700));
 }

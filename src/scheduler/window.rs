@@ -246,7 +246,7 @@ mod tests {
 
     impl Source for Row {
         fn order(&self) -> Order {
-            Order { priority: 0, turn: self.0 }
+            Order { priority: 0, position: self.0 }
         }
         fn id(&self) -> JobId {
             JobId::new(self.0 % 100)
@@ -276,7 +276,7 @@ mod tests {
         }
         assert_eq!(drain(&mut w), [1, 2]);
         let refill = w.wants_refill(limits(2)).expect("rows are behind the window");
-        assert_eq!(refill.after, Some(Order { priority: 0, turn: 2 }));
+        assert_eq!(refill.after, Some(Order { priority: 0, position: 2 }));
         w.refilled(vec![Row(3), Row(4)], false, |_| false);
         assert_eq!(drain(&mut w), [3, 4]);
     }
@@ -288,7 +288,7 @@ mod tests {
         assert!(w.wants_refill(limits(4)).is_some());
         w.arrive(Row(9), false); // the page does not show it
         w.arrive(Row(3), false); // the page shows it too
-        w.gone(Order { priority: 0, turn: 2 }, JobId::new(2)); // the page still shows it
+        w.gone(Order { priority: 0, position: 2 }, JobId::new(2)); // the page still shows it
         w.refilled(vec![Row(1), Row(2), Row(3)], true, |row| row.0 == 1);
         assert_eq!(drain(&mut w), [3, 9]);
     }
@@ -322,7 +322,7 @@ mod tests {
         struct Sized(u64, usize);
         impl Source for Sized {
             fn order(&self) -> Order {
-                Order { priority: 0, turn: self.0 }
+                Order { priority: 0, position: self.0 }
             }
             fn id(&self) -> JobId {
                 JobId::new(self.0)
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(w.wants_refill(limits), None, "it would be dropped again");
         assert_eq!(w.pop().map(|row| row.0), Some(1));
         let refill = w.wants_refill(limits).expect("now it fits, as any row does alone");
-        assert_eq!(refill.after.unwrap().turn, 1);
+        assert_eq!(refill.after.unwrap().position, 1);
         w.refilled(vec![Sized(2, 120)], true, |_| false);
         assert_eq!(w.pop().map(|row| row.0), Some(2));
         assert!(w.first().is_none() && !w.is_in_the_dark());
@@ -354,12 +354,12 @@ mod tests {
         w.arrive(Row(1), false);
         assert_eq!(drain(&mut w), [1, 5]);
         let refill = w.wants_refill(limits(2)).unwrap();
-        assert_eq!(refill.after.unwrap().turn, 5, "6 was shed and must be read again");
+        assert_eq!(refill.after.unwrap().position, 5, "6 was shed and must be read again");
     }
 
     /// A row for each job, so that ids do not repeat.
-    fn place(turn: u64) -> Order {
-        Order { priority: 0, turn }
+    fn place(position: u64) -> Order {
+        Order { priority: 0, position }
     }
 
     /// What a page shows of `table` behind a place.

@@ -20,8 +20,8 @@ use crate::time::{Now, SavedTime};
 pub(crate) struct Counters {
     /// The next job's id. Only ever grows: ids are never used again.
     pub next_id: u64,
-    /// The next group head's turn, or the number of the next opening. Only ever grows.
-    pub next_turn: u64,
+    /// The next group head's position, or the number of the next opening. Only ever grows.
+    pub next_position: u64,
     /// Where the time lines stood at the last commit.
     pub time: SavedTime,
     /// The file was closed with nothing running.
@@ -30,7 +30,7 @@ pub(crate) struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { next_id: 1, next_turn: 1, time: SavedTime::default(), clean: true }
+        Self { next_id: 1, next_position: 1, time: SavedTime::default(), clean: true }
     }
 }
 
@@ -187,8 +187,8 @@ impl<'t> Batch<'t> {
 
     /// A number for this opening of the file. The counter is that of group heads, whose turns may have gaps.
     pub fn next_opening(&mut self) -> u64 {
-        let opening = self.counters.next_turn;
-        self.counters.next_turn += 1;
+        let opening = self.counters.next_position;
+        self.counters.next_position += 1;
         opening
     }
 

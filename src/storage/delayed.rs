@@ -11,7 +11,7 @@ use super::codec::{decode_record, encode_record};
 use super::fault::Fault;
 use super::place::Place;
 use super::tables::DelayedKey;
-use crate::job::{Change, Entry, JobId, QueueId, Record, State};
+use crate::job::{Change, JobId, QueueId, ReadyJob, Record, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
 /// What a delayed row holds for a job with a group, instead of its record: the index says where
@@ -57,7 +57,7 @@ impl Batch<'_> {
     }
 
     /// Puts off a job that was handed out until `due`.
-    pub fn put_off(&mut self, queue: QueueId, taken: &Entry, record: &Record, due: Due) -> Result<(), Fault> {
+    pub fn put_off(&mut self, queue: QueueId, taken: &ReadyJob, record: &Record, due: Due) -> Result<(), Fault> {
         self.touch();
         self.unmark(taken.id)?;
         // Before anything that makes it ready again: while it is taken, dispatch ignores it.
@@ -83,7 +83,7 @@ impl Batch<'_> {
     }
 
     /// A pending job waits from now on, in this state and with a record of so many bytes.
-    fn count_put_off(&mut self, queue: QueueId, taken: &Entry, state: State, bytes: usize) {
+    fn count_put_off(&mut self, queue: QueueId, taken: &ReadyJob, state: State, bytes: usize) {
         let tally = self.tally(queue);
         tally.bytes = (tally.bytes + bytes as u64).saturating_sub(u64::from(taken.bytes));
         tally.pending = tally.pending.saturating_sub(1);
@@ -138,7 +138,7 @@ impl Batch<'_> {
         let record = decode_record("delayed", id.get(), &row)?;
         self.unindex(id)?;
         self.became_ready(queue, record.state);
-        let entry = Entry::new(id, id.get(), record, row.len());
+        let entry = ReadyJob::new(id, id.get(), record, row.len());
         self.put_ready(queue, Arc::new(entry), &row);
         Ok(())
     }

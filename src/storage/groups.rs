@@ -19,7 +19,7 @@ use super::place::{Member, Place};
 use super::settings::GroupPolicy;
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
-use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
+use crate::job::{Change, JobId, Order, QueueId, ReadyJob, Record, State};
 use crate::time::Due;
 
 /// A group that has members or is paused.
@@ -41,7 +41,7 @@ pub(crate) struct Head {
 pub(crate) enum HeadAt {
     Ready {
         priority: u8,
-        turn: u64,
+        position: u64,
     },
     Due(Due),
     /// Nowhere: the group is paused.
@@ -118,16 +118,17 @@ impl Batch<'_> {
             HeadAt::Due(due)
         } else {
             let bytes = self.make_pending(queue, member, id, &mut record, bytes)?;
-            let turn = self.counters.next_turn;
-            self.counters.next_turn += 1;
+            let position = self.counters.next_position;
+            self.counters.next_position += 1;
             let priority = record.priority.get();
-            self.tables
-                .heads()?
-                .insert((queue, priority, turn), HeadValue::encode(id.get(), member.seq, &member.group).as_slice())?;
+            self.tables.heads()?.insert(
+                (queue, priority, position),
+                HeadValue::encode(id.get(), member.seq, &member.group).as_slice(),
+            )?;
             self.moved(bytes.len());
-            let entry = Arc::new(Entry::new(id, turn, record, bytes.len()));
-            self.changes.push(Change::Ready { queue, entry });
-            HeadAt::Ready { priority, turn }
+            let entry = Arc::new(ReadyJob::new(id, position, record, bytes.len()));
+            self.changes.push(Change::Ready { queue, job: entry });
+            HeadAt::Ready { priority, position }
         };
         let head = Some(Head { id, seq: member.seq, at });
         self.put_group(queue, &member.group, GroupRow { head, ..row })
@@ -199,9 +200,9 @@ impl Batch<'_> {
 
     fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
         match head.at {
-            HeadAt::Ready { priority, turn } => {
-                self.tables.heads()?.remove((queue, priority, turn))?;
-                let order = Order { priority, turn };
+            HeadAt::Ready { priority, position } => {
+                self.tables.heads()?.remove((queue, priority, position))?;
+                let order = Order { priority, position };
                 self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
             }
             HeadAt::Due(due) => self.remove_pointer(queue, head.id, due)?,
@@ -241,14 +242,14 @@ impl Batch<'_> {
     pub(super) fn put_off_head(
         &mut self,
         queue: QueueId,
-        taken: &Entry,
+        taken: &ReadyJob,
         member: &Member,
         bytes: Bytes,
         due: Due,
     ) -> Result<(), Fault> {
         let id = taken.id;
         let row = self.group(queue, &member.group)?;
-        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.turn))?;
+        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
         match self.queue_ref(queue).settings.groups {
             GroupPolicy::Block => {
                 self.put_member(queue, member, id, &bytes)?;
@@ -266,11 +267,11 @@ impl Batch<'_> {
 
     /// A head comes back unfinished. If its group was paused meanwhile it is held like the rest, and
     /// false is returned.
-    pub(super) fn return_head(&mut self, queue: QueueId, back: &Entry) -> Result<bool, Fault> {
+    pub(super) fn return_head(&mut self, queue: QueueId, back: &ReadyJob) -> Result<bool, Fault> {
         let Some(member) = self.member(back.id)? else { return Ok(false) };
         let mut row = self.group(queue, &member.group)?;
         let Some(head) = row.head.filter(|_| row.paused) else { return Ok(true) };
-        self.tables.heads()?.remove((queue, back.order.priority, back.order.turn))?;
+        self.tables.heads()?.remove((queue, back.order.priority, back.order.position))?;
         row.head = Some(Head { at: HeadAt::Held, ..head });
         self.put_group(queue, &member.group, row)?;
         Ok(false)
@@ -327,10 +328,10 @@ impl Batch<'_> {
                 self.put_group(queue, group, row)?;
             }
             Some(head) if head.at == HeadAt::Held => {
-                if let Some(Order { priority, turn }) = flying(head.id).filter(|_| !self.has_ended(head.id)) {
+                if let Some(Order { priority, position }) = flying(head.id).filter(|_| !self.has_ended(head.id)) {
                     let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
-                    self.tables.heads()?.insert((queue, priority, turn), stands_for.as_slice())?;
-                    row.head = Some(Head { at: HeadAt::Ready { priority, turn }, ..head });
+                    self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
+                    row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });
                     self.put_group(queue, group, row)?;
                     return Ok(true);
                 }

@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 pub(crate) struct Mark {
     pub queue: QueueId,
     pub priority: u8,
-    /// The head's turn; the id for a job without a group.
-    pub turn: u64,
+    /// The head's position; the id for a job without a group.
+    pub position: u64,
     pub attempt: u32,
     pub max_attempts: u32,
     pub started_at: Timestamp,

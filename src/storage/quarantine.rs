@@ -165,7 +165,7 @@ impl Batch<'_> {
         match &place {
             Place::Ready { priority } => {
                 self.tables.ready()?.remove((queue, *priority, id.get()))?;
-                let order = Order { priority: *priority, turn: id.get() };
+                let order = Order { priority: *priority, position: id.get() };
                 self.changes.push(Change::Gone { queue, grouped: false, order, id });
             }
             Place::Delayed { due } => {

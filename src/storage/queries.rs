@@ -19,7 +19,7 @@ use super::ready;
 use super::tables::ReadTables;
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
-use crate::job::{BucketKey, BucketState, Entry, JobId, Order, QueueId, Record, Refill, State};
+use crate::job::{BucketKey, BucketState, JobId, Order, QueueId, ReadyJob, Record, Refill, State};
 use crate::time::{Due, TimeLine, Timestamp};
 
 /// A job, and where it was found.
@@ -117,7 +117,7 @@ impl Row {
 
 /// Ready jobs in dispatch order.
 pub(crate) struct WindowPage {
-    pub jobs: Vec<Arc<Entry>>,
+    pub jobs: Vec<Arc<ReadyJob>>,
     /// There are none behind them.
     pub end: bool,
     /// Rows that could not be read.
@@ -128,7 +128,7 @@ pub(crate) struct WindowPage {
 struct PageInProgress {
     refill: Refill,
     bytes: Vec<u8>,
-    /// Id, turn, and where the row ends in `bytes`.
+    /// Id, position, and where the row ends in `bytes`.
     rows: Vec<(u64, u64, usize)>,
     damaged: Vec<Damage>,
 }
@@ -143,19 +143,19 @@ impl PageInProgress {
         self.rows.len() >= jobs_max || (self.bytes.len() >= bytes_max && !self.rows.is_empty())
     }
 
-    fn push(&mut self, id: u64, turn: u64, row: &[u8]) {
+    fn push(&mut self, id: u64, position: u64, row: &[u8]) {
         self.bytes.extend_from_slice(row);
-        self.rows.push((id, turn, self.bytes.len()));
+        self.rows.push((id, position, self.bytes.len()));
     }
 
     fn end(self, table: &'static str, end: bool) -> WindowPage {
         let bytes = Bytes::from(self.bytes);
         let mut page = WindowPage { jobs: Vec::with_capacity(self.rows.len()), end, damaged: self.damaged };
         let mut from = 0;
-        for (id, turn, to) in self.rows {
+        for (id, position, to) in self.rows {
             let row = bytes.slice(from..to);
             match decode_record(table, id, &row) {
-                Ok(record) => page.jobs.push(Arc::new(Entry::new(JobId::new(id), turn, record, to - from))),
+                Ok(record) => page.jobs.push(Arc::new(ReadyJob::new(JobId::new(id), position, record, to - from))),
                 Err(_) => page.damaged.push(Damage::Job(JobId::new(id))),
             }
             from = to;
@@ -170,7 +170,7 @@ type DispatchKey = (QueueId, u8, u64);
 fn dispatch_range(refill: Refill) -> (Bound<DispatchKey>, Bound<DispatchKey>) {
     let queue = refill.queue;
     let from = match refill.after {
-        Some(order) => Bound::Excluded((queue, order.priority, order.turn)),
+        Some(order) => Bound::Excluded((queue, order.priority, order.position)),
         None => Bound::Included((queue, 0, 0)),
     };
     (from, Bound::Included((queue, u8::MAX, u64::MAX)))
@@ -211,14 +211,14 @@ impl Reader {
             if page.is_full() {
                 return Ok(page.end("members", false));
             }
-            let (_, priority, turn) = key.value();
+            let (_, priority, position) = key.value();
             let member = match HeadValue::decode(value.value()) {
                 Some((id, seq, group)) => members.get((refill.queue, group, 0, seq, id))?.map(|row| (id, row)),
                 None => None,
             };
             match member {
-                Some((id, row)) => page.push(id, turn, row.value()),
-                None => page.damaged.push(Damage::Head(refill.queue, Order { priority, turn })),
+                Some((id, row)) => page.push(id, position, row.value()),
+                None => page.damaged.push(Damage::Head(refill.queue, Order { priority, position })),
             }
         }
         Ok(page.end("members", true))
@@ -304,7 +304,7 @@ impl Reader {
         most: ScanMost,
         taken: impl Fn(JobId) -> bool,
     ) -> Result<u64, Fault> {
-        let range = (queue, 0, 0)..(queue, order.priority, order.turn);
+        let range = (queue, 0, 0)..(queue, order.priority, order.position);
         let mut count = 0;
         if grouped {
             for row in self.tables().heads()?.range(range)? {
@@ -559,13 +559,13 @@ impl Reader {
         let members = tables.members()?;
         for row in tables.heads()?.iter()? {
             let (key, value) = row?;
-            let (queue, priority, turn) = key.value();
+            let (queue, priority, position) = key.value();
             let leads = match HeadValue::decode(value.value()) {
                 Some((id, seq, group)) => members.has((queue, group, 0, seq, id))?,
                 None => false,
             };
             if !leads {
-                damages.push(Damage::Head(queue, Order { priority, turn }));
+                damages.push(Damage::Head(queue, Order { priority, position }));
             }
         }
         self.scan(&catalog.stored_queues(), &Self::all_sources(), None, ScanMost::ALL, |found| {

@@ -37,7 +37,7 @@ impl Recent {
     /// Notes the jobs that a commit has made ready and durable.
     pub fn note(&self, changes: &[Change]) {
         for change in changes {
-            if let Change::Ready { queue, entry } = change
+            if let Change::Ready { queue, job: entry } = change
                 && !entry.is_grouped()
             {
                 let (slot, upper) = self.slot(entry.id);
@@ -135,7 +135,7 @@ mod tests {
     use redb::{Database, TableDefinition, WriteTransaction};
 
     use super::*;
-    use crate::job::{Entry, Record};
+    use crate::job::{ReadyJob, Record};
 
     const READY: TableDefinition<'_, Numbers<ReadyKey>, &'static [u8]> = TableDefinition::new("ready");
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn ready(queue: QueueId, id: u64) -> Change {
-        Change::Ready { queue, entry: Arc::new(Entry::new(JobId::new(id), id, Record::plain(), 0)) }
+        Change::Ready { queue, job: Arc::new(ReadyJob::new(JobId::new(id), id, Record::plain(), 0)) }
     }
 
     #[test]

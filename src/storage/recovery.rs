@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::marks::Mark;
 use super::place::{Location, Place};
 use crate::events::Event;
-use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
+use crate::job::{AT_MOST_ONCE, Attempt, JobId, Next, ReadyJob, Suspect, Trial, Witness, after_crash, culprit};
 use crate::time::Timestamp;
 
 /// What recovery found and did.
@@ -67,7 +67,7 @@ fn dead_by(batch: &Batch<'_>) -> Option<Timestamp> {
 /// A job that a handler had.
 struct Orphan {
     mark: Mark,
-    taken: Arc<Entry>,
+    taken: Arc<ReadyJob>,
 }
 
 impl Orphan {
@@ -108,13 +108,13 @@ fn bring_back(
             let is_last_attempt = record.attempts.saturating_add(1) >= attempt.max;
             let back = batch.put_back(queue, taken, Some(record))?;
             let started_at = mark.started_at;
-            Ok(back.map(|entry| Suspect { queue, entry, started_at, is_last_attempt, is_held_back: false }))
+            Ok(back.map(|job| Suspect { queue, job, started_at, is_last_attempt, is_held_back: false }))
         }
     }
 }
 
 /// The job's row as it was handed out, or nothing if it has ended after all.
-fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<Entry>>, Fault> {
+fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<ReadyJob>>, Fault> {
     let Some(Location { queue, place }) = batch.locate_in(mark.queue, id)? else { return Ok(None) };
     let could_run = match &place {
         Place::Ready { .. } => true,
@@ -124,7 +124,7 @@ fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<A
     let row = if could_run { batch.row_at(queue, id, &place)? } else { None };
     let Some(row) = row else { return Ok(None) };
     match decode_record(place.table(), id.get(), &row) {
-        Ok(record) => Ok(Some(Arc::new(Entry::new(id, mark.turn, record, row.len())))),
+        Ok(record) => Ok(Some(Arc::new(ReadyJob::new(id, mark.position, record, row.len())))),
         Err(_) => {
             batch.quarantine_job(id)?;
             Ok(None)
@@ -165,7 +165,8 @@ mod tests {
             record.extra_mut().crashes = 3;
             let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
             let (priority, started_at) = (Priority::default().get(), at(started).wall);
-            let mark = Mark { queue, priority, turn: id.get(), attempt: 4, max_attempts: 50, started_at, alone: false };
+            let mark =
+                Mark { queue, priority, position: id.get(), attempt: 4, max_attempts: 50, started_at, alone: false };
             batch.mark(id, &mark).unwrap();
             ids.push(id);
         }

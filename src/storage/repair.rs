@@ -101,11 +101,11 @@ impl Batch<'_> {
     fn ready_head(&mut self, queue: QueueId, group: &str) -> Result<Option<Head>, Fault> {
         for row in self.tables.heads()?.range((queue, 0, 0)..=(queue, u8::MAX, u64::MAX))? {
             let (key, value) = row?;
-            let (_, priority, turn) = key.value();
+            let (_, priority, position) = key.value();
             if let Some((id, seq, of)) = HeadValue::decode(value.value())
                 && of == group
             {
-                return Ok(Some(Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, turn } }));
+                return Ok(Some(Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, position } }));
             }
         }
         Ok(None)
@@ -133,7 +133,7 @@ impl Batch<'_> {
 
     /// A head's row that leads nowhere is made anew, at the tail of its priority.
     pub(super) fn renew_head(&mut self, queue: QueueId, order: Order) -> Result<(), Fault> {
-        let key = (queue, order.priority, order.turn);
+        let key = (queue, order.priority, order.position);
         let damaged = self.tables.heads()?.get(key)?.map(|row| row.value().to_vec());
         let Some(damaged) = damaged else { return Ok(()) };
         if let Some((id, seq, group)) = HeadValue::decode(&damaged)
@@ -161,7 +161,7 @@ impl Batch<'_> {
 
     /// The group whose head stands at this place in the dispatch order.
     fn headed_at(&mut self, queue: QueueId, order: Order) -> Result<Option<(Arc<str>, GroupRow, Head)>, Fault> {
-        let stands_at = HeadAt::Ready { priority: order.priority, turn: order.turn };
+        let stands_at = HeadAt::Ready { priority: order.priority, position: order.position };
         for row in self.tables.groups()?.range((queue, "")..)? {
             let (key, value) = row?;
             let (of, group) = key.value();

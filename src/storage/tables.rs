@@ -15,7 +15,7 @@ pub(crate) type DelayedKey = (u32, u8, u64, u64);
 /// Waiting in a group: (queue, group, parked, place in line, id) -> record. The place in line is
 /// the id, except for a job that came back from the dead letters: it stands at the tail.
 pub(crate) type MemberKey<'a> = (u32, &'a str, u8, u64, u64);
-/// Ready heads of groups, in dispatch order: (queue, priority, turn) -> (id, place in line, group).
+/// Ready heads of groups, in dispatch order: (queue, priority, position) -> (id, place in line, group).
 pub(crate) type HeadKey = (u32, u8, u64);
 /// Failed for good, oldest first: (queue, at, id) -> record. `at` lies on the age line.
 pub(crate) type DeadKey = (u32, u64, u64);

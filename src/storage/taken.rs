@@ -5,12 +5,12 @@ use super::fault::Fault;
 use super::place::{Location, Place};
 use super::queries::Reader;
 use super::tables_ext::RowTable;
-use crate::job::{Entry, QueueId, Record};
+use crate::job::{QueueId, ReadyJob, Record};
 
 impl Reader {
     /// Whether a job that was handed out is in the file as it was then: no end of that run, and nothing
     /// else, has been written of it.
-    pub fn is_as_taken(&self, queue: QueueId, taken: &Entry) -> Result<bool, Fault> {
+    pub fn is_as_taken(&self, queue: QueueId, taken: &ReadyJob) -> Result<bool, Fault> {
         let id = taken.id.get();
         let row = match taken.group() {
             None => self.tables().ready_rows()?.get_row((queue, taken.order.priority, id))?,

@@ -140,7 +140,7 @@ fn rows() -> String {
     let mut rows = Rows::default();
     rows.row("meta.schema", &SCHEMA_VERSION);
     let saved = SavedTime { engine: time(0), age: Timestamp::from_millis(9_000), wall: time(1), counted: time(2) };
-    rows.row("meta.counters", &Counters { next_id: 1_000, next_turn: 20, time: saved, clean: true });
+    rows.row("meta.counters", &Counters { next_id: 1_000, next_position: 20, time: saved, clean: true });
     let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally() };
     rows.row("queues", &queue);
     let fresh = QueueRow { paused: false, settings: QueueSettings::default(), tally: Tally::default(), ..queue };
@@ -154,7 +154,7 @@ fn rows() -> String {
         rows.row(&format!("index.{name}"), &Location { queue: 3, place });
     }
     let heads = [
-        ("ready", HeadAt::Ready { priority: 5, turn: 11 }),
+        ("ready", HeadAt::Ready { priority: 5, position: 11 }),
         ("due", HeadAt::Due(Due { line: TimeLine::Engine, at: time(0) })),
         ("held", HeadAt::Held),
     ];
@@ -163,7 +163,8 @@ fn rows() -> String {
         rows.row(&format!("groups.{name}"), &GroupRow { head, paused: at == HeadAt::Held });
     }
     rows.row("groups.empty", &GroupRow { head: None, paused: true });
-    let mark = Mark { queue: 3, priority: 5, turn: 11, attempt: 2, max_attempts: 5, started_at: time(0), alone: true };
+    let mark =
+        Mark { queue: 3, priority: 5, position: 11, attempt: 2, max_attempts: 5, started_at: time(0), alone: true };
     rows.row("running", &mark);
     rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
     rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });

@@ -14,7 +14,7 @@ use super::tables::ReadyKey;
 use super::tables_ext::RowTable;
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Caller, Change, Entry, JobId, KindId, Order, QueueId, Record, State};
+use crate::job::{Caller, Change, JobId, KindId, Order, QueueId, ReadyJob, Record, State};
 
 /// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ enum Form {
     /// Without an id yet.
     Unborn(Option<(Record, Option<Caller>)>),
     /// As a batch has stored it, perhaps one that was undone.
-    Stored(Arc<Entry>),
+    Stored(Arc<ReadyJob>),
 }
 
 impl Prepared {
@@ -118,18 +118,18 @@ impl Prepared {
     }
 
     /// The entry, with the id it got.
-    fn entry(&mut self, id: JobId) -> Arc<Entry> {
+    fn entry(&mut self, id: JobId) -> Arc<ReadyJob> {
         let (record, caller) = match &mut self.job {
             Form::Unborn(job) => job.take().expect("it is taken once"),
             Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
-        let entry = Arc::new(Entry { caller, ..Entry::new(id, id.get(), record, self.bytes.len()) });
+        let entry = Arc::new(ReadyJob { caller, ..ReadyJob::new(id, id.get(), record, self.bytes.len()) });
         self.job = Form::Stored(entry.clone());
         entry
     }
 }
 
-fn ready_key(queue: QueueId, entry: &Entry) -> ReadyKey {
+fn ready_key(queue: QueueId, entry: &ReadyJob) -> ReadyKey {
     (queue, entry.order.priority, entry.id.get())
 }
 
@@ -226,21 +226,21 @@ impl Batch<'_> {
         }
     }
 
-    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<Entry>, bytes: &Bytes) {
+    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<ReadyJob>, bytes: &Bytes) {
         self.moved(bytes.len());
         self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());
-        self.changes.push(Change::Ready { queue, entry });
+        self.changes.push(Change::Ready { queue, job: entry });
     }
 
     /// Takes a job that was handed out from its place for good. False if it was not there.
-    pub fn take_out(&mut self, queue: QueueId, entry: &Entry) -> Result<bool, Fault> {
+    pub fn take_out(&mut self, queue: QueueId, entry: &ReadyJob) -> Result<bool, Fault> {
         self.touch();
         let gone = match entry.group() {
             None => self.tables.ready()?.remove(ready_key(queue, entry))?.is_some(),
             Some(_) => {
-                // Its head's row last: it tells whose turn it was, if the group's own cannot be read.
+                // Its head's row last: it tells which position it had, if the group's own cannot be read.
                 let was_there = self.leave_group(queue, entry.id)?;
-                let head = (queue, entry.order.priority, entry.order.turn);
+                let head = (queue, entry.order.priority, entry.order.position);
                 self.tables.heads()?.remove(head)?;
                 was_there
             }
@@ -251,7 +251,7 @@ impl Batch<'_> {
 
     /// Takes the rows of jobs that were handed out and have no group, all at once. Says of each whether
     /// it was there; [`Self::taken_out`] is what is left to do.
-    pub fn take_rows_out(&mut self, taken: &[(QueueId, &Entry)]) -> Result<Vec<bool>, Fault> {
+    pub fn take_rows_out(&mut self, taken: &[(QueueId, &ReadyJob)]) -> Result<Vec<bool>, Fault> {
         if taken.is_empty() {
             return Ok(Vec::new());
         }
@@ -261,7 +261,7 @@ impl Batch<'_> {
     }
 
     /// What goes with a taken job's row, if it was there.
-    pub fn taken_out(&mut self, queue: QueueId, entry: &Entry, was_there: bool) -> Result<(), Fault> {
+    pub fn taken_out(&mut self, queue: QueueId, entry: &ReadyJob, was_there: bool) -> Result<(), Fault> {
         self.touch();
         if was_there {
             let bytes = u64::from(entry.bytes);
@@ -279,9 +279,9 @@ impl Batch<'_> {
     pub fn put_back(
         &mut self,
         queue: QueueId,
-        taken: Arc<Entry>,
+        taken: Arc<ReadyJob>,
         changed: Option<Record>,
-    ) -> Result<Option<Arc<Entry>>, Fault> {
+    ) -> Result<Option<Arc<ReadyJob>>, Fault> {
         self.touch();
         self.unmark(taken.id)?;
         let id = taken.id;
@@ -295,7 +295,7 @@ impl Batch<'_> {
                 if record.has_started() {
                     self.unindex_expiry(queue, id, &taken.record)?;
                 }
-                Arc::new(Entry::new(id, taken.order.turn, record, bytes.len()))
+                Arc::new(ReadyJob::new(id, taken.order.position, record, bytes.len()))
             }
         };
         self.expires_again(&entry.record);
@@ -303,12 +303,12 @@ impl Batch<'_> {
             self.changes.push(Change::Settled { id });
             return Ok(None);
         }
-        self.changes.push(Change::Returned { entry: entry.clone() });
+        self.changes.push(Change::Returned { job: entry.clone() });
         Ok(Some(entry))
     }
 
     /// Replaces the record of a job that was handed out, at its place.
-    fn rewrite(&mut self, queue: QueueId, taken: &Entry, bytes: &Bytes) -> Result<(), Fault> {
+    fn rewrite(&mut self, queue: QueueId, taken: &ReadyJob, bytes: &Bytes) -> Result<(), Fault> {
         self.moved(bytes.len());
         if taken.is_grouped() {
             if let Some(member) = self.member(taken.id)? {
@@ -335,7 +335,7 @@ impl Batch<'_> {
                 let key = (queue, *priority, id.get());
                 let row = self.tables.ready()?.get_row(key)?;
                 self.tables.ready()?.remove(key)?;
-                let order = Order { priority: *priority, turn: id.get() };
+                let order = Order { priority: *priority, position: id.get() };
                 self.changes.push(Change::Gone { queue, grouped: false, order, id });
                 row
             }

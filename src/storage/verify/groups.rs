@@ -150,9 +150,9 @@ impl Verifier {
                 self.problem(format!("{of} {is}, but its head is recorded as {:?}", head.at));
             }
             let is_found = match head.at {
-                HeadAt::Ready { priority, turn } => {
+                HeadAt::Ready { priority, position } => {
                     self.work.lookups += 1;
-                    let stands = self.heads.get((queue, priority, turn))?;
+                    let stands = self.heads.get((queue, priority, position))?;
                     stands.is_some_and(|row| HeadValue::decode(row.value()) == Some((id.get(), head.seq, group)))
                 }
                 HeadAt::Due(due) => self.has_pointer(queue, id, due)?,
@@ -173,17 +173,17 @@ impl Verifier {
         for row in self.heads.range((0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX))? {
             self.work.rows += 1;
             let (key, row) = row?;
-            let (queue, priority, turn) = key.value();
-            if turn >= self.counters.next_turn {
-                let next = self.counters.next_turn;
-                self.problem(format!("a head has turn {turn}, but the next turn would be {next}"));
+            let (queue, priority, position) = key.value();
+            if position >= self.counters.next_position {
+                let next = self.counters.next_position;
+                self.problem(format!("a head has position {position}, but the next position would be {next}"));
             }
             let Some((id, seq, group)) = HeadValue::decode(row.value()) else {
                 let queue = self.name(queue);
                 self.problem(format!("a head of {queue} cannot be read"));
                 continue;
             };
-            let head = Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, turn } };
+            let head = Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, position } };
             // A row that cannot be read is reported with the rows.
             if self.group(queue, group)?.is_ok_and(|row| row.head != Some(head)) {
                 let queue = self.name(queue);

@@ -44,7 +44,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
             let mark = Mark {
                 queue,
                 priority: 5,
-                turn: id.get(),
+                position: id.get(),
                 attempt: 1,
                 max_attempts: 5,
                 started_at: now().wall,

@@ -8,7 +8,7 @@ use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::{
-    Attempt, BucketKey, BucketState, Change, Ending, Entry, FailureKind, JobId, Next, QueueId, Record, Retry, after,
+    Attempt, BucketKey, BucketState, Change, Ending, FailureKind, JobId, Next, QueueId, ReadyJob, Record, Retry, after,
     completed,
 };
 use crate::storage::Batch;
@@ -20,7 +20,7 @@ use crate::writer::step::Refusal;
 pub(crate) struct Finish {
     pub queue: QueueId,
     /// The job as it was handed out.
-    pub taken: Arc<Entry>,
+    pub taken: Arc<ReadyJob>,
     pub next: Next,
     pub attempt: Attempt,
     pub took: Duration,
