@@ -422,7 +422,7 @@ fn look_up(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Result<Found, Er
 }
 
 fn state_of(engine: &Engine, found: &Found) -> State {
-    if engine.scheduler().is_flying(found.id) { State::Running } else { found.state() }
+    if engine.scheduler().is_handed_out(found.id) { State::Running } else { found.state() }
 }
 
 fn describe(engine: &Engine, found: Found) -> JobInfo {
@@ -574,7 +574,7 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
     let reader = engine.store.reader()?;
     let found = look_up(engine, &reader, id)?;
     let now = engine.now();
-    if engine.scheduler().is_flying(id) {
+    if engine.scheduler().is_handed_out(id) {
         return Ok(Why::Running);
     }
     let queue = found.queue;
@@ -602,7 +602,7 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
         Blocked::Draining => Why::ShuttingDown,
         blocked => {
             let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
-                engine.scheduler().is_flying(id)
+                engine.scheduler().is_handed_out(id)
             })?;
             match blocked {
                 _ if ahead > 0 => Why::Waiting { ahead },

@@ -174,7 +174,7 @@ impl Queue {
             check_name("group", &group)?;
             let looker = engine.clone();
             let write = move |batch: &mut Batch<'_>| {
-                control::pause_group(batch, &queue, &group, paused, |id| looker.scheduler().order_in_flight(id))
+                control::pause_group(batch, &queue, &group, paused, |id| looker.scheduler().order_of_handed_out(id))
             };
             engine.change(write).await
         })

@@ -574,7 +574,7 @@ impl Driver {
 
     /// Until nothing can start before the clock moves or a running handler returns.
     pub async fn settled(&self) {
-        self.until(|engine| engine.is_settled()).await;
+        self.until(|engine| engine.is_quiet()).await;
     }
 
     async fn until(&self, done: impl Fn(&Engine) -> bool) {

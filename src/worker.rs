@@ -12,7 +12,7 @@ use crate::handler::{
 };
 use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
 use crate::runtime::{Engine, WorkerConfig};
-use crate::scheduler::LaneSettings;
+use crate::scheduler::WorkerLimits;
 use crate::storage::NamesInUse;
 
 /// Slots of a worker unless set.
@@ -421,8 +421,8 @@ impl WorkerBuilder {
         let data = Arc::new(data);
         let binding = Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, names };
         let kinds = binding.handlers.keys().copied().collect();
-        let lane = LaneSettings { kinds, blocking: binding.blocking_kinds(), concurrency, rate, group_rate };
-        let binding = engine.bind(id, WorkerConfig { binding, lane })?;
+        let limits = WorkerLimits { kinds, blocking: binding.blocking_kinds(), concurrency, rate, group_rate };
+        let binding = engine.bind(id, WorkerConfig { binding, limits })?;
         let worker = Worker { engine, queue: id, name, binding };
         worker.warn_of_lower_limits(concurrency);
         Ok(worker)

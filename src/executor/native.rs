@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::blocking::BlockingPool;
 use super::panics;
-use super::running::{Kill, Running, Runs};
+use super::running::{Kill, Running, RunningAttempts};
 use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
@@ -135,7 +135,7 @@ pub(crate) struct Begun {
     /// Its deadline is the next one to watch.
     pub next_deadline: bool,
     /// Before it, other tasks of the application's runtime get their turn.
-    pub breathe: bool,
+    pub yield_first: bool,
 }
 
 impl Begun {
@@ -148,14 +148,14 @@ impl Begun {
 /// Attempts that one task runs before others get their turn, if none of them waits for anything.
 const IN_TURN_MAX: u32 = 32;
 
-/// Runs attempts on the application's async runtime and on its own threads for those that block.
+/// RunningAttempts attempts on the application's async runtime and on its own threads for those that block.
 pub(crate) struct Executor {
     tasks: Tasks,
     pub blocking: BlockingPool,
     /// The number of this opening of the file.
     opening: u64,
     clock: Arc<dyn Clock>,
-    pub runs: Arc<Runs>,
+    pub runs: Arc<RunningAttempts>,
 }
 
 impl Executor {
@@ -176,10 +176,10 @@ impl Executor {
         let attempted = Arc::new(Attempted::new(facts, clock, plan.timeout, data));
         let running = Arc::new(Running::new(plan, attempted, blocking));
         let next_deadline = self.runs.enter(running.clone());
-        Begun { running, span, next_deadline, breathe: false }
+        Begun { running, span, next_deadline, yield_first: false }
     }
 
-    /// Runs it, and what `report` names after it. False if the system has refused the thread that it needs: then
+    /// RunningAttempts it, and what `report` names after it. False if the system has refused the thread that it needs: then
     /// [`BlockingPool::retry`] is to be called.
     pub fn run(&self, begun: Begun, report: impl Report) -> bool {
         let runs = self.runs.clone();
@@ -210,7 +210,7 @@ pub(crate) enum Lost {
 
 /// The attempt that a task has in hand. Dropped with it, it says that the attempt is lost.
 struct InHand<R: Report> {
-    runs: Arc<Runs>,
+    runs: Arc<RunningAttempts>,
     begun: Option<Begun>,
     report: R,
     /// The task is being polled. Whether its thread panics says less: a runtime may be dropped, and its tasks with it,
@@ -289,7 +289,7 @@ async fn run_in_turn(mut hand: InHand<impl Report>) {
         in_turn += 1;
         // The first one has waited for the runtime, as one does that lets others go first.
         let mut waited = in_turn == 1;
-        if begun.breathe || in_turn % IN_TURN_MAX == 0 {
+        if begun.yield_first || in_turn % IN_TURN_MAX == 0 {
             noting(&mut hand.is_polled, pin!(yield_now())).await;
             waited = true;
         }

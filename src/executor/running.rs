@@ -99,7 +99,7 @@ impl Running {
 
 /// The attempts under way, by job.
 #[derive(Default)]
-pub(crate) struct Runs {
+pub(crate) struct RunningAttempts {
     inner: Mutex<Inner>,
 }
 
@@ -110,7 +110,7 @@ struct Inner {
     next_deadline: Option<Duration>,
 }
 
-impl Runs {
+impl RunningAttempts {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -205,7 +205,7 @@ impl Runs {
         all
     }
 
-    /// Runs `while_held` under the lock: for tests.
+    /// RunningAttempts `while_held` under the lock: for tests.
     pub fn with_lock_held(&self, while_held: impl FnOnce()) {
         let _inner = self.lock();
         while_held();

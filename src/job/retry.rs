@@ -243,8 +243,8 @@ impl Retry {
         self.max_attempts
     }
 
-    /// The wait after attempt `attempt` failed. `luck` is a random number from 0 up to 1.
-    pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, luck: f64) -> Duration {
+    /// The wait after attempt `attempt` failed. `random` is a random number from 0 up to 1.
+    pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, random: f64) -> Duration {
         let plain = match (own, &self.policy) {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
             // A panic must not take its thread with it, nor the job. The thread may be the writer's, for which everybody
@@ -254,7 +254,7 @@ impl Retry {
                 catch(|| delay(attempt)).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
             }
         };
-        let factor = 1.0 + self.jitter * (2.0 * luck - 1.0);
+        let factor = 1.0 + self.jitter * (2.0 * random - 1.0);
         Duration::try_from_secs_f64(plain.as_secs_f64() * factor).unwrap_or(Duration::MAX)
     }
 

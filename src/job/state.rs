@@ -103,9 +103,16 @@ pub(crate) struct Attempt {
     pub started_at: Timestamp,
 }
 
-/// What follows an attempt. Writes into `record` what it learned; `luck` (0 up to 1) feeds the
+/// What follows an attempt. Writes into `record` what it learned; `random` (0 up to 1) feeds the
 /// jitter.
-pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry: &Retry, now: Now, luck: f64) -> Next {
+pub(crate) fn after(
+    record: &mut Record,
+    attempt: Attempt,
+    ending: Ending,
+    retry: &Retry,
+    now: Now,
+    random: f64,
+) -> Next {
     match ending {
         Ending::Done(result) => {
             completed(record, attempt, now);
@@ -118,7 +125,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
                 return die(record, attempt, "no attempts left".into(), now);
             }
             let own = record.extra.as_ref().and_then(|extra| extra.backoff.as_ref());
-            let delay = delay.unwrap_or_else(|| retry.delay(own, attempt.number, luck));
+            let delay = delay.unwrap_or_else(|| retry.delay(own, attempt.number, random));
             let delay = delay.max(Retry::wait_min(attempt.number));
             record.state = State::Retrying;
             wait(record, delay, now)

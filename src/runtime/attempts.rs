@@ -157,7 +157,7 @@ impl Engine {
         let mut starts = Vec::new();
         let restless = {
             let mut scheduler = self.scheduler();
-            if !scheduler.landed(running.plan.run) {
+            if !scheduler.finished(running.plan.run) {
                 tracing::debug!(job = %running.plan.run.job, "the outcome of an attempt that was given up came too late");
                 return None;
             }
@@ -207,7 +207,7 @@ impl Engine {
             if next.is_some() || before.blocking || begun.blocks() {
                 self.run(begun);
             } else {
-                begun.breathe = before.took(now) > SHORT;
+                begun.yield_first = before.took(now) > SHORT;
                 next = Some(begun);
             }
         }
@@ -249,15 +249,15 @@ impl Engine {
 
     fn decide(self: &Arc<Self>, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
         let plan = &running.plan;
-        let luck = self.luck();
+        let random = self.random();
         let retry = &plan.binding.retry;
-        let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, luck });
+        let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, random });
         let hold = match ending {
             Ending::RateLimited(delay) => Some(self.hold_back(plan, delay, now)),
             _ => None,
         };
         let mut record = plan.taken.record.clone();
-        let next = after(&mut record, running.attempt(), ending, retry, now, luck);
+        let next = after(&mut record, running.attempt(), ending, retry, now, random);
         (next, More { record, hooks, retried, hold })
     }
 
@@ -283,7 +283,7 @@ impl Engine {
     /// still do is void.
     pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
         for running in attempts {
-            if self.scheduler().landed(running.plan.run) {
+            if self.scheduler().finished(running.plan.run) {
                 // A handler that is about to be called sees that it was given up, or is seen here.
                 let was_called = running.is_called() && !running.attempted.is_in_line();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };

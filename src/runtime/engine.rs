@@ -18,7 +18,7 @@ use crate::executor::{Binding, Executor};
 use crate::handler::{Inside, handler_here};
 use crate::job::{Change, IdMap, JobId, QueueId};
 use crate::metrics::Metrics;
-use crate::scheduler::{LaneSettings, Scheduler};
+use crate::scheduler::{Scheduler, WorkerLimits};
 use crate::storage::{Batch, KnownQueue, Prepared, Store};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGuard, thread};
@@ -80,7 +80,7 @@ pub(crate) struct Engine {
     upkeep: Mutex<Upkeep>,
     scheduler: Mutex<Scheduler>,
     bindings: RwLock<IdMap<Arc<Binding>, QueueId>>,
-    luck: AtomicU64,
+    next_seed: AtomicU64,
     /// The one that it was given.
     #[cfg(feature = "wasm")]
     pub(super) seed: Option<u64>,
@@ -93,7 +93,7 @@ pub(crate) struct Engine {
 /// What a worker brings along.
 pub(crate) struct WorkerConfig {
     pub binding: Binding,
-    pub lane: LaneSettings,
+    pub limits: WorkerLimits,
 }
 
 /// The parts that an engine is made of.
@@ -141,7 +141,7 @@ impl Engine {
             upkeep: Mutex::default(),
             scheduler: Mutex::new(parts.scheduler),
             bindings: RwLock::default(),
-            luck: AtomicU64::new(parts.seed.unwrap_or_else(|| fastrand::u64(..))),
+            next_seed: AtomicU64::new(parts.seed.unwrap_or_else(|| fastrand::u64(..))),
             #[cfg(feature = "wasm")]
             seed: parts.seed,
             #[cfg(feature = "wasm")]
@@ -255,17 +255,17 @@ impl Engine {
     }
 
     /// Nothing can start before the clock moves or a running handler returns.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         let now = self.now();
-        self.writer_is_idle() && self.scheduler().is_settled(now) && self.upkeep().is_settled(self)
+        self.writer_is_idle() && self.scheduler().is_quiet(now) && self.upkeep().is_quiet(self)
     }
 
     /// And nothing runs.
     pub fn is_idle(&self) -> bool {
         let now = self.now();
         // Under one lock: a handler that returns between two looks would be missed by both.
-        let is_idle = |scheduler: &Scheduler| scheduler.is_settled(now) && scheduler.running() == 0;
-        self.writer_is_idle() && is_idle(&self.scheduler()) && self.upkeep().is_settled(self)
+        let is_idle = |scheduler: &Scheduler| scheduler.is_quiet(now) && scheduler.running() == 0;
+        self.writer_is_idle() && is_idle(&self.scheduler()) && self.upkeep().is_quiet(self)
     }
 
     /// Nothing waits for the writer, and it has answered every step of the engine's own.
@@ -274,13 +274,13 @@ impl Engine {
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.
-    pub(super) fn luck(&self) -> f64 {
-        self.random().f64()
+    pub(super) fn random(&self) -> f64 {
+        self.rng().f64()
     }
 
     /// The next numbers of this engine's seed.
-    pub(super) fn random(&self) -> fastrand::Rng {
-        fastrand::Rng::with_seed(self.luck.fetch_add(1, Ordering::Relaxed))
+    pub(super) fn rng(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.next_seed.fetch_add(1, Ordering::Relaxed))
     }
 
     // --- writing ------------------------------------------------------------------------------
@@ -474,7 +474,7 @@ impl Engine {
         let binding = Arc::new(worker.binding);
         let known_by = Arc::downgrade(&binding);
         bindings.insert(queue, binding);
-        self.scheduler().open_lane(queue, worker.lane, self.now());
+        self.scheduler().open_queue(queue, worker.limits, self.now());
         drop(bindings);
         #[cfg(feature = "wasm")]
         self.upkeep().plugin_watch.add(&known_by);
@@ -486,7 +486,7 @@ impl Engine {
     pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         if bindings.get(&queue).is_some_and(|binding| is_same(binding, worker)) {
-            self.close_lane(queue);
+            self.close_queue(queue);
             let binding = bindings.remove(&queue);
             // Handlers may hold the last handle of this very queue: let go of them outside the lock.
             drop(bindings);
@@ -495,10 +495,10 @@ impl Engine {
     }
 
     /// Before the worker is dropped, and with it the use of the queue's number.
-    fn close_lane(&self, queue: QueueId) {
+    fn close_queue(&self, queue: QueueId) {
         let is_stored = self.store.catalog.is_stored(queue);
         let mut scheduler = self.scheduler();
-        scheduler.close_lane(queue);
+        scheduler.close_queue(queue);
         if !is_stored {
             scheduler.forget_queue(queue);
         }
@@ -542,7 +542,7 @@ impl Engine {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         let ended: Vec<_> = bindings.extract_if(|_, binding| binding.needs_runtime()).collect();
         for (queue, _) in &ended {
-            self.close_lane(*queue);
+            self.close_queue(*queue);
         }
         // Handlers may hold the last handle of this very queue: let go of them outside the lock.
         drop(bindings);

@@ -15,7 +15,7 @@ impl Engine {
         let jobs: Vec<_> = damaged.iter().filter_map(job).collect();
         let write = move |batch: &mut Batch<'_>| {
             for damage in &damaged {
-                if !looker.is_flying(damage) {
+                if !looker.is_handed_out(damage) {
                     upkeep::quarantine(batch, damage)?;
                 }
             }
@@ -39,10 +39,10 @@ impl Engine {
     }
 
     /// Whether a handler has it. If not, the dispatcher keeps its hands off it from here on.
-    fn is_flying(&self, damage: &Damage) -> bool {
+    fn is_handed_out(&self, damage: &Damage) -> bool {
         match *damage {
             Damage::Job(id) => !self.scheduler().withdraw(id),
-            Damage::Head(queue, order) => self.scheduler().is_flying_at(queue, order),
+            Damage::Head(queue, order) => self.scheduler().is_handed_out_at(queue, order),
             Damage::Group(..) => false,
         }
     }
@@ -51,8 +51,8 @@ impl Engine {
     pub(super) fn not_flying(&self, damaged: Vec<Damage>) -> Vec<Damage> {
         let scheduler = self.scheduler();
         let flies = |damage: &Damage| match *damage {
-            Damage::Job(id) => scheduler.is_flying(id),
-            Damage::Head(queue, order) => scheduler.is_flying_at(queue, order),
+            Damage::Job(id) => scheduler.is_handed_out(id),
+            Damage::Head(queue, order) => scheduler.is_handed_out_at(queue, order),
             Damage::Group(..) => false,
         };
         damaged.into_iter().filter(|damage| !flies(damage)).collect()

@@ -336,7 +336,7 @@ impl WriterLoop {
         let suspects_gone = self.engine.suspects_gone()?;
         let unstarted: Vec<JobId> = {
             let scheduler = self.engine.scheduler();
-            self.writer.marks().filter(|id| !scheduler.is_flying(*id)).collect()
+            self.writer.marks().filter(|id| !scheduler.is_handed_out(*id)).collect()
         };
         let (first, _answer) = call(move |batch| upkeep::begin_again(batch, &unstarted));
         let mut retried = self.writer.commit(vec![Command::Step(first)], self.engine.now(), self.engine.bus.is_heard());

@@ -91,7 +91,7 @@ impl World {
         let suspects = trial.suspects.iter().map(|suspect| suspect.job.id.get()).collect();
         self.lives.push(Life { suspects, ..Life::default() });
         scheduler.restore_crashed(trial, if self.deaths > 0 { 256 } else { 0 });
-        let settings = LaneSettings {
+        let settings = WorkerLimits {
             kinds: [1].into_iter().collect(),
             blocking: Default::default(),
             concurrency: self.slots,
@@ -99,7 +99,7 @@ impl World {
             group_rate: self.group_rate,
         };
         for queue in [1, MAIL] {
-            scheduler.open_lane(queue, settings.clone(), at(self.now));
+            scheduler.open_queue(queue, settings.clone(), at(self.now));
         }
         let mut running: BTreeMap<u64, (RunId, u64)> = BTreeMap::new();
         loop {
@@ -129,7 +129,7 @@ impl World {
             }
             let ended = running.iter().find(|(id, (_, since))| since + self.jobs[id].runs_for <= self.now);
             if let Some((id, (run, _))) = ended.map(|(id, run)| (*id, *run)) {
-                assert!(scheduler.landed(run));
+                assert!(scheduler.finished(run));
                 running.remove(&id);
                 self.marks.remove(&id);
                 self.jobs.remove(&id);

@@ -32,7 +32,7 @@ const GRAIN: Duration = Duration::from_millis(1);
 
 /// Less than this share of a token is none. What is started too early by it is paid back: levels go
 /// below zero by as much.
-const HAIR: f64 = 1e-6;
+const TOKEN_EPSILON: f64 = 1e-6;
 
 /// A late wake-up costs a rate as much time as it is late if its burst is 1. At rates above this one, in
 /// starts per second, the usual lateness of a thread's timer (0.1 ms) would be more than 0.5 %.
@@ -177,7 +177,7 @@ impl Counted {
         let missing = tokens - self.level;
         // Rounding must not leave a bucket for ever a hair's breadth below one token, nor make who
         // waited to the nanosecond wait once more.
-        (missing > HAIR)
+        (missing > TOKEN_EPSILON)
             .then(|| Duration::try_from_secs_f64(missing / rate.tokens_per_second()).unwrap_or(Duration::MAX))
     }
 

@@ -26,7 +26,7 @@ enum Answer {
 struct World {
     rng: Rng,
     scheduler: Scheduler,
-    settings: LaneSettings,
+    settings: WorkerLimits,
     has_worker: bool,
     now: u64,
     /// What is durable: rows that can start, and behind each group's head the others of the group.
@@ -54,7 +54,7 @@ impl World {
             mark_after: Duration::from_millis(10),
         };
         let rate = |rng: &mut Rng| Rate::new(rng.u32(1..10), Duration::from_secs(1)).burst(rng.u32(1..4));
-        let settings = LaneSettings {
+        let settings = WorkerLimits {
             kinds: [1].into_iter().collect(),
             blocking: Default::default(),
             concurrency: rng.usize(1..5),
@@ -137,7 +137,7 @@ impl World {
         }
         let start = self.running.swap_remove(self.rng.usize(..self.running.len()));
         let (id, group) = (start.job.id, start.job.group().cloned());
-        assert!(self.scheduler.landed(start.run));
+        assert!(self.scheduler.finished(start.run));
         if comes_back {
             self.started.remove(&id.get());
             self.scheduler.apply([Change::Returned { job: start.job }]);
@@ -193,8 +193,8 @@ impl World {
 
     fn change_worker(&mut self) {
         match self.has_worker {
-            true => self.scheduler.close_lane(QUEUE),
-            false => self.scheduler.open_lane(QUEUE, self.settings.clone(), at(self.now)),
+            true => self.scheduler.close_queue(QUEUE),
+            false => self.scheduler.open_queue(QUEUE, self.settings.clone(), at(self.now)),
         }
         self.has_worker = !self.has_worker;
     }

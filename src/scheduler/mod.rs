@@ -5,17 +5,17 @@
 //! what to do with the answer is the dispatcher's business.
 
 mod bucket;
-mod flight;
-mod lane;
-mod lanes;
+mod handed_out;
 mod parked;
 mod probation;
+mod queue_state;
+mod queue_states;
 mod threads;
 mod window;
 
 pub(crate) use bucket::Reservation;
-pub(crate) use flight::{Flight, RunId};
-pub(crate) use lane::{LaneSettings, WindowLimits};
+pub(crate) use handed_out::{HandedOut, RunId};
+pub(crate) use queue_state::{WindowLimits, WorkerLimits};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::job::{
 };
 use crate::time::Now;
 use bucket::{Buckets, Gate};
-use flight::Flights;
-use lane::Pick;
-use lanes::Lanes;
+use handed_out::HandedOutJobs;
 use probation::{MayStart, Probation};
+use queue_state::Pick;
+use queue_states::QueueStates;
 use threads::Threads;
 use window::Source;
 
@@ -95,12 +95,12 @@ pub(crate) enum Blocked {
 }
 
 pub(crate) struct Scheduler {
-    lanes: Lanes,
+    queues: QueueStates,
     /// Queues that may have something to start, in the order they take turns.
     turns: VecDeque<QueueId>,
     /// Queues that stand in `turns`.
     waiting: IdSet<QueueId>,
-    flights: Flights,
+    handed_out: HandedOutJobs,
     threads: Threads,
     buckets: Buckets,
     probation: Probation,
@@ -123,10 +123,10 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub fn new(running_max: usize, limits: WindowLimits) -> Self {
         Self {
-            lanes: Lanes::new(limits),
+            queues: QueueStates::new(limits),
             turns: VecDeque::new(),
             waiting: IdSet::default(),
-            flights: Flights::default(),
+            handed_out: HandedOutJobs::default(),
             threads: Threads::new(usize::MAX),
             buckets: Buckets::default(),
             probation: Probation::default(),
@@ -149,21 +149,21 @@ impl Scheduler {
         for change in changes {
             self.apply_one(change);
         }
-        self.restless || !self.turns.is_empty() || self.threads.is_waited_for(self.flights.blocking())
+        self.restless || !self.turns.is_empty() || self.threads.is_waited_for(self.handed_out.blocking())
     }
 
     fn apply_one(&mut self, change: Change) {
         match change {
             Change::Ready { queue, job } => {
                 let taken = self.is_taken(job.id);
-                let lane = self.lanes.get_or_make(queue);
-                lane.arrive(job, taken);
-                if lane.is_open() {
+                let state = self.queues.get_or_make(queue);
+                state.arrive(job, taken);
+                if state.is_open() {
                     self.wake(queue);
                 }
             }
             Change::Gone { queue, grouped, order, id } => {
-                self.lanes.get_or_make(queue).gone(grouped, order, id);
+                self.queues.get_or_make(queue).gone(grouped, order, id);
                 self.note(queue);
                 if self.probation.holds(id) {
                     // Its slot is free for others.
@@ -173,27 +173,27 @@ impl Scheduler {
                 self.withdrawn.entry(id).and_modify(|held| *held = None);
             }
             Change::Settled { id } => {
-                if let Some(flight) = self.settle(id) {
-                    self.lanes.get_or_make(flight.queue).settled(flight.grouped, id);
+                if let Some(handed) = self.settle(id) {
+                    self.queues.get_or_make(handed.queue).settled(handed.grouped, id);
                 }
             }
             Change::Returned { job } => {
-                if let Some(flight) = self.settle(job.id) {
-                    self.lanes.get_or_make(flight.queue).arrive(job, false);
-                    self.wake(flight.queue);
+                if let Some(handed) = self.settle(job.id) {
+                    self.queues.get_or_make(handed.queue).arrive(job, false);
+                    self.wake(handed.queue);
                 }
             }
             Change::Due { queue, due } => {
-                self.restless |= self.lanes.get_or_make(queue).due_at(due);
+                self.restless |= self.queues.get_or_make(queue).due_at(due);
                 self.note(queue);
             }
             Change::Promoted { queue, next_due } => {
-                self.lanes.get_or_make(queue).promoted(next_due);
+                self.queues.get_or_make(queue).promoted(next_due);
                 self.note(queue);
                 self.restless = true;
             }
             Change::Paused { queue, paused } => {
-                self.lanes.get_or_make(queue).paused = paused;
+                self.queues.get_or_make(queue).paused = paused;
                 self.attend_suspects(queue);
                 self.wake(queue);
             }
@@ -211,26 +211,26 @@ impl Scheduler {
 
     /// Whether somebody has this job already, so that it must not be started again from the table.
     fn is_taken(&self, id: JobId) -> bool {
-        self.flights.contains(id) || self.probation.holds(id)
+        self.handed_out.contains(id) || self.probation.holds(id)
     }
 
-    fn settle(&mut self, id: JobId) -> Option<Flight> {
-        let flight = self.flights.settle(id)?;
-        if !flight.landed {
-            self.wake(flight.queue);
+    fn settle(&mut self, id: JobId) -> Option<HandedOut> {
+        let handed = self.handed_out.settle(id)?;
+        if !handed.finished {
+            self.wake(handed.queue);
         }
         if self.probation.is_active() {
             self.probation.ended(id);
             self.restless = true;
         }
-        Some(flight)
+        Some(handed)
     }
 
     /// What a commit was to change did not happen: look at the queue's tables again.
     pub fn look_again(&mut self, queue: QueueId) {
-        let lane = self.lanes.get_or_make(queue);
-        lane.restart();
-        lane.promotion_failed();
+        let state = self.queues.get_or_make(queue);
+        state.restart();
+        state.promotion_failed();
         self.note(queue);
         self.wake(queue);
         self.restless = true;
@@ -249,15 +249,15 @@ impl Scheduler {
         for id in gone {
             self.probation.gone(*id);
         }
-        for queue in self.lanes.queues() {
+        for queue in self.queues.ids() {
             self.look_again(queue);
         }
         for (queue, paused) in queues {
             self.restore(queue, paused);
         }
         // Whether the starts were written is not known either: they are written again.
-        for flight in self.flights.iter_mut() {
-            flight.marked = false;
+        for handed in self.handed_out.iter_mut() {
+            handed.marked = false;
         }
         self.probation.marks_are_lost();
         self.mark_at = Some(Duration::ZERO);
@@ -265,7 +265,7 @@ impl Scheduler {
 
     /// A page could not be read.
     pub fn look_again_later(&mut self, refill: Refill) {
-        self.lanes.get_or_make(refill.queue).page_failed(refill.grouped);
+        self.queues.get_or_make(refill.queue).page_failed(refill.grouped);
         self.note(refill.queue);
         self.wake(refill.queue);
     }
@@ -277,10 +277,10 @@ impl Scheduler {
 
     /// A queue that has rows when the file is opened.
     pub fn restore(&mut self, queue: QueueId, paused: bool) {
-        let lane = self.lanes.get_or_make(queue);
-        lane.paused = paused;
-        lane.restart();
-        lane.unknown_due();
+        let state = self.queues.get_or_make(queue);
+        state.paused = paused;
+        state.restart();
+        state.unknown_due();
         self.attend_suspects(queue);
         self.note(queue);
     }
@@ -289,15 +289,15 @@ impl Scheduler {
     /// are made durable before their handlers run.
     pub fn restore_crashed(&mut self, trial: Trial, careful: usize) {
         self.probation.begin(careful, trial);
-        for queue in self.lanes.queues() {
+        for queue in self.queues.ids() {
             self.attend_suspects(queue);
         }
     }
 
     /// Whose jobs this queue's worker takes has changed.
     fn attend_suspects(&mut self, queue: QueueId) {
-        let Self { probation, lanes, .. } = self;
-        probation.attend(queue, |kind| lanes.get(queue).is_some_and(|lane| lane.takes(kind)));
+        let Self { probation, queues, .. } = self;
+        probation.attend(queue, |kind| queues.get(queue).is_some_and(|state| state.takes(kind)));
     }
 
     /// What the file says of a bucket, and whether the process died that wrote it.
@@ -313,11 +313,11 @@ impl Scheduler {
     // --- settings -----------------------------------------------------------------------------
 
     /// Binds a worker's settings to a queue.
-    pub fn open_lane(&mut self, queue: QueueId, settings: LaneSettings, now: Now) {
+    pub fn open_queue(&mut self, queue: QueueId, settings: WorkerLimits, now: Now) {
         self.buckets.set_rates(queue, settings.rate, settings.group_rate, now);
-        let lane = self.lanes.get_or_make(queue);
-        lane.settings = Some(settings);
-        lane.restart();
+        let state = self.queues.get_or_make(queue);
+        state.settings = Some(settings);
+        state.restart();
         self.attend_suspects(queue);
         self.note(queue);
         self.wake(queue);
@@ -330,11 +330,11 @@ impl Scheduler {
     }
 
     /// The queue's worker is gone: nothing of it starts any more.
-    pub fn close_lane(&mut self, queue: QueueId) {
-        let lane = self.lanes.get_or_make(queue);
-        lane.settings = None;
+    pub fn close_queue(&mut self, queue: QueueId) {
+        let state = self.queues.get_or_make(queue);
+        state.settings = None;
         // The table keeps the rows. Memory need not, and the next worker looks at the table anew.
-        lane.restart();
+        state.restart();
         self.note(queue);
         self.attend_suspects(queue);
     }
@@ -345,7 +345,7 @@ impl Scheduler {
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
-        if let Some(settings) = &mut self.lanes.get_or_make(queue).settings {
+        if let Some(settings) = &mut self.queues.get_or_make(queue).settings {
             settings.concurrency = concurrency;
         }
         self.wake(queue);
@@ -387,28 +387,28 @@ impl Scheduler {
     fn has_room(&self) -> bool {
         !self.stopped
             && !self.suspended
-            && self.flights.running() < self.running_max
-            && self.flights.unsettled() < UNSETTLED_MAX
-            && self.flights.unsettled_bytes() < UNSETTLED_BYTES_MAX
+            && self.handed_out.running() < self.running_max
+            && self.handed_out.unsettled() < UNSETTLED_MAX
+            && self.handed_out.unsettled_bytes() < UNSETTLED_BYTES_MAX
     }
 
     /// Queues that wait for a thread are asked when there is one.
     fn call_those_in_line(&mut self) {
-        while let Some(queue) = self.threads.call(self.flights.blocking()) {
+        while let Some(queue) = self.threads.call(self.handed_out.blocking()) {
             self.wake(queue);
         }
     }
 
     /// Hands out one job of `queue`, or says that it has none to start now.
     fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
-        let running = self.flights.running_in(queue) + self.slots_of_suspects(queue, now);
-        let thread_is_free = self.threads.is_free_for(queue, self.flights.blocking());
+        let running = self.handed_out.running_in(queue) + self.slots_of_suspects(queue, now);
+        let thread_is_free = self.threads.is_free_for(queue, self.handed_out.blocking());
         self.threads.asked(queue);
-        let Some(lane) = self.lanes.get_mut(queue) else { return false };
+        let Some(state) = self.queues.get_mut(queue) else { return false };
         let held = (&mut self.withdrawn, &mut self.found.reserve);
-        let pick = lane.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
-        lane.wants_refills(queue, &mut self.found.refills);
-        self.restless |= self.lanes.note(queue) || self.found.has_some();
+        let pick = state.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
+        state.wants_refills(queue, &mut self.found.refills);
+        self.restless |= self.queues.note(queue) || self.found.has_some();
         match pick {
             Pick::Nothing => false,
             Pick::NoThread => {
@@ -420,7 +420,7 @@ impl Scheduler {
                 true
             }
             Pick::Start { job, blocking } => {
-                let start = self.take_off(queue, job, blocking, false, now);
+                let start = self.hand_out(queue, job, blocking, false, now);
                 into.push(start);
                 true
             }
@@ -429,8 +429,8 @@ impl Scheduler {
 
     fn expire(&mut self, queue: QueueId, job: Arc<ReadyJob>, now: Now) {
         // It is taken until its end is durable, but nothing of it starts.
-        let run = self.flights.take_off(queue, &job, false, now);
-        self.flights.land(run);
+        let run = self.handed_out.hand_out(queue, &job, false, now);
+        self.handed_out.finish(run);
         self.found.expired.push(Start { run, queue, job, commit_first: false, alone: false });
         self.restless = true;
     }
@@ -440,9 +440,9 @@ impl Scheduler {
         if !self.probation.is_active() {
             return 0;
         }
-        let Some(lane) = self.lanes.get(queue) else { return 0 };
+        let Some(state) = self.queues.get(queue) else { return 0 };
         let would_start = |job: &&Arc<ReadyJob>| {
-            lane.takes(job.kind())
+            state.takes(job.kind())
                 && !self.withdrawn.contains_key(&job.id)
                 && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
         };
@@ -454,25 +454,25 @@ impl Scheduler {
         if !self.probation.looks(now) {
             return false;
         }
-        let Self { lanes, flights, threads, buckets, withdrawn, .. } = self;
+        let Self { queues, handed_out, threads, buckets, withdrawn, .. } = self;
         let may_start_in = |queue: QueueId| {
-            let has_slot = lanes.get(queue).is_some_and(|lane| flights.running_in(queue) < lane.slots());
+            let has_slot = queues.get(queue).is_some_and(|state| handed_out.running_in(queue) < state.slots());
             match has_slot {
                 true => buckets.wait(queue, None, now).map_or(MayStart::Now, MayStart::After),
                 false => MayStart::No,
             }
         };
         let may_start = |Suspect { queue, job, .. }: &Suspect| {
-            let Some(lane) = lanes.get(*queue) else { return MayStart::No };
+            let Some(state) = queues.get(*queue) else { return MayStart::No };
             // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
-            let has_thread = !lane.blocks(job.kind()) || threads.has_free(flights.blocking());
-            if withdrawn.contains_key(&job.id) || !has_thread || !lane.takes(job.kind()) {
+            let has_thread = !state.blocks(job.kind()) || threads.has_free(handed_out.blocking());
+            if withdrawn.contains_key(&job.id) || !has_thread || !state.takes(job.kind()) {
                 return MayStart::No;
             }
             let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
             group.map_or(MayStart::Now, MayStart::After)
         };
-        let chosen = self.probation.next(now, flights.running() == 0, may_start_in, may_start);
+        let chosen = self.probation.next(now, handed_out.running() == 0, may_start_in, may_start);
         self.restless = true;
         let Some((queue, job)) = chosen else { return false };
         if job.record.has_expired(now) {
@@ -494,17 +494,17 @@ impl Scheduler {
             self.buckets.spend(queue, Some(group));
         }
         self.probation.tried(job.id, now);
-        let blocking = self.lanes.get(queue).is_some_and(|lane| lane.blocks(job.kind()));
-        let start = self.take_off(queue, job, blocking, true, now);
+        let blocking = self.queues.get(queue).is_some_and(|state| state.blocks(job.kind()));
+        let start = self.hand_out(queue, job, blocking, true, now);
         into.push(start);
         true
     }
 
-    fn take_off(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
+    fn hand_out(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
         // An end that is not durable yet does not count: its job has done what it does, and if that end is lost, two
         // marks are found.
-        let is_clear = self.flights.running() == 0;
-        let run = self.flights.take_off(queue, &job, blocking, now);
+        let is_clear = self.handed_out.running() == 0;
+        let run = self.handed_out.hand_out(queue, &job, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
             self.restless = true;
@@ -530,26 +530,26 @@ impl Scheduler {
         if self.stopped {
             return chores;
         }
-        while let Some(queue) = self.lanes.next_due(now) {
-            let Some(lane) = self.lanes.get_mut(queue) else { break };
-            if !lane.promotion_due(now) {
+        while let Some(queue) = self.queues.next_due(now) {
+            let Some(state) = self.queues.get_mut(queue) else { break };
+            if !state.promotion_due(now) {
                 break;
             }
             chores.promote.push(queue);
             self.note(queue);
         }
         let mut woken = Vec::new();
-        while let Some(queue) = self.lanes.next_timer(now) {
-            let Some(lane) = self.lanes.get_mut(queue) else { break };
-            let is_woken = lane.wake_parked(now);
+        while let Some(queue) = self.queues.next_timer(now) {
+            let Some(state) = self.queues.get_mut(queue) else { break };
+            let is_woken = state.wake_parked(now);
             self.note(queue);
             if is_woken {
                 woken.push(queue);
-            } else if self.lanes.next_timer(now) == Some(queue) {
+            } else if self.queues.next_timer(now) == Some(queue) {
                 break;
             }
         }
-        (chores.wait, chores.is_exact) = self.lanes.next_event(now);
+        (chores.wait, chores.is_exact) = self.queues.next_event(now);
         if !woken.is_empty() {
             // They are to be asked for their jobs, and nothing else may happen for long.
             (chores.wait, chores.is_exact) = (Some(Duration::ZERO), false);
@@ -571,9 +571,9 @@ impl Scheduler {
 
     /// The rows that a [`Refill`] asked for. `end` says that there are none behind them.
     pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<ReadyJob>>, end: bool) {
-        let Self { lanes, flights, probation, .. } = self;
-        if let Some(lane) = lanes.get_mut(refill.queue) {
-            lane.refilled(refill, rows, end, |row| flights.contains(row.id) || probation.holds(row.id));
+        let Self { queues, handed_out, probation, .. } = self;
+        if let Some(state) = queues.get_mut(refill.queue) {
+            state.refilled(refill, rows, end, |row| handed_out.contains(row.id) || probation.holds(row.id));
             self.note(refill.queue);
             self.wake(refill.queue);
         }
@@ -581,8 +581,8 @@ impl Scheduler {
 
     /// The handler has returned and its slot is free; the job itself stays taken until the writer
     /// has settled it. False if this run is not the job's current one: its outcome is void.
-    pub fn landed(&mut self, run: RunId) -> bool {
-        let Some(queue) = self.flights.land(run) else { return false };
+    pub fn finished(&mut self, run: RunId) -> bool {
+        let Some(queue) = self.handed_out.finish(run) else { return false };
         self.wake(queue);
         if self.probation.is_active() {
             // A suspect of another queue may have waited for its thread.
@@ -591,32 +591,32 @@ impl Scheduler {
         true
     }
 
-    /// The end of this run, which has landed, brings a result of so many bytes to the writer.
+    /// The end of this run, which has finished, brings a result of so many bytes to the writer.
     pub fn ends_with(&mut self, run: RunId, bytes: usize) {
-        self.flights.ends_with(run, bytes);
+        self.handed_out.ends_with(run, bytes);
     }
 
     /// A job that was handed out and did not start is back at its place. One that was to be tried still is.
     pub fn given_back(&mut self, run: RunId, job: Arc<ReadyJob>) {
-        if !self.landed(run) {
+        if !self.finished(run) {
             return;
         }
         let suspect = self.probation.take_back(job.id);
-        let Some(flight) = self.settle(job.id) else { return };
+        let Some(handed) = self.settle(job.id) else { return };
         match suspect {
             Some(suspect) => {
-                let is_taken = self.lanes.get(flight.queue).is_some_and(|lane| lane.takes(job.kind()));
+                let is_taken = self.queues.get(handed.queue).is_some_and(|state| state.takes(job.kind()));
                 self.probation.wait_again(suspect, is_taken);
             }
-            None => self.lanes.get_or_make(flight.queue).arrive(job, false),
+            None => self.queues.get_or_make(handed.queue).arrive(job, false),
         }
-        self.wake(flight.queue);
+        self.wake(handed.queue);
     }
 
     /// Takes a waiting job out of the dispatcher's reach before the writer changes or removes it.
     /// False if a handler has it.
     pub fn withdraw(&mut self, id: JobId) -> bool {
-        let free = !self.flights.contains(id);
+        let free = !self.handed_out.contains(id);
         if free {
             self.withdrawn.entry(id).or_default();
         }
@@ -627,7 +627,7 @@ impl Scheduler {
     pub fn reinstate(&mut self, id: JobId) {
         if let Some(Some((queue, job))) = self.withdrawn.remove(&id) {
             tracing::trace!("a job's turn came while an operator's call had it");
-            self.lanes.get_or_make(queue).put_back(job);
+            self.queues.get_or_make(queue).put_back(job);
             self.wake(queue);
             self.restless = true;
         }
@@ -640,16 +640,16 @@ impl Scheduler {
     /// The start of this run is on its way to be durable. Returns the job whose mark says that it is alone, if
     /// that is no longer so by this start: the same commit must say so.
     pub fn marked(&mut self, run: RunId) -> Option<JobId> {
-        if let Some(flight) = self.flights.get_mut(run) {
-            flight.marked = true;
+        if let Some(handed) = self.handed_out.get_mut(run) {
+            handed.marked = true;
         }
         self.probation.marked(run.job)
     }
 
     /// It could not be marked yet: look again.
     pub fn not_marked(&mut self, run: RunId, now: Now) {
-        if let Some(flight) = self.flights.get_mut(run) {
-            flight.marked = false;
+        if let Some(handed) = self.handed_out.get_mut(run) {
+            handed.marked = false;
             // Others may be due earlier.
             let at = now.mono.saturating_add(self.limits.mark_after);
             self.mark_at = Some(self.mark_at.map_or(at, |earlier| earlier.min(at)));
@@ -663,11 +663,11 @@ impl Scheduler {
         }
         self.mark_at = None;
         let mut due = Vec::new();
-        for flight in self.flights.iter_mut().filter(|flight| !flight.landed && !flight.marked) {
-            let at = flight.started.mono.saturating_add(age);
+        for handed in self.handed_out.iter_mut().filter(|handed| !handed.finished && !handed.marked) {
+            let at = handed.started.mono.saturating_add(age);
             if at <= now.mono {
-                flight.marked = true;
-                due.push(flight.run);
+                handed.marked = true;
+                due.push(handed.run);
             } else {
                 self.mark_at = Some(self.mark_at.map_or(at, |earlier| earlier.min(at)));
             }
@@ -675,22 +675,22 @@ impl Scheduler {
         due
     }
 
-    pub fn is_flying(&self, id: JobId) -> bool {
-        self.flights.contains(id)
+    pub fn is_handed_out(&self, id: JobId) -> bool {
+        self.handed_out.contains(id)
     }
 
     /// Whether what stands at this place among the heads of groups was handed out.
-    pub fn is_flying_at(&self, queue: QueueId, order: Order) -> bool {
-        self.flights.iter().any(|flight| flight.grouped && flight.queue == queue && flight.order == order)
+    pub fn is_handed_out_at(&self, queue: QueueId, order: Order) -> bool {
+        self.handed_out.iter().any(|handed| handed.grouped && handed.queue == queue && handed.order == order)
     }
 
     /// At which place it was handed out.
-    pub fn order_in_flight(&self, id: JobId) -> Option<Order> {
-        self.flights.get(id).map(|flight| flight.order)
+    pub fn order_of_handed_out(&self, id: JobId) -> Option<Order> {
+        self.handed_out.get(id).map(|handed| handed.order)
     }
 
     pub fn running(&self) -> usize {
-        self.flights.running()
+        self.handed_out.running()
     }
 
     /// How many jobs may run at a time, and how many of those with a blocking handler.
@@ -699,12 +699,12 @@ impl Scheduler {
     }
 
     pub fn running_in(&self, queue: QueueId) -> usize {
-        self.flights.running_in(queue)
+        self.handed_out.running_in(queue)
     }
 
     /// Handed out and not settled.
     pub fn taken_in(&self, queue: QueueId) -> usize {
-        self.flights.taken_in(queue)
+        self.handed_out.taken_in(queue)
     }
 
     pub fn limited_for(&self, key: &BucketKey, now: Now) -> Option<Duration> {
@@ -737,7 +737,7 @@ impl Scheduler {
     pub fn fill_bucket(&mut self, key: &BucketKey, now: Now) {
         self.buckets.fill(key, now);
         if let Some(group) = &key.group {
-            self.lanes.get_or_make(key.queue).group_opened(group);
+            self.queues.get_or_make(key.queue).group_opened(group);
         }
         self.note(key.queue);
         self.wake(key.queue);
@@ -771,52 +771,52 @@ impl Scheduler {
     }
 
     /// Nothing can start, and nothing is under way that would let it, before the clock moves or a
-    /// running job lands.
-    pub fn is_settled(&self, now: Now) -> bool {
+    /// running job finishes.
+    pub fn is_quiet(&self, now: Now) -> bool {
         let none_may_start = self.probation.holds_others(now).is_some()
-            || (self.turns.is_empty() && !self.threads.is_waited_for(self.flights.blocking()));
+            || (self.turns.is_empty() && !self.threads.is_waited_for(self.handed_out.blocking()));
         let blocked = !self.has_room() || (none_may_start && !self.probation.looks(now));
         !self.found.has_some()
             && blocked
-            && self.flights.unsettled() == 0
-            && !self.lanes.is_busy(now)
+            && self.handed_out.unsettled() == 0
+            && !self.queues.is_busy(now)
             && !self.buckets.is_reserving()
     }
 
     /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, with its place among
     /// the heads.
     pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
-        let Some(lane) = self.lanes.get(queue) else { return Blocked::NoHandler };
+        let Some(state) = self.queues.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
             return Blocked::Draining;
         }
-        if lane.paused {
+        if state.paused {
             return Blocked::QueuePaused;
         }
-        if !lane.takes(kind) {
+        if !state.takes(kind) {
             return Blocked::NoHandler;
         }
         let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
-        let passed_over = group.and_then(|(_, order)| lane.read_again_in(id, order, now));
+        let passed_over = group.and_then(|(_, order)| state.read_again_in(id, order, now));
         if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
             return Blocked::RateLimited(wait);
         }
         let is_suspect = self.probation.holds(id);
         let wait = if is_suspect { self.probation.wait_of(id, now) } else { self.probation.holds_others(now) };
-        let running = self.flights.running_in(queue);
+        let running = self.handed_out.running_in(queue);
         if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
             return Blocked::Recovering(wait);
         }
-        if running >= lane.slots() {
+        if running >= state.slots() {
             return Blocked::NoFreeSlot;
         }
-        if !is_suspect && running + self.slots_of_suspects(queue, now) >= lane.slots() {
+        if !is_suspect && running + self.slots_of_suspects(queue, now) >= state.slots() {
             return Blocked::Recovering(self.probation.next_event(now).unwrap_or_default());
         }
         if !self.has_room() {
             return Blocked::ProcessBudget(self.running_max);
         }
-        if lane.blocks(kind) && !self.threads.is_free_for(queue, self.flights.blocking()) {
+        if state.blocks(kind) && !self.threads.is_free_for(queue, self.handed_out.blocking()) {
             return Blocked::NoThread;
         }
         Blocked::Next
@@ -832,12 +832,12 @@ impl Scheduler {
     }
 
     fn note(&mut self, queue: QueueId) {
-        self.restless |= self.lanes.note(queue);
+        self.restless |= self.queues.note(queue);
     }
 
     fn reservation_answered(&mut self, key: &BucketKey) {
         if let Some(group) = &key.group {
-            self.lanes.get_or_make(key.queue).reservation_answered(group);
+            self.queues.get_or_make(key.queue).reservation_answered(group);
             self.note(key.queue);
         }
         self.wake(key.queue);

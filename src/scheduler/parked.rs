@@ -2,7 +2,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::WindowLimits;
+use super::queue_state::WindowLimits;
 use crate::job::{IdMap, JobId, ReadyJob};
 
 /// The table is read again from its start for heads that were passed over. At most so often for each head that

@@ -26,9 +26,9 @@ fn ready(id: u64, priority: u8, group: Option<&str>) -> Change {
     Change::Ready { queue: QUEUE, job: ready_job(id, priority, group) }
 }
 
-fn settings(concurrency: usize) -> LaneSettings {
+fn settings(concurrency: usize) -> WorkerLimits {
     let (blocking, rate, group_rate) = Default::default();
-    LaneSettings { kinds: [KIND].into_iter().collect(), blocking, concurrency, rate, group_rate }
+    WorkerLimits { kinds: [KIND].into_iter().collect(), blocking, concurrency, rate, group_rate }
 }
 
 /// A scheduler with a worker, its tables known to be empty.
@@ -36,10 +36,10 @@ fn open(concurrency: usize) -> Scheduler {
     open_with(settings(concurrency))
 }
 
-fn open_with(settings: LaneSettings) -> Scheduler {
+fn open_with(settings: WorkerLimits) -> Scheduler {
     let limits = WindowLimits { jobs_max: 8, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
     let mut scheduler = Scheduler::new(100, limits);
-    scheduler.open_lane(QUEUE, settings, at(0));
+    scheduler.open_queue(QUEUE, settings, at(0));
     answer_pages(&mut scheduler, &[], at(0));
     scheduler
 }
@@ -82,7 +82,7 @@ fn on_its_last(suspect: Suspect) -> Suspect {
 }
 
 fn end(scheduler: &mut Scheduler, start: &Start) {
-    assert!(scheduler.landed(start.run));
+    assert!(scheduler.finished(start.run));
     scheduler.apply([Change::Settled { id: start.job.id }]);
 }
 
@@ -127,10 +127,10 @@ fn a_slot_is_given_back_once_whatever_is_reported() {
     let mut scheduler = open(1);
     scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
     let first = start(&mut scheduler, at(0));
-    assert!(scheduler.landed(first[0].run));
-    assert!(!scheduler.landed(first[0].run), "the second report is void");
+    assert!(scheduler.finished(first[0].run));
+    assert!(!scheduler.finished(first[0].run), "the second report is void");
     scheduler.apply([Change::Settled { id: JobId::new(1) }]);
-    assert!(!scheduler.landed(first[0].run), "so is one after the end");
+    assert!(!scheduler.finished(first[0].run), "so is one after the end");
     assert_eq!(start(&mut scheduler, at(0)).len(), 1);
     assert_eq!(scheduler.running(), 1);
 }
@@ -140,7 +140,7 @@ fn a_job_is_not_handed_out_again_before_its_end_is_durable() {
     let mut scheduler = open(5);
     scheduler.apply([ready(1, 5, None)]);
     let first = start(&mut scheduler, at(0));
-    assert!(scheduler.landed(first[0].run));
+    assert!(scheduler.finished(first[0].run));
     scheduler.look_again(QUEUE);
     answer_pages(&mut scheduler, &[ready_job(1, 5, None)], at(0));
     assert!(start(&mut scheduler, at(0)).is_empty(), "the table still has it, a run does too");
@@ -157,7 +157,7 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
     assert_eq!(scheduler.why(QUEUE, JobId::new(1), 99, None, at(0)), Blocked::NoHandler);
 
     let kinds = [KIND, 99].into_iter().collect();
-    scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(0));
+    scheduler.open_queue(QUEUE, WorkerLimits { kinds, ..settings(10) }, at(0));
     scheduler.starts(at(0), 1, &mut Vec::new());
     for refill in scheduler.chores(at(0)).refills {
         let page = if refill.grouped { vec![] } else { vec![unknown.clone(), ready_job(2, 5, None)] };
@@ -172,8 +172,8 @@ fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
     let heads = [ready_job(4, 5, Some("a")), ready_job(5, 5, Some("b"))];
     scheduler.apply((1..=3).map(|id| ready(id, 5, None)).chain([ready(4, 5, Some("a")), ready(5, 5, Some("b"))]));
     let running = start(&mut scheduler, at(0));
-    scheduler.close_lane(QUEUE);
-    let rows_held = |scheduler: &Scheduler| scheduler.lanes.get(QUEUE).unwrap().rows_held();
+    scheduler.close_queue(QUEUE);
+    let rows_held = |scheduler: &Scheduler| scheduler.queues.get(QUEUE).unwrap().rows_held();
     assert_eq!(rows_held(&scheduler), 0);
     // Whatever wakes the queue meanwhile brings nothing back.
     end(&mut scheduler, &running[0]);
@@ -183,7 +183,7 @@ fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
     assert!(scheduler.chores(at(0)).refills.is_empty());
     assert_eq!(rows_held(&scheduler), 0);
     // The next worker gets all of them.
-    scheduler.open_lane(QUEUE, settings(10), at(0));
+    scheduler.open_queue(QUEUE, settings(10), at(0));
     let rows: Vec<_> = [2, 3, 6].map(|id| ready_job(id, 5, None)).into_iter().chain(heads).collect();
     answer_pages(&mut scheduler, &rows, at(0));
     let mut started = ids(&start(&mut scheduler, at(0)));
@@ -221,7 +221,7 @@ fn a_backlog_larger_than_the_window_comes_out_whole_and_in_order() {
 #[test]
 fn a_limited_group_holds_nobody_else_up() {
     let group_rate = Some(Rate::per_second(1));
-    let mut scheduler = open_with(LaneSettings { group_rate, ..settings(10) });
+    let mut scheduler = open_with(WorkerLimits { group_rate, ..settings(10) });
     scheduler.apply([ready(1, 5, Some("a")), ready(2, 5, Some("b"))]);
     let mut seen = Vec::new();
     let mut turn = |scheduler: &mut Scheduler, now| {
@@ -276,7 +276,7 @@ fn nothing_starts_while_too_many_ends_wait_for_the_disk() {
     for id in 1..=UNSETTLED_MAX as u64 {
         scheduler.apply([ready(id, 5, None)]);
         let started = start(&mut scheduler, at(0));
-        assert!(scheduler.landed(started[0].run));
+        assert!(scheduler.finished(started[0].run));
     }
     scheduler.apply([ready(1_000_000, 5, None)]);
     assert!(start(&mut scheduler, at(0)).is_empty());
@@ -292,27 +292,27 @@ fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
         let record = ready_job(id, 5, None).record.clone();
         Change::Ready { queue: QUEUE, job: Arc::new(ReadyJob::new(JobId::new(id), id, record, 1 << 20)) }
     };
-    let mut landed = 0;
+    let mut finished = 0;
     // Each comes to 2 MiB with its result.
     for id in 1..=100 {
         scheduler.apply([ready(id)]);
         let started = start(&mut scheduler, at(0));
         let Some(first) = started.first() else { break };
-        assert!(scheduler.landed(first.run));
+        assert!(scheduler.finished(first.run));
         scheduler.ends_with(first.run, 1 << 20);
-        landed += 1;
+        finished += 1;
     }
-    assert_eq!(landed, UNSETTLED_BYTES_MAX >> 21);
+    assert_eq!(finished, UNSETTLED_BYTES_MAX >> 21);
     scheduler.apply([Change::Settled { id: JobId::new(1) }]);
     assert_eq!(start(&mut scheduler, at(0)).len(), 1);
     // What is given back counts no more either.
-    for id in 2..=landed as u64 {
+    for id in 2..=finished as u64 {
         scheduler.apply([Change::Settled { id: JobId::new(id) }]);
     }
     scheduler.apply([ready(1_000)]);
     let started = start(&mut scheduler, at(0));
     assert_eq!(started.len(), 1);
-    assert!(scheduler.landed(started[0].run));
+    assert!(scheduler.finished(started[0].run));
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_long_run_is_named_once_to_be_marked() {
 fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
     let limits = WindowLimits { jobs_max: 8, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
     let mut scheduler = Scheduler::new(100, limits);
-    scheduler.open_lane(QUEUE, settings(1), at(0));
+    scheduler.open_queue(QUEUE, settings(1), at(0));
     assert!(start(&mut scheduler, at(0)).is_empty());
     let mut refills = scheduler.chores(at(0)).refills;
     refills.sort_by_key(|refill| refill.grouped);
@@ -347,7 +347,7 @@ fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
 fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
     for group in [None, Some("g")] {
         let rate = Some(Rate::per_second(20));
-        let limited = LaneSettings {
+        let limited = WorkerLimits {
             rate: rate.filter(|_| group.is_none()),
             group_rate: rate.filter(|_| group.is_some()),
             ..settings(10)
@@ -477,7 +477,7 @@ fn a_suspect_whose_group_is_held_makes_nobody_wait() {
 
 #[test]
 fn a_suspect_whose_group_has_a_rate_is_tried_alone_too() {
-    let settings = LaneSettings { group_rate: Some(Rate::per_second(5)), ..settings(10) };
+    let settings = WorkerLimits { group_rate: Some(Rate::per_second(5)), ..settings(10) };
     let mut scheduler = open_with(settings);
     scheduler.restore_crashed(trial(&[on_its_last(suspect(7, Some("g")))]), 0);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
@@ -503,17 +503,17 @@ fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
 #[test]
 fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_gives_one_back() {
     const OTHER: QueueId = QUEUE + 1;
-    let blocking = LaneSettings { blocking: [KIND].into_iter().collect(), ..settings(10) };
+    let blocking = WorkerLimits { blocking: [KIND].into_iter().collect(), ..settings(10) };
     let mut scheduler = open_with(blocking.clone());
     scheduler.set_threads_max(1);
-    scheduler.open_lane(OTHER, blocking.clone(), at(0));
+    scheduler.open_queue(OTHER, blocking.clone(), at(0));
     answer_pages(&mut scheduler, &[], at(0));
     scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
-    scheduler.close_lane(QUEUE);
+    scheduler.close_queue(QUEUE);
     scheduler.apply([20, 21].map(|id| Change::Ready { queue: OTHER, job: ready_job(id, 5, None) }));
     let first = start(&mut scheduler, at(0));
     assert_eq!(ids(&first), [20]);
-    scheduler.open_lane(QUEUE, blocking, at(0));
+    scheduler.open_queue(QUEUE, blocking, at(0));
     answer_pages(&mut scheduler, &[], at(0));
     assert_eq!(ids(&start(&mut scheduler, at(1))), [0; 0]);
     assert_eq!(scheduler.why(QUEUE, JobId::new(7), KIND, None, at(1)), Blocked::NoThread);
@@ -535,7 +535,7 @@ fn a_run_whose_mark_is_put_off_does_not_put_off_those_of_others() {
 fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
     for others in [0, 1] {
         let hourly = Rate::new(1, Duration::from_secs(3_600)).burst(1);
-        let mut scheduler = open_with(LaneSettings { rate: Some(hourly), ..settings(10) });
+        let mut scheduler = open_with(WorkerLimits { rate: Some(hourly), ..settings(10) });
         scheduler.take_tokens(&BucketKey { queue: QUEUE, group: None }, 1, at(0)).unwrap();
         scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
         scheduler.apply((0..others).map(|id| ready(20 + id, 5, None)));
@@ -596,7 +596,7 @@ fn beside_idle_queues(scheduler: &mut Scheduler, queues: u32) {
     for queue in 100..100 + queues {
         scheduler.restore(queue, false);
         let rate = queue.is_multiple_of(3).then(|| Rate::per_second(1));
-        scheduler.open_lane(queue, LaneSettings { rate, ..settings(1) }, at(0));
+        scheduler.open_queue(queue, WorkerLimits { rate, ..settings(1) }, at(0));
         if queue.is_multiple_of(2) {
             let later = crate::time::Due::after(at(0), Duration::from_secs(3_600));
             scheduler.apply([Change::Due { queue, due: later }]);
@@ -625,7 +625,7 @@ fn a_lone_job_costs_the_same_beside_any_number_of_idle_queues() {
         let mut scheduler = open(10);
         scheduler.restore_crashed(trial(&[suspect(7, Some("nobody has a worker for this one"))]), 0);
         beside_idle_queues(&mut scheduler, queues);
-        let before = scheduler.lanes.looks();
+        let before = scheduler.queues.looks();
         for id in 1..=10 {
             scheduler.apply([ready(id, 5, None)]);
             let started = start(&mut scheduler, at(id));
@@ -633,9 +633,9 @@ fn a_lone_job_costs_the_same_beside_any_number_of_idle_queues() {
             started.iter().for_each(|start| end(&mut scheduler, start));
             start(&mut scheduler, at(id));
             scheduler.chores(at(id));
-            assert!(scheduler.is_settled(at(id)));
+            assert!(scheduler.is_quiet(at(id)));
         }
-        scheduler.lanes.looks() - before
+        scheduler.queues.looks() - before
     };
     assert_eq!(looks(10), looks(3_000));
 }
@@ -644,7 +644,7 @@ fn a_lone_job_costs_the_same_beside_any_number_of_idle_queues() {
 #[test]
 fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
     let hourly = Some(Rate::per_hour(1));
-    let mut scheduler = open_with(LaneSettings { group_rate: hourly, ..settings(100) });
+    let mut scheduler = open_with(WorkerLimits { group_rate: hourly, ..settings(100) });
     let groups: Vec<String> = (0..20).map(|n| format!("g{n}")).collect();
     for (id, group) in (1..).zip(&groups) {
         scheduler.take_tokens(&BucketKey { queue: QUEUE, group: Some(group.as_str().into()) }, 1, at(0)).unwrap();
@@ -680,7 +680,7 @@ fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
 #[test]
 fn a_job_behind_many_limited_groups_is_reached_although_the_table_is_to_be_read_again() {
     let hourly = Some(Rate::per_hour(1));
-    let mut scheduler = open_with(LaneSettings { group_rate: hourly, ..settings(100) });
+    let mut scheduler = open_with(WorkerLimits { group_rate: hourly, ..settings(100) });
     let key = |group: &str| BucketKey { queue: QUEUE, group: Some(group.into()) };
     let groups: Vec<String> = (0..61).map(|n| format!("g{n}")).collect();
     groups[..60].iter().for_each(|group| assert_eq!(scheduler.take_tokens(&key(group), 1, at(0)), Ok(true)));
@@ -714,7 +714,7 @@ fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
     const NO_WORKER: QueueId = 8;
     const FULL: QueueId = 9;
     let mut scheduler = open(10);
-    scheduler.open_lane(FULL, settings(1), at(0));
+    scheduler.open_queue(FULL, settings(1), at(0));
     let of = |queue, kind, ids: std::ops::Range<u64>| {
         ids.map(move |id| {
             let mut record = record(5, None);
@@ -739,10 +739,10 @@ fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
     }
     assert_eq!(scheduler.probation.walked() - before, 0);
     // They are looked at once a worker takes them.
-    scheduler.open_lane(NO_WORKER, settings(1), at(100));
+    scheduler.open_queue(NO_WORKER, settings(1), at(100));
     assert_eq!(ids(&start(&mut scheduler, at(10_000))), [1_000]);
     let kinds = [KIND, 99].into_iter().collect();
-    scheduler.open_lane(QUEUE, LaneSettings { kinds, ..settings(10) }, at(10_000));
+    scheduler.open_queue(QUEUE, WorkerLimits { kinds, ..settings(10) }, at(10_000));
     assert_eq!(ids(&start(&mut scheduler, at(20_000))), [1_100]);
     let paused = |paused| Change::Paused { queue: QUEUE, paused };
     scheduler.apply([paused(true)]);

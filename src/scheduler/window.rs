@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::lane::WindowLimits;
+use super::queue_state::WindowLimits;
 use crate::job::{IdSet, JobId, Order, Refill};
 
 /// What a window needs to know of a row.
@@ -197,8 +197,8 @@ impl<E: Source> Window<E> {
             }
         }
         for row in reading.arrived {
-            let flying = taken(&row);
-            self.arrive(row, flying);
+            let handed_out = taken(&row);
+            self.arrive(row, handed_out);
         }
         self.shed();
     }

@@ -304,14 +304,14 @@ impl Batch<'_> {
     /// Pauses a group, or lets it go on. A running head finishes. False if it was so already.
     ///
     /// The head of a paused group has no row in `heads`, even while it runs or is about to: if the
-    /// process dies, the next one must not start it. `flying` says in which order dispatch has handed
+    /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
     /// a job out, if it has: at that place the row is put back.
     pub fn pause_group(
         &mut self,
         queue: QueueId,
         group: &Arc<str>,
         paused: bool,
-        flying: impl Fn(JobId) -> Option<Order>,
+        handed_out: impl Fn(JobId) -> Option<Order>,
     ) -> Result<bool, Fault> {
         let mut row = self.group(queue, group)?;
         if row.paused == paused {
@@ -328,7 +328,7 @@ impl Batch<'_> {
                 self.put_group(queue, group, row)?;
             }
             Some(head) if head.at == HeadAt::Held => {
-                if let Some(Order { priority, position }) = flying(head.id).filter(|_| !self.has_ended(head.id)) {
+                if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
                     let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
                     self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
                     row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });

@@ -43,7 +43,7 @@ pub(crate) struct NewJobNames {
 #[derive(Debug)]
 enum Form {
     /// Without an id yet.
-    Unborn(Option<(Record, Option<Caller>)>),
+    Unstored(Option<(Record, Option<Caller>)>),
     /// As a batch has stored it, perhaps one that was undone.
     Stored(Arc<ReadyJob>),
 }
@@ -56,7 +56,7 @@ impl Prepared {
     /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
     pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unborn(Some((record, caller))), names: None, unique_for: None }
+        Self { queue, bytes, job: Form::Unstored(Some((record, caller))), names: None, unique_for: None }
     }
 
     /// It takes its unique key when it is stored, and holds it at least for so long.
@@ -89,12 +89,12 @@ impl Prepared {
             return;
         }
         let (record, caller) = match &mut self.job {
-            Form::Unborn(job) => job.take().expect("it is taken where it is stored"),
+            Form::Unstored(job) => job.take().expect("it is taken where it is stored"),
             Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
         let record = Record { kind, ..record };
         self.bytes = encode_record(&record);
-        self.job = Form::Unborn(Some((record, caller)));
+        self.job = Form::Unstored(Some((record, caller)));
     }
 
     /// The key that it takes, and for how long at least.
@@ -105,14 +105,14 @@ impl Prepared {
     /// Who enqueues it, if that is known.
     fn caller(&self) -> Option<Caller> {
         match &self.job {
-            Form::Unborn(job) => job.as_ref()?.1,
+            Form::Unstored(job) => job.as_ref()?.1,
             Form::Stored(entry) => entry.caller,
         }
     }
 
     pub fn record(&self) -> &Record {
         match &self.job {
-            Form::Unborn(job) => &job.as_ref().expect("it is taken where it is stored").0,
+            Form::Unstored(job) => &job.as_ref().expect("it is taken where it is stored").0,
             Form::Stored(entry) => &entry.record,
         }
     }
@@ -120,7 +120,7 @@ impl Prepared {
     /// The entry, with the id it got.
     fn entry(&mut self, id: JobId) -> Arc<ReadyJob> {
         let (record, caller) = match &mut self.job {
-            Form::Unborn(job) => job.take().expect("it is taken once"),
+            Form::Unstored(job) => job.take().expect("it is taken once"),
             Form::Stored(entry) => (entry.record.clone(), entry.caller),
         };
         let entry = Arc::new(ReadyJob { caller, ..ReadyJob::new(id, id.get(), record, self.bytes.len()) });

@@ -43,7 +43,7 @@ pub(super) struct Upkeep {
 
 impl Upkeep {
     /// What is due by the clock and can be written is done, but for chores that look only now and then.
-    pub(super) fn is_settled(&self, engine: &Engine) -> bool {
+    pub(super) fn is_quiet(&self, engine: &Engine) -> bool {
         let is_done = || self.clock_watch.is_done(engine) && !engine.expiries.is_due(engine.now());
         engine.unwritable().is_some() || engine.is_stopping() || is_done()
     }

@@ -46,10 +46,10 @@ pub(crate) fn pause_group(
     queue: &str,
     group: &Arc<str>,
     paused: bool,
-    flying: impl Fn(JobId) -> Option<Order>,
+    handed_out: impl Fn(JobId) -> Option<Order>,
 ) -> Result<bool, Error> {
     let Some(queue) = steered(batch, queue, paused)? else { return Ok(false) };
-    let changed = batch.pause_group(queue, group, paused, flying)?;
+    let changed = batch.pause_group(queue, group, paused, handed_out)?;
     if changed {
         tell_paused(batch, queue, Some(group.clone()), paused);
     }

@@ -46,7 +46,7 @@ pub(crate) struct More {
 pub(crate) struct Retried {
     pub retry: Retry,
     pub now: Now,
-    pub luck: f64,
+    pub random: f64,
 }
 
 /// What the file is to have of a bucket now.
@@ -97,7 +97,7 @@ impl Finish {
             None => (Vec::new(), None),
         };
         drop_quietly(hooks);
-        let Some(Retried { retry, now, luck }) = retried else {
+        let Some(Retried { retry, now, random }) = retried else {
             // Something of ours cannot be written, and not for want of a disk: the job stays as it is
             // in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
@@ -109,7 +109,7 @@ impl Finish {
         let message = format!("the writes with its completion failed: {cause}");
         drop_quietly(error);
         let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
-        self.next = after(&mut record, self.attempt, ending, &retry, now, luck);
+        self.next = after(&mut record, self.attempt, ending, &retry, now, random);
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
     }
 

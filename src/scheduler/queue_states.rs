@@ -1,36 +1,36 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::lane::{Lane, WindowLimits};
+use super::queue_state::{QueueState, WindowLimits};
 use crate::job::{IdMap, IdSet, QueueId};
 use crate::time::{Now, TimeLine, Timestamp};
 
-/// All lanes, and in which of them something happens by itself and when: there may be many thousand queues
+/// All queues, and in which of them something happens by itself and when: there may be many thousand queues
 /// with nothing to do, and a search for those with something must not walk through the others.
 #[derive(Debug)]
-pub(crate) struct Lanes {
+pub(crate) struct QueueStates {
     by_queue: IdMap<Noted, QueueId>,
     limits: WindowLimits,
     /// By the monotonic clock.
     timers: BTreeSet<(Duration, QueueId)>,
     /// When delayed jobs are due, by each time line.
     dues: [BTreeSet<(Timestamp, QueueId)>; 2],
-    /// Lanes that wait for an answer to a page or a promotion.
+    /// QueueStates that wait for an answer to a page or a promotion.
     working: IdSet<QueueId>,
-    /// How many lanes were looked at, for tests.
+    /// How many queues were looked at, for tests.
     looks: u64,
 }
 
-/// A lane, and what is noted of it.
+/// A queue, and what is noted of it.
 #[derive(Debug)]
 struct Noted {
-    lane: Lane,
+    state: QueueState,
     timer: Option<Duration>,
     dues: [Option<Timestamp>; 2],
     works: bool,
 }
 
-impl Lanes {
+impl QueueStates {
     pub fn new(limits: WindowLimits) -> Self {
         let (by_queue, timers, dues, working) = Default::default();
         Self { by_queue, limits, timers, dues, working, looks: 0 }
@@ -42,34 +42,34 @@ impl Lanes {
         }
     }
 
-    /// The lane to be changed. [`Self::note`] it after a change of its times.
-    pub fn get_mut(&mut self, queue: QueueId) -> Option<&mut Lane> {
+    /// The queue's state to be changed. [`Self::note`] it after a change of its times.
+    pub fn get_mut(&mut self, queue: QueueId) -> Option<&mut QueueState> {
         self.looked();
-        self.by_queue.get_mut(&queue).map(|noted| &mut noted.lane)
+        self.by_queue.get_mut(&queue).map(|noted| &mut noted.state)
     }
 
-    pub fn get(&self, queue: QueueId) -> Option<&Lane> {
-        self.by_queue.get(&queue).map(|noted| &noted.lane)
+    pub fn get(&self, queue: QueueId) -> Option<&QueueState> {
+        self.by_queue.get(&queue).map(|noted| &noted.state)
     }
 
-    /// The lane to be changed, made if need be. [`Self::note`] it after a change of its times.
-    pub fn get_or_make(&mut self, queue: QueueId) -> &mut Lane {
+    /// The queue's state to be changed, made if need be. [`Self::note`] it after a change of its times.
+    pub fn get_or_make(&mut self, queue: QueueId) -> &mut QueueState {
         self.looked();
         let limits = self.limits;
-        let new = || Noted { lane: Lane::new(limits), timer: None, dues: [None; 2], works: false };
-        &mut self.by_queue.entry(queue).or_insert_with(new).lane
+        let new = || Noted { state: QueueState::new(limits), timer: None, dues: [None; 2], works: false };
+        &mut self.by_queue.entry(queue).or_insert_with(new).state
     }
 
-    pub fn queues(&self) -> Vec<QueueId> {
+    pub fn ids(&self) -> Vec<QueueId> {
         self.by_queue.keys().copied().collect()
     }
 
-    /// Takes note of when something happens in a lane that was changed. True if that is earlier than was
+    /// Takes note of when something happens in a queue that was changed. True if that is earlier than was
     /// known.
     pub fn note(&mut self, queue: QueueId) -> bool {
-        let Some(Noted { lane, timer, dues, works }) = self.by_queue.get_mut(&queue) else { return false };
+        let Some(Noted { state, timer, dues, works }) = self.by_queue.get_mut(&queue) else { return false };
         let mut is_earlier = false;
-        let next = lane.next_timer();
+        let next = state.next_timer();
         if next != *timer {
             is_earlier |= next.is_some_and(|next| timer.is_none_or(|before| next < before));
             if let Some(before) = *timer {
@@ -78,7 +78,7 @@ impl Lanes {
             self.timers.extend(next.map(|next| (next, queue)));
             *timer = next;
         }
-        for (line, next) in lane.next_due().into_iter().enumerate() {
+        for (line, next) in state.next_due().into_iter().enumerate() {
             let (next, noted) = (next.map(|due| due.at), &mut dues[line]);
             if next != *noted {
                 is_earlier |= next.is_some_and(|next| noted.is_none_or(|before| next < before));
@@ -89,7 +89,7 @@ impl Lanes {
                 *noted = next;
             }
         }
-        if lane.is_working() != *works {
+        if state.is_working() != *works {
             *works = !*works;
             match *works {
                 true => self.working.insert(queue),
@@ -99,7 +99,7 @@ impl Lanes {
         is_earlier
     }
 
-    /// A lane in which delayed jobs are due.
+    /// A queue in which delayed jobs are due.
     pub fn next_due(&self, now: Now) -> Option<QueueId> {
         let due = |line: TimeLine| {
             let first = self.dues[line as usize].first();
@@ -108,7 +108,7 @@ impl Lanes {
         due(TimeLine::Wall).or_else(|| due(TimeLine::Engine))
     }
 
-    /// A lane in which a time has come.
+    /// A queue in which a time has come.
     pub fn next_timer(&self, now: Now) -> Option<QueueId> {
         self.timers.first().filter(|(at, _)| *at <= now.mono).map(|(_, queue)| *queue)
     }
@@ -120,7 +120,7 @@ impl Lanes {
         let due = [due(TimeLine::Wall), due(TimeLine::Engine)].into_iter().flatten().min();
         match (timer, due) {
             (Some((timer, queue)), due) if due.is_none_or(|due| timer < due) => {
-                (Some(timer), self.get(*queue).is_some_and(Lane::is_exact))
+                (Some(timer), self.get(*queue).is_some_and(QueueState::is_exact))
             }
             (_, due) => (due, false),
         }
@@ -133,8 +133,8 @@ impl Lanes {
 }
 
 #[cfg(test)]
-impl Lanes {
-    /// How many lanes were looked at.
+impl QueueStates {
+    /// How many queues were looked at.
     pub fn looks(&self) -> u64 {
         self.looks
     }

@@ -19,7 +19,7 @@ pub(crate) struct WindowLimits {
 
 /// A worker's limits.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneSettings {
+pub(crate) struct WorkerLimits {
     pub kinds: IdSet<KindId>,
     /// Those of them whose handlers need a thread.
     pub blocking: IdSet<KindId>,
@@ -43,8 +43,8 @@ pub(crate) enum Pick {
 
 /// One queue: its ready jobs, and what keeps them from starting.
 #[derive(Debug)]
-pub(crate) struct Lane {
-    pub settings: Option<LaneSettings>,
+pub(crate) struct QueueState {
+    pub settings: Option<WorkerLimits>,
     pub paused: bool,
     /// Ready jobs without a group.
     plain: Window<Arc<ReadyJob>>,
@@ -65,7 +65,7 @@ pub(crate) struct Lane {
     limits: WindowLimits,
 }
 
-impl Lane {
+impl QueueState {
     pub fn new(limits: WindowLimits) -> Self {
         Self {
             settings: None,

@@ -17,7 +17,7 @@ impl RunId {
 
 /// A job that was handed out and is not settled yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Flight {
+pub(crate) struct HandedOut {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
@@ -27,10 +27,10 @@ pub(crate) struct Flight {
     pub order: Order,
     pub started: Now,
     /// Its handler has returned; the end is on its way to the disk.
-    pub landed: bool,
+    pub finished: bool,
     /// Its start is durable, or on its way to be.
     pub marked: bool,
-    /// Of its record, and once it has landed of its result.
+    /// Of its record, and once it has finished of its result.
     bytes: usize,
 }
 
@@ -38,31 +38,32 @@ pub(crate) struct Flight {
 #[derive(Debug, Default)]
 struct Load {
     running: usize,
-    /// Running, or landed and not settled.
+    /// Running, or finished and not settled.
     taken: usize,
 }
 
 /// Everything between "handed out" and "its end is durable". Slots are derived from it, so they
 /// can be neither leaked nor given back twice.
 #[derive(Debug, Default)]
-pub(crate) struct Flights {
-    by_id: IdMap<Flight>,
+pub(crate) struct HandedOutJobs {
+    by_id: IdMap<HandedOut>,
     by_queue: IdMap<Load, QueueId>,
     running: usize,
     /// Of those, how many take a thread for blocking handlers.
     blocking: usize,
-    /// Of those that have landed and are not settled.
+    /// Of those that have finished and are not settled.
     unsettled_bytes: usize,
     serial: u64,
 }
 
-impl Flights {
-    pub fn take_off(&mut self, queue: QueueId, job: &ReadyJob, blocking: bool, now: Now) -> RunId {
+impl HandedOutJobs {
+    pub fn hand_out(&mut self, queue: QueueId, job: &ReadyJob, blocking: bool, now: Now) -> RunId {
         self.serial += 1;
         let run = RunId { job: job.id, serial: self.serial };
         let (grouped, order, bytes) = (job.is_grouped(), job.order, job.bytes as usize);
-        let flight = Flight { run, queue, grouped, blocking, order, started: now, landed: false, marked: false, bytes };
-        let before = self.by_id.insert(job.id, flight);
+        let handed =
+            HandedOut { run, queue, grouped, blocking, order, started: now, finished: false, marked: false, bytes };
+        let before = self.by_id.insert(job.id, handed);
         assert!(before.is_none(), "job {} was handed out twice", job.id);
         self.running += 1;
         self.blocking += usize::from(blocking);
@@ -73,33 +74,33 @@ impl Flights {
     }
 
     /// The queue whose slot is free again, unless this run is not the current one.
-    pub fn land(&mut self, run: RunId) -> Option<QueueId> {
-        let flight = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && !flight.landed)?;
-        flight.landed = true;
-        self.unsettled_bytes += flight.bytes;
-        let (queue, blocking) = (flight.queue, flight.blocking);
+    pub fn finish(&mut self, run: RunId) -> Option<QueueId> {
+        let handed = self.by_id.get_mut(&run.job).filter(|handed| handed.run == run && !handed.finished)?;
+        handed.finished = true;
+        self.unsettled_bytes += handed.bytes;
+        let (queue, blocking) = (handed.queue, handed.blocking);
         self.free_slot(queue, blocking);
         Some(queue)
     }
 
-    /// This run, which has landed, ends with a result of so many bytes.
+    /// This run, which has finished, ends with a result of so many bytes.
     pub fn ends_with(&mut self, run: RunId, bytes: usize) {
-        if let Some(flight) = self.by_id.get_mut(&run.job).filter(|flight| flight.run == run && flight.landed) {
-            flight.bytes += bytes;
+        if let Some(handed) = self.by_id.get_mut(&run.job).filter(|handed| handed.run == run && handed.finished) {
+            handed.bytes += bytes;
             self.unsettled_bytes += bytes;
         }
     }
 
-    pub fn settle(&mut self, id: JobId) -> Option<Flight> {
-        let flight = self.by_id.remove(&id)?;
-        if let Some(load) = self.by_queue.get_mut(&flight.queue) {
+    pub fn settle(&mut self, id: JobId) -> Option<HandedOut> {
+        let handed = self.by_id.remove(&id)?;
+        if let Some(load) = self.by_queue.get_mut(&handed.queue) {
             load.taken -= 1;
         }
-        match flight.landed {
-            true => self.unsettled_bytes -= flight.bytes,
-            false => self.free_slot(flight.queue, flight.blocking),
+        match handed.finished {
+            true => self.unsettled_bytes -= handed.bytes,
+            false => self.free_slot(handed.queue, handed.blocking),
         }
-        Some(flight)
+        Some(handed)
     }
 
     fn free_slot(&mut self, queue: QueueId, blocking: bool) {
@@ -114,19 +115,19 @@ impl Flights {
         self.by_id.contains_key(&id)
     }
 
-    pub fn get(&self, id: JobId) -> Option<&Flight> {
+    pub fn get(&self, id: JobId) -> Option<&HandedOut> {
         self.by_id.get(&id)
     }
 
-    pub fn get_mut(&mut self, run: RunId) -> Option<&mut Flight> {
-        self.by_id.get_mut(&run.job).filter(|flight| flight.run == run)
+    pub fn get_mut(&mut self, run: RunId) -> Option<&mut HandedOut> {
+        self.by_id.get_mut(&run.job).filter(|handed| handed.run == run)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Flight> {
+    pub fn iter(&self) -> impl Iterator<Item = &HandedOut> {
         self.by_id.values()
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut HandedOut> {
         self.by_id.values_mut()
     }
 
