@@ -257,7 +257,7 @@ impl Millpond {
         check_may_wait()?;
         self.engine().store.check_process()?;
         let (lease, lent) = Lease::new();
-        self.engine().inbox.lease(lease)?;
+        self.engine().to_writer.lease(lease)?;
         let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
         let give_back = Box::new(move |ended: Option<_>| {
             let Some((txn, jobs)) = ended else {

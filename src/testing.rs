@@ -603,7 +603,7 @@ impl Driver {
 
     /// How many posts wait for the writer.
     pub fn inbox(&self) -> usize {
-        self.engine.inbox.len()
+        self.engine.to_writer.len()
     }
 
     /// Until the writer has done everything submitted so far, and the dispatcher has seen it.
@@ -611,7 +611,7 @@ impl Driver {
         let (reply, done) = oneshot::channel();
         if self
             .engine
-            .inbox
+            .to_writer
             .between(move || {
                 let _ = reply.send(());
             })
@@ -619,7 +619,7 @@ impl Driver {
         {
             let _ = done.await;
         }
-        self.engine.turn_now();
+        self.engine.dispatch_now();
     }
 
     /// The state of every job, for a model to be held against.

@@ -148,7 +148,7 @@ impl Begun {
 /// Attempts that one task runs before others get their turn, if none of them waits for anything.
 const IN_TURN_MAX: u32 = 32;
 
-/// RunningAttempts attempts on the application's async runtime and on its own threads for those that block.
+/// Runs attempts on the application's async runtime and on its own threads for those that block.
 pub(crate) struct Executor {
     tasks: Tasks,
     pub blocking: BlockingPool,
@@ -179,7 +179,7 @@ impl Executor {
         Begun { running, span, next_deadline, yield_first: false }
     }
 
-    /// RunningAttempts it, and what `report` names after it. False if the system has refused the thread that it needs: then
+    /// Runs it, and what `report` names after it. False if the system has refused the thread that it needs: then
     /// [`BlockingPool::retry`] is to be called.
     pub fn run(&self, begun: Begun, report: impl Report) -> bool {
         let runs = self.runs.clone();

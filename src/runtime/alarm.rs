@@ -10,37 +10,37 @@ const USUALLY_LATE: Duration = Duration::from_micros(150);
 /// that need exact times are above 50 per second, so they wait for 20 ms at most.
 const EXACT_MAX: Duration = Duration::from_millis(50);
 
-/// Wakes one sleeper; a ring while nobody sleeps is not forgotten.
+/// Wakes one sleeper; a wake-up while no thread sleeps is not lost.
 #[derive(Default)]
 pub(super) struct Alarm {
-    rung: Mutex<bool>,
-    bell: Condvar,
+    woken: Mutex<bool>,
+    condvar: Condvar,
 }
 
 impl Alarm {
-    pub fn ring(&self) {
-        let mut rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
-        if !*rung {
-            *rung = true;
-            self.bell.notify_one();
+    pub fn wake(&self) {
+        let mut woken = self.woken.lock().unwrap_or_else(|e| e.into_inner());
+        if !*woken {
+            *woken = true;
+            self.condvar.notify_one();
         }
     }
 
-    /// Whether nobody has slept since it was rung.
-    pub fn is_rung(&self) -> bool {
-        *self.rung.lock().unwrap_or_else(|e| e.into_inner())
+    /// Whether nobody has slept since it was woken.
+    pub fn is_woken(&self) -> bool {
+        *self.woken.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Returns whether it was rung, also before it slept.
+    /// Returns whether it was woken, also before it slept.
     pub fn sleep(&self, longest: Duration) -> bool {
-        let rung = self.rung.lock().unwrap_or_else(|e| e.into_inner());
-        let (mut rung, _) =
-            self.bell.wait_timeout_while(rung, longest, |rung| !*rung).unwrap_or_else(|e| e.into_inner());
-        std::mem::take(&mut *rung)
+        let woken = self.woken.lock().unwrap_or_else(|e| e.into_inner());
+        let (mut woken, _) =
+            self.condvar.wait_timeout_while(woken, longest, |woken| !*woken).unwrap_or_else(|e| e.into_inner());
+        std::mem::take(&mut *woken)
     }
 
     /// [`Self::sleep`] that is not late if it is short: for the last [`USUALLY_LATE`] it keeps the processor busy.
-    /// Returns at once when it is rung.
+    /// Returns at once when it is woken.
     pub fn sleep_exactly(&self, longest: Duration) -> bool {
         if longest > EXACT_MAX {
             return self.sleep(longest);
@@ -52,7 +52,7 @@ impl Alarm {
             return true;
         }
         while Instant::now() < end {
-            if std::mem::take(&mut *self.rung.lock().unwrap_or_else(|e| e.into_inner())) {
+            if std::mem::take(&mut *self.woken.lock().unwrap_or_else(|e| e.into_inner())) {
                 return true;
             }
             thread::yield_now();
@@ -66,12 +66,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exact_sleep_ends_when_it_is_rung() {
+    fn an_exact_sleep_ends_when_it_is_woken() {
         for longest in [USUALLY_LATE / 2, EXACT_MAX, EXACT_MAX * 2, Duration::MAX] {
             let alarm = Alarm::default();
-            alarm.ring();
-            assert!(alarm.sleep_exactly(longest), "{longest:?}: the ring is not waited past");
-            assert!(!alarm.is_rung(), "{longest:?}: it ends one sleep only");
+            alarm.wake();
+            assert!(alarm.sleep_exactly(longest), "{longest:?}: the wake-up is not waited past");
+            assert!(!alarm.is_woken(), "{longest:?}: it ends one sleep only");
         }
         assert!(!Alarm::default().sleep_exactly(USUALLY_LATE * 2));
     }

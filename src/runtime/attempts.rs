@@ -124,7 +124,7 @@ impl Engine {
                 engine.give_back(Start { run, queue, job, commit_first: true, alone });
             }
         });
-        self.inbox.send(Command::Mark(MarkStarts::before(mark, no_longer_alone, then)));
+        self.to_writer.send(Command::Mark(MarkStarts::before(mark, no_longer_alone, then)));
     }
 
     /// A job that was handed out and did not start.
@@ -244,7 +244,7 @@ impl Engine {
         }
         let took = running.took(now);
         let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
-        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
+        self.to_writer.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
     fn decide(self: &Arc<Self>, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
@@ -276,7 +276,7 @@ impl Engine {
         let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
         let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
         let (queue, taken, took) = (start.queue, start.job, Duration::ZERO);
-        self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
+        self.to_writer.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
 
     /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers
@@ -310,7 +310,7 @@ impl Engine {
             }
         }
         if !marks.is_empty() {
-            self.inbox.send(Command::Mark(MarkStarts::behind(marks)));
+            self.to_writer.send(Command::Mark(MarkStarts::behind(marks)));
         }
     }
 }

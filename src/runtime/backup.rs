@@ -38,7 +38,7 @@ fn copy(engine: &Arc<Engine>, target: &std::path::Path) -> Result<Backup, Error>
 fn arrive(engine: &Arc<Engine>, mut copying: Copying) -> Result<Copying, Error> {
     let (done, answer) = oneshot::channel();
     let writer = engine.clone();
-    engine.inbox.between(move || {
+    engine.to_writer.between(move || {
         // If nothing can be written, the file may hold half a commit.
         let arrived = writer.check_writable().and_then(|()| copying.arrive());
         let _ = done.send(arrived.map(|()| copying));

@@ -22,7 +22,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// The dispatcher's thread.
 pub(super) fn run(engine: &Arc<Engine>) {
     while !engine.stopping.load(Ordering::SeqCst) {
-        let wait = catch(|| turn(engine)).unwrap_or_else(|panic| {
+        let wait = catch(|| run_once(engine)).unwrap_or_else(|panic| {
             engine.give_up("the dispatcher", &panic);
             None
         });
@@ -54,7 +54,7 @@ impl Sleep {
 }
 
 /// One look at everything. Returns how long nothing will happen by itself.
-pub(super) fn turn(engine: &Arc<Engine>) -> Option<Sleep> {
+pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     // Handlers may be started here, and let go of: that runs code of the application, and nothing else starts meanwhile.
     let _must_not_wait = MustNotWait::begin();
     if engine.unwritable().is_some() {
@@ -84,7 +84,7 @@ pub(super) fn turn(engine: &Arc<Engine>) -> Option<Sleep> {
     }
     let overdue = engine.executor.runs.end_overdue(now);
     let threads = engine.executor.blocking.retry();
-    let upkeep = maintenance::turn(engine, now);
+    let upkeep = maintenance::run_once(engine, now);
     let others = [overdue, threads, Some(upkeep)].into_iter().flatten().min();
     match wait {
         Some(wait) if others.is_none_or(|others| wait < others) => Some(Sleep { at_most: wait, is_exact }),

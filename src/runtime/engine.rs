@@ -7,10 +7,10 @@ use tokio::sync::{Notify, oneshot};
 use super::alarm::Alarm;
 use super::callers::Callers;
 use super::commit::Commit;
+use super::commit_turn::CommitTurn;
 use super::expiry::Expiries;
 use super::health::Health;
 use super::maintenance::Upkeep;
-use super::pen::Pen;
 use crate::error::Error;
 use crate::error::panics::{Panic, Quiet};
 use crate::events::{Event, EventBus};
@@ -25,7 +25,7 @@ use crate::sync::{Condvar, MustNotWait, Mutex, MutexGuard, RwLock, RwLockReadGua
 use crate::time::{Now, TimeSource};
 use crate::transaction::Prepare;
 use crate::writer::control::Target;
-use crate::writer::{Answer, Command, Enqueue, Inbox, Occupied, Step, WaitingHandler, call};
+use crate::writer::{Answer, Command, Enqueue, Occupied, Step, WaitingHandler, WriterSender, call};
 
 /// A job that still runs after this long gets its start written: it costs a write that a job ending
 /// before it saves.
@@ -52,14 +52,14 @@ pub(crate) struct Engine {
     pub store: Arc<Store>,
     pub time: Arc<TimeSource>,
     pub prepare: Arc<dyn Prepare>,
-    pub inbox: Inbox,
+    pub to_writer: WriterSender,
     pub bus: EventBus,
     pub executor: Executor,
     pub metrics: Arc<Metrics>,
     pub config: Config,
     /// Who keeps the writer from going on.
     pub(super) occupied: Occupied,
-    pub(super) pen: Pen,
+    pub(super) commit_turn: CommitTurn,
     pub(super) callers: Callers,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
@@ -101,7 +101,7 @@ pub(super) struct Parts {
     pub store: Arc<Store>,
     pub time: Arc<TimeSource>,
     pub prepare: Arc<dyn Prepare>,
-    pub inbox: Inbox,
+    pub to_writer: WriterSender,
     pub bus: EventBus,
     pub metrics: Arc<Metrics>,
     pub occupied: Occupied,
@@ -119,13 +119,13 @@ impl Engine {
             store: parts.store,
             time: parts.time,
             prepare: parts.prepare,
-            inbox: parts.inbox,
+            to_writer: parts.to_writer,
             bus: parts.bus,
             executor: parts.executor,
             metrics: parts.metrics,
             config: parts.config,
             occupied: parts.occupied,
-            pen: Pen::default(),
+            commit_turn: CommitTurn::default(),
             callers: Callers::default(),
             alarm: Alarm::default(),
             expiries: Expiries::new(),
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     pub fn wake_dispatcher(&self) {
-        self.alarm.ring();
+        self.alarm.wake();
     }
 
     fn health(&self) -> RwLockReadGuard<'_, Health> {
@@ -250,8 +250,8 @@ impl Engine {
     }
 
     /// Looks at everything now, on the caller's thread.
-    pub fn turn_now(self: &Arc<Self>) {
-        super::dispatcher::turn(self);
+    pub fn dispatch_now(self: &Arc<Self>) {
+        super::dispatcher::run_once(self);
     }
 
     /// Nothing can start before the clock moves or a running handler returns.
@@ -270,7 +270,7 @@ impl Engine {
 
     /// Nothing waits for the writer, and it has answered every step of the engine's own.
     fn writer_is_idle(&self) -> bool {
-        self.inbox.is_empty() && self.own_steps.load(Ordering::SeqCst) == 0
+        self.to_writer.is_empty() && self.own_steps.load(Ordering::SeqCst) == 0
     }
 
     /// The next random number of this engine's seed, from 0 up to 1.
@@ -396,9 +396,9 @@ impl Engine {
     pub async fn submit(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize) -> Result<(), Error> {
         self.store.check_process()?;
         self.check_writable()?;
-        match self.lead(Command::Step(step)) {
+        match self.commit_on_this_thread(Command::Step(step)) {
             Ok(()) => Ok(()),
-            Err(command) => self.inbox.submit(command, bytes).await,
+            Err(command) => self.to_writer.submit(command, bytes).await,
         }
     }
 

@@ -49,7 +49,7 @@ impl Engine {
     ) {
         let step = Internal { engine: self.clone(), write, value: None, after: Some(after), in_bulk };
         self.own_steps.fetch_add(1, Ordering::SeqCst);
-        self.inbox.send(Command::Step(Box::new(step)));
+        self.to_writer.send(Command::Step(Box::new(step)));
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::commit_turn;
 use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
-use super::pen;
 use super::prepare::Preparer;
 use super::shutdown::stop_now;
 use super::writer_loop::WriterLoop;
@@ -18,7 +18,7 @@ use crate::storage::{
 };
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeSource};
-use crate::writer::{Occupied, Writer, inbox};
+use crate::writer::{Occupied, Writer, writer_channel};
 
 /// Ready jobs held in memory per queue, for those with and those without a group each.
 pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
@@ -48,10 +48,11 @@ pub(crate) struct Setup {
 /// is told to, and whoever waits for that waits for the file to be closed.
 pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
     let (engine, writer) = assemble(setup)?;
-    let bell = writer.bell();
-    engine.pen.give(writer);
+    let wakeup = writer.wakeup();
+    engine.commit_turn.put(writer);
     let (for_writer, for_dispatcher) = (engine.clone(), engine.clone());
-    let writer = thread::Builder::new().name("millpond-writer".into()).spawn(move || pen::run(&for_writer, &bell));
+    let writer =
+        thread::Builder::new().name("millpond-writer".into()).spawn(move || commit_turn::run(&for_writer, &wakeup));
     let dispatcher =
         thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
     let has_writer = writer.is_ok();
@@ -60,7 +61,7 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
         Err(source) => {
             stop_now(&engine);
             if !has_writer {
-                engine.pen.close();
+                engine.commit_turn.close();
             }
             Err(Error::no_thread(source))
         }
@@ -101,11 +102,11 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     scheduler.restore_crashed(recovered.trial, careful);
 
     let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
-    let (inbox, outbox) = inbox();
+    let (to_writer, receiver) = writer_channel();
     let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
     let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
     let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, clock.clone());
-    let parts = Parts { store, time, prepare, inbox, bus, metrics, occupied, executor, scheduler, config, seed };
+    let parts = Parts { store, time, prepare, to_writer, bus, metrics, occupied, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.bus.publish(events);
@@ -117,7 +118,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         }
     }));
 
-    let writer = WriterLoop::new(engine.clone(), writer, outbox);
+    let writer = WriterLoop::new(engine.clone(), writer, receiver);
     Ok((engine, writer))
 }
 

@@ -80,7 +80,7 @@ fn closed_by(engine: &Engine, end: Instant) -> Result<(), Error> {
             false => Err(Error::StillClosing { held_by: STILL_DROPPING }),
         };
     }
-    let held_by = match engine.inbox.is_closed() {
+    let held_by = match engine.to_writer.is_closed() {
         true => engine.occupied.now().by().sentence(),
         false => "jobs are still running, and an earlier call of shutdown has given them more time",
     };
@@ -130,7 +130,7 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
 pub(super) fn take_back(engine: &Arc<Engine>) {
     let still_running = engine.executor.runs.release_all();
     engine.release(&still_running);
-    engine.inbox.close();
+    engine.to_writer.close();
     engine.wake_dispatcher();
     // Last, because it drops the handlers: they may wait for the queue, and find it closed.
     engine.unbind_all();

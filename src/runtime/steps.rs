@@ -27,7 +27,7 @@ impl Steps {
     pub fn write(&mut self) -> bool {
         let Some(writer) = &mut self.writer else { return false };
         let Some(round) = writer.gathered() else { return false };
-        if !writer.turn(round)
+        if !writer.run_round(round)
             && let Some(writer) = self.writer.take()
         {
             writer.close();
@@ -37,7 +37,7 @@ impl Steps {
 
     /// Whether the dispatcher was woken since its last look.
     pub fn is_woken(&self) -> bool {
-        self.engine.alarm.is_rung()
+        self.engine.alarm.is_woken()
     }
 
     /// One look of the dispatcher. Returns how long nothing will happen by itself.
@@ -46,7 +46,7 @@ impl Steps {
         if self.engine.is_stopping() {
             return self.engine.executor.runs.end_overdue(self.engine.now());
         }
-        dispatcher::turn(&self.engine).map(|sleep| sleep.at_most)
+        dispatcher::run_once(&self.engine).map(|sleep| sleep.at_most)
     }
 
     /// Runs one blocking handler, as a thread of the pool does. False if none waits for a thread.
@@ -61,7 +61,7 @@ impl Steps {
 
     /// So much waits for the writer.
     pub fn inbox(&self) -> usize {
-        self.engine.inbox.len()
+        self.engine.to_writer.len()
     }
 
     /// No more starts.

@@ -18,7 +18,7 @@ pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
         let (reply, answer) = oneshot::channel();
         let writer = engine.clone();
         let stepped = engine.config.stepped;
-        engine.inbox.between(move || {
+        engine.to_writer.between(move || {
             let snapshot = refused(&writer).map_or_else(|| writer.store.reader(), Err);
             let _ = reply.send(match stepped {
                 // A stepped engine has no other threads.

@@ -6,52 +6,61 @@ use std::time::Duration;
 use super::engine::Engine;
 use super::healing::Healing;
 use super::maintenance::compact_before_close;
-use super::returning::Returning;
+use super::regather::Regather;
 use crate::error::Error;
 use crate::error::panics::catch;
 use crate::events::Event;
 use crate::job::{Change, JobId};
 use crate::sync::{MustNotWait, thread};
 use crate::writer::{
-    Bell, Command, Committed, Lease, Leased, Lent, Occupant, Outbox, Round, StillLent, Then, Writer, call, upkeep,
+    Command, Committed, Lease, Leased, Lent, Occupant, Round, StillLent, Then, Wakeup, Writer, WriterReceiver, call,
+    upkeep,
 };
 
 /// What the writer's thread owns.
 pub(super) struct WriterLoop {
     engine: Arc<Engine>,
     writer: Writer,
-    outbox: Outbox,
+    receiver: WriterReceiver,
     /// The file could not be written. Until it can be again callers are turned away, and ended jobs
     /// wait in the writer.
     healing: Option<Healing>,
-    returning: Returning,
+    regather: Regather,
     /// The commit is made by a caller's thread, which starts what it has made ready.
-    led: bool,
+    is_on_callers_thread: bool,
     /// A closure has forked the process, and this is the child.
     forked: bool,
 }
 
 impl WriterLoop {
-    pub fn new(engine: Arc<Engine>, writer: Writer, outbox: Outbox) -> Self {
-        Self { engine, writer, outbox, healing: None, returning: Returning::default(), led: false, forked: false }
+    pub fn new(engine: Arc<Engine>, writer: Writer, receiver: WriterReceiver) -> Self {
+        Self {
+            engine,
+            writer,
+            receiver,
+            healing: None,
+            regather: Regather::default(),
+            is_on_callers_thread: false,
+            forked: false,
+        }
     }
 
-    pub fn bell(&self) -> Bell {
-        self.outbox.bell()
+    pub fn wakeup(&self) -> Wakeup {
+        self.receiver.wakeup()
     }
 
     /// What has gathered, as one commit. False after the last one.
     pub fn next(&mut self) -> bool {
-        let mut round = self.outbox.gathered();
+        let mut round = self.receiver.gathered();
         self.linger(&mut round);
         let engine = &self.engine;
-        self.returning.wait(&mut self.outbox, &mut round, || engine.now().mono);
-        self.turn(round)
+        self.regather.wait(&mut self.receiver, &mut round, || engine.now().mono);
+        self.run_round(round)
     }
 
     /// When there is something to do, though nobody rings: to look at the disk again, or what was put off.
-    pub fn looks_again_in(&self) -> Option<Duration> {
-        if self.outbox.has_put_off() || self.writer.has_put_off() {
+    pub fn runs_again_in(&self) -> Option<Duration> {
+        if self.receiver.has_put_off() || self.writer.has_put_off() {
             return Some(Duration::ZERO);
         }
         let healing = self.healing.as_ref().filter(|healing| !healing.is_hopeless())?;
@@ -62,8 +71,8 @@ impl WriterLoop {
     pub fn is_free(&self) -> bool {
         self.healing.is_none()
             && self.engine.config.linger.is_zero()
-            && self.returning.expects_nobody()
-            && self.outbox.len() == 0
+            && self.regather.expects_no_one()
+            && self.receiver.len() == 0
             && self.writer.is_free()
     }
 
@@ -74,14 +83,14 @@ impl WriterLoop {
 
     /// Makes a caller's own commit. Who calls sees to what may start then.
     pub fn write_for(&mut self, command: Command) {
-        self.led = true;
-        self.turn(Round::of(command));
-        self.led = false;
+        self.is_on_callers_thread = true;
+        self.run_round(Round::of(command));
+        self.is_on_callers_thread = false;
     }
 
     /// What has gathered by now, if anything has or if it is time to look whether the disk is back.
     pub fn gathered(&mut self) -> Option<Round> {
-        let round = self.outbox.gathered();
+        let round = self.receiver.gathered();
         (!round.is_empty() || self.is_time_to_heal() || self.writer.has_put_off()).then_some(round)
     }
 
@@ -89,7 +98,7 @@ impl WriterLoop {
         let linger = self.engine.config.linger;
         if !linger.is_zero() && !round.commands.is_empty() && matches!(round.then, Then::Nothing) {
             thread::sleep(linger);
-            self.outbox.gather_more(round);
+            self.receiver.gather_more(round);
         }
     }
 
@@ -98,7 +107,7 @@ impl WriterLoop {
     /// A panic in it comes from the storage engine, which asserts what holds of every file it has
     /// written, or is a mistake of ours. Either way nothing in memory can be trusted: the loop goes on,
     /// but only to turn everybody away.
-    pub fn turn(&mut self, round: Round) -> bool {
+    pub fn run_round(&mut self, round: Round) -> bool {
         // Everybody waits for this thread now: code of the application that it runs must not wait for the queue.
         let _must_not_wait = MustNotWait::begin();
         catch(|| self.round(round)).unwrap_or_else(|panic| {
@@ -142,8 +151,8 @@ impl WriterLoop {
             return committed.answer();
         }
         let took = self.engine.now().mono.saturating_sub(begun.mono);
-        self.returning.answered(committed.answers(), self.outbox.len(), took);
-        self.settle(committed);
+        self.regather.answered(committed.answers(), self.receiver.len(), took);
+        self.publish(committed);
         self.admit();
     }
 
@@ -152,7 +161,7 @@ impl WriterLoop {
         let now = self.engine.now();
         if let Some(expire) = self.engine.expire_first(now) {
             let expired = self.writer.commit(vec![expire], now, self.engine.bus.is_heard());
-            self.settle(expired);
+            self.publish(expired);
             if self.healing.is_some() {
                 return lease.refuse(self.degraded());
             }
@@ -168,7 +177,7 @@ impl WriterLoop {
         };
         let Some(leased) = self.wait_beside_a_guard(&lent) else { return };
         let committed = self.writer.commit_lent(leased, now, self.engine.bus.is_heard());
-        self.settle(committed);
+        self.publish(committed);
         self.admit();
     }
 
@@ -203,7 +212,7 @@ impl WriterLoop {
     fn turn_away_beside_a_guard(&mut self, waited: Duration) {
         let error = Error::WriteHeld { held_by: Occupant::Guard.sentence(), waited };
         loop {
-            let Round { commands, then } = self.outbox.gathered();
+            let Round { commands, then } = self.receiver.gathered();
             let is_empty = commands.is_empty();
             self.turn_away(commands, &error);
             match then {
@@ -211,7 +220,7 @@ impl WriterLoop {
                 Then::Nothing => {}
                 Then::Lease(lease) => lease.refuse(error.share()),
                 Then::Between(job) => job(),
-                Then::Stop => return self.outbox.stop_later(),
+                Then::Stop => return self.receiver.stop_later(),
             }
         }
     }
@@ -220,13 +229,13 @@ impl WriterLoop {
     fn admit(&mut self) {
         while self.healing.is_none() && self.writer.has_made_room() {
             let committed = self.writer.commit(Vec::new(), self.engine.now(), self.engine.bus.is_heard());
-            self.settle(committed);
+            self.publish(committed);
         }
     }
 
     /// Dispatch first, so that who is answered and asks again sees it; listeners last. That the disk
     /// has failed is known before anybody is answered: who asks again at once is told so.
-    fn settle(&mut self, mut committed: Committed) {
+    fn publish(&mut self, mut committed: Committed) {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
@@ -254,7 +263,7 @@ impl WriterLoop {
 
     fn tell_dispatch(&self, changes: Vec<Change>) {
         let wakes = self.engine.apply(changes);
-        if wakes && !self.led {
+        if wakes && !self.is_on_callers_thread {
             self.engine.wake_dispatcher();
         }
     }
@@ -313,7 +322,7 @@ impl WriterLoop {
             Ok((committed, suspects_gone)) => {
                 self.healing = None;
                 self.engine.resume(&suspects_gone);
-                self.settle(committed);
+                self.publish(committed);
                 self.engine.wake_dispatcher();
                 self.engine.bus.publish([Event::Healed]);
                 tracing::info!("healed: the file is open again");
@@ -364,7 +373,7 @@ impl WriterLoop {
         if self.healing.as_ref().is_some_and(|healing| !healing.is_hopeless()) {
             self.heal();
         }
-        let late = self.outbox.leftovers();
+        let late = self.receiver.leftovers();
         let (mine, theirs): (Vec<_>, Vec<_>) =
             late.into_iter().partition(|command| matches!(command, Command::Finish(_)));
         if self.healing.is_none() {
@@ -396,7 +405,7 @@ impl WriterLoop {
         while !ends.is_empty() || self.writer.has_unfinished() {
             let committed = self.writer.commit(std::mem::take(&mut ends), engine.now(), engine.bus.is_heard());
             let has_failed = committed.failure.is_some();
-            settle_last(&engine, committed);
+            publish_last(&engine, committed);
             if has_failed {
                 break;
             }
@@ -409,11 +418,11 @@ impl WriterLoop {
             upkeep::close_clean(batch)
         });
         let committed = self.writer.commit(vec![Command::Step(last)], engine.now(), engine.bus.is_heard());
-        settle_last(&engine, committed);
+        publish_last(&engine, committed);
     }
 }
 
-fn settle_last(engine: &Arc<Engine>, mut committed: Committed) {
+fn publish_last(engine: &Arc<Engine>, mut committed: Committed) {
     if let Some(error) = &committed.failure {
         tracing::error!(%error, "the last commit failed: the next open recovers");
     }

@@ -34,7 +34,7 @@ use threads::Threads;
 use window::Source;
 
 /// Jobs that have ended but whose end is not durable yet, at most: past this nothing new starts
-/// until the writer has caught up. It bounds the outcomes that wait in the writer's inbox.
+/// until the writer has caught up. It bounds the outcomes that wait in the writer's messages.
 pub(crate) const UNSETTLED_MAX: usize = 8_192;
 
 /// And their records and results, at most, in bytes: the job that passes it has ended already.

@@ -2,10 +2,10 @@
 //!
 //! One writer, one write transaction at a time. Refuses to decide: each command says what it wants
 //! written, `job::state` has said what follows an attempt. Refuses to read a clock or to own a
-//! thread: the runtime's writer thread calls [`Writer::commit`] with what it found in the inbox.
+//! thread: the runtime's writer thread calls [`Writer::commit`] with what has gathered.
 
 mod commands;
-mod inbox;
+mod messages;
 mod occupied;
 mod step;
 #[cfg(test)]
@@ -16,7 +16,9 @@ pub(crate) use commands::{
     Enqueue, Finish, HoldBack, MarkStarts, More, Patch, Retried, Transact, Transacted, expire_passed,
 };
 pub(crate) use commands::{control, dead_letters, upkeep};
-pub(crate) use inbox::{Bell, Inbox, Lease, Leased, Lent, Outbox, Round, StillLent, Then, inbox};
+pub(crate) use messages::{
+    Lease, Leased, Lent, Round, StillLent, Then, Wakeup, WriterReceiver, WriterSender, writer_channel,
+};
 pub(crate) use occupied::{Occupant, Occupied};
 pub(crate) use step::{Answer, Refusal, Step, WaitingHandler, call};
 
@@ -419,7 +421,7 @@ impl Writer {
         match attempt {
             Attempt::Durable { done, refused, put_off, sealed } => {
                 self.put_off.extend(put_off);
-                self.settle(*sealed, committed);
+                self.take_over(*sealed, committed);
                 for command in done {
                     match command {
                         Command::Finish(finish) if !finish.has_hooks() => {}
@@ -616,7 +618,7 @@ impl Writer {
         Some((Command::Step(step), batch.full(queue)))
     }
 
-    fn settle(&mut self, sealed: Sealed, committed: &mut Committed) {
+    fn take_over(&mut self, sealed: Sealed, committed: &mut Committed) {
         // Before anybody can see what was committed: whoever sees it finds it counted.
         if sealed.writes {
             self.metrics.committed();
@@ -692,7 +694,7 @@ impl Writer {
         self.room_made = false;
         match sealed.and_then(|sealed| store.commit(txn).map(|()| sealed)) {
             Ok(sealed) => {
-                self.settle(sealed, &mut committed);
+                self.take_over(sealed, &mut committed);
                 committed.answers.push((Command::Step(answer), Ok(())));
             }
             Err(error) => {

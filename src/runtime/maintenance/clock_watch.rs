@@ -23,7 +23,7 @@ struct Noted {
 }
 
 impl ClockWatch {
-    pub fn turn(&mut self, engine: &Arc<Engine>) -> Duration {
+    pub fn run_once(&mut self, engine: &Arc<Engine>) -> Duration {
         let jumps = engine.time.jumps();
         if self.noted.asked.swap(jumps, Ordering::SeqCst) != jumps {
             let write = |batch: &mut Batch<'_>| {

@@ -47,7 +47,7 @@ impl Default for Compactor {
 }
 
 impl Compactor {
-    pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+    pub fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }
@@ -56,7 +56,7 @@ impl Compactor {
         if engine.config.compaction && quiet && self.looked_at != Some(commits) && now.mono >= self.not_before {
             // The writer looks again whether nobody needs the file: here it may have changed by now.
             let writer = engine.clone();
-            let _ = engine.inbox.between(move || compact_if_idle(&writer, commits));
+            let _ = engine.to_writer.between(move || compact_if_idle(&writer, commits));
         }
         EVERY
     }
@@ -70,7 +70,7 @@ impl Compactor {
 
 /// Called by the writer between two commits.
 fn compact_if_idle(engine: &Arc<Engine>, commits: u64) {
-    let is_idle = engine.inbox.is_quiet() && engine.scheduler().running() == 0 && engine.unwritable().is_none();
+    let is_idle = engine.to_writer.is_quiet() && engine.scheduler().running() == 0 && engine.unwritable().is_none();
     if !is_idle || engine.metrics.commits() != commits || !is_worth_a_look(engine, FILE_BYTES_MAX) {
         return;
     }

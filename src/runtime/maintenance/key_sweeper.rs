@@ -16,7 +16,7 @@ pub(in crate::runtime) struct KeySweeper {
 }
 
 impl KeySweeper {
-    pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+    pub fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }

@@ -50,18 +50,18 @@ impl Upkeep {
 }
 
 /// Does what is due. Returns how long until the next chore.
-pub(super) fn turn(engine: &Arc<Engine>, now: Now) -> Duration {
+pub(super) fn run_once(engine: &Arc<Engine>, now: Now) -> Duration {
     let mut upkeep = engine.upkeep();
-    let pruner = upkeep.pruner.turn(engine, now);
-    let key_sweeper = upkeep.key_sweeper.turn(engine, now);
-    let bucket_sweeper = upkeep.bucket_sweeper.turn(engine, now);
-    let watchdog = upkeep.watchdog.turn(engine, now);
-    let file_watch = upkeep.file_watch.turn(engine, now);
-    let compactor = upkeep.compactor.turn(engine, now);
-    let clock_watch = upkeep.clock_watch.turn(engine);
+    let pruner = upkeep.pruner.run_once(engine, now);
+    let key_sweeper = upkeep.key_sweeper.run_once(engine, now);
+    let bucket_sweeper = upkeep.bucket_sweeper.run_once(engine, now);
+    let watchdog = upkeep.watchdog.run_once(engine, now);
+    let file_watch = upkeep.file_watch.run_once(engine, now);
+    let compactor = upkeep.compactor.run_once(engine, now);
+    let clock_watch = upkeep.clock_watch.run_once(engine);
     let expiry = engine.expire_due(now);
     #[cfg(feature = "wasm")]
-    let pruner = pruner.min(upkeep.plugin_watch.turn(now));
+    let pruner = pruner.min(upkeep.plugin_watch.run_once(now));
     [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor, clock_watch, expiry]
         .into_iter()
         .fold(pruner, Duration::min)

@@ -31,7 +31,7 @@ impl PluginWatch {
         self.watches.extend(watches);
     }
 
-    pub fn turn(&mut self, now: Now) -> Duration {
+    pub fn run_once(&mut self, now: Now) -> Duration {
         self.watches.retain(|watch| watch.worker.strong_count() > 0);
         let (mut due, mut wait) = (Vec::new(), Duration::MAX);
         for watch in &mut self.watches {

@@ -21,7 +21,7 @@ pub(in crate::runtime) struct Pruner {
 }
 
 impl Pruner {
-    pub fn turn(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+    pub fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }

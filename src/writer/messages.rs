@@ -17,19 +17,19 @@ use crate::sync::channel;
 use crate::time::Now;
 
 /// Bytes that may wait for the writer, in KiB: a burst beyond it makes producers wait.
-const INBOX_KIB: u32 = 64 << 10;
+const WAITING_KIB_MAX: u32 = 64 << 10;
 
 /// What the smallest submission counts as, so that at most 4,096 wait at once.
-const SUBMISSION_KIB_MIN: u32 = INBOX_KIB / 4_096;
+const SUBMISSION_KIB_MIN: u32 = WAITING_KIB_MAX / 4_096;
 
-/// One call must not fill the inbox.
-const _: () = assert!(ENQUEUE_BYTES_MAX <= (INBOX_KIB as usize / 2) << 10);
+/// One call must not fill it.
+const _: () = assert!(ENQUEUE_BYTES_MAX <= (WAITING_KIB_MAX as usize / 2) << 10);
 
 /// Commands in one commit, at most: what has gathered beyond them is the next one's.
 const ROUND_COMMANDS_MAX: usize = 4_096;
 
 /// Something for the writer thread.
-enum Post {
+enum Message {
     /// From outside; the permit is given back when it is taken out.
     Submitted(Command, #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
     /// From the engine itself.
@@ -42,20 +42,20 @@ enum Post {
 
 /// Hands things to the writer. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Inbox {
-    sender: Sender<Post>,
+pub(crate) struct WriterSender {
+    sender: Sender<Message>,
     permits: Arc<Semaphore>,
     closed: Arc<AtomicBool>,
 }
 
 /// The writer's end.
-pub(crate) struct Outbox {
-    receiver: Receiver<Post>,
-    held: Option<Post>,
+pub(crate) struct WriterReceiver {
+    receiver: Receiver<Message>,
+    held: Option<Message>,
 }
 
 /// Tells when something waits for the writer.
-pub(crate) struct Bell(Receiver<Post>);
+pub(crate) struct Wakeup(Receiver<Message>);
 
 /// What the writer does next: one commit, and then perhaps something that stands alone.
 pub(crate) struct Round {
@@ -80,25 +80,25 @@ impl Round {
     }
 }
 
-pub(crate) fn inbox() -> (Inbox, Outbox) {
+pub(crate) fn writer_channel() -> (WriterSender, WriterReceiver) {
     // Unbounded by type, bounded by what goes in: submissions hold permits, and of the engine's own
     // there is at most one per job that was handed out, whose number the scheduler bounds.
     let (sender, receiver) = unbounded();
-    let permits = Arc::new(Semaphore::new(INBOX_KIB as usize));
-    (Inbox { sender, permits, closed: Arc::default() }, Outbox { receiver, held: None })
+    let permits = Arc::new(Semaphore::new(WAITING_KIB_MAX as usize));
+    (WriterSender { sender, permits, closed: Arc::default() }, WriterReceiver { receiver, held: None })
 }
 
-impl Inbox {
+impl WriterSender {
     /// Waits for room and submits.
     pub async fn submit(&self, command: Command, bytes: usize) -> Result<(), Error> {
-        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(SUBMISSION_KIB_MIN, INBOX_KIB);
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(SUBMISSION_KIB_MIN, WAITING_KIB_MAX);
         let permit = self.permits.clone().acquire_many_owned(kib).await.map_err(|_| Error::Closed)?;
-        self.post(Post::Submitted(command, permit))
+        self.message(Message::Submitted(command, permit))
     }
 
     /// Submits on the engine's behalf. False if the writer is gone.
     pub fn send(&self, command: Command) -> bool {
-        self.sender.send(Post::Internal(command)).is_ok()
+        self.sender.send(Message::Internal(command)).is_ok()
     }
 
     /// Nothing waits for the writer. It may be busy with what it took out.
@@ -108,7 +108,7 @@ impl Inbox {
 
     /// Nothing that came from outside waits for the writer.
     pub fn is_quiet(&self) -> bool {
-        self.permits.available_permits() == INBOX_KIB as usize
+        self.permits.available_permits() == WAITING_KIB_MAX as usize
     }
 
     /// So much waits for the writer.
@@ -117,19 +117,19 @@ impl Inbox {
     }
 
     pub fn lease(&self, lease: Lease) -> Result<(), Error> {
-        self.post(Post::Lease(lease))
+        self.message(Message::Lease(lease))
     }
 
     /// Has `job` done by the writer's thread, between two commits.
     pub fn between(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        self.post(Post::Between(Box::new(job)))
+        self.message(Message::Between(Box::new(job)))
     }
 
     /// No more submissions; the writer finishes what it has and stops.
     pub fn close(&self) {
         if !self.closed.swap(true, Ordering::SeqCst) {
             self.permits.close();
-            let _ = self.sender.send(Post::Stop);
+            let _ = self.sender.send(Message::Stop);
         }
     }
 
@@ -137,25 +137,25 @@ impl Inbox {
         self.closed.load(Ordering::SeqCst)
     }
 
-    fn post(&self, post: Post) -> Result<(), Error> {
+    fn message(&self, message: Message) -> Result<(), Error> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        // What is posted after the stop is answered by the writer's end being dropped.
-        self.sender.send(post).map_err(|_| Error::Closed)
+        // What is sent after the stop is answered by the writer's end being dropped.
+        self.sender.send(message).map_err(|_| Error::Closed)
     }
 }
 
-impl Bell {
+impl Wakeup {
     /// Waits until there is something to do, no longer than `at_most`.
     pub fn wait(&self, at_most: Option<Duration>) {
         channel::wait_for_message(&self.0, at_most);
     }
 }
 
-impl Outbox {
-    pub fn bell(&self) -> Bell {
-        Bell(self.receiver.clone())
+impl WriterReceiver {
+    pub fn wakeup(&self) -> Wakeup {
+        Wakeup(self.receiver.clone())
     }
 
     /// What has gathered, without waiting.
@@ -164,14 +164,14 @@ impl Outbox {
         self.gather(first)
     }
 
-    fn gather(&mut self, mut next: Option<Post>) -> Round {
+    fn gather(&mut self, mut next: Option<Message>) -> Round {
         let mut round = Round { commands: Vec::new(), then: Then::Nothing };
-        while let Some(post) = next {
-            match post {
-                Post::Submitted(command, _) | Post::Internal(command) => round.commands.push(command),
-                Post::Lease(lease) => round.then = Then::Lease(lease),
-                Post::Between(job) => round.then = Then::Between(job),
-                Post::Stop => round.then = Then::Stop,
+        while let Some(message) = next {
+            match message {
+                Message::Submitted(command, _) | Message::Internal(command) => round.commands.push(command),
+                Message::Lease(lease) => round.then = Then::Lease(lease),
+                Message::Between(job) => round.then = Then::Between(job),
+                Message::Stop => round.then = Then::Stop,
             }
             if !matches!(round.then, Then::Nothing) || round.commands.len() >= ROUND_COMMANDS_MAX {
                 break;
@@ -195,7 +195,7 @@ impl Outbox {
     pub fn gather_more(&mut self, round: &mut Round) {
         while self.held.is_none() && round.commands.len() < ROUND_COMMANDS_MAX {
             match self.receiver.try_recv() {
-                Ok(Post::Submitted(command, _) | Post::Internal(command)) => round.commands.push(command),
+                Ok(Message::Submitted(command, _) | Message::Internal(command)) => round.commands.push(command),
                 Ok(other) => self.held = Some(other),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -204,17 +204,17 @@ impl Outbox {
 
     /// Puts the stop back: it is for the next round. Nothing is taken out behind it.
     pub fn stop_later(&mut self) {
-        self.held = Some(Post::Stop);
+        self.held = Some(Message::Stop);
     }
 
     /// What came after the stop.
     pub fn leftovers(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
-        for post in self.held.take().into_iter().chain(self.receiver.try_iter()) {
-            match post {
-                Post::Submitted(command, _) | Post::Internal(command) => commands.push(command),
-                Post::Lease(lease) => lease.refuse(Error::Closed),
-                Post::Between(_) | Post::Stop => {}
+        for message in self.held.take().into_iter().chain(self.receiver.try_iter()) {
+            match message {
+                Message::Submitted(command, _) | Message::Internal(command) => commands.push(command),
+                Message::Lease(lease) => lease.refuse(Error::Closed),
+                Message::Between(_) | Message::Stop => {}
             }
         }
         commands
