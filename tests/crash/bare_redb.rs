@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::sim_disk::{Entry, Errno, Fault, Image, Kind, POLICIES, Policy, SimDisk, Walk};
+use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Image, LogEntry, Op, SimDisk, Walk};
 
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 
@@ -26,13 +26,13 @@ fn rows(db: &Database) -> Rows {
 }
 
 /// A record of `transactions` commits, and the rows after each of them.
-fn record(seed: u64, transactions: u64) -> (Vec<Entry>, Vec<Rows>) {
+fn record(seed: u64, transactions: u64) -> (Vec<LogEntry>, Vec<Rows>) {
     let mut rng = Rng::with_seed(seed);
-    let disk = SimDisk::new();
+    let disk = SimDisk::new().recorded();
     let db = open(&disk).unwrap();
     let mut states = vec![rows(&db)];
     for number in 1..=transactions {
-        disk.mark(Entry::Start(number));
+        disk.mark(LogEntry::Start(number));
         let txn = db.begin_write().unwrap();
         {
             let mut table = txn.open_table(ROWS).unwrap();
@@ -46,7 +46,7 @@ fn record(seed: u64, transactions: u64) -> (Vec<Entry>, Vec<Rows>) {
             }
         }
         txn.commit().unwrap();
-        disk.mark(Entry::Ack(number));
+        disk.mark(LogEntry::Ack(number));
         states.push(rows(&db));
     }
     drop(db);
@@ -55,14 +55,14 @@ fn record(seed: u64, transactions: u64) -> (Vec<Entry>, Vec<Rows>) {
 
 /// How many images were right, or the first that was not. From the first acknowledgement on: redb
 /// promises nothing of a database that is being made.
-fn crash_everywhere(log: &[Entry], states: &[Rows]) -> Result<usize, String> {
+fn crash_everywhere(log: &[LogEntry], states: &[Rows]) -> Result<usize, String> {
     let mut images = 0;
     let mut walk = Walk::new(Image::default(), log);
     while walk.step().is_some() {
         if walk.acked == 0 {
             continue;
         }
-        for policy in POLICIES {
+        for policy in CUT_POLICIES {
             let image = walk.cut(policy, &mut Rng::with_seed(walk.at() as u64));
             let wrong = |what: String| format!("entry {}, {policy:?}: {what}", walk.at());
             let db = open(&SimDisk::holding(image)).map_err(|error| wrong(error.to_string()))?;
@@ -84,9 +84,9 @@ fn redb_alone_survives_every_crash_of_the_simulated_disk() {
 }
 
 /// Where the answer `number` stands, and the sync it waited for.
-fn answer_and_sync(log: &[Entry], number: u64) -> (usize, usize) {
-    let answer = log.iter().position(|entry| *entry == Entry::Ack(number)).unwrap();
-    (answer, log[..answer].iter().rposition(|entry| *entry == Entry::Sync).unwrap())
+fn answer_and_sync(log: &[LogEntry], number: u64) -> (usize, usize) {
+    let answer = log.iter().position(|entry| *entry == LogEntry::Ack(number)).unwrap();
+    (answer, log[..answer].iter().rposition(|entry| *entry == LogEntry::Sync).unwrap())
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_answer_that_comes_before_its_sync_is_found_out() {
         let mut log = log.clone();
         let (answer, sync) = answer_and_sync(&log, number);
         log.remove(answer);
-        log.insert(sync, Entry::Ack(number));
+        log.insert(sync, LogEntry::Ack(number));
         assert!(crash_everywhere(&log, &states).is_err(), "the early answer {number} is not noticed");
     }
 }
@@ -128,45 +128,45 @@ fn what_is_cut_off_and_grown_again_is_zero() {
 
 #[test]
 fn every_policy_keeps_what_its_name_says() {
-    let write = |offset: u64, len| Entry::Write { offset, data: vec![1; len].into() };
-    let pending = [write(0, 320), write(4_096, 4_096), Entry::SetLen(1 << 20), write(8_192, 4_096)];
+    let write = |offset: u64, len| LogEntry::Write { offset, data: vec![1; len].into() };
+    let pending = [write(0, 320), write(4_096, 4_096), LogEntry::SetLen(1 << 20), write(8_192, 4_096)];
     let pending: Vec<_> = pending.iter().collect();
-    let offsets = |policy: Policy, seed| {
+    let offsets = |policy: CutPolicy, seed| {
         let pieces = policy.pieces(&pending, &mut Rng::with_seed(seed));
         pieces.into_iter().filter_map(|piece| match piece {
-            Entry::Write { offset, data } => Some((offset, data.len())),
+            LogEntry::Write { offset, data } => Some((offset, data.len())),
             _ => None,
         })
     };
     for seed in 0..50 {
-        assert_eq!(offsets(Policy::None, seed).count(), 0);
-        assert_eq!(offsets(Policy::All, seed).count(), 3);
-        assert_eq!(offsets(Policy::AllButHeader, seed).map(|piece| piece.0).collect::<Vec<_>>(), [4_096, 8_192]);
-        assert_eq!(offsets(Policy::HeaderOnly, seed).collect::<Vec<_>>(), [(0, 320)]);
-        assert!(offsets(Policy::AllButOne, seed).count() >= 2);
-        assert!(offsets(Policy::Prefix, seed).zip([0, 4_096, 8_192]).all(|(piece, offset)| piece.0 == offset));
-        assert!(offsets(Policy::Sectors, seed).all(|(offset, len)| offset % 512 == 0 && len <= 512));
-        assert_eq!(offsets(Policy::HeaderTorn, seed).filter(|piece| piece.1 == 4_096).count(), 2);
+        assert_eq!(offsets(CutPolicy::None, seed).count(), 0);
+        assert_eq!(offsets(CutPolicy::All, seed).count(), 3);
+        assert_eq!(offsets(CutPolicy::AllButHeader, seed).map(|piece| piece.0).collect::<Vec<_>>(), [4_096, 8_192]);
+        assert_eq!(offsets(CutPolicy::HeaderOnly, seed).collect::<Vec<_>>(), [(0, 320)]);
+        assert!(offsets(CutPolicy::AllButOne, seed).count() >= 2);
+        assert!(offsets(CutPolicy::Prefix, seed).zip([0, 4_096, 8_192]).all(|(piece, offset)| piece.0 == offset));
+        assert!(offsets(CutPolicy::Sectors, seed).all(|(offset, len)| offset % 512 == 0 && len <= 512));
+        assert_eq!(offsets(CutPolicy::HeaderTorn, seed).filter(|piece| piece.1 == 4_096).count(), 2);
     }
     let orders: std::collections::BTreeSet<Vec<_>> =
-        (0..50).map(|seed| offsets(Policy::Shuffled, seed).collect()).collect();
+        (0..50).map(|seed| offsets(CutPolicy::Shuffled, seed).collect()).collect();
     assert!(orders.iter().any(|order| !order.is_sorted()), "shuffled, and always in order");
 }
 
 #[test]
 fn a_fault_strikes_what_it_names_and_as_often_as_it_says() {
-    let disk = SimDisk::new();
+    let disk = SimDisk::new().recorded();
     let write = |disk: &SimDisk| redb::StorageBackend::write(disk, 0, &[1]);
     redb::StorageBackend::set_len(&disk, 4_096).unwrap();
-    disk.fail(Fault { kind: Some(Kind::Write), errno: Errno::NoSpace, after: 1, times: 1 });
+    disk.fail(Fault { after: 1, times: 1, ..Fault::lasting(&[Op::Write], Failure::NoSpace) });
     write(&disk).unwrap();
     redb::StorageBackend::sync_data(&disk).unwrap();
     assert_eq!(write(&disk).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     write(&disk).unwrap();
-    disk.fail(Fault { kind: None, errno: Errno::NoSpace, after: 0, times: u64::MAX });
+    disk.fail(Fault::FULL);
     assert!(write(&disk).is_err() && redb::StorageBackend::set_len(&disk, 1).is_err());
     redb::StorageBackend::sync_data(&disk).unwrap();
-    disk.heal();
+    disk.repair();
     write(&disk).unwrap();
-    assert_eq!((disk.failed(), disk.asked(Some(Kind::Write)), disk.asked(None)), (3, 5, 9));
+    assert_eq!((disk.failed(), disk.asked(Some(Op::Write)), disk.asked(None)), (3, 5, 9));
 }

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 
 use millpond::{Error, JobId};
-
-use crate::sim_disk::SimDisk;
+use millpond_testkit::SimDisk;
 
 /// The number of a call, in the order they were made.
 pub type Call = usize;

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use crate::raw;
 use crate::record::{Epoch, State};
 use crate::recovery;
-use crate::sim_disk::{Entry, Image, POLICIES, Policy, Walk};
+use millpond_testkit::{CUT_POLICIES, CutPolicy, Image, LogEntry, Walk};
 
 /// Of the images that are like one seen before, one in so many is opened by the engine all the same.
 const SAMPLE: u64 = 400;
@@ -25,7 +25,7 @@ pub struct Cut {
     pub epoch: usize,
     /// Entries of the record that were done.
     pub at: usize,
-    pub policy: Policy,
+    pub policy: CutPolicy,
     pub again: u64,
 }
 
@@ -51,7 +51,7 @@ impl std::str::FromStr for Cut {
         let parts: Vec<&str> = text.split('.').collect();
         let [seed, epoch, at, policy, again] = parts[..] else { return Err(format!("{text} has not five parts")) };
         let number = |part: &str| part.parse::<u64>().map_err(|error| format!("{part}: {error}"));
-        let policy = POLICIES.into_iter().find(|known| format!("{known:?}") == policy);
+        let policy = CUT_POLICIES.into_iter().find(|known| format!("{known:?}") == policy);
         Ok(Self {
             seed: number(seed)?,
             epoch: number(epoch)? as usize,
@@ -120,7 +120,7 @@ type Seen = Mutex<HashSet<(u64, usize, u64)>>;
 /// Every image of one moment.
 fn moment(epoch: &Epoch, walk: &Walk<'_>, plan: Plan, tally: &Tally, seen: &Seen) -> Result<(), (Cut, String)> {
     let mut kept = HashSet::new();
-    for policy in POLICIES {
+    for policy in CUT_POLICIES {
         let repeats = if policy.is_random() { plan.repeats } else { 1 };
         for again in 0..repeats {
             let cut = Cut { seed: epoch.seed, epoch: epoch.number, at: walk.at(), policy, again };
@@ -172,16 +172,16 @@ fn which<'e>(epoch: &'e Epoch, walk: &Walk<'_>, image: Image) -> Result<&'e Stat
     })
 }
 
-fn number_of(pieces: &[Entry]) -> u64 {
+fn number_of(pieces: &[LogEntry]) -> u64 {
     let mut content = crc32fast::Hasher::new();
     let mut order = 0u32;
     for piece in pieces {
         let (at, len) = match piece {
-            Entry::Write { offset, data } => {
+            LogEntry::Write { offset, data } => {
                 content.update(data);
                 (*offset, data.len())
             }
-            Entry::SetLen(len) => (*len, usize::MAX),
+            LogEntry::SetLen(len) => (*len, usize::MAX),
             _ => continue,
         };
         order = order.wrapping_mul(31).wrapping_add(at as u32).wrapping_mul(31).wrapping_add(len as u32);

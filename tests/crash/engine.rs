@@ -6,9 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{Error, Millpond, Timestamp};
+use millpond_testkit::{Fault, SimDisk};
 use tokio::runtime::Runtime;
-
-use crate::sim_disk::{Fault, SimDisk};
 
 pub const QUEUES: [&str; 4] = ["plain", "grouped", "rated", "narrow"];
 pub const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
@@ -106,7 +105,7 @@ impl Engine {
 
     /// The power goes: nothing reaches the disk any more.
     pub fn cut_off(self) {
-        self.disk.fail(Fault::dead());
+        self.disk.fail(Fault::DEAD);
         drop(self);
     }
 }

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millpond::testing::ManualClock;
+use millpond_testkit::{Failure, Fault, Image, Op, SimDisk};
 
 use crate::book::{Asked, Book, Refusal};
 use crate::engine::clock_at;
 use crate::raw;
 use crate::record::{Size, Take, record, resolve};
-use crate::sim_disk::{Errno, Fault, Image, Kind, SimDisk};
 use crate::workload::{ROWS, Workload};
 use crate::{be_quiet_about_panics_on_purpose, number};
 
@@ -26,14 +26,14 @@ const STEPS_FAILING: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lasts {
     Once,
-    UntilMended,
+    UntilRepaired,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
     seed: u64,
-    kind: Option<Kind>,
-    errno: Errno,
+    ops: &'static [Op],
+    failure: Failure,
     lasts: Lasts,
     after: u64,
 }
@@ -41,7 +41,7 @@ struct Case {
 impl Case {
     fn fault(self) -> Fault {
         let times = if self.lasts == Lasts::Once { 1 } else { u64::MAX };
-        Fault { kind: self.kind, errno: self.errno, after: self.after, times }
+        Fault { ops: self.ops, failure: self.failure, after: self.after, times }
     }
 }
 
@@ -54,24 +54,24 @@ fn found(seed: u64) -> (Image, ManualClock) {
 /// What was done with a disk that failed. Whether it did, and what is wrong.
 fn run(case: Case, found: &Image, clock: &ManualClock) -> Result<bool, String> {
     let clock = clock_at(millpond::Clock::wall(clock));
-    let disk = SimDisk::holding(found.clone());
+    let disk = SimDisk::holding(found.clone()).recorded();
     disk.fail(case.fault());
     let opened = Workload::open(case.seed, &disk, &clock, 1 << 32);
     let mut work = match opened {
         Ok(work) => work,
         Err(_) => {
-            disk.heal();
+            disk.repair();
             Workload::open(case.seed, &disk, &clock, 1 << 32).map_err(|error| format!("it does not open: {error}"))?
         }
     }
     .on_failing();
     work.run(number("CRASH_STEPS", STEPS_DEFAULT) as usize);
-    if disk.failed() > 0 && case.lasts == Lasts::UntilMended {
+    if disk.failed() > 0 && case.lasts == Lasts::UntilRepaired {
         work.go_on_with(STEPS_FAILING);
-        disk.heal();
+        disk.repair();
     }
     let failed = disk.failed() > 0;
-    disk.heal();
+    disk.repair();
     for _ in 0..3 {
         work.wait(Duration::from_secs(10));
     }
@@ -138,13 +138,13 @@ fn everybody_was_told_the_truth(book: &Book, last: &raw::Dump) -> Result<(), Str
 }
 
 /// Every N until it is beyond the last operation.
-fn at_every_operation(kind: Option<Kind>, errno: Errno, lasts: Lasts) {
+fn at_every_operation(ops: &'static [Op], failure: Failure, lasts: Lasts) {
     be_quiet_about_panics_on_purpose();
     let seed = number("CRASH_SEED", 3);
     let (found, clock) = found(seed);
     if let Ok(after) = std::env::var("CRASH_AFTER") {
         let after = after.parse().expect("a number");
-        run(Case { seed, kind, errno, lasts, after }, &found, &clock).unwrap();
+        run(Case { seed, ops, failure, lasts, after }, &found, &clock).unwrap();
         return;
     }
     let (next, failures) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -155,7 +155,7 @@ fn at_every_operation(kind: Option<Kind>, errno: Errno, lasts: Lasts) {
             scope.spawn(|| {
                 loop {
                     let after = next.fetch_add(1, Ordering::Relaxed);
-                    let case = Case { seed, kind, errno, lasts, after };
+                    let case = Case { seed, ops, failure, lasts, after };
                     let done = catch_unwind(AssertUnwindSafe(|| run(case, &found, &clock)));
                     let done = done.unwrap_or_else(|panic| {
                         let text = panic.downcast_ref::<String>().cloned();
@@ -177,31 +177,31 @@ fn at_every_operation(kind: Option<Kind>, errno: Errno, lasts: Lasts) {
         panic!("CRASH_SEED={seed} CRASH_AFTER={} cargo test --test crash, this test: {case:?}: {what}", case.after);
     }
     let failures = failures.into_inner();
-    println!("{failures} operations failed, {kind:?} {errno:?} {lasts:?}");
+    println!("{failures} operations failed, {ops:?} {failure:?} {lasts:?}");
     assert!(failures > 10, "only {failures}");
 }
 
 #[test]
 fn it_heals_from_any_operation_that_fails_once() {
-    at_every_operation(None, Errno::Io, Lasts::Once);
+    at_every_operation(&Op::ALL, Failure::Io, Lasts::Once);
 }
 
 #[test]
 fn it_heals_when_a_disk_that_failed_is_mended() {
-    at_every_operation(None, Errno::Io, Lasts::UntilMended);
+    at_every_operation(&Op::ALL, Failure::Io, Lasts::UntilRepaired);
 }
 
 #[test]
 fn it_heals_when_a_full_disk_has_room_again() {
-    at_every_operation(None, Errno::NoSpace, Lasts::UntilMended);
+    at_every_operation(Fault::FULL.ops, Failure::NoSpace, Lasts::UntilRepaired);
 }
 
 #[test]
 fn it_heals_from_one_write_that_found_no_room() {
-    at_every_operation(None, Errno::NoSpace, Lasts::Once);
+    at_every_operation(Fault::FULL.ops, Failure::NoSpace, Lasts::Once);
 }
 
 #[test]
 fn it_heals_from_one_sync_that_fails() {
-    at_every_operation(Some(Kind::Sync), Errno::Io, Lasts::Once);
+    at_every_operation(&[Op::Sync], Failure::Io, Lasts::Once);
 }

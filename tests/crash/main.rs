@@ -17,8 +17,6 @@ mod power;
 mod raw;
 mod record;
 mod recovery;
-#[path = "../support/sim_disk/mod.rs"]
-mod sim_disk;
 mod workload;
 
 /// A number from the environment.

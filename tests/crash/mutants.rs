@@ -2,12 +2,12 @@
 
 use fastrand::Rng;
 use millpond::testing::ManualClock;
+use millpond_testkit::LogEntry;
 
 use crate::be_quiet_about_panics_on_purpose;
 use crate::book::Heard;
 use crate::cut::{self, Plan, Tally};
 use crate::record::{Epoch, Size, Take, app_file, record, resolve, take};
-use crate::sim_disk::Entry;
 
 /// Mutants of each sort.
 const MUTANTS: usize = 8;
@@ -24,17 +24,17 @@ fn is_found_out(epoch: &Epoch) -> bool {
 
 /// For some of the states that somebody has heard of: the number, where that was first, and the sync
 /// that made it durable.
-fn some_answers(log: &[Entry]) -> Vec<(u64, usize, usize)> {
+fn some_answers(log: &[LogEntry]) -> Vec<(u64, usize, usize)> {
     let mut answers = Vec::new();
     let mut told = 0;
     for (at, entry) in log.iter().enumerate() {
-        if let Entry::Ack(state) = *entry
+        if let LogEntry::Ack(state) = *entry
             && state > told
         {
             told = state;
-            let begun = log.iter().position(|entry| *entry == Entry::Start(state)).expect("it began");
+            let begun = log.iter().position(|entry| *entry == LogEntry::Start(state)).expect("it began");
             // The states between were not heard of: each has a sync of its own.
-            let sync = begun + log[begun..at].iter().position(|entry| *entry == Entry::Sync).expect("it is durable");
+            let sync = begun + log[begun..at].iter().position(|entry| *entry == LogEntry::Sync).expect("it is durable");
             answers.push((state, at, sync));
         }
     }
@@ -56,7 +56,7 @@ fn an_answer_before_its_sync_is_found_out() {
     for (state, answer, sync) in some_answers(&log) {
         epoch.log = log.clone();
         epoch.log.remove(answer);
-        epoch.log.insert(sync, Entry::Ack(state));
+        epoch.log.insert(sync, LogEntry::Ack(state));
         assert!(is_found_out(&epoch), "state {state} is told of too early, and nobody notices");
     }
 }

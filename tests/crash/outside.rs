@@ -11,13 +11,13 @@ use std::time::Duration;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{Clock, Error, JobFilter};
+use millpond_testkit::{CUT_POLICIES, Fault, Image, LogEntry, SimDisk, Walk};
 use redb::Database;
 
 use crate::engine::{Engine, clock_at};
 use crate::raw;
 use crate::record::{Epoch, Size, record};
 use crate::recovery::start_everything;
-use crate::sim_disk::{Entry, Fault, Image, POLICIES, SimDisk, Walk};
 use crate::{be_quiet_about_panics_on_purpose, number};
 
 const IMAGES_DEFAULT: u64 = 300;
@@ -84,7 +84,7 @@ fn is_intact(image: Image) -> bool {
         let disk = SimDisk::holding(image);
         let mut db = Database::builder().create_with_backend(disk.clone()).ok()?;
         let intact = db.check_integrity().ok();
-        disk.fail(Fault::dead());
+        disk.fail(Fault::DEAD);
         intact
     };
     catch_unwind(AssertUnwindSafe(check)).is_ok_and(|intact| intact == Some(true))
@@ -120,10 +120,10 @@ fn assert_right_or_refused(fates: &BTreeMap<Fate, u64>) {
 }
 
 /// What a power cut leaves at this entry of the record.
-fn cut_at(found: &Image, log: &[Entry], end: usize, rng: &mut Rng) -> Image {
+fn cut_at(found: &Image, log: &[LogEntry], end: usize, rng: &mut Rng) -> Image {
     let mut walk = Walk::new(found.clone(), log);
     while walk.at() < end && walk.step().is_some() {}
-    walk.cut(POLICIES[rng.usize(0..POLICIES.len())], rng)
+    walk.cut(CUT_POLICIES[rng.usize(0..CUT_POLICIES.len())], rng)
 }
 
 /// Flips a bit of something that is not empty.
@@ -151,12 +151,12 @@ fn a_bit_that_flips_in_a_power_cut_is_harmless_or_the_file_is_refused() {
 #[test]
 fn a_write_that_landed_elsewhere_before_a_power_cut_is_harmless_or_the_file_is_refused() {
     let fates = fates(&epochs(), |epoch, rng| {
-        let is_page = |at: &usize| matches!(epoch.log[*at], Entry::Write { offset, .. } if offset > 0);
+        let is_page = |at: &usize| matches!(epoch.log[*at], LogEntry::Write { offset, .. } if offset > 0);
         let writes: Vec<usize> = (0..epoch.log.len()).filter(is_page).collect();
         let (lost, other) = (writes[rng.usize(0..writes.len())], writes[rng.usize(0..writes.len())]);
         let mut log = epoch.log.clone();
-        if let (Entry::Write { data, .. }, Entry::Write { offset, .. }) = (&epoch.log[lost], &epoch.log[other]) {
-            log[lost] = Entry::Write { offset: *offset, data: data.clone() };
+        if let (LogEntry::Write { data, .. }, LogEntry::Write { offset, .. }) = (&epoch.log[lost], &epoch.log[other]) {
+            log[lost] = LogEntry::Write { offset: *offset, data: data.clone() };
         }
         let end = (lost + rng.usize(1..60)).min(log.len());
         cut_at(&epoch.found, &log, end, rng)
@@ -169,8 +169,8 @@ fn syncs_that_lied_before_a_power_cut_leave_an_older_state_or_the_file_is_refuse
     let fates = fates(&epochs(), |epoch, rng| {
         let end = rng.usize(epoch.log.len() / 10..epoch.log.len());
         let lied = end.saturating_sub(rng.usize(1..200))..end;
-        let honest = |(at, entry): &(usize, &Entry)| !(**entry == Entry::Sync && lied.contains(at));
-        let log: Vec<Entry> = epoch.log[..end].iter().enumerate().filter(honest).map(|(_, e)| e.clone()).collect();
+        let honest = |(at, entry): &(usize, &LogEntry)| !(**entry == LogEntry::Sync && lied.contains(at));
+        let log: Vec<LogEntry> = epoch.log[..end].iter().enumerate().filter(honest).map(|(_, e)| e.clone()).collect();
         cut_at(&epoch.found, &log, log.len(), rng)
     });
     assert_right_or_refused(&fates);

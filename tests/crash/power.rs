@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use crate::cut::{self, Cut, Plan, Tally};
 use crate::record::{Epoch, Size, record};
-use crate::sim_disk::Entry;
 use crate::{be_quiet_about_panics_on_purpose, number};
+use millpond_testkit::LogEntry;
 
 const IMAGES_DEFAULT: u64 = 100_000;
 const SIZE: Size = Size { epochs: 3, steps: 60 };
@@ -71,7 +71,7 @@ impl Reached {
         for epoch in epochs {
             let mut len = epoch.found.len();
             for entry in &epoch.log {
-                if let Entry::SetLen(to) = entry {
+                if let LogEntry::SetLen(to) = entry {
                     self.grown += u64::from(*to > len);
                     self.shrunk += u64::from(*to < len);
                     len = *to;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, Value};
 
-use crate::sim_disk::{Fault, Image, SimDisk};
+use millpond_testkit::{Fault, Image, SimDisk};
 
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -104,7 +104,7 @@ pub fn look<T>(image: Image, see: impl FnOnce(&ReadTransaction) -> Result<T, red
     let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(disk.clone())?;
     let seen = db.begin_read().map_err(redb::Error::from).and_then(|read| see(&read));
     // Closing in order would cost a commit that nobody looks at.
-    disk.fail(Fault::dead());
+    disk.fail(Fault::DEAD);
     seen
 }
 

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use millpond::Clock;
 use millpond::testing::ManualClock;
+use millpond_testkit::{CUT_POLICIES, Image, LogEntry, SimDisk, Walk};
 use redb::Database;
 
 use crate::book::{Book, Heard, Refusal};
 use crate::engine::clock_at;
 use crate::raw::{self, Dump};
-use crate::sim_disk::{Entry, Image, POLICIES, SimDisk, Walk};
 use crate::workload::{DONE, ROWS, Workload};
 
 /// What the file holds between two commits.
@@ -31,7 +31,7 @@ pub struct Epoch {
     pub seed: u64,
     pub number: usize,
     pub found: Image,
-    pub log: Vec<Entry>,
+    pub log: Vec<LogEntry>,
     pub states: Vec<State>,
     /// What its clock shows at the end.
     pub clock: ManualClock,
@@ -50,7 +50,7 @@ pub struct Size {
 #[derive(Clone)]
 pub struct Take {
     pub found: Image,
-    pub log: Vec<Entry>,
+    pub log: Vec<LogEntry>,
     /// Where in the log each was heard, in order.
     pub heard: Vec<(usize, Heard)>,
     pub book: Book,
@@ -84,7 +84,7 @@ pub fn take(
     next_tag: &mut u64,
     max_id: u64,
 ) -> Result<Take, String> {
-    let disk = SimDisk::holding(found.clone());
+    let disk = SimDisk::holding(found.clone()).recorded();
     let mut work = Workload::open(seed, &disk, clock, *next_tag).map_err(|error| error.to_string())?;
     work.run(steps);
     *next_tag = work.next_tag();
@@ -111,33 +111,33 @@ fn somewhere(epoch: &Epoch, rng: &mut Rng) -> (Image, u64) {
     while walk.at() < end {
         walk.step();
     }
-    let policy = POLICIES[rng.usize(0..POLICIES.len())];
+    let policy = CUT_POLICIES[rng.usize(0..CUT_POLICIES.len())];
     let image = walk.cut(policy, rng);
     (image, epoch.states[walk.acked as usize].max_id)
 }
 
 /// Finds the states that the disk went through, and holds what was heard against them.
-pub fn resolve(take: &Take) -> Result<(Vec<Entry>, Vec<State>), String> {
+pub fn resolve(take: &Take) -> Result<(Vec<LogEntry>, Vec<State>), String> {
     let Take { found, log, heard, book, max_id } = take;
     let mut heard = heard.iter().copied().peekable();
     let mut states = vec![state(found.clone(), *max_id, 0)?];
-    let mut resolved = vec![Entry::Start(1)];
+    let mut resolved = vec![LogEntry::Start(1)];
     let mut walk = Walk::new(found.clone(), log);
     loop {
         while let Some((_, what)) = heard.next_if(|(at, _)| *at <= walk.at()) {
             let now = states.last().expect("the first");
             check_heard(what, book, now).map_err(|error| format!("entry {}, {what:?}: {error}", walk.at()))?;
-            resolved.push(Entry::Ack(states.len() as u64 - 1));
+            resolved.push(LogEntry::Ack(states.len() as u64 - 1));
         }
         let Some(entry) = walk.step() else { break };
         resolved.push(entry.clone());
-        if *entry == Entry::Sync {
+        if *entry == LogEntry::Sync {
             let last = states.last().expect("the first");
             let next = state(walk.durable().clone(), last.max_id, walk.at())?;
             if next.sum != last.sum {
                 check_succession(&last.dump, &next.dump, book)?;
                 states.push(next);
-                resolved.push(Entry::Start(states.len() as u64));
+                resolved.push(LogEntry::Start(states.len() as u64));
             }
         }
     }

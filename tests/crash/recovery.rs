@@ -8,12 +8,12 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{Clock, Context, Job, JobId, NewJob, State as JobState};
+use millpond_testkit::{CUT_POLICIES, Image, SimDisk, Walk};
 
 use crate::book::{Book, Heard};
 use crate::engine::{Engine, GROUPS, KIND, QUEUES, clock_at};
 use crate::raw;
 use crate::record::{State, Take, resolve};
-use crate::sim_disk::{Image, POLICIES, SimDisk, Walk};
 use crate::workload::{DRAINED, HOURS_MAX, count_up};
 
 /// Everything that lived in `state` runs to its end, once, and nothing else does.
@@ -103,7 +103,7 @@ pub fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>
 /// after it. Returns how many images were looked at.
 pub fn crashes_again(image: Image, state: &State, clock: &ManualClock, rng: &mut Rng) -> Result<u64, String> {
     let clock = clock_at(clock.wall());
-    let (disk, book) = (SimDisk::holding(image.clone()), Book::default());
+    let (disk, book) = (SimDisk::holding(image.clone()).recorded(), Book::default());
     let mut engine = Engine::open(&disk, &clock).map_err(|error| format!("it does not open: {error}"))?;
     book.hear(&disk, Heard::Opened);
     engine.settle();
@@ -117,7 +117,7 @@ pub fn crashes_again(image: Image, state: &State, clock: &ManualClock, rng: &mut
         if !entry.is_operation() {
             continue;
         }
-        for policy in POLICIES {
+        for policy in CUT_POLICIES {
             let wrong = |what: String| format!("recovery, entry {}, {policy:?}: {what}", walk.at());
             let image = walk.cut(policy, rng);
             let (acked, started) = (walk.acked as usize, (walk.started as usize).min(states.len() - 1));

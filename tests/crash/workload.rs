@@ -15,13 +15,13 @@ use millpond::{
     BoxError, Capacity, Clock, Context, Error, GroupPolicy, Handled, Job, JobFilter, JobId, JobPatch, Keep, Millpond,
     NewJob, Outcome, Pace, Priority, QueueSettings, Rate, Retention, Retry, Timestamp, Transaction, WhenFull, Worker,
 };
+use millpond_testkit::SimDisk;
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use crate::book::{Asked, Book, COMPLETED, Call, Heard, Refusal, Run, Waiting};
 use crate::engine::{Engine, GROUPS, KIND, QUEUES};
 use crate::raw;
-use crate::sim_disk::SimDisk;
 
 /// The application's rows: how often each was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");

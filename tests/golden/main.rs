@@ -18,7 +18,6 @@ mod features;
 #[path = "../it/wasm/guest.rs"]
 mod guest;
 mod migration;
-mod recorder;
 #[path = "../support/mod.rs"]
 mod support;
 

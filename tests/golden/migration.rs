@@ -2,10 +2,10 @@
 
 use millpond::testing;
 use millpond::{JobId, Millpond, NewJob, State};
+use millpond_testkit::{Image, SimDisk, each_power_cut};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 use serde_json::{Value, json};
 
-use crate::recorder::{Recorder, each_image};
 use crate::support::{HOUR, OnDisk, SECOND, assert_sound, close};
 use crate::{comparable, dump, dumped, open, stored, work_off};
 
@@ -49,7 +49,7 @@ async fn of_jobs_with_the_same_key_the_oldest_that_has_not_ended_holds_it() {
 }
 
 /// The schema version on a disk, its keys, and what of it expires, if it has the tables for them.
-fn version_and_rows(disk: Recorder) -> (u8, Option<Value>, Option<usize>) {
+fn version_and_rows(disk: SimDisk) -> (u8, Option<Value>, Option<usize>) {
     let db = Database::builder().create_with_backend(disk).expect("every image opens");
     let read = db.begin_read().unwrap();
     let version = read.open_table(META).unwrap().get("schema").unwrap().unwrap().value()[5];
@@ -76,18 +76,20 @@ async fn a_power_cut_in_the_steps_from_an_earlier_version_leaves_the_old_file_or
         (3, "killed", none(), 0),
     ] {
         let (bytes, expected) = stored(from, feature);
-        let disk = Recorder::with(bytes.clone());
-        let open = |disk: &Recorder| {
+        let disk = SimDisk::holding(Image::new(bytes)).recorded();
+        let before = disk.image();
+        let open = |disk: &SimDisk| {
             let clock = millpond::testing::ManualClock::new();
             let builder = Millpond::builder().clock(clock.clone()).seed(0).cache_bytes(1 << 20);
             (builder.open_backend(disk.clone()).unwrap(), clock)
         };
         close(open(&disk).0).await;
         let mut images = Vec::new();
-        each_image(&bytes, &disk.ops(), 7, |at, image| images.push((at, image)));
+        let log = disk.take_log();
+        each_power_cut(before, &log, 7, |at, image| images.push((at, image)));
         let mut seen = [0, 0];
         for (n, (at, image)) in images.into_iter().enumerate() {
-            let disk = Recorder::with(image);
+            let disk = SimDisk::holding(image);
             let found = version_and_rows(disk.clone());
             match found {
                 (1, None, None) if from == 1 => seen[0] += 1,
@@ -105,7 +107,7 @@ async fn a_power_cut_in_the_steps_from_an_earlier_version_leaves_the_old_file_or
         }
         println!(
             "v{from}/{feature}: {} operations, {} images as it was, {} as it is to be",
-            disk.ops().len(),
+            log.len(),
             seen[0],
             seen[1]
         );

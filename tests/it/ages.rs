@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millpond::{Clock, Job, JobId, Keep, Millpond, Outcome, QueueSettings, Retention, State, Timestamp};
+use millpond_testkit::SimDisk;
 
-use crate::shared_memory::SharedMemory;
 use crate::support::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -59,7 +59,7 @@ async fn a_machine_that_learns_the_time_prunes_nothing() {
     let clock = millpond::testing::ManualClock::new();
     let today = clock.wall();
     clock.set_wall(Timestamp::from_millis(5_000));
-    let pond = Millpond::builder().clock(clock.clone()).open_backend(SharedMemory::new()).unwrap();
+    let pond = Millpond::builder().clock(clock.clone()).open_backend(SimDisk::new()).unwrap();
     end_some(&pond).await;
     clock.set_wall(today);
     pass(&clock, &pond, HOUR).await;
@@ -179,7 +179,7 @@ async fn for_ever_is_for_ever_at_every_time() {
         let clock = millpond::testing::ManualClock::new();
         let today = clock.wall();
         clock.set_wall(wall);
-        let pond = Millpond::builder().clock(clock.clone()).open_backend(SharedMemory::new()).unwrap();
+        let pond = Millpond::builder().clock(clock.clone()).open_backend(SimDisk::new()).unwrap();
         let all = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER).dead(Keep::FOREVER);
         pond.queue("q").unwrap().configure(QueueSettings::default().retention(all)).await.unwrap();
         end_some(&pond).await;
@@ -261,10 +261,9 @@ async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
     for (kills, times, down) in [true, false].into_iter().flat_map(|kills| restarts.map(|(n, down)| (kills, n, down))) {
         let clock = millpond::testing::ManualClock::new();
         clock.set_wall(clock.wall() + TEN_YEARS);
-        let mut memory = SharedMemory::new();
-        let open = |memory: &SharedMemory| {
-            Millpond::builder().clock(clock.clone()).seed(0).open_backend(memory.clone()).unwrap()
-        };
+        let mut memory = SimDisk::new();
+        let open =
+            |memory: &SimDisk| Millpond::builder().clock(clock.clone()).seed(0).open_backend(memory.clone()).unwrap();
         let mut pond = open(&memory);
         let id = pond.enqueue("q", work(1).delay(SECOND * 60)).await.unwrap();
         clock.set_wall(clock.wall() - SECOND * 600);
@@ -272,7 +271,7 @@ async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
         let mut left = SECOND * 60;
         for _ in 0..times {
             if kills {
-                memory = memory.image();
+                memory = memory.after_kill();
                 drop(pond);
             } else {
                 close(pond).await;
@@ -297,15 +296,15 @@ async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
 async fn a_kill_long_after_the_last_commit_forgets_no_time_when_the_clock_was_set_back() {
     let clock = millpond::testing::ManualClock::new();
     clock.set_wall(clock.wall() + TEN_YEARS);
-    let memory = SharedMemory::new();
-    let open = |memory: SharedMemory| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
+    let memory = SimDisk::new();
+    let open = |memory: SimDisk| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
     let pond = open(memory.clone());
     pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
     clock.advance(SECOND * 3_000);
     clock.set_wall(clock.wall() - SECOND * 600);
     settled(&pond).await;
     clock.advance(SECOND * 300);
-    let after = open(memory.image());
+    let after = open(memory.after_kill());
     let ran = record(&after, "q", 1);
     clock.advance(SECOND * 299);
     drained(&after).await;
@@ -344,8 +343,8 @@ async fn a_machine_that_never_knows_the_time_keeps_its_delays() {
 #[tokio::test]
 async fn a_hold_is_not_ended_by_a_clock_set_forward_and_a_crash() {
     let clock = millpond::testing::ManualClock::new();
-    let memory = SharedMemory::new();
-    let open = |memory: SharedMemory| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
+    let memory = SimDisk::new();
+    let open = |memory: SimDisk| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
     let limited = |pond: &Millpond| {
         let log = Log::new();
         let seen = log.clone();
@@ -363,7 +362,7 @@ async fn a_hold_is_not_ended_by_a_clock_set_forward_and_a_crash() {
     assert_eq!(ran.all(), [1]);
     clock.set_wall(clock.wall() + TEN_YEARS);
     settled(&pond).await;
-    let pond = open(memory.image());
+    let pond = open(memory.after_kill());
     let ran = limited(&pond);
     clock.advance(HOUR - SECOND);
     drained(&pond).await;
@@ -376,8 +375,8 @@ async fn a_hold_is_not_ended_by_a_clock_set_forward_and_a_crash() {
 #[tokio::test]
 async fn a_clock_set_forward_fills_no_bucket_across_a_crash() {
     let clock = millpond::testing::ManualClock::new();
-    let memory = SharedMemory::new();
-    let open = |memory: SharedMemory| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
+    let memory = SimDisk::new();
+    let open = |memory: SimDisk| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
     let limited = |pond: &Millpond| {
         let log = Log::new();
         let seen = log.clone();
@@ -396,7 +395,7 @@ async fn a_clock_set_forward_fills_no_bucket_across_a_crash() {
     assert_eq!(ran.len(), 10);
     clock.set_wall(clock.wall() + TEN_YEARS);
     pond.enqueue("other", work(1)).await.unwrap();
-    let after = open(memory.image());
+    let after = open(memory.after_kill());
     let ran = limited(&after);
     drained(&after).await;
     assert_eq!(ran.len(), 0);

@@ -85,17 +85,17 @@ async fn a_worker_may_say_it_of_all_its_jobs() {
 
 #[tokio::test]
 async fn its_handler_is_not_called_before_its_start_is_durable() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let (_, mut keeper) = at_a_gate(pond.worker("q"));
-    disk.hold();
+    disk.hold_syncs();
     let held = tokio::spawn(pond.enqueue("q", once(3)));
-    let block = |disk: SlowDisk| tokio::task::spawn_blocking(move || disk.wait_for_sync());
+    let block = |disk: SimDisk| tokio::task::spawn_blocking(move || disk.wait_for_sync());
     block(disk.clone()).await.unwrap();
-    disk.go_on();
+    disk.release_syncs();
     held.await.unwrap().unwrap();
     keeper.next(1).await;
-    let image = disk.image();
+    let image = disk.after_kill();
     let after = Millpond::builder().open_backend(image).unwrap();
     assert_eq!(after.dead_letters().count(&Default::default()).unwrap(), 1, "what has begun is known to have");
     keeper.let_go(1);
@@ -164,12 +164,12 @@ async fn a_handler_that_fails_in_whatever_way_is_not_called_again() {
 
 #[tokio::test]
 async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ended() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let (_, mut keeper) = at_a_gate(pond.worker("q"));
     let id = pond.enqueue("q", once(1)).await.unwrap();
     keeper.entered().await;
-    disk.hold();
+    disk.hold_syncs();
     keeper.let_go(1);
     tokio::task::spawn_blocking({
         let disk = disk.clone();
@@ -178,10 +178,10 @@ async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ende
     .await
     .unwrap();
     // What is not synced is in this image or not: either way it is not run again.
-    let before = disk.image();
-    disk.go_on();
+    let before = disk.after_kill();
+    disk.release_syncs();
     drained(&pond).await;
-    for image in [before, disk.image()] {
+    for image in [before, disk.after_kill()] {
         let after = Millpond::builder().open_backend(image).unwrap();
         let ran = record(&after, "q", 1);
         drained(&after).await;

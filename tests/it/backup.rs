@@ -299,10 +299,10 @@ async fn a_queue_in_memory_can_be_saved_to_a_file() {
 async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("copy.redb");
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     // The writer waits for its disk, and the last round of the backup for the writer.
-    disk.hold();
+    disk.hold_syncs();
     let stuck = tokio::spawn(pond.enqueue("q", work(1)));
     tokio::task::yield_now().await;
     disk.wait_for_sync();
@@ -325,7 +325,7 @@ async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
             break;
         }
     }
-    disk.go_on();
+    disk.release_syncs();
     stopped.await.unwrap().unwrap();
     let _ = stuck.await.unwrap();
     match backup.await.unwrap() {
@@ -353,10 +353,10 @@ async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
 async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("copy.redb");
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     // The last round of the backup waits for the writer, and the writer for its disk.
-    disk.hold();
+    disk.hold_syncs();
     let stuck = tokio::spawn(pond.enqueue("q", work(1)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
@@ -366,7 +366,7 @@ async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
     }
     let other = Millpond::builder().open(&target).unwrap();
     other.enqueue("q", work(7)).await.unwrap();
-    disk.go_on();
+    disk.release_syncs();
     stuck.await.unwrap().unwrap();
     match backup.await.unwrap() {
         Err(Error::NotBackedUp { path, reason }) => assert!(path == target && reason.contains("was made"), "{reason}"),

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{Job, Millpond, NewJob};
+use millpond_testkit::SimDisk;
 use redb::StorageBackend;
 use tokio::runtime::Runtime;
 
-use crate::shared_memory::SharedMemory;
 use crate::support::{Log, SECOND, Work, work};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -19,7 +19,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes in memory that know how many of them were read.
 #[derive(Clone, Debug)]
 struct CountedDisk {
-    memory: SharedMemory,
+    memory: SimDisk,
     read: Arc<AtomicU64>,
 }
 
@@ -54,7 +54,7 @@ fn open(disk: &CountedDisk, clock: &ManualClock, runtime: &Runtime) -> (Millpond
 
 /// Fills a disk in memory with so many waiting jobs and closes it.
 fn filled(jobs: u64) -> CountedDisk {
-    let (memory, clock) = (SharedMemory::new(), ManualClock::new());
+    let (memory, clock) = (SimDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock).seed(0).open_backend(memory.clone()).unwrap();
     for batch in 0..jobs / 1_000 {
         pond.enqueue_many("q", (0..1_000).map(|n| work(batch * 1_000 + n))).wait().unwrap();
@@ -94,7 +94,7 @@ fn a_backlog_twenty_times_as_long_is_opened_by_reading_no_more() {
 #[test]
 fn while_nothing_is_due_nothing_is_written_and_the_dispatcher_sleeps() {
     let (clock, runtime) = (ManualClock::new(), tokio::runtime::Builder::new_current_thread().build().unwrap());
-    let disk = CountedDisk { memory: SharedMemory::new(), read: Arc::default() };
+    let disk = CountedDisk { memory: SimDisk::new(), read: Arc::default() };
     let (pond, mut steps) = open(&disk, &clock, &runtime);
     let _worker = pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     let far = pond.enqueue_many("q", (0..1_000).map(|n| NewJob::new(Work { n }).delay(YEAR)));
@@ -149,7 +149,7 @@ fn run_dry(runtime: &Runtime, steps: &mut Stepper) {
 #[test]
 fn the_sweep_of_ended_jobs_asks_the_writer_for_one_step_however_many_queues_there_are() {
     const QUEUES: u64 = 1_000;
-    let disk = CountedDisk { memory: SharedMemory::new(), read: Arc::default() };
+    let disk = CountedDisk { memory: SimDisk::new(), read: Arc::default() };
     let (clock, runtime) = (ManualClock::new(), tokio::runtime::Builder::new_current_thread().build().unwrap());
     // Stepped engines have nobody who commits while a caller waits.
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.memory.clone()).unwrap();

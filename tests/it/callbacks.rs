@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::{Context as TaskContext, Wake, Waker};
 
 use millpond::{BoxError, Context, Error, Job, JobId, Millpond, NewJob, Outcome, Retry, State};
+use millpond_testkit::{Fault, SimDisk};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-use crate::failing_disk::{FailingDisk, Failure};
 use crate::support::*;
 
 /// A queue that callbacks made before it can reach, and what their waiting calls were answered.
@@ -197,12 +197,12 @@ fn what_a_closure_holds_is_dropped_where_it_may_wait() {
 #[test]
 fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
     in_time("a value that waits when it is dropped", || {
-        let disk = FailingDisk::new();
+        let disk = SimDisk::new();
         let again = disk.clone();
         let pond = Millpond::builder().open_backend_with(move || Ok(again.clone())).unwrap();
         let (value, caller, _) = calls_when_dropped(&pond);
         let value = Mutex::new(Some(value));
-        disk.fail(Failure::Full);
+        disk.fail(Fault::FULL);
         let call = pond.transaction(move |tx| {
             tx.enqueue("q", work(1))?;
             Ok(value.lock().unwrap().take())
@@ -215,10 +215,10 @@ fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
 #[test]
 fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
     in_time("a closure that waits when it is dropped", || {
-        let disk = SlowDisk::new();
+        let disk = SimDisk::new();
         let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
         let (value, caller, dropped) = calls_when_dropped(&pond);
-        disk.hold();
+        disk.hold_syncs();
         let first = pond.clone();
         let first = std::thread::spawn(move || first.enqueue("q", work(0)).wait());
         disk.wait_for_sync();
@@ -229,7 +229,7 @@ fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
         // Submitted, and given up.
         assert!(call.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
         drop(call);
-        disk.go_on();
+        disk.release_syncs();
         first.join().unwrap().unwrap();
         dropped.recv().unwrap();
         assert!(matches!(&caller.answers()[..], [Ok(_) | Err(Error::WouldDeadlock)]));
@@ -486,16 +486,16 @@ impl tracing::Subscriber for CallingSubscriber {
 #[test]
 fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
     in_time("a subscriber that waits", || {
-        let disk = FailingDisk::new();
+        let disk = SimDisk::new();
         let again = disk.clone();
         let pond = Millpond::builder().open_backend_with(move || Ok(again.clone())).unwrap();
         let caller = Caller::new();
         caller.holds(&pond);
         let _here = tracing::subscriber::set_default(CallingSubscriber(caller.clone()));
-        disk.fail(Failure::Full);
+        disk.fail(Fault::FULL);
         // Its commit is made on this thread, and so is said that it failed.
         assert!(matches!(pond.enqueue("q", work(1)).wait(), Err(Error::StorageFull)));
-        disk.mend();
+        disk.repair();
         assert!(matches!(&caller.answers()[..], [Err(Error::WouldDeadlock)]));
         while pond.degraded().is_some() {
             std::thread::yield_now();

@@ -226,7 +226,7 @@ fn a_clock_that_was_set_holds_nothing_up_once_the_queue_is_closed() {
         let clock = millpond::testing::ManualClock::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let builder = Millpond::builder().clock(clock.clone()).runtime(runtime.handle().clone());
-        let memory = crate::shared_memory::SharedMemory::new();
+        let memory = millpond_testkit::SimDisk::new();
         let (pond, mut steps) = millpond::testing::open_stepped(builder, move || Ok(memory.clone())).unwrap();
         steps.dispatch();
         steps.begin_stop();

@@ -16,7 +16,7 @@ fn raw(bytes: usize) -> NewJob {
     NewJob::raw("raw", vec![7; bytes])
 }
 
-fn on(disk: &SlowDisk) -> Millpond {
+fn on(disk: &SimDisk) -> Millpond {
     Millpond::builder().open_backend(disk.clone()).unwrap()
 }
 
@@ -35,7 +35,7 @@ async fn dead(pond: &Millpond, jobs: usize, reason: &str) -> Vec<JobId> {
 }
 
 /// Makes all of these calls while a commit waits for the disk, and returns how many of them are with the writer then.
-async fn with_the_writer(pond: &Millpond, disk: &SlowDisk, calls: Vec<Commit<()>>) -> usize {
+async fn with_the_writer(pond: &Millpond, disk: &SimDisk, calls: Vec<Commit<()>>) -> usize {
     let (answers, waiting) = in_one_batch_after(pond, disk, calls, || pond.testing().inbox()).await;
     answers.into_iter().for_each(Result::unwrap);
     waiting
@@ -43,7 +43,7 @@ async fn with_the_writer(pond: &Millpond, disk: &SlowDisk, calls: Vec<Commit<()>
 
 #[tokio::test]
 async fn new_payloads_of_waiting_jobs_count_as_what_waits_for_the_writer() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     let ids = pond.enqueue_many("q", (0..100).map(|_| raw(1))).await.unwrap();
     let update = |id| pond.update(id, JobPatch::new().payload(raw(MEGABYTE)));
@@ -53,7 +53,7 @@ async fn new_payloads_of_waiting_jobs_count_as_what_waits_for_the_writer() {
 
 #[tokio::test]
 async fn new_payloads_of_dead_letters_count_as_what_waits_for_the_writer() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     let ids = dead(&pond, 100, "no").await;
     let dead = pond.dead_letters();
@@ -63,13 +63,13 @@ async fn new_payloads_of_dead_letters_count_as_what_waits_for_the_writer() {
 }
 
 /// A queue whose commits move 400 kB at most, or remove 100 kB.
-fn small_commits(disk: &SlowDisk) -> Millpond {
+fn small_commits(disk: &SimDisk) -> Millpond {
     Millpond::builder().batch_bytes_max(100_000).open_backend(disk.clone()).unwrap()
 }
 
 #[tokio::test]
 async fn cancelled_jobs_that_are_kept_count_for_a_commit() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = small_commits(&disk);
     let mut ids = Vec::new();
     for _ in 0..40 {
@@ -87,7 +87,7 @@ async fn cancelled_jobs_that_are_kept_count_for_a_commit() {
 
 #[tokio::test]
 async fn edited_dead_letters_count_for_a_commit() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = small_commits(&disk);
     let ids = dead(&pond, 40, "no").await;
     let before = pond.metrics().commits_total;
@@ -102,7 +102,7 @@ async fn edited_dead_letters_count_for_a_commit() {
 
 #[tokio::test]
 async fn a_purge_counts_all_of_a_row_and_not_only_its_payload() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = small_commits(&disk);
     dead(&pond, 100, &"r".repeat(4_000)).await;
     let before = pond.metrics().commits_total;
@@ -140,7 +140,7 @@ async fn all_hooks_of_a_completion_together_may_enqueue_as_much_as_one_transacti
 /// What a handler is told that may not wait stems from the same commit as what it would have waited for.
 #[tokio::test]
 async fn a_handler_that_may_not_wait_is_told_what_its_commit_has_found() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     let full = QueueSettings::default().capacity(Capacity::jobs(2)).when_full(WhenFull::Wait);
     pond.queue("q").unwrap().configure(full).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_handler_that_may_not_wait_is_told_what_its_commit_has_found() {
     pond.enqueue("q", work(1)).await.unwrap();
     assert_eq!(keeper.next(1).await, [1]);
 
-    disk.hold();
+    disk.hold_syncs();
     let first = tokio::spawn(pond.enqueue("held", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_handler_that_may_not_wait_is_told_what_its_commit_has_found() {
     while pond.testing().inbox() < 2 {
         tokio::task::yield_now().await;
     }
-    disk.go_on();
+    disk.release_syncs();
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
     keeper.let_go(1);

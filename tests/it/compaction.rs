@@ -134,21 +134,21 @@ async fn while_somebody_reads_it_is_put_off_and_the_reader_notices_nothing() {
 
 #[tokio::test]
 async fn who_comes_meanwhile_waits_and_gets_no_error() {
-    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+    let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
     grown(&pond, 10).await;
     let id = pond.enqueue("kept", big(7)).await.unwrap();
     let mut events = pond.events();
     clock.advance(SECOND * 61);
     settled(&pond).await;
-    disk.hold();
+    disk.hold_syncs();
     clock.advance(SECOND * 61);
     // It is in the middle of it.
     disk.wait_for_sync();
     let (looking, writing) = (pond.clone(), pond.clone());
     let looks = std::thread::spawn(move || looking.job(id).map(|job| job.payload.bytes.len()));
     let writes = std::thread::spawn(move || writing.enqueue("kept", big(8)).wait());
-    disk.go_on();
+    disk.release_syncs();
     assert_eq!(looks.join().unwrap().unwrap(), 1_000);
     assert!(writes.join().unwrap().unwrap() > id);
     let told = heard(&mut events);

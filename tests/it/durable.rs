@@ -93,18 +93,18 @@ async fn an_id_is_not_used_again_after_its_job_is_gone() {
 
 #[tokio::test]
 async fn enqueue_is_answered_only_after_the_sync() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let ran = record(&pond, "q", 1);
     settled(&pond).await;
-    disk.hold();
+    disk.hold_syncs();
     let answer = tokio::spawn(pond.enqueue("q", work(1)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
     assert!(!answer.is_finished(), "it must wait for the disk");
     assert_eq!(ran.len(), 0, "nothing starts before it is durable");
     assert_eq!(pond.queue("q").unwrap().counts().pending, 0);
-    disk.go_on();
+    disk.release_syncs();
     answer.await.unwrap().unwrap();
     drained(&pond).await;
     assert_eq!(ran.all(), [1]);

@@ -100,16 +100,16 @@ async fn nothing_is_told_of_what_was_not_committed() {
 
 #[tokio::test]
 async fn an_event_is_told_only_after_the_sync() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let mut events = pond.events();
     settled(&pond).await;
-    disk.hold();
+    disk.hold_syncs();
     let call = tokio::spawn(pond.enqueue("q", work(1)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
     assert_eq!(heard(&mut events), []);
-    disk.go_on();
+    disk.release_syncs();
     let id = call.await.unwrap().unwrap();
     assert!(matches!(events.next().await, Some(Heard::Event(Event::Enqueued { id: told, .. })) if told == id));
 }

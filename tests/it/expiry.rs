@@ -7,8 +7,8 @@ use millpond::{
     Capacity, Clock, Error, Event, GroupPolicy, Job, JobFilter, JobId, JobPatch, Keep, Millpond, Outcome, Priority,
     QueueSettings, Retention, Retry, State,
 };
+use millpond_testkit::SimDisk;
 
-use crate::shared_memory::SharedMemory;
 use crate::support::*;
 
 /// A worker that answers each job of queue `q` the same.
@@ -420,18 +420,18 @@ async fn a_queue_in_which_nothing_expires_makes_no_commits() {
     assert_eq!((pond.metrics().commits_total, ran.len()), (before, 10));
 }
 
-fn open(clock: &ManualClock, memory: &SharedMemory) -> Millpond {
+fn open(clock: &ManualClock, memory: &SimDisk) -> Millpond {
     Millpond::builder().clock(clock.clone()).seed(0).open_backend(memory.clone()).unwrap()
 }
 
 /// A crash between the moment at which an expiry passes and the commit that ends the job.
 #[tokio::test]
 async fn a_crash_before_the_end_is_written_loses_no_expiry() {
-    let (clock, memory) = (ManualClock::new(), SharedMemory::new());
+    let (clock, memory) = (ManualClock::new(), SimDisk::new());
     let pond = open(&clock, &memory);
     let jobs = [work(1), member("g", 2), work(3).delay(HOUR)].map(|job| job.expires_in(SECOND));
     let ids = pond.enqueue_many("q", jobs).await.unwrap();
-    let image = memory.image();
+    let image = memory.after_kill();
     clock.advance(SECOND);
     drained(&pond).await;
     drop(pond);

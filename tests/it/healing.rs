@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{Builder, Context, Error, Event, Heard, Job, JobFilter, Millpond, NewJob, State};
+use millpond_testkit::{Fault, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
 
-use crate::failing_disk::{FailingDisk, Failure};
 use crate::support::{OnDisk, SECOND, Work, close, member, work};
 
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
 /// A queue driven by hand on a disk that fails on demand.
 struct Rig {
-    disk: FailingDisk,
+    disk: SimDisk,
     clock: ManualClock,
     runtime: Runtime,
     pond: Millpond,
@@ -31,7 +31,7 @@ impl Rig {
     }
 
     fn with(set: impl FnOnce(Builder) -> Builder) -> Self {
-        Self::on(FailingDisk::new(), ManualClock::new(), set)
+        Self::on(SimDisk::new(), ManualClock::new(), set)
     }
 
     /// The process died, and what it had written is there.
@@ -41,7 +41,7 @@ impl Rig {
         Self::on(disk, clock, |builder| builder)
     }
 
-    fn on(disk: FailingDisk, clock: ManualClock, set: impl FnOnce(Builder) -> Builder) -> Self {
+    fn on(disk: SimDisk, clock: ManualClock, set: impl FnOnce(Builder) -> Builder) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let builder = set(Millpond::builder().clock(clock.clone()).seed(0).runtime(runtime.handle().clone()));
         let again = disk.clone();
@@ -122,7 +122,7 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
     let before = rig.call(before).unwrap();
     assert!(matches!(events.try_next(), Some(Heard::Event(Event::Enqueued { .. }))));
 
-    rig.disk.fail(Failure::Full);
+    rig.disk.fail(Fault::FULL);
     let refused = rig.pond.enqueue("q", work(2));
     assert!(matches!(rig.call(refused), Err(Error::StorageFull)), "nothing of it can be there");
     assert!(matches!(events.try_next(), Some(Heard::Event(Event::Degraded { .. }))));
@@ -134,7 +134,7 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
     let refused = rig.pond.enqueue("q", work(4));
     assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })), "the disk is still full");
 
-    rig.disk.mend();
+    rig.disk.repair();
     rig.wait(5 * SECOND);
     assert_eq!(events.try_next(), Some(Heard::Event(Event::Healed)));
     let after = rig.pond.enqueue("q", work(5));
@@ -150,7 +150,7 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
 /// A disk that takes nothing more can still be read, as long as it lasts.
 #[test]
 fn a_disk_that_cannot_be_written_can_be_read() {
-    for failure in [Failure::Full, Failure::Sync] {
+    for failure in [Fault::FULL, Fault::SYNC] {
         // Nothing is read from memory.
         let mut rig = Rig::with(|builder| builder.cache_bytes(0));
         let mut ids = Vec::new();
@@ -174,7 +174,7 @@ fn a_disk_that_cannot_be_written_can_be_read() {
             assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
             rig.wait(SECOND);
         }
-        rig.disk.mend();
+        rig.disk.repair();
         rig.wait(5 * SECOND);
         assert_eq!(rig.pond.degraded(), None);
         let job = rig.pond.enqueue("q", work(100));
@@ -190,13 +190,13 @@ fn nothing_starts_while_nothing_can_be_written() {
         let job = rig.pond.enqueue("q", work(n));
         rig.call(job).unwrap();
     }
-    rig.disk.fail(Failure::Full);
+    rig.disk.fail(Fault::FULL);
     let refused = rig.pond.enqueue("q", work(9));
     rig.call(refused).unwrap_err();
     let ran = rig.worker("q");
     rig.wait(SECOND);
     assert_eq!(ran.lock().unwrap().len(), 0);
-    rig.disk.mend();
+    rig.disk.repair();
     rig.wait(5 * SECOND);
     assert_eq!(*ran.lock().unwrap(), [0, 1, 2]);
 }
@@ -205,7 +205,7 @@ fn nothing_starts_while_nothing_can_be_written() {
 /// whether or not the commit that failed has become durable.
 #[test]
 fn an_end_whose_commit_failed_is_written_once() {
-    for failure in [Failure::Full, Failure::Sync] {
+    for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         for n in 0..3 {
             let job = rig.pond.enqueue("q", if n == 0 { work(n) } else { member("g", n) });
@@ -219,7 +219,7 @@ fn an_end_whose_commit_failed_is_written_once() {
         let started = ran.lock().unwrap().len();
         assert!(started >= 2, "{failure:?}: {started}");
         rig.wait(SECOND);
-        rig.disk.mend();
+        rig.disk.repair();
         rig.wait(5 * SECOND);
         assert_eq!(*ran.lock().unwrap(), [0, 1, 2], "{failure:?}: each runs once");
         assert_eq!(rig.rows(), [(0, 1), (1, 1), (2, 1)], "{failure:?}: each is counted once");
@@ -243,7 +243,7 @@ fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
         let disk = Mutex::new(Some(disk.clone()));
         ctx.on_complete(move |tx| {
             if let Some(disk) = disk.lock().unwrap().take() {
-                disk.fail(Failure::Read);
+                disk.fail(Fault::READ);
             }
             let mut rows = tx.open_table(ROWS)?;
             let before = rows.get(7)?.map_or(0, |count| count.value());
@@ -255,7 +255,7 @@ fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
     rig.pond.worker("q").handle(handler).start().unwrap();
     rig.settle();
     assert!(rig.pond.degraded().is_some(), "the disk has failed");
-    rig.disk.mend();
+    rig.disk.repair();
     rig.wait(5 * SECOND);
     rig.wait(60 * SECOND);
     assert_eq!((attempts.lock().unwrap().clone(), rig.rows()), (vec![1], vec![(7, 2)]));
@@ -264,7 +264,7 @@ fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
 
 #[test]
 fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
-    for failure in [Failure::Full, Failure::Sync] {
+    for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         let first = rig.pond.enqueue("q", work(0));
         rig.call(first).unwrap();
@@ -278,16 +278,16 @@ fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
         let error = rig.call(jobs).unwrap_err();
         match failure {
             // It has not come to the sync: nothing of it can be there.
-            Failure::Full => assert!(matches!(error, Error::StorageFull), "{error:?}"),
+            Fault::FULL => assert!(matches!(error, Error::StorageFull), "{error:?}"),
             _ => assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}"),
         }
-        rig.disk.mend();
+        rig.disk.repair();
         rig.wait(5 * SECOND);
         let ran = rig.worker("q");
         rig.wait(5 * SECOND);
         let ran = ran.lock().unwrap().clone();
         match rig.rows().iter().any(|(row, _)| *row == 7) {
-            true if failure == Failure::Full => panic!("it was said that nothing is stored"),
+            true if failure == Fault::FULL => panic!("it was said that nothing is stored"),
             true => assert_eq!(ran, [0, 1, 2], "{failure:?}"),
             false => assert_eq!(ran, [0], "{failure:?}"),
         }
@@ -302,11 +302,11 @@ fn a_disk_that_cannot_be_read_heals_too() {
         let bulk = rig.pond.enqueue_many("q", (0..10).map(|m| NewJob::new(Work { n: n * 10 + m })));
         rig.call(bulk).unwrap();
     }
-    rig.disk.fail(Failure::Read);
+    rig.disk.fail(Fault::READ);
     let ran = rig.worker("q");
     rig.settle();
     rig.wait(SECOND);
-    rig.disk.mend();
+    rig.disk.repair();
     for _ in 0..400 {
         rig.wait(5 * SECOND);
     }
@@ -321,7 +321,7 @@ fn a_stop_while_it_is_degraded_answers_everybody() {
     let mut rig = Rig::new();
     let job = rig.pond.enqueue("q", work(1));
     rig.call(job).unwrap();
-    rig.disk.fail(Failure::Full);
+    rig.disk.fail(Fault::FULL);
     let refused = rig.pond.enqueue("q", work(2));
     rig.call(refused).unwrap_err();
     rig.steps.begin_stop();
@@ -346,11 +346,11 @@ fn a_job_that_was_marked_and_never_started_has_no_crash_on_its_record() {
     let worker = rig.pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     rig.steps.dispatch();
     rig.steps.dispatch();
-    rig.disk.fail(Failure::Sync);
+    rig.disk.fail(Fault::SYNC);
     rig.steps.write();
     assert!(rig.pond.degraded().is_some());
     worker.stop();
-    rig.disk.mend();
+    rig.disk.repair();
     rig.wait(SECOND);
     assert_eq!(rig.pond.degraded(), None);
 
@@ -374,7 +374,7 @@ fn steps_are_repeatable() {
             }
         }
         rig.wait(5 * SECOND);
-        (ran.lock().unwrap().clone(), rig.disk.bytes())
+        (ran.lock().unwrap().clone(), rig.disk.image().to_bytes())
     };
     let (one, another) = (run(), run());
     assert_eq!(one.0.len(), 50);
@@ -433,7 +433,7 @@ async fn another_file_at_the_same_path_is_left_alone() {
 #[test]
 fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
     // A sync that fails leaves what was written; a full disk does not.
-    for failure in [Failure::Sync, Failure::Full] {
+    for failure in [Fault::SYNC, Fault::FULL] {
         let mut rig = Rig::new();
         let ran = rig.worker("q");
         let keyed = || work(1).unique_key("order-7");
@@ -441,7 +441,7 @@ fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
         let first = rig.pond.enqueue("q", keyed());
         let first = rig.call(first);
         assert!(matches!(first, Err(Error::OutcomeUnknown { .. } | Error::StorageFull)), "{first:?}");
-        rig.disk.mend();
+        rig.disk.repair();
         rig.wait(SECOND);
         let again = rig.pond.enqueue("q", keyed());
         let id = rig.call(again).unwrap();
@@ -461,7 +461,7 @@ fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
     let mut rig = Rig::new();
     let first = rig.pond.enqueue("q", work(0));
     rig.call(first).unwrap();
-    rig.disk.fail(Failure::Sync);
+    rig.disk.fail(Fault::SYNC);
     let mut enqueue = pin!(rig.pond.enqueue("q", work(1)));
     assert!(enqueue.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
     for _ in 0..2 {
@@ -472,7 +472,7 @@ fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
     }
     let error = rig.call(enqueue).unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
-    rig.disk.mend();
+    rig.disk.repair();
     rig.wait(5 * SECOND);
     rig.assert_sound();
 }
@@ -480,16 +480,16 @@ fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
 /// A panic on the writer's thread must leave nobody waiting.
 #[tokio::test]
 async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
-    let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+    let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let again = disk.clone();
     let builder = Millpond::builder().clock(clock.clone()).seed(0);
     let pond = builder.open_backend_with(move || Ok(again.clone())).unwrap();
     let kept = pond.enqueue("q", work(1)).await.unwrap();
     let mut events = pond.events();
-    disk.fail(Failure::Panic);
+    disk.fail(Fault::PANIC);
     let unknown = pond.enqueue("q", work(2)).await;
     assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })), "{unknown:?}");
-    disk.mend();
+    disk.repair();
     let Some(Heard::Event(Event::Degraded { reason })) = events.next().await else { panic!("it is told") };
     assert!(reason.contains("a damaged page"), "{reason}");
     for _ in 0..3 {
@@ -510,7 +510,7 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
 /// one queue or kind.
 #[test]
 fn names_whose_commit_failed_mean_the_same_after_the_file_is_open_again() {
-    for failure in [Failure::Full, Failure::Sync] {
+    for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         let enqueue = |rig: &mut Rig, queue: &str, kind: &str| {
             let job = NewJob::raw(kind.to_owned(), format!("{queue}/{kind}"));
@@ -522,13 +522,13 @@ fn names_whose_commit_failed_mean_the_same_after_the_file_is_open_again() {
         enqueue(&mut rig, "second", "second-kind").unwrap_err();
         let ignore = |_: Job<bytes::Bytes>| async { Ok(()) };
         let worker = rig.pond.worker("third").handle_raw("third-kind", ignore).start().unwrap();
-        rig.disk.mend();
+        rig.disk.repair();
         rig.wait(5 * SECOND);
         for (queue, kind) in [("fourth", "fourth-kind"), ("second", "second-kind"), ("third", "other-kind")] {
             enqueue(&mut rig, queue, kind).unwrap();
         }
         let jobs = rig.pond.jobs(&JobFilter::new(), None, 100).unwrap().jobs;
-        assert_eq!(jobs.len(), if failure == Failure::Sync { 5 } else { 4 }, "{failure:?}");
+        assert_eq!(jobs.len(), if failure == Fault::SYNC { 5 } else { 4 }, "{failure:?}");
         for job in jobs {
             assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "{failure:?}");
         }

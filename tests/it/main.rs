@@ -2,10 +2,6 @@
 
 #[path = "../support/all_jobs.rs"]
 mod all_jobs;
-#[path = "../support/failing_disk.rs"]
-mod failing_disk;
-#[path = "../support/shared_memory.rs"]
-mod shared_memory;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -224,9 +224,9 @@ async fn what_a_closure_has_captured_may_panic_when_it_is_dropped() {
 
 #[tokio::test]
 async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
-    disk.hold();
+    disk.hold_syncs();
     let first = tokio::spawn(pond.enqueue("q", work(1)));
     tokio::task::spawn_blocking({
         let disk = disk.clone();
@@ -244,7 +244,7 @@ async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
     tokio::task::yield_now().await;
     gone.abort();
     assert!(gone.await.is_err());
-    disk.go_on();
+    disk.release_syncs();
     first.await.unwrap().unwrap();
     // What the failed call returns belongs to its caller, which has to handle it with care.
     std::mem::forget(failing.await.unwrap());

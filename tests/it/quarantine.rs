@@ -122,7 +122,7 @@ fn all_kept() -> QueueSettings {
 
 /// A file in the middle of everything, and which jobs are to run or to be found in it.
 pub struct Everything {
-    pub disk: SlowDisk,
+    pub disk: SimDisk,
     clock: ManualClock,
     to_run: BTreeSet<u64>,
     ended: Vec<JobId>,
@@ -138,7 +138,7 @@ impl Everything {
 }
 
 pub async fn everything() -> Everything {
-    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+    let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
     let q = pond.queue("q").unwrap();
     q.configure(all_kept()).await.unwrap();
@@ -188,7 +188,7 @@ pub async fn everything() -> Everything {
     starts_written(&pond, &clock).await;
     let to_run = [0, 1, 3, 10, 11, 12, 13, 25, 26, 27, 28, 30, 31, 32, 40, 41, 50, 51, 52];
     let to_run = to_run.into_iter().chain(20..25).collect();
-    Everything { disk: disk.image(), clock, to_run, ended }
+    Everything { disk: disk.after_kill(), clock, to_run, ended }
 }
 
 fn clock_now(clock: &ManualClock) -> millpond::Timestamp {
@@ -249,7 +249,7 @@ async fn one_flipped_bit_in_any_row_costs_at_most_that_row() {
     for (table, flip) in TABLES {
         for bit in BITS {
             for n in 0.. {
-                let disk = whole.disk.image();
+                let disk = whole.disk.after_kill();
                 let db = Database::builder().create_with_backend(disk.clone()).unwrap();
                 if !flip(&db, table, n, bit) {
                     if n == 0 {
@@ -269,7 +269,7 @@ async fn one_flipped_bit_in_any_row_costs_at_most_that_row() {
     assert!(flips > 400, "{flips}");
 }
 
-async fn one_flip(whole: &Everything, disk: SlowDisk, clock: ManualClock, table: &str, what: &str) {
+async fn one_flip(whole: &Everything, disk: SimDisk, clock: ManualClock, table: &str, what: &str) {
     let pond = match Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk) {
         Ok(pond) => pond,
         Err(Error::Corrupt { detail, hint }) => {
@@ -321,7 +321,7 @@ fn raw(text: &'static str) -> NewJob {
 
 /// A queue with one of its three ready jobs damaged.
 async fn with_a_damaged_job() -> (ManualClock, Millpond) {
-    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+    let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let open = || Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
     let pond = open();
     pond.enqueue_many("q", [raw("first"), raw("second"), raw("third")]).await.unwrap();
@@ -412,7 +412,7 @@ async fn a_job_that_can_be_read_after_all_comes_back() {
 #[tokio::test]
 async fn a_damaged_quarantine_can_still_be_looked_at() {
     for bit in BITS {
-        let (disk, clock) = (SlowDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let open = || Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
         let pond = open();
         let tx = pond.begin_write().unwrap();

@@ -291,8 +291,8 @@ async fn each_large_job_of_many_limited_groups_starts() {
 /// handler comes later and is written earlier.
 #[tokio::test]
 async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
-    let (disk, clock) = (SlowDisk::new(), ManualClock::new());
-    let open = |disk: SlowDisk| Millpond::builder().clock(clock.clone()).open_backend(disk).unwrap();
+    let (disk, clock) = (SimDisk::new(), ManualClock::new());
+    let open = |disk: SimDisk| Millpond::builder().clock(clock.clone()).open_backend(disk).unwrap();
     let pond = open(disk.clone());
     let rate = Rate::per_hour(1).burst(10);
     let (gate, mut keeper) = gate();
@@ -311,7 +311,7 @@ async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
     pond.enqueue("q", work(1)).await.unwrap();
     assert_eq!(keeper.entered().await, 1);
     settled(&pond).await;
-    disk.hold();
+    disk.hold_syncs();
     // As much as the inbox holds, and more.
     let large = || millpond::NewJob::raw("large", vec![0; 1 << 20]);
     let fill: Vec<_> = (0..70).map(|_| tokio::spawn(pond.enqueue("elsewhere", large()))).collect();
@@ -325,14 +325,14 @@ async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
     while pond.queue("q").unwrap().rate().wait().is_none() {
         tokio::task::yield_now().await;
     }
-    disk.go_on();
+    disk.release_syncs();
     taken.await.unwrap().unwrap();
     for call in fill {
         call.await.unwrap().unwrap();
     }
     settled(&pond).await;
 
-    let after = open(disk.image());
+    let after = open(disk.after_kill());
     limited(&after, "q", rate);
     assert!(after.queue("q").unwrap().rate().wait().is_some(), "the hold is in the file");
 }

@@ -81,7 +81,7 @@ async fn a_panic_leaves_nothing_and_the_queue_goes_on() {
 
 #[tokio::test]
 async fn a_closure_that_fails_does_not_hurt_the_rest_of_its_batch() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let calls: Vec<_> = (0..6u64)
         .map(|n| {
@@ -109,7 +109,7 @@ async fn a_closure_that_fails_does_not_hurt_the_rest_of_its_batch() {
 
 #[tokio::test]
 async fn a_closure_may_run_more_than_once_and_counts_once() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let runs = Arc::new(AtomicUsize::new(0));
     let counted = runs.clone();

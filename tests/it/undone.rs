@@ -41,7 +41,7 @@ impl Calls {
     }
 }
 
-fn on(disk: &SlowDisk) -> Millpond {
+fn on(disk: &SimDisk) -> Millpond {
     Millpond::builder().open_backend(disk.clone()).unwrap()
 }
 
@@ -57,7 +57,7 @@ async fn a_batch_whose_transactions_fail_costs_each_of_them_two_calls_at_most() 
         ("a few", |n| n % 97 == 0),
     ];
     for (which, fails) in fails {
-        let disk = SlowDisk::new();
+        let disk = SimDisk::new();
         let pond = on(&disk);
         let calls = Calls::of(CLOSURES);
         let transactions = (0..CLOSURES).map(|n| {
@@ -89,7 +89,7 @@ async fn a_batch_whose_transactions_fail_costs_each_of_them_two_calls_at_most() 
 #[tokio::test]
 async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
     const JOBS: usize = 200;
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     let calls = Calls::of(JOBS);
     let counted = calls.clone();
@@ -116,7 +116,7 @@ async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
     let ids = pond.enqueue_many("q", (0..JOBS as u64).map(work)).await.unwrap();
     keeper.next(JOBS).await;
     // Their starts are in the file: only their ends are to be written.
-    disk.hold();
+    disk.hold_syncs();
     let held = tokio::spawn(pond.enqueue("held", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
     while pond.queue("q").unwrap().counts().running > 0 {
         tokio::task::yield_now().await;
     }
-    disk.go_on();
+    disk.release_syncs();
     held.await.unwrap().unwrap();
     drained(&pond).await;
     assert!(calls.most() <= 2, "one was called {} times, all {} times", calls.most(), calls.all());
@@ -143,7 +143,7 @@ async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
 /// What a failed transaction has written is not there for those behind it, and what it said about it does not stand.
 #[tokio::test]
 async fn each_answer_is_as_if_its_transaction_had_run_alone() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     pond.transaction(|tx| Ok(tx.open_table(ROWS)?.insert(0, 0).map(drop)?)).await.unwrap();
     let write = |write: fn(&mut redb::Table<'_, u64, u64>) -> Result<bool, BoxError>| {
@@ -183,7 +183,7 @@ async fn each_answer_is_as_if_its_transaction_had_run_alone() {
 /// A refusal counts only if what it was based on is stored.
 #[tokio::test]
 async fn who_is_refused_for_the_sake_of_a_transaction_that_is_undone_is_asked_again() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     let full = millpond::QueueSettings::default().capacity(millpond::Capacity::jobs(1));
     pond.queue("small").unwrap().configure(full).await.unwrap();
@@ -200,7 +200,7 @@ async fn who_is_refused_for_the_sake_of_a_transaction_that_is_undone_is_asked_ag
 
 #[tokio::test]
 async fn plain_calls_share_a_batch_with_failing_transactions() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = on(&disk);
     let calls = (0..300u64).map(|n| match n % 3 {
         0 => pond.enqueue("q", work(n)),

@@ -41,7 +41,7 @@ impl Wake for NotesCommits {
 /// Puts a transaction that writes [`LEFT_BEHIND`] and fails, others that look for it, and a plain call into one batch.
 /// Returns how many commits were made before the plain call was answered, and in all.
 async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let calls: Arc<Vec<AtomicUsize>> = Arc::new((0..=CLOSURES).map(|_| AtomicUsize::new(0)).collect());
     let transaction = |n: u64, fails: Fails| -> Commit<()> {
@@ -59,7 +59,7 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
             }
         })
     };
-    disk.hold();
+    disk.hold_syncs();
     let held = tokio::spawn(pond.enqueue("held", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
@@ -73,7 +73,7 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
     let mut plain = std::pin::pin!(pond.enqueue("q", work(1)));
     assert!(plain.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     let before = pond.metrics().commits_total;
-    disk.go_on();
+    disk.release_syncs();
     held.await.unwrap().unwrap();
     for (n, closure) in closures.into_iter().enumerate() {
         let expected = n > 0 && matches!(fails(n as u64), Fails::IfItIsThere | Fails::Never);

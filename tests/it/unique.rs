@@ -135,17 +135,17 @@ async fn of_equal_keys_within_one_call_the_first_is_stored() {
 
 #[tokio::test]
 async fn calls_that_share_a_commit_get_one_job() {
-    let disk = SlowDisk::new();
+    let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     settled(&pond).await;
-    disk.hold();
+    disk.hold_syncs();
     let first = tokio::spawn(pond.enqueue("q", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
     // What is asked while that commit waits is the next one.
     let calls: Vec<_> = (0..20).map(|n| tokio::spawn(pond.enqueue("q", keyed(n)))).collect();
     tokio::task::yield_now().await;
-    disk.go_on();
+    disk.release_syncs();
     first.await.unwrap().unwrap();
     let mut ids = Vec::new();
     for call in calls {

@@ -76,7 +76,7 @@ async fn after_each(
 ) -> Vec<(String, Result<Vec<String>, Error>)> {
     let mut said = Vec::new();
     for n in 0.. {
-        let disk = whole.disk.image();
+        let disk = whole.disk.after_kill();
         let db = Database::builder().create_with_backend(disk.clone()).unwrap();
         if !spoil(&db, n) {
             break;
@@ -104,7 +104,7 @@ async fn is_noticed(whole: &Everything, spoil: (&'static str, Spoil)) {
 #[tokio::test]
 async fn the_file_with_everything_in_it_agrees_with_itself() {
     let whole = everything().await;
-    let pond = Millpond::builder().clock(whole.clock()).seed(0).open_backend(whole.disk.image()).unwrap();
+    let pond = Millpond::builder().clock(whole.clock()).seed(0).open_backend(whole.disk.after_kill()).unwrap();
     assert_sound(&pond).await;
 }
 

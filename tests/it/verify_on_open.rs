@@ -104,7 +104,7 @@ async fn whatever_row_is_damaged_it_is_put_right_or_refused() {
     let whole = everything().await;
     for (table, flip) in TABLES {
         for n in 0.. {
-            let disk = whole.disk.image();
+            let disk = whole.disk.after_kill();
             let db = Database::builder().create_with_backend(disk.clone()).unwrap();
             if !flip(&db, table, n, Bit::OfTheChecksum) {
                 break;

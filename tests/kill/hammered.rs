@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use millpond::{Context, Error, Job, Kind, Millpond, NewJob, Outcome};
+use millpond_testkit::{Fault, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::child::number;
-use crate::failing_disk::{FailingDisk, Failure};
 
 /// A job's number -> how often it was completed.
 const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
@@ -120,10 +120,10 @@ fn produce(pond: &Millpond, first: u64, seen: &Seen) -> Answers {
     answers
 }
 
-fn hammer(failure: Failure, seed: u64) {
+fn hammer(failure: Fault, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let disk = FailingDisk::new();
+    let disk = SimDisk::new();
     let again = disk.clone();
     let builder = Millpond::builder().runtime(runtime.handle().clone()).seed(seed);
     let pond = builder.open_backend_with(move || Ok(again.clone())).unwrap();
@@ -156,7 +156,7 @@ fn hammer(failure: Failure, seed: u64) {
             disk.fail(failure);
             Seen::one_more(&seen.turned_away);
             thread::sleep(Duration::from_millis(rng.u64(..20)));
-            disk.mend();
+            disk.repair();
             Seen::one_more(&seen.taken);
         }
         seen.stop.store(true, Ordering::SeqCst);
@@ -170,7 +170,7 @@ fn hammer(failure: Failure, seed: u64) {
     pond.shutdown(Duration::from_secs(1)).wait().unwrap();
 }
 
-fn check(pond: &Millpond, answers: &[Answers], failure: Failure) {
+fn check(pond: &Millpond, answers: &[Answers], failure: Fault) {
     let (done, mut written) = (rows(pond, DONE), rows(pond, WRITTEN));
     let mut all: BTreeSet<u64> = BTreeSet::new();
     for Answers { there, not_there, either, .. } in answers {
@@ -205,7 +205,7 @@ fn check(pond: &Millpond, answers: &[Answers], failure: Failure) {
 fn every_answer_is_true_while_the_disk_fails_and_comes_back() {
     let seed = number("KILL_SEED", 1);
     println!("KILL_SEED={seed}");
-    for failure in [Failure::Full, Failure::Sync] {
+    for failure in [Fault::FULL, Fault::SYNC] {
         hammer(failure, seed);
     }
 }

@@ -11,8 +11,6 @@ mod access;
 mod all_jobs;
 mod child;
 mod clock;
-#[path = "../support/failing_disk.rs"]
-mod failing_disk;
 mod fork;
 mod full;
 mod hammered;
@@ -21,8 +19,6 @@ mod long_jobs;
 mod once;
 mod poison;
 mod room;
-#[path = "../support/shared_memory.rs"]
-mod shared_memory;
 mod starts;
 mod stop;
 

@@ -11,13 +11,13 @@ use millpond::{
     Clock, Context, Handled, Job, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, Priority, QueueSettings, Retention,
     Retry, Timestamp, Transaction, Worker,
 };
+use millpond_testkit::SimDisk;
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use crate::all_jobs::all_jobs;
 use crate::model::{ATTEMPTS, BACKOFF, KEPT, Start, hook_row};
 use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
-use crate::shared_memory::SharedMemory;
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -34,7 +34,7 @@ struct Stage {
 pub struct Engine {
     pub pond: Millpond,
     pub clock: ManualClock,
-    memory: SharedMemory,
+    memory: SimDisk,
     /// Ready jobs held in memory per queue.
     window: usize,
     stage: Arc<Mutex<Stage>>,
@@ -96,7 +96,7 @@ fn moves_little(max_running: usize) -> bool {
     max_running.is_multiple_of(2)
 }
 
-fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
+fn open(memory: &SimDisk, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
     let builder = builder.window_jobs_max(window);
     // It moves a job or two at a time, and holds no more of them in memory.
@@ -106,7 +106,7 @@ fn open(memory: &SharedMemory, clock: &ManualClock, max_running: usize, window: 
 
 impl Engine {
     pub async fn new(max_running: usize, window: usize) -> Self {
-        let (memory, clock) = (SharedMemory::new(), ManualClock::new());
+        let (memory, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&memory, &clock, max_running, window);
         for queue in 0..QUEUES {
             let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
@@ -120,7 +120,7 @@ impl Engine {
         engine
     }
 
-    fn around(pond: Millpond, clock: ManualClock, memory: SharedMemory, max_running: usize, window: usize) -> Self {
+    fn around(pond: Millpond, clock: ManualClock, memory: SimDisk, max_running: usize, window: usize) -> Self {
         let (stage, workers) = Default::default();
         Self { pond, clock, memory, window, stage, workers, moves_little: moves_little(max_running) }
     }
@@ -187,11 +187,11 @@ impl Engine {
 
     /// Closed or killed, and opened again after what happens `meanwhile`.
     pub async fn away(self, kill: bool, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
-        let memory = if kill { self.memory.image() } else { self.memory.clone() };
+        let memory = if kill { self.memory.after_kill() } else { self.memory.clone() };
         self.open_again(memory, max_running, meanwhile).await
     }
 
-    async fn open_again(self, memory: SharedMemory, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
+    async fn open_again(self, memory: SimDisk, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
         let Self { pond, clock, window, stage: before, workers, .. } = self;
         drop(workers);
         drop(pond);

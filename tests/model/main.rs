@@ -14,8 +14,6 @@ mod model;
 mod ops;
 mod rates;
 mod scenarios;
-#[path = "../support/shared_memory.rs"]
-mod shared_memory;
 mod stream;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};

@@ -7,8 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{Clock, Job, Millpond, NewJob, Rate};
-
-use crate::shared_memory::SharedMemory;
+use millpond_testkit::SimDisk;
 
 const JOBS: usize = 120;
 
@@ -23,7 +22,7 @@ struct Limits {
     window: usize,
 }
 
-fn open(memory: &SharedMemory, clock: &ManualClock, limits: &Limits, log: &Log) -> Millpond {
+fn open(memory: &SimDisk, clock: &ManualClock, limits: &Limits, log: &Log) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).window_jobs_max(limits.window);
     let pond = builder.open_backend(memory.clone()).unwrap();
     let mut worker = pond.worker("q").concurrency(1_000);
@@ -68,7 +67,7 @@ fn run(seed: u64) {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (mut memory, clock, log) = (SharedMemory::new(), ManualClock::new(), Log::default());
+        let (mut memory, clock, log) = (SimDisk::new(), ManualClock::new(), Log::default());
         let mut pond = open(&memory, &clock, &limits, &log);
         let group = |n: usize| format!("g{}", n % limits.groups);
         let jobs = (0..JOBS).map(|n| {
@@ -89,7 +88,7 @@ fn run(seed: u64) {
                 }
                 1 => {
                     pond.testing().idle().await;
-                    memory = memory.image();
+                    memory = memory.after_kill();
                     drop(pond);
                     pond = open(&memory, &clock, &limits, &log);
                     crashes += 1.0;

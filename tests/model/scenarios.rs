@@ -155,7 +155,7 @@ fn no_start_is_written_after_its_end() {
     use millpond::{Job, Millpond};
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let pond = Millpond::builder().open_backend(crate::shared_memory::SharedMemory::new()).unwrap();
+        let pond = Millpond::builder().open_backend(millpond_testkit::SimDisk::new()).unwrap();
         pond.worker("q")
             .concurrency(64)
             .handle_raw("k", |job: Job<bytes::Bytes>| async move {

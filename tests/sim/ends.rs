@@ -22,14 +22,14 @@ impl World {
     pub fn crash(&mut self) -> Check {
         let left = self.choose_left();
         self.note(|_| format!("crash, which leaves {left:?}"));
-        if left != crate::disk::Left::All {
+        if left != millpond_testkit::CutPolicy::All {
             took("a crash that lost unsynced writes");
         }
         if self.open.as_ref().is_some_and(|open| open.pond.degraded().is_some()) {
             took("a crash while degraded");
         }
         // What was told of a commit that nobody lived to act upon is not held against it.
-        let image = self.disk.after_crash(left, &mut self.rng);
+        let image = self.disk.after_power_cut(left, &mut self.rng);
         self.let_go()?;
         self.disk = image;
         self.open_again(Moment::Crashed)
@@ -55,7 +55,7 @@ impl World {
         loop {
             if moment == Moment::Crashed && self.plan.mood.crash > 0 && self.rng.u8(..4) == 0 {
                 self.oracle.harmed = true;
-                self.disk.cut_power_after(self.rng.u64(..10));
+                self.disk.cut_power_after(Some(self.rng.u64(..10)));
             }
             let Err(error) = self.open_file() else { break };
             self.note(|_| format!("it does not open: {error:?}"));
@@ -63,11 +63,11 @@ impl World {
                 return Err(format!("I1: nothing had happened to the disk, and it does not open: {error:?}"));
             }
             moment = Moment::Crashed;
-            if self.disk.is_dead() {
+            if self.disk.is_off() {
                 took("a crash within recovery");
                 let left = self.choose_left();
-                self.disk = self.disk.after_crash(left, &mut self.rng);
-            } else if self.disk.is_broken() {
+                self.disk = self.disk.after_power_cut(left, &mut self.rng);
+            } else if self.disk.is_faulty() {
                 self.mend_disk();
             } else if self.open.is_none() && self.disk.failed() == 0 {
                 return Err(format!("I1: the disk is well, and it does not open: {error:?}"));
@@ -166,7 +166,7 @@ impl World {
         self.late.clear();
         self.oracle.taken_back();
         self.all_answered()?;
-        let in_order = !degraded && self.disk.failed() == failed && !self.disk.is_dead();
+        let in_order = !degraded && self.disk.failed() == failed && !self.disk.is_off();
         match in_order {
             true => took("a clean close"),
             false => took("it was closed while degraded"),
@@ -240,7 +240,7 @@ impl World {
     pub fn end(&mut self) -> Check {
         self.note(|_| "from now on nothing goes wrong".into());
         self.plan.mood.crash = 0;
-        self.disk.steady();
+        self.disk.cut_power_after(None);
         self.mend_disk();
         self.mend_wall();
         self.heal()?;
@@ -249,7 +249,7 @@ impl World {
             queue.all_kinds = true;
         }
         self.restart()?;
-        self.disk.steady();
+        self.disk.cut_power_after(None);
         self.heal()?;
         for queue in 0..self.plan.queues.len() {
             let worker = self.open.as_mut().expect("it is open").workers[queue].take();
@@ -331,7 +331,7 @@ impl World {
     }
 
     pub fn left_over(&self) -> String {
-        let why = |id: u64| self.disk.quietly(|| self.now().pond.explain(millpond::JobId::new(id)));
+        let why = |id: u64| self.disk.without_faults(|| self.now().pond.explain(millpond::JobId::new(id)));
         let jobs =
             self.oracle.open_ids().into_iter().map(|id| format!("{id} {:?}: {:?}", why(id), self.oracle.by_id(id)));
         format!("{} callers wait;\n  {}", self.callers.len(), jobs.collect::<Vec<_>>().join("\n  "))

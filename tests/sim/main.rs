@@ -9,7 +9,6 @@
 //! `SIM_SEED=<number> SIM_SEEDS=1 SIM_TRACE=1` runs one again and tells all that happens.
 
 mod calls;
-mod disk;
 mod ends;
 #[cfg(feature = "wasm")]
 #[path = "../it/wasm/guest.rs"]

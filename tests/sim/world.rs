@@ -2,17 +2,18 @@
 //! what happens next.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{Clock, Context, Event, Events, Heard, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Why, Worker};
+use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
 use redb::ReadableTable;
 use tokio::runtime::Runtime;
 
 use crate::calls::Caller;
-use crate::disk::{Fault, Left, Op, SimDisk};
 use crate::guest_talk;
 use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle, handle_blocking};
 use crate::kept;
@@ -71,6 +72,8 @@ pub struct World {
     pub rng: Rng,
     pub clock: ManualClock,
     pub disk: SimDisk,
+    /// How many milliseconds syncs have taken since this was read last.
+    slowed: Arc<AtomicU64>,
     pub stage: Arc<Mutex<Stage>>,
     pub timers: Arc<Timers>,
     pub oracle: Oracle,
@@ -120,7 +123,8 @@ impl World {
         guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
         let mut world = Self {
             rng,
-            disk: SimDisk::default(),
+            disk: SimDisk::new(),
+            slowed: Arc::default(),
             stage,
             timers: Arc::new(Timers::new(clock.clone())),
             oracle,
@@ -160,7 +164,7 @@ impl World {
 
     /// A number for all that has happened, what the disk did included.
     pub fn hash(&self) -> (u64, u64, u32) {
-        let (ops, hash) = self.disk.hash();
+        let (ops, hash) = (self.disk.asked(Some(Op::Write)), self.disk.checksum());
         (self.trace.hash, ops, hash)
     }
 
@@ -281,10 +285,10 @@ impl World {
         let wrote = self.steps().write();
         self.account_for_slow_disk();
         if wrote {
-            let hash = self.disk.hash();
+            let hash = (self.disk.asked(Some(Op::Write)), self.disk.checksum());
             self.note(|_| format!("write {hash:?}"));
         }
-        if self.disk.is_dead() {
+        if self.disk.is_off() {
             took("a crash within a commit");
             self.crash()?;
             return Ok(true);
@@ -304,7 +308,7 @@ impl World {
 
     /// What syncs have taken is time that has passed.
     pub fn account_for_slow_disk(&mut self) {
-        let slowed = self.disk.take_slowed();
+        let slowed = self.slowed.swap(0, Ordering::Relaxed);
         if slowed > 0 {
             self.wall_most = self.wall_most.max(self.clock.wall().as_millis());
             self.oracle.advanced(slowed);
@@ -321,7 +325,8 @@ impl World {
                 event => format!("    told {event:?}"),
             });
             // Faults are for the engine, not for who looks.
-            let read = |id| self.disk.quietly(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
+            let read =
+                |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
             self.oracle.told(&event, read)?;
         }
         Ok(())
@@ -450,19 +455,23 @@ impl World {
     // --- the disk -----------------------------------------------------------------------------
 
     fn change_disk(&mut self) {
-        if self.disk.is_broken() && self.rng.u8(..3) > 0 {
+        if self.disk.is_faulty() && self.rng.u8(..3) > 0 {
             self.mend_disk();
             return;
         }
         self.oracle.harmed = true;
         match self.rng.u8(..8) {
-            0 => self.disk.cut_power_after(self.rng.u64(..14)),
+            0 => self.disk.cut_power_after(Some(self.rng.u64(..14))),
             1 => {
                 let time = Duration::from_millis([5, 700, 61_000][self.rng.usize(..3)]);
-                self.disk.slow_down(Some((self.clock.clone(), time)));
+                let (clock, slowed) = (self.clock.clone(), self.slowed.clone());
+                self.disk.on_sync(Some(Arc::new(move || {
+                    clock.advance(time);
+                    slowed.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+                })));
                 took("a slow disk");
             }
-            2 => self.disk.slow_down(None),
+            2 => self.disk.on_sync(None),
             _ => {
                 // A failed sync is the only way to a commit that is durable though its callers are told that it is in
                 // doubt: it comes up more often than the others.
@@ -478,8 +487,10 @@ impl World {
                 ];
                 let ops = kinds[self.rng.usize(..kinds.len())];
                 let (lasts, full) = (self.rng.bool(), self.rng.bool() && !ops.contains(&Op::Read));
-                let fault = Fault { ops, after: self.rng.u32(..12), lasts, full };
-                self.disk.break_it(fault);
+                let failure = if full { Failure::NoSpace } else { Failure::Io };
+                let (after, times) = (self.rng.u64(..12), if lasts { u64::MAX } else { 1 });
+                let fault = Fault { ops, failure, after, times };
+                self.disk.fail(fault);
                 took(if lasts { "a lasting fault" } else { "a one-shot fault" });
                 self.note(|_| format!("{fault:?}"));
             }
@@ -487,8 +498,8 @@ impl World {
     }
 
     pub fn mend_disk(&mut self) {
-        self.disk.mend();
-        self.disk.slow_down(None);
+        self.disk.repair();
+        self.disk.on_sync(None);
         self.note(|_| "the disk is mended".into());
     }
 
@@ -496,7 +507,7 @@ impl World {
 
     pub fn look(&mut self, moment: Moment) -> Check {
         let degraded = self.now().pond.degraded().is_some();
-        let view = if degraded { None } else { self.disk.quietly(|| self.view()) };
+        let view = if degraded { None } else { self.disk.without_faults(|| self.view()) };
         let Some(view) = view else {
             self.oracle.blind = true;
             return Ok(());
@@ -659,7 +670,7 @@ impl World {
     /// At rest everybody has been answered who does not wait for room, and nothing stands still that
     /// could move.
     fn at_rest(&mut self) -> Check {
-        if self.now().pond.degraded().is_some() || self.disk.is_broken() {
+        if self.now().pond.degraded().is_some() || self.disk.is_faulty() {
             return Ok(());
         }
         self.answered_at_rest()?;
@@ -684,7 +695,7 @@ impl World {
     }
 
     fn stands_still_for_a_reason(&self, id: u64) -> Check {
-        let why = self.disk.quietly(|| self.now().pond.explain(JobId::new(id)));
+        let why = self.disk.without_faults(|| self.now().pond.explain(JobId::new(id)));
         let job = self.oracle.by_id(id);
         match why {
             Ok(why @ Why::Waiting { ahead: 0 }) => {
@@ -702,9 +713,11 @@ impl World {
         }
     }
 
-    /// A number of ways to lose what was not synced.
-    pub fn choose_left(&mut self) -> Left {
-        let ways = [Left::All, Left::All, Left::Nothing, Left::Prefix, Left::SomeWrites, Left::SomeSectors];
-        ways[self.rng.usize(..ways.len())]
+    /// What a crash leaves of what was not synced: often all of it, as when only the process dies.
+    pub fn choose_left(&mut self) -> CutPolicy {
+        match self.rng.usize(..CUT_POLICIES.len() + 3) {
+            at if at < CUT_POLICIES.len() => CUT_POLICIES[at],
+            _ => CutPolicy::All,
+        }
     }
 }

@@ -1,16 +1,16 @@
 //! What the integration tests share: a queue in memory or in a file, a job, a log of what ran, a
-//! gate that holds handlers, a disk that waits.
+//! gate that holds handlers.
 #![allow(dead_code)]
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
 use millpond::{
     Builder, Codec, Commit, Error, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard,
 };
-use redb::StorageBackend;
+pub use millpond_testkit::SimDisk;
 use redb::backends::InMemoryBackend;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -255,85 +255,6 @@ pub fn heard(events: &mut millpond::Events) -> Vec<Event> {
     std::iter::from_fn(next).collect()
 }
 
-/// A disk in memory whose syncs can be made to wait.
-#[derive(Debug, Clone)]
-pub struct SlowDisk {
-    memory: Arc<InMemoryBackend>,
-    syncs: Arc<Syncs>,
-}
-
-#[derive(Debug, Default)]
-struct Syncs {
-    held: Mutex<Held>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    hold: bool,
-    waiting: usize,
-}
-
-impl SlowDisk {
-    pub fn new() -> Self {
-        Self { memory: Arc::new(InMemoryBackend::new()), syncs: Arc::default() }
-    }
-
-    /// What a kill at this moment would leave.
-    pub fn image(&self) -> Self {
-        let copy = Self::new();
-        let mut bytes = vec![0; self.memory.len().unwrap() as usize];
-        self.memory.read(0, &mut bytes).unwrap();
-        copy.memory.set_len(bytes.len() as u64).unwrap();
-        copy.memory.write(0, &bytes).unwrap();
-        copy
-    }
-
-    /// From now on a sync waits until [`go_on`](Self::go_on).
-    pub fn hold(&self) {
-        self.syncs.held.lock().unwrap().hold = true;
-    }
-
-    pub fn go_on(&self) {
-        self.syncs.held.lock().unwrap().hold = false;
-        self.syncs.changed.notify_all();
-    }
-
-    /// Blocks until a sync waits.
-    pub fn wait_for_sync(&self) {
-        let held = self.syncs.held.lock().unwrap();
-        drop(self.syncs.changed.wait_while(held, |held| held.waiting == 0).unwrap());
-    }
-}
-
-impl StorageBackend for SlowDisk {
-    fn len(&self) -> std::io::Result<u64> {
-        self.memory.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.memory.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.memory.set_len(len)
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        let mut held = self.syncs.held.lock().unwrap();
-        held.waiting += 1;
-        self.syncs.changed.notify_all();
-        let mut held = self.syncs.changed.wait_while(held, |held| held.hold).unwrap();
-        held.waiting -= 1;
-        drop(held);
-        self.memory.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.memory.write(offset, data)
-    }
-}
-
 /// Runs `test` on a thread of its own and returns what it returns. One that hangs fails here, by name, instead of
 /// holding up the whole run: nothing in these tests takes longer than the limit unless it waits for something that
 /// never happens.
@@ -386,7 +307,7 @@ pub fn enqueue_and_commit(mut guard: WriteGuard) -> Result<JobId, Error> {
 /// Everything submitted while the writer is held goes into one batch.
 pub async fn in_one_batch<T: Send + 'static>(
     pond: &Millpond,
-    disk: &SlowDisk,
+    disk: &SimDisk,
     calls: Vec<Commit<T>>,
 ) -> Vec<Result<T, Error>> {
     in_one_batch_after(pond, disk, calls, || ()).await.0
@@ -395,11 +316,11 @@ pub async fn in_one_batch<T: Send + 'static>(
 /// The same, and what `look` finds when all of them are with the writer.
 pub async fn in_one_batch_after<T: Send + 'static, L>(
     pond: &Millpond,
-    disk: &SlowDisk,
+    disk: &SimDisk,
     calls: Vec<Commit<T>>,
     look: impl FnOnce() -> L,
 ) -> (Vec<Result<T, Error>>, L) {
-    disk.hold();
+    disk.hold_syncs();
     let first = tokio::spawn(pond.enqueue("held", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
@@ -408,7 +329,7 @@ pub async fn in_one_batch_after<T: Send + 'static, L>(
         tokio::task::yield_now().await;
     }
     let found = look();
-    disk.go_on();
+    disk.release_syncs();
     first.await.unwrap().unwrap();
     let mut answers = Vec::new();
     for call in calls {

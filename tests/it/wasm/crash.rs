@@ -2,9 +2,9 @@
 
 use millpond::testing::ManualClock;
 use millpond::{Grant, Millpond, NewJob, Plugin, Retry};
+use millpond_testkit::{Image, each_power_cut};
 
 use super::guest::module_with;
-use super::recorder::{Recorder, each_image};
 use super::state::kept;
 use crate::support::*;
 
@@ -21,7 +21,7 @@ fn counts_and_fans_out() -> Plugin {
     Plugin::from_bytes("guest", module).unwrap().grant(Grant::enqueue("next").to_queue("next"))
 }
 
-fn open(disk: &Recorder) -> Millpond {
+fn open(disk: &SimDisk) -> Millpond {
     let builder = Millpond::builder().clock(ManualClock::new()).seed(0).cache_bytes(1 << 20);
     builder.open_backend(disk.clone()).unwrap()
 }
@@ -34,8 +34,8 @@ fn counted(pond: &Millpond) -> u64 {
 async fn the_count_and_the_follow_ups_are_those_of_the_completed_jobs() {
     let empty = OnDisk::new();
     close(empty.open()).await;
-    let before = std::fs::read(empty.path()).unwrap();
-    let disk = Recorder::with(before.clone());
+    let before = Image::new(std::fs::read(empty.path()).unwrap());
+    let disk = SimDisk::holding(before.clone()).recorded();
     let pond = open(&disk);
     pond.worker("q").concurrency(2).retry(Retry::none()).handle_wasm("job", counts_and_fans_out()).start().unwrap();
     for round in 0..4u8 {
@@ -45,10 +45,10 @@ async fn the_count_and_the_follow_ups_are_those_of_the_completed_jobs() {
     close(pond).await;
 
     let mut images = Vec::new();
-    each_image(&before, &disk.ops(), 7, |at, image| images.push((at, image)));
+    each_power_cut(before, &disk.take_log(), 7, |at, image| images.push((at, image)));
     let mut seen = std::collections::BTreeSet::new();
     for (n, (at, image)) in images.into_iter().enumerate() {
-        let after = open(&Recorder::with(image));
+        let after = open(&SimDisk::holding(image));
         let completed = after.queue("q").unwrap().counts().completed_total;
         let follow_ups = after.queue("next").unwrap().counts().enqueued_total;
         assert_eq!((counted(&after), follow_ups), (completed, completed), "operation {at}, image {n}");

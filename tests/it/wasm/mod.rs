@@ -17,8 +17,6 @@ mod outcomes;
 mod places;
 #[cfg(feature = "wasm-wasi")]
 mod prints;
-#[path = "../../golden/recorder.rs"]
-mod recorder;
 mod registration;
 mod reuse;
 mod service;

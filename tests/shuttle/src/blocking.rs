@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{Job, Millpond, Worker};
+use millpond_testkit::SimDisk;
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::thread;
 
-use crate::failing_disk::FailingDisk;
 use crate::support::{builder, explore, is_sound, job, open, until_drained};
 
 /// Handlers wait here for each other, in pairs.
@@ -41,7 +41,7 @@ fn meeting(pond: &Millpond) -> Worker {
 #[test]
 fn two_blocking_handlers_that_wait_for_each_other_both_get_a_thread() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         let _worker = meeting(&pond);
         pond.enqueue_many("q", [job(1), job(2)]).wait().unwrap();
         until_drained(&pond);
@@ -52,7 +52,7 @@ fn two_blocking_handlers_that_wait_for_each_other_both_get_a_thread() {
 #[test]
 fn blocking_jobs_that_come_one_by_one_while_threads_fall_idle_all_run() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         let _worker = meeting(&pond);
         for pair in 0..3 {
             let producers: Vec<_> = [1, 2]
@@ -76,7 +76,7 @@ fn blocking_jobs_that_come_one_by_one_while_threads_fall_idle_all_run() {
 #[test]
 fn jobs_that_come_while_the_last_thread_falls_idle_all_run() {
     explore(|| {
-        let disk = FailingDisk::new();
+        let disk = SimDisk::new();
         let builder = builder(&ManualClock::new()).blocking_threads(2);
         let pond = builder.open_backend_with(move || Ok(disk.clone())).unwrap();
         let meeting: Arc<Meeting> = Arc::default();
@@ -107,7 +107,7 @@ fn jobs_that_come_while_the_last_thread_falls_idle_all_run() {
 #[test]
 fn more_blocking_jobs_than_threads_all_run() {
     explore(|| {
-        let disk = FailingDisk::new();
+        let disk = SimDisk::new();
         let builder = builder(&ManualClock::new()).blocking_threads(1);
         let pond = builder.open_backend_with(move || Ok(disk.clone())).unwrap();
         let ran = Arc::new(Mutex::new(Vec::new()));

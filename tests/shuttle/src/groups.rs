@@ -2,15 +2,15 @@
 //! the first, or nobody starts the new head.
 
 use millpond::testing::ManualClock;
+use millpond_testkit::SimDisk;
 use shuttle::thread;
 
-use crate::failing_disk::FailingDisk;
 use crate::support::{explore, is_sound, job, noting, open, until_drained};
 
 #[test]
 fn an_enqueue_beside_a_completion_in_its_group_is_started() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         let (_worker, ran) = noting(&pond, "q", 2);
         let producers: Vec<_> = [1, 2]
             .map(|first| {
@@ -39,7 +39,7 @@ fn an_enqueue_beside_a_completion_in_its_group_is_started() {
 #[test]
 fn a_cancel_beside_the_start_of_the_same_job_either_prevents_it_or_is_refused() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         let (_worker, ran) = noting(&pond, "q", 1);
         let id = pond.enqueue("q", job(1).group("g")).wait().unwrap();
         let next = pond.enqueue("q", job(2).group("g")).wait().unwrap();
@@ -61,7 +61,7 @@ fn a_cancel_beside_the_start_of_the_same_job_either_prevents_it_or_is_refused() 
 #[test]
 fn a_pause_of_a_group_beside_its_completions_holds_the_rest_and_a_resume_lets_them_go() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         pond.enqueue_many("q", (1..=3).map(|n| job(n).group("g"))).wait().unwrap();
         let (_worker, ran) = noting(&pond, "q", 2);
         let operator = {

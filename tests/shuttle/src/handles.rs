@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use millpond::testing::ManualClock;
 use millpond::{Error, Millpond};
+use millpond_testkit::SimDisk;
 use shuttle::sync::Mutex;
 use shuttle::thread;
 
-use crate::failing_disk::FailingDisk;
 use crate::support::{builder, explore, is_sound, job, noting, open, waiting};
 
 /// Opens the disk's bytes as they are once the queue on it is closed.
-fn opened_again(disk: &FailingDisk, clock: &ManualClock, closed: &mut millpond::Events) -> Millpond {
+fn opened_again(disk: &SimDisk, clock: &ManualClock, closed: &mut millpond::Events) -> Millpond {
     while closed.next_blocking().unwrap().is_some() {}
     open(disk, clock)
 }
@@ -20,7 +20,7 @@ fn opened_again(disk: &FailingDisk, clock: &ManualClock, closed: &mut millpond::
 #[test]
 fn a_lone_callers_closure_that_holds_the_last_handle_is_dropped_after_its_commit() {
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
         let mut closed = pond.events();
         let held = pond.clone();
@@ -39,7 +39,7 @@ fn a_lone_callers_closure_that_holds_the_last_handle_is_dropped_after_its_commit
 #[test]
 fn a_worker_that_holds_the_last_handle_does_not_hold_up_a_shutdown() {
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
         let held = pond.clone();
         let handler = move |_: millpond::Job<bytes::Bytes>| {
@@ -62,7 +62,7 @@ fn a_worker_that_holds_the_last_handle_does_not_hold_up_a_shutdown() {
 #[test]
 fn a_drop_beside_a_guard_and_callers_returns_and_everybody_is_answered() {
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
         let mut closed = pond.events();
         let (for_guard, call) = (pond.clone(), pond.enqueue("q", job(2)));
@@ -93,7 +93,7 @@ fn a_drop_beside_a_guard_and_callers_returns_and_everybody_is_answered() {
 #[test]
 fn a_hook_that_drops_the_last_handle_is_no_deadlock() {
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let held: Arc<Mutex<Option<Millpond>>> = Arc::new(Mutex::new(None));
         let (in_hook, again) = (held.clone(), disk.clone());
         let builder = builder(&clock).on_first_dead_letter(move |_| {
@@ -118,7 +118,7 @@ fn a_hook_that_drops_the_last_handle_is_no_deadlock() {
 #[test]
 fn a_drop_in_the_middle_of_work_loses_nothing() {
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
         let (worker, ran) = noting(&pond, "q", 2);
         drop(worker);

@@ -14,7 +14,3 @@ mod support;
 mod waiters;
 mod workers;
 
-#[path = "../../support/failing_disk.rs"]
-mod failing_disk;
-#[path = "../../support/shared_memory.rs"]
-mod shared_memory;

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use millpond::Error;
 use millpond::testing::ManualClock;
+use millpond_testkit::{Fault, SimDisk};
 use shuttle::thread;
 
-use crate::failing_disk::{FailingDisk, Failure};
 use crate::support::{explore, is_sound, job, noting, open, until_drained};
 
 #[test]
 fn each_answer_beside_a_reopening_is_true() {
     static REFUSED: AtomicUsize = AtomicUsize::new(0);
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
         pond.enqueue("q", job(100)).wait().unwrap();
         let (_worker, ran) = noting(&pond, "q", 2);
@@ -30,9 +30,9 @@ fn each_answer_beside_a_reopening_is_true() {
         let breaker = {
             let (disk, clock) = (disk.clone(), clock.clone());
             thread::spawn(move || {
-                disk.fail(Failure::Sync);
+                disk.fail(Fault::SYNC);
                 thread::yield_now();
-                disk.mend();
+                disk.repair();
                 clock.advance(Duration::from_secs(10));
             })
         };

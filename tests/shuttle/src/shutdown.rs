@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use millpond::testing::ManualClock;
 use millpond::{Error, Heard};
+use millpond_testkit::SimDisk;
 use shuttle::thread;
 
-use crate::failing_disk::FailingDisk;
 use crate::support::{explore, is_sound, job, noting, open, waiting};
 
 #[test]
 fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
     explore(|| {
-        let (disk, clock) = (FailingDisk::new(), ManualClock::new());
+        let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
         let (_worker, ran) = noting(&pond, "q", 2);
         let producers: Vec<_> = (0..2)
@@ -64,7 +64,7 @@ fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
 #[test]
 fn two_shutdowns_and_a_drop_at_once_are_all_answered() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         pond.enqueue("q", job(1)).wait().unwrap();
         let (_worker, _ran) = noting(&pond, "q", 1);
         let stoppers: Vec<_> = (0..2)

@@ -3,11 +3,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{Builder, Job, JobFilter, Millpond, NewJob, Payload, Worker};
+use millpond_testkit::SimDisk;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::{Condvar, Mutex};
 use shuttle::{Config, Runner};
 
-use crate::failing_disk::FailingDisk;
 
 const RUNS_DEFAULT: usize = 1_000;
 
@@ -44,7 +44,7 @@ pub fn builder(clock: &ManualClock) -> Builder {
 }
 
 /// A queue on a disk in memory.
-pub fn open(disk: &FailingDisk, clock: &ManualClock) -> Millpond {
+pub fn open(disk: &SimDisk, clock: &ManualClock) -> Millpond {
     let disk = disk.clone();
     builder(clock).open_backend_with(move || Ok(disk.clone())).unwrap()
 }

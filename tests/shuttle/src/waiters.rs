@@ -2,15 +2,15 @@
 
 use millpond::testing::ManualClock;
 use millpond::{Capacity, Error, QueueSettings, WhenFull};
+use millpond_testkit::SimDisk;
 use shuttle::thread;
 
-use crate::failing_disk::FailingDisk;
 use crate::support::{explore, is_sound, job, noting, open, until_drained};
 
 #[test]
 fn a_waiter_beside_a_dying_writer_is_answered() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
         pond.queue("full").unwrap().configure(settings).wait().unwrap();
         pond.enqueue("full", job(0)).wait().unwrap();
@@ -45,7 +45,7 @@ fn a_waiter_beside_a_dying_writer_is_answered() {
 #[test]
 fn who_waits_for_room_is_let_in_when_there_is_some() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
         pond.queue("full").unwrap().configure(settings).wait().unwrap();
         let producers: Vec<_> = (0..3)

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use millpond::testing::ManualClock;
+use millpond_testkit::SimDisk;
 
-use crate::failing_disk::FailingDisk;
 use crate::support::{Ran, explore, is_sound, job, noting_into, open, until_drained};
 
 #[test]
 fn what_a_stopped_worker_was_just_being_given_goes_to_the_next_one() {
     explore(|| {
-        let pond = open(&FailingDisk::new(), &ManualClock::new());
+        let pond = open(&SimDisk::new(), &ManualClock::new());
         pond.enqueue_many("q", (1..=4).map(job)).wait().unwrap();
         let ran: Arc<Ran> = Arc::default();
         for _ in 0..3 {

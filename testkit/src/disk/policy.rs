@@ -1,13 +1,15 @@
+//! Which of the writes that were not synced a power cut leaves.
+
 use fastrand::Rng;
 
-use super::{Entry, Image};
+use super::{Image, LogEntry};
 
 /// The least a disk writes as a whole.
 const SECTOR: usize = 512;
 
 /// Which part of what was not synced a power cut leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Policy {
+pub enum CutPolicy {
     /// Nothing.
     None,
     /// Everything.
@@ -30,27 +32,28 @@ pub enum Policy {
     AllButHeader,
 }
 
-pub const POLICIES: [Policy; 10] = [
-    Policy::None,
-    Policy::All,
-    Policy::Prefix,
-    Policy::Writes,
-    Policy::Sectors,
-    Policy::Shuffled,
-    Policy::AllButOne,
-    Policy::HeaderTorn,
-    Policy::HeaderOnly,
-    Policy::AllButHeader,
+/// All policies.
+pub const CUT_POLICIES: [CutPolicy; 10] = [
+    CutPolicy::None,
+    CutPolicy::All,
+    CutPolicy::Prefix,
+    CutPolicy::Writes,
+    CutPolicy::Sectors,
+    CutPolicy::Shuffled,
+    CutPolicy::AllButOne,
+    CutPolicy::HeaderTorn,
+    CutPolicy::HeaderOnly,
+    CutPolicy::AllButHeader,
 ];
 
-impl Policy {
+impl CutPolicy {
     /// Whether two images of it may differ.
     pub fn is_random(self) -> bool {
         !matches!(self, Self::None | Self::All)
     }
 
     /// What of `pending`, which was not synced, is on the disk after a power cut, applied to `durable`.
-    pub fn cut(self, durable: &Image, pending: &[&Entry], rng: &mut Rng) -> Image {
+    pub fn cut(self, durable: &Image, pending: &[&LogEntry], rng: &mut Rng) -> Image {
         let mut image = durable.clone();
         for piece in self.pieces(pending, rng) {
             image.apply(&piece);
@@ -59,17 +62,17 @@ impl Policy {
     }
 
     /// The pieces that are on the disk, in the order they got there.
-    pub fn pieces(self, pending: &[&Entry], rng: &mut Rng) -> Vec<Entry> {
+    pub fn pieces(self, pending: &[&LogEntry], rng: &mut Rng) -> Vec<LogEntry> {
         let lens_go_their_own_way = self.is_random() && rng.bool();
         let upto = rng.usize(0..=pending.len());
         let spared = rng.usize(0..pending.len().max(1));
         let mut pieces = Vec::new();
         for (at, &entry) in pending.iter().enumerate() {
             let kept = match entry {
-                Entry::SetLen(_) if lens_go_their_own_way => keep(entry, rng.bool()),
-                Entry::SetLen(_) => keep(entry, self != Self::None && (self != Self::Prefix || at < upto)),
-                Entry::Write { offset, data } => self.of_write(*offset, data, at, upto, spared, rng),
-                Entry::Sync | Entry::Start(_) | Entry::Ack(_) => Vec::new(),
+                LogEntry::SetLen(_) if lens_go_their_own_way => keep(entry, rng.bool()),
+                LogEntry::SetLen(_) => keep(entry, self != Self::None && (self != Self::Prefix || at < upto)),
+                LogEntry::Write { offset, data } => self.of_write(*offset, data, at, upto, spared, rng),
+                LogEntry::Sync | LogEntry::Start(_) | LogEntry::Ack(_) => Vec::new(),
             };
             pieces.extend(kept);
         }
@@ -87,8 +90,8 @@ impl Policy {
         upto: usize,
         spared: usize,
         rng: &mut Rng,
-    ) -> Vec<Entry> {
-        let whole = Entry::Write { offset, data: data.clone() };
+    ) -> Vec<LogEntry> {
+        let whole = LogEntry::Write { offset, data: data.clone() };
         let is_header = offset == 0;
         match self {
             Self::None => Vec::new(),
@@ -105,24 +108,24 @@ impl Policy {
     }
 }
 
-fn keep(entry: &Entry, kept: bool) -> Vec<Entry> {
+fn keep(entry: &LogEntry, kept: bool) -> Vec<LogEntry> {
     if kept { vec![entry.clone()] } else { Vec::new() }
 }
 
-fn sectors(offset: u64, data: &[u8], rng: &mut Rng) -> Vec<Entry> {
+fn sectors(offset: u64, data: &[u8], rng: &mut Rng) -> Vec<LogEntry> {
     // Often all or nothing of a write: a disk tears few of them.
     let share = [0, 1, 2, 3, 4][rng.usize(0..5)];
     let mut kept = Vec::new();
     for (number, sector) in data.chunks(SECTOR).enumerate() {
         if rng.usize(0..4) < share {
-            kept.push(Entry::Write { offset: offset + (number * SECTOR) as u64, data: sector.into() });
+            kept.push(LogEntry::Write { offset: offset + (number * SECTOR) as u64, data: sector.into() });
         }
     }
     kept
 }
 
-fn torn(data: &[u8], rng: &mut Rng) -> Vec<Entry> {
+fn torn(data: &[u8], rng: &mut Rng) -> Vec<LogEntry> {
     let at = rng.usize(0..=data.len());
     let (offset, part) = if rng.bool() { (0, &data[..at]) } else { (at as u64, &data[at..]) };
-    vec![Entry::Write { offset, data: part.into() }]
+    vec![LogEntry::Write { offset, data: part.into() }]
 }

@@ -1,8 +1,10 @@
+//! The bytes of a simulated disk.
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use super::Entry;
+use super::LogEntry;
 
 const PAGE: usize = 4096;
 
@@ -10,29 +12,37 @@ const PAGE: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     base: Arc<Vec<u8>>,
-    /// How much of the base still counts: it was cut off there.
+    /// How much of the base still counts: the image was cut off there.
     base_len: usize,
     pages: HashMap<u64, Box<[u8; PAGE]>>,
     len: u64,
 }
 
 impl Image {
+    /// An image of these bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
         let len = bytes.len();
         Self { base: Arc::new(bytes), base_len: len, pages: HashMap::new(), len: len as u64 }
     }
 
+    /// The length in bytes.
     pub fn len(&self) -> u64 {
         self.len
     }
 
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// A copy of the bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.len as usize];
-        self.read(0, &mut bytes).expect("within");
+        self.read(0, &mut bytes).expect("the range is within the image");
         bytes
     }
 
-    /// Makes one base of it, so that copies are cheap again.
+    /// Copies the changed pages into the base, so that clones are cheap again.
     pub fn flatten(&mut self) {
         if self.pages.is_empty() && self.base_len as u64 == self.len && self.base.len() == self.base_len {
             return;
@@ -48,6 +58,11 @@ impl Image {
         self.base_len = base.len();
     }
 
+    /// Fills `out` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the image ends before that.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         if offset + out.len() as u64 > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -73,7 +88,7 @@ impl Image {
         out[there..].fill(0);
     }
 
-    /// Writes what lies within the length: a disk that did not grow has no place for the rest.
+    /// Writes what lies within the length: if the file did not grow, the rest has no place.
     pub fn write(&mut self, offset: u64, data: &[u8]) {
         let room = self.len.saturating_sub(offset).min(data.len() as u64) as usize;
         let mut at = offset as usize;
@@ -94,9 +109,10 @@ impl Image {
             self.read_base(number * PAGE, &mut page[..]);
             self.pages.insert(key, page);
         }
-        self.pages.get_mut(&key).expect("put there")
+        self.pages.get_mut(&key).expect("inserted above")
     }
 
+    /// Cuts the image off, or adds zeros.
     pub fn set_len(&mut self, len: u64) {
         if len < self.len {
             let whole = len.div_ceil(PAGE as u64);
@@ -112,12 +128,12 @@ impl Image {
         self.len = len;
     }
 
-    /// Does what the entry says; marks say nothing.
-    pub fn apply(&mut self, entry: &Entry) {
+    /// Does what the entry says. Marks change nothing.
+    pub fn apply(&mut self, entry: &LogEntry) {
         match entry {
-            Entry::Write { offset, data } => self.write(*offset, data),
-            Entry::SetLen(len) => self.set_len(*len),
-            Entry::Sync | Entry::Start(_) | Entry::Ack(_) => {}
+            LogEntry::Write { offset, data } => self.write(*offset, data),
+            LogEntry::SetLen(len) => self.set_len(*len),
+            LogEntry::Sync | LogEntry::Start(_) | LogEntry::Ack(_) => {}
         }
     }
 }

@@ -1,0 +1,10 @@
+//! What the test suites of Millpond share.
+//!
+//! [`SimDisk`] is a disk in memory. It keeps what is synced apart from what is not, can be copied as a crash or a power
+//! cut leaves it, records what is done to it, fails on demand, and can hold a sync.
+//!
+//! This crate does not depend on `millpond`, so every suite can use it, also those that build the queue in a special way.
+
+mod disk;
+
+pub use disk::{CUT_POLICIES, CutPolicy, Failure, Fault, Image, LogEntry, Op, SimDisk, Walk, each_power_cut};
