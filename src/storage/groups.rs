@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::place::{Member, Place};
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
+use crate::job::life;
 use crate::job::{Change, Entry, GroupPolicy, JobId, Order, QueueId, Record, State};
 use crate::time::Due;
 
@@ -145,7 +146,7 @@ impl Batch<'_> {
             return Ok(bytes);
         }
         self.became_ready(queue, record.state);
-        record.state = State::Pending;
+        life::promote(record);
         let new = encode_record(record);
         // A row that an earlier version wrote has another length now.
         let tally = self.tally(queue);

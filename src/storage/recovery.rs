@@ -10,8 +10,8 @@ use super::fault::Fault;
 use super::marks::Mark;
 use super::place::{Location, Place};
 use crate::events::Event;
-use crate::job::{AT_MOST_ONCE, Attempt, Entry, JobId, Next, Suspect, Trial, Witness, after_crash, culprit};
-use crate::time::Timestamp;
+use crate::job::life::after_crash;
+use crate::job::{AttemptNumber, Entry, JobId, State, Suspect, Transition, Trial, Witness, culprit, dead_by};
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Recovered {
 
 /// Puts the orphans back. To be committed before anything is dispatched.
 pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
-    let dead_by = dead_by(batch);
+    let dead_by = dead_by(batch.now, batch.counters.time.wall);
     let opening = batch.next_opening();
     let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
     batch.counters.clean = false;
@@ -56,14 +56,6 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     Ok(recovered)
 }
 
-/// When the process was dead for certain, by its own wall clock. Nothing is certain if that clock was set back since its
-/// last commit, or shows a time at which it cannot have been set: a machine without a clock of its own starts at the same
-/// time again and again.
-fn dead_by(batch: &Batch<'_>) -> Option<Timestamp> {
-    let wall = batch.now.wall;
-    (wall.is_of_a_set_clock() && wall >= batch.counters.time.wall).then_some(wall)
-}
-
 /// A job that a handler had.
 struct Orphan {
     mark: Mark,
@@ -87,13 +79,12 @@ fn bring_back(
     let Orphan { mark, taken } = orphan;
     let id = taken.id;
     let mut record = taken.record.clone();
-    let (once, max) = (mark.max_attempts == AT_MOST_ONCE, mark.max_attempts.max(1));
-    let attempt = Attempt { number: mark.attempt, max, once, started_at: mark.started_at };
-    let next = after_crash(&mut record, attempt, blamed, batch.now);
+    let attempt = AttemptNumber::of_mark(mark.attempt, mark.max_attempts, mark.started_at);
+    let transition = after_crash(&mut record, attempt, blamed, batch.now);
     let queue = mark.queue;
     batch.queue_mut(queue).tally.failures_total += 1;
-    match next {
-        Next::Die => {
+    match transition {
+        Transition::End(State::Dead) => {
             batch.take_out(queue, &taken)?;
             batch.keep_ended(queue, id, &record)?;
             batch.queue_mut(queue).tally.dead_total += 1;
@@ -105,7 +96,7 @@ fn bring_back(
             Ok(None)
         }
         _ => {
-            let is_last_attempt = record.attempts.saturating_add(1) >= attempt.max;
+            let is_last_attempt = attempt.leaves_one_to(&record);
             let back = batch.put_back(queue, taken, Some(record))?;
             let started_at = mark.started_at;
             Ok(back.map(|entry| Suspect { queue, entry, started_at, is_last_attempt, is_held_back: false }))
@@ -141,7 +132,7 @@ mod tests {
     use crate::job::{Priority, Record};
     use crate::storage::Store;
     use crate::storage::waiting::Prepared;
-    use crate::time::Now;
+    use crate::time::{Now, Timestamp};
 
     const NEW_YEAR_2026: u64 = 1_767_225_600_000;
 

@@ -161,6 +161,25 @@ fn only_the_clock_the_stop_and_the_alarm_ask_the_time() {
     }
 }
 
+/// Where a job may go from its state is decided in one place.
+#[test]
+fn only_a_job_s_life_writes_its_state() {
+    let is_life = |path: &Path| inside(path) == Path::new("job/life.rs");
+    let mut writes = 0;
+    for (path, code) in sources() {
+        for (at, _) in code.match_indices(".state = ") {
+            let receiver = code[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            // A filter of a listing has a state, too.
+            if receiver == "self" {
+                continue;
+            }
+            assert!(is_life(&path), "{} writes {receiver}.state", inside(&path).display());
+            writes += 1;
+        }
+    }
+    assert!(writes >= 5, "{writes} writes: this test no longer finds them");
+}
+
 /// What a panic has thrown may panic when it is dropped: only one place takes care of that.
 #[test]
 fn only_one_place_catches_panics() {
