@@ -1,7 +1,7 @@
 //! Runs one attempt, reports one outcome: one path for results, errors, panics, timeouts and
 //! releases.
 //!
-//! Refuses to decide what follows (`job::state`) or what starts (`scheduler`), and to write.
+//! Refuses to decide what follows (`job::life`) or what starts (`scheduler`), and to write.
 
 mod blocking;
 mod native;

@@ -13,8 +13,8 @@ use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
 use crate::job::{
-    Attempt, Caller, ClassedError, Ending, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId, ReadyJob,
-    Retry, RunNumber,
+    AttemptNumber, Caller, ClassedError, Ending, FailureKind, IdMap, IdSet, KindId, Outcome, Payload, QueueId,
+    ReadyJob, Retry, RunNumber,
 };
 use crate::scheduler::RunId;
 use crate::storage::NamesInUse;
@@ -90,7 +90,7 @@ pub(crate) struct Plan {
     pub run: RunId,
     pub queue: QueueId,
     pub taken: Arc<ReadyJob>,
-    pub attempt: Attempt,
+    pub attempt: AttemptNumber,
     pub binding: Arc<Binding>,
     pub timeout: Option<Duration>,
     pub alone: bool,

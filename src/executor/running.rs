@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 
 use super::native::Plan;
 use crate::handler::{Attempted, Inside, Started};
-use crate::job::{Attempt, IdMap, JobId};
+use crate::job::{AttemptNumber, IdMap, JobId};
 use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
@@ -57,9 +57,9 @@ impl Running {
     }
 
     /// The facts of its attempt. It started when its handler was called, or, before that, when it was handed out.
-    pub fn attempt(&self) -> Attempt {
+    pub fn attempt(&self) -> AttemptNumber {
         match self.attempted.started() {
-            Some(Started { wall, .. }) => Attempt { started_at: wall, ..self.plan.attempt },
+            Some(Started { wall, .. }) => AttemptNumber { started_at: wall, ..self.plan.attempt },
             None => self.plan.attempt,
         }
     }

@@ -92,19 +92,16 @@ impl Extra {
 impl Record {
     /// A plain job of kind 1 for unit tests, enqueued at the start of time.
     pub fn plain() -> Self {
-        Self {
-            state: State::Pending,
-            kind: 1,
-            priority: Priority::default(),
-            enqueued_at: Timestamp::EPOCH,
-            attempts: 0,
-            extra: None,
-            payload: Payload::raw("x"),
-        }
+        Self::new(1, Priority::default(), Timestamp::EPOCH, Payload::raw("x"))
     }
 }
 
 impl Record {
+    /// A new job without options. It is pending until [`life::enter`](super::life::enter) says otherwise.
+    pub fn new(kind: KindId, priority: Priority, enqueued_at: Timestamp, payload: Payload) -> Self {
+        Self { state: State::Pending, kind, priority, enqueued_at, attempts: 0, extra: None, payload }
+    }
+
     pub fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }

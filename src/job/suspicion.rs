@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::change::ReadyJob;
 use super::id::JobId;
 use super::record::QueueId;
-use crate::time::Timestamp;
+use crate::time::{Now, Timestamp};
 
 /// A job that ran when the process died.
 #[derive(Clone, Debug)]
@@ -83,6 +83,13 @@ const HOLD_MAX: Duration = Duration::from_secs(20 * 60);
 
 /// A killer that has run for this much less than the others before the last death would still be seen.
 const HOLD_MARGIN: Duration = Duration::from_secs(1);
+
+/// When the process was dead for certain, by its own wall clock. Nothing is certain if that clock was set back since
+/// the last commit, or shows a time at which it cannot have been set: a machine without a clock of its own starts at
+/// the same time again and again.
+pub(crate) fn dead_by(now: Now, last_commit: Timestamp) -> Option<Timestamp> {
+    (now.wall.is_of_a_set_clock() && now.wall >= last_commit).then_some(now.wall)
+}
 
 impl Trial {
     /// The job that started last comes first: most killers kill soon. Then those that were there at most

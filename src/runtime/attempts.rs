@@ -7,7 +7,8 @@ use super::engine::{Engine, MARK_AFTER};
 use crate::error::Error;
 use crate::executor::{Begun, Finished, Lost, Plan, Report, Running};
 use crate::handler::CompleteHook;
-use crate::job::{AT_MOST_ONCE, Attempt, BucketKey, Change, Ending, FailureKind, Next, after};
+use crate::job::life::after;
+use crate::job::{AT_MOST_ONCE, AttemptNumber, BucketKey, Change, Ending, FailureKind, State, Transition};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::Mark;
 use crate::time::Now;
@@ -67,7 +68,7 @@ impl Engine {
         // It may have been tried before, under a worker that tries more often: this is its last attempt, then.
         let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
         let timeout = binding.timeout(start.job.kind(), extra.and_then(|extra| extra.timeout));
-        let attempt = Attempt { number, max, once, started_at: now.wall };
+        let attempt = AttemptNumber { number, max, once, started_at: now.wall };
         let Start { run, queue, job: taken, commit_first, alone } = start;
         let caller = self.callers.take(taken.id).or(taken.caller);
         let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now, caller };
@@ -225,29 +226,35 @@ impl Engine {
         if hooks.is_empty() {
             self.metrics.ended(&ending);
         }
-        let (next, more) = match ending {
+        let (transition, more) = match ending {
             // Nothing is kept of it, not even which plugin it was.
-            Ending::Done(None) if hooks.is_empty() => (Next::Complete, None),
+            Ending::Done(None) if hooks.is_empty() => (Transition::End(State::Completed), None),
             ending => {
-                let (next, mut more) = self.decide(running, ending, hooks, now);
+                let (transition, mut more) = self.decide(running, ending, hooks, now);
                 if let Some(hash) = running.attempted.plugin() {
                     more.record.lineage_mut().ran(plan.attempt.number, hash);
                 }
-                (next, Some(Box::new(more)))
+                (transition, Some(Box::new(more)))
             }
         };
-        log_ending(running, next);
+        log_ending(running, transition);
         // The writes with a completion may fail: then it is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
-        if has_hooks || matches!(next, Next::Wait(_) | Next::Stay) {
+        if has_hooks || !matches!(transition, Transition::End(_)) {
             self.callers.remember(plan.caller.map(|caller| (plan.taken.id, caller)));
         }
         let took = running.took(now);
         let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
-        self.to_writer.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
+        self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));
     }
 
-    fn decide(self: &Arc<Self>, running: &Running, ending: Ending, hooks: Vec<CompleteHook>, now: Now) -> (Next, More) {
+    fn decide(
+        self: &Arc<Self>,
+        running: &Running,
+        ending: Ending,
+        hooks: Vec<CompleteHook>,
+        now: Now,
+    ) -> (Transition, More) {
         let plan = &running.plan;
         let random = self.random();
         let retry = &plan.binding.retry;
@@ -257,8 +264,8 @@ impl Engine {
             _ => None,
         };
         let mut record = plan.taken.record.clone();
-        let next = after(&mut record, running.attempt(), ending, retry, now, random);
-        (next, More { record, hooks, retried, hold })
+        let transition = after(&mut record, running.attempt(), ending, retry, now, random);
+        (transition, More { record, hooks, retried, hold })
     }
 
     fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
@@ -272,11 +279,11 @@ impl Engine {
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
         let now = self.now();
         let mut record = start.job.record.clone();
-        let attempt = Attempt { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
-        let next = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
+        let attempt = AttemptNumber { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
+        let transition = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
         let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
         let (queue, taken, took) = (start.queue, start.job, Duration::ZERO);
-        self.to_writer.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
+        self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));
     }
 
     /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers
@@ -341,26 +348,26 @@ fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
     (key, until)
 }
 
-fn mark(plan: &Plan, attempt: Attempt, alone: bool) -> Mark {
+fn mark(plan: &Plan, attempt: AttemptNumber, alone: bool) -> Mark {
     Mark {
         queue: plan.queue,
         priority: plan.taken.order.priority,
         position: plan.taken.order.position,
         attempt: attempt.number,
-        max_attempts: if attempt.once { AT_MOST_ONCE } else { attempt.max },
+        max_attempts: attempt.max_in_mark(),
         started_at: attempt.started_at,
         alone,
     }
 }
 
-fn log_ending(running: &Running, next: Next) {
+fn log_ending(running: &Running, transition: Transition) {
     let facts = running.attempted.facts();
     let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
-    match next {
-        Next::Complete => tracing::debug!(id, queue, kind, attempt, outcome = "completed"),
-        Next::Wait(_) => tracing::debug!(id, queue, kind, attempt, outcome = "runs again later"),
-        Next::Stay => tracing::debug!(id, queue, kind, attempt, outcome = "given back"),
-        Next::Cancel => tracing::info!(id, queue, kind, attempt, outcome = "cancelled"),
-        Next::Die => tracing::warn!(id, queue, kind, attempt, outcome = "dead"),
+    match transition {
+        Transition::End(State::Completed) => tracing::debug!(id, queue, kind, attempt, outcome = "completed"),
+        Transition::PutOff { .. } => tracing::debug!(id, queue, kind, attempt, outcome = "runs again later"),
+        Transition::End(State::Cancelled) => tracing::info!(id, queue, kind, attempt, outcome = "cancelled"),
+        Transition::End(_) => tracing::warn!(id, queue, kind, attempt, outcome = "dead"),
+        _ => tracing::debug!(id, queue, kind, attempt, outcome = "given back"),
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::error::Error;
+use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start, State,
+    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start,
     UNIQUE_FOR_DEFAULT,
 };
 use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
@@ -93,15 +94,7 @@ impl<'p> Call<'p> {
             self.kind = Some((kind, named));
         }
         let (_, kind) = self.kind.as_ref().expect("it was looked up a line ago");
-        let mut record = Record {
-            state: State::Pending,
-            kind: kind.id,
-            priority: options.priority,
-            enqueued_at: self.now.wall,
-            attempts: 0,
-            extra: None,
-            payload,
-        };
+        let mut record = Record::new(kind.id, options.priority, self.now.wall, payload);
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
         let mut prepared = Prepared::first_of(left, &mut self.chunk, queue.id, record, self.caller);
@@ -125,15 +118,12 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         Some(Start::After(delay)) => Some(Due::after(now, delay)),
         Some(Start::At(at)) => Some(Due::wall(at)).filter(|due| !due.is_due(now)),
     };
-    if due.is_some() {
-        record.state = State::Scheduled;
-    }
+    life::enter(record, due);
     let expiry = expires.map(|expires| match expires {
         Expires::After(after) => Expiry::after(now, after),
         Expires::At(at) => Expiry::at(at),
     });
     let plain = group.is_none()
-        && due.is_none()
         && expiry.is_none()
         && max_attempts.is_none()
         && backoff.is_none()
@@ -142,7 +132,6 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     if !plain {
         let extra = record.extra_mut();
         extra.group = group;
-        extra.due = due;
         extra.expiry = expiry;
         extra.max_attempts = max_attempts;
         extra.backoff = backoff;

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::job::{Attempt, Next, Record, Witness, after_crash, culprit};
+use crate::job::life::after_crash;
+use crate::job::{AttemptNumber, Record, State, Transition, Witness, culprit};
 use crate::time::Timestamp;
 
 const LONG: u64 = 3_600_000;
@@ -181,9 +182,9 @@ impl World {
         for (id, mark) in marks {
             let job = self.jobs.get_mut(&id).unwrap();
             let started_at = at(mark.started_at).wall;
-            let attempt = Attempt { number: mark.attempt, max: job.max, once: false, started_at };
+            let attempt = AttemptNumber { number: mark.attempt, max: job.max, once: false, started_at };
             let blamed = culprit == Some(JobId::new(id));
-            if after_crash(&mut job.record, attempt, blamed, at(self.now)) == Next::Die {
+            if after_crash(&mut job.record, attempt, blamed, at(self.now)) == Transition::End(State::Dead) {
                 job.is_dead = true;
                 continue;
             }

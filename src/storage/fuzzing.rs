@@ -5,16 +5,16 @@ use redb::{Key, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::batch::Counters;
-use super::catalog::QueueRow;
-use super::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
-use super::groups::GroupRow;
-use super::keys::Numbers;
-use super::marks::Mark;
-use super::place::Location;
-use super::tables::{DeadKey, DelayedKey, ExpiringKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
-use super::unique::Holder;
 use crate::job::BucketState;
+use crate::storage::life::groups::GroupRow;
+use crate::storage::life::started::Mark;
+use crate::storage::life::unique::Holder;
+use crate::storage::rows::batch::Counters;
+use crate::storage::rows::catalog::QueueRow;
+use crate::storage::rows::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
+use crate::storage::rows::keys::Numbers;
+use crate::storage::rows::place::Location;
+use crate::storage::rows::tables::{DeadKey, DelayedKey, ExpiringKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
 
 /// Reads `content` as a row of one of the tables, with and without a checksum that is right.
 pub(crate) fn row(table: u8, content: &[u8]) {

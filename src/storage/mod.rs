@@ -3,76 +3,48 @@
 //!
 //! Refuses to decide: which job runs, what follows an attempt, when to commit is said elsewhere.
 
-mod attached;
-mod batch;
-mod catalog;
-mod codec;
-mod compact;
-mod copy;
-mod delayed;
-mod ended;
-mod expiring;
-mod fault;
 mod file;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod groups;
-mod keys;
-mod lock;
-mod marks;
-mod migrations;
-mod new_file;
-mod overlay;
-mod place;
-mod plugin_state;
-mod quarantine;
-mod queries;
-mod ready;
-mod recovery;
+mod life;
+mod open;
+mod read;
 mod repair;
-mod runs;
-mod schema;
-mod sections;
-mod settings;
-mod store;
-mod tables;
-mod tables_ext;
-mod taken;
-mod unique;
-mod untrusted;
-mod verify;
-mod waiting;
-mod watched;
+mod rows;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::{Batch, BatchLimits, Counters, Sealed};
-pub(crate) use catalog::{NamesInUse, Number};
-pub(crate) use compact::Compacted;
-pub use copy::Backup;
-pub(crate) use copy::Copying;
-pub(crate) use ended::SweepRoom;
-pub(crate) use expiring::{Expiring, NextExpiry, NotedExpiries};
-pub(crate) use fault::{Fault, unless_damaged};
 #[cfg(feature = "wasm")]
-pub(crate) use file::open_regular;
-pub(crate) use groups::HeadAt;
-pub(crate) use marks::Mark;
-pub(crate) use place::{KnownQueue, Location, Place};
+pub(crate) use file::open_file::open_regular;
+pub(crate) use file::opening::Opening;
+pub(crate) use life::ended::SweepRoom;
+pub(crate) use life::expiring::Expiring;
+pub(crate) use life::groups::HeadAt;
 #[cfg(feature = "wasm")]
-pub(crate) use plugin_state::{StateWrite, Usage, added};
-pub(crate) use quarantine::{Aside, Damage};
-pub(crate) use queries::{Found, Reader, ScanCursor, ScanMost, WindowPage};
-pub(crate) use recovery::{Recovered, recover};
+pub(crate) use life::kept::{StateWrite, Usage, added};
+pub(crate) use life::started::Mark;
+pub(crate) use life::unique::key_holder;
+pub(crate) use open::compact::Compacted;
+pub use open::copy::Backup;
+pub(crate) use open::copy::Copying;
+pub(crate) use open::store::Store;
+pub(crate) use read::find::Found;
+pub(crate) use read::listing::{ScanCursor, ScanMost};
+pub(crate) use read::pages::WindowPage;
 pub(crate) use redb::WriteTransaction as RawTransaction;
-pub(crate) use settings::Tally;
-pub use settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
-pub(crate) use store::{Opening, Store};
-pub(crate) use unique::key_holder;
-pub use verify::Verification;
-pub(crate) use verify::{put_right, verify};
-pub(crate) use waiting::{NO_NUMBER, NewJobNames, Prepared};
+pub(crate) use repair::recovery::{Recovered, recover};
+pub use repair::verify::Verification;
+pub(crate) use repair::verify::{put_right, verify};
+pub(crate) use rows::aside::{Aside, Damage};
+pub(crate) use rows::batch::{Batch, BatchLimits, Counters, Sealed};
+pub(crate) use rows::catalog::{NamesInUse, Number};
+pub(crate) use rows::expiry::{NextExpiry, NotedExpiries};
+pub(crate) use rows::fault::{Fault, unless_damaged};
+pub(crate) use rows::place::{KnownQueue, Location, Place};
+pub(crate) use rows::prepared::{NO_NUMBER, NewJobNames, Prepared};
+pub(crate) use rows::reader::Reader;
+pub(crate) use rows::tally::Tally;
 
 /// redb's types that stand in the public interface: what an application shares with the queue.
 pub(crate) mod redb_types {

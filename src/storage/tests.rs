@@ -7,18 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::batch::Counters;
-use super::catalog::QueueRow;
-use super::codec::{decode_record, encode, encode_record};
-use super::groups::{GroupRow, Head, HeadAt};
-use super::marks::Mark;
-use super::place::{Location, Member, Place};
-use super::plugin_state::Usage;
-use super::schema::SCHEMA_VERSION;
-use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
-use super::unique::Holder;
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
+use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
 use crate::job::{Priority, Record, State};
+use crate::storage::life::groups::{GroupRow, Head, HeadAt};
+use crate::storage::life::kept::Usage;
+use crate::storage::life::started::Mark;
+use crate::storage::life::unique::Holder;
+use crate::storage::open::schema::SCHEMA_VERSION;
+use crate::storage::rows::batch::Counters;
+use crate::storage::rows::catalog::QueueRow;
+use crate::storage::rows::codec::{decode_record, encode, encode_record};
+use crate::storage::rows::place::{Location, Member, Place};
+use crate::storage::rows::tally::Tally;
 use crate::time::{Due, SavedTime, TimeLine, Timestamp};
 
 /// Rows by their names, as text: one a line.
@@ -210,7 +211,7 @@ fn every_record_that_is_written_is_read_back() {
         assert_eq!(decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
     }
     let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };
-    assert_eq!(super::codec::decode::<Location>("index", 1, &encode(&location)).unwrap(), location);
+    assert_eq!(crate::storage::rows::codec::decode::<Location>("index", 1, &encode(&location)).unwrap(), location);
 }
 
 /// Rows of records that earlier versions wrote, as files of theirs still have them.

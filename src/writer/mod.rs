@@ -1,7 +1,7 @@
 //! Makes things durable: what has gathered goes into one transaction, one commit answers everyone.
 //!
 //! One writer, one write transaction at a time. Refuses to decide: each command says what it wants
-//! written, `job::state` has said what follows an attempt. Refuses to read a clock or to own a
+//! written, `job::life` has said what follows an attempt. Refuses to read a clock or to own a
 //! thread: the runtime's writer thread calls [`Writer::commit`] with what has gathered.
 
 mod commands;

@@ -127,6 +127,40 @@ fn each_room_names_only_those_before_it() {
     assert_eq!(wrong, [""; 0]);
 }
 
+/// The floors of storage, from the lowest up: a floor may name only those below it.
+const FLOORS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
+
+/// The floors of storage that a file names, by their full paths.
+fn floors_named(code: &str) -> BTreeSet<usize> {
+    let paths = code.match_indices("storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
+    paths.filter_map(|name| FLOORS.iter().position(|floor| *floor == name)).collect()
+}
+
+#[test]
+fn each_floor_of_storage_names_only_those_below_it() {
+    let mut wrong = Vec::new();
+    for (path, code) in sources() {
+        let Ok(inside) = inside(&path).strip_prefix("storage") else { continue };
+        let first = inside.iter().next().unwrap().to_str().unwrap();
+        let Some(floor) = FLOORS.iter().position(|floor| *floor == first) else {
+            let is_above = ["mod.rs", "fuzzing.rs"].contains(&first);
+            assert!(is_above, "storage/{} lies on no floor", inside.display());
+            continue;
+        };
+        // Paths of these forms would escape the check.
+        let escapes = ["super::super", "storage::{"].into_iter().find(|escape| code.contains(escape));
+        assert_eq!(escapes, None, "storage/{}: write the path from `crate::storage` on", inside.display());
+        let facade = code.match_indices("crate::storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
+        for name in facade.filter(|name| !FLOORS.contains(&name.as_str()) && name != "redb_types") {
+            wrong.push(format!("{} names {name} by the façade", inside.display()));
+        }
+        for other in floors_named(&code).into_iter().filter(|other| *other > floor) {
+            wrong.push(format!("{} names {}", inside.display(), FLOORS[other]));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
 #[test]
 fn only_storage_and_transaction_name_redb() {
     let allowed = |path: &Path| room(path) == "storage" || inside(path) == Path::new("transaction.rs");
@@ -159,6 +193,25 @@ fn only_the_clock_the_stop_and_the_alarm_ask_the_time() {
             assert!(!code.contains(asks), "{} asks the time with {asks}", path.display());
         }
     }
+}
+
+/// Where a job may go from its state is decided in one place.
+#[test]
+fn only_a_job_s_life_writes_its_state() {
+    let is_life = |path: &Path| inside(path) == Path::new("job/life.rs");
+    let mut writes = 0;
+    for (path, code) in sources() {
+        for (at, _) in code.match_indices(".state = ") {
+            let receiver = code[..at].rsplit(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            // A filter of a listing has a state, too.
+            if receiver == "self" {
+                continue;
+            }
+            assert!(is_life(&path), "{} writes {receiver}.state", inside(&path).display());
+            writes += 1;
+        }
+    }
+    assert!(writes >= 5, "{writes} writes: this test no longer finds them");
 }
 
 /// What a panic has thrown may panic when it is dropped: only one place takes care of that.

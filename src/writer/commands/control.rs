@@ -4,18 +4,9 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, JobId, Order, Payload, Priority, QueueId, Record, State};
-use crate::storage::{Batch, KnownQueue, Place, Prepared, QueueSettings};
-use crate::time::{Due, Timestamp};
-
-/// What to change of a waiting job.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Patch {
-    pub payload: Option<Payload>,
-    pub priority: Option<Priority>,
-    /// A new time; the epoch is "now".
-    pub run_at: Option<Timestamp>,
-}
+use crate::job::life;
+use crate::job::{Change, JobId, Order, Patch, QueueId, QueueSettings, Record, State};
+use crate::storage::{Batch, KnownQueue, Place, Prepared};
 
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<(), Error> {
     let queue = batch.queue_named(queue)?;
@@ -83,12 +74,9 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Res
     };
     let mut record = take(batch, queue, id, &place, false)?;
     batch.free_key(queue, id, &record)?;
-    record.state = State::Cancelled;
-    let extra = record.extra_mut();
-    extra.reason = Some(reason.to_owned());
-    extra.ended_at = Some(batch.now.wall);
+    life::cancel(&mut record, reason, batch.now);
     batch.queue_mut(queue).tally.cancelled_total += 1;
-    if batch.queue_ref(queue).settings.retention.cancelled.count > 0 {
+    if life::is_kept(&batch.queue_ref(queue).settings.retention, record.state, false) {
         batch.keep_ended(queue, id, &record)?;
     }
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
@@ -101,21 +89,7 @@ pub(crate) fn update(batch: &mut Batch<'_>, target: Target, patch: &Patch) -> Re
     let id = target.id;
     let (queue, place) = find(batch, target, "change")?;
     let mut record = take(batch, queue, id, &place, true)?;
-    if let Some(payload) = &patch.payload {
-        record.payload = payload.clone();
-    }
-    if let Some(priority) = patch.priority {
-        record.priority = priority;
-    }
-    if let Some(at) = patch.run_at {
-        record.extra_mut().due = Some(Due::wall(at)).filter(|due| !due.is_due(batch.now));
-    }
-    let waits = record.due().is_some_and(|due| !due.is_due(batch.now));
-    record.state = match (waits, record.attempts) {
-        (false, _) => State::Pending,
-        (true, 0) => State::Scheduled,
-        (true, _) => State::Retrying,
-    };
+    life::steer(&mut record, patch, batch.now);
     let seq = match &place {
         Place::Member(member) => member.seq,
         _ => id.get(),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{JobId, Payload, QueueId, Record, State};
+use crate::job::life;
+use crate::job::{JobId, Payload, QueueId};
 use crate::storage::{Batch, Location, Place, Prepared};
 use crate::time::{Due, Timestamp};
 
@@ -36,7 +37,7 @@ pub(crate) fn redrive(
         let Some(mut record) = batch.dead_letter(queue, id, at)? else { continue };
         batch.remove_dead_letter(queue, id, at)?;
         let wait = first_after + spacing.saturating_mul(u32::try_from(redriven).unwrap_or(u32::MAX));
-        revive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
+        life::redrive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
         batch.regain_key(queue, id, &record)?;
         let seq = batch.next_number();
         batch.insert_as(id, seq, &mut Prepared::new(queue, record, None))?;
@@ -45,21 +46,6 @@ pub(crate) fn redrive(
         redriven += 1;
     }
     Ok(Progress { changed: redriven, looked_at: ids.len() })
-}
-
-/// The errors stay on the record: they are its history.
-fn revive(record: &mut Record, due: Option<Due>) {
-    record.attempts = 0;
-    // Groups go in order as it is; a delay would hold up what stands behind it.
-    let due = due.filter(|_| record.group().is_none());
-    record.state = if due.is_some() { State::Scheduled } else { State::Pending };
-    let extra = record.extra_mut();
-    extra.due = due;
-    extra.crashes = 0;
-    extra.expiry = None;
-    extra.reason = None;
-    extra.started_at = None;
-    extra.ended_at = None;
 }
 
 /// Replaces a dead letter's payload.

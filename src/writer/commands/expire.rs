@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{JobId, expire as end_as_expired};
+use crate::job::{JobId, life};
 use crate::storage::{Batch, Expiring};
 use crate::time::TimeLine;
 
@@ -43,12 +43,12 @@ pub(crate) fn expire_passed(batch: &mut Batch<'_>, mut is_taken: impl FnMut(JobI
 fn expire_one(batch: &mut Batch<'_>, expiring: Expiring) -> Result<usize, Error> {
     let Expiring { queue, id, .. } = expiring;
     let Some((mut record, bytes)) = batch.take_expired(expiring)? else { return Ok(0) };
-    let reason = end_as_expired(&mut record, batch.now);
+    life::expire(&mut record, batch.now);
     batch.queue_mut(queue).tally.cancelled_total += 1;
-    if batch.queue_ref(queue).settings.retention.cancelled.count > 0 {
+    if life::is_kept(&batch.queue_ref(queue).settings.retention, record.state, false) {
         batch.keep_ended(queue, id, &record)?;
     }
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
-    batch.event(|| Event::Cancelled { id, queue: name, kind, reason: reason.to_owned() });
+    batch.event(|| Event::Cancelled { id, queue: name, kind, reason: life::EXPIRED.to_owned() });
     Ok(bytes)
 }

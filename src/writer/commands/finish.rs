@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::handler::CompleteHook;
+use crate::job::life;
 use crate::job::{
-    Attempt, BucketKey, BucketState, Change, Ending, FailureKind, JobId, Next, QueueId, ReadyJob, Record, Retry, after,
-    completed,
+    AttemptNumber, BucketKey, BucketState, Change, JobId, QueueId, ReadyJob, Record, Retry, State, Transition,
 };
 use crate::storage::Batch;
 use crate::time::Now;
@@ -21,8 +21,8 @@ pub(crate) struct Finish {
     pub queue: QueueId,
     /// The job as it was handed out.
     pub taken: Arc<ReadyJob>,
-    pub next: Next,
-    pub attempt: Attempt,
+    pub transition: Transition,
+    pub attempt: AttemptNumber,
     pub took: Duration,
     /// What most jobs that simply complete do without.
     pub more: Option<Box<More>>,
@@ -32,7 +32,7 @@ pub(crate) struct Finish {
 
 /// What an end may bring along.
 pub(crate) struct More {
-    /// Its record as `job::state` left it.
+    /// Its record as `job::life` left it.
     pub record: Record,
     /// The handler's own writes, for a job that completes.
     pub hooks: Vec<CompleteHook>,
@@ -87,7 +87,7 @@ impl Finish {
 
     /// It has [failed](Self::fail) without a way to say so in the file.
     pub fn is_given_up(&self) -> bool {
-        self.next == Next::Stay && self.more.is_none()
+        self.more.is_none() && matches!(self.transition, Transition::GiveBack { .. })
     }
 
     /// The handler's own writes failed: the attempt has.
@@ -101,15 +101,13 @@ impl Finish {
             // Something of ours cannot be written, and not for want of a disk: the job stays as it is
             // in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
-            self.next = Next::Stay;
+            self.transition = Transition::GiveBack { failed: false };
             return;
         };
         let mut record = self.taken.record.clone();
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
-        let message = format!("the writes with its completion failed: {cause}");
         drop_quietly(error);
-        let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
-        self.next = after(&mut record, self.attempt, ending, &retry, now, random);
+        self.transition = life::after_failed_writes(&mut record, self.attempt, &cause, &retry, now, random);
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
     }
 
@@ -119,29 +117,29 @@ impl Finish {
             batch.put_rate(&hold.key, (hold.state)(&hold.key).as_ref())?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
-        match self.next {
-            Next::Complete => self.complete(batch, prepare)?,
-            Next::Wait(due) => {
+        match self.transition {
+            Transition::End(State::Completed) => self.complete(batch, prepare)?,
+            Transition::PutOff { due, failed } => {
                 batch.put_off(queue, &self.taken, self.record(), due)?;
-                batch.queue_mut(queue).tally.failures_total += u64::from(self.failed());
+                batch.queue_mut(queue).tally.failures_total += u64::from(failed);
             }
-            Next::Stay => {
-                batch.put_back(queue, self.taken.clone(), None)?;
-            }
-            Next::Cancel => {
+            Transition::End(State::Cancelled) => {
                 self.leave(batch)?;
                 let row = batch.queue_mut(queue);
                 row.tally.cancelled_total += 1;
-                if row.settings.retention.cancelled.count > 0 {
+                if life::is_kept(&row.settings.retention, State::Cancelled, false) {
                     batch.keep_ended(queue, self.id(), self.record())?;
                 }
             }
-            Next::Die => {
+            Transition::End(_) => {
                 self.leave(batch)?;
                 batch.keep_ended(queue, self.id(), self.record())?;
                 let tally = &mut batch.queue_mut(queue).tally;
                 tally.dead_total += 1;
                 tally.failures_total += 1;
+            }
+            _ => {
+                batch.put_back(queue, self.taken.clone(), None)?;
             }
         }
         if batch.listening {
@@ -162,9 +160,9 @@ impl Finish {
         row.tally.completed_total += 1;
         let keep = row.settings.retention;
         let result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
-        if keep.completed.count > 0 && (result || keep.without_result) {
+        if life::is_kept(&keep, State::Completed, result) {
             let mut record = self.record().clone();
-            completed(&mut record, self.attempt, batch.now);
+            life::completed(&mut record, self.attempt, batch.now);
             batch.keep_ended(self.queue, self.id(), &record)?;
         }
         Ok(())
@@ -188,11 +186,7 @@ impl Finish {
 
     /// Its job simply completes, and is in no group.
     fn is_plain(&self) -> bool {
-        self.next == Next::Complete && self.more.is_none() && !self.taken.is_grouped()
-    }
-
-    fn failed(&self) -> bool {
-        self.record().attempts == self.attempt.number
+        self.more.is_none() && self.transition == Transition::End(State::Completed) && !self.taken.is_grouped()
     }
 
     fn tell(&self, batch: &mut Batch<'_>) {
@@ -200,26 +194,28 @@ impl Finish {
         let queue = batch.catalog().queue_name(self.queue);
         let kind = batch.catalog().kind_name(self.taken.kind());
         let extra = self.record().extra.as_deref();
-        let event = match self.next {
-            Next::Complete => Event::Completed { id, queue, kind, attempt: self.attempt.number, took: self.took },
-            Next::Wait(due) if self.failed() => {
+        let event = match self.transition {
+            Transition::End(State::Completed) => {
+                Event::Completed { id, queue, kind, attempt: self.attempt.number, took: self.took }
+            }
+            Transition::PutOff { due, failed: true } => {
                 let error = extra.and_then(|extra| extra.errors.last()).map(|error| error.message.clone());
                 let (attempt, delay) = (self.attempt.number, due.wait(batch.now));
                 Event::Retrying { id, queue, kind, attempt, error: error.unwrap_or_default(), delay }
             }
-            Next::Wait(due) => Event::Snoozed { id, queue, kind, delay: due.wait(batch.now) },
-            Next::Stay => match self.more.as_ref().and_then(|more| more.hold.as_ref()) {
-                Some(hold) => Event::RateLimited { queue, group: hold.key.group.clone(), delay: hold.delay },
-                None => return,
-            },
-            Next::Cancel => {
+            Transition::PutOff { due, .. } => Event::Snoozed { id, queue, kind, delay: due.wait(batch.now) },
+            Transition::End(State::Cancelled) => {
                 let reason = extra.and_then(|extra| extra.reason.clone()).unwrap_or_default();
                 Event::Cancelled { id, queue, kind, reason }
             }
-            Next::Die => {
+            Transition::End(_) => {
                 let first = batch.queue_ref(self.queue).tally.dead == 1;
                 Event::dead(id, queue, kind, self.record(), first)
             }
+            _ => match self.more.as_ref().and_then(|more| more.hold.as_ref()) {
+                Some(hold) => Event::RateLimited { queue, group: hold.key.group.clone(), delay: hold.delay },
+                None => return,
+            },
         };
         batch.event(|| event);
     }

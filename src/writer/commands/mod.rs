@@ -9,7 +9,7 @@ mod mark;
 mod transact;
 pub(crate) mod upkeep;
 
-pub(crate) use control::Patch;
+pub(crate) use crate::job::Patch;
 pub(crate) use enqueue::{Enqueue, check_room, insert_all};
 pub(crate) use expire::expire_passed;
 pub(crate) use finish::{Finish, HoldBack, More, Retried, take_rows_out};

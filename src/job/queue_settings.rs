@@ -1,0 +1,263 @@
+//! A queue's durable settings: how much may wait, what a full queue does, how groups wait, what is kept.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// A queue's durable settings: they hold for producers and workers alike and survive a restart.
+///
+/// ```
+/// use millpond::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
+/// use std::time::Duration;
+///
+/// let settings = QueueSettings::default()
+///     .capacity(Capacity::jobs(100_000).bytes(64 << 20))
+///     .when_full(WhenFull::Wait)
+///     .groups(GroupPolicy::Skip)
+///     .retention(Retention::default().cancelled(Keep::new(Duration::from_secs(3600), 100)));
+/// # let _ = settings;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[must_use]
+pub struct QueueSettings {
+    pub(crate) capacity: Capacity,
+    pub(crate) when_full: WhenFull,
+    pub(crate) groups: GroupPolicy,
+    pub(crate) retention: Retention,
+}
+
+impl QueueSettings {
+    /// How many jobs may wait; 0 is refused. Default: no limit but the disk.
+    pub fn capacity(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// What a full queue does to whoever enqueues. Default: refuse.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// What a group does while its head cannot run. Default: block.
+    pub fn groups(mut self, policy: GroupPolicy) -> Self {
+        self.groups = policy;
+        self
+    }
+
+    /// How long ended jobs are kept. Defaults: see [`Retention`].
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.capacity.jobs == Some(0) || self.capacity.bytes == Some(0) {
+            return Err(Error::config("capacity", "a capacity of 0 would refuse every job".into()));
+        }
+        Ok(())
+    }
+}
+
+/// How much may wait in a queue: jobs that are pending, scheduled or retrying, and running ones.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let billing = pond.queue("billing")?;
+/// let capacity = Capacity::jobs(2).bytes(1 << 20);
+/// billing.configure(QueueSettings::default().capacity(capacity)).await?;
+///
+/// let three = (0..3).map(|order| NewJob::json("charge", &order));
+/// assert!(matches!(pond.enqueue_many("billing", three).await, Err(Error::QueueFull { .. })));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use]
+pub struct Capacity {
+    pub(crate) jobs: Option<u64>,
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Capacity {
+    /// No limit but the disk.
+    pub const UNLIMITED: Self = Self { jobs: None, bytes: None };
+
+    /// At most this many jobs.
+    pub const fn jobs(jobs: u64) -> Self {
+        Self { jobs: Some(jobs), bytes: None }
+    }
+
+    /// And at most this many bytes of records.
+    pub const fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = Some(bytes);
+        self
+    }
+
+    pub(crate) fn admits(&self, jobs: u64, bytes: u64) -> bool {
+        self.jobs.is_none_or(|max| jobs <= max) && self.bytes.is_none_or(|max| bytes <= max)
+    }
+}
+
+/// What a full queue does to whoever enqueues.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let billing = pond.queue("billing")?;
+/// let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
+/// billing.configure(settings).await?;
+///
+/// billing.enqueue(NewJob::json("charge", &7)).await?;
+/// let full = pond.transaction(|tx| Ok(tx.enqueue("billing", NewJob::json("charge", &8))?)).await;
+/// assert!(matches!(full, Err(Error::Aborted { .. }))); // outside of a transaction it would wait
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenFull {
+    /// Refuse with [`Error::QueueFull`].
+    #[default]
+    Refuse,
+    /// Make the caller wait until there is room; at most 10,000 callers at once, over all queues: a later
+    /// one is refused. Inside a transaction it refuses all the same: waiting there would stop the writer.
+    ///
+    /// A handler may wait as well, for the queue of the next step for example, but it holds its slot meanwhile. So it
+    /// is refused at once where its wait could be for itself: in its own queue; in a queue whose handlers
+    /// wait for its own, perhaps by way of others; while half of the [slots](crate::Builder::max_running), or of the
+    /// [threads](crate::Builder::blocking_threads) if it blocks, are held by handlers that wait; in an async handler that
+    /// blocks its thread with [`wait`](crate::Commit::wait); and in the handler of another open file. A handler that is
+    /// refused can answer [`Outcome::snooze`](crate::Outcome::snooze) to be run again later without using up
+    /// an attempt. A task that a handler has spawned is not known to be its own: if the handler awaits it, nobody but
+    /// its timeout ends a wait for itself.
+    Wait,
+}
+
+/// What a group does while its first job waits for a retry or for its time.
+///
+/// ```
+/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let orders = pond.queue("orders")?;
+/// orders.configure(QueueSettings::default().groups(GroupPolicy::Skip)).await?;
+///
+/// let later = NewJob::json("ship", &7).delay(Duration::from_secs(3600));
+/// orders.enqueue(later.group("customer-1")).await?;
+/// let now = orders.enqueue(NewJob::json("ship", &8).group("customer-1")).await?;
+/// assert!(matches!(pond.explain(now)?, Why::NoHandler { .. })); // with `Block`: `GroupBusy`
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupPolicy {
+    /// The group waits with it: the order is strict. A job delayed by an hour holds everything
+    /// enqueued behind it in its group for an hour.
+    #[default]
+    Block,
+    /// The next one goes; the head comes back in when its time has come.
+    Skip,
+}
+
+/// How long and how many to keep.
+///
+/// The time is time that has passed, by the monotonic clock while the file is open: a wall clock that is set, as that of
+/// a machine which boots without knowing the time, makes nothing older. While the file is closed, time counts as far as
+/// the wall clock can be believed: it goes on from the latest time that the file has seen.
+///
+/// ```
+/// use millpond::{Keep, Retention};
+/// use std::time::Duration;
+///
+/// let retention = Retention::default()
+///     .completed(Keep::new(Duration::from_secs(3600), 1_000))
+///     .cancelled(Keep::NOTHING)
+///     .dead(Keep::FOREVER);
+/// # let _ = retention;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    pub(crate) age: Duration,
+    pub(crate) count: u64,
+}
+
+impl Keep {
+    /// Everything, for ever: the file grows.
+    pub const FOREVER: Self = Self { age: Duration::MAX, count: u64::MAX };
+    /// Nothing.
+    pub const NOTHING: Self = Self { age: Duration::ZERO, count: 0 };
+
+    /// What is younger than `age`, and of those the `count` latest.
+    pub const fn new(age: Duration, count: u64) -> Self {
+        Self { age, count }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long ended jobs are kept, by how they ended. A sweep in small batches removes the rest.
+///
+/// Defaults: completed jobs only if they have a result, a day and 10,000 of them; cancelled ones
+/// likewise; dead letters 180 days and 1,000,000.
+///
+/// ```
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// let billing = pond.queue("billing")?;
+/// let week = Keep::new(Duration::from_secs(7 * 24 * 3600), 100_000);
+/// billing.configure(QueueSettings::default().retention(Retention::default().completed(week))).await?;
+///
+/// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+/// let id = billing.enqueue(Charge { order: 7 }).await?;
+/// drain(&pond).await;
+/// assert_eq!(pond.job(id)?.state, State::Completed);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use]
+pub struct Retention {
+    pub(crate) completed: Keep,
+    pub(crate) without_result: bool,
+    pub(crate) cancelled: Keep,
+    pub(crate) dead: Keep,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            completed: Keep::new(DAY, 10_000),
+            without_result: false,
+            cancelled: Keep::new(DAY, 10_000),
+            dead: Keep::new(DAY * 180, 1_000_000),
+        }
+    }
+}
+
+impl Retention {
+    /// Keep completed jobs like this, with a result or not. It costs each job a second insert and
+    /// a later removal.
+    pub fn completed(mut self, keep: Keep) -> Self {
+        self.completed = keep;
+        self.without_result = keep.count > 0;
+        self
+    }
+
+    /// Keep cancelled, discarded and expired jobs like this.
+    pub fn cancelled(mut self, keep: Keep) -> Self {
+        self.cancelled = keep;
+        self
+    }
+
+    /// Keep dead letters like this.
+    pub fn dead(mut self, keep: Keep) -> Self {
+        self.dead = keep;
+        self
+    }
+}

@@ -1,0 +1,420 @@
+//! Groups: one of each runs at a time, in the order of enqueueing.
+//!
+//! A group's members lie in `members` by id. At most one of them is its *head*, the one that may
+//! run; the head of each group has a row in `heads` if it is ready, a pointer in `delayed` if it is
+//! due later, and neither while the group is paused. Only heads are ever candidates, so a group
+//! with a million members hides nobody, and that one runs at a time needs no lock: there is only
+//! one head.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::job::life;
+use crate::job::{Change, GroupPolicy, JobId, Order, QueueId, ReadyJob, Record, State};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec;
+use crate::storage::rows::codec::{decode_record, encode_record};
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::{Member, Place};
+use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::untrusted::HeadValue;
+use crate::time::Due;
+
+/// A group that has members or is paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupRow {
+    pub head: Option<Head>,
+    pub paused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub id: JobId,
+    pub seq: u64,
+    pub at: HeadAt,
+}
+
+/// Where the head's index entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HeadAt {
+    Ready {
+        priority: u8,
+        position: u64,
+    },
+    Due(Due),
+    /// Nowhere: the group is paused.
+    Held,
+}
+
+impl Batch<'_> {
+    pub(in crate::storage) fn group(&mut self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
+        match self.tables.groups()?.get_row((queue, group))? {
+            Some(row) => match codec::decode("groups", u64::from(queue), &row) {
+                Ok(row) => Ok(row),
+                Err(_) => self.group_anew(queue, group, &row),
+            },
+            None => Ok(GroupRow::default()),
+        }
+    }
+
+    pub(in crate::storage) fn put_group(&mut self, queue: QueueId, group: &str, row: GroupRow) -> Result<(), Fault> {
+        if row == GroupRow::default() {
+            self.tables.groups()?.remove((queue, group))?;
+        } else {
+            self.tables.groups()?.insert((queue, group), codec::encode(&row).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// A new member, at the tail: `seq` is higher than every other's.
+    pub(in crate::storage) fn join_group(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        seq: u64,
+        record: &Record,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        let group = record.group().expect("the caller has seen it").clone();
+        let waits = record.due().filter(|due| !due.is_due(self.now));
+        let skips = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
+        let member = Member { group, parked: skips && waits.is_some(), seq };
+        self.put_member(queue, &member, id, &bytes)?;
+        let row = self.group(queue, &member.group)?;
+        if let (true, Some(due)) = (member.parked, waits) {
+            self.put_pointer(queue, id, due)?;
+            // It may have been the head until now, and come back changed.
+            return if row.head.is_none() { self.advance(queue, &member.group, row) } else { Ok(()) };
+        }
+        match row.head {
+            Some(_) => Ok(()),
+            None => self.set_head(queue, row, &member, id, bytes),
+        }
+    }
+
+    fn put_member(&mut self, queue: QueueId, member: &Member, id: JobId, bytes: &Bytes) -> Result<(), Fault> {
+        self.moved(bytes.len());
+        self.tables.members()?.insert(member.key(queue, id), &**bytes)?;
+        self.index(id, queue, Place::Member(member.clone()))
+    }
+
+    /// Makes a member its group's head: ready, due later, or held by a pause.
+    pub(in crate::storage) fn set_head(
+        &mut self,
+        queue: QueueId,
+        row: GroupRow,
+        member: &Member,
+        id: JobId,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        let mut record = decode_record("members", id.get(), &bytes)?;
+        let waits = record.due().filter(|due| !due.is_due(self.now));
+        let at = if row.paused {
+            HeadAt::Held
+        } else if let Some(due) = waits {
+            self.put_pointer(queue, id, due)?;
+            HeadAt::Due(due)
+        } else {
+            let bytes = self.make_pending(queue, member, id, &mut record, bytes)?;
+            let position = self.counters.next_position;
+            self.counters.next_position += 1;
+            let priority = record.priority.get();
+            self.tables.heads()?.insert(
+                (queue, priority, position),
+                HeadValue::encode(id.get(), member.seq, &member.group).as_slice(),
+            )?;
+            self.moved(bytes.len());
+            let entry = Arc::new(ReadyJob::new(id, position, record, bytes.len()));
+            self.changes.push(Change::Ready { queue, job: entry });
+            HeadAt::Ready { priority, position }
+        };
+        let head = Some(Head { id, seq: member.seq, at });
+        self.put_group(queue, &member.group, GroupRow { head, ..row })
+    }
+
+    /// A member that was due later is pending once it may run.
+    fn make_pending(
+        &mut self,
+        queue: QueueId,
+        member: &Member,
+        id: JobId,
+        record: &mut Record,
+        bytes: Bytes,
+    ) -> Result<Bytes, Fault> {
+        if record.state == State::Pending {
+            return Ok(bytes);
+        }
+        self.became_ready(queue, record.state);
+        life::promote(record);
+        let new = encode_record(record);
+        // A row that an earlier version wrote has another length now.
+        let tally = self.tally(queue);
+        tally.bytes = (tally.bytes + new.len() as u64).saturating_sub(bytes.len() as u64);
+        self.tables.members()?.insert(member.key(queue, id), &*new)?;
+        Ok(new)
+    }
+
+    /// Removes a member whose head entry is gone already or was never there. False if there is no
+    /// such member.
+    pub(in crate::storage) fn leave_group(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
+        let Some(member) = self.member(id)? else { return Ok(false) };
+        self.tables.members()?.remove(member.key(queue, id))?;
+        self.unindex(id)?;
+        let row = self.group(queue, &member.group)?;
+        if row.head.is_some_and(|head| head.id == id) {
+            self.advance(queue, &member.group, row)?;
+        }
+        Ok(true)
+    }
+
+    /// Removes a waiting member and every entry that leads to it, and returns its row. The next in
+    /// line takes its turn, unless it `comes_back`: then it is missed at once, and the group is
+    /// without a head until it has joined again.
+    pub(in crate::storage) fn leave_waiting(
+        &mut self,
+        queue: QueueId,
+        member: &Member,
+        id: JobId,
+        comes_back: bool,
+    ) -> Result<Option<Bytes>, Fault> {
+        let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(None) };
+        let mut row = self.group(queue, &member.group)?;
+        if member.parked {
+            // One that cannot be read has lost its pointer already: that is how it was found.
+            let record = decode_record("members", id.get(), &bytes).ok();
+            if let Some(due) = record.and_then(|record| record.due()) {
+                self.remove_pointer(queue, id, due)?;
+            }
+        } else if let Some(head) = row.head.filter(|head| head.id == id) {
+            self.drop_head_entry(queue, head)?;
+            if comes_back {
+                row.head = None;
+                self.put_group(queue, &member.group, row)?;
+            }
+        }
+        self.leave_group(queue, id)?;
+        Ok(Some(bytes))
+    }
+
+    fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
+        match head.at {
+            HeadAt::Ready { priority, position } => {
+                self.tables.heads()?.remove((queue, priority, position))?;
+                let order = Order { priority, position };
+                self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
+            }
+            HeadAt::Due(due) => self.remove_pointer(queue, head.id, due)?,
+            HeadAt::Held => {}
+        }
+        Ok(())
+    }
+
+    /// The first in line becomes the head; without one the group has none. A member that cannot be
+    /// read is set aside, or it would block its group for good.
+    pub(in crate::storage) fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
+        loop {
+            let Some((seq, id, bytes)) = self.first_in_line(queue, group)? else {
+                return self.put_group(queue, group, GroupRow { head: None, ..row });
+            };
+            let member = Member { group: group.clone(), parked: false, seq };
+            if decode_record("members", id.get(), &bytes).is_err() {
+                self.tables.members()?.remove(member.key(queue, id))?;
+                self.set_aside(queue, id, &Place::Member(member), &bytes)?;
+                continue;
+            }
+            return self.set_head(queue, row, &member, id, bytes);
+        }
+    }
+
+    /// The first member that is not parked: its place in line, its id, its row.
+    pub(in crate::storage) fn first_in_line(
+        &mut self,
+        queue: QueueId,
+        group: &str,
+    ) -> Result<Option<(u64, JobId, Bytes)>, Fault> {
+        let line = (queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX);
+        let first = self.tables.members()?.range(line)?.next().transpose()?;
+        Ok(first.map(|(key, row)| {
+            let (.., seq, id) = key.value();
+            (seq, JobId::new(id), Bytes::copy_from_slice(row.value()))
+        }))
+    }
+
+    /// The head, which was handed out, has to wait: the group with it, or not.
+    pub(in crate::storage) fn put_off_head(
+        &mut self,
+        queue: QueueId,
+        taken: &ReadyJob,
+        member: &Member,
+        bytes: Bytes,
+        due: Due,
+    ) -> Result<(), Fault> {
+        let id = taken.id;
+        let row = self.group(queue, &member.group)?;
+        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
+        match self.queue_ref(queue).settings.groups {
+            GroupPolicy::Block => {
+                self.put_member(queue, member, id, &bytes)?;
+                self.set_head(queue, row, member, id, bytes)
+            }
+            GroupPolicy::Skip => {
+                self.tables.members()?.remove(member.key(queue, id))?;
+                let parked = Member { parked: true, ..member.clone() };
+                self.put_member(queue, &parked, id, &bytes)?;
+                self.put_pointer(queue, id, due)?;
+                self.advance(queue, &parked.group, row)
+            }
+        }
+    }
+
+    /// A head comes back unfinished. If its group was paused meanwhile it is held like the rest, and
+    /// false is returned.
+    pub(in crate::storage) fn return_head(&mut self, queue: QueueId, back: &ReadyJob) -> Result<bool, Fault> {
+        let Some(member) = self.member(back.id)? else { return Ok(false) };
+        let mut row = self.group(queue, &member.group)?;
+        let Some(head) = row.head.filter(|_| row.paused) else { return Ok(true) };
+        self.tables.heads()?.remove((queue, back.order.priority, back.order.position))?;
+        row.head = Some(Head { at: HeadAt::Held, ..head });
+        self.put_group(queue, &member.group, row)?;
+        Ok(false)
+    }
+
+    /// A member's time has come: its pointer goes.
+    pub(in crate::storage) fn promote_member(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
+        let member = self.member(id)?;
+        let row = match &member {
+            Some(member) => self.group(queue, &member.group)?,
+            None => GroupRow::default(),
+        };
+        self.remove_pointer(queue, id, due)?;
+        let Some(member) = member else { return Ok(()) };
+        let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(()) };
+        if !member.parked {
+            return self.set_head(queue, row, &member, id, bytes);
+        }
+        let mut record = decode_record("members", id.get(), &bytes)?;
+        self.tables.members()?.remove(member.key(queue, id))?;
+        let back = Member { parked: false, ..member };
+        self.put_member(queue, &back, id, &bytes)?;
+        let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
+        match row.head {
+            Some(_) => Ok(()),
+            None => self.set_head(queue, row, &back, id, bytes),
+        }
+    }
+
+    /// Pauses a group, or lets it go on. A running head finishes. False if it was so already.
+    ///
+    /// The head of a paused group has no row in `heads`, even while it runs or is about to: if the
+    /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
+    /// a job out, if it has: at that place the row is put back.
+    pub fn pause_group(
+        &mut self,
+        queue: QueueId,
+        group: &Arc<str>,
+        paused: bool,
+        handed_out: impl Fn(JobId) -> Option<Order>,
+    ) -> Result<bool, Fault> {
+        let mut row = self.group(queue, group)?;
+        if row.paused == paused {
+            return Ok(false);
+        }
+        self.touch();
+        // So that the queue has a row even if nothing was ever enqueued to it.
+        self.queue_mut(queue);
+        row.paused = paused;
+        match row.head {
+            Some(head) if paused => {
+                self.drop_head_entry(queue, head)?;
+                row.head = Some(Head { at: HeadAt::Held, ..head });
+                self.put_group(queue, group, row)?;
+            }
+            Some(head) if head.at == HeadAt::Held => {
+                if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
+                    let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
+                    self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
+                    row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });
+                    self.put_group(queue, group, row)?;
+                    return Ok(true);
+                }
+                let member = Member { group: group.clone(), parked: false, seq: head.seq };
+                match self.tables.members()?.get_row(member.key(queue, head.id))? {
+                    Some(bytes) if decode_record("members", head.id.get(), &bytes).is_err() => {
+                        self.put_group(queue, group, row)?;
+                        self.quarantine_job(head.id)?;
+                    }
+                    Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
+                    None => self.advance(queue, group, row)?,
+                }
+            }
+            _ => self.put_group(queue, group, row)?,
+        }
+        Ok(true)
+    }
+
+    /// The end of its run is part of this very batch, of which dispatch has not heard.
+    fn has_ended(&self, id: JobId) -> bool {
+        let ends = |change: &Change| matches!(change, Change::Settled { id: ended } if *ended == id);
+        self.changes.iter().any(ends)
+    }
+
+    // --- made anew ---
+
+    /// A group has a row if it has a head or is paused, and a head that is not held by a pause has an
+    /// entry in `heads` or `delayed`: so the row follows from the others.
+    pub(in crate::storage) fn group_anew(
+        &mut self,
+        queue: QueueId,
+        group: &str,
+        damaged: &[u8],
+    ) -> Result<GroupRow, Fault> {
+        self.set_row_aside("groups", &(queue, group), damaged, (Some(queue), None))?;
+        let head = match self.ready_head(queue, group)? {
+            Some(head) => Some(head),
+            None => self.due_head(queue, group)?,
+        };
+        let row = match head {
+            Some(head) => GroupRow { head: Some(head), paused: false },
+            None => {
+                let first = self.first_in_line(queue, group)?;
+                GroupRow { head: first.map(|(seq, id, _)| Head { id, seq, at: HeadAt::Held }), paused: true }
+            }
+        };
+        self.put_group(queue, group, row)?;
+        Ok(row)
+    }
+
+    fn ready_head(&mut self, queue: QueueId, group: &str) -> Result<Option<Head>, Fault> {
+        for row in self.tables.heads()?.range((queue, 0, 0)..=(queue, u8::MAX, u64::MAX))? {
+            let (key, value) = row?;
+            let (_, priority, position) = key.value();
+            if let Some((id, seq, of)) = HeadValue::decode(value.value())
+                && of == group
+            {
+                return Ok(Some(Head { id: JobId::new(id), seq, at: HeadAt::Ready { priority, position } }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn due_head(&mut self, queue: QueueId, group: &str) -> Result<Option<Head>, Fault> {
+        let mut dues = Vec::new();
+        for row in self.tables.members()?.range((queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX))? {
+            let (key, value) = row?;
+            let (.., seq, id) = key.value();
+            let record = decode_record("members", id, &Bytes::copy_from_slice(value.value())).ok();
+            if let Some(due) = record.and_then(|record| record.due()) {
+                dues.push((seq, JobId::new(id), due));
+            }
+        }
+        for (seq, id, due) in dues {
+            if self.tables.delayed()?.has((queue, due.line as u8, due.at.as_millis(), id.get()))? {
+                return Ok(Some(Head { id, seq, at: HeadAt::Due(due) }));
+            }
+        }
+        Ok(None)
+    }
+}

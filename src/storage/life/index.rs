@@ -1,0 +1,190 @@
+//! Where each job lies: the index, which has every job but those in `ready`, and the search for those.
+
+use redb::ReadableTable;
+
+use crate::job::{JobId, QueueId, State};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::{KnownQueue, Location, Member, Place, is_pointer};
+use crate::storage::rows::ready;
+use crate::storage::rows::tables_ext::RowTable;
+use crate::time::{Due, TimeLine, Timestamp};
+use bytes::Bytes;
+
+impl Batch<'_> {
+    /// Where the job lies. If nothing tells its queue this searches through all queues that have ready jobs.
+    pub fn locate(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
+        let queue = self.catalog().recent.queue_of(id);
+        self.locate_with(id, queue)
+    }
+
+    /// Where the job lies that is in `queue` if it is anywhere: a job never changes its queue.
+    pub fn locate_in(&mut self, queue: QueueId, id: JobId) -> Result<Option<Location>, Fault> {
+        self.locate_with(id, Some(queue))
+    }
+
+    fn locate_with(&mut self, id: JobId, queue: Option<QueueId>) -> Result<Option<Location>, Fault> {
+        if let Some(location) = self.indexed(id)? {
+            return Ok(Some(location));
+        }
+        let (found, _) = ready::find(self.tables.ready()?, id, queue)?;
+        Ok(found.map(|(queue, priority)| Location { queue, place: Place::Ready { priority } }))
+    }
+
+    /// Where the job lies, if a reader has searched for its queue since the caller asked. The writer does not search
+    /// again: a job that was stored after that search is among the latest ones, or concerns the caller no more.
+    pub fn locate_known(&mut self, id: JobId, known: KnownQueue) -> Result<Option<Location>, Fault> {
+        let queue = match known {
+            KnownQueue::NotSearched => return self.locate(id),
+            KnownQueue::Found(queue) => Some(queue),
+            KnownQueue::Nowhere => self.catalog().recent.queue_of(id),
+        };
+        match queue {
+            Some(queue) => self.locate_in(queue, id),
+            None => self.indexed(id),
+        }
+    }
+
+    /// The job's place in its group, if it has one.
+    pub(in crate::storage) fn member(&mut self, id: JobId) -> Result<Option<Member>, Fault> {
+        match self.indexed(id)? {
+            Some(Location { place: Place::Member(member), .. }) => Ok(Some(member)),
+            _ => Ok(None),
+        }
+    }
+
+    pub(in crate::storage) fn index(&mut self, id: JobId, queue: QueueId, place: Place) -> Result<(), Fault> {
+        let row = codec::encode(&Location { queue, place });
+        self.tables.index()?.insert(id.get(), row.as_slice())?;
+        Ok(())
+    }
+
+    pub(in crate::storage) fn unindex(&mut self, id: JobId) -> Result<(), Fault> {
+        self.tables.index()?.remove(id.get())?;
+        Ok(())
+    }
+
+    /// A job's row at its place.
+    pub(in crate::storage) fn row_at(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        place: &Place,
+    ) -> Result<Option<Bytes>, Fault> {
+        let number = id.get();
+        match place {
+            Place::Ready { priority } => self.tables.ready()?.get_row((queue, *priority, number)),
+            Place::Delayed { due } => {
+                self.tables.delayed()?.get_row((queue, due.line as u8, due.at.as_millis(), number))
+            }
+            Place::Member(member) => self.tables.members()?.get_row(member.key(queue, id)),
+            Place::Dead { at } => self.tables.dead_letters()?.get_row((queue, at.as_millis(), number)),
+            Place::Finished { state, at } => {
+                self.tables.finished()?.get_row((queue, *state as u8, at.as_millis(), number))
+            }
+        }
+    }
+
+    // --- made anew ---
+
+    /// Where the index has the job.
+    pub fn indexed(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
+        let Some(row) = self.tables.index()?.get_row(id.get())? else { return Ok(None) };
+        match codec::decode("index", id.get(), &row) {
+            Ok(location) => Ok(Some(location)),
+            Err(_) => self.index_anew(id, &row),
+        }
+    }
+
+    fn index_anew(&mut self, id: JobId, damaged: &[u8]) -> Result<Option<Location>, Fault> {
+        self.set_row_aside("index", &id, damaged, (None, Some(id)))?;
+        self.unindex(id)?;
+        let found = self.search(id)?;
+        if let Some(Location { queue, place }) = found.clone() {
+            self.index(id, queue, place)?;
+        }
+        Ok(found)
+    }
+
+    /// Looks for a job by its number alone, wherever an index entry could lead.
+    fn search(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
+        for row in self.tables.members()?.iter()? {
+            let key = row?.0;
+            let (queue, group, parked, seq, number) = key.value();
+            if number == id.get() {
+                let place = Place::Member(Member { group: group.into(), parked: parked == 1, seq });
+                return Ok(Some(Location { queue, place }));
+            }
+        }
+        for row in self.tables.delayed()?.iter()? {
+            let (key, value) = row?;
+            let (queue, line, at, number) = key.value();
+            if number == id.get() && !is_pointer(value.value()) {
+                let line = if line == TimeLine::Wall as u8 { TimeLine::Wall } else { TimeLine::Engine };
+                let place = Place::Delayed { due: Due { line, at: Timestamp::from_millis(at) } };
+                return Ok(Some(Location { queue, place }));
+            }
+        }
+        for row in self.tables.dead_letters()?.iter()? {
+            let (queue, at, number) = row?.0.value();
+            if number == id.get() {
+                return Ok(Some(Location { queue, place: Place::Dead { at: Timestamp::from_millis(at) } }));
+            }
+        }
+        for row in self.tables.finished()?.iter()? {
+            let (queue, state, at, number) = row?.0.value();
+            if number == id.get() {
+                let state = if state == State::Completed as u8 { State::Completed } else { State::Cancelled };
+                let place = Place::Finished { state, at: Timestamp::from_millis(at) };
+                return Ok(Some(Location { queue, place }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::job::{Priority, Record};
+    use crate::storage::Store;
+    use crate::storage::rows::prepared::Prepared;
+    use crate::time::Now;
+
+    #[test]
+    fn the_writer_searches_no_queues_for_a_job_that_a_reader_has_searched_for() {
+        let store = Store::in_memory();
+        let counters = store.load().unwrap();
+        let none = BTreeSet::new();
+        let txn = store.begin_write().unwrap();
+        let mut batch = Batch::new(&txn, &store.catalog, counters, &none, Now::default(), false);
+        let mut ids = Vec::new();
+        for n in 0..40 {
+            let queue = batch.queue_named(&format!("q{}", n % 4)).unwrap();
+            ids.push((batch.insert(&mut Prepared::new(queue, Record::plain(), None)).unwrap(), queue));
+        }
+        let counters = batch.seal().unwrap().counters;
+        store.commit(txn).unwrap();
+
+        // Nothing is known of the latest jobs, as after a restart.
+        let reader = store.reader().unwrap();
+        let unknown = JobId::new(1_000);
+        assert_eq!(reader.queue_of(&store.catalog, unknown).unwrap(), KnownQueue::Nowhere);
+        let txn = store.begin_write().unwrap();
+        let mut batch = Batch::new(&txn, &store.catalog, counters, &none, Now::default(), false);
+        for (id, queue) in ids {
+            let known = reader.queue_of(&store.catalog, id).unwrap();
+            assert_eq!(known, KnownQueue::Found(queue));
+            let there = Some(Location { queue, place: Place::Ready { priority: Priority::default().get() } });
+            assert_eq!(batch.locate_known(id, known).unwrap(), there);
+            assert_eq!(batch.locate_known(id, KnownQueue::NotSearched).unwrap(), there);
+            // It would find the job if it searched.
+            assert_eq!(batch.locate_known(id, KnownQueue::Nowhere).unwrap(), None);
+            assert_eq!(batch.locate_known(id, KnownQueue::Found(queue + 1)).unwrap(), None);
+        }
+        assert_eq!(batch.locate_known(unknown, KnownQueue::Nowhere).unwrap(), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! Making the file small again. redb reuses free pages by itself, but gives space in the middle of the
+//! file back only when it has the database to itself.
+
+use redb::CompactionError;
+
+use crate::error::Error;
+use crate::storage::open::store::Store;
+use crate::storage::rows::fault::Fault;
+
+/// How large the file was, and is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compacted {
+    pub before: u64,
+    pub after: u64,
+}
+
+impl Store {
+    /// The file's size. None for an attached database: that is the application's to compact.
+    pub fn file_bytes(&self) -> Option<u64> {
+        self.watched()?.len().ok()
+    }
+
+    /// How much of the file is in use, the application's tables included. It walks through all of it.
+    pub fn used_bytes(&self) -> Result<u64, Error> {
+        let txn = self.begin_write()?;
+        let stats = txn.stats().map_err(Fault::from)?;
+        self.abort(txn)?;
+        Ok(stats.allocated_pages() * stats.page_size() as u64)
+    }
+
+    /// Moves what is in use to the front and cuts the rest off. Reads wait meanwhile; if
+    /// somebody reads already it is not done: `None`.
+    pub fn compact(&self) -> Result<Option<Compacted>, Error> {
+        let Some(before) = self.file_bytes() else { return Ok(None) };
+        let compacted = self.alone(|db| match db.compact() {
+            Ok(_) => Ok(true),
+            Err(CompactionError::Storage(error)) => Err(Fault::from(error).into()),
+            Err(_) => Ok(false),
+        })?;
+        let after = self.file_bytes().filter(|_| compacted == Some(true));
+        Ok(after.map(|after| Compacted { before, after }))
+    }
+}

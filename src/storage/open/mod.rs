@@ -1,0 +1,7 @@
+//! The open file as a whole: its schema, its transactions, its copies, its compaction.
+
+mod attached;
+pub(super) mod compact;
+pub(super) mod copy;
+pub(super) mod schema;
+pub(super) mod store;

@@ -1,0 +1,77 @@
+//! The file's version, and what is in memory of it: read at open, checked before anything is written.
+
+use redb::{ReadTransaction, WriteTransaction};
+
+use crate::error::Error;
+use crate::job::check_name;
+use crate::storage::rows::batch::{Batch, COUNTERS, Counters};
+use crate::storage::rows::catalog::{Catalog, QueueRow};
+use crate::storage::rows::codec;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::migrations;
+use crate::storage::rows::tables::{ReadTables, Tables};
+use crate::storage::rows::tables_ext::RowTable;
+
+/// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
+pub(crate) const SCHEMA_VERSION: u32 = 4;
+
+const VERSION_KEY: &str = "schema";
+
+/// The schema version of the file; `None` if it has no tables of ours.
+pub(in crate::storage) fn version(txn: &ReadTransaction) -> Result<Option<u32>, Fault> {
+    let meta = match ReadTables::new(txn).meta() {
+        Ok(meta) => meta,
+        Err(Fault::Redb(redb::Error::TableDoesNotExist(_))) => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    match meta.get_row(VERSION_KEY)? {
+        Some(row) => Ok(Some(codec::decode("meta", 0, &row)?)),
+        None => Err(Fault::corrupt("meta", 0, "the schema version is missing")),
+    }
+}
+
+pub(in crate::storage) fn check(found: u32) -> Result<(), Error> {
+    if found > SCHEMA_VERSION {
+        return Err(Error::TooNew { found, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+/// Writes the schema into a file that has none of our tables.
+pub(in crate::storage) fn create(batch: &mut Batch<'_>) -> Result<(), Fault> {
+    batch.create_tables()?;
+    write_version(&mut batch.tables)
+}
+
+/// Brings a file of an older version up to this one.
+pub(in crate::storage) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
+    migrations::migrate(txn, from)?;
+    write_version(&mut Tables::new(txn))
+}
+
+fn write_version(tables: &mut Tables<'_>) -> Result<(), Fault> {
+    let row = codec::encode(&SCHEMA_VERSION);
+    tables.meta()?.insert(VERSION_KEY, row.as_slice())?;
+    Ok(())
+}
+
+/// Reads what is kept in memory: names, queue rows, counters.
+pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Result<Counters, Fault> {
+    use redb::ReadableTable;
+    let tables = ReadTables::new(txn);
+    for row in tables.queues()?.iter()? {
+        let (id, row) = row?;
+        let row: QueueRow = codec::decode("queues", u64::from(id.value()), row.value())?;
+        catalog.restore_queue(id.value(), row);
+    }
+    for row in tables.kinds()?.iter()? {
+        let (id, name) = row?;
+        let name = std::str::from_utf8(name.value()).ok().filter(|name| check_name("kind", name).is_ok());
+        let name = name.ok_or_else(|| Fault::corrupt("kinds", u64::from(id.value()), "it is no name"))?;
+        catalog.restore_kind(id.value(), name);
+    }
+    match tables.meta()?.get_row(COUNTERS)? {
+        Some(row) => codec::decode("meta", 1, &row),
+        None => Err(Fault::corrupt("meta", 1, "the counters are missing")),
+    }
+}

@@ -1,0 +1,52 @@
+use bytes::Bytes;
+
+use crate::job::{QueueId, ReadyJob, Record};
+use crate::storage::rows::codec;
+use crate::storage::rows::codec::decode_record;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::reader::Reader;
+use crate::storage::rows::tables_ext::RowTable;
+
+impl Reader {
+    /// Whether a job that was handed out is in the file as it was then: no end of that run, and nothing
+    /// else, has been written of it.
+    pub fn is_as_taken(&self, queue: QueueId, taken: &ReadyJob) -> Result<bool, Fault> {
+        let id = taken.id.get();
+        let row = match taken.group() {
+            None => self.tables().ready_rows()?.get_row((queue, taken.order.priority, id))?,
+            Some(group) => match self.tables().index()?.get_row(id)? {
+                Some(row) => match codec::decode("index", id, &row) {
+                    Ok(Location { queue: found, place: Place::Member(member) }) if found == queue && !member.parked => {
+                        self.tables().members()?.get_row(member.key(queue, taken.id))?
+                    }
+                    Ok(_) => None,
+                    Err(_) => self.in_line(queue, group, id)?,
+                },
+                None => None,
+            },
+        };
+        let Some(row) = row else { return Ok(false) };
+        match decode_record("ready", id, &row) {
+            Ok(found) => Ok(runs(&found) == runs(&taken.record)),
+            // Memory knows better than a row that cannot be read: the end of the run replaces it.
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// A member that is not parked, without the index.
+    fn in_line(&self, queue: QueueId, group: &str, id: u64) -> Result<Option<Bytes>, Fault> {
+        for row in self.tables().members()?.range((queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX))? {
+            let (key, row) = row?;
+            if key.value().4 == id {
+                return Ok(Some(Bytes::copy_from_slice(row.value())));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What every end of an attempt that leaves the job waiting changes.
+fn runs(record: &Record) -> (u32, u32) {
+    (record.attempts, record.extra.as_ref().map_or(0, |extra| extra.snoozes))
+}

@@ -1,0 +1,183 @@
+//! What a crash leaves: jobs that a handler had. One process owns the file, so at open they are
+//! all orphaned; each goes back to its place with the attempt on its record, or to the dead letters.
+//! O(running), whatever the backlog.
+
+use std::sync::Arc;
+
+use crate::events::Event;
+use crate::job::life::after_crash;
+use crate::job::{AttemptNumber, JobId, ReadyJob, State, Suspect, Transition, Trial, Witness, culprit, dead_by};
+use crate::storage::life::started::Mark;
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec::decode_record;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::{Location, Place};
+
+/// What recovery found and did.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// The file was not closed in order.
+    pub crashed: bool,
+    /// Jobs that a handler had, back at their places, as they are to be tried.
+    pub trial: Trial,
+    /// Jobs whose last attempt it was.
+    pub dead: usize,
+    /// The number of this opening of the file: greater than those before it, and durable before anything starts.
+    pub opening: u64,
+}
+
+/// Puts the orphans back. To be committed before anything is dispatched.
+pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
+    let dead_by = dead_by(batch.now, batch.counters.time.wall);
+    let opening = batch.next_opening();
+    let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
+    batch.counters.clean = false;
+    batch.touch();
+    batch.tidy_buckets()?;
+    let marks = batch.marks()?;
+    if marks.is_empty() {
+        return Ok(recovered);
+    }
+    let mut orphans = Vec::new();
+    for (id, mark) in marks {
+        if let Some(taken) = taken_entry(batch, id, &mark)? {
+            orphans.push(Orphan { mark, taken });
+        }
+    }
+    let there: Vec<Witness> = orphans.iter().map(Orphan::as_witness).collect();
+    let culprit = culprit(&there);
+    let mut suspects = Vec::new();
+    for orphan in orphans {
+        let blamed = culprit == Some(orphan.taken.id);
+        suspects.extend(bring_back(batch, orphan, blamed, &mut recovered)?);
+    }
+    recovered.trial = Trial::new(suspects, dead_by);
+    batch.clear_marks()?;
+    Ok(recovered)
+}
+
+/// A job that a handler had.
+struct Orphan {
+    mark: Mark,
+    taken: Arc<ReadyJob>,
+}
+
+impl Orphan {
+    fn as_witness(&self) -> Witness {
+        let Self { mark, taken } = self;
+        let deaths = taken.record.crashes().saturating_add(1);
+        Witness { id: taken.id, deaths, alone: mark.alone }
+    }
+}
+
+fn bring_back(
+    batch: &mut Batch<'_>,
+    orphan: Orphan,
+    blamed: bool,
+    recovered: &mut Recovered,
+) -> Result<Option<Suspect>, Fault> {
+    let Orphan { mark, taken } = orphan;
+    let id = taken.id;
+    let mut record = taken.record.clone();
+    let attempt = AttemptNumber::of_mark(mark.attempt, mark.max_attempts, mark.started_at);
+    let transition = after_crash(&mut record, attempt, blamed, batch.now);
+    let queue = mark.queue;
+    batch.queue_mut(queue).tally.failures_total += 1;
+    match transition {
+        Transition::End(State::Dead) => {
+            batch.take_out(queue, &taken)?;
+            batch.keep_ended(queue, id, &record)?;
+            batch.queue_mut(queue).tally.dead_total += 1;
+            recovered.dead += 1;
+            let first = batch.queue(queue).tally.dead == 1;
+            let event =
+                Event::dead(id, batch.queue(queue).name, batch.catalog().kind_name(record.kind), &record, first);
+            batch.event(|| event);
+            Ok(None)
+        }
+        _ => {
+            let is_last_attempt = attempt.leaves_one_to(&record);
+            let back = batch.put_back(queue, taken, Some(record))?;
+            let started_at = mark.started_at;
+            Ok(back.map(|job| Suspect { queue, job, started_at, is_last_attempt, is_held_back: false }))
+        }
+    }
+}
+
+/// The job's row as it was handed out, or nothing if it has ended after all.
+fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<ReadyJob>>, Fault> {
+    let Some(Location { queue, place }) = batch.locate_in(mark.queue, id)? else { return Ok(None) };
+    let could_run = match &place {
+        Place::Ready { .. } => true,
+        Place::Member(member) => !member.parked,
+        _ => false,
+    };
+    let row = if could_run { batch.row_at(queue, id, &place)? } else { None };
+    let Some(row) = row else { return Ok(None) };
+    match decode_record(place.table(), id.get(), &row) {
+        Ok(record) => Ok(Some(Arc::new(ReadyJob::new(id, mark.position, record, row.len())))),
+        Err(_) => {
+            batch.quarantine_job(id)?;
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::{Priority, Record};
+    use crate::storage::Store;
+    use crate::storage::rows::prepared::Prepared;
+    use crate::time::{Now, Timestamp};
+
+    const NEW_YEAR_2026: u64 = 1_767_225_600_000;
+
+    fn at(wall: u64) -> Now {
+        Now { wall: Timestamp::from_millis(wall), ..Now::default() }
+    }
+
+    /// How long half of the suspects are held back after a fourth death, if all started at `started` and the file is opened
+    /// again at `opened`, by the wall clock.
+    fn hold(started: u64, opened: u64) -> Duration {
+        let store = Store::in_memory();
+        let (counters, mut marks) = (store.load().unwrap(), BTreeSet::new());
+        let txn = store.begin_write().unwrap();
+        let mut batch = Batch::new(&txn, &store.catalog, counters, &marks, at(started), false);
+        let kind = batch.kind_named("kind").unwrap();
+        batch.stored_kind(kind);
+        let queue = batch.queue_named("q").unwrap();
+        let mut ids = Vec::new();
+        for _ in 0..4 {
+            let mut record = Record { kind, attempts: 3, ..Record::plain() };
+            record.extra_mut().crashes = 3;
+            let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
+            let (priority, started_at) = (Priority::default().get(), at(started).wall);
+            let mark =
+                Mark { queue, priority, position: id.get(), attempt: 4, max_attempts: 50, started_at, alone: false };
+            batch.mark(id, &mark).unwrap();
+            ids.push(id);
+        }
+        let sealed = batch.seal().unwrap();
+        store.commit(txn).unwrap();
+        store.catalog.committed(sealed.rows, &sealed.kinds);
+        marks.extend(ids);
+        let txn = store.begin_write().unwrap();
+        let mut batch = Batch::new(&txn, &store.catalog, sealed.counters, &marks, at(opened), false);
+        let trial = recover(&mut batch).unwrap().trial;
+        assert_eq!(trial.suspects.iter().filter(|suspect| suspect.is_held_back).count(), 2);
+        trial.hold
+    }
+
+    #[test]
+    fn suspects_are_held_back_by_their_deaths_if_the_clock_does_not_say_how_long_they_ran() {
+        let by_deaths = Duration::from_secs(320);
+        assert_eq!(hold(NEW_YEAR_2026, NEW_YEAR_2026 + 10_000), Duration::from_secs(11), "no longer than they ran");
+        assert_eq!(hold(NEW_YEAR_2026, 20_000), by_deaths, "it was set back between the crash and the open");
+        assert_eq!(hold(NEW_YEAR_2026, NEW_YEAR_2026 - 1), by_deaths);
+        assert_eq!(hold(20_000, 21_000), by_deaths, "the machine starts in 1970 each time");
+    }
+}

@@ -1,0 +1,197 @@
+//! The quarantine: rows that could not be read, kept with their tables, keys and bytes.
+//!
+//! Which rows get there, and what else changes then, is decided in `repair/`.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use redb::ReadableTable;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{JobId, Order, QueueId, Record};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec;
+use crate::storage::rows::codec::decode_record;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::reader::Reader;
+use crate::storage::rows::untrusted::AsideValue;
+
+/// What somebody met who only reads: the writer looks at it again and sets it aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// A job's record.
+    Job(JobId),
+    /// What stands in the dispatch order for a group's head.
+    Head(QueueId, Order),
+    /// A group's row.
+    Group(QueueId, String),
+}
+
+/// A row in quarantine.
+#[derive(Clone, Debug)]
+pub(crate) struct Aside {
+    pub number: u64,
+    pub table: String,
+    pub queue: Option<QueueId>,
+    pub group: Option<String>,
+    pub id: Option<JobId>,
+    pub value: Bytes,
+    pub why: String,
+}
+
+/// A job's record lies in these; the others are derived, and were made anew.
+const OF_JOBS: [&str; 5] = ["ready", "delayed", "members", "dead_letters", "finished"];
+
+impl Aside {
+    pub(in crate::storage) fn read(number: u64, row: &[u8]) -> Self {
+        let unknown = Self {
+            number,
+            table: "quarantine".into(),
+            queue: None,
+            group: None,
+            id: None,
+            value: Bytes::copy_from_slice(row),
+            why: "its own row in the quarantine is damaged".into(),
+        };
+        let Some((table, key, value)) = AsideValue::decode(row) else { return unknown };
+        let value = Bytes::copy_from_slice(value);
+        let why = damage(table, &value);
+        let aside = Self { table: table.into(), value, why, ..unknown };
+        match table {
+            "index" | "running" => Self { id: key_of(key), ..aside },
+            "groups" | "rates" => {
+                let (queue, group) = key_of::<(QueueId, String)>(key).unzip();
+                Self { queue, group: group.filter(|group| !group.is_empty()), ..aside }
+            }
+            "heads" => Self { queue: key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue), ..aside },
+            _ => {
+                let (queue, id) = key_of(key).unzip();
+                Self { queue, id, ..aside }
+            }
+        }
+    }
+
+    /// The table it lay in, if it is a job's record.
+    fn job_table(&self) -> Option<&'static str> {
+        OF_JOBS.into_iter().find(|table| *table == self.table)
+    }
+
+    /// The job that it is, if it can be read after all.
+    pub(in crate::storage) fn record(&self) -> Result<Option<(QueueId, JobId, Record)>, Fault> {
+        let table = self.job_table();
+        let (Some(table), Some(queue), Some(id)) = (table, self.queue, self.id) else { return Ok(None) };
+        Ok(Some((queue, id, decode_record(table, id.get(), &self.value)?)))
+    }
+}
+
+fn key_of<T: serde::de::DeserializeOwned>(key: &[u8]) -> Option<T> {
+    codec::decode("quarantine", 0, key).ok()
+}
+
+fn damage(table: &str, value: &Bytes) -> String {
+    let found = match table {
+        "heads" => return "it leads to no member of a group".into(),
+        table if OF_JOBS.contains(&table) => decode_record("quarantine", 0, value).map(drop),
+        _ => codec::check(value),
+    };
+    match found {
+        Err(Fault::Corrupt { detail, .. }) => detail,
+        _ => "nothing: this build can read it".into(),
+    }
+}
+
+impl Batch<'_> {
+    /// Puts a row into quarantine that has left its table, or is about to be written anew.
+    pub(in crate::storage) fn set_row_aside(
+        &mut self,
+        table: &'static str,
+        key: &impl Serialize,
+        row: &[u8],
+        (queue, id): (Option<QueueId>, Option<JobId>),
+    ) -> Result<(), Fault> {
+        self.touch();
+        let number = self.tables.quarantine()?.last()?.map_or(0, |(number, _)| number.value()) + 1;
+        let value = AsideValue::encode(table, &codec::encode(key), row);
+        self.tables.quarantine()?.insert(number, value.as_slice())?;
+        self.set_aside += 1;
+        let queue = queue.map(|queue| self.catalog().queue_name(queue));
+        self.event(|| Event::SetAside { number, table: table.into(), queue, id });
+        Ok(())
+    }
+
+    /// Removes a row from quarantine for good.
+    pub fn purge_quarantined(&mut self, number: u64) -> Result<bool, Fault> {
+        let was = self.tables.quarantine()?.remove(number)?.is_some();
+        if was {
+            self.touch();
+        }
+        Ok(was)
+    }
+
+    /// The answer for a job that is nowhere.
+    pub fn missing(&mut self, id: JobId) -> Error {
+        let rows = self.tables.quarantine().and_then(|table| Ok(table.iter()?));
+        match rows.and_then(|rows| find_job(rows, id)) {
+            Ok(None) => Error::NoSuchJob { id },
+            Ok(Some(fault)) | Err(fault) => fault.into(),
+        }
+    }
+}
+
+/// The job's record among rows in quarantine, as the fault that brought it there.
+fn find_job(rows: redb::Range<'_, u64, AsideValue>, id: JobId) -> Result<Option<Fault>, Fault> {
+    for row in rows {
+        let (number, row) = row?;
+        // Only the row of this job is copied.
+        let key = AsideValue::decode(row.value()).and_then(|(_, key, _)| key_of::<(QueueId, JobId)>(key));
+        if key.is_none_or(|(_, of)| of != id) {
+            continue;
+        }
+        let aside = Aside::read(number.value(), row.value());
+        if let Some(table) = aside.job_table().filter(|_| aside.id == Some(id)) {
+            return Ok(Some(Fault::corrupt(table, id.get(), aside.why)));
+        }
+    }
+    Ok(None)
+}
+
+impl Reader {
+    /// A job that lies nowhere: is it in quarantine?
+    pub(in crate::storage) fn missing(&self, id: JobId) -> Result<(), Fault> {
+        let rows = self.tables().quarantine()?;
+        find_job(rows.iter()?, id)?.map_or(Ok(()), Err)
+    }
+
+    /// How many rows are in quarantine.
+    pub fn quarantined(&self) -> Result<u64, Fault> {
+        use redb::ReadableTableMetadata;
+        Ok(self.tables().quarantine()?.len()?)
+    }
+
+    /// The rows behind number `after`, oldest first.
+    pub fn quarantine(&self, after: u64, rows_max: usize, bytes_max: usize) -> Result<Vec<Aside>, Fault> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for row in self.tables().quarantine()?.range(after.saturating_add(1)..)?.take(rows_max) {
+            let (number, row) = row?;
+            let aside = Aside::read(number.value(), row.value());
+            bytes += aside.value.len();
+            rows.push(aside);
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The jobs that were set aside.
+    pub(in crate::storage) fn quarantined_jobs(&self) -> Result<HashSet<JobId>, Fault> {
+        let mut jobs = HashSet::new();
+        for row in self.tables().quarantine()?.iter()? {
+            let (number, row) = row?;
+            jobs.extend(Aside::read(number.value(), row.value()).id);
+        }
+        Ok(jobs)
+    }
+}

@@ -1,0 +1,346 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::WriteTransaction;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{BucketKey, BucketState, Caller, Change, JobId, KindId, QueueId};
+use crate::storage::rows::catalog::{Catalog, NewNames, QueueRow};
+use crate::storage::rows::codec;
+use crate::storage::rows::expiry::NotedExpiries;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::tables::Tables;
+use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::tally::Tally;
+use crate::time::{Now, SavedTime};
+
+/// What concerns the whole file and changes with nearly every commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// The next job's id. Only ever grows: ids are never used again.
+    pub next_id: u64,
+    /// The next group head's position, or the number of the next opening. Only ever grows.
+    pub next_position: u64,
+    /// Where the time lines stood at the last commit.
+    pub time: SavedTime,
+    /// The file was closed with nothing running.
+    pub clean: bool,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { next_id: 1, next_position: 1, time: SavedTime::default(), clean: true }
+    }
+}
+
+pub(in crate::storage) const COUNTERS: &str = "counters";
+
+/// How many bytes of records one commit moves, about. Memory holds them until the commit, and everybody else waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchLimits {
+    /// One command of many jobs ends with the row that reaches this.
+    pub moved_at_once: u64,
+    /// A command that removes many rows ends with the one that reaches this. None of them is held in memory, but each
+    /// is read.
+    pub removed_at_once: u64,
+    /// Commands share a batch until it has moved this: the rest waits for the next one, in order. A closure may enqueue
+    /// as much again, and nobody knows before it ran.
+    pub shared: u64,
+    /// Commands of many jobs share it only until it has moved this: neither memory nor others' waiting grows with their
+    /// number.
+    pub shared_in_bulk: u64,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { moved_at_once: 8 << 20, removed_at_once: 32 << 20, shared: 32 << 20, shared_in_bulk: 16 << 20 }
+    }
+}
+
+impl BatchLimits {
+    /// Those of a simulation, which has no room for large jobs.
+    pub fn small(bytes: u64) -> Self {
+        Self { moved_at_once: bytes, removed_at_once: bytes, shared: 4 * bytes, shared_in_bulk: 2 * bytes }
+    }
+}
+
+/// One write transaction in the making: its tables, opened as they are needed, and what it will
+/// have changed once it is durable.
+pub(crate) struct Batch<'t> {
+    pub(in crate::storage) tables: Tables<'t>,
+    txn: &'t WriteTransaction,
+    catalog: &'t Catalog,
+    pub now: Now,
+    pub counters: Counters,
+    rows: BTreeMap<QueueId, Touched>,
+    names: NewNames<'t>,
+    /// What dispatch must hear of, in order.
+    pub changes: Vec<Change>,
+    /// What listeners must hear of, in order.
+    pub events: Vec<Event>,
+    /// The callers that enqueued the jobs that it has stored, as far as they are known.
+    pub(in crate::storage) callers: Vec<(JobId, Caller)>,
+    /// Whether anybody listens: events nobody hears are not made.
+    pub listening: bool,
+    /// Jobs that were not stored, because one with their key was there.
+    pub deduplicated: u64,
+    marks: &'t BTreeSet<JobId>,
+    pub(in crate::storage) marked: Vec<JobId>,
+    pub(in crate::storage) unmarked: Vec<JobId>,
+    /// Rows set aside.
+    pub(in crate::storage) set_aside: u64,
+    pub(in crate::storage) expiries: NotedExpiries,
+    /// Ended jobs that retention has removed.
+    pub pruned: u64,
+    writes: u64,
+    /// Bytes of the records that it has stored or moved.
+    moved_bytes: u64,
+    pub limits: BatchLimits,
+}
+
+/// A queue's row as a batch leaves it.
+struct Touched {
+    row: QueueRow,
+    /// It was changed, and is to be written.
+    is_changed: bool,
+}
+
+/// What a batch leaves behind for after its commit.
+#[derive(Default)]
+pub(crate) struct Sealed {
+    /// It wrote something: there is a commit to be made.
+    pub writes: bool,
+    pub counters: Counters,
+    pub rows: BTreeMap<QueueId, QueueRow>,
+    /// Kinds that the file has from now on.
+    pub kinds: Vec<KindId>,
+    pub changes: Vec<Change>,
+    pub events: Vec<Event>,
+    pub callers: Vec<(JobId, Caller)>,
+    pub deduplicated: u64,
+    pub marked: Vec<JobId>,
+    pub unmarked: Vec<JobId>,
+    pub set_aside: u64,
+    pub expiries: NotedExpiries,
+    pub pruned: u64,
+}
+
+impl<'t> Batch<'t> {
+    pub fn new(
+        txn: &'t WriteTransaction,
+        catalog: &'t Catalog,
+        counters: Counters,
+        marks: &'t BTreeSet<JobId>,
+        now: Now,
+        listening: bool,
+    ) -> Self {
+        Self {
+            tables: Tables::new(txn),
+            txn,
+            catalog,
+            now,
+            counters,
+            rows: BTreeMap::new(),
+            names: NewNames::new(catalog),
+            changes: Vec::new(),
+            events: Vec::new(),
+            callers: Vec::new(),
+            listening,
+            deduplicated: 0,
+            marks,
+            marked: Vec::new(),
+            unmarked: Vec::new(),
+            set_aside: 0,
+            expiries: NotedExpiries::default(),
+            pruned: 0,
+            writes: 0,
+            moved_bytes: 0,
+            limits: BatchLimits::default(),
+        }
+    }
+
+    /// The counters as they are in the file, before this batch is sealed.
+    pub fn counters_in_file(&mut self) -> Result<Option<Counters>, Fault> {
+        let row = self.tables.meta()?.get_row(COUNTERS)?;
+        row.map(|row| codec::decode("meta", 1, &row)).transpose()
+    }
+
+    pub fn with_limits(self, limits: BatchLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The transaction itself, for the app's own tables.
+    pub fn txn(&self) -> &'t WriteTransaction {
+        self.txn
+    }
+
+    pub fn catalog(&self) -> &'t Catalog {
+        self.catalog
+    }
+
+    /// How many writes were made. A command that fails without having made one need not undo the
+    /// batch.
+    pub fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// A number for this opening of the file. The counter is that of group heads, whose turns may have gaps.
+    pub fn next_opening(&mut self) -> u64 {
+        let opening = self.counters.next_position;
+        self.counters.next_position += 1;
+        opening
+    }
+
+    pub fn touch(&mut self) {
+        self.writes += 1;
+    }
+
+    /// How many bytes of records it has stored or moved: about as many are held until its commit.
+    pub fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
+    }
+
+    pub(in crate::storage) fn moved(&mut self, bytes: usize) {
+        self.moved_bytes += bytes as u64;
+    }
+
+    /// The queue's row as this batch leaves it, to be read.
+    pub fn queue(&self, queue: QueueId) -> QueueRow {
+        self.rows.get(&queue).map_or_else(|| self.catalog.row(queue), |touched| touched.row.clone())
+    }
+
+    /// The queue's row as this batch leaves it, without a copy.
+    pub fn queue_ref(&mut self, queue: QueueId) -> &QueueRow {
+        &self.touched(queue).row
+    }
+
+    fn touched(&mut self, queue: QueueId) -> &mut Touched {
+        let catalog = self.catalog;
+        self.rows.entry(queue).or_insert_with(|| Touched { row: catalog.row(queue), is_changed: false })
+    }
+
+    /// The queue's row, to be changed.
+    pub fn queue_mut(&mut self, queue: QueueId) -> &mut QueueRow {
+        self.writes += 1;
+        let touched = self.touched(queue);
+        touched.is_changed = true;
+        &mut touched.row
+    }
+
+    /// The number of the queue of this name, to store something in it.
+    ///
+    /// # Errors
+    /// It is a new one, and the file has as many as it may have.
+    pub fn queue_named(&mut self, name: &str) -> Result<QueueId, Error> {
+        self.names.queue(name)
+    }
+
+    /// The number of the queue of this name, if it has one.
+    pub fn find_queue(&self, name: &str) -> Option<QueueId> {
+        self.names.find_queue(name)
+    }
+
+    pub(in crate::storage) fn kind_named(&mut self, name: &str) -> Result<KindId, Error> {
+        self.names.kind(name)
+    }
+
+    /// How many new names it has, for [`Self::forget_names_since`].
+    pub fn new_names(&self) -> (usize, usize) {
+        self.names.mark()
+    }
+
+    /// What these names were for is not stored: their numbers may be given to others, also in this batch.
+    pub fn forget_names_since(&mut self, mark: (usize, usize)) {
+        for queue in self.names.forget_since(mark) {
+            self.rows.remove(&queue);
+        }
+    }
+
+    pub(in crate::storage) fn stored_kind(&mut self, kind: KindId) {
+        self.names.stored(kind);
+    }
+
+    pub(in crate::storage) fn tally(&mut self, queue: QueueId) -> &mut Tally {
+        &mut self.queue_mut(queue).tally
+    }
+
+    pub(in crate::storage) fn is_marked(&self, id: JobId) -> bool {
+        self.marks.contains(&id) || self.marked.contains(&id)
+    }
+
+    pub fn event(&mut self, event: impl FnOnce() -> Event) {
+        if self.listening {
+            self.events.push(event());
+        }
+    }
+
+    /// Stores a bucket: tokens taken out of it may be used once this is durable. Without a state its row is
+    /// removed.
+    pub fn put_rate(&mut self, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Fault> {
+        self.touch();
+        let row = (key.queue, key.group.as_deref().unwrap_or(""));
+        let Some(state) = state else {
+            self.tables.rates()?.remove(row)?;
+            return Ok(());
+        };
+        // A number in the file without its name would be another queue's after a restart.
+        if !self.catalog.is_stored(key.queue) {
+            if !self.names.hold_queue(key.queue) {
+                // The queue's worker was stopped, and nothing of the queue is stored.
+                return Ok(());
+            }
+            self.queue_mut(key.queue);
+        }
+        self.tables.rates()?.insert(row, codec::encode(state).as_slice())?;
+        Ok(())
+    }
+
+    pub fn create_tables(&mut self) -> Result<(), Fault> {
+        self.touch();
+        self.tables.create_all()
+    }
+
+    /// What is left of a batch that wrote nothing: its events and changes still count.
+    pub fn discard(self) -> Sealed {
+        Sealed {
+            counters: self.counters,
+            changes: self.changes,
+            events: self.events,
+            deduplicated: self.deduplicated,
+            expiries: self.expiries,
+            ..Sealed::default()
+        }
+    }
+
+    /// Writes what was gathered along the way. The transaction is ready to be committed then.
+    pub fn seal(mut self) -> Result<Sealed, Fault> {
+        self.tables.write_arrivals()?;
+        self.counters.time = self.counters.time.and(self.now);
+        self.rows.retain(|_, touched| touched.is_changed);
+        for (id, Touched { row, .. }) in &self.rows {
+            self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
+        }
+        for id in self.names.stored_kinds() {
+            self.tables.kinds()?.insert(id, self.catalog.kind_name(*id).as_bytes())?;
+        }
+        let counters = codec::encode(&self.counters);
+        self.tables.meta()?.insert(COUNTERS, counters.as_slice())?;
+        let kinds = self.names.keep(|queue| self.rows.contains_key(&queue));
+        Ok(Sealed {
+            writes: true,
+            counters: self.counters,
+            rows: self.rows.into_iter().map(|(id, touched)| (id, touched.row)).collect(),
+            kinds,
+            changes: self.changes,
+            events: self.events,
+            callers: self.callers,
+            deduplicated: self.deduplicated,
+            marked: self.marked,
+            unmarked: self.unmarked,
+            set_aside: self.set_aside,
+            expiries: self.expiries,
+            pruned: self.pruned,
+        })
+    }
+}

@@ -1,0 +1,464 @@
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::job::{KindId, QueueId, QueueSettings, check_name};
+use crate::storage::rows::ready::Recent;
+use crate::storage::rows::tally::Tally;
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Queues and kinds a file may have: each costs a row and a little memory for good.
+pub(crate) const NAMES_MAX: usize = 65_536;
+
+/// All that is kept of a queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct QueueRow {
+    pub name: Arc<str>,
+    pub paused: bool,
+    pub settings: QueueSettings,
+    pub tally: Tally,
+}
+
+impl QueueRow {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, paused: false, settings: QueueSettings::default(), tally: Tally::default() }
+    }
+}
+
+/// Names to numbers, and each queue's row as of the last commit.
+///
+/// A name is in the file with the first commit that stores something under it. Until then it has a number only while
+/// a worker uses it, or while the batch is made that will store it: asking about a queue, or an enqueue that is
+/// refused, uses up nothing. Only the writer reserves numbers for what is to be stored, so a number that a refused
+/// command gives back is known to nobody else.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    inner: RwLock<Inner>,
+    pub recent: Recent,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queues: Names,
+    kinds: Names,
+    rows: HashMap<QueueId, QueueRow>,
+    /// Queues that keep ended jobs. There may be many thousand others.
+    with_ended: BTreeSet<QueueId>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    ids: HashMap<Arc<str>, u32>,
+    names: Vec<Name>,
+    /// The numbers in `names` that nobody has.
+    free: BTreeSet<u32>,
+    saved: usize,
+}
+
+/// What a number stands for, and why it does. It is given out again once there is no reason any more.
+#[derive(Clone, Debug, Default)]
+struct Name {
+    text: Arc<str>,
+    /// The file has it.
+    is_saved: bool,
+    /// A batch is to store it. It stays so if nobody knows whether the commit has stored it.
+    is_reserved: bool,
+    /// Workers of this process that use it.
+    uses: u32,
+}
+
+impl Name {
+    /// Whether others than the batch that has reserved it may know its number.
+    fn is_known(&self) -> bool {
+        self.is_saved || self.uses > 0
+    }
+
+    fn is_free(&self) -> bool {
+        !self.is_known() && !self.is_reserved
+    }
+}
+
+impl Names {
+    fn find(&self, name: &str) -> Option<(u32, &Name)> {
+        let id = *self.ids.get(name)?;
+        Some((id, &self.names[id as usize]))
+    }
+
+    fn name(&self, id: u32) -> Option<&Arc<str>> {
+        self.names.get(id as usize).map(|name| &name.text)
+    }
+
+    /// The number of a name, a new one if need be. The caller notes why it is not free.
+    fn number(&mut self, name: &str) -> (u32, &mut Name) {
+        let id = match self.ids.get(name) {
+            Some(id) => *id,
+            None => self.free.first().copied().unwrap_or(self.names.len() as u32),
+        };
+        (id, self.put(id, name.into()))
+    }
+
+    fn put(&mut self, id: u32, name: Arc<str>) -> &mut Name {
+        while self.names.len() <= id as usize {
+            self.free.insert(self.names.len() as u32);
+            self.names.push(Name::default());
+        }
+        self.free.remove(&id);
+        let place = &mut self.names[id as usize];
+        place.text = name.clone();
+        self.ids.insert(name, id);
+        place
+    }
+
+    /// The file has it from now on.
+    fn save(&mut self, id: u32) {
+        let Some(name) = self.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return };
+        self.saved += usize::from(!std::mem::replace(&mut name.is_saved, true));
+        name.is_reserved = false;
+    }
+
+    /// The file has it, as is found when it is opened.
+    fn restore(&mut self, id: u32, name: Arc<str>) {
+        let was_saved = std::mem::replace(&mut self.put(id, name).is_saved, true);
+        self.saved += usize::from(!was_saved);
+    }
+
+    /// A batch does not store it.
+    fn release(&mut self, id: u32) {
+        self.change(id, |name| name.is_reserved = false);
+    }
+
+    /// A worker does not use it any more.
+    fn end_use(&mut self, id: u32) {
+        self.change(id, |name| name.uses -= 1);
+    }
+
+    /// Takes the number back if there is no reason for it any more.
+    fn change(&mut self, id: u32, change: impl FnOnce(&mut Name)) {
+        let Some(name) = self.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return };
+        change(name);
+        if name.is_free() {
+            self.ids.remove(&*std::mem::take(&mut name.text));
+            self.free.insert(id);
+        }
+    }
+
+    /// Numbers that stand for something.
+    fn in_use(&self) -> usize {
+        self.names.len() - self.free.len()
+    }
+}
+
+impl Inner {
+    fn set_row(&mut self, id: QueueId, row: QueueRow) {
+        let Tally { completed, cancelled, dead, .. } = row.tally;
+        match completed + cancelled + dead > 0 {
+            true => self.with_ended.insert(id),
+            false => self.with_ended.remove(&id),
+        };
+        self.rows.insert(id, row);
+    }
+}
+
+impl Catalog {
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Runs `while_held` under the lock: for tests.
+    pub fn with_lock_held(&self, while_held: impl FnOnce()) {
+        let _inner = self.write();
+        while_held();
+    }
+
+    pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
+        let mut inner = self.write();
+        inner.queues.restore(id, row.name.clone());
+        inner.set_row(id, row);
+    }
+
+    pub fn restore_kind(&self, id: KindId, name: &str) {
+        self.write().kinds.restore(id, name.into());
+    }
+
+    /// Numbers of queues and of kinds that stand for a name.
+    pub fn in_use(&self) -> (usize, usize) {
+        let inner = self.read();
+        (inner.queues.in_use(), inner.kinds.in_use())
+    }
+
+    /// The queue's number, if something of it is stored or a worker uses it.
+    pub fn find_queue(&self, name: &str) -> Option<QueueId> {
+        known(self.read().queues.find(name)).map(|number| number.id)
+    }
+
+    /// The queue's number as an enqueue needs it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn queue(&self, name: &str) -> Result<Option<Number>, Error> {
+        match known(self.read().queues.find(name)) {
+            None => check_name("queue", name).map(|()| None),
+            number => Ok(number),
+        }
+    }
+
+    /// The kind's number as an enqueue needs it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn kind(&self, name: &str) -> Result<Option<Number>, Error> {
+        match known(self.read().kinds.find(name)) {
+            None => check_name("kind", name).map(|()| None),
+            number => Ok(number),
+        }
+    }
+
+    pub fn queue_name(&self, id: QueueId) -> Arc<str> {
+        self.read().queues.name(id).cloned().unwrap_or_else(|| "?".into())
+    }
+
+    pub fn kind_name(&self, id: KindId) -> Arc<str> {
+        self.read().kinds.name(id).cloned().unwrap_or_else(|| "?".into())
+    }
+
+    /// The queue's row as of the last commit; a fresh one if nothing of it was ever stored.
+    pub fn row(&self, id: QueueId) -> QueueRow {
+        let inner = self.read();
+        let fresh = || QueueRow::new(inner.queues.name(id).cloned().unwrap_or_default());
+        inner.rows.get(&id).cloned().unwrap_or_else(fresh)
+    }
+
+    /// Whether the queue has a row, so that its number is its own for good.
+    pub fn is_stored(&self, id: QueueId) -> bool {
+        self.read().rows.contains_key(&id)
+    }
+
+    /// The queues that have a row, in the order of their names.
+    pub fn stored_queues(&self) -> Vec<QueueId> {
+        let inner = self.read();
+        let mut ids: Vec<_> = inner.rows.keys().copied().collect();
+        // In a damaged file a queue can have a row without a name.
+        ids.sort_by(|a, b| inner.queues.name(*a).cmp(&inner.queues.name(*b)));
+        ids
+    }
+
+    /// The first queue from this number on that keeps ended jobs, of which retention may remove some.
+    pub fn next_with_ended(&self, from: QueueId) -> Option<QueueId> {
+        self.read().with_ended.range(from..).next().copied()
+    }
+
+    /// What a commit made durable.
+    pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: &[KindId]) {
+        let mut inner = self.write();
+        for (id, row) in rows {
+            inner.queues.save(id);
+            inner.set_row(id, row);
+        }
+        for &id in kinds {
+            inner.kinds.save(id);
+        }
+    }
+}
+
+/// The names that a worker uses. Dropped, it gives back the numbers that the file does not have.
+pub(crate) struct NamesInUse {
+    catalog: Arc<Catalog>,
+    queue: QueueId,
+    kinds: Vec<KindId>,
+}
+
+impl NamesInUse {
+    /// The number of the worker's queue, a new one if need be.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn of_queue(catalog: &Arc<Catalog>, name: &str) -> Result<Self, Error> {
+        check_name("queue", name)?;
+        let mut inner = catalog.write();
+        let (queue, name) = inner.queues.number(name);
+        name.uses += 1;
+        drop(inner);
+        Ok(Self { catalog: catalog.clone(), queue, kinds: Vec::new() })
+    }
+
+    pub fn queue(&self) -> QueueId {
+        self.queue
+    }
+
+    /// The number of a kind that the worker handles, a new one if need be.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`].
+    pub fn add_kind(&mut self, name: &str) -> Result<KindId, Error> {
+        check_name("kind", name)?;
+        let mut inner = self.catalog.write();
+        let (kind, name) = inner.kinds.number(name);
+        name.uses += 1;
+        self.kinds.push(kind);
+        Ok(kind)
+    }
+}
+
+impl Drop for NamesInUse {
+    fn drop(&mut self) {
+        let mut inner = self.catalog.write();
+        inner.queues.end_use(self.queue);
+        self.kinds.iter().for_each(|kind| inner.kinds.end_use(*kind));
+    }
+}
+
+/// A name's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub id: u32,
+    /// The file has it.
+    pub is_saved: bool,
+}
+
+/// Not what is only reserved: it may be given back.
+fn known(found: Option<(u32, &Name)>) -> Option<Number> {
+    let (id, name) = found?;
+    name.is_known().then_some(Number { id, is_saved: name.is_saved })
+}
+
+/// The names that one batch may bring into the file. Dropped, it gives back the numbers that were reserved for them.
+pub(in crate::storage) struct NewNames<'c> {
+    catalog: &'c Catalog,
+    queues: New,
+    kinds: New,
+    /// Kinds of which the batch has stored a job.
+    stored_kinds: BTreeSet<KindId>,
+}
+
+/// Numbers in the order in which they were reserved.
+#[derive(Debug, Default)]
+pub(in crate::storage) struct New {
+    ids: Vec<u32>,
+    set: HashSet<u32>,
+}
+
+impl New {
+    fn add(&mut self, id: u32) {
+        if self.set.insert(id) {
+            self.ids.push(id);
+        }
+    }
+
+    fn since(&mut self, mark: usize) -> Vec<u32> {
+        let since = self.ids.split_off(mark.min(self.ids.len()));
+        since.iter().for_each(|id| {
+            self.set.remove(id);
+        });
+        since
+    }
+}
+
+impl<'c> NewNames<'c> {
+    pub fn new(catalog: &'c Catalog) -> Self {
+        Self { catalog, queues: New::default(), kinds: New::default(), stored_kinds: BTreeSet::new() }
+    }
+
+    /// The queue's number, to store something under it.
+    ///
+    /// # Errors
+    /// The file has as many queues as it may have.
+    pub fn queue(&mut self, name: &str) -> Result<QueueId, Error> {
+        number(&mut self.catalog.write().queues, "queue", name, &mut self.queues)
+    }
+
+    /// The kind's number, to store a job of it.
+    ///
+    /// # Errors
+    /// The file has as many kinds as it may have.
+    pub fn kind(&mut self, name: &str) -> Result<KindId, Error> {
+        number(&mut self.catalog.write().kinds, "kind", name, &mut self.kinds)
+    }
+
+    /// Keeps a queue's number from being given out again while this batch stores something under it. False if it stands for
+    /// nothing any more.
+    pub fn hold_queue(&mut self, id: QueueId) -> bool {
+        let mut inner = self.catalog.write();
+        let Some(name) = inner.queues.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return false };
+        if !name.is_saved {
+            name.is_reserved = true;
+            self.queues.add(id);
+        }
+        true
+    }
+
+    /// The queue's number, if it has one, also in this batch.
+    pub fn find_queue(&self, name: &str) -> Option<QueueId> {
+        self.catalog.read().queues.find(name).map(|(id, _)| id)
+    }
+
+    /// How many there are, for [`Self::forget_since`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.queues.ids.len(), self.kinds.ids.len())
+    }
+
+    /// Gives back what was reserved since then: what it was for is not stored. Returns the numbers of queues.
+    pub fn forget_since(&mut self, (queues, kinds): (usize, usize)) -> Vec<QueueId> {
+        if self.mark() == (queues, kinds) {
+            return Vec::new();
+        }
+        let mut inner = self.catalog.write();
+        let (queues, kinds) = (self.queues.since(queues), self.kinds.since(kinds));
+        queues.iter().for_each(|id| inner.queues.release(*id));
+        for id in kinds {
+            self.stored_kinds.remove(&id);
+            inner.kinds.release(id);
+        }
+        queues
+    }
+
+    /// A job of this kind, which may be a new one, is stored.
+    pub fn stored(&mut self, kind: KindId) {
+        if self.kinds.set.contains(&kind) {
+            self.stored_kinds.insert(kind);
+        }
+    }
+
+    /// The new kinds that the file is to have.
+    pub fn stored_kinds(&self) -> &BTreeSet<KindId> {
+        &self.stored_kinds
+    }
+
+    /// The batch is to be committed: what it stores keeps its number whatever becomes of that, because nobody knows
+    /// whether a commit that fails has stored it.
+    pub fn keep(mut self, is_stored: impl Fn(QueueId) -> bool) -> Vec<KindId> {
+        let (queues, kinds) = (self.queues.since(0), self.kinds.since(0));
+        let mut inner = self.catalog.write();
+        queues.into_iter().filter(|id| !is_stored(*id)).for_each(|id| inner.queues.release(id));
+        kinds.into_iter().filter(|id| !self.stored_kinds.contains(id)).for_each(|id| inner.kinds.release(id));
+        drop(inner);
+        std::mem::take(&mut self.stored_kinds).into_iter().collect()
+    }
+}
+
+impl Drop for NewNames<'_> {
+    fn drop(&mut self) {
+        let _ = self.forget_since((0, 0));
+    }
+}
+
+fn number(names: &mut Names, what: &'static str, name: &str, new: &mut New) -> Result<u32, Error> {
+    if let Some((id, found)) = names.find(name)
+        && (found.is_saved || new.set.contains(&id))
+    {
+        return Ok(id);
+    }
+    if names.saved + new.ids.len() >= NAMES_MAX {
+        let reason = format!("there are {NAMES_MAX} of them already, the most a file can have");
+        return Err(Error::config(what, reason));
+    }
+    let (id, name) = names.number(name);
+    name.is_reserved = true;
+    new.add(id);
+    Ok(id)
+}

@@ -1,0 +1,28 @@
+//! From each older layout to the next, a file per step. All steps that a file needs are one transaction:
+//! a crash leaves it as it was or as it is to be.
+//!
+//! A step is never changed again once it was released. It names the tables as they were, not as
+//! `tables.rs` has them now, and what it writes is what the version after it wrote.
+
+pub(in crate::storage) mod old_records;
+mod v1_to_v2;
+mod v2_to_v3;
+mod v3_to_v4;
+
+use redb::WriteTransaction;
+
+use crate::storage::rows::fault::Fault;
+
+/// Brings a file of version `from` up to the present one, less the version itself.
+pub(in crate::storage) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
+    if from < 2 {
+        v1_to_v2::migrate(txn)?;
+    }
+    if from < 3 {
+        v2_to_v3::migrate(txn)?;
+    }
+    if from < 4 {
+        v3_to_v4::migrate(txn)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Version 2 lets a unique key in once. In version 1 it was written down and nothing more, so several
+//! jobs that have not ended may bear the same: the oldest holds it, the others go on without it.
+
+use bytes::Bytes;
+use redb::{Key, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+use crate::job::{JobId, QueueId};
+use crate::storage::rows::codec::{self, decode_record};
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::is_pointer;
+use crate::time::Timestamp;
+
+type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
+
+const READY: Rows<(u32, u8, u64)> = TableDefinition::new("millpond/ready");
+const DELAYED: Rows<(u32, u8, u64, u64)> = TableDefinition::new("millpond/delayed");
+const MEMBERS: Rows<(u32, &str, u8, u64, u64)> = TableDefinition::new("millpond/members");
+const UNIQUE: Rows<(u32, &str)> = TableDefinition::new("millpond/unique");
+const UNIQUE_ENDED: TableDefinition<'static, (u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
+
+pub(in crate::storage) fn migrate(txn: &WriteTransaction) -> Result<(), Fault> {
+    let mut keys = txn.open_table(UNIQUE)?;
+    txn.open_table(UNIQUE_ENDED)?;
+    each_row(txn, READY, |(queue, _, id), row| give_key(&mut keys, queue, id, row))?;
+    each_row(txn, DELAYED, |(queue, _, _, id), row| give_key(&mut keys, queue, id, row))?;
+    each_row(txn, MEMBERS, |(queue, _, _, _, id), row| give_key(&mut keys, queue, id, row))
+}
+
+fn each_row<K: Key + 'static>(
+    txn: &WriteTransaction,
+    rows: Rows<K>,
+    mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    for row in txn.open_table(rows)?.iter()? {
+        let (key, row) = row?;
+        visit(key.value(), row.value())?;
+    }
+    Ok(())
+}
+
+/// A row that cannot be read is left to whoever meets it: it is set aside then.
+fn give_key(
+    keys: &mut Table<'_, (u32, &'static str), &'static [u8]>,
+    queue: QueueId,
+    id: u64,
+    row: &[u8],
+) -> Result<(), Fault> {
+    if is_pointer(row) {
+        return Ok(());
+    }
+    let record = decode_record("record", id, &Bytes::copy_from_slice(row));
+    let Some(key) = record.ok().and_then(|record| record.extra?.unique_key) else { return Ok(()) };
+    let held = keys.get((queue, key.as_str()))?.map(|row| codec::decode::<Holder>("unique", id, row.value()));
+    if held.transpose()?.is_none_or(|(holder, _)| id < holder.get()) {
+        // No time to hold it for was ever asked for: until the job ends.
+        let holder: Holder = (JobId::new(id), Timestamp::EPOCH);
+        keys.insert((queue, key.as_str()), codec::encode(&holder).as_slice())?;
+    }
+    Ok(())
+}
+
+/// Who holds a key, and until when at least.
+type Holder = (JobId, Timestamp);

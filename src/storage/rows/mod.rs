@@ -1,0 +1,22 @@
+//! Rows: the tables and their keys, rows as bytes, and one write transaction with what it keeps in memory.
+//!
+//! Refuses to know what happens to a job: which rows go together is said in `life/`.
+
+pub(super) mod aside;
+pub(super) mod batch;
+pub(super) mod catalog;
+pub(super) mod codec;
+pub(super) mod expiry;
+pub(super) mod fault;
+pub(super) mod keys;
+pub(super) mod migrations;
+pub(super) mod place;
+pub(super) mod prepared;
+pub(super) mod reader;
+pub(super) mod ready;
+mod runs;
+mod sections;
+pub(super) mod tables;
+pub(super) mod tables_ext;
+pub(super) mod tally;
+pub(super) mod untrusted;

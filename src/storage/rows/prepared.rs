@@ -1,0 +1,123 @@
+//! A new job as it is stored, encoded on its caller's thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::job::{Caller, JobId, KindId, QueueId, ReadyJob, Record};
+use crate::storage::rows::catalog::Catalog;
+use crate::storage::rows::codec::{encode_record, encode_record_into};
+
+/// A job ready to be stored: encoded on its caller's thread, so that the writer only copies bytes.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub queue: QueueId,
+    pub bytes: Bytes,
+    job: Form,
+    /// Names that the file does not have yet: they get their numbers where it is stored.
+    pub(in crate::storage) names: Option<Box<NewJobNames>>,
+    /// For a new job with a unique key: how long the key is held, whatever becomes of the job.
+    unique_for: Option<Duration>,
+}
+
+/// The number of a queue or a kind that has none.
+pub(crate) const NO_NUMBER: u32 = u32::MAX;
+
+/// Of a job's queue and kind those names that are not in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJobNames {
+    pub queue: Option<Arc<str>>,
+    pub kind: Option<Arc<str>>,
+}
+
+/// What dispatch will hold of a job. Made by the writer's thread, which gives most of it back as well: memory that
+/// one thread takes and another one returns is dear.
+#[derive(Debug)]
+enum Form {
+    /// Without an id yet.
+    Unstored(Option<(Record, Option<Caller>)>),
+    /// As a batch has stored it, perhaps one that was undone.
+    Stored(Arc<ReadyJob>),
+}
+
+impl Prepared {
+    pub fn new(queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
+        Self::first_of(1, &mut BytesMut::new(), queue, record, caller)
+    }
+
+    /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
+    pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
+        let bytes = encode_record_into(chunk, &record, left);
+        Self { queue, bytes, job: Form::Unstored(Some((record, caller))), names: None, unique_for: None }
+    }
+
+    /// It takes its unique key when it is stored, and holds it at least for so long.
+    pub fn claim_key_for(&mut self, unique_for: Option<Duration>) {
+        self.unique_for = unique_for;
+    }
+
+    /// Its queue's and its kind's numbers are [`NO_NUMBER`], or a worker's, where these names are given.
+    pub fn set_names(&mut self, names: NewJobNames) {
+        self.names = Some(Box::new(names));
+    }
+
+    /// Its queue's number, unless the file has none for it: then it has one only within a batch.
+    pub fn known_queue(&self) -> Option<QueueId> {
+        let is_new = self.names.as_ref().is_some_and(|names| names.queue.is_some());
+        (!is_new).then_some(self.queue)
+    }
+
+    /// The names of its queue and its kind.
+    pub fn queue_and_kind(&self, catalog: &Catalog) -> (Arc<str>, Arc<str>) {
+        let new = self.names.as_deref();
+        let queue = new.and_then(|new| new.queue.clone()).unwrap_or_else(|| catalog.queue_name(self.queue));
+        let kind = new.and_then(|new| new.kind.clone()).unwrap_or_else(|| catalog.kind_name(self.record().kind));
+        (queue, kind)
+    }
+
+    /// Writes its row again, with this kind.
+    pub(in crate::storage) fn set_kind(&mut self, kind: KindId) {
+        if self.record().kind == kind {
+            return;
+        }
+        let (record, caller) = match &mut self.job {
+            Form::Unstored(job) => job.take().expect("it is taken where it is stored"),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
+        };
+        let record = Record { kind, ..record };
+        self.bytes = encode_record(&record);
+        self.job = Form::Unstored(Some((record, caller)));
+    }
+
+    /// The key that it takes, and for how long at least.
+    pub fn claims(&self) -> Option<(&str, Duration)> {
+        self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
+    }
+
+    /// Who enqueues it, if that is known.
+    pub(in crate::storage) fn caller(&self) -> Option<Caller> {
+        match &self.job {
+            Form::Unstored(job) => job.as_ref()?.1,
+            Form::Stored(entry) => entry.caller,
+        }
+    }
+
+    pub fn record(&self) -> &Record {
+        match &self.job {
+            Form::Unstored(job) => &job.as_ref().expect("it is taken where it is stored").0,
+            Form::Stored(entry) => &entry.record,
+        }
+    }
+
+    /// The entry, with the id it got.
+    pub(in crate::storage) fn entry(&mut self, id: JobId) -> Arc<ReadyJob> {
+        let (record, caller) = match &mut self.job {
+            Form::Unstored(job) => job.take().expect("it is taken once"),
+            Form::Stored(entry) => (entry.record.clone(), entry.caller),
+        };
+        let entry = Arc::new(ReadyJob { caller, ..ReadyJob::new(id, id.get(), record, self.bytes.len()) });
+        self.job = Form::Stored(entry.clone());
+        entry
+    }
+}

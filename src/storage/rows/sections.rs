@@ -1,0 +1,204 @@
+//! What a record has beside its header and its payload, as sections: a tag, a length, the bytes.
+//!
+//! A fact that few jobs have stands in a section that only those jobs have. A new fact is a new section: rows that are
+//! there stay as they are, and a plain job pays nothing for it. A section whose tag this build does not know is kept
+//! as it is and written back with its record: it is of a newer build with the same schema version, and may be left
+//! alone. What must not be left alone raises the schema version, which refuses the whole file by name.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::job::Extra;
+
+/// The tags. A tag is never given to something else; 0 is none.
+const GROUP: u8 = 1;
+const DUE: u8 = 2;
+const EXPIRY: u8 = 3;
+const LIMITS: u8 = 4;
+const UNIQUE_KEY: u8 = 5;
+const HISTORY: u8 = 6;
+const END: u8 = 7;
+const RESULT: u8 = 8;
+const LINEAGE: u8 = 9;
+
+/// The sections of one record, as they stand in its row.
+#[derive(Default)]
+pub(in crate::storage) struct Sections {
+    /// How many there are: a byte of the header.
+    pub count: u8,
+    bytes: Scratch,
+}
+
+impl Sections {
+    /// In the order of their tags.
+    pub fn of(extra: &Extra) -> Self {
+        let mut sections = Self::default();
+        if let Some(group) = &extra.group {
+            sections.raw(GROUP, group.as_bytes());
+        }
+        if let Some(due) = &extra.due {
+            sections.row(DUE, due);
+        }
+        if let Some(expiry) = &extra.expiry {
+            sections.row(EXPIRY, expiry);
+        }
+        if extra.max_attempts.is_some() || extra.backoff.is_some() || extra.timeout.is_some() {
+            sections.row(LIMITS, &(extra.max_attempts, &extra.backoff, extra.timeout));
+        }
+        if let Some(key) = &extra.unique_key {
+            sections.raw(UNIQUE_KEY, key.as_bytes());
+        }
+        if extra.snoozes > 0 || extra.crashes > 0 || !extra.errors.is_empty() {
+            sections.row(HISTORY, &(extra.snoozes, extra.crashes, &extra.errors));
+        }
+        if extra.reason.is_some() || extra.started_at.is_some() || extra.ended_at.is_some() {
+            sections.row(END, &(&extra.reason, extra.started_at, extra.ended_at));
+        }
+        if let Some(result) = &extra.result {
+            sections.raw(RESULT, result);
+        }
+        if let Some(lineage) = &extra.lineage {
+            sections.row(LINEAGE, lineage);
+        }
+        for (tag, bytes) in &extra.unknown {
+            sections.raw(*tag, bytes);
+        }
+        sections
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    fn raw(&mut self, tag: u8, bytes: &[u8]) {
+        self.section(tag, |scratch| scratch.push(bytes));
+    }
+
+    fn row(&mut self, tag: u8, value: &impl Serialize) {
+        self.section(tag, |scratch| {
+            postcard::to_extend(value, scratch).expect("our rows are plain data");
+        });
+    }
+
+    fn section(&mut self, tag: u8, write: impl FnOnce(&mut Scratch)) {
+        self.count += 1;
+        let scratch = &mut self.bytes;
+        // Most sections are shorter than what one byte can say.
+        scratch.push(&[tag, 0]);
+        let from = scratch.as_slice().len();
+        write(scratch);
+        let len = scratch.as_slice().len() - from;
+        if len < 0x80 {
+            scratch.as_mut_slice()[from - 1] = len as u8;
+        } else {
+            let mut varint = [0; 10];
+            let varint = postcard::to_slice(&len, &mut varint).expect("a number takes ten bytes at most");
+            scratch.replace(from - 1, varint);
+        }
+    }
+}
+
+/// Reads `count` sections off the front of `content`. Returns what they say, and what follows them.
+pub(in crate::storage) fn read(count: u8, content: Bytes) -> Result<(Extra, Bytes), String> {
+    let (mut extra, mut rest, mut last) = (Extra::default(), content, 0);
+    for _ in 0..count {
+        let tag = *rest.first().ok_or("it ends before its last section")?;
+        let len = postcard::take_from_bytes::<usize>(&rest[1..]).map_err(|error| error.to_string());
+        let (len, behind) = len.map(|(len, behind)| (len, behind.len()))?;
+        if tag <= last {
+            return Err(format!("its section {tag} stands behind its section {last}"));
+        }
+        if len > behind {
+            return Err(format!("its section {tag} is cut off"));
+        }
+        let from = rest.len() - behind;
+        read_section(&mut extra, tag, rest.slice(from..from + len))?;
+        rest = rest.slice(from + len..);
+        last = tag;
+    }
+    Ok((extra, rest))
+}
+
+fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> {
+    match tag {
+        GROUP => extra.group = Some(Arc::from(text(tag, &bytes)?)),
+        DUE => extra.due = Some(row(tag, &bytes)?),
+        EXPIRY => extra.expiry = Some(row(tag, &bytes)?),
+        LIMITS => (extra.max_attempts, extra.backoff, extra.timeout) = row(tag, &bytes)?,
+        UNIQUE_KEY => extra.unique_key = Some(text(tag, &bytes)?.to_owned()),
+        HISTORY => (extra.snoozes, extra.crashes, extra.errors) = row(tag, &bytes)?,
+        END => (extra.reason, extra.started_at, extra.ended_at) = row(tag, &bytes)?,
+        RESULT => extra.result = Some(bytes),
+        LINEAGE => extra.lineage = Some(row(tag, &bytes)?),
+        unknown => extra.unknown.push((unknown, bytes)),
+    }
+    Ok(())
+}
+
+fn text(tag: u8, bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|error| format!("its section {tag} is no text: {error}"))
+}
+
+fn row<T: DeserializeOwned>(tag: u8, bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(format!("its section {tag} is longer than what it says")),
+        Err(error) => Err(format!("its section {tag} cannot be read: {error}")),
+    }
+}
+
+/// Bytes that are mostly few, and then take no allocation.
+struct Scratch {
+    short: [u8; Self::SHORT],
+    len: usize,
+    /// All of them, once they are more.
+    long: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { short: [0; Self::SHORT], len: 0, long: Vec::new() }
+    }
+}
+
+impl Scratch {
+    const SHORT: usize = 96;
+
+    fn push(&mut self, bytes: &[u8]) {
+        if !self.long.is_empty() {
+            return self.long.extend_from_slice(bytes);
+        }
+        match self.short.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.long = [&self.short[..self.len], bytes].concat(),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        if self.long.is_empty() { &self.short[..self.len] } else { &self.long }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        if self.long.is_empty() { &mut self.short[..self.len] } else { &mut self.long }
+    }
+
+    /// Puts `bytes` where one byte was.
+    fn replace(&mut self, at: usize, bytes: &[u8]) {
+        if self.long.is_empty() {
+            self.long = self.short[..self.len].to_vec();
+        }
+        self.long.splice(at..=at, bytes.iter().copied());
+    }
+}
+
+impl Extend<u8> for &mut Scratch {
+    fn extend<T: IntoIterator<Item = u8>>(&mut self, bytes: T) {
+        bytes.into_iter().for_each(|byte| self.push(&[byte]));
+    }
+}
