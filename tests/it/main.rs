@@ -45,6 +45,7 @@ mod process_limits;
 mod quarantine;
 mod rates;
 mod rates_in_the_file;
+mod readme;
 mod retention;
 mod retries;
 mod rooms;
