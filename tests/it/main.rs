@@ -35,6 +35,7 @@ mod held;
 mod inspect;
 mod listed;
 mod lone_callers;
+mod mistakes;
 mod names;
 mod on_complete;
 mod open;
