@@ -58,7 +58,11 @@ pub(crate) enum Ending {
     Undecodable(String),
     Snoozed(Duration),
     /// Back to where it was, no attempt used: the queue or group was told to slow down.
-    RateLimited(Duration),
+    RateLimited {
+        delay: Duration,
+        /// The whole queue, although the job has a group.
+        whole_queue: bool,
+    },
     Discarded(String),
     DeadLetter(String),
     /// Taken back by a shutdown while its handler ran: no attempt used, unless it runs at most once.
@@ -76,8 +80,8 @@ impl Ending {
     }
 
     /// "Too many requests", as its handler has answered, with the least delay that there is for that.
-    pub fn rate_limited(delay: Duration) -> Self {
-        Self::RateLimited(delay.max(Outcome::SNOOZE_MIN))
+    pub fn rate_limited(delay: Duration, whole_queue: bool) -> Self {
+        Self::RateLimited { delay: delay.max(Outcome::SNOOZE_MIN), whole_queue }
     }
 }
 
@@ -138,7 +142,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
             die(record, attempt, format!("it runs at most once: {message}"), now)
         }
-        Ending::RateLimited(_) | Ending::Released | Ending::Uncalled => Next::Stay,
+        Ending::RateLimited { .. } | Ending::Released | Ending::Uncalled => Next::Stay,
         Ending::Discarded(reason) => {
             record.attempts = attempt.number;
             end(record, State::Cancelled, attempt.started_at, now);
@@ -251,9 +255,13 @@ mod tests {
 
     #[test]
     fn snooze_release_and_rate_limit_use_no_attempt() {
-        for ending in
-            [Ending::Snoozed(Duration::from_secs(1)), Ending::Released, Ending::RateLimited(Duration::from_secs(1))]
-        {
+        let delay = Duration::from_secs(1);
+        for ending in [
+            Ending::Snoozed(delay),
+            Ending::Released,
+            Ending::rate_limited(delay, false),
+            Ending::rate_limited(delay, true),
+        ] {
             let mut job = Record::plain();
             after(&mut job, attempt(1, 1), ending, &Retry::none(), now(), 0.5);
             assert_eq!(job.attempts, 0);

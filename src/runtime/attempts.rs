@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
+use super::log;
 use crate::error::Error;
 use crate::executor::{Begun, Finished, Lost, Plan, Report, Running};
 use crate::handler::CompleteHook;
@@ -165,9 +166,9 @@ impl Engine {
                 scheduler.ends_with(running.plan.run, result.len());
             }
             // The handler was told to slow down: nothing may start before that is known.
-            let held = matches!(ending, Ending::RateLimited(_));
-            if let Ending::RateLimited(delay) = ending {
-                let (key, until) = limit(&running.plan, delay, now);
+            let held = matches!(ending, Ending::RateLimited { .. });
+            if let Ending::RateLimited { delay, whole_queue } = ending {
+                let (key, until) = limit(&running.plan, delay, whole_queue, now);
                 scheduler.apply([Change::Limited { key, until }]);
             } else if start_next {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
@@ -236,13 +237,13 @@ impl Engine {
                 (next, Some(Box::new(more)))
             }
         };
-        log_ending(running, next);
+        let took = running.took(now);
+        log::attempt_ended(running, next, more.as_deref(), took, now);
         // The writes with a completion may fail: then it is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || matches!(next, Next::Wait(_) | Next::Stay) {
             self.callers.remember(plan.caller.map(|caller| (plan.taken.id, caller)));
         }
-        let took = running.took(now);
         let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
         self.inbox.send(Command::Finish(Finish { queue, taken, next, attempt, took, more, was_there: None }));
     }
@@ -251,9 +252,13 @@ impl Engine {
         let plan = &running.plan;
         let luck = self.luck();
         let retry = &plan.binding.retry;
-        let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, luck });
+        let retried = (!hooks.is_empty()).then(|| {
+            let facts = running.attempted.facts();
+            let (queue, kind) = (facts.queue.clone(), facts.kind.clone());
+            Retried { queue, kind, retry: retry.clone(), now, luck }
+        });
         let hold = match ending {
-            Ending::RateLimited(delay) => Some(self.hold_back(plan, delay, now)),
+            Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(plan, delay, whole_queue, now)),
             _ => None,
         };
         let mut record = plan.taken.record.clone();
@@ -261,8 +266,8 @@ impl Engine {
         (next, More { record, hooks, retried, hold })
     }
 
-    fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
-        let (key, until) = limit(plan, delay, now);
+    fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, whole_queue: bool, now: Now) -> HoldBack {
+        let (key, until) = limit(plan, delay, whole_queue, now);
         let engine = self.clone();
         let state = Arc::new(move |key: &BucketKey| engine.scheduler().bucket_to_store(key, engine.now()));
         HoldBack { key, until, state, delay }
@@ -334,9 +339,10 @@ impl Report for Reporter {
     }
 }
 
-/// What is held back by "too many requests", and until when.
-fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
-    let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
+/// What is held back by "too many requests", and until when: the job's group, if it has one and not the whole queue is meant.
+fn limit(plan: &Plan, delay: Duration, whole_queue: bool, now: Now) -> (BucketKey, Now) {
+    let group = if whole_queue { None } else { plan.taken.group().cloned() };
+    let key = BucketKey { queue: plan.queue, group };
     let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
 }
@@ -350,17 +356,5 @@ fn mark(plan: &Plan, attempt: Attempt, alone: bool) -> Mark {
         max_attempts: if attempt.once { AT_MOST_ONCE } else { attempt.max },
         started_at: attempt.started_at,
         alone,
-    }
-}
-
-fn log_ending(running: &Running, next: Next) {
-    let facts = running.attempted.facts();
-    let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
-    match next {
-        Next::Complete => tracing::debug!(id, queue, kind, attempt, outcome = "completed"),
-        Next::Wait(_) => tracing::debug!(id, queue, kind, attempt, outcome = "runs again later"),
-        Next::Stay => tracing::debug!(id, queue, kind, attempt, outcome = "given back"),
-        Next::Cancel => tracing::info!(id, queue, kind, attempt, outcome = "cancelled"),
-        Next::Die => tracing::warn!(id, queue, kind, attempt, outcome = "dead"),
     }
 }

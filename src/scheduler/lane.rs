@@ -17,6 +17,9 @@ pub(crate) struct WindowLimits {
     pub mark_after: Duration,
 }
 
+/// Kinds without a handler that are remembered for each queue: those are for a warning only.
+const PASSED_OVER_KINDS_MAX: usize = 64;
+
 /// A worker's limits.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneSettings {
@@ -62,6 +65,8 @@ pub(crate) struct Lane {
     due: [Option<Due>; 2],
     /// A promotion is under way.
     promoting: bool,
+    /// Kinds of jobs that were passed over, because the worker has no handler for them.
+    passed_over: IdSet<KindId>,
     limits: WindowLimits,
 }
 
@@ -78,6 +83,7 @@ impl Lane {
             closed_until: None,
             due: [None; 2],
             promoting: false,
+            passed_over: IdSet::default(),
             limits,
         }
     }
@@ -264,6 +270,9 @@ impl Lane {
             }
             if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&entry.kind())) {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
+                if self.passed_over.len() < PASSED_OVER_KINDS_MAX {
+                    self.passed_over.insert(entry.kind());
+                }
                 continue;
             }
             if entry.record.has_expired(now) {
@@ -296,6 +305,12 @@ impl Lane {
             buckets.spend(queue, None);
             return Pick::Start { entry, blocking };
         }
+    }
+
+    /// Kinds of jobs that were passed over since the lane was made, and that its worker still does not handle.
+    pub fn passed_over(&self) -> impl Iterator<Item = KindId> {
+        let is_handled = |kind: &KindId| self.settings.as_ref().is_none_or(|settings| settings.kinds.contains(kind));
+        self.passed_over.iter().copied().filter(move |kind| !is_handled(kind))
     }
 
     /// Whether this kind's handler needs a thread.

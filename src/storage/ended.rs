@@ -6,7 +6,7 @@ use super::batch::Batch;
 use super::codec::{decode_record, encode_record};
 use super::fault::Fault;
 use super::place::Place;
-use super::settings::Keep;
+use super::settings::{Keep, Retention};
 use super::tables_ext::RowTable;
 use crate::job::{JobId, QueueId, Record, State};
 use crate::time::Timestamp;
@@ -80,10 +80,16 @@ impl Batch<'_> {
         Ok(was)
     }
 
+    /// How long ended jobs of this queue are kept.
+    pub fn retention(&mut self, queue: QueueId) -> Retention {
+        let stored = self.queue_ref(queue).settings.retention;
+        self.catalog().retention(stored)
+    }
+
     /// Removes what retention no longer keeps of one queue, as long as there is room. Returns how many jobs that were.
     pub fn prune(&mut self, queue: QueueId, room: &mut SweepRoom) -> Result<u64, Fault> {
         let row = self.queue(queue);
-        let keep = row.settings.retention;
+        let keep = self.catalog().retention(row.settings.retention);
         let mut removed = 0;
         for (state, count, keep) in [
             (State::Completed, row.tally.completed, keep.completed),

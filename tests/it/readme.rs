@@ -1,4 +1,4 @@
-//! The README's first program: it is the text of `examples/first.rs`, it runs and stops as the README says, and the
+//! The README's first program: it is the text of `examples/first/program.rs`, it runs and stops as the README says, and the
 //! README's dependencies are enough for it. The links of the README and of `docs/` lead somewhere.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The program itself, in this test binary.
 mod first {
-    include!("../../examples/first.rs");
+    include!("../../examples/first/program.rs");
 
     pub fn run() {
         main().unwrap();
@@ -65,7 +65,7 @@ fn interrupt_once_it_has_printed(mut program: Child) -> ExitStatus {
 
 #[test]
 fn the_first_program_of_the_readme_is_the_example_first() {
-    assert_eq!(block(&readme(), "```rust,no_run\n"), include_str!("../../examples/first.rs"));
+    assert_eq!(block(&readme(), "```rust,no_run\n"), include_str!("../../examples/first/program.rs"));
 }
 
 #[test]

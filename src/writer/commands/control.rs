@@ -88,7 +88,7 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Res
     extra.reason = Some(reason.to_owned());
     extra.ended_at = Some(batch.now.wall);
     batch.queue_mut(queue).tally.cancelled_total += 1;
-    if batch.queue_ref(queue).settings.retention.cancelled.count > 0 {
+    if batch.retention(queue).cancelled.count > 0 {
         batch.keep_ended(queue, id, &record)?;
     }
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));

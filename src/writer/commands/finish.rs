@@ -12,6 +12,7 @@ use crate::job::{
     completed,
 };
 use crate::storage::Batch;
+use crate::text::told;
 use crate::time::Now;
 use crate::transaction::Prepare;
 use crate::writer::step::Refusal;
@@ -44,6 +45,9 @@ pub(crate) struct More {
 
 /// What decides how it goes on when the handler's own writes fail.
 pub(crate) struct Retried {
+    /// The names of its queue and kind, for the log.
+    pub queue: Arc<str>,
+    pub kind: Arc<str>,
     pub retry: Retry,
     pub now: Now,
     pub luck: f64,
@@ -97,7 +101,7 @@ impl Finish {
             None => (Vec::new(), None),
         };
         drop_quietly(hooks);
-        let Some(Retried { retry, now, luck }) = retried else {
+        let Some(Retried { queue, kind, retry, now, luck }) = retried else {
             // Something of ours cannot be written, and not for want of a disk: the job stays as it is
             // in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
@@ -108,8 +112,16 @@ impl Finish {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
         let message = format!("the writes with its completion failed: {cause}");
         drop_quietly(error);
+        let (shown, attempt) = (told(&message).into_owned(), self.attempt.number);
         let ending = Ending::Failed { kind: FailureKind::Error, message, delay: None };
         self.next = after(&mut record, self.attempt, ending, &retry, now, luck);
+        let (id, queue, kind, took) = (self.id().get(), &*queue, &*kind, self.took);
+        match self.next {
+            Next::Wait(due) => {
+                tracing::info!(id, queue, kind, attempt, ?took, delay = ?due.wait(now), error = shown, "failed, runs again");
+            }
+            _ => tracing::warn!(id, queue, kind, attempt, ?took, reason = "no attempts left", error = shown, "dead"),
+        }
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
     }
 
@@ -130,9 +142,8 @@ impl Finish {
             }
             Next::Cancel => {
                 self.leave(batch)?;
-                let row = batch.queue_mut(queue);
-                row.tally.cancelled_total += 1;
-                if row.settings.retention.cancelled.count > 0 {
+                batch.queue_mut(queue).tally.cancelled_total += 1;
+                if batch.retention(queue).cancelled.count > 0 {
                     batch.keep_ended(queue, self.id(), self.record())?;
                 }
             }
@@ -160,7 +171,8 @@ impl Finish {
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;
-        let keep = row.settings.retention;
+        let stored = row.settings.retention;
+        let keep = batch.catalog().retention(stored);
         let result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
         if keep.completed.count > 0 && (result || keep.without_result) {
             let mut record = self.record().clone();
