@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::events::{DeadLetterHook, Event, EventBus};
+use crate::job::Retention;
 use crate::millpond::Millpond;
 use crate::runtime::{Config, Setup, Steps, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 use crate::storage::redb_types::{Database, StorageBackend};
@@ -80,6 +81,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     runtime: Option<tokio::runtime::Handle>,
     hook: Option<DeadLetterHook>,
+    retention: Option<Retention>,
 }
 
 impl Default for Builder {
@@ -104,6 +106,7 @@ impl Default for Builder {
             clock: Arc::new(SystemClock::new()),
             runtime: None,
             hook: None,
+            retention: None,
         }
     }
 }
@@ -437,6 +440,33 @@ impl Builder {
         self
     }
 
+    /// How long ended jobs are kept in queues that have no retention of their own. Default: [`Retention::default`].
+    ///
+    /// A queue has one of its own once [`Queue::configure`](crate::Queue::configure) has given it one that differs from
+    /// [`Retention::default`]. That one is durable; this one is not, and holds for this opening of the file. It holds for
+    /// jobs that have ended before as well.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::drain};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let memory = redb::backends::InMemoryBackend::new();
+    /// use std::time::Duration;
+    ///
+    /// let hour = Keep::new(Duration::from_secs(3600), 1_000);
+    /// let pond = Millpond::builder().retention(Retention::default().completed(hour)).open_backend(memory)?;
+    /// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.state, State::Completed); // by default it would not be kept
+    /// # Ok(()) }
+    /// ```
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
     /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
@@ -669,6 +699,7 @@ impl Builder {
             window_jobs_max: self.window_jobs_max,
             window_bytes_max: self.window_bytes_max,
             batch_limits: self.batch_limits,
+            retention: self.retention,
             seed: self.seed,
         };
         Ok((setup, own))

@@ -183,6 +183,9 @@ impl DeadLetters {
                 redriven += changed;
                 ids = &ids[looked_at..];
             }
+            if redriven > 0 {
+                tracing::info!(jobs = redriven, "dead letters redriven");
+            }
             Ok(redriven)
         })
     }

@@ -60,7 +60,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The file is something else: text, another database, or another program's redb file.
-    #[error("{} is not a Millpond file: open the right path, or attach to the app's own redb database", shown(path))]
+    #[error(
+        "{} is not a Millpond file: open the right path; if it is the application's own redb database, open it with `Builder::adopt`, or attach the open database with `Builder::attach`",
+        shown(path)
+    )]
     NotAMillpond {
         /// The file.
         path: PathBuf,
@@ -266,14 +269,19 @@ pub enum Error {
     )]
     WouldDeadlock,
     /// The transaction's closure returned an error or panicked; nothing of it is stored.
-    #[error("the transaction was rolled back: its closure failed")]
+    #[error("the transaction was rolled back, because its closure failed: {}", told(&text_of(&**source)))]
     Aborted {
         /// What the closure returned, or the panic's message.
         source: BoxError,
     },
 
     /// There is no such job, or none any more.
-    #[error("there is no job {id}: it never existed, ended without being kept, or was purged")]
+    ///
+    /// A job that has ended is kept for as long as its queue's [`Retention`](crate::Retention) says. By default a completed
+    /// job is kept for a day if it has a result, and not at all otherwise.
+    #[error(
+        "there is no job {id}: it never existed, was purged, or has ended and is not kept (a completed job without a result is kept only if `Retention::completed` says so)"
+    )]
     NoSuchJob {
         /// The id asked for.
         id: JobId,

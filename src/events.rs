@@ -1,5 +1,7 @@
 //! What happened, told after it is durable.
 
+mod filtered;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,9 @@ use tokio::sync::broadcast;
 use crate::error::Error;
 use crate::error::panics::{catch, drop_quietly};
 use crate::job::{JobId, PluginHash, Record};
-use crate::sync::{MustNotWait, Mutex, Process, block_on, may_wait};
+use crate::sync::{MustNotWait, Mutex, MutexGuard, Process, block_on, may_wait};
+pub(crate) use filtered::EventFilter;
+use filtered::Filtered;
 
 /// Something that happened. It is told after the commit that made it so.
 ///
@@ -344,6 +348,8 @@ pub(crate) type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Where events go out.
 pub(crate) struct EventBus {
     audience: Mutex<Option<Audience>>,
+    /// How many events a listener may be behind.
+    buffer: usize,
     /// Where events are published.
     process: Process,
 }
@@ -352,42 +358,71 @@ pub(crate) struct EventBus {
 #[derive(Clone)]
 struct Audience {
     listeners: broadcast::Sender<Event>,
+    /// Listeners that hear some events only.
+    filtered: Arc<[Filtered]>,
     hook: Option<DeadLetterHook>,
 }
 
 impl EventBus {
     pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
-        let audience = Audience { listeners: broadcast::Sender::new(buffer), hook };
-        Self { audience: Mutex::new(Some(audience)), process: Process::current() }
+        let audience = Audience { listeners: broadcast::Sender::new(buffer), filtered: Arc::new([]), hook };
+        Self { audience: Mutex::new(Some(audience)), buffer, process: Process::current() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Audience>> {
+        self.audience.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn audience(&self) -> Option<Audience> {
-        self.audience.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        self.lock().clone()
     }
 
     pub fn listen(&self) -> Events {
         // In a forked process the lock may be held for ever.
         let audience = if self.process.is_this() { self.audience() } else { None };
-        let receiver = match audience {
-            Some(audience) => audience.listeners.subscribe(),
-            // Closed already: a channel whose sender is gone says so.
-            None => broadcast::Sender::new(1).subscribe(),
+        self.events(audience.map(|audience| audience.listeners.subscribe()))
+    }
+
+    /// A listener that hears only the events that the filter lets pass.
+    pub fn listen_where(&self, filter: Box<EventFilter>) -> Events {
+        if !self.process.is_this() {
+            return self.events(None);
+        }
+        let (filtered, receiver) = Filtered::new(filter, self.buffer);
+        let (receiver, before) = match &mut *self.lock() {
+            Some(audience) => {
+                let heard = audience.filtered.iter().filter(|filtered| filtered.is_heard()).cloned();
+                let now = heard.chain([filtered]).collect();
+                (Some(receiver), std::mem::replace(&mut audience.filtered, now))
+            }
+            None => (None, Arc::new([filtered]) as Arc<[Filtered]>),
         };
+        // Outside of the lock: dropping a filter may run code of the application.
+        drop(before);
+        self.events(receiver)
+    }
+
+    fn events(&self, receiver: Option<broadcast::Receiver<Event>>) -> Events {
+        // Closed already: a channel whose sender is gone says so.
+        let receiver = receiver.unwrap_or_else(|| broadcast::Sender::new(1).subscribe());
         Events { receiver: Some(receiver), process: self.process }
     }
 
     /// Whether anybody would hear an event.
     pub fn is_heard(&self) -> bool {
-        let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner());
-        audience.as_ref().is_some_and(|audience| audience.hook.is_some() || audience.listeners.receiver_count() > 0)
+        self.lock().as_ref().is_some_and(|audience| {
+            let is_heard = audience.hook.is_some() || audience.listeners.receiver_count() > 0;
+            is_heard || audience.filtered.iter().any(Filtered::is_heard)
+        })
     }
 
     pub fn publish(&self, events: impl IntoIterator<Item = Event>) {
-        let Some(Audience { listeners, hook }) = self.audience() else { return };
+        let Some(Audience { listeners, filtered, hook }) = self.audience() else { return };
         for event in events {
             if let (Some(hook), Event::Dead { first: true, .. }) = (&hook, &event) {
                 call(&**hook, &event);
             }
+            filtered.iter().for_each(|filtered| filtered.publish(&event));
             // No listener is no error.
             let _ = listeners.send(event);
         }
@@ -395,7 +430,7 @@ impl EventBus {
 
     /// Lets every listener know that nothing follows, and lets go of the hook, which may hold a handle of this very queue.
     pub fn close(&self) {
-        let audience = self.audience.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let audience = self.lock().take();
         // Outside of the lock: dropping what the hook holds may run code of the application.
         drop_quietly(audience);
     }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::handler::Progress;
-use crate::job::{AT_MOST_ONCE, AttemptError, JobId, Order, Payload, PluginHash, Priority, QueueId, State};
-use crate::runtime::Engine;
+use crate::job::{AT_MOST_ONCE, AttemptError, JobId, KindId, Order, Payload, PluginHash, Priority, QueueId, State};
+use crate::runtime::{Engine, Handlers};
 use crate::scheduler::Blocked;
 use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, ScanMost, Tally};
 use crate::time::Timestamp;
@@ -514,8 +514,15 @@ pub enum Why {
     },
     /// No worker of its queue handles its kind.
     NoHandler {
-        /// The kind.
+        /// Its queue.
+        queue: String,
+        /// Its kind.
         kind: String,
+        /// The kinds that the queue's worker handles, sorted. There are none if the queue has no worker.
+        handled: Vec<String>,
+        /// The name that was probably meant, if there is one that differs in a few letters only: of a kind that the worker
+        /// handles, or, if the queue has no worker, of a queue that has one.
+        nearest: Option<String>,
     },
     /// All slots of its queue's worker are taken.
     NoFreeSlot,
@@ -555,7 +562,13 @@ impl fmt::Display for Why {
             }
             Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
-            Self::NoHandler { kind } => write!(f, "no worker of its queue handles kind {kind:?}"),
+            Self::NoHandler { queue, kind, handled, nearest } => {
+                match handled.is_empty() {
+                    true => write!(f, "queue {queue:?} has no worker")?,
+                    false => write!(f, "the worker of queue {queue:?} handles {handled:?}, not kind {kind:?}")?,
+                }
+                nearest.iter().try_for_each(|nearest| write!(f, "; did you mean {nearest:?}?"))
+            }
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
             Self::NoThread => f.write_str("all threads for blocking handlers are taken (`blocking_threads`)"),
             Self::ProcessBudget { max_running } => {
@@ -595,8 +608,10 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
     }
     Ok(match blocked {
         Blocked::QueuePaused => Why::QueuePaused,
-        Blocked::NoHandler if let Some(reason) = engine.runtime_ended() => Why::Degraded { reason: reason.to_owned() },
-        Blocked::NoHandler => Why::NoHandler { kind: engine.store.catalog.kind_name(found.record.kind).to_string() },
+        Blocked::NoHandler => match engine.runtime_ended() {
+            Some(reason) => Why::Degraded { reason: reason.to_owned() },
+            None => no_handler(engine, queue, found.record.kind),
+        },
         Blocked::RateLimited(wait) => Why::RateLimited { wait },
         Blocked::Recovering(wait) => Why::Recovering { wait },
         Blocked::Draining => Why::ShuttingDown,
@@ -613,6 +628,13 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
             }
         }
     })
+}
+
+fn no_handler(engine: &Engine, queue: QueueId, kind: KindId) -> Why {
+    let catalog = &engine.store.catalog;
+    let (queue_name, kind) = (catalog.queue_name(queue).to_string(), catalog.kind_name(kind).to_string());
+    let Handlers { kinds, nearest } = engine.handlers_like(queue, &kind);
+    Why::NoHandler { queue: queue_name, kind, handled: kinds, nearest }
 }
 
 /// The position of a group's ready head, or why this member is not one.

@@ -1,4 +1,28 @@
+// Links in the README that do not work in rustdoc. Of two definitions of a link, markdown takes the first.
+#![doc = "[architecture]: https://docs.rs/crate/millpond/latest/source/ARCHITECTURE.md"]
+#![doc = "[changelog]: https://docs.rs/crate/millpond/latest/source/CHANGELOG.md"]
+#![doc = "[contributing]: https://docs.rs/crate/millpond/latest/source/CONTRIBUTING.md"]
+#![doc = "[first]: https://docs.rs/crate/millpond/latest/source/examples/first/program.rs"]
+#![doc = "[guarantees]: crate::guide::guarantees"]
+#![doc = "[guest-examples]: https://docs.rs/millpond-guest"]
+#![doc = "[guest-sdk]: https://docs.rs/millpond-guest"]
+#![doc = "[logging]: crate::guide::logging"]
+#![doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
+#![doc = "[plugins]: crate::guide::plugins"]
+#![doc = "[storage-format]: crate::guide::storage_format"]
+#![doc = "[`dead_letter`]: crate::Outcome::dead_letter"]
+#![doc = "[`discard`]: crate::Outcome::discard"]
+#![doc = "[`done_with`]: crate::Outcome::done_with"]
+#![doc = "[`rate_limited`]: crate::Outcome::rate_limited"]
+#![doc = "[`rate_limited_queue`]: crate::Outcome::rate_limited_queue"]
+#![doc = "[`retry_after`]: crate::Outcome::retry_after"]
+#![doc = "[`snooze`]: crate::Outcome::snooze"]
+#![doc = "[`testing`]: crate::testing"]
+#![doc = ""]
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Plugins need the compiler that wasmtime needs, which is newer than `rust-version`.
+#![cfg_attr(feature = "wasm", allow(clippy::incompatible_msrv))]
 // The sandbox maps code that it has compiled itself back into memory: one call, in one module that says why.
 #![cfg_attr(not(feature = "wasm"), forbid(unsafe_code))]
 #![cfg_attr(feature = "wasm", deny(unsafe_code))]
@@ -11,6 +35,8 @@ mod executor;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(doc)]
+pub mod guide;
 mod handler;
 mod inspect;
 mod job;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::builder::Builder;
 use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
-use crate::events::Events;
+use crate::events::{Event, Events};
 use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
 use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name};
 use crate::metrics::MetricsSnapshot;
@@ -321,6 +321,24 @@ impl Millpond {
         WorkerBuilder::new(self.engine().clone(), queue)
     }
 
+    /// What the queue's clock says now: the system's time, or that of the clock that
+    /// [`Builder::clock`](crate::Builder::clock) was given. Times of jobs, such as [`JobInfo::enqueued_at`], are of this clock.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), millpond::Error> {
+    /// let clock = ManualClock::new();
+    /// let pond = in_memory(&clock)?;
+    /// let before = pond.now();
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(pond.now(), before + Duration::from_secs(1));
+    /// # Ok(()) }
+    /// ```
+    pub fn now(&self) -> Timestamp {
+        self.engine().time.wall()
+    }
+
     /// How many jobs run at a time in this process, from now on. With fewer slots than running jobs,
     /// those finish.
     ///
@@ -591,6 +609,33 @@ impl Millpond {
     /// ```
     pub fn events(&self) -> Events {
         self.engine().bus.listen()
+    }
+
+    /// Events of some sort only. What the filter refuses takes no place in the listener's buffer, so that an import of
+    /// 100,000 jobs, for example, does not push the dead ones out of it.
+    ///
+    /// The filter runs on the queue's own threads, for each event: it must be fast, and it must not wait for the queue; calls
+    /// that do are answered [`Error::WouldDeadlock`]. An event for which it panics is let pass.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # let charge = |job: Job<Charge>| async move {
+    /// #     Ok(if job.order == 0 { Outcome::dead_letter("card expired") } else { Outcome::Done(None) })
+    /// # };
+    /// # pond.worker("billing").handle(charge).start()?;
+    /// let mut dead = pond.events_where(|event| matches!(event, Event::Dead { .. }));
+    /// pond.enqueue_many("billing", (0..2_000).map(|order| Charge { order })).await?;
+    /// # drain(&pond).await;
+    /// assert!(matches!(dead.try_next(), Some(Heard::Event(Event::Dead { .. }))));
+    /// assert!(dead.try_next().is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn events_where(&self, filter: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Events {
+        self.engine().bus.listen_where(Box::new(filter))
     }
 
     /// What was counted since the queue was opened. Nothing but zeros in a process that was forked from the one that has

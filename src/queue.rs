@@ -122,14 +122,22 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn pause(&self) -> Commit<bool> {
-        let queue = self.name.clone();
-        self.engine.change(move |batch| control::pause_queue(batch, &queue, true))
+        self.set_paused(true)
     }
 
     /// Lets a paused queue go on. False if it was not paused.
     pub fn resume(&self) -> Commit<bool> {
-        let queue = self.name.clone();
-        self.engine.change(move |batch| control::pause_queue(batch, &queue, false))
+        self.set_paused(false)
+    }
+
+    fn set_paused(&self, paused: bool) -> Commit<bool> {
+        let (queue, name) = (self.name.clone(), self.name.clone());
+        let change = self.engine.change(move |batch| control::pause_queue(batch, &queue, paused));
+        Commit::new(async move {
+            let is_changed = change.await?;
+            log_paused(is_changed, &name, None, paused);
+            Ok(is_changed)
+        })
     }
 
     /// Whether it is paused.
@@ -173,10 +181,13 @@ impl Queue {
         Commit::new(async move {
             check_name("group", &group)?;
             let looker = engine.clone();
+            let (name, of_name) = (queue.clone(), group.clone());
             let write = move |batch: &mut Batch<'_>| {
                 control::pause_group(batch, &queue, &group, paused, |id| looker.scheduler().order_of_handed_out(id))
             };
-            engine.change(write).await
+            let is_changed = engine.change(write).await?;
+            log_paused(is_changed, &name, Some(&of_name), paused);
+            Ok(is_changed)
         })
     }
 
@@ -246,6 +257,14 @@ impl Queue {
     pub fn group_rate(&self, group: &str) -> Result<RateHandle, Error> {
         check_name("group", group)?;
         Ok(RateHandle { engine: self.engine.clone(), queue: self.name.clone(), group: Some(group.into()) })
+    }
+}
+
+fn log_paused(is_changed: bool, queue: &str, group: Option<&str>, paused: bool) {
+    match paused {
+        _ if !is_changed => {}
+        true => tracing::info!(queue, group, "paused"),
+        false => tracing::info!(queue, group, "resumed"),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Texts from elsewhere: how long they may be, and what of them may be shown on a terminal.
 
+mod nearest;
+
 use std::borrow::Cow;
+
+pub(crate) use nearest::nearest;
 
 /// Names and messages of others in an error of ours, at most, in bytes. Names in a WebAssembly file may have 100,000.
 pub(crate) const TOLD_BYTES_MAX: usize = 1_024;
@@ -37,14 +41,21 @@ pub(crate) fn told(text: &str) -> Cow<'_, str> {
     if text.len() <= TOLD_BYTES_MAX {
         return printable(text);
     }
-    let kept = &text[..text.floor_char_boundary(TOLD_BYTES_MAX)];
+    let kept = &text[..char_boundary(text, TOLD_BYTES_MAX)];
     Cow::Owned(format!("{}…", printable(kept)))
+}
+
+/// The last boundary of a character at or before this byte; the text's length if that is less. `str::floor_char_boundary`
+/// does the same, from Rust 1.91 on.
+pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// A text of `bytes_max` at most, which holds no more memory than that: a longer one is cut and ends in an ellipsis.
 pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max - '…'.len_utf8()));
+        text.truncate(char_boundary(&text, bytes_max - '…'.len_utf8()));
         text.push('…');
     }
     if text.capacity() > bytes_max {

@@ -315,6 +315,11 @@ impl TimeSource {
         Self { clock, anchor: Mutex::new(Anchor { lines, mono, jumps: 0 }) }
     }
 
+    /// What the wall clock says. It takes no lock of the queue's.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     pub fn now(&self) -> Now {
         let wall = self.clock.wall();
         let mut anchor = self.anchor.lock().unwrap_or_else(|e| e.into_inner());

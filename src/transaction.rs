@@ -125,6 +125,7 @@ impl<'t> Transaction<'t> {
     ///
     /// # Errors
     /// redb's: another type under this name, already open in this closure, I/O.
+    #[track_caller]
     pub fn open_table<K: Key + 'static, V: Value + 'static>(
         &self,
         definition: TableDefinition<'_, K, V>,
@@ -155,6 +156,7 @@ impl<'t> Transaction<'t> {
     /// .await?;
     /// # Ok(()) }
     /// ```
+    #[track_caller]
     pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
         &self,
         definition: MultimapTableDefinition<'_, K, V>,

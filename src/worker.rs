@@ -424,6 +424,7 @@ impl WorkerBuilder {
         let limits = WorkerLimits { kinds, blocking: binding.blocking_kinds(), concurrency, rate, group_rate };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
         let worker = Worker { engine, queue: id, name, binding };
+        worker.log_start(concurrency);
         worker.warn_of_lower_limits(concurrency);
         Ok(worker)
     }
@@ -503,6 +504,13 @@ impl Worker {
         }
     }
 
+    fn log_start(&self, concurrency: usize) {
+        let Some(binding) = self.binding.upgrade() else { return };
+        let mut kinds: Vec<&str> = binding.handlers.values().map(|handling| &*handling.kind).collect();
+        kinds.sort_unstable();
+        tracing::info!(queue = &*self.name, kinds = kinds.join(", "), concurrency, "worker started");
+    }
+
     /// Other limits that let fewer of its jobs run than it has slots are no error: they can be raised, and slots
     /// that are not used cost nothing. But nobody should have to find out by measuring.
     fn warn_of_lower_limits(&self, concurrency: usize) {
@@ -562,7 +570,9 @@ impl Worker {
         if self.engine.is_forked() {
             return;
         }
-        self.engine.unbind(self.queue, &self.binding);
+        if self.engine.unbind(self.queue, &self.binding) {
+            tracing::info!(queue = &*self.name, "worker stopped");
+        }
     }
 }
 

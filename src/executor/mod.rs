@@ -7,6 +7,7 @@ mod blocking;
 mod native;
 mod panics;
 mod running;
+mod slow_poll;
 #[cfg(feature = "wasm")]
 mod wasm;
 

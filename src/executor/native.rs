@@ -9,6 +9,7 @@ use tracing::Instrument;
 use super::blocking::BlockingPool;
 use super::panics;
 use super::running::{Kill, Running, RunningAttempts};
+use super::slow_poll::{self, Polls, SlowPolls};
 use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
 use crate::handler::{Attempted, Boxed, Context, DataMap, Facts, Inside, Run, Runnable, Started};
@@ -41,6 +42,7 @@ pub(crate) struct Handling {
     pub runnable: Runnable,
     /// Longest attempt, whatever its worker and its job allow.
     pub timeout_max: Option<Duration>,
+    pub slow_polls: SlowPolls,
     /// The plugin that it is, if it is one.
     #[cfg(feature = "wasm")]
     pub plugin: Option<super::PluginHandle>,
@@ -53,6 +55,7 @@ impl Handling {
             kind,
             runnable,
             timeout_max: None,
+            slow_polls: SlowPolls::default(),
             #[cfg(feature = "wasm")]
             plugin: None,
         }
@@ -110,6 +113,7 @@ impl Finished {
     /// one rule for all handlers, by the clock at the time of their return.
     pub fn judged(self, now: Now) -> (Arc<Running>, Ending) {
         let Self { running, ending } = self;
+        slow_poll::after_only_poll(&running, running.took(now), now.mono);
         let ending = if running.is_overdue(now) { overdue(&running, ending) } else { ending };
         (running, ending)
     }
@@ -273,8 +277,12 @@ fn span(plan: &Plan, facts: &Facts) -> tracing::Span {
 }
 
 impl Running {
+    pub(super) fn handling(&self) -> &Handling {
+        &self.plan.binding.handlers[&self.plan.taken.kind()]
+    }
+
     fn runnable(&self) -> &Runnable {
-        &self.plan.binding.handlers[&self.plan.taken.kind()].runnable
+        &self.handling().runnable
     }
 
     fn payload(&self) -> &Payload {
@@ -341,6 +349,7 @@ async fn run_async(running: &Running, inside: Inside) -> Ending {
 /// Polls the handler until it is done, has panicked, or is killed (`None`): then it is dropped.
 async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) -> Option<Result<Outcome, String>> {
     let mut kill = pin!(running.kill().notified());
+    let mut polls = Polls::default();
     let finished = poll_fn(|cx| {
         if running.killed().is_some() {
             return Poll::Ready(None);
@@ -349,7 +358,10 @@ async fn finish_or_kill(running: &Running, inside: Inside, mut future: Boxed) ->
             let _entered = inside.enter();
             future.as_mut().poll(cx)
         };
-        match panics::catch(poll) {
+        let began = polls.begin(running);
+        let polled = panics::catch(poll);
+        polls.end(running, began, matches!(polled, Ok(Poll::Pending)));
+        match polled {
             Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
             Ok(Poll::Pending) => match kill.as_mut().poll(cx) {
@@ -444,7 +456,8 @@ fn ended(outcome: Outcome) -> Ending {
             Ending::Failed { kind, message: said(error), delay }
         }
         Outcome::Snooze(delay) => Ending::snoozed(delay),
-        Outcome::RateLimited(delay) => Ending::rate_limited(delay),
+        Outcome::RateLimited(delay) => Ending::rate_limited(delay, false),
+        Outcome::RateLimitedQueue(delay) => Ending::rate_limited(delay, true),
         Outcome::Discard(reason) => Ending::Discarded(reason),
         Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
     }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use super::native::Plan;
 use crate::handler::{Attempted, Inside, Started};
 use crate::job::{AttemptNumber, IdMap, JobId};
-use crate::sync::atomic::{AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
 
@@ -27,6 +27,8 @@ pub(crate) struct Running {
     kill: Notify,
     /// How far it is from its handler's call: one of the constants below.
     called: AtomicU8,
+    /// Its async handler was not done with its first poll.
+    awaited: AtomicBool,
 }
 
 /// Handed out: it waits for a thread, or for the async runtime.
@@ -38,7 +40,8 @@ const CALLED: u8 = 2;
 
 impl Running {
     pub fn new(plan: Plan, attempted: Arc<Attempted>, blocking: bool) -> Self {
-        Self { plan, attempted, blocking, killed: AtomicU8::new(0), kill: Notify::new(), called: AtomicU8::new(WAITS) }
+        let (killed, called) = (AtomicU8::new(0), AtomicU8::new(WAITS));
+        Self { plan, attempted, blocking, killed, kill: Notify::new(), called, awaited: AtomicBool::new(false) }
     }
 
     /// Its handler is about to be called. True if its start should have been written by now, had it been
@@ -54,6 +57,16 @@ impl Running {
     /// Whether its handler was called. If not, [`Self::start`] will say that somebody has asked.
     pub fn is_called(&self) -> bool {
         self.called.compare_exchange(WAITS, WAITS_FOR_ITS_MARK, Ordering::SeqCst, Ordering::SeqCst) == Err(CALLED)
+    }
+
+    /// Its async handler waits for something.
+    pub fn note_awaited(&self) {
+        self.awaited.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its async handler has ever waited for something.
+    pub fn has_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
     }
 
     /// The facts of its attempt. It started when its handler was called, or, before that, when it was handed out.

@@ -295,7 +295,6 @@ impl Attempted {
     }
 
     /// What the monotonic clock says now.
-    #[cfg(feature = "wasm-wasi")]
     pub fn monotonic(&self) -> Duration {
         self.clock.monotonic()
     }

@@ -40,6 +40,14 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 /// # start(&in_memory(&ManualClock::new())?)?;
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an async handler",
+    label = "not an async handler",
+    note = "a handler is an `async fn` or a closure that returns a future; for a function that is not async use `handle_blocking`",
+    note = "its first argument is `Job<T>`, not `T`; up to four of `Context` and `Data<...>` follow it",
+    note = "it returns `Handled`, which is `Result<(), millpond::Failure>`, or `Handled<Outcome>`, not `anyhow::Result<()>`: `?` turns any error into a `Failure`",
+    note = "it is `Send + Sync + 'static`, and so is what it holds; its future is `Send`"
+)]
 pub trait Handler<T, Args>: Send + Sync + 'static {
     #[doc(hidden)]
     fn call(&self, job: Job<T>, context: &Context) -> impl Future<Output = Outcome> + Send + 'static;
@@ -65,6 +73,14 @@ pub trait Handler<T, Args>: Send + Sync + 'static {
 /// # start(&in_memory(&ManualClock::new())?)?;
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a blocking handler",
+    label = "not a blocking handler",
+    note = "a blocking handler is a function or closure that is not async; for an `async fn` use `handle`",
+    note = "its first argument is `Job<T>`, not `T`; up to four of `Context` and `Data<...>` follow it",
+    note = "it returns `Handled`, which is `Result<(), millpond::Failure>`, or `Handled<Outcome>`, not `anyhow::Result<()>`: `?` turns any error into a `Failure`",
+    note = "it is `Send + Sync + 'static`, and so is what it holds"
+)]
 pub trait BlockingHandler<T, Args>: Send + Sync + 'static {
     #[doc(hidden)]
     fn call(&self, job: Job<T>, context: &Context) -> Outcome;

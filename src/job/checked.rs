@@ -14,6 +14,7 @@ use serde::ser::{
 use super::payload::Codec;
 use super::payload_error::PayloadError;
 use crate::error::BoxError;
+use crate::text::char_boundary;
 
 /// Most lists, maps, structs and enums inside one another. `serde_json` reads no more; postcard would, and use up its
 /// reader's stack.
@@ -106,7 +107,7 @@ impl Check {
                 Step::Index(index) => write!(path, "[{index}]"),
             };
             if path.len() > PATH_BYTES_MAX {
-                path.truncate(path.floor_char_boundary(PATH_BYTES_MAX));
+                path.truncate(char_boundary(&path, PATH_BYTES_MAX));
                 path.push('…');
                 break;
             }

@@ -64,7 +64,11 @@ pub(crate) enum Ending {
     Undecodable(String),
     Snoozed(Duration),
     /// The queue or the group was told to slow down: the job goes back to its place, and no attempt is used.
-    RateLimited(Duration),
+    RateLimited {
+        delay: Duration,
+        /// The whole queue is held, although the job has a group.
+        whole_queue: bool,
+    },
     Discarded(String),
     DeadLetter(String),
     /// Taken back by a shutdown while its handler ran: no attempt used, unless it runs at most once.
@@ -82,8 +86,8 @@ impl Ending {
     }
 
     /// The handler said "too many requests". A shorter delay than the shortest one is raised to that.
-    pub fn rate_limited(delay: Duration) -> Self {
-        Self::RateLimited(delay.max(Outcome::SNOOZE_MIN))
+    pub fn rate_limited(delay: Duration, whole_queue: bool) -> Self {
+        Self::RateLimited { delay: delay.max(Outcome::SNOOZE_MIN), whole_queue }
     }
 }
 
@@ -217,7 +221,7 @@ pub(crate) fn after(
             fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
             die(record, attempt, format!("it runs at most once: {message}"), now)
         }
-        Ending::RateLimited(_) | Ending::Released | Ending::Uncalled => Transition::GiveBack { failed: false },
+        Ending::RateLimited { .. } | Ending::Released | Ending::Uncalled => Transition::GiveBack { failed: false },
         Ending::Discarded(reason) => {
             record.attempts = attempt.number;
             end(record, State::Cancelled, attempt.started_at, now);
@@ -363,9 +367,13 @@ mod tests {
 
     #[test]
     fn snooze_release_and_rate_limit_use_no_attempt() {
-        for ending in
-            [Ending::Snoozed(Duration::from_secs(1)), Ending::Released, Ending::RateLimited(Duration::from_secs(1))]
-        {
+        let delay = Duration::from_secs(1);
+        for ending in [
+            Ending::Snoozed(delay),
+            Ending::Released,
+            Ending::rate_limited(delay, false),
+            Ending::rate_limited(delay, true),
+        ] {
             let mut job = Record::plain();
             after(&mut job, attempt(1, 1), ending, &Retry::none(), now(), 0.5);
             assert_eq!(job.attempts, 0);

@@ -37,6 +37,8 @@ pub enum Outcome {
     /// group, of this group) starts for this long, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up, no
     /// place lost.
     RateLimited(Duration),
+    /// As [`RateLimited`](Self::RateLimited), for the whole queue even if the job has a group.
+    RateLimitedQueue(Duration),
     /// Stop: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
     Discard(String),
     /// Failed for good: straight to the dead letters, with this reason. Of a long reason 4 KiB are kept.
@@ -132,8 +134,8 @@ impl Outcome {
         Self::Snooze(delay)
     }
 
-    /// "Too many requests": hold the queue, or the job's group, for `delay`, at least
-    /// [`SNOOZE_MIN`](Self::SNOOZE_MIN).
+    /// "Too many requests": hold the queue, or if the job has a group only that, for `delay`, at least
+    /// [`SNOOZE_MIN`](Self::SNOOZE_MIN). See also [`rate_limited_queue`](Self::rate_limited_queue).
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -153,6 +155,33 @@ impl Outcome {
     /// ```
     pub fn rate_limited(delay: Duration) -> Self {
         Self::RateLimited(delay)
+    }
+
+    /// "Too many requests", for every job of the queue: hold the whole queue for `delay`, at least
+    /// [`SNOOZE_MIN`](Self::SNOOZE_MIN), even if the job has a group.
+    ///
+    /// Use it where all groups share one provider's limit. With [`rate_limited`](Self::rate_limited) each group would
+    /// make a request of its own to find out.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("crm")
+    ///     .concurrency(1)
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::rate_limited_queue(Duration::from_secs(30))) })
+    ///     .start()?;
+    /// pond.enqueue("crm", NewJob::new(Charge { order: 7 }).group("customer-1")).await?;
+    /// let other = pond.enqueue("crm", NewJob::new(Charge { order: 8 }).group("customer-2")).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.explain(other)?, Why::RateLimited { wait: Duration::from_secs(30) });
+    /// # Ok(()) }
+    /// ```
+    pub fn rate_limited_queue(delay: Duration) -> Self {
+        Self::RateLimitedQueue(delay)
     }
 
     /// End as cancelled.

@@ -65,6 +65,12 @@ pub enum Codec {
 ///     const KIND: &'static str = "welcome";
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a kind of job",
+    label = "not a kind of job",
+    note = "implement it: `impl millpond::Kind for {Self} {{ const KIND: &'static str = \"...\"; }}`; the type must also be `Serialize` and `DeserializeOwned`",
+    note = "a payload without a type of its own is a `NewJob::json` or `NewJob::raw`, and `handle_raw` takes it"
+)]
 pub trait Kind: Serialize + DeserializeOwned + Send + 'static {
     /// The kind's name, by which a worker finds its handler. Letters, digits and `. _ : -`, at
     /// most 128 bytes. It is stored with every job: renaming it orphans those that wait.

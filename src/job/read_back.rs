@@ -8,6 +8,7 @@ use super::checked::ReadBack;
 use super::payload::{Codec, Kind, Payload};
 use super::payload_error::PayloadError;
 use crate::error::BoxError;
+use crate::text::char_boundary;
 
 /// How much of a payload stands in an error, in bytes.
 const EXCERPT_BYTES_MAX: usize = 80;
@@ -85,8 +86,8 @@ fn excerpt(payload: &Payload, at: usize) -> String {
     let Ok(text) = std::str::from_utf8(&payload.bytes) else {
         return format!("{} bytes, of which byte {at} is the first that differs", payload.bytes.len());
     };
-    let from = text.floor_char_boundary(at.saturating_sub(EXCERPT_BYTES_MAX / 2));
-    let to = text.floor_char_boundary(from + EXCERPT_BYTES_MAX);
+    let from = char_boundary(text, at.saturating_sub(EXCERPT_BYTES_MAX / 2));
+    let to = char_boundary(text, from + EXCERPT_BYTES_MAX);
     let (before, after) = (if from > 0 { "…" } else { "" }, if to < text.len() { "…" } else { "" });
     format!("{before}{}{after}", &text[from..to])
 }

@@ -48,6 +48,8 @@ pub enum Backoff {
     List(Vec<Duration>),
 }
 
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
 impl Backoff {
     const DEFAULT: Self = Self::Exponential { base: BASE_DEFAULT, cap: CAP_DEFAULT };
 
@@ -58,7 +60,9 @@ impl Backoff {
                 let doublings = attempt.saturating_sub(1).min(63);
                 let nanos = base.as_nanos().saturating_mul(1u128 << doublings);
                 let longest = cap.as_nanos();
-                if nanos >= longest { *cap } else { Duration::from_nanos_u128(nanos) }
+                let (seconds, rest) = (nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND);
+                // Less than `cap`, so it fits.
+                if nanos >= longest { *cap } else { Duration::new(seconds as u64, rest as u32) }
             }
             Self::Fixed(delay) => *delay,
             Self::List(delays) => {

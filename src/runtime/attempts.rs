@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::{Engine, MARK_AFTER};
+use super::log;
 use crate::error::Error;
 use crate::executor::{Begun, Finished, Lost, Plan, Report, Running};
 use crate::handler::CompleteHook;
@@ -166,9 +167,9 @@ impl Engine {
                 scheduler.ends_with(running.plan.run, result.len());
             }
             // The handler was told to slow down: nothing may start before that is known.
-            let held = matches!(ending, Ending::RateLimited(_));
-            if let Ending::RateLimited(delay) = ending {
-                let (key, until) = limit(&running.plan, delay, now);
+            let held = matches!(ending, Ending::RateLimited { .. });
+            if let Ending::RateLimited { delay, whole_queue } = ending {
+                let (key, until) = limit(&running.plan, delay, whole_queue, now);
                 scheduler.apply([Change::Limited { key, until }]);
             } else if start_next {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
@@ -237,13 +238,13 @@ impl Engine {
                 (transition, Some(Box::new(more)))
             }
         };
-        log_ending(running, transition);
+        let took = running.took(now);
+        log::attempt_ended(running, transition, more.as_deref(), took, now);
         // The writes with a completion may fail: then it is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || !matches!(transition, Transition::End(_)) {
             self.callers.remember(plan.caller.map(|caller| (plan.taken.id, caller)));
         }
-        let took = running.took(now);
         let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
         self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));
     }
@@ -258,9 +259,13 @@ impl Engine {
         let plan = &running.plan;
         let random = self.random();
         let retry = &plan.binding.retry;
-        let retried = (!hooks.is_empty()).then(|| Retried { retry: retry.clone(), now, random });
+        let retried = (!hooks.is_empty()).then(|| {
+            let facts = running.attempted.facts();
+            let (queue, kind) = (facts.queue.clone(), facts.kind.clone());
+            Retried { queue, kind, retry: retry.clone(), now, random }
+        });
         let hold = match ending {
-            Ending::RateLimited(delay) => Some(self.hold_back(plan, delay, now)),
+            Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(plan, delay, whole_queue, now)),
             _ => None,
         };
         let mut record = plan.taken.record.clone();
@@ -268,8 +273,8 @@ impl Engine {
         (transition, More { record, hooks, retried, hold })
     }
 
-    fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, now: Now) -> HoldBack {
-        let (key, until) = limit(plan, delay, now);
+    fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, whole_queue: bool, now: Now) -> HoldBack {
+        let (key, until) = limit(plan, delay, whole_queue, now);
         let engine = self.clone();
         let state = Arc::new(move |key: &BucketKey| engine.scheduler().bucket_to_store(key, engine.now()));
         HoldBack { key, until, state, delay }
@@ -341,9 +346,10 @@ impl Report for Reporter {
     }
 }
 
-/// What is held back by "too many requests", and until when.
-fn limit(plan: &Plan, delay: Duration, now: Now) -> (BucketKey, Now) {
-    let key = BucketKey { queue: plan.queue, group: plan.taken.group().cloned() };
+/// What is held back by "too many requests", and until when: the job's group, if it has one and not the whole queue is meant.
+fn limit(plan: &Plan, delay: Duration, whole_queue: bool, now: Now) -> (BucketKey, Now) {
+    let group = if whole_queue { None } else { plan.taken.group().cloned() };
+    let key = BucketKey { queue: plan.queue, group };
     let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
 }
@@ -357,17 +363,5 @@ fn mark(plan: &Plan, attempt: AttemptNumber, alone: bool) -> Mark {
         max_attempts: attempt.max_in_mark(),
         started_at: attempt.started_at,
         alone,
-    }
-}
-
-fn log_ending(running: &Running, transition: Transition) {
-    let facts = running.attempted.facts();
-    let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
-    match transition {
-        Transition::End(State::Completed) => tracing::debug!(id, queue, kind, attempt, outcome = "completed"),
-        Transition::PutOff { .. } => tracing::debug!(id, queue, kind, attempt, outcome = "runs again later"),
-        Transition::End(State::Cancelled) => tracing::info!(id, queue, kind, attempt, outcome = "cancelled"),
-        Transition::End(_) => tracing::warn!(id, queue, kind, attempt, outcome = "dead"),
-        _ => tracing::debug!(id, queue, kind, attempt, outcome = "given back"),
     }
 }

@@ -228,7 +228,9 @@ impl Engine {
     }
 
     pub(super) fn set_closed(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        if !self.closed.swap(true, Ordering::SeqCst) {
+            tracing::info!("closed");
+        }
         self.is_closed.raise();
         self.wake_dispatcher();
         self.moved.notify_waiters();
@@ -482,16 +484,18 @@ impl Engine {
         Ok(known_by)
     }
 
-    /// Takes a queue's worker away, if it is still that one.
-    pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) {
+    /// Takes a queue's worker away. False if the queue has none or another one by now.
+    pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) -> bool {
         let mut bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
-        if bindings.get(&queue).is_some_and(|binding| is_same(binding, worker)) {
+        let is_bound = bindings.get(&queue).is_some_and(|binding| is_same(binding, worker));
+        if is_bound {
             self.close_queue(queue);
             let binding = bindings.remove(&queue);
             // Handlers may hold the last handle of this very queue: let go of them outside the lock.
             drop(bindings);
             drop(binding);
         }
+        is_bound
     }
 
     /// Before the worker is dropped, and with it the use of the queue's number.
@@ -518,6 +522,12 @@ impl Engine {
     /// The worker of a queue, if it has one.
     pub(super) fn binding(&self, queue: QueueId) -> Option<Arc<Binding>> {
         self.bindings.read().unwrap_or_else(|e| e.into_inner()).get(&queue).cloned()
+    }
+
+    /// All workers.
+    pub(super) fn workers(&self) -> Vec<(QueueId, Arc<Binding>)> {
+        let bindings = self.bindings.read().unwrap_or_else(|e| e.into_inner());
+        bindings.iter().map(|(queue, binding)| (*queue, binding.clone())).collect()
     }
 
     /// Why async handlers cannot run any more, if they cannot.

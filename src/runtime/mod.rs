@@ -14,6 +14,7 @@ mod expiry;
 mod healing;
 mod health;
 mod internal;
+mod log;
 mod maintenance;
 mod open;
 #[cfg(feature = "wasm")]
@@ -23,6 +24,7 @@ mod regather;
 mod set_aside;
 mod shutdown;
 mod steps;
+mod unserved;
 mod verification;
 mod writer_loop;
 
@@ -32,4 +34,5 @@ pub(crate) use engine::{Config, Engine, WorkerConfig};
 pub(crate) use open::{Setup, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 pub(crate) use shutdown::{shutdown, stop_now, wait_for_the_close};
 pub(crate) use steps::Steps;
+pub(crate) use unserved::Handlers;
 pub(crate) use verification::verify_beside;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::commit_turn;
 use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
+use super::log;
 use super::prepare::Preparer;
 use super::shutdown::stop_now;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
+use crate::job::Retention;
 use crate::metrics::Metrics;
 use crate::scheduler::{Scheduler, WindowLimits};
 use crate::storage::{
@@ -40,6 +42,8 @@ pub(crate) struct Setup {
     pub window_jobs_max: usize,
     pub window_bytes_max: usize,
     pub batch_limits: BatchLimits,
+    /// Of queues that have none of their own.
+    pub retention: Option<Retention>,
     /// If it was given one: then all that is random in it can be had again.
     pub seed: Option<u64>,
 }
@@ -57,7 +61,10 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
         thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
     let has_writer = writer.is_ok();
     match writer.and(dispatcher) {
-        Ok(_) => Ok(engine),
+        Ok(_) => {
+            log::opened(&engine);
+            Ok(engine)
+        }
         Err(source) => {
             stop_now(&engine);
             if !has_writer {
@@ -73,9 +80,12 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
     let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
-    let Setup { window_bytes_max, batch_limits, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, retention, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
+    if let Some(retention) = retention {
+        store.catalog.set_default_retention(retention);
+    }
     let time = Arc::new(TimeSource::new(clock.clone(), counters.time));
     let (counters, mut events, mut set_aside) = match config.verify_on_open {
         true => verify_first(&store, counters, &time)?,
@@ -109,6 +119,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let parts = Parts { store, time, prepare, to_writer, bus, metrics, occupied, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
+    log::recovered(&events);
     engine.bus.publish(events);
     engine.metrics.quarantined(set_aside);
     let weak = Arc::downgrade(&engine);

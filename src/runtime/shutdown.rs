@@ -122,13 +122,21 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
     if engine.stopping.swap(true, Ordering::SeqCst) {
         return false;
     }
-    engine.scheduler().stop();
+    let running = {
+        let mut scheduler = engine.scheduler();
+        scheduler.stop();
+        scheduler.running()
+    };
+    tracing::info!(running, "stopping: {running} jobs run");
     engine.wake_dispatcher();
     true
 }
 
 pub(super) fn take_back(engine: &Arc<Engine>) {
     let still_running = engine.executor.runs.release_all();
+    if !still_running.is_empty() {
+        tracing::warn!(jobs = still_running.len(), "stopping: jobs that still run go back into their queues");
+    }
     engine.release(&still_running);
     engine.to_writer.close();
     engine.wake_dispatcher();

@@ -702,6 +702,11 @@ impl Scheduler {
         self.handed_out.running_in(queue)
     }
 
+    /// Kinds of jobs that a queue's worker has passed over, because it has no handler for them.
+    pub fn passed_over(&self, queue: QueueId) -> impl Iterator<Item = KindId> {
+        self.queues.get(queue).into_iter().flat_map(|state| state.passed_over())
+    }
+
     /// Handed out and not settled.
     pub fn taken_in(&self, queue: QueueId) -> usize {
         self.handed_out.taken_in(queue)

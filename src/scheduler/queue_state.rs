@@ -17,6 +17,9 @@ pub(crate) struct WindowLimits {
     pub mark_after: Duration,
 }
 
+/// Kinds without a handler that are remembered for each queue: those are for a warning only.
+const PASSED_OVER_KINDS_MAX: usize = 64;
+
 /// A worker's limits.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerLimits {
@@ -62,6 +65,8 @@ pub(crate) struct QueueState {
     due: [Option<Due>; 2],
     /// A promotion is under way.
     promoting: bool,
+    /// Kinds of jobs that were passed over, because the worker has no handler for them.
+    passed_over: IdSet<KindId>,
     limits: WindowLimits,
 }
 
@@ -78,6 +83,7 @@ impl QueueState {
             closed_until: None,
             due: [None; 2],
             promoting: false,
+            passed_over: IdSet::default(),
             limits,
         }
     }
@@ -270,6 +276,9 @@ impl QueueState {
             }
             if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&job.kind())) {
                 // Passed over: the table keeps it, and a new worker looks at the table anew.
+                if self.passed_over.len() < PASSED_OVER_KINDS_MAX {
+                    self.passed_over.insert(job.kind());
+                }
                 continue;
             }
             if job.record.has_expired(now) {
@@ -302,6 +311,12 @@ impl QueueState {
             buckets.spend(queue, None);
             return Pick::Start { job, blocking };
         }
+    }
+
+    /// Kinds of jobs that were passed over since the lane was made, and that its worker still does not handle.
+    pub fn passed_over(&self) -> impl Iterator<Item = KindId> {
+        let is_handled = |kind: &KindId| self.settings.as_ref().is_none_or(|settings| settings.kinds.contains(kind));
+        self.passed_over.iter().copied().filter(move |kind| !is_handled(kind))
     }
 
     /// Whether this kind's handler needs a thread.

@@ -1,20 +1,20 @@
 //! What threads meet with: locks, channels, threads, tasks, timeouts.
 //!
 //! The only room that knows whether these are the real ones, or those of a test that tries out one
-//! interleaving after another (the feature `_shuttle`, which is for this crate's own tests only).
+//! interleaving after another (`--cfg millpond_shuttle`, which is for this crate's own tests only).
 
 mod must_not_wait;
 mod process;
-#[cfg(not(feature = "_shuttle"))]
+#[cfg(not(millpond_shuttle))]
 mod real;
-#[cfg(feature = "_shuttle")]
+#[cfg(millpond_shuttle)]
 mod shuttled;
-#[cfg(feature = "_shuttle")]
+#[cfg(millpond_shuttle)]
 pub(crate) mod shuttled_channel;
 
 pub(crate) use must_not_wait::{MustNotWait, may_wait};
 pub(crate) use process::Process;
-#[cfg(not(feature = "_shuttle"))]
+#[cfg(not(millpond_shuttle))]
 pub(crate) use real::*;
-#[cfg(feature = "_shuttle")]
+#[cfg(millpond_shuttle)]
 pub(crate) use shuttled::*;

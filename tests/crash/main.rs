@@ -6,6 +6,9 @@
 //! the engine runs what is left to its end ([`recovery`]). [`mutants`] shows that this would find something.
 //! In [`faults`] the disk fails instead, in [`outside`] it does what no file can be safe from.
 
+// Tests run with the newest stable Rust.
+#![allow(clippy::incompatible_msrv)]
+
 mod bare_redb;
 mod book;
 mod cut;

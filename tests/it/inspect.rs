@@ -226,7 +226,10 @@ async fn explain_says_why_a_job_does_not_run() {
     let delayed = pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
     assert_eq!(why(delayed), Why::NotDue { at: millpond::Clock::wall(&clock) + HOUR, wait: HOUR });
     let idle = pond.enqueue("idle", work(1)).await.unwrap();
-    assert_eq!(why(idle), Why::NoHandler { kind: "work".into() });
+    assert_eq!(
+        why(idle),
+        Why::NoHandler { queue: "idle".into(), kind: "work".into(), handled: Vec::new(), nearest: None }
+    );
 
     let paused = pond.queue("paused").unwrap();
     record(&pond, "paused", 1);

@@ -21,7 +21,7 @@ const ORDER: [&[&str]; 16] = [
     &["millpond", "builder"],
     &["testing"],
     &["fuzzing"],
-    &["lib"],
+    &["guide", "lib"],
 ];
 
 /// Pairs that may name each other all the same.

@@ -9,12 +9,12 @@ use std::thread::{self, ThreadId};
 use millpond::{Job, JobId, Millpond, Outcome, Retry};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_core::span::Current;
 
 use crate::support::*;
 
-type Fields = BTreeMap<String, String>;
+pub type Fields = BTreeMap<String, String>;
 
 struct Read<'a>(&'a mut Fields);
 
@@ -24,22 +24,32 @@ impl Visit for Read<'_> {
     }
 }
 
+/// A log line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub level: Level,
+    pub target: &'static str,
+    pub fields: Fields,
+}
+
 /// Keeps the spans of jobs and of callers, who is inside which, and which are open; and the events inside of callers'.
 #[derive(Clone, Default)]
-struct Recorder {
+pub struct Recorder {
     spans: Arc<Mutex<BTreeMap<u64, Fields>>>,
     /// Spans named `request`, as a caller has them.
     requests: Arc<Mutex<BTreeMap<u64, &'static Metadata<'static>>>>,
     inside: Arc<Mutex<Vec<(ThreadId, u64)>>>,
     /// How many handles each open span has.
     handles: Arc<Mutex<BTreeMap<u64, u32>>>,
+    /// What was said at level `INFO` and above.
+    lines: Arc<Mutex<Vec<Line>>>,
     /// With the span they were in.
     events: Arc<Mutex<Vec<(u64, Fields)>>>,
     next: Arc<AtomicU64>,
 }
 
 /// The one of this process: a job's span may be made on any thread.
-fn recorder() -> &'static Recorder {
+pub fn recorder() -> &'static Recorder {
     static RECORDER: OnceLock<Recorder> = OnceLock::new();
     RECORDER.get_or_init(|| {
         let recorder = Recorder::default();
@@ -49,6 +59,12 @@ fn recorder() -> &'static Recorder {
 }
 
 impl Recorder {
+    /// The log lines so far with this value of this field.
+    pub fn lines_with(&self, field: &str, value: &str) -> Vec<Line> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|line| line.fields.get(field).is_some_and(|is| is == value)).cloned().collect()
+    }
+
     fn here(&self) -> Option<u64> {
         let here = thread::current().id();
         let inside = self.inside.lock().unwrap();
@@ -99,9 +115,13 @@ impl Subscriber for Recorder {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let Some(span) = self.here() else { return };
         let mut fields = Fields::new();
         event.record(&mut Read(&mut fields));
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        if level <= Level::INFO {
+            self.lines.lock().unwrap().push(Line { level, target, fields: fields.clone() });
+        }
+        let Some(span) = self.here() else { return };
         self.events.lock().unwrap().push((span, fields));
     }
 

@@ -6,6 +6,9 @@
 //! with the shortest sequence found: `MODEL_SEED=<number> PROPTEST_CASES=1 cargo test --test model`
 //! runs it again.
 
+// Tests run with the newest stable Rust.
+#![allow(clippy::incompatible_msrv)]
+
 #[path = "../support/all_jobs.rs"]
 mod all_jobs;
 mod check;

@@ -8,6 +8,9 @@
 //! 4,800 seeds, with plugins 1,200, about two minutes. `SIM_SEED=<number> SIM_SEEDS=<how many>` begins at another seed;
 //! `SIM_SEED=<number> SIM_SEEDS=1 SIM_TRACE=1` runs one again and tells all that happens.
 
+// Tests run with the newest stable Rust.
+#![allow(clippy::incompatible_msrv)]
+
 mod calls;
 mod ends;
 #[cfg(feature = "wasm")]

@@ -278,5 +278,5 @@ fn handling(kind: Arc<str>, deployed: Arc<Deployed>) -> Handling {
     let runnable = Runnable::foreign(move |payload, context| {
         Ok(Box::pin(attempt::run(&serving, payload.bytes.clone(), context.clone())))
     });
-    Handling { kind, runnable, timeout_max, plugin }
+    Handling { kind, runnable, timeout_max, slow_polls: Default::default(), plugin }
 }

@@ -9,6 +9,7 @@ mod key_sweeper;
 #[cfg(feature = "wasm")]
 mod plugin_watch;
 mod pruner;
+mod unserved_watch;
 mod watchdog;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) use key_sweeper::KeySweeper;
 #[cfg(feature = "wasm")]
 pub(super) use plugin_watch::PluginWatch;
 pub(super) use pruner::Pruner;
+pub(super) use unserved_watch::UnservedWatch;
 pub(super) use watchdog::Watchdog;
 
 /// When each chore is next due. Owned by the dispatcher.
@@ -37,6 +39,7 @@ pub(super) struct Upkeep {
     file_watch: FileWatch,
     compactor: Compactor,
     clock_watch: ClockWatch,
+    unserved_watch: UnservedWatch,
     #[cfg(feature = "wasm")]
     pub(super) plugin_watch: PluginWatch,
 }
@@ -59,10 +62,11 @@ pub(super) fn run_once(engine: &Arc<Engine>, now: Now) -> Duration {
     let file_watch = upkeep.file_watch.run_once(engine, now);
     let compactor = upkeep.compactor.run_once(engine, now);
     let clock_watch = upkeep.clock_watch.run_once(engine);
+    let unserved_watch = upkeep.unserved_watch.run_once(engine, now);
     let expiry = engine.expire_due(now);
     #[cfg(feature = "wasm")]
     let pruner = pruner.min(upkeep.plugin_watch.run_once(now));
-    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor, clock_watch, expiry]
+    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor, clock_watch, unserved_watch, expiry]
         .into_iter()
         .fold(pruner, Duration::min)
 }

@@ -2,7 +2,7 @@
 
 use redb::ReadableTable;
 
-use crate::job::{JobId, Keep, QueueId, Record, State};
+use crate::job::{JobId, Keep, QueueId, Record, Retention, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{decode_record, encode_record};
 use crate::storage::rows::fault::Fault;
@@ -79,10 +79,16 @@ impl Batch<'_> {
         Ok(was)
     }
 
+    /// How long ended jobs of this queue are kept.
+    pub fn retention(&mut self, queue: QueueId) -> Retention {
+        let stored = self.queue_ref(queue).settings.retention;
+        self.catalog().retention(stored)
+    }
+
     /// Removes what retention no longer keeps of one queue, as long as there is room. Returns how many jobs that were.
     pub fn prune(&mut self, queue: QueueId, room: &mut SweepRoom) -> Result<u64, Fault> {
         let row = self.queue(queue);
-        let keep = row.settings.retention;
+        let keep = self.catalog().retention(row.settings.retention);
         let mut removed = 0;
         for (state, count, keep) in [
             (State::Completed, row.tally.completed, keep.completed),

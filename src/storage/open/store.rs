@@ -65,6 +65,14 @@ enum Origin {
 }
 
 impl Store {
+    /// Where the file lies, if it was opened by its path.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Path(file) => Some(&file.path),
+            Origin::Attached(_) | Origin::Backend | Origin::Backends(..) => None,
+        }
+    }
+
     /// Opens the file at `path`, or creates it.
     pub fn open(path: &Path, opening: Opening) -> Result<Self, Error> {
         // The process may move to another directory meanwhile.

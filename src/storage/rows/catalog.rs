@@ -1,10 +1,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::job::{KindId, QueueId, QueueSettings, check_name};
+use crate::job::{KindId, QueueId, QueueSettings, Retention, check_name};
 use crate::storage::rows::ready::Recent;
 use crate::storage::rows::tally::Tally;
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -36,6 +36,8 @@ impl QueueRow {
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     inner: RwLock<Inner>,
+    /// The retention of queues that have none of their own, if it is another one than [`Retention::default`].
+    default_retention: OnceLock<Retention>,
     pub recent: Recent,
 }
 
@@ -176,6 +178,20 @@ impl Catalog {
         while_held();
     }
 
+    /// Sets the retention of the queues that have none of their own. Only the first call has an effect.
+    pub fn set_default_retention(&self, retention: Retention) {
+        let _ = self.default_retention.set(retention);
+    }
+
+    /// How long ended jobs are kept in a queue with this setting. One that is the same as [`Retention::default`] is none of
+    /// its own.
+    pub fn retention(&self, stored: Retention) -> Retention {
+        match self.default_retention.get() {
+            Some(default) if stored == Retention::default() => *default,
+            _ => stored,
+        }
+    }
+
     pub fn restore_queue(&self, id: QueueId, row: QueueRow) {
         let mut inner = self.write();
         inner.queues.restore(id, row.name.clone());
@@ -251,6 +267,17 @@ impl Catalog {
     /// The first queue from this number on that keeps ended jobs, of which retention may remove some.
     pub fn next_with_ended(&self, from: QueueId) -> Option<QueueId> {
         self.read().with_ended.range(from..).next().copied()
+    }
+
+    /// The queues among the next `most` numbers from this one on in which jobs wait that may start, and from where to go on:
+    /// 0 after the last one.
+    pub fn waiting_from(&self, from: QueueId, most: usize) -> (Vec<QueueId>, QueueId) {
+        let inner = self.read();
+        let end = inner.queues.names.len().min(from as usize + most);
+        let has_waiting = |id: &QueueId| inner.rows.get(id).is_some_and(|row| row.tally.pending > 0 && !row.paused);
+        let waiting = (from..end as QueueId).filter(has_waiting).collect();
+        let next = if end < inner.queues.names.len() { end as QueueId } else { 0 };
+        (waiting, next)
     }
 
     /// What a commit made durable.

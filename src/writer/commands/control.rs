@@ -76,7 +76,7 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Res
     batch.free_key(queue, id, &record)?;
     life::cancel(&mut record, reason, batch.now);
     batch.queue_mut(queue).tally.cancelled_total += 1;
-    if life::is_kept(&batch.queue_ref(queue).settings.retention, record.state, false) {
+    if life::is_kept(&batch.retention(queue), record.state, false) {
         batch.keep_ended(queue, id, &record)?;
     }
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));

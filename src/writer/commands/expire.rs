@@ -45,7 +45,7 @@ fn expire_one(batch: &mut Batch<'_>, expiring: Expiring) -> Result<usize, Error>
     let Some((mut record, bytes)) = batch.take_expired(expiring)? else { return Ok(0) };
     life::expire(&mut record, batch.now);
     batch.queue_mut(queue).tally.cancelled_total += 1;
-    if life::is_kept(&batch.queue_ref(queue).settings.retention, record.state, false) {
+    if life::is_kept(&batch.retention(queue), record.state, false) {
         batch.keep_ended(queue, id, &record)?;
     }
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));

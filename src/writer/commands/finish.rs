@@ -12,6 +12,7 @@ use crate::job::{
     AttemptNumber, BucketKey, BucketState, Change, JobId, QueueId, ReadyJob, Record, Retry, State, Transition,
 };
 use crate::storage::Batch;
+use crate::text::told;
 use crate::time::Now;
 use crate::transaction::Prepare;
 use crate::writer::step::Refusal;
@@ -44,6 +45,9 @@ pub(crate) struct More {
 
 /// What decides how it goes on when the handler's own writes fail.
 pub(crate) struct Retried {
+    /// The names of its queue and kind, for the log.
+    pub queue: Arc<str>,
+    pub kind: Arc<str>,
     pub retry: Retry,
     pub now: Now,
     pub random: f64,
@@ -97,7 +101,7 @@ impl Finish {
             None => (Vec::new(), None),
         };
         drop_quietly(hooks);
-        let Some(Retried { retry, now, random }) = retried else {
+        let Some(Retried { queue, kind, retry, now, random }) = retried else {
             // Something of ours cannot be written, and not for want of a disk: the job stays as it is
             // in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
@@ -108,6 +112,14 @@ impl Finish {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
         drop_quietly(error);
         self.transition = life::after_failed_writes(&mut record, self.attempt, &cause, &retry, now, random);
+        let (shown, attempt) = (told(&cause).into_owned(), self.attempt.number);
+        let (id, queue, kind, took) = (self.id().get(), &*queue, &*kind, self.took);
+        match self.transition {
+            Transition::PutOff { due, .. } => {
+                tracing::info!(id, queue, kind, attempt, ?took, delay = ?due.wait(now), error = shown, "failed, runs again");
+            }
+            _ => tracing::warn!(id, queue, kind, attempt, ?took, reason = "no attempts left", error = shown, "dead"),
+        }
         self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
     }
 
@@ -125,9 +137,8 @@ impl Finish {
             }
             Transition::End(State::Cancelled) => {
                 self.leave(batch)?;
-                let row = batch.queue_mut(queue);
-                row.tally.cancelled_total += 1;
-                if life::is_kept(&row.settings.retention, State::Cancelled, false) {
+                batch.queue_mut(queue).tally.cancelled_total += 1;
+                if life::is_kept(&batch.retention(queue), State::Cancelled, false) {
                     batch.keep_ended(queue, self.id(), self.record())?;
                 }
             }
@@ -158,7 +169,8 @@ impl Finish {
         }
         let row = batch.queue_mut(self.queue);
         row.tally.completed_total += 1;
-        let keep = row.settings.retention;
+        let stored = row.settings.retention;
+        let keep = batch.catalog().retention(stored);
         let result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
         if life::is_kept(&keep, State::Completed, result) {
             let mut record = self.record().clone();

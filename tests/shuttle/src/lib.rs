@@ -5,6 +5,9 @@
 
 #![cfg(test)]
 
+#[cfg(not(millpond_shuttle))]
+compile_error!("set RUSTFLAGS=\"--cfg millpond_shuttle\": otherwise the crate has its own locks and threads");
+
 mod blocking;
 mod groups;
 mod handles;

@@ -1,0 +1,3 @@
+//! The README's first program. A test holds its text against the README's.
+
+include!("program.rs");

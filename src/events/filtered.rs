@@ -1,0 +1,48 @@
+//! Listeners that hear some events only: what they do not want takes no place in their buffer.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use super::Event;
+use crate::error::panics::{Quiet, catch};
+use crate::sync::MustNotWait;
+
+/// Whether a listener wants to hear an event.
+pub(crate) type EventFilter = dyn Fn(&Event) -> bool + Send + Sync;
+
+/// One listener with its filter.
+#[derive(Clone)]
+pub(super) struct Filtered {
+    filter: Arc<Quiet<Box<EventFilter>>>,
+    listener: broadcast::Sender<Event>,
+}
+
+impl Filtered {
+    pub fn new(filter: Box<EventFilter>, buffer: usize) -> (Self, broadcast::Receiver<Event>) {
+        let (listener, receiver) = broadcast::channel(buffer);
+        (Self { filter: Arc::new(Quiet::new(filter)), listener }, receiver)
+    }
+
+    pub fn is_heard(&self) -> bool {
+        self.listener.receiver_count() > 0
+    }
+
+    /// Sends the event if its listener wants it. Where the filter panics, it does.
+    pub fn publish(&self, event: &Event) {
+        if self.is_heard() && self.wants(event) {
+            // No listener is no error.
+            let _ = self.listener.send(event.clone());
+        }
+    }
+
+    /// The filter is code of the application, and everybody waits for it: it must not wait for the queue, and its panic must
+    /// not end the thread.
+    fn wants(&self, event: &Event) -> bool {
+        let _must_not_wait = MustNotWait::begin();
+        catch(|| (*self.filter)(event)).unwrap_or_else(|panic| {
+            tracing::error!(panic = panic.text(), "a filter of events panicked");
+            true
+        })
+    }
+}

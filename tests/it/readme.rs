@@ -1,0 +1,187 @@
+//! The README's first program: it is the text of `examples/first/program.rs`, it runs and stops as the README says, and the
+//! README's dependencies are enough for it. The links of the README and of `docs/` lead somewhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// The program itself, in this test binary.
+mod first {
+    include!("../../examples/first/program.rs");
+
+    pub fn run() {
+        main().unwrap();
+    }
+}
+
+/// Set in the child process that is to run the program.
+const CHILD: &str = "MILLPOND_TEST_FIRST_PROGRAM";
+
+/// What the program prints.
+const OUTPUT: [&str; 2] = ["press Ctrl-C to stop", "welcome, ada@example.org"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// The text of the first fenced block that opens with this line.
+fn block<'a>(text: &'a str, opening: &str) -> &'a str {
+    let start = text.find(opening).unwrap() + opening.len();
+    &text[start..start + text[start..].find("```").unwrap()]
+}
+
+/// Whether the process, which must be running, has a handler for SIGINT.
+fn catches_sigint(process: rustix::process::Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (libc::SIGINT - 1)) != 0
+}
+
+/// Waits until the program has printed both of its lines, sends it SIGINT, and waits for its end.
+fn interrupt_once_it_has_printed(mut program: Child) -> ExitStatus {
+    let mut missing = BTreeSet::from(OUTPUT);
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    while !missing.is_empty() {
+        let Some(line) = lines.next() else { break };
+        missing.remove(line.unwrap().as_str());
+    }
+    assert!(missing.is_empty(), "the program ended without printing {missing:?}");
+    let process = rustix::process::Pid::from_child(&program);
+    // It prints its last line just before it begins to listen for Ctrl-C.
+    while !catches_sigint(process) {
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    // The pipe stays open for what it prints until its end.
+    lines.for_each(drop);
+    program.wait().unwrap()
+}
+
+#[test]
+fn the_first_program_of_the_readme_is_the_example_first() {
+    assert_eq!(block(&readme(), "```rust,no_run\n"), include_str!("../../examples/first/program.rs"));
+}
+
+#[test]
+fn the_first_program_runs_its_job_waits_for_ctrl_c_and_exits_with_success() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "readme::child_that_runs_the_first_program", "--nocapture"])
+        .env(CHILD, "1")
+        .current_dir(&directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(interrupt_once_it_has_printed(program).success());
+    assert!(directory.path().join("app.redb").exists());
+}
+
+#[test]
+fn child_that_runs_the_first_program() {
+    if std::env::var_os(CHILD).is_some() {
+        first::run();
+    }
+}
+
+/// The README's two blocks as a package of their own, as a reader pastes them.
+#[test]
+#[ignore = "compiles the crate and its dependencies anew: some minutes"]
+fn the_first_program_builds_with_the_dependencies_that_the_readme_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let readme = readme();
+    let dependencies = block(&readme, "```toml\n").replace("../millpond", root().to_str().unwrap());
+    assert!(dependencies.contains(root().to_str().unwrap()));
+    let manifest = format!("[package]\nname = \"first\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n{dependencies}");
+    fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
+    fs::copy(root().join("Cargo.lock"), directory.path().join("Cargo.lock")).unwrap();
+    fs::create_dir(directory.path().join("src")).unwrap();
+    fs::write(directory.path().join("src/main.rs"), block(&readme, "```rust,no_run\n")).unwrap();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--jobs", "2", "--target-dir", "target"])
+        .current_dir(&directory)
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let program = Command::new(directory.path().join("target/debug/first"))
+        .current_dir(&directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(interrupt_once_it_has_printed(program).success());
+}
+
+/// The text without its fenced blocks, in which brackets are code.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+/// The targets of `[text](target)` and of `[label]: target`.
+fn targets(prose: &str) -> Vec<&str> {
+    let inline = prose.match_indices("](").map(|(at, found)| {
+        let target = &prose[at + found.len()..];
+        &target[..target.find(')').unwrap()]
+    });
+    inline.chain(definitions(prose).map(|(_, target)| target)).collect()
+}
+
+fn definitions(prose: &str) -> impl Iterator<Item = (&str, &str)> {
+    let defined = prose.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
+    defined.filter(|(label, _)| !label.contains(']'))
+}
+
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| root().join(page)).into_iter().chain(docs).collect()
+}
+
+#[test]
+fn every_relative_link_of_a_page_leads_to_a_file_that_is_there() {
+    for page in pages() {
+        let text = prose(&fs::read_to_string(&page).unwrap());
+        for target in targets(&text) {
+            let file = target.split('#').next().unwrap();
+            let is_relative = !file.is_empty() && !target.contains("://");
+            let leads_somewhere = !is_relative || page.parent().unwrap().join(file).exists();
+            assert!(leads_somewhere, "{}: {target}", page.display());
+        }
+    }
+}
+
+/// Paths of the repository lead nowhere in rustdoc, and paths of items nowhere on a code host: each such link is defined
+/// twice, in the page and in front of where it is included.
+#[test]
+fn every_link_of_a_page_that_rustdoc_includes_is_defined_for_rustdoc_too() {
+    let includes = [("README.md", "src/lib.rs"), ("docs/plugins.md", "src/guide.rs")];
+    for (page, includer) in includes {
+        let text = prose(&fs::read_to_string(root().join(page)).unwrap());
+        let includer = fs::read_to_string(root().join(includer)).unwrap();
+        for (label, _) in definitions(&text) {
+            assert!(includer.contains(&format!("doc = \"[{label}]: ")), "{page}: {includer} does not define {label}");
+        }
+        for target in targets(&text) {
+            let works_in_both = target.starts_with('#') || target.contains("://");
+            let is_defined = definitions(&text).any(|(_, defined)| defined == target);
+            assert!(works_in_both || is_defined, "{page}: an inline link to {target}");
+        }
+    }
+}
+
+#[test]
+fn every_label_that_a_page_uses_is_defined() {
+    for page in pages() {
+        let text = prose(&fs::read_to_string(&page).unwrap());
+        let defined: BTreeSet<&str> = definitions(&text).map(|(label, _)| label).collect();
+        for (at, found) in text.match_indices("][") {
+            let label = &text[at + found.len()..];
+            let label = &label[..label.find(']').unwrap()];
+            assert!(defined.contains(label), "{}: [{label}] is not defined", page.display());
+        }
+    }
+}
