@@ -43,15 +43,16 @@ pub use executor::{Grant, Plugin, PluginHandle, PluginImport, PluginInfo, Plugin
 pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
 pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
 pub use job::{
-    AttemptError, Backoff, Codec, Failure, FailureKind, Handled, IntoOutcome, JobId, Kind, NewJob, Outcome,
-    ParseJobIdError, Payload, PayloadError, PluginHash, Priority, Rate, Retry, RunNumber, State,
+    AttemptError, Backoff, Capacity, Codec, Failure, FailureKind, GroupPolicy, Handled, IntoOutcome, JobId, Keep, Kind,
+    NewJob, Outcome, ParseJobIdError, Payload, PayloadError, PluginHash, Priority, QueueSettings, Rate, Retention,
+    Retry, RunNumber, State, WhenFull,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};
 pub use quarantine::{Quarantine, SetAside};
 pub use queue::{Queue, RateHandle};
 pub use runtime::Commit;
-pub use storage::{Backup, Capacity, GroupPolicy, Keep, QueueSettings, Retention, Verification, WhenFull};
+pub use storage::{Backup, Verification};
 pub use text::printable;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use transaction::{Transaction, WriteGuard};

@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Counts};
-use crate::job::{BucketKey, JobId, NewJob, QueueId, check_name};
+use crate::job::{BucketKey, JobId, NewJob, QueueId, QueueSettings, check_name};
 use crate::runtime::{Commit, Engine};
-use crate::storage::{Batch, QueueSettings};
+use crate::storage::Batch;
 use crate::writer::{control, upkeep};
 
 /// A named queue: steer it, look at it, enqueue into it. Cheap to clone.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::ready::Recent;
-use super::settings::{QueueSettings, Tally};
+use super::tally::Tally;
 use crate::error::Error;
-use crate::job::{KindId, QueueId, check_name};
+use crate::job::{KindId, QueueId, QueueSettings, check_name};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Queues and kinds a file may have: each costs a row and a little memory for good.

@@ -6,9 +6,8 @@ use super::batch::Batch;
 use super::codec::{decode_record, encode_record};
 use super::fault::Fault;
 use super::place::Place;
-use super::settings::Keep;
 use super::tables_ext::RowTable;
-use crate::job::{JobId, QueueId, Record, State};
+use crate::job::{JobId, Keep, QueueId, Record, State};
 use crate::time::Timestamp;
 
 /// What a sweep may still remove in this batch.

@@ -16,10 +16,9 @@ use super::batch::Batch;
 use super::codec::{self, decode_record, encode_record};
 use super::fault::Fault;
 use super::place::{Member, Place};
-use super::settings::GroupPolicy;
 use super::tables_ext::RowTable;
 use super::untrusted::HeadValue;
-use crate::job::{Change, Entry, JobId, Order, QueueId, Record, State};
+use crate::job::{Change, Entry, GroupPolicy, JobId, Order, QueueId, Record, State};
 use crate::time::Due;
 
 /// A group that has members or is paused.

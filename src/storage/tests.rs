@@ -15,9 +15,10 @@ use super::marks::Mark;
 use super::place::{Location, Member, Place};
 use super::plugin_state::Usage;
 use super::schema::SCHEMA_VERSION;
-use super::settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, Tally, WhenFull};
+use super::tally::Tally;
 use super::unique::Holder;
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
+use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
 use crate::job::{Priority, Record, State};
 use crate::time::{Due, SavedTime, TimeLine, Timestamp};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, JobId, Order, Payload, Priority, QueueId, Record, State};
-use crate::storage::{Batch, KnownQueue, Place, Prepared, QueueSettings};
+use crate::job::{Change, JobId, Order, Payload, Priority, QueueId, QueueSettings, Record, State};
+use crate::storage::{Batch, KnownQueue, Place, Prepared};
 use crate::time::{Due, Timestamp};
 
 /// What to change of a waiting job.

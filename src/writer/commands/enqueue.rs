@@ -1,8 +1,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;
-use crate::job::{JobId, QueueId};
-use crate::storage::{Batch, Prepared, WhenFull};
+use crate::job::{JobId, QueueId, WhenFull};
+use crate::storage::{Batch, Prepared};
 use crate::transaction::Prepare;
 use crate::writer::step::{Refusal, Reply, Step, WaitingHandler};
 
