@@ -445,7 +445,7 @@ fn ended(outcome: Outcome) -> Ending {
         }
         Outcome::Snooze(delay) => Ending::snoozed(delay),
         Outcome::RateLimited(delay) => Ending::rate_limited(delay),
-        Outcome::Discard(reason) => Ending::Discarded(reason),
+        Outcome::Cancel(reason) => Ending::Cancelled(reason),
         Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
     }
 }

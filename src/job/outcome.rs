@@ -15,7 +15,7 @@ use crate::error::BoxError;
 /// use std::time::Duration;
 ///
 /// let later = Outcome::snooze(Duration::from_secs(30));
-/// let never = Outcome::discard("the account was closed");
+/// let never = Outcome::cancel("the account was closed");
 /// # let _ = (later, never);
 /// ```
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub enum Outcome {
     /// group, of this group) starts for this long, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up, no
     /// place lost.
     RateLimited(Duration),
-    /// Stop: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
-    Discard(String),
+    /// No longer needed: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
+    Cancel(String),
     /// Failed for good: straight to the dead letters, with this reason. Of a long reason 4 KiB are kept.
     DeadLetter(String),
 }
@@ -102,7 +102,7 @@ impl Outcome {
     ///     .start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(30)));
+    /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(30)));
     /// assert_eq!(pond.job(id)?.attempts, 1);
     /// # Ok(()) }
     /// ```
@@ -147,7 +147,7 @@ impl Outcome {
     ///     .start()?;
     /// let id = pond.enqueue("crm", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert_eq!(pond.explain(id)?, Why::RateLimited { wait: Duration::from_secs(30) });
+    /// assert_eq!(pond.explain(id)?, Explanation::RateLimited { wait: Duration::from_secs(30) });
     /// assert_eq!(pond.job(id)?.attempts, 0);
     /// # Ok(()) }
     /// ```
@@ -155,7 +155,9 @@ impl Outcome {
         Self::RateLimited(delay)
     }
 
-    /// End as cancelled.
+    /// The job is no longer needed: it ends as cancelled, with this reason.
+    ///
+    /// A job that can never succeed is a [`dead_letter`](Self::dead_letter) instead: somebody shall look at it.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -164,18 +166,18 @@ impl Outcome {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
     /// # let pond = in_memory(&ManualClock::new())?;
     /// pond.worker("billing")
-    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::discard("the order was withdrawn")) })
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::cancel("the order was withdrawn")) })
     ///     .start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.state, State::Cancelled);
     /// # Ok(()) }
     /// ```
-    pub fn discard(reason: impl Into<String>) -> Self {
-        Self::Discard(reason.into())
+    pub fn cancel(reason: impl Into<String>) -> Self {
+        Self::Cancel(reason.into())
     }
 
-    /// Straight to the dead letters.
+    /// The job can never succeed: it becomes a dead letter with this reason, without another attempt.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

@@ -33,7 +33,7 @@ pub enum State {
     Completed,
     /// Failed for good: in the dead-letter table until redriven or purged.
     Dead,
-    /// Stopped on purpose: cancelled, discarded by its handler, or expired.
+    /// Stopped on purpose: cancelled by a caller or by its handler, or expired.
     Cancelled,
     /// Waits for other jobs. Reserved: nothing enters this state yet.
     Blocked,
@@ -59,7 +59,7 @@ pub(crate) enum Ending {
     Snoozed(Duration),
     /// Back to where it was, no attempt used: the queue or group was told to slow down.
     RateLimited(Duration),
-    Discarded(String),
+    Cancelled(String),
     DeadLetter(String),
     /// Taken back by a shutdown while its handler ran: no attempt used, unless it runs at most once.
     Released,
@@ -139,7 +139,7 @@ pub(crate) fn after(record: &mut Record, attempt: Attempt, ending: Ending, retry
             die(record, attempt, format!("it runs at most once: {message}"), now)
         }
         Ending::RateLimited(_) | Ending::Released | Ending::Uncalled => Next::Stay,
-        Ending::Discarded(reason) => {
+        Ending::Cancelled(reason) => {
             record.attempts = attempt.number;
             end(record, State::Cancelled, attempt.started_at, now);
             record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
