@@ -28,7 +28,7 @@ use filtered::Filtered;
 ///     .start()?;
 /// let mut events = pond.events();
 /// pond.enqueue("billing", Charge { order: 7 }).await?;
-/// while let Some(Heard::Event(event)) = events.next().await {
+/// while let Some(Ok(event)) = events.next().await {
 ///     match event {
 ///         Event::Enqueued { id, .. } => println!("job {id} is on the disk"),
 ///         Event::Dead { reason, error, .. } => {
@@ -106,7 +106,7 @@ pub enum Event {
         /// The queue had no dead letters before it.
         first: bool,
     },
-    /// A job was cancelled, discarded by its handler, or expired.
+    /// A job was cancelled, by a caller or by its handler, or it expired.
     Cancelled {
         /// The job.
         id: JobId,
@@ -158,8 +158,8 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
-    /// A row that could not be read was put into quarantine, so that the others go on.
-    SetAside {
+    /// A row that could not be read was moved to the [quarantine](crate::Millpond::quarantine). The other rows are not affected.
+    RowQuarantined {
         /// Its number there.
         number: u64,
         /// The table it lay in.
@@ -169,9 +169,9 @@ pub enum Event {
         /// Its job, if its key tells.
         id: Option<JobId>,
     },
-    /// A plugin broke so often in a row that it is out of service: its jobs wait until it has a new version or
-    /// is put back by hand.
-    PluginQuarantined {
+    /// A plugin broke so often in a row that it is suspended: its jobs wait until it has a new version or an operator
+    /// resumes it (`PluginHandle::resume`).
+    PluginSuspended {
         /// The plugin's name.
         plugin: Arc<str>,
         /// The version that broke.
@@ -231,31 +231,30 @@ impl Event {
     }
 }
 
-/// What [`Events::next`] answers.
+/// The listener was too slow: some events were dropped before the next one. The listener goes on with that one.
 ///
 /// ```
-/// # use millpond::{Event, Events, Heard};
+/// # use millpond::{Event, Events, Missed};
 /// async fn follow(mut events: Events) {
-///     while let Some(heard) = events.next().await {
-///         match heard {
-///             Heard::Event(Event::Dead { id, .. }) => println!("job {id} failed for good"),
-///             Heard::Missed(missed) => println!("{missed} events went by: look at the counts"),
-///             _ => {}
+///     while let Some(event) = events.next().await {
+///         match event {
+///             Ok(Event::Dead { id, .. }) => println!("job {id} failed for good"),
+///             Ok(_) => {}
+///             Err(Missed { count, .. }) => println!("{count} events were dropped: read the counts instead"),
 ///         }
 ///     }
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the listener was too slow: {count} events were dropped; listen faster, or raise `events_buffer`")]
 #[non_exhaustive]
-pub enum Heard {
-    /// The next event.
-    Event(Event),
-    /// The listener was too slow: this many events were dropped before the next one.
-    Missed(u64),
+pub struct Missed {
+    /// How many events were dropped.
+    pub count: u64,
 }
 
-/// A listener. It hears what is committed after it was made, through a bounded channel: who is
-/// too slow is told how many events it has missed, and holds nobody up.
+/// A listener: it receives what is committed after it was made, through a bounded channel. A listener that is too slow is
+/// told how many events it has [missed](Missed). It never slows the queue down.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -264,7 +263,7 @@ pub enum Heard {
 /// # let pond = in_memory(&ManualClock::new())?;
 /// let mut events = pond.events();
 /// pond.queue("billing")?.pause().await?;
-/// assert!(matches!(events.next().await, Some(Heard::Event(Event::Paused { group: None, .. }))));
+/// assert!(matches!(events.next().await, Some(Ok(Event::Paused { group: None, .. }))));
 ///
 /// pond.shutdown(Duration::ZERO).await?;
 /// assert_eq!(events.next().await, None);
@@ -284,16 +283,20 @@ impl Events {
         if self.process.is_this() { self.receiver.as_mut() } else { None }
     }
 
-    /// The next event; `None` once the queue is closed and everything was heard.
-    pub async fn next(&mut self) -> Option<Heard> {
+    /// The next event; `None` once the queue is closed and all events were received.
+    ///
+    /// # Errors
+    /// [`Missed`] if events were dropped because this listener was too slow. The next call continues behind them.
+    pub async fn next(&mut self) -> Option<Result<Event, Missed>> {
         match self.receiver_here()?.recv().await {
-            Ok(event) => Some(Heard::Event(event)),
-            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
+            Ok(event) => Some(Ok(event)),
+            Err(broadcast::error::RecvError::Lagged(count)) => Some(Err(Missed { count })),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
 
-    /// The next event, for threads that may block; `None` once the queue is closed and everything was heard.
+    /// The next event, for threads that may block; `None` once the queue is closed and all events were received. The inner result is that of
+    /// [`next`](Self::next).
     ///
     /// # Errors
     /// [`Error::WouldDeadlock`] where the queue waits for the caller: inside a transaction, or in a callback.
@@ -304,10 +307,10 @@ impl Events {
     /// let mut events = pond.events();
     /// let listener = std::thread::spawn(move || events.next_blocking());
     /// pond.queue("billing")?.pause().wait()?;
-    /// assert!(matches!(listener.join().unwrap()?, Some(Heard::Event(Event::Paused { .. }))));
+    /// assert!(matches!(listener.join().unwrap()?, Some(Ok(Event::Paused { .. }))));
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
-    pub fn next_blocking(&mut self) -> Result<Option<Heard>, Error> {
+    pub fn next_blocking(&mut self) -> Result<Option<Result<Event, Missed>>, Error> {
         if !may_wait() {
             return Err(Error::WouldDeadlock);
         }
@@ -324,10 +327,10 @@ impl Events {
     /// assert_eq!(events.try_next(), None);
     /// # Ok(()) }
     /// ```
-    pub fn try_next(&mut self) -> Option<Heard> {
+    pub fn try_next(&mut self) -> Option<Result<Event, Missed>> {
         match self.receiver_here()?.try_recv() {
-            Ok(event) => Some(Heard::Event(event)),
-            Err(broadcast::error::TryRecvError::Lagged(missed)) => Some(Heard::Missed(missed)),
+            Ok(event) => Some(Ok(event)),
+            Err(broadcast::error::TryRecvError::Lagged(count)) => Some(Err(Missed { count })),
             Err(_) => None,
         }
     }

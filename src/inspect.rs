@@ -25,7 +25,7 @@ const JOBS_PER_PAGE_MAX: usize = 1_000;
 /// Bytes on one page, about: it ends with the job that reaches this.
 const BYTES_PER_PAGE: usize = 8 << 20;
 
-/// How far [`Why::Waiting`] and [`Why::GroupBusy`] count the jobs ahead.
+/// How far [`Explanation::Waiting`] and [`Explanation::GroupBusy`] count the jobs ahead.
 const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 
 /// A queue's counts. Kept with every commit, so that asking costs nothing.
@@ -62,7 +62,7 @@ pub struct Counts {
     pub completed: u64,
     /// In the dead-letter table.
     pub dead: u64,
-    /// Cancelled, discarded or expired, and kept.
+    /// Cancelled or expired, and kept.
     pub cancelled: u64,
     /// Bytes of the records of all jobs that have not ended.
     pub bytes: u64,
@@ -74,7 +74,7 @@ pub struct Counts {
     pub failures_total: u64,
     /// Jobs that ever went to the dead letters.
     pub dead_total: u64,
-    /// Jobs ever cancelled, discarded or expired.
+    /// Jobs ever cancelled or expired.
     pub cancelled_total: u64,
 }
 
@@ -176,7 +176,7 @@ pub struct JobInfo {
     pub plugins: Vec<(u32, PluginHash)>,
     /// What went wrong so far: the first error and the latest ones, 50 at most.
     pub errors: Vec<AttemptError>,
-    /// Why it ended, if it did not simply complete; at most 4 KiB.
+    /// Explanation it ended, if it did not simply complete; at most 4 KiB.
     pub reason: Option<String>,
     /// What its handler answered.
     pub result: Option<Bytes>,
@@ -460,7 +460,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     }
 }
 
-/// Why a job is not running. Its `Display` is a sentence.
+/// Explanation a job is not running. Its `Display` is a sentence.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -471,13 +471,13 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
 /// let id = pond.enqueue("billing", job).await?;
 ///
 /// let why = pond.explain(id)?;
-/// assert!(matches!(why, Why::NotDue { wait, .. } if wait == Duration::from_secs(60)));
+/// assert!(matches!(why, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(60)));
 /// assert_eq!(why.to_string(), "it is not due for another 60s");
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum Explanation {
     /// It is running.
     Running,
     /// It has ended, in this state.
@@ -549,7 +549,7 @@ pub enum Why {
     },
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => f.write_str("it is running"),
@@ -583,17 +583,17 @@ impl fmt::Display for Why {
     }
 }
 
-pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
+pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Error> {
     let reader = engine.store.reader()?;
     let found = look_up(engine, &reader, id)?;
     let now = engine.now();
     if engine.scheduler().is_handed_out(id) {
-        return Ok(Why::Running);
+        return Ok(Explanation::Running);
     }
     let queue = found.queue;
     let position = match &found.place {
-        Place::Dead { .. } | Place::Finished { .. } => return Ok(Why::Ended(found.record.state)),
-        Place::Delayed { due } => return Ok(Why::NotDue { at: due.at, wait: due.wait(now) }),
+        Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended(found.record.state)),
+        Place::Delayed { due } => return Ok(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
         Place::Ready { .. } => id.get(),
         Place::Member(member) => match explain_member(engine, &reader, &found, &member.group, member.seq)? {
             Ok(position) => position,
@@ -604,37 +604,37 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Why, Error> {
     let group = found.record.group().map(|group| (group, order));
     let blocked = engine.scheduler().why(queue, id, found.record.kind, group, now);
     if let Some(reason) = engine.unwritable() {
-        return Ok(Why::Degraded { reason });
+        return Ok(Explanation::Degraded { reason });
     }
     Ok(match blocked {
-        Blocked::QueuePaused => Why::QueuePaused,
+        Blocked::QueuePaused => Explanation::QueuePaused,
         Blocked::NoHandler => match engine.runtime_ended() {
-            Some(reason) => Why::Degraded { reason: reason.to_owned() },
+            Some(reason) => Explanation::Degraded { reason: reason.to_owned() },
             None => no_handler(engine, queue, found.record.kind),
         },
-        Blocked::RateLimited(wait) => Why::RateLimited { wait },
-        Blocked::Recovering(wait) => Why::Recovering { wait },
-        Blocked::Draining => Why::ShuttingDown,
+        Blocked::RateLimited(wait) => Explanation::RateLimited { wait },
+        Blocked::Recovering(wait) => Explanation::Recovering { wait },
+        Blocked::Draining => Explanation::ShuttingDown,
         blocked => {
             let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
                 engine.scheduler().is_handed_out(id)
             })?;
             match blocked {
-                _ if ahead > 0 => Why::Waiting { ahead },
-                Blocked::NoFreeSlot => Why::NoFreeSlot,
-                Blocked::NoThread => Why::NoThread,
-                Blocked::ProcessBudget(max_running) => Why::ProcessBudget { max_running },
-                _ => Why::Waiting { ahead },
+                _ if ahead > 0 => Explanation::Waiting { ahead },
+                Blocked::NoFreeSlot => Explanation::NoFreeSlot,
+                Blocked::NoThread => Explanation::NoThread,
+                Blocked::ProcessBudget(max_running) => Explanation::ProcessBudget { max_running },
+                _ => Explanation::Waiting { ahead },
             }
         }
     })
 }
 
-fn no_handler(engine: &Engine, queue: QueueId, kind: KindId) -> Why {
+fn no_handler(engine: &Engine, queue: QueueId, kind: KindId) -> Explanation {
     let catalog = &engine.store.catalog;
     let (queue_name, kind) = (catalog.queue_name(queue).to_string(), catalog.kind_name(kind).to_string());
     let Handlers { kinds, nearest } = engine.handlers_like(queue, &kind);
-    Why::NoHandler { queue: queue_name, kind, handled: kinds, nearest }
+    Explanation::NoHandler { queue: queue_name, kind, handled: kinds, nearest }
 }
 
 /// The position of a group's ready head, or why this member is not one.
@@ -644,13 +644,17 @@ fn explain_member(
     found: &Found,
     group: &Arc<str>,
     seq: u64,
-) -> Result<Result<u64, Why>, Error> {
+) -> Result<Result<u64, Explanation>, Error> {
     let now = engine.now();
     let row = reader.group(found.queue, group)?;
     let own_due = found.record.due().filter(|due| !due.is_due(now));
-    let not_due = own_due.map(|due| Why::NotDue { at: due.at, wait: due.wait(now) });
+    let not_due = own_due.map(|due| Explanation::NotDue { at: due.at, wait: due.wait(now) });
     let Some(head) = row.head else {
-        return Ok(Err(not_due.unwrap_or(if row.paused { Why::GroupPaused } else { Why::Waiting { ahead: 0 } })));
+        return Ok(Err(not_due.unwrap_or(if row.paused {
+            Explanation::GroupPaused
+        } else {
+            Explanation::Waiting { ahead: 0 }
+        })));
     };
     if head.id != found.id {
         if let Some(why) = not_due {
@@ -662,12 +666,12 @@ fn explain_member(
             _ => State::Running,
         };
         let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MOST)?;
-        return Ok(Err(Why::GroupBusy { head: head.id, state, ahead }));
+        return Ok(Err(Explanation::GroupBusy { head: head.id, state, ahead }));
     }
     Ok(match head.at {
         HeadAt::Ready { position, .. } => Ok(position),
-        HeadAt::Due(due) => Err(Why::NotDue { at: due.at, wait: due.wait(now) }),
-        HeadAt::Held => Err(Why::GroupPaused),
+        HeadAt::Due(due) => Err(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
+        HeadAt::Held => Err(Explanation::GroupPaused),
     })
 }
 

@@ -11,7 +11,7 @@
 #![doc = "[plugins]: crate::guide::plugins"]
 #![doc = "[storage-format]: crate::guide::storage_format"]
 #![doc = "[`dead_letter`]: crate::Outcome::dead_letter"]
-#![doc = "[`discard`]: crate::Outcome::discard"]
+#![doc = "[`cancel`]: crate::Outcome::cancel"]
 #![doc = "[`done_with`]: crate::Outcome::done_with"]
 #![doc = "[`rate_limited`]: crate::Outcome::rate_limited"]
 #![doc = "[`rate_limited_queue`]: crate::Outcome::rate_limited_queue"]
@@ -61,13 +61,13 @@ pub use dead_letters::{DeadLetters, Pace};
 #[cfg(feature = "wasm")]
 pub use error::PluginError;
 pub use error::{BoxError, Error};
-pub use events::{Event, Events, Heard};
+pub use events::{Event, Events, Missed};
 #[cfg(feature = "wasm-http")]
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
 pub use executor::{Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
-pub use inspect::{Counts, Cursor, JobFilter, JobInfo, Page, Why};
+pub use inspect::{Counts, Cursor, Explanation, JobFilter, JobInfo, Page};
 pub use job::{
     AttemptError, Backoff, Capacity, Codec, Failure, FailureKind, GroupPolicy, Handled, IntoOutcome, JobId, Keep, Kind,
     NewJob, Outcome, ParseJobIdError, Payload, PayloadError, PluginHash, Priority, QueueSettings, Rate, Retention,
@@ -75,7 +75,7 @@ pub use job::{
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};
-pub use quarantine::{Quarantine, SetAside};
+pub use quarantine::{Quarantine, QuarantinedRow};
 pub use queue::{Queue, RateHandle};
 pub use runtime::Commit;
 pub use storage::{Backup, Verification};

@@ -8,7 +8,7 @@ use crate::builder::Builder;
 use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::{Event, Events};
-use crate::inspect::{self, Cursor, JobFilter, JobInfo, Page, Why};
+use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
 use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
@@ -583,10 +583,10 @@ impl Millpond {
     /// assert_eq!(pond.explain(id)?.to_string(), r#"no worker of its queue handles kind "charge""#);
     ///
     /// pond.queue("billing")?.pause().await?;
-    /// assert_eq!(pond.explain(id)?, Why::QueuePaused);
+    /// assert_eq!(pond.explain(id)?, Explanation::QueuePaused);
     /// # Ok(()) }
     /// ```
-    pub fn explain(&self, id: JobId) -> Result<Why, Error> {
+    pub fn explain(&self, id: JobId) -> Result<Explanation, Error> {
         inspect::explain(self.engine(), id)
     }
 
@@ -600,7 +600,7 @@ impl Millpond {
     /// let enqueued = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     ///
     /// match events.next().await {
-    ///     Some(Heard::Event(Event::Enqueued { id, queue, .. })) => {
+    ///     Some(Ok(Event::Enqueued { id, queue, .. })) => {
     ///         assert_eq!((id, &*queue), (enqueued, "billing"));
     ///     }
     ///     other => panic!("{other:?}"),
@@ -630,7 +630,7 @@ impl Millpond {
     /// let mut dead = pond.events_where(|event| matches!(event, Event::Dead { .. }));
     /// pond.enqueue_many("billing", (0..2_000).map(|order| Charge { order })).await?;
     /// # drain(&pond).await;
-    /// assert!(matches!(dead.try_next(), Some(Heard::Event(Event::Dead { .. }))));
+    /// assert!(matches!(dead.try_next(), Some(Ok(Event::Dead { .. }))));
     /// assert!(dead.try_next().is_none());
     /// # Ok(()) }
     /// ```

@@ -46,15 +46,15 @@ pub struct Quarantine {
 /// A row that could not be read. Serialized it is an export: nothing of the row is left out.
 ///
 /// ```
-/// # use millpond::SetAside;
-/// fn tell(row: &SetAside) -> String {
-///     let SetAside { number, table, queue, id, value, why, .. } = row;
+/// # use millpond::QuarantinedRow;
+/// fn tell(row: &QuarantinedRow) -> String {
+///     let QuarantinedRow { number, table, queue, id, value, why, .. } = row;
 ///     format!("{number}: job {id:?} of {queue:?}, {} bytes from {table}: {why}", value.len())
 /// }
 /// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct SetAside {
+pub struct QuarantinedRow {
     /// Its number, counted from 1 in the order in which rows were set aside.
     pub number: u64,
     /// The table it lay in; `docs/storage-format.md` says what each holds.
@@ -100,11 +100,11 @@ impl Quarantine {
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
     /// # let pond = in_memory(&ManualClock::new())?;
-    /// let rows: Vec<SetAside> = pond.quarantine().list(0, 100)?;
+    /// let rows: Vec<QuarantinedRow> = pond.quarantine().list(0, 100)?;
     /// assert!(rows.is_empty());
     /// # Ok::<(), millpond::BoxError>(())
     /// ```
-    pub fn list(&self, after: u64, limit: usize) -> Result<Vec<SetAside>, Error> {
+    pub fn list(&self, after: u64, limit: usize) -> Result<Vec<QuarantinedRow>, Error> {
         let rows = self.engine.store.reader()?.quarantine(after, limit.clamp(1, ROWS_PER_PAGE_MAX), BYTES_PER_PAGE)?;
         Ok(rows.into_iter().map(|row| self.describe(row)).collect())
     }
@@ -140,10 +140,10 @@ impl Quarantine {
         self.engine.change(move |batch| batch.restore_quarantined(number))
     }
 
-    fn describe(&self, row: Aside) -> SetAside {
+    fn describe(&self, row: Aside) -> QuarantinedRow {
         let Aside { number, table, queue, group, id, value, why } = row;
         let queue = queue.map(|queue| self.engine.store.catalog.queue_name(queue).to_string());
-        SetAside { number, table, queue, group, id, value, why }
+        QuarantinedRow { number, table, queue, group, id, value, why }
     }
 }
 

@@ -159,7 +159,7 @@ impl Queue {
     /// billing.pause_group("order-7").await?;
     ///
     /// let held = billing.enqueue(NewJob::json("charge", &7).group("order-7")).await?;
-    /// assert_eq!(pond.explain(held)?, Why::GroupPaused);
+    /// assert_eq!(pond.explain(held)?, Explanation::GroupPaused);
     /// billing.resume_group("order-7").await?;
     /// # Ok(()) }
     /// ```
@@ -410,7 +410,7 @@ impl RateHandle {
     }
 
     /// Tokens there now; infinite without a limit. A hold that a handler has put on the bucket does
-    /// not show here: see [`wait`](Self::wait).
+    /// not show here: see [`available_in`](Self::available_in).
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -428,8 +428,8 @@ impl RateHandle {
         self.key().map_or(f64::INFINITY, |key| self.engine.scheduler().tokens(&key, now))
     }
 
-    /// How long nothing starts, if nothing does now: no token is there, or a handler has answered
-    /// [`Outcome::rate_limited`](crate::Outcome::rate_limited).
+    /// How long until a token is available, if none is now: the bucket is empty, or a handler has answered
+    /// [`Outcome::rate_limited`](crate::Outcome::rate_limited). `None` if a token is available now. This does not wait.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -443,10 +443,10 @@ impl RateHandle {
     ///     .start()?;
     /// pond.enqueue("crm", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert_eq!(pond.queue("crm")?.rate().wait(), Some(Duration::from_secs(30)));
+    /// assert_eq!(pond.queue("crm")?.rate().available_in(), Some(Duration::from_secs(30)));
     /// # Ok(()) }
     /// ```
-    pub fn wait(&self) -> Option<Duration> {
+    pub fn available_in(&self) -> Option<Duration> {
         if self.engine.is_forked() {
             return None;
         }

@@ -88,7 +88,7 @@ impl ManualClock {
     ///
     /// clock.advance(Duration::from_secs(60));
     /// drain(&pond).await;
-    /// assert!(matches!(pond.explain(id)?, Why::NoHandler { .. }));
+    /// assert!(matches!(pond.explain(id)?, Explanation::NoHandler { .. }));
     /// # Ok(()) }
     /// ```
     pub fn advance(&self, by: Duration) {
@@ -355,13 +355,13 @@ pub fn assert_round_trip<K: Kind + PartialEq + std::fmt::Debug>(payload: K) {
 /// # #[derive(Serialize, Deserialize)] struct Remind { user: u64 }
 /// # impl Kind for Remind { const KIND: &'static str = "remind"; }
 /// async fn remind(job: Job<Remind>) -> Handled<Outcome> {
-///     if job.user == 0 { return Ok(Outcome::discard("nobody")); }
+///     if job.user == 0 { return Ok(Outcome::cancel("nobody")); }
 ///     Ok(Outcome::Done(None))
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let outcome = testing::perform(remind, Remind { user: 0 }, testing::Given::default()).await;
-/// assert!(matches!(outcome, Outcome::Discard(_)));
+/// assert!(matches!(outcome, Outcome::Cancel(_)));
 /// # }
 /// ```
 ///

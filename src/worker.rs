@@ -471,7 +471,7 @@ impl std::fmt::Debug for WorkerBuilder {
 /// worker.stop();
 ///
 /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
-/// assert!(matches!(pond.explain(id)?, Why::NoHandler { .. }));
+/// assert!(matches!(pond.explain(id)?, Explanation::NoHandler { .. }));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]

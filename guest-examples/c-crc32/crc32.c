@@ -12,7 +12,7 @@ static uint32_t crc32(bytes data) {
 }
 
 answer handle(bytes payload) {
-    if (payload.len == 0) return discard("there is nothing to sum");
+    if (payload.len == 0) return dead_letter("there is nothing to sum");
     if (!increment("bytes", (int64_t)payload.len)) return retry("the counter was refused");
     uint8_t *digits = malloc(8);
     if (digits == NULL) return retry("out of memory");

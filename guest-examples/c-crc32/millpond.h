@@ -16,9 +16,9 @@
 typedef job_handler_list_u8_t bytes;
 
 typedef struct {
-    enum { DONE, RETRY, DISCARD, SNOOZE } what;
+    enum { DONE, RETRY, CANCEL, DEAD_LETTER, SNOOZE } what;
     bytes result;       // DONE
-    const char *reason; // RETRY, DISCARD
+    const char *reason; // RETRY, CANCEL, DEAD_LETTER
     uint64_t delay_ns;  // RETRY: 0 for the queue's back-off; SNOOZE
 } answer;
 
@@ -31,7 +31,10 @@ static inline job_handler_string_t text(const char *text) {
 
 static inline answer done(bytes result) { return (answer){.what = DONE, .result = result}; }
 static inline answer retry(const char *reason) { return (answer){.what = RETRY, .reason = reason}; }
-static inline answer discard(const char *reason) { return (answer){.what = DISCARD, .reason = reason}; }
+// The job is no longer needed: it ends as cancelled.
+static inline answer cancel(const char *reason) { return (answer){.what = CANCEL, .reason = reason}; }
+// The job can never succeed: it becomes a dead letter.
+static inline answer dead_letter(const char *reason) { return (answer){.what = DEAD_LETTER, .reason = reason}; }
 static inline answer snooze(uint64_t delay_ns) { return (answer){.what = SNOOZE, .delay_ns = delay_ns}; }
 
 static inline void info(const char *line) {
@@ -64,9 +67,13 @@ bool exports_millpond_jobs_handler_handle(
         error->val.retry.delay.is_some = given.delay_ns != 0;
         error->val.retry.delay.val = given.delay_ns;
         return false;
-    case DISCARD:
-        error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_DISCARD;
-        reason_of(&error->val.discard, given.reason);
+    case CANCEL:
+        error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_CANCEL;
+        reason_of(&error->val.cancel, given.reason);
+        return false;
+    case DEAD_LETTER:
+        error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_DEAD_LETTER;
+        reason_of(&error->val.dead_letter, given.reason);
         return false;
     case SNOOZE:
         error->tag = MILLPOND_JOBS_TYPES_HANDLE_ERROR_SNOOZE;

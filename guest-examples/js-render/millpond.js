@@ -19,8 +19,11 @@ export class Retry extends Error {
   }
 }
 
-/** Throw it: it will never go well. */
-export class Discard extends Error {}
+/** Throw it: the job is no longer needed and ends as cancelled. */
+export class Cancel extends Error {}
+
+/** Throw it: the job can never succeed and becomes a dead letter. */
+export class DeadLetter extends Error {}
 
 /** Throw it: come back later. Uses up no attempt. */
 export class Snooze extends Error {
@@ -37,7 +40,7 @@ export function handler(run) {
     try {
       payload = JSON.parse(toText(bytes));
     } catch (error) {
-      throw new Discard(`the payload is no JSON: ${error.message}`);
+      throw new DeadLetter(`the payload is no JSON: ${error.message}`);
     }
     const result = run(payload);
     return result === undefined || result === null ? new Uint8Array() : toBytes(JSON.stringify(result));
@@ -60,7 +63,8 @@ export function rawHandler(run) {
 function answer(error) {
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof Snooze) return { tag: "snooze", val: nanoseconds(error.afterMs) };
-  if (error instanceof Discard) return { tag: "discard", val: reason };
+  if (error instanceof Cancel) return { tag: "cancel", val: reason };
+  if (error instanceof DeadLetter) return { tag: "dead-letter", val: reason };
   if (error instanceof Retry) {
     const delay = error.afterMs === null ? null : nanoseconds(error.afterMs);
     return { tag: "retry", val: { reason, delay: delay ?? none() } };

@@ -5,9 +5,9 @@ import traceback
 
 from componentize_py_types import Err
 from wit_world.imports import attempt, config, enqueue as _enqueue, log as _log, progress as _progress, state as _state
-from wit_world.imports.types import HandleError_Discard, HandleError_Retry, HandleError_Snooze, RetryRequest
+from wit_world.imports.types import HandleError_Cancel, HandleError_DeadLetter, HandleError_Retry, HandleError_Snooze, RetryRequest
 
-__all__ = ["Retry", "Discard", "Snooze", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "progress"]
+__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "progress"]
 
 
 class Retry(Exception):
@@ -18,8 +18,12 @@ class Retry(Exception):
         self.after = after
 
 
-class Discard(Exception):
-    """Raise it: it will never go well."""
+class Cancel(Exception):
+    """Raise it: the job is no longer needed and ends as cancelled."""
+
+
+class DeadLetter(Exception):
+    """Raise it: the job can never succeed and becomes a dead letter."""
 
 
 class Snooze(Exception):
@@ -39,7 +43,7 @@ def handler(run):
                 try:
                     job = json.loads(payload)
                 except ValueError as wrong:
-                    raise Discard(f"the payload is no JSON: {wrong}") from None
+                    raise DeadLetter(f"the payload is no JSON: {wrong}") from None
                 result = run(job)
                 return b"" if result is None else json.dumps(result).encode()
             except Exception as wrong:
@@ -55,8 +59,10 @@ def _nanoseconds(seconds):
 def _answer(wrong):
     if isinstance(wrong, Snooze):
         return HandleError_Snooze(_nanoseconds(wrong.after))
-    if isinstance(wrong, Discard):
-        return HandleError_Discard(str(wrong))
+    if isinstance(wrong, Cancel):
+        return HandleError_Cancel(str(wrong))
+    if isinstance(wrong, DeadLetter):
+        return HandleError_DeadLetter(str(wrong))
     if isinstance(wrong, Retry):
         return HandleError_Retry(RetryRequest(str(wrong), None if wrong.after is None else _nanoseconds(wrong.after)))
     # A mistake of the handler's own, most likely: its place is worth a line.

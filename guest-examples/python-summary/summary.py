@@ -4,20 +4,20 @@ import csv
 import io
 import statistics
 
-from millpond import Discard, handler, info, progress, state
+from millpond import DeadLetter, handler, info, progress, state
 
 
 def summarise(job):
     if not isinstance(job, dict) or not isinstance(job.get("csv"), str):
-        raise Discard("`csv` is missing")
+        raise DeadLetter("`csv` is missing")
     rows = list(csv.DictReader(io.StringIO(job["csv"])))
     column = job.get("column")
     try:
         numbers = [float(row[column]) for row in rows]
     except (KeyError, TypeError, ValueError) as wrong:
-        raise Discard(f"column {column!r} is not one of numbers: {wrong}")
+        raise DeadLetter(f"column {column!r} is not one of numbers: {wrong}")
     if not numbers:
-        raise Discard("there are no rows")
+        raise DeadLetter("there are no rows")
     info(f"{len(numbers)} rows")
     progress(len(numbers), len(rows))
     state.increment("rows", len(numbers))

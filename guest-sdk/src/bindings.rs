@@ -56,11 +56,13 @@ pub mod millpond {
       /// A trap, a timeout and a memory limit are failed attempts too: they count like `retry` without a delay.
       #[derive(Clone)]
       pub enum HandleError {
-        /// It may go well another time. Uses up one attempt; after the last one the job is a dead letter.
+        /// The attempt failed and another one may succeed. It uses up one attempt; after the last one the job is a dead letter.
         Retry(RetryRequest),
-        /// It will never go well, for this reason. The job ends here and is kept for inspection.
-        Discard(_rt::String),
-        /// Not a failure: come back after this time. No attempt is used up.
+        /// The job is no longer needed, for this reason. It ends as cancelled.
+        Cancel(_rt::String),
+        /// The job can never succeed, for this reason. It becomes a dead letter, which an operator can inspect and run again.
+        DeadLetter(_rt::String),
+        /// The job cannot run now: run it again after this time. No attempt is used up.
         Snooze(Duration),
       }
       impl ::core::fmt::Debug for HandleError {
@@ -69,8 +71,11 @@ pub mod millpond {
             HandleError::Retry(e) => {
               f.debug_tuple("HandleError::Retry").field(e).finish()
             }
-            HandleError::Discard(e) => {
-              f.debug_tuple("HandleError::Discard").field(e).finish()
+            HandleError::Cancel(e) => {
+              f.debug_tuple("HandleError::Cancel").field(e).finish()
+            }
+            HandleError::DeadLetter(e) => {
+              f.debug_tuple("HandleError::DeadLetter").field(e).finish()
             }
             HandleError::Snooze(e) => {
               f.debug_tuple("HandleError::Snooze").field(e).finish()
@@ -1674,9 +1679,9 @@ pub mod exports {
           } },
           Err(e) => { {
             *ptr2.add(0).cast::<u8>() = (1i32) as u8;
-            use super::super::super::super::millpond::jobs::types::HandleError as V7;
+            use super::super::super::super::millpond::jobs::types::HandleError as V8;
             match e {
-              V7::Retry(e) => {
+              V8::Retry(e) => {
                 *ptr2.add(8).cast::<u8>() = (0i32) as u8;
                 let super::super::super::super::millpond::jobs::types::RetryRequest{ reason:reason4, delay:delay4, } = e;
                 let vec5 = (reason4.into_bytes()).into_boxed_slice();
@@ -1696,7 +1701,7 @@ pub mod exports {
                     }
                   },
                 };},
-                V7::Discard(e) => {
+                V8::Cancel(e) => {
                   *ptr2.add(8).cast::<u8>() = (1i32) as u8;
                   let vec6 = (e.into_bytes()).into_boxed_slice();
                   let ptr6 = vec6.as_ptr().cast::<u8>();
@@ -1705,8 +1710,17 @@ pub mod exports {
                   *ptr2.add(16+1*::core::mem::size_of::<*const u8>()).cast::<usize>() = len6;
                   *ptr2.add(16).cast::<*mut u8>() = ptr6.cast_mut();
                 },
-                V7::Snooze(e) => {
+                V8::DeadLetter(e) => {
                   *ptr2.add(8).cast::<u8>() = (2i32) as u8;
+                  let vec7 = (e.into_bytes()).into_boxed_slice();
+                  let ptr7 = vec7.as_ptr().cast::<u8>();
+                  let len7 = vec7.len();
+                  ::core::mem::forget(vec7);
+                  *ptr2.add(16+1*::core::mem::size_of::<*const u8>()).cast::<usize>() = len7;
+                  *ptr2.add(16).cast::<*mut u8>() = ptr7.cast_mut();
+                },
+                V8::Snooze(e) => {
+                  *ptr2.add(8).cast::<u8>() = (3i32) as u8;
                   *ptr2.add(16).cast::<i64>() = _rt::as_i64(e);
                 },
               }
@@ -1737,6 +1751,11 @@ pub mod exports {
                   let l7 = *arg0.add(16).cast::<*mut u8>();
                   let l8 = *arg0.add(16+1*::core::mem::size_of::<*const u8>()).cast::<usize>();
                   _rt::cabi_dealloc(l7, l8, 1);
+                },
+                2 => {
+                  let l9 = *arg0.add(16).cast::<*mut u8>();
+                  let l10 = *arg0.add(16+1*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                  _rt::cabi_dealloc(l9, l10, 1);
                 },
                 _ => (),
               }
@@ -2053,60 +2072,60 @@ macro_rules! __export_job_handler_impl {
     #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.0:job-handler:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2307] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x81\x11\x01A\x02\x01\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2321] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8f\x11\x01A\x02\x01\
 A\x1a\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
-reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x03\x05retry\x01\x08\0\
-\x07discard\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-error\x03\0\x09\x03\0\x19\
-millpond:jobs/types@0.1.0\x05\0\x02\x03\0\0\x08duration\x02\x03\0\0\x07instant\x02\
-\x03\0\0\x06job-id\x01B\x14\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x02\x03\
-\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\
-\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\0\x08get-kind\x01\x07\
-\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\x08\x04\0\x0eget-m\
-ax-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\x01@\0\0\x01\x04\
-\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x0b\x03\0\x1b\
-millpond:jobs/attempt@0.1.0\x05\x04\x01B\x04\x01m\x06\x05trace\x05debug\x04info\x04\
-warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
-es\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@0.1.0\x05\x05\x01B\x03\x01\
-ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1amillpond:jobs/config@0.1.0\
-\x05\x06\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fvalue-too-large\0\0\x0equota-\
-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
-p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01\
-j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03set\x01\x07\x01@\x01\x03\
-keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05deltax\0\x06\x04\0\x09inc\
-rement\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\x01\x01@\x02\x06pre\
-fixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19millpond:jobs/state\
-@0.1.0\x05\x07\x01B\x1b\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x02\x03\x02\
-\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\x11payload-too-\
-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x04\x04\0\x07\
-new-job\x03\x01\x01p}\x01i\x06\x01@\x02\x04kinds\x07payload\x07\0\x08\x04\0\x14[\
-constructor]new-job\x01\x09\x01h\x06\x01@\x02\x04self\x0a\x05queues\x01\0\x04\0\x19\
-[method]new-job.set-queue\x01\x0b\x01@\x02\x04self\x0a\x05delay\x01\x01\0\x04\0\x19\
-[method]new-job.set-delay\x01\x0c\x01@\x02\x04self\x0a\x08priorityz\x01\0\x04\0\x1c\
-[method]new-job.set-priority\x01\x0d\x01@\x02\x04self\x0a\x0cmax-attemptsy\x01\0\
-\x04\0\x20[method]new-job.set-max-attempts\x01\x0e\x01@\x02\x04self\x0a\x03keys\x01\
-\0\x04\0\x1e[method]new-job.set-unique-key\x01\x0f\x01@\x02\x04self\x0a\x05group\
-s\x01\0\x04\0\x19[method]new-job.set-group\x01\x10\x01j\x01\x03\x01\x05\x01@\x01\
-\x03job\x08\0\x11\x04\0\x07enqueue\x01\x12\x03\0\x1bmillpond:jobs/enqueue@0.1.0\x05\
-\x08\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\x01\x01\0\x04\0\
-\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.0\x05\x09\x01B\x04\x02\x03\
-\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19\
-millpond:jobs/clock@0.1.0\x05\x0a\x01B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\
-\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\x02\x03\0\x1am\
-illpond:jobs/random@0.1.0\x05\x0b\x01B\x0f\x02\x03\x02\x01\x01\x04\0\x08duration\
-\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\x03urls\x07he\
-aders\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01r\x03\x06stat\
-us{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\x0daccess-de\
-nied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01s\0\x12respon\
-se-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01\
-@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs/outbound-ht\
-tp@0.1.0\x05\x0c\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\x02\x01\x0d\x04\0\x0c\
-handle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07payload\x02\0\x03\x04\
-\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.0\x05\x0e\x04\0\x1fmillp\
-ond:jobs/job-handler@0.1.0\x04\0\x0b\x11\x01\0\x0bjob-handler\x03\0\0\0G\x09prod\
-ucers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x06\
-0.61.1";
+reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
+\x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
+r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.0\x05\0\x02\x03\0\0\x08duration\x02\
+\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B\x14\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
+\x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
+\0\x08get-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\
+\x08\x04\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\
+\x01@\0\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\
+\x0b\x03\0\x1bmillpond:jobs/attempt@0.1.0\x05\x04\x01B\x04\x01m\x06\x05trace\x05\
+debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\x05le\
+vel\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@0.1.0\x05\
+\x05\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1amillpond:\
+jobs/config@0.1.0\x05\x06\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fvalue-too-la\
+rge\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03\
+get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03set\x01\x07\
+\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05deltax\0\x06\
+\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\x01\x01\
+@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19millpon\
+d:jobs/state@0.1.0\x05\x07\x01B\x1b\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\
+\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\x11\
+payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
+\x04\x04\0\x07new-job\x03\x01\x01p}\x01i\x06\x01@\x02\x04kinds\x07payload\x07\0\x08\
+\x04\0\x14[constructor]new-job\x01\x09\x01h\x06\x01@\x02\x04self\x0a\x05queues\x01\
+\0\x04\0\x19[method]new-job.set-queue\x01\x0b\x01@\x02\x04self\x0a\x05delay\x01\x01\
+\0\x04\0\x19[method]new-job.set-delay\x01\x0c\x01@\x02\x04self\x0a\x08priorityz\x01\
+\0\x04\0\x1c[method]new-job.set-priority\x01\x0d\x01@\x02\x04self\x0a\x0cmax-att\
+emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x0e\x01@\x02\x04self\x0a\
+\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x0f\x01@\x02\x04self\x0a\
+\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x10\x01j\x01\x03\x01\x05\
+\x01@\x01\x03job\x08\0\x11\x04\0\x07enqueue\x01\x12\x03\0\x1bmillpond:jobs/enque\
+ue@0.1.0\x05\x08\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\x01\
+\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.0\x05\x09\x01\
+B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\
+\x02\x03\0\x19millpond:jobs/clock@0.1.0\x05\x0a\x01B\x05\x01@\0\0w\x04\0\x0eget-\
+random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\x02\
+\x03\0\x1amillpond:jobs/random@0.1.0\x05\x0b\x01B\x0f\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\x03ur\
+ls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01r\x03\
+\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\x0da\
+ccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01s\0\x12\
+response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\x01\
+\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs/out\
+bound-http@0.1.0\x05\x0c\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\x02\x01\x0d\
+\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07payload\x02\
+\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.0\x05\x0e\x04\0\
+\x1fmillpond:jobs/job-handler@0.1.0\x04\0\x0b\x11\x01\0\x0bjob-handler\x03\0\0\0\
+G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindge\
+n-rust\x060.61.1";
   };
   )
 }
@@ -2117,58 +2136,58 @@ pub use __export_job_handler_impl as export;
 #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.0:job-handler-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2262] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb4\x10\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2276] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc2\x10\x01A\x02\x01\
 A\x17\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
-reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x03\x05retry\x01\x08\0\
-\x07discard\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-error\x03\0\x09\x03\0\x19\
-millpond:jobs/types@0.1.0\x05\0\x02\x03\0\0\x08duration\x02\x03\0\0\x07instant\x02\
-\x03\0\0\x06job-id\x01B\x14\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x02\x03\
-\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\
-\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\0\x08get-kind\x01\x07\
-\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\x08\x04\0\x0eget-m\
-ax-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\x01@\0\0\x01\x04\
-\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\x0b\x03\0\x1b\
-millpond:jobs/attempt@0.1.0\x05\x04\x01B\x04\x01m\x06\x05trace\x05debug\x04info\x04\
-warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messag\
-es\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@0.1.0\x05\x05\x01B\x03\x01\
-ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1amillpond:jobs/config@0.1.0\
-\x05\x06\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fvalue-too-large\0\0\x0equota-\
-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05error\x03\0\0\x01\
-p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03get\x01\x05\x01\
-j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03set\x01\x07\x01@\x01\x03\
-keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05deltax\0\x06\x04\0\x09inc\
-rement\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\x01\x01@\x02\x06pre\
-fixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19millpond:jobs/state\
-@0.1.0\x05\x07\x01B\x1b\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\x02\x03\x02\
-\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\x11payload-too-\
-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x04\x04\0\x07\
-new-job\x03\x01\x01p}\x01i\x06\x01@\x02\x04kinds\x07payload\x07\0\x08\x04\0\x14[\
-constructor]new-job\x01\x09\x01h\x06\x01@\x02\x04self\x0a\x05queues\x01\0\x04\0\x19\
-[method]new-job.set-queue\x01\x0b\x01@\x02\x04self\x0a\x05delay\x01\x01\0\x04\0\x19\
-[method]new-job.set-delay\x01\x0c\x01@\x02\x04self\x0a\x08priorityz\x01\0\x04\0\x1c\
-[method]new-job.set-priority\x01\x0d\x01@\x02\x04self\x0a\x0cmax-attemptsy\x01\0\
-\x04\0\x20[method]new-job.set-max-attempts\x01\x0e\x01@\x02\x04self\x0a\x03keys\x01\
-\0\x04\0\x1e[method]new-job.set-unique-key\x01\x0f\x01@\x02\x04self\x0a\x05group\
-s\x01\0\x04\0\x19[method]new-job.set-group\x01\x10\x01j\x01\x03\x01\x05\x01@\x01\
-\x03job\x08\0\x11\x04\0\x07enqueue\x01\x12\x03\0\x1bmillpond:jobs/enqueue@0.1.0\x05\
-\x08\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\x01\x01\0\x04\0\
-\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.0\x05\x09\x01B\x04\x02\x03\
-\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\x02\x03\0\x19\
-millpond:jobs/clock@0.1.0\x05\x0a\x01B\x05\x01@\0\0w\x04\0\x0eget-random-u64\x01\
-\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\x02\x03\0\x1am\
-illpond:jobs/random@0.1.0\x05\x0b\x01B\x0f\x02\x03\x02\x01\x01\x04\0\x08duration\
-\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\x03urls\x07he\
-aders\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01r\x03\x06stat\
-us{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\x0daccess-de\
-nied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01s\0\x12respon\
-se-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\x01\x0b\x01\
-@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs/outbound-ht\
-tp@0.1.0\x05\x0c\x04\0?millpond:jobs/job-handler-with-all-of-its-exports-removed\
-@0.1.0\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-removed\x03\0\0\0G\x09\
-producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
-t\x060.61.1";
+reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
+\x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
+r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.0\x05\0\x02\x03\0\0\x08duration\x02\
+\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B\x14\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
+\x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
+\0\x08get-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\
+\x08\x04\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\
+\x01@\0\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\
+\x0b\x03\0\x1bmillpond:jobs/attempt@0.1.0\x05\x04\x01B\x04\x01m\x06\x05trace\x05\
+debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\x05le\
+vel\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@0.1.0\x05\
+\x05\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1amillpond:\
+jobs/config@0.1.0\x05\x06\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fvalue-too-la\
+rge\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05\
+error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03\
+get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03set\x01\x07\
+\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05deltax\0\x06\
+\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\x01\x01\
+@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19millpon\
+d:jobs/state@0.1.0\x05\x07\x01B\x1b\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\
+\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\x11\
+payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
+\x04\x04\0\x07new-job\x03\x01\x01p}\x01i\x06\x01@\x02\x04kinds\x07payload\x07\0\x08\
+\x04\0\x14[constructor]new-job\x01\x09\x01h\x06\x01@\x02\x04self\x0a\x05queues\x01\
+\0\x04\0\x19[method]new-job.set-queue\x01\x0b\x01@\x02\x04self\x0a\x05delay\x01\x01\
+\0\x04\0\x19[method]new-job.set-delay\x01\x0c\x01@\x02\x04self\x0a\x08priorityz\x01\
+\0\x04\0\x1c[method]new-job.set-priority\x01\x0d\x01@\x02\x04self\x0a\x0cmax-att\
+emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x0e\x01@\x02\x04self\x0a\
+\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x0f\x01@\x02\x04self\x0a\
+\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x10\x01j\x01\x03\x01\x05\
+\x01@\x01\x03job\x08\0\x11\x04\0\x07enqueue\x01\x12\x03\0\x1bmillpond:jobs/enque\
+ue@0.1.0\x05\x08\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\x01\
+\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.0\x05\x09\x01\
+B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\
+\x02\x03\0\x19millpond:jobs/clock@0.1.0\x05\x0a\x01B\x05\x01@\0\0w\x04\0\x0eget-\
+random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\x02\
+\x03\0\x1amillpond:jobs/random@0.1.0\x05\x0b\x01B\x0f\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\x03ur\
+ls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01r\x03\
+\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\x0da\
+ccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01s\0\x12\
+response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\x01\
+\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs/out\
+bound-http@0.1.0\x05\x0c\x04\0?millpond:jobs/job-handler-with-all-of-its-exports\
+-removed@0.1.0\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-removed\x03\0\
+\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bi\
+ndgen-rust\x060.61.1";
 
 #[inline(never)]
 #[doc(hidden)]

@@ -80,9 +80,9 @@ impl NewJob {
     /// A job of `kind` with a payload that is written as JSON, for the queue that the running job lies in.
     ///
     /// # Errors
-    /// A discard where the payload has no JSON.
+    /// A dead letter where the payload has no JSON.
     pub fn new<T: Serialize + ?Sized>(kind: &str, payload: &T) -> error::Result<Self> {
-        Ok(Self::raw(kind, serde_json::to_vec(payload).or_discard()?))
+        Ok(Self::raw(kind, serde_json::to_vec(payload).or_dead_letter()?))
     }
 
     /// A job of `kind` with these bytes.

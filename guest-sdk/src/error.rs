@@ -16,7 +16,7 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 ///
 /// fn parse(text: String) -> Result<u64> {
 ///     if text.is_empty() {
-///         return Err(Error::discard("there is nothing in it"));
+///         return Err(Error::dead_letter("there is nothing in it"));
 ///     }
 ///     Ok(text.parse()?)
 /// }
@@ -29,7 +29,8 @@ pub struct Error(pub(crate) Verdict);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Retry { reason: String, delay: Option<Duration> },
-    Discard(String),
+    Cancel(String),
+    DeadLetter(String),
     Snooze(Duration),
 }
 
@@ -44,9 +45,14 @@ impl Error {
         Self(Verdict::Retry { reason: format!("{reason:#}"), delay: Some(delay) })
     }
 
-    /// It will never go well: the job ends here and is kept for inspection.
-    pub fn discard(reason: impl Display) -> Self {
-        Self(Verdict::Discard(format!("{reason:#}")))
+    /// The job is no longer needed: it ends as cancelled, with this reason.
+    pub fn cancel(reason: impl Display) -> Self {
+        Self(Verdict::Cancel(format!("{reason:#}")))
+    }
+
+    /// The job can never succeed: it becomes a dead letter with this reason, which an operator can inspect and run again.
+    pub fn dead_letter(reason: impl Display) -> Self {
+        Self(Verdict::DeadLetter(format!("{reason:#}")))
     }
 
     /// Not a failure: come back after `delay`. No attempt is used up.
@@ -67,16 +73,22 @@ impl<E: Display> From<E> for Error {
 /// use millpond_guest::{OrElse, Result};
 ///
 /// fn parse(text: String) -> Result<u64> {
-///     Ok(text.parse().or_discard()?)
+///     Ok(text.parse().or_dead_letter()?)
 /// }
 /// # let _ = parse;
 /// ```
 pub trait OrElse<T> {
-    /// If it fails, it will always fail: see [`Error::discard`].
+    /// If this fails, the job is no longer needed: see [`Error::cancel`].
     ///
     /// # Errors
-    /// The same error, as a discard.
-    fn or_discard(self) -> Result<T>;
+    /// The same error, which ends the job as cancelled.
+    fn or_cancel(self) -> Result<T>;
+
+    /// If this fails, it will always fail: see [`Error::dead_letter`].
+    ///
+    /// # Errors
+    /// The same error, which makes the job a dead letter.
+    fn or_dead_letter(self) -> Result<T>;
 
     /// If it fails, try again, but not before `delay` has passed: see [`Error::retry_after`].
     ///
@@ -92,8 +104,12 @@ pub trait OrElse<T> {
 }
 
 impl<T, E: Display> OrElse<T> for std::result::Result<T, E> {
-    fn or_discard(self) -> Result<T> {
-        self.map_err(Error::discard)
+    fn or_cancel(self) -> Result<T> {
+        self.map_err(Error::cancel)
+    }
+
+    fn or_dead_letter(self) -> Result<T> {
+        self.map_err(Error::dead_letter)
     }
 
     fn or_retry_after(self, delay: Duration) -> Result<T> {

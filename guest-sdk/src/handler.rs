@@ -15,7 +15,7 @@ pub trait Handler<Shape> {
     /// Runs it on a job's payload.
     ///
     /// # Errors
-    /// Its own, and a discard where the payload cannot be read.
+    /// Its own, and a dead letter where the payload cannot be read.
     fn call(&self, payload: Vec<u8>) -> Result<Vec<u8>>;
 }
 

@@ -43,7 +43,7 @@
 //! # What a handler takes and returns
 //!
 //! - Its argument is any type that serde can read ([`Payload`]): the payload is JSON. [`Raw`] takes the bytes as they are, and no
-//!   argument ignores them. A payload that cannot be read is discarded: it will not be readable the next time.
+//!   argument ignores them. A payload that cannot be read becomes a dead letter: it will not be readable the next time.
 //! - It returns [`Result`] of anything that serde can write ([`Reply`]), kept as the job's result; `()` is none, [`Raw`] is
 //!   bytes.
 //! - `?` works on any error that can be displayed, `anyhow` and boxed ones included, and means: try again, when the queue's back-off
@@ -56,11 +56,11 @@
 //!
 //! # fn ask(_: &str) -> Result<u16, std::io::Error> { Ok(200) }
 //! fn call(url: String) -> Result {
-//!     let port: u16 = url.rsplit(':').next().unwrap_or("").parse().or_discard()?; // will never be a number
+//!     let port: u16 = url.rsplit(':').next().unwrap_or("").parse().or_dead_letter()?; // will never be a number
 //!     match ask(&url)? {                                                        // any error: try again
 //!         429 => Err(Error::snooze(Duration::from_secs(60))),                     // not our fault: no attempt is used up
 //!         503 => Err(Error::retry_after("busy", Duration::from_secs(5))),
-//!         410 => Err(Error::discard("it is gone")),
+//!         410 => Err(Error::dead_letter("it is gone")),
 //!         _ => Ok(()),
 //!     }
 //! }

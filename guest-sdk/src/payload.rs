@@ -16,7 +16,7 @@ pub trait Payload: Sized {
     /// Reads it.
     ///
     /// # Errors
-    /// A discard: what cannot be read now cannot be read later.
+    /// A dead letter: what cannot be read now cannot be read later.
     fn from_bytes(bytes: Vec<u8>) -> Result<Self>;
 }
 
@@ -29,21 +29,21 @@ pub trait Reply {
     /// Writes it. Nothing at all is no result.
     ///
     /// # Errors
-    /// A discard, where the value has no JSON: a map whose keys are not strings.
+    /// A dead letter, where the value has no JSON: a map whose keys are not strings.
     fn into_bytes(self) -> Result<Vec<u8>>;
 }
 
 impl<T: DeserializeOwned> Payload for T {
     fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
         serde_json::from_slice(&bytes)
-            .map_err(|error| Error::discard(format_args!("the payload is not what this handler takes: {error}")))
+            .map_err(|error| Error::dead_letter(format_args!("the payload is not what this handler takes: {error}")))
     }
 }
 
 impl<T: Serialize> Reply for T {
     fn into_bytes(self) -> Result<Vec<u8>> {
         let bytes = serde_json::to_vec(&self)
-            .map_err(|error| Error::discard(format_args!("the result cannot be written as JSON: {error}")))?;
+            .map_err(|error| Error::dead_letter(format_args!("the result cannot be written as JSON: {error}")))?;
         // What `()` and `None` are written as.
         Ok(if bytes == b"null" { Vec::new() } else { bytes })
     }

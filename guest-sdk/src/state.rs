@@ -9,7 +9,7 @@
 //!
 //! fn once(delivery: String) -> Result {
 //!     if state::get::<bool>(&delivery)?.is_some() {
-//!         return Err(Error::discard("seen before"));
+//!         return Err(Error::dead_letter("seen before"));
 //!     }
 //!     state::set(&delivery, &true)?;
 //!     Ok(())
@@ -17,7 +17,7 @@
 //!
 //! let mut host = Host::new();
 //! assert!(host.run(once, &"a").is_done());
-//! assert!(host.run(once, &"a").is_discarded());
+//! assert!(host.run(once, &"a").is_dead_letter());
 //! ```
 
 use std::fmt;
@@ -61,20 +61,20 @@ impl std::error::Error for Error {}
 /// The value under `key`, read from JSON.
 ///
 /// # Errors
-/// The host's refusal as a retry; a discard where the value is not a `T`.
+/// The host's refusal as a retry; a dead letter where the value is not a `T`.
 pub fn get<T: DeserializeOwned>(key: &str) -> error::Result<Option<T>> {
     let Some(bytes) = get_raw(key)? else { return Ok(None) };
     let value =
         serde_json::from_slice(&bytes).map_err(|error| format!("the state under {key:?} cannot be read: {error}"));
-    value.map(Some).or_discard()
+    value.map(Some).or_dead_letter()
 }
 
 /// Puts `value` under `key`, written as JSON.
 ///
 /// # Errors
-/// The host's refusal as a retry; a discard where the value has no JSON.
+/// The host's refusal as a retry; a dead letter where the value has no JSON.
 pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> error::Result {
-    let bytes = serde_json::to_vec(value).or_discard()?;
+    let bytes = serde_json::to_vec(value).or_dead_letter()?;
     Ok(set_raw(key, &bytes)?)
 }
 

@@ -44,9 +44,9 @@ fn nothing_is_no_result() {
 }
 
 #[test]
-fn a_payload_that_cannot_be_read_is_discarded_with_the_place() {
+fn a_payload_that_cannot_be_read_becomes_a_dead_letter_with_the_place() {
     let outcome = Host::new().run_raw(|order: Order| -> Result<u64> { Ok(order.id) }, *b"{\"id\":\"x\"}");
-    let Outcome::Discard(reason) = outcome else { panic!("{outcome:?}") };
+    let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };
     assert!(
         reason.starts_with("the payload is not what this handler takes: ") && reason.contains("column"),
         "{reason}"
@@ -75,14 +75,15 @@ fn the_other_answers_arrive_as_they_were_given() {
     let answers = [
         (Error::retry("busy"), retry("busy")),
         (Error::retry_after("busy", hour), Outcome::Retry { reason: "busy".into(), delay: Some(hour) }),
-        (Error::discard("gone"), Outcome::Discard("gone".into())),
+        (Error::cancel("closed"), Outcome::Cancel("closed".into())),
+        (Error::dead_letter("gone"), Outcome::DeadLetter("gone".into())),
         (Error::snooze(hour), Outcome::Snooze(hour)),
     ];
     for (error, outcome) in answers {
         assert_eq!(Host::new().run_raw(move || -> Result { Err(error.clone()) }, *b""), outcome);
     }
     let failed = || "x".parse::<u8>();
-    assert!(failed().or_discard().is_err_and(|error| error == Error::discard("invalid digit found in string")));
+    assert!(failed().or_dead_letter().is_err_and(|error| error == Error::dead_letter("invalid digit found in string")));
     assert_eq!(failed().or_snooze(hour), Err(Error::snooze(hour)));
     assert_eq!(failed().or_retry_after(hour), Err(Error::retry_after("invalid digit found in string", hour)));
 }

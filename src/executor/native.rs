@@ -458,7 +458,7 @@ fn ended(outcome: Outcome) -> Ending {
         Outcome::Snooze(delay) => Ending::snoozed(delay),
         Outcome::RateLimited(delay) => Ending::rate_limited(delay, false),
         Outcome::RateLimitedQueue(delay) => Ending::rate_limited(delay, true),
-        Outcome::Discard(reason) => Ending::Discarded(reason),
+        Outcome::Cancel(reason) => Ending::Cancelled(reason),
         Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
     }
 }

@@ -10,7 +10,7 @@ pub(crate) const ATTEMPT_ERRORS_MAX: usize = 50;
 /// Longest error text kept, in bytes. What is longer is cut and ends in an ellipsis.
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 
-/// Longest reason kept, in bytes: why a job was cancelled, discarded or given up. What is longer is cut and ends in an
+/// Longest reason kept, in bytes: why a job was cancelled or given up. What is longer is cut and ends in an
 /// ellipsis.
 pub(crate) const REASON_BYTES_MAX: usize = 4 * 1024;
 

@@ -69,7 +69,7 @@ pub(crate) enum Ending {
         /// The whole queue is held, although the job has a group.
         whole_queue: bool,
     },
-    Discarded(String),
+    Cancelled(String),
     DeadLetter(String),
     /// Taken back by a shutdown while its handler ran: no attempt used, unless it runs at most once.
     Released,
@@ -222,7 +222,7 @@ pub(crate) fn after(
             die(record, attempt, format!("it runs at most once: {message}"), now)
         }
         Ending::RateLimited { .. } | Ending::Released | Ending::Uncalled => Transition::GiveBack { failed: false },
-        Ending::Discarded(reason) => {
+        Ending::Cancelled(reason) => {
             record.attempts = attempt.number;
             end(record, State::Cancelled, attempt.started_at, now);
             record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));

@@ -238,7 +238,7 @@ impl NewJob {
     /// # let pond = in_memory(&ManualClock::new())?;
     /// let first = pond.enqueue("orders", NewJob::json("charge", &7).group("order-7")).await?;
     /// let second = pond.enqueue("orders", NewJob::json("ship", &7).group("order-7")).await?;
-    /// assert!(matches!(pond.explain(second)?, Why::GroupBusy { head, ahead: 1, .. } if head == first));
+    /// assert!(matches!(pond.explain(second)?, Explanation::GroupBusy { head, ahead: 1, .. } if head == first));
     /// # Ok(()) }
     /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {

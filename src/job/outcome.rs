@@ -15,7 +15,7 @@ use crate::error::BoxError;
 /// use std::time::Duration;
 ///
 /// let later = Outcome::snooze(Duration::from_secs(30));
-/// let never = Outcome::discard("the account was closed");
+/// let never = Outcome::cancel("the account was closed");
 /// # let _ = (later, never);
 /// ```
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub enum Outcome {
     RateLimited(Duration),
     /// As [`RateLimited`](Self::RateLimited), for the whole queue even if the job has a group.
     RateLimitedQueue(Duration),
-    /// Stop: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
-    Discard(String),
+    /// No longer needed: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
+    Cancel(String),
     /// Failed for good: straight to the dead letters, with this reason. Of a long reason 4 KiB are kept.
     DeadLetter(String),
 }
@@ -104,7 +104,7 @@ impl Outcome {
     ///     .start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(30)));
+    /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(30)));
     /// assert_eq!(pond.job(id)?.attempts, 1);
     /// # Ok(()) }
     /// ```
@@ -149,7 +149,7 @@ impl Outcome {
     ///     .start()?;
     /// let id = pond.enqueue("crm", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert_eq!(pond.explain(id)?, Why::RateLimited { wait: Duration::from_secs(30) });
+    /// assert_eq!(pond.explain(id)?, Explanation::RateLimited { wait: Duration::from_secs(30) });
     /// assert_eq!(pond.job(id)?.attempts, 0);
     /// # Ok(()) }
     /// ```
@@ -177,14 +177,16 @@ impl Outcome {
     /// pond.enqueue("crm", NewJob::new(Charge { order: 7 }).group("customer-1")).await?;
     /// let other = pond.enqueue("crm", NewJob::new(Charge { order: 8 }).group("customer-2")).await?;
     /// drain(&pond).await;
-    /// assert_eq!(pond.explain(other)?, Why::RateLimited { wait: Duration::from_secs(30) });
+    /// assert_eq!(pond.explain(other)?, Explanation::RateLimited { wait: Duration::from_secs(30) });
     /// # Ok(()) }
     /// ```
     pub fn rate_limited_queue(delay: Duration) -> Self {
         Self::RateLimitedQueue(delay)
     }
 
-    /// End as cancelled.
+    /// The job is no longer needed: it ends as cancelled, with this reason.
+    ///
+    /// A job that can never succeed is a [`dead_letter`](Self::dead_letter) instead: somebody shall look at it.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -193,18 +195,18 @@ impl Outcome {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
     /// # let pond = in_memory(&ManualClock::new())?;
     /// pond.worker("billing")
-    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::discard("the order was withdrawn")) })
+    ///     .handle(|_: Job<Charge>| async { Ok(Outcome::cancel("the order was withdrawn")) })
     ///     .start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.state, State::Cancelled);
     /// # Ok(()) }
     /// ```
-    pub fn discard(reason: impl Into<String>) -> Self {
-        Self::Discard(reason.into())
+    pub fn cancel(reason: impl Into<String>) -> Self {
+        Self::Cancel(reason.into())
     }
 
-    /// Straight to the dead letters.
+    /// The job can never succeed: it becomes a dead letter with this reason, without another attempt.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};

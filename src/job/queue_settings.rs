@@ -149,7 +149,7 @@ pub enum WhenFull {
 /// let later = NewJob::json("ship", &7).delay(Duration::from_secs(3600));
 /// orders.enqueue(later.group("customer-1")).await?;
 /// let now = orders.enqueue(NewJob::json("ship", &8).group("customer-1")).await?;
-/// assert!(matches!(pond.explain(now)?, Why::NoHandler { .. })); // with `Block`: `GroupBusy`
+/// assert!(matches!(pond.explain(now)?, Explanation::NoHandler { .. })); // with `Block`: `GroupBusy`
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,7 +249,7 @@ impl Retention {
         self
     }
 
-    /// Keep cancelled, discarded and expired jobs like this.
+    /// Keep cancelled and expired jobs like this.
     pub fn cancelled(mut self, keep: Keep) -> Self {
         self.cancelled = keep;
         self

@@ -178,7 +178,7 @@ impl Retry {
     /// pond.worker("billing").retry(retry).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(16)));
+    /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(16)));
     /// # Ok(()) }
     /// ```
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
@@ -235,7 +235,7 @@ impl Retry {
     /// pond.worker("billing").retry(exact).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert!(matches!(pond.explain(id)?, Why::NotDue { wait, .. } if wait == Duration::from_secs(5)));
+    /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(5)));
     /// # Ok(()) }
     /// ```
     pub fn jitter(mut self, share: f64) -> Self {

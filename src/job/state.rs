@@ -25,7 +25,7 @@ pub enum State {
     Completed,
     /// Failed for good: in the dead-letter table until redriven or purged.
     Dead,
-    /// Stopped on purpose: cancelled, discarded by its handler, or expired.
+    /// Stopped on purpose: cancelled by a caller or by its handler, or expired.
     Cancelled,
     /// Waits for other jobs. Reserved: nothing enters this state yet.
     Blocked,

@@ -50,7 +50,7 @@ enum Answer {
     RetryAfter,
     Snooze,
     RateLimited,
-    Discard,
+    Cancel,
     DeadLetter,
     Panic,
 }
@@ -73,7 +73,7 @@ const ANSWERS: [Answer; 20] = [
     Answer::RetryAfter,
     Answer::Snooze,
     Answer::RateLimited,
-    Answer::Discard,
+    Answer::Cancel,
     Answer::DeadLetter,
     Answer::Panic,
 ];
@@ -678,9 +678,9 @@ async fn handle(
         Answer::RetryAfter => Outcome::retry_after(ON_PURPOSE, later),
         Answer::Snooze => Outcome::snooze(later),
         Answer::RateLimited => Outcome::rate_limited(later),
-        Answer::Discard => {
-            book.release(id, "discarded");
-            Outcome::discard(ON_PURPOSE)
+        Answer::Cancel => {
+            book.release(id, "cancelled");
+            Outcome::cancel(ON_PURPOSE)
         }
         Answer::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
         Answer::Panic => panic!("{ON_PURPOSE}"),

@@ -102,8 +102,8 @@ async fn rates(pond: &Millpond) -> Value {
     let worker = limited(pond);
     let (whole, one) = (queue.rate(), queue.group_rate("held").unwrap());
     let rates = json!({
-        "queue": { "tokens": whole.available(), "wait": whole.wait() },
-        "group held": { "tokens": one.available(), "wait": one.wait() },
+        "queue": { "tokens": whole.available(), "wait": whole.available_in() },
+        "group held": { "tokens": one.available(), "wait": one.available_in() },
     });
     worker.stop();
     rates

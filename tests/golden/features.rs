@@ -89,7 +89,7 @@ fn answering(pond: &Millpond, queue: &str) -> Worker {
                 b"fail" => Err("it does not work".into()),
                 b"panic" => panic!("on purpose"),
                 b"snooze" => Ok(Outcome::snooze(HOUR)),
-                b"discard" => Ok(Outcome::discard("not wanted any more")),
+                b"discard" => Ok(Outcome::cancel("not wanted any more")),
                 b"dead" => Ok(Outcome::dead_letter("it can never work")),
                 b"slow down" => Ok(Outcome::rate_limited(HOUR)),
                 b"result" => Ok(Outcome::done_with("the result")),
@@ -190,7 +190,7 @@ async fn dead_letters(pond: &Millpond, clock: &ManualClock) {
     pond.dead_letters().redrive(ids[4]).await.unwrap();
 }
 
-/// Completed with a result and without, cancelled, discarded, expired; what a short retention has left.
+/// Completed with a result and without, cancelled, cancelled by its handler, expired; what a short retention has left.
 async fn ended(pond: &Millpond, clock: &ManualClock) {
     let keep = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER);
     pond.queue("kept").unwrap().configure(QueueSettings::default().retention(keep)).await.unwrap();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millpond::{JobId, Millpond, NewJob, Why};
+use millpond::{Explanation, JobId, Millpond, NewJob};
 
 use crate::support::*;
 
@@ -52,7 +52,7 @@ async fn beside_jobs_on_their_last_attempt_it_starts_within_two_seconds() {
     keeper.next(1).await;
     settled(&after).await;
     assert_eq!(keeper.waiting().len(), 0, "one of them is tried alone");
-    assert!(matches!(after.explain(id).unwrap(), Why::Recovering { wait } if wait <= SECOND * 2));
+    assert!(matches!(after.explain(id).unwrap(), Explanation::Recovering { wait } if wait <= SECOND * 2));
     disk.clock.advance(SECOND * 2);
     ran(&mail, 1).await;
 }
@@ -73,7 +73,7 @@ async fn all_that_ran_start_again_within_seconds_and_say_why_they_wait() {
             assert!(tenth < 75, "{} have started", started.len());
             for id in &ids {
                 let why = after.explain(*id).unwrap();
-                assert!(matches!(why, Why::Running | Why::Recovering { .. }), "{why:?}");
+                assert!(matches!(why, Explanation::Running | Explanation::Recovering { .. }), "{why:?}");
             }
             disk.clock.advance(Duration::from_millis(100));
         }
@@ -114,7 +114,7 @@ async fn a_job_that_waits_because_of_a_crash_says_so_in_a_sentence() {
     let (after, ids) = crashed_beside_twenty(&disk, 5).await;
     let (_worker, _keeper) = gated(&after, "long", 20);
     settled(&after).await;
-    let waiting = ids.iter().map(|id| after.explain(*id).unwrap()).find(|why| *why != Why::Running).unwrap();
-    assert!(matches!(waiting, Why::Recovering { .. }), "{waiting:?}");
+    let waiting = ids.iter().map(|id| after.explain(*id).unwrap()).find(|why| *why != Explanation::Running).unwrap();
+    assert!(matches!(waiting, Explanation::Recovering { .. }), "{waiting:?}");
     assert!(waiting.to_string().starts_with("the process died before"), "{waiting}");
 }

@@ -17,7 +17,7 @@ fn ending(pond: &Millpond) {
         .handle(|job: Job<Work>| async move {
             Ok(match job.n % 3 {
                 0 => Outcome::done_with("result"),
-                1 => Outcome::discard("x"),
+                1 => Outcome::cancel("x"),
                 _ => Outcome::dead_letter("x"),
             })
         })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millpond::testing::ManualClock;
-use millpond::{Event, Events, Heard, Job, Millpond, NewJob, Worker};
+use millpond::{Event, Events, Job, Millpond, NewJob, Worker};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
@@ -49,7 +49,7 @@ async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) ->
     settled(pond).await;
     clock.advance(SECOND * 61);
     loop {
-        if let Some(Heard::Event(Event::Compacted { before, after })) = events.next().await {
+        if let Some(Ok(Event::Compacted { before, after })) = events.next().await {
             return (before, after);
         }
     }

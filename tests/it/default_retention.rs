@@ -49,7 +49,7 @@ async fn cancelled_and_expired_jobs_follow_it() {
     let id = pond.enqueue("q", work(1)).await.unwrap();
     pond.cancel(id, "no").await.unwrap();
     pond.enqueue("q", work(2).expires_in(SECOND)).await.unwrap();
-    pond.worker("other").handle(|_: Job<Work>| async { Ok(millpond::Outcome::discard("no")) }).start().unwrap();
+    pond.worker("other").handle(|_: Job<Work>| async { Ok(millpond::Outcome::cancel("no")) }).start().unwrap();
     pond.enqueue("other", work(3)).await.unwrap();
     drained(&pond).await;
     clock.advance(SECOND * 2);

@@ -1,6 +1,6 @@
 //! What happened is told after it is durable, in order, and nobody is held up by a slow listener.
 
-use millpond::{Event, Heard, Job, Millpond, Outcome, Retry};
+use millpond::{Event, Job, Millpond, Missed, Outcome, Retry};
 
 use crate::support::*;
 
@@ -111,7 +111,7 @@ async fn an_event_is_told_only_after_the_sync() {
     assert_eq!(heard(&mut events), []);
     disk.release_syncs();
     let id = call.await.unwrap().unwrap();
-    assert!(matches!(events.next().await, Some(Heard::Event(Event::Enqueued { id: told, .. })) if told == id));
+    assert!(matches!(events.next().await, Some(Ok(Event::Enqueued { id: told, .. })) if told == id));
 }
 
 #[tokio::test]
@@ -123,11 +123,11 @@ async fn who_was_told_finds_it_in_the_file() {
     let mut completed = 0;
     while completed < 50 {
         match events.next().await.unwrap() {
-            Heard::Event(Event::Completed { id, .. }) => {
+            Ok(Event::Completed { id, .. }) => {
                 assert_eq!(state(&pond, id), millpond::State::Completed);
                 completed += 1;
             }
-            Heard::Event(Event::Enqueued { .. }) => {}
+            Ok(Event::Enqueued { .. }) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -139,9 +139,9 @@ async fn a_slow_listener_is_told_how_many_it_has_missed() {
     let mut events = pond.events();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();
     settled(&pond).await;
-    let Some(Heard::Missed(missed)) = events.next().await else { panic!("it must be told") };
+    let Some(Err(Missed { count: missed, .. })) = events.next().await else { panic!("it must be told") };
     let mut rest = 0;
-    while let Some(Heard::Event(Event::Enqueued { .. })) = events.try_next() {
+    while let Some(Ok(Event::Enqueued { .. })) = events.try_next() {
         rest += 1;
     }
     assert_eq!((missed + rest, rest), (100, 16));
@@ -155,7 +155,7 @@ async fn a_listener_hears_the_last_events_and_then_that_it_is_over() {
     pond.enqueue("q", work(1)).await.unwrap();
     close(pond.clone()).await;
     let mut told = Vec::new();
-    while let Some(Heard::Event(event)) = events.next().await {
+    while let Some(Ok(event)) = events.next().await {
         told.push(name(&event));
     }
     assert!(told.contains(&"enqueued"), "{told:?}");
@@ -170,7 +170,7 @@ fn a_thread_may_listen() {
     let mut events = pond.events();
     let thread = std::thread::spawn(move || events.next_blocking());
     pond.enqueue("q", work(1)).wait().unwrap();
-    assert!(matches!(thread.join().unwrap().unwrap(), Some(Heard::Event(Event::Enqueued { .. }))));
+    assert!(matches!(thread.join().unwrap().unwrap(), Some(Ok(Event::Enqueued { .. }))));
     pond.shutdown(SECOND).wait().unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Builder, Context, Error, Event, Heard, Job, JobFilter, Millpond, NewJob, State};
+use millpond::{Builder, Context, Error, Event, Job, JobFilter, Millpond, NewJob, State};
 use millpond_testkit::{Fault, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
@@ -120,12 +120,12 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
     let mut events = rig.pond.events();
     let before = rig.pond.enqueue("q", work(1));
     let before = rig.call(before).unwrap();
-    assert!(matches!(events.try_next(), Some(Heard::Event(Event::Enqueued { .. }))));
+    assert!(matches!(events.try_next(), Some(Ok(Event::Enqueued { .. }))));
 
     rig.disk.fail(Fault::FULL);
     let refused = rig.pond.enqueue("q", work(2));
     assert!(matches!(rig.call(refused), Err(Error::StorageFull)), "nothing of it can be there");
-    assert!(matches!(events.try_next(), Some(Heard::Event(Event::Degraded { .. }))));
+    assert!(matches!(events.try_next(), Some(Ok(Event::Degraded { .. }))));
     let refused = rig.pond.enqueue("q", work(3));
     assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
     for _ in 0..20 {
@@ -136,7 +136,7 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
 
     rig.disk.repair();
     rig.wait(5 * SECOND);
-    assert_eq!(events.try_next(), Some(Heard::Event(Event::Healed)));
+    assert_eq!(events.try_next(), Some(Ok(Event::Healed)));
     let after = rig.pond.enqueue("q", work(5));
     let after = rig.call(after).unwrap();
     assert_eq!((after.get(), rig.pond.job(before).unwrap().state), (before.get() + 1, State::Pending));
@@ -398,7 +398,7 @@ async fn a_deleted_file_is_found_out_by_the_next_commit_or_while_idle() {
             let refused = pond.enqueue("q", work(2)).await;
             assert!(matches!(&refused, Err(Error::Io { path, .. }) if *path == disk.path()), "{refused:?}");
         }
-        let Some(Heard::Event(Event::Degraded { reason })) = events.next().await else { panic!("idle: {idle}") };
+        let Some(Ok(Event::Degraded { reason })) = events.next().await else { panic!("idle: {idle}") };
         assert!(reason.contains("jobs.redb") && reason.contains("deleted"), "{reason}");
         assert!(matches!(pond.enqueue("q", work(3)).await, Err(Error::Degraded { .. })));
         assert_eq!(pond.job(id).unwrap().state, State::Pending, "it can be read");
@@ -490,7 +490,7 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
     let unknown = pond.enqueue("q", work(2)).await;
     assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })), "{unknown:?}");
     disk.repair();
-    let Some(Heard::Event(Event::Degraded { reason })) = events.next().await else { panic!("it is told") };
+    let Some(Ok(Event::Degraded { reason })) = events.next().await else { panic!("it is told") };
     assert!(reason.contains("a damaged page"), "{reason}");
     for _ in 0..3 {
         clock.advance(10 * SECOND);

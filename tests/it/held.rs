@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use millpond::{Error, Event, Heard, Job, Millpond};
+use millpond::{Error, Event, Job, Millpond};
 use redb::{Database, TableDefinition};
 
 use crate::support::*;
@@ -69,8 +69,8 @@ fn a_caller_who_holds_the_databases_transaction_is_told_so() {
             txn.commit().unwrap();
             goes_on(&pond);
             assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 0, "nothing of the refused calls is stored");
-            assert!(matches!(events.next_blocking().unwrap(), Some(Heard::Event(Event::Degraded { .. }))));
-            assert!(matches!(events.next_blocking().unwrap(), Some(Heard::Event(Event::Healed))));
+            assert!(matches!(events.next_blocking().unwrap(), Some(Ok(Event::Degraded { .. }))));
+            assert!(matches!(events.next_blocking().unwrap(), Some(Ok(Event::Healed))));
             assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
         }
     });

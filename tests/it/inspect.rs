@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{Context, Cursor, Job, JobFilter, JobId, Millpond, NewJob, Outcome, Rate, Retry, State, Why};
+use millpond::{Context, Cursor, Explanation, Job, JobFilter, JobId, Millpond, NewJob, Outcome, Rate, Retry, State};
 
 use crate::support::*;
 
@@ -21,7 +21,7 @@ async fn counts_follow_every_state() {
                     1 => gate.pass(1).await,
                     2 => return Err("again".into()),
                     3 => return Ok(Outcome::dead_letter("x")),
-                    4 => return Ok(Outcome::discard("x")),
+                    4 => return Ok(Outcome::cancel("x")),
                     5 => return Ok(Outcome::done_with("x")),
                     _ => {}
                 }
@@ -87,7 +87,7 @@ async fn pages_of_any_size_show_every_job_once() {
             Ok(match job.n % 3 {
                 0 => Outcome::done_with("x"),
                 1 => Outcome::dead_letter("x"),
-                _ => Outcome::discard("x"),
+                _ => Outcome::cancel("x"),
             })
         })
         .start()
@@ -219,44 +219,44 @@ async fn explain_says_why_a_job_does_not_run() {
     let ids = pond.enqueue_many("slots", (0..3).map(work)).await.unwrap();
     settled(&pond).await;
     keeper.waiting();
-    assert_eq!(why(ids[0]), Why::Running);
-    assert_eq!(why(ids[1]), Why::NoFreeSlot);
-    assert_eq!(why(ids[2]), Why::Waiting { ahead: 1 });
+    assert_eq!(why(ids[0]), Explanation::Running);
+    assert_eq!(why(ids[1]), Explanation::NoFreeSlot);
+    assert_eq!(why(ids[2]), Explanation::Waiting { ahead: 1 });
 
     let delayed = pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
-    assert_eq!(why(delayed), Why::NotDue { at: millpond::Clock::wall(&clock) + HOUR, wait: HOUR });
+    assert_eq!(why(delayed), Explanation::NotDue { at: millpond::Clock::wall(&clock) + HOUR, wait: HOUR });
     let idle = pond.enqueue("idle", work(1)).await.unwrap();
     assert_eq!(
         why(idle),
-        Why::NoHandler { queue: "idle".into(), kind: "work".into(), handled: Vec::new(), nearest: None }
+        Explanation::NoHandler { queue: "idle".into(), kind: "work".into(), handled: Vec::new(), nearest: None }
     );
 
     let paused = pond.queue("paused").unwrap();
     record(&pond, "paused", 1);
     paused.pause().await.unwrap();
     let id = pond.enqueue("paused", work(1)).await.unwrap();
-    assert_eq!(why(id), Why::QueuePaused);
+    assert_eq!(why(id), Explanation::QueuePaused);
 
     let grouped = pond.queue("grouped").unwrap();
     grouped.pause_group("g").await.unwrap();
     let ids = pond.enqueue_many("grouped", [member("g", 1), member("g", 2)]).await.unwrap();
-    assert_eq!(why(ids[0]), Why::GroupPaused);
-    assert_eq!(why(ids[1]), Why::GroupBusy { head: ids[0], state: State::Pending, ahead: 1 });
+    assert_eq!(why(ids[0]), Explanation::GroupPaused);
+    assert_eq!(why(ids[1]), Explanation::GroupBusy { head: ids[0], state: State::Pending, ahead: 1 });
 
     pond.worker("rate").rate_limit(Rate::per_minute(1)).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     pond.enqueue("rate", work(1)).await.unwrap();
     running(&pond, "rate", 0).await;
     let limited = pond.enqueue("rate", work(2)).await.unwrap();
     settled(&pond).await;
-    assert!(matches!(why(limited), Why::RateLimited { wait } if wait <= SECOND * 61));
+    assert!(matches!(why(limited), Explanation::RateLimited { wait } if wait <= SECOND * 61));
 
     let (_second, mut other) = gated(&pond, "other", 5);
     let ids = pond.enqueue_many("other", (0..2).map(work)).await.unwrap();
     settled(&pond).await;
-    assert_eq!((other.next(1).await, why(ids[1])), (vec![0], Why::ProcessBudget { max_running: 2 }));
+    assert_eq!((other.next(1).await, why(ids[1])), (vec![0], Explanation::ProcessBudget { max_running: 2 }));
 
     let kept = pond.cancel(delayed, "x").await.and(Ok(delayed)).unwrap();
-    assert_eq!(why(kept), Why::Ended(State::Cancelled));
+    assert_eq!(why(kept), Explanation::Ended(State::Cancelled));
     assert!(why(kept).to_string().contains("ended"));
     keeper.let_go(3);
     other.let_go(2);
@@ -270,7 +270,7 @@ async fn explain_says_that_the_queue_is_shutting_down() {
     let ids = pond.enqueue_many("q", (0..2).map(work)).await.unwrap();
     keeper.entered().await;
     let stop = tokio::spawn(pond.shutdown(HOUR));
-    while pond.explain(ids[1]).unwrap() != Why::ShuttingDown {
+    while pond.explain(ids[1]).unwrap() != Explanation::ShuttingDown {
         tokio::task::yield_now().await;
     }
     keeper.let_go(1);

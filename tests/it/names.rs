@@ -130,7 +130,7 @@ async fn looking_at_queues_uses_up_no_names() {
             assert!(!queue.resume_group("g").await.unwrap());
             let rates = [queue.rate(), queue.group_rate("g").unwrap()];
             for rate in rates {
-                assert_eq!((rate.available(), rate.wait()), (f64::INFINITY, None));
+                assert_eq!((rate.available(), rate.available_in()), (f64::INFINITY, None));
                 rate.take(1_000).await.unwrap();
                 rate.reset().await.unwrap();
             }

@@ -171,7 +171,7 @@ async fn an_attempt_that_does_not_complete_writes_nothing() {
             ctx.on_complete(move |tx| count(tx, n));
             match (job.n, job.attempt()) {
                 (1, 1) => Err("not yet".into()),
-                (2, _) => Ok(Outcome::discard("x")),
+                (2, _) => Ok(Outcome::cancel("x")),
                 (3, _) => Ok(Outcome::dead_letter("x")),
                 (4, _) => panic!("x"),
                 (5, _) => Ok(Outcome::snooze(HOUR)),

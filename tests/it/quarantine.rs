@@ -347,7 +347,7 @@ async fn what_is_set_aside_is_told_counted_shown_and_purged() {
     assert_eq!((export["table"].as_str(), export["id"].as_u64()), (Some("ready"), Some(2)));
     assert_eq!(export["value"].as_array().unwrap().len(), row.value.len());
     let told = heard(&mut events);
-    let expected = Event::SetAside { number: 1, table: "ready".into(), queue: Some("q".into()), id: Some(id) };
+    let expected = Event::RowQuarantined { number: 1, table: "ready".into(), queue: Some("q".into()), id: Some(id) };
     assert_eq!(told, [expected]);
     assert_eq!(pond.queue("q").unwrap().counts().pending, 2);
     assert_eq!((pond.metrics().quarantined_total, pond.quarantine().count().unwrap()), (1, 1));

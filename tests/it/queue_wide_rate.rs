@@ -1,7 +1,7 @@
 //! "Too many requests" for a whole queue: one answer holds all of its groups, durably.
 
 use millpond::testing::ManualClock;
-use millpond::{Job, JobId, Millpond, Outcome, Why};
+use millpond::{Explanation, Job, JobId, Millpond, Outcome};
 
 use crate::support::*;
 
@@ -34,7 +34,7 @@ async fn one_answer_holds_all_groups_and_no_attempt_is_used() {
     drained(&pond).await;
     assert_eq!(calls.take(), [0], "one call into the limit, not one for each group");
     for id in [ids[0], ids[1], ids[199]] {
-        assert_eq!(pond.explain(id).unwrap(), Why::RateLimited { wait: SECOND * 30 });
+        assert_eq!(pond.explain(id).unwrap(), Explanation::RateLimited { wait: SECOND * 30 });
         assert_eq!(pond.job(id).unwrap().attempts, 0);
     }
     clock.advance(SECOND * 30);

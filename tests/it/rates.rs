@@ -175,7 +175,7 @@ async fn a_rate_limited_answer_holds_the_queue_and_uses_no_attempt() {
     drained(&pond).await;
     assert_eq!(log.all(), [(1, 1)]);
     let queue = pond.queue("q").unwrap();
-    assert_eq!(queue.rate().wait(), Some(SECOND * 30));
+    assert_eq!(queue.rate().available_in(), Some(SECOND * 30));
     assert_eq!(pond.job(id).unwrap().attempts, 0);
     assert!(heard(&mut events).iter().any(|event| matches!(event, millpond::Event::RateLimited { group: None, .. })));
     clock.advance(SECOND * 29);
@@ -272,7 +272,7 @@ async fn tokens_taken_by_hand_are_missing_for_the_worker() {
 async fn a_queue_without_a_rate_has_no_end_of_tokens() {
     let (_, pond) = memory();
     let bucket = pond.queue("q").unwrap().rate();
-    assert_eq!((bucket.available(), bucket.wait()), (f64::INFINITY, None));
+    assert_eq!((bucket.available(), bucket.available_in()), (f64::INFINITY, None));
     bucket.take(1_000_000).await.unwrap();
 }
 
@@ -319,7 +319,7 @@ async fn looking_at_a_bucket_before_the_worker_starts_does_not_fill_it() {
     close(pond).await;
     let pond = disk.open();
     let bucket = pond.queue("q").unwrap().rate();
-    assert_eq!((bucket.available(), bucket.wait()), (f64::INFINITY, None));
+    assert_eq!((bucket.available(), bucket.available_in()), (f64::INFINITY, None));
     bucket.take(1).await.unwrap();
     let starts = limited(&pond, &disk.clock, rate);
     drained(&pond).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millpond::testing::ManualClock;
-use millpond::{Clock, Job, Millpond, Outcome, Rate, Why};
+use millpond::{Clock, Explanation, Job, Millpond, Outcome, Rate};
 use redb::{ReadableTableMetadata, TableDefinition};
 
 use crate::support::*;
@@ -131,7 +131,7 @@ async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
         drained(&pond).await;
     }
     assert_eq!(rows(&pond), 1, "only the hold says anything");
-    assert!(pond.queue("held").unwrap().rate().wait().is_some());
+    assert!(pond.queue("held").unwrap().rate().available_in().is_some());
 }
 
 #[tokio::test]
@@ -236,10 +236,10 @@ async fn a_limited_group_whose_head_ran_at_a_crash_goes_on_when_it_is_said_to() 
     let after = disk.crashed("copy.redb");
     let ran = limited_by_group(&after, rate);
     settled(&after).await;
-    assert_eq!(after.explain(id).unwrap(), Why::RateLimited { wait: Duration::from_millis(100) });
+    assert_eq!(after.explain(id).unwrap(), Explanation::RateLimited { wait: Duration::from_millis(100) });
     disk.clock.advance(Duration::from_millis(99));
     settled(&after).await;
-    assert_eq!(after.explain(id).unwrap(), Why::RateLimited { wait: Duration::from_millis(1) });
+    assert_eq!(after.explain(id).unwrap(), Explanation::RateLimited { wait: Duration::from_millis(1) });
     assert_eq!(ran.len(), 0);
     disk.clock.advance(Duration::from_millis(100));
     drained(&after).await;
@@ -322,7 +322,7 @@ async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
         tokio::task::yield_now().await;
     }
     keeper.let_go(1);
-    while pond.queue("q").unwrap().rate().wait().is_none() {
+    while pond.queue("q").unwrap().rate().available_in().is_none() {
         tokio::task::yield_now().await;
     }
     disk.release_syncs();
@@ -334,5 +334,5 @@ async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
 
     let after = open(disk.after_kill());
     limited(&after, "q", rate);
-    assert!(after.queue("q").unwrap().rate().wait().is_some(), "the hold is in the file");
+    assert!(after.queue("q").unwrap().rate().available_in().is_some(), "the hold is in the file");
 }

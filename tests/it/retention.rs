@@ -11,7 +11,7 @@ fn ending(pond: &Millpond) {
             Ok(match job.n % 4 {
                 0 => Outcome::Done(None),
                 1 => Outcome::done_with("result"),
-                2 => Outcome::discard("x"),
+                2 => Outcome::cancel("x"),
                 _ => Outcome::dead_letter("x"),
             })
         })

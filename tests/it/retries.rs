@@ -312,12 +312,12 @@ async fn retry_after_wins_over_the_backoff_and_uses_an_attempt() {
 }
 
 #[tokio::test]
-async fn the_outcomes_discard_and_dead_letter_end_the_job_with_their_reason() {
+async fn the_outcomes_cancel_and_dead_letter_end_the_job_with_their_reason() {
     let (_, pond) = memory();
     pond.worker("q")
         .handle(|job: Job<Work>| async move {
             Ok(match job.n {
-                1 => Outcome::discard("the account was closed"),
+                1 => Outcome::cancel("the account was closed"),
                 2 => Outcome::dead_letter("no such order"),
                 _ => Outcome::retry("again"),
             })

@@ -398,7 +398,7 @@ async fn a_handler_may_use_the_queue_itself() {
             async move {
                 let mut events = pond.events();
                 let next = pond.enqueue("next", Work { n: job.n + 1 }).await?;
-                assert!(matches!(events.next().await, Some(millpond::Heard::Event(millpond::Event::Enqueued { id, .. })) if id == next));
+                assert!(matches!(events.next().await, Some(Ok(millpond::Event::Enqueued { id, .. })) if id == next));
                 assert_eq!(pond.job(job.id())?.state, State::Running);
                 assert!(matches!(pond.cancel(job.id(), "me").await, Err(Error::NotAllowed { .. })));
                 pond.queue("other")?.pause().await?;

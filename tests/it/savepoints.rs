@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millpond::{Error, Event, Heard, State};
+use millpond::{Error, Event, State};
 use redb::Database;
 
 use crate::support::*;
@@ -42,7 +42,7 @@ async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_a
         }
     }
     assert!(matches!(pond.begin_write(), Err(Error::Degraded { .. })));
-    assert!(matches!(events.try_next(), Some(Heard::Event(Event::Degraded { .. }))));
+    assert!(matches!(events.try_next(), Some(Ok(Event::Degraded { .. }))));
     // Nothing in memory fits the file any more, so it does not heal by itself.
     disk.clock.advance(HOUR);
     settled(&pond).await;

@@ -15,7 +15,7 @@ async fn running_jobs_finish_and_waiting_ones_stay() {
     let ids = pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
     keeper.entered().await;
     let stop = tokio::spawn(pond.shutdown(HOUR));
-    while pond.explain(ids[1]).unwrap() != millpond::Why::ShuttingDown {
+    while pond.explain(ids[1]).unwrap() != millpond::Explanation::ShuttingDown {
         tokio::task::yield_now().await;
     }
     assert!(!stop.is_finished(), "it waits for the running one");

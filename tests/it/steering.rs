@@ -80,7 +80,7 @@ async fn each_state() -> EachState {
                     2 => return Err("again".into()),
                     3 => return Ok(Outcome::done_with("x")),
                     4 => return Ok(Outcome::dead_letter("x")),
-                    5 => return Ok(Outcome::discard("x")),
+                    5 => return Ok(Outcome::cancel("x")),
                     _ => {}
                 }
                 Ok(Outcome::Done(None))

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use millpond::{
-    Context, Error, Event, FailureKind, Heard, Job, JobFilter, JobInfo, Millpond, NewJob, Outcome, Retry, State,
-};
+use millpond::{Context, Error, Event, FailureKind, Job, JobFilter, JobInfo, Millpond, NewJob, Outcome, Retry, State};
 use redb::{ReadableTableMetadata, TableDefinition};
 
 use crate::support::*;
@@ -36,16 +34,16 @@ async fn ended(pond: &Millpond, answer: fn() -> Outcome) -> JobInfo {
 async fn a_reason_is_kept_up_to_its_limit_whoever_gives_it() {
     let (_, pond) = memory();
     let mut events = pond.events();
-    let discarded = ended(&pond, || Outcome::discard(long())).await;
+    let by_handler = ended(&pond, || Outcome::cancel(long())).await;
     let given_up = ended(&pond, || Outcome::dead_letter(long())).await;
     let cancelled = pond.enqueue("q", work(2)).await.unwrap();
     pond.cancel(cancelled, long()).await.unwrap();
-    for job in [discarded, given_up, pond.job(cancelled).unwrap()] {
+    for job in [by_handler, given_up, pond.job(cancelled).unwrap()] {
         is_cut(&job.reason.unwrap());
     }
     settled(&pond).await;
     let mut told = 0;
-    while let Some(Heard::Event(event)) = events.try_next() {
+    while let Some(Ok(event)) = events.try_next() {
         if let Event::Cancelled { reason, .. } | Event::Dead { reason, .. } = event {
             is_cut(&reason);
             told += 1;

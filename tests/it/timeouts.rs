@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millpond::testing::ManualClock;
 use millpond::{
-    Clock, Context, Failure, FailureKind, Handled, Job, JobId, JobInfo, Millpond, Outcome, Retry, State, Why,
+    Clock, Context, Explanation, Failure, FailureKind, Handled, Job, JobId, JobInfo, Millpond, Outcome, Retry, State,
 };
 use redb::{ReadableTableMetadata, TableDefinition};
 
@@ -24,7 +24,7 @@ fn answer(n: u64) -> Handled<Outcome> {
         3 => Ok(Outcome::retry_after("boom", HOUR)),
         4 => Ok(Outcome::snooze(HOUR)),
         5 => Ok(Outcome::rate_limited(HOUR)),
-        6 => Ok(Outcome::discard("never")),
+        6 => Ok(Outcome::cancel("never")),
         7 => Ok(Outcome::dead_letter("never")),
         _ => panic!("boom"),
     }
@@ -61,7 +61,7 @@ async fn assert_all_timed_out(pond: &Millpond, ids: &[JobId]) {
     })
     .await
     .unwrap();
-    assert_eq!(pond.queue("q").unwrap().rate().wait(), None, "no answer holds the queue back");
+    assert_eq!(pond.queue("q").unwrap().rate().available_in(), None, "no answer holds the queue back");
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn a_queue_in_line_for_a_thread_that_does_not_use_it_leaves_it_to_the_next
     assert_eq!(next.called().0, 3);
     next.let_one_go();
     drained(&pond).await;
-    assert_eq!(pond.explain(waits).unwrap(), Why::QueuePaused);
+    assert_eq!(pond.explain(waits).unwrap(), Explanation::QueuePaused);
     pond.queue("paused").unwrap().resume().await.unwrap();
     assert_eq!(paused.called().0, 2);
     paused.let_one_go();

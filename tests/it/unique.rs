@@ -308,9 +308,9 @@ async fn a_job_that_is_cancelled_or_purged_frees_its_key_at_once() {
 
 #[tokio::test]
 async fn any_other_end_leaves_the_key_for_the_rest_of_its_time_and_not_for_longer() {
-    let discarded: fn() -> Outcome = || Outcome::discard("not wanted");
+    let cancelled: fn() -> Outcome = || Outcome::cancel("not wanted");
     let ends: [(fn() -> Outcome, State); 3] = [
-        (discarded, State::Cancelled),
+        (cancelled, State::Cancelled),
         (|| Outcome::dead_letter("never"), State::Dead),
         (|| Outcome::done_with("a result"), State::Completed),
     ];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millpond::testing::ManualClock;
-use millpond::{Job, Millpond, NewJob, Why};
+use millpond::{Explanation, Job, Millpond, NewJob};
 use tracing::Level;
 
 use crate::support::*;
@@ -55,7 +55,7 @@ async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
     let why = pond.explain(id).unwrap();
     let handled = vec!["farewell".to_owned(), "welcome".to_owned()];
     let (queue, kind, nearest) = ("unserved-kind".into(), "welcom".into(), Some("welcome".into()));
-    assert_eq!(why, Why::NoHandler { queue, kind, handled, nearest });
+    assert_eq!(why, Explanation::NoHandler { queue, kind, handled, nearest });
     let text = r#"the worker of queue "unserved-kind" handles ["farewell", "welcome"], not kind "welcom"; did you mean "welcome"?"#;
     assert_eq!(why.to_string(), text);
 }

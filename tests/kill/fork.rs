@@ -111,7 +111,7 @@ fn all_is_refused(had: Had) -> bool {
         is_forked(queue.pause_group("g").wait()),
         is_forked(queue.resume_group("g").wait()),
         rate.available() == 0.0,
-        rate.wait().is_none(),
+        rate.available_in().is_none(),
         is_forked(rate.take(1).wait()),
         is_forked(rate.reset().wait()),
         worker.running() == 0,

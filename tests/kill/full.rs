@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond::{Context, Error, Event, Events, Heard, Job, Millpond, NewJob};
+use millpond::{Context, Error, Event, Events, Job, Millpond, NewJob};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::Semaphore;
 
@@ -112,7 +112,7 @@ impl Answers {
 async fn hear(events: &mut Events, wanted: impl Fn(&Event) -> bool) {
     loop {
         match events.next().await.expect("it is open") {
-            Heard::Event(event) if wanted(&event) => return,
+            Ok(event) if wanted(&event) => return,
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use millpond::{
-    Capacity, Context, Error, Event, Heard, Job, JobFilter, JobInfo, Keep, Kind, Millpond, NewJob, Outcome, Priority,
+    Capacity, Context, Error, Event, Job, JobFilter, JobInfo, Keep, Kind, Millpond, NewJob, Outcome, Priority,
     QueueSettings, Rate, Retention, Retry, State, Transaction, WhenFull,
 };
 use redb::{ReadableTable, TableDefinition};
@@ -122,7 +122,7 @@ fn tell_ends(pond: &Millpond) {
     let mut events = pond.events();
     tokio::spawn(async move {
         while let Some(heard) = events.next().await {
-            if let Heard::Event(Event::Completed { id, .. }) = heard {
+            if let Ok(Event::Completed { id, .. }) = heard {
                 println!("done {id}");
             }
         }

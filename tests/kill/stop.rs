@@ -123,7 +123,7 @@ pub fn child() {
         let mut events = pond.events();
         tokio::spawn(async move {
             while let Some(heard) = events.next().await {
-                if let millpond::Heard::Event(millpond::Event::Completed { id, .. }) = heard {
+                if let Ok(millpond::Event::Completed { id, .. }) = heard {
                     println!("done {id}");
                 }
             }

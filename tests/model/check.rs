@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use millpond::{Error, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp, Why};
+use millpond::{Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
 
 use crate::engine::{Engine, ON_PURPOSE, ROWS, at, group_name, new_job, queue_name, write_row};
 use crate::model::{Check, KEPT, Model};
@@ -305,7 +305,7 @@ impl Run {
         self.model.promote_as_fresh();
         let mut recovering = BTreeMap::new();
         for id in self.model.may_recover() {
-            if let Ok(Why::Recovering { wait }) = self.engine.pond.explain(JobId::new(id)) {
+            if let Ok(Explanation::Recovering { wait }) = self.engine.pond.explain(JobId::new(id)) {
                 // Nobody is held back for longer than some of those that ran at each of many deaths.
                 if wait > RECOVERS_MOST {
                     return Err(format!("job {id} is to wait for {wait:?} because of a crash"));

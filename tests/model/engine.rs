@@ -294,7 +294,7 @@ async fn handle(stage: Arc<Mutex<Stage>>, clock: ManualClock, job: Job<Bytes>, c
         Answer::RetryAfter(delay) => Outcome::retry_after(ON_PURPOSE, Duration::from_millis(delay)),
         Answer::Snooze(delay) => Outcome::snooze(Duration::from_millis(delay)),
         Answer::RateLimited(delay) => Outcome::rate_limited(Duration::from_millis(delay)),
-        Answer::Discard => Outcome::discard(ON_PURPOSE),
+        Answer::Cancel => Outcome::cancel(ON_PURPOSE),
         Answer::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
         Answer::Panic => panic!("{ON_PURPOSE}"),
     })

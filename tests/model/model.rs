@@ -619,7 +619,7 @@ impl Model {
                 }
                 self.return_to_its_place(id);
             }
-            Answer::Discard => {
+            Answer::Cancel => {
                 self.job(id).attempts = run.attempt;
                 self.leave(id, State::Cancelled);
             }

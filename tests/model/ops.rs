@@ -78,7 +78,7 @@ pub enum Answer {
     RetryAfter(u64),
     Snooze(u64),
     RateLimited(u64),
-    Discard,
+    Cancel,
     DeadLetter,
     Panic,
 }
@@ -177,7 +177,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         2 => delay().prop_map(Answer::RetryAfter),
         2 => delay().prop_map(Answer::Snooze),
         2 => delay().prop_map(Answer::RateLimited),
-        1 => Just(Answer::Discard),
+        1 => Just(Answer::Cancel),
         2 => Just(Answer::DeadLetter),
         1 => Just(Answer::Panic),
     ]

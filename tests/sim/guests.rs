@@ -110,7 +110,7 @@ impl World {
         for queue in 0..self.plan.queues.len() {
             for (deployment, handle) in self.handles(queue) {
                 let deployed = &self.oracle.deployed[usize::from(deployment)];
-                let out = handle.is_quarantined();
+                let out = handle.is_suspended();
                 if out != deployed.out.is_some() {
                     return Err(format!("I15: out of service: {out}, and it should be so: {deployed:?}"));
                 }
@@ -128,7 +128,7 @@ impl World {
         }
         let (deployment, handle) = &handles[self.rng.usize(..handles.len())];
         if self.rng.bool() {
-            handle.lift_quarantine();
+            handle.resume();
             self.oracle.restored(*deployment);
             self.note(|_| format!("plugin {deployment} of worker {queue} is put into service"));
             return Ok(());

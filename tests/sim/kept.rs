@@ -135,7 +135,7 @@ impl Oracle {
     }
 
     pub fn out_of_service(&self, event: &Event) -> Check {
-        if let Event::PluginQuarantined { plugin, failures, .. } = event {
+        if let Event::PluginSuspended { plugin, failures, .. } = event {
             took("a plugin went out of service");
             let (failures, most) = (u64::from(*failures), u64::from(self.plan.plugins.traps_in_a_row));
             if failures < most {

@@ -637,7 +637,7 @@ impl Oracle {
                 | Event::Paused { .. }
                 | Event::Resumed { .. }
                 | Event::Enqueued { .. }
-                | Event::PluginQuarantined { .. }
+                | Event::PluginSuspended { .. }
         );
         if self.blind && of_a_job {
             return Ok(());
@@ -735,7 +735,7 @@ impl Oracle {
                     job.taken_by = None;
                 }
             }
-            Event::PluginQuarantined { .. } => self.out_of_service(event)?,
+            Event::PluginSuspended { .. } => self.out_of_service(event)?,
             Event::Healed => {
                 took("it healed");
                 let since = self.degraded_since.take().ok_or("I24: it healed without having been degraded")?;

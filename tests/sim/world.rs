@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Clock, Context, Event, Events, Heard, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Why, Worker};
+use millpond::{Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker};
 use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
 use redb::ReadableTable;
 use tokio::runtime::Runtime;
@@ -319,7 +319,7 @@ impl World {
     fn listen(&mut self) -> Check {
         let open = self.open.as_mut().expect("it is open");
         while let Some(heard) = open.events.try_next() {
-            let Heard::Event(event) = heard else { return Err("the simulation listens too slowly".into()) };
+            let Ok(event) = heard else { return Err("the simulation listens too slowly".into()) };
             self.trace.note(match &event {
                 Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
                 event => format!("    told {event:?}"),
@@ -406,7 +406,7 @@ impl World {
     fn read_clock(&mut self) {
         self.wall_most = self.wall_most.max(self.clock.wall().as_millis());
         if let Some(open) = &self.open {
-            let _ = open.pond.queue("q0").unwrap().rate().wait();
+            let _ = open.pond.queue("q0").unwrap().rate().available_in();
         }
     }
 
@@ -545,12 +545,12 @@ impl World {
         for queue in 0..self.plan.queues.len() {
             let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
             let pending = handle.counts().pending > 0;
-            if pending && self.plan.queues[queue].rate.is_some() && handle.rate().wait().is_some() {
+            if pending && self.plan.queues[queue].rate.is_some() && handle.rate().available_in().is_some() {
                 took("a rate held a queue back");
             }
             for group in 0..self.plan.groups {
                 let rate = handle.group_rate(&crate::plan::group_name(group)).unwrap();
-                if pending && self.plan.queues[queue].group_rate.is_some() && rate.wait().is_some() {
+                if pending && self.plan.queues[queue].group_rate.is_some() && rate.available_in().is_some() {
                     took("a rate held a group back");
                 }
             }
@@ -698,10 +698,10 @@ impl World {
         let why = self.disk.without_faults(|| self.now().pond.explain(JobId::new(id)));
         let job = self.oracle.by_id(id);
         match why {
-            Ok(why @ Why::Waiting { ahead: 0 }) => {
+            Ok(why @ Explanation::Waiting { ahead: 0 }) => {
                 Err(format!("I12: job {id} could start and does not: {why:?}, {job:?}"))
             }
-            Ok(Why::Recovering { wait }) => {
+            Ok(Explanation::Recovering { wait }) => {
                 took("a job waited because the process had died");
                 let was_there = job.is_some_and(|job| job.suspect || job.crashes > 0);
                 match wait > RECOVERS_MOST && !was_there || !self.probation {

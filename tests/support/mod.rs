@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
-use millpond::{
-    Builder, Codec, Commit, Error, Event, Heard, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard,
-};
+use millpond::{Builder, Codec, Commit, Error, Event, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard};
 pub use millpond_testkit::SimDisk;
 use redb::backends::InMemoryBackend;
 use serde::{Deserialize, Serialize};
@@ -249,7 +247,7 @@ pub fn state(pond: &Millpond, id: JobId) -> State {
 /// Everything a listener has heard so far.
 pub fn heard(events: &mut millpond::Events) -> Vec<Event> {
     let next = || match events.try_next()? {
-        Heard::Event(event) => Some(event),
+        Ok(event) => Some(event),
         other => panic!("{other:?}"),
     };
     std::iter::from_fn(next).collect()

@@ -129,6 +129,12 @@ void __wasm_export_exports_millpond_jobs_handler_handle_post_return(uint8_t * ar
           break;
         }
         case 2: {
+          if ((*((size_t*) (arg0 + (16+1*sizeof(void*))))) > 0) {
+            free(*((uint8_t **) (arg0 + 16)));
+          }
+          break;
+        }
+        case 3: {
           break;
         }
       }
@@ -174,10 +180,14 @@ void millpond_jobs_types_handle_error_free(millpond_jobs_types_handle_error_t *p
       break;
     }
     case 1: {
-      job_handler_string_free(&ptr->val.discard);
+      job_handler_string_free(&ptr->val.cancel);
       break;
     }
     case 2: {
+      job_handler_string_free(&ptr->val.dead_letter);
+      break;
+    }
+    case 3: {
       break;
     }
   }
@@ -756,16 +766,23 @@ uint8_t * __wasm_export_exports_millpond_jobs_handler_handle(uint8_t * arg, size
         break;
       }
       case 1: {
-        const job_handler_string_t *payload7 = &(*payload3).val.discard;
+        const job_handler_string_t *payload7 = &(*payload3).val.cancel;
         *((int8_t*)(ptr + 8)) = 1;
         *((size_t*)(ptr + (16+1*sizeof(void*)))) = (*payload7).len;
         *((uint8_t **)(ptr + 16)) = (uint8_t *) (*payload7).ptr;
         break;
       }
       case 2: {
-        const millpond_jobs_types_duration_t *payload8 = &(*payload3).val.snooze;
+        const job_handler_string_t *payload8 = &(*payload3).val.dead_letter;
         *((int8_t*)(ptr + 8)) = 2;
-        *((int64_t*)(ptr + 16)) = (int64_t) (*payload8);
+        *((size_t*)(ptr + (16+1*sizeof(void*)))) = (*payload8).len;
+        *((uint8_t **)(ptr + 16)) = (uint8_t *) (*payload8).ptr;
+        break;
+      }
+      case 3: {
+        const millpond_jobs_types_duration_t *payload9 = &(*payload3).val.snooze;
+        *((int8_t*)(ptr + 8)) = 3;
+        *((int64_t*)(ptr + 16)) = (int64_t) (*payload9);
         break;
       }
     }

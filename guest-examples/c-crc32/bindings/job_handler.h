@@ -49,17 +49,20 @@ typedef struct millpond_jobs_types_handle_error_t {
   uint8_t tag;
   union {
     millpond_jobs_types_retry_request_t     retry;
-    job_handler_string_t     discard;
+    job_handler_string_t     cancel;
+    job_handler_string_t     dead_letter;
     millpond_jobs_types_duration_t     snooze;
   } val;
 } millpond_jobs_types_handle_error_t;
 
-// It may go well another time. Uses up one attempt; after the last one the job is a dead letter.
+// The attempt failed and another one may succeed. It uses up one attempt; after the last one the job is a dead letter.
 #define MILLPOND_JOBS_TYPES_HANDLE_ERROR_RETRY 0
-// It will never go well, for this reason. The job ends here and is kept for inspection.
-#define MILLPOND_JOBS_TYPES_HANDLE_ERROR_DISCARD 1
-// Not a failure: come back after this time. No attempt is used up.
-#define MILLPOND_JOBS_TYPES_HANDLE_ERROR_SNOOZE 2
+// The job is no longer needed, for this reason. It ends as cancelled.
+#define MILLPOND_JOBS_TYPES_HANDLE_ERROR_CANCEL 1
+// The job can never succeed, for this reason. It becomes a dead letter, which an operator can inspect and run again.
+#define MILLPOND_JOBS_TYPES_HANDLE_ERROR_DEAD_LETTER 2
+// The job cannot run now: run it again after this time. No attempt is used up.
+#define MILLPOND_JOBS_TYPES_HANDLE_ERROR_SNOOZE 3
 
 typedef millpond_jobs_types_duration_t millpond_jobs_attempt_duration_t;
 
@@ -139,13 +142,15 @@ typedef struct millpond_jobs_enqueue_error_t {
   } val;
 } millpond_jobs_enqueue_error_t;
 
-// This handler may not enqueue jobs of that kind, or not into that queue: the operator has not granted it.
+// This handler may not enqueue jobs of that kind, or not into that queue: the operator has not granted it, or cannot,
+// because a kind or a queue is a name of 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_ACCESS_DENIED 0
-// The payload is longer than the host allows (1 MiB by default).
+// The payload is longer than the host allows for any job (1 MiB by default). One that is longer than what the attempt may
+// enqueue in all is answered `quota-exceeded`.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_PAYLOAD_TOO_LARGE 1
 // The attempt has enqueued as many jobs or bytes as it may, or follow-ups of follow-ups have come to their limit.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_QUOTA_EXCEEDED 2
-// Anything else, said in words: a name with forbidden characters, a priority out of range.
+// Anything else, said in words: a unique key or group that is no name, a priority out of range.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_OTHER 3
 
 typedef struct millpond_jobs_enqueue_own_new_job_t {
@@ -196,12 +201,13 @@ extern uint32_t millpond_jobs_attempt_get_max_number(void);
 extern void millpond_jobs_attempt_get_enqueued_at(millpond_jobs_attempt_instant_t *ret);
 // The time until the host interrupts this attempt, computing and waiting alike; 0 when it is over.
 extern millpond_jobs_attempt_duration_t millpond_jobs_attempt_get_time_left(void);
-// True once the job was cancelled or the host is about to stop: end soon, best with a `snooze`.
+// True once the host stops and no longer waits for this attempt: about half a second is left, best used for a `snooze`. A job that
+// runs cannot be cancelled.
 extern bool millpond_jobs_attempt_is_cancelled(void);
 
 // Imported Functions from `millpond:jobs/log@0.1.0`
-// Writes one line. It never fails: what is over the host's limits of lines and bytes is cut off or dropped and counted,
-// and control characters do not reach a terminal.
+// Writes one line. It never fails: a line that is over the host's limits of lines and bytes is dropped and counted, and
+// control characters do not reach a terminal.
 extern void millpond_jobs_log_log(millpond_jobs_log_level_t level, job_handler_string_t *message);
 
 // Imported Functions from `millpond:jobs/config@0.1.0`
@@ -234,9 +240,10 @@ extern void millpond_jobs_enqueue_method_new_job_set_delay(millpond_jobs_enqueue
 extern void millpond_jobs_enqueue_method_new_job_set_priority(millpond_jobs_enqueue_borrow_new_job_t self, int32_t priority);
 // How many attempts it has in all, at least 1.
 extern void millpond_jobs_enqueue_method_new_job_set_max_attempts(millpond_jobs_enqueue_borrow_new_job_t self, uint32_t max_attempts);
-// While a job with this key is in its queue, another enqueue stores nothing.
+// While a job with this key is in its queue, and for five minutes after its enqueue even if it has ended, another enqueue
+// stores nothing. A key is a name, as kinds and queues are: what may be any text has to be hashed or encoded.
 extern void millpond_jobs_enqueue_method_new_job_set_unique_key(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *key);
-// Jobs of a group run one at a time, in the order in which they were enqueued.
+// Jobs of a group run one at a time, in the order in which they were enqueued. A group is a name, as a unique key is.
 extern void millpond_jobs_enqueue_method_new_job_set_group(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *group);
 // Stages the job: it exists from the commit on, and gets its own id then. Answers what it is known as until then, the
 // running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.

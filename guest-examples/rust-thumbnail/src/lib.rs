@@ -25,13 +25,13 @@ fn thumbnail(upload: Raw) -> Result<Raw> {
     limits.max_image_height = Some(UPLOAD_SIDE_MAX);
     limits.max_alloc = Some(DECODER_BYTES_MAX);
     reader.limits(limits);
-    let image = reader.decode().or_discard()?;
+    let image = reader.decode().or_dead_letter()?;
     // An upload that is small enough stays as large as it is.
     let side = side.min(image.width().max(image.height()));
     let small = image.thumbnail(side, side).into_rgb8();
     info!("{} x {} to {} x {}", image.width(), image.height(), small.width(), small.height());
     let mut bytes = Vec::new();
-    small.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 80)).or_discard()?;
+    small.write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 80)).or_dead_letter()?;
     Ok(Raw(bytes))
 }
 
@@ -70,18 +70,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_discarded() {
+    fn what_is_no_image_is_dead_letter() {
         let whole = upload(100, 100, ImageFormat::Jpeg);
         for bytes in [&b"GIF89a"[..], b"", &whole[..300]] {
             let outcome = Host::new().run_raw(thumbnail, bytes);
-            assert!(outcome.is_discarded(), "{outcome:?}");
+            assert!(outcome.is_dead_letter(), "{outcome:?}");
         }
     }
 
     #[test]
-    fn a_png_that_claims_to_be_huge_is_discarded() {
+    fn a_png_that_claims_to_be_huge_is_dead_letter() {
         let mut png = upload(10, 10, ImageFormat::Png);
         png[16..20].copy_from_slice(&60_000u32.to_be_bytes());
-        assert!(Host::new().run_raw(thumbnail, png).is_discarded());
+        assert!(Host::new().run_raw(thumbnail, png).is_dead_letter());
     }
 }

@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_without_an_id_is_discarded() {
-        assert!(Host::new().run(filter, &json!({ "event": "order.paid" })).is_discarded());
+    fn a_delivery_without_an_id_is_dead_letter() {
+        assert!(Host::new().run(filter, &json!({ "event": "order.paid" })).is_dead_letter());
     }
 
     #[test]

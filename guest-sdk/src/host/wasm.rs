@@ -21,7 +21,8 @@ pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<
     HOOK.call_once(|| panic::set_hook(Box::new(|panic| log(Level::Critical, &panic.to_string()))));
     handler.call(payload).map_err(|error| match error.0 {
         Verdict::Retry { reason, delay } => HandleError::Retry(RetryRequest { reason, delay: delay.map(nanoseconds) }),
-        Verdict::Discard(reason) => HandleError::Discard(reason),
+        Verdict::Cancel(reason) => HandleError::Cancel(reason),
+        Verdict::DeadLetter(reason) => HandleError::DeadLetter(reason),
         Verdict::Snooze(delay) => HandleError::Snooze(nanoseconds(delay)),
     })
 }

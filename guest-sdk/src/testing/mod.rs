@@ -11,12 +11,12 @@
 //! fn withdraw(cents: i64) -> Result<i64> {
 //!     let balance = millpond_guest::state::get::<i64>("balance")?.unwrap_or(0) - cents;
 //!     millpond_guest::state::set("balance", &balance)?;
-//!     if balance < 0 { Err(Error::discard("not enough")) } else { Ok(balance) }
+//!     if balance < 0 { Err(Error::dead_letter("not enough")) } else { Ok(balance) }
 //! }
 //!
 //! let mut host = Host::new().state("balance", &100);
 //! assert_eq!(host.run(withdraw, &70).json(), Some(30));
-//! assert_eq!(host.run(withdraw, &70), Outcome::Discard("not enough".into()));
+//! assert_eq!(host.run(withdraw, &70), Outcome::DeadLetter("not enough".into()));
 //! assert_eq!(host.value("balance"), Some(30)); // the second one was dropped
 //! ```
 

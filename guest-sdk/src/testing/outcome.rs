@@ -19,8 +19,10 @@ pub enum Outcome {
         /// The earliest moment.
         delay: Option<Duration>,
     },
-    /// It will never go well.
-    Discard(String),
+    /// The job ends as cancelled, with this reason.
+    Cancel(String),
+    /// The job becomes a dead letter, with this reason.
+    DeadLetter(String),
     /// Come back later; no attempt was used up.
     Snooze(Duration),
     /// The handler panicked with this message. In the sandbox that is a trap: a failed attempt.
@@ -38,9 +40,14 @@ impl Outcome {
         matches!(self, Self::Retry { .. } | Self::Panicked(_))
     }
 
-    /// Whether the job ended for good without being done.
-    pub fn is_discarded(&self) -> bool {
-        matches!(self, Self::Discard(_))
+    /// Whether the job ended as cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancel(_))
+    }
+
+    /// Whether the job became a dead letter at once. A [retry](Self::is_retried) makes it one after its last attempt.
+    pub fn is_dead_letter(&self) -> bool {
+        matches!(self, Self::DeadLetter(_))
     }
 
     /// The result of a complete job, read from JSON; none if there is none, or it is not a `T`.
@@ -57,7 +64,8 @@ impl From<Result<Vec<u8>, Error>> for Outcome {
         match result.map_err(|error| error.0) {
             Ok(bytes) => Self::Done(bytes),
             Err(Verdict::Retry { reason, delay }) => Self::Retry { reason, delay },
-            Err(Verdict::Discard(reason)) => Self::Discard(reason),
+            Err(Verdict::Cancel(reason)) => Self::Cancel(reason),
+            Err(Verdict::DeadLetter(reason)) => Self::DeadLetter(reason),
             Err(Verdict::Snooze(delay)) => Self::Snooze(delay),
         }
     }

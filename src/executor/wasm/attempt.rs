@@ -27,7 +27,7 @@ use crate::job::{Outcome, REASON_BYTES_MAX};
 /// What a guest may hold of the host's resources at a time: a leak ends here.
 pub(super) const HANDLES_MAX: usize = 1_000;
 
-/// How long a job of a plugin that is out of service is put off: it is looked after again then.
+/// How long a job of a suspended plugin is put off: whether it was resumed is checked again then.
 const OUT_OF_SERVICE: Duration = Duration::from_secs(60);
 
 /// A plugin as its worker runs it.
@@ -69,8 +69,8 @@ pub(super) fn run(
 
 async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
     let Serving { plugin, warm_ones, .. } = &*serving;
-    if plugin.service.is_quarantined() {
-        context.log(format!("plugin {} is out of service after too many broken attempts", plugin.name));
+    if plugin.service.is_suspended() {
+        context.log(format!("plugin {} is suspended after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
     let version = plugin.current();
@@ -195,7 +195,8 @@ fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &C
             let delay = retry.delay.map(Duration::from_nanos);
             Outcome::Retry { error: bounded(retry.reason).into(), delay }
         }
-        Err(HandleError::Discard(reason)) => Outcome::DeadLetter(bounded(reason)),
+        Err(HandleError::Cancel(reason)) => Outcome::Cancel(bounded(reason)),
+        Err(HandleError::DeadLetter(reason)) => Outcome::DeadLetter(bounded(reason)),
         Err(HandleError::Snooze(delay)) => Outcome::Snooze(Duration::from_nanos(delay)),
     }
 }

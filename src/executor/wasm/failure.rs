@@ -68,8 +68,8 @@ pub(super) fn outcome(error: &wasmtime::Error, guest: &Guest, version: &Version)
     let plugin = &guest.plugin;
     if let Some(failures) = plugin.service.broke() {
         let (name, hash) = (plugin.name.as_str(), version.hash);
-        tracing::error!(plugin = name, %hash, failures, "a plugin is out of service: it broke too often in a row");
-        plugin.host.tell(Event::PluginQuarantined { plugin: name.into(), hash, failures });
+        tracing::error!(plugin = name, %hash, failures, "a plugin is suspended: it broke too often in a row");
+        plugin.host.tell(Event::PluginSuspended { plugin: name.into(), hash, failures });
     }
     let (kind, message) = class(error, plugin.limits.call_bytes);
     // It may repeat what the guest has said.

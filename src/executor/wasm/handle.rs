@@ -46,20 +46,21 @@ impl PluginHandle {
         self.deployed.current().hash
     }
 
-    /// Whether it is out of service, because it broke too often in a row. Its jobs wait.
-    pub fn is_quarantined(&self) -> bool {
+    /// Whether it is suspended, because it broke too often in a row. Its jobs wait until it is
+    /// [resumed](Self::resume) or has a new version.
+    pub fn is_suspended(&self) -> bool {
         // In a forked process the lock may be held for ever.
-        self.deployed.host.store.check_process().is_ok() && self.deployed.service.is_quarantined()
+        self.deployed.host.store.check_process().is_ok() && self.deployed.service.is_suspended()
     }
 
-    /// Puts it back into service as it is.
-    pub fn lift_quarantine(&self) {
+    /// Ends its suspension, without a new version.
+    pub fn resume(&self) {
         if self.deployed.host.store.check_process().is_ok() {
-            self.deployed.service.restore();
+            self.deployed.service.resume();
         }
     }
 
-    /// Gives it a new version, with the same limits, grants and settings, and puts it back into service.
+    /// Gives it a new version, with the same limits, grants and settings, and [resumes](Self::resume) it.
     /// Attempts under way finish with the one that they began with. Compiling takes its time, on this thread.
     ///
     /// # Errors
@@ -72,7 +73,7 @@ impl PluginHandle {
         let version = Version::make(bytes.as_ref(), &OnceLock::new(), setting, sandbox).map_err(refused)?;
         let hash = version.hash;
         self.deployed.replace(version);
-        self.deployed.service.restore();
+        self.deployed.service.resume();
         tracing::info!(plugin = name, %hash, "a plugin has a new version");
         self.deployed.host.tell(Event::PluginReloaded { plugin: name.as_str().into(), hash });
         Ok(hash)

@@ -142,7 +142,7 @@ limits! {
     /// is generation 0, its follow-ups are 1, and so on: so a plugin cannot feed itself for ever.
     generations: u32;
     /// So many attempts in a row that trap, run out of memory or make too many calls, whatever their jobs,
-    /// take the plugin out of service; default 20.
+    /// suspend the plugin; default 20.
     traps_in_a_row: u32;
     /// Most requests of one attempt over HTTP, each redirect being one; default 20: an attempt is no crawler, and the hosts
     /// that it asks are other people's.

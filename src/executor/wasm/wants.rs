@@ -121,7 +121,12 @@ fn is_error(ty: &Type) -> bool {
     let Type::Variant(variant) = ty else { return false };
     let cases: Vec<_> = variant.cases().map(|case| (case.name, case.ty)).collect();
     match &cases[..] {
-        [("retry", Some(retry)), ("discard", Some(Type::String)), ("snooze", Some(Type::U64))] => is_retry(retry),
+        [
+            ("retry", Some(retry)),
+            ("cancel", Some(Type::String)),
+            ("dead-letter", Some(Type::String)),
+            ("snooze", Some(Type::U64)),
+        ] => is_retry(retry),
         _ => false,
     }
 }

@@ -61,7 +61,7 @@ async fn thumbnail_makes_a_png_and_a_jpeg_small() {
 }
 
 #[tokio::test]
-async fn thumbnail_discards_what_is_no_image_and_what_claims_to_be_huge() {
+async fn thumbnail_gives_up_what_is_no_image_and_what_claims_to_be_huge() {
     let (_, pond) = memory();
     start(&pond, example("rust-thumbnail/thumbnail.wasm"));
     let whole = png(100, 100);

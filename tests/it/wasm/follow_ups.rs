@@ -12,7 +12,7 @@ fn enqueues(end: &str) -> Plugin {
         "(call $enqueue (call $new_job (i32.const 1024) (i32.const 4) (local.get $p) (local.get $n)) (i32.const 256))
          (if (i32.load8_u (i32.const 256)) (then
              (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
-             (return (call $discard (i32.const 300) (i32.const 1)))))
+             (return (call $dead_letter (i32.const 300) (i32.const 1)))))
          {end}"
     );
     Plugin::from_bytes("guest", module_with(&body, r#"(data (i32.const 1024) "next")"#)).unwrap()
@@ -66,7 +66,7 @@ async fn their_number_and_size_have_limits() {
     let longer =
         "(call $enqueue (call $new_job (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 6)) (i32.const 256))
         (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
-        (call $discard (i32.const 300) (i32.const 1))";
+        (call $dead_letter (i32.const 300) (i32.const 1))";
     let longer = Plugin::from_bytes("guest", module_with(longer, r#"(data (i32.const 1024) "next")"#)).unwrap();
     let id = ran(&pond, longer.grant(Grant::enqueue("next")), "x").await;
     assert_eq!(pond.job(id).unwrap().reason.as_deref(), Some("1"), "payload-too-large");
@@ -93,7 +93,7 @@ fn hoards(kept: u32) -> Plugin {
         "(i32.store (i32.const 2048) {make}) (i32.store (i32.const 2052) {make}) (i32.store (i32.const 2056) {make})
          (call $enqueue (i32.load (i32.const {kept})) (i32.const 256))
          (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
-         (if (i32.load8_u (i32.const 256)) (then (return (call $discard (i32.const 300) (i32.const 1)))))
+         (if (i32.load8_u (i32.const 256)) (then (return (call $dead_letter (i32.const 300) (i32.const 1)))))
          (call $ok (i32.const 0) (i32.const 1))"
     );
     let large = "(data (i32.const 1024) \"next\") (func $grow (drop (memory.grow 0 (i32.const 20)))) (start $grow)";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::{FailureKind, JobId, JobInfo, Millpond, NewJob, Plugin, Retry, State, Why};
+use millpond::{Explanation, FailureKind, JobId, JobInfo, Millpond, NewJob, Plugin, Retry, State};
 
 use super::guest::{self, ECHO, NOTHING, SPIN, TRAP, plugin};
 use crate::support::*;
@@ -51,13 +51,19 @@ async fn its_retry_is_by_the_back_off_or_after_its_own_delay() {
     let (_, pond) = memory();
     let in_a_minute = "(call $retry_after (local.get $p) (local.get $n) (i64.const 60000000000))";
     let id = ran(&pond, plugin(in_a_minute), "no luck").await;
-    assert!(matches!(pond.explain(id).unwrap(), Why::NotDue { wait, .. } if wait == Duration::from_secs(60)));
+    assert!(matches!(pond.explain(id).unwrap(), Explanation::NotDue { wait, .. } if wait == Duration::from_secs(60)));
 }
 
 #[tokio::test]
-async fn what_it_discards_is_a_dead_letter_with_its_reason() {
-    let job = info(plugin("(call $discard (local.get $p) (local.get $n))"), "card expired").await;
+async fn its_dead_letter_has_its_reason() {
+    let job = info(plugin("(call $dead_letter (local.get $p) (local.get $n))"), "card expired").await;
     assert_eq!((job.state, job.reason.as_deref()), (State::Dead, Some("card expired")));
+}
+
+#[tokio::test]
+async fn its_cancel_ends_the_job_as_cancelled_with_its_reason() {
+    let job = info(plugin("(call $cancel (local.get $p) (local.get $n))"), "the account was closed").await;
+    assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some("the account was closed")));
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ async fn so_many_traps_in_a_row_take_it_out_of_service_and_its_jobs_wait() {
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!((counts.dead, counts.scheduled), (3, 2));
     let handle = worker.plugin("job").unwrap();
-    assert!(handle.is_quarantined());
-    let told = Event::PluginQuarantined { plugin: Arc::from("guest"), hash: handle.hash(), failures: 3 };
+    assert!(handle.is_suspended());
+    let told = Event::PluginSuspended { plugin: Arc::from("guest"), hash: handle.hash(), failures: 3 };
     assert_eq!(heard(&mut events).into_iter().filter(|event| *event == told).count(), 1);
 }
 
@@ -41,17 +41,17 @@ async fn it_is_back_by_hand_or_by_a_new_version() {
     let worker = start(&pond, plugin(TRAP));
     run(&pond, 4).await;
     let handle = worker.plugin("job").unwrap();
-    handle.lift_quarantine();
+    handle.resume();
     clock.advance(HOUR);
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().dead, 4, "it runs, and traps");
     run(&pond, 3).await;
-    assert!(handle.is_quarantined());
+    assert!(handle.is_suspended());
     let before = handle.hash();
     assert_ne!(handle.reload(module(ECHO)).unwrap(), before);
     clock.advance(HOUR);
     drained(&pond).await;
-    assert_eq!((handle.is_quarantined(), pond.queue("q").unwrap().counts().completed), (false, 1));
+    assert_eq!((handle.is_suspended(), pond.queue("q").unwrap().counts().completed), (false, 1));
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn one(plugin: &str, key: &str, value: &str) -> Vec<(String, String, String)> {
 /// The first byte of what a state function has answered: 0 is well, else a guest that reads 1 gives up with the case.
 const CHECK: &str = "(if (i32.load8_u (i32.const 256)) (then
     (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
-    (return (call $discard (i32.const 300) (i32.const 1)))))";
+    (return (call $dead_letter (i32.const 300) (i32.const 1)))))";
 
 /// With "key" at 1024.
 fn with_key(body: &str) -> Plugin {
@@ -66,7 +66,7 @@ async fn an_attempt_that_does_not_complete_keeps_nothing() {
     for end in [
         "unreachable",
         "(call $retry (i32.const 0) (i32.const 0))",
-        "(call $discard (i32.const 0) (i32.const 0))",
+        "(call $dead_letter (i32.const 0) (i32.const 0))",
         "(call $snooze (i64.const 1))",
     ] {
         let (_, pond) = memory();

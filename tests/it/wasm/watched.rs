@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use millpond::testing::ManualClock;
-use millpond::{Error, Event, Events, Heard, Millpond, NewJob, Plugin, PluginError, PluginHash, PluginLimits, Worker};
+use millpond::{Error, Event, Events, Millpond, NewJob, Plugin, PluginError, PluginHash, PluginLimits, Worker};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -60,7 +60,7 @@ fn start(pond: &Millpond, queue: &str, file: &Path) -> Worker {
 async fn told(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Event {
     loop {
         while let Some(heard) = events.try_next() {
-            if let Heard::Event(event @ (Event::PluginReloaded { .. } | Event::PluginNotReloaded { .. })) = heard {
+            if let Ok(event @ (Event::PluginReloaded { .. } | Event::PluginNotReloaded { .. })) = heard {
                 return event;
             }
         }
@@ -194,7 +194,7 @@ async fn the_same_bytes_written_again_are_no_new_version() {
         let hash = folder.put("witness", &version);
         assert_eq!(told(&pond, &clock, &mut events).await, reloaded("witness", hash));
     }
-    assert!(worker.plugin("job").unwrap().is_quarantined());
+    assert!(worker.plugin("job").unwrap().is_suspended());
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
             thread::spawn(move || {
                 let mut completed = 0;
                 while let Some(heard) = events.next_blocking().unwrap() {
-                    completed += u32::from(matches!(heard, Heard::Event(millpond::Event::Completed { .. })));
+                    completed += u32::from(matches!(heard, Ok(millpond::Event::Completed { .. })));
                 }
                 completed
             })

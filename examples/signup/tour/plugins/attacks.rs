@@ -69,7 +69,7 @@ pub fn check(pond: &Millpond, users: &[String], claims: &mut Claims) -> Result<(
     let reason = job.reason.as_deref().unwrap_or_default();
     claims.check(
         job.state == State::Dead && job.kind == THUMBNAIL && job.attempts == 1 && !reason.is_empty(),
-        "the picture that claims to be huge was discarded by the thumbnails' plugin itself",
+        "the picture that claims to be huge was made a dead letter by the thumbnails' plugin itself",
         format!("job {}, {} attempt: {}", job.id, job.attempts, shown(reason)),
     );
     Ok(())

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use millpond::{
-    Event, Events, Heard, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings, Retention,
-    State,
+    Event, Events, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings, Retention, State,
 };
 use redb::backends::InMemoryBackend;
 
@@ -182,11 +181,11 @@ impl Session {
         let id = self.pond.enqueue(QUEUE, job).await?;
         loop {
             let event = self.events.next().await.ok_or("the queue was closed")?;
-            if let Heard::Event(event) = &event {
+            if let Ok(event) = &event {
                 self.note(event);
             }
             let ended = match &event {
-                Heard::Event(event) => ended(event, id),
+                Ok(event) => ended(event, id),
                 // So many follow-up jobs that its own end may have gone by.
                 _ => ended_unheard(&self.pond.job(id)?),
             };
@@ -200,7 +199,7 @@ impl Session {
     async fn next_version(&mut self) -> Result<()> {
         println!("waiting for another version; Ctrl-C ends it");
         while !self.reloaded {
-            if let Heard::Event(event) = self.events.next().await.ok_or("the queue was closed")? {
+            if let Ok(event) = self.events.next().await.ok_or("the queue was closed")? {
                 self.note(&event);
             }
         }

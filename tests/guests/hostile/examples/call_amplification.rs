@@ -23,10 +23,10 @@ fn call(what: String) -> Result<u64> {
             "state-set" => state::set_raw(&n.to_string(), &[0; 1024]).err().map(|error| error.to_string()),
             "state-increment" => state::increment(&n.to_string(), 1).err().map(|error| error.to_string()),
             "enqueue" => NewJob::raw("follow-up", []).enqueue().err().map(|error| error.to_string()),
-            other => return Err(Error::discard(format_args!("no such call: {other}"))),
+            other => return Err(Error::dead_letter(format_args!("no such call: {other}"))),
         };
         if let Some(refused) = refused {
-            return Err(Error::discard(format_args!("refused at call {}: {refused}", n + 1)));
+            return Err(Error::dead_letter(format_args!("refused at call {}: {refused}", n + 1)));
         }
     }
     Ok(u64::MAX)

@@ -8,7 +8,7 @@ use millpond_guest::{OrElse, Raw, Result, state};
 /// sign is what is not set. `set`: bytes of a key and of a value.
 #[millpond_guest::handler]
 pub fn enqueue_as_told(told: Raw) -> Result<Vec<String>> {
-    let told = std::str::from_utf8(&told).or_discard()?;
+    let told = std::str::from_utf8(&told).or_dead_letter()?;
     Ok(told.lines().map(answer).collect())
 }
 

@@ -59,7 +59,7 @@ async fn result(plugin: Plugin, payload: impl Into<Bytes>) -> String {
     String::from_utf8(job.result.unwrap_or_default().into()).unwrap()
 }
 
-/// Why the guest discarded its job.
+/// Why the guest made its job a dead letter.
 async fn reason(plugin: Plugin, payload: impl Into<Bytes>) -> String {
     let job = contained(plugin, payload).await;
     assert_eq!(job.state, State::Dead, "{job:?}");

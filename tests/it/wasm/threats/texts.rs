@@ -45,7 +45,7 @@ async fn a_panic_is_told_with_its_message_cut_off_and_made_plain() {
 async fn a_reason_is_made_plain() {
     let hostile = "no luck \u{1b}[2J\r\nERROR forged\u{2028}\u{202e}";
     let plain = r"no luck \u{1b}[2J\r\nERROR forged\u{2028}\u{202e}";
-    assert_eq!(reason(plugin("(call $discard (local.get $p) (local.get $n))"), hostile).await, plain);
+    assert_eq!(reason(plugin("(call $dead_letter (local.get $p) (local.get $n))"), hostile).await, plain);
     let (kind, message) = failure(plugin("(call $retry (local.get $p) (local.get $n))"), hostile).await;
     assert_eq!((kind, message.as_str()), (FailureKind::Error, plain));
 }
