@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::time::{Due, Now, Timestamp};
 ///
 /// assert!(State::Dead.is_final());
 /// assert!(!State::Retrying.is_final());
+/// assert_eq!(State::Retrying.to_string(), "retrying");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -43,6 +45,22 @@ impl State {
     /// Whether a job in this state will never run again by itself.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Dead | Self::Cancelled)
+    }
+}
+
+/// One word in lower case, such as `pending`.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Completed => "completed",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Blocked => "blocked",
+        })
     }
 }
 

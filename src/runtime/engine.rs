@@ -520,6 +520,10 @@ impl Engine {
         self.bindings.read().unwrap_or_else(|e| e.into_inner()).get(&queue).cloned()
     }
 
+    pub fn has_worker(&self, queue: QueueId) -> bool {
+        self.binding(queue).is_some()
+    }
+
     /// Why async handlers cannot run any more, if they cannot.
     pub fn runtime_ended(&self) -> Option<&'static str> {
         self.health().runtime_ended

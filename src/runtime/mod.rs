@@ -23,6 +23,7 @@ mod returning;
 mod set_aside;
 mod shutdown;
 mod steps;
+mod stopping;
 mod verification;
 mod writer_loop;
 
@@ -32,4 +33,5 @@ pub(crate) use engine::{Config, Engine, WorkerConfig};
 pub(crate) use open::{Setup, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 pub(crate) use shutdown::{shutdown, stop_now, wait_for_the_close};
 pub(crate) use steps::Steps;
+pub use stopping::Stopping;
 pub(crate) use verification::verify_beside;

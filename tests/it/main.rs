@@ -33,6 +33,7 @@ mod handles;
 mod healing;
 mod held;
 mod inspect;
+mod interface;
 mod listed;
 mod lone_callers;
 mod names;

@@ -182,7 +182,7 @@ async fn every_caller_is_answered_and_what_was_acknowledged_is_there() {
         .collect();
     let mut events = pond.events();
     for _ in 0..200 {
-        events.next().await.unwrap();
+        events.next().await.unwrap().unwrap();
     }
     pond.shutdown(HOUR).await.unwrap();
     let mut acknowledged = Vec::new();
