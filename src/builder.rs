@@ -135,7 +135,7 @@ impl Builder {
     /// let pond = Millpond::builder().payload_bytes_max(4).open_backend(memory)?;
     ///
     /// let refused = pond.enqueue("billing", NewJob::raw("charge", "order 7")).wait();
-    /// assert!(matches!(refused, Err(Error::PayloadTooLarge { len: 7, max: 4 })));
+    /// assert!(matches!(refused, Err(Error::PayloadTooLarge { len: 7, max: 4, .. })));
     /// # Ok(()) }
     /// ```
     pub fn payload_bytes_max(mut self, bytes: usize) -> Self {

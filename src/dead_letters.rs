@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Cursor, JobFilter, Page};
-use crate::job::{JobId, Kind, NewJob, Payload, State};
+use crate::job::{JobId, NewJob, Payload, State};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::dead_letters::{self as verbs, Progress};
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 1_000;
 /// for job in dead.list(&crm, None, 20)?.jobs {
 ///     println!("{} {}: {:?}", job.id, job.kind, job.errors.last());
 /// }
-/// let redriven = dead.redrive_all(crm, Pace::per_second(200)).await?;
+/// let redriven = dead.redrive_all(&crm, Pace::per_second(200)).await?;
 /// # let _ = redriven; Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -41,27 +41,50 @@ pub struct DeadLetters {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
 /// # let pond = in_memory(&ManualClock::new())?;
 /// let dead = pond.dead_letters();
-/// dead.redrive_all(JobFilter::new().queue("crm"), Pace::per_second(50)).await?;
-/// dead.redrive_all(JobFilter::new().queue("emails"), Pace::at_once()).await?;
+/// dead.redrive_all(&JobFilter::new().queue("crm"), Pace::per_second(50)).await?;
+/// dead.redrive_all(&JobFilter::new().queue("emails"), Pace::at_once()).await?;
 /// assert_eq!(Pace::default(), Pace::per_second(500));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    spacing: Duration,
+    /// `None` is all at once.
+    per_second: Option<u32>,
 }
 
 impl Pace {
-    /// So many a second. The default is 500.
-    ///
-    /// 0 counts as 1.
-    pub fn per_second(jobs: u32) -> Self {
-        Self { spacing: Duration::from_secs(1) / jobs.max(1) }
+    /// So many a second. The default is 500. A redrive at a pace of 0 would never end: it is refused as
+    /// [`Error::InvalidConfig`].
+    pub const fn per_second(jobs: u32) -> Self {
+        Self { per_second: Some(jobs) }
     }
 
     /// All at once.
     pub const fn at_once() -> Self {
-        Self { spacing: Duration::ZERO }
+        Self { per_second: None }
+    }
+
+    /// How long after one job the next one becomes due; zero if all do at once.
+    ///
+    /// ```
+    /// # use millpond::Pace;
+    /// # use std::time::Duration;
+    /// assert_eq!(Pace::per_second(50).spacing(), Duration::from_millis(20));
+    /// assert_eq!(Pace::at_once().spacing(), Duration::ZERO);
+    /// ```
+    pub fn spacing(&self) -> Duration {
+        match self.per_second {
+            Some(0) => Duration::MAX,
+            Some(jobs) => Duration::from_secs(1) / jobs,
+            None => Duration::ZERO,
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.per_second {
+            Some(0) => Err(Error::config("pace", "0 jobs per second would never end: the least is 1".into())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -157,6 +180,9 @@ impl DeadLetters {
     /// Puts these back, at this pace. Those that are not dead letters (any more) are passed over.
     /// Returns how many went back.
     ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for a pace of 0; storage errors.
+    ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
@@ -176,6 +202,7 @@ impl DeadLetters {
         let ids: Vec<_> = ids.into_iter().collect();
         let engine = self.engine.clone();
         Commit::new(async move {
+            pace.check()?;
             let (mut ids, mut redriven) = (&ids[..], 0);
             while !ids.is_empty() {
                 let some = ids[..ids.len().min(AT_ONCE)].to_vec();
@@ -194,6 +221,9 @@ impl DeadLetters {
     /// 100,000 does not drown the queue and goes on after a restart. A job with a group has no such
     /// time: its group keeps it in line. Returns how many went back.
     ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for a pace of 0; storage errors.
+    ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
@@ -205,16 +235,17 @@ impl DeadLetters {
     /// # drain(&pond).await;
     /// # worker.stop();
     /// let outage = JobFilter::new().queue("crm").error_contains("503");
-    /// assert_eq!(pond.dead_letters().redrive_all(outage, Pace::per_second(1)).await?, 3);
+    /// assert_eq!(pond.dead_letters().redrive_all(&outage, Pace::per_second(1)).await?, 3);
     ///
     /// let counts = pond.queue("crm")?.counts();
     /// assert_eq!((counts.dead, counts.pending, counts.scheduled), (0, 1, 2));
     /// # Ok(()) }
     /// ```
-    pub fn redrive_all(&self, filter: JobFilter, pace: Pace) -> Commit<u64> {
-        let dead = self.clone();
+    pub fn redrive_all(&self, filter: &JobFilter, pace: Pace) -> Commit<u64> {
+        let (dead, filter) = (self.clone(), filter.clone());
         Commit::new(async move {
-            // All of them first: one that fails again at once must not be met again.
+            pace.check()?;
+            // All of them first: one that fails again at once must not be found again.
             let (mut ids, mut cursor) = (Vec::new(), None);
             loop {
                 let (some, next) = dead.ids(&filter, cursor)?;
@@ -227,11 +258,12 @@ impl DeadLetters {
         })
     }
 
-    /// Replaces a dead letter's payload with that of `payload`, which must be of the same kind.
+    /// Replaces a dead letter's payload with that of `payload`, which must be of the same kind: a typed payload, or a
+    /// [`NewJob`] for payloads without a type. Nothing else of the job can be changed here.
     ///
     /// # Errors
     /// [`Error::NoSuchJob`] if there is no such dead letter, [`Error::InvalidConfig`] if the kind
-    /// differs, and what is wrong with the payload.
+    /// differs or `payload` has options, such as a priority, and what is wrong with the payload.
     ///
     /// ```
     /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -245,38 +277,17 @@ impl DeadLetters {
     /// # worker.stop();
     /// let dead = pond.dead_letters();
     /// dead.edit(id, Charge { order: 70 }).await?;
+    /// dead.edit(id, NewJob::json("charge", &serde_json::json!({ "order": 71 }))).await?;
+    ///
+    /// let other = NewJob::json("refund", &71);
+    /// assert!(matches!(dead.edit(id, other).await, Err(Error::InvalidConfig { field: "payload", .. })));
+    ///
     /// dead.redrive(id).await?;
-    /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 70);
+    /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 71);
     /// # Ok(()) }
     /// ```
-    pub fn edit<K: Kind>(&self, id: JobId, payload: K) -> Commit<()> {
-        self.edit_with(id, NewJob::new(payload))
-    }
-
-    /// [`edit`](Self::edit) for payloads without a type: JSON values and raw bytes.
-    ///
-    /// # Errors
-    /// Those of [`edit`](Self::edit).
-    ///
-    /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
-    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
-    /// # drain(&pond).await;
-    /// let payload = serde_json::json!({ "order": 70 });
-    /// pond.dead_letters().edit_with(id, NewJob::json("charge", &payload)).await?;
-    ///
-    /// let other = NewJob::json("refund", &payload);
-    /// let refused = pond.dead_letters().edit_with(id, other).await;
-    /// assert!(matches!(refused, Err(Error::InvalidConfig { field: "payload", .. })));
-    /// # Ok(()) }
-    /// ```
-    pub fn edit_with(&self, id: JobId, payload: NewJob) -> Commit<()> {
-        let engine = self.engine.clone();
+    pub fn edit(&self, id: JobId, payload: impl Into<NewJob>) -> Commit<()> {
+        let (engine, payload) = (self.engine.clone(), payload.into());
         Commit::new(async move {
             let info = inspect::find(&engine, id)?;
             let payload = replacement(&engine, &info.queue, &info.kind, payload)?;
@@ -316,12 +327,12 @@ impl DeadLetters {
     /// # pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
     /// # drain(&pond).await;
     /// let hopeless = JobFilter::new().queue("billing").error_contains("no such order");
-    /// assert_eq!(pond.dead_letters().purge_all(hopeless).await?, 3);
+    /// assert_eq!(pond.dead_letters().purge_all(&hopeless).await?, 3);
     /// assert_eq!(pond.queue("billing")?.counts().dead, 0);
     /// # Ok(()) }
     /// ```
-    pub fn purge_all(&self, filter: JobFilter) -> Commit<u64> {
-        let dead = self.clone();
+    pub fn purge_all(&self, filter: &JobFilter) -> Commit<u64> {
+        let (dead, filter) = (self.clone(), filter.clone());
         Commit::new(async move {
             let (mut purged, mut cursor) = (0, None);
             loop {
@@ -349,14 +360,18 @@ impl std::fmt::Debug for DeadLetters {
 }
 
 fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace) -> Commit<Progress> {
-    let first_after = pace.spacing.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
-    engine.change_in_bulk(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing))
+    let first_after = pace.spacing().saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
+    engine.change_in_bulk(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing()))
 }
 
 /// The payload of `job`, checked to be one for a job of this queue and kind.
 pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob) -> Result<Payload, Error> {
     if job.kind() != kind {
         let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
+        return Err(Error::config("payload", reason));
+    }
+    if let Some(option) = job.option_set() {
+        let reason = format!("it has the option `{option}`, and only the payload is replaced: leave the option out");
         return Err(Error::config("payload", reason));
     }
     Ok(engine.prepare.prepare(queue, job)?.record().payload.clone())

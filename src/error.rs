@@ -64,6 +64,7 @@ pub enum Error {
         "{} is not a Millpond file: open the right path; if it is the application's own redb database, open it with `Builder::adopt`, or attach the open database with `Builder::attach`",
         shown(path)
     )]
+    #[non_exhaustive]
     NotAMillpond {
         /// The file.
         path: PathBuf,
@@ -76,12 +77,14 @@ pub enum Error {
         "{} is empty: if nothing else made it, a process was killed while it created the file; remove it and open again",
         shown(path)
     )]
+    #[non_exhaustive]
     EmptyFile {
         /// The file.
         path: PathBuf,
     },
     /// The file was one, but is damaged. It is never recreated.
     #[error("the file is corrupt: {}; {hint}", told(detail))]
+    #[non_exhaustive]
     Corrupt {
         /// What is wrong.
         detail: String,
@@ -93,12 +96,14 @@ pub enum Error {
         "the file does not agree with itself, {} time(s): {}; open it without `verify_on_open` to look, or restore a backup",
         problems.len(), told(problems.first().map_or("", String::as_str))
     )]
+    #[non_exhaustive]
     Inconsistent {
         /// What does not agree, a sentence each.
         problems: Vec<String>,
     },
     /// No backup was taken: the place or the database does not allow it.
     #[error("could not back up to {}: {reason}", shown(path))]
+    #[non_exhaustive]
     NotBackedUp {
         /// Where it was to go.
         path: PathBuf,
@@ -107,6 +112,7 @@ pub enum Error {
     },
     /// The file was written by a newer Millpond. Its bytes are untouched.
     #[error("the file has schema version {found}, this build reads up to {known}: upgrade Millpond")]
+    #[non_exhaustive]
     TooNew {
         /// The file's schema version.
         found: u32,
@@ -115,12 +121,14 @@ pub enum Error {
     },
     /// Somebody has the file open: this process or another one.
     #[error("{} is already open, here or in another process: close it there first", shown(path))]
+    #[non_exhaustive]
     AlreadyOpen {
         /// The file.
         path: PathBuf,
     },
     /// The operating system refused.
     #[error("could not {operation} {}", shown(path))]
+    #[non_exhaustive]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -131,6 +139,7 @@ pub enum Error {
     },
     /// The storage refused; nothing of the call is stored.
     #[error("the storage failed while it tried to {operation}; nothing of this call is stored")]
+    #[non_exhaustive]
     Storage {
         /// What was tried.
         operation: &'static str,
@@ -149,6 +158,7 @@ pub enum Error {
     #[error(
         "the commit failed and may or may not be on the disk: enqueue jobs that have a unique key again, and look for others, or for the rows written with them, before trying again"
     )]
+    #[non_exhaustive]
     OutcomeUnknown {
         /// What the storage said.
         source: BoxError,
@@ -156,6 +166,7 @@ pub enum Error {
     /// The file cannot be written for now; calls fail at once until it can be again: an I/O error has stopped the
     /// writer, which opens the file again by itself, or somebody holds the file's write transaction.
     #[error("the queue is degraded and accepts nothing for now: {}", told(reason))]
+    #[non_exhaustive]
     Degraded {
         /// What is in the way.
         reason: String,
@@ -168,6 +179,7 @@ pub enum Error {
     #[error(
         "{held_by}, for {waited:?} by now; nothing of this call is stored: end that transaction and try again, and do not wait for the queue while it is open"
     )]
+    #[non_exhaustive]
     WriteHeld {
         /// Who holds it, as a sentence.
         held_by: &'static str,
@@ -179,6 +191,7 @@ pub enum Error {
     #[error(
         "the queue was opened by process {opened_by}, from which this process was forked: open the file in one process only, after the fork"
     )]
+    #[non_exhaustive]
     Forked {
         /// The process that has the file open.
         opened_by: u32,
@@ -193,6 +206,7 @@ pub enum Error {
     /// A shutdown has passed its deadline, and the queue is not closed yet, or what its workers held is still being dropped. It
     /// goes on closing; another [`shutdown`](crate::Millpond::shutdown) waits for it.
     #[error("the queue is not closed yet: {held_by}; it closes when that ends, and another shutdown waits for it")]
+    #[non_exhaustive]
     StillClosing {
         /// What the close waits for, as a sentence.
         held_by: &'static str,
@@ -203,6 +217,7 @@ pub enum Error {
 
     /// A name that is empty, too long, or has characters outside the allowed ones.
     #[error("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")]
+    #[non_exhaustive]
     InvalidName {
         /// What it was to name: queue, kind, group or unique key.
         what: &'static str,
@@ -211,6 +226,7 @@ pub enum Error {
     },
     /// A setting that cannot work.
     #[error("invalid {field}: {}", told(reason))]
+    #[non_exhaustive]
     InvalidConfig {
         /// Which setting.
         field: &'static str,
@@ -221,6 +237,7 @@ pub enum Error {
     #[error(
         "the payload has {len} bytes, the limit is {max}: store it elsewhere and enqueue a reference, or raise `payload_bytes_max`"
     )]
+    #[non_exhaustive]
     PayloadTooLarge {
         /// The payload's size in bytes.
         len: usize,
@@ -232,6 +249,7 @@ pub enum Error {
     #[error(
         "one call or transaction carries {jobs} jobs with {bytes} bytes or more, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
     )]
+    #[non_exhaustive]
     BatchTooLarge {
         /// Jobs up to the one that is too much: what follows it was not looked at.
         jobs: usize,
@@ -244,6 +262,7 @@ pub enum Error {
     },
     /// The payload could not be written as the kind's codec, or would not be read back as it is.
     #[error("the payload of kind {kind:?} could not be encoded")]
+    #[non_exhaustive]
     Unencodable {
         /// The kind.
         kind: String,
@@ -253,6 +272,7 @@ pub enum Error {
     /// The queue has reached its capacity, and the caller is not to wait for room: because of the queue's setting, or
     /// because it must not, in a transaction or in some handlers; see [`WhenFull`](crate::WhenFull).
     #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
+    #[non_exhaustive]
     QueueFull {
         /// The queue.
         queue: String,
@@ -270,8 +290,28 @@ pub enum Error {
     WouldDeadlock,
     /// The transaction's closure returned an error or panicked; nothing of it is stored.
     #[error("the transaction was rolled back, because its closure failed: {}", told(&text_of(&**source)))]
+    #[non_exhaustive]
     Aborted {
         /// What the closure returned, or the panic's message.
+        source: BoxError,
+    },
+
+    /// A table of the queue's own: an application cannot open, delete or rename it.
+    #[error("table {table:?} belongs to the queue: use a name that does not begin with `millpond/`")]
+    #[non_exhaustive]
+    ReservedTable {
+        /// The table.
+        table: String,
+    },
+    /// One of the application's tables could not be opened, deleted or renamed.
+    #[error("could not {operation} table {table:?}")]
+    #[non_exhaustive]
+    Table {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The table.
+        table: String,
+        /// What redb said.
         source: BoxError,
     },
 
@@ -282,12 +322,14 @@ pub enum Error {
     #[error(
         "there is no job {id}: it never existed, was purged, or has ended and is not kept (a completed job without a result is kept only if `Retention::completed` says so)"
     )]
+    #[non_exhaustive]
     NoSuchJob {
         /// The id asked for.
         id: JobId,
     },
     /// The job's state does not allow this.
-    #[error("cannot {action} job {id}: it is {state:?}")]
+    #[error("cannot {action} job {id}: it is {state}")]
+    #[non_exhaustive]
     NotAllowed {
         /// What was asked.
         action: &'static str,
@@ -298,6 +340,7 @@ pub enum Error {
     },
     /// A record that cannot be read. It is set aside; the others go on.
     #[error("the record of job {id} is corrupt ({}); it is set aside", told(detail))]
+    #[non_exhaustive]
     CorruptRecord {
         /// The job.
         id: JobId,
@@ -306,18 +349,28 @@ pub enum Error {
     },
     /// A worker for this queue is already running.
     #[error("queue {queue:?} already has a worker: give that one more kinds, or shut it down first")]
+    #[non_exhaustive]
     WorkerExists {
+        /// The queue.
+        queue: String,
+    },
+    /// The queue has no worker in this process, so its rate limit is not known.
+    #[error("queue {queue:?} has no worker here, which sets its rate limit: start its worker first")]
+    #[non_exhaustive]
+    NoWorker {
         /// The queue.
         queue: String,
     },
     /// The worker was stopped, or the queue shut down; its queue may have another one.
     #[error("this worker of queue {queue:?} was stopped: use the handle of the one that followed it")]
+    #[non_exhaustive]
     WorkerStopped {
         /// The queue.
         queue: String,
     },
     /// A handler asks for shared data that the worker was not given.
     #[error("the handler of kind {kind:?} takes Data<{data}>, but the worker has none: add it with `.data(...)`")]
+    #[non_exhaustive]
     MissingData {
         /// The kind whose handler asks.
         kind: String,
@@ -327,6 +380,7 @@ pub enum Error {
     /// A plugin that is not fit to run.
     #[cfg(feature = "wasm")]
     #[error("plugin {plugin:?} was refused: {reason}")]
+    #[non_exhaustive]
     Plugin {
         /// Its name.
         plugin: String,
@@ -335,6 +389,7 @@ pub enum Error {
     },
     /// The bucket is empty.
     #[error("rate limited: the next token is there in {retry_in:?}")]
+    #[non_exhaustive]
     RateLimited {
         /// How long until a token is there.
         retry_in: std::time::Duration,
@@ -396,9 +451,9 @@ impl Error {
     /// unique keys.
     ///
     /// ```
-    /// # use millpond::{Error, JobId};
+    /// # use millpond::Error;
     /// assert!(Error::StorageFull.is_transient());
-    /// assert!(!Error::NoSuchJob { id: JobId::new(7) }.is_transient());
+    /// assert!(!Error::Closed.is_transient());
     /// ```
     pub fn is_transient(&self) -> bool {
         matches!(

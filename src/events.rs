@@ -5,6 +5,7 @@ mod filtered;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::error::Error;
@@ -14,7 +15,8 @@ use crate::sync::{MustNotWait, Mutex, MutexGuard, Process, block_on, may_wait};
 pub(crate) use filtered::EventFilter;
 use filtered::Filtered;
 
-/// Something that happened. It is told after the commit that made it so.
+/// Something that happened. It is published after the commit that made it so. Serialized its `type` is the variant's name
+/// and its fields stand beside it.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -40,10 +42,12 @@ use filtered::Filtered;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type")]
 #[non_exhaustive]
 pub enum Event {
     /// A job was enqueued.
+    #[non_exhaustive]
     Enqueued {
         /// The job.
         id: JobId,
@@ -53,6 +57,7 @@ pub enum Event {
         kind: Arc<str>,
     },
     /// A job is done.
+    #[non_exhaustive]
     Completed {
         /// The job.
         id: JobId,
@@ -66,6 +71,7 @@ pub enum Event {
         took: Duration,
     },
     /// An attempt failed; the job runs again.
+    #[non_exhaustive]
     Retrying {
         /// The job.
         id: JobId,
@@ -81,6 +87,7 @@ pub enum Event {
         delay: Duration,
     },
     /// A handler put its job off without using up an attempt.
+    #[non_exhaustive]
     Snoozed {
         /// The job.
         id: JobId,
@@ -92,6 +99,7 @@ pub enum Event {
         delay: Duration,
     },
     /// A job went to the dead letters.
+    #[non_exhaustive]
     Dead {
         /// The job.
         id: JobId,
@@ -107,6 +115,7 @@ pub enum Event {
         first: bool,
     },
     /// A job was cancelled, by a caller or by its handler, or it expired.
+    #[non_exhaustive]
     Cancelled {
         /// The job.
         id: JobId,
@@ -118,6 +127,7 @@ pub enum Event {
         reason: String,
     },
     /// A dead letter was put back into its queue.
+    #[non_exhaustive]
     Redriven {
         /// The job.
         id: JobId,
@@ -125,6 +135,7 @@ pub enum Event {
         queue: Arc<str>,
     },
     /// A job was not stored, because one with its unique key was there.
+    #[non_exhaustive]
     Deduplicated {
         /// The one that was there.
         id: JobId,
@@ -136,6 +147,7 @@ pub enum Event {
         key: Arc<str>,
     },
     /// A queue, or one of its groups, was paused.
+    #[non_exhaustive]
     Paused {
         /// The queue.
         queue: Arc<str>,
@@ -143,6 +155,7 @@ pub enum Event {
         group: Option<Arc<str>>,
     },
     /// A queue, or one of its groups, goes on.
+    #[non_exhaustive]
     Resumed {
         /// The queue.
         queue: Arc<str>,
@@ -150,6 +163,7 @@ pub enum Event {
         group: Option<Arc<str>>,
     },
     /// A queue or group was told to slow down by a handler.
+    #[non_exhaustive]
     RateLimited {
         /// The queue.
         queue: Arc<str>,
@@ -159,6 +173,7 @@ pub enum Event {
         delay: Duration,
     },
     /// A row that could not be read was moved to the [quarantine](crate::Millpond::quarantine). The other rows are not affected.
+    #[non_exhaustive]
     RowQuarantined {
         /// Its number there.
         number: u64,
@@ -171,6 +186,7 @@ pub enum Event {
     },
     /// A plugin broke so often in a row that it is suspended: its jobs wait until it has a new version or an operator
     /// resumes it (`PluginHandle::resume`).
+    #[non_exhaustive]
     PluginSuspended {
         /// The plugin's name.
         plugin: Arc<str>,
@@ -180,6 +196,7 @@ pub enum Event {
         failures: u32,
     },
     /// A plugin has a new version: attempts that start from now on run it.
+    #[non_exhaustive]
     PluginReloaded {
         /// The plugin's name.
         plugin: Arc<str>,
@@ -188,6 +205,7 @@ pub enum Event {
     },
     /// The file of a plugin that is watched (`Plugin::watch`) has changed and could not be taken: the version before
     /// goes on.
+    #[non_exhaustive]
     PluginNotReloaded {
         /// The plugin's name.
         plugin: Arc<str>,
@@ -195,6 +213,7 @@ pub enum Event {
         reason: String,
     },
     /// The file was made small again: it was mostly empty, and nobody needed it.
+    #[non_exhaustive]
     Compacted {
         /// Its size before, in bytes.
         before: u64,
@@ -213,6 +232,7 @@ pub enum Event {
     /// - A thread of the queue panicked. Nothing is accepted until the file is opened anew; no [`Healed`](Self::Healed) follows.
     /// - The async runtime of the handlers has ended. Calls and blocking handlers go on, but async handlers cannot run until
     ///   the queue is opened anew in another runtime; no [`Healed`](Self::Healed) follows.
+    #[non_exhaustive]
     Degraded {
         /// What went wrong.
         reason: String,
@@ -245,7 +265,7 @@ impl Event {
 ///     }
 /// }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("the listener was too slow: {count} events were dropped; listen faster, or raise `events_buffer`")]
 #[non_exhaustive]
 pub struct Missed {

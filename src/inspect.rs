@@ -1,13 +1,16 @@
 //! Looking: counts, jobs, why one does not run.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 use crate::handler::Progress;
 use crate::job::{AT_MOST_ONCE, AttemptError, JobId, KindId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::{Engine, Handlers};
@@ -176,9 +179,11 @@ pub struct JobInfo {
     pub plugins: Vec<(u32, PluginHash)>,
     /// What went wrong so far: the first error and the latest ones, 50 at most.
     pub errors: Vec<AttemptError>,
-    /// Explanation it ended, if it did not simply complete; at most 4 KiB.
+    /// Why it ended, if it did not simply complete; at most 4 KiB.
     pub reason: Option<String>,
-    /// What its handler answered.
+    /// What its handler returned as the job's result, if it did. Serialized it is `{"value": ...}` if it is JSON, or else
+    /// `{"text": "..."}` if it is UTF-8, or else `{"bytes": [...]}`. [`result_json`](Self::result_json) reads it as a type.
+    #[serde(serialize_with = "result_as_shown")]
     pub result: Option<Bytes>,
     /// The application's own key.
     pub unique_key: Option<String>,
@@ -188,6 +193,50 @@ pub struct JobInfo {
     pub progress: Option<Progress>,
     /// What its handler has logged, while it runs.
     pub log: Vec<String>,
+}
+
+impl JobInfo {
+    /// The result that the handler returned, read from JSON; `None` if there is none.
+    ///
+    /// # Errors
+    /// What `serde_json` says if the result is not JSON, or is not a `T`.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// pond.worker("billing").handle(|job: Job<Charge>| async move { Outcome::done_json(&(job.order * 2)) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// assert_eq!(pond.job(id)?.result_json::<u64>()?, None);
+    ///
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.result_json::<u64>()?, Some(14));
+    /// assert!(pond.job(id)?.result_json::<String>().is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn result_json<T: DeserializeOwned>(&self) -> Result<Option<T>, BoxError> {
+        Ok(self.result.as_deref().map(serde_json::from_slice).transpose()?)
+    }
+}
+
+/// A result has no codec: it is shown as the most legible thing that it can be.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ShownResult<'r> {
+    Value(&'r RawValue),
+    Text(&'r str),
+    Bytes(&'r [u8]),
+}
+
+fn result_as_shown<S: Serializer>(result: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = result.as_deref().map(|bytes| match (serde_json::from_slice(bytes), std::str::from_utf8(bytes)) {
+        (Ok(value), _) => ShownResult::Value(value),
+        (_, Ok(text)) => ShownResult::Text(text),
+        _ => ShownResult::Bytes(bytes),
+    });
+    shown.serialize(serializer)
 }
 
 /// Which jobs to list. Everything unless narrowed.
@@ -247,14 +296,14 @@ impl JobFilter {
     }
 
     /// Ended at this time or later; for a job that has not ended, enqueued then.
-    pub fn since(mut self, time: Timestamp) -> Self {
-        self.since = Some(time);
+    pub fn since(mut self, time: impl Into<Timestamp>) -> Self {
+        self.since = Some(time.into());
         self
     }
 
     /// Ended before this time; for a job that has not ended, enqueued then.
-    pub fn until(mut self, time: Timestamp) -> Self {
-        self.until = Some(time);
+    pub fn until(mut self, time: impl Into<Timestamp>) -> Self {
+        self.until = Some(time.into());
         self
     }
 
@@ -282,7 +331,8 @@ impl JobFilter {
     }
 }
 
-/// Where a listing goes on.
+/// Where a listing continues. As text it is opaque and can stand in an address: to page through jobs by links, for
+/// example. A text of one version of Millpond need not be one of the next.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -292,15 +342,73 @@ impl JobFilter {
 /// # let pond = in_memory(&ManualClock::new())?;
 /// # pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
 /// let first = pond.jobs(&JobFilter::new(), None, 2)?;
-/// let link = serde_json::to_string(&first.next)?; // for the page after this one
+/// let link = first.next.expect("there are three jobs").to_string();
 ///
-/// let cursor: Option<Cursor> = serde_json::from_str(&link)?;
-/// assert_eq!(pond.jobs(&JobFilter::new(), cursor, 2)?.jobs.len(), 1);
+/// let cursor: Cursor = link.parse()?;
+/// assert_eq!(pond.jobs(&JobFilter::new(), Some(cursor), 2)?.jobs.len(), 1);
+/// assert!("page 2".parse::<Cursor>().is_err());
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cursor(ScanCursor);
+
+/// Stands before each cursor's text: another form of cursor gets another letter.
+const CURSOR_FORM: char = 'a';
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = postcard::to_stdvec(&self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{CURSOR_FORM}")?;
+        bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = ParseCursorError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix(CURSOR_FORM).ok_or(ParseCursorError)?.as_bytes();
+        let nibble = |digit: u8| char::from(digit).to_digit(16).ok_or(ParseCursorError);
+        let pair = |pair: &[u8]| match pair {
+            [high, low] => Ok((nibble(*high)? << 4 | nibble(*low)?) as u8),
+            _ => Err(ParseCursorError),
+        };
+        let bytes = digits.chunks(2).map(pair).collect::<Result<Vec<u8>, _>>()?;
+        match postcard::take_from_bytes(&bytes) {
+            Ok((cursor, [])) => Ok(Self(cursor)),
+            _ => Err(ParseCursorError),
+        }
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The text is not a [`Cursor`] of this version.
+///
+/// ```
+/// use millpond::{Cursor, ParseCursorError};
+///
+/// assert_eq!("page 2".parse::<Cursor>(), Err(ParseCursorError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor of this version: start again without one")]
+pub struct ParseCursorError;
 
 /// Some jobs, and where to go on.
 ///
@@ -460,7 +568,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     }
 }
 
-/// Explanation a job is not running. Its `Display` is a sentence.
+/// Why a job is not running. Its `Display` is a sentence. Serialized its `type` is the variant's name and its fields
+/// stand beside it.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -475,19 +584,26 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
 /// assert_eq!(why.to_string(), "it is not due for another 60s");
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type")]
 #[non_exhaustive]
 pub enum Explanation {
     /// It is running.
     Running,
-    /// It has ended, in this state.
-    Ended(State),
+    /// It has ended.
+    #[non_exhaustive]
+    Ended {
+        /// In this state.
+        state: State,
+    },
     /// Nothing starts: the file cannot be written, or the runtime of its worker has ended.
+    #[non_exhaustive]
     Degraded {
         /// What is in the way.
         reason: String,
     },
     /// It is not due yet.
+    #[non_exhaustive]
     NotDue {
         /// When it is.
         at: Timestamp,
@@ -499,6 +615,7 @@ pub enum Explanation {
     /// Its group is paused.
     GroupPaused,
     /// Another job of its group goes first.
+    #[non_exhaustive]
     GroupBusy {
         /// Which one.
         head: JobId,
@@ -508,11 +625,13 @@ pub enum Explanation {
         ahead: u64,
     },
     /// Its queue, or its group, is rate limited.
+    #[non_exhaustive]
     RateLimited {
         /// For how long at least.
         wait: Duration,
     },
     /// No worker of its queue handles its kind.
+    #[non_exhaustive]
     NoHandler {
         /// Its queue.
         queue: String,
@@ -530,12 +649,14 @@ pub enum Explanation {
     /// ([`blocking_threads`](crate::Builder::blocking_threads)).
     NoThread,
     /// All slots of the process are taken ([`max_running`](crate::Builder::max_running)).
+    #[non_exhaustive]
     ProcessBudget {
         /// How many there are.
         max_running: usize,
     },
     /// The process died before this one, and its jobs are started again one after another: a job that may have
     /// killed the process is tried first, or this job is one that ran then and waits for its turn.
+    #[non_exhaustive]
     Recovering {
         /// For about how long.
         wait: Duration,
@@ -543,6 +664,7 @@ pub enum Explanation {
     /// The queue is shutting down.
     ShuttingDown,
     /// Others go first.
+    #[non_exhaustive]
     Waiting {
         /// How many; counted up to 10,000, or 64 MiB of them.
         ahead: u64,
@@ -553,12 +675,12 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => f.write_str("it is running"),
-            Self::Ended(state) => write!(f, "it has ended: {state:?}"),
+            Self::Ended { state } => write!(f, "it has ended: {state}"),
             Self::NotDue { wait, .. } => write!(f, "it is not due for another {wait:?}"),
             Self::QueuePaused => f.write_str("its queue is paused"),
             Self::GroupPaused => f.write_str("its group is paused"),
             Self::GroupBusy { head, state, ahead } => {
-                write!(f, "its group is busy with job {head}, which is {state:?}; {ahead} of the group go first")
+                write!(f, "its group is busy with job {head}, which is {state}; {ahead} of the group go first")
             }
             Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
@@ -592,7 +714,7 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Er
     }
     let queue = found.queue;
     let position = match &found.place {
-        Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended(found.record.state)),
+        Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended { state: found.record.state }),
         Place::Delayed { due } => return Ok(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
         Place::Ready { .. } => id.get(),
         Place::Member(member) => match explain_member(engine, &reader, &found, &member.group, member.seq)? {

@@ -65,19 +65,21 @@ pub use events::{Event, Events, Missed};
 #[cfg(feature = "wasm-http")]
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
-pub use executor::{Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
+pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
-pub use inspect::{Counts, Cursor, Explanation, JobFilter, JobInfo, Page};
+pub use inspect::{Counts, Cursor, Explanation, JobFilter, JobInfo, Page, ParseCursorError};
 pub use job::{
     AttemptError, Backoff, Capacity, Codec, Failure, FailureKind, GroupPolicy, Handled, IntoOutcome, JobId, Keep, Kind,
-    NewJob, Outcome, ParseJobIdError, Payload, PayloadError, PluginHash, Priority, QueueSettings, Rate, Retention,
-    Retry, RunNumber, State, WhenFull,
+    NewJob, Outcome, ParseJobIdError, ParsePluginHashError, Payload, PayloadError, PluginHash, Priority, QueueSettings,
+    Rate, Retention, Retry, RunNumber, State, WhenFull,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::{JobPatch, Millpond};
 pub use quarantine::{Quarantine, QuarantinedRow};
 pub use queue::{Queue, RateHandle};
-pub use runtime::Commit;
+pub use runtime::{Commit, Stopping};
+/// The version of redb that this version of Millpond uses: for the types of an application's own tables.
+pub use storage::redb_types::redb;
 pub use storage::{Backup, Verification};
 pub use text::printable;
 pub use time::{Clock, SystemClock, Timestamp};

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+
 use crate::job::{Ending, FailureKind};
 
 /// Counters since the queue was opened.
@@ -21,7 +23,7 @@ use crate::job::{Ending, FailureKind};
 /// # assert_eq!((starts_total, failed_total, panics_total), (1, 1, 1));
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MetricsSnapshot {
     /// Commits made.

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -179,10 +179,13 @@ impl Millpond {
     /// assert_eq!(pond.job(ids[1])?.queue, "emails");
     /// # Ok(()) }
     /// ```
-    pub fn enqueue_all<Q: AsRef<str>>(&self, jobs: impl IntoIterator<Item = (Q, NewJob)>) -> Commit<Vec<JobId>> {
+    pub fn enqueue_all<Q: AsRef<str>, J: Into<NewJob>>(
+        &self,
+        jobs: impl IntoIterator<Item = (Q, J)>,
+    ) -> Commit<Vec<JobId>> {
         let mut size = CallSize::default();
-        let prepare = |(queue, job): (Q, NewJob)| {
-            let job = self.engine().prepare.prepare(queue.as_ref(), job)?;
+        let prepare = |(queue, job): (Q, J)| {
+            let job = self.engine().prepare.prepare(queue.as_ref(), job.into())?;
             size.add(job.bytes.len())?;
             Ok(job)
         };
@@ -844,7 +847,8 @@ impl JobPatch {
         Self::default()
     }
 
-    /// Another payload, of the same kind. Options of a [`NewJob`] are ignored.
+    /// Another payload, of the same kind: a typed payload, or a [`NewJob`] without options. One that has options, such as
+    /// a group, is refused by [`update`](Millpond::update) as [`Error::InvalidConfig`].
     pub fn payload(mut self, payload: impl Into<NewJob>) -> Self {
         self.payload = Some(payload.into());
         self
@@ -857,7 +861,7 @@ impl JobPatch {
     }
 
     /// Another time. One in the past means now.
-    pub fn run_at(mut self, at: SystemTime) -> Self {
+    pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
         self.run_at = Some(at.into());
         self
     }

@@ -276,7 +276,7 @@ impl std::fmt::Debug for Queue {
 
 /// A token bucket, used by hand.
 ///
-/// The rate is the worker's: without a worker that sets one, there is no limit.
+/// The rate is the worker's: a worker that sets none limits nothing, and tokens can be taken only while there is a worker.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -291,7 +291,7 @@ impl std::fmt::Debug for Queue {
 /// let crm = pond.queue("crm")?.rate();
 /// match crm.take(1).await {
 ///     Ok(()) => println!("call the CRM"),
-///     Err(Error::RateLimited { retry_in }) => println!("not before {retry_in:?}"),
+///     Err(Error::RateLimited { retry_in, .. }) => println!("not before {retry_in:?}"),
 ///     Err(other) => return Err(other.into()),
 /// }
 /// # Ok(()) }
@@ -304,12 +304,13 @@ pub struct RateHandle {
 }
 
 impl RateHandle {
-    /// Its bucket. A queue of which nothing is stored, and which no worker uses, has none: there is no limit.
-    /// For a call that has nothing to do.
+    /// # Errors
+    /// The queue is closed: for a call that has nothing to do.
     fn unless_closed(&self) -> Result<(), Error> {
         if self.engine.is_closed() { Err(Error::Closed) } else { Ok(()) }
     }
 
+    /// Its bucket. A queue of which nothing is stored, and which no worker uses, has none.
     fn key(&self) -> Option<BucketKey> {
         let queue = self.engine.store.catalog.find_queue(&self.queue)?;
         Some(BucketKey { queue, group: self.group.clone() })
@@ -319,7 +320,8 @@ impl RateHandle {
     ///
     /// # Errors
     /// [`Error::RateLimited`] with the wait if there are not enough; nothing is taken then.
-    /// [`Error::InvalidConfig`] for more than the burst.
+    /// [`Error::InvalidConfig`] for more than the burst. [`Error::NoWorker`] if the queue's worker, which sets the rate, was
+    /// not started yet or was stopped. A worker that sets no rate limits nothing.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -345,10 +347,10 @@ impl RateHandle {
         let handle = self.clone();
         Commit::new(async move {
             handle.engine.store.check_process()?;
+            handle.unless_closed()?;
             let now = handle.engine.now();
-            let Some(key) = handle.key() else {
-                return handle.unless_closed();
-            };
+            let key = handle.key().filter(|key| handle.engine.has_worker(key.queue));
+            let key = key.ok_or_else(|| Error::NoWorker { queue: handle.queue.to_string() })?;
             let taken = handle.engine.scheduler().take_tokens(&key, tokens, now);
             let has_changed = taken.map_err(|retry_in| match retry_in {
                 Duration::MAX => Error::config("tokens", format!("{tokens} is more than the bucket ever holds")),

@@ -41,6 +41,8 @@ use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Clock, SystemClock, Timestamp};
 
+pub use crate::transaction::Unguarded;
+
 /// A clock that stands still until it is moved. Clones are the same clock.
 ///
 /// ```

@@ -15,15 +15,18 @@ use crate::sync::Mutex;
 
 /// A point in time: milliseconds since the Unix epoch.
 ///
-/// Arithmetic saturates; a time before the epoch is the epoch.
+/// Arithmetic saturates; a time before the epoch is the epoch. It converts from and to [`SystemTime`], from which it
+/// rounds up to a millisecond, and displays as a date and time in UTC.
 ///
 /// ```
 /// use millpond::Timestamp;
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 ///
 /// let at = Timestamp::from_millis(1_000) + Duration::from_millis(500);
 /// assert_eq!(at.as_millis(), 1_500);
 /// assert_eq!(at + Duration::MAX, Timestamp::MAX);
+/// assert_eq!(at.to_string(), "1970-01-01T00:00:01.500Z");
+/// assert_eq!(Timestamp::from(SystemTime::from(at)), at);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -80,6 +83,45 @@ impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         Self::EPOCH + time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
     }
+}
+
+/// The same time to the millisecond. On a system whose [`SystemTime`] does not reach that far it is the end of the year
+/// 9999.
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let after_epoch = |since| UNIX_EPOCH.checked_add(since);
+        after_epoch(Duration::from_millis(time.0)).or_else(|| after_epoch(YEAR_9999_END)).unwrap_or(UNIX_EPOCH)
+    }
+}
+
+/// The date and time in UTC, as in RFC 3339, to the millisecond: `2026-11-28T16:29:08.250Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, of_day) = (self.0 / DAY_MILLIS, self.0 % DAY_MILLIS);
+        let (year, month, day) = date(days);
+        let (second, millis) = (of_day / 1_000, of_day % 1_000);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+}
+
+const DAY_MILLIS: u64 = 24 * 3_600 * 1_000;
+
+/// 9999-12-31T23:59:59Z: the last second that RFC 3339 can write.
+const YEAR_9999_END: Duration = Duration::from_secs(253_402_300_799);
+
+/// Year, month and day in the Gregorian calendar, so many days after 1970-01-01. In eras of 400 years, which all have the
+/// same number of days, and years that begin in March, so that a leap day is a year's last.
+fn date(days: u64) -> (u64, u64, u64) {
+    const DAYS_PER_ERA: u64 = 146_097;
+    let since_year_0 = days + 719_468;
+    let (era, of_era) = (since_year_0 / DAYS_PER_ERA, since_year_0 % DAYS_PER_ERA);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 impl fmt::Debug for Timestamp {

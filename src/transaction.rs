@@ -4,9 +4,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ops::Deref;
 
-use redb::{Key, MultimapTable, MultimapTableDefinition, Table, TableDefinition, TableError, Value, WriteTransaction};
+use redb::{
+    Key, MultimapTable, MultimapTableDefinition, MultimapTableHandle, Table, TableDefinition, TableError, TableHandle,
+    UntypedTableHandle, Value, WriteTransaction,
+};
 
 #[cfg(feature = "wasm")]
 use crate::error::BoxError;
@@ -120,25 +122,30 @@ impl<'t> Transaction<'t> {
         Self { batch: RefCell::new(batch), size, txn, prepare, _must_not_wait: MustNotWait::begin() }
     }
 
-    /// Opens one of the app's tables, creating it if need be. Names that begin with `millpond/` are
-    /// the queue's own.
+    /// The tables of the file, about to be written.
+    fn tables(&self) -> &'t WriteTransaction {
+        self.batch.borrow_mut().touch();
+        self.txn
+    }
+
+    /// Opens one of the application's tables, creating it if need be.
     ///
     /// # Errors
-    /// redb's: another type under this name, already open in this closure, I/O.
+    /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error: another type under this
+    /// name, the table is open already, I/O.
     #[track_caller]
     pub fn open_table<K: Key + 'static, V: Value + 'static>(
         &self,
-        definition: TableDefinition<'_, K, V>,
-    ) -> Result<Table<'t, K, V>, TableError> {
-        self.batch.borrow_mut().touch();
-        self.txn.open_table(definition)
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<Table<'t, K, V>, Error> {
+        own(table.name())?;
+        self.tables().open_table(table).map_err(failed("open", table.name()))
     }
 
-    /// Opens one of the app's multimap tables, creating it if need be.
+    /// Opens one of the application's multimap tables, creating it if need be.
     ///
     /// # Errors
     /// As [`open_table`](Self::open_table).
-    ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
     /// use redb::MultimapTableDefinition;
@@ -159,29 +166,85 @@ impl<'t> Transaction<'t> {
     #[track_caller]
     pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
         &self,
-        definition: MultimapTableDefinition<'_, K, V>,
-    ) -> Result<MultimapTable<'t, K, V>, TableError> {
-        self.batch.borrow_mut().touch();
-        self.txn.open_multimap_table(definition)
+        table: MultimapTableDefinition<'_, K, V>,
+    ) -> Result<MultimapTable<'t, K, V>, Error> {
+        own(table.name())?;
+        self.tables().open_multimap_table(table).map_err(failed("open", table.name()))
     }
 
-    /// redb's transaction itself, for whatever has no method here.
+    /// Deletes one of the application's tables. False if there is none of this name.
     ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table).
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// use redb::TableDefinition;
+    /// use millpond::redb::TableDefinition;
     ///
     /// const DRAFTS: TableDefinition<u64, &str> = TableDefinition::new("drafts");
+    /// const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index");
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
     /// # let pond = in_memory(&ManualClock::new())?;
-    /// let existed = pond.transaction(|tx| Ok(tx.raw().delete_table(DRAFTS)?)).await?;
+    /// let existed = pond.transaction(|tx| Ok(tx.delete_table(DRAFTS)?)).await?;
     /// assert!(!existed);
+    ///
+    /// let refused = pond.transaction(|tx| Ok(tx.delete_table(INDEX)?)).await;
+    /// assert!(matches!(refused, Err(Error::Aborted { .. })));
     /// # Ok(()) }
     /// ```
-    pub fn raw(&self) -> &'t WriteTransaction {
-        self.batch.borrow_mut().touch();
-        self.txn
+    #[track_caller]
+    pub fn delete_table(&self, table: impl TableHandle) -> Result<bool, Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        self.tables().delete_table(table).map_err(failed("delete", &name))
+    }
+
+    /// Deletes one of the application's multimap tables. False if there is none of this name.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table).
+    #[track_caller]
+    pub fn delete_multimap_table(&self, table: impl MultimapTableHandle) -> Result<bool, Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        self.tables().delete_multimap_table(table).map_err(failed("delete", &name))
+    }
+
+    /// Gives one of the application's tables another name.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table), for either name; there is no such table, or there is one of the new name.
+    #[track_caller]
+    pub fn rename_table(&self, table: impl TableHandle, to: impl TableHandle) -> Result<(), Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        own(to.name())?;
+        self.tables().rename_table(table, to).map_err(failed("rename", &name))
+    }
+
+    /// Gives one of the application's multimap tables another name.
+    ///
+    /// # Errors
+    /// As [`rename_table`](Self::rename_table).
+    pub fn rename_multimap_table(
+        &self,
+        table: impl MultimapTableHandle,
+        to: impl MultimapTableHandle,
+    ) -> Result<(), Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        own(to.name())?;
+        self.tables().rename_multimap_table(table, to).map_err(failed("rename", &name))
+    }
+
+    /// The application's tables, without multimap tables.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn list_tables(&self) -> Result<Vec<UntypedTableHandle>, Error> {
+        let failed = |source| Error::Storage { operation: "list the tables", source: Box::new(source) };
+        let tables = self.tables().list_tables().map_err(failed)?;
+        Ok(tables.filter(|table| own(table.name()).is_ok()).collect())
     }
 
     /// Enqueues a job. It exists if and only if this transaction is committed.
@@ -226,8 +289,8 @@ impl std::fmt::Debug for Transaction<'_> {
     }
 }
 
-/// A write transaction with a commit of its own: redb's [`WriteTransaction`], which it derefs to,
-/// and [`enqueue`](Self::enqueue). Dropped without [`commit`](Self::commit), it is undone.
+/// A write transaction with a commit of its own: the application's tables and [`enqueue`](Self::enqueue), as in a
+/// [`Transaction`]. Dropped without [`commit`](Self::commit), it is undone.
 ///
 /// While it lives, nothing else is written to the file: keep it short. It stays on the thread that
 /// began it.
@@ -307,7 +370,7 @@ impl WriteGuard {
         let Some((key, _)) = job.claims() else { return Ok(None) };
         match self.keys.get(&(queue.to_owned(), key.to_owned())) {
             Some(&staged) => Ok(Some(staged)),
-            None => Ok(key_holder(self, self.now, job.queue, key)?),
+            None => Ok(key_holder(self.tables(), self.now, job.queue, key)?),
         }
     }
 
@@ -326,11 +389,126 @@ impl WriteGuard {
     }
 }
 
-impl Deref for WriteGuard {
-    type Target = WriteTransaction;
-
-    fn deref(&self) -> &WriteTransaction {
+impl WriteGuard {
+    fn tables(&self) -> &WriteTransaction {
         self.txn.as_ref().expect("only commit and drop take it")
+    }
+
+    /// Opens one of the application's tables, creating it if need be.
+    ///
+    /// # Errors
+    /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error: another type under this
+    /// name, the table is open already, I/O.
+    pub fn open_table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<Table<'_, K, V>, Error> {
+        own(table.name())?;
+        self.tables().open_table(table).map_err(failed("open", table.name()))
+    }
+
+    /// Opens one of the application's multimap tables, creating it if need be.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table).
+    pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
+        &self,
+        table: MultimapTableDefinition<'_, K, V>,
+    ) -> Result<MultimapTable<'_, K, V>, Error> {
+        own(table.name())?;
+        self.tables().open_multimap_table(table).map_err(failed("open", table.name()))
+    }
+
+    /// Deletes one of the application's tables. False if there is none of this name.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table).
+    pub fn delete_table(&self, table: impl TableHandle) -> Result<bool, Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        self.tables().delete_table(table).map_err(failed("delete", &name))
+    }
+
+    /// Deletes one of the application's multimap tables. False if there is none of this name.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table).
+    pub fn delete_multimap_table(&self, table: impl MultimapTableHandle) -> Result<bool, Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        self.tables().delete_multimap_table(table).map_err(failed("delete", &name))
+    }
+
+    /// Gives one of the application's tables another name.
+    ///
+    /// # Errors
+    /// As [`open_table`](Self::open_table), for either name; there is no such table, or there is one of the new name.
+    pub fn rename_table(&self, table: impl TableHandle, to: impl TableHandle) -> Result<(), Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        own(to.name())?;
+        self.tables().rename_table(table, to).map_err(failed("rename", &name))
+    }
+
+    /// Gives one of the application's multimap tables another name.
+    ///
+    /// # Errors
+    /// As [`rename_table`](Self::rename_table).
+    pub fn rename_multimap_table(
+        &self,
+        table: impl MultimapTableHandle,
+        to: impl MultimapTableHandle,
+    ) -> Result<(), Error> {
+        let name = table.name().to_owned();
+        own(&name)?;
+        own(to.name())?;
+        self.tables().rename_multimap_table(table, to).map_err(failed("rename", &name))
+    }
+
+    /// The application's tables, without multimap tables.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn list_tables(&self) -> Result<Vec<UntypedTableHandle>, Error> {
+        let failed = |source| Error::Storage { operation: "list the tables", source: Box::new(source) };
+        let tables = self.tables().list_tables().map_err(failed)?;
+        Ok(tables.filter(|table| own(table.name()).is_ok()).collect())
+    }
+}
+
+/// All names that begin like this are tables of the queue.
+const QUEUE_TABLES: &str = "millpond/";
+
+/// # Errors
+/// The table belongs to the queue.
+fn own(table: &str) -> Result<(), Error> {
+    match table.starts_with(QUEUE_TABLES) {
+        true => Err(Error::ReservedTable { table: table.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+fn failed(operation: &'static str, table: &str) -> impl FnOnce(TableError) -> Error {
+    let table = table.to_owned();
+    move |source| Error::Table { operation, table, source: Box::new(source) }
+}
+
+/// redb's write transaction itself, with the queue's own tables: for tests that damage a file on purpose. Changing those
+/// tables loses jobs.
+pub trait Unguarded {
+    /// redb's transaction. Savepoints, durability and its commit are the queue's: leave them alone.
+    fn unguarded(&self) -> &WriteTransaction;
+}
+
+impl Unguarded for Transaction<'_> {
+    fn unguarded(&self) -> &WriteTransaction {
+        self.tables()
+    }
+}
+
+impl Unguarded for WriteGuard {
+    fn unguarded(&self) -> &WriteTransaction {
+        self.tables()
     }
 }
 

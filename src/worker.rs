@@ -11,7 +11,7 @@ use crate::handler::{
     BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
 };
 use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
-use crate::runtime::{Engine, WorkerConfig};
+use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
 use crate::storage::NamesInUse;
 
@@ -564,15 +564,27 @@ impl Worker {
         binding.handlers.values().find(|handling| *handling.kind == *kind)?.plugin.clone()
     }
 
-    /// Stops it: nothing more of its queue starts, running jobs finish. The queue may be given
-    /// another worker then. In a process that was forked from the one that has started it this does nothing.
-    pub fn stop(self) {
-        if self.engine.is_forked() {
-            return;
-        }
-        if self.engine.unbind(self.queue, &self.binding) {
+    /// Stops it, at once: nothing more of its queue starts, and running jobs finish. The queue may be given another worker
+    /// then. Await what this returns, or call [`wait`](Stopping::wait) on it, to wait until the running jobs have ended.
+    /// Stopping a worker twice does no harm. In a process that was forked from the one that has started it this does nothing.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// worker.stop().await?;
+    /// assert_eq!(worker.running(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn stop(&self) -> Stopping {
+        if !self.engine.is_forked() && self.engine.unbind(self.queue, &self.binding) {
             tracing::info!(queue = &*self.name, "worker stopped");
         }
+        Stopping::new(self.engine.clone(), self.queue, self.binding.clone())
     }
 }
 

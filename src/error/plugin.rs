@@ -1,3 +1,4 @@
+use crate::job::PluginHash;
 use crate::text::told;
 
 /// Why a plugin was refused when it was registered. None of its code has run.
@@ -105,6 +106,14 @@ pub enum PluginError {
         what: &'static str,
         /// Why it cannot work.
         reason: String,
+    },
+    /// It is another version than the one that [`Plugin::expect`](crate::Plugin::expect) names.
+    #[error("its SHA-256 is {found}, and {expected} is expected: give the file of that version, or expect this one")]
+    UnexpectedVersion {
+        /// The version that is expected.
+        expected: PluginHash,
+        /// The version that it is.
+        found: PluginHash,
     },
     /// The compiler gave up on it.
     #[error("it could not be compiled: {}", told(detail))]

@@ -16,6 +16,6 @@ pub(crate) use running::Running;
 #[cfg(feature = "wasm-http")]
 pub use wasm::Allow;
 #[cfg(feature = "wasm")]
-pub use wasm::{Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
+pub use wasm::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 #[cfg(feature = "wasm")]
 pub(crate) use wasm::{Host, Turn, load};

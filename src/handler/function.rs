@@ -1,3 +1,5 @@
+//! What counts as a handler: async functions, functions that block, and structs.
+
 use std::any::TypeId;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +15,10 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 
 /// An async function that can handle jobs with payload `T`: it takes [`Job<T>`] and then up to four
 /// of [`Context`] and [`Data`](super::Data), and returns a
-/// [`Handled`](crate::Handled) of `()`, [`Outcome`] or bytes.
+/// [`Handled`](crate::Handled) of `()`, [`Outcome`] or a result.
+///
+/// `Args` tells functions with different arguments apart and is inferred. A type that is no function implements
+/// `Handler<T>`, as [below](#a-handler-that-is-a-struct).
 ///
 /// ```
 /// use millpond::{Context, Data, Handled, Job, Outcome};
@@ -40,6 +45,52 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 /// # start(&in_memory(&ManualClock::new())?)?;
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// # A handler that is a struct
+///
+/// A struct holds what its handler needs, with types that a test can replace. The future must not borrow from it: clone
+/// what the future needs before the `async` block. [`IntoOutcome`] makes an [`Outcome`] of a `Result`, so that `?` works
+/// in a function of its own.
+///
+/// ```
+/// use millpond::{Context, Handled, Handler, IntoOutcome, Job, Outcome};
+/// use std::future::Future;
+/// use std::sync::Arc;
+/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// trait Bank: Send + Sync + 'static {
+///     fn charge(&self, order: u64) -> std::io::Result<u32>;
+/// }
+///
+/// struct Charger<B> { bank: Arc<B> }
+///
+/// async fn charge(bank: Arc<impl Bank>, job: Job<Charge>, ctx: Context) -> Handled<Outcome> {
+///     let receipt = bank.charge(job.order)?;
+///     ctx.log(format!("receipt {receipt}"));
+///     Outcome::done_json(&receipt)
+/// }
+///
+/// impl<B: Bank> Handler<Charge> for Charger<B> {
+///     fn call(&self, job: Job<Charge>, context: &Context) -> impl Future<Output = Outcome> + Send + 'static {
+///         let (bank, context) = (self.bank.clone(), context.clone());
+///         async move { charge(bank, job, context).await.into_outcome() }
+///     }
+/// }
+///
+/// struct NoBank;
+/// impl Bank for NoBank {
+///     fn charge(&self, order: u64) -> std::io::Result<u32> { Ok(order as u32 + 1) }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # let pond = in_memory(&ManualClock::new())?;
+/// pond.worker("billing").handle(Charger { bank: Arc::new(NoBank) }).start()?;
+/// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+/// drain(&pond).await;
+/// assert_eq!(pond.job(id)?.result_json::<u32>()?, Some(8));
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async handler",
     label = "not an async handler",
@@ -48,15 +99,20 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
     note = "it returns `Handled`, which is `Result<(), millpond::Failure>`, or `Handled<Outcome>`, not `anyhow::Result<()>`: `?` turns any error into a `Failure`",
     note = "it is `Send + Sync + 'static`, and so is what it holds; its future is `Send`"
 )]
-pub trait Handler<T, Args>: Send + Sync + 'static {
-    #[doc(hidden)]
+pub trait Handler<T, Args = ()>: Send + Sync + 'static {
+    /// Handles one attempt of a job: returns the future that the queue polls until it has an outcome, or until the attempt's
+    /// [timeout](crate::WorkerBuilder::timeout). A panic, here or in the future, fails the attempt.
     fn call(&self, job: Job<T>, context: &Context) -> impl Future<Output = Outcome> + Send + 'static;
+
+    /// The shared data that it takes as arguments, so that a worker without it is refused when it starts.
     #[doc(hidden)]
-    fn needs() -> Vec<(TypeId, &'static str)>;
+    fn needs() -> Vec<(TypeId, &'static str)> {
+        Vec::new()
+    }
 }
 
-/// A function that can handle jobs with payload `T` and may block its thread. The same arguments
-/// and answers as an async [`Handler`].
+/// A function that can handle jobs with payload `T` and may block its thread. It takes and returns the same as an async
+/// [`Handler`], and a struct implements it likewise, as `BlockingHandler<T>`.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -81,11 +137,15 @@ pub trait Handler<T, Args>: Send + Sync + 'static {
     note = "it returns `Handled`, which is `Result<(), millpond::Failure>`, or `Handled<Outcome>`, not `anyhow::Result<()>`: `?` turns any error into a `Failure`",
     note = "it is `Send + Sync + 'static`, and so is what it holds"
 )]
-pub trait BlockingHandler<T, Args>: Send + Sync + 'static {
-    #[doc(hidden)]
+pub trait BlockingHandler<T, Args = ()>: Send + Sync + 'static {
+    /// Handles one attempt of a job. A panic fails the attempt.
     fn call(&self, job: Job<T>, context: &Context) -> Outcome;
+
+    /// The shared data that it takes as arguments, so that a worker without it is refused when it starts.
     #[doc(hidden)]
-    fn needs() -> Vec<(TypeId, &'static str)>;
+    fn needs() -> Vec<(TypeId, &'static str)> {
+        Vec::new()
+    }
 }
 
 macro_rules! handlers {

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::cut;
@@ -59,6 +61,23 @@ pub enum FailureKind {
     CallLimit,
 }
 
+/// A few words in lower case, such as `memory limit`.
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "error",
+            Self::Panic => "panic",
+            Self::Timeout => "timeout",
+            Self::Undecodable => "undecodable",
+            Self::Crash => "crash",
+            Self::Trap => "trap",
+            Self::MemoryLimit => "memory limit",
+            Self::OutputTooLarge => "output too large",
+            Self::CallLimit => "call limit",
+        })
+    }
+}
+
 /// What went wrong in one attempt, and when.
 ///
 /// ```
@@ -71,7 +90,7 @@ pub enum FailureKind {
 /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
 /// # drain(&pond).await;
 /// for AttemptError { attempt, kind, message, .. } in pond.job(id)?.errors {
-///     println!("attempt {attempt}: {kind:?}: {message}");
+///     println!("attempt {attempt}: {kind}: {message}");
 /// }
 /// # Ok(()) }
 /// ```

@@ -33,7 +33,7 @@ pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
 pub use payload::{Codec, Kind, Payload};
 pub use payload_error::PayloadError;
-pub use plugin_hash::PluginHash;
+pub use plugin_hash::{ParsePluginHashError, PluginHash};
 pub use priority::Priority;
 pub use queue_settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
 pub use rate::Rate;

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -186,7 +186,7 @@ impl NewJob {
         self
     }
 
-    /// Do not start before this time of the wall clock. A time in the past means now.
+    /// Do not start before this time of the wall clock: a [`SystemTime`](std::time::SystemTime) or a [`Timestamp`]. A time in the past means now.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -200,7 +200,7 @@ impl NewJob {
     /// assert_eq!(pond.job(id)?.run_at, Some(tomorrow.into()));
     /// # Ok(()) }
     /// ```
-    pub fn run_at(mut self, at: SystemTime) -> Self {
+    pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
         self.options.start = Some(Start::At(at.into()));
         self
     }
@@ -370,7 +370,7 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).expires_at(tonight);
     /// # let _ = job;
     /// ```
-    pub fn expires_at(mut self, at: SystemTime) -> Self {
+    pub fn expires_at(mut self, at: impl Into<Timestamp>) -> Self {
         self.options.expires = Some(Expires::At(at.into()));
         self
     }
@@ -431,6 +431,38 @@ impl NewJob {
     /// The kind's name.
     pub fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// The first option that differs from its default, by the name of its method.
+    pub(crate) fn option_set(&self) -> Option<&'static str> {
+        let Options {
+            priority,
+            group,
+            start,
+            expires,
+            max_attempts,
+            at_most_once,
+            backoff,
+            timeout,
+            unique_key,
+            unique_for,
+            generation: _,
+        } = &self.options;
+        let options = [
+            (*priority != Priority::default(), "priority"),
+            (group.is_some(), "group"),
+            (matches!(start, Some(Start::After(_))), "delay"),
+            (matches!(start, Some(Start::At(_))), "run_at"),
+            (matches!(expires, Some(Expires::After(_))), "expires_in"),
+            (matches!(expires, Some(Expires::At(_))), "expires_at"),
+            (max_attempts.is_some(), "max_attempts"),
+            (*at_most_once, "at_most_once"),
+            (backoff.is_some(), "backoff"),
+            (timeout.is_some(), "timeout"),
+            (unique_key.is_some(), "unique_key"),
+            (unique_for.is_some(), "unique_for"),
+        ];
+        options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option)
     }
 
     /// Checks everything that can be checked without the store. `compare` has each typed payload read back and

@@ -1,11 +1,15 @@
+//! What a handler returns: what becomes of its job, and the result that is kept with it.
+
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::attempt::FailureKind;
+use super::payload::{Codec, Payload};
 use crate::error::BoxError;
 
-/// What a handler answers: what is to become of the job.
+/// What a handler returns: what becomes of the job.
 ///
 /// A handler returns `Ok(())` for done, `Ok(Outcome::...)` for anything else, and any error by `?`
 /// for a retry by the queue's back-off.
@@ -25,6 +29,7 @@ pub enum Outcome {
     /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) fails the attempt.
     Done(Option<Bytes>),
     /// Failed: run again after `delay`, or by the queue's back-off. Uses up an attempt.
+    #[non_exhaustive]
     Retry {
         /// What went wrong.
         error: BoxError,
@@ -51,8 +56,49 @@ impl Outcome {
     /// each answer costs commits.
     pub const SNOOZE_MIN: Duration = Duration::from_millis(100);
 
-    /// Done, with a result: bytes kept with the completed job for a day unless the queue's
-    /// retention says otherwise. They may be 1 MiB unless
+    /// Done, without a result: the same as a handler's `Ok(())`.
+    ///
+    /// ```
+    /// # use millpond::Outcome;
+    /// assert!(matches!(Outcome::done(), Outcome::Done(None)));
+    /// ```
+    pub const fn done() -> Self {
+        Self::Done(None)
+    }
+
+    /// Done, with a value as JSON as its result. [`JobInfo::result_json`](crate::JobInfo::result_json) reads it again.
+    ///
+    /// It is written as a payload is: a value that JSON would not give back as it was, such as a float that is NaN, is
+    /// refused. [`done_with`](Self::done_with) says for how long a result is kept and how large it may be.
+    ///
+    /// # Errors
+    /// A [`Failure`] with a [`PayloadError`](crate::PayloadError), or with what the value's own `Serialize` says. A handler
+    /// that returns it has failed its attempt.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
+    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+    /// struct Receipt { number: u32 }
+    ///
+    /// pond.worker("billing")
+    ///     .handle(|_: Job<Charge>| async { Outcome::done_json(&Receipt { number: 12 }) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(id)?.result_json::<Receipt>()?, Some(Receipt { number: 12 }));
+    /// # Ok(()) }
+    /// ```
+    pub fn done_json<T: Serialize + ?Sized>(result: &T) -> Handled<Self> {
+        let (written, _) = Payload::written(Codec::Json, result).map_err(Failure)?;
+        Ok(Self::Done(Some(written.bytes)))
+    }
+
+    /// Done, with bytes as its result. They are kept with the completed job for a day unless the queue's
+    /// [retention](crate::Retention) says otherwise. They may be 1 MiB unless
     /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) says otherwise; a larger result fails the attempt.
     ///
     /// ```
@@ -80,7 +126,7 @@ impl Outcome {
     /// async fn charge(job: Job<Charge>) -> Handled<Outcome> {
     ///     match job.order {
     ///         0 => Ok(Outcome::retry("the order is not there yet")),
-    ///         _ => Ok(Outcome::Done(None)),
+    ///         _ => Ok(Outcome::done()),
     ///     }
     /// }
     /// # let _ = |pond: Millpond| pond.worker("billing").handle(charge).start();
@@ -149,7 +195,7 @@ impl Outcome {
     ///     .start()?;
     /// let id = pond.enqueue("crm", Charge { order: 7 }).await?;
     /// drain(&pond).await;
-    /// assert_eq!(pond.explain(id)?, Explanation::RateLimited { wait: Duration::from_secs(30) });
+    /// assert!(matches!(pond.explain(id)?, Explanation::RateLimited { wait, .. } if wait == Duration::from_secs(30)));
     /// assert_eq!(pond.job(id)?.attempts, 0);
     /// # Ok(()) }
     /// ```
@@ -228,7 +274,7 @@ impl Outcome {
     }
 }
 
-/// An error of which it is known what kind of failure it is.
+/// An error whose kind of failure is known.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct ClassedError {
@@ -284,7 +330,8 @@ impl<E: Into<BoxError>> From<E> for Failure {
 /// ```
 pub type Handled<T = ()> = Result<T, Failure>;
 
-/// What may stand in a handler's `Ok`: `()`, an [`Outcome`], or bytes to keep as the result.
+/// What a handler's `Ok` may hold: `()`, an [`Outcome`], or a result to keep: bytes ([`Bytes`], `Vec<u8>`) or text
+/// (`String`, `&'static str`, as its UTF-8 bytes). A value as JSON is [`Outcome::done_json`].
 ///
 /// ```
 /// # use millpond::*;
@@ -304,7 +351,7 @@ pub type Handled<T = ()> = Result<T, Failure>;
 /// # let _ = |pond: Millpond| pond.worker("billing").handle(charge).start();
 /// ```
 pub trait IntoOutcome {
-    /// Says what is to become of the job.
+    /// What becomes of the job.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -323,6 +370,24 @@ impl IntoOutcome for Outcome {
 impl IntoOutcome for Bytes {
     fn into_outcome(self) -> Outcome {
         Outcome::Done(Some(self))
+    }
+}
+
+impl IntoOutcome for Vec<u8> {
+    fn into_outcome(self) -> Outcome {
+        Outcome::done_with(self)
+    }
+}
+
+impl IntoOutcome for String {
+    fn into_outcome(self) -> Outcome {
+        Outcome::done_with(self)
+    }
+}
+
+impl IntoOutcome for &'static str {
+    fn into_outcome(self) -> Outcome {
+        Outcome::done_with(self)
     }
 }
 

@@ -1,4 +1,7 @@
+//! The SHA-256 that identifies one version of a plugin.
+
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let hash = PluginHash::new([0xab; 32]);
 /// assert_eq!(hash.to_string(), "ab".repeat(32));
+/// assert_eq!("ab".repeat(32).parse(), Ok(hash));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -37,3 +41,32 @@ impl fmt::Debug for PluginHash {
         fmt::Display::fmt(self, f)
     }
 }
+
+impl FromStr for PluginHash {
+    type Err = ParsePluginHashError;
+
+    /// Reads 64 hexadecimal digits, upper or lower case, as `sha256sum` prints them.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: Vec<u32> =
+            text.chars().map(|c| c.to_digit(16)).collect::<Option<_>>().ok_or(ParsePluginHashError)?;
+        let mut hash = [0; 32];
+        if digits.len() != 2 * hash.len() {
+            return Err(ParsePluginHashError);
+        }
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+            *byte = (pair[0] << 4 | pair[1]) as u8;
+        }
+        Ok(Self(hash))
+    }
+}
+
+/// The text is not a [`PluginHash`]: 64 hexadecimal digits.
+///
+/// ```
+/// use millpond::{ParsePluginHashError, PluginHash};
+///
+/// assert_eq!("abc".parse::<PluginHash>(), Err(ParsePluginHashError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a plugin's hash: expected the 64 hexadecimal digits of the SHA-256 of its file")]
+pub struct ParsePluginHashError;

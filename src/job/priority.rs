@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -43,6 +45,13 @@ impl Priority {
     /// The number, 0 to 9.
     pub const fn get(self) -> u8 {
         self.0
+    }
+}
+
+/// The number, 0 to 9.
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -17,15 +17,21 @@ use crate::error::Error;
 ///     .when_full(WhenFull::Wait)
 ///     .groups(GroupPolicy::Skip)
 ///     .retention(Retention::default().cancelled(Keep::new(Duration::from_secs(3600), 100)));
-/// # let _ = settings;
+/// assert_eq!(settings.capacity.jobs, Some(100_000));
+/// assert_eq!(settings.retention.cancelled.count, 100);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[must_use]
+#[non_exhaustive]
 pub struct QueueSettings {
-    pub(crate) capacity: Capacity,
-    pub(crate) when_full: WhenFull,
-    pub(crate) groups: GroupPolicy,
-    pub(crate) retention: Retention,
+    /// How many jobs may wait.
+    pub capacity: Capacity,
+    /// What a full queue does to a caller that enqueues.
+    pub when_full: WhenFull,
+    /// What a group does while its first job cannot run.
+    pub groups: GroupPolicy,
+    /// How long ended jobs are kept.
+    pub retention: Retention,
 }
 
 impl QueueSettings {
@@ -35,13 +41,13 @@ impl QueueSettings {
         self
     }
 
-    /// What a full queue does to whoever enqueues. Default: refuse.
+    /// What a full queue does to a caller that enqueues. Default: refuse.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// What a group does while its head cannot run. Default: block.
+    /// What a group does while its first job cannot run. Default: block.
     pub fn groups(mut self, policy: GroupPolicy) -> Self {
         self.groups = policy;
         self
@@ -77,9 +83,12 @@ impl QueueSettings {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
+#[non_exhaustive]
 pub struct Capacity {
-    pub(crate) jobs: Option<u64>,
-    pub(crate) bytes: Option<u64>,
+    /// How many jobs; `None` is no limit.
+    pub jobs: Option<u64>,
+    /// How many bytes of records; `None` is no limit.
+    pub bytes: Option<u64>,
 }
 
 impl Capacity {
@@ -102,7 +111,7 @@ impl Capacity {
     }
 }
 
-/// What a full queue does to whoever enqueues.
+/// What a full queue does to a caller that enqueues.
 ///
 /// ```
 /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -118,6 +127,7 @@ impl Capacity {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Refuse with [`Error::QueueFull`].
     #[default]
@@ -153,6 +163,7 @@ pub enum WhenFull {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum GroupPolicy {
     /// The group waits with it: the order is strict. A job delayed by an hour holds everything
     /// enqueued behind it in its group for an hour.
@@ -179,9 +190,12 @@ pub enum GroupPolicy {
 /// # let _ = retention;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Keep {
-    pub(crate) age: Duration,
-    pub(crate) count: u64,
+    /// For how long after their end.
+    pub age: Duration,
+    /// How many: the latest ones.
+    pub count: u64,
 }
 
 impl Keep {
@@ -200,8 +214,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long ended jobs are kept, by how they ended. A sweep in small batches removes the rest.
 ///
-/// Defaults: completed jobs only if they have a result, a day and 10,000 of them; cancelled ones
-/// likewise; dead letters 180 days and 1,000,000.
+/// Defaults: completed jobs that have a result are kept for a day, 10,000 of them, and completed jobs without a result are
+/// not kept; cancelled jobs for a day, 10,000 of them; dead letters for 180 days, 1,000,000 of them.
 ///
 /// ```
 /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
@@ -222,11 +236,16 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
+#[non_exhaustive]
 pub struct Retention {
-    pub(crate) completed: Keep,
-    pub(crate) without_result: bool,
-    pub(crate) cancelled: Keep,
-    pub(crate) dead: Keep,
+    /// How completed jobs are kept.
+    pub completed: Keep,
+    /// Whether completed jobs without a result are kept as well.
+    pub without_result: bool,
+    /// How cancelled and expired jobs are kept.
+    pub cancelled: Keep,
+    /// How dead letters are kept.
+    pub dead: Keep,
 }
 
 impl Default for Retention {
@@ -241,21 +260,49 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Keep completed jobs like this, with a result or not. It costs each job a second insert and
-    /// a later removal.
+    /// Keeps all completed jobs like this, those without a result too. It costs each job a second insert and a later
+    /// removal. [`results`](Self::results) keeps only those that have a result.
     pub fn completed(mut self, keep: Keep) -> Self {
         self.completed = keep;
         self.without_result = keep.count > 0;
         self
     }
 
-    /// Keep cancelled and expired jobs like this.
+    /// Keeps completed jobs that have a result like this, and none without: a job without a result costs nothing more.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let billing = pond.queue("billing")?;
+    /// let week = Keep::new(Duration::from_secs(7 * 24 * 3600), 100_000);
+    /// billing.configure(QueueSettings::default().retention(Retention::default().results(week))).await?;
+    ///
+    /// pond.worker("billing")
+    ///     .handle_raw("charge", |_: Job<bytes::Bytes>| async { Ok("receipt 12") })
+    ///     .handle_raw("remind", |_: Job<bytes::Bytes>| async { Ok(()) })
+    ///     .start()?;
+    /// let charge = billing.enqueue(NewJob::raw("charge", "")).await?;
+    /// let remind = billing.enqueue(NewJob::raw("remind", "")).await?;
+    /// drain(&pond).await;
+    /// assert_eq!(pond.job(charge)?.result.as_deref(), Some(&b"receipt 12"[..]));
+    /// assert!(matches!(pond.job(remind), Err(Error::NoSuchJob { .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn results(mut self, keep: Keep) -> Self {
+        self.completed = keep;
+        self.without_result = false;
+        self
+    }
+
+    /// Keeps cancelled and expired jobs like this.
     pub fn cancelled(mut self, keep: Keep) -> Self {
         self.cancelled = keep;
         self
     }
 
-    /// Keep dead letters like this.
+    /// Keeps dead letters like this.
     pub fn dead(mut self, keep: Keep) -> Self {
         self.dead = keep;
         self

@@ -15,10 +15,14 @@ use crate::error::Error;
 /// assert_eq!(rate.tokens_per_second(), 10.0);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Rate {
-    count: u32,
-    period: Duration,
-    burst: Option<u32>,
+    /// How many starts per period.
+    pub count: u32,
+    /// The period.
+    pub period: Duration,
+    /// How many tokens may be saved up; `None` is 1.
+    pub burst: Option<u32>,
 }
 
 impl Rate {

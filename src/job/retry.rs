@@ -105,10 +105,13 @@ enum Policy {
 /// # let _ = (patient, strict, listed, custom);
 /// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Retry {
     policy: Policy,
-    max_attempts: u32,
-    jitter: f64,
+    /// Attempts in all, the first one included.
+    pub max_attempts: u32,
+    /// How much of the wait is random, from 0 to 1.
+    pub jitter: f64,
 }
 
 impl Retry {
@@ -241,6 +244,22 @@ impl Retry {
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
+    }
+
+    /// How long it waits between attempts; `None` if a [function](Self::custom) says so.
+    ///
+    /// ```
+    /// # use millpond::{Backoff, Retry};
+    /// # use std::time::Duration;
+    /// let retry = Retry::fixed(Duration::from_secs(5)).max_attempts(3);
+    /// assert_eq!(retry.backoff(), Some(&Backoff::Fixed(Duration::from_secs(5))));
+    /// assert_eq!((retry.max_attempts, retry.jitter), (3, 0.2));
+    /// ```
+    pub fn backoff(&self) -> Option<&Backoff> {
+        match &self.policy {
+            Policy::Stored(backoff) => Some(backoff),
+            Policy::Custom(_) => None,
+        }
     }
 
     pub(crate) fn attempts(&self) -> u32 {

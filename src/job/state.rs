@@ -1,5 +1,7 @@
 //! The states of a job. What moves a job from one to another is in `life.rs`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a job is, seen from outside.
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// assert!(State::Dead.is_final());
 /// assert!(!State::Retrying.is_final());
+/// assert_eq!(State::Retrying.to_string(), "retrying");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -35,5 +38,21 @@ impl State {
     /// Whether a job in this state will never run again by itself.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Dead | Self::Cancelled)
+    }
+}
+
+/// One word in lower case, such as `pending`.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Completed => "completed",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Blocked => "blocked",
+        })
     }
 }

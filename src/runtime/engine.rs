@@ -530,6 +530,10 @@ impl Engine {
         bindings.iter().map(|(queue, binding)| (*queue, binding.clone())).collect()
     }
 
+    pub fn has_worker(&self, queue: QueueId) -> bool {
+        self.binding(queue).is_some()
+    }
+
     /// Why async handlers cannot run any more, if they cannot.
     pub fn runtime_ended(&self) -> Option<&'static str> {
         self.health().runtime_ended

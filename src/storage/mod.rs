@@ -48,6 +48,7 @@ pub(crate) use rows::tally::Tally;
 
 /// redb's types that stand in the public interface: what an application shares with the queue.
 pub(crate) mod redb_types {
+    pub use ::redb;
     pub use redb::backends::InMemoryBackend;
     pub use redb::{Database, ReadTransaction, StorageBackend};
 }

@@ -464,7 +464,7 @@ impl Workload {
         let answer = self.pond().transaction(move |tx| {
             let table = TableDefinition::<u64, u64>::new(&name);
             if delete {
-                tx.raw().delete_table(table)?;
+                tx.delete_table(table)?;
             } else {
                 tx.open_table(table)?.insert(1, 1)?;
             }
@@ -492,7 +492,7 @@ impl Workload {
     fn stop_or_start_worker(&mut self) {
         let queue = self.rng.usize(0..QUEUES.len());
         match self.workers[queue].take() {
-            Some(worker) => worker.stop(),
+            Some(worker) => drop(worker.stop()),
             None => self.start_worker(queue),
         }
     }
@@ -564,7 +564,7 @@ impl Workload {
     fn redrive(&mut self) {
         let letters = self.pond().dead_letters();
         if self.rng.bool() {
-            let answer = letters.redrive_all(JobFilter::new(), Pace::at_once());
+            let answer = letters.redrive_all(&JobFilter::new(), Pace::at_once());
             self.call(asked("redrive all"), async move { answer.await.map(|_| Vec::new()) });
         } else if let Some(id) = self.any_id() {
             let answer = letters.redrive(id);

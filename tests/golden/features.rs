@@ -155,7 +155,7 @@ async fn groups(pond: &Millpond, clock: &ManualClock) {
     pond.enqueue_many("q", members("c", &["fail", "second"])).await.unwrap();
     pond.enqueue_many("q", members("d", &["dead", "fail", "third"])).await.unwrap();
     run(pond, "q").await;
-    pond.dead_letters().redrive_all(JobFilter::new().group("d"), Pace::at_once()).await.unwrap();
+    pond.dead_letters().redrive_all(&JobFilter::new().group("d"), Pace::at_once()).await.unwrap();
     clock.advance(SECOND);
     queue.pause_group("b").await.unwrap();
     queue.pause_group("e").await.unwrap();
@@ -186,7 +186,7 @@ async fn dead_letters(pond: &Millpond, clock: &ManualClock) {
     let worker = record_with_worker(pond, "typed", 1).1;
     testing::drain(pond).await;
     worker.stop();
-    pond.dead_letters().edit_with(ids[3], raw("edited")).await.unwrap();
+    pond.dead_letters().edit(ids[3], raw("edited")).await.unwrap();
     pond.dead_letters().redrive(ids[4]).await.unwrap();
 }
 

@@ -52,7 +52,7 @@ async fn beside_jobs_on_their_last_attempt_it_starts_within_two_seconds() {
     keeper.next(1).await;
     settled(&after).await;
     assert_eq!(keeper.waiting().len(), 0, "one of them is tried alone");
-    assert!(matches!(after.explain(id).unwrap(), Explanation::Recovering { wait } if wait <= SECOND * 2));
+    assert!(matches!(after.explain(id).unwrap(), Explanation::Recovering { wait, .. } if wait <= SECOND * 2));
     disk.clock.advance(SECOND * 2);
     ran(&mail, 1).await;
 }

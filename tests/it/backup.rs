@@ -253,7 +253,7 @@ async fn a_place_that_is_taken_or_impossible_is_refused_by_name() {
     let pond = disk.open();
     pond.enqueue("q", work(1)).await.unwrap();
     let reason = |backup: Result<_, Error>| match backup {
-        Err(Error::NotBackedUp { path, reason }) => (path, reason),
+        Err(Error::NotBackedUp { path, reason, .. }) => (path, reason),
         other => panic!("{other:?}"),
     };
     let other = disk.dir.path().join("letter.txt");
@@ -369,7 +369,9 @@ async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
     disk.release_syncs();
     stuck.await.unwrap().unwrap();
     match backup.await.unwrap() {
-        Err(Error::NotBackedUp { path, reason }) => assert!(path == target && reason.contains("was made"), "{reason}"),
+        Err(Error::NotBackedUp { path, reason, .. }) => {
+            assert!(path == target && reason.contains("was made"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     close(other).await;

@@ -104,7 +104,7 @@ fn every_call_that_waits_is_refused_in_the_hook_for_first_dead_letters() {
                     queue.pause().wait().map(drop),
                     queue.rate().reset().wait(),
                     pond.dead_letters()
-                        .redrive_all(millpond::JobFilter::new(), millpond::Pace::default())
+                        .redrive_all(&millpond::JobFilter::new(), millpond::Pace::default())
                         .wait()
                         .map(drop),
                     pond.verify().wait().map(drop),

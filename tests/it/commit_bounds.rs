@@ -57,7 +57,7 @@ async fn new_payloads_of_dead_letters_count_as_what_waits_for_the_writer() {
     let pond = on(&disk);
     let ids = dead(&pond, 100, "no").await;
     let dead = pond.dead_letters();
-    let edit = |id| dead.edit_with(id, raw(MEGABYTE));
+    let edit = |id| dead.edit(id, raw(MEGABYTE));
     let waiting = with_the_writer(&pond, &disk, ids.into_iter().map(edit).collect()).await;
     assert!((1..=WAIT_MAX).contains(&waiting), "{waiting} MB wait for the writer");
 }
@@ -92,7 +92,7 @@ async fn edited_dead_letters_count_for_a_commit() {
     let ids = dead(&pond, 40, "no").await;
     let before = pond.metrics().commits_total;
     let dead = pond.dead_letters();
-    let edit = |id| dead.edit_with(id, raw(50_000));
+    let edit = |id| dead.edit(id, raw(50_000));
     let answers = in_one_batch(&pond, &disk, ids.into_iter().map(edit).collect()).await;
     assert!(answers.iter().all(Result::is_ok));
     let commits = pond.metrics().commits_total - before;
@@ -106,7 +106,7 @@ async fn a_purge_counts_all_of_a_row_and_not_only_its_payload() {
     let pond = small_commits(&disk);
     dead(&pond, 100, &"r".repeat(4_000)).await;
     let before = pond.metrics().commits_total;
-    assert_eq!(pond.dead_letters().purge_all(JobFilter::new().queue("q")).await.unwrap(), 100);
+    assert_eq!(pond.dead_letters().purge_all(&JobFilter::new().queue("q")).await.unwrap(), 100);
     let commits = pond.metrics().commits_total - before;
     assert!(commits >= 4, "400 kB were removed by {commits} commits");
     assert_sound(&pond).await;

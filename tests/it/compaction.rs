@@ -49,7 +49,7 @@ async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) ->
     settled(pond).await;
     clock.advance(SECOND * 61);
     loop {
-        if let Some(Ok(Event::Compacted { before, after })) = events.next().await {
+        if let Some(Ok(Event::Compacted { before, after, .. })) = events.next().await {
             return (before, after);
         }
     }

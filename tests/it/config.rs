@@ -10,7 +10,7 @@ use crate::support::*;
 #[track_caller]
 fn refused<T: std::fmt::Debug>(answer: Result<T, Error>, field: &str) {
     match answer {
-        Err(Error::InvalidConfig { field: named, reason }) => {
+        Err(Error::InvalidConfig { field: named, reason, .. }) => {
             assert_eq!(named, field);
             assert!(!reason.is_empty());
         }

@@ -125,8 +125,8 @@ async fn some_or_all_are_redriven_by_filter() {
     let dead = pond.dead_letters();
     let some = [all[0], all[1], JobId::new(77)];
     assert_eq!(dead.redrive_some(some, Pace::at_once()).await.unwrap(), 2);
-    assert_eq!(dead.redrive_all(JobFilter::new().error_contains("error 1"), Pace::at_once()).await.unwrap(), 4);
-    assert_eq!(dead.redrive_all(JobFilter::new().queue("none"), Pace::at_once()).await.unwrap(), 0);
+    assert_eq!(dead.redrive_all(&JobFilter::new().error_contains("error 1"), Pace::at_once()).await.unwrap(), 4);
+    assert_eq!(dead.redrive_all(&JobFilter::new().queue("none"), Pace::at_once()).await.unwrap(), 0);
     assert_eq!(drained(&pond).await.completed, 6);
     assert_eq!(ids(&dead.list(&JobFilter::new(), None, 10).unwrap().jobs), [3, 5, 7, 9]);
 }
@@ -138,7 +138,7 @@ async fn a_paced_redrive_spreads_the_jobs_out() {
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
-    assert_eq!(pond.dead_letters().redrive_all(JobFilter::new(), Pace::per_second(2)).await.unwrap(), 10);
+    assert_eq!(pond.dead_letters().redrive_all(&JobFilter::new(), Pace::per_second(2)).await.unwrap(), 10);
     let mut done = Vec::new();
     for _ in 0..6 {
         done.push(drained(&pond).await.completed);
@@ -155,9 +155,9 @@ async fn more_than_one_page_is_redriven_and_purged() {
     drained(&pond).await;
     let dead = pond.dead_letters();
     assert_eq!(dead.count(&JobFilter::new()).unwrap(), 1_500);
-    assert_eq!(dead.purge_all(JobFilter::new().error_contains("error 1")).await.unwrap(), 750);
+    assert_eq!(dead.purge_all(&JobFilter::new().error_contains("error 1")).await.unwrap(), 750);
     turn(&switch);
-    assert_eq!(dead.redrive_all(JobFilter::new(), Pace::at_once()).await.unwrap(), 750);
+    assert_eq!(dead.redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap(), 750);
     assert_eq!(drained(&pond).await.completed, 750);
     assert_eq!(dead.count(&JobFilter::new()).unwrap(), 0);
 }
@@ -169,7 +169,7 @@ async fn a_redrive_of_all_ends_even_if_they_fail_again_at_once() {
     deadly(&pond, "q");
     pond.enqueue_many("q", (0..1_200).map(work)).await.unwrap();
     drained(&pond).await;
-    let redriven = pond.dead_letters().redrive_all(JobFilter::new(), Pace::at_once()).await.unwrap();
+    let redriven = pond.dead_letters().redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap();
     assert_eq!(redriven, 1_200);
 }
 
@@ -193,7 +193,7 @@ async fn an_edited_payload_is_what_runs() {
     assert!(matches!(wrong, Err(Error::InvalidConfig { field: "payload", .. })), "{wrong:?}");
     dead.edit(id, Work { n: 2 }).await.unwrap();
     assert_eq!(pond.job(id).unwrap().payload.decode::<Work>().unwrap(), Work { n: 2 });
-    dead.edit_with(id, NewJob::json("work", &serde_json::json!({"n": 3}))).await.unwrap();
+    dead.edit(id, NewJob::json("work", &serde_json::json!({"n": 3}))).await.unwrap();
     dead.redrive(id).await.unwrap();
     drained(&pond).await;
     assert_eq!(seen.all(), [1, 3]);
@@ -235,7 +235,7 @@ async fn the_hook_and_the_event_tell_of_the_first_one_only() {
         .collect();
     assert_eq!(dead, [true, false, true]);
 
-    pond.dead_letters().purge_all(JobFilter::new().queue("a")).await.unwrap();
+    pond.dead_letters().purge_all(&JobFilter::new().queue("a")).await.unwrap();
     pond.enqueue("a", work(5)).await.unwrap();
     drained(&pond).await;
     assert_eq!(firsts.len(), 3, "the table was empty again");

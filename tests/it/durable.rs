@@ -83,7 +83,7 @@ async fn an_id_is_not_used_again_after_its_job_is_gone() {
     let _ran = record(&pond, "q", 1);
     let last = pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
-    assert!(matches!(pond.job(last), Err(Error::NoSuchJob { id }) if id == last));
+    assert!(matches!(pond.job(last), Err(Error::NoSuchJob { id, .. }) if id == last));
     close(pond).await;
     let pond = disk.open();
     assert!(pond.enqueue("q", work(2)).await.unwrap() > last);

@@ -131,7 +131,7 @@ async fn a_payload_above_the_limit_is_refused_and_one_at_the_limit_is_not() {
     let (_, pond) = memory_with(|builder| builder.payload_bytes_max(1_000));
     pond.enqueue("q", NewJob::raw("k", vec![0; 1_000])).await.unwrap();
     let refused = pond.enqueue("q", NewJob::raw("k", vec![0; 1_001])).await;
-    assert!(matches!(refused, Err(Error::PayloadTooLarge { len: 1_001, max: 1_000 })));
+    assert!(matches!(refused, Err(Error::PayloadTooLarge { len: 1_001, max: 1_000, .. })));
 }
 
 #[derive(Deserialize)]
@@ -151,7 +151,7 @@ impl Kind for Stubborn {
 async fn a_payload_that_cannot_be_encoded_is_refused_by_its_kind() {
     let (_, pond) = memory();
     match pond.enqueue("q", Stubborn).await {
-        Err(Error::Unencodable { kind, source }) => {
+        Err(Error::Unencodable { kind, source, .. }) => {
             assert_eq!((kind.as_str(), source.to_string().as_str()), ("stubborn", "I will not"));
         }
         other => panic!("{other:?}"),

@@ -32,7 +32,8 @@ async fn a_table_that_is_open_twice_is_said_with_the_callers_line() {
         let (_table, _tags) = (tx.open_table(TABLE)?, tx.open_multimap_table(TAGS)?);
         let mut files = Vec::new();
         for error in [tx.open_table(TABLE).err(), tx.open_multimap_table(TAGS).err()] {
-            let Some(TableError::TableAlreadyOpen(_, opened_at)) = error else { panic!("{error:?}") };
+            let Some(Error::Table { source, .. }) = error else { panic!("{error:?}") };
+            let Some(TableError::TableAlreadyOpen(_, opened_at)) = source.downcast_ref() else { panic!("{source:?}") };
             files.push(opened_at.file());
         }
         Ok(files)

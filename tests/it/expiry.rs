@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millpond::testing::ManualClock;
+use millpond::testing::{ManualClock, Unguarded};
 use millpond::{
     Capacity, Clock, Error, Event, GroupPolicy, Job, JobFilter, JobId, JobPatch, Keep, Millpond, Outcome, Priority,
     QueueSettings, Retention, Retry, State,
@@ -479,7 +479,7 @@ async fn a_wrong_index_of_expiries_is_told_hurts_nobody_and_is_made_right_at_ope
     let others = pond.enqueue_many("q", [work(5), work(6).expires_in(HOUR * 3)]).await.unwrap();
     let spoil = |lost: usize| {
         move |tx: &millpond::Transaction<'_>| {
-            let mut table = tx.raw().open_table(EXPIRING)?;
+            let mut table = tx.unguarded().open_table(EXPIRING)?;
             let rows: Vec<_> = redb::ReadableTable::iter(&table)?.map(|row| row.map(|row| row.0.value())).collect();
             let rows: Result<Vec<_>, _> = rows.into_iter().collect();
             for row in rows?.into_iter().filter(|row| row.1 == HOUR.as_millis() as u64).take(lost) {

@@ -29,7 +29,7 @@ pub fn unless_it_hangs<T: Send + 'static>(what: &str, work: impl FnOnce() -> T +
 fn refused(path: PathBuf) -> String {
     let opened = path.clone();
     match unless_it_hangs("the opening", move || Millpond::open(&opened)) {
-        Err(Error::Io { operation, path: named, source }) => {
+        Err(Error::Io { operation, path: named, source, .. }) => {
             assert_eq!(named, path);
             format!("{operation}: {source}")
         }

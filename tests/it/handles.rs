@@ -392,7 +392,7 @@ fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
     let deadline = Duration::from_millis(100);
     for _ in 0..2 {
         match not_late("the shutdown", || pond.shutdown(deadline).wait()) {
-            Err(Error::StillClosing { held_by }) => assert!(held_by.contains(by), "{held_by}"),
+            Err(Error::StillClosing { held_by, .. }) => assert!(held_by.contains(by), "{held_by}"),
             other => panic!("{other:?}"),
         }
     }
@@ -559,7 +559,7 @@ fn a_second_shutdown_with_less_time_does_not_wait_for_the_first() {
         }
         let second = not_late("the second shutdown", || pond.shutdown(Duration::ZERO).wait());
         match second {
-            Err(Error::StillClosing { held_by }) => assert!(held_by.contains("running"), "{held_by}"),
+            Err(Error::StillClosing { held_by, .. }) => assert!(held_by.contains("running"), "{held_by}"),
             other => panic!("{other:?}"),
         }
         keeper.let_go(1);

@@ -398,7 +398,7 @@ async fn a_deleted_file_is_found_out_by_the_next_commit_or_while_idle() {
             let refused = pond.enqueue("q", work(2)).await;
             assert!(matches!(&refused, Err(Error::Io { path, .. }) if *path == disk.path()), "{refused:?}");
         }
-        let Some(Ok(Event::Degraded { reason })) = events.next().await else { panic!("idle: {idle}") };
+        let Some(Ok(Event::Degraded { reason, .. })) = events.next().await else { panic!("idle: {idle}") };
         assert!(reason.contains("jobs.redb") && reason.contains("deleted"), "{reason}");
         assert!(matches!(pond.enqueue("q", work(3)).await, Err(Error::Degraded { .. })));
         assert_eq!(pond.job(id).unwrap().state, State::Pending, "it can be read");
@@ -422,7 +422,7 @@ async fn another_file_at_the_same_path_is_left_alone() {
     for _ in 0..5 {
         disk.clock.advance(10 * SECOND);
         let refused = pond.enqueue("q", work(3)).await;
-        assert!(matches!(&refused, Err(Error::Degraded { reason }) if reason.contains("replaced")), "{refused:?}");
+        assert!(matches!(&refused, Err(Error::Degraded { reason, .. }) if reason.contains("replaced")), "{refused:?}");
     }
     close(pond).await;
     assert!(std::fs::read(disk.path()).unwrap() == bytes, "nothing was written to it");
@@ -490,7 +490,7 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
     let unknown = pond.enqueue("q", work(2)).await;
     assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })), "{unknown:?}");
     disk.repair();
-    let Some(Ok(Event::Degraded { reason })) = events.next().await else { panic!("it is told") };
+    let Some(Ok(Event::Degraded { reason, .. })) = events.next().await else { panic!("it is told") };
     assert!(reason.contains("a damaged page"), "{reason}");
     for _ in 0..3 {
         clock.advance(10 * SECOND);

@@ -63,7 +63,7 @@ fn a_caller_who_holds_the_databases_transaction_is_told_so() {
             let reason = pond.degraded().expect("it says so");
             assert!(reason.contains("write transaction"), "{reason}");
             match pond.enqueue("q", work(2)).wait() {
-                Err(Error::Degraded { reason: told }) => assert_eq!(told, reason),
+                Err(Error::Degraded { reason: told, .. }) => assert_eq!(told, reason),
                 other => panic!("{other:?}"),
             }
             txn.commit().unwrap();

@@ -221,15 +221,14 @@ async fn explain_says_why_a_job_does_not_run() {
     keeper.waiting();
     assert_eq!(why(ids[0]), Explanation::Running);
     assert_eq!(why(ids[1]), Explanation::NoFreeSlot);
-    assert_eq!(why(ids[2]), Explanation::Waiting { ahead: 1 });
+    assert!(matches!(why(ids[2]), Explanation::Waiting { ahead: 1, .. }));
 
     let delayed = pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
-    assert_eq!(why(delayed), Explanation::NotDue { at: millpond::Clock::wall(&clock) + HOUR, wait: HOUR });
+    let due = millpond::Clock::wall(&clock) + HOUR;
+    assert!(matches!(why(delayed), Explanation::NotDue { at, wait: HOUR, .. } if at == due));
     let idle = pond.enqueue("idle", work(1)).await.unwrap();
-    assert_eq!(
-        why(idle),
-        Explanation::NoHandler { queue: "idle".into(), kind: "work".into(), handled: Vec::new(), nearest: None }
-    );
+    let expected = |why| matches!(why, Explanation::NoHandler { queue, kind, handled, nearest: None, .. } if queue == "idle" && kind == "work" && handled.is_empty());
+    assert!(expected(why(idle)));
 
     let paused = pond.queue("paused").unwrap();
     record(&pond, "paused", 1);
@@ -241,22 +240,24 @@ async fn explain_says_why_a_job_does_not_run() {
     grouped.pause_group("g").await.unwrap();
     let ids = pond.enqueue_many("grouped", [member("g", 1), member("g", 2)]).await.unwrap();
     assert_eq!(why(ids[0]), Explanation::GroupPaused);
-    assert_eq!(why(ids[1]), Explanation::GroupBusy { head: ids[0], state: State::Pending, ahead: 1 });
+    let busy = why(ids[1]);
+    assert!(matches!(busy, Explanation::GroupBusy { head, state: State::Pending, ahead: 1, .. } if head == ids[0]));
 
     pond.worker("rate").rate_limit(Rate::per_minute(1)).handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     pond.enqueue("rate", work(1)).await.unwrap();
     running(&pond, "rate", 0).await;
     let limited = pond.enqueue("rate", work(2)).await.unwrap();
     settled(&pond).await;
-    assert!(matches!(why(limited), Explanation::RateLimited { wait } if wait <= SECOND * 61));
+    assert!(matches!(why(limited), Explanation::RateLimited { wait, .. } if wait <= SECOND * 61));
 
     let (_second, mut other) = gated(&pond, "other", 5);
     let ids = pond.enqueue_many("other", (0..2).map(work)).await.unwrap();
     settled(&pond).await;
-    assert_eq!((other.next(1).await, why(ids[1])), (vec![0], Explanation::ProcessBudget { max_running: 2 }));
+    assert_eq!(other.next(1).await, [0]);
+    assert!(matches!(why(ids[1]), Explanation::ProcessBudget { max_running: 2, .. }));
 
     let kept = pond.cancel(delayed, "x").await.and(Ok(delayed)).unwrap();
-    assert_eq!(why(kept), Explanation::Ended(State::Cancelled));
+    assert!(matches!(why(kept), Explanation::Ended { state: State::Cancelled, .. }));
     assert!(why(kept).to_string().contains("ended"));
     keeper.let_go(3);
     other.let_go(2);

@@ -111,7 +111,7 @@ async fn opening_says_what_waits_and_what_is_dead_and_the_stop_is_logged_from_be
     pond.enqueue_many("q", (0..12).map(work)).await.unwrap();
     close(pond).await;
     let pond = disk.open();
-    pond.dead_letters().redrive_all(millpond::JobFilter::new(), Pace::at_once()).await.unwrap();
+    pond.dead_letters().redrive_all(&millpond::JobFilter::new(), Pace::at_once()).await.unwrap();
     close(pond).await;
     let opened = recorder.lines_with("path", &path);
     let texts = ["open: 0 jobs wait, 0 are dead", "open: 12 jobs wait, 3 are dead"];

@@ -32,6 +32,7 @@ mod handles;
 mod healing;
 mod held;
 mod inspect;
+mod interface;
 mod listed;
 mod logs;
 mod lone_callers;

@@ -131,7 +131,7 @@ async fn looking_at_queues_uses_up_no_names() {
             let rates = [queue.rate(), queue.group_rate("g").unwrap()];
             for rate in rates {
                 assert_eq!((rate.available(), rate.available_in()), (f64::INFINITY, None));
-                rate.take(1_000).await.unwrap();
+                assert!(matches!(rate.take(1_000).await, Err(Error::NoWorker { .. })));
                 rate.reset().await.unwrap();
             }
             let filter = JobFilter::new().queue(queue.name());

@@ -31,7 +31,7 @@ async fn text_random_bytes_and_sqlite_are_not_a_millpond() {
     for bytes in files {
         let (dir, opened) = open_of(bytes);
         match opened {
-            Err(Error::NotAMillpond { path }) => assert_eq!(path, dir.path().join("file.redb")),
+            Err(Error::NotAMillpond { path, .. }) => assert_eq!(path, dir.path().join("file.redb")),
             other => panic!("{} bytes: {other:?}", bytes.len()),
         }
     }
@@ -41,7 +41,7 @@ async fn text_random_bytes_and_sqlite_are_not_a_millpond() {
 async fn an_empty_file_is_refused_by_name_and_says_what_to_do() {
     let (dir, opened) = open_of(b"");
     let error = opened.unwrap_err();
-    assert!(matches!(&error, Error::EmptyFile { path } if *path == dir.path().join("file.redb")), "{error:?}");
+    assert!(matches!(&error, Error::EmptyFile { path, .. } if *path == dir.path().join("file.redb")), "{error:?}");
     assert!(error.to_string().contains("remove it"), "{error}");
     fs::remove_file(dir.path().join("file.redb")).unwrap();
     Millpond::open(dir.path().join("file.redb")).unwrap();
@@ -128,7 +128,7 @@ async fn a_file_that_may_not_be_written_is_an_io_error_or_opens() {
 async fn a_file_opened_twice_is_said_to_be_open() {
     let disk = OnDisk::new();
     let pond = disk.open();
-    assert!(matches!(disk.builder().open(disk.path()), Err(Error::AlreadyOpen { path }) if path == disk.path()));
+    assert!(matches!(disk.builder().open(disk.path()), Err(Error::AlreadyOpen { path, .. }) if path == disk.path()));
     pond.enqueue("q", work(1)).await.unwrap();
     close(pond).await;
     disk.open();
@@ -141,7 +141,7 @@ const CHILD: &str = "MILLPOND_TEST_OPEN_IN_CHILD";
 async fn child_that_opens_a_file() {
     let Ok(path) = std::env::var(CHILD) else { return };
     match Millpond::open(&path) {
-        Err(Error::AlreadyOpen { path: named }) if named == Path::new(&path) => {}
+        Err(Error::AlreadyOpen { path: named, .. }) if named == Path::new(&path) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -176,7 +176,7 @@ async fn a_truncated_file_is_corrupt_and_is_never_made_anew() {
         let path = dir.path().join("file.redb");
         fs::write(&path, &whole[..keep]).unwrap();
         match Millpond::open(&path) {
-            Err(Error::Corrupt { detail, hint }) => {
+            Err(Error::Corrupt { detail, hint, .. }) => {
                 assert!(detail.contains("file.redb") && !hint.is_empty(), "{detail}");
             }
             other => panic!("{keep} of {} bytes: {other:?}", whole.len()),
@@ -375,11 +375,11 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
     drop(db);
     let before = fs::read(disk.path()).unwrap();
     for _ in 0..2 {
-        assert!(matches!(disk.builder().open(disk.path()), Err(Error::TooNew { found: 5, known: 4 })));
+        assert!(matches!(disk.builder().open(disk.path()), Err(Error::TooNew { found: 5, known: 4, .. })));
         assert!(fs::read(disk.path()).unwrap() == before);
     }
     let db = Arc::new(Database::open(disk.path()).unwrap());
-    assert!(matches!(disk.builder().attach(db), Err(Error::TooNew { found: 5, known: 4 })));
+    assert!(matches!(disk.builder().attach(db), Err(Error::TooNew { found: 5, known: 4, .. })));
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ struct Unit;
 /// Refused, by a sentence that has all of these words.
 #[track_caller]
 fn is_refused(refused: Result<impl std::fmt::Debug, Error>, words: &[&str]) {
-    let Err(Error::Unencodable { kind, source }) = refused else { panic!("{refused:?}") };
+    let Err(Error::Unencodable { kind, source, .. }) = refused else { panic!("{refused:?}") };
     assert!(["json", "post"].contains(&&*kind), "{kind}");
     let text = source.to_string();
     assert!(words.iter().all(|word| text.contains(word)), "{text:?} does not say {words:?}");
@@ -412,7 +412,7 @@ async fn it_is_refused_through_every_way_in() {
 
     let dead = dead_letter(&pond).await;
     is_refused(pond.dead_letters().edit(dead, bad()).await, &words);
-    is_refused(pond.dead_letters().edit_with(dead, NewJob::new(bad())).await, &words);
+    is_refused(pond.dead_letters().edit(dead, NewJob::new(bad())).await, &words);
     assert_eq!(pond.job(dead).unwrap().payload.decode::<f64>().unwrap(), 2.0);
 }
 

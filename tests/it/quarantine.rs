@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millpond::testing::ManualClock;
+use millpond::testing::{ManualClock, Unguarded};
 use millpond::{
-    Error, Event, GroupPolicy, Job, JobFilter, JobId, Keep, Millpond, NewJob, Outcome, Pace, Priority, QueueSettings,
-    Rate, Retention, Retry,
+    Error, GroupPolicy, Job, JobFilter, JobId, Keep, Millpond, NewJob, Outcome, Pace, Priority, QueueSettings, Rate,
+    Retention, Retry,
 };
 use redb::{Database, Key, ReadableTable, TableDefinition, TypeName, Value};
+use serde_json::json;
 
 use crate::support::*;
 
@@ -216,7 +217,7 @@ async fn run_dry(pond: &Millpond, clock: &ManualClock) -> BTreeSet<u64> {
         clock.advance(SECOND * 20);
     }
     pond.queue("q").unwrap().resume_group("held").await.unwrap();
-    pond.dead_letters().redrive_all(JobFilter::new(), Pace::at_once()).await.unwrap();
+    pond.dead_letters().redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap();
     for _ in 0..4 {
         pond.testing().idle().await;
         clock.advance(HOUR);
@@ -272,7 +273,7 @@ async fn one_flipped_bit_in_any_row_costs_at_most_that_row() {
 async fn one_flip(whole: &Everything, disk: SimDisk, clock: ManualClock, table: &str, what: &str) {
     let pond = match Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk) {
         Ok(pond) => pond,
-        Err(Error::Corrupt { detail, hint }) => {
+        Err(Error::Corrupt { detail, hint, .. }) => {
             assert!(["meta", "queues", "kinds"].contains(&table), "{what}: {detail}");
             assert!(detail.contains(table) && !hint.is_empty(), "{what}: {detail}");
             return;
@@ -347,8 +348,8 @@ async fn what_is_set_aside_is_told_counted_shown_and_purged() {
     assert_eq!((export["table"].as_str(), export["id"].as_u64()), (Some("ready"), Some(2)));
     assert_eq!(export["value"].as_array().unwrap().len(), row.value.len());
     let told = heard(&mut events);
-    let expected = Event::RowQuarantined { number: 1, table: "ready".into(), queue: Some("q".into()), id: Some(id) };
-    assert_eq!(told, [expected]);
+    let expected = json!({ "type": "RowQuarantined", "number": 1, "table": "ready", "queue": "q", "id": id });
+    assert_eq!(serde_json::to_value(told).unwrap(), json!([expected]));
     assert_eq!(pond.queue("q").unwrap().counts().pending, 2);
     assert_eq!((pond.metrics().quarantined_total, pond.quarantine().count().unwrap()), (1, 1));
     assert!(matches!(pond.quarantine().restore(1).await, Err(Error::CorruptRecord { .. })), "as damaged as ever");
@@ -392,7 +393,7 @@ async fn a_job_that_can_be_read_after_all_comes_back() {
     // As if a memory module had flipped the bit, and not the disk.
     let tx = pond.begin_write().unwrap();
     {
-        let mut table = tx.open_table(QUARANTINE).unwrap();
+        let mut table = tx.unguarded().open_table(QUARANTINE).unwrap();
         let (name, key, mut value) = {
             let row = table.get(1).unwrap().unwrap();
             let (name, key, value) = row.value();
@@ -416,7 +417,11 @@ async fn a_damaged_quarantine_can_still_be_looked_at() {
         let open = || Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
         let pond = open();
         let tx = pond.begin_write().unwrap();
-        tx.open_table(QUARANTINE).unwrap().insert(1, ("ready", b"key".as_slice(), b"value".as_slice())).unwrap();
+        tx.unguarded()
+            .open_table(QUARANTINE)
+            .unwrap()
+            .insert(1, ("ready", b"key".as_slice(), b"value".as_slice()))
+            .unwrap();
         tx.commit().unwrap();
         close(pond).await;
         let db = Database::builder().create_with_backend(disk.clone()).unwrap();

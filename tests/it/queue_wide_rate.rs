@@ -34,7 +34,8 @@ async fn one_answer_holds_all_groups_and_no_attempt_is_used() {
     drained(&pond).await;
     assert_eq!(calls.take(), [0], "one call into the limit, not one for each group");
     for id in [ids[0], ids[1], ids[199]] {
-        assert_eq!(pond.explain(id).unwrap(), Explanation::RateLimited { wait: SECOND * 30 });
+        let why = pond.explain(id).unwrap();
+        assert!(matches!(why, Explanation::RateLimited { wait, .. } if wait == SECOND * 30), "{why:?}");
         assert_eq!(pond.job(id).unwrap().attempts, 0);
     }
     clock.advance(SECOND * 30);

@@ -256,7 +256,7 @@ async fn tokens_taken_by_hand_are_missing_for_the_worker() {
     bucket.take(4).await.unwrap();
     assert_eq!(bucket.available(), 1.0);
     match bucket.take(2).await {
-        Err(Error::RateLimited { retry_in }) => assert!(retry_in > Duration::ZERO && retry_in <= SECOND + SECOND),
+        Err(Error::RateLimited { retry_in, .. }) => assert!(retry_in > Duration::ZERO && retry_in <= SECOND + SECOND),
         other => panic!("{other:?}"),
     }
     assert_eq!(bucket.available(), 1.0, "nothing was taken");
@@ -269,18 +269,24 @@ async fn tokens_taken_by_hand_are_missing_for_the_worker() {
 }
 
 #[tokio::test]
-async fn a_queue_without_a_rate_has_no_end_of_tokens() {
+async fn a_worker_without_a_rate_has_no_end_of_tokens_and_without_a_worker_none_are_taken() {
     let (_, pond) = memory();
     let bucket = pond.queue("q").unwrap().rate();
     assert_eq!((bucket.available(), bucket.available_in()), (f64::INFINITY, None));
+    assert!(matches!(bucket.take(1).await, Err(Error::NoWorker { queue, .. }) if queue == "q"));
+    let worker = pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     bucket.take(1_000_000).await.unwrap();
+    worker.stop().await.unwrap();
+    assert!(matches!(bucket.take(1).await, Err(Error::NoWorker { .. })));
 }
 
 #[tokio::test]
 async fn using_a_bucket_that_no_worker_limits_does_not_empty_it_for_a_later_worker() {
     let disk = OnDisk::new();
     let pond = disk.open();
+    let worker = pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     pond.queue("q").unwrap().rate().take(1).await.unwrap();
+    worker.stop().await.unwrap();
     pond.queue("q").unwrap().rate().reset().await.unwrap();
     close(pond).await;
     let pond = disk.open();
@@ -320,7 +326,7 @@ async fn looking_at_a_bucket_before_the_worker_starts_does_not_fill_it() {
     let pond = disk.open();
     let bucket = pond.queue("q").unwrap().rate();
     assert_eq!((bucket.available(), bucket.available_in()), (f64::INFINITY, None));
-    bucket.take(1).await.unwrap();
+    assert!(matches!(bucket.take(1).await, Err(Error::NoWorker { .. })));
     let starts = limited(&pond, &disk.clock, rate);
     drained(&pond).await;
     assert_eq!(starts.len(), 0);

@@ -236,10 +236,12 @@ async fn a_limited_group_whose_head_ran_at_a_crash_goes_on_when_it_is_said_to() 
     let after = disk.crashed("copy.redb");
     let ran = limited_by_group(&after, rate);
     settled(&after).await;
-    assert_eq!(after.explain(id).unwrap(), Explanation::RateLimited { wait: Duration::from_millis(100) });
+    let limited = after.explain(id).unwrap();
+    assert!(matches!(limited, Explanation::RateLimited { wait, .. } if wait == Duration::from_millis(100)));
     disk.clock.advance(Duration::from_millis(99));
     settled(&after).await;
-    assert_eq!(after.explain(id).unwrap(), Explanation::RateLimited { wait: Duration::from_millis(1) });
+    let limited = after.explain(id).unwrap();
+    assert!(matches!(limited, Explanation::RateLimited { wait, .. } if wait == Duration::from_millis(1)));
     assert_eq!(ran.len(), 0);
     disk.clock.advance(Duration::from_millis(100));
     drained(&after).await;

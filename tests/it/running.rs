@@ -85,7 +85,7 @@ async fn a_worker_without_the_data_its_handler_takes_is_refused() {
     let (_, pond) = memory();
     let refused = pond.worker("q").data(Greeting("hello")).handle(all_of_it).start();
     match refused {
-        Err(Error::MissingData { kind, data }) => {
+        Err(Error::MissingData { kind, data, .. }) => {
             assert_eq!(kind, "work");
             assert!(data.ends_with("Total"), "{data}");
         }
@@ -167,7 +167,7 @@ async fn a_queue_has_one_worker() {
     let (_, pond) = memory();
     record(&pond, "q", 1);
     let second = pond.worker("q").handle(|_: Job<Packed>| async { Ok(()) }).start();
-    assert!(matches!(second, Err(Error::WorkerExists { queue }) if queue == "q"));
+    assert!(matches!(second, Err(Error::WorkerExists { queue, .. }) if queue == "q"));
     record(&pond, "other", 1);
 }
 

@@ -46,12 +46,12 @@ fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
             assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
             says_so(&pond);
             match pond.explain(id).unwrap() {
-                Explanation::Degraded { reason } => assert!(reason.contains("runtime"), "{reason}"),
+                Explanation::Degraded { reason, .. } => assert!(reason.contains("runtime"), "{reason}"),
                 other => panic!("{other:?}"),
             }
             loop {
                 match events.next_blocking().unwrap() {
-                    Some(Ok(Event::Degraded { reason })) => break assert!(reason.contains("runtime")),
+                    Some(Ok(Event::Degraded { reason, .. })) => break assert!(reason.contains("runtime")),
                     Some(_) => {}
                     None => panic!("listeners are told"),
                 }

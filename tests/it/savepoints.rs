@@ -37,7 +37,7 @@ async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_a
     // Each call that would write, and not the first one only.
     for n in 3..6 {
         match pond.enqueue("q", work(n)).await {
-            Err(Error::Degraded { reason }) => assert!(reason.contains("savepoint"), "{reason}"),
+            Err(Error::Degraded { reason, .. }) => assert!(reason.contains("savepoint"), "{reason}"),
             other => panic!("{other:?}"),
         }
     }

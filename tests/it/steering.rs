@@ -132,7 +132,7 @@ async fn cancel_ends_what_waits_and_is_refused_by_name_for_the_rest() {
             match pond.cancel(id, "enough").await {
                 Ok(true) => assert!(waits(was) && !again, "{was:?} {grouped}"),
                 Ok(false) => assert!(was == State::Cancelled || (waits(was) && again), "{was:?} {grouped}"),
-                Err(Error::NotAllowed { action: "cancel", id: named, state }) => {
+                Err(Error::NotAllowed { action: "cancel", id: named, state, .. }) => {
                     assert_eq!((named, state), (id, was));
                     assert!(matches!(was, State::Running | State::Completed | State::Dead));
                 }

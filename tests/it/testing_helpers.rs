@@ -78,7 +78,7 @@ async fn handler(job: Job<Work>, name: Data<String>, ctx: Context) -> Handled<Ou
 async fn a_handler_can_be_performed_without_a_queue() {
     let given = Given::default().data("ada".to_owned());
     match testing::perform(handler, Work { n: 7 }, given.clone()).await {
-        Outcome::Retry { error, delay: None } => assert_eq!(error.to_string(), "1 of 5"),
+        Outcome::Retry { error, delay: None, .. } => assert_eq!(error.to_string(), "1 of 5"),
         other => panic!("{other:?}"),
     }
     match testing::perform(handler, Work { n: 7 }, given.attempt(2, 3)).await {

@@ -124,7 +124,7 @@ async fn a_result_above_its_limit_fails_its_attempt_and_the_job_ends_in_the_dead
     assert!(pond.begin_read().unwrap().open_table(ROWS).is_err(), "it was to write nothing");
 
     len.store(MIB, Ordering::SeqCst);
-    assert_eq!(pond.dead_letters().redrive_all(JobFilter::new(), Default::default()).await.unwrap(), 1);
+    assert_eq!(pond.dead_letters().redrive_all(&JobFilter::new(), Default::default()).await.unwrap(), 1);
     drained(&pond).await;
     let job = pond.job(id).unwrap();
     assert_eq!((job.state, job.result.map(|result| result.len())), (State::Completed, Some(MIB)));
@@ -150,7 +150,7 @@ async fn the_limit_of_results_can_be_set_and_holds_for_every_handler() {
     for (bytes, names) in [(0, "at least 1"), ((16 << 20) + 1, "above 16777216")] {
         let memory = redb::backends::InMemoryBackend::new();
         match Millpond::builder().result_bytes_max(bytes).open_backend(memory) {
-            Err(Error::InvalidConfig { field: "result_bytes_max", reason }) => assert!(reason.contains(names)),
+            Err(Error::InvalidConfig { field: "result_bytes_max", reason, .. }) => assert!(reason.contains(names)),
             other => panic!("{other:?}"),
         }
     }

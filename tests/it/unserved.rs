@@ -54,8 +54,8 @@ async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
 
     let why = pond.explain(id).unwrap();
     let handled = vec!["farewell".to_owned(), "welcome".to_owned()];
-    let (queue, kind, nearest) = ("unserved-kind".into(), "welcom".into(), Some("welcome".into()));
-    assert_eq!(why, Explanation::NoHandler { queue, kind, handled, nearest });
+    let Explanation::NoHandler { queue, kind, handled: kinds, nearest, .. } = &why else { panic!("{why:?}") };
+    assert_eq!((&**queue, &**kind, kinds, nearest.as_deref()), ("unserved-kind", "welcom", &handled, Some("welcome")));
     let text = r#"the worker of queue "unserved-kind" handles ["farewell", "welcome"], not kind "welcom"; did you mean "welcome"?"#;
     assert_eq!(why.to_string(), text);
 }

@@ -168,7 +168,7 @@ async fn a_file_with_a_lost_pointer_is_not_opened_by_a_verifying_open() {
     let (_, spoil) = removed::<Delayed, Row>("delayed");
     assert!(spoil(&Database::open(disk.path()).unwrap(), 0));
     match disk.builder().verify_on_open().open(disk.path()) {
-        Err(Error::Inconsistent { problems }) => {
+        Err(Error::Inconsistent { problems, .. }) => {
             assert!(problems.iter().any(|problem| problem.contains("job 1")), "{problems:?}");
         }
         other => panic!("{other:?}"),

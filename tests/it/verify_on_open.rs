@@ -48,7 +48,7 @@ async fn a_page_that_does_not_fit_its_checksum_is_found_before_anything_runs() {
     bytes[at] ^= 1;
     fs::write(disk.path(), bytes).unwrap();
     match verified(&disk) {
-        Err(Error::Corrupt { detail, hint }) => assert!(!detail.is_empty() && !hint.is_empty()),
+        Err(Error::Corrupt { detail, hint, .. }) => assert!(!detail.is_empty() && !hint.is_empty()),
         other => panic!("{other:?}"),
     }
     // Without it the file opens, and the job is set aside when it is met.
@@ -91,7 +91,7 @@ async fn an_index_that_is_readable_and_wrong_is_an_error_that_says_so() {
     match builder.open(disk.path()) {
         Err(error @ Error::Inconsistent { .. }) => {
             assert!(error.to_string().contains("index"), "{error}");
-            let Error::Inconsistent { problems } = error else { unreachable!() };
+            let Error::Inconsistent { problems, .. } = error else { unreachable!() };
             assert!(problems.iter().any(|problem| problem.contains("job 2")), "{problems:?}");
         }
         other => panic!("{other:?}"),

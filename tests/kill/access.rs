@@ -58,7 +58,7 @@ fn allow(path: &Path, mode: u32) {
 
 fn refused(path: &Path, operations: &[&str], what: &str) {
     match Millpond::open(path) {
-        Err(Error::Io { operation, path: named, source }) => {
+        Err(Error::Io { operation, path: named, source, .. }) => {
             assert_eq!((named.as_path(), source.kind()), (path, std::io::ErrorKind::PermissionDenied), "{what}");
             assert!(operations.contains(&operation), "{what}: could not {operation}");
         }
@@ -120,7 +120,7 @@ fn nobody_else_opens_the_file_until_its_holder_is_dead() {
         while acknowledged.len() == before {
             hear(&holder.next().expect("it enqueues"), &mut acknowledged);
         }
-        assert!(matches!(Millpond::open(&file), Err(Error::AlreadyOpen { path }) if path == file));
+        assert!(matches!(Millpond::open(&file), Err(Error::AlreadyOpen { path, .. }) if path == file));
         let openers: Vec<_> = (0..2).map(|_| thread::spawn(open_as_soon_as_possible(file.clone()))).collect();
         thread::sleep(Duration::from_millis(rng.u64(..40)));
         holder.kill();
@@ -151,7 +151,7 @@ fn open_as_soon_as_possible(file: PathBuf) -> impl FnOnce() -> Vec<u64> {
                     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
                     return all_jobs(&pond).iter().map(|job| job.id.get()).collect();
                 }
-                Err(Error::AlreadyOpen { path }) => assert_eq!(path, file),
+                Err(Error::AlreadyOpen { path, .. }) => assert_eq!(path, file),
                 Err(error) => panic!("{error:?}"),
             }
         }

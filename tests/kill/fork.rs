@@ -27,7 +27,7 @@ fn in_a_fork(test: impl FnOnce() -> bool) -> bool {
 }
 
 fn is_forked<T>(answer: Result<T, Error>) -> bool {
-    matches!(answer, Err(Error::Forked { opened_by }) if opened_by != std::process::id())
+    matches!(answer, Err(Error::Forked { opened_by, .. }) if opened_by != std::process::id())
 }
 
 fn block_on<T>(task: impl Future<Output = T>) -> T {
@@ -85,7 +85,7 @@ fn all_is_refused(had: Had) -> bool {
         is_forked(pond.explain(id)),
         is_forked(pond.queue("q")),
         is_forked(pond.cancel(id, "x").wait()),
-        is_forked(pond.dead_letters().redrive_all(JobFilter::new(), Pace::default()).wait()),
+        is_forked(pond.dead_letters().redrive_all(&JobFilter::new(), Pace::default()).wait()),
         is_forked(pond.verify().wait()),
         is_forked(pond.backup("/nonexistent/copy.redb").wait()),
         is_forked(pond.worker("w").handle_blocking_raw("k", |_: millpond::Job<bytes::Bytes>| Ok(())).start()),
@@ -121,9 +121,9 @@ fn all_is_refused(had: Had) -> bool {
         is_forked(letters.count(&filter())),
         is_forked(letters.redrive(id).wait()),
         is_forked(letters.redrive_some([id], Pace::default()).wait()),
-        is_forked(letters.edit_with(id, job()).wait()),
+        is_forked(letters.edit(id, job()).wait()),
         is_forked(letters.purge(id).wait()),
-        is_forked(letters.purge_all(filter()).wait()),
+        is_forked(letters.purge_all(&filter()).wait()),
         is_forked(aside.count()),
         is_forked(aside.list(0, 10)),
         is_forked(aside.purge(1).wait()),

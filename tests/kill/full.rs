@@ -207,7 +207,7 @@ pub fn child_that_creates() {
     if room.make_read_only() {
         for (path, what) in [(room.file(), "open"), (room.file().with_file_name("new.redb"), "create")] {
             match Millpond::open(&path) {
-                Err(Error::Io { operation, path: named, source }) => {
+                Err(Error::Io { operation, path: named, source, .. }) => {
                     assert_eq!((operation, named, source.kind()), (what, path, ErrorKind::ReadOnlyFilesystem));
                 }
                 other => panic!("{other:?}"),

@@ -163,7 +163,7 @@ fn dead_letters_are_listed_counted_redriven_and_purged_a_few_at_a_time() {
 
     assert!(large.holds_little(|| large.pond.verify().wait()).unwrap().is_ok());
 
-    let purged = large.holds_little(|| dead.purge_all(filter.clone()).wait()).unwrap();
+    let purged = large.holds_little(|| dead.purge_all(&filter).wait()).unwrap();
     assert_eq!((purged, large.pond.queue("q0").unwrap().counts().dead), (JOBS as u64, 0));
 }
 
@@ -171,7 +171,7 @@ fn dead_letters_are_listed_counted_redriven_and_purged_a_few_at_a_time() {
 fn all_dead_letters_are_redriven_a_few_at_a_time() {
     for pace in [Pace::at_once(), Pace::per_second(1_000)] {
         let large = Large::dead();
-        let redriven = large.holds_little(|| large.pond.dead_letters().redrive_all(JobFilter::new(), pace).wait());
+        let redriven = large.holds_little(|| large.pond.dead_letters().redrive_all(&JobFilter::new(), pace).wait());
         assert_eq!(redriven.unwrap(), JOBS as u64);
         let counts = large.pond.queue("q0").unwrap().counts();
         assert_eq!((counts.dead, counts.pending + counts.scheduled), (0, JOBS as u64));

@@ -103,7 +103,7 @@ impl Run {
             }
             Op::RedriveAll(queue) => {
                 let filter = millpond::JobFilter::new().queue(queue_name(*queue));
-                let done = self.engine.pond.dead_letters().redrive_all(filter, Pace::at_once()).await.map_err(text)?;
+                let done = self.engine.pond.dead_letters().redrive_all(&filter, Pace::at_once()).await.map_err(text)?;
                 let dead = self.model.dead_letters(*queue);
                 expect("redriven", done, dead.len() as u64)?;
                 dead.into_iter().for_each(|id| assert!(self.model.redrive(id)));
@@ -305,7 +305,7 @@ impl Run {
         self.model.promote_as_fresh();
         let mut recovering = BTreeMap::new();
         for id in self.model.may_recover() {
-            if let Ok(Explanation::Recovering { wait }) = self.engine.pond.explain(JobId::new(id)) {
+            if let Ok(Explanation::Recovering { wait, .. }) = self.engine.pond.explain(JobId::new(id)) {
                 // Nobody is held back for longer than some of those that ran at each of many deaths.
                 if wait > RECOVERS_MOST {
                     return Err(format!("job {id} is to wait for {wait:?} because of a crash"));

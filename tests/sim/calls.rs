@@ -352,10 +352,10 @@ impl World {
         let commit = self.now().pond.verify();
         let future = Box::pin(async move {
             let verified = commit.await?;
-            match verified.problems.first() {
-                None => Ok(Vec::new()),
-                Some(problem) => Err(Error::Corrupt { detail: problem.clone(), hint: "" }),
+            for problem in &verified.problems {
+                eprintln!("I4: {problem}");
             }
+            Ok(vec![verified.problems.len() as u64])
         });
         self.push(Asks::Verify, future);
     }
@@ -428,7 +428,9 @@ impl World {
         }
         match (asks, answer) {
             (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
-            (Asks::Verify, Err(Error::Corrupt { detail, hint: "" })) => Err(format!("I4: {detail}")),
+            (Asks::Verify, Ok(problems)) if problems[0] > 0 => {
+                Err(format!("I4: the file has {} problems", problems[0]))
+            }
             (Asks::Cancel(id), Ok(done)) => self.oracle.cancelled(id, done[0] == 1),
             (_, Err(error)) => self.oracle.legal_error(error),
             _ => Ok(()),

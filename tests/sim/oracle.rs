@@ -479,7 +479,7 @@ impl Oracle {
             Error::QueueFull { .. } | Error::Aborted { .. } | Error::NotAllowed { .. } | Error::NoSuchJob { .. } => {
                 Ok(())
             }
-            Error::Closed | Error::RateLimited { .. } | Error::InvalidConfig { .. } => Ok(()),
+            Error::Closed | Error::RateLimited { .. } | Error::NoWorker { .. } | Error::InvalidConfig { .. } => Ok(()),
             other => Err(format!("I24: nothing had happened to the disk: {other:?}")),
         }
     }
@@ -724,8 +724,8 @@ impl Oracle {
                 job.spec.expires = None;
                 job.ended_at = None;
             }
-            Event::Paused { queue, group } => self.paused(queue, group.as_deref(), true),
-            Event::Resumed { queue, group } => self.paused(queue, group.as_deref(), false),
+            Event::Paused { queue, group, .. } => self.paused(queue, group.as_deref(), true),
+            Event::Resumed { queue, group, .. } => self.paused(queue, group.as_deref(), false),
             Event::Degraded { .. } => {
                 if !self.harmed {
                     return Err("I24: it is degraded, and nothing had happened to the disk".into());

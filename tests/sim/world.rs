@@ -698,10 +698,10 @@ impl World {
         let why = self.disk.without_faults(|| self.now().pond.explain(JobId::new(id)));
         let job = self.oracle.by_id(id);
         match why {
-            Ok(why @ Explanation::Waiting { ahead: 0 }) => {
+            Ok(why @ Explanation::Waiting { ahead: 0, .. }) => {
                 Err(format!("I12: job {id} could start and does not: {why:?}, {job:?}"))
             }
-            Ok(Explanation::Recovering { wait }) => {
+            Ok(Explanation::Recovering { wait, .. }) => {
                 took("a job waited because the process had died");
                 let was_there = job.is_some_and(|job| job.suspect || job.crashes > 0);
                 match wait > RECOVERS_MOST && !was_there || !self.probation {

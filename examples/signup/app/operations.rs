@@ -43,6 +43,6 @@ pub struct Redriven {
 /// `POST /dead/redrive`: puts all of them back into their queues.
 pub async fn redrive(State(pond): State<Millpond>) -> Result<Json<Redriven>, ApiError> {
     let pace = Pace::per_second(REDRIVEN_PER_SECOND);
-    let redriven = pond.dead_letters().redrive_all(JobFilter::new(), pace).await?;
+    let redriven = pond.dead_letters().redrive_all(&JobFilter::new(), pace).await?;
     Ok(Json(Redriven { redriven }))
 }

@@ -50,7 +50,7 @@ pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: 
     crm.mend();
     println!("\n  The CRM is mended. Its dead letters go back into the queue.\n");
     let gauges = Gauges::new(&site.pond, &[queue::CRM])?;
-    let redriven = letters.redrive_all(of_the_crm.clone(), Pace::per_second(REDRIVEN_PER_SECOND)).await?;
+    let redriven = letters.redrive_all(&of_the_crm, Pace::per_second(REDRIVEN_PER_SECOND)).await?;
     gauges.drain(screen).await?;
     claims.check(
         redriven == dead && letters.count(&of_the_crm)? == 0 && crm.ledger.users() as u64 == dead,

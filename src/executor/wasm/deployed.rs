@@ -10,6 +10,7 @@ use super::sandbox::{PluginPlaces, Sandbox};
 use super::service::Service;
 use super::version::Version;
 use super::watched::WatchedFile;
+use crate::job::PluginHash;
 use crate::sync::RwLock;
 
 /// A plugin that a worker has registered: what it may, and the version that runs now.
@@ -33,6 +34,8 @@ pub(super) struct Setting {
     pub cache: Option<PathBuf>,
     /// Most calls of one instance; 0 is a fresh one for each.
     pub reuse: u32,
+    /// The only version that may run, if one was named.
+    pub expected: Option<PluginHash>,
     /// Finds the addresses of names.
     #[cfg(feature = "wasm-http")]
     pub resolver: super::http::Resolver,

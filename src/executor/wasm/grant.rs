@@ -1,3 +1,5 @@
+//! What a plugin may do beyond its own job.
+
 #[cfg(feature = "wasm-http")]
 use super::http::Allow;
 use crate::error::PluginError;
@@ -16,8 +18,28 @@ use crate::job::check_name;
 #[must_use]
 pub struct Grant {
     pub(super) what: What,
-    /// It was given what only another grant has.
-    misused: bool,
+}
+
+/// [`Grant::enqueue`], which may name a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct EnqueueGrant {
+    kind: String,
+    queue: Option<String>,
+}
+
+impl EnqueueGrant {
+    /// Into this queue, instead of the queue of the job at hand. It may be granted for several, one by one.
+    pub fn to_queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+}
+
+impl From<EnqueueGrant> for Grant {
+    fn from(EnqueueGrant { kind, queue }: EnqueueGrant) -> Self {
+        Self { what: What::Enqueue { kind, queue } }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,19 +55,9 @@ pub(super) enum What {
 }
 
 impl Grant {
-    /// Follow-up jobs of this kind, into the queue of the job at hand.
-    pub fn enqueue(kind: impl Into<String>) -> Self {
-        Self::new(What::Enqueue { kind: kind.into(), queue: None })
-    }
-
-    /// The same into another queue. It may be granted for several, one by one.
-    pub fn to_queue(mut self, queue: impl Into<String>) -> Self {
-        match &mut self.what {
-            What::Enqueue { queue: into, .. } => *into = Some(queue.into()),
-            #[cfg(any(feature = "wasm-http", feature = "wasm-wasi"))]
-            _ => self.misused = true,
-        }
-        self
+    /// Follow-up jobs of this kind, into the queue of the job at hand or [another](EnqueueGrant::to_queue).
+    pub fn enqueue(kind: impl Into<String>) -> EnqueueGrant {
+        EnqueueGrant { kind: kind.into(), queue: None }
     }
 
     /// Requests over HTTP to such hosts: the contract's `outbound-http`, which may still change. It may be granted for several,
@@ -59,7 +71,7 @@ impl Grant {
     /// ```
     #[cfg(feature = "wasm-http")]
     pub fn http(allow: Allow) -> Self {
-        Self::new(What::Http(allow))
+        Self { what: What::Http(allow) }
     }
 
     /// Standard output and error, as WASI has them: what the plugin prints is logged line by line, within the limits of its log, and
@@ -72,11 +84,7 @@ impl Grant {
     /// ```
     #[cfg(feature = "wasm-wasi")]
     pub fn stdio() -> Self {
-        Self::new(What::Stdio)
-    }
-
-    fn new(what: What) -> Self {
-        Self { what, misused: false }
+        Self { what: What::Stdio }
     }
 
     /// The hosts that it grants.
@@ -110,9 +118,6 @@ impl Grant {
 
     pub(super) fn check(&self) -> Result<(), PluginError> {
         let wrong = |what, reason| Err(PluginError::Misconfigured { what, reason });
-        if self.misused {
-            return wrong("grant", "only `Grant::enqueue` has a queue".to_owned());
-        }
         match &self.what {
             What::Enqueue { kind, queue } => {
                 let names = [("kind", Some(kind)), ("queue", queue.as_ref())];

@@ -25,36 +25,60 @@ const HTTP_HEADER_BYTES_MIN: usize = 8 * KIB;
 /// use std::time::Duration;
 ///
 /// let limits = PluginLimits::default().time(Duration::from_secs(2)).memory_bytes(16 << 20);
-/// # let _ = limits;
+/// assert_eq!(limits.memory_bytes, 16 << 20);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[must_use]
+#[non_exhaustive]
 pub struct PluginLimits {
     #[serde(rename = "time_ms", serialize_with = "in_milliseconds")]
-    pub(super) time: Duration,
-    pub(super) memory_bytes: usize,
-    pub(super) table_elements: usize,
-    pub(super) output_bytes: usize,
-    pub(super) host_calls: u32,
-    pub(super) call_bytes: usize,
-    pub(super) log_lines: u32,
-    pub(super) log_bytes: usize,
-    pub(super) state_writes: u32,
-    pub(super) state_key_bytes: usize,
-    pub(super) state_value_bytes: usize,
-    pub(super) state_keys: u64,
-    pub(super) state_bytes: u64,
-    pub(super) follow_ups: u32,
-    pub(super) follow_up_bytes: usize,
-    pub(super) generations: u32,
-    pub(super) traps_in_a_row: u32,
-    pub(super) http_requests: u32,
-    pub(super) http_redirects: u32,
+    /// Longest attempt, by the wall clock, whether it computes or waits.
+    pub time: Duration,
+    /// Most memory in bytes, all its linear memories together.
+    pub memory_bytes: usize,
+    /// Most elements of all its tables of functions together.
+    pub table_elements: usize,
+    /// Longest result in bytes.
+    pub output_bytes: usize,
+    /// Most calls to the host.
+    pub host_calls: u32,
+    /// Most bytes that one call may pass to the host, or the guest return.
+    pub call_bytes: usize,
+    /// Most log lines.
+    pub log_lines: u32,
+    /// Most bytes of log lines.
+    pub log_bytes: usize,
+    /// Most keys that one attempt may write.
+    pub state_writes: u32,
+    /// Longest key of its state in bytes.
+    pub state_key_bytes: usize,
+    /// Longest value of its state in bytes.
+    pub state_value_bytes: usize,
+    /// Most keys that the plugin may have in all.
+    pub state_keys: u64,
+    /// Most bytes of keys and values that the plugin may have in all.
+    pub state_bytes: u64,
+    /// Most follow-up jobs of one attempt.
+    pub follow_ups: u32,
+    /// Most payload bytes of one attempt's follow-up jobs together.
+    pub follow_up_bytes: usize,
+    /// How many follow-up jobs may descend from one another.
+    pub generations: u32,
+    /// So many attempts in a row that trap, run out of memory or make too many calls, whatever their jobs.
+    pub traps_in_a_row: u32,
+    /// Most requests of one attempt over HTTP, each redirect being one.
+    pub http_requests: u32,
+    /// Most redirects of one request.
+    pub http_redirects: u32,
     #[serde(rename = "http_time_ms", serialize_with = "in_milliseconds")]
-    pub(super) http_time: Duration,
-    pub(super) http_request_bytes: usize,
-    pub(super) http_header_bytes: usize,
-    pub(super) http_response_bytes: usize,
+    /// Longest round trip with all its redirects.
+    pub http_time: Duration,
+    /// Most bytes of a request, its URL, headers and body together.
+    pub http_request_bytes: usize,
+    /// Most bytes of a response's headers.
+    pub http_header_bytes: usize,
+    /// Most bytes of a response's body.
+    pub http_response_bytes: usize,
 }
 
 impl Default for PluginLimits {

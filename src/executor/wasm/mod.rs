@@ -47,7 +47,7 @@ mod warm;
 mod wasi;
 mod watched;
 
-pub use grant::Grant;
+pub use grant::{EnqueueGrant, Grant};
 pub use handle::PluginHandle;
 pub(crate) use host::{Host, Turn};
 #[cfg(feature = "wasm-http")]

@@ -19,7 +19,7 @@ use super::{file, scan};
 use crate::error::{Error, PluginError};
 use crate::executor::Handling;
 use crate::handler::Runnable;
-use crate::job::check_name;
+use crate::job::{PluginHash, check_name};
 
 /// A handler in the making that is a WebAssembly component: it runs in a sandbox of its own, afresh for each
 /// attempt, and can hurt neither the process nor another job.
@@ -56,6 +56,7 @@ pub struct Plugin {
     /// Where its bytes were read.
     file: Option<PathBuf>,
     watch: Option<Duration>,
+    expected: Option<PluginHash>,
 }
 
 impl Plugin {
@@ -108,6 +109,7 @@ impl Plugin {
                 resolver: Default::default(),
                 file: None,
                 watch: None,
+                expected: None,
             }),
             Err(reason) => Err(Error::Plugin { plugin: name, reason }),
         }
@@ -120,8 +122,8 @@ impl Plugin {
     }
 
     /// Lets it do more than compute. Default: nothing.
-    pub fn grant(mut self, grant: Grant) -> Self {
-        self.grants.push(grant);
+    pub fn grant(mut self, grant: impl Into<Grant>) -> Self {
+        self.grants.push(grant.into());
         self
     }
 
@@ -204,6 +206,23 @@ impl Plugin {
         self
     }
 
+    /// Accepts this version only: whatever else the file holds is refused when the worker starts, and also by
+    /// [`watch`](Self::watch) and [`PluginHandle::reload`]. Default: any version.
+    ///
+    /// ```
+    /// use millpond::{Error, Plugin, PluginError};
+    ///
+    /// # let bytes = b"\0asm\x0d\0\x01\0";
+    /// let reviewed = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse()?;
+    /// let plugin = Plugin::from_bytes("thumbnail", &bytes[..])?.expect(reviewed);
+    /// assert!(matches!(plugin.check(), Err(Error::Plugin { reason: PluginError::UnexpectedVersion { .. }, .. })));
+    /// # Ok::<(), millpond::BoxError>(())
+    /// ```
+    pub fn expect(mut self, version: PluginHash) -> Self {
+        self.expected = Some(version);
+        self
+    }
+
     /// Checks and compiles it as a worker's start does, and says what it is; nothing is registered, and none of its code
     /// runs.
     ///
@@ -251,7 +270,7 @@ struct Ready {
 fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
     #[cfg(feature = "wasm-http")]
     let resolver = plugin.resolver;
-    let Plugin { name, bytes, code, limits, grants, config, cache, reuse, nan, file, watch, .. } = plugin;
+    let Plugin { name, bytes, code, limits, grants, config, cache, reuse, nan, file, watch, expected, .. } = plugin;
     limits.check()?;
     grants.iter().try_for_each(Grant::check)?;
     let watched = watch.map(|every| WatchedFile::new(file, every)).transpose()?;
@@ -263,6 +282,7 @@ fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
         config,
         cache,
         reuse,
+        expected,
         watched,
         #[cfg(feature = "wasm-http")]
         resolver,

@@ -52,6 +52,7 @@ impl Version {
 
     fn checked(bytes: &[u8], code: &OnceLock<Code>, setting: &Setting, sandbox: &Sandbox) -> Result<Self, PluginError> {
         scan::check_head(bytes)?;
+        check_expected(bytes, setting)?;
         match code.get() {
             // These very bytes were validated when they were compiled. The limits of this setting may be lower.
             Some(_) => scan::check_around(bytes, &setting.limits)?,
@@ -82,6 +83,14 @@ impl Version {
         let pre = JobHandlerPre::new(linked).map_err(|_| PluginError::NoHandler { export: wants::HANDLER })?;
         Ok(Self { hash, pre })
     }
+}
+
+/// # Errors
+/// Another version is expected.
+fn check_expected(bytes: &[u8], setting: &Setting) -> Result<(), PluginError> {
+    let Some(expected) = setting.expected else { return Ok(()) };
+    let found = Version::hash(bytes);
+    if found == expected { Ok(()) } else { Err(PluginError::UnexpectedVersion { expected, found }) }
 }
 
 /// From the cache, or by the compiler.

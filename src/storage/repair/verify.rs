@@ -9,6 +9,7 @@ mod keys;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redb::{ReadOnlyTable, ReadableTable};
+use serde::Serialize;
 
 use crate::error::Error;
 use crate::job::{BucketState, JobId, KindId, QueueId};
@@ -40,7 +41,7 @@ pub const PROBLEMS_MAX: usize = 1_000;
 /// assert_eq!((jobs, problems.len()), (0, 0));
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
     /// Jobs looked at.

@@ -9,7 +9,7 @@ fn refused(plugin: Result<Plugin, Error>) -> PluginError {
     let (_, pond) = memory();
     let started = plugin.and_then(|plugin| pond.worker("q").handle_wasm("job", plugin).start());
     match started {
-        Err(Error::Plugin { plugin, reason }) => {
+        Err(Error::Plugin { plugin, reason, .. }) => {
             assert_eq!(plugin, "guest");
             reason
         }

@@ -70,8 +70,12 @@ async fn told(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Even
     }
 }
 
-fn reloaded(plugin: &str, hash: PluginHash) -> Event {
-    Event::PluginReloaded { plugin: plugin.into(), hash }
+#[track_caller]
+fn assert_reloaded(event: &Event, name: &str, version: PluginHash) {
+    match event {
+        Event::PluginReloaded { plugin, hash, .. } => assert_eq!((&**plugin, *hash), (name, version)),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -82,7 +86,7 @@ async fn another_version_in_the_file_runs_and_is_told() {
     let mut events = pond.events();
     for version in [module(ECHO), component(&module(ECHO)), module(NOTHING)] {
         let hash = folder.put("guest", &version);
-        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", hash));
+        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", hash);
         assert_eq!(worker.plugin("job").unwrap().hash(), hash);
     }
     folder.put("guest", &component(&module(ECHO)));
@@ -105,7 +109,7 @@ async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
     ];
     for (bytes, says) in bad {
         folder.put("guest", bytes);
-        let Event::PluginNotReloaded { plugin, reason } = told(&pond, &clock, &mut events).await else {
+        let Event::PluginNotReloaded { plugin, reason, .. } = told(&pond, &clock, &mut events).await else {
             panic!("taken")
         };
         assert!(*plugin == *"guest" && reason.starts_with(says), "{plugin}: {reason}");
@@ -116,7 +120,7 @@ async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
     // What is told next is the next change: the bad one is not tried again at each look.
     let better = folder.put("guest", &module(NOTHING));
-    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", better));
+    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", better);
 }
 
 #[tokio::test]
@@ -129,7 +133,7 @@ async fn a_file_that_is_gone_is_told_and_taken_when_it_is_back() {
     let gone = told(&pond, &clock, &mut events).await;
     assert!(matches!(&gone, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")), "{gone:?}");
     let back = folder.put("guest", &module(NOTHING));
-    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", back));
+    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", back);
 }
 
 /// A pipe would be read for as long as nobody writes into it, and the file would not be looked at any more.
@@ -156,9 +160,9 @@ async fn a_file_that_becomes_a_pipe_is_told_and_taken_when_it_is_a_file_again() 
         }
         assert_eq!(events.try_next(), None);
         let version = folder.put("guest", &module(NOTHING));
-        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", version));
+        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", version);
         let version = folder.put("guest", &module(ECHO));
-        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", version));
+        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", version);
     }
 }
 
@@ -192,7 +196,7 @@ async fn the_same_bytes_written_again_are_no_new_version() {
     // Both are looked at in the same turns.
     for version in [module(NOTHING), module(ECHO)] {
         let hash = folder.put("witness", &version);
-        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("witness", hash));
+        assert_reloaded(&told(&pond, &clock, &mut events).await, "witness", hash);
     }
     assert!(worker.plugin("job").unwrap().is_suspended());
 }
@@ -211,7 +215,7 @@ async fn a_stopped_worker_looks_no_more() {
     // Both would have been looked at in the same turns.
     for version in [module(NOTHING), module(ECHO)] {
         let hash = folder.put("witness", &version);
-        assert_eq!(told(&pond, &clock, &mut events).await, reloaded("witness", hash));
+        assert_reloaded(&told(&pond, &clock, &mut events).await, "witness", hash);
     }
     assert_eq!(handle.hash(), stopped);
 }
@@ -225,11 +229,11 @@ async fn a_version_by_hand_is_told_too_and_goes_on_until_the_file_changes() {
     let mut events = pond.events();
     // It has been read by the time that the first change is told.
     let first = folder.put("guest", &module(NOTHING));
-    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", first));
+    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", first);
     let by_hand = handle.reload(module(TRAP)).unwrap();
-    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", by_hand));
+    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", by_hand);
     let next = folder.put("guest", &component(&module(NOTHING)));
-    assert_eq!(told(&pond, &clock, &mut events).await, reloaded("guest", next));
+    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", next);
 }
 
 #[tokio::test]

@@ -121,8 +121,6 @@ fn a_grant_that_cannot_work_is_refused() {
         let reason = register(Ok(hostile("fetch").grant(grant))).unwrap_err();
         assert!(matches!(reason, PluginError::Misconfigured { what: "grant `http`", .. }), "{reason:?}");
     }
-    let queue = Grant::http(Allow::https("example.org")).to_queue("q");
-    assert!(matches!(register(Ok(hostile("fetch").grant(queue))), Err(PluginError::Misconfigured { .. })));
     let narrow = hostile("fetch").limits(limits().http_header_bytes(8_191));
     assert!(matches!(register(Ok(narrow)), Err(PluginError::Misconfigured { what: "limit `http_header_bytes`", .. })));
 }

@@ -57,7 +57,7 @@ pub async fn run(site: &Site, file: &Path, burst: &Load, screen: &mut Screen, cl
     thumbnails::check(site, users, claims).await?;
     versions::check(site, users, &replaced?, claims)?;
     attacks::check(&site.pond, attackers, claims)?;
-    let purged = site.pond.dead_letters().purge_all(JobFilter::new().queue(QUEUE)).await?;
+    let purged = site.pond.dead_letters().purge_all(&JobFilter::new().queue(QUEUE)).await?;
     println!("\n  These {purged} dead letters have been seen, and are purged.");
     Ok(())
 }
