@@ -53,7 +53,8 @@ impl QueueSettings {
         self
     }
 
-    /// How long ended jobs are kept. Defaults: see [`Retention`].
+    /// How long ended jobs are kept. Default: what [`Builder::retention`](crate::Builder::retention) says, and otherwise
+    /// [`Retention::default`].
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self

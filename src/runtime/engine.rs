@@ -10,6 +10,7 @@ use super::commit::Commit;
 use super::commit_turn::CommitTurn;
 use super::expiry::Expiries;
 use super::health::Health;
+use super::log;
 use super::maintenance::Upkeep;
 use crate::error::Error;
 use crate::error::panics::{Panic, Quiet};
@@ -228,8 +229,10 @@ impl Engine {
     }
 
     pub(super) fn set_closed(&self) {
-        if !self.closed.swap(true, Ordering::SeqCst) {
-            tracing::info!("closed");
+        let was_closed = self.closed.swap(true, Ordering::SeqCst);
+        if !was_closed {
+            // Before anybody who waits for the close may end the process.
+            log::closed();
         }
         self.is_closed.raise();
         self.wake_dispatcher();

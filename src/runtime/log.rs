@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::engine::Engine;
+use crate::error::panics::catch;
 use crate::events::Event;
 use crate::executor::Running;
 use crate::job::{State, Transition};
@@ -57,8 +58,28 @@ pub(super) fn recovered(events: &[Event]) {
     }
 }
 
+/// The queue stops. A subscriber that panics must not keep it from that.
+pub(super) fn stopping(running: usize) {
+    let _ = catch(|| tracing::info!(running, "stopping: {running} jobs run"));
+}
+
+/// The stop has taken back so many jobs.
+pub(super) fn taken_back(jobs: usize) {
+    if jobs > 0 {
+        let _ = catch(|| tracing::warn!(jobs, "stopping: jobs that still run go back into their queues"));
+    }
+}
+
+/// The file is closed.
+pub(super) fn closed() {
+    let _ = catch(|| tracing::info!("closed"));
+}
+
 /// The queue is open. The counts are those of all its queues.
 pub(super) fn opened(engine: &Engine) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
     let catalog = &engine.store.catalog;
     let (mut waiting, mut dead) = (0, 0);
     for queue in catalog.stored_queues() {

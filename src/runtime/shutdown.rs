@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::engine::Engine;
+use super::log;
 use crate::error::Error;
 use crate::sync::atomic::Ordering;
 use crate::sync::{block_on_with_timer, may_wait, thread, timeout};
@@ -127,16 +128,14 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
         scheduler.stop();
         scheduler.running()
     };
-    tracing::info!(running, "stopping: {running} jobs run");
     engine.wake_dispatcher();
+    log::stopping(running);
     true
 }
 
 pub(super) fn take_back(engine: &Arc<Engine>) {
     let still_running = engine.executor.runs.release_all();
-    if !still_running.is_empty() {
-        tracing::warn!(jobs = still_running.len(), "stopping: jobs that still run go back into their queues");
-    }
+    log::taken_back(still_running.len());
     engine.release(&still_running);
     engine.to_writer.close();
     engine.wake_dispatcher();

@@ -707,6 +707,13 @@ impl Scheduler {
         self.queues.get(queue).into_iter().flat_map(|state| state.passed_over())
     }
 
+    /// Nothing of this kind waits there any more. It is passed over again if it comes again.
+    pub fn forget_passed_over(&mut self, queue: QueueId, kind: KindId) {
+        if let Some(lane) = self.lanes.get_mut(queue) {
+            lane.forget_passed_over(kind);
+        }
+    }
+
     /// Handed out and not settled.
     pub fn taken_in(&self, queue: QueueId) -> usize {
         self.handed_out.taken_in(queue)

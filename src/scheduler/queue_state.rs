@@ -319,6 +319,11 @@ impl QueueState {
         self.passed_over.iter().copied().filter(move |kind| !is_handled(kind))
     }
 
+    /// Nothing of this kind waits any more.
+    pub fn forget_passed_over(&mut self, kind: KindId) {
+        self.passed_over.remove(&kind);
+    }
+
     /// Whether this kind's handler needs a thread.
     pub fn blocks(&self, kind: KindId) -> bool {
         self.settings.as_ref().is_some_and(|settings| settings.blocking.contains(&kind))

@@ -41,6 +41,9 @@ mod names;
 mod on_complete;
 mod open;
 mod opened_by_several;
+mod package;
+#[cfg(unix)]
+mod panic_abort;
 mod panics;
 mod payloads;
 mod process_limits;

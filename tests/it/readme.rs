@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use crate::package;
+
 /// The program itself, in this test binary.
 mod first {
     include!("../../examples/first/program.rs");
@@ -69,6 +71,15 @@ fn the_first_program_of_the_readme_is_the_example_first() {
 }
 
 #[test]
+fn no_program_of_the_readme_has_lines_that_only_rustdoc_hides() {
+    let readme = readme();
+    for code in readme.split("```rust").skip(1) {
+        let code = &code[..code.find("```").unwrap()];
+        assert!(!code.lines().any(|line| line.starts_with("# ")), "{code}");
+    }
+}
+
+#[test]
 fn the_first_program_runs_its_job_waits_for_ctrl_c_and_exits_with_success() {
     let directory = tempfile::tempdir().unwrap();
     let program = Command::new(std::env::current_exe().unwrap())
@@ -97,22 +108,8 @@ fn the_first_program_builds_with_the_dependencies_that_the_readme_names() {
     let readme = readme();
     let dependencies = block(&readme, "```toml\n").replace("../millpond", root().to_str().unwrap());
     assert!(dependencies.contains(root().to_str().unwrap()));
-    let manifest = format!("[package]\nname = \"first\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n{dependencies}");
-    fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
-    fs::copy(root().join("Cargo.lock"), directory.path().join("Cargo.lock")).unwrap();
-    fs::create_dir(directory.path().join("src")).unwrap();
-    fs::write(directory.path().join("src/main.rs"), block(&readme, "```rust,no_run\n")).unwrap();
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--jobs", "2", "--target-dir", "target"])
-        .current_dir(&directory)
-        .status()
-        .unwrap();
-    assert!(built.success());
-    let program = Command::new(directory.path().join("target/debug/first"))
-        .current_dir(&directory)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let program = package::build(directory.path(), &dependencies, block(&readme, "```rust,no_run\n"));
+    let program = Command::new(program).current_dir(&directory).stdout(Stdio::piped()).spawn().unwrap();
     assert!(interrupt_once_it_has_printed(program).success());
 }
 

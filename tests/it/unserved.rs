@@ -103,3 +103,20 @@ async fn what_waits_on_purpose_or_has_a_worker_by_then_is_not_said() {
         assert_eq!(warned(queue), [], "{queue}");
     }
 }
+
+#[tokio::test]
+async fn a_slip_that_is_cancelled_in_time_is_not_said_and_the_next_one_is() {
+    recorder();
+    let (clock, pond) = memory();
+    worker(&pond, "unserved-again", &["welcome"]);
+    let slip = pond.enqueue("unserved-again", nothing("welcom")).await.unwrap();
+    settled(&pond).await;
+    clock.advance(Duration::from_secs(10));
+    settled(&pond).await;
+    pond.cancel(slip, "a slip").await.unwrap();
+    wait_in_vain(&clock, &pond).await;
+    assert_eq!(warned("unserved-again"), []);
+    pond.enqueue("unserved-again", nothing("welcom")).await.unwrap();
+    wait_in_vain(&clock, &pond).await;
+    assert_eq!(warned("unserved-again").len(), 1);
+}

@@ -108,6 +108,8 @@ fn warn_of_kind(engine: &Engine, queue: QueueId, kind: KindId) -> bool {
     let Some(binding) = engine.binding(queue) else { return false };
     let jobs = waiting_of_kind(engine, queue, kind);
     if jobs == 0 || binding.handlers.contains_key(&kind) {
+        // Otherwise the next look would read the file for it again.
+        engine.scheduler().forget_passed_over(queue, kind);
         return false;
     }
     let (name, kind) = (&*binding.queue, &*engine.store.catalog.kind_name(kind));
