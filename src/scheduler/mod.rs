@@ -709,8 +709,8 @@ impl Scheduler {
 
     /// Nothing of this kind waits there any more. It is passed over again if it comes again.
     pub fn forget_passed_over(&mut self, queue: QueueId, kind: KindId) {
-        if let Some(lane) = self.lanes.get_mut(queue) {
-            lane.forget_passed_over(kind);
+        if let Some(state) = self.queues.get_mut(queue) {
+            state.forget_passed_over(kind);
         }
     }
 
