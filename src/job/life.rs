@@ -37,6 +37,12 @@ use crate::time::{Due, Now, Timestamp};
 /// What happens to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transition {
+    /// A new job is stored. `unique_for` is how long it holds its unique key at least, if it has one.
+    Enter { unique_for: Option<Duration> },
+    /// A job that was in the quarantine is back.
+    Restore,
+    /// The time has come for which the job waited.
+    Promote,
     /// An attempt has ended, and the job runs again once it is `due`. `failed` says whether the attempt is used up.
     PutOff { due: Due, failed: bool },
     /// An attempt has ended without an answer, and the job is back at its place. `failed` says whether the attempt
@@ -50,6 +56,12 @@ pub(crate) enum Transition {
     Steer,
     /// An operator has put a dead letter back into its queue.
     Redrive,
+    /// Retention has removed what was kept of a job that has ended.
+    Forget,
+    /// An operator has removed a dead letter, and its unique key is free at once.
+    Purge,
+    /// The job's row cannot be read, and is moved to the quarantine.
+    SetAside,
 }
 
 /// How an attempt ended, as the executor reports it.

@@ -44,7 +44,7 @@ pub(super) fn attempt_ended(running: &Running, transition: Transition, more: Opt
             tracing::warn!(id, queue, kind, attempt, ?took, reason = %reason(), error = %error(), "dead");
         }
         // An attempt ends in none of the others.
-        Transition::Cancel | Transition::Steer | Transition::Redrive => {}
+        _ => {}
     }
 }
 

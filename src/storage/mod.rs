@@ -25,6 +25,7 @@ pub(crate) use life::groups::HeadAt;
 pub(crate) use life::kept::{StateWrite, Usage, added};
 pub(crate) use life::started::Mark;
 pub(crate) use life::unique::key_holder;
+pub(crate) use life::{Move, NewHome, OldHome};
 pub(crate) use open::compact::Compacted;
 pub use open::copy::Backup;
 pub(crate) use open::copy::Copying;

@@ -161,6 +161,40 @@ fn each_floor_of_storage_names_only_those_below_it() {
     assert_eq!(wrong, [""; 0]);
 }
 
+/// All methods of a write transaction are on one type, so the compiler lets each file call each other: what an import
+/// cannot show is seen from the methods' names.
+#[test]
+fn the_methods_of_a_write_transaction_call_each_other_in_no_circle_of_files() {
+    let files: Vec<(PathBuf, String)> = sources()
+        .into_iter()
+        .map(|(path, code)| (inside(&path).to_owned(), code))
+        .filter(|(path, _)| ["rows", "life", "repair"].iter().any(|floor| path.starts_with(format!("storage/{floor}"))))
+        .collect();
+    let defines = |code: &str, name: &str| code.contains(&format!("fn {name}(&mut self"));
+    let mut calls = vec![BTreeSet::new(); files.len()];
+    for (from, (_, code)) in files.iter().enumerate() {
+        for receiver in ["self.", "batch."] {
+            for (at, _) in code.match_indices(receiver) {
+                let Some(name) = word(&code[at + receiver.len()..]) else { continue };
+                if !code[at + receiver.len() + name.len()..].starts_with('(') || defines(code, &name) {
+                    continue;
+                }
+                // Methods of the same name on other types, too: they are none of these files'.
+                let defined = (0..files.len()).filter(|to| files[*to].1.contains("impl Batch<'_>") || *to == from);
+                calls[from].extend(defined.filter(|to| defines(&files[*to].1, &name)));
+            }
+        }
+    }
+    assert!(calls.iter().map(BTreeSet::len).sum::<usize>() > 30, "this test no longer finds the calls");
+    // Whatever calls nothing that is left is no part of a circle.
+    let mut left: BTreeSet<usize> = (0..files.len()).collect();
+    while let Some(leaf) = left.iter().copied().find(|file| calls[*file].iter().all(|to| !left.contains(to))) {
+        left.remove(&leaf);
+    }
+    let circle: Vec<_> = left.iter().map(|file| files[*file].0.display().to_string()).collect();
+    assert_eq!(circle, [""; 0], "these files call each other in a circle, or call one that does");
+}
+
 #[test]
 fn only_storage_and_transaction_name_redb() {
     let allowed = |path: &Path| room(path) == "storage" || inside(path) == Path::new("transaction.rs");

@@ -4,10 +4,9 @@ use redb::ReadableTable;
 
 use crate::job::{JobId, Keep, QueueId, Record, Retention, State};
 use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec::{decode_record, encode_record};
+use crate::storage::rows::codec::encode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Place;
-use crate::storage::rows::tables_ext::RowTable;
 use crate::time::Timestamp;
 
 /// What a sweep may still remove in this batch.
@@ -24,33 +23,33 @@ impl SweepRoom {
 }
 
 impl Batch<'_> {
-    /// Keeps an ended job, in the dead letters or among the finished. It has left its old place.
-    pub fn keep_ended(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
-        self.touch();
-        // Its age counts from here. When it ended by the wall clock, which may be wrong, stands in its record.
-        let at = self.now.age;
-        let bytes = encode_record(record);
+    /// Keeps an ended job at its place, in the dead letters or among the finished.
+    pub(super) fn put_ended(&mut self, queue: QueueId, id: JobId, place: &Place, bytes: &[u8]) -> Result<(), Fault> {
         self.moved(bytes.len());
-        let state = record.state;
-        let tally = self.tally(queue);
-        match state {
-            State::Dead => tally.dead += 1,
-            State::Cancelled => tally.cancelled += 1,
-            _ => tally.completed += 1,
+        match place {
+            Place::Finished { state, at } => {
+                self.tables.finished()?.insert((queue, *state as u8, at.as_millis(), id.get()), bytes)?;
+            }
+            Place::Dead { at } => {
+                self.tables.dead_letters()?.insert((queue, at.as_millis(), id.get()), bytes)?;
+            }
+            _ => debug_assert!(false, "a job that has ended does not wait"),
         }
-        if state == State::Dead {
-            self.tables.dead_letters()?.insert((queue, at.as_millis(), id.get()), &*bytes)?;
-            self.index(id, queue, Place::Dead { at })
-        } else {
-            let key = (queue, state as u8, at.as_millis(), id.get());
-            self.tables.finished()?.insert(key, &*bytes)?;
-            self.index(id, queue, Place::Finished { state, at })
-        }
+        Ok(())
     }
 
-    pub fn dead_letter(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<Option<Record>, Fault> {
-        let row = self.tables.dead_letters()?.get_row((queue, at.as_millis(), id.get()))?;
-        row.map(|row| decode_record("dead_letters", id.get(), &row)).transpose()
+    pub(super) fn take_dead(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<bool, Fault> {
+        Ok(self.tables.dead_letters()?.remove((queue, at.as_millis(), id.get()))?.is_some())
+    }
+
+    pub(super) fn take_finished(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        state: State,
+        at: Timestamp,
+    ) -> Result<bool, Fault> {
+        Ok(self.tables.finished()?.remove((queue, state as u8, at.as_millis(), id.get()))?.is_some())
     }
 
     pub fn replace_dead_letter(
@@ -67,29 +66,17 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Returns how many bytes its row had, `None` if there was none.
-    pub fn remove_dead_letter(&mut self, queue: QueueId, id: JobId, at: Timestamp) -> Result<Option<usize>, Fault> {
-        self.touch();
-        let was = self.tables.dead_letters()?.remove((queue, at.as_millis(), id.get()))?.map(|row| row.value().len());
-        if was.is_some() {
-            self.unindex(id)?;
-            let tally = self.tally(queue);
-            tally.dead = tally.dead.saturating_sub(1);
-        }
-        Ok(was)
-    }
-
     /// How long ended jobs of this queue are kept.
     pub fn retention(&mut self, queue: QueueId) -> Retention {
         let stored = self.queue_ref(queue).settings.retention;
         self.catalog().retention(stored)
     }
 
-    /// Removes what retention no longer keeps of one queue, as long as there is room. Returns how many jobs that were.
-    pub fn prune(&mut self, queue: QueueId, room: &mut SweepRoom) -> Result<u64, Fault> {
+    /// The jobs of one queue that retention no longer keeps, as long as there is room, the oldest of each state first.
+    pub(super) fn no_longer_kept(&mut self, queue: QueueId, room: &mut SweepRoom) -> Result<Vec<Old>, Fault> {
         let row = self.queue(queue);
-        let keep = self.catalog().retention(row.settings.retention);
-        let mut removed = 0;
+        let keep = self.retention(queue);
+        let mut old = Vec::new();
         for (state, count, keep) in [
             (State::Completed, row.tally.completed, keep.completed),
             (State::Cancelled, row.tally.cancelled, keep.cancelled),
@@ -99,28 +86,20 @@ impl Batch<'_> {
             let rows = self.tables.finished()?.range(range)?.map(|row| {
                 let (key, value) = row?;
                 let (_, _, at, id) = key.value();
-                Ok((at, id, value.value().len()))
+                let at = Timestamp::from_millis(at);
+                Ok(Old { id: JobId::new(id), place: Place::Finished { state, at }, at, bytes: value.value().len() })
             });
-            for (at, id) in oldest(rows, surplus, cutoff, room)? {
-                self.tables.finished()?.remove((queue, state as u8, at, id))?;
-                self.unindex(JobId::new(id))?;
-                let tally = self.tally(queue);
-                let count = if state == State::Completed { &mut tally.completed } else { &mut tally.cancelled };
-                *count = count.saturating_sub(1);
-                removed += 1;
-            }
+            old.extend(oldest(rows, surplus, cutoff, room)?);
         }
         let (surplus, cutoff) = (surplus(row.tally.dead, keep.dead, room.rows), self.cutoff(keep.dead));
         let rows = self.tables.dead_letters()?.range((queue, 0, 0)..=(queue, u64::MAX, u64::MAX))?.map(|row| {
             let (key, value) = row?;
             let (_, at, id) = key.value();
-            Ok((at, id, value.value().len()))
+            let at = Timestamp::from_millis(at);
+            Ok(Old { id: JobId::new(id), place: Place::Dead { at }, at, bytes: value.value().len() })
         });
-        for (at, id) in oldest(rows, surplus, cutoff, room)? {
-            self.remove_dead_letter(queue, JobId::new(id), Timestamp::from_millis(at))?;
-            removed += 1;
-        }
-        Ok(removed)
+        old.extend(oldest(rows, surplus, cutoff, room)?);
+        Ok(old)
     }
 
     /// What was kept since then or longer is too old. Nothing is, if as much time has not passed yet.
@@ -129,22 +108,29 @@ impl Batch<'_> {
     }
 }
 
-/// The first of these rows that are to be removed, as long as there is room: when they were kept, and their jobs. A row
-/// comes with its size.
+/// A job that has ended and is not to be kept any longer.
+pub(super) struct Old {
+    pub id: JobId,
+    pub place: Place,
+    pub bytes: usize,
+    at: Timestamp,
+}
+
+/// The first of these rows that are to be removed, as long as there is room.
 fn oldest(
-    rows: impl Iterator<Item = Result<(u64, u64, usize), Fault>>,
+    rows: impl Iterator<Item = Result<Old, Fault>>,
     surplus: usize,
     cutoff: Option<u64>,
     room: &mut SweepRoom,
-) -> Result<Vec<(u64, u64)>, Fault> {
+) -> Result<Vec<Old>, Fault> {
     let mut old = Vec::new();
     for row in rows.take(room.rows) {
-        let (at, id, bytes) = row?;
-        if room.bytes == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| at > cutoff)) {
+        let row = row?;
+        if room.bytes == 0 || (old.len() >= surplus && cutoff.is_none_or(|cutoff| row.at.as_millis() > cutoff)) {
             break;
         }
-        room.bytes = room.bytes.saturating_sub(bytes as u64);
-        old.push((at, id));
+        room.bytes = room.bytes.saturating_sub(row.bytes as u64);
+        old.push(row);
     }
     room.rows -= old.len();
     Ok(old)

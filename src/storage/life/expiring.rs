@@ -9,12 +9,13 @@ use std::ops::Bound;
 use bytes::Bytes;
 use redb::ReadableTable;
 
-use crate::job::{JobId, QueueId, Record};
+use super::moved::{Moved, Side};
+use crate::job::{JobId, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::expiry::{NextExpiry, NotedExpiries};
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::{Location, Place, is_pointer};
+use crate::storage::rows::place::is_pointer;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::tables::ExpiringKey;
 use crate::time::{Due, TimeLine, Timestamp};
@@ -43,32 +44,26 @@ impl Expiring {
     }
 }
 
+/// The job's row is there while it has not started. One that is back from a handler may have expired meanwhile.
+pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
+    let expires = |side: &Option<Side<'_>>| side.as_ref().and_then(|side| side.unfinished()?.expiry());
+    let (was, is) = (expires(&moved.from), expires(&moved.to));
+    let Moved { queue, id, .. } = *moved;
+    if was != is {
+        if let Some(due) = was {
+            batch.tables.expiring()?.remove(Expiring { due, queue, id }.key())?;
+        }
+        if let Some(due) = is {
+            batch.tables.expiring()?.insert(Expiring { due, queue, id }.key(), ())?;
+        }
+    }
+    if let Some(due) = is {
+        batch.expiries.next.add(due);
+    }
+    Ok(())
+}
+
 impl Batch<'_> {
-    /// A job is stored.
-    pub(in crate::storage) fn index_expiry(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
-        let Some(due) = record.expiry() else { return Ok(()) };
-        self.tables.expiring()?.insert(Expiring { due, queue, id }.key(), ())?;
-        self.expiries.next.add(due);
-        Ok(())
-    }
-
-    /// A job whose record was this one has left, or has started.
-    pub(in crate::storage) fn unindex_expiry(
-        &mut self,
-        queue: QueueId,
-        id: JobId,
-        record: &Record,
-    ) -> Result<(), Fault> {
-        let Some(due) = record.expiry() else { return Ok(()) };
-        self.tables.expiring()?.remove(Expiring { due, queue, id }.key())?;
-        Ok(())
-    }
-
-    /// A job that was handed out is back at its place: its expiry may have passed meanwhile.
-    pub(in crate::storage) fn expires_again(&mut self, record: &Record) {
-        record.expiry().into_iter().for_each(|due| self.expiries.next.add(due));
-    }
-
     /// Jobs whose expiry on this line has passed, the earliest first: at most `rows_max` behind `after`.
     pub fn passed_expiries(
         &mut self,
@@ -82,39 +77,13 @@ impl Batch<'_> {
         rows.map(|row| Ok(Expiring::read(row?.0.value()))).collect()
     }
 
-    /// Takes a job out of wherever it waits that expires. Returns its record and how many bytes it took; nothing if no
-    /// such job waits there. Its key is held for the rest of its time, as after any other end.
-    pub fn take_expired(&mut self, expiring: Expiring) -> Result<Option<(Record, usize)>, Fault> {
-        let Expiring { due, queue, id } = expiring;
-        let Some((place, row)) = self.waits_at(queue, id)? else { return self.expires_not(expiring) };
-        match decode_record(place.table(), id.get(), &row) {
-            Ok(record) if record.expiry() == Some(due) => {}
-            Ok(_) => return self.expires_not(expiring),
-            Err(_) => {
-                self.quarantine_job(id)?;
-                return self.expires_not(expiring);
-            }
-        }
-        let Some(record) = self.take_waiting(queue, id, &place, false)? else { return self.expires_not(expiring) };
-        self.end_key(queue, id, &record)?;
-        Ok(Some((record, row.len())))
-    }
-
     /// The row leads nowhere.
-    fn expires_not<T>(&mut self, expiring: Expiring) -> Result<Option<T>, Fault> {
+    pub(super) fn expires_not(&mut self, expiring: Expiring) -> Result<(), Fault> {
         if self.tables.expiring()?.remove(expiring.key())?.is_some() {
             self.touch();
             tracing::debug!(job = %expiring.id, "a row in the index of expiries led to no job that expires then");
         }
-        Ok(None)
-    }
-
-    /// The place and the row of a job of this queue that has not ended.
-    fn waits_at(&mut self, queue: QueueId, id: JobId) -> Result<Option<(Place, Bytes)>, Fault> {
-        let Some(Location { queue: of, place }) = self.locate_in(queue, id)? else { return Ok(None) };
-        let ended = matches!(place, Place::Dead { .. } | Place::Finished { .. });
-        let row = if of == queue && !ended { self.row_at(queue, id, &place)? } else { None };
-        Ok(row.map(|row| (place, row)))
+        Ok(())
     }
 
     /// All that has passed was looked at, but for what lies from `left` on.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::life;
 use crate::job::{Change, GroupPolicy, JobId, Order, QueueId, ReadyJob, Record, State};
+use crate::storage::rows::aside::Unreadable;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::codec::{decode_record, encode_record};
@@ -69,20 +70,25 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A new member, at the tail: `seq` is higher than every other's.
-    pub(in crate::storage) fn join_group(
+    /// The place in its group that a job gets with this place in line; `None` if it has no group.
+    pub(super) fn member_for(&mut self, queue: QueueId, record: &Record, seq: u64) -> Option<Member> {
+        let group = record.group()?.clone();
+        let waits = record.due().is_some_and(|due| !due.is_due(self.now));
+        let skips = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
+        Some(Member { group, parked: skips && waits, seq })
+    }
+
+    /// Stores a member at its place. It becomes the head if the group has none. `waits` is when it is due, unless that has
+    /// passed.
+    pub(super) fn join_group(
         &mut self,
         queue: QueueId,
         id: JobId,
-        seq: u64,
-        record: &Record,
+        member: &Member,
+        waits: Option<Due>,
         bytes: Bytes,
     ) -> Result<(), Fault> {
-        let group = record.group().expect("the caller has seen it").clone();
-        let waits = record.due().filter(|due| !due.is_due(self.now));
-        let skips = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
-        let member = Member { group, parked: skips && waits.is_some(), seq };
-        self.put_member(queue, &member, id, &bytes)?;
+        self.put_member(queue, member, id, &bytes)?;
         let row = self.group(queue, &member.group)?;
         if let (true, Some(due)) = (member.parked, waits) {
             self.put_pointer(queue, id, due)?;
@@ -91,14 +97,15 @@ impl Batch<'_> {
         }
         match row.head {
             Some(_) => Ok(()),
-            None => self.set_head(queue, row, &member, id, bytes),
+            None => self.set_head(queue, row, member, id, bytes),
         }
     }
 
+    /// Writes a member's row at its place. The index is told by the caller.
     fn put_member(&mut self, queue: QueueId, member: &Member, id: JobId, bytes: &Bytes) -> Result<(), Fault> {
         self.moved(bytes.len());
         self.tables.members()?.insert(member.key(queue, id), &**bytes)?;
-        self.index(id, queue, Place::Member(member.clone()))
+        Ok(())
     }
 
     /// Makes a member its group's head: ready, due later, or held by a pause.
@@ -147,7 +154,7 @@ impl Batch<'_> {
         if record.state == State::Pending {
             return Ok(bytes);
         }
-        self.became_ready(queue, record.state);
+        self.count_promoted(queue, record.state);
         life::promote(record);
         let new = encode_record(record);
         // A row that an earlier version wrote has another length now.
@@ -162,7 +169,6 @@ impl Batch<'_> {
     pub(in crate::storage) fn leave_group(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
         let Some(member) = self.member(id)? else { return Ok(false) };
         self.tables.members()?.remove(member.key(queue, id))?;
-        self.unindex(id)?;
         let row = self.group(queue, &member.group)?;
         if row.head.is_some_and(|head| head.id == id) {
             self.advance(queue, &member.group, row)?;
@@ -222,7 +228,7 @@ impl Batch<'_> {
             let member = Member { group: group.clone(), parked: false, seq };
             if decode_record("members", id.get(), &bytes).is_err() {
                 self.tables.members()?.remove(member.key(queue, id))?;
-                self.set_aside(queue, id, &Place::Member(member), &bytes)?;
+                self.unreadable.push(Unreadable::Left { queue, id, place: Place::Member(member), row: bytes });
                 continue;
             }
             return self.set_head(queue, row, &member, id, bytes);
@@ -243,31 +249,32 @@ impl Batch<'_> {
         }))
     }
 
-    /// The head, which was handed out, has to wait: the group with it, or not.
-    pub(in crate::storage) fn put_off_head(
+    /// The place at which the head, which was handed out, waits: its group with it, or not.
+    pub(super) fn place_put_off(&mut self, queue: QueueId, member: Member) -> Member {
+        let parked = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
+        Member { parked: parked || member.parked, ..member }
+    }
+
+    /// Moves the head, which was handed out, to the place at which it waits.
+    pub(super) fn put_off_head(
         &mut self,
         queue: QueueId,
         taken: &ReadyJob,
-        member: &Member,
+        (from, to): (&Member, &Member),
         bytes: Bytes,
         due: Due,
     ) -> Result<(), Fault> {
         let id = taken.id;
-        let row = self.group(queue, &member.group)?;
+        let row = self.group(queue, &to.group)?;
         self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
-        match self.queue_ref(queue).settings.groups {
-            GroupPolicy::Block => {
-                self.put_member(queue, member, id, &bytes)?;
-                self.set_head(queue, row, member, id, bytes)
-            }
-            GroupPolicy::Skip => {
-                self.tables.members()?.remove(member.key(queue, id))?;
-                let parked = Member { parked: true, ..member.clone() };
-                self.put_member(queue, &parked, id, &bytes)?;
-                self.put_pointer(queue, id, due)?;
-                self.advance(queue, &parked.group, row)
-            }
+        if !to.parked {
+            self.put_member(queue, to, id, &bytes)?;
+            return self.set_head(queue, row, to, id, bytes);
         }
+        self.tables.members()?.remove(from.key(queue, id))?;
+        self.put_member(queue, to, id, &bytes)?;
+        self.put_pointer(queue, id, due)?;
+        self.advance(queue, &to.group, row)
     }
 
     /// A head comes back unfinished. If its group was paused meanwhile it is held like the rest, and
@@ -299,6 +306,7 @@ impl Batch<'_> {
         self.tables.members()?.remove(member.key(queue, id))?;
         let back = Member { parked: false, ..member };
         self.put_member(queue, &back, id, &bytes)?;
+        self.index(id, queue, Place::Member(back.clone()))?;
         let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
         match row.head {
             Some(_) => Ok(()),
@@ -311,7 +319,7 @@ impl Batch<'_> {
     /// The head of a paused group has no row in `heads`, even while it runs or is about to: if the
     /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
     /// a job out, if it has: at that place the row is put back.
-    pub fn pause_group(
+    pub(super) fn set_paused(
         &mut self,
         queue: QueueId,
         group: &Arc<str>,
@@ -344,7 +352,7 @@ impl Batch<'_> {
                 match self.tables.members()?.get_row(member.key(queue, head.id))? {
                     Some(bytes) if decode_record("members", head.id.get(), &bytes).is_err() => {
                         self.put_group(queue, group, row)?;
-                        self.quarantine_job(head.id)?;
+                        self.unreadable.push(Unreadable::InPlace(head.id));
                     }
                     Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
                     None => self.advance(queue, group, row)?,

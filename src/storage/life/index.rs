@@ -2,6 +2,7 @@
 
 use redb::ReadableTable;
 
+use super::moved::Moved;
 use crate::job::{JobId, QueueId, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
@@ -11,6 +12,15 @@ use crate::storage::rows::ready;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::time::{Due, TimeLine, Timestamp};
 use bytes::Bytes;
+
+/// Notes where the job is now. The index has no jobs that are in `ready`.
+pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
+    match moved.indexed {
+        Some(place) => batch.index(moved.id, moved.queue, place.clone()),
+        None if moved.was_indexed => batch.unindex(moved.id),
+        None => Ok(()),
+    }
+}
 
 impl Batch<'_> {
     /// Where the job lies. If nothing tells its queue this searches through all queues that have ready jobs.

@@ -1,11 +1,131 @@
-//! A job's life in the file: which rows change together when something happens to a job.
+//! A job's life in the file. This file is the door: whatever happens to a job goes through [`Batch::apply`], or through
+//! one of the verbs beside it that leave the job in its place.
+//!
+//! The rules of what follows what are in `job::life`. Here a [`Transition`] becomes rows:
+//!
+//! 1. the job leaves its **home**, the table that has its row: [`ready`], [`delayed`], [`groups`] or [`ended`];
+//! 2. each **facet** hears of it: [`counts`], [`index`], [`expiring`], [`unique`], [`started`]. A facet is what else the
+//!    file has of jobs, and keeps it in step with their records. It looks at the transition, and at the job before and
+//!    after; a plain job has nothing to do with most of them;
+//! 3. the job enters its new home, if it has one.
+//!
+//! A home that meets a row which cannot be read does not repair anything: it notes the row (`Batch::unreadable`), and
+//! the door moves it to the quarantine at the end of the verb ([`unreadable`]).
+//!
+//! Beside the jobs' facets, [`kept`] has what plugins keep. It does not depend on jobs.
 
+mod attempts;
+mod counts;
 pub(super) mod delayed;
 pub(super) mod ended;
+mod entering;
 pub(super) mod expiring;
+mod facets;
 pub(super) mod groups;
+mod homes;
 pub(super) mod index;
 pub(super) mod kept;
+mod moved;
+mod promoting;
+mod ready;
 pub(super) mod started;
 pub(super) mod unique;
+mod unreadable;
 pub(super) mod waiting;
+
+use crate::job::{JobId, QueueId, Record, State, Transition, life};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec::encode_record;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Place;
+use crate::storage::rows::prepared::Prepared;
+pub(crate) use homes::OldHome;
+use moved::{Moved, Side};
+
+/// What happens to one job: from where to where.
+pub(crate) struct Move<'m> {
+    pub id: JobId,
+    pub queue: QueueId,
+    pub transition: Transition,
+    pub from: OldHome<'m>,
+    pub to: NewHome<'m>,
+}
+
+/// Where a job goes.
+pub(crate) enum NewHome<'m> {
+    /// Nothing of it is kept.
+    Nowhere,
+    /// It waits or could run. `seq` is its place in line, if it has a group.
+    Waiting { job: &'m mut Prepared, seq: u64 },
+    /// It is kept in the state that its record says, which is final.
+    Ended { record: &'m Record },
+}
+
+impl Batch<'_> {
+    /// The door: moves a job and everything that depends on it. Returns whether its row was where it is taken from.
+    pub fn apply(&mut self, what: Move<'_>) -> Result<bool, Fault> {
+        self.touch();
+        let Move { id, queue, transition, from, to } = what;
+        let was_there = self.leave_home(queue, id, &from, matches!(to, NewHome::Waiting { .. }))?;
+        let moved = Moved {
+            id,
+            queue,
+            transition,
+            from: if was_there { from.side() } else { None },
+            to: None,
+            was_indexed: was_there && from.is_indexed(),
+            indexed: None,
+            was_handed_out: matches!(from, OldHome::Handler { .. }),
+        };
+        match to {
+            NewHome::Nowhere => self.tell_facets(&moved)?,
+            NewHome::Waiting { job, seq } => self.enter_waiting(moved, job, seq)?,
+            NewHome::Ended { record } => self.enter_ended(moved, record)?,
+        }
+        self.put_unreadable_aside()?;
+        Ok(was_there)
+    }
+
+    /// Whether the queue keeps a job that has ended in this state.
+    pub fn keeps(&mut self, queue: QueueId, state: State, has_result: bool) -> bool {
+        life::is_kept(&self.retention(queue), state, has_result)
+    }
+
+    fn enter_waiting(&mut self, moved: Moved<'_>, job: &mut Prepared, seq: u64) -> Result<(), Fault> {
+        let (queue, id) = (moved.queue, moved.id);
+        let waits = job.record().due().filter(|due| !due.is_due(self.now));
+        let place = match (self.member_for(queue, job.record(), seq), waits) {
+            (Some(member), _) => Some(Place::Member(member)),
+            (None, Some(due)) => Some(Place::Delayed { due }),
+            (None, None) => None,
+        };
+        let record = job.record();
+        // A member of a group is pending once it becomes the head, whatever the time.
+        let state = if place.is_none() { State::Pending } else { record.state };
+        let to = Some(Side { state, bytes: job.bytes.len() as u64, record: Some(record) });
+        self.tell_facets(&Moved { to, indexed: place.as_ref(), ..moved })?;
+        if let Some(caller) = job.caller() {
+            self.callers.push((id, caller));
+        }
+        match &place {
+            Some(Place::Member(member)) => self.join_group(queue, id, member, waits, job.bytes.clone()),
+            Some(Place::Delayed { due }) => self.put_delayed(queue, id, *due, &job.bytes),
+            _ => {
+                let entry = job.entry(id);
+                self.put_ready(queue, entry, &job.bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn enter_ended(&mut self, moved: Moved<'_>, record: &Record) -> Result<(), Fault> {
+        // Its age counts from here. When it ended by the wall clock, which may be wrong, is in its record.
+        let (state, at) = (record.state, self.now.age);
+        let place = if state == State::Dead { Place::Dead { at } } else { Place::Finished { state, at } };
+        let bytes = encode_record(record);
+        let to = Some(Side { state, bytes: bytes.len() as u64, record: Some(record) });
+        let moved = Moved { to, indexed: Some(&place), ..moved };
+        self.tell_facets(&moved)?;
+        self.put_ended(moved.queue, moved.id, &place, &bytes)
+    }
+}

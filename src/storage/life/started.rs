@@ -3,6 +3,7 @@
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
+use super::moved::Moved;
 use crate::job::{JobId, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
@@ -23,6 +24,11 @@ pub(crate) struct Mark {
     /// It was suspected of an earlier death and tried alone: nothing ran when it started, and nothing has
     /// started beside it since.
     pub alone: bool,
+}
+
+/// The mark goes with the end of the attempt, whatever that is.
+pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
+    if moved.was_handed_out { batch.unmark(moved.id) } else { Ok(()) }
 }
 
 impl Batch<'_> {

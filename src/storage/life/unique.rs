@@ -7,8 +7,9 @@
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
+use super::moved::Moved;
 use crate::events::Event;
-use crate::job::{JobId, QueueId, Record};
+use crate::job::{JobId, QueueId, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
@@ -67,6 +68,28 @@ fn has_not_ended(tables: &mut Tables<'_>, queue: QueueId, id: JobId) -> Result<b
     Ok(found.is_some())
 }
 
+/// The key is taken by a new job, held for the rest of its time after an end, free once an operator has taken the job
+/// away, and taken again by a job that is back.
+pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
+    let Moved { id, queue, from, to, .. } = moved;
+    let Some(record) = from.as_ref().or(to.as_ref()).and_then(|side| side.record) else { return Ok(()) };
+    let Some(key) = record.unique_key() else { return Ok(()) };
+    let is_back = to.as_ref().is_some_and(|to| !to.state.is_final());
+    match moved.transition {
+        // Nobody holds it: the caller has looked.
+        Transition::Enter { unique_for: Some(unique_for) } => {
+            let until = batch.now.age + unique_for;
+            batch.set_holder(*queue, key, Holder { id: *id, until })
+        }
+        Transition::End(_) | Transition::SetAside if from.is_some_and(|from| !from.state.is_final()) => {
+            batch.end_key(*queue, *id, key)
+        }
+        Transition::Cancel | Transition::Purge => batch.free_key(*queue, *id, key),
+        Transition::Redrive | Transition::Restore if is_back => batch.regain_key(*queue, *id, key),
+        _ => Ok(()),
+    }
+}
+
 impl Batch<'_> {
     /// The job that is there already instead of this one.
     pub fn there_already(&mut self, job: &Prepared) -> Result<Option<JobId>, Fault> {
@@ -86,13 +109,6 @@ impl Batch<'_> {
         }
     }
 
-    /// A new job takes its key, which nobody holds.
-    pub(in crate::storage) fn claim_key(&mut self, id: JobId, job: &Prepared) -> Result<(), Fault> {
-        let Some((key, unique_for)) = job.claims() else { return Ok(()) };
-        let holder = Holder { id, until: self.now.age + unique_for };
-        self.set_holder(job.queue, key, holder)
-    }
-
     fn set_holder(&mut self, queue: QueueId, key: &str, holder: Holder) -> Result<(), Fault> {
         if let Some(before) = row(&mut self.tables, queue, key)? {
             self.tables.unique_ended()?.remove((before.until.as_millis(), queue, key))?;
@@ -107,8 +123,7 @@ impl Batch<'_> {
     }
 
     /// The job has ended: its key is held for the rest of its time.
-    pub(in crate::storage) fn end_key(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
-        let Some(key) = record.unique_key() else { return Ok(()) };
+    fn end_key(&mut self, queue: QueueId, id: JobId, key: &str) -> Result<(), Fault> {
         let Some(Holder { until, .. }) = self.held_key(queue, key, id)? else { return Ok(()) };
         if until <= self.now.age {
             self.tables.unique()?.remove((queue, key))?;
@@ -119,8 +134,7 @@ impl Batch<'_> {
     }
 
     /// Somebody took the job away on purpose: its key is free at once.
-    pub fn free_key(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
-        let Some(key) = record.unique_key() else { return Ok(()) };
+    fn free_key(&mut self, queue: QueueId, id: JobId, key: &str) -> Result<(), Fault> {
         if let Some(Holder { until, .. }) = self.held_key(queue, key, id)? {
             self.touch();
             self.tables.unique()?.remove((queue, key))?;
@@ -130,8 +144,7 @@ impl Batch<'_> {
     }
 
     /// A job that had ended is back: it has its key again, unless another one holds it now.
-    pub fn regain_key(&mut self, queue: QueueId, id: JobId, record: &Record) -> Result<(), Fault> {
-        let Some(key) = record.unique_key() else { return Ok(()) };
+    fn regain_key(&mut self, queue: QueueId, id: JobId, key: &str) -> Result<(), Fault> {
         match self.held_key(queue, key, id)? {
             Some(Holder { until, .. }) => {
                 self.tables.unique_ended()?.remove((until.as_millis(), queue, key))?;

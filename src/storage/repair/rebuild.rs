@@ -45,7 +45,7 @@ impl Batch<'_> {
                 self.quarantine_job(head.id)?;
             }
         }
-        Ok(())
+        self.put_unreadable_aside()
     }
 
     /// The group whose head stands at this place in the dispatch order.

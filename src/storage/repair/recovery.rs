@@ -8,6 +8,7 @@ use crate::events::Event;
 use crate::job::life::after_crash;
 use crate::job::{AttemptNumber, JobId, ReadyJob, State, Suspect, Transition, Trial, Witness, culprit, dead_by};
 use crate::storage::life::started::Mark;
+use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
@@ -82,12 +83,10 @@ fn bring_back(
     let attempt = AttemptNumber::of_mark(mark.attempt, mark.max_attempts, mark.started_at);
     let transition = after_crash(&mut record, attempt, blamed, batch.now);
     let queue = mark.queue;
-    batch.queue_mut(queue).tally.failures_total += 1;
     match transition {
         Transition::End(State::Dead) => {
-            batch.take_out(queue, &taken)?;
-            batch.keep_ended(queue, id, &record)?;
-            batch.queue_mut(queue).tally.dead_total += 1;
+            let from = OldHome::Handler { taken: &taken, row_was_there: None };
+            batch.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record } })?;
             recovered.dead += 1;
             let first = batch.queue(queue).tally.dead == 1;
             let event =
@@ -97,7 +96,7 @@ fn bring_back(
         }
         _ => {
             let is_last_attempt = attempt.leaves_one_to(&record);
-            let back = batch.put_back(queue, taken, Some(record))?;
+            let back = batch.give_back(queue, taken, Some(record))?;
             let started_at = mark.started_at;
             Ok(back.map(|job| Suspect { queue, job, started_at, is_last_attempt, is_held_back: false }))
         }

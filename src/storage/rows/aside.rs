@@ -15,6 +15,7 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Place;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::untrusted::AsideValue;
 
@@ -27,6 +28,15 @@ pub(crate) enum Damage {
     Head(QueueId, Order),
     /// A group's row.
     Group(QueueId, String),
+}
+
+/// A job's row that a verb has met and could not read. It is moved to the quarantine at the end of the verb.
+#[derive(Debug)]
+pub(in crate::storage) enum Unreadable {
+    /// The row has left its table.
+    Left { queue: QueueId, id: JobId, place: Place, row: Bytes },
+    /// The row is where the index says.
+    InPlace(JobId),
 }
 
 /// A row in quarantine.

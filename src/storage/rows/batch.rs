@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{BucketKey, BucketState, Caller, Change, JobId, KindId, QueueId};
+use crate::storage::rows::aside::Unreadable;
 use crate::storage::rows::catalog::{Catalog, NewNames, QueueRow};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
@@ -90,6 +91,8 @@ pub(crate) struct Batch<'t> {
     pub(in crate::storage) unmarked: Vec<JobId>,
     /// Rows set aside.
     pub(in crate::storage) set_aside: u64,
+    /// Rows that the present verb could not read.
+    pub(in crate::storage) unreadable: Vec<Unreadable>,
     pub(in crate::storage) expiries: NotedExpiries,
     /// Ended jobs that retention has removed.
     pub pruned: u64,
@@ -152,6 +155,7 @@ impl<'t> Batch<'t> {
             marked: Vec::new(),
             unmarked: Vec::new(),
             set_aside: 0,
+            unreadable: Vec::new(),
             expiries: NotedExpiries::default(),
             pruned: 0,
             writes: 0,
@@ -190,6 +194,13 @@ impl<'t> Batch<'t> {
         let opening = self.counters.next_position;
         self.counters.next_position += 1;
         opening
+    }
+
+    /// The next id, or the next place in line of a job that has an id already.
+    pub fn next_number(&mut self) -> u64 {
+        let number = self.counters.next_id;
+        self.counters.next_id += 1;
+        number
     }
 
     pub fn touch(&mut self) {

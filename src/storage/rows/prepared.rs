@@ -90,6 +90,11 @@ impl Prepared {
         self.job = Form::Unstored(Some((record, caller)));
     }
 
+    /// For how long it holds its unique key at least, if it is new and takes one.
+    pub(in crate::storage) fn unique_for(&self) -> Option<Duration> {
+        self.unique_for
+    }
+
     /// The key that it takes, and for how long at least.
     pub fn claims(&self) -> Option<(&str, Duration)> {
         self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::life;
-use crate::job::{Change, JobId, Order, Patch, QueueId, QueueSettings, Record, State};
-use crate::storage::{Batch, KnownQueue, Place, Prepared};
+use crate::job::{Change, JobId, Order, Patch, QueueId, QueueSettings, State};
+use crate::storage::{Batch, KnownQueue, Move, NewHome, Place, Prepared};
 
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<(), Error> {
     let queue = batch.queue_named(queue)?;
@@ -72,13 +72,12 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Res
         Err(Error::NotAllowed { state: State::Cancelled, .. }) => return Ok(false),
         found => found?,
     };
-    let mut record = take(batch, queue, id, &place, false)?;
-    batch.free_key(queue, id, &record)?;
-    life::cancel(&mut record, reason, batch.now);
-    batch.queue_mut(queue).tally.cancelled_total += 1;
-    if life::is_kept(&batch.retention(queue), record.state, false) {
-        batch.keep_ended(queue, id, &record)?;
-    }
+    let stored = batch.stored(queue, id, place)?.ok_or(Error::NoSuchJob { id })?;
+    let mut record = stored.record.clone();
+    let transition = life::cancel(&mut record, reason, batch.now);
+    let kept = batch.keeps(queue, record.state, false);
+    let to = if kept { NewHome::Ended { record: &record } } else { NewHome::Nowhere };
+    batch.apply(Move { id, queue, transition, from: stored.from(), to })?;
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
     batch.event(|| Event::Cancelled { id, queue: name, kind, reason: reason.to_owned() });
     Ok(true)
@@ -88,18 +87,16 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Res
 pub(crate) fn update(batch: &mut Batch<'_>, target: Target, patch: &Patch) -> Result<(), Error> {
     let id = target.id;
     let (queue, place) = find(batch, target, "change")?;
-    let mut record = take(batch, queue, id, &place, true)?;
-    life::steer(&mut record, patch, batch.now);
-    let seq = match &place {
+    let stored = batch.stored(queue, id, place)?.ok_or(Error::NoSuchJob { id })?;
+    let mut record = stored.record.clone();
+    let transition = life::steer(&mut record, patch, batch.now);
+    let seq = match &stored.place {
         Place::Member(member) => member.seq,
         _ => id.get(),
     };
-    batch.insert_as(id, seq, &mut Prepared::new(queue, record, None))?;
+    let job = &mut Prepared::new(queue, record, None);
+    batch.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
     Ok(())
-}
-
-fn take(batch: &mut Batch<'_>, queue: QueueId, id: JobId, place: &Place, comes_back: bool) -> Result<Record, Error> {
-    batch.take_waiting(queue, id, place, comes_back)?.ok_or(Error::NoSuchJob { id })
 }
 
 /// A waiting job's place; refused by name if it does not wait.

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::job::life;
 use crate::job::{JobId, Payload, QueueId};
-use crate::storage::{Batch, Location, Place, Prepared};
+use crate::storage::{Batch, Location, Move, NewHome, Place, Prepared};
 use crate::time::{Due, Timestamp};
 
 /// How far one command came with the jobs that it was given.
@@ -34,13 +34,13 @@ pub(crate) fn redrive(
             return Ok(Progress { changed: redriven, looked_at });
         }
         let Some((queue, at)) = find(batch, id)? else { continue };
-        let Some(mut record) = batch.dead_letter(queue, id, at)? else { continue };
-        batch.remove_dead_letter(queue, id, at)?;
+        let Some(stored) = batch.stored(queue, id, Place::Dead { at })? else { continue };
         let wait = first_after + spacing.saturating_mul(u32::try_from(redriven).unwrap_or(u32::MAX));
-        life::redrive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
-        batch.regain_key(queue, id, &record)?;
+        let mut record = stored.record.clone();
+        let transition = life::redrive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
         let seq = batch.next_number();
-        batch.insert_as(id, seq, &mut Prepared::new(queue, record, None))?;
+        let job = &mut Prepared::new(queue, record, None);
+        batch.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
         let name = batch.catalog().queue_name(queue);
         batch.event(|| Event::Redriven { id, queue: name });
         redriven += 1;
@@ -51,7 +51,7 @@ pub(crate) fn redrive(
 /// Replaces a dead letter's payload.
 pub(crate) fn edit(batch: &mut Batch<'_>, id: JobId, payload: &Payload) -> Result<(), Error> {
     let (queue, at) = find(batch, id)?.ok_or(Error::NoSuchJob { id })?;
-    let mut record = batch.dead_letter(queue, id, at)?.ok_or(Error::NoSuchJob { id })?;
+    let mut record = batch.stored(queue, id, Place::Dead { at })?.ok_or(Error::NoSuchJob { id })?.record;
     record.payload = payload.clone();
     batch.replace_dead_letter(queue, id, at, &record)?;
     Ok(())
@@ -64,15 +64,10 @@ pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<Progress, Er
         if looked_at > 0 && bytes >= batch.limits.removed_at_once {
             return Ok(Progress { changed: purged, looked_at });
         }
-        if let Some((queue, at)) = find(batch, id)? {
-            // One that cannot be read can be removed all the same.
-            if let Ok(Some(record)) = batch.dead_letter(queue, id, at) {
-                batch.free_key(queue, id, &record)?;
-            }
-            if let Some(removed) = batch.remove_dead_letter(queue, id, at)? {
-                bytes += removed as u64;
-                purged += 1;
-            }
+        let Some((queue, at)) = find(batch, id)? else { continue };
+        if let Some(removed) = batch.purge_dead_letter(queue, id, at)? {
+            bytes += removed as u64;
+            purged += 1;
         }
     }
     Ok(Progress { changed: purged, looked_at: ids.len() })

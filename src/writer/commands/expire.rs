@@ -42,12 +42,7 @@ pub(crate) fn expire_passed(batch: &mut Batch<'_>, mut is_taken: impl FnMut(JobI
 /// Returns how many bytes the job took.
 fn expire_one(batch: &mut Batch<'_>, expiring: Expiring) -> Result<usize, Error> {
     let Expiring { queue, id, .. } = expiring;
-    let Some((mut record, bytes)) = batch.take_expired(expiring)? else { return Ok(0) };
-    life::expire(&mut record, batch.now);
-    batch.queue_mut(queue).tally.cancelled_total += 1;
-    if life::is_kept(&batch.retention(queue), record.state, false) {
-        batch.keep_ended(queue, id, &record)?;
-    }
+    let Some((record, bytes)) = batch.expire(expiring)? else { return Ok(0) };
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
     batch.event(|| Event::Cancelled { id, queue: name, kind, reason: life::EXPIRED.to_owned() });
     Ok(bytes)

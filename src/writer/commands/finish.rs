@@ -11,7 +11,7 @@ use crate::job::life;
 use crate::job::{
     AttemptNumber, BucketKey, BucketState, Change, JobId, QueueId, ReadyJob, Record, Retry, State, Transition,
 };
-use crate::storage::Batch;
+use crate::storage::{Batch, Move, NewHome, OldHome};
 use crate::text::told;
 use crate::time::Now;
 use crate::transaction::Prepare;
@@ -131,26 +131,13 @@ impl Finish {
         }
         match self.transition {
             Transition::End(State::Completed) => self.complete(batch, prepare)?,
-            Transition::PutOff { due, failed } => {
-                batch.put_off(queue, &self.taken, self.record(), due)?;
-                batch.queue_mut(queue).tally.failures_total += u64::from(failed);
-            }
-            Transition::End(State::Cancelled) => {
-                self.leave(batch)?;
-                batch.queue_mut(queue).tally.cancelled_total += 1;
-                if life::is_kept(&batch.retention(queue), State::Cancelled, false) {
-                    batch.keep_ended(queue, self.id(), self.record())?;
-                }
-            }
-            Transition::End(_) => {
-                self.leave(batch)?;
-                batch.keep_ended(queue, self.id(), self.record())?;
-                let tally = &mut batch.queue_mut(queue).tally;
-                tally.dead_total += 1;
-                tally.failures_total += 1;
+            Transition::PutOff { due, failed } => batch.put_off(queue, &self.taken, self.record(), due, failed)?,
+            Transition::End(state) => {
+                let kept = batch.keeps(queue, state, false);
+                self.end(batch, kept.then(|| self.record()))?;
             }
             _ => {
-                batch.put_back(queue, self.taken.clone(), None)?;
+                batch.give_back(queue, self.taken.clone(), None)?;
             }
         }
         if batch.listening {
@@ -160,40 +147,33 @@ impl Finish {
     }
 
     fn complete(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
-        self.leave(batch)?;
-        let hooks = self.more.iter().flat_map(|more| &more.hooks);
-        // All of them together may enqueue as much as one transaction.
-        let size = Cell::default();
-        for hook in hooks {
-            transact::run(&***hook, batch, &size, prepare)?;
-        }
-        let row = batch.queue_mut(self.queue);
-        row.tally.completed_total += 1;
-        let stored = row.settings.retention;
-        let keep = batch.catalog().retention(stored);
-        let result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
-        if life::is_kept(&keep, State::Completed, result) {
+        let has_result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
+        let kept = batch.keeps(self.queue, State::Completed, has_result).then(|| {
             let mut record = self.record().clone();
             life::completed(&mut record, self.attempt, batch.now);
-            batch.keep_ended(self.queue, self.id(), &record)?;
+            record
+        });
+        self.end(batch, kept.as_ref())?;
+        // All of them together may enqueue as much as one transaction.
+        let size = Cell::default();
+        for hook in self.more.iter().flat_map(|more| &more.hooks) {
+            transact::run(&***hook, batch, &size, prepare)?;
         }
+        Ok(())
+    }
+
+    /// The job leaves its place, and is kept as this record if it is kept.
+    fn end(&self, batch: &mut Batch<'_>, kept: Option<&Record>) -> Result<(), Error> {
+        // Before what leaving sets free, so that the slot is free for it.
+        batch.changes.push(Change::Settled { id: self.id() });
+        let from = OldHome::Handler { taken: &self.taken, row_was_there: self.was_there };
+        let to = kept.map_or(NewHome::Nowhere, |record| NewHome::Ended { record });
+        batch.apply(Move { id: self.id(), queue: self.queue, transition: self.transition, from, to })?;
         Ok(())
     }
 
     fn record(&self) -> &Record {
         self.more.as_ref().map_or(&self.taken.record, |more| &more.record)
-    }
-
-    fn leave(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
-        // Before what leaving sets free, so that the slot is free for it.
-        batch.changes.push(Change::Settled { id: self.id() });
-        match self.was_there {
-            Some(was_there) => batch.taken_out(self.queue, &self.taken, was_there)?,
-            None => {
-                batch.take_out(self.queue, &self.taken)?;
-            }
-        }
-        Ok(())
     }
 
     /// Its job simply completes, and is in no group.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use redb::backends::InMemoryBackend;
 
 use super::*;
-use crate::job::{Priority, Record, State};
+use crate::job::{Priority, Record, State, Transition};
+use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::prepared::Prepared;
 use crate::storage::{Opening, Store};
 use crate::time::{Due, Now, Timestamp};
@@ -68,8 +69,9 @@ fn looked_at(each: u64) -> (Verification, Work) {
         let ended = job(queue, |record| record.state = State::Dead);
         let id = batch.insert(&mut job(queue, |_| {})).unwrap();
         let priority = Priority::default().get();
-        batch.take_waiting(queue, id, &Place::Ready { priority }, false).unwrap();
-        batch.keep_ended(queue, id, ended.record()).unwrap();
+        let stored = batch.stored(queue, id, Place::Ready { priority }).unwrap().unwrap();
+        let (transition, to) = (Transition::End(State::Dead), NewHome::Ended { record: ended.record() });
+        batch.apply(Move { id, queue, transition, from: stored.from(), to }).unwrap();
     }
     let sealed = batch.seal().unwrap();
     store.commit(txn).unwrap();

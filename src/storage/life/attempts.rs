@@ -1,0 +1,111 @@
+//! Verbs: an attempt has ended, and its job waits again or is back at its place.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::moved::{Moved, Side};
+use super::ready::ready_key;
+use crate::job::{Change, QueueId, ReadyJob, Record, State, Transition};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec::encode_record;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Place;
+use crate::time::Due;
+
+impl Batch<'_> {
+    /// Puts off a job that was handed out until `due`. `failed` says whether its attempt is used up.
+    pub fn put_off(
+        &mut self,
+        queue: QueueId,
+        taken: &ReadyJob,
+        record: &Record,
+        due: Due,
+        failed: bool,
+    ) -> Result<(), Fault> {
+        self.touch();
+        let id = taken.id;
+        // Before anything that makes it ready again: while it is taken, dispatch ignores it.
+        self.changes.push(Change::Settled { id });
+        let bytes = encode_record(record);
+        let member = if taken.is_grouped() { self.member(id)? } else { None };
+        let place = match &member {
+            Some(member) => Some(Place::Member(self.place_put_off(queue, member.clone()))),
+            None if taken.is_grouped() => None,
+            None => {
+                let was_there = self.tables.ready()?.remove(ready_key(queue, taken))?.is_some();
+                was_there.then_some(Place::Delayed { due })
+            }
+        };
+        let was = Side { state: State::Pending, bytes: u64::from(taken.bytes), record: Some(&taken.record) };
+        let is = Side { state: record.state, bytes: bytes.len() as u64, record: Some(record) };
+        self.tell_facets(&Moved {
+            id,
+            queue,
+            transition: Transition::PutOff { due, failed },
+            from: place.is_some().then_some(was),
+            to: place.is_some().then_some(is),
+            was_indexed: member.is_some(),
+            indexed: place.as_ref(),
+            was_handed_out: true,
+        })?;
+        match (&member, &place) {
+            (Some(from), Some(Place::Member(to))) => self.put_off_head(queue, taken, (from, to), bytes, due)?,
+            (_, Some(_)) => self.put_delayed(queue, id, due, &bytes)?,
+            _ => {}
+        }
+        self.put_unreadable_aside()
+    }
+
+    /// Gives a job that was handed out back to its place, rewritten if it has `changed`.
+    /// Nothing if a paused group holds it there.
+    pub fn give_back(
+        &mut self,
+        queue: QueueId,
+        taken: Arc<ReadyJob>,
+        changed: Option<Record>,
+    ) -> Result<Option<Arc<ReadyJob>>, Fault> {
+        self.touch();
+        let id = taken.id;
+        let failed = changed.is_some();
+        let entry = match changed {
+            None => taken.clone(),
+            Some(record) => {
+                let bytes = encode_record(&record);
+                self.rewrite(queue, &taken, &bytes)?;
+                Arc::new(ReadyJob::new(id, taken.order.position, record, bytes.len()))
+            }
+        };
+        let side = |entry: &'_ ReadyJob| (State::Pending, u64::from(entry.bytes));
+        let ((state, was), (_, is)) = (side(&taken), side(&entry));
+        self.tell_facets(&Moved {
+            id,
+            queue,
+            transition: Transition::GiveBack { failed },
+            from: Some(Side { state, bytes: was, record: Some(&taken.record) }),
+            to: Some(Side { state, bytes: is, record: Some(&entry.record) }),
+            was_indexed: false,
+            indexed: None,
+            was_handed_out: true,
+        })?;
+        if entry.is_grouped() && !self.return_head(queue, &entry)? {
+            self.changes.push(Change::Settled { id });
+            return Ok(None);
+        }
+        self.changes.push(Change::Returned { job: entry.clone() });
+        Ok(Some(entry))
+    }
+
+    /// Replaces the record of a job that was handed out, at its place.
+    fn rewrite(&mut self, queue: QueueId, taken: &ReadyJob, bytes: &Bytes) -> Result<(), Fault> {
+        self.moved(bytes.len());
+        if taken.is_grouped() {
+            if let Some(member) = self.member(taken.id)? {
+                self.tables.members()?.insert(member.key(queue, taken.id), &**bytes)?;
+            }
+        } else {
+            self.tables.ready()?.insert(ready_key(queue, taken), &**bytes)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Facet: how many jobs and bytes each queue has, by state, and how many there were in total. Part of the queue's row.
+
+use super::moved::Moved;
+use crate::error::Error;
+use crate::job::{QueueId, State, Transition};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::prepared::Prepared;
+use crate::storage::rows::tally::Tally;
+
+/// Counts a job where it is now, and no longer where it was.
+pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) {
+    let total = total_of(moved.transition);
+    let what = |side: &super::moved::Side<'_>| (side.state, side.bytes);
+    // A row that is not changed is not written.
+    if total.is_none() && moved.from.as_ref().map(what) == moved.to.as_ref().map(what) {
+        return;
+    }
+    let tally = batch.tally(moved.queue);
+    if let Some(to) = &moved.to {
+        *tally.count_mut(to.state) += 1;
+        tally.bytes += if to.state.is_final() { 0 } else { to.bytes };
+    }
+    if let Some(from) = &moved.from {
+        let count = tally.count_mut(from.state);
+        *count = count.saturating_sub(1);
+        tally.bytes = tally.bytes.saturating_sub(if from.state.is_final() { 0 } else { from.bytes });
+    }
+    match total {
+        Some(Total::Enqueued) => tally.enqueued_total += 1,
+        Some(Total::Completed) => tally.completed_total += 1,
+        Some(Total::Cancelled) => tally.cancelled_total += 1,
+        Some(Total::Failed) => tally.failures_total += 1,
+        Some(Total::Dead) => {
+            tally.dead_total += 1;
+            tally.failures_total += 1;
+        }
+        None => {}
+    }
+}
+
+/// The total that a transition adds to.
+enum Total {
+    Enqueued,
+    Completed,
+    Cancelled,
+    Failed,
+    Dead,
+}
+
+fn total_of(transition: Transition) -> Option<Total> {
+    match transition {
+        Transition::Enter { .. } => Some(Total::Enqueued),
+        Transition::End(State::Completed) => Some(Total::Completed),
+        Transition::End(State::Dead) => Some(Total::Dead),
+        Transition::End(_) | Transition::Cancel => Some(Total::Cancelled),
+        Transition::PutOff { failed: true, .. } | Transition::GiveBack { failed: true } => Some(Total::Failed),
+        _ => None,
+    }
+}
+
+impl Batch<'_> {
+    /// A job that waited in this state is pending from now on.
+    pub(super) fn count_promoted(&mut self, queue: QueueId, from: State) {
+        let tally = self.tally(queue);
+        let count = match from {
+            State::Retrying => &mut tally.retrying,
+            _ => &mut tally.scheduled,
+        };
+        *count = count.saturating_sub(1);
+        tally.pending += 1;
+    }
+
+    /// Whether the queue has room for one more job.
+    pub fn admit(&mut self, job: &Prepared) -> Result<(), Error> {
+        self.room_for(job.queue, 1, job.bytes.len() as u64)
+    }
+
+    /// Whether the queue has room for this many more jobs and bytes.
+    pub fn room_for(&mut self, queue: QueueId, jobs: u64, bytes: u64) -> Result<(), Error> {
+        let row = self.queue_ref(queue);
+        let tally: &Tally = &row.tally;
+        if row.settings.capacity.admits(tally.unfinished() + jobs, tally.bytes + bytes) {
+            return Ok(());
+        }
+        Err(self.full(queue))
+    }
+
+    /// The answer to a caller that finds no room in the queue.
+    pub fn full(&mut self, queue: QueueId) -> Error {
+        let row = self.queue_ref(queue);
+        Error::QueueFull { queue: row.name.to_string(), jobs: row.tally.unfinished(), bytes: row.tally.bytes }
+    }
+}

@@ -1,0 +1,55 @@
+//! Verb: a new job is stored.
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::job::{JobId, Transition};
+use crate::storage::life::{Move, NewHome, OldHome};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::prepared::{NewJobNames, Prepared};
+
+impl Batch<'_> {
+    /// Gives names that the file does not have their numbers: to be done before anything else with a new job. What is
+    /// undone gives them back, so it is done again in the next batch.
+    ///
+    /// # Errors
+    /// The file has as many queues or kinds as it may have.
+    pub fn resolve(&mut self, job: &mut Prepared) -> Result<(), Error> {
+        match job.names.as_deref().cloned() {
+            None => Ok(()),
+            Some(names) => self.give_numbers(job, &names),
+        }
+    }
+
+    fn give_numbers(&mut self, job: &mut Prepared, names: &NewJobNames) -> Result<(), Error> {
+        if let Some(queue) = &names.queue {
+            job.queue = self.queue_named(queue)?;
+        }
+        if let Some(kind) = &names.kind {
+            job.set_kind(self.kind_named(kind)?);
+        }
+        Ok(())
+    }
+
+    /// Stores a new job, whose key is free if it has one, and gives it its id.
+    pub fn insert(&mut self, job: &mut Prepared) -> Result<JobId, Fault> {
+        let id = JobId::new(self.next_number());
+        let queue = job.queue;
+        let transition = Transition::Enter { unique_for: job.unique_for() };
+        self.apply(Move {
+            id,
+            queue,
+            transition,
+            from: OldHome::Nowhere,
+            to: NewHome::Waiting { job, seq: id.get() },
+        })?;
+        if job.names.is_some() {
+            self.stored_kind(job.record().kind);
+        }
+        if self.listening {
+            let (queue, kind) = (self.catalog().queue_name(queue), self.catalog().kind_name(job.record().kind));
+            self.event(|| Event::Enqueued { id, queue, kind });
+        }
+        Ok(id)
+    }
+}

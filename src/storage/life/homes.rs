@@ -1,0 +1,72 @@
+//! Where jobs are taken from: each job's row is in one of five tables.
+
+use super::moved::Side;
+use super::ready;
+use crate::job::{JobId, QueueId, ReadyJob, Record, State};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Place;
+
+/// Where a job is taken from.
+pub(crate) enum OldHome<'m> {
+    /// It is new, or comes from the quarantine.
+    Nowhere,
+    /// It was handed out. `row_was_there` is known if [`Batch::take_rows_out`] has taken its row already.
+    Handler { taken: &'m ReadyJob, row_was_there: Option<bool> },
+    /// It waits or has ended there, and counts as being in `state`. Without its record, what follows from the record
+    /// stays as it is.
+    Place { place: &'m Place, state: State, record: Option<&'m Record>, bytes: usize },
+}
+
+impl<'m> OldHome<'m> {
+    /// The job as it was there.
+    pub(super) fn side(&self) -> Option<Side<'m>> {
+        match *self {
+            Self::Nowhere => None,
+            Self::Handler { taken, .. } => {
+                Some(Side { state: State::Pending, bytes: u64::from(taken.bytes), record: Some(&taken.record) })
+            }
+            Self::Place { state, record, bytes, .. } => Some(Side { state, bytes: bytes as u64, record }),
+        }
+    }
+
+    pub(super) fn is_indexed(&self) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Handler { taken, .. } => taken.is_grouped(),
+            Self::Place { place, .. } => !matches!(place, Place::Ready { .. }),
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Takes a job out of the table that has its row. False if it was not there.
+    pub(super) fn leave_home(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        from: &OldHome<'_>,
+        comes_back: bool,
+    ) -> Result<bool, Fault> {
+        match from {
+            OldHome::Nowhere => Ok(false),
+            OldHome::Handler { row_was_there: Some(was_there), .. } => Ok(*was_there),
+            OldHome::Handler { taken, row_was_there: None } => match taken.group() {
+                None => Ok(self.tables.ready()?.remove(ready::ready_key(queue, taken))?.is_some()),
+                Some(_) => {
+                    // Its head's row last: it tells whose turn it was, if the group's own cannot be read.
+                    let was_there = self.leave_group(queue, id)?;
+                    self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
+                    Ok(was_there)
+                }
+            },
+            OldHome::Place { place, .. } => match place {
+                Place::Ready { priority } => self.take_ready(queue, id, *priority),
+                Place::Delayed { due } => self.take_delayed(queue, id, *due),
+                Place::Member(member) => Ok(self.leave_waiting(queue, member, id, comes_back)?.is_some()),
+                Place::Dead { at } => self.take_dead(queue, id, *at),
+                Place::Finished { state, at } => self.take_finished(queue, id, *state, *at),
+            },
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What the facets hear when something has happened to a job.
+
+use crate::job::{JobId, QueueId, Record, State, Transition};
+use crate::storage::rows::place::Place;
+
+/// One job, before and after a transition.
+pub(in crate::storage) struct Moved<'m> {
+    pub id: JobId,
+    pub queue: QueueId,
+    pub transition: Transition,
+    /// What the file had of it. `None` for a new job, and for one whose row was not there any more.
+    pub from: Option<Side<'m>>,
+    /// What the file has of it from now on. `None` if nothing is kept.
+    pub to: Option<Side<'m>>,
+    /// The index has its old place.
+    pub was_indexed: bool,
+    /// Its new place, if the index is to have it. Jobs in `ready` are not in the index.
+    pub indexed: Option<&'m Place>,
+    /// A handler has had it.
+    pub was_handed_out: bool,
+}
+
+/// One job at one time.
+#[derive(Clone, Copy)]
+pub(in crate::storage) struct Side<'m> {
+    /// The state that it counts as.
+    pub state: State,
+    /// How many bytes its row has.
+    pub bytes: u64,
+    /// Its record, unless that cannot be read or nobody needs it.
+    pub record: Option<&'m Record>,
+}
+
+impl<'m> Side<'m> {
+    /// Its record, if it has not ended.
+    pub fn unfinished(&self) -> Option<&'m Record> {
+        self.record.filter(|_| !self.state.is_final())
+    }
+}

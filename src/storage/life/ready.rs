@@ -1,0 +1,41 @@
+//! Home: jobs without a group that could run. They are in no index, which keeps them cheap.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::job::{Change, JobId, Order, QueueId, ReadyJob};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::tables::ReadyKey;
+
+pub(super) fn ready_key(queue: QueueId, entry: &ReadyJob) -> ReadyKey {
+    (queue, entry.order.priority, entry.id.get())
+}
+
+impl Batch<'_> {
+    pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<ReadyJob>, bytes: &Bytes) {
+        self.moved(bytes.len());
+        self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());
+        self.changes.push(Change::Ready { queue, job: entry });
+    }
+
+    /// Takes a job that waits out of `ready`, and tells dispatch.
+    pub(super) fn take_ready(&mut self, queue: QueueId, id: JobId, priority: u8) -> Result<bool, Fault> {
+        let was_there = self.tables.ready()?.remove((queue, priority, id.get()))?.is_some();
+        let order = Order { priority, position: id.get() };
+        self.changes.push(Change::Gone { queue, grouped: false, order, id });
+        Ok(was_there)
+    }
+
+    /// Takes the rows of jobs that were handed out and have no group, all at once. Says of each whether
+    /// it was there; [`Batch::apply`] does the rest.
+    pub fn take_rows_out(&mut self, taken: &[(QueueId, &ReadyJob)]) -> Result<Vec<bool>, Fault> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.touch();
+        let keys: Vec<_> = taken.iter().map(|(queue, entry)| ready_key(*queue, entry)).collect();
+        self.tables.remove_ready(&keys)
+    }
+}
