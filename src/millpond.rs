@@ -114,7 +114,7 @@ impl Millpond {
     /// [unique key](NewJob::unique_key), nothing is stored and the answer is that one's id.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::InvalidConfig`] for an option that cannot work,
+    /// [`Error::InvalidName`], [`Error::InvalidKey`], [`Error::InvalidConfig`] for an option that cannot work,
     /// [`Error::PayloadTooLarge`], [`Error::Unencodable`], [`Error::QueueFull`];
     /// [`Error::OutcomeUnknown`] if the commit failed in a way that leaves it open, storage errors if
     /// it failed otherwise; [`Error::Degraded`], [`Error::Closed`].

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Counts};
-use crate::job::{BucketKey, JobId, NewJob, QueueId, QueueSettings, check_name};
+use crate::job::{BucketKey, JobId, NewJob, QueueId, QueueSettings, check_key};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::{control, upkeep};
@@ -141,7 +141,7 @@ impl Queue {
     /// also for a group that has no jobs yet. False if it was paused already.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidKey`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -162,7 +162,7 @@ impl Queue {
     /// Lets a paused group go on. False if it was not paused.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidKey`].
     pub fn resume_group(&self, group: &str) -> Commit<bool> {
         self.set_group_paused(group, false)
     }
@@ -171,7 +171,7 @@ impl Queue {
         let (engine, queue) = (self.engine.clone(), self.name.clone());
         let group: Arc<str> = group.into();
         Commit::new(async move {
-            check_name("group", &group)?;
+            check_key("group", &group)?;
             let looker = engine.clone();
             let write = move |batch: &mut Batch<'_>| {
                 control::pause_group(batch, &queue, &group, paused, |id| looker.scheduler().order_in_flight(id))
@@ -224,7 +224,7 @@ impl Queue {
     /// One group's token bucket.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidKey`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -244,7 +244,7 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn group_rate(&self, group: &str) -> Result<RateHandle, Error> {
-        check_name("group", group)?;
+        check_key("group", group)?;
         Ok(RateHandle { engine: self.engine.clone(), queue: self.name.clone(), group: Some(group.into()) })
     }
 }

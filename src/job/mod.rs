@@ -46,7 +46,9 @@ pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Entry, Order, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use lineage::Lineage;
-pub(crate) use name::check as check_name;
+#[cfg(feature = "wasm")]
+pub(crate) use name::KEY_BYTES_MAX;
+pub(crate) use name::{check as check_name, check_key};
 pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;
