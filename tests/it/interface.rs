@@ -533,3 +533,40 @@ async fn an_empty_or_longer_group_or_unique_key_is_refused_by_name() {
     }
     assert_eq!(queue.counts().pending, 0);
 }
+
+#[tokio::test]
+async fn a_read_runs_beside_the_task_and_with_wait_on_the_callers_thread() {
+    let (_, pond) = memory();
+    let id = pond.enqueue("q", work(7)).await.unwrap();
+    let here = std::thread::current().id();
+    let read = |pond: &Millpond| pond.read(move |pond| Ok((pond.job(id)?.id, std::thread::current().id())));
+    let (found, there) = read(&pond).await.unwrap();
+    assert!(found == id && there != here);
+    assert_eq!(read(&pond).wait().unwrap(), (id, here));
+    assert!(matches!(pond.read(|pond| pond.job(JobId::new(99))).await, Err(Error::NoSuchJob { .. })));
+    let panicked = tokio::spawn(pond.read(|_| -> Result<(), Error> { panic!("on purpose") })).await.unwrap_err();
+    assert_eq!(panicked.into_panic().downcast_ref(), Some(&"on purpose"));
+
+    // Outside of a runtime it has a thread of its own.
+    let elsewhere = pond.clone();
+    let on_thread = std::thread::spawn(move || {
+        let mut read = Box::pin(elsewhere.read(|_| Ok(std::thread::current().name().map(str::to_owned))));
+        let thread = std::thread::current();
+        let waker = std::task::Waker::from(std::sync::Arc::new(Unpark(thread)));
+        loop {
+            match read.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+                std::task::Poll::Ready(name) => return name.unwrap(),
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    });
+    assert_eq!(on_thread.join().unwrap().as_deref(), Some("millpond-read"));
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
