@@ -103,6 +103,8 @@ impl DeadLetters {
     /// ignored. A page may be short, or empty, and still have a next one, as with
     /// [`Millpond::jobs`](crate::Millpond::jobs).
     ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).
+    ///
     /// # Errors
     /// Storage errors.
     ///
@@ -126,6 +128,8 @@ impl DeadLetters {
 
     /// How many match. Without a filter but the queue's, [`Counts::dead`](crate::Counts::dead) says
     /// it at no cost; this goes through them.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).
     ///
     /// # Errors
     /// Storage errors.

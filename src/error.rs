@@ -219,10 +219,21 @@ pub enum Error {
     #[error("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")]
     #[non_exhaustive]
     InvalidName {
-        /// What it was to name: queue, kind, group or unique key.
+        /// What it was to name: queue, kind or plugin.
         what: &'static str,
         /// The name, cut to 128 characters.
         name: String,
+    },
+    /// A group or a unique key that is empty or too long.
+    #[error("invalid {what} of {len} bytes: use 1 to {max} bytes, such as a hash of what is longer")]
+    #[non_exhaustive]
+    InvalidKey {
+        /// What it was to be: group or unique key.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The most bytes.
+        max: usize,
     },
     /// A setting that cannot work.
     #[error("invalid {field}: {}", told(reason))]

@@ -13,7 +13,7 @@ use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
-use crate::runtime::{Commit, Engine, back_up, shutdown, stop_now, verify_beside, wait_for_the_close};
+use crate::runtime::{Commit, Engine, back_up, beside, shutdown, stop_now, verify_beside, wait_for_the_close};
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
 use crate::sync::block_on;
 use crate::text::cut;
@@ -114,7 +114,7 @@ impl Millpond {
     /// [unique key](NewJob::unique_key), nothing is stored and the answer is that one's id.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::InvalidConfig`] for an option that cannot work,
+    /// [`Error::InvalidName`], [`Error::InvalidKey`], [`Error::InvalidConfig`] for an option that cannot work,
     /// [`Error::PayloadTooLarge`], [`Error::Unencodable`], [`Error::QueueFull`];
     /// [`Error::OutcomeUnknown`] if the commit failed in a way that leaves it open, storage errors if
     /// it failed otherwise; [`Error::Degraded`], [`Error::Closed`].
@@ -520,7 +520,38 @@ impl Millpond {
 
     // --- looking ------------------------------------------------------------------------------
 
+    /// Runs `read` on a thread that may block, and answers what it returns: for async tasks, which must not wait for the disk.
+    /// With [`wait`](Commit::wait) it runs on the caller's thread. A panic of `read` is passed on to the caller.
+    ///
+    /// These calls read the file and block their thread while they do: [`job`](Self::job), [`jobs`](Self::jobs),
+    /// [`explain`](Self::explain), [`quarantined`](Self::quarantined), the lists and counts of [`DeadLetters`] and
+    /// [`Quarantine`], and the state of a plugin. What is in the page cache takes microseconds; what is not takes one disk
+    /// access or more, and a filter that matches little reads up to 64 MiB for a page. No other call blocks on the disk:
+    /// those that return a [`Commit`] wait without a thread, and [`Queue::counts`], [`Queue::settings`],
+    /// [`metrics`](Self::metrics) and [`degraded`](Self::degraded) read memory.
+    /// [`begin_write`](Self::begin_write), [`begin_read`](Self::begin_read) and opening a file block as their own docs say.
+    ///
+    /// # Errors
+    /// Those of `read`; [`Error::RuntimeEnded`] if the async runtime ends before `read` was begun.
+    ///
+    /// ```
+    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # let pond = in_memory(&ManualClock::new())?;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    /// let (job, why) = pond.read(move |pond| Ok((pond.job(id)?, pond.explain(id)?))).await?;
+    /// assert_eq!(job.state, State::Pending);
+    /// assert_eq!(why.to_string(), r#"no worker of its queue handles kind "charge""#);
+    /// # Ok(()) }
+    /// ```
+    pub fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static) -> Commit<T> {
+        let pond = self.clone();
+        beside(self.engine().clone(), move || read(&pond))
+    }
+
     /// One job with its history.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; storage errors.
@@ -544,6 +575,8 @@ impl Millpond {
     /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page ends with the job that makes
     /// it 8 MiB, and looks at 10,000 jobs or 64 MiB of them at most: it may be short, or empty, and still have a next
     /// one.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///
     /// # Errors
     /// Storage errors.
@@ -574,6 +607,8 @@ impl Millpond {
     }
 
     /// Why a job is not running.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; storage errors.
@@ -666,6 +701,8 @@ impl Millpond {
     }
 
     /// How many rows are in [`quarantine`](Self::quarantine).
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///
     /// # Errors
     /// Storage errors.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Counts};
-use crate::job::{BucketKey, JobId, NewJob, QueueId, QueueSettings, check_name};
+use crate::job::{BucketKey, JobId, NewJob, QueueId, QueueSettings, check_key};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::{control, upkeep};
@@ -149,7 +149,7 @@ impl Queue {
     /// also for a group that has no jobs yet. False if it was paused already.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidKey`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -170,7 +170,7 @@ impl Queue {
     /// Lets a paused group go on. False if it was not paused.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidKey`].
     pub fn resume_group(&self, group: &str) -> Commit<bool> {
         self.set_group_paused(group, false)
     }
@@ -179,7 +179,7 @@ impl Queue {
         let (engine, queue) = (self.engine.clone(), self.name.clone());
         let group: Arc<str> = group.into();
         Commit::new(async move {
-            check_name("group", &group)?;
+            check_key("group", &group)?;
             let looker = engine.clone();
             let (name, of_name) = (queue.clone(), group.clone());
             let write = move |batch: &mut Batch<'_>| {
@@ -235,7 +235,7 @@ impl Queue {
     /// One group's token bucket.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidKey`].
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -255,7 +255,7 @@ impl Queue {
     /// # Ok(()) }
     /// ```
     pub fn group_rate(&self, group: &str) -> Result<RateHandle, Error> {
-        check_name("group", group)?;
+        check_key("group", group)?;
         Ok(RateHandle { engine: self.engine.clone(), queue: self.name.clone(), group: Some(group.into()) })
     }
 }

@@ -946,7 +946,7 @@ pub mod millpond {
         PayloadTooLarge,
         /// The attempt has enqueued as many jobs or bytes as it may, or follow-ups of follow-ups have come to their limit.
         QuotaExceeded,
-        /// Anything else, said in words: a unique key or group that is no name, a priority out of range.
+        /// Anything else, said in words: a unique key or group that is empty or too long, a priority out of range.
         Other(_rt::String),
       }
       impl ::core::fmt::Debug for Error {
@@ -1133,7 +1133,7 @@ pub mod millpond {
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
         /// While a job with this key is in its queue, and for five minutes after its enqueue even if it has ended, another enqueue
-        /// stores nothing. A key is a name, as kinds and queues are: what may be any text has to be hashed or encoded.
+        /// stores nothing. A key is any text of 1 to 1,024 bytes.
         #[allow(async_fn_in_trait)]
         pub fn set_unique_key(&self,key: &str,) -> (){
           unsafe {
@@ -1156,7 +1156,8 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// Jobs of a group run one at a time, in the order in which they were enqueued. A group is a name, as a unique key is.
+        /// Jobs of a group run one at a time, in the order in which they were enqueued. A group is any text of 1 to 1,024
+        /// bytes.
         #[allow(async_fn_in_trait)]
         pub fn set_group(&self,group: &str,) -> (){
           unsafe {

@@ -4,12 +4,11 @@
 //! use std::time::Duration;
 //!
 //! use millpond_guest::Result;
-//! use millpond_guest::enqueue::{NewJob, name_for};
+//! use millpond_guest::enqueue::NewJob;
 //! use millpond_guest::testing::Host;
 //!
 //! fn signup(email: String) -> Result {
-//!     let key = name_for(&email); // an e-mail address is no name: it has an `@`
-//!     NewJob::new("reminder", &email)?.delay(Duration::from_secs(86_400)).unique_key(&key).enqueue()?;
+//!     NewJob::new("reminder", &email)?.delay(Duration::from_secs(86_400)).unique_key(&email).enqueue()?;
 //!     Ok(())
 //! }
 //!
@@ -21,9 +20,9 @@
 //!
 //! # Names
 //!
-//! Kinds, queues, unique keys and groups are names: 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`, not dots alone. A unique key or a
-//! group that is none is refused with [`Error::Other`], and a kind or queue with [`Error::AccessDenied`], because nobody can grant it.
-//! [`name_for`] makes a name of any text, such as an e-mail address or what somebody else has sent.
+//! Kinds and queues are names: 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`, not dots alone. Another one is refused with
+//! [`Error::AccessDenied`], because nobody can grant it. [`name_for`] makes a name of any text. Unique keys and groups are any text of 1 to
+//! 1,024 bytes, such as an e-mail address; an empty or longer one is refused with [`Error::Other`].
 
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -45,7 +44,7 @@ pub enum Error {
     PayloadTooLarge,
     /// The attempt has enqueued as much as it may, or follow-ups of follow-ups have come to their limit.
     QuotaExceeded,
-    /// Anything else, said in words: a unique key or a group that is no [name](self#names), a priority above 9.
+    /// Anything else, said in words: a unique key or a group that is empty or [too long](self#names), a priority above 9.
     Other(String),
 }
 

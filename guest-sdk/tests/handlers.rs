@@ -145,7 +145,7 @@ fn a_follow_up_that_is_not_granted_or_not_valid_is_refused() {
         mail().queue("pages"),
         mail().priority(10),
         mail().max_attempts(0),
-        mail().unique_key("ada@example.org"),
+        mail().unique_key(&"k".repeat(1_025)),
         mail().group(""),
         NewJob::raw("mail", vec![0; (1 << 20) + 1]),
     ];
@@ -153,6 +153,8 @@ fn a_follow_up_that_is_not_granted_or_not_valid_is_refused() {
         assert!(host.run_raw(enqueue(job), *b"").is_retried());
     }
     assert_eq!(host.enqueued().len(), 2);
+    let any_text = mail().unique_key("ada@example.org").group(&"é\0".repeat(341));
+    assert!(host.run_raw(enqueue(any_text), *b"").is_done());
     let mut host = Host::new();
     for job in [NewJob::raw("e mail", []), mail().queue("über"), mail().queue("")] {
         assert_eq!(host.run_raw(enqueue(job), *b""), retry(&enqueue::Error::AccessDenied.to_string()));

@@ -5,7 +5,7 @@
 
 #![no_std]
 
-/// Longest name of a queue, kind, group or unique key, in bytes: a name stands in every key of its rows.
+/// Longest name of a queue or kind, in bytes: operators read and type it, and it may become part of a path or a metric.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Whether a name may have this byte: `A-Z`, `a-z`, `0-9`, `.`, `_`, `:` and `-`.
@@ -13,7 +13,16 @@ pub const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
 }
 
-/// Whether this may be the name of a queue, kind, group or unique key: 1 to [`NAME_BYTES_MAX`] bytes, each of them
+/// Longest group or unique key, in bytes: it stands in the key of each row of its jobs, and long keys make the file's trees
+/// deeper.
+pub const KEY_BYTES_MAX: usize = 1_024;
+
+/// Whether this may be a group or a unique key: any text of 1 to [`KEY_BYTES_MAX`] bytes in UTF-8.
+pub const fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.len() <= KEY_BYTES_MAX
+}
+
+/// Whether this may be the name of a queue or kind: 1 to [`NAME_BYTES_MAX`] bytes, each of them
 /// [allowed](is_name_byte), and not all of them dots, which would climb out of a directory if the name became a path.
 pub fn is_name(name: &str) -> bool {
     // A name of no bytes is one of dots alone as well.

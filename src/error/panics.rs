@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Calls `run` and catches its panic.
 ///
@@ -21,6 +21,11 @@ impl Panic {
         let payload: &(dyn Any + Send) = &**self.0;
         let text = payload.downcast_ref::<&str>().copied();
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    }
+
+    /// Panics with it again, on another thread.
+    pub fn resume(self) -> ! {
+        resume_unwind(self.0.into_inner())
     }
 }
 

@@ -48,7 +48,9 @@ pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill}
 pub(crate) use checked::ReadBack;
 pub(crate) use life::{AttemptNumber, Ending, Patch, Transition};
 pub(crate) use lineage::Lineage;
-pub(crate) use name::check as check_name;
+#[cfg(feature = "wasm")]
+pub(crate) use name::KEY_BYTES_MAX;
+pub(crate) use name::{check as check_name, check_key};
 pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;

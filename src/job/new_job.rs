@@ -229,8 +229,8 @@ impl NewJob {
         self
     }
 
-    /// One of a group runs at a time, in the order of enqueueing. See the crate's documentation on
-    /// groups for what a failing or delayed head does.
+    /// One of a group runs at a time, in the order of enqueueing. A group is any text of 1 to 1,024 bytes. See the crate's
+    /// documentation on groups for what a failing or delayed head does.
     ///
     /// ```
     /// # use millpond::{*, testing::{in_memory, ManualClock}};
@@ -375,7 +375,7 @@ impl NewJob {
         self
     }
 
-    /// At most one job of the queue has this key, a name as those of queues: while one is there that has
+    /// At most one job of the queue has this key, any text of 1 to 1,024 bytes: while one is there that has
     /// not ended, and for five minutes after its enqueue even if it has
     /// ([`unique_for`](Self::unique_for)), an enqueue with the same key stores nothing and is answered
     /// with the id of that one. So a call that was answered [`Error::OutcomeUnknown`], or not at all, may
@@ -476,10 +476,10 @@ impl NewJob {
         let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
         let payload = payload.check(&kind, payload_bytes_max, compare)?;
         if let Some(group) = &options.group {
-            name::check("group", group)?;
+            name::check_key("group", group)?;
         }
         if let Some(key) = &options.unique_key {
-            name::check("unique key", key)?;
+            name::check_key("unique key", key)?;
         }
         match options.unique_for {
             Some(_) if options.unique_key.is_none() => {

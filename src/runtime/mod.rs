@@ -5,6 +5,7 @@
 mod alarm;
 mod attempts;
 mod backup;
+mod beside;
 mod callers;
 mod commit;
 mod commit_turn;
@@ -30,6 +31,7 @@ mod verification;
 mod writer_loop;
 
 pub(crate) use backup::back_up;
+pub(crate) use beside::beside;
 pub use commit::Commit;
 pub(crate) use engine::{Config, Engine, WorkerConfig};
 pub(crate) use open::{Setup, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};

@@ -431,3 +431,142 @@ async fn a_struct_handles_jobs_in_both_ways() {
     let results: Vec<_> = ids.iter().map(|id| pond.job(*id).unwrap().result.unwrap()).collect();
     assert_eq!(results, ["7", "12"]);
 }
+
+/// Texts of which some begin as others do, end in what an encoding might end in, or are as long as may be.
+fn keys() -> Vec<String> {
+    let long = "k".repeat(1_023);
+    let mut keys: Vec<String> = [
+        "a",
+        "a\0",
+        "a\0b",
+        "a\0\0",
+        "\0",
+        "\0\0",
+        "aa",
+        "ab",
+        "b",
+        " ",
+        "\n",
+        "é",
+        "名前",
+        "\u{10ffff}",
+        "ada@example.org",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    keys.extend([long.clone(), format!("{long}a"), format!("{long}\0"), "\u{10ffff}".repeat(256)]);
+    keys
+}
+
+#[tokio::test]
+async fn a_group_is_any_text_of_up_to_1_024_bytes_and_keeps_its_jobs_apart_from_all_others() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let queue = pond.queue("q").unwrap();
+    let paused = "a\0";
+    queue.pause_group(paused).await.unwrap();
+    for n in 0..2 {
+        pond.enqueue_many("q", keys().iter().map(|key| work(n).group(key.clone()))).await.unwrap();
+    }
+    assert_sound(&pond).await;
+    close(pond).await;
+
+    let pond = disk.builder().verify_on_open().open(disk.path()).unwrap();
+    let queue = pond.queue("q").unwrap();
+    for key in keys() {
+        let jobs = pond.jobs(&JobFilter::new().group(key.clone()), None, 9).unwrap().jobs;
+        assert!(jobs.len() == 2 && jobs.iter().all(|job| job.group.as_deref() == Some(&key)), "{key:?}");
+        let [first, second] = [0, 1].map(|n| pond.explain(jobs[n].id).unwrap());
+        assert_eq!(first == Explanation::GroupPaused, key == paused, "{key:?}: {first:?}");
+        let is_behind = matches!(second, Explanation::GroupBusy { head, ahead: 1, .. } if head == jobs[0].id);
+        assert!(is_behind, "{key:?}: {second:?}");
+    }
+    pond.worker("q")
+        .group_rate_limit(millpond::Rate::per_hour(1).burst(9))
+        .handle(|_: Job<Work>| async { Ok(()) })
+        .start()
+        .unwrap();
+    drained(&pond).await;
+    assert_eq!(queue.counts().unfinished(), 2);
+    for key in keys() {
+        let tokens = queue.group_rate(&key).unwrap().available();
+        assert_eq!(tokens, if key == paused { 9.0 } else { 7.0 }, "{key:?}");
+    }
+    queue.resume_group(paused).await.unwrap();
+    drained(&pond).await;
+    assert_eq!(queue.counts().completed_total, 2 * keys().len() as u64);
+    assert_sound(&pond).await;
+}
+
+#[tokio::test]
+async fn a_unique_key_is_any_text_of_up_to_1_024_bytes_and_is_taken_for_no_other() {
+    let disk = OnDisk::new();
+    let pond = disk.open();
+    let enqueue_all = async |pond: &Millpond| {
+        pond.enqueue_many("q", keys().iter().map(|key| work(1).unique_key(key.clone()))).await.unwrap()
+    };
+    let ids = enqueue_all(&pond).await;
+    assert_eq!(pond.queue("q").unwrap().counts().pending, keys().len() as u64);
+    assert_sound(&pond).await;
+    close(pond).await;
+    let pond = disk.open();
+    assert_eq!(enqueue_all(&pond).await, ids);
+    for (id, key) in ids.iter().zip(keys()) {
+        assert_eq!(pond.job(*id).unwrap().unique_key, Some(key));
+    }
+}
+
+#[tokio::test]
+async fn an_empty_or_longer_group_or_unique_key_is_refused_by_name() {
+    let (_, pond) = memory();
+    let queue = pond.queue("q").unwrap();
+    for bad in ["".to_owned(), "k".repeat(1_025), "\u{10ffff}".repeat(257)] {
+        let is_refused = |what: &str, refused: Result<(), Error>| match refused {
+            Err(Error::InvalidKey { what: named, len, max: 1_024, .. }) => assert_eq!((named, len), (what, bad.len())),
+            other => panic!("{other:?}"),
+        };
+        is_refused("group", pond.enqueue("q", work(1).group(bad.clone())).await.map(drop));
+        is_refused("unique key", pond.enqueue("q", work(1).unique_key(bad.clone())).await.map(drop));
+        is_refused("group", queue.pause_group(&bad).await.map(drop));
+        is_refused("group", queue.resume_group(&bad).await.map(drop));
+        is_refused("group", queue.group_rate(&bad).map(drop));
+    }
+    assert_eq!(queue.counts().pending, 0);
+}
+
+#[tokio::test]
+async fn a_read_runs_beside_the_task_and_with_wait_on_the_callers_thread() {
+    let (_, pond) = memory();
+    let id = pond.enqueue("q", work(7)).await.unwrap();
+    let here = std::thread::current().id();
+    let read = |pond: &Millpond| pond.read(move |pond| Ok((pond.job(id)?.id, std::thread::current().id())));
+    let (found, there) = read(&pond).await.unwrap();
+    assert!(found == id && there != here);
+    assert_eq!(read(&pond).wait().unwrap(), (id, here));
+    assert!(matches!(pond.read(|pond| pond.job(JobId::new(99))).await, Err(Error::NoSuchJob { .. })));
+    let panicked = tokio::spawn(pond.read(|_| -> Result<(), Error> { panic!("on purpose") })).await.unwrap_err();
+    assert_eq!(panicked.into_panic().downcast_ref(), Some(&"on purpose"));
+
+    // Outside of a runtime it has a thread of its own.
+    let elsewhere = pond.clone();
+    let on_thread = std::thread::spawn(move || {
+        let mut read = Box::pin(elsewhere.read(|_| Ok(std::thread::current().name().map(str::to_owned))));
+        let thread = std::thread::current();
+        let waker = std::task::Waker::from(std::sync::Arc::new(Unpark(thread)));
+        loop {
+            match read.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+                std::task::Poll::Ready(name) => return name.unwrap(),
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    });
+    assert_eq!(on_thread.join().unwrap().as_deref(), Some("millpond-read"));
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}

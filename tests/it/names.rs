@@ -88,7 +88,7 @@ async fn a_number_that_is_given_out_again_brings_nothing_of_its_former_queue_alo
     worker.stop();
     let taken = rate.take(5);
     let worker = start("second");
-    taken.await.unwrap();
+    assert!(matches!(taken.await, Err(Error::NoWorker { .. })));
     let second = pond.queue("second").unwrap();
     assert_eq!((second.rate().available(), rate.available()), (5.0, f64::INFINITY));
     worker.stop();

@@ -485,7 +485,7 @@ async fn what_cannot_be_meant_is_refused() {
         assert!(matches!(refused, Err(Error::InvalidConfig { field: "unique_for", .. })), "{refused:?}");
     }
     let named = pond.enqueue("q", work(1).unique_key("")).await;
-    assert!(matches!(named, Err(Error::InvalidName { .. })), "{named:?}");
+    assert!(matches!(named, Err(Error::InvalidKey { .. })), "{named:?}");
     put(&pond, work(1).unique_for(day * 30).unique_key("key")).await;
 }
 

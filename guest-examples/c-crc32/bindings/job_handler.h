@@ -150,7 +150,7 @@ typedef struct millpond_jobs_enqueue_error_t {
 #define MILLPOND_JOBS_ENQUEUE_ERROR_PAYLOAD_TOO_LARGE 1
 // The attempt has enqueued as many jobs or bytes as it may, or follow-ups of follow-ups have come to their limit.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_QUOTA_EXCEEDED 2
-// Anything else, said in words: a unique key or group that is no name, a priority out of range.
+// Anything else, said in words: a unique key or group that is empty or too long, a priority out of range.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_OTHER 3
 
 typedef struct millpond_jobs_enqueue_own_new_job_t {
@@ -241,9 +241,10 @@ extern void millpond_jobs_enqueue_method_new_job_set_priority(millpond_jobs_enqu
 // How many attempts it has in all, at least 1.
 extern void millpond_jobs_enqueue_method_new_job_set_max_attempts(millpond_jobs_enqueue_borrow_new_job_t self, uint32_t max_attempts);
 // While a job with this key is in its queue, and for five minutes after its enqueue even if it has ended, another enqueue
-// stores nothing. A key is a name, as kinds and queues are: what may be any text has to be hashed or encoded.
+// stores nothing. A key is any text of 1 to 1,024 bytes.
 extern void millpond_jobs_enqueue_method_new_job_set_unique_key(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *key);
-// Jobs of a group run one at a time, in the order in which they were enqueued. A group is a name, as a unique key is.
+// Jobs of a group run one at a time, in the order in which they were enqueued. A group is any text of 1 to 1,024
+// bytes.
 extern void millpond_jobs_enqueue_method_new_job_set_group(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *group);
 // Stages the job: it exists from the commit on, and gets its own id then. Answers what it is known as until then, the
 // running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use millpond_rules::attempt::{FOLLOW_UP_BYTES, FOLLOW_UPS, LOG_BYTES, LOG_LINES};
-use millpond_rules::{PRIORITIES, is_name};
+use millpond_rules::{KEY_BYTES_MAX, PRIORITIES, is_key, is_name};
 
 use super::host::Line;
 use super::overlay::Overlay;
@@ -98,8 +98,8 @@ impl Attempt {
             return Err(Error::QuotaExceeded);
         }
         for (what, name) in [("group", &job.group), ("unique key", &job.unique_key)] {
-            if let Some(name) = name.as_deref().filter(|name| !is_name(name)) {
-                return Err(Error::Other(format!("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")));
+            if let Some(len) = name.as_deref().filter(|name| !is_key(name)).map(str::len) {
+                return Err(Error::Other(format!("invalid {what} of {len} bytes: use 1 to {KEY_BYTES_MAX} bytes")));
             }
         }
         if job.max_attempts == Some(0) {

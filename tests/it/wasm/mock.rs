@@ -34,8 +34,23 @@ fn job(word: usize, is: &str) -> String {
 
 #[tokio::test]
 async fn a_follow_up_that_the_queue_refuses_is_refused_in_a_plugins_own_test() {
-    let long = "n".repeat(128);
-    let names = ["", "ok", "a.b:c-d_9", ".", "..", "a b", "ada@example.org", "é", "a/b", &long, &format!("{long}n")];
+    let (long, longest) = ("n".repeat(128), "n".repeat(1_024));
+    let names = [
+        "",
+        "ok",
+        "a.b:c-d_9",
+        ".",
+        "..",
+        "a b",
+        "ada@example.org",
+        "é",
+        "a/b",
+        "\u{202e}",
+        &long,
+        &format!("{long}n"),
+        &longest,
+        &format!("{longest}n"),
+    ];
     let names = names.iter().flat_map(|name| (1..=4).map(|word| job(word, name)));
     let numbers =
         [(5, "0"), (5, "9"), (5, "10"), (5, "255"), (6, "0"), (6, "1"), (7, "0"), (7, "2000000"), (7, "900000")];

@@ -6,11 +6,11 @@ use crate::error::Error as QueueError;
 use crate::executor::wasm::contract::enqueue::{Error, Host, HostNewJob};
 use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::overlay::{Draft, FollowUp};
-use crate::job::Priority;
+use crate::job::{KEY_BYTES_MAX, Priority};
 
-/// Longest name of a follow-up job that is kept until it is enqueued, in bytes. No name may have a quarter of it, so one
-/// that is cut off is refused then.
-const NAME_BYTES_KEPT: usize = 1 << 10;
+/// Longest name, group or unique key of a follow-up job that is kept until it is enqueued, in bytes. None may be as long,
+/// so one that is cut off is refused then. The cut may take off three bytes more, to end with a whole character.
+const NAME_BYTES_KEPT: usize = KEY_BYTES_MAX + 4;
 
 fn short(mut name: String) -> String {
     name.truncate(name.floor_char_boundary(NAME_BYTES_KEPT));
