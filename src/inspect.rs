@@ -685,9 +685,10 @@ impl fmt::Display for Explanation {
             Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
             Self::NoHandler { queue, kind, handled, nearest } => {
-                match handled.is_empty() {
-                    true => write!(f, "queue {queue:?} has no worker")?,
-                    false => write!(f, "the worker of queue {queue:?} handles {handled:?}, not kind {kind:?}")?,
+                match (handled.is_empty(), nearest) {
+                    (true, None) => write!(f, "no worker of its queue handles kind {kind:?}")?,
+                    (true, Some(_)) => write!(f, "queue {queue:?} has no worker")?,
+                    (false, _) => write!(f, "the worker of queue {queue:?} handles {handled:?}, not kind {kind:?}")?,
                 }
                 nearest.iter().try_for_each(|nearest| write!(f, "; did you mean {nearest:?}?"))
             }
