@@ -178,7 +178,8 @@ async fn an_option_of_a_new_payload_is_refused_by_its_name_and_changes_nothing()
     worker.stop().await.unwrap();
     let waits = pond.enqueue("q", work(1)).await.unwrap();
 
-    let options: [(&str, fn(NewJob) -> NewJob); 12] = [
+    type With = fn(NewJob) -> NewJob;
+    let options: [(&str, With); 12] = [
         ("priority", |job| job.priority(Priority::FIRST)),
         ("group", |job| job.group("g")),
         ("delay", |job| job.delay(HOUR)),
