@@ -107,7 +107,7 @@ impl World {
             }
             let (queue, taken) = ready[rng.usize(..ready.len())].clone();
             let (id, number) = (taken.id, taken.record.attempts + 1);
-            let attempt = AttemptNumber { number, max: 3, once: false, started_at: now.wall };
+            let attempt = AttemptNumber { number, max: rng.u32(1..4), once: false, started_at: now.wall };
             if rng.bool() {
                 let (priority, turn) = (taken.order.priority, taken.order.turn);
                 let mark = Mark {
@@ -233,5 +233,5 @@ fn whatever_happens_to_jobs_everything_that_depends_on_them_agrees() {
             }
         }
     }
-    assert!(ended.contains("Completed") && ended.contains("Cancelled"), "only {ended:?} were reached");
+    assert_eq!(ended.len(), 3, "only {ended:?} were reached");
 }
