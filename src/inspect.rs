@@ -15,7 +15,7 @@ use crate::handler::Progress;
 use crate::job::{AT_MOST_ONCE, AttemptError, JobId, KindId, Order, Payload, PluginHash, Priority, QueueId, State};
 use crate::runtime::{Engine, Handlers};
 use crate::scheduler::Blocked;
-use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, ScanMost, Tally};
+use crate::storage::{Damage, Fault, Found, HeadAt, Place, Reader, ScanCursor, ScanMost, Source, Tally};
 use crate::time::Timestamp;
 
 /// What is looked at for one page, at most: a filter that matches little must not hold a snapshot of
@@ -486,7 +486,7 @@ fn matching(
     cursor: Option<Cursor>,
     mut take: impl FnMut(Found) -> bool,
 ) -> Result<Option<Cursor>, Error> {
-    let sources = filter.state.map_or_else(Reader::all_sources, Reader::sources_of);
+    let sources = filter.state.map_or(Source::ALL, Source::of);
     let mut damaged = Vec::new();
     let reader = engine.store.reader()?;
     let visit = |found: Result<Found, Fault>| match found {
@@ -498,7 +498,7 @@ fn matching(
         }
         Err(Fault::Redb(_)) => true,
     };
-    let next = reader.scan(&filter.queues(engine), &sources, cursor.map(|c| c.0), LOOKED_AT_PER_PAGE, visit)?;
+    let next = reader.scan(&filter.queues(engine), sources, cursor.map(|c| c.0), LOOKED_AT_PER_PAGE, visit)?;
     if !damaged.is_empty() {
         engine.set_aside(damaged, || {});
     }

@@ -14,6 +14,7 @@ use crate::storage::rows::catalog::QueueRow;
 use crate::storage::rows::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
 use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::place::Location;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::{DeadKey, DelayedKey, ExpiringKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
 
 /// Reads `content` as a row of one of the tables, with and without a checksum that is right.
@@ -36,16 +37,16 @@ pub(crate) fn row(table: u8, content: &[u8]) {
 
 /// An error or a record; and one that is written again and read again is the same.
 fn record(row: &Bytes) {
-    let Ok(record) = decode_record("ready", 1, row) else { return };
+    let Ok(record) = decode_record(TableName::Ready, 1, row) else { return };
     let written = encode_record(&record);
-    let again = decode_record("ready", 1, &written).expect("what was written can be read");
+    let again = decode_record(TableName::Ready, 1, &written).expect("what was written can be read");
     assert_eq!(encode_record(&again), written);
 }
 
 fn plain<T: Serialize + DeserializeOwned>(row: &Bytes) {
-    let Ok(value) = decode::<T>("fuzzed", 1, row) else { return };
+    let Ok(value) = decode::<T>(TableName::Ready, 1, row) else { return };
     let written = encode(&value);
-    let again: T = decode("fuzzed", 1, &written).expect("what was written can be read");
+    let again: T = decode(TableName::Ready, 1, &written).expect("what was written can be read");
     assert_eq!(encode(&again), written);
 }
 

@@ -1,7 +1,9 @@
-//! The only room (with `transaction.rs`) that names redb: what lies where in the file, and the
-//! rules that keep records and indexes in step.
+//! The only room (with `transaction.rs`) that names redb: what is where in the file, and what changes together.
 //!
-//! Refuses to decide: which job runs, what follows an attempt, when to commit is said elsewhere.
+//! Refuses to decide: which job runs, what follows an attempt and when to commit are decided elsewhere.
+//!
+//! It has floors, each of which names only those before it: `file` (the file and its blocks), `rows` (tables and rows as
+//! bytes), `life` (what happens to a job), `read` (queries), `repair` (damage and crashes), `open` (the open file).
 
 mod file;
 #[cfg(any(test, fuzzing))]
@@ -31,7 +33,7 @@ pub use open::copy::Backup;
 pub(crate) use open::copy::Copying;
 pub(crate) use open::store::Store;
 pub(crate) use read::find::Found;
-pub(crate) use read::listing::{ScanCursor, ScanMost};
+pub(crate) use read::listing::{ScanCursor, ScanMost, Source};
 pub(crate) use read::pages::WindowPage;
 pub(crate) use redb::WriteTransaction as RawTransaction;
 pub(crate) use repair::recovery::{Recovered, recover};

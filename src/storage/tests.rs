@@ -19,6 +19,7 @@ use crate::storage::rows::batch::Counters;
 use crate::storage::rows::catalog::QueueRow;
 use crate::storage::rows::codec::{decode_record, encode, encode_record};
 use crate::storage::rows::place::{Location, Member, Place};
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tally::Tally;
 use crate::time::{Due, SavedTime, TimeLine, Timestamp};
 
@@ -208,10 +209,13 @@ fn every_row_is_written_as_it_always_was() {
 #[test]
 fn every_record_that_is_written_is_read_back() {
     for record in [plain(), full(), descended(), expires_in()] {
-        assert_eq!(decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
+        assert_eq!(decode_record(TableName::Ready, 1, &encode_record(&record)).unwrap(), record);
     }
     let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };
-    assert_eq!(crate::storage::rows::codec::decode::<Location>("index", 1, &encode(&location)).unwrap(), location);
+    assert_eq!(
+        crate::storage::rows::codec::decode::<Location>(TableName::Index, 1, &encode(&location)).unwrap(),
+        location
+    );
 }
 
 /// Rows of records that earlier versions wrote, as files of theirs still have them.
@@ -231,7 +235,7 @@ fn every_record_of_an_earlier_version_is_read() {
                 _ => continue,
             };
             let bytes = (0..row.len()).step_by(2).map(|at| u8::from_str_radix(&row[at..at + 2], 16).unwrap());
-            assert_eq!(decode_record("ready", 1, &bytes.collect()).unwrap(), expected, "v{schema}: {name}");
+            assert_eq!(decode_record(TableName::Ready, 1, &bytes.collect()).unwrap(), expected, "v{schema}: {name}");
             read += 1;
         }
     }

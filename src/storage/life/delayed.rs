@@ -1,4 +1,4 @@
-//! Jobs that are due later, and their promotion when they are due.
+//! Home: jobs that are due later, and the pointers to members of groups that are.
 
 use std::ops::Bound;
 

@@ -1,4 +1,4 @@
-//! Jobs that have ended: the dead letters, and what retention keeps of the others.
+//! Home: jobs that have ended: the dead letters, and what retention keeps of the others.
 
 use redb::ReadableTable;
 

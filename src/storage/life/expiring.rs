@@ -1,4 +1,4 @@
-//! When jobs expire that have not started: an index of the waiting jobs that have an expiry.
+//! Facet: when jobs expire that have not started. An index of the waiting jobs that have an expiry.
 //!
 //! A job's row is written with the job. It goes when the job has left, or once its record says that it has started:
 //! from then on it does not expire. While a handler has the job for the first time its row stays.
@@ -17,6 +17,7 @@ use crate::storage::rows::expiry::{NextExpiry, NotedExpiries};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::is_pointer;
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::ExpiringKey;
 use crate::time::{Due, TimeLine, Timestamp};
 
@@ -105,7 +106,7 @@ impl Batch<'_> {
     pub(in crate::storage) fn mend_expiries(&mut self) -> Result<(), Fault> {
         let mut expected = BTreeSet::new();
         let mut see = |queue: QueueId, id: u64, row: &[u8]| {
-            let record = decode_record("record", id, &Bytes::copy_from_slice(row)).ok();
+            let record = decode_record(TableName::Ready, id, &Bytes::copy_from_slice(row)).ok();
             let due = record.and_then(|record| record.expiry());
             expected.extend(due.map(|due| Expiring { due, queue, id: JobId::new(id) }.key()));
         };

@@ -1,4 +1,4 @@
-//! Groups: one of each runs at a time, in the order of enqueueing.
+//! Home: groups. One job of each runs at a time, in the order of enqueueing.
 //!
 //! A group's members lie in `members` by id. At most one of them is its *head*, the one that may
 //! run; the head of each group has a row in `heads` if it is ready, a pointer in `delayed` if it is
@@ -20,6 +20,7 @@ use crate::storage::rows::codec;
 use crate::storage::rows::codec::{decode_record, encode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Member, Place};
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
@@ -53,7 +54,7 @@ pub(crate) enum HeadAt {
 impl Batch<'_> {
     pub(in crate::storage) fn group(&mut self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
         match self.tables.groups()?.get_row((queue, group))? {
-            Some(row) => match codec::decode("groups", u64::from(queue), &row) {
+            Some(row) => match codec::decode(TableName::Groups, u64::from(queue), &row) {
                 Ok(row) => Ok(row),
                 Err(_) => self.group_anew(queue, group, &row),
             },
@@ -117,7 +118,7 @@ impl Batch<'_> {
         id: JobId,
         bytes: Bytes,
     ) -> Result<(), Fault> {
-        let mut record = decode_record("members", id.get(), &bytes)?;
+        let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
         let waits = record.due().filter(|due| !due.is_due(self.now));
         let at = if row.paused {
             HeadAt::Held
@@ -190,7 +191,7 @@ impl Batch<'_> {
         let mut row = self.group(queue, &member.group)?;
         if member.parked {
             // One that cannot be read has lost its pointer already: that is how it was found.
-            let record = decode_record("members", id.get(), &bytes).ok();
+            let record = decode_record(TableName::Members, id.get(), &bytes).ok();
             if let Some(due) = record.and_then(|record| record.due()) {
                 self.remove_pointer(queue, id, due)?;
             }
@@ -226,7 +227,7 @@ impl Batch<'_> {
                 return self.put_group(queue, group, GroupRow { head: None, ..row });
             };
             let member = Member { group: group.clone(), parked: false, seq };
-            if decode_record("members", id.get(), &bytes).is_err() {
+            if decode_record(TableName::Members, id.get(), &bytes).is_err() {
                 self.tables.members()?.remove(member.key(queue, id))?;
                 self.unreadable.push(Unreadable::Left { queue, id, place: Place::Member(member), row: bytes });
                 continue;
@@ -302,7 +303,7 @@ impl Batch<'_> {
         if !member.parked {
             return self.set_head(queue, row, &member, id, bytes);
         }
-        let mut record = decode_record("members", id.get(), &bytes)?;
+        let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
         self.tables.members()?.remove(member.key(queue, id))?;
         let back = Member { parked: false, ..member };
         self.put_member(queue, &back, id, &bytes)?;
@@ -350,7 +351,7 @@ impl Batch<'_> {
                 }
                 let member = Member { group: group.clone(), parked: false, seq: head.seq };
                 match self.tables.members()?.get_row(member.key(queue, head.id))? {
-                    Some(bytes) if decode_record("members", head.id.get(), &bytes).is_err() => {
+                    Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_err() => {
                         self.put_group(queue, group, row)?;
                         self.unreadable.push(Unreadable::InPlace(head.id));
                     }
@@ -379,7 +380,7 @@ impl Batch<'_> {
         group: &str,
         damaged: &[u8],
     ) -> Result<GroupRow, Fault> {
-        self.set_row_aside("groups", &(queue, group), damaged, (Some(queue), None))?;
+        self.set_row_aside(TableName::Groups, &(queue, group), damaged, (Some(queue), None))?;
         let head = match self.ready_head(queue, group)? {
             Some(head) => Some(head),
             None => self.due_head(queue, group)?,
@@ -413,7 +414,7 @@ impl Batch<'_> {
         for row in self.tables.members()?.range((queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX))? {
             let (key, value) = row?;
             let (.., seq, id) = key.value();
-            let record = decode_record("members", id, &Bytes::copy_from_slice(value.value())).ok();
+            let record = decode_record(TableName::Members, id, &Bytes::copy_from_slice(value.value())).ok();
             if let Some(due) = record.and_then(|record| record.due()) {
                 dues.push((seq, JobId::new(id), due));
             }

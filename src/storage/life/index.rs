@@ -1,4 +1,4 @@
-//! Where each job lies: the index, which has every job but those in `ready`, and the search for those.
+//! Facet: where each job is. The index has every job but those in `ready`, which are searched for.
 
 use redb::ReadableTable;
 
@@ -9,6 +9,7 @@ use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{KnownQueue, Location, Member, Place, is_pointer};
 use crate::storage::rows::ready;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::time::{Due, TimeLine, Timestamp};
 use bytes::Bytes;
@@ -101,14 +102,14 @@ impl Batch<'_> {
     /// Where the index has the job.
     pub fn indexed(&mut self, id: JobId) -> Result<Option<Location>, Fault> {
         let Some(row) = self.tables.index()?.get_row(id.get())? else { return Ok(None) };
-        match codec::decode("index", id.get(), &row) {
+        match codec::decode(TableName::Index, id.get(), &row) {
             Ok(location) => Ok(Some(location)),
             Err(_) => self.index_anew(id, &row),
         }
     }
 
     fn index_anew(&mut self, id: JobId, damaged: &[u8]) -> Result<Option<Location>, Fault> {
-        self.set_row_aside("index", &id, damaged, (None, Some(id)))?;
+        self.set_row_aside(TableName::Index, &id, damaged, (None, Some(id)))?;
         self.unindex(id)?;
         let found = self.search(id)?;
         if let Some(Location { queue, place }) = found.clone() {

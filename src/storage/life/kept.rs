@@ -11,6 +11,7 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 #[cfg(feature = "wasm")]
 use crate::storage::rows::tables_ext::RowTable;
 #[cfg(feature = "wasm")]
@@ -92,7 +93,7 @@ impl Batch<'_> {
     /// A value that cannot be read is lost: what is written now takes its place.
     fn plugin_value(&mut self, plugin: &str, key: &str) -> Result<Option<Bytes>, Fault> {
         let Some(row) = self.tables.plugin_state()?.get_row((plugin, key))? else { return Ok(None) };
-        match codec::decode("plugin_state", 0, &row) {
+        match codec::decode(TableName::PluginState, 0, &row) {
             Ok(value) => Ok(Some(value)),
             Err(fault) => {
                 let key = &*printable(key);
@@ -105,7 +106,7 @@ impl Batch<'_> {
     /// Counted anew if the count cannot be read.
     fn plugin_usage(&mut self, plugin: &str) -> Result<Usage, Fault> {
         let Some(row) = self.tables.plugin_usage()?.get_row(plugin)? else { return Ok(Usage::default()) };
-        if let Ok(usage) = codec::decode("plugin_usage", 0, &row) {
+        if let Ok(usage) = codec::decode(TableName::PluginUsage, 0, &row) {
             return Ok(usage);
         }
         count(self.tables.plugin_state()?, plugin)
@@ -131,7 +132,7 @@ fn count(
 }
 
 fn add(usage: &mut Usage, key: &str, row: &[u8]) -> bool {
-    let value: Result<Bytes, Fault> = codec::decode("plugin_state", 0, row);
+    let value: Result<Bytes, Fault> = codec::decode(TableName::PluginState, 0, row);
     if let Ok(value) = &value {
         usage.keys += 1;
         usage.bytes += size(key, value);
@@ -144,7 +145,7 @@ impl Reader {
     #[cfg(feature = "wasm")]
     pub fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Bytes>, Fault> {
         let row = self.tables().plugin_state()?.get_row((plugin, key))?;
-        row.map(|row| codec::decode("plugin_state", 0, &row)).transpose()
+        row.map(|row| codec::decode(TableName::PluginState, 0, &row)).transpose()
     }
 
     /// The keys of a plugin that begin with `prefix` and come after `after`, at most `keys_max` of them.
@@ -176,9 +177,8 @@ impl Reader {
     #[cfg(feature = "wasm")]
     pub fn plugin_usage(&self, plugin: &str) -> Result<Usage, Fault> {
         match self.tables().plugin_usage()?.get_row(plugin)? {
-            Some(row) => {
-                codec::decode("plugin_usage", 0, &row).or_else(|_| count(&self.tables().plugin_state()?, plugin))
-            }
+            Some(row) => codec::decode(TableName::PluginUsage, 0, &row)
+                .or_else(|_| count(&self.tables().plugin_state()?, plugin)),
             None => Ok(Usage::default()),
         }
     }
@@ -197,7 +197,7 @@ impl Reader {
         for row in self.tables().plugin_usage()?.iter()? {
             let (plugin, row) = row?;
             let found = counted.remove(plugin.value()).unwrap_or_default();
-            match codec::decode::<Usage>("plugin_usage", 0, row.value()) {
+            match codec::decode::<Usage>(TableName::PluginUsage, 0, row.value()) {
                 Ok(usage) if usage == found => {}
                 Ok(usage) => {
                     problems.push(format!("plugin {:?} counts {usage:?}, but keeps {found:?}", plugin.value()));

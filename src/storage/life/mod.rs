@@ -1,5 +1,6 @@
-//! A job's life in the file. This file is the door: whatever happens to a job goes through [`Batch::apply`], or through
-//! one of the verbs beside it that leave the job in its place.
+//! A job's life in the file. This file is the door: what happens to a job goes through [`Batch::apply`], or through one
+//! of the verbs beside it whose moves depend on the home that the job is in ([`attempts`], [`promoting`],
+//! [`unreadable`]). All of them tell the same facets.
 //!
 //! The rules of what follows what are in `job::life`. Here a [`Transition`] becomes rows:
 //!
@@ -129,3 +130,6 @@ impl Batch<'_> {
         self.put_ended(moved.queue, moved.id, &place, &bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

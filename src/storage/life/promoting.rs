@@ -11,6 +11,7 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Place, is_pointer};
+use crate::storage::rows::table_name::TableName;
 use crate::time::{Due, TimeLine};
 
 impl Batch<'_> {
@@ -50,7 +51,7 @@ impl Batch<'_> {
             }
         } else {
             self.take_delayed(queue, id, due)?;
-            match decode_record("delayed", id.get(), &row) {
+            match decode_record(TableName::Delayed, id.get(), &row) {
                 Ok(record) => {
                     let side = |state| Some(Side { state, bytes: row.len() as u64, record: Some(&record) });
                     self.tell_facets(&Moved {

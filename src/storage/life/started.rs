@@ -1,4 +1,4 @@
-//! Which jobs a handler has, as far as it is durable: what recovery has to go by.
+//! Facet: which jobs a handler has, as far as it is durable. Recovery goes by these start marks.
 
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use crate::job::{JobId, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::time::Timestamp;
 
@@ -46,7 +47,7 @@ impl Batch<'_> {
         }
         let Some(row) = self.tables.running()?.get_row(id.get())? else { return Ok(()) };
         // One that cannot be read is set aside by the next opening, and nobody is blamed by it.
-        let Ok(mark) = codec::decode::<Mark>("running", id.get(), &row) else { return Ok(()) };
+        let Ok(mark) = codec::decode::<Mark>(TableName::Running, id.get(), &row) else { return Ok(()) };
         self.mark(id, &Mark { alone: false, ..mark })
     }
 
@@ -74,14 +75,14 @@ impl Batch<'_> {
         for row in self.tables.running()?.iter()? {
             let (id, row) = row?;
             let id = JobId::new(id.value());
-            match codec::decode("running", id.get(), row.value()) {
+            match codec::decode(TableName::Running, id.get(), row.value()) {
                 Ok(mark) => marks.push((id, mark)),
                 Err(_) => damaged.push((id, row.value().to_vec())),
             }
         }
         for (id, row) in damaged {
             self.tables.running()?.remove(id.get())?;
-            self.set_row_aside("running", &id, &row, (None, Some(id)))?;
+            self.set_row_aside(TableName::Running, &id, &row, (None, Some(id)))?;
         }
         Ok(marks)
     }

@@ -1,4 +1,4 @@
-//! Unique keys: which job has one, and until when at least.
+//! Facet: unique keys, which job has one, and until when at least.
 //!
 //! A key is held while its job has not ended, and until a time that was set when the job was enqueued,
 //! even if it has. So a row is gone when both are over: the job's end removes it if its time has passed,
@@ -17,6 +17,7 @@ use crate::storage::rows::place::{Location, Place};
 use crate::storage::rows::prepared::Prepared;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::ready;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::Tables;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::time::{Now, Timestamp};
@@ -49,7 +50,7 @@ fn holder(tables: &mut Tables<'_>, now: Now, queue: QueueId, key: &str) -> Resul
 /// or an end that can never be written.
 fn row(tables: &mut Tables<'_>, queue: QueueId, key: &str) -> Result<Option<Holder>, Fault> {
     let Some(row) = tables.unique()?.get_row((queue, key))? else { return Ok(None) };
-    match codec::decode("unique", u64::from(queue), &row) {
+    match codec::decode(TableName::Unique, u64::from(queue), &row) {
         Ok(holder) => Ok(Some(holder)),
         Err(_) => {
             tracing::error!(queue, key, "it cannot be read who holds a unique key: it is free");
@@ -61,7 +62,7 @@ fn row(tables: &mut Tables<'_>, queue: QueueId, key: &str) -> Result<Option<Hold
 /// Looked up and not kept: who was set aside, whatever of its record could be read, holds nothing.
 fn has_not_ended(tables: &mut Tables<'_>, queue: QueueId, id: JobId) -> Result<bool, Fault> {
     if let Some(row) = tables.index()?.get_row(id.get())? {
-        let location: Location = codec::decode("index", id.get(), &row)?;
+        let location: Location = codec::decode(TableName::Index, id.get(), &row)?;
         return Ok(!matches!(location.place, Place::Dead { .. } | Place::Finished { .. }));
     }
     let (found, _) = ready::find(tables.ready()?, id, Some(queue))?;

@@ -9,6 +9,7 @@ use crate::storage::rows::catalog::{Catalog, QueueRow};
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::migrations;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::{ReadTables, Tables};
 use crate::storage::rows::tables_ext::RowTable;
 
@@ -25,8 +26,8 @@ pub(in crate::storage) fn version(txn: &ReadTransaction) -> Result<Option<u32>, 
         Err(fault) => return Err(fault),
     };
     match meta.get_row(VERSION_KEY)? {
-        Some(row) => Ok(Some(codec::decode("meta", 0, &row)?)),
-        None => Err(Fault::corrupt("meta", 0, "the schema version is missing")),
+        Some(row) => Ok(Some(codec::decode(TableName::Meta, 0, &row)?)),
+        None => Err(Fault::corrupt(TableName::Meta, 0, "the schema version is missing")),
     }
 }
 
@@ -61,17 +62,17 @@ pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Resu
     let tables = ReadTables::new(txn);
     for row in tables.queues()?.iter()? {
         let (id, row) = row?;
-        let row: QueueRow = codec::decode("queues", u64::from(id.value()), row.value())?;
+        let row: QueueRow = codec::decode(TableName::Queues, u64::from(id.value()), row.value())?;
         catalog.restore_queue(id.value(), row);
     }
     for row in tables.kinds()?.iter()? {
         let (id, name) = row?;
         let name = std::str::from_utf8(name.value()).ok().filter(|name| check_name("kind", name).is_ok());
-        let name = name.ok_or_else(|| Fault::corrupt("kinds", u64::from(id.value()), "it is no name"))?;
+        let name = name.ok_or_else(|| Fault::corrupt(TableName::Kinds, u64::from(id.value()), "it is no name"))?;
         catalog.restore_kind(id.value(), name);
     }
     match tables.meta()?.get_row(COUNTERS)? {
-        Some(row) => codec::decode("meta", 1, &row),
-        None => Err(Fault::corrupt("meta", 1, "the counters are missing")),
+        Some(row) => codec::decode(TableName::Meta, 1, &row),
+        None => Err(Fault::corrupt(TableName::Meta, 1, "the counters are missing")),
     }
 }

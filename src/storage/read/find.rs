@@ -7,7 +7,7 @@ use redb::ReadableTable;
 
 use crate::job::{BucketKey, BucketState, JobId, Order, QueueId, Record, State};
 use crate::storage::life::groups::GroupRow;
-use crate::storage::read::listing::ScanMost;
+use crate::storage::read::listing::{ScanMost, Source};
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::codec;
 use crate::storage::rows::codec::decode_record;
@@ -15,6 +15,7 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{KnownQueue, Location, Place};
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::ready;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::untrusted::HeadValue;
 
@@ -50,7 +51,7 @@ impl Reader {
     /// One job, wherever it lies.
     pub fn find(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
         if let Some(row) = self.tables().index()?.get_row(id.get())? {
-            return match codec::decode("index", id.get(), &row) {
+            return match codec::decode(TableName::Index, id.get(), &row) {
                 Ok(location) => self.load(id, location),
                 Err(_) => self.search(catalog, id),
             };
@@ -66,7 +67,7 @@ impl Reader {
     /// In which queue a job is. If nothing else tells it, this searches through all queues that have ready jobs.
     pub fn queue_of(&self, catalog: &Catalog, id: JobId) -> Result<KnownQueue, Fault> {
         if let Some(row) = self.tables().index()?.get_row(id.get())? {
-            let location = codec::decode::<Location>("index", id.get(), &row);
+            let location = codec::decode::<Location>(TableName::Index, id.get(), &row);
             return Ok(location.map_or(KnownQueue::NotSearched, |location| KnownQueue::Found(location.queue)));
         }
         if let Some(queue) = catalog.recent.queue_of(id) {
@@ -79,7 +80,7 @@ impl Reader {
     /// Goes through every job for one whose index entry cannot be read.
     fn search(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
         let mut result = None;
-        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, ScanMost::ALL, |found| {
+        self.scan(&catalog.stored_queues(), Source::ALL, None, ScanMost::ALL, |found| {
             match found {
                 Ok(found) if found.id == id => result = Some(Ok(Found { unindexed: true, ..found.kept() })),
                 Err(Fault::Corrupt { id: damaged, table, detail }) if damaged == id.get() => {
@@ -112,7 +113,7 @@ impl Reader {
 
     pub fn group(&self, queue: QueueId, group: &str) -> Result<GroupRow, Fault> {
         match self.tables().groups()?.get_row((queue, group))? {
-            Some(row) => codec::decode("groups", u64::from(queue), &row),
+            Some(row) => codec::decode(TableName::Groups, u64::from(queue), &row),
             None => Ok(GroupRow::default()),
         }
     }
@@ -180,7 +181,7 @@ impl Reader {
             let (key, row) = row?;
             let (queue, group) = key.value();
             let group = (!group.is_empty()).then(|| Arc::from(group));
-            buckets.push((BucketKey { queue, group }, codec::decode("rates", u64::from(queue), row.value())?));
+            buckets.push((BucketKey { queue, group }, codec::decode(TableName::Rates, u64::from(queue), row.value())?));
         }
         Ok(buckets)
     }

@@ -1,9 +1,9 @@
-//! Reads: one short read transaction per page, so that none lives long enough to make the file grow.
+//! Lists the jobs of queues, a page at a time, from all tables that have jobs.
 
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::AccessGuard;
+use redb::{AccessGuard, Key, Range};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{JobId, QueueId, State};
@@ -18,7 +18,7 @@ use crate::time::{Due, TimeLine, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ScanCursor {
     pub queue: QueueId,
-    pub source: u8,
+    pub source: Source,
     pub after: Option<CursorKey>,
 }
 
@@ -29,8 +29,43 @@ pub(crate) enum CursorKey {
     Member(String, u8, u64, u64),
 }
 
-/// The tables a queue's jobs lie in, in the order a scan goes through them.
-const SOURCES: u8 = 7;
+/// What a scan reads of a queue, in this order: a table, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Source {
+    Ready,
+    /// Delayed until a time of the wall clock.
+    Delayed,
+    /// Delayed until a time of the engine's own line.
+    DelayedByEngine,
+    Members,
+    Dead,
+    Completed,
+    Cancelled,
+}
+
+impl Source {
+    pub const ALL: &'static [Self] = &[
+        Self::Ready,
+        Self::Delayed,
+        Self::DelayedByEngine,
+        Self::Members,
+        Self::Dead,
+        Self::Completed,
+        Self::Cancelled,
+    ];
+
+    /// The sources that have jobs of this state.
+    pub fn of(state: State) -> &'static [Self] {
+        match state {
+            State::Pending | State::Running => &[Self::Ready, Self::Members],
+            State::Scheduled | State::Retrying => &[Self::Delayed, Self::DelayedByEngine, Self::Members],
+            State::Dead => &[Self::Dead],
+            State::Completed => &[Self::Completed],
+            State::Cancelled => &[Self::Cancelled],
+            State::Blocked => &[],
+        }
+    }
+}
 
 /// How much one scan looks at: a snapshot of the file must not be held for long.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +80,12 @@ impl ScanMost {
 }
 
 /// Is given each row with its key, and says whether it wants another one.
-type Look<'l> = &'l mut dyn FnMut(CursorKey, Row) -> bool;
+type Visit<'l> = &'l mut dyn FnMut(CursorKey, Row) -> bool;
 
 /// A row that a scan comes to.
 struct Row {
     bytes: usize,
-    /// `None` stands for a job that lies somewhere else.
+    /// `None` if the row stands for a job that lies somewhere else.
     job: Option<Result<Found, Fault>>,
 }
 
@@ -75,124 +110,67 @@ impl Row {
 }
 
 impl Reader {
-    /// Goes through the rows of the queue's `source` behind `after`, one at a time, until `look` has had enough.
-    fn source(&self, queue: QueueId, source: u8, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
+    /// Goes through the rows of one source behind `after`, one at a time, until `visit` has had enough.
+    fn source(&self, queue: QueueId, source: Source, after: Option<&CursorKey>, visit: Visit<'_>) -> Result<(), Fault> {
         match source {
-            0 => self.scan_ready(queue, after, look),
-            1 => self.scan_delayed(queue, TimeLine::Wall, after, look),
-            2 => self.scan_delayed(queue, TimeLine::Engine, after, look),
-            3 => self.scan_members(queue, after, look),
-            4 => self.scan_dead(queue, after, look),
-            5 => self.scan_finished(queue, State::Completed, after, look),
-            _ => self.scan_finished(queue, State::Cancelled, after, look),
-        }
-    }
-
-    fn scan_ready(&self, queue: QueueId, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
-        let from = match after {
-            Some(CursorKey::Ready(priority, id)) => Bound::Excluded((queue, *priority, *id)),
-            _ => Bound::Included((queue, 0, 0)),
-        };
-        let to = Bound::Included((queue, u8::MAX, u64::MAX));
-        for row in self.tables().ready_rows()?.range((from, to))? {
-            let (key, value) = row?;
-            let (_, priority, id) = key.value();
-            let row = Row::job(id, queue, Place::Ready { priority }, value);
-            if !look(CursorKey::Ready(priority, id), row) {
-                break;
+            Source::Ready => {
+                let from = match after {
+                    Some(CursorKey::Ready(priority, id)) => Bound::Excluded((queue, *priority, *id)),
+                    _ => Bound::Included((queue, 0, 0)),
+                };
+                let rows = self.tables().ready_rows()?.range((from, Bound::Included((queue, u8::MAX, u64::MAX))))?;
+                each(rows, queue, visit, |(_, priority, id)| {
+                    (CursorKey::Ready(priority, id), id, Place::Ready { priority })
+                })
             }
+            Source::Delayed => self.delayed(queue, TimeLine::Wall, after, visit),
+            Source::DelayedByEngine => self.delayed(queue, TimeLine::Engine, after, visit),
+            Source::Members => {
+                let from = match after {
+                    Some(CursorKey::Member(group, parked, seq, id)) => {
+                        Bound::Excluded((queue, group.as_str(), *parked, *seq, *id))
+                    }
+                    _ => Bound::Included((queue, "", 0, 0, 0)),
+                };
+                let rows = self.tables().members()?.range((from, Bound::Excluded((queue + 1, "", 0, 0, 0))))?;
+                each(rows, queue, visit, |(_, group, parked, seq, id)| {
+                    let place = Place::Member(Member { group: group.into(), parked: parked == 1, seq });
+                    (CursorKey::Member(group.to_owned(), parked, seq, id), id, place)
+                })
+            }
+            Source::Dead => {
+                let from = match after {
+                    Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, *at, *id)),
+                    _ => Bound::Included((queue, 0, 0)),
+                };
+                let rows = self.tables().dead_letters()?.range((from, Bound::Included((queue, u64::MAX, u64::MAX))))?;
+                each(rows, queue, visit, |(_, at, id)| {
+                    (CursorKey::Timed(at, id), id, Place::Dead { at: Timestamp::from_millis(at) })
+                })
+            }
+            Source::Completed => self.finished(queue, State::Completed, after, visit),
+            Source::Cancelled => self.finished(queue, State::Cancelled, after, visit),
         }
-        Ok(())
     }
 
-    fn scan_delayed(
+    fn delayed(
         &self,
         queue: QueueId,
         line: TimeLine,
         after: Option<&CursorKey>,
-        look: Look<'_>,
+        visit: Visit<'_>,
     ) -> Result<(), Fault> {
-        let line_key = line as u8;
-        let from = match after {
-            Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, line_key, *at, *id)),
-            _ => Bound::Included((queue, line_key, 0, 0)),
-        };
-        let to = Bound::Included((queue, line_key, u64::MAX, u64::MAX));
-        for row in self.tables().delayed()?.range((from, to))? {
-            let (key, value) = row?;
-            let (_, _, at, id) = key.value();
-            let due = Due { line, at: Timestamp::from_millis(at) };
-            // A pointer stands for a group's member, which is found where it lies.
-            let row = match is_pointer(value.value()) {
-                true => Row { bytes: value.value().len(), job: None },
-                false => Row::job(id, queue, Place::Delayed { due }, value),
-            };
-            if !look(CursorKey::Timed(at, id), row) {
-                break;
-            }
-        }
-        Ok(())
+        let rows = self.tables().delayed()?.range(timed(queue, line as u8, after))?;
+        each(rows, queue, visit, |(_, _, at, id)| {
+            (CursorKey::Timed(at, id), id, Place::Delayed { due: Due { line, at: Timestamp::from_millis(at) } })
+        })
     }
 
-    fn scan_members(&self, queue: QueueId, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
-        let from = match after {
-            Some(CursorKey::Member(group, parked, seq, id)) => {
-                Bound::Excluded((queue, group.as_str(), *parked, *seq, *id))
-            }
-            _ => Bound::Included((queue, "", 0, 0, 0)),
-        };
-        let to = Bound::Excluded((queue + 1, "", 0, 0, 0));
-        for row in self.tables().members()?.range((from, to))? {
-            let (key, value) = row?;
-            let (_, group, parked, seq, id) = key.value();
-            let place = Place::Member(Member { group: group.into(), parked: parked == 1, seq });
-            let key = CursorKey::Member(group.to_owned(), parked, seq, id);
-            if !look(key, Row::job(id, queue, place, value)) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_dead(&self, queue: QueueId, after: Option<&CursorKey>, look: Look<'_>) -> Result<(), Fault> {
-        let from = match after {
-            Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, *at, *id)),
-            _ => Bound::Included((queue, 0, 0)),
-        };
-        let to = Bound::Included((queue, u64::MAX, u64::MAX));
-        for row in self.tables().dead_letters()?.range((from, to))? {
-            let (key, value) = row?;
-            let (_, at, id) = key.value();
-            let place = Place::Dead { at: Timestamp::from_millis(at) };
-            if !look(CursorKey::Timed(at, id), Row::job(id, queue, place, value)) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_finished(
-        &self,
-        queue: QueueId,
-        state: State,
-        after: Option<&CursorKey>,
-        look: Look<'_>,
-    ) -> Result<(), Fault> {
-        let state_key = state as u8;
-        let from = match after {
-            Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, state_key, *at, *id)),
-            _ => Bound::Included((queue, state_key, 0, 0)),
-        };
-        let to = Bound::Included((queue, state_key, u64::MAX, u64::MAX));
-        for row in self.tables().finished()?.range((from, to))? {
-            let (key, value) = row?;
-            let (_, _, at, id) = key.value();
-            let place = Place::Finished { state, at: Timestamp::from_millis(at) };
-            if !look(CursorKey::Timed(at, id), Row::job(id, queue, place, value)) {
-                break;
-            }
-        }
-        Ok(())
+    fn finished(&self, queue: QueueId, state: State, after: Option<&CursorKey>, visit: Visit<'_>) -> Result<(), Fault> {
+        let rows = self.tables().finished()?.range(timed(queue, state as u8, after))?;
+        each(rows, queue, visit, |(_, _, at, id)| {
+            (CursorKey::Timed(at, id), id, Place::Finished { state, at: Timestamp::from_millis(at) })
+        })
     }
 
     /// Goes through the jobs of `queues` behind `cursor`, looking at no more than `most` and stopping when `visit` has
@@ -202,7 +180,7 @@ impl Reader {
     pub fn scan(
         &self,
         queues: &[QueueId],
-        sources: &[u8],
+        sources: &[Source],
         cursor: Option<ScanCursor>,
         most: ScanMost,
         mut visit: impl FnMut(Result<Found, Fault>) -> bool,
@@ -233,20 +211,37 @@ impl Reader {
         }
         Ok(None)
     }
+}
 
-    pub fn all_sources() -> Vec<u8> {
-        (0..SOURCES).collect()
-    }
+/// The keys of one queue behind `after` that have this time line or this state.
+fn timed(queue: QueueId, second: u8, after: Option<&CursorKey>) -> (Bound<TimedKey>, Bound<TimedKey>) {
+    let from = match after {
+        Some(CursorKey::Timed(at, id)) => Bound::Excluded((queue, second, *at, *id)),
+        _ => Bound::Included((queue, second, 0, 0)),
+    };
+    (from, Bound::Included((queue, second, u64::MAX, u64::MAX)))
+}
 
-    /// The sources in which jobs of this state lie.
-    pub fn sources_of(state: State) -> Vec<u8> {
-        match state {
-            State::Pending | State::Running => vec![0, 3],
-            State::Scheduled | State::Retrying => vec![1, 2, 3],
-            State::Dead => vec![4],
-            State::Completed => vec![5],
-            State::Cancelled => vec![6],
-            State::Blocked => vec![],
+type TimedKey = (QueueId, u8, u64, u64);
+
+/// Visits these rows. `job` says of a key where a cursor would stand, and the id and the place of the job.
+fn each<K: Key + 'static>(
+    rows: Range<'static, K, &'static [u8]>,
+    queue: QueueId,
+    visit: Visit<'_>,
+    job: impl Fn(K::SelfType<'_>) -> (CursorKey, u64, Place),
+) -> Result<(), Fault> {
+    for row in rows {
+        let (key, value) = row?;
+        let (cursor, id, place) = job(key.value());
+        // A pointer stands for a group's member, which is visited where it lies.
+        let row = match matches!(place, Place::Delayed { .. }) && is_pointer(value.value()) {
+            true => Row { bytes: value.value().len(), job: None },
+            false => Row::job(id, queue, place, value),
+        };
+        if !visit(cursor, row) {
+            break;
         }
     }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::storage::rows::aside::Damage;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::untrusted::HeadValue;
 
 /// Ready jobs in dispatch order.
@@ -45,7 +46,7 @@ impl PageInProgress {
         self.rows.push((id, position, self.bytes.len()));
     }
 
-    fn end(self, table: &'static str, end: bool) -> WindowPage {
+    fn end(self, table: TableName, end: bool) -> WindowPage {
         let bytes = Bytes::from(self.bytes);
         let mut page = WindowPage { jobs: Vec::with_capacity(self.rows.len()), end, damaged: self.damaged };
         let mut from = 0;
@@ -84,12 +85,12 @@ impl Reader {
         for row in self.tables().ready_rows()?.range(dispatch_range(refill))? {
             let (key, value) = row?;
             if page.is_full() {
-                return Ok(page.end("ready", false));
+                return Ok(page.end(TableName::Ready, false));
             }
             let (_, _, id) = key.value();
             page.push(id, id, value.value());
         }
-        Ok(page.end("ready", true))
+        Ok(page.end(TableName::Ready, true))
     }
 
     fn heads_page(&self, refill: Refill) -> Result<WindowPage, Fault> {
@@ -98,7 +99,7 @@ impl Reader {
         for row in self.tables().heads()?.range(dispatch_range(refill))? {
             let (key, value) = row?;
             if page.is_full() {
-                return Ok(page.end("members", false));
+                return Ok(page.end(TableName::Members, false));
             }
             let (_, priority, position) = key.value();
             let member = match HeadValue::decode(value.value()) {
@@ -110,6 +111,6 @@ impl Reader {
                 None => page.damaged.push(Damage::Head(refill.queue, Order { priority, position })),
             }
         }
-        Ok(page.end("members", true))
+        Ok(page.end(TableName::Members, true))
     }
 }

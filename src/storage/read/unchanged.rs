@@ -6,6 +6,7 @@ use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 
 impl Reader {
@@ -16,7 +17,7 @@ impl Reader {
         let row = match taken.group() {
             None => self.tables().ready_rows()?.get_row((queue, taken.order.priority, id))?,
             Some(group) => match self.tables().index()?.get_row(id)? {
-                Some(row) => match codec::decode("index", id, &row) {
+                Some(row) => match codec::decode(TableName::Index, id, &row) {
                     Ok(Location { queue: found, place: Place::Member(member) }) if found == queue && !member.parked => {
                         self.tables().members()?.get_row(member.key(queue, taken.id))?
                     }
@@ -27,7 +28,7 @@ impl Reader {
             },
         };
         let Some(row) = row else { return Ok(false) };
-        match decode_record("ready", id, &row) {
+        match decode_record(TableName::Ready, id, &row) {
             Ok(found) => Ok(runs(&found) == runs(&taken.record)),
             // Memory knows better than a row that cannot be read: the end of the run replaces it.
             Err(_) => Ok(true),

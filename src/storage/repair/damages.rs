@@ -4,13 +4,14 @@ use redb::ReadableTable;
 
 use crate::job::{JobId, Order};
 use crate::storage::life::groups::GroupRow;
-use crate::storage::read::listing::ScanMost;
+use crate::storage::read::listing::{ScanMost, Source};
 use crate::storage::rows::aside::Damage;
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Location;
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::untrusted::HeadValue;
 
@@ -21,14 +22,14 @@ impl Reader {
         let tables = self.tables();
         for row in tables.index()?.iter()? {
             let (id, row) = row?;
-            if codec::decode::<Location>("index", id.value(), row.value()).is_err() {
+            if codec::decode::<Location>(TableName::Index, id.value(), row.value()).is_err() {
                 damages.push(Damage::Job(JobId::new(id.value())));
             }
         }
         for row in tables.groups()?.iter()? {
             let (key, row) = row?;
             let (queue, group) = key.value();
-            if codec::decode::<GroupRow>("groups", u64::from(queue), row.value()).is_err() {
+            if codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), row.value()).is_err() {
                 damages.push(Damage::Group(queue, group.to_owned()));
             }
         }
@@ -44,7 +45,7 @@ impl Reader {
                 damages.push(Damage::Head(queue, Order { priority, position }));
             }
         }
-        self.scan(&catalog.stored_queues(), &Self::all_sources(), None, ScanMost::ALL, |found| {
+        self.scan(&catalog.stored_queues(), Source::ALL, None, ScanMost::ALL, |found| {
             if let Err(Fault::Corrupt { id, .. }) = found {
                 damages.push(Damage::Job(JobId::new(id)));
             }

@@ -14,6 +14,7 @@ use crate::storage::rows::codec;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Member;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::untrusted::HeadValue;
 
@@ -31,14 +32,14 @@ impl Batch<'_> {
             return Ok(());
         }
         self.tables.heads()?.remove(key)?;
-        self.set_row_aside("heads", &key, &damaged, (Some(queue), None))?;
+        self.set_row_aside(TableName::Heads, &key, &damaged, (Some(queue), None))?;
         let Some((group, row, head)) = self.headed_at(queue, order)? else { return Ok(()) };
         // Dispatch may know it from elsewhere, at the old place: a suspect after a crash.
         self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
         let member = Member { group: group.clone(), parked: false, seq: head.seq };
         match self.tables.members()?.get_row(member.key(queue, head.id))? {
             None => self.advance(queue, &group, row)?,
-            Some(bytes) if decode_record("members", head.id.get(), &bytes).is_ok() => {
+            Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_ok() => {
                 self.set_head(queue, row, &member, head.id, bytes)?;
             }
             Some(_) => {
@@ -57,7 +58,9 @@ impl Batch<'_> {
             if of != queue {
                 break;
             }
-            let Ok(row) = codec::decode::<GroupRow>("groups", u64::from(queue), value.value()) else { continue };
+            let Ok(row) = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value()) else {
+                continue;
+            };
             if let Some(head) = row.head.filter(|head| head.at == stands_at) {
                 return Ok(Some((group.into(), row, head)));
             }
@@ -77,7 +80,7 @@ impl Batch<'_> {
             let (queue, group) = key.value();
             if !catalog.is_stored(queue) {
                 stray.push((queue, group.to_owned()));
-            } else if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
+            } else if codec::decode::<BucketState>(TableName::Rates, u64::from(queue), row.value()).is_err() {
                 damaged.push((queue, group.to_owned(), row.value().to_vec()));
             }
         }
@@ -86,7 +89,7 @@ impl Batch<'_> {
             self.tables.rates()?.remove((queue, &*group))?;
         }
         for (queue, group, row) in damaged {
-            self.set_row_aside("rates", &(queue, &*group), &row, (Some(queue), None))?;
+            self.set_row_aside(TableName::Rates, &(queue, &*group), &row, (Some(queue), None))?;
             let empty = BucketState { tokens: 0.0, at: self.now.age, held_until: None };
             self.tables.rates()?.insert((queue, &*group), codec::encode(&empty).as_slice())?;
         }

@@ -21,6 +21,7 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::place::{Location, Place};
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::{DelayedKey, HeadKey, MemberKey, ReadyKey, UniqueEndedKey};
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::tally::Tally;
@@ -147,8 +148,8 @@ impl Verifier {
             kinds.insert(row?.0.value());
         }
         let counters = match tables.meta()?.get_row(COUNTERS)? {
-            Some(row) => codec::decode("meta", 1, &row)?,
-            None => return Err(Fault::corrupt("meta", 1, "the counters are missing")),
+            Some(row) => codec::decode(TableName::Meta, 1, &row)?,
+            None => return Err(Fault::corrupt(TableName::Meta, 1, "the counters are missing")),
         };
         Ok(Self {
             ready: tables.ready_rows()?,
@@ -203,7 +204,7 @@ impl Verifier {
     fn indexed(&mut self, id: u64) -> Result<Result<Option<Location>, Fault>, Fault> {
         self.work.lookups += 1;
         let row = self.index.get(id)?;
-        Ok(row.map(|row| codec::decode("index", id, row.value())).transpose())
+        Ok(row.map(|row| codec::decode(TableName::Index, id, row.value())).transpose())
     }
 
     fn queues(&mut self) -> Result<(), Fault> {
@@ -212,7 +213,7 @@ impl Verifier {
             self.work.rows += 1;
             let (queue, row) = row?;
             let queue = queue.value();
-            match codec::decode::<QueueRow>("queues", u64::from(queue), row.value()) {
+            match codec::decode::<QueueRow>(TableName::Queues, u64::from(queue), row.value()) {
                 Ok(row) => {
                     if let Some(other) = names.insert(row.name.clone(), queue) {
                         self.problem(format!("the queues number {other} and {queue} are both named {:?}", &*row.name));
@@ -231,7 +232,7 @@ impl Verifier {
             self.work.rows += 1;
             let (id, row) = row?;
             let id = id.value();
-            match codec::decode::<Location>("index", id, row.value()) {
+            match codec::decode::<Location>(TableName::Index, id, row.value()) {
                 Err(fault) => self.unreadable(fault),
                 Ok(location) if self.is_at(id, &location)? => {}
                 Ok(Location { queue, place }) => {
@@ -265,7 +266,7 @@ impl Verifier {
             self.work.rows += 1;
             let (id, row) = row?;
             let id = id.value();
-            if let Err(fault) = codec::decode::<Mark>("running", id, row.value()) {
+            if let Err(fault) = codec::decode::<Mark>(TableName::Running, id, row.value()) {
                 self.unreadable(fault);
                 continue;
             }
@@ -293,7 +294,7 @@ impl Verifier {
             self.work.rows += 1;
             let (key, row) = row?;
             let (queue, group) = key.value();
-            if codec::decode::<BucketState>("rates", u64::from(queue), row.value()).is_err() {
+            if codec::decode::<BucketState>(TableName::Rates, u64::from(queue), row.value()).is_err() {
                 let queue = self.name(queue);
                 self.problem(format!("the bucket of {queue}, group {group:?}, cannot be read"));
             }

@@ -17,6 +17,7 @@ use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Place;
 use crate::storage::rows::reader::Reader;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::untrusted::AsideValue;
 
 /// What somebody met who only reads: the writer looks at it again and sets it aside.
@@ -51,9 +52,6 @@ pub(crate) struct Aside {
     pub why: String,
 }
 
-/// A job's record lies in these; the others are derived, and were made anew.
-const OF_JOBS: [&str; 5] = ["ready", "delayed", "members", "dead_letters", "finished"];
-
 impl Aside {
     pub(in crate::storage) fn read(number: u64, row: &[u8]) -> Self {
         let unknown = Self {
@@ -67,15 +65,18 @@ impl Aside {
         };
         let Some((table, key, value)) = AsideValue::decode(row) else { return unknown };
         let value = Bytes::copy_from_slice(value);
-        let why = damage(table, &value);
+        let name = TableName::of(table);
+        let why = damage(name, &value);
         let aside = Self { table: table.into(), value, why, ..unknown };
-        match table {
-            "index" | "running" => Self { id: key_of(key), ..aside },
-            "groups" | "rates" => {
+        match name {
+            Some(TableName::Index | TableName::Running) => Self { id: key_of(key), ..aside },
+            Some(TableName::Groups | TableName::Rates) => {
                 let (queue, group) = key_of::<(QueueId, String)>(key).unzip();
                 Self { queue, group: group.filter(|group| !group.is_empty()), ..aside }
             }
-            "heads" => Self { queue: key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue), ..aside },
+            Some(TableName::Heads) => {
+                Self { queue: key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue), ..aside }
+            }
             _ => {
                 let (queue, id) = key_of(key).unzip();
                 Self { queue, id, ..aside }
@@ -84,8 +85,8 @@ impl Aside {
     }
 
     /// The table it lay in, if it is a job's record.
-    fn job_table(&self) -> Option<&'static str> {
-        OF_JOBS.into_iter().find(|table| *table == self.table)
+    fn job_table(&self) -> Option<TableName> {
+        TableName::of(&self.table).filter(|table| table.has_jobs())
     }
 
     /// The job that it is, if it can be read after all.
@@ -97,13 +98,13 @@ impl Aside {
 }
 
 fn key_of<T: serde::de::DeserializeOwned>(key: &[u8]) -> Option<T> {
-    codec::decode("quarantine", 0, key).ok()
+    codec::decode(TableName::Quarantine, 0, key).ok()
 }
 
-fn damage(table: &str, value: &Bytes) -> String {
+fn damage(table: Option<TableName>, value: &Bytes) -> String {
     let found = match table {
-        "heads" => return "it leads to no member of a group".into(),
-        table if OF_JOBS.contains(&table) => decode_record("quarantine", 0, value).map(drop),
+        Some(TableName::Heads) => return "it leads to no member of a group".into(),
+        Some(table) if table.has_jobs() => decode_record(TableName::Quarantine, 0, value).map(drop),
         _ => codec::check(value),
     };
     match found {
@@ -116,18 +117,18 @@ impl Batch<'_> {
     /// Puts a row into quarantine that has left its table, or is about to be written anew.
     pub(in crate::storage) fn set_row_aside(
         &mut self,
-        table: &'static str,
+        table: TableName,
         key: &impl Serialize,
         row: &[u8],
         (queue, id): (Option<QueueId>, Option<JobId>),
     ) -> Result<(), Fault> {
         self.touch();
         let number = self.tables.quarantine()?.last()?.map_or(0, |(number, _)| number.value()) + 1;
-        let value = AsideValue::encode(table, &codec::encode(key), row);
+        let value = AsideValue::encode(table.as_str(), &codec::encode(key), row);
         self.tables.quarantine()?.insert(number, value.as_slice())?;
         self.set_aside += 1;
         let queue = queue.map(|queue| self.catalog().queue_name(queue));
-        self.event(|| Event::RowQuarantined { number, table: table.into(), queue, id });
+        self.event(|| Event::SetAside { number, table: table.as_str().into(), queue, id });
         Ok(())
     }
 

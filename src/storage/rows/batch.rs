@@ -11,6 +11,7 @@ use crate::storage::rows::catalog::{Catalog, NewNames, QueueRow};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::Tables;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::tally::Tally;
@@ -167,7 +168,7 @@ impl<'t> Batch<'t> {
     /// The counters as they are in the file, before this batch is sealed.
     pub fn counters_in_file(&mut self) -> Result<Option<Counters>, Fault> {
         let row = self.tables.meta()?.get_row(COUNTERS)?;
-        row.map(|row| codec::decode("meta", 1, &row)).transpose()
+        row.map(|row| codec::decode(TableName::Meta, 1, &row)).transpose()
     }
 
     pub fn with_limits(self, limits: BatchLimits) -> Self {

@@ -10,6 +10,7 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::migrations::old_records;
 use crate::storage::rows::sections;
 use crate::storage::rows::sections::Sections;
+use crate::storage::rows::table_name::TableName;
 use crate::time::Timestamp;
 
 /// The version of what follows it, in all rows but records.
@@ -74,14 +75,14 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     seal(VERSION, row)
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(table: &'static str, id: u64, row: &[u8]) -> Result<T, Fault> {
+pub(crate) fn decode<T: DeserializeOwned>(table: TableName, id: u64, row: &[u8]) -> Result<T, Fault> {
     let content = open(row).map_err(|detail| Fault::corrupt(table, id, detail))?;
     postcard::from_bytes(content).map_err(|error| Fault::corrupt(table, id, error.to_string()))
 }
 
 /// Whether a row is whole, whatever it holds.
 pub(crate) fn check(row: &[u8]) -> Result<(), Fault> {
-    open_any(row).map(drop).map_err(|detail| Fault::corrupt("quarantine", 0, detail))
+    open_any(row).map(drop).map_err(|detail| Fault::corrupt(TableName::Quarantine, 0, detail))
 }
 
 /// A record: its header and its sections, then the payload's bytes as they are.
@@ -124,7 +125,7 @@ pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: us
 }
 
 /// The record, its payload a slice of the same allocation.
-pub(crate) fn decode_record(table: &'static str, id: u64, row: &Bytes) -> Result<Record, Fault> {
+pub(crate) fn decode_record(table: TableName, id: u64, row: &Bytes) -> Result<Record, Fault> {
     let (version, _) = open_any(row).map_err(|detail| Fault::corrupt(table, id, detail))?;
     read_record(version, row).map_err(|detail| Fault::corrupt(table, id, detail))
 }
@@ -203,7 +204,7 @@ mod tests {
         descended.lineage_mut().generation = 3;
         descended.lineage_mut().ran(1, PluginHash::new([7; 32]));
         for record in [record(), full, descended] {
-            assert_eq!(decode_record("ready", 1, &encode_record(&record)).unwrap(), record);
+            assert_eq!(decode_record(TableName::Ready, 1, &encode_record(&record)).unwrap(), record);
         }
     }
 
@@ -218,11 +219,11 @@ mod tests {
         let mut newer = record();
         newer.extra_mut().group = Some("g".into());
         newer.extra_mut().unknown = vec![(200, Bytes::from_static(b"of a newer build")), (255, vec![9; 300].into())];
-        let mut read = decode_record("ready", 1, &encode_record(&newer)).unwrap();
+        let mut read = decode_record(TableName::Ready, 1, &encode_record(&newer)).unwrap();
         assert_eq!(read, newer);
         read.attempts = 1;
         read.extra_mut().reason = Some("x".repeat(1_000));
-        let again = decode_record("ready", 1, &encode_record(&read)).unwrap();
+        let again = decode_record(TableName::Ready, 1, &encode_record(&read)).unwrap();
         assert_eq!((&again.extra.as_ref().unwrap().unknown, &again), (&newer.extra.as_ref().unwrap().unknown, &read));
     }
 
@@ -232,7 +233,7 @@ mod tests {
             let mut row = encode_record(&record())[..HEAD + 12].to_vec();
             *row.last_mut().unwrap() = sections;
             row.extend_from_slice(bytes);
-            decode_record("ready", 1, &seal(RECORD_VERSION, row).into())
+            decode_record(TableName::Ready, 1, &seal(RECORD_VERSION, row).into())
         };
         let (group, key) = ([1, 1, b'g'], [5, 1, b'k']);
         assert!(row(2, &[group, key].concat()).is_ok());
@@ -275,10 +276,10 @@ mod tests {
         for bit in 0..row.len() * 8 {
             let mut bad = row.to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_record("ready", 1, &bad.into()).is_err(), "bit {bit}");
+            assert!(decode_record(TableName::Ready, 1, &bad.into()).is_err(), "bit {bit}");
         }
         for len in 0..row.len() {
-            assert!(decode_record("ready", 1, &row.slice(..len)).is_err(), "cut to {len}");
+            assert!(decode_record(TableName::Ready, 1, &row.slice(..len)).is_err(), "cut to {len}");
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::error::panics::catch;
 use crate::job::JobId;
 use crate::storage::file::opening::is_full;
+use crate::storage::rows::table_name::TableName;
 
 /// What can go wrong in this room. It leaves it as an [`Error`] that hides redb.
 #[derive(Debug)]
@@ -11,14 +12,14 @@ pub(crate) enum Fault {
     Redb(redb::Error),
     /// A row of ours that cannot be read.
     Corrupt {
-        table: &'static str,
+        table: TableName,
         id: u64,
         detail: String,
     },
 }
 
 impl Fault {
-    pub fn corrupt(table: &'static str, id: u64, detail: impl Into<String>) -> Self {
+    pub fn corrupt(table: TableName, id: u64, detail: impl Into<String>) -> Self {
         Self::Corrupt { table, id, detail: detail.into() }
     }
 }
@@ -39,7 +40,7 @@ impl From<redb::CursorError> for Fault {
     fn from(error: redb::CursorError) -> Self {
         match error {
             redb::CursorError::Storage(error) => error.into(),
-            other => Self::corrupt("ready", 0, other.to_string()),
+            other => Self::corrupt(TableName::Ready, 0, other.to_string()),
         }
     }
 }
@@ -61,7 +62,7 @@ impl From<Fault> for Error {
                 Error::Corrupt { detail, hint: "restore a backup, or copy the readable jobs out" }
             }
             Fault::Redb(error) => Error::Storage { operation: "read or write the file", source: error.into() },
-            Fault::Corrupt { table: "ready" | "delayed" | "members" | "dead_letters" | "finished", id, detail } => {
+            Fault::Corrupt { table, id, detail } if table.has_jobs() => {
                 Error::CorruptRecord { id: JobId::new(id), detail }
             }
             Fault::Corrupt { table, id, detail } => Error::Corrupt {

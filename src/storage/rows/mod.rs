@@ -16,6 +16,7 @@ pub(super) mod reader;
 pub(super) mod ready;
 mod runs;
 mod sections;
+pub(super) mod table_name;
 pub(super) mod tables;
 pub(super) mod tables_ext;
 pub(super) mod tally;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::job::{JobId, QueueId, State};
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::MemberKey;
 use crate::time::{Due, Timestamp};
 
@@ -51,13 +52,13 @@ pub(crate) enum KnownQueue {
 }
 
 impl Place {
-    pub fn table(&self) -> &'static str {
+    pub fn table(&self) -> TableName {
         match self {
-            Self::Ready { .. } => "ready",
-            Self::Delayed { .. } => "delayed",
-            Self::Member(_) => "members",
-            Self::Dead { .. } => "dead_letters",
-            Self::Finished { .. } => "finished",
+            Self::Ready { .. } => TableName::Ready,
+            Self::Delayed { .. } => TableName::Delayed,
+            Self::Member(_) => TableName::Members,
+            Self::Dead { .. } => TableName::DeadLetters,
+            Self::Finished { .. } => TableName::Finished,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::storage::life::groups::{GroupRow, Head, HeadAt};
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Member, Place, is_pointer};
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
@@ -33,7 +34,7 @@ impl Verifier {
     fn group(&mut self, queue: QueueId, group: &str) -> Result<Result<GroupRow, Fault>, Fault> {
         self.work.lookups += 1;
         let row = self.groups.get((queue, group))?;
-        let row = row.map(|row| codec::decode("groups", u64::from(queue), row.value()));
+        let row = row.map(|row| codec::decode(TableName::Groups, u64::from(queue), row.value()));
         Ok(row.unwrap_or_else(|| Ok(GroupRow::default())))
     }
 
@@ -135,7 +136,7 @@ impl Verifier {
             let (key, row) = row?;
             let (queue, group) = key.value();
             let of = format!("group {group:?} of {}", self.name(queue));
-            let Ok(row) = codec::decode::<GroupRow>("groups", u64::from(queue), row.value()) else {
+            let Ok(row) = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), row.value()) else {
                 self.problem(format!("the row of {of} cannot be read"));
                 continue;
             };

@@ -5,6 +5,7 @@ use crate::job::{JobId, QueueId, Record, State};
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place, is_pointer};
+use crate::storage::rows::table_name::TableName;
 use crate::time::{Due, TimeLine, Timestamp};
 use bytes::Bytes;
 
@@ -86,7 +87,7 @@ impl Verifier {
             }
         };
         if let Some(wrong) = self.misplaced(&record, &place) {
-            self.problem(format!("job {id} is in {table:?}, but {wrong}"));
+            self.problem(format!("job {id} is in {:?}, but {wrong}", table.as_str()));
         }
         let tally = self.tallies.entry(queue).or_default();
         let state = match &place {
@@ -149,7 +150,7 @@ impl Verifier {
             Some(member) if member.parked => {
                 self.work.lookups += 1;
                 let row = self.members.get(member.key(queue, JobId::new(id)))?;
-                let record = row.map(|row| decode_record("members", id, &Bytes::copy_from_slice(row.value())));
+                let record = row.map(|row| decode_record(TableName::Members, id, &Bytes::copy_from_slice(row.value())));
                 // A record that cannot be read is reported with the members.
                 record.is_some_and(|record| record.map_or(true, |record| record.due() == Some(due)))
             }

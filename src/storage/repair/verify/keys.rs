@@ -5,12 +5,13 @@ use crate::job::{QueueId, Record};
 use crate::storage::life::unique::Holder;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::table_name::TableName;
 
 impl Verifier {
     fn holder(&mut self, queue: QueueId, key: &str) -> Result<Result<Option<Holder>, Fault>, Fault> {
         self.work.lookups += 1;
         let row = self.unique.get((queue, key))?;
-        Ok(row.map(|row| codec::decode("unique", u64::from(queue), row.value())).transpose())
+        Ok(row.map(|row| codec::decode(TableName::Unique, u64::from(queue), row.value())).transpose())
     }
 
     /// Checks the key of a job that has not ended.
@@ -45,7 +46,7 @@ impl Verifier {
             self.work.rows += 1;
             let (key, row) = row?;
             let (queue, key) = key.value();
-            let Ok(Holder { id, until }) = codec::decode("unique", u64::from(queue), row.value()) else {
+            let Ok(Holder { id, until }) = codec::decode(TableName::Unique, u64::from(queue), row.value()) else {
                 let queue = self.name(queue);
                 self.problem(format!("it cannot be read who holds the unique key {key:?} of {queue}"));
                 continue;

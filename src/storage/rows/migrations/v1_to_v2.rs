@@ -8,6 +8,7 @@ use crate::job::{JobId, QueueId};
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::is_pointer;
+use crate::storage::rows::table_name::TableName;
 use crate::time::Timestamp;
 
 type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
@@ -48,9 +49,9 @@ fn give_key(
     if is_pointer(row) {
         return Ok(());
     }
-    let record = decode_record("record", id, &Bytes::copy_from_slice(row));
+    let record = decode_record(TableName::Ready, id, &Bytes::copy_from_slice(row));
     let Some(key) = record.ok().and_then(|record| record.extra?.unique_key) else { return Ok(()) };
-    let held = keys.get((queue, key.as_str()))?.map(|row| codec::decode::<Holder>("unique", id, row.value()));
+    let held = keys.get((queue, key.as_str()))?.map(|row| codec::decode::<Holder>(TableName::Unique, id, row.value()));
     if held.transpose()?.is_none_or(|(holder, _)| id < holder.get()) {
         // No time to hold it for was ever asked for: until the job ends.
         let holder: Holder = (JobId::new(id), Timestamp::EPOCH);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::is_pointer;
+use crate::storage::rows::table_name::TableName;
 
 type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
 
@@ -80,7 +81,7 @@ fn index_expiries(txn: &WriteTransaction) -> Result<(), Fault> {
     let mut expiring = txn.open_table(EXPIRING)?;
     // A row that cannot be read is left to whoever meets it: it is set aside then.
     let mut index = |queue: u32, id: u64, row: &[u8]| -> Result<(), Fault> {
-        let Ok(record) = decode_record("record", id, &Bytes::copy_from_slice(row)) else { return Ok(()) };
+        let Ok(record) = decode_record(TableName::Ready, id, &Bytes::copy_from_slice(row)) else { return Ok(()) };
         let Some(extra) = record.extra.filter(|_| record.attempts == 0) else { return Ok(()) };
         let started = extra.snoozes > 0 || extra.crashes > 0 || !extra.errors.is_empty();
         if let Some(expiry) = extra.expiry.filter(|_| !started) {
@@ -140,8 +141,8 @@ fn keep_finished_from(txn: &WriteTransaction, now: u64) -> Result<(), Fault> {
 /// Returns where the age line begins.
 fn migrate_counters(txn: &WriteTransaction) -> Result<u64, Fault> {
     let mut meta = txn.open_table(META)?;
-    let old = meta.get(COUNTERS)?.map(|row| codec::decode::<OldCounters>("meta", 1, row.value()));
-    let old = old.ok_or_else(|| Fault::corrupt("meta", 1, "the counters are missing"))??;
+    let old = meta.get(COUNTERS)?.map(|row| codec::decode::<OldCounters>(TableName::Meta, 1, row.value()));
+    let old = old.ok_or_else(|| Fault::corrupt(TableName::Meta, 1, "the counters are missing"))??;
     let OldCounters { next_id, next_turn, engine, clean } = old;
     // No wall clock has shown more than the engine's line.
     let (age, wall, counted) = (engine, engine, engine);
