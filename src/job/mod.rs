@@ -45,9 +45,9 @@ pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill}
 pub(crate) use checked::ReadBack;
 pub(crate) use lineage::Lineage;
 pub(crate) use name::check as check_name;
-pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
+pub(crate) use new_job::{Expires, Options, StartTime, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;
 pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
-pub(crate) use state::{Attempt, Ending, Next, after, after_crash, completed, expire};
+pub(crate) use state::{AttemptNumber, Ending, Next, after, after_crash, completed, expire};
 pub(crate) use suspicion::{Suspect, Trial, Witness, culprit};

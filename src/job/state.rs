@@ -95,7 +95,7 @@ pub(crate) enum Next {
 
 /// The facts of one attempt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct AttemptNumber {
     pub number: u32,
     pub max: u32,
     /// Its job runs at most once: there is no other attempt, whatever becomes of this one.
@@ -107,7 +107,7 @@ pub(crate) struct Attempt {
 /// jitter.
 pub(crate) fn after(
     record: &mut Record,
-    attempt: Attempt,
+    attempt: AttemptNumber,
     ending: Ending,
     retry: &Retry,
     now: Now,
@@ -174,7 +174,7 @@ pub(crate) fn expire(record: &mut Record, now: Now) -> &'static str {
 }
 
 /// A record that is kept although nothing more follows.
-pub(crate) fn completed(record: &mut Record, attempt: Attempt, now: Now) {
+pub(crate) fn completed(record: &mut Record, attempt: AttemptNumber, now: Now) {
     record.attempts = attempt.number;
     end(record, State::Completed, attempt.started_at, now);
 }
@@ -183,7 +183,7 @@ pub(crate) fn completed(record: &mut Record, attempt: Attempt, now: Now) {
 ///
 /// `blamed` says that this job, and no other that ran beside it, is held responsible. Only then
 /// may the crash be its last attempt: who merely ran beside a crash always gets another run.
-pub(crate) fn after_crash(record: &mut Record, attempt: Attempt, blamed: bool, now: Now) -> Next {
+pub(crate) fn after_crash(record: &mut Record, attempt: AttemptNumber, blamed: bool, now: Now) -> Next {
     let message = "the process died while this attempt ran";
     fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
     let extra = record.extra_mut();
@@ -199,7 +199,7 @@ pub(crate) fn after_crash(record: &mut Record, attempt: Attempt, blamed: bool, n
 }
 
 /// Notes that the attempt has failed, which uses it up.
-fn fail(record: &mut Record, attempt: Attempt, kind: FailureKind, message: String, now: Now) {
+fn fail(record: &mut Record, attempt: AttemptNumber, kind: FailureKind, message: String, now: Now) {
     let error = AttemptError::new(attempt.number, kind, message, attempt.started_at, now.wall);
     record.attempts = attempt.number;
     record.extra_mut().push_error(error);
@@ -211,7 +211,7 @@ fn wait(record: &mut Record, delay: Duration, now: Now) -> Next {
     Next::Wait(due)
 }
 
-fn die(record: &mut Record, attempt: Attempt, reason: String, now: Now) -> Next {
+fn die(record: &mut Record, attempt: AttemptNumber, reason: String, now: Now) -> Next {
     end(record, State::Dead, attempt.started_at, now);
     record.extra_mut().reason = Some(cut(reason, REASON_BYTES_MAX));
     Next::Die
@@ -228,12 +228,12 @@ fn end(record: &mut Record, state: State, started_at: Timestamp, now: Now) {
 mod tests {
     use super::*;
 
-    fn attempt(number: u32, max: u32) -> Attempt {
-        Attempt { number, max, once: false, started_at: Timestamp::from_millis(5) }
+    fn attempt(number: u32, max: u32) -> AttemptNumber {
+        AttemptNumber { number, max, once: false, started_at: Timestamp::from_millis(5) }
     }
 
-    fn only_attempt() -> Attempt {
-        Attempt { once: true, ..attempt(1, 1) }
+    fn only_attempt() -> AttemptNumber {
+        AttemptNumber { once: true, ..attempt(1, 1) }
     }
 
     fn now() -> Now {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::job::{Attempt, Next, Record, Witness, after_crash, culprit};
+use crate::job::{AttemptNumber, Next, Record, Witness, after_crash, culprit};
 use crate::time::Timestamp;
 
 const LONG: u64 = 3_600_000;
@@ -27,7 +27,7 @@ struct Job {
 }
 
 #[derive(Clone, Copy)]
-struct Mark {
+struct StartMark {
     started_at: u64,
     attempt: u32,
     alone: bool,
@@ -43,7 +43,7 @@ struct Life {
 
 struct World {
     jobs: BTreeMap<u64, Job>,
-    marks: BTreeMap<u64, Mark>,
+    marks: BTreeMap<u64, StartMark>,
     trial: Trial,
     now: u64,
     slots: usize,
@@ -164,7 +164,7 @@ impl World {
 
     fn mark(&mut self, id: u64, alone: bool) {
         let attempt = self.jobs[&id].record.attempts + 1;
-        self.marks.insert(id, Mark { started_at: self.now, attempt, alone });
+        self.marks.insert(id, StartMark { started_at: self.now, attempt, alone });
     }
 
     /// The process dies, and the next one finds what was durable.
@@ -172,7 +172,7 @@ impl World {
         self.deaths += 1;
         self.now += 100;
         let marks = std::mem::take(&mut self.marks);
-        let witness = |(id, mark): (&u64, &Mark)| {
+        let witness = |(id, mark): (&u64, &StartMark)| {
             let deaths = self.jobs[id].record.crashes() + 1;
             Witness { id: JobId::new(*id), deaths, alone: mark.alone }
         };
@@ -181,7 +181,7 @@ impl World {
         for (id, mark) in marks {
             let job = self.jobs.get_mut(&id).unwrap();
             let started_at = at(mark.started_at).wall;
-            let attempt = Attempt { number: mark.attempt, max: job.max, once: false, started_at };
+            let attempt = AttemptNumber { number: mark.attempt, max: job.max, once: false, started_at };
             let blamed = culprit == Some(JobId::new(id));
             if after_crash(&mut job.record, attempt, blamed, at(self.now)) == Next::Die {
                 job.is_dead = true;

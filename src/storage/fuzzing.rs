@@ -10,7 +10,7 @@ use super::catalog::QueueRow;
 use super::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
 use super::groups::GroupRow;
 use super::keys::Numbers;
-use super::marks::Mark;
+use super::marks::StartMark;
 use super::place::Location;
 use super::tables::{DeadKey, DelayedKey, ExpiringKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
 use super::unique::Holder;
@@ -25,7 +25,7 @@ pub(crate) fn row(table: u8, content: &[u8]) {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),
             2 => plain::<Counters>(&row),
-            3 => plain::<Mark>(&row),
+            3 => plain::<StartMark>(&row),
             4 => plain::<GroupRow>(&row),
             5 => plain::<Location>(&row),
             6 => plain::<BucketState>(&row),

@@ -58,7 +58,7 @@ pub(crate) use fault::{Fault, unless_damaged};
 #[cfg(feature = "wasm")]
 pub(crate) use file::open_regular;
 pub(crate) use groups::HeadAt;
-pub(crate) use marks::Mark;
+pub(crate) use marks::StartMark;
 pub(crate) use place::{KnownQueue, Location, Place};
 #[cfg(feature = "wasm")]
 pub(crate) use plugin_state::{StateWrite, Usage, added};

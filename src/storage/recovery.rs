@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::codec::decode_record;
 use super::fault::Fault;
-use super::marks::Mark;
+use super::marks::StartMark;
 use super::place::{Location, Place};
 use crate::events::Event;
-use crate::job::{AT_MOST_ONCE, Attempt, JobId, Next, ReadyJob, Suspect, Trial, Witness, after_crash, culprit};
+use crate::job::{AT_MOST_ONCE, AttemptNumber, JobId, Next, ReadyJob, Suspect, Trial, Witness, after_crash, culprit};
 use crate::time::Timestamp;
 
 /// What recovery found and did.
@@ -66,7 +66,7 @@ fn dead_by(batch: &Batch<'_>) -> Option<Timestamp> {
 
 /// A job that a handler had.
 struct Orphan {
-    mark: Mark,
+    mark: StartMark,
     taken: Arc<ReadyJob>,
 }
 
@@ -88,7 +88,7 @@ fn bring_back(
     let id = taken.id;
     let mut record = taken.record.clone();
     let (once, max) = (mark.max_attempts == AT_MOST_ONCE, mark.max_attempts.max(1));
-    let attempt = Attempt { number: mark.attempt, max, once, started_at: mark.started_at };
+    let attempt = AttemptNumber { number: mark.attempt, max, once, started_at: mark.started_at };
     let next = after_crash(&mut record, attempt, blamed, batch.now);
     let queue = mark.queue;
     batch.queue_mut(queue).tally.failures_total += 1;
@@ -114,7 +114,7 @@ fn bring_back(
 }
 
 /// The job's row as it was handed out, or nothing if it has ended after all.
-fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<ReadyJob>>, Fault> {
+fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &StartMark) -> Result<Option<Arc<ReadyJob>>, Fault> {
     let Some(Location { queue, place }) = batch.locate_in(mark.queue, id)? else { return Ok(None) };
     let could_run = match &place {
         Place::Ready { .. } => true,
@@ -165,8 +165,15 @@ mod tests {
             record.extra_mut().crashes = 3;
             let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
             let (priority, started_at) = (Priority::default().get(), at(started).wall);
-            let mark =
-                Mark { queue, priority, position: id.get(), attempt: 4, max_attempts: 50, started_at, alone: false };
+            let mark = StartMark {
+                queue,
+                priority,
+                position: id.get(),
+                attempt: 4,
+                max_attempts: 50,
+                started_at,
+                alone: false,
+            };
             batch.mark(id, &mark).unwrap();
             ids.push(id);
         }

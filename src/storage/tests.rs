@@ -11,7 +11,7 @@ use super::batch::Counters;
 use super::catalog::QueueRow;
 use super::codec::{decode_record, encode, encode_record};
 use super::groups::{GroupRow, Head, HeadAt};
-use super::marks::Mark;
+use super::marks::StartMark;
 use super::place::{Location, Member, Place};
 use super::plugin_state::Usage;
 use super::schema::SCHEMA_VERSION;
@@ -163,8 +163,15 @@ fn rows() -> String {
         rows.row(&format!("groups.{name}"), &GroupRow { head, paused: at == HeadAt::Held });
     }
     rows.row("groups.empty", &GroupRow { head: None, paused: true });
-    let mark =
-        Mark { queue: 3, priority: 5, position: 11, attempt: 2, max_attempts: 5, started_at: time(0), alone: true };
+    let mark = StartMark {
+        queue: 3,
+        priority: 5,
+        position: 11,
+        attempt: 2,
+        max_attempts: 5,
+        started_at: time(0),
+        alone: true,
+    };
     rows.row("running", &mark);
     rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
     rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });

@@ -15,7 +15,7 @@ use super::catalog::QueueRow;
 use super::codec;
 use super::fault::Fault;
 use super::keys::Numbers;
-use super::marks::Mark;
+use super::marks::StartMark;
 use super::place::{Location, Place};
 use super::queries::Reader;
 use super::settings::Tally;
@@ -264,7 +264,7 @@ impl Verifier {
             self.work.rows += 1;
             let (id, row) = row?;
             let id = id.value();
-            if let Err(fault) = codec::decode::<Mark>("running", id, row.value()) {
+            if let Err(fault) = codec::decode::<StartMark>("running", id, row.value()) {
                 self.unreadable(fault);
                 continue;
             }

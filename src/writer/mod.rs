@@ -215,7 +215,7 @@ impl Spoiled {
 }
 
 /// How one try at a transaction went.
-enum Attempt {
+enum Tried {
     Durable {
         done: Vec<Command>,
         refused: Vec<(Command, Error)>,
@@ -415,11 +415,11 @@ impl Writer {
         let marks = std::mem::take(&mut self.marks);
         let attempt = match self.begin_write() {
             Ok(txn) => self.attempt_in(&store, txn, &marks, commands, behind, when),
-            Err(error) => Attempt::Failed(commands, error),
+            Err(error) => Tried::Failed(commands, error),
         };
         self.marks = marks;
         match attempt {
-            Attempt::Durable { done, refused, put_off, sealed } => {
+            Tried::Durable { done, refused, put_off, sealed } => {
                 self.put_off.extend(put_off);
                 self.take_over(*sealed, committed);
                 for command in done {
@@ -434,8 +434,8 @@ impl Writer {
                 }
                 committed.answers.extend(refused.into_iter().map(|(command, error)| (command, Err(error))));
             }
-            Attempt::Undone(spoiled) => return Err(Box::new(spoiled)),
-            Attempt::Failed(rest, error) => self.fail(rest, &error, committed),
+            Tried::Undone(spoiled) => return Err(Box::new(spoiled)),
+            Tried::Failed(rest, error) => self.fail(rest, &error, committed),
         }
         Ok(())
     }
@@ -448,17 +448,17 @@ impl Writer {
         commands: Vec<Command>,
         behind: Behind,
         When { now, listening }: When,
-    ) -> Attempt {
+    ) -> Tried {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
         if let Err(error) = self.check_attached(store, &mut batch) {
-            return Attempt::Failed(commands, error);
+            return Tried::Failed(commands, error);
         }
         let gathered = self.gather(commands, &mut batch, behind);
         if let Err(forked) = store.check_process() {
             // A closure has forked, and this is the child: nothing of the transaction is to be touched any more.
             std::mem::forget(batch);
             std::mem::forget(txn);
-            return Attempt::Failed(gathered.commands(), forked);
+            return Tried::Failed(gathered.commands(), forked);
         }
         match gathered {
             Gathered::All { done, refused, put_off } => {
@@ -470,21 +470,21 @@ impl Writer {
                     _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
                 };
                 match sealed {
-                    Ok(sealed) => Attempt::Durable { done, refused, put_off, sealed: Box::new(sealed) },
-                    Err(error) => Attempt::Failed(all_of(done, refused, put_off), error),
+                    Ok(sealed) => Tried::Durable { done, refused, put_off, sealed: Box::new(sealed) },
+                    Err(error) => Tried::Failed(all_of(done, refused, put_off), error),
                 }
             }
             Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
-                    Ok(()) => Attempt::Undone(spoiled),
+                    Ok(()) => Tried::Undone(spoiled),
                     Err(_) => {
                         let (all, error) = spoiled.by_the_disk();
-                        Attempt::Failed(all, error)
+                        Tried::Failed(all, error)
                     }
                 }
             }
-            Gathered::Failed(rest, error) => Attempt::Failed(rest, error),
+            Gathered::Failed(rest, error) => Tried::Failed(rest, error),
         }
     }
 

@@ -8,8 +8,8 @@ use crate::error::panics::{drop_quietly, text_of};
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::{
-    Attempt, BucketKey, BucketState, Change, Ending, FailureKind, JobId, Next, QueueId, ReadyJob, Record, Retry, after,
-    completed,
+    AttemptNumber, BucketKey, BucketState, Change, Ending, FailureKind, JobId, Next, QueueId, ReadyJob, Record, Retry,
+    after, completed,
 };
 use crate::storage::Batch;
 use crate::time::Now;
@@ -22,7 +22,7 @@ pub(crate) struct Finish {
     /// The job as it was handed out.
     pub taken: Arc<ReadyJob>,
     pub next: Next,
-    pub attempt: Attempt,
+    pub attempt: AttemptNumber,
     pub took: Duration,
     /// What most jobs that simply complete do without.
     pub more: Option<Box<More>>,
