@@ -535,11 +535,12 @@ fn state_of(engine: &Engine, found: &Found) -> State {
 
 fn describe(engine: &Engine, found: Found) -> JobInfo {
     let state = state_of(engine, &found);
-    let running = engine.executor.runs.get(found.id);
+    let running = engine.executor.running.get(found.id);
     let record = found.record;
     let mut extra = record.extra.map(|extra| *extra).unwrap_or_default();
     let lineage = extra.lineage.take().map(|lineage| *lineage).unwrap_or_default();
-    let attempt = running.as_ref().filter(|running| running.attempted.started().is_some()).map(|r| r.attempt());
+    let attempt =
+        running.as_ref().filter(|attempt| attempt.facts.called_at().is_some()).map(|attempt| attempt.number());
     JobInfo {
         id: found.id,
         queue: engine.store.catalog.queue_name(found.queue).to_string(),
@@ -563,8 +564,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         result: extra.result,
         unique_key: extra.unique_key,
         payload: record.payload,
-        progress: running.as_ref().and_then(|running| running.attempted.progress()),
-        log: running.map(|running| running.attempted.log()).unwrap_or_default(),
+        progress: running.as_ref().and_then(|attempt| attempt.facts.progress()),
+        log: running.map(|attempt| attempt.facts.log()).unwrap_or_default(),
     }
 }
 

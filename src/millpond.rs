@@ -697,7 +697,7 @@ impl Millpond {
         if self.engine().is_forked() {
             return MetricsSnapshot::default();
         }
-        self.engine().metrics.snapshot(self.engine().executor.runs.stuck())
+        self.engine().metrics.snapshot(self.engine().executor.running.stuck())
     }
 
     /// How many rows are in [`quarantine`](Self::quarantine).

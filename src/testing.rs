@@ -32,14 +32,14 @@ use tokio::sync::oneshot;
 
 use crate::builder::Builder;
 use crate::error::Error;
-use crate::handler::{Attempted, Context, DataMap, Facts, Handler, Run, erase};
+use crate::handler::{AttemptFacts, Context, DataMap, Handler, Run, erase};
 use crate::inspect::{JobFilter, JobInfo};
 use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, RunNumber, State, read_back};
 use crate::millpond::Millpond;
 use crate::runtime::{Engine, Steps, stop_now};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
 use crate::sync::{Mutex, MutexGuard};
-use crate::time::{Clock, SystemClock, Timestamp};
+use crate::time::{Clock, SystemClock, TimeReader, Timestamp};
 
 pub use crate::transaction::Unguarded;
 
@@ -375,7 +375,7 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
     if let Some(data) = runnable.missing(&given.data) {
         panic!("the handler takes Data<{data}>: give it with `Given::data`");
     }
-    let facts = Facts {
+    let facts = AttemptFacts {
         id: JobId::new(1),
         queue: "testing".into(),
         kind: K::KIND.into(),
@@ -387,11 +387,13 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         enqueued_at: Timestamp::EPOCH,
         #[cfg(feature = "wasm")]
         generation: 0,
+        timeout: None,
+        data: Arc::new(given.data),
+        time: TimeReader::new(Arc::new(SystemClock::new())),
+        live: Default::default(),
     };
-    let clock = Arc::new(SystemClock::new());
-    let attempted = Attempted::new(facts, clock, None, Arc::new(given.data));
-    attempted.start_now();
-    let context = Context::new(Arc::new(attempted));
+    facts.call_begins_now();
+    let context = Context::new(Arc::new(facts));
     let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
     run(&payload, &context).expect("the payload can be decoded").await
 }
@@ -596,11 +598,9 @@ impl Driver {
     /// How many handlers of this queue were called and have not returned. An attempt's time begins with the call, which
     /// follows some time after the job is handed out.
     pub fn called(&self, queue: &str) -> u64 {
-        let of_queue = |running: &&Arc<crate::executor::Running>| {
-            *self.engine.store.catalog.queue_name(running.plan.queue) == *queue
-        };
-        let all = self.engine.executor.runs.all();
-        all.iter().filter(of_queue).filter(|running| running.attempted.started().is_some()).count() as u64
+        let all = self.engine.executor.running.all();
+        all.iter().filter(|attempt| *attempt.facts.queue == *queue && attempt.facts.called_at().is_some()).count()
+            as u64
     }
 
     /// How many posts wait for the writer.

@@ -335,6 +335,27 @@ impl SavedTime {
     }
 }
 
+/// Tells the time in rooms that have no clock of their own. Made by `runtime` from its clock, and by `testing` for a handler
+/// that runs without a queue.
+#[derive(Clone)]
+pub(crate) struct TimeReader(Arc<dyn Clock>);
+
+impl TimeReader {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self(clock)
+    }
+
+    /// The time on the monotonic clock.
+    pub fn mono(&self) -> Duration {
+        self.0.monotonic()
+    }
+
+    /// The time on the wall clock.
+    pub fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+}
+
 /// Turns a [`Clock`] into [`Now`]: owns the time lines.
 pub(crate) struct TimeSource {
     clock: Arc<dyn Clock>,

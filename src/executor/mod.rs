@@ -1,18 +1,20 @@
-//! Runs one attempt, reports one outcome: one path for results, errors, panics, timeouts and
-//! releases.
+//! Runs attempts and reports how each one ended: one path for results, errors, panics, timeouts and releases.
 //!
 //! Refuses to decide what follows (`job::life`) or what starts (`scheduler`), and to write.
 
+mod attempt;
+mod binding;
 mod blocking;
 mod native;
 mod panics;
-mod running;
+mod running_attempts;
 mod slow_poll;
 #[cfg(feature = "wasm")]
 mod wasm;
 
-pub(crate) use native::{Begun, Binding, Executor, Finished, Handling, Lost, Plan, Report};
-pub(crate) use running::Running;
+pub(crate) use attempt::Attempt;
+pub(crate) use binding::{Binding, Handling};
+pub(crate) use native::{AttemptTask, Executor, Lost, Report};
 #[cfg(feature = "wasm-http")]
 pub use wasm::Allow;
 #[cfg(feature = "wasm")]

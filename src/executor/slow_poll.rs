@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::running::Running;
+use super::attempt::Attempt;
 use crate::sync::Mutex;
+use crate::time::Now;
 
 /// One poll that takes longer is worth a warning: a poll between two awaits takes microseconds, and 100 ms is what a person
 /// notices of a server that answers late.
@@ -41,38 +42,38 @@ pub(super) struct Polls {
 
 impl Polls {
     /// A poll begins. When, if that is not when its handler was called.
-    pub fn begin(&self, running: &Running) -> Option<Duration> {
-        self.is_first_over.then(|| running.attempted.monotonic())
+    pub fn begin(&self, attempt: &Attempt) -> Option<Duration> {
+        self.is_first_over.then(|| attempt.facts.monotonic())
     }
 
     /// The poll that began then has returned. It `is_pending` if another one follows.
-    pub fn end(&mut self, running: &Running, began: Option<Duration>, is_pending: bool) {
+    pub fn end(&mut self, attempt: &Attempt, began: Option<Duration>, is_pending: bool) {
         if !self.is_first_over && !is_pending {
             return;
         }
         if !self.is_first_over {
             self.is_first_over = true;
-            running.note_awaited();
+            attempt.note_awaited();
         }
-        let began = began.or_else(|| running.attempted.started().map(|started| started.mono));
-        let now = running.attempted.monotonic();
-        warn_if_slow(running, now.saturating_sub(began.unwrap_or(now)), now);
+        let began = began.or_else(|| attempt.facts.called_at().map(|called| called.mono));
+        let now = attempt.facts.monotonic();
+        warn_if_slow(attempt, now.saturating_sub(began.unwrap_or(now)), now);
     }
 }
 
-/// An attempt has ended at `now`, after `took`. If its handler was async and never waited, that was one poll.
-pub(super) fn after_only_poll(running: &Running, took: Duration, now: Duration) {
-    if !running.blocking && !running.has_awaited() {
-        warn_if_slow(running, took, now);
+/// An attempt has ended at `now`. If its handler was async and never waited, that was one poll.
+pub(super) fn after_only_poll(attempt: &Attempt, now: Now) {
+    if !attempt.blocking && !attempt.has_awaited() {
+        warn_if_slow(attempt, attempt.took(now), now.mono);
     }
 }
 
-fn warn_if_slow(running: &Running, took: Duration, now: Duration) {
+fn warn_if_slow(attempt: &Attempt, took: Duration, now: Duration) {
     // A plugin gives way by itself, and has no other way to be run.
-    if took <= SLOW_POLL || running.attempted.plugin().is_some() || !running.handling().slow_polls.is_to_be_said(now) {
+    if took <= SLOW_POLL || attempt.facts.plugin().is_some() || !attempt.handling().slow_polls.is_to_be_said(now) {
         return;
     }
-    let facts = running.attempted.facts();
+    let facts = &attempt.facts;
     tracing::warn!(
         id = facts.id.get(),
         queue = &*facts.queue,

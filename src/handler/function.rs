@@ -230,7 +230,7 @@ fn erased<T: Send + 'static, Args, H: Handler<T, Args>>(
     read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
 ) -> Runnable {
     let run = move |payload: &Payload, context: &Context| {
-        let job = Job::new(read(payload)?, context.attempted().clone());
+        let job = Job::new(read(payload)?, context.facts().clone());
         Ok(Box::pin(handler.call(job, context)) as Boxed)
     };
     Runnable { run: Run::Async(Quiet::new(Box::new(run))), needs: H::needs() }
@@ -241,7 +241,7 @@ fn erased_blocking<T: Send + 'static, Args, H: BlockingHandler<T, Args>>(
     read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
 ) -> Runnable {
     let run = move |payload: &Payload, context: &Context| {
-        Ok(handler.call(Job::new(read(payload)?, context.attempted().clone()), context))
+        Ok(handler.call(Job::new(read(payload)?, context.facts().clone()), context))
     };
     Runnable { run: Run::Blocking(Quiet::new(Box::new(run))), needs: H::needs() }
 }

@@ -1,7 +1,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::context::{Attempted, Facts};
+use super::attempt_facts::AttemptFacts;
 use crate::job::{JobId, Priority, RunNumber};
 use crate::time::Timestamp;
 
@@ -28,63 +28,59 @@ use crate::time::Timestamp;
 #[derive(Clone)]
 pub struct Job<T> {
     payload: T,
-    attempted: Arc<Attempted>,
+    facts: Arc<AttemptFacts>,
 }
 
 impl<T> Job<T> {
-    pub(crate) fn new(payload: T, attempted: Arc<Attempted>) -> Self {
-        Self { payload, attempted }
-    }
-
-    fn facts(&self) -> &Facts {
-        self.attempted.facts()
+    pub(crate) fn new(payload: T, facts: Arc<AttemptFacts>) -> Self {
+        Self { payload, facts }
     }
 
     /// Its id: the same in every run of the job, and so the key for effects outside the file that must not be there twice.
     pub fn id(&self) -> JobId {
-        self.facts().id
+        self.facts.id
     }
 
     /// Which attempt this is, counted from 1. Several runs may be the same attempt, because not every run uses one up: a
     /// snooze does not, nor a stop, nor a crash for which another job may be to blame. [`run`](Self::run)
     /// tells them apart.
     pub fn attempt(&self) -> u32 {
-        self.facts().attempt
+        self.facts.attempt
     }
 
     /// Which run of the job this is: a number that no other run has, and that rises from run to run.
     pub fn run(&self) -> RunNumber {
-        self.facts().run
+        self.facts.run
     }
 
     /// How many attempts there are in all.
     pub fn max_attempts(&self) -> u32 {
-        self.facts().max_attempts
+        self.facts.max_attempts
     }
 
     /// Its queue's name.
     pub fn queue(&self) -> &str {
-        &self.facts().queue
+        &self.facts.queue
     }
 
     /// Its kind's name.
     pub fn kind(&self) -> &str {
-        &self.facts().kind
+        &self.facts.kind
     }
 
     /// Its group, if it has one.
     pub fn group(&self) -> Option<&str> {
-        self.facts().group.as_deref()
+        self.facts.group.as_deref()
     }
 
     /// Its priority.
     pub fn priority(&self) -> Priority {
-        self.facts().priority
+        self.facts.priority
     }
 
     /// When it was enqueued.
     pub fn enqueued_at(&self) -> Timestamp {
-        self.facts().enqueued_at
+        self.facts.enqueued_at
     }
 
     /// The payload.

@@ -1,5 +1,6 @@
 //! What a handler gets and what counts as one.
 
+mod attempt_facts;
 mod context;
 mod extract;
 mod function;
@@ -11,7 +12,7 @@ pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
 
-pub(crate) use context::{Attempted, CompleteHook, Facts, Started};
+pub(crate) use attempt_facts::{AttemptFacts, CalledAt, CompleteHook};
 pub(crate) use extract::DataMap;
 pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};
 pub(crate) use inside::{Inside, handler_here};

@@ -51,7 +51,7 @@ pub(crate) use lineage::Lineage;
 #[cfg(feature = "wasm")]
 pub(crate) use name::KEY_BYTES_MAX;
 pub(crate) use name::{check as check_name, check_key};
-pub(crate) use new_job::{Expires, Options, Start, UNIQUE_FOR_DEFAULT};
+pub(crate) use new_job::{Expires, Options, StartTime, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;
 pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};

@@ -79,7 +79,7 @@ impl Written {
 pub(crate) struct Options {
     pub priority: Priority,
     pub group: Option<Arc<str>>,
-    pub start: Option<Start>,
+    pub start: Option<StartTime>,
     pub expires: Option<Expires>,
     pub max_attempts: Option<u32>,
     pub at_most_once: bool,
@@ -99,7 +99,7 @@ pub(crate) const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
 const UNIQUE_FOR_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Start {
+pub(crate) enum StartTime {
     After(Duration),
     At(Timestamp),
 }
@@ -182,7 +182,7 @@ impl NewJob {
     /// # let _ = job;
     /// ```
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.options.start = Some(Start::After(delay));
+        self.options.start = Some(StartTime::After(delay));
         self
     }
 
@@ -201,7 +201,7 @@ impl NewJob {
     /// # Ok(()) }
     /// ```
     pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
-        self.options.start = Some(Start::At(at.into()));
+        self.options.start = Some(StartTime::At(at.into()));
         self
     }
 
@@ -451,8 +451,8 @@ impl NewJob {
         let options = [
             (*priority != Priority::default(), "priority"),
             (group.is_some(), "group"),
-            (matches!(start, Some(Start::After(_))), "delay"),
-            (matches!(start, Some(Start::At(_))), "run_at"),
+            (matches!(start, Some(StartTime::After(_))), "delay"),
+            (matches!(start, Some(StartTime::At(_))), "run_at"),
             (matches!(expires, Some(Expires::After(_))), "expires_in"),
             (matches!(expires, Some(Expires::At(_))), "expires_at"),
             (max_attempts.is_some(), "max_attempts"),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::engine::{Engine, MARK_AFTER};
 use super::log;
 use crate::error::Error;
-use crate::executor::{Begun, Finished, Lost, Plan, Report, Running};
+use crate::executor::{Attempt, AttemptTask, Lost, Report};
 use crate::handler::CompleteHook;
 use crate::job::life::after;
 use crate::job::{AT_MOST_ONCE, AttemptNumber, BucketKey, Change, Ending, FailureKind, State, Transition};
 use crate::scheduler::{Scheduler, Start};
-use crate::storage::Mark;
+use crate::storage::StartMark;
 use crate::time::Now;
 use crate::writer::{Command, Finish, HoldBack, MarkStarts, More, Retried};
 
@@ -46,15 +46,15 @@ impl Engine {
     }
 
     fn launch(self: &Arc<Self>, start: Start, now: Now) {
-        if let Some(plan) = self.plan(start, now) {
-            let begun = self.begin(plan);
-            self.run(begun);
+        if let Some(attempt) = self.attempt(start, now) {
+            let task = self.begin(attempt);
+            self.run(task);
         }
     }
 
-    /// How to run it now. Nothing if it is not to be run, or not before its start is durable: then all
-    /// is done that need be.
-    fn plan(self: &Arc<Self>, start: Start, now: Now) -> Option<Plan> {
+    /// The attempt to be made now. `None` if there is none to be made, or not before its start is durable: then
+    /// everything that has to be done for it is under way.
+    fn attempt(self: &Arc<Self>, start: Start, now: Now) -> Option<Arc<Attempt>> {
         // Another worker may have taken the queue since the scheduler chose: it need not know this kind.
         let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.job.kind()));
         let Some(binding) = binding else {
@@ -62,35 +62,33 @@ impl Engine {
             return None;
         };
         let record = &start.job.record;
-        let extra = record.extra.as_deref();
         let number = record.attempts.saturating_add(1);
-        let own = extra.and_then(|extra| extra.max_attempts);
+        let own = record.extra.as_deref().and_then(|extra| extra.max_attempts);
         let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
         // It may have been tried before, under a worker that tries more often: this is its last attempt, then.
         let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
-        let timeout = binding.timeout(start.job.kind(), extra.and_then(|extra| extra.timeout));
-        let attempt = AttemptNumber { number, max, once, started_at: now.wall };
-        let Start { run, queue, job: taken, commit_first, alone } = start;
-        let caller = self.callers.take(taken.id).or(taken.caller);
-        let plan = Plan { run, queue, taken, attempt, binding, timeout, alone, started: now, caller };
-        if commit_first || once {
-            self.mark_then_run(plan);
+        let number = AttemptNumber { number, max, once, started_at: now.wall };
+        let caller = self.callers.take(start.job.id).or(start.job.caller);
+        let commit_first = start.commit_first || once;
+        let attempt = self.executor.attempt(start, binding, number, caller, now);
+        if commit_first {
+            self.mark_then_run(attempt);
             return None;
         }
-        Some(plan)
+        Some(attempt)
     }
 
-    fn begin(&self, plan: Plan) -> Begun {
+    fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
         self.metrics.started();
-        let begun = self.executor.begin(plan);
-        if begun.next_deadline {
+        let task = self.executor.begin(attempt);
+        if task.next_deadline {
             self.wake_dispatcher();
         }
-        begun
+        task
     }
 
-    fn run(self: &Arc<Self>, begun: Begun) {
-        if !self.executor.run(begun, Reporter(self.clone())) {
+    fn run(self: &Arc<Self>, task: AttemptTask) {
+        if !self.executor.run(task, Reporter(self.clone())) {
             // The dispatcher asks for the thread again.
             self.wake_dispatcher();
         }
@@ -99,34 +97,34 @@ impl Engine {
     /// An attempt was dropped with its task.
     fn lose(self: &Arc<Self>, lost: Lost) {
         match lost {
-            Lost::WithItsRuntime(running) => {
+            Lost::WithItsRuntime(attempt) => {
                 // Its job goes back, and no attempt is used. Nothing more is started there, or it would be lost again.
                 self.note_runtime_ended();
-                self.release(&[running]);
+                self.release(&[attempt]);
                 self.moved.notify_waiters();
             }
-            Lost::ByAPanic(finished) => {
+            Lost::ByAPanic(attempt, ending) => {
                 // This thread panics: the dispatcher starts what comes next.
-                let next = self.land_and(finished, false);
+                let next = self.finished(&attempt, ending, false);
                 debug_assert!(next.is_none(), "nothing was to be started");
             }
         }
     }
 
     /// The start is made durable first: if this job kills the process, that will be known.
-    fn mark_then_run(self: &Arc<Self>, plan: Plan) {
+    fn mark_then_run(self: &Arc<Self>, attempt: Arc<Attempt>) {
         let engine = self.clone();
-        let mark = (plan.run.job, mark(&plan, plan.attempt, plan.alone));
-        let no_longer_alone = self.scheduler().marked(plan.run);
+        let run = attempt.run;
+        let mark = (run.job, mark(&attempt, attempt.alone));
+        let no_longer_alone = self.scheduler().marked(run);
         let then = Box::new(move |result: Result<(), Error>| match result {
-            Ok(()) => engine.run(engine.begin(plan)),
+            Ok(()) => engine.run(engine.begin(attempt)),
             Err(_) => {
-                let Plan { run, queue, taken: job, alone, caller, .. } = plan;
-                engine.callers.remember(caller.map(|caller| (job.id, caller)));
-                engine.give_back(Start { run, queue, job, commit_first: true, alone });
+                engine.callers.remember(attempt.caller.map(|caller| (attempt.job.id, caller)));
+                engine.give_back(attempt.start_again());
             }
         });
-        self.to_writer.send(Command::Mark(MarkStarts::before(mark, no_longer_alone, then)));
+        self.to_writer.send(Command::StartMark(MarkStarts::before(mark, no_longer_alone, then)));
     }
 
     /// A job that was handed out and did not start.
@@ -141,17 +139,13 @@ impl Engine {
 
     // --- ending -------------------------------------------------------------------------------
 
-    /// An attempt has ended: its slot is free for the next, its end goes to the writer. Returns the next
-    /// one, if the same task is to run it.
-    fn land(self: &Arc<Self>, finished: Finished) -> Option<Begun> {
-        self.land_and(finished, true)
-    }
-
-    /// The same; `start_next` says whether what may start now is started here, or by the dispatcher.
-    fn land_and(self: &Arc<Self>, finished: Finished, start_next: bool) -> Option<Begun> {
+    /// Frees the slot of an attempt whose handler has ended with `ending`, sends its end to the writer, and starts what may
+    /// start now; if `start_next` is false, the dispatcher does that. Returns the next attempt, if the same task is
+    /// to run it.
+    fn finished(self: &Arc<Self>, attempt: &Arc<Attempt>, ending: Ending, start_next: bool) -> Option<AttemptTask> {
         let now = self.now();
-        let (running, ending) = finished.judged(now);
-        let ending = match running.attempted.plugin() {
+        let ending = attempt.judge(ending, now);
+        let ending = match attempt.facts.plugin() {
             // It has been held to a limit of its own.
             Some(_) => ending,
             None => self.within_limit(ending),
@@ -159,25 +153,25 @@ impl Engine {
         let mut starts = Vec::new();
         let restless = {
             let mut scheduler = self.scheduler();
-            if !scheduler.finished(running.plan.run) {
-                tracing::debug!(job = %running.plan.run.job, "the outcome of an attempt that was given up came too late");
+            if !scheduler.finished(attempt.run) {
+                tracing::debug!(job = %attempt.run.job, "the outcome of an attempt that was given up came too late");
                 return None;
             }
             if let Ending::Done(Some(result)) = &ending {
-                scheduler.ends_with(running.plan.run, result.len());
+                scheduler.ends_with(attempt.run, result.len());
             }
             // The handler was told to slow down: nothing may start before that is known.
             let held = matches!(ending, Ending::RateLimited { .. });
             if let Ending::RateLimited { delay, whole_queue } = ending {
-                let (key, until) = limit(&running.plan, delay, whole_queue, now);
+                let (key, until) = limit(attempt, delay, whole_queue, now);
                 scheduler.apply([Change::Limited { key, until }]);
             } else if start_next {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
             }
             held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
         };
-        self.finish(&running, ending, now);
-        let next = self.launch_all(starts, &running, now);
+        self.finish(attempt, ending, now);
+        let next = self.launch_all(starts, attempt, now);
         if restless {
             self.wake_dispatcher();
         }
@@ -200,81 +194,87 @@ impl Engine {
         }
     }
 
-    /// Starts them, but for one that the task can run that has just finished with `before`.
-    fn launch_all(self: &Arc<Self>, starts: Vec<Start>, before: &Running, now: Now) -> Option<Begun> {
+    /// Starts them, but for one that the task of `before`, which has just ended, can run.
+    fn launch_all(self: &Arc<Self>, starts: Vec<Start>, before: &Attempt, now: Now) -> Option<AttemptTask> {
         let mut next = None;
         for start in starts {
-            let Some(plan) = self.plan(start, now) else { continue };
-            let mut begun = self.begin(plan);
-            if next.is_some() || before.blocking || begun.blocks() {
-                self.run(begun);
+            let Some(attempt) = self.attempt(start, now) else { continue };
+            let mut task = self.begin(attempt);
+            if next.is_some() || before.blocking || task.blocks() {
+                self.run(task);
             } else {
-                begun.yield_first = before.took(now) > SHORT;
-                next = Some(begun);
+                task.yield_first = before.took(now) > SHORT;
+                next = Some(task);
             }
         }
         next
     }
 
-    /// Says what follows and has it written.
-    fn finish(self: &Arc<Self>, running: &Running, ending: Ending, now: Now) {
-        let plan = &running.plan;
+    /// Decides what follows and has it written.
+    fn finish(self: &Arc<Self>, attempt: &Attempt, ending: Ending, now: Now) {
         let hooks = match ending {
-            Ending::Done(_) => running.attempted.take_hooks(),
+            Ending::Done(_) => attempt.facts.take_hooks(),
             _ => Vec::new(),
         };
         // How an attempt ends that writes something with its completion is known when that is written.
         if hooks.is_empty() {
             self.metrics.ended(&ending);
         }
+        let number = attempt.number();
         let (transition, more) = match ending {
             // Nothing is kept of it, not even which plugin it was.
             Ending::Done(None) if hooks.is_empty() => (Transition::End(State::Completed), None),
             ending => {
-                let (transition, mut more) = self.decide(running, ending, hooks, now);
-                if let Some(hash) = running.attempted.plugin() {
-                    more.record.lineage_mut().ran(plan.attempt.number, hash);
+                let (transition, mut more) = self.decide(attempt, ending, hooks, now);
+                if let Some(hash) = attempt.facts.plugin() {
+                    more.record.lineage_mut().ran(number.number, hash);
                 }
                 (transition, Some(Box::new(more)))
             }
         };
-        let took = running.took(now);
-        log::attempt_ended(running, transition, more.as_deref(), took, now);
+        let took = attempt.took(now);
+        log::attempt_ended(attempt, transition, more.as_deref(), took, now);
         // The writes with a completion may fail: then it is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || !matches!(transition, Transition::End(_)) {
-            self.callers.remember(plan.caller.map(|caller| (plan.taken.id, caller)));
+            self.callers.remember(attempt.caller.map(|caller| (attempt.job.id, caller)));
         }
-        let (queue, taken, attempt) = (plan.queue, plan.taken.clone(), running.attempt());
-        self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));
+        let (queue, taken) = (attempt.queue, attempt.job.clone());
+        self.to_writer.send(Command::Finish(Finish {
+            queue,
+            taken,
+            transition,
+            attempt: number,
+            took,
+            more,
+            was_there: None,
+        }));
     }
 
     fn decide(
         self: &Arc<Self>,
-        running: &Running,
+        attempt: &Attempt,
         ending: Ending,
         hooks: Vec<CompleteHook>,
         now: Now,
     ) -> (Transition, More) {
-        let plan = &running.plan;
         let random = self.random();
-        let retry = &plan.binding.retry;
+        let retry = &attempt.binding.retry;
         let retried = (!hooks.is_empty()).then(|| {
-            let facts = running.attempted.facts();
-            let (queue, kind) = (facts.queue.clone(), facts.kind.clone());
+            let (queue, kind) = (attempt.facts.queue.clone(), attempt.facts.kind.clone());
             Retried { queue, kind, retry: retry.clone(), now, random }
         });
         let hold = match ending {
-            Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(plan, delay, whole_queue, now)),
+            Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(attempt, delay, whole_queue, now)),
             _ => None,
         };
-        let mut record = plan.taken.record.clone();
-        let transition = after(&mut record, running.attempt(), ending, retry, now, random);
+        let mut record = attempt.job.record.clone();
+        let transition = after(&mut record, attempt.number(), ending, retry, now, random);
         (transition, More { record, hooks, retried, hold })
     }
 
-    fn hold_back(self: &Arc<Self>, plan: &Plan, delay: Duration, whole_queue: bool, now: Now) -> HoldBack {
-        let (key, until) = limit(plan, delay, whole_queue, now);
+    fn hold_back(self: &Arc<Self>, attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> HoldBack {
+        let (key, until) = limit(attempt, delay, whole_queue, now);
         let engine = self.clone();
         let state = Arc::new(move |key: &BucketKey| engine.scheduler().bucket_to_store(key, engine.now()));
         HoldBack { key, until, state, delay }
@@ -293,13 +293,13 @@ impl Engine {
 
     /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers
     /// still do is void.
-    pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Running>]) {
-        for running in attempts {
-            if self.scheduler().finished(running.plan.run) {
+    pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Attempt>]) {
+        for attempt in attempts {
+            if self.scheduler().finished(attempt.run) {
                 // A handler that is about to be called sees that it was given up, or is seen here.
-                let was_called = running.is_called() && !running.attempted.is_in_line();
+                let was_called = attempt.is_called() && !attempt.facts.is_in_line();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };
-                self.finish(running, ending, self.now());
+                self.finish(attempt, ending, self.now());
             }
         }
     }
@@ -309,11 +309,11 @@ impl Engine {
     pub(super) fn mark_long_running(self: &Arc<Self>, scheduler: &mut Scheduler, now: Now) {
         let mut marks = Vec::new();
         for run in scheduler.long_running(now, MARK_AFTER) {
-            match self.executor.runs.get(run.job).filter(|running| running.plan.run == run) {
+            match self.executor.running.get(run.job).filter(|attempt| attempt.run == run) {
                 // Its guest waits for a place.
-                Some(running) if running.attempted.is_in_line() => scheduler.not_marked(run, now),
-                Some(running) if running.is_called() => {
-                    marks.push((run.job, mark(&running.plan, running.attempt(), false)));
+                Some(attempt) if attempt.facts.is_in_line() => scheduler.not_marked(run, now),
+                Some(attempt) if attempt.is_called() => {
+                    marks.push((run.job, mark(&attempt, false)));
                 }
                 // It waits for a thread or for the async runtime: `called_late` follows.
                 Some(_) => {}
@@ -322,7 +322,7 @@ impl Engine {
             }
         }
         if !marks.is_empty() {
-            self.to_writer.send(Command::Mark(MarkStarts::behind(marks)));
+            self.to_writer.send(Command::StartMark(MarkStarts::behind(marks)));
         }
     }
 }
@@ -331,14 +331,14 @@ impl Engine {
 struct Reporter(Arc<Engine>);
 
 impl Report for Reporter {
-    fn called_late(&self, running: &Running) {
+    fn called_late(&self, attempt: &Attempt) {
         let engine = &self.0;
-        engine.scheduler().not_marked(running.plan.run, engine.now());
+        engine.scheduler().not_marked(attempt.run, engine.now());
         engine.wake_dispatcher();
     }
 
-    fn ended(&self, finished: Finished) -> Option<Begun> {
-        self.0.land(finished)
+    fn ended(&self, attempt: Arc<Attempt>, ending: Ending) -> Option<AttemptTask> {
+        self.0.finished(&attempt, ending, true)
     }
 
     fn lost(&self, lost: Lost) {
@@ -347,21 +347,22 @@ impl Report for Reporter {
 }
 
 /// What is held back by "too many requests", and until when: the job's group, if it has one and not the whole queue is meant.
-fn limit(plan: &Plan, delay: Duration, whole_queue: bool, now: Now) -> (BucketKey, Now) {
-    let group = if whole_queue { None } else { plan.taken.group().cloned() };
-    let key = BucketKey { queue: plan.queue, group };
+fn limit(attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> (BucketKey, Now) {
+    let group = if whole_queue { None } else { attempt.job.group().cloned() };
+    let key = BucketKey { queue: attempt.queue, group };
     let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
 }
 
-fn mark(plan: &Plan, attempt: AttemptNumber, alone: bool) -> Mark {
-    Mark {
-        queue: plan.queue,
-        priority: plan.taken.order.priority,
-        position: plan.taken.order.position,
-        attempt: attempt.number,
-        max_attempts: attempt.max_in_mark(),
-        started_at: attempt.started_at,
+fn mark(attempt: &Attempt, alone: bool) -> StartMark {
+    let number = attempt.number();
+    StartMark {
+        queue: attempt.queue,
+        priority: attempt.job.order.priority,
+        position: attempt.job.order.position,
+        attempt: number.number,
+        max_attempts: number.max_in_mark(),
+        started_at: number.started_at,
         alone,
     }
 }

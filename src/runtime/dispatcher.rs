@@ -35,7 +35,7 @@ pub(super) fn run(engine: &Arc<Engine>) {
     }
     // A stop still needs timeouts to be kept until everything has ended.
     while engine.scheduler().running() > 0 && !engine.is_closed() {
-        let wait = engine.executor.runs.end_overdue(engine.now());
+        let wait = engine.executor.running.end_overdue(engine.now());
         engine.alarm.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }
 }
@@ -59,7 +59,7 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     let _must_not_wait = MustNotWait::begin();
     if engine.unwritable().is_some() {
         // Nothing can be written: what starts now could not be acknowledged.
-        return engine.executor.runs.end_overdue(engine.now()).map(Sleep::roughly);
+        return engine.executor.running.end_overdue(engine.now()).map(Sleep::roughly);
     }
     engine.pump();
     let now = engine.now();
@@ -82,7 +82,7 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     if !reserve.is_empty() {
         ask_reservations(engine, reserve);
     }
-    let overdue = engine.executor.runs.end_overdue(now);
+    let overdue = engine.executor.running.end_overdue(now);
     let threads = engine.executor.blocking.retry();
     let upkeep = maintenance::run_once(engine, now);
     let others = [overdue, threads, Some(upkeep)].into_iter().flatten().min();

@@ -186,7 +186,7 @@ impl Engine {
     pub fn with_locks_held(&self, while_held: impl FnOnce()) {
         let _bindings = self.bindings.write().unwrap_or_else(|e| e.into_inner());
         let _scheduler = self.scheduler();
-        self.executor.runs.with_lock_held(|| self.store.catalog.with_lock_held(while_held));
+        self.executor.running.with_lock_held(|| self.store.catalog.with_lock_held(while_held));
     }
 
     /// Why nothing can be written for now, if nothing can.
@@ -313,7 +313,7 @@ impl Engine {
     /// How a handler may wait for room in a full queue, for which it is polled now.
     fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
         let Inside { executor, queue, blocking } = inside;
-        let is_ours = executor == self.executor.runs.identity();
+        let is_ours = executor == self.executor.running.identity();
         // An async handler that blocks its thread may keep those that would make room from running.
         let blocks_the_runtime = !blocking && super::commit::is_blocked();
         let (max_running, blocking_threads) = self.scheduler().limits();

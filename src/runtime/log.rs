@@ -5,15 +5,15 @@ use std::time::Duration;
 use super::engine::Engine;
 use crate::error::panics::catch;
 use crate::events::Event;
-use crate::executor::Running;
+use crate::executor::Attempt;
 use crate::job::{State, Transition};
 use crate::text::told;
 use crate::time::Now;
 use crate::writer::More;
 
 /// An attempt has ended. What follows is on its way to the disk.
-pub(super) fn attempt_ended(running: &Running, transition: Transition, more: Option<&More>, took: Duration, now: Now) {
-    let facts = running.attempted.facts();
+pub(super) fn attempt_ended(ended: &Attempt, transition: Transition, more: Option<&More>, took: Duration, now: Now) {
+    let facts = &ended.facts;
     let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
     let extra = more.and_then(|more| more.record.extra.as_deref());
     let error = || told(extra.and_then(|extra| extra.errors.last()).map_or("", |error| &error.message));

@@ -1,6 +1,7 @@
 //! Wires the rooms together: opening, the dispatcher's loop, the writer's loop, upkeep, the stop.
 //!
-//! The only room that is given a clock and that owns threads: one writes, one dispatches.
+//! It owns the clock and the two threads that write and dispatch. The rooms below it are told the time: as `Now`, or by a
+//! `TimeReader` that is made here.
 
 mod alarm;
 mod attempts;

@@ -19,7 +19,7 @@ use crate::storage::{
     Batch, BatchLimits, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify,
 };
 use crate::sync::{Tasks, thread};
-use crate::time::{Clock, TimeSource};
+use crate::time::{Clock, TimeReader, TimeSource};
 use crate::writer::{Occupied, Writer, writer_channel};
 
 /// Ready jobs held in memory per queue, for those with and those without a group each.
@@ -115,7 +115,8 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let (to_writer, receiver) = writer_channel();
     let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
     let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
-    let executor = Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, clock.clone());
+    let executor =
+        Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, TimeReader::new(clock.clone()));
     let parts = Parts { store, time, prepare, to_writer, bus, metrics, occupied, executor, scheduler, config, seed };
     let engine = Arc::new(Engine::new(parts));
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });

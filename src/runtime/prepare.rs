@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, Start,
+    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, StartTime,
     UNIQUE_FOR_DEFAULT,
 };
 use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
@@ -30,12 +30,12 @@ impl Prepare for Preparer {
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
         self.check_process()?;
-        Call::new(self).prepare(queue, job, 1)
+        Preparing::new(self).prepare(queue, job, 1)
     }
 
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
         self.check_process()?;
-        let (mut call, mut size) = (Call::new(self), CallSize::default());
+        let (mut call, mut size) = (Preparing::new(self), CallSize::default());
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
@@ -50,7 +50,7 @@ impl Prepare for Preparer {
 }
 
 /// One caller's jobs for one queue, and what is known of them since the first.
-struct Call<'p> {
+struct Preparing<'p> {
     preparer: &'p Preparer,
     now: Now,
     caller: Option<Caller>,
@@ -75,7 +75,7 @@ impl Named {
     }
 }
 
-impl<'p> Call<'p> {
+impl<'p> Preparing<'p> {
     fn new(preparer: &'p Preparer) -> Self {
         let caller = Caller::here();
         Self { preparer, now: preparer.time.now(), caller, queue: None, kind: None, chunk: BytesMut::new() }
@@ -114,9 +114,9 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
     let Options { group, start, expires, backoff, timeout, unique_key, .. } = options;
     let due = match start {
         None => None,
-        Some(Start::After(Duration::ZERO)) => None,
-        Some(Start::After(delay)) => Some(Due::after(now, delay)),
-        Some(Start::At(at)) => Some(Due::wall(at)).filter(|due| !due.is_due(now)),
+        Some(StartTime::After(Duration::ZERO)) => None,
+        Some(StartTime::After(delay)) => Some(Due::after(now, delay)),
+        Some(StartTime::At(at)) => Some(Due::wall(at)).filter(|due| !due.is_due(now)),
     };
     life::enter(record, due);
     let expiry = expires.map(|expires| match expires {

@@ -59,7 +59,7 @@ async fn stop(engine: &Arc<Engine>, end: Instant) {
         return;
     }
     if engine.scheduler().running() > 0 {
-        engine.executor.runs.cancel_all();
+        engine.executor.running.cancel_all();
         drained_by(engine, Instant::now() + GRACE).await;
     }
     engine.set_left_to_stop(end.saturating_duration_since(Instant::now()));
@@ -134,7 +134,7 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
 }
 
 pub(super) fn take_back(engine: &Arc<Engine>) {
-    let still_running = engine.executor.runs.release_all();
+    let still_running = engine.executor.running.release_all();
     log::taken_back(still_running.len());
     engine.release(&still_running);
     engine.to_writer.close();

@@ -44,7 +44,7 @@ impl Steps {
     pub fn dispatch(&mut self) -> Option<Duration> {
         self.engine.alarm.sleep(Duration::ZERO);
         if self.engine.is_stopping() {
-            return self.engine.executor.runs.end_overdue(self.engine.now());
+            return self.engine.executor.running.end_overdue(self.engine.now());
         }
         dispatcher::run_once(&self.engine).map(|sleep| sleep.at_most)
     }
@@ -71,7 +71,7 @@ impl Steps {
 
     /// Tells handlers to stop.
     pub fn cancel_running(&mut self) {
-        self.engine.executor.runs.cancel_all();
+        self.engine.executor.running.cancel_all();
     }
 
     /// What still runs goes back to its place; the next [`Self::write`] closes the file.

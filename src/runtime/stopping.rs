@@ -38,7 +38,7 @@ impl Stopping {
     pub(crate) fn new(engine: Arc<Engine>, queue: QueueId, worker: Weak<Binding>) -> Self {
         let here = handler_here();
         let waits_for_itself =
-            here.is_some_and(|it| it.queue == queue && it.executor == engine.executor.runs.identity());
+            here.is_some_and(|it| it.queue == queue && it.executor == engine.executor.running.identity());
         Self(Commit::new(async move {
             engine.store.check_process()?;
             if waits_for_itself {

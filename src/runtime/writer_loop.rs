@@ -298,7 +298,7 @@ impl WriterLoop {
             match command {
                 Command::Finish(finish) => self.writer.keep(finish),
                 Command::Step(step) => step.answer(Err(error.share())),
-                Command::Mark(mark) => mark.answer(Err(error.share())),
+                Command::StartMark(mark) => mark.answer(Err(error.share())),
             }
         }
     }
@@ -369,7 +369,7 @@ impl WriterLoop {
         self.engine.store.be_patient();
         // What was handed out before the stop and waited for its start to be durable may have begun since.
         let engine = self.engine.clone();
-        engine.release(&engine.executor.runs.release_all());
+        engine.release(&engine.executor.running.release_all());
         if self.healing.as_ref().is_some_and(|healing| !healing.is_hopeless()) {
             self.heal();
         }

@@ -28,7 +28,7 @@ struct Job {
 }
 
 #[derive(Clone, Copy)]
-struct Mark {
+struct StartMark {
     started_at: u64,
     attempt: u32,
     alone: bool,
@@ -44,7 +44,7 @@ struct Life {
 
 struct World {
     jobs: BTreeMap<u64, Job>,
-    marks: BTreeMap<u64, Mark>,
+    marks: BTreeMap<u64, StartMark>,
     trial: Trial,
     now: u64,
     slots: usize,
@@ -165,7 +165,7 @@ impl World {
 
     fn mark(&mut self, id: u64, alone: bool) {
         let attempt = self.jobs[&id].record.attempts + 1;
-        self.marks.insert(id, Mark { started_at: self.now, attempt, alone });
+        self.marks.insert(id, StartMark { started_at: self.now, attempt, alone });
     }
 
     /// The process dies, and the next one finds what was durable.
@@ -173,7 +173,7 @@ impl World {
         self.deaths += 1;
         self.now += 100;
         let marks = std::mem::take(&mut self.marks);
-        let witness = |(id, mark): (&u64, &Mark)| {
+        let witness = |(id, mark): (&u64, &StartMark)| {
             let deaths = self.jobs[id].record.crashes() + 1;
             Witness { id: JobId::new(*id), deaths, alone: mark.alone }
         };

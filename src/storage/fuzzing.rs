@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::job::BucketState;
 use crate::storage::life::groups::GroupRow;
-use crate::storage::life::started::Mark;
+use crate::storage::life::started::StartMark;
 use crate::storage::life::unique::Holder;
 use crate::storage::rows::batch::Counters;
 use crate::storage::rows::catalog::QueueRow;
@@ -26,7 +26,7 @@ pub(crate) fn row(table: u8, content: &[u8]) {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),
             2 => plain::<Counters>(&row),
-            3 => plain::<Mark>(&row),
+            3 => plain::<StartMark>(&row),
             4 => plain::<GroupRow>(&row),
             5 => plain::<Location>(&row),
             6 => plain::<BucketState>(&row),

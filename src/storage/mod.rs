@@ -25,7 +25,7 @@ pub(crate) use life::expiring::Expiring;
 pub(crate) use life::groups::HeadAt;
 #[cfg(feature = "wasm")]
 pub(crate) use life::kept::{StateWrite, Usage, added};
-pub(crate) use life::started::Mark;
+pub(crate) use life::started::StartMark;
 pub(crate) use life::unique::key_holder;
 pub(crate) use life::{Move, NewHome, OldHome};
 pub(crate) use open::compact::Compacted;

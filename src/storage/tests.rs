@@ -12,7 +12,7 @@ use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull
 use crate::job::{Priority, Record, State};
 use crate::storage::life::groups::{GroupRow, Head, HeadAt};
 use crate::storage::life::kept::Usage;
-use crate::storage::life::started::Mark;
+use crate::storage::life::started::StartMark;
 use crate::storage::life::unique::Holder;
 use crate::storage::open::schema::SCHEMA_VERSION;
 use crate::storage::rows::batch::Counters;
@@ -165,8 +165,15 @@ fn rows() -> String {
         rows.row(&format!("groups.{name}"), &GroupRow { head, paused: at == HeadAt::Held });
     }
     rows.row("groups.empty", &GroupRow { head: None, paused: true });
-    let mark =
-        Mark { queue: 3, priority: 5, position: 11, attempt: 2, max_attempts: 5, started_at: time(0), alone: true };
+    let mark = StartMark {
+        queue: 3,
+        priority: 5,
+        position: 11,
+        attempt: 2,
+        max_attempts: 5,
+        started_at: time(0),
+        alone: true,
+    };
     rows.row("running", &mark);
     rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
     rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });

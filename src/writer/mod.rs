@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// A job's end, the most frequent one.
     Finish(Finish),
     /// Starts that are written behind. One whose job has ended meanwhile is dropped.
-    Mark(Box<MarkStarts>),
+    StartMark(Box<MarkStarts>),
     Step(Box<dyn Step>),
 }
 
@@ -49,7 +49,7 @@ impl Command {
     fn runs_application_code(&self) -> bool {
         match self {
             Self::Finish(finish) => finish.has_hooks(),
-            Self::Mark(_) => false,
+            Self::StartMark(_) => false,
             Self::Step(step) => step.runs_application_code(),
         }
     }
@@ -59,7 +59,7 @@ impl Command {
     fn waits_for_another(&self, batch: &Batch<'_>) -> bool {
         let max = match self {
             Self::Finish(finish) if finish.has_hooks() => batch.limits.shared,
-            Self::Finish(_) | Self::Mark(_) => return false,
+            Self::Finish(_) | Self::StartMark(_) => return false,
             Self::Step(step) if step.is_in_bulk() => batch.limits.shared_in_bulk,
             Self::Step(_) => batch.limits.shared,
         };
@@ -99,7 +99,7 @@ impl Committed {
         for (command, result) in self.answers {
             let answer = || match command {
                 Command::Step(step) => step.answer(result),
-                Command::Mark(mark) => mark.answer(result),
+                Command::StartMark(mark) => mark.answer(result),
                 Command::Finish(_) => {}
             };
             // Nobody may wait for what a closure holds any more: then it is dropped here, and code of the application
@@ -215,7 +215,7 @@ impl Spoiled {
 }
 
 /// How one try at a transaction went.
-enum Attempt {
+enum Tried {
     Durable {
         done: Vec<Command>,
         refused: Vec<(Command, Error)>,
@@ -379,7 +379,7 @@ impl Writer {
 
     /// A start that is written behind and the end of the same job cancel out.
     fn drop_marks_of_the_finished(&self, commands: &mut [Command]) {
-        if !commands.iter().any(|command| matches!(command, Command::Mark(_))) {
+        if !commands.iter().any(|command| matches!(command, Command::StartMark(_))) {
             return;
         }
         let finished: HashSet<JobId> = commands
@@ -390,7 +390,7 @@ impl Writer {
             })
             .collect();
         for command in commands {
-            if let Command::Mark(mark) = command {
+            if let Command::StartMark(mark) = command {
                 mark.drop_finished(&finished);
             }
         }
@@ -415,11 +415,11 @@ impl Writer {
         let marks = std::mem::take(&mut self.marks);
         let attempt = match self.begin_write() {
             Ok(txn) => self.attempt_in(&store, txn, &marks, commands, behind, when),
-            Err(error) => Attempt::Failed(commands, error),
+            Err(error) => Tried::Failed(commands, error),
         };
         self.marks = marks;
         match attempt {
-            Attempt::Durable { done, refused, put_off, sealed } => {
+            Tried::Durable { done, refused, put_off, sealed } => {
                 self.put_off.extend(put_off);
                 self.take_over(*sealed, committed);
                 for command in done {
@@ -434,8 +434,8 @@ impl Writer {
                 }
                 committed.answers.extend(refused.into_iter().map(|(command, error)| (command, Err(error))));
             }
-            Attempt::Undone(spoiled) => return Err(Box::new(spoiled)),
-            Attempt::Failed(rest, error) => self.fail(rest, &error, committed),
+            Tried::Undone(spoiled) => return Err(Box::new(spoiled)),
+            Tried::Failed(rest, error) => self.fail(rest, &error, committed),
         }
         Ok(())
     }
@@ -448,17 +448,17 @@ impl Writer {
         commands: Vec<Command>,
         behind: Behind,
         When { now, listening }: When,
-    ) -> Attempt {
+    ) -> Tried {
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, marks, now, listening).with_limits(self.limits);
         if let Err(error) = self.check_attached(store, &mut batch) {
-            return Attempt::Failed(commands, error);
+            return Tried::Failed(commands, error);
         }
         let gathered = self.gather(commands, &mut batch, behind);
         if let Err(forked) = store.check_process() {
             // A closure has forked, and this is the child: nothing of the transaction is to be touched any more.
             std::mem::forget(batch);
             std::mem::forget(txn);
-            return Attempt::Failed(gathered.commands(), forked);
+            return Tried::Failed(gathered.commands(), forked);
         }
         match gathered {
             Gathered::All { done, refused, put_off } => {
@@ -470,21 +470,21 @@ impl Writer {
                     _ => batch.seal().map_err(Error::from).and_then(|sealed| store.commit(txn).map(|()| sealed)),
                 };
                 match sealed {
-                    Ok(sealed) => Attempt::Durable { done, refused, put_off, sealed: Box::new(sealed) },
-                    Err(error) => Attempt::Failed(all_of(done, refused, put_off), error),
+                    Ok(sealed) => Tried::Durable { done, refused, put_off, sealed: Box::new(sealed) },
+                    Err(error) => Tried::Failed(all_of(done, refused, put_off), error),
                 }
             }
             Gathered::Spoiled(spoiled) => {
                 drop(batch);
                 match store.abort(txn) {
-                    Ok(()) => Attempt::Undone(spoiled),
+                    Ok(()) => Tried::Undone(spoiled),
                     Err(_) => {
                         let (all, error) = spoiled.by_the_disk();
-                        Attempt::Failed(all, error)
+                        Tried::Failed(all, error)
                     }
                 }
             }
-            Gathered::Failed(rest, error) => Attempt::Failed(rest, error),
+            Gathered::Failed(rest, error) => Tried::Failed(rest, error),
         }
     }
 
@@ -745,7 +745,7 @@ impl Writer {
         let left = std::mem::take(&mut self.put_off).into_iter().chain(std::mem::take(&mut self.doubtful));
         let left = left.filter_map(|command| match command {
             Command::Step(step) => Some(step),
-            Command::Finish(_) | Command::Mark(_) => None,
+            Command::Finish(_) | Command::StartMark(_) => None,
         });
         for step in self.waiting.empty().into_iter().chain(left) {
             step.answer(Err(Error::Closed));
@@ -795,7 +795,7 @@ fn apply(command: &mut Command, batch: &mut Batch<'_>, prepare: &dyn Prepare) ->
     let (deduplicated, names) = (batch.deduplicated, batch.new_names());
     let result = match command {
         Command::Finish(finish) => finish.apply(batch, prepare),
-        Command::Mark(mark) => mark.apply(batch),
+        Command::StartMark(mark) => mark.apply(batch),
         Command::Step(step) => step.apply(batch, prepare),
     };
     match result {

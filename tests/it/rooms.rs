@@ -47,9 +47,9 @@ fn sources() -> Vec<(PathBuf, String)> {
     sources
 }
 
-/// What is compiled into the crate: no comments, no unit tests (they stand at a file's end).
+/// What is compiled into the crate: no comments, no unit tests. Those are behind the first unindented `#[cfg(test)]`.
 fn code(text: &str) -> String {
-    let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
     let kept = lines.filter(|line| !line.trim_start().starts_with("//")).map(|line| match line.split_once(" // ") {
         Some((code, _)) => code,
         None => line,
@@ -246,6 +246,63 @@ fn only_a_job_s_life_writes_its_state() {
         }
     }
     assert!(writes >= 5, "{writes} writes: this test no longer finds them");
+}
+
+/// Below `runtime`, time comes in as `Now` or through a `TimeReader`, both of which `runtime` makes.
+#[test]
+fn no_room_below_the_runtime_has_a_clock() {
+    let runtime = line_of("runtime").unwrap();
+    for (path, code) in sources() {
+        let room = room(&path);
+        if room == "time" || line_of(&room).unwrap() >= runtime {
+            continue;
+        }
+        for clock in ["Clock", "TimeSource", "TimeReader::new"] {
+            let is_word = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric());
+            let hit = code.match_indices(clock).any(|(at, _)| is_word(at));
+            assert!(!hit, "{} names {clock}", inside(&path).display());
+        }
+    }
+}
+
+fn architecture() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap()
+}
+
+#[test]
+fn the_architecture_names_each_file_that_may_sync() {
+    let text = architecture();
+    let from = text.find("- **An fsync**").expect("the place of fsyncs is documented");
+    let item = &text[from..];
+    let item = &item[..item[1..].find("\n- ").expect("other items follow") + 1];
+    for (path, code) in sources() {
+        let syncs = ["sync_all(", "sync_data(", "store.commit(", "txn.commit(", "db.compact("];
+        let file = inside(&path);
+        let name = if file.ends_with("mod.rs") { file } else { Path::new(file.file_name().unwrap()) };
+        let is_named = item.contains(name.to_str().unwrap());
+        assert!(is_named || !syncs.iter().any(|sync| code.contains(sync)), "{} may sync", file.display());
+    }
+}
+
+#[test]
+fn the_architecture_names_each_kind_of_thread() {
+    let text = architecture();
+    let mut kinds = BTreeSet::new();
+    for (_, code) in sources() {
+        for (at, quoted) in code.match_indices("\"millpond-") {
+            let name = &code[at + 1..];
+            let name = &name[..name[quoted.len() - 1..].find('"').unwrap() + quoted.len() - 1];
+            // Other names are not those of threads.
+            let before = code[..at].trim_end();
+            if before.ends_with("name(") || before.ends_with("|_|") || before.ends_with("THREADS: &str =") {
+                kinds.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(kinds.len() >= 14, "the reader of names finds {kinds:?}");
+    for kind in kinds {
+        assert!(text.contains(&format!("`{kind}`")), "the table of threads lacks {kind}");
+    }
 }
 
 /// What a panic has thrown may panic when it is dropped: only one place takes care of that.

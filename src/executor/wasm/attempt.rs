@@ -11,7 +11,7 @@ use wasmtime::Store;
 
 use super::contract::HandleError;
 use super::deployed::Deployed;
-use super::elsewhere::Attempt;
+use super::elsewhere::GuestAttempt;
 use super::exceeded::Exceeded;
 use super::failure;
 use super::guest::Guest;
@@ -64,7 +64,7 @@ pub(super) fn run(
     context: Context,
 ) -> impl Future<Output = Outcome> + Send + use<> {
     let run = attempt(serving.clone(), payload, context.clone());
-    Attempt::new(serving.clone(), context, run)
+    GuestAttempt::new(serving.clone(), context, run)
 }
 
 async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
@@ -74,8 +74,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
     let version = plugin.current();
-    // Set once: nobody else makes this attempt.
-    let _ = context.attempted().plugin.set(version.hash);
+    context.facts().set_plugin(version.hash);
     // Declared before the instance, so that it outlives it: a place is free when what was in it is gone.
     let _slot: Slot;
     let mut warm = match warm_ones.take(version.hash) {
@@ -88,13 +87,13 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
             _slot = match plugin.places.free_slot() {
                 Some(slot) => slot,
                 None => {
-                    let attempted = context.attempted();
-                    let in_line = attempted.in_line();
+                    let facts = context.facts();
+                    let in_line = facts.in_line();
                     let name = &*plugin.name;
                     tracing::debug!(target: "millpond::plugin", "{name} stands in line: as many guests run as may");
                     let slot = plugin.places.slot().await;
                     drop(in_line);
-                    if !attempted.leaves_the_line() {
+                    if !facts.leaves_the_line() {
                         return Outcome::Snooze(Duration::ZERO);
                     }
                     slot

@@ -1,4 +1,4 @@
-//! Where an attempt runs: on the application's runtime for as long as it is short, and on a thread for guests once it
+//! Where an attempt place: on the application's runtime for as long as it is short, and on a thread for guests once it
 //! computes.
 //!
 //! The application's other tasks wait while a guest computes on one of its threads. So an attempt that is still under way at a tick
@@ -25,38 +25,38 @@ use crate::sync::{OtherTask, Tasks};
 const THREADS: &str = "millpond-guests";
 
 /// An attempt, wherever it runs.
-pub(super) struct Attempt<F> {
+pub(super) struct GuestAttempt<F> {
     serving: Arc<Serving>,
     context: Context,
-    runs: Runs<F>,
+    place: Place<F>,
 }
 
-enum Runs<F> {
+enum Place<F> {
     Here(Pin<Box<F>>),
     Elsewhere(OtherTask<Outcome>),
     /// On the way to another thread, or ended.
     Nowhere,
 }
 
-impl<F: Future<Output = Outcome> + Send + 'static> Attempt<F> {
+impl<F: Future<Output = Outcome> + Send + 'static> GuestAttempt<F> {
     pub fn new(serving: Arc<Serving>, context: Context, run: F) -> Self {
-        Self { serving, context, runs: Runs::Here(Box::pin(run)) }
+        Self { serving, context, place: Place::Here(Box::pin(run)) }
     }
 
     /// False if it runs elsewhere already, or there is nowhere else.
     fn hand_over(&mut self) -> bool {
-        if !matches!(self.runs, Runs::Here(_)) {
+        if !matches!(self.place, Place::Here(_)) {
             return false;
         }
         let (Some(guests), Some(application)) = (guest_threads(), Tasks::current()) else { return false };
-        let Runs::Here(run) = std::mem::replace(&mut self.runs, Runs::Nowhere) else { return false };
+        let Place::Here(run) = std::mem::replace(&mut self.place, Place::Nowhere) else { return false };
         let run = Computing { run, serving: self.serving.clone(), application };
-        self.runs = Runs::Elsewhere(guests.spawn_task(run.in_current_span().with_current_subscriber()));
+        self.place = Place::Elsewhere(guests.spawn_task(run.in_current_span().with_current_subscriber()));
         true
     }
 }
 
-impl<F: Future<Output = Outcome> + Send + 'static> Future for Attempt<F> {
+impl<F: Future<Output = Outcome> + Send + 'static> Future for GuestAttempt<F> {
     type Output = Outcome;
 
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Outcome> {
@@ -64,24 +64,24 @@ impl<F: Future<Output = Outcome> + Send + 'static> Future for Attempt<F> {
         // A simulation's guests run where its steps do.
         let stays = this.serving.plugin.host.turn == Turn::EveryStep;
         let begins_elsewhere = !stays && this.serving.pace.computes() && this.hand_over();
-        if !begins_elsewhere && let Runs::Here(run) = &mut this.runs {
+        if !begins_elsewhere && let Place::Here(run) = &mut this.place {
             let (polled, ticked) = this.serving.poll(run.as_mut(), task);
             if polled.is_ready() || !ticked || stays || !this.hand_over() {
                 return polled;
             }
         }
-        let Runs::Elsewhere(other) = &mut this.runs else { unreachable!("it was handed over") };
+        let Place::Elsewhere(other) = &mut this.place else { unreachable!("it was handed over") };
         let end = ready!(other.poll_end(task));
-        this.runs = Runs::Nowhere;
+        this.place = Place::Nowhere;
         Poll::Ready(end.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 }
 
-impl<F> Drop for Attempt<F> {
+impl<F> Drop for GuestAttempt<F> {
     fn drop(&mut self) {
         // Whoever ends the attempt is told once it no longer runs there.
-        if let Runs::Elsewhere(other) = std::mem::replace(&mut self.runs, Runs::Nowhere) {
-            self.context.attempted().left_behind(other.end());
+        if let Place::Elsewhere(other) = std::mem::replace(&mut self.place, Place::Nowhere) {
+            self.context.facts().left_behind(other.end());
         }
     }
 }

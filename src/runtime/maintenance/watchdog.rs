@@ -21,7 +21,7 @@ impl Watchdog {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }
-        let stuck = engine.executor.runs.stuck();
+        let stuck = engine.executor.running.stuck();
         if stuck > self.said {
             tracing::warn!(stuck, "blocking handlers have outlived their timeouts and keep their slots");
         }

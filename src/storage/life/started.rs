@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 
 /// One attempt that has started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mark {
+pub(crate) struct StartMark {
     pub queue: QueueId,
     pub priority: u8,
     /// The head's position; the id for a job without a group.
@@ -33,7 +33,7 @@ pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Faul
 }
 
 impl Batch<'_> {
-    pub fn mark(&mut self, id: JobId, mark: &Mark) -> Result<(), Fault> {
+    pub fn mark(&mut self, id: JobId, mark: &StartMark) -> Result<(), Fault> {
         self.touch();
         self.tables.running()?.insert(id.get(), codec::encode(mark).as_slice())?;
         self.marked.push(id);
@@ -47,8 +47,8 @@ impl Batch<'_> {
         }
         let Some(row) = self.tables.running()?.get_row(id.get())? else { return Ok(()) };
         // One that cannot be read is set aside by the next opening, and nobody is blamed by it.
-        let Ok(mark) = codec::decode::<Mark>(TableName::Running, id.get(), &row) else { return Ok(()) };
-        self.mark(id, &Mark { alone: false, ..mark })
+        let Ok(mark) = codec::decode::<StartMark>(TableName::Running, id.get(), &row) else { return Ok(()) };
+        self.mark(id, &StartMark { alone: false, ..mark })
     }
 
     /// Removes the mark if there is one. A short job has none.
@@ -70,7 +70,7 @@ impl Batch<'_> {
     }
 
     /// All marks. One that cannot be read is set aside: its job is where it was, no attempt used.
-    pub fn marks(&mut self) -> Result<Vec<(JobId, Mark)>, Fault> {
+    pub fn marks(&mut self) -> Result<Vec<(JobId, StartMark)>, Fault> {
         let (mut marks, mut damaged) = (Vec::new(), Vec::new());
         for row in self.tables.running()?.iter()? {
             let (id, row) = row?;

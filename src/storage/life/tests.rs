@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::life::{self, after};
-use crate::job::{AttemptNumber, Change, Ending, Entry, Expiry, FailureKind, GroupPolicy, JobId, Keep, Patch};
+use crate::job::{AttemptNumber, Change, Ending, Expiry, FailureKind, GroupPolicy, JobId, Keep, Patch, ReadyJob};
 use crate::job::{Priority, QueueId, QueueSettings, Record, Retention, Retry, State, Transition};
 use crate::storage::life::ended::SweepRoom;
-use crate::storage::life::started::Mark;
+use crate::storage::life::started::StartMark;
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::open::store::Store;
 use crate::storage::repair::verify::verify;
@@ -26,7 +26,7 @@ struct World {
     now: Now,
     rng: fastrand::Rng,
     /// What dispatch would hold.
-    ready: Vec<(QueueId, Arc<Entry>)>,
+    ready: Vec<(QueueId, Arc<ReadyJob>)>,
     ids: u64,
 }
 
@@ -52,7 +52,7 @@ impl World {
     }
 
     /// Makes one commit, tells "dispatch" of it, and verifies the file.
-    fn commit(&mut self, work: impl FnOnce(&mut Batch<'_>, &mut fastrand::Rng, &[(QueueId, Arc<Entry>)])) {
+    fn commit(&mut self, work: impl FnOnce(&mut Batch<'_>, &mut fastrand::Rng, &[(QueueId, Arc<ReadyJob>)])) {
         let txn = self.store.begin_write().unwrap();
         let mut batch = Batch::new(&txn, &self.store.catalog, self.counters, &self.marks, self.now, false);
         work(&mut batch, &mut self.rng, &self.ready);
@@ -65,7 +65,7 @@ impl World {
         self.marks.retain(|id| !sealed.unmarked.contains(id));
         for change in sealed.changes {
             match change {
-                Change::Ready { queue, entry } => self.ready.push((queue, entry)),
+                Change::Ready { queue, job } => self.ready.push((queue, job)),
                 Change::Gone { id, .. } | Change::Settled { id } => self.ready.retain(|(_, entry)| entry.id != id),
                 _ => {}
             }
@@ -109,11 +109,11 @@ impl World {
             let (id, number) = (taken.id, taken.record.attempts + 1);
             let attempt = AttemptNumber { number, max: rng.u32(1..4), once: false, started_at: now.wall };
             if rng.bool() {
-                let (priority, turn) = (taken.order.priority, taken.order.turn);
-                let mark = Mark {
+                let (priority, position) = (taken.order.priority, taken.order.position);
+                let mark = StartMark {
                     queue,
                     priority,
-                    turn,
+                    position,
                     attempt: number,
                     max_attempts: 3,
                     started_at: now.wall,
@@ -125,7 +125,7 @@ impl World {
                 0 => Ending::Done(Some(b"result".as_slice().into())),
                 1 => Ending::Done(None),
                 2 => Ending::snoozed(Duration::from_secs(rng.u64(..30))),
-                3 => Ending::Discarded("discarded".into()),
+                3 => Ending::Cancelled("cancelled".into()),
                 4 => Ending::Uncalled,
                 _ => Ending::Failed { kind: FailureKind::Error, message: "boom".into(), delay: None },
             };

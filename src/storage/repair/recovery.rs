@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::events::Event;
 use crate::job::life::after_crash;
 use crate::job::{AttemptNumber, JobId, ReadyJob, State, Suspect, Transition, Trial, Witness, culprit, dead_by};
-use crate::storage::life::started::Mark;
+use crate::storage::life::started::StartMark;
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
@@ -59,7 +59,7 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
 
 /// A job that a handler had.
 struct Orphan {
-    mark: Mark,
+    mark: StartMark,
     taken: Arc<ReadyJob>,
 }
 
@@ -104,7 +104,7 @@ fn bring_back(
 }
 
 /// The job's row as it was handed out, or nothing if it has ended after all.
-fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &Mark) -> Result<Option<Arc<ReadyJob>>, Fault> {
+fn taken_entry(batch: &mut Batch<'_>, id: JobId, mark: &StartMark) -> Result<Option<Arc<ReadyJob>>, Fault> {
     let Some(Location { queue, place }) = batch.locate_in(mark.queue, id)? else { return Ok(None) };
     let could_run = match &place {
         Place::Ready { .. } => true,
@@ -155,8 +155,15 @@ mod tests {
             record.extra_mut().crashes = 3;
             let id = batch.insert(&mut Prepared::new(queue, record, None)).unwrap();
             let (priority, started_at) = (Priority::default().get(), at(started).wall);
-            let mark =
-                Mark { queue, priority, position: id.get(), attempt: 4, max_attempts: 50, started_at, alone: false };
+            let mark = StartMark {
+                queue,
+                priority,
+                position: id.get(),
+                attempt: 4,
+                max_attempts: 50,
+                started_at,
+                alone: false,
+            };
             batch.mark(id, &mark).unwrap();
             ids.push(id);
         }

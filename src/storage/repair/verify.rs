@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::job::{BucketState, JobId, KindId, QueueId};
-use crate::storage::life::started::Mark;
+use crate::storage::life::started::StartMark;
 use crate::storage::rows::batch::{Batch, COUNTERS, Counters};
 use crate::storage::rows::catalog::QueueRow;
 use crate::storage::rows::codec;
@@ -266,7 +266,7 @@ impl Verifier {
             self.work.rows += 1;
             let (id, row) = row?;
             let id = id.value();
-            if let Err(fault) = codec::decode::<Mark>(TableName::Running, id, row.value()) {
+            if let Err(fault) = codec::decode::<StartMark>(TableName::Running, id, row.value()) {
                 self.unreadable(fault);
                 continue;
             }

@@ -128,7 +128,7 @@ impl Batch<'_> {
         self.tables.quarantine()?.insert(number, value.as_slice())?;
         self.set_aside += 1;
         let queue = queue.map(|queue| self.catalog().queue_name(queue));
-        self.event(|| Event::SetAside { number, table: table.as_str().into(), queue, id });
+        self.event(|| Event::RowQuarantined { number, table: table.as_str().into(), queue, id });
         Ok(())
     }
 

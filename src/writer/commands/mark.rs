@@ -2,14 +2,14 @@ use std::collections::HashSet;
 
 use crate::error::Error;
 use crate::job::JobId;
-use crate::storage::{Batch, Mark};
+use crate::storage::{Batch, StartMark};
 use crate::writer::step::Refusal;
 
 type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// Notes that these jobs have started.
 pub(crate) struct MarkStarts {
-    marks: Vec<(JobId, Mark)>,
+    marks: Vec<(JobId, StartMark)>,
     /// The mark of this job says that nothing has started beside it, which is not so any more.
     no_longer_alone: Option<JobId>,
     /// Somebody waits for it: the start is made durable before the handler runs.
@@ -18,12 +18,12 @@ pub(crate) struct MarkStarts {
 
 impl MarkStarts {
     /// Starts that are written behind: nobody waits.
-    pub fn behind(marks: Vec<(JobId, Mark)>) -> Box<Self> {
+    pub fn behind(marks: Vec<(JobId, StartMark)>) -> Box<Self> {
         Box::new(Self { marks, no_longer_alone: None, then: None })
     }
 
     /// A start that must be durable before `then`.
-    pub fn before(mark: (JobId, Mark), no_longer_alone: Option<JobId>, then: Then) -> Box<Self> {
+    pub fn before(mark: (JobId, StartMark), no_longer_alone: Option<JobId>, then: Then) -> Box<Self> {
         Box::new(Self { marks: vec![mark], no_longer_alone, then: Some(then) })
     }
 

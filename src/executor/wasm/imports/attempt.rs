@@ -1,12 +1,12 @@
 use crate::executor::wasm::contract::attempt::Host;
 use crate::executor::wasm::contract::types::Instant;
 use crate::executor::wasm::guest::{Guest, instant, nanoseconds};
-use crate::handler::Facts;
+use crate::handler::AttemptFacts;
 
 impl Guest {
-    fn fact<T>(&mut self, fact: impl FnOnce(&Facts) -> T) -> wasmtime::Result<T> {
+    fn fact<T>(&mut self, fact: impl FnOnce(&AttemptFacts) -> T) -> wasmtime::Result<T> {
         self.count_call()?;
-        Ok(fact(self.context.attempted().facts()))
+        Ok(fact(self.context.facts()))
     }
 }
 

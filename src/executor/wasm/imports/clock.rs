@@ -5,6 +5,6 @@ use crate::executor::wasm::guest::{Guest, instant};
 impl Host for Guest {
     fn now(&mut self) -> wasmtime::Result<Instant> {
         self.count_call()?;
-        Ok(instant(self.context.attempted().wall()))
+        Ok(instant(self.context.facts().time.wall()))
     }
 }

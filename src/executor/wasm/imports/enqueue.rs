@@ -70,7 +70,7 @@ impl Host for Guest {
     fn enqueue(&mut self, job: Resource<Draft>) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
         let mut draft = self.take_draft(job)?;
-        draft.generation = self.context.attempted().facts().generation.saturating_add(1);
+        draft.generation = self.context.facts().generation.saturating_add(1);
         Ok(self.stage(draft))
     }
 }
@@ -100,7 +100,7 @@ impl Guest {
     /// Accepts it, to be stored with the completion. Its own id is given then: until then it is known as
     /// the job's own with its place behind it.
     fn stage(&mut self, draft: Draft) -> Result<String, Error> {
-        let facts = self.context.attempted().facts();
+        let facts = self.context.facts();
         let own = facts.queue.clone();
         let queue = draft.queue.as_deref().map_or_else(|| own.clone(), Into::into);
         if !self.plugin.may_enqueue(&draft.kind, &queue, &own) {

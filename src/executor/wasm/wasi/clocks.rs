@@ -20,7 +20,7 @@ pub(super) fn answer_wall(linked: &mut LinkerInstance<'_, Guest>, name: &str) ->
     match name {
         "now" => linked.func_wrap(name, |mut store, ()| {
             store.data_mut().count_call()?;
-            let now = instant(store.data().context.attempted().wall());
+            let now = instant(store.data().context.facts().time.wall());
             let seconds = u64::try_from(now.seconds).unwrap_or(0);
             Ok((Datetime { seconds, nanoseconds: now.nanoseconds },))
         })?,
@@ -38,7 +38,7 @@ pub(super) fn answer_monotonic(linked: &mut LinkerInstance<'_, Guest>, name: &st
     match name {
         "now" => linked.func_wrap(name, |mut store, ()| {
             store.data_mut().count_call()?;
-            Ok((nanoseconds(store.data().context.attempted().monotonic()),))
+            Ok((nanoseconds(store.data().context.facts().time.mono()),))
         })?,
         "resolution" => linked.func_wrap(name, |mut store, ()| {
             store.data_mut().count_call()?;
@@ -50,7 +50,7 @@ pub(super) fn answer_monotonic(linked: &mut LinkerInstance<'_, Guest>, name: &st
         })?,
         "subscribe-instant" => linked.func_wrap(name, |mut store, (at,): (u64,)| {
             store.data_mut().count_call()?;
-            let now = nanoseconds(store.data().context.attempted().monotonic());
+            let now = nanoseconds(store.data().context.facts().time.mono());
             Ok((Waiting::until_over(at.saturating_sub(now)),))
         })?,
         _ => return Ok(false),

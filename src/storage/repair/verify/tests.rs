@@ -42,7 +42,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
         let queue = batch.queue_named(&format!("q{}", n % 7)).unwrap();
         let id = batch.insert(&mut job(queue, |_| {})).unwrap();
         if n % 2 == 0 {
-            let mark = Mark {
+            let mark = StartMark {
                 queue,
                 priority: 5,
                 position: id.get(),

@@ -1,0 +1,130 @@
+//! The attempts that are under way: which there are, and which have outlived their timeouts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attempt::{Attempt, Kill};
+use crate::handler::Inside;
+use crate::job::{IdMap, JobId};
+use crate::sync::{Mutex, MutexGuard};
+use crate::time::Now;
+
+/// The attempts under way, by job.
+#[derive(Default)]
+pub(crate) struct RunningAttempts {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_id: IdMap<Arc<Attempt>>,
+    /// No deadline is earlier than this.
+    next_deadline: Option<Duration>,
+}
+
+impl RunningAttempts {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// By what handlers of this executor are told from those of others.
+    pub fn identity(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// For the time that the handler of this attempt runs on a thread.
+    pub fn inside(&self, attempt: &Attempt) -> Inside {
+        Inside { executor: self.identity(), queue: attempt.queue, blocking: attempt.blocking }
+    }
+
+    /// True if its deadline is the next one.
+    pub fn enter(&self, attempt: Arc<Attempt>) -> bool {
+        let own = attempt.facts.deadline(attempt.handed_out.mono);
+        let mut inner = self.lock();
+        let sooner = match (own, inner.next_deadline) {
+            (Some(deadline), Some(next)) => deadline < next,
+            (deadline, None) => deadline.is_some(),
+            (None, _) => false,
+        };
+        if sooner {
+            inner.next_deadline = own;
+        }
+        let before = inner.by_id.insert(attempt.run.job, attempt);
+        drop(inner);
+        // A run that was given up. What its handler holds is dropped outside of the lock.
+        drop(before);
+        sooner
+    }
+
+    pub fn leave(&self, attempt: &Attempt) {
+        let mut inner = self.lock();
+        let id = attempt.run.job;
+        // A later run of the same job may have taken the place.
+        if inner.by_id.get(&id).is_some_and(|now| now.run == attempt.run) {
+            inner.by_id.remove(&id);
+        }
+    }
+
+    pub fn get(&self, id: JobId) -> Option<Arc<Attempt>> {
+        self.lock().by_id.get(&id).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Attempt>> {
+        self.lock().by_id.values().cloned().collect()
+    }
+
+    /// Ends what has outlived its timeout. Returns how long until the next deadline.
+    pub fn end_overdue(&self, now: Now) -> Option<Duration> {
+        let (overdue, next_deadline) = self.overdue(now);
+        // Outside of the lock: it wakes the task that runs the attempt, and a waker may be the application's.
+        for attempt in overdue {
+            attempt.end(Kill::Timeout);
+        }
+        next_deadline.map(|next| next.saturating_sub(now.mono))
+    }
+
+    /// Those that have outlived their timeouts, and the next deadline.
+    fn overdue(&self, now: Now) -> (Vec<Arc<Attempt>>, Option<Duration>) {
+        let mut inner = self.lock();
+        let mut overdue = Vec::new();
+        if inner.next_deadline.is_some_and(|next| next <= now.mono) {
+            let mut next = None;
+            for attempt in inner.by_id.values() {
+                match attempt.facts.deadline(now.mono) {
+                    Some(deadline) if deadline <= now.mono => overdue.push(attempt.clone()),
+                    Some(deadline) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
+                    None => {}
+                }
+            }
+            inner.next_deadline = next;
+        }
+        (overdue, inner.next_deadline)
+    }
+
+    /// Tells every handler to stop, without ending it.
+    pub fn cancel_all(&self) {
+        for attempt in self.all() {
+            attempt.facts.cancel();
+        }
+    }
+
+    /// Ends every attempt: its job goes back to where it was.
+    pub fn release_all(&self) -> Vec<Arc<Attempt>> {
+        let all = self.all();
+        for attempt in &all {
+            attempt.end(Kill::Release);
+        }
+        all
+    }
+
+    /// Runs `while_held` under the lock: for tests.
+    pub fn with_lock_held(&self, while_held: impl FnOnce()) {
+        let _inner = self.lock();
+        while_held();
+    }
+
+    /// Blocking handlers that have outlived their timeout and keep their slots.
+    pub fn stuck(&self) -> usize {
+        self.lock().by_id.values().filter(|r| r.blocking && r.killed() == Some(Kill::Timeout)).count()
+    }
+}
