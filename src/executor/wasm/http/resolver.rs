@@ -48,7 +48,7 @@ impl Resolver {
         Self { look_up: Some(Arc::new(look_up)), ..self }
     }
 
-    /// All addresses of a host. A host that is an address is its own.
+    /// The addresses of a host, at most [`ADDRESSES_MAX`]. If the host is an address, it is the only one.
     pub(super) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<IpAddr>> {
         if let Some(address) = literal(&origin.host) {
             return Ok(vec![address]);
