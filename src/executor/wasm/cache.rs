@@ -117,14 +117,14 @@ mod private {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
                 rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP | rustix::io::Errno::MLINK => {
-                    refused("it is a symbolic link, or no directory".to_owned())
+                    refused("it is a symbolic link or not a directory".to_owned())
                 }
                 error => error.into(),
             })?;
             let found = rustix::fs::fstat(&directory)?;
             check_owner(&found)?;
             if Mode::from_raw_mode(found.st_mode).intersects(OTHERS) {
-                return Err(refused("others than its owner have rights there: make it 0700".to_owned()));
+                return Err(refused("others than its owner have permissions there: set its mode to 0700".to_owned()));
             }
             Ok(Self(directory))
         }
@@ -135,11 +135,11 @@ mod private {
             let file = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
             let found = rustix::fs::fstat(&file)?;
             if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-                return Err(refused("it is not a file".to_owned()));
+                return Err(refused("it is not a regular file".to_owned()));
             }
             check_owner(&found)?;
             if Mode::from_raw_mode(found.st_mode).intersects(OTHERS_WRITE) {
-                return Err(refused("others than its owner may write it".to_owned()));
+                return Err(refused("others than its owner can write it".to_owned()));
             }
             let mut bytes = Vec::new();
             File::from(file).read_to_end(&mut bytes)?;
@@ -185,7 +185,7 @@ mod private {
 
     impl Directory {
         pub fn open(_: &Path) -> io::Result<Self> {
-            let why = "on this system it cannot be told whether others may write there";
+            let why = "on this system it cannot be checked whether others can write there";
             Err(io::Error::new(io::ErrorKind::Unsupported, why))
         }
 

@@ -43,7 +43,7 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// Uses this function, which may block, instead of the system's resolver.
+    /// Uses this function, which is allowed to block, instead of the system's resolver.
     pub fn by(self, look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self { look_up: Some(Arc::new(look_up)), ..self }
     }
