@@ -1,4 +1,4 @@
-//! What the queue and a handler's own tests rely on, seen through the host for tests.
+//! Tests of the SDK through its test host: the answers of a handler, and every call that a handler can make.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -23,7 +23,7 @@ fn a_payload_is_json_and_so_is_the_result() {
     let count = |order: Order| -> Result<(u64, usize)> { Ok((order.id, order.items.len())) };
     let order = Order { id: 7, items: vec!["a".into(), "b".into()] };
     assert_eq!(Host::new().run(count, &order), Outcome::Done(b"[7,2]".to_vec()));
-    // A backlog outlives a struct's shape.
+    // Fields of a payload can be missing or new, because jobs can be older or newer than the handler's struct.
     assert_eq!(Host::new().run_raw(count, *b"{\"id\":8,\"new\":1}").json(), Some((8, 0)));
 }
 
@@ -34,7 +34,7 @@ fn raw_bytes_go_in_and_out_as_they_are() {
 }
 
 #[test]
-fn nothing_is_no_result() {
+fn a_handler_that_returns_nothing_has_no_result() {
     assert_eq!(
         Host::new().run(|_: Order| -> Result { Ok(()) }, &Order { id: 1, items: vec![] }),
         Outcome::Done(vec![])
@@ -44,7 +44,7 @@ fn nothing_is_no_result() {
 }
 
 #[test]
-fn a_payload_that_cannot_be_read_becomes_a_dead_letter_with_the_place() {
+fn a_job_whose_payload_cannot_be_read_becomes_a_dead_letter_with_the_position_of_the_error() {
     let outcome = Host::new().run_raw(|order: Order| -> Result<u64> { Ok(order.id) }, *b"{\"id\":\"x\"}");
     let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };
     assert!(
@@ -70,7 +70,7 @@ fn any_error_that_can_be_displayed_is_a_retry() {
 }
 
 #[test]
-fn the_other_answers_arrive_as_they_were_given() {
+fn each_answer_of_a_handler_is_its_outcome() {
     let hour = Duration::from_secs(3600);
     let answers = [
         (Error::retry("busy"), retry("busy")),
@@ -117,7 +117,7 @@ fn only_a_job_that_completes_leaves_state_and_follow_ups() {
 }
 
 #[test]
-fn a_follow_up_shows_what_was_asked_for_and_gets_an_id_of_its_own() {
+fn a_follow_up_keeps_its_options_and_gets_an_id_of_its_own() {
     fn fan_out() -> Result<Vec<String>> {
         let first = NewJob::raw("resize", [1, 2]).queue("images").group("g").delay(Duration::from_secs(1));
         let second = NewJob::new("mail", "ada")?.priority(0).max_attempts(3).unique_key("ada");
@@ -125,9 +125,13 @@ fn a_follow_up_shows_what_was_asked_for_and_gets_an_id_of_its_own() {
     }
     let mut host = Host::new();
     let (one, two) = (host.run_raw(fan_out, *b""), host.run_raw(fan_out, *b""));
-    assert_eq!(one.json(), Some(["1+1".to_owned(), "1+2".into()]), "of the job that runs, which is the same one here");
+    assert_eq!(
+        one.json(),
+        Some(["1+1".to_owned(), "1+2".into()]),
+        "the ids count up from the running job's id, which is 1 here"
+    );
     assert_eq!(two.json(), Some(["1+1".to_owned(), "1+2".into()]));
-    assert_eq!(host.enqueued().len(), 3, "the unique key is there already");
+    assert_eq!(host.enqueued().len(), 3, "a job with this unique key is enqueued already");
     let expected = NewJob::raw("resize", [1, 2]).queue("images").group("g").delay(Duration::from_secs(1));
     assert_eq!(host.enqueued()[0], expected);
     assert_eq!((host.enqueued()[1].kind(), host.enqueued()[1].json::<String>()), ("mail", Some("ada".into())));
@@ -177,7 +181,7 @@ fn an_attempt_has_the_limits_that_the_queue_has_by_default() {
 }
 
 #[test]
-fn any_text_has_a_name_of_its_own() {
+fn every_text_has_its_own_valid_name() {
     let texts = ["", ".", "..", "a", "a b", "a:20b", ":", "::", "ada@example.org", "é", "\0", "名前"];
     let long = [128, 129, 200, 300].map(|times| "x".repeat(times));
     let longer = [42, 43, 100].map(|times| "@".repeat(times));
@@ -190,7 +194,7 @@ fn any_text_has_a_name_of_its_own() {
 }
 
 #[test]
-fn state_refuses_what_a_host_would_refuse() {
+fn the_test_host_refuses_the_state_calls_that_the_queue_refuses() {
     fn refusals() -> Result {
         assert_eq!(state::set_raw("", b"x"), Err(state::Error::KeyTooLarge));
         assert_eq!(state::get_raw(&"k".repeat(257)), Err(state::Error::KeyTooLarge));
@@ -204,7 +208,7 @@ fn state_refuses_what_a_host_would_refuse() {
 }
 
 #[test]
-fn a_counter_is_eight_bytes_and_stops_at_the_ends_of_its_range() {
+fn a_counter_is_eight_bytes_and_saturates_at_the_ends_of_its_range() {
     fn count() -> Result {
         state::increment("n", i64::MAX)?;
         state::increment("n", 1)?;
@@ -218,8 +222,8 @@ fn a_counter_is_eight_bytes_and_stops_at_the_ends_of_its_range() {
 }
 
 #[test]
-fn a_test_says_what_the_attempt_sees() {
-    fn look() -> Result<(String, String, String, u32, u32, bool)> {
+fn a_test_sets_what_the_attempt_sees() {
+    fn observe() -> Result<(String, String, String, u32, u32, bool)> {
         assert_eq!(clock::now(), UNIX_EPOCH + Duration::from_secs(9));
         assert_eq!(attempt::time_left(), Duration::from_secs(2));
         progress::report(1, Some(2), "half");
@@ -235,7 +239,7 @@ fn a_test_says_what_the_attempt_sees() {
     }
     let host = Host::new().job_id("j9").job_of("mail", "slow").attempt(2, 3).cancelled();
     let mut host = host.now(UNIX_EPOCH + Duration::from_secs(9)).time_left(Duration::from_secs(2));
-    let seen = host.run_raw(look, *b"").json();
+    let seen = host.run_raw(observe, *b"").json();
     assert_eq!(seen, Some(("j9".to_owned(), "mail".to_owned(), "slow".to_owned(), 2, 3, true)));
     assert_eq!(host.progress(), Some((1, Some(2), Some("half"))));
     assert_eq!((host.logs()[0].level, host.logs()[0].text.as_str()), (Level::Warn, "1 left"));
@@ -280,7 +284,7 @@ fn keys_are_listed_by_prefix_and_page() {
 
 #[cfg(feature = "outbound-http")]
 #[test]
-fn a_request_is_answered_by_the_test_or_refused() {
+fn a_request_gets_the_response_of_the_test_or_is_refused() {
     use millpond_guest::http::{self, Request, Response};
 
     let ask = || -> Result<u16, http::Error> { Ok(Request::get("http://example.org").header("a", "b").send()?.status) };

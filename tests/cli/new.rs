@@ -34,10 +34,10 @@ fn a_new_plugin_has_all_its_files() {
 fn a_folder_that_is_there_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("greet")).unwrap();
-    refuses(&mut new(folder.path(), &["greet"]), "greet is there already");
+    refuses(&mut new(folder.path(), &["greet"]), "greet exists already");
     assert_eq!(fs::read_dir(folder.path().join("greet")).unwrap().count(), 0);
     fs::write(folder.path().join("file"), "").unwrap();
-    refuses(&mut new(folder.path(), &["file"]), "file is there already");
+    refuses(&mut new(folder.path(), &["file"]), "file exists already");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn names_that_are_none_are_refused_and_nothing_is_made() {
     let long = "a".repeat(129);
     for name in ["", "../etc", "a/b", "Greet", "1st", "-x", "grüß", "a b", "fn", "self", "std", "test", "serde", &long]
     {
-        refuses(&mut new(folder.path(), &["--", name]), "is no name for a plugin");
+        refuses(&mut new(folder.path(), &["--", name]), "is not a valid name");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

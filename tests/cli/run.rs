@@ -123,7 +123,7 @@ fn it_asks_the_host_that_it_is_granted_and_no_other() {
     does(&[&run[..], &["--http", &host, "--private"]].concat(), &["result: [200,5]"]);
     answering.join().unwrap();
     let bad = say(&mut millpond(&[&run[..], &["--http", "example.org"]].concat()));
-    assert!(bad.code == Some(2) && bad.err.contains("is no scheme, host and port"), "{bad:?}");
+    assert!(bad.code == Some(2) && bad.err.contains("is not a scheme, host and port"), "{bad:?}");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_watched_file_is_run_again_when_it_has_changed_and_goes_on_when_it_is_bad() 
     assert!(watching.until("waiting for another version").contains("result: 25cbfc4f"), "another result");
 
     fs::write(&file, "no plugin").unwrap();
-    let refused = watching.until("the version before goes on");
+    let refused = watching.until("the current version stays");
     assert!(refused.contains("it is not WebAssembly"), "{refused}");
     fs::write(&file, fs::read(noop()).unwrap()).unwrap();
     assert!(watching.until("waiting for another version").contains(": completed"));

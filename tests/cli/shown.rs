@@ -78,7 +78,7 @@ fn why_a_new_version_of_a_watched_file_is_not_taken() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.contains("waiting for another version")));
     fs::write(&file, hostile()).unwrap();
-    let refused = lines.find(|line| line.contains("the version before goes on"));
+    let refused = lines.find(|line| line.contains("the current version stays"));
     let _ = child.kill();
     let _ = child.wait();
     let said = Said { out: refused.unwrap(), err: String::new(), code: None };

@@ -275,7 +275,8 @@ async fn what_is_told_counted_found_and_explained_is_serialized_by_name() {
         json!({ "type": "Enqueued", "id": 1, "queue": "q", "kind": "work" })
     );
     let why: Explanation = pond.explain(id).unwrap();
-    assert_eq!(serde_json::to_value(&why).unwrap(), json!({ "type": "NoHandler", "kind": "work" }));
+    let none = json!({ "type": "NoHandler", "queue": "q", "kind": "work", "handled": [], "nearest": null });
+    assert_eq!(serde_json::to_value(&why).unwrap(), none);
     pond.cancel(id, "x").await.unwrap();
     assert_eq!(
         serde_json::to_value(pond.explain(id).unwrap()).unwrap(),

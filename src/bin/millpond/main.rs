@@ -1,6 +1,6 @@
-//! `millpond`, the command line. It knows of the queue what any application knows: the public interface.
+//! The command line program `millpond`. It uses only the public interface of the crate, as every application does.
 
-// It has plugins, which need the compiler that wasmtime needs.
+// The program runs plugins, so it needs the newer compiler that wasmtime needs.
 #![allow(clippy::incompatible_msrv)]
 
 mod plugin;
@@ -13,7 +13,7 @@ use clap::Command;
 use millpond::BoxError;
 use shown::shown;
 
-/// An error is a sentence for the person at the terminal.
+/// The result of a command. Its error is printed on the terminal.
 type Result<T> = std::result::Result<T, BoxError>;
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// An error with what is behind it.
+/// The text of an error, followed by the texts of its sources.
 fn sentence(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", sentence(source)),

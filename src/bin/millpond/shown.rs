@@ -1,18 +1,18 @@
-//! What may be shown on a terminal: texts come from plugins, their files and their file names.
+//! Makes text safe to print on a terminal. The text can come from plugins, their files and their file names.
 
 use millpond::printable;
 
-/// A text of several lines. Its line breaks and tabs are kept.
+/// Replaces control characters by visible escapes. Line breaks and tabs are kept.
 pub fn shown(text: &str) -> String {
     let lines = text.split('\n').map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// JSON as text: what may not be shown is written as an escape, which means the same.
+/// Replaces control characters in JSON by JSON escapes, so that the JSON keeps its meaning.
 pub fn shown_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
-        // Outside of strings JSON has no such character but a line's end.
+        // Outside of strings the only such character in JSON is the line break.
         if c == '\n' || printable(c.encode_utf8(&mut [0; 4])) == *c.encode_utf8(&mut [0; 4]) {
             shown.push(c);
         } else {
@@ -27,12 +27,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_tabs_stay_and_nothing_else_moves_the_cursor() {
+    fn line_breaks_and_tabs_are_kept_and_other_control_characters_are_escaped() {
         assert_eq!(shown("one\n\ttwo\u{1b}[2J\r\u{9b}31m\u{202e}"), "one\n\ttwo\\u{1b}[2J\\r\\u{9b}31m\\u{202e}");
     }
 
     #[test]
-    fn json_means_the_same_after_it() {
+    fn escaped_json_keeps_its_meaning() {
         let value = serde_json::json!({ "a\u{9b}": ["\u{202e}", "\u{e0041}", "\u{7f}\n\t\u{1b}", "é😀"] });
         let text = shown_json(&format!("{value:#}"));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);

@@ -1,8 +1,8 @@
-//! Durations and sizes, as a person writes and reads them.
+//! Parses and prints durations and sizes with their units.
 
 use std::time::Duration;
 
-/// `500ms`, `30s`, `2m`.
+/// Parses a duration such as `500ms`, `30s` or `2m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);
     let milliseconds = match unit {
@@ -15,7 +15,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     whole.map(Duration::from_millis).ok_or_else(|| "a whole number and `ms`, `s` or `m`, as in `30s`".to_owned())
 }
 
-/// `64MiB`, `64M`, `512KiB`, `1048576`. All are of 1,024.
+/// Parses a size such as `64MiB`, `64M`, `512KiB` or `1048576`. All units are powers of 1,024.
 pub fn bytes(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);
     let shift = match unit {
@@ -33,7 +33,7 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// A size, in the largest unit of which it has one.
+/// Prints a size in the largest unit that is not larger than it.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..0x400 => format!("{bytes} bytes"),
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_sizes_are_read_with_their_units_only() {
+    fn only_a_whole_number_with_a_known_unit_is_a_duration_or_a_size() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!((bytes("64MiB"), bytes("64M"), bytes("1024")), (Ok(64 << 20), Ok(64 << 20), Ok(1 << 10)));
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_told_in_its_largest_unit() {
+    fn a_size_is_printed_in_its_largest_unit() {
         assert_eq!([1_023, 1_024, 1 << 20].map(size), ["1023 bytes", "1.0 KiB", "1.0 MiB"]);
     }
 }

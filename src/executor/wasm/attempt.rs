@@ -1,4 +1,5 @@
-//! One attempt: a fresh instance, one call, the answer.
+//! Runs one attempt of a plugin: makes or reuses an instance, calls the handler once, and turns the answer into an
+//! [`Outcome`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,30 +21,32 @@ use super::pace::Pace;
 use super::plain::plain;
 use super::sandbox::Slot;
 use super::version::Version;
-use super::warm::{Warm, WarmOnes};
+use super::warm::{IdleInstances, Warm};
 use crate::handler::Context;
 use crate::job::{Outcome, REASON_BYTES_MAX};
 
-/// What a guest may hold of the host's resources at a time: a leak ends here.
+/// The most resource handles that a guest can hold at a time. A guest that leaks handles fails here.
 pub(super) const HANDLES_MAX: usize = 1_000;
 
-/// How long a job of a suspended plugin is put off: whether it was resumed is checked again then.
+/// How long a job of a suspended plugin is put off. After that time the next attempt checks whether the plugin was
+/// resumed.
 const OUT_OF_SERVICE: Duration = Duration::from_secs(60);
 
-/// A plugin as its worker runs it.
+/// A registered plugin, and what its attempts share: the idle instances and the pace.
 pub(super) struct Serving {
     pub plugin: Arc<Deployed>,
-    pub warm_ones: WarmOnes,
+    pub idle_instances: IdleInstances,
     pub pace: Pace,
 }
 
 impl Serving {
     pub fn new(plugin: Arc<Deployed>) -> Self {
-        let warm_ones = WarmOnes::new(plugin.reuse);
-        Self { plugin, warm_ones, pace: Pace::default() }
+        let idle_instances = IdleInstances::new(plugin.reuse);
+        Self { plugin, idle_instances, pace: Pace::default() }
     }
 
-    /// Polls an attempt. Says whether a tick has passed meanwhile: if so, a guest that is not done has computed until then.
+    /// Polls an attempt, and returns whether a tick passed during the poll. If so, a guest that is not done has
+    /// computed until that tick.
     pub fn poll<T>(&self, run: Pin<&mut impl Future<Output = T>>, task: &mut TaskContext<'_>) -> (Poll<T>, bool) {
         let before = self.plugin.sandbox.ticks();
         let polled = run.poll(task);
@@ -57,7 +60,8 @@ impl Serving {
     }
 }
 
-/// One attempt, which runs where it should.
+/// Returns a future that runs one attempt, on the application's runtime or on a thread for guests: see
+/// [`elsewhere`](super::elsewhere).
 pub(super) fn run(
     serving: &Arc<Serving>,
     payload: Bytes,
@@ -68,16 +72,17 @@ pub(super) fn run(
 }
 
 async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Outcome {
-    let Serving { plugin, warm_ones, .. } = &*serving;
+    let Serving { plugin, idle_instances, .. } = &*serving;
     if plugin.service.is_suspended() {
         context.log(format!("plugin {} is suspended after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
     let version = plugin.current();
     context.facts().set_plugin(version.hash);
-    // Declared before the instance, so that it outlives it: a place is free when what was in it is gone.
+    // Declared before the instance, so that it is dropped after the instance: a slot becomes free only when its
+    // instance is gone.
     let _slot: Slot;
-    let mut warm = match warm_ones.take(version.hash) {
+    let mut warm = match idle_instances.take(version.hash) {
         Some(mut warm) => {
             _slot = plugin.places.kept_slot();
             warm.store.data_mut().begin_again(context);
@@ -90,7 +95,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
                     let facts = context.facts();
                     let in_line = facts.in_line();
                     let name = &*plugin.name;
-                    tracing::debug!(target: "millpond::plugin", "{name} stands in line: as many guests run as may");
+                    tracing::debug!(target: "millpond::plugin", "{name} waits for a place: all are taken");
                     let slot = plugin.places.slot().await;
                     drop(in_line);
                     if !facts.leaves_the_line() {
@@ -118,7 +123,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
             let overlay = std::mem::take(&mut warm.store.data_mut().overlay);
             let outcome = outcome(answer, overlay, plugin, &warm.store.data().context);
             if matches!(outcome, Outcome::Done(_)) {
-                use_again(warm, warm_ones, plugin);
+                use_again(warm, idle_instances, plugin);
             }
             outcome
         }
@@ -140,8 +145,8 @@ fn store(guest: Guest) -> Store<Guest> {
     store.limiter(|guest| &mut guest.meter);
     store.set_hostcall_fuel(call_bytes);
     store.set_max_component_handles(HANDLES_MAX);
-    // Others have their turn then, and the attempt ends here if it was ended meanwhile: its time is kept where that
-    // of every attempt is.
+    // At each deadline the guest yields, so that other tasks can run. An attempt that was ended meanwhile is dropped at
+    // this point: the executor enforces the timeout, as for every attempt.
     store.epoch_deadline_async_yield_and_update(ticks);
     store.set_epoch_deadline(ticks);
     store
@@ -166,21 +171,21 @@ fn finish_log(guest: &mut Guest) {
     }
 }
 
-/// Keeps it for the next attempt, if that was asked for and there is a place for it.
-fn use_again(mut warm: Box<Warm>, warm_ones: &WarmOnes, plugin: &Deployed) {
+/// Keeps the instance for the next attempt, if the plugin is set to reuse instances and a place for it is free.
+fn use_again(mut warm: Box<Warm>, idle_instances: &IdleInstances, plugin: &Deployed) {
     warm.calls += 1;
-    if !warm_ones.wants(warm.calls) {
+    if !idle_instances.wants(warm.calls) {
         return;
     }
     if warm.place.is_none() {
         warm.place = plugin.places.kept_place();
     }
     if warm.place.is_some() {
-        warm_ones.put_back(warm);
+        idle_instances.put_back(warm);
     }
 }
 
-/// What the guest says, and what it has written if the job is done by that.
+/// The outcome that the guest's answer stands for. If the job is done, what the guest has written commits with it.
 fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &Context) -> Outcome {
     match answer {
         Ok(output) => {
@@ -200,7 +205,8 @@ fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &C
     }
 }
 
-/// Cut off first: what is over the limit is not even looked at.
+/// Truncates the text, and makes it printable. It is truncated first, so that bytes over the limit cost nothing, and
+/// again afterwards, because escapes make it longer.
 fn bounded(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
     text = plain(text);

@@ -1,4 +1,4 @@
-//! Compiles, with bounds on what that takes at a time.
+//! Compiles components, and bounds how many threads and how many components do so at a time.
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -6,14 +6,15 @@ use wasmtime::component::Component;
 use super::sandbox::cpus;
 use crate::sync::Mutex;
 
-/// Threads that compile, at most: each may take some hundred megabytes for the largest function that is compiled at all.
+/// The most threads that compile. Each can take some hundred megabytes for the largest function that
+/// [`scan`](super::scan) accepts.
 const THREADS_MAX: usize = 4;
 
-/// Their stacks in bytes, as those of a program's first thread.
+/// The stack of each of these threads in bytes: as large as the usual stack of a main thread.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Compiles a component that was looked at, on threads of its own that end with it. One is compiled at a time in the process, so that
-/// many that come at once do not take the memory of many.
+/// Compiles a component that was checked before, on threads that are started for it and end with it. The process
+/// compiles one component at a time, which bounds the memory that compiling takes.
 pub(super) fn compile(engine: &Engine, component: &[u8]) -> wasmtime::Result<Component> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());

@@ -1,4 +1,4 @@
-//! The contract as Rust types, made from `wit/jobs.wit` at compile time.
+//! The contract as Rust types, generated from `wit/jobs.wit` at compile time.
 
 #![allow(missing_docs, reason = "generated; each item is documented in wit/jobs.wit")]
 
@@ -13,7 +13,7 @@ wasmtime::component::bindgen!({
     },
 });
 
-// By `self`: in doc tests there is a crate of this name as well.
+// `self::`, because in doc tests there is also a crate named `millpond`.
 pub(super) use self::millpond::jobs::{
     attempt, clock, config, enqueue, log, outbound_http, progress, random, state, types,
 };

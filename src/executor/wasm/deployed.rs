@@ -1,3 +1,5 @@
+//! A plugin that a worker has registered: its settings, and the version that runs now.
+
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -13,33 +15,33 @@ use super::watched::WatchedFile;
 use crate::job::PluginHash;
 use crate::sync::RwLock;
 
-/// A plugin that a worker has registered: what it may, and the version that runs now.
+/// A plugin that a worker has registered.
 pub(super) struct Deployed {
     pub setting: Setting,
     pub host: Arc<Host>,
     pub sandbox: &'static Sandbox,
     pub service: Service,
     pub places: PluginPlaces,
-    /// Attempts under way hold on to the one that they began with.
+    /// An attempt keeps the version that it started with until it ends.
     current: RwLock<Arc<Version>>,
 }
 
-/// What a plugin is set up with, less its code.
+/// The settings of a plugin, without its code.
 pub(super) struct Setting {
     pub name: String,
     pub limits: PluginLimits,
     pub grants: Vec<Grant>,
     pub config: BTreeMap<String, String>,
-    /// Where its compiled code is kept.
+    /// The directory for its compiled code, if it is kept.
     pub cache: Option<PathBuf>,
-    /// Most calls of one instance; 0 is a fresh one for each.
+    /// The most attempts that one instance runs. 0 means a fresh instance for each attempt.
     pub reuse: u32,
-    /// The only version that may run, if one was named.
+    /// The only version that is allowed to run, if one was set.
     pub expected: Option<PluginHash>,
     /// Finds the addresses of names.
     #[cfg(feature = "wasm-http")]
     pub resolver: super::http::Resolver,
-    /// Its file, if that is looked at.
+    /// Its file, if it is watched for new versions.
     pub watched: Option<WatchedFile>,
 }
 
@@ -62,12 +64,13 @@ impl Deployed {
         self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Attempts that start from now on run this one.
+    /// Replaces the current version. Attempts that start from now on run the new one.
     pub fn replace(&self, version: Version) {
         *self.current.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(version);
     }
 
-    /// Whether it was granted follow-up jobs of this kind into this queue. `own` is the queue of the job at hand.
+    /// Whether the plugin is granted follow-up jobs of this kind into this queue. `own` is the queue of the running
+    /// job.
     pub fn may_enqueue(&self, kind: &str, queue: &str, own: &str) -> bool {
         self.grants.iter().any(|grant| match &grant.what {
             What::Enqueue { kind: granted, queue: into } => granted == kind && into.as_deref().unwrap_or(own) == queue,

@@ -1,9 +1,9 @@
-//! Where an attempt place: on the application's runtime for as long as it is short, and on a thread for guests once it
+//! Decides where an attempt runs: on the application's runtime while it is short, and on a thread for guests once it
 //! computes.
 //!
-//! The application's other tasks wait while a guest computes on one of its threads. So an attempt that is still under way at a tick
-//! is handed over and goes on elsewhere, and a plugin whose attempts mostly come to that begins there. One that
-//! does little stays: a change of threads would cost it more than it does itself.
+//! While a guest computes on a thread of the application's runtime, the other tasks of that thread wait. So an attempt
+//! that is still running at a tick moves to a thread for guests, and the attempts of a plugin that mostly compute start
+//! there. A short attempt stays on the runtime, because changing threads would cost more than the attempt itself.
 
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -24,7 +24,7 @@ use crate::sync::{OtherTask, Tasks};
 /// The name of the threads that guests compute on.
 const THREADS: &str = "millpond-guests";
 
-/// An attempt, wherever it runs.
+/// An attempt, on whichever thread it runs.
 pub(super) struct GuestAttempt<F> {
     serving: Arc<Serving>,
     context: Context,
@@ -34,7 +34,7 @@ pub(super) struct GuestAttempt<F> {
 enum Place<F> {
     Here(Pin<Box<F>>),
     Elsewhere(OtherTask<Outcome>),
-    /// On the way to another thread, or ended.
+    /// It moves to another thread at this moment, or has ended.
     Nowhere,
 }
 
@@ -43,7 +43,8 @@ impl<F: Future<Output = Outcome> + Send + 'static> GuestAttempt<F> {
         Self { serving, context, place: Place::Here(Box::pin(run)) }
     }
 
-    /// False if it runs elsewhere already, or there is nowhere else.
+    /// Moves the attempt to a thread for guests. Returns false if it is not on the runtime, or there are no such
+    /// threads.
     fn hand_over(&mut self) -> bool {
         if !matches!(self.place, Place::Here(_)) {
             return false;
@@ -61,7 +62,7 @@ impl<F: Future<Output = Outcome> + Send + 'static> Future for GuestAttempt<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Outcome> {
         let this = self.get_mut();
-        // A simulation's guests run where its steps do.
+        // In a simulation a guest stays on the thread that runs the simulation's steps.
         let stays = this.serving.plugin.host.turn == Turn::EveryStep;
         let begins_elsewhere = !stays && this.serving.pace.computes() && this.hand_over();
         if !begins_elsewhere && let Place::Here(run) = &mut this.place {
@@ -79,7 +80,8 @@ impl<F: Future<Output = Outcome> + Send + 'static> Future for GuestAttempt<F> {
 
 impl<F> Drop for GuestAttempt<F> {
     fn drop(&mut self) {
-        // Whoever ends the attempt is told once it no longer runs there.
+        // The executor, which drops the attempt, waits for this future: it is ready once the attempt no longer runs
+        // there.
         if let Place::Elsewhere(other) = std::mem::replace(&mut self.place, Place::Nowhere) {
             self.context.facts().left_behind(other.end());
         }
@@ -90,7 +92,7 @@ impl<F> Drop for GuestAttempt<F> {
 struct Computing<F> {
     run: Pin<Box<F>>,
     serving: Arc<Serving>,
-    /// What the guest asks of the network goes through the application's runtime.
+    /// The guest's network requests go through the application's runtime.
     application: Tasks,
 }
 
@@ -104,14 +106,16 @@ impl<F: Future<Output = Outcome>> Future for Computing<F> {
     }
 }
 
-/// The process's own, made when they are first needed.
+/// The threads for guests of this process, which are started when they are first needed.
 fn guest_threads() -> Option<&'static Tasks> {
     static THREADS_FOR_GUESTS: OnceLock<Option<Tasks>> = OnceLock::new();
     let make = || {
-        // More threads than processors would only take turns.
+        // More threads than processors would not compute faster.
         let made = Tasks::on_own_threads(THREADS, cpus());
-        made.inspect_err(|error| tracing::warn!(%error, "no threads for guests: they compute on the application's"))
-            .ok()
+        made.inspect_err(
+            |error| tracing::warn!(%error, "no threads for guests: they compute on the application's threads"),
+        )
+        .ok()
     };
     THREADS_FOR_GUESTS.get_or_init(make).as_ref()
 }

@@ -1,4 +1,5 @@
-//! From what a build tool makes to a component: a core module bears its interfaces in a section of its own.
+//! Turns a core module into a component. The module describes its interfaces in a custom section, as the build tools
+//! write it.
 
 use std::borrow::Cow;
 
@@ -7,7 +8,8 @@ use wasmparser::{Parser, Payload};
 use super::scan::INTERFACES;
 use crate::error::PluginError;
 
-/// Makes of WASI as it was before components what is there since. It goes along only with a module that needs it.
+/// The adapter that implements WASI preview 1 with WASI 0.2. The encoder adds it only to a module that imports preview
+/// 1.
 #[cfg(feature = "wasm-wasi")]
 mod adapter {
     pub use wasi_preview1_component_adapter_provider::{
@@ -15,6 +17,10 @@ mod adapter {
     };
 }
 
+/// Returns the bytes as a component: unchanged if they are one already.
+///
+/// # Errors
+/// The module describes no interfaces, or they do not fit its imports and exports.
 pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PluginError> {
     if Parser::is_component(bytes) {
         return Ok(Cow::Borrowed(bytes));
@@ -23,7 +29,7 @@ pub(super) fn component(bytes: &[u8]) -> Result<Cow<'_, [u8]>, PluginError> {
         return Err(PluginError::NoInterface);
     }
     let encoder = wit_component::ComponentEncoder::default().module(bytes);
-    // Whether it may have what this leads to has been looked at.
+    // Whether the plugin is granted the imports that this adds was checked before (`wants::check_module`).
     #[cfg(feature = "wasm-wasi")]
     let encoder = encoder.and_then(|encoder| encoder.adapter(adapter::NAME, adapter::REACTOR));
     let encoded = encoder.and_then(|mut encoder| encoder.encode());

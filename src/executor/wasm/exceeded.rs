@@ -1,6 +1,8 @@
+//! The limits of an attempt whose excess ends it.
+
 use crate::job::FailureKind;
 
-/// A limit that an attempt went over, which ends it.
+/// A limit that an attempt exceeded, which ends the attempt.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Exceeded {
     #[error("it asked for {wanted} bytes of memory, its limit is {limit}")]
@@ -16,6 +18,7 @@ pub(super) enum Exceeded {
 }
 
 impl Exceeded {
+    /// The class of the failed attempt.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Memory { .. } | Self::Table { .. } => FailureKind::MemoryLimit,

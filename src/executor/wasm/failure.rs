@@ -1,4 +1,4 @@
-//! What an attempt that broke is told as.
+//! Turns an attempt that broke into an [`Outcome`]: a failed attempt with its class, or a job that is put off.
 
 use std::time::Duration;
 
@@ -12,32 +12,33 @@ use crate::events::Event;
 use crate::job::{ClassedError, FailureKind, Outcome};
 use crate::text::printable;
 
-/// Functions of a backtrace that are named, the innermost first.
+/// The most functions of a backtrace that the error names, the innermost first.
 const FRAMES_MAX: usize = 6;
 
-/// Longest name of one of them, in bytes.
+/// The longest name of one of these functions, in bytes.
 const FRAME_BYTES_MAX: usize = 100;
 
-/// What wasmtime says if a call passes more bytes than its budget. It has no type for it.
+/// Part of wasmtime's message if a call passes more bytes than its budget. Wasmtime has no error type for this.
 const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
-/// How long a job is put off that found no room for its instance.
+/// How long a job is put off if the pool has no room for its instance.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
-/// What an instance that could not be made is told as.
+/// The outcome of an attempt whose instance could not be made.
 pub(super) fn at_start(error: &wasmtime::Error, guest: &Guest, version: &Version) -> Outcome {
     if is_its_own(error) {
         return outcome(error, guest, version);
     }
     no_room(error, guest).unwrap_or_else(|| {
-        // The system has refused something, memory for one. That says nothing about the plugin.
+        // The operating system has refused something, for example memory. That is not the plugin's fault, so the
+        // attempt does not count toward its suspension.
         let message = format!("an instance could not be made: {error:#}");
         tracing::error!(plugin = guest.plugin.name, error = message, "a plugin could not be started");
         Outcome::Retry { error: message.into(), delay: None }
     })
 }
 
-/// Whether the guest has caused it: everything else at a start is the host's.
+/// Whether the guest caused the error. The host causes all other errors at the start of an instance.
 fn is_its_own(error: &wasmtime::Error) -> bool {
     error.is::<Exceeded>() || error.is::<Trap>() || error.is::<WasmBacktrace>() || is_out_of_fuel(error)
 }
@@ -46,8 +47,8 @@ fn is_out_of_fuel(error: &wasmtime::Error) -> bool {
     error.chain().any(|cause| cause.to_string().contains(FUEL_EXHAUSTED))
 }
 
-/// The job is put off if the pool had no room: that is no attempt of its own, and nothing to hold against its plugin. The pool has
-/// room for every guest that has a place, so this should not happen.
+/// Puts the job off if the pool had no room. That uses up no attempt and does not count toward the plugin's suspension.
+/// The pool has room for every guest that has a place, so this should not happen.
 fn no_room(error: &wasmtime::Error, guest: &Guest) -> Option<Outcome> {
     is_without_room(error).then(|| {
         tracing::warn!(plugin = guest.plugin.name, %error, "there is no room for a plugin's instance: its job is put off");
@@ -55,12 +56,12 @@ fn no_room(error: &wasmtime::Error, guest: &Guest) -> Option<Outcome> {
     })
 }
 
-/// Whether the pool had nothing left of something that an instance needs.
+/// Whether the pool had run out of something that an instance needs.
 fn is_without_room(error: &wasmtime::Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
 }
 
-/// What an attempt that broke is told as.
+/// The outcome of an attempt that broke.
 pub(super) fn outcome(error: &wasmtime::Error, guest: &Guest, version: &Version) -> Outcome {
     if let Some(put_off) = no_room(error, guest) {
         return put_off;
@@ -72,7 +73,7 @@ pub(super) fn outcome(error: &wasmtime::Error, guest: &Guest, version: &Version)
         plugin.host.tell(Event::PluginSuspended { plugin: name.into(), hash, failures });
     }
     let (kind, message) = class(error, plugin.limits.call_bytes);
-    // It may repeat what the guest has said.
+    // The message can contain text from the guest.
     let message = plain(message);
     let message = match guest.last_words() {
         Some(words) => format!("{message}: {words}"),
@@ -103,7 +104,7 @@ fn frames(error: &wasmtime::Error) -> String {
     if names.is_empty() { String::new() } else { format!(" (in {})", names.join(" < ")) }
 }
 
-/// The names are those that the module says.
+/// A function's name, which comes from the module, shortened and made printable.
 fn named(function: &str) -> String {
     printable(&function[..function.floor_char_boundary(FRAME_BYTES_MAX)]).into_owned()
 }
@@ -117,7 +118,7 @@ mod tests {
     use crate::executor::wasm::sandbox::{Nan, Sandbox, pool};
     use crate::sync::block_on;
 
-    /// What becomes of a second instance of this component beside a first one.
+    /// Makes two instances of this component in one pool, and returns the error of the second.
     fn second(component: &str, pool: &PoolingAllocationConfig) -> Option<wasmtime::Error> {
         let sandbox = Sandbox::new(1, pool.clone(), Nan::AsItComes).unwrap();
         let component = Component::new(&sandbox.engine, wat::parse_str(component).unwrap()).unwrap();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_has_run_out_of_anything_is_not_the_guests_own_doing() {
+    fn a_pool_that_has_run_out_of_something_is_not_an_error_of_the_guest() {
         let component = "(component (core module $m (memory 1) (table 1 funcref)) (core instance (instantiate $m)))";
         let (roomy, mut tight) = (pool(2), [pool(2), pool(2), pool(2), pool(2)]);
         tight[0].total_component_instances(1);

@@ -1,3 +1,5 @@
+//! Reads a plugin's file.
+
 use std::io::Read;
 use std::path::Path;
 

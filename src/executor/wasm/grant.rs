@@ -1,12 +1,12 @@
-//! What a plugin may do beyond its own job.
+//! What an operator allows a plugin to do beyond its own job.
 
 #[cfg(feature = "wasm-http")]
 use super::http::Allow;
 use crate::error::PluginError;
 use crate::job::check_name;
 
-/// What a plugin may do beyond its own job. Without grants it can compute, log, keep state of its own, and
-/// nothing else.
+/// Something that a plugin is allowed to do beyond its own job. Without grants a plugin can compute, log and keep its
+/// own state, and nothing else.
 ///
 /// ```
 /// use millpond::Grant;
@@ -20,7 +20,7 @@ pub struct Grant {
     pub(super) what: What,
 }
 
-/// [`Grant::enqueue`], which may name a queue.
+/// A grant to enqueue follow-up jobs, from [`Grant::enqueue`]. [`to_queue`](Self::to_queue) names their queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct EnqueueGrant {
@@ -29,7 +29,8 @@ pub struct EnqueueGrant {
 }
 
 impl EnqueueGrant {
-    /// Into this queue, instead of the queue of the job at hand. It may be granted for several, one by one.
+    /// Grants the jobs into this queue, instead of the queue of the running job. To allow several queues, add a grant
+    /// for each.
     pub fn to_queue(mut self, queue: impl Into<String>) -> Self {
         self.queue = Some(queue.into());
         self
@@ -44,24 +45,25 @@ impl From<EnqueueGrant> for Grant {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// Follow-up jobs of this kind into this queue; without one, into its own.
+    /// Follow-up jobs of this kind into this queue, or into the queue of the running job if it is `None`.
     Enqueue { kind: String, queue: Option<String> },
     /// Requests to these hosts.
     #[cfg(feature = "wasm-http")]
     Http(Allow),
-    /// What it prints is logged.
+    /// What the plugin prints is logged.
     #[cfg(feature = "wasm-wasi")]
     Stdio,
 }
 
 impl Grant {
-    /// Follow-up jobs of this kind, into the queue of the job at hand or [another](EnqueueGrant::to_queue).
+    /// Allows follow-up jobs of this kind, into the queue of the running job or [another
+    /// queue](EnqueueGrant::to_queue).
     pub fn enqueue(kind: impl Into<String>) -> EnqueueGrant {
         EnqueueGrant { kind: kind.into(), queue: None }
     }
 
-    /// Requests over HTTP to such hosts: the contract's `outbound-http`, which may still change. It may be granted for several,
-    /// one by one. Feature `wasm-http`.
+    /// Allows HTTP requests to these hosts, through the contract's interface `outbound-http`, which may still change.
+    /// To allow several, add a grant for each. Feature `wasm-http`.
     ///
     /// ```
     /// use millpond::{Allow, Grant};
@@ -74,9 +76,10 @@ impl Grant {
         Self { what: What::Http(allow) }
     }
 
-    /// Standard output and error, as WASI has them: what the plugin prints is logged line by line, within the limits of its log, and
-    /// the end of what it wrote to standard error is told with an attempt that breaks. What else of WASI such a plugin imports is
-    /// there and has nothing in it: no arguments, environment, files or sockets. Feature `wasm-wasi`.
+    /// Allows standard output and standard error of WASI. What the plugin prints is logged line by line, within the
+    /// limits of its log. If an attempt breaks, its error contains the end of what it wrote to standard error. The
+    /// other WASI interfaces that such a plugin imports exist but are empty: there are no arguments, environment
+    /// variables, files or sockets. Feature `wasm-wasi`.
     ///
     /// ```
     /// let prints = millpond::Grant::stdio();
@@ -87,7 +90,7 @@ impl Grant {
         Self { what: What::Stdio }
     }
 
-    /// The hosts that it grants.
+    /// The hosts that this grant allows, if it is one for HTTP.
     #[cfg(feature = "wasm-http")]
     pub(super) fn allows(&self) -> Option<&Allow> {
         match &self.what {
@@ -116,6 +119,8 @@ impl Grant {
         false
     }
 
+    /// # Errors
+    /// A kind, a queue or a host in the grant is not valid.
     pub(super) fn check(&self) -> Result<(), PluginError> {
         let wrong = |what, reason| Err(PluginError::Misconfigured { what, reason });
         match &self.what {

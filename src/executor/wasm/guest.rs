@@ -1,4 +1,4 @@
-//! One attempt's side of the host: what its store holds, and the budgets that its calls are held against.
+//! The host's state of one attempt: what its store holds, and how much of its budgets is left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::random::Random;
 use crate::handler::Context;
 use crate::time::Timestamp;
 
-/// Longest last words of a guest that are kept for its attempt's error, in bytes.
+/// The longest message that a guest logged as an error which is kept for its attempt's error, in bytes.
 const LAST_WORDS_BYTES_MAX: usize = 1 << 10;
 
 pub(super) struct Guest {
@@ -23,20 +23,21 @@ pub(super) struct Guest {
     pub meter: Meter,
     pub table: ResourceTable,
     pub overlay: Overlay,
-    /// Payload bytes of follow-up jobs in the making: a guest may hold many that it never enqueues.
+    /// Payload bytes of follow-up jobs that the guest has created and not enqueued. It can hold many that it never
+    /// enqueues.
     pub draft_bytes: usize,
     pub random: Random,
-    /// What it may still ask of others.
+    /// How many HTTP requests the attempt can still make.
     #[cfg(feature = "wasm-http")]
     pub requests: super::http::Requests,
-    /// What it has printed.
+    /// What the guest has printed and is not logged yet.
     #[cfg(feature = "wasm-wasi")]
     pub spoken: super::wasi::Spoken,
     calls_left: u32,
     log_lines_left: u32,
     log_bytes_left: usize,
     log_lines_dropped: u64,
-    /// The latest that it logged as an error: a panic's message, if it then traps.
+    /// The latest message that it logged as an error. If it traps after a panic, this is the panic's message.
     last_words: Option<String>,
 }
 
@@ -65,14 +66,18 @@ impl Guest {
         }
     }
 
-    /// The next attempt of the same instance: all is new but what its memory has come to.
+    /// Starts the next attempt in the same instance. Everything is reset, except that the memory and tables that the
+    /// instance has stay counted.
     pub fn begin_again(&mut self, context: Context) {
         let mut next = Self::new(self.plugin.clone(), context);
         std::mem::swap(&mut self.meter, &mut next.meter);
         *self = next;
     }
 
-    /// Counts one call of the guest. Every import begins with it.
+    /// Counts one call of the guest to the host. Every import calls this first.
+    ///
+    /// # Errors
+    /// The attempt has made its last call already.
     pub fn count_call(&mut self) -> Result<(), Exceeded> {
         match self.calls_left.checked_sub(1) {
             Some(left) => self.calls_left = left,
@@ -81,7 +86,8 @@ impl Guest {
         Ok(())
     }
 
-    /// Whether a log line of so many bytes is still in the budget.
+    /// Whether a log line of `bytes` bytes fits the budget, and takes it from the budget. A line that does not fit is
+    /// counted as dropped.
     pub fn may_log(&mut self, bytes: usize) -> bool {
         let (Some(lines), Some(bytes)) = (self.log_lines_left.checked_sub(1), self.log_bytes_left.checked_sub(bytes))
         else {
@@ -100,7 +106,7 @@ impl Guest {
         self.last_words = Some(text[..text.floor_char_boundary(LAST_WORDS_BYTES_MAX)].to_owned());
     }
 
-    /// What it said before it broke: on standard error, or as an error in its log.
+    /// What the guest said before it broke: the end of its standard error, or else its latest logged error.
     pub fn last_words(&self) -> Option<String> {
         #[cfg(feature = "wasm-wasi")]
         if let Some(words) = self.spoken.last_words() {
@@ -110,13 +116,14 @@ impl Guest {
     }
 }
 
-/// As the contract has it: seconds and nanoseconds since the epoch.
+/// The timestamp in the contract's form: seconds and nanoseconds since the epoch.
 pub(super) fn instant(at: Timestamp) -> super::contract::types::Instant {
     let millis = at.as_millis();
     let seconds = i64::try_from(millis / 1_000).unwrap_or(i64::MAX);
     super::contract::types::Instant { seconds, nanoseconds: (millis % 1_000) as u32 * 1_000_000 }
 }
 
+/// The duration in nanoseconds, at most `u64::MAX`.
 pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,3 +1,5 @@
+//! A registered plugin, as the application sees it while its worker runs.
+
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,11 +13,11 @@ use crate::error::{Error, PluginError};
 use crate::events::Event;
 use crate::job::PluginHash;
 
-/// Keys of its state in one answer.
+/// The most keys of a plugin's state in one answer.
 const STATE_KEYS_MAX: usize = 1_000;
 
-/// A plugin that a worker runs: to look after it, and to give it a new version. See
-/// [`Worker::plugin`](crate::Worker::plugin).
+/// A plugin that a worker runs. It shows the plugin's version and state, resumes a suspended plugin, and loads new
+/// versions. [`Worker::plugin`](crate::Worker::plugin) returns it.
 ///
 /// ```no_run
 /// # use millpond::{Millpond, Plugin, Worker};
@@ -36,35 +38,38 @@ impl PluginHandle {
         Self { deployed }
     }
 
-    /// Its name.
+    /// The plugin's name.
     pub fn name(&self) -> &str {
         &self.deployed.name
     }
 
-    /// The version that attempts start with now.
+    /// The current version, which attempts that start now run.
     pub fn hash(&self) -> PluginHash {
         self.deployed.current().hash
     }
 
-    /// Whether it is suspended, because it broke too often in a row. Its jobs wait until it is
+    /// Whether the plugin is suspended, because too many attempts in a row broke. Its jobs wait until it is
     /// [resumed](Self::resume) or has a new version.
     pub fn is_suspended(&self) -> bool {
-        // In a forked process the lock may be held for ever.
+        // In a forked process a lock may be held forever, so nothing is read there.
         self.deployed.host.store.check_process().is_ok() && self.deployed.service.is_suspended()
     }
 
-    /// Ends its suspension, without a new version.
+    /// Ends the plugin's suspension, without a new version.
     pub fn resume(&self) {
         if self.deployed.host.store.check_process().is_ok() {
             self.deployed.service.resume();
         }
     }
 
-    /// Gives it a new version, with the same limits, grants and settings, and [resumes](Self::resume) it.
-    /// Attempts under way finish with the one that they began with. Compiling takes its time, on this thread.
+    /// Replaces the plugin's code by a new version, with the same limits, grants and settings, and
+    /// [resumes](Self::resume) the plugin. Running attempts finish with the version that they started with. The code is
+    /// compiled on the calling thread, which can take seconds.
     ///
     /// # Errors
-    /// [`Error::Plugin`] as when it was registered; the version before goes on then. [`Error::Forked`].
+    /// - [`Error::Plugin`] if the version is refused, for the same reasons as when a plugin is registered. The current
+    ///   version stays.
+    /// - [`Error::Forked`] in a forked process.
     pub fn reload(&self, bytes: impl AsRef<[u8]>) -> Result<PluginHash, Error> {
         self.deployed.host.store.check_process()?;
         let Deployed { setting, sandbox, .. } = &*self.deployed;
@@ -79,48 +84,49 @@ impl PluginHandle {
         Ok(hash)
     }
 
-    /// [`reload`](Self::reload) from a file, if it holds another version than the one that runs.
+    /// [Reloads](Self::reload) the plugin from a file, if the file holds another version than the current one. Returns
+    /// the version that is current then.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, and as [`reload`](Self::reload).
+    /// [`Error::Io`] if the file cannot be read, and the errors of [`reload`](Self::reload).
     pub fn reload_file(&self, path: impl AsRef<Path>) -> Result<PluginHash, Error> {
         self.deployed.host.store.check_process()?;
         let bytes = file::read(path.as_ref())?;
         if Version::hash(&bytes) == self.hash() { Ok(self.hash()) } else { self.reload(bytes) }
     }
 
-    /// Keys of what it keeps, in order, from the first behind `after`: at most 1,000. What an attempt under way has written
-    /// is not there yet.
+    /// The keys of the plugin's state, in byte order, starting after the key `after`: at most 1,000. Keys that a
+    /// running attempt has written are not among them until its job completes.
     ///
     /// # Errors
-    /// As every call that reads the file.
+    /// The errors of every call that reads the file.
     pub fn state_keys(&self, after: Option<&str>) -> Result<Vec<String>, Error> {
         Ok(self.deployed.host.store.reader()?.plugin_keys(self.name(), "", after, STATE_KEYS_MAX)?)
     }
 
-    /// What it keeps under a key. A counter is 8 bytes, the lowest first.
+    /// The value under a key of the plugin's state. A counter is a signed number of 8 bytes, little-endian.
     ///
     /// # Errors
-    /// As every call that reads the file.
+    /// The errors of every call that reads the file.
     pub fn state(&self, key: &str) -> Result<Option<Bytes>, Error> {
         Ok(self.deployed.host.store.reader()?.plugin_value(self.name(), key)?)
     }
 
-    /// How often its file is to be looked at, if it is.
+    /// How often the plugin's file is checked, if it is watched.
     pub(crate) fn watched_every(&self) -> Option<Duration> {
         self.deployed.watched.as_ref().map(|watched| watched.every)
     }
 
-    /// Looks at its file, and gives it the version that is there if that is another.
+    /// Checks the plugin's file, and reloads the plugin if the file holds another version.
     pub(crate) fn look_at_file(&self) {
         let Some(watched) = &self.deployed.watched else { return };
-        let Some(mut looks) = watched.begin() else { return };
-        if !looks.look(&watched.path) {
+        let Some(mut checks) = watched.begin() else { return };
+        if !checks.is_due(&watched.path) {
             return;
         }
         if let Err(error) = self.reload_file(&watched.path) {
             let (plugin, reason) = (self.name(), error.to_string());
-            tracing::warn!(plugin, reason, "a plugin's file has changed, and the version before goes on");
+            tracing::warn!(plugin, reason, "a plugin's file has changed and cannot be used: the current version stays");
             self.deployed.host.tell(Event::PluginNotReloaded { plugin: plugin.into(), reason });
         }
     }

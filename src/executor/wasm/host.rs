@@ -1,3 +1,5 @@
+//! What plugins need of the queue that they run in.
+
 use std::sync::Arc;
 
 use super::random::Randoms;
@@ -5,18 +7,18 @@ use crate::events::Event;
 use crate::storage::Store;
 use crate::transaction::Prepare;
 
-/// When a guest that computes gives way to others.
+/// When a guest that computes yields to other tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// At each tick of the ticker, which goes by real time.
+    /// At each tick of the ticker, which follows real time.
     Tick,
-    /// At each turn of a loop and each call of a function: the same guest does so at the same places every time, so a
-    /// simulation that contains it can be run again.
+    /// At each iteration of a loop and each call of a function. The guest yields at the same places in every run, so a
+    /// simulation with guests can be replayed.
     EveryStep,
 }
 
 impl Turn {
-    /// Ticks that it may compute in one go. With none it is late wherever it looks.
+    /// How many ticks a guest can compute before it yields. With 0 it yields wherever it checks.
     pub(super) fn ticks(self) -> u64 {
         match self {
             Self::Tick => 1,
@@ -30,14 +32,13 @@ pub(crate) struct Host {
     pub(super) store: Arc<Store>,
     pub(super) prepare: Arc<dyn Prepare>,
     pub(super) turn: Turn,
-    /// What its guests draw theirs from.
+    /// The source of the guests' random numbers.
     pub(super) randoms: Randoms,
     tell: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 impl Host {
-    /// `seed`, if the queue was given one, begins the random numbers of its guests; `tell` hears what is to be
-    /// published.
+    /// `seed`, if the queue has one, makes the random numbers of its guests repeatable. `tell` publishes an event.
     pub fn new(
         store: Arc<Store>,
         prepare: Arc<dyn Prepare>,

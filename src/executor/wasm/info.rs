@@ -1,3 +1,5 @@
+//! What [`Plugin::check`](crate::Plugin::check) reports about a plugin.
+
 use serde::{Serialize, Serializer};
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -8,44 +10,44 @@ use super::version::Version;
 use super::wants;
 use crate::job::PluginHash;
 
-/// What a plugin is and what it wants: see [`Plugin::check`](crate::Plugin::check).
+/// What a plugin contains, and what it needs. [`Plugin::check`](crate::Plugin::check) returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PluginInfo {
-    /// What it is known by.
+    /// The plugin's name.
     pub name: String,
-    /// Its version.
+    /// The version: the SHA-256 of the file.
     #[serde(serialize_with = "in_hex")]
     pub hash: PluginHash,
-    /// Its file's size.
+    /// The size of the file in bytes.
     pub bytes: usize,
-    /// It is a component; otherwise a core module that says its interfaces.
+    /// Whether the file is a component. Otherwise it is a core module that describes its interfaces.
     pub is_component: bool,
-    /// The interfaces that it uses.
+    /// The interfaces that the plugin imports.
     pub imports: Vec<PluginImport>,
-    /// The interfaces that it offers: its handler is one.
+    /// The interfaces that the plugin exports. The handler is one of them.
     pub exports: Vec<String>,
-    /// How many linear memories it has.
+    /// The number of linear memories.
     pub memories: u32,
-    /// Bytes of the largest of them at its start.
+    /// The initial size of the largest of them, in bytes.
     pub memory_bytes: u64,
-    /// How many tables of functions it has.
+    /// The number of tables.
     pub tables: u32,
-    /// Elements of the largest of them at its start.
+    /// The initial size of the largest of them, in elements.
     pub table_elements: u64,
-    /// What each attempt may use.
+    /// The limits of each attempt.
     pub limits: PluginLimits,
 }
 
-/// An interface that a plugin uses: see [`PluginInfo`].
+/// An interface that a plugin imports: see [`PluginInfo`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PluginImport {
-    /// Its name, with its version.
+    /// The interface's name, with its version.
     pub interface: String,
-    /// What it calls of it.
+    /// The functions that the plugin imports from it.
     pub functions: Vec<String>,
-    /// What it has to be granted, or else these calls are refused.
+    /// The grant that the interface needs, as Rust code. Without it the plugin or its calls are refused.
     pub grant: Option<&'static str>,
 }
 

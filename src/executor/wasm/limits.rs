@@ -1,3 +1,5 @@
+//! The limits of a plugin and of its attempts, with their defaults.
+
 use std::time::Duration;
 
 use millpond_rules::attempt;
@@ -8,17 +10,17 @@ use crate::error::PluginError;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// The largest linear memory there is, in bytes: what one slot of the sandbox's pool can hold.
+/// The largest linear memory that can be set, in bytes: the size of one memory in the sandbox's pool.
 pub(super) const MEMORY_BYTES_MAX: usize = 256 * MIB;
 
-/// The largest table there is, in elements: what one slot of the pool can hold. CPython needs half of it.
+/// The largest table that can be set, in elements: the size of one table in the pool. CPython needs half of it.
 pub(super) const TABLE_ELEMENTS_MAX: usize = 20_000;
 
-/// What is read at once of a response, in bytes: less cannot be set.
+/// The smallest limit of a response's headers that can be set, in bytes: the HTTP client reads this much at once.
 const HTTP_HEADER_BYTES_MIN: usize = 8 * KIB;
 
-/// What one attempt of a plugin may use. Whatever goes over is a failed attempt, or an error that the
-/// guest is told of; nothing is taken from other jobs.
+/// The limits of a plugin and of each of its attempts. An attempt that exceeds a limit fails, or the guest's call
+/// returns an error. Other jobs are not affected.
 ///
 /// ```
 /// use millpond::PluginLimits;
@@ -32,52 +34,52 @@ const HTTP_HEADER_BYTES_MIN: usize = 8 * KIB;
 #[non_exhaustive]
 pub struct PluginLimits {
     #[serde(rename = "time_ms", serialize_with = "in_milliseconds")]
-    /// Longest attempt, by the wall clock, whether it computes or waits.
+    /// The longest attempt, by the wall clock, whether it computes or waits.
     pub time: Duration,
-    /// Most memory in bytes, all its linear memories together.
+    /// The most memory of an attempt in bytes, all its linear memories together.
     pub memory_bytes: usize,
-    /// Most elements of all its tables of functions together.
+    /// The most elements of all tables of an attempt together.
     pub table_elements: usize,
-    /// Longest result in bytes.
+    /// The longest result in bytes.
     pub output_bytes: usize,
-    /// Most calls to the host.
+    /// The most calls of one attempt to the host.
     pub host_calls: u32,
-    /// Most bytes that one call may pass to the host, or the guest return.
+    /// The most bytes that the guest can pass to the host in one call, or return.
     pub call_bytes: usize,
-    /// Most log lines.
+    /// The most log lines of one attempt.
     pub log_lines: u32,
-    /// Most bytes of log lines.
+    /// The most bytes of one attempt's log lines together.
     pub log_bytes: usize,
-    /// Most keys that one attempt may write.
+    /// The most keys of the plugin's state that one attempt can write.
     pub state_writes: u32,
-    /// Longest key of its state in bytes.
+    /// The longest key of the plugin's state in bytes.
     pub state_key_bytes: usize,
-    /// Longest value of its state in bytes.
+    /// The longest value of the plugin's state in bytes.
     pub state_value_bytes: usize,
-    /// Most keys that the plugin may have in all.
+    /// The most keys of the plugin's state in all.
     pub state_keys: u64,
-    /// Most bytes of keys and values that the plugin may have in all.
+    /// The most bytes of the plugin's state in all, keys and values together.
     pub state_bytes: u64,
-    /// Most follow-up jobs of one attempt.
+    /// The most follow-up jobs of one attempt.
     pub follow_ups: u32,
-    /// Most payload bytes of one attempt's follow-up jobs together.
+    /// The most payload bytes of one attempt's follow-up jobs together.
     pub follow_up_bytes: usize,
-    /// How many follow-up jobs may descend from one another.
+    /// The longest chain of follow-up jobs, each enqueued by the one before it.
     pub generations: u32,
-    /// So many attempts in a row that trap, run out of memory or make too many calls, whatever their jobs.
+    /// How many attempts in a row have to break, of whatever jobs, to suspend the plugin.
     pub traps_in_a_row: u32,
-    /// Most requests of one attempt over HTTP, each redirect being one.
+    /// The most HTTP requests of one attempt. Each redirect counts as a request.
     pub http_requests: u32,
-    /// Most redirects of one request.
+    /// The most redirects of one HTTP request.
     pub http_redirects: u32,
     #[serde(rename = "http_time_ms", serialize_with = "in_milliseconds")]
-    /// Longest round trip with all its redirects.
+    /// The longest HTTP round trip, with all its redirects.
     pub http_time: Duration,
-    /// Most bytes of a request, its URL, headers and body together.
+    /// The most bytes of an HTTP request: its URL, headers and body together.
     pub http_request_bytes: usize,
-    /// Most bytes of a response's headers.
+    /// The most bytes of an HTTP response's headers.
     pub http_header_bytes: usize,
-    /// Most bytes of a response's body.
+    /// The most bytes of an HTTP response's body.
     pub http_response_bytes: usize,
 }
 
@@ -128,59 +130,62 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Longest attempt, by the wall clock, whether it computes or waits; default 30 s. The worker's and the
-    /// job's own timeouts hold as well: the shortest counts.
+    /// Sets the longest attempt, by the wall clock, whether it computes or waits. Default: 30 s. The worker's and the
+    /// job's own timeouts apply as well: the shortest one ends the attempt.
     time: Duration;
-    /// Most memory in bytes, all its linear memories together; default 64 MiB, at most 256 MiB, which is a slot
-    /// of the pool.
+    /// Sets the most memory of an attempt in bytes, all its linear memories together. Default: 64 MiB. At most 256 MiB,
+    /// the size of a memory in the sandbox's pool.
     memory_bytes: usize;
-    /// Most elements of all its tables of functions together; default 20,000, what CPython needs doubled, which is also
-    /// the most.
+    /// Sets the most elements of all tables of an attempt together. Default: 20,000, twice what CPython needs, which is
+    /// also the maximum.
     table_elements: usize;
-    /// Longest result in bytes; default 1 MiB, as payloads: it is kept with the job.
+    /// Sets the longest result in bytes. Default: 1 MiB, as for payloads, because the result is stored with the job.
     output_bytes: usize;
-    /// Most calls to the host; default 100,000: a guest can make ten million a second.
+    /// Sets the most calls of one attempt to the host. Default: 100,000. A guest can make ten million a second.
     host_calls: u32;
-    /// Most bytes that one call may pass to the host, or the guest return; default 2 MiB. They are copied
-    /// before anything else is looked at.
+    /// Sets the most bytes that the guest can pass to the host in one call, or return. Default: 2 MiB. The bytes are
+    /// copied before any other limit is checked.
     call_bytes: usize;
-    /// Most log lines; default 1,000. What is over is counted and dropped.
+    /// Sets the most log lines of one attempt. Default: 1,000. Further lines are dropped and counted.
     log_lines: u32;
-    /// Most bytes of log lines; default 256 KiB. What is over is counted and dropped.
+    /// Sets the most bytes of one attempt's log lines together. Default: 256 KiB. Further lines are dropped and
+    /// counted.
     log_bytes: usize;
-    /// Most keys that one attempt may write; default 1,000.
+    /// Sets the most keys of the plugin's state that one attempt can write. Default: 1,000.
     state_writes: u32;
-    /// Longest key of its state in bytes; default 256.
+    /// Sets the longest key of the plugin's state in bytes. Default: 256.
     state_key_bytes: usize;
-    /// Longest value of its state in bytes; default 64 KiB.
+    /// Sets the longest value of the plugin's state in bytes. Default: 64 KiB.
     state_value_bytes: usize;
-    /// Most keys that the plugin may have in all; default 100,000.
+    /// Sets the most keys of the plugin's state in all. Default: 100,000.
     state_keys: u64;
-    /// Most bytes of keys and values that the plugin may have in all; default 64 MiB.
+    /// Sets the most bytes of the plugin's state in all, keys and values together. Default: 64 MiB.
     state_bytes: u64;
-    /// Most follow-up jobs of one attempt; default 100.
+    /// Sets the most follow-up jobs of one attempt. Default: 100.
     follow_ups: u32;
-    /// Most payload bytes of one attempt's follow-up jobs together; default 1 MiB.
+    /// Sets the most payload bytes of one attempt's follow-up jobs together. Default: 1 MiB.
     follow_up_bytes: usize;
-    /// How many follow-up jobs may descend from one another; default 16. A job that somebody else enqueued
-    /// is generation 0, its follow-ups are 1, and so on: so a plugin cannot feed itself for ever.
+    /// Sets the longest chain of follow-up jobs, each enqueued by the one before it. Default: 16. A job that is not a
+    /// follow-up has generation 0, its follow-up jobs have generation 1, and so on. The limit prevents a plugin from
+    /// enqueueing jobs for itself forever.
     generations: u32;
-    /// So many attempts in a row that trap, run out of memory or make too many calls, whatever their jobs,
-    /// suspend the plugin; default 20.
+    /// Sets how many attempts in a row have to break, of whatever jobs, to suspend the plugin. Default: 20. An attempt
+    /// breaks if it traps, runs out of memory, returns too much or makes too many calls.
     traps_in_a_row: u32;
-    /// Most requests of one attempt over HTTP, each redirect being one; default 20: an attempt is no crawler, and the hosts
-    /// that it asks are other people's.
+    /// Sets the most HTTP requests of one attempt. Each redirect counts as a request. Default: 20, which keeps a plugin
+    /// from flooding the hosts that it is granted.
     http_requests: u32;
-    /// Most redirects of one request; default 5. Browsers follow 20, most of what is honest needs 2.
+    /// Sets the most redirects of one HTTP request. Default: 5. Browsers follow 20, and most sites need at most 2.
     http_redirects: u32;
-    /// Longest round trip with all its redirects; default 10 s. A guest may ask for less, and the attempt's time left counts as
-    /// well.
+    /// Sets the longest HTTP round trip, with all its redirects. Default: 10 s. A guest can ask for less, and the time
+    /// left of the attempt applies as well.
     http_time: Duration;
-    /// Most bytes of a request, its URL, headers and body together; default 1 MiB, as payloads.
+    /// Sets the most bytes of an HTTP request: its URL, headers and body together. Default: 1 MiB, as for payloads.
     http_request_bytes: usize;
-    /// Most bytes of a response's headers; default 32 KiB, at least 8 KiB.
+    /// Sets the most bytes of an HTTP response's headers. Default: 32 KiB. At least 8 KiB.
     http_header_bytes: usize;
-    /// Most bytes of a response's body; default 1 MiB, as results: it is held in memory until the guest has it.
+    /// Sets the most bytes of an HTTP response's body. Default: 1 MiB, as for results. The body is in memory until the
+    /// guest has read it.
     http_response_bytes: usize;
 }
 
@@ -194,16 +199,19 @@ impl PluginLimits {
             return wrong("limit `memory_bytes`", "a sandbox has at most 256 MiB");
         }
         if self.table_elements > TABLE_ELEMENTS_MAX {
-            return wrong("limit `table_elements`", "a sandbox has at most 20,000");
+            return wrong("limit `table_elements`", "a sandbox has at most 20,000 elements");
         }
         if self.output_bytes > self.call_bytes {
-            return wrong("limit `output_bytes`", "it is above `call_bytes`, what can be returned at all");
+            return wrong("limit `output_bytes`", "it is above `call_bytes`, the most bytes that a guest can return");
         }
         if self.traps_in_a_row == 0 {
-            return wrong("limit `traps_in_a_row`", "zero would never let it run");
+            return wrong(
+                "limit `traps_in_a_row`",
+                "zero is not a number of attempts: 1 suspends it at the first broken one",
+            );
         }
         if self.http_header_bytes < HTTP_HEADER_BYTES_MIN {
-            return wrong("limit `http_header_bytes`", "less than 8 KiB is no room to read in");
+            return wrong("limit `http_header_bytes`", "it is below 8 KiB, which the HTTP client reads at once");
         }
         Ok(())
     }

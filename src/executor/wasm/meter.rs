@@ -1,8 +1,10 @@
+//! Limits the memory and the tables of one instance.
+
 use wasmtime::ResourceLimiter;
 
 use super::exceeded::Exceeded;
 
-/// Sums up what one instance has of memory and tables: the engine limits each of them by itself only.
+/// Sums up the memories and tables of one instance, because the engine limits each memory and table only by itself.
 pub(super) struct Meter {
     memory: usize,
     memory_max: usize,
@@ -20,7 +22,8 @@ impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.memory.saturating_add(desired.saturating_sub(current));
         if wanted > self.memory_max {
-            // A guest that is told "no" mostly gives up with a message that does not say why.
+            // An error, not `Ok(false)`: a guest whose allocation fails mostly panics with a message that does not name
+            // the limit.
             return Err(Exceeded::Memory { wanted, limit: self.memory_max }.into());
         }
         self.memory = wanted;

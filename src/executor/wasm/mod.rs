@@ -1,13 +1,14 @@
-//! Handlers as sandboxed WebAssembly components. The only room that names wasmtime.
+//! Runs handlers as sandboxed WebAssembly components. The only module that names wasmtime.
 //!
 //! A plugin is checked and compiled when it is registered ([`plugin`], [`scan`], [`encode`], [`compiler`], [`wants`],
-//! [`version`]), by whoever registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`], [`places`],
-//! [`attempt`]), its calls are held against its budgets ([`guest`], [`meter`], [`imports`]), and what it writes stays
-//! with the attempt until its job is done ([`overlay`]). Time is kept where every attempt's is: a guest that computes
-//! gives way at each tick ([`ticker`]) and is dropped then if its time is over. Until then it goes on on a thread for guests
-//! ([`elsewhere`], [`pace`]), where the application does not feel it.
+//! [`version`]), on the thread that registers it. Each attempt gets a fresh instance out of one pool ([`sandbox`],
+//! [`places`], [`attempt`]). Its calls to the host are counted against its budgets ([`guest`], [`meter`], [`imports`]),
+//! and what it writes stays in memory until its job is done ([`overlay`]). The executor enforces the timeout, as for
+//! every attempt: a guest that computes yields at each tick ([`ticker`]), and is dropped there if its time is over. A
+//! guest that computes for longer moves to a thread for guests ([`elsewhere`], [`pace`]), so that the application's
+//! tasks do not wait for it.
 //!
-//! Refuses to decide what follows an attempt, to write, and to trust anything that a guest says.
+//! Does not decide what follows an attempt, does not write to the file, and trusts nothing that a guest says.
 
 mod attempt;
 mod cache;

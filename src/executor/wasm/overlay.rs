@@ -1,4 +1,5 @@
-//! What an attempt has written and nobody else sees: it commits with the job's completion, or not at all.
+//! What an attempt has written: state and follow-up jobs. Nothing else sees it until it commits with the job's
+//! completion. If the job does not complete, it is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::job::{Codec, NewJob, Priority};
 use crate::storage::{StateWrite, Usage, added};
 use crate::transaction::{StateWrites, Transaction};
 
-/// A follow-up job in the making.
+/// A follow-up job that the guest has created and not enqueued yet.
 #[derive(Clone, Debug)]
 #[doc(hidden)]
 pub struct Draft {
@@ -24,9 +25,9 @@ pub struct Draft {
     pub unique_key: Option<String>,
     pub group: Option<String>,
     pub generation: u32,
-    /// What was wrong with a setter, told when it is enqueued.
+    /// The error of a setter, which `enqueue` returns.
     pub wrong: Option<String>,
-    /// There was no room for its payload, which is not here.
+    /// The payload was over the quota and was not kept. `enqueue` returns an error.
     pub over_quota: bool,
 }
 
@@ -66,7 +67,7 @@ impl Draft {
     }
 }
 
-/// A guest passes bytes. Those that are JSON can be read by typed handlers.
+/// The codec of a payload: JSON if the bytes are JSON, so that typed handlers can read them.
 fn codec(payload: &[u8]) -> Codec {
     match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
         Ok(_) => Codec::Json,
@@ -84,12 +85,12 @@ pub(super) struct FollowUp {
 #[derive(Default)]
 pub(super) struct Overlay {
     pub writes: StateWrites,
-    /// Of keys and values, each time one was set.
+    /// The bytes of all keys and values that were set, counted each time.
     pub put_bytes: u64,
-    /// How much was kept before, once it was asked for.
+    /// The plugin's usage in the file, once it was read.
     pub usage: Option<Usage>,
     pub follow_ups: Vec<FollowUp>,
-    /// Payload bytes of those.
+    /// The payload bytes of `follow_ups`.
     pub bytes: usize,
 }
 
@@ -98,7 +99,8 @@ impl Overlay {
         self.writes.is_empty() && self.follow_ups.is_empty()
     }
 
-    /// Writes it all, in the transaction that acknowledges the job. May be called again for another try.
+    /// Writes everything, in the transaction that completes the job. It can be called again if that transaction is
+    /// retried.
     pub fn commit(&self, plugin: &Deployed, tx: &Transaction<'_>) -> Result<(), BoxError> {
         if !self.writes.is_empty() {
             let quota = Usage { keys: plugin.limits.state_keys, bytes: plugin.limits.state_bytes };
@@ -110,7 +112,10 @@ impl Overlay {
         Ok(())
     }
 
-    /// Adds to a number, as far as this attempt knows of it.
+    /// Adds `delta` to a counter. If this attempt has not set the key, the sum is computed at the commit.
+    ///
+    /// # Errors
+    /// This attempt has set the key to a value that is not a counter.
     pub fn add(&mut self, key: String, delta: i64) -> Result<(), String> {
         let put = |value: Option<&[u8]>| {
             let wrong = || format!("the value of {key:?} is not a number that could be added to");

@@ -1,19 +1,19 @@
-//! Whether a plugin's attempts compute, told by the ticks that pass while they run. A tick is no more than a sample, and
-//! looking at one costs nothing that reading a clock would cost.
+//! Estimates whether a plugin's attempts compute, from the ticks that pass while they run. A tick is only a sample, but
+//! reading the count of ticks is much cheaper than reading a clock.
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// What a tick counts, beside 1 for an attempt without one. So attempts of which one in 17 sees a tick are even: that is a mean of
-/// some 60 us each.
+/// How much a tick adds to the balance. An attempt without a tick subtracts 1. So the balance stays level if one
+/// attempt in 17 sees a tick, which is a mean of about 60 us per attempt.
 const TICK: u32 = 16;
 
-/// From here on a plugin computes: four ticks more than its short attempts make up for.
+/// The balance from which a plugin counts as computing: four ticks more than its short attempts have subtracted.
 const COMPUTES: u32 = 4 * TICK;
 
-/// No more is held against it: it is even again after 16,000 short attempts.
+/// The highest balance. 16,000 short attempts bring it back to 0.
 const MOST: u32 = 1_000 * TICK;
 
-/// One plugin's balance: 0 if its attempts are short.
+/// One plugin's balance. It is 0 if the plugin's attempts are short.
 #[derive(Default)]
 pub(super) struct Pace(AtomicU32);
 
@@ -23,16 +23,16 @@ impl Pace {
         self.0.load(Ordering::Relaxed) >= COMPUTES
     }
 
-    /// So many ticks have passed while it ran.
+    /// Records that `ticks` ticks have passed while an attempt ran.
     pub fn ticked(&self, ticks: u64) {
         let added = u32::try_from(ticks).unwrap_or(MOST).saturating_mul(TICK);
         let _ =
             self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(added).min(MOST)));
     }
 
-    /// An attempt has ended, and no tick has passed while it was polled last.
+    /// Records that an attempt has ended, and no tick has passed during its last poll.
     pub fn was_short(&self) {
-        // A look costs less than a write that every other thread has to hear of.
+        // A read costs less than a write, which other processors' caches would have to learn of.
         if self.0.load(Ordering::Relaxed) != 0 {
             let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_sub(1)));
         }
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_has_computed_for_long_is_even_again_in_the_end() {
+    fn a_plugin_that_has_computed_for_long_counts_as_short_again_after_enough_short_attempts() {
         let pace = Pace::default();
         pace.ticked(u64::MAX);
         let short = std::iter::repeat_with(|| pace.was_short()).take_while(|()| pace.computes()).count() as u32;

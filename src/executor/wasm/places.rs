@@ -1,8 +1,8 @@
-//! Who may have a guest alive, and who is next when there is no room for another.
+//! Bounds how many guests are alive at a time, and decides which plugin gets the next free place.
 //!
-//! There are so many places for all plugins of a process. Each plugin has one of its own beside these, so that others
-//! that hold all of them, for as long as their attempts may take, cannot keep it from running. A place that becomes free goes
-//! to the plugin that holds the fewest, and among those to the one that has waited longest.
+//! All plugins of a process share a number of places. In addition each plugin has one place of its own. So a plugin can
+//! run even if other plugins hold all shared places for as long as their attempts take. A shared place that becomes
+//! free goes to the plugin that holds the fewest places, and among those to the one that has waited longest.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,28 +11,28 @@ use tokio::sync::oneshot;
 
 use crate::sync::{Mutex, MutexGuard};
 
-/// The places of one kind: to run in, or to be kept in until the next attempt.
+/// The places of one kind: either for instances that run, or for instances that are kept until the next attempt.
 pub(super) struct Places(Arc<Mutex<State>>);
 
 struct State {
-    /// Places that any plugin may take.
+    /// Shared places that are free.
     free: usize,
     /// How many plugins can still be given a place of their own.
     own_left: usize,
     plugins: Vec<Plugin>,
-    /// Counts up with each attempt that has to wait.
+    /// The ticket of the next attempt that has to wait.
     tickets: u64,
-    /// Numbers plugins.
+    /// The number of the next plugin.
     next: u64,
 }
 
-/// What one plugin holds, and who waits for it.
+/// The places that one plugin holds, and its attempts that wait for one.
 struct Plugin {
     number: u64,
     held: usize,
     own: Own,
     waiting: VecDeque<Waiting>,
-    /// Nobody can ask for it any more. It is forgotten once it holds nothing.
+    /// Its share was dropped. It is removed once it holds no place.
     is_gone: bool,
 }
 
@@ -41,7 +41,7 @@ struct Plugin {
 enum Own {
     Free,
     Taken,
-    /// There were too many plugins when it came.
+    /// All places for plugins' own were given away when the plugin was registered.
     None,
 }
 
@@ -50,28 +50,28 @@ struct Waiting {
     answer: oneshot::Sender<Place>,
 }
 
-/// One plugin's right to places.
+/// One plugin's access to the places.
 pub(super) struct Share {
     state: Arc<Mutex<State>>,
     number: u64,
 }
 
-/// A place, until it is dropped.
+/// A place. Dropping it frees the place.
 pub(super) struct Place {
     state: Arc<Mutex<State>>,
     number: u64,
     is_own: bool,
-    is_left: bool,
+    is_released: bool,
 }
 
 impl Places {
-    /// `shared` are for all plugins together; as many plugins as `own` says have one more each.
+    /// Makes `shared` places for all plugins together, and `own` places that are each given to one plugin.
     pub fn new(shared: usize, own: usize) -> Self {
         let state = State { free: shared, own_left: own, plugins: Vec::new(), tickets: 0, next: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// For one more plugin.
+    /// Registers one more plugin.
     pub fn share(&self) -> Share {
         let mut state = lock(&self.0);
         let own = if state.own_left > 0 { Own::Free } else { Own::None };
@@ -88,7 +88,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Share {
-    /// A place, if one is free.
+    /// Takes a place, if one is free.
     pub fn try_take(&self) -> Option<Place> {
         let is_own = lock(&self.state).take(self.number)?;
         Some(self.place(is_own))
@@ -103,11 +103,11 @@ impl Share {
                 None => state.wait(self.number),
             }
         };
-        waiting.await.expect("a waiting attempt is answered as its plugin is there")
+        waiting.await.expect("a waiting attempt is answered while its plugin is registered")
     }
 
     fn place(&self, is_own: bool) -> Place {
-        Place { state: self.state.clone(), number: self.number, is_own, is_left: false }
+        Place { state: self.state.clone(), number: self.number, is_own, is_released: false }
     }
 }
 
@@ -122,42 +122,42 @@ impl Drop for Share {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut next = self.leave();
+        let mut next = self.release();
         while let Some((answer, place)) = next {
-            // Whoever waited may have been ended: then the place goes on to the next one.
+            // The attempt that waited may have ended meanwhile: then the place goes to the next one.
             next = match answer.send(place) {
                 Ok(()) => None,
-                Err(mut place) => place.leave(),
+                Err(mut place) => place.release(),
             };
         }
     }
 }
 
 impl Place {
-    /// Gives it up, to whoever is next. The answer is sent once the lock is free, because a place that cannot be delivered
-    /// comes back here.
-    fn leave(&mut self) -> Option<(oneshot::Sender<Place>, Place)> {
-        if std::mem::replace(&mut self.is_left, true) {
+    /// Frees the place, and takes it for the attempt that is next, if there is one. The caller sends it, after the lock
+    /// is released, because a place that cannot be delivered is released again.
+    fn release(&mut self) -> Option<(oneshot::Sender<Place>, Place)> {
+        if std::mem::replace(&mut self.is_released, true) {
             return None;
         }
         let mut state = lock(&self.state);
         let at = state.at(self.number);
         state.plugins[at].held -= 1;
         let next = match self.is_own {
-            // It is this plugin's own: nobody else may have it.
+            // The plugin's own place goes to no other plugin.
             true => {
                 state.plugins[at].own = Own::Free;
                 (!state.plugins[at].waiting.is_empty()).then_some(at)
             }
             false => {
                 state.free += 1;
-                state.next_in_line()
+                state.next_waiting()
             }
         };
-        let next = next.map(|at| state.let_in(at));
+        let next = next.map(|at| state.give_place(at));
         state.forget_if_over(at);
         let (answer, number, is_own) = next?;
-        Some((answer, Place { state: self.state.clone(), number, is_own, is_left: false }))
+        Some((answer, Place { state: self.state.clone(), number, is_own, is_released: false }))
     }
 }
 
@@ -168,7 +168,7 @@ impl State {
             .expect("a plugin that holds something is there")
     }
 
-    /// Takes a place for a plugin, and says whether it is the plugin's own.
+    /// Takes a place for a plugin, and returns whether it is the plugin's own. `None` if no place is free.
     fn take(&mut self, number: u64) -> Option<bool> {
         let at = self.at(number);
         let is_own = self.plugins[at].own == Own::Free;
@@ -189,18 +189,18 @@ impl State {
         waiting
     }
 
-    /// The plugin whose turn it is.
-    fn next_in_line(&self) -> Option<usize> {
-        let lines = self.plugins.iter().enumerate();
-        let waiting = lines.filter_map(|(at, plugin)| Some((plugin.held, plugin.waiting.front()?.ticket, at)));
+    /// The plugin that gets the next shared place.
+    fn next_waiting(&self) -> Option<usize> {
+        let plugins = self.plugins.iter().enumerate();
+        let waiting = plugins.filter_map(|(at, plugin)| Some((plugin.held, plugin.waiting.front()?.ticket, at)));
         waiting.min().map(|(_, _, at)| at)
     }
 
-    /// Gives a place that is free to the first who waits for this plugin.
-    fn let_in(&mut self, at: usize) -> (oneshot::Sender<Place>, u64, bool) {
+    /// Takes a free place for the first waiting attempt of this plugin.
+    fn give_place(&mut self, at: usize) -> (oneshot::Sender<Place>, u64, bool) {
         let number = self.plugins[at].number;
-        let waiting = self.plugins[at].waiting.pop_front().expect("the caller has looked");
-        let is_own = self.take(number).expect("the caller has freed one");
+        let waiting = self.plugins[at].waiting.pop_front().expect("the caller has checked that one waits");
+        let is_own = self.take(number).expect("the caller has freed a place");
         (waiting.answer, number, is_own)
     }
 
@@ -233,23 +233,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_holds_all_shared_places_leaves_each_other_its_own() {
+    fn a_plugin_that_holds_all_shared_places_leaves_every_other_plugin_its_own() {
         let places = Places::new(4, 2);
         let (greedy, other, late) = (places.share(), places.share(), places.share());
         let held = taken(&greedy, 5);
         assert!(greedy.try_take().is_none());
         let own = taken(&other, 1);
         assert!(other.try_take().is_none());
-        assert!(late.try_take().is_none(), "there were two places for plugins' own");
+        assert!(late.try_take().is_none(), "only two plugins have a place of their own");
         drop(own);
-        assert_eq!(taken(&other, 1).len(), 1, "it is free for the next attempt of this plugin");
-        assert!(greedy.try_take().is_none(), "and for nobody else");
+        assert_eq!(taken(&other, 1).len(), 1, "the place is free for the next attempt of this plugin");
+        assert!(greedy.try_take().is_none(), "the place is not free for another plugin");
         drop((held, greedy));
-        assert_eq!(places.share().try_take().map(|place| place.is_own), Some(true), "a plugin that is gone leaves it");
+        assert_eq!(
+            places.share().try_take().map(|place| place.is_own),
+            Some(true),
+            "a removed plugin frees its own place"
+        );
     }
 
     #[test]
-    fn a_free_place_goes_to_the_plugin_that_holds_the_fewest_and_then_by_turn() {
+    fn a_free_place_goes_to_the_plugin_that_holds_the_fewest_and_then_to_the_one_that_waited_longest() {
         let places = Places::new(4, 3);
         let (greedy, one, two) = (places.share(), places.share(), places.share());
         let (mut held, _own) = (taken(&greedy, 5), (taken(&one, 1), taken(&two, 1)));
@@ -258,18 +262,18 @@ mod tests {
         assert!(poll(first.as_mut()).is_none() && poll(second.as_mut()).is_none());
         assert!(poll(third.as_mut()).is_none() && poll(fourth.as_mut()).is_none());
         held.pop();
-        let _second = poll(second).expect("of two that hold one each it has waited longer");
+        let _second = poll(second).expect("both plugins hold one, and this one has waited longer");
         held.pop();
-        let _third = poll(third).expect("it holds one, and the others two and three");
+        let _third = poll(third).expect("this plugin holds one, and the others hold two and three");
         held.pop();
         assert!(poll(fourth.as_mut()).is_none());
-        let _first = poll(first).expect("both that wait hold two, and it has waited longer");
+        let _first = poll(first).expect("both waiting plugins hold two, and this one has waited longer");
         held.pop();
         assert!(poll(fourth).is_some());
     }
 
     #[test]
-    fn a_plugins_own_place_is_handed_on_within_the_plugin() {
+    fn a_plugins_own_place_goes_to_the_next_attempt_of_the_same_plugin() {
         let places = Places::new(0, 2);
         let (one, other) = (places.share(), places.share());
         let own = one.try_take().unwrap();
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_not_lost_with_one_that_no_longer_waits_for_it() {
+    fn a_place_is_not_lost_if_the_attempt_that_waited_for_it_has_ended() {
         let places = Places::new(1, 0);
         let (one, other) = (places.share(), places.share());
         let held = one.try_take().unwrap();
@@ -292,9 +296,9 @@ mod tests {
         assert!(poll(waits_too.as_mut()).is_none());
         drop(waits);
         drop(held);
-        let place = poll(waits_too).expect("it went on to the next one");
+        let place = poll(waits_too).expect("the place went to the next attempt");
         drop(place);
-        // And one that was answered and did not look is dropped with its answer.
+        // A place that was sent and not received is freed with its channel.
         let held = one.try_take().unwrap();
         let mut waits = Box::pin(other.take());
         assert!(poll(waits.as_mut()).is_none());

@@ -1,8 +1,11 @@
+//! Makes text from guests fit to be logged.
+
 use std::borrow::Cow;
 
 use crate::text::printable;
 
-/// What would move a terminal's cursor, colour it, end the line or turn it round is shown instead of done.
+/// Replaces characters that would move a terminal's cursor, change its colours, end the line or reverse the direction
+/// of the text by visible escapes.
 pub(super) fn plain(text: String) -> String {
     let shown = match printable(&text) {
         Cow::Borrowed(_) => None,

@@ -1,3 +1,5 @@
+//! The builder of a plugin: its code, settings, limits and grants.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -21,11 +23,11 @@ use crate::executor::Handling;
 use crate::handler::Runnable;
 use crate::job::{PluginHash, check_name};
 
-/// A handler in the making that is a WebAssembly component: it runs in a sandbox of its own, afresh for each
-/// attempt, and can hurt neither the process nor another job.
+/// A handler that is a WebAssembly component, with its settings. It runs in a sandbox, with a fresh instance for each
+/// attempt, and can affect neither the process nor other jobs.
 ///
-/// It is compiled when the first worker starts with it. Clones share what was compiled, whatever they may: so one that
-/// handles several kinds, or whose worker is started again, is best made once and cloned.
+/// A plugin is compiled when the first worker with it starts. Clones share the compiled code, also if their settings
+/// differ. So if several kinds or workers use the same file, make one `Plugin` and clone it.
 ///
 /// ```no_run
 /// use millpond::{Grant, Millpond, Plugin, PluginLimits};
@@ -53,18 +55,18 @@ pub struct Plugin {
     nan: Nan,
     #[cfg(feature = "wasm-http")]
     resolver: super::http::Resolver,
-    /// Where its bytes were read.
+    /// The file that its bytes were read from.
     file: Option<PathBuf>,
     watch: Option<Duration>,
     expected: Option<PluginHash>,
 }
 
 impl Plugin {
-    /// The plugin in a `.wasm` file, a component or a core module that says its interfaces. It is known by
-    /// the file's name without its ending.
+    /// Reads a plugin from a `.wasm` file: a component, or a core module that describes its interfaces. The plugin's
+    /// name is the file's name without its extension.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, and as [`from_bytes`](Self::from_bytes).
+    /// [`Error::Io`] if the file cannot be read, and the errors of [`from_bytes`](Self::from_bytes).
     ///
     /// ```
     /// use millpond::{Error, Plugin};
@@ -77,12 +79,12 @@ impl Plugin {
         Ok(Self { file: Some(path.to_owned()), ..plugin })
     }
 
-    /// The plugin in `bytes`, to be known as `name`: what it keeps is found under this name again, whatever
-    /// version of it runs then.
+    /// Makes a plugin from `bytes`. The plugin's state belongs to `name`, so all versions with this name share it.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::Plugin`] if the bytes cannot be one. They are compiled when the worker
-    /// starts, and refused then for everything else.
+    /// - [`Error::InvalidName`] if `name` is not a valid name.
+    /// - [`Error::Plugin`] if the bytes are not WebAssembly, or are too large. All other checks happen when the worker
+    ///   starts, which compiles the plugin.
     ///
     /// ```
     /// use millpond::{Error, Plugin, PluginError};
@@ -115,48 +117,49 @@ impl Plugin {
         }
     }
 
-    /// What each attempt may use. Default: [`PluginLimits::default`].
+    /// Sets the limits of the plugin and of each attempt. Default: [`PluginLimits::default`].
     pub fn limits(mut self, limits: PluginLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Lets it do more than compute. Default: nothing.
+    /// Allows the plugin something beyond its own job. Default: no grants.
     pub fn grant(mut self, grant: impl Into<Grant>) -> Self {
         self.grants.push(grant.into());
         self
     }
 
-    /// A setting that it can ask for.
+    /// Adds a setting that the plugin can read. Default: no settings.
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.insert(key.into(), value.into());
         self
     }
 
-    /// Keeps its compiled code in this directory, so that the next start loads it instead of compiling it again.
-    /// Default: nowhere.
+    /// Keeps the plugin's compiled code in this directory, so that the next start loads it instead of compiling it
+    /// again. Default: compiled code is not kept.
     ///
-    /// The files hold native code, so the directory is created for its owner alone (mode 0700). It is not used if it belongs to another user
-    /// than the one that the process runs as, if anybody else has permissions there, or if it is a symbolic link. A file in it is not used if
-    /// it belongs to another user, if others can write it, or if it is not a regular file. In these cases a warning is logged and the plugin
-    /// is compiled. On systems other than Unix nothing is kept, because permissions cannot be checked there. Files of old versions stay:
-    /// remove them as you like.
+    /// The files hold native code, so the directory is created for its owner alone (mode 0700). It is not used if it
+    /// belongs to another user than the one that the process runs as, if anybody else has permissions there, or if it
+    /// is a symbolic link. A file in it is not used if it belongs to another user, if others can write it, or if it is
+    /// not a regular file. In these cases a warning is logged and the plugin is compiled. On systems other than Unix
+    /// nothing is kept, because permissions cannot be checked there. Files of old versions stay until you remove them.
     pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache = Some(directory.into());
         self
     }
 
-    /// Uses an instance for up to `calls` attempts instead of a fresh one for each: some 20 times cheaper, and
-    /// what a job leaves in the guest's memory is there for the next. So not for payloads of different
-    /// tenants. Only an instance that has completed its job is used again. Default: 1, a fresh one for each.
+    /// Uses an instance for up to `calls` attempts instead of a fresh instance for each. This makes an attempt about 20
+    /// times cheaper, but the next job can see what a job left in the guest's memory. Do not use it if the payloads
+    /// belong to different tenants. Only an instance that has completed its job is used again. Default: 1, a fresh
+    /// instance for each attempt.
     pub fn reuse(mut self, calls: u32) -> Self {
         self.reuse = if calls > 1 { calls } else { 0 };
         self
     }
 
-    /// Gives what is no number (NaN) the same bits everywhere, so that its results do not depend on the processor: for results that
-    /// are compared between machines. Computing with floating-point numbers is slower then. Default: bits as the processor has
-    /// them, which are the same each time on one machine.
+    /// Gives every NaN (not a number) the same bits, so that results do not depend on the processor. Use it if results
+    /// are compared between machines. It makes floating-point arithmetic slower. Default: the processor decides the
+    /// bits, which are the same each time on one machine.
     ///
     /// ```no_run
     /// let price = millpond::Plugin::from_file("price.wasm")?.canonical_nan();
@@ -165,14 +168,16 @@ impl Plugin {
     /// ```
     pub fn canonical_nan(mut self) -> Self {
         self.nan = Nan::Canonical;
-        // It is compiled otherwise.
+        // The compiled code is another, so it is not shared with the clones made before.
         self.code = Arc::default();
         self
     }
 
-    /// Finds the addresses of the hosts that it asks, in place of the system's resolver: for tests, or for one of your own. What it
-    /// finds is held against the grants all the same. It may block: each call runs on a thread of its own, and at most 4 run at a time for
-    /// this plugin and its clones, and 64 for all plugins of the process. Further requests wait within their own timeouts. Feature `wasm-http`.
+    /// Resolves the names of hosts with this function instead of the system's resolver, for tests or for a resolver of
+    /// your own. The addresses that it returns are checked against the grants as well. The function is allowed to
+    /// block: each call runs on a thread of its own. At most 4 calls run at a time for this plugin and its clones, and
+    /// 64 for all plugins of the process. Further requests wait within their own timeouts. Default: the system's
+    /// resolver. Feature `wasm-http`.
     ///
     /// ```
     /// # fn example(plugin: millpond::Plugin) {
@@ -193,21 +198,21 @@ impl Plugin {
         self
     }
 
-    /// Looks at its file `every` so often while the worker runs, and takes the version that is there then: as
-    /// [`PluginHandle::reload`], on a thread of its own. Default: never; only for one that is
-    /// [from a file](Self::from_file).
+    /// Checks the plugin's file at this interval while the worker runs, and [reloads](PluginHandle::reload) the plugin
+    /// if the file has changed, on a thread of its own. Only for a plugin [from a file](Self::from_file). Default: the
+    /// file is not watched.
     ///
-    /// A file that has changed is read once it is found unchanged at the next look, so that half of one is not. One that is
-    /// refused, or gone, leaves the version before in place and is told as
-    /// [`Event::PluginNotReloaded`](crate::Event::PluginNotReloaded). Whoever can write the file decides what runs: the
-    /// sandbox and the limits stay as they are.
+    /// A changed file is read once two checks in a row have found it the same, so that a file which is still being
+    /// written is not read. If the file is refused, or gone, the current version stays, and
+    /// [`Event::PluginNotReloaded`](crate::Event::PluginNotReloaded) is published. Everybody who can write the file
+    /// decides which code runs. The sandbox and the limits stay as they are.
     pub fn watch(mut self, every: Duration) -> Self {
         self.watch = Some(every);
         self
     }
 
-    /// Accepts this version only: whatever else the file holds is refused when the worker starts, and also by
-    /// [`watch`](Self::watch) and [`PluginHandle::reload`]. Default: any version.
+    /// Accepts only this version. Any other version is refused when the worker starts, and also by
+    /// [`watch`](Self::watch) and [`PluginHandle::reload`]. Default: every version is accepted.
     ///
     /// ```
     /// use millpond::{Error, Plugin, PluginError};
@@ -223,11 +228,11 @@ impl Plugin {
         self
     }
 
-    /// Checks and compiles it as a worker's start does, and says what it is; nothing is registered, and none of its code
-    /// runs.
+    /// Checks and compiles the plugin as a worker's start does, and returns what it contains. Nothing is registered,
+    /// and none of the plugin's code runs.
     ///
     /// # Errors
-    /// [`Error::Plugin`] with the reason for which it would be refused.
+    /// [`Error::Plugin`] with the reason why a worker would refuse the plugin.
     ///
     /// ```no_run
     /// # use millpond::Plugin;
@@ -254,13 +259,13 @@ impl std::fmt::Debug for Plugin {
     }
 }
 
-/// Compiles a plugin and makes a handler of it.
+/// Compiles a plugin and makes a handler from it.
 pub(crate) fn load(kind: Arc<str>, plugin: Plugin, host: Arc<Host>) -> Result<Handling, Error> {
     let Ready { setting, version, sandbox } = prepare(plugin.clone()).map_err(|reason| plugin.refused(reason))?;
     Ok(handling(kind, Arc::new(Deployed::new(setting, version, host, sandbox))))
 }
 
-/// A plugin that nothing speaks against.
+/// A plugin that has passed all checks.
 struct Ready {
     setting: Setting,
     version: Version,

@@ -1,12 +1,12 @@
-//! Where a guest's random numbers come from: the operating system, for the contract promises what is fit for secrets. Only
-//! a queue that was given a seed, for a test or a simulation that must be the same again, draws them from it.
+//! The random numbers of guests. They come from the operating system, because the contract promises numbers that are
+//! fit for secrets. Only if the queue has a seed, for a repeatable test or simulation, they are derived from it.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Most random bytes of one call.
+/// The most random bytes that one call returns.
 pub(super) const BYTES_MAX: u64 = 64 << 10;
 
-/// One queue's.
+/// The random numbers of all guests of one queue.
 pub(super) struct Randoms {
     seeds: Option<AtomicU64>,
 }
@@ -16,7 +16,7 @@ impl Randoms {
         Self { seeds: seed.map(AtomicU64::new) }
     }
 
-    /// The next attempt's.
+    /// The random numbers of the next attempt.
     pub fn next(&self) -> Random {
         match &self.seeds {
             None => Random::System,
@@ -25,7 +25,7 @@ impl Randoms {
     }
 }
 
-/// One attempt's.
+/// The random numbers of one attempt.
 pub(super) enum Random {
     System,
     Seeded(fastrand::Rng),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_seed_they_are_the_systems_and_with_one_they_can_be_had_again() {
+    fn random_numbers_are_the_systems_without_a_seed_and_repeatable_with_one() {
         assert!(matches!(Randoms::new(None).next(), Random::System));
         let numbers = |seed| {
             let randoms = Randoms::new(seed);

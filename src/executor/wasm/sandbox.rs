@@ -1,5 +1,5 @@
-//! The engine that all plugins of a process share: its settings, the pool their instances come from, the ticker. Those
-//! that were asked for with one bit pattern for what is no number have an engine of their own, made with the first of them.
+//! The engine that all plugins of a process share: its settings, the pool that their instances come from, and the
+//! ticker. Plugins with canonical NaN share a second engine, which is made with the first of them.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -12,45 +12,47 @@ use super::places::{Place, Places, Share};
 use super::ticker::{Ticked, Ticker};
 use crate::sync::thread::{self, Thread};
 
-/// Fewest guests that may be alive at a time. More costs address space only, until they run.
+/// The number of guests that can be alive at a time on a machine with few processors. Until they run, more guests cost
+/// only address space.
 const GUESTS_MIN: u32 = 32;
 
-/// Guests per processor: one that waits for the network holds its slot.
+/// The guests per processor. There is more than one, because a guest that waits for the network holds its slot.
 const GUESTS_PER_CPU: u32 = 8;
 
-/// Most guests at a time: each reserves 16 GiB of address space, of which there are 128 TiB.
+/// The most guests that can be alive at a time. Each reserves 16 GiB of the 128 TiB of address space.
 const GUESTS_MAX: u32 = 256;
 
-/// Plugins that have a place of their own beside these: with it a plugin runs one guest at a time whatever the others do. More
-/// plugins than that share what is left. It costs as much as a place for all.
+/// The plugins that have a place of their own beside the shared ones. With it a plugin can run one guest at a time,
+/// whatever the other plugins do. Further plugins have only the shared places. An own place costs as much as a shared
+/// one.
 const OWN_PLACES: u32 = 64;
 
-/// Memory of a slot that stays resident between two guests: below it none of it is unmapped, which is what
-/// would make two threads slower than one.
+/// The memory of a slot that stays resident between two guests, in bytes. If less is used, nothing is unmapped:
+/// unmapping would make two threads slower than one.
 const KEEP_RESIDENT_BYTES: usize = 4 << 20;
 
-/// Memories that a guest may have: the pool has so many for each. One of JavaScript has 3.
+/// The most memories of a guest. The pool has as many for each guest. A guest in JavaScript has 3.
 pub(super) const MEMORIES_MAX: u64 = 4;
 
-/// Tables that a guest may have: the pool has so many for each. One of JavaScript has 3.
+/// The most tables of a guest. The pool has as many for each guest. A guest in JavaScript has 3.
 pub(super) const TABLES_MAX: u64 = 8;
 
-/// Core instances that a guest may consist of: the pool has so many for each, which costs nothing. CPython has 38.
+/// The most core instances of a guest. The pool has as many for each guest, which costs nothing. CPython has 38.
 pub(super) const CORE_INSTANCES_MAX: u64 = 100;
 
-/// A guest's own stack in bytes; wasm code may use a quarter of it, host functions the rest.
+/// The stack of a guest in bytes. WebAssembly code can use `WASM_STACK_BYTES` of it, host functions the rest.
 const STACK_BYTES: usize = 2 << 20;
 const WASM_STACK_BYTES: usize = 512 << 10;
 
-/// Frames of a trap that are looked up.
+/// The most frames of a trap's backtrace.
 const BACKTRACE_FRAMES: usize = 16;
 
-/// The bits of what is no number.
+/// The bits of a NaN (not a number).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nan {
-    /// As the processor has them: two machines may differ.
+    /// The processor decides them, so two machines can differ.
     AsItComes,
-    /// The same everywhere.
+    /// They are the same everywhere.
     Canonical,
 }
 
@@ -58,25 +60,25 @@ pub(super) struct Sandbox {
     pub engine: Engine,
     /// Places for guests that run.
     running: Places,
-    /// Instances that are kept to be used again have places beside those that run.
+    /// Places for instances that are kept to be used again.
     kept: Places,
     ticker: Arc<Ticker>,
     ticking: Thread,
 }
 
-/// Lets a guest run: it has a place, and it is ticked.
+/// What a guest needs to run: a place, and a running ticker. Dropping it frees the place.
 pub(super) struct Slot {
-    /// None for an instance that has a place of its own.
+    /// `None` for a kept instance, which has a place already.
     _place: Option<Place>,
     _ticked: Ticked<'static>,
 }
 
-/// Processors that this process may use.
+/// The number of processors that this process can use.
 pub(super) fn cpus() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// One plugin's right to places.
+/// One plugin's access to the places of both kinds.
 pub(super) struct PluginPlaces {
     sandbox: &'static Sandbox,
     running: Share,
@@ -84,14 +86,14 @@ pub(super) struct PluginPlaces {
 }
 
 impl Sandbox {
-    /// The process's own.
+    /// The engine of this process for plugins with this setting. It is made at the first call.
     pub fn shared(nan: Nan) -> Result<&'static Self, String> {
         static SHARED: [OnceLock<Result<Sandbox, String>>; 2] = [OnceLock::new(), OnceLock::new()];
         let guests = u32::try_from(cpus()).unwrap_or(GUESTS_MAX).saturating_mul(GUESTS_PER_CPU);
         let made = SHARED[nan as usize].get_or_init(|| {
             let guests = guests.clamp(GUESTS_MIN, GUESTS_MAX);
-            // Whoever has a place finds room in the pool, whatever the others hold: each kind of thing is there as often as
-            // there are places, times what a component may have of it.
+            // Every guest that has a place finds room in the pool, whatever the other guests hold: the pool has enough
+            // of everything for as many guests of the largest size as there are places of both kinds.
             Self::new(guests, pool(2 * (guests + OWN_PLACES)), nan)
         });
         made.as_ref().map_err(Clone::clone)
@@ -101,7 +103,7 @@ impl Sandbox {
         let engine = match Engine::new(config(nan).allocation_strategy(pool)) {
             Ok(engine) => engine,
             Err(error) => {
-                tracing::warn!(%error, "no pool for plugins: each attempt maps its memory anew, which is slower");
+                tracing::warn!(%error, "no pool for plugins: each attempt maps its own memory, which is slower");
                 Engine::new(&config(nan)).map_err(|error| format!("{error:#}"))?
             }
         };
@@ -111,24 +113,24 @@ impl Sandbox {
         Ok(Self { engine, running: places(), kept: places(), ticker, ticking })
     }
 
-    /// For one more plugin.
+    /// Registers one more plugin.
     pub fn places(&'static self) -> PluginPlaces {
         PluginPlaces { sandbox: self, running: self.running.share(), kept: self.kept.share() }
     }
 
-    /// Ticks so far.
+    /// The number of ticks so far.
     pub fn ticks(&self) -> u64 {
         self.ticker.ticks()
     }
 }
 
 impl PluginPlaces {
-    /// A place for an instance that is kept, if there is one left.
+    /// Takes a place for an instance that is kept, if one is free.
     pub fn kept_place(&self) -> Option<Place> {
         self.kept.try_take()
     }
 
-    /// A slot, if one is free.
+    /// Takes a slot, if one is free.
     pub fn free_slot(&self) -> Option<Slot> {
         self.running.try_take().map(|place| self.occupied(Some(place)))
     }
@@ -139,7 +141,7 @@ impl PluginPlaces {
         self.occupied(Some(place))
     }
 
-    /// The slot of an instance that was kept, and has its place already.
+    /// The slot for a kept instance, which has a place already.
     pub fn kept_slot(&self) -> Slot {
         self.occupied(None)
     }
@@ -149,7 +151,8 @@ impl PluginPlaces {
     }
 }
 
-/// The parts of WebAssembly that there are here. All others are off, also those that the next version of the engine may turn on.
+/// The WebAssembly features that plugins can use. All others are off, including those that a later version of the
+/// engine turns on by default.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::COMPONENT_MODEL)
@@ -157,7 +160,8 @@ pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::TAIL_CALL);
 
-/// Whatever is not said here may change its default with the next version, so it is said.
+/// The engine's settings. Also settings that equal today's defaults are written out, because a later version of the
+/// engine can change its defaults.
 fn config(nan: Nan) -> Config {
     let mut config = Config::new();
     config
@@ -173,7 +177,7 @@ fn config(nan: Nan) -> Config {
     config
 }
 
-/// Room for so many guests, each of which may have as much as a component may.
+/// A pool with room for `guests` guests, each of the largest size that a component can have.
 pub(super) fn pool(guests: u32) -> PoolingAllocationConfig {
     let (memories, tables, instances) = (MEMORIES_MAX as u32, TABLES_MAX as u32, CORE_INSTANCES_MAX as u32);
     let mut pool = PoolingAllocationConfig::new();
@@ -182,7 +186,7 @@ pub(super) fn pool(guests: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(instances)
         .total_memories(memories * guests)
         .max_memories_per_module(memories)
-        // What a component has in all is held against these by `wants`, which says so in words of its own.
+        // `wants` checks the memories and tables of the whole component, with a clearer error.
         .max_memories_per_component(u32::MAX)
         .total_tables(tables * guests)
         .max_tables_per_module(tables)
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_that_the_address_space_has_no_room_for_is_done_without() {
+    fn a_sandbox_works_without_a_pool_if_the_address_space_has_no_room_for_it() {
         let roomy = Sandbox::new(GUESTS_MIN, pool(GUESTS_MIN), Nan::AsItComes).unwrap();
         assert!(roomy.engine.pooling_allocator_metrics().is_some());
         // 4 memories of 4 GiB for each of 20 million.
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ticker_goes_on_after_it_has_slept() {
+    fn the_ticker_wakes_up_for_a_new_guest() {
         let sandbox: &Sandbox = Box::leak(Box::new(Sandbox::new(1, pool(1), Nan::AsItComes).unwrap()));
         for _ in 0..3 {
             let places = sandbox.places();

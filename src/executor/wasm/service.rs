@@ -1,8 +1,8 @@
-//! Counts how often in a row a plugin breaks, and suspends it after too many.
+//! Counts how many attempts of a plugin break in a row, and suspends the plugin after too many.
 
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Whether a plugin is suspended: too many broken attempts in a row, whatever their jobs, suspend it.
+/// Whether a plugin is suspended. Too many broken attempts in a row suspend it, whatever their jobs are.
 pub(super) struct Service {
     broken_in_a_row: AtomicU32,
     broken_max: u32,
@@ -18,7 +18,7 @@ impl Service {
         self.suspended.load(Ordering::SeqCst)
     }
 
-    /// An attempt ended as the guest asked.
+    /// Records that an attempt ended with an answer of the guest.
     pub fn answered(&self) {
         // A read costs less than a write, which other processors' caches would have to learn of.
         if self.broken_in_a_row.load(Ordering::Relaxed) != 0 {
@@ -26,7 +26,7 @@ impl Service {
         }
     }
 
-    /// An attempt broke. Returns after how many in a row, if that suspends the plugin now.
+    /// Records that an attempt broke. If this suspends the plugin, returns how many attempts in a row have broken.
     pub fn broke(&self) -> Option<u32> {
         let broken = self.broken_in_a_row.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         let suspends = broken >= self.broken_max && !self.suspended.swap(true, Ordering::SeqCst);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_in_a_row_suspend_it_once_until_it_is_resumed() {
+    fn too_many_broken_attempts_in_a_row_suspend_a_plugin_once_until_it_is_resumed() {
         let service = Service::new(3);
         assert_eq!((service.broke(), service.broke()), (None, None));
         service.answered();

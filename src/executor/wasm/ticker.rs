@@ -1,4 +1,4 @@
-//! Counts the engine's epoch up, so that a guest which computes lets others have their turn and can be ended.
+//! Increments the engine's epoch at each tick, so that a guest that computes yields to other tasks and can be ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use wasmtime::EngineWeak;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
 
-/// A guest that computes gives way after at most this long. It is the longest time that a guest may take from a thread of
-/// the application's runtime at once. To give way costs some 100 ns.
+/// The interval of the ticks. A guest that computes yields after at most this long, so it is the longest time that a
+/// guest can hold a thread of the application's runtime at once. Yielding costs about 100 ns.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks without a running guest before the ticker goes to sleep, which is a second: waking it costs a call to the kernel, so a
-/// queue whose jobs come one by one should not do it for each.
+/// The ticks without a running guest after which the ticker goes to sleep: one second. Waking the ticker costs a call
+/// to the kernel, so a queue whose jobs come one by one should not do it for each job.
 const IDLE_TICKS: u32 = 1_000;
 
-/// Knows whether anything runs that has to be ticked.
+/// The state of the ticker's thread, and the number of running guests.
 #[derive(Default)]
 pub(super) struct Ticker {
     running: AtomicUsize,
@@ -24,7 +24,7 @@ pub(super) struct Ticker {
     ticks: AtomicU64,
 }
 
-/// Ticks while it lives.
+/// Keeps the ticker awake while it exists.
 pub(super) struct Ticked<'t>(&'t Ticker);
 
 impl Drop for Ticked<'_> {
@@ -34,7 +34,7 @@ impl Drop for Ticked<'_> {
 }
 
 impl Ticker {
-    /// Starts the thread; it ends with the engine.
+    /// Starts the thread. It ends once the engine is dropped.
     pub fn start(self: &Arc<Self>, engine: EngineWeak) -> std::io::Result<Thread> {
         let ticker = self.clone();
         let started = thread::Builder::new().name("millpond-ticker".into()).spawn(move || ticker.run(&engine))?;
@@ -42,7 +42,8 @@ impl Ticker {
     }
 
     pub fn enter(&self, thread: &Thread) -> Ticked<'_> {
-        // Counted before the look: the ticker looks at the count after it has said that it sleeps.
+        // The count is raised before `asleep` is read, and the ticker reads the count after it has set `asleep`. So
+        // either the ticker sees this guest, or this thread sees that the ticker sleeps.
         self.running.fetch_add(1, Ordering::SeqCst);
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             thread.unpark();
@@ -50,7 +51,7 @@ impl Ticker {
         Ticked(self)
     }
 
-    /// Ticks so far. Between two looks at it without a tick no guest has had to give way.
+    /// The number of ticks so far. If two reads return the same number, no guest has yielded at a tick between them.
     pub fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Acquire)
     }
@@ -58,7 +59,7 @@ impl Ticker {
     fn run(&self, engine: &EngineWeak) {
         let mut idle = 0;
         while let Some(engine) = engine.upgrade() {
-            // Before the epoch: a guest that had to give way at this tick finds that it has been counted.
+            // Counted before the epoch changes: a guest that yields at this tick finds that the tick is counted.
             self.ticks.fetch_add(1, Ordering::Release);
             engine.increment_epoch();
             drop(engine);
@@ -67,7 +68,7 @@ impl Ticker {
                 self.sleep();
                 idle = 0;
             }
-            // After a sleep as well: the guest that has ended it gets its whole tick.
+            // Also after `sleep`, so that the guest that woke the ticker gets a whole tick.
             thread::sleep(TICK);
         }
     }

@@ -1,3 +1,5 @@
+//! One version of a plugin: its code is checked, compiled and linked.
+
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
@@ -16,20 +18,22 @@ use crate::error::PluginError;
 use crate::executor::panics;
 use crate::job::PluginHash;
 
-/// A plugin's code, compiled. It does not depend on what the plugin may, so plugins that differ in that share it.
+/// The compiled code of a plugin. It does not depend on the plugin's grants and limits, so clones with other settings
+/// share it.
 #[derive(Clone)]
 pub(super) struct Code {
     hash: PluginHash,
     component: Component,
 }
 
-/// One version of a plugin, ready to be run: everything that can be done once is done.
+/// One version of a plugin, ready to be run: everything that can be prepared once for all attempts is done.
 pub(super) struct Version {
     pub hash: PluginHash,
     pub pre: JobHandlerPre<Guest>,
 }
 
 impl Version {
+    /// The version that these bytes are.
     pub fn hash(bytes: &[u8]) -> PluginHash {
         PluginHash::new(Sha256::digest(bytes).into())
     }
@@ -38,14 +42,18 @@ impl Version {
         self.pre.instance_pre().component()
     }
 
-    /// Checks it and compiles it, which may take seconds, unless `code` is there already. None of its code runs.
+    /// Checks and links a plugin, and compiles it unless `code` is set already. Compiling can take seconds. None of the
+    /// plugin's code runs.
+    ///
+    /// # Errors
+    /// The reason why the plugin is refused.
     pub fn make(
         bytes: &[u8],
         code: &OnceLock<Code>,
         setting: &Setting,
         sandbox: &Sandbox,
     ) -> Result<Self, PluginError> {
-        // What reads files of strangers may have a mistake that one of them finds.
+        // The libraries that parse and compile untrusted files can have bugs that make them panic.
         let made = panics::catch(|| Self::checked(bytes, code, setting, sandbox));
         made.unwrap_or_else(|panic| Err(PluginError::NotCompiled { detail: format!("reading it panicked: {panic}") }))
     }
@@ -54,7 +62,7 @@ impl Version {
         scan::check_head(bytes)?;
         check_expected(bytes, setting)?;
         match code.get() {
-            // These very bytes were validated when they were compiled. The limits of this setting may be lower.
+            // The same bytes were validated when they were compiled. The limits of this setting can be lower.
             Some(_) => scan::check_around(bytes, &setting.limits)?,
             None => scan::check_cost(bytes, &setting.limits)?,
         }
@@ -86,14 +94,14 @@ impl Version {
 }
 
 /// # Errors
-/// Another version is expected.
+/// The setting expects another version.
 fn check_expected(bytes: &[u8], setting: &Setting) -> Result<(), PluginError> {
     let Some(expected) = setting.expected else { return Ok(()) };
     let found = Version::hash(bytes);
     if found == expected { Ok(()) } else { Err(PluginError::UnexpectedVersion { expected, found }) }
 }
 
-/// From the cache, or by the compiler.
+/// Loads the component from the cache, or compiles it and puts it there.
 fn compiled(component: &[u8], setting: &Setting, engine: &Engine) -> Result<Component, PluginError> {
     let cached = setting.cache.as_ref().and_then(|directory| Cached::at(directory, engine, component));
     if let Some(component) = cached.as_ref().and_then(|cached| cached.load(engine)) {
@@ -106,7 +114,7 @@ fn compiled(component: &[u8], setting: &Setting, engine: &Engine) -> Result<Comp
     Ok(compiled)
 }
 
-/// What the compiler says of a function that breaks the rules: they are checked as it gets to them.
+/// Part of the compiler's message about an invalid function. The compiler validates each function when it compiles it.
 const INVALID_FUNCTION: &str = "Invalid input WebAssembly code";
 
 fn refused(error: &wasmtime::Error) -> PluginError {

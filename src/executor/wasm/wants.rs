@@ -1,4 +1,5 @@
-//! What a component wants, held against what there is and what it may have.
+//! Checks a component's imports, exports and sizes: whether the host offers them, the plugin is granted them, and its
+//! limits allow them.
 
 use wasmparser::{Parser, Payload};
 use wasmtime::component::types::{self, ComponentItem};
@@ -11,24 +12,27 @@ use super::sandbox::{MEMORIES_MAX, TABLES_MAX};
 use super::scan::starts_within;
 use crate::error::PluginError;
 
-/// The one export that makes a component a handler.
+/// The export that makes a component a handler.
 pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.0";
 
-/// Interfaces that are there for everybody.
+/// The interfaces of the contract that every plugin can import.
 const OFFERED: [&str; 9] = ["types", "attempt", "log", "config", "state", "enqueue", "progress", "clock", "random"];
 
-/// Part of the contract, for who is granted hosts.
+/// The interface of the contract that a plugin can import if it is granted hosts.
 const HTTP: &str = "outbound-http";
 
 const HTTP_GRANT: &str = "Grant::http(Allow::https(\"...\"))";
 const STDIO_GRANT: &str = "Grant::stdio()";
 
-/// WASI as it was before components.
+/// The module name of WASI preview 1, which core modules import.
 const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
-/// Packages of WASI 0.2 that what prints imports, if only to find nothing in them.
+/// The packages of WASI 0.2 that a plugin can import if it is granted standard output. Build tools import them all for
+/// a program that only prints.
 const WASI: [&str; 6] = ["cli/", "clocks/", "filesystem/", "io/", "random/", "sockets/"];
 
+/// # Errors
+/// An import is unknown or not granted, or a size is over its limit.
 pub(super) fn check(component: &Component, setting: &Setting) -> Result<(), PluginError> {
     let ty = component.component_type();
     for (import, item) in ty.imports(component.engine()) {
@@ -43,7 +47,7 @@ pub(super) fn check(component: &Component, setting: &Setting) -> Result<(), Plug
     check_size(component, &setting.limits)
 }
 
-/// What a core module wants that is no part of a component.
+/// Checks the imports of a core module that encoding it as a component replaces: WASI preview 1.
 pub(super) fn check_module(bytes: &[u8], grants: &[Grant]) -> Result<(), PluginError> {
     if Parser::is_component(bytes) || !imports_wasi(bytes) { Ok(()) } else { stdio(WASI_MODULE, grants) }
 }
@@ -83,14 +87,15 @@ fn granted(
     }
 }
 
-/// The interface of WASI 0.2 that `name` means, of whatever patch of it.
+/// The interface of WASI 0.2 that `name` stands for, of any patch version.
 pub(super) fn wasi_interface(name: &str) -> Option<&str> {
     let (interface, version) = name.strip_prefix("wasi:")?.split_once('@')?;
     let is_known = version.starts_with("0.2.") && WASI.iter().any(|package| interface.starts_with(package));
     is_known.then_some(interface)
 }
 
-/// A handler of another type is linked all the same, and would break at each call.
+/// Checks that the component exports a handler of the contract's type. The linker does not check it: a handler of
+/// another type would break at each call.
 pub(super) fn check_handler(component: &Component) -> Result<(), PluginError> {
     let (ty, engine) = (component.component_type(), component.engine());
     let handler = ty.exports(engine).find(|(name, _)| interface(name) == Some("handler"));
@@ -105,7 +110,7 @@ pub(super) fn check_handler(component: &Component) -> Result<(), PluginError> {
     if is_ours { Ok(()) } else { Err(PluginError::OtherHandler { export: export.to_owned() }) }
 }
 
-/// `func(payload: list<u8>) -> result<list<u8>, handle-error>`, as the contract has it.
+/// Whether the function is `func(payload: list<u8>) -> result<list<u8>, handle-error>`, as in the contract.
 fn is_our_type(handle: &types::ComponentFunc) -> bool {
     let params: Vec<Type> = handle.params().map(|(_, ty)| ty).collect();
     let results: Vec<Type> = handle.results().collect();
@@ -140,12 +145,12 @@ fn is_retry(ty: &Type) -> bool {
     }
 }
 
-/// The interface of our package that `name` means, of whatever version: the linker says whether it fits.
+/// The interface of the contract that `name` stands for, of any version. The linker checks whether the version fits.
 fn interface(name: &str) -> Option<&str> {
     Some(name.strip_prefix("millpond:jobs/")?.split_once('@')?.0)
 }
 
-/// What has to be granted for the calls of this import.
+/// The grant that calls of this import need, as Rust code.
 pub(super) fn grant(import: &str) -> Option<&'static str> {
     match interface(import) {
         Some("enqueue") => Some("Grant::enqueue(kind)"),

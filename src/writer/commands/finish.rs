@@ -112,7 +112,9 @@ impl Finish {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
         drop_quietly(error);
         self.transition = life::after_failed_writes(&mut record, self.attempt, &cause, &retry, now, random);
-        let (shown, attempt) = (told(&cause).into_owned(), self.attempt.number);
+        let errors = record.extra.as_deref().map(|extra| &*extra.errors).unwrap_or_default();
+        let shown = errors.last().map_or_else(String::new, |error| told(&error.message).into_owned());
+        let attempt = self.attempt.number;
         let (id, queue, kind, took) = (self.id().get(), &*queue, &*kind, self.took);
         match self.transition {
             Transition::PutOff { due, .. } => {

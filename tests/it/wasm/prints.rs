@@ -88,7 +88,8 @@ async fn nothing_of_a_process_is_there() {
 
 #[tokio::test]
 async fn one_that_ends_itself_or_sleeps_breaks() {
-    for (payload, why) in [("exit", "it ended itself with a failure"), ("sleep", "it sleeps, which plugins may not")] {
+    for (payload, why) in [("exit", "it ended itself with a failure"), ("sleep", "it sleeps, which plugins cannot do")]
+    {
         let job = info(prints(), payload).await;
         let error = &job.errors[0];
         assert_eq!((job.state, error.kind), (State::Retrying, FailureKind::Trap), "{payload}");

@@ -232,7 +232,7 @@ async fn redirects_end() {
     }
     let few = fetch(round.allow()).limits(limits().http_requests(2));
     let told = fetched(few, round.url("/")).await;
-    assert_eq!(told, Err("the request failed: the attempt has asked as often as it may".into()));
+    assert_eq!(told, Err("the request failed: the attempt has sent as many requests as it can".into()));
     assert_eq!(round.heard.len(), 2, "each redirect is a request");
 }
 

@@ -1,4 +1,4 @@
-//! `millpond plugin build`: cargo, with the target that plugins are built for, and then `check`.
+//! `millpond plugin build`: runs cargo with the target that plugins are built for, and then `check`.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub fn command() -> Command {
             .value_name("DIR")
             .default_value(".")
             .value_parser(value_parser!(PathBuf))
-            .help("Where its Cargo.toml is"),
+            .help("The folder of its Cargo.toml"),
     )
 }
 
@@ -34,7 +34,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let Some(messages) = built(folder)? else {
         if lacks_target(folder) {
             let remedy =
-                format!("this Rust cannot compile to WebAssembly yet. Type:\n\n  rustup target add {TARGET}\n");
+                format!("Rust's target for WebAssembly is not installed. Run:\n\n  rustup target add {TARGET}\n");
             eprintln!("\n{remedy}");
         }
         return Ok(ExitCode::FAILURE);
@@ -47,7 +47,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has cargo build it. What it says in JSON, or nothing if it failed: it has told why then.
+/// Builds with cargo, and returns cargo's messages in JSON. `None` if the build fails: cargo has printed the reason.
 fn built(folder: &Path) -> Result<Option<String>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut build = Process::new(&cargo);
@@ -57,15 +57,15 @@ fn built(folder: &Path) -> Result<Option<String>> {
     Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// Whether the compiler that builds in this folder has nothing to link with. If it cannot be asked, that is not what
-/// failed.
+/// Whether the standard library for the target is missing. False if the compiler cannot be run, because the build has
+/// then failed for another reason.
 fn lacks_target(folder: &Path) -> bool {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     let asked = Process::new(rustc).args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output();
     asked.is_ok_and(|told| told.status.success() && !Path::new(String::from_utf8_lossy(&told.stdout).trim()).is_dir())
 }
 
-/// The last library for WebAssembly that cargo speaks of: dependencies come before it.
+/// The last `.wasm` file in cargo's messages. The files of dependencies come before it.
 fn wasm(messages: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let files = messages.filter_map(|message| message["filenames"].as_array().cloned()).flatten();

@@ -1,4 +1,5 @@
-//! `millpond plugin check`: what a plugin is and wants, by the code that registers it.
+//! `millpond plugin check`: checks a plugin with the code that registers it, and prints what the plugin contains and
+//! needs.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,10 +15,10 @@ use crate::{Result, sentence};
 
 pub fn command() -> Command {
     Command::new("check")
-        .about("Says what a plugin is and what it wants, or why it would be refused")
+        .about("Prints what a plugin contains and needs, or why it would be refused")
         .arg(setting::file())
         .args(setting::options())
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Says it as JSON"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Prints JSON"))
 }
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
@@ -47,7 +48,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 fn show(info: &PluginInfo, compiled_in: Duration) {
-    let made = if info.is_component { "a component" } else { "a core module that says its interfaces" };
+    let made = if info.is_component { "a component" } else { "a core module that describes its interfaces" };
     println!("{} would be registered: {made}", info.name);
     println!("  version   {}", info.hash);
     println!("  size      {}, compiled in {compiled_in:.1?}", size(info.bytes as u64));

@@ -1,4 +1,4 @@
-//! Hears what a plugin logs.
+//! Collects the log lines of plugins.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
@@ -7,27 +7,28 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Where the queue passes on what plugins say.
+/// The `tracing` target of the log lines of plugins.
 const TARGET: &str = "millpond::plugin";
 
-/// Lines kept of one job: its limit is in the plugin's settings.
+/// The most lines that are kept between two calls of `take`. The plugin's own limit is `PluginLimits::log_lines`.
 const LINES_MAX: usize = 10_000;
 
-/// The lines that were logged and not yet taken.
+/// The lines that were logged since the last call of `take`.
 #[derive(Clone, Default)]
 pub struct Listener {
     lines: Arc<Mutex<Vec<(Level, String)>>>,
 }
 
 impl Listener {
-    /// Hears everybody from now on.
+    /// Collects the lines of all plugins from now on.
     pub fn start() -> Self {
         let listener = Self::default();
-        // Only one can listen; there is no other in this program.
+        // This cannot fail: a process can have one global subscriber, and this program sets no other.
         let _ = tracing::subscriber::set_global_default(listener.clone());
         listener
     }
 
+    /// Removes and returns the collected lines.
     pub fn take(&self) -> Vec<(Level, String)> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(|e| e.into_inner()))
     }

@@ -1,4 +1,4 @@
-//! `millpond plugin`: from nothing to a handler that runs in the sandbox.
+//! `millpond plugin`: commands that make, build, check and run a plugin.
 
 mod build;
 mod check;

@@ -1,4 +1,4 @@
-//! `millpond plugin new`: a folder with a plugin in Rust that builds, and whose test passes.
+//! `millpond plugin new`: makes a folder with a plugin in Rust that builds and whose tests pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::Result;
 
-/// What is written, and where. `{name}`, `{crate}` and `{sdk}` are filled in.
+/// The files that are written, with their texts. `{name}`, `{crate}` and `{sdk}` are replaced.
 const FILES: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("scaffold/Cargo.toml.in")),
     (".cargo/config.toml", include_str!("scaffold/config.toml.in")),
@@ -17,13 +17,14 @@ const FILES: [(&str, &str); 5] = [
     (".gitignore", "target\n"),
 ];
 
-/// The SDK is not published: what is here is the one of the checkout that this program was built from.
+/// The SDK of the checkout that this program was built from. The SDK is not published yet.
 const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-sdk");
 
-/// Longest name in bytes, as for plugins.
+/// The longest name in bytes: the limit of plugin names.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Names that cargo or the compiler would stumble over.
+/// Names that are valid for a plugin but not for this package: keywords, and names of crates that are used here or
+/// built in.
 const TAKEN: [&str; 60] = [
     "abstract",
     "alloc",
@@ -90,7 +91,7 @@ const TAKEN: [&str; 60] = [
 pub fn command() -> Command {
     Command::new("new")
         .about("Makes a folder with a plugin in Rust")
-        .arg(Arg::new("name").value_name("NAME").required(true).help("The plugin's name and the folder's"))
+        .arg(Arg::new("name").value_name("NAME").required(true).help("The name of the plugin and of the folder"))
         .arg(
             Arg::new("sdk")
                 .long("sdk")
@@ -106,37 +107,38 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let sdk = sdk(matches.get_one::<PathBuf>("sdk").map(PathBuf::as_path))?;
     let folder = Path::new(name);
     fs::create_dir(folder).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => format!("{name} is there already: choose another name, or remove it"),
+        std::io::ErrorKind::AlreadyExists => format!("{name} exists already: choose another name, or remove it"),
         _ => format!("could not make the folder {name}: {error}"),
     })?;
     for (file, text) in FILES {
         write(&folder.join(file), &fill_in(text, name, &sdk))?;
     }
-    println!("{name} is made. Next:\n  cd {name}\n  cargo test             # on this machine, with a host of its own");
+    println!("Created {name}. Next:\n  cd {name}\n  cargo test             # runs natively, with the SDK's test host");
     println!("  millpond plugin build  # target/wasm32-unknown-unknown/release/{}.wasm", name.replace('-', "_"));
     Ok(ExitCode::SUCCESS)
 }
 
-/// What cargo, the compiler and the queue all take for a name.
+/// # Errors
+/// Cargo, the compiler or the queue does not accept the name.
 fn check_name(name: &str) -> Result<()> {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(is_word) {
-        return Err(format!("{name:?} is no name for a plugin: use a-z, 0-9, - and _, and begin with a letter").into());
+        return Err(format!("{name:?} is not a valid name: use a-z, 0-9, - and _, and begin with a letter").into());
     }
     if name.len() > NAME_BYTES_MAX {
-        return Err(format!("{name:?} is no name for a plugin: it is longer than {NAME_BYTES_MAX} letters").into());
+        return Err(format!("{name:?} is not a valid name: it is longer than {NAME_BYTES_MAX} letters").into());
     }
     if TAKEN.contains(&name) {
-        return Err(format!("{name:?} is no name for a plugin: Rust uses it for something else").into());
+        return Err(format!("{name:?} is not a valid name: it has another meaning in Rust or cargo").into());
     }
     Ok(())
 }
 
-/// Where the SDK is, absolute: the new folder may be moved.
+/// The absolute path of the SDK, so that the new folder can be moved.
 fn sdk(given: Option<&Path>) -> Result<String> {
     let path = given.unwrap_or(Path::new(OWN_SDK));
     let manifest = path.join("Cargo.toml");
-    // Reading a pipe could wait forever.
+    // Only a regular file is read, because reading a pipe could wait forever.
     let manifest = if manifest.is_file() { fs::read_to_string(manifest).unwrap_or_default() } else { String::new() };
     if !manifest.contains("name = \"millpond-guest\"") {
         let shown = path.display();

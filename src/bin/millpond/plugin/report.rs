@@ -1,4 +1,4 @@
-//! What became of a job, for the person at the terminal.
+//! Prints how a job ended, and what it logged, wrote and enqueued.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::Result;
 use crate::shown::shown;
 use crate::units::size;
 
-/// Longest text that is shown, in bytes.
+/// The longest text that is printed, in bytes.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// Follow-up jobs and keys that are listed.
+/// The most follow-up jobs, and the most keys, that are listed.
 const LISTED_MAX: usize = 20;
 
-/// How the attempt ended. Its job may still be there, to be tried again.
+/// Prints how the attempt ended. If it failed, the job can still have attempts left.
 pub fn outcome(job: &JobInfo, ended: &Ended) {
     let failed = job.errors.last().map(|error| format!("{:?}: {}", error.kind, error.message));
     let took = ended.took.map_or(String::new(), |took| format!(" in {took:.1?}"));
@@ -40,13 +40,14 @@ pub fn outcome(job: &JobInfo, ended: &Ended) {
     }
 }
 
+/// Prints the log lines.
 pub fn log(lines: &[(Level, String)]) {
     for (level, line) in lines {
         println!("  log: {level} {}", shown(&line[..line.floor_char_boundary(TEXT_BYTES_MAX)]));
     }
 }
 
-/// Jobs that came out of it.
+/// Prints the follow-up jobs.
 pub fn follow_ups(jobs: &[JobInfo]) {
     for job in jobs.iter().take(LISTED_MAX) {
         println!("  enqueued: job {} of kind {} into {}: {}", job.id, job.kind, job.queue, value(&job.payload.bytes));
@@ -56,7 +57,7 @@ pub fn follow_ups(jobs: &[JobInfo]) {
     }
 }
 
-/// What it keeps now.
+/// Prints the plugin's state.
 pub fn state(plugin: &PluginHandle) -> Result<()> {
     let keys = plugin.state_keys(None)?;
     for key in keys.iter().take(LISTED_MAX) {
@@ -69,7 +70,7 @@ pub fn state(plugin: &PluginHandle) -> Result<()> {
     Ok(())
 }
 
-/// How long attempts took, by the queue's own measure: with an instance for it, without the queue.
+/// Prints how long attempts took. The time includes making the instance, and excludes the queue.
 pub fn timings(took: Vec<Duration>, reuse: u32) {
     let jobs = took.len();
     let instances =
@@ -79,7 +80,7 @@ pub fn timings(took: Vec<Duration>, reuse: u32) {
     }
 }
 
-/// A counter is 8 bytes that are no text.
+/// A value of the plugin's state. 8 bytes that are not text are a counter.
 fn kept(bytes: &[u8]) -> String {
     match (<[u8; 8]>::try_from(bytes), text(bytes)) {
         (Ok(counter), None) => i64::from_le_bytes(counter).to_string(),
@@ -94,7 +95,7 @@ fn value(bytes: &[u8]) -> String {
     }
 }
 
-/// What can be shown as it is: these bytes are a stranger's.
+/// The bytes as text, if they are UTF-8 without control characters. They come from the plugin and are not trusted.
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| shown(text) == *text)
 }

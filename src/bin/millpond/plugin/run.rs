@@ -1,4 +1,5 @@
-//! `millpond plugin run`: one payload, or many times the same, through a queue in memory as an operator's would do it.
+//! `millpond plugin run`: runs one or several jobs with the same payload through a queue in memory, with the same code
+//! as in an application.
 
 use std::fs;
 use std::io::{self, Read};
@@ -20,27 +21,27 @@ use crate::shown::shown;
 
 const QUEUE: &str = "run";
 
-/// What a job has for a payload if none is given: JSON's nothing.
+/// The payload if none is given: the JSON `null`.
 const NO_PAYLOAD: &[u8] = b"null";
 
-/// How often a file is looked at with `--watch`.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often the file is checked with `--watch`.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 
-/// Ended jobs that are kept to be looked at: with `--repeat` there may be any number.
+/// The completed jobs that are kept to be reported. With `--repeat` there can be any number of jobs.
 const KEPT: Keep = Keep::new(Duration::MAX, 1_000);
 
-/// Jobs on a page of a listing.
+/// The jobs on a page of a listing.
 const PAGE_JOBS: usize = 1_000;
 
 pub fn command() -> Command {
     Command::new("run")
-        .about("Runs a plugin on a payload, and says what became of the job")
+        .about("Runs a plugin on a payload, and reports how the job ended")
         .arg(setting::file())
         .arg(
             Arg::new("payload")
                 .long("payload")
                 .value_name("FILE")
-                .help("The job's payload, `-` is standard input [default: the JSON null]"),
+                .help("The file with the job's payload, `-` for standard input [default: the JSON null]"),
         )
         .arg(Arg::new("kind").long("kind").value_name("KIND").default_value("job").help("The job's kind"))
         .args(setting::options())
@@ -50,7 +51,7 @@ pub fn command() -> Command {
                 .value_name("N")
                 .default_value("1")
                 .value_parser(value_parser!(u32).range(1..))
-                .help("So many jobs, one after another, with their timings"),
+                .help("Runs N jobs, one after another, and prints their timings"),
         )
         .arg(
             Arg::new("reuse")
@@ -65,7 +66,7 @@ pub fn command() -> Command {
                 .long("result")
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Writes the job's result there"),
+                .help("Writes the job's result to this file"),
         )
         .arg(Arg::new("watch").long("watch").action(ArgAction::SetTrue).help("Runs it again when the file changes"))
 }
@@ -85,15 +86,15 @@ struct Session {
     reuse: u32,
     result: Option<PathBuf>,
     watch: bool,
-    /// A new version has come and was not run yet.
+    /// A new version was loaded and has not run yet.
     reloaded: bool,
 }
 
-/// How a job's first attempt ended, as far as it was told.
+/// How a job's first attempt ended, as far as its event says.
 #[derive(Default)]
 pub struct Ended {
     pub completed: bool,
-    /// How long it took, if it completed the job.
+    /// How long the attempt took, if it completed the job.
     pub took: Option<Duration>,
     /// How long until the next attempt, if there is one.
     pub delay: Option<Duration>,
@@ -104,7 +105,7 @@ impl Session {
         let (reuse, watch) = (number(matches, "reuse"), matches.get_flag("watch"));
         let mut plugin = setting::plugin(matches)?.reuse(reuse);
         if watch {
-            plugin = plugin.watch(LOOK_EVERY);
+            plugin = plugin.watch(CHECK_EVERY);
         }
         let payload = payload(matches.get_one::<String>("payload").map(String::as_str))?;
         let kind: &String = matches.get_one("kind").expect("it has a default");
@@ -142,7 +143,7 @@ impl Session {
         Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// One job and what became of it; then the others. False once one was not completed.
+    /// Runs one job and reports how it ended, then the other jobs. Returns false if a job does not complete.
     async fn round(&mut self) -> Result<bool> {
         self.lines.take();
         let (id, ended) = self.job().await?;
@@ -158,7 +159,7 @@ impl Session {
         Ok(completed)
     }
 
-    /// As many as there are to be, one after another, until one of them is not completed.
+    /// Runs the other jobs of `--repeat`, one after another, until one does not complete.
     async fn others(&mut self, first: Ended) -> Result<bool> {
         let mut took: Vec<Duration> = first.took.into_iter().collect();
         for _ in 1..self.repeat {
@@ -176,6 +177,7 @@ impl Session {
         Ok(true)
     }
 
+    /// Enqueues a job, and waits for the end of its first attempt.
     async fn job(&mut self) -> Result<(JobId, Ended)> {
         let job = NewJob::raw(self.kind.clone(), self.payload.clone());
         let id = self.pond.enqueue(QUEUE, job).await?;
@@ -186,8 +188,8 @@ impl Session {
             }
             let ended = match &event {
                 Ok(event) => ended(event, id),
-                // So many follow-up jobs that its own end may have gone by.
-                _ => ended_unheard(&self.pond.job(id)?),
+                // Events were missed, for example because of many follow-up jobs. The job's end can be among them.
+                _ => ended_without_event(&self.pond.job(id)?),
             };
             if let Some(ended) = ended {
                 return Ok((id, ended));
@@ -195,9 +197,9 @@ impl Session {
         }
     }
 
-    /// Waits for another version of the file.
+    /// Waits until another version of the file is loaded.
     async fn next_version(&mut self) -> Result<()> {
-        println!("waiting for another version; Ctrl-C ends it");
+        println!("waiting for another version, press Ctrl-C to stop");
         while !self.reloaded {
             if let Ok(event) = self.events.next().await.ok_or("the queue was closed")? {
                 self.note(&event);
@@ -211,13 +213,13 @@ impl Session {
     fn note(&mut self, event: &Event) {
         match event {
             Event::PluginReloaded { .. } => self.reloaded = true,
-            Event::PluginNotReloaded { reason, .. } => println!("{}; the version before goes on", shown(reason)),
+            Event::PluginNotReloaded { reason, .. } => println!("{}; the current version stays", shown(reason)),
             _ => {}
         }
     }
 }
 
-/// How the first attempt of the job ended, if that is what happened.
+/// How the first attempt of the job ended, if the event says so.
 fn ended(event: &Event, job: JobId) -> Option<Ended> {
     match event {
         Event::Completed { id, took, .. } if *id == job => {
@@ -231,12 +233,12 @@ fn ended(event: &Event, job: JobId) -> Option<Ended> {
     }
 }
 
-fn ended_unheard(job: &JobInfo) -> Option<Ended> {
+fn ended_without_event(job: &JobInfo) -> Option<Ended> {
     let is_open = matches!(job.state, State::Pending | State::Running);
     (!is_open).then(|| Ended { completed: job.state == State::Completed, ..Ended::default() })
 }
 
-/// The jobs that a plugin has enqueued since.
+/// The follow-up jobs that were enqueued after the job `since`.
 fn follow_ups(pond: &Millpond, since: JobId) -> Result<Vec<JobInfo>> {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {

@@ -1,4 +1,4 @@
-//! What a plugin is registered with, as options.
+//! The command line options for a plugin's limits, settings and grants.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,39 +18,39 @@ pub fn options() -> [Arg; 7] {
             .long("timeout")
             .value_name("TIME")
             .value_parser(units::duration)
-            .help("Longest attempt, as in 500ms or 30s [default: 30s]"),
+            .help("The longest attempt, as in 500ms or 30s [default: 30s]"),
         Arg::new("memory")
             .long("memory")
             .value_name("SIZE")
             .value_parser(units::bytes)
-            .help("Most memory of an attempt, as in 64MiB [default: 64MiB]"),
+            .help("The most memory of an attempt, as in 64MiB [default: 64MiB]"),
         Arg::new("config")
             .long("config")
             .value_name("KEY=VALUE")
             .action(ArgAction::Append)
             .value_parser(pair)
-            .help("A setting that it can ask for; may be given several times"),
+            .help("A setting that the plugin can read; can be given several times"),
         Arg::new("grant")
             .long("grant")
             .value_name("KIND[@QUEUE]")
             .action(ArgAction::Append)
-            .help("Lets it enqueue follow-up jobs of this kind; may be given several times"),
+            .help("Allows follow-up jobs of this kind; can be given several times"),
         Arg::new("http")
             .long("http")
             .value_name("URL")
             .action(ArgAction::Append)
             .value_parser(host)
-            .help("Lets it ask this host, as in https://api.example.org or https://*.example.org:8443; may be given several times"),
+            .help("Allows requests to this host, as in https://api.example.org or https://*.example.org:8443; can be given several times"),
         Arg::new("private")
             .long("private")
             .action(ArgAction::SetTrue)
             .requires("http")
-            .help("Also where these hosts are on this machine or in this network"),
-        Arg::new("stdio").long("stdio").action(ArgAction::SetTrue).help("Logs what it prints"),
+            .help("Also allows addresses of this machine and this network for these hosts"),
+        Arg::new("stdio").long("stdio").action(ArgAction::SetTrue).help("Logs what the plugin prints"),
     ]
 }
 
-/// The plugin in the file, set up as the options say.
+/// The plugin in the file, with the settings of the options.
 pub fn plugin(matches: &ArgMatches) -> Result<Plugin> {
     let file: &PathBuf = matches.get_one("file").expect("required");
     let mut plugin = Plugin::from_file(file)?.limits(limits(matches));
@@ -88,16 +88,16 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// A URL less its path.
+/// Parses a URL without a path.
 fn host(url: &str) -> std::result::Result<Allow, String> {
-    let example = || format!("{url:?} is no scheme, host and port, as in `https://api.example.org:8443`");
+    let example = || format!("{url:?} is not a scheme, host and port, as in `https://api.example.org:8443`");
     let (scheme, rest) = url.split_once("://").ok_or_else(example)?;
     let allow = match scheme {
         "https" => Allow::https,
         "http" => Allow::http,
         _ => return Err(example()),
     };
-    // What stands in brackets is an address with colons of its own.
+    // Colons in brackets belong to an IPv6 address.
     match rest.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
         None => Ok(allow(rest)),
         Some((host, port)) => Ok(allow(host).port(port.parse().map_err(|_| example())?)),
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_granted_as_its_url_says() {
+    fn a_url_is_parsed_as_a_grant_for_its_host() {
         assert_eq!(host("https://a.test"), Ok(Allow::https("a.test")));
         assert_eq!(host("http://*.a.test:81"), Ok(Allow::http("*.a.test").port(81)));
         assert_eq!(host("http://[::1]"), Ok(Allow::http("[::1]")));

@@ -1,25 +1,25 @@
-//! Where an address leads.
+//! Tells which addresses are public, which are in this network, and which are special.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Anybody's: the internet.
+    /// An address of the internet.
     Public,
-    /// This machine or this network.
+    /// An address of this machine or this network.
     Inside,
-    /// What nobody names by accident: link-local, where clouds keep their machines' credentials, multicast, reserved, and
-    /// IPv4 in the clothes of IPv6.
+    /// An address that an ordinary request has no reason to use: link-local, where clouds serve their machines'
+    /// credentials, multicast, reserved, and IPv4 embedded in IPv6.
     Special,
 }
 
-/// Where Azure keeps what others keep at link-local addresses.
+/// The address where Azure serves what other clouds serve at link-local addresses.
 const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
-/// The same of Alibaba's cloud, within what carriers share.
+/// The same address in Alibaba's cloud. It lies in the range for carrier-grade NAT.
 const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
 
-/// The same of Amazon's and Google's, within what is private.
+/// The same addresses in Amazon's and Google's clouds. They lie in the range of unique local addresses.
 const AMAZON: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 const GOOGLE: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
 
@@ -54,7 +54,7 @@ fn scope_v6(address: Ipv6Addr) -> Scope {
         // Protocol assignments with Teredo, documentation twice, 6to4.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => Scope::Special,
         [0x2000..=0x3fff, ..] => Scope::Public,
-        // Nothing else has been given to anybody, or it is one of those that lead elsewhere.
+        // Every other range is unassigned, or translates to other addresses.
         _ => Scope::Special,
     }
 }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_internet_is_public() {
+    fn addresses_of_the_internet_are_public() {
         let addresses = [
             "1.1.1.1",
             "9.255.255.255",
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_and_this_network_are_inside() {
+    fn addresses_of_this_machine_and_this_network_are_inside() {
         let addresses = [
             "127.0.0.1",
             "127.255.255.254",
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_special() {
+    fn all_other_addresses_are_special() {
         let addresses = [
             "0.0.0.0",
             "0.1.2.3",

@@ -1,13 +1,15 @@
+//! The hosts that an operator allows a plugin to send requests to.
+
 use std::net::IpAddr;
 
 use super::address::{Scope, scope};
 use super::asked::{Origin, Scheme};
 
-/// Hosts that a plugin may ask, for [`Grant::http`](crate::Grant::http): a scheme, a host and a port, each exactly, or all
-/// hosts below a domain.
+/// Hosts that a plugin is allowed to send requests to, for [`Grant::http`](crate::Grant::http): a scheme, a port, and
+/// either one host or all hosts below a domain.
 ///
-/// Names are resolved by the queue, and an address that is not public is not connected to: a name that somebody
-/// else has control of would lead into your network otherwise.
+/// The queue resolves names itself, and does not connect to addresses that are not public unless
+/// [`private`](Self::private) is set. Otherwise the owner of a domain could let its name lead into your network.
 ///
 /// ```
 /// use millpond::{Allow, Grant};
@@ -29,13 +31,13 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// This host over TLS, at port 443: a name, an address, or `*.example.org` for every name below that one, which is
-    /// not among them.
+    /// Allows this host over TLS, at port 443. The host is a name, an address, or `*.example.org` for every name below
+    /// `example.org`, without `example.org` itself.
     pub fn https(host: impl Into<String>) -> Self {
         Self::new(Scheme::Https, host.into())
     }
 
-    /// This host in the clear, at port 80.
+    /// Allows this host without TLS, at port 80. The host is as for [`https`](Self::https).
     pub fn http(host: impl Into<String>) -> Self {
         Self::new(Scheme::Http, host.into())
     }
@@ -44,20 +46,21 @@ impl Allow {
         Self { scheme, host: host.to_ascii_lowercase(), port: scheme.port(), private: false }
     }
 
-    /// At another port.
+    /// Sets another port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Also where its addresses are of this machine or this network. Addresses that nobody names by accident, such as
-    /// the link-local one where clouds keep a machine's credentials, have to be the host itself for that.
+    /// Also allows addresses of this machine and this network. Special addresses, such as the link-local address where
+    /// clouds serve a machine's credentials, are allowed only if the host is that address itself.
     pub fn private(mut self) -> Self {
         self.private = true;
         self
     }
 
-    /// What is wrong with it.
+    /// # Errors
+    /// The host is not valid, with the reason.
     pub(in crate::executor::wasm) fn check(&self) -> Result<(), String> {
         let host = self.host.strip_prefix("*.").unwrap_or(&self.host);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
@@ -65,10 +68,10 @@ impl Allow {
             return Ok(());
         }
         if host.is_empty() || host.starts_with('.') || !host.chars().all(is_plain) {
-            return Err(format!("{:?} is no host: give a name, an address or `*.` and a name", self.host));
+            return Err(format!("{:?} is not a host: use a name, an address, or `*.` and a name", self.host));
         }
         if host.len() != self.host.len() && host.split('.').next_back().is_none_or(|end| end.parse::<u32>().is_ok()) {
-            return Err(format!("{:?}: addresses are granted one by one", self.host));
+            return Err(format!("{:?}: `*.` works for names only, grant each address by itself", self.host));
         }
         Ok(())
     }
@@ -85,7 +88,7 @@ impl Allow {
         }
     }
 
-    /// Whether a host that it covers may be asked at this address.
+    /// Whether a request to a host that this grant covers can connect to this address.
     pub(super) fn reaches(&self, address: IpAddr) -> bool {
         match scope(address) {
             Scope::Public => true,
@@ -95,7 +98,7 @@ impl Allow {
     }
 }
 
-/// A host that is an address; one of IPv6 has brackets in a URL.
+/// The address, if the host is one. An IPv6 address has brackets in a URL.
 pub(super) fn literal(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
@@ -111,10 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn scheme_host_and_port_are_each_as_granted() {
+    fn a_grant_covers_exactly_its_scheme_host_and_port() {
         let allow = Allow::https("API.example.org");
         assert!(covers(&allow, "https://api.example.org/x") && covers(&allow, "https://Api.Example.Org:443/"));
-        assert!(covers(&allow, "https://api.example.org./"), "a name may say that it is whole");
+        assert!(covers(&allow, "https://api.example.org./"), "a trailing dot does not matter");
         for other in [
             "http://api.example.org/",
             "https://api.example.org:8443/",
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_is_what_is_below_it() {
+    fn a_grant_of_a_domain_covers_the_names_below_it_and_not_the_domain_itself() {
         let allow = Allow::http("*.example.org").port(8080);
         assert!(covers(&allow, "http://a.example.org:8080/") && covers(&allow, "http://a.b.example.org:8080/"));
         for other in ["http://example.org:8080/", "http://badexample.org:8080/", "http://.example.org:8080/"] {
@@ -138,13 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_one_however_it_is_written() {
+    fn an_address_is_covered_in_any_valid_notation() {
         assert!(covers(&Allow::http("::1"), "http://[0:0:0:0:0:0:0:1]/"));
         assert!(!covers(&Allow::http("127.0.0.1"), "http://127.1/"));
     }
 
     #[test]
-    fn what_is_not_public_needs_a_word_more() {
+    fn an_address_that_is_not_public_needs_private() {
         let reaches = |allow: &Allow, address: &str| allow.reaches(address.parse().unwrap());
         let public = Allow::http("example.org");
         let private = public.clone().private();
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn a_grant_without_a_valid_host_is_refused() {
         for host in ["", "*", "*.", "a*b", "ex ample.org", "http://example.org", "user@host", "*.0.0.1", "a/b", "*.*.x"]
         {
             assert!(Allow::https(host).check().is_err(), "{host}");

@@ -1,4 +1,4 @@
-//! A request as it goes out: what the guest says, as far as it may say it.
+//! A request of a guest: checked, and turned into the request that is sent.
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode, header};
 use super::allow::literal;
 use crate::executor::wasm::contract::outbound_http as contract;
 
-/// Headers of one request or response.
+/// The most headers of one request or response.
 pub(super) const HEADERS_MAX: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +26,18 @@ impl Scheme {
     }
 }
 
-/// Whom a URL asks.
+/// The scheme, host and port of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub scheme: Scheme,
-    /// In lower case, without the dot that a whole name may end with.
+    /// In lower case, without a trailing dot.
     pub host: String,
     pub port: u16,
 }
 
 impl Origin {
+    /// # Errors
+    /// The URL has no valid scheme, host or port, or has a user in it.
     pub fn of(uri: &Uri) -> Result<Self, &'static str> {
         let scheme = match uri.scheme_str() {
             Some("http") => Scheme::Http,
@@ -44,7 +46,7 @@ impl Origin {
         };
         let authority = uri.authority().ok_or("the URL has no host")?;
         if authority.as_str().contains('@') {
-            return Err("the URL has a user in it: say who you are in a header");
+            return Err("the URL contains a user: use a header for credentials");
         }
         let host = authority.host().to_ascii_lowercase();
         let host = host.strip_suffix('.').unwrap_or(&host);
@@ -54,13 +56,13 @@ impl Origin {
         }
         let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
             None | Some("") => scheme.port(),
-            Some(port) => port.parse().map_err(|_| "the URL's port is none")?,
+            Some(port) => port.parse().map_err(|_| "the URL's port is not a port number")?,
         };
         Ok(Self { scheme, host: host.to_owned(), port })
     }
 }
 
-/// A request, or what became of it on the way.
+/// A request, as the guest made it or as a redirect has changed it.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub method: Method,
@@ -70,7 +72,8 @@ pub(super) struct Asked {
     pub body: Bytes,
 }
 
-/// What belongs to the connection, which is the host's, or would have it do more than one round trip.
+/// The headers that a guest cannot set. They control the connection, which belongs to the host, or would cause more
+/// than one round trip.
 static NOT_THE_GUESTS: [HeaderName; 11] = [
     header::HOST,
     header::CONNECTION,
@@ -85,29 +88,34 @@ static NOT_THE_GUESTS: [HeaderName; 11] = [
     HeaderName::from_static("keep-alive"),
 ];
 
-/// What goes along to another origin: it says nothing of who asks. A guest's own header may be a key.
+/// The headers that are kept if a redirect leads to another origin. All others are dropped, because they can contain
+/// credentials.
 static HARMLESS: [HeaderName; 5] =
     [header::ACCEPT, header::ACCEPT_LANGUAGE, header::USER_AGENT, header::CONTENT_TYPE, header::CACHE_CONTROL];
 
 impl Asked {
-    /// What is wrong with it, said to the guest.
+    /// Checks and converts a request.
+    ///
+    /// # Errors
+    /// The request is not valid, or over its limit. The text is for the guest.
     pub fn read(request: contract::Request, bytes_max: usize) -> Result<Self, String> {
         let headers = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let bytes = request.url.len() + request.method.len() + headers + request.body.len();
         if bytes > bytes_max {
             return Err(format!("the request has {bytes} bytes, the limit is {bytes_max}"));
         }
-        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| "the method is none")?;
+        let method =
+            Method::from_bytes(request.method.as_bytes()).map_err(|_| "the method is not a valid HTTP method")?;
         if method == Method::CONNECT || method == Method::TRACE {
-            return Err(format!("{method} is not for plugins"));
+            return Err(format!("a plugin cannot use the method {method}"));
         }
-        let uri: Uri = request.url.parse().map_err(|error| format!("the URL is none: {error}"))?;
+        let uri: Uri = request.url.parse().map_err(|error| format!("the URL is not valid: {error}"))?;
         let origin = Origin::of(&uri)?;
         let headers = headers_of(request.headers)?;
         Ok(Self { method, uri, origin, headers, body: request.body.into() })
     }
 
-    /// Where `status` and `location` send it on to, if they do.
+    /// The request that follows the redirect of `status` and `location`. `None` if they are not a redirect.
     pub fn redirected(&self, status: StatusCode, location: Option<&HeaderValue>) -> Option<Result<Self, String>> {
         let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
         let location = location.filter(|_| is_redirect)?;
@@ -115,7 +123,7 @@ impl Asked {
     }
 
     fn sent_on(&self, status: StatusCode, location: &str) -> Result<Self, String> {
-        let uri = joined(&self.uri, location).ok_or("it redirects to what is no URL")?;
+        let uri = joined(&self.uri, location).ok_or("the redirect leads to an invalid URL")?;
         let origin = Origin::of(&uri)?;
         let mut next = Self { uri, origin, ..self.clone() };
         let posted = self.method == Method::POST && matches!(status.as_u16(), 301 | 302);
@@ -137,12 +145,13 @@ fn headers_of(given: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, String> {
     }
     let mut headers = HeaderMap::with_capacity(given.len());
     for (name, value) in given {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is no name of a header"))?;
+        let name =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("{name:?} is not a valid header name"))?;
         if NOT_THE_GUESTS.contains(&name) {
-            return Err(format!("the header {name} is the host's own"));
+            return Err(format!("a plugin cannot set the header {name}"));
         }
         let value =
-            HeaderValue::from_bytes(&value).map_err(|_| format!("{name} has a value that no header can have"))?;
+            HeaderValue::from_bytes(&value).map_err(|_| format!("the value of the header {name} is not valid"))?;
         headers.append(name, value);
     }
     Ok(headers)
@@ -152,7 +161,7 @@ fn harmless(headers: &HeaderMap) -> HeaderMap {
     headers.iter().filter(|(name, _)| HARMLESS.contains(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 
-/// The URL that `location` means to whom was asked for `base`.
+/// Resolves `location` relative to `base`, the URL of the request that was redirected.
 fn joined(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().unwrap_or_default();
     let has_scheme = location.split(['/', '?']).next().is_some_and(|head| head.contains(':'));
@@ -189,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_says_whom_it_asks_or_is_refused() {
+    fn a_url_without_a_valid_origin_is_refused() {
         let origin = |url: &str| asked(url, &[]).map(|asked| (asked.origin.host, asked.origin.port));
         assert_eq!(origin("https://Example.Org./a?b"), Ok(("example.org".into(), 443)));
         assert_eq!(origin("http://[::1]:8080/"), Ok(("[::1]".into(), 8080)));
@@ -222,7 +231,7 @@ mod tests {
     fn headers_of_the_connection_are_refused_in_any_case() {
         for name in ["host", "Host", "connection", "Transfer-Encoding", "content-length", "upgrade", "te", "expect"] {
             let refused = asked("http://example.org/", &[("accept", "*/*"), (name, "x")]).unwrap_err();
-            assert!(refused.ends_with("is the host's own"), "{refused}");
+            assert!(refused.starts_with("a plugin cannot set the header"), "{refused}");
         }
         for (name, value) in [("x y", "z"), ("", "z"), ("x", "y\r\nhost: evil"), ("x:", "y")] {
             assert!(asked("http://example.org/", &[(name, value)]).is_err(), "{name:?}");
@@ -232,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_too_large_or_for_a_tunnel_is_refused() {
+    fn a_request_that_is_too_large_or_has_an_invalid_method_is_refused() {
         let large = request("http://example.org/", &[("x", "y")]);
         assert!(Asked::read(large.clone(), 29).is_ok());
         assert_eq!(Asked::read(large, 28).unwrap_err(), "the request has 29 bytes, the limit is 28");
@@ -243,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_read_as_browsers_do() {
+    fn a_location_is_resolved_as_browsers_resolve_it() {
         let base: Uri = "http://example.org:81/a/b?c".parse().unwrap();
         for (location, expected) in [
             ("https://other.test/x#part", "https://other.test/x"),
@@ -268,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn to_another_origin_nothing_goes_along_that_says_who_asks() {
+    fn a_redirect_to_another_origin_drops_headers_that_can_hold_credentials() {
         let names = |asked: Asked| {
             let mut names: Vec<String> = asked.headers.keys().map(|name| name.to_string()).collect();
             names.sort();
@@ -281,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_posted_is_asked_for_where_the_status_says_so() {
+    fn a_redirected_post_becomes_a_get_where_the_status_requires_it() {
         for (status, method, len) in
             [(301, "GET", 0), (302, "GET", 0), (303, "GET", 0), (307, "POST", 4), (308, "POST", 4)]
         {

@@ -1,4 +1,4 @@
-//! One request over one connection of its own.
+//! Sends one request over a connection of its own, and reads the response within its limits.
 
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -23,24 +23,24 @@ use super::tls;
 use crate::executor::wasm::contract::outbound_http::Error;
 use crate::sync::timeout;
 
-/// Longest wait for one of several addresses: the next one may be there.
+/// The longest wait for a connection to one address. After it the next address is tried.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How large an answer may be.
+/// The limits of a response in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     pub head_bytes: usize,
     pub body_bytes: usize,
 }
 
-/// What was answered.
+/// A response that was read completely.
 pub(super) struct Answered {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-/// Asks at the first of `addresses` that can be connected to, and at no other. `tls` is asked for only where it is needed.
+/// Sends a request to the first of `addresses` that accepts a connection. `tls` is called only for `https`.
 pub(super) async fn exchange(
     asked: &Asked,
     addresses: &[IpAddr],
@@ -64,7 +64,7 @@ async fn connect(addresses: &[IpAddr], port: u16) -> Result<TcpStream, Error> {
         match timeout(CONNECT_TIME, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => why = error.to_string(),
-            Err(_) => why = "nobody answers at its address".to_owned(),
+            Err(_) => why = "the host does not accept the connection in time".to_owned(),
         }
     }
     Err(Error::Connection(why))
@@ -99,7 +99,7 @@ fn request(asked: &Asked) -> Result<Request<Full<Bytes>>, Error> {
 
 async fn read(response: Response<Incoming>, sizes: Sizes) -> Result<Answered, Error> {
     let (head, mut body) = response.into_parts();
-    // What bounds hyper's buffer lets through what has come in one piece.
+    // The limit of hyper's buffer does not stop headers that arrive in one piece.
     let head_bytes: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if head_bytes > sizes.head_bytes || body.size_hint().lower() > sizes.body_bytes as u64 {
         return Err(Error::ResponseTooLarge);
@@ -122,7 +122,7 @@ fn broken(error: hyper::Error) -> Error {
     }
 }
 
-/// Drives a connection for as long as somebody asks over it: both end with the attempt.
+/// Drives a connection while a request uses it. Both are dropped with the attempt.
 async fn beside<T>(connection: impl Future, asking: impl Future<Output = T>) -> T {
     let (mut connection, mut asking) = (pin!(connection), pin!(asking));
     let mut is_over = false;

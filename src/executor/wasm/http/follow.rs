@@ -1,3 +1,5 @@
+//! Sends a guest's request and follows its redirects. Each of them is checked against the grants.
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::executor::wasm::deployed::Deployed;
 use crate::executor::wasm::plain::plain;
 use crate::sync::timeout;
 
-/// What one attempt may still ask.
+/// How many requests one attempt can still send.
 pub(in crate::executor::wasm) struct Requests {
     left: u32,
 }
@@ -26,13 +28,15 @@ impl Requests {
     }
 
     fn take(&mut self) -> Result<(), Error> {
-        self.left =
-            self.left.checked_sub(1).ok_or_else(|| Error::Other("the attempt has asked as often as it may".into()))?;
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Error::Other("the attempt has sent as many requests as it can".into()))?;
         Ok(())
     }
 }
 
-/// One round trip with all its redirects, each of them checked like a request of its own.
+/// Sends a request and follows its redirects, each of which is checked like a request of its own.
 pub(in crate::executor::wasm) async fn send(
     plugin: &Deployed,
     requests: &mut Requests,
@@ -54,7 +58,7 @@ pub(in crate::executor::wasm) async fn send(
     answered.map(response).map_err(shown)
 }
 
-/// What a request is held against.
+/// The grants and limits that a request is checked against.
 struct Way<'p> {
     plugin: &'p str,
     allowed: Vec<&'p Allow>,
@@ -77,11 +81,12 @@ impl Way<'_> {
         Err(Error::Other(format!("it was redirected more than {} times", self.redirects)))
     }
 
-    /// Where it may be asked: looked up once, and only what was looked at is connected to.
+    /// The addresses that a request to this origin can connect to. The name is resolved once, and only the checked
+    /// addresses are connected to, so a name that changes after the check has no effect.
     async fn checked(&self, origin: &Origin) -> Result<Vec<IpAddr>, Error> {
         let allowed: Vec<_> = self.allowed.iter().filter(|allow| allow.covers(origin)).collect();
         if allowed.is_empty() {
-            return Err(self.denied(origin, "that is not granted"));
+            return Err(self.denied(origin, "this scheme, host and port are not granted"));
         }
         let found = self.resolver.addresses(origin).await.map_err(|error| Error::Connection(error.to_string()))?;
         let is_empty = found.is_empty();
@@ -93,10 +98,11 @@ impl Way<'_> {
         Ok(reached)
     }
 
-    /// The operator hears why; the guest only that it may not, or it could learn what is in this network.
+    /// Logs the reason for the operator. The guest gets only `access-denied`, because the reason would tell it what is
+    /// in this network.
     fn denied(&self, origin: &Origin, why: &str) -> Error {
         let Origin { host, port, .. } = origin;
-        tracing::warn!(target: "millpond::plugin", plugin = self.plugin, host, port, why, "a plugin may not ask there");
+        tracing::warn!(target: "millpond::plugin", plugin = self.plugin, host, port, why, "a plugin's request is denied");
         Error::AccessDenied
     }
 }
@@ -110,7 +116,7 @@ fn response(answered: Answered) -> Response {
     Response { status: answered.status.as_u16(), headers: headers.collect(), body: answered.body.into() }
 }
 
-/// What others say goes into logs from here.
+/// Makes the texts of an error printable, because they can contain text from the guest or another host.
 fn shown(error: Error) -> Error {
     match error {
         Error::Connection(text) => Error::Connection(plain(text)),

@@ -1,10 +1,10 @@
-//! Requests that a plugin sends to hosts that it was granted.
+//! Sends a plugin's HTTP requests to the hosts that it is granted.
 //!
-//! What is asked for is held against the grants ([`allow`]), its name is resolved here ([`resolver`]) and its addresses are
-//! looked at ([`address`]) before anything is connected, and what is connected to is what was looked at ([`exchange`]).
-//! A redirect is a new request and goes the same way ([`follow`]).
+//! A request ([`asked`]) is checked against the grants ([`allow`]). Its host's name is resolved ([`resolver`]) and the
+//! addresses are checked ([`address`]) before anything is connected, and only checked addresses are connected to
+//! ([`exchange`], [`tls`]). A redirect is a new request and is checked in the same way ([`follow`]).
 //!
-//! Refuses proxies, cookies, connections that are kept, and to trust a name or a host's answer.
+//! Does not use proxies, store cookies or keep connections open, and trusts neither a name nor a host's response.
 
 mod address;
 mod allow;

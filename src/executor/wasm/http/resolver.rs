@@ -43,12 +43,12 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// Uses this function, which may block, instead of the system's resolver.
+    /// Uses this function, which is allowed to block, instead of the system's resolver.
     pub fn by(self, look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self { look_up: Some(Arc::new(look_up)), ..self }
     }
 
-    /// All addresses of a host. A host that is an address is its own.
+    /// The addresses of a host, at most [`ADDRESSES_MAX`]. If the host is an address, it is the only one.
     pub(super) async fn addresses(&self, origin: &Origin) -> io::Result<Vec<IpAddr>> {
         if let Some(address) = literal(&origin.host) {
             return Ok(vec![address]);

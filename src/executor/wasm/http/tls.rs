@@ -1,4 +1,4 @@
-//! TLS as the system trusts it.
+//! TLS that trusts the certificates of the operating system.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,20 +10,21 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::allow::literal;
 
-/// Whom a connection may prove itself to be: by the certificates of the operating system, read once.
+/// The configuration that trusts the root certificates of the operating system. They are read once per process.
 pub(super) fn system() -> Result<Arc<ClientConfig>, String> {
     static SYSTEM: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     let read = || {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         match roots.is_empty() {
-            true => Err("this system has no certificates to trust: install ca-certificates".to_owned()),
+            true => Err("this system has no root certificates: install the package ca-certificates".to_owned()),
             false => trusting(roots),
         }
     };
     SYSTEM.get_or_init(read).clone()
 }
 
+/// A configuration that trusts these root certificates.
 pub(super) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -69,7 +70,7 @@ mod tests {
         trusting(roots)
     }
 
-    /// Answers one request, if there is one.
+    /// Runs a server for one request, sends the request to it, and returns the result.
     async fn asked(host: &str, trusted: fn() -> Result<Arc<ClientConfig>, String>) -> Result<Answered, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_proves_to_be_the_host_is_asked_and_nobody_else() {
+    async fn a_request_is_sent_only_to_a_server_that_proves_to_be_the_host() {
         let answered = asked("api.test", authority).await.unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!((answered.status.as_u16(), &answered.body[..]), (200, &b"safe"[..]));
         for (host, trusted) in [("other.test", authority as fn() -> _), ("127.0.0.1", authority), ("api.test", nobody)]
@@ -111,7 +112,7 @@ mod tests {
         }
     }
 
-    /// Trusts others.
+    /// Trusts other certificates than the server's authority.
     fn nobody() -> Result<Arc<ClientConfig>, String> {
         let mut roots = RootCertStore::empty();
         roots.add(SERVER.into()).unwrap();

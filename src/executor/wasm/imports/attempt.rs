@@ -1,3 +1,5 @@
+//! The contract's interface `attempt`: facts about the running attempt.
+
 use crate::executor::wasm::contract::attempt::Host;
 use crate::executor::wasm::contract::types::Instant;
 use crate::executor::wasm::guest::{Guest, instant, nanoseconds};

@@ -1,3 +1,5 @@
+//! The contract's interface `clock`.
+
 use crate::executor::wasm::contract::clock::Host;
 use crate::executor::wasm::contract::types::Instant;
 use crate::executor::wasm::guest::{Guest, instant};

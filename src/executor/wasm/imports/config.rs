@@ -1,3 +1,5 @@
+//! The contract's interface `config`: settings that the operator gave to the plugin.
+
 use crate::executor::wasm::contract::config::Host;
 use crate::executor::wasm::guest::Guest;
 

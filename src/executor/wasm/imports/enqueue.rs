@@ -1,3 +1,5 @@
+//! The contract's interface `enqueue`: follow-up jobs, which are stored with the job's completion.
+
 use std::time::Duration;
 
 use wasmtime::component::Resource;
@@ -8,8 +10,8 @@ use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::overlay::{Draft, FollowUp};
 use crate::job::{KEY_BYTES_MAX, Priority};
 
-/// Longest name, group or unique key of a follow-up job that is kept until it is enqueued, in bytes. None may be as long,
-/// so one that is cut off is refused then. The cut may take off three bytes more, to end with a whole character.
+/// How many bytes of a kind, queue, key or group are kept until the job is enqueued. No valid one is as long, so one that was
+/// truncated is refused when the job is enqueued. Truncating can remove three bytes more, to end with a whole character.
 const NAME_BYTES_KEPT: usize = KEY_BYTES_MAX + 4;
 
 fn short(mut name: String) -> String {
@@ -37,7 +39,7 @@ impl HostNewJob for Guest {
 
     fn set_priority(&mut self, job: Resource<Draft>, priority: i32) -> wasmtime::Result<()> {
         let draft = self.draft(&job)?;
-        // One that is no `u8` is none of ours either: the error names the range.
+        // A number that is not a `u8` is not a priority either. The error names the range.
         match Priority::new(u8::try_from(priority).unwrap_or(u8::MAX)) {
             Ok(priority) => draft.priority = priority,
             Err(error) => draft.wrong = Some(error.to_string()),
@@ -81,7 +83,8 @@ impl Guest {
         Ok(self.table.get_mut(job)?)
     }
 
-    /// Keeps the payload only if there is room for it: what could never be enqueued is not held until then.
+    /// Makes a follow-up job. It keeps the payload only if the attempt's quota has room for it, so that a guest cannot
+    /// fill memory with payloads that could never be enqueued.
     fn new_draft(&mut self, kind: String, payload: Vec<u8>) -> Draft {
         let held = self.overlay.bytes.saturating_add(self.draft_bytes).saturating_add(payload.len());
         if held > self.plugin.limits.follow_up_bytes {
@@ -97,8 +100,8 @@ impl Guest {
         Ok(draft)
     }
 
-    /// Accepts it, to be stored with the completion. Its own id is given then: until then it is known as
-    /// the job's own with its place behind it.
+    /// Accepts a follow-up job, which is stored with the completion of the running job and gets its id then. Until then
+    /// it is named by the id of the running job and its own number, such as `7+1`.
     fn stage(&mut self, draft: Draft) -> Result<String, Error> {
         let facts = self.context.facts();
         let own = facts.queue.clone();

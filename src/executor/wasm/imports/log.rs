@@ -1,3 +1,5 @@
+//! The contract's interface `log`.
+
 use crate::executor::wasm::contract::log::{Host, Level};
 use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::plain::plain;
@@ -15,7 +17,7 @@ impl Host for Guest {
 }
 
 impl Guest {
-    /// Logs a line that is fit to be shown, if there is room for it.
+    /// Logs a printable line, if the attempt's budget has room for it.
     pub(in crate::executor::wasm) fn log_line(&mut self, level: Level, line: String) {
         if self.may_log(line.len()) {
             tell(&self.plugin.name, level, &line);
@@ -24,7 +26,7 @@ impl Guest {
     }
 }
 
-/// The level is the guest's own word: an operator filters by the target.
+/// Passes a line on to `tracing`. The guest chooses the level, so an operator filters by the target.
 fn tell(plugin: &str, level: Level, message: &str) {
     match level {
         Level::Trace => tracing::trace!(target: "millpond::plugin", plugin, message),

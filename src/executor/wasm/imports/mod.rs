@@ -1,4 +1,4 @@
-//! What a guest may call, a file per interface of the contract. Each call is counted first.
+//! The functions that a guest can call, one file for each interface of the contract. Each call is counted first.
 
 mod attempt;
 mod clock;
@@ -17,7 +17,8 @@ use super::guest::Guest;
 
 impl types::Host for Guest {}
 
-/// `http`: with what a plugin may only call if it was granted hosts.
+/// Adds the contract's interfaces to the linker. `outbound-http` is added only if `http` is set, for a plugin that is
+/// granted hosts.
 pub(super) fn add_to(linker: &mut Linker<Guest>, http: bool) -> wasmtime::Result<()> {
     let mut options = LinkOptions::default();
     options.state_scan(true);

@@ -1,3 +1,5 @@
+//! The contract's interface `outbound-http`: requests to hosts that the plugin is granted.
+
 use crate::executor::wasm::contract::outbound_http::{Error, Host, Request, Response};
 use crate::executor::wasm::guest::Guest;
 
@@ -9,7 +11,7 @@ impl Host for Guest {
         Ok(crate::executor::wasm::http::send(&plugin, &mut self.requests, request, time_left).await)
     }
 
-    /// Never linked.
+    /// Never called: without the feature `wasm-http` the interface is not linked.
     #[cfg(not(feature = "wasm-http"))]
     async fn send(&mut self, _: Request) -> wasmtime::Result<Result<Response, Error>> {
         self.count_call()?;

@@ -1,3 +1,5 @@
+//! The contract's interface `progress`.
+
 use crate::executor::wasm::contract::progress::Host;
 use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::plain::plain;

@@ -1,3 +1,5 @@
+//! The contract's interface `random`.
+
 use crate::executor::wasm::contract::random::Host;
 use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::random::BYTES_MAX;

@@ -1,3 +1,6 @@
+//! The contract's interface `state`: durable values of the plugin. An attempt reads the committed values and its own
+//! writes, which commit with the job's completion.
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -39,21 +42,22 @@ impl Host for Guest {
     }
 }
 
-/// Keys of one answer.
+/// The most keys of one answer of `list-keys`.
 const KEYS_MAX: usize = 100;
 
 impl Guest {
+    /// The committed value.
     fn stored(&self, key: &str) -> Result<Option<Bytes>, Error> {
         let read =
             || self.plugin.host.store.reader().and_then(|reader| Ok(reader.plugin_value(&self.plugin.name, key)?));
         read().map_err(|error| {
             let key = &*printable(key);
-            tracing::error!(plugin = self.plugin.name, key, %error, "what a plugin keeps could not be read");
+            tracing::error!(plugin = self.plugin.name, key, %error, "a plugin's state could not be read");
             Error::StoreUnavailable
         })
     }
 
-    /// With this attempt's own writes.
+    /// The value as this attempt sees it, with its own writes.
     fn read(&self, key: &str) -> Result<Option<Bytes>, Error> {
         match self.overlay.writes.get(key) {
             None => self.stored(key),
@@ -63,14 +67,14 @@ impl Guest {
         }
     }
 
-    /// With so much added to what is stored.
+    /// The committed counter with `delta` added.
     fn stored_with(&self, key: &str, delta: i64) -> Result<Bytes, Error> {
         let value = self.stored(key)?;
         added(value.as_deref(), delta).ok_or_else(|| Error::Other(format!("the value of {key:?} is not a number")))
     }
 
-    /// The next keys behind `after`. Where the stored ones end, this attempt's own may still go on, and the other
-    /// way round: the answer ends where the first of both does.
+    /// The next keys after `after`, with the cursor for the next page. A full page of stored keys ends at its last key.
+    /// Keys that this attempt has written are merged in up to there, and the rest of them comes with the next page.
     fn keys(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<String>, Option<String>), Error> {
         let name = &self.plugin.name;
         let read = || self.plugin.host.store.reader().and_then(|r| Ok(r.plugin_keys(name, prefix, after, KEYS_MAX)?));
@@ -100,14 +104,15 @@ impl Guest {
     fn add(&mut self, key: String, delta: i64) -> Result<(), Error> {
         self.make_room(&key)?;
         if !self.overlay.writes.contains_key(&key) {
-            // Told now rather than by a completion that fails.
+            // An error now is better than a completion that fails.
             self.stored_with(&key, delta)?;
         }
         self.overlay.add(key, delta).map_err(Error::Other)
     }
 
-    /// Told now rather than by a completion that fails, as far as it is known now: what others have
-    /// written meanwhile counts then. A key that is replaced is counted twice, unless that matters.
+    /// Checks the plugin's quota early, so that the guest gets an error instead of a completion that fails. The
+    /// completion checks it again, because other attempts can write meanwhile. A key that is replaced is counted twice
+    /// at first. Only if the quota would be exceeded so, its stored value is read and subtracted.
     fn check_quota(&mut self, key: &str, value: &[u8]) -> Result<(), Error> {
         let added = (key.len() + value.len()) as u64;
         let stored = self.usage()?;
@@ -128,6 +133,7 @@ impl Guest {
         Ok(())
     }
 
+    /// The plugin's usage in the file, read once for each attempt.
     fn usage(&mut self) -> Result<Usage, Error> {
         if let Some(usage) = self.overlay.usage {
             return Ok(usage);
@@ -144,6 +150,8 @@ impl Guest {
         if fits { Ok(()) } else { Err(Error::KeyTooLarge) }
     }
 
+    /// # Errors
+    /// The key is not valid, or the attempt has written as many keys as it can.
     fn make_room(&self, key: &str) -> Result<(), Error> {
         self.check_key(key)?;
         let limits = &self.plugin.limits;

@@ -1,5 +1,5 @@
-//! What a component brings into being. One that instantiates another twice, which does so again, and so on, has a million instances
-//! in a kilobyte: so they are counted each time that they are made.
+//! Counts what a component makes when it is instantiated. If a component instantiates another one twice, which does the
+//! same, and so on, a kilobyte can describe a million instances. So each instance is counted every time it is made.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Encoding,
@@ -10,39 +10,40 @@ use super::super::sandbox::CORE_INSTANCES_MAX;
 use super::{invalid, starts_within, within};
 use crate::error::PluginError;
 
-/// Components within components. QuickJS has 1.
+/// The deepest nesting of components. QuickJS has 1.
 const DEPTH_MAX: u64 = 20;
 
-/// Instances of components. QuickJS has 25.
+/// The most instances of components. QuickJS has 25.
 const INSTANCES_MAX: u64 = 200;
 
-/// Modules and components that the file consists of, whether they are instantiated or not. CPython has 60.
+/// The most modules and components in the file, whether they are instantiated or not. CPython has 60.
 const PARTS_MAX: u64 = 500;
 
-/// What a module costs by itself, however little is in it.
+/// The cost of a module or component by itself, however small it is.
 const PART_WORK: u64 = 1_000;
 
-/// Bytes that are copied or filled in before any code runs, each time that the component is instantiated: segments of data and of
-/// tables, imports and globals. Nothing interrupts that. CPython has 10 MB.
+/// The most bytes that are copied or filled in before any code runs, each time that the component is instantiated: data
+/// and element segments, imports and globals. This cannot be interrupted. CPython has 10 MB.
 const START_BYTES_MAX: u64 = 64 << 20;
 
-/// Types, aliases, imports, exports, functions and instances of components. CPython has 1,800.
+/// The most types, aliases, imports, exports, canonical functions and instances of components. CPython has 1,800.
 const ITEMS_MAX: u64 = 20_000;
 
-/// Bytes of the sections that have these. CPython has 100 KB.
+/// The most bytes of the sections that contain these. CPython has 100 KB.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Functions that go into components and out of them, each time that the component is instantiated. QuickJS has 120.
+/// The most canonical functions (lifted or lowered, which cross a component's boundary) of all instances. QuickJS has
+/// 120.
 const CANONICALS_MAX: u64 = 1_000;
 
-/// What one of these costs. Where it leads from a component to another, code is made for all that is passed: that takes up to two
-/// hundredths of a second.
+/// The cost of a canonical function. If it leads from one component to another, code is generated for every value that
+/// is passed, which takes up to 20 ms.
 const CANONICAL_WORK: u64 = 10_000;
 
-/// What any other item costs.
+/// The cost of any other item.
 const ITEM_WORK: u64 = 5;
 
-/// The components that were begun and not ended yet, from the outside in.
+/// The counts so far, and the modules and components that have begun and not ended yet, the outermost first.
 #[derive(Default)]
 pub(super) struct Components {
     open: Vec<Open>,
@@ -52,18 +53,19 @@ pub(super) struct Components {
 }
 
 enum Open {
-    /// With the bytes that an instance of it starts with.
+    /// A module, with the bytes that an instance of it starts with.
     Module(u64),
     Component(Component),
 }
 
 #[derive(Default)]
 struct Component {
-    /// What it makes when it is instantiated.
+    /// What the component makes when it is instantiated.
     makes: Made,
-    /// The components that it can name, and what each makes; none if that is known only when it is instantiated.
+    /// The components in its index space, and what each makes. `None` if that is known only at instantiation.
     names: Vec<Option<Made>>,
-    /// The modules that it can name, and the bytes that an instance of each starts with.
+    /// The modules in its index space, and the bytes that an instance of each starts with. `None` if that is known only
+    /// at instantiation.
     modules: Vec<Option<u64>>,
 }
 
@@ -90,14 +92,17 @@ impl Components {
         matches!(self.open[..], [Open::Module(_)])
     }
 
-    /// The module at hand starts each of its instances with so many bytes more.
+    /// Adds to the bytes that each instance of the current module starts with.
     pub fn starts_with(&mut self, bytes: u64) {
         if let Some(Open::Module(start)) = self.open.last_mut() {
             *start = start.saturating_add(bytes);
         }
     }
 
-    /// Counts what the payload brings, and says what it costs.
+    /// Counts the items of a payload, and returns what they cost.
+    ///
+    /// # Errors
+    /// The payload is not valid, or a count exceeds its limit.
     pub fn count(&mut self, payload: &Payload<'_>) -> Result<u64, PluginError> {
         match payload {
             Payload::Version { encoding, .. } => {
@@ -157,7 +162,7 @@ impl Components {
             Payload::ComponentExportSection(section) => {
                 for export in section.clone() {
                     let export = export.map_err(invalid)?;
-                    // It is named once more by that.
+                    // An export adds the item to the index space once more.
                     match export.kind {
                         ComponentExternalKind::Component => component.names.push(component.named(export.index)),
                         ComponentExternalKind::Module => component.modules.push(component.module(export.index)),
@@ -203,7 +208,7 @@ impl Components {
         match (ended, self.open.last_mut()) {
             (Some(Open::Module(start)), Some(Open::Component(outer))) => outer.modules.push(Some(start)),
             (Some(Open::Component(ended)), Some(Open::Component(outer))) => {
-                // With itself.
+                // The component's own instance counts too.
                 let instances = ended.makes.instances.saturating_add(1);
                 outer.names.push(Some(Made { instances, ..ended.makes }));
             }
@@ -225,7 +230,7 @@ impl Components {
 const START_BYTES: &str = "bytes that instances start with:";
 
 impl Component {
-    /// An index that means nothing is refused by the validation.
+    /// What the component with this index makes. An index out of range is refused by the validation.
     fn named(&self, index: u32) -> Option<Made> {
         self.names.get(index as usize).copied().flatten()
     }

@@ -1,60 +1,60 @@
-//! What compiling one function would cost.
+//! Estimates what compiling one function would cost.
 //!
-//! Some of what the compiler does for a function grows with the square of its basic blocks, and with its variables times that:
-//! finding out what dominates what, and which value is in which register. Some of its tables have an entry for each variable in each
-//! block. So both products are bounded, beside what a function may have of each.
+//! Some of the compiler's work grows with the square of a function's basic blocks, or with that square times its
+//! variables: computing which block dominates which, and allocating registers. Some of its tables have an entry for
+//! each variable in each block. So both products are bounded, in addition to blocks and variables by themselves.
 
 use wasmparser::{BlockType, FuncValidator, FunctionBody, ModuleArity, Operator, OperatorsReader, ValidatorResources};
 
 use super::{invalid, within};
 use crate::error::PluginError;
 
-/// Local variables with the parameters. CPython needs 273.
+/// The most local variables, parameters included. CPython needs 273.
 const LOCALS_MAX: u64 = 1_000;
 
-/// Loops within loops; CPython needs 6.
+/// The deepest nesting of loops. CPython needs 6.
 const LOOPS_MAX: u64 = 50;
 
-/// Blocks within blocks; CPython needs 781.
+/// The deepest nesting of blocks. CPython needs 781.
 const BLOCKS_MAX: u64 = 2_000;
 
-/// A function's code; CPython needs 427 kB.
+/// The most bytes of a function's code. CPython needs 427 kB.
 const BODY_BYTES_MAX: u64 = 1 << 20;
 
-/// Values on the stack of operands. StarlingMonkey needs 64.
+/// The most values on the operand stack. StarlingMonkey needs 64.
 const STACK_MAX: u64 = 1_000;
 
-/// What one function may cost. StarlingMonkey needs 1.6 million, CPython 0.5. The most that passes takes the compiler two to
-/// three seconds on one thread.
+/// The highest cost of one function. StarlingMonkey needs 1.6 million, CPython 0.5 million. The compiler needs two to
+/// three seconds on one thread for a function at the limit.
 const WORK_MAX: u64 = 4_000_000;
 
-/// Variables times basic blocks; a table of the compiler may have two to five bytes for each of them. StarlingMonkey needs
-/// 10 million.
+/// The most variables times basic blocks. Tables of the compiler have two to five bytes for each of them.
+/// StarlingMonkey needs 10 million.
 const SPREAD_MAX: u64 = 50_000_000;
 
-/// Basic blocks that become of an instruction. A loop has those of the look at the time in it.
+/// The basic blocks that the compiler makes of an instruction. A loop includes the blocks of its epoch check.
 const LOOP_BLOCKS: u64 = 10;
 const IF_BLOCKS: u64 = 3;
 
-/// Those of instructions that look into a table of functions, which is filled in when it is used, and of those that the runtime does
-/// and that may fail there.
+/// The basic blocks of instructions that read a table, which is initialised lazily, and of instructions that the
+/// runtime executes and that can fail.
 const INDIRECT_CALL_BLOCKS: u64 = 5;
 const TABLE_BLOCKS: u64 = 4;
 const BULK_BLOCKS: u64 = 4;
 const TABLE_BULK_BLOCKS: u64 = 15;
 
-/// How many pairs of basic blocks cost as much as an instruction: by themselves, for each local variable, and for each value on the
-/// stack.
+/// How many pairs of basic blocks cost as much as one instruction: by themselves, for each local variable, and for each
+/// value on the stack.
 const PAIRS_FOR_ONE: u64 = 2_000;
 const PAIRS_FOR_ONE_OF_LOCALS: u64 = 8_000;
 const PAIRS_FOR_ONE_OF_STACK: u64 = 32_000;
 
-/// What so many basic blocks cost beside their instructions.
+/// The cost of this many basic blocks in addition to their instructions.
 pub(super) fn pairs(basic_blocks: u64) -> u64 {
     basic_blocks * basic_blocks / PAIRS_FOR_ONE
 }
 
-/// Validates a function and says what it would cost.
+/// Validates a function, and returns what compiling it would cost.
 pub(super) fn check(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<ValidatorResources>,
@@ -71,7 +71,7 @@ pub(super) fn check(
     let mut operators = OperatorsReader::new(reader);
     while !operators.eof() {
         let (operator, offset) = operators.read_with_offset().map_err(invalid)?;
-        // Before it is validated, which costs as much as values are moved by it.
+        // Counted before it is validated, because the cost of validating it grows with the values that it moves.
         function.count(&operator, validator)?;
         validator.op(offset, &operator).map_err(invalid)?;
         let height = u64::from(validator.operand_stack_height());
@@ -82,17 +82,17 @@ pub(super) fn check(
     function.work()
 }
 
-/// What a function has, as far as it was read.
+/// What was counted of a function so far.
 #[derive(Default)]
 struct Function {
     locals: u64,
-    /// Most values on its stack at a time.
+    /// The most values on its stack at a time.
     stack: u64,
     operators: u64,
-    /// Values that the operators take and give, and pass to each place that they may go to.
+    /// Values that the operators pop and push, and pass to each of their branch targets.
     moved: u64,
     basic_blocks: u64,
-    /// Values that blocks take and give.
+    /// Parameters and results of the blocks.
     block_values: u64,
     /// Whether each open block is a loop.
     open: Vec<bool>,
@@ -101,7 +101,7 @@ struct Function {
 
 impl Function {
     fn count(&mut self, operator: &Operator<'_>, module: &impl ModuleArity) -> Result<(), PluginError> {
-        // It has no arity if it is not valid, which is found next.
+        // An invalid operator has no arity. The validation refuses it next.
         let (taken, given) = operator.operator_arity(module).unwrap_or_default();
         self.operators += 1;
         self.moved += u64::from(taken) + u64::from(given);
@@ -125,7 +125,7 @@ impl Function {
             | Operator::TableCopy { .. }
             | Operator::TableFill { .. } => self.basic_blocks += TABLE_BULK_BLOCKS,
             Operator::BrTable { targets } => {
-                // Where values go along, a block for each target passes them on.
+                // If the branch passes values, each target gets a block that moves them.
                 self.basic_blocks += if taken > 1 { 1 + u64::from(targets.len()) } else { 1 };
                 self.moved += u64::from(targets.len()) * (1 + u64::from(taken));
             }

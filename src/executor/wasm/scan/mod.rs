@@ -1,11 +1,11 @@
-//! What is looked at before anything is compiled.
+//! Checks a file before it is compiled.
 //!
-//! The compiler takes minutes, or more memory than there is, for files of a few kilobytes that were made for it. It cannot be
-//! stopped, and it ends the process where memory runs out. So the file is validated here, what compiling it would cost is
-//! estimated on the way ([`function`], [`component`]), and a file that is out of all proportion is refused.
+//! The compiler can need minutes, or more memory than the machine has, for a hostile file of a few kilobytes. It cannot
+//! be stopped, and the process ends if memory runs out. So the file is validated here, the cost of compiling it is
+//! estimated ([`function`], [`component`]), and a file that would cost too much is refused.
 //!
-//! The unit of that estimate is what a plain instruction costs: about a microsecond. Each limit is some times what the largest of real
-//! plugins have: CPython and StarlingMonkey, the JavaScript engine of Firefox.
+//! The unit of the estimate is the cost of a plain instruction: about a microsecond. Each limit is several times what
+//! the largest real plugins need: CPython and StarlingMonkey, the JavaScript engine of Firefox.
 
 mod component;
 mod function;
@@ -22,58 +22,60 @@ use super::limits::PluginLimits;
 use super::sandbox::{FEATURES, MEMORIES_MAX, TABLES_MAX};
 use crate::error::PluginError;
 
-/// A file's size. CPython with its libraries has 20 MB.
+/// The largest file in bytes. CPython with its libraries has 20 MB.
 pub(super) const BYTES_MAX: usize = 32 << 20;
 
-/// CPython has 13,500.
+/// The most functions. CPython has 13,500.
 const FUNCTIONS_MAX: u64 = 50_000;
 
-/// Types of functions. CPython has 1,300. A type with its glue takes up to 8 KB.
+/// The most function types. CPython has 1,300. A type with its glue code takes up to 8 KB.
 const TYPES_MAX: u64 = 20_000;
 
-/// Parameters or results of a function or a block. CPython's functions have 18 and 1.
+/// The most parameters, and the most results, of a function or a block. CPython's functions have up to 18 and 1.
 const VALUES_MAX: u64 = 100;
 
-/// Functions in tables, one by one. StarlingMonkey has 7,800. Each takes the compiler 2.3 KB.
+/// The most functions in tables. StarlingMonkey has 7,800. The compiler needs 2.3 KB for each.
 const ELEMENTS_MAX: u64 = 100_000;
 
-/// Imports, exports, globals, and segments of data and of tables, each. StarlingMonkey has 10,000 segments of data.
+/// The most imports, exports, globals, data segments and element segments together. StarlingMonkey has 10,000 data
+/// segments.
 const ENTRIES_MAX: u64 = 100_000;
 
-/// Segments of data and of tables in a module: where they cannot be laid out beforehand, a function is made that copies one after the
-/// other. StarlingMonkey has 10,000.
+/// The most data and element segments of a module. If they cannot be laid out at compile time, the compiler makes a
+/// function that copies one after another. StarlingMonkey has 10,000.
 const SEGMENTS_MAX: u64 = 15_000;
 
-/// Basic blocks of that function for each.
+/// The basic blocks of that function for each segment.
 const SEGMENT_BLOCKS: u64 = 5;
 
-/// Bytes of expressions that are evaluated each time that a module is instantiated, as the values of globals are. StarlingMonkey
-/// has 60 KB.
+/// The most bytes of constant expressions, such as the values of globals. They are evaluated each time that a module is
+/// instantiated. StarlingMonkey has 60 KB.
 const CONSTANT_BYTES_MAX: u64 = 1 << 20;
 
-/// Bytes that an instance has for an entry, and for a function in a table.
+/// The bytes that an instance needs for an entry, and for a function in a table.
 const ENTRY_BYTES: u64 = 32;
 const ELEMENT_BYTES: u64 = 8;
 
-/// Bytes of what a core module says of its interfaces. The whole contract has 12 KB.
+/// The most bytes of a core module's description of its interfaces. The whole contract has 12 KB.
 const INTERFACE_BYTES_MAX: u64 = 256 << 10;
 
-/// What all of the file may cost. StarlingMonkey has 17 million, CPython 11. The most that passes takes the compiler some 20 s of
-/// the processors' time.
+/// The highest cost of the whole file. StarlingMonkey has 17 million, CPython 11 million. The compiler needs about 20 s
+/// of processor time for a file at the limit.
 const WORK_MAX: u64 = 30_000_000;
 
-/// What things cost that are no instructions: a function, one of its parameters or results.
+/// The cost of a function, and of each of its parameters and results, in addition to its instructions.
 const FUNCTION_WORK: u64 = 130;
 const FUNCTION_VALUE_WORK: u64 = 4;
 
-/// A type of functions, one of its parameters or results: each type has code to get from one side of the sandbox to the other.
+/// The cost of a function type, and of each of its parameters and results. The compiler generates code for each type
+/// that calls into the sandbox and out of it.
 const TYPE_WORK: u64 = 60;
 const TYPE_VALUE_WORK: u64 = 9;
 
 const ELEMENT_WORK: u64 = 6;
 const ENTRY_WORK: u64 = 5;
 
-/// By its first bytes and its size.
+/// Checks the first bytes and the size of a file.
 pub(super) fn check_head(bytes: &[u8]) -> Result<(), PluginError> {
     if Engine::detect_precompiled(bytes).is_some() {
         return Err(PluginError::Precompiled);
@@ -87,8 +89,8 @@ pub(super) fn check_head(bytes: &[u8]) -> Result<(), PluginError> {
     Ok(())
 }
 
-/// Goes through all of a module or component: whether it is valid, and what it would cost. What a module has at its start is
-/// looked at here as well: of that the engine would only say that it does not fit.
+/// Validates a whole module or component, and estimates the cost of compiling it. The initial memories and tables are
+/// checked against the limits as well, because the engine's own error would not name the limit.
 pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), PluginError> {
     let mut scan = Scan::default();
     let mut validator = Validator::new_with_features(FEATURES);
@@ -106,8 +108,8 @@ pub(super) fn check_cost(bytes: &[u8], limits: &PluginLimits) -> Result<(), Plug
     Ok(())
 }
 
-/// Goes through what a module became when it was made a component. Its own code was looked at before, and what was put around
-/// it follows from the interfaces that it says it has. Or through a file that was compiled already.
+/// Checks the counts of a component without validating its functions. For a component that was encoded from a module
+/// whose code was checked before, and for a file that was compiled before.
 pub(super) fn check_around(component: &[u8], limits: &PluginLimits) -> Result<(), PluginError> {
     let mut scan = Scan::default();
     for payload in Parser::new(0).parse_all(component) {
@@ -116,7 +118,7 @@ pub(super) fn check_around(component: &[u8], limits: &PluginLimits) -> Result<()
     Ok(())
 }
 
-/// What was found so far.
+/// What was counted so far.
 #[derive(Default)]
 struct Scan {
     work: u64,
@@ -125,13 +127,13 @@ struct Scan {
     elements: u64,
     entries: u64,
     constant_bytes: u64,
-    /// Of the module at hand.
+    /// The segments of the current module.
     segments: u64,
     memories: u64,
     tables: u64,
     interface_bytes: u64,
     components: Components,
-    /// Parameters and results of the types of the module at hand.
+    /// The number of parameters and results of each type of the current module.
     arities: Vec<u64>,
 }
 
@@ -278,7 +280,7 @@ impl Scan {
         self.add(ENTRY_WORK * u64::from(count))
     }
 
-    /// What a core module says of its interfaces is itself a component, with types only.
+    /// Checks a core module's description of its interfaces, which is itself a component that contains only types.
     fn interfaces(&mut self, component: &[u8]) -> Result<(), PluginError> {
         self.interface_bytes += component.len() as u64;
         within("bytes about interfaces:", self.interface_bytes, INTERFACE_BYTES_MAX)?;
@@ -290,10 +292,10 @@ impl Scan {
     }
 }
 
-/// What the names of such sections begin with.
+/// The prefix of the names of custom sections that describe a core module's interfaces.
 pub(super) const INTERFACES: &str = "component-type";
 
-/// Of every memory: other sizes are switched off.
+/// The bytes of a page. Memories with other page sizes are not enabled.
 const PAGE_BYTES: u64 = 64 << 10;
 
 pub(super) fn starts_within(what: &'static str, needs: u64, limit: u64) -> Result<(), PluginError> {

@@ -1,4 +1,4 @@
-//! The queue's clocks.
+//! WASI's clocks, which show the time of the queue's clocks.
 
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
@@ -12,10 +12,10 @@ struct Datetime {
     nanoseconds: u32,
 }
 
-/// What the clocks count by, in nanoseconds.
+/// The resolution of the clocks in nanoseconds.
 const RESOLUTION: u64 = 1_000_000;
 
-/// False where there is no such function.
+/// Links the function `name`. Returns false if there is no such function here.
 pub(super) fn answer_wall(linked: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<bool> {
     match name {
         "now" => linked.func_wrap(name, |mut store, ()| {
@@ -33,7 +33,7 @@ pub(super) fn answer_wall(linked: &mut LinkerInstance<'_, Guest>, name: &str) ->
     Ok(true)
 }
 
-/// False where there is no such function.
+/// Links the function `name`. Returns false if there is no such function here.
 pub(super) fn answer_monotonic(linked: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<bool> {
     match name {
         "now" => linked.func_wrap(name, |mut store, ()| {

@@ -1,11 +1,13 @@
+//! Answers functions of WASI that plugins cannot use.
+
 use wasmtime::component::{LinkerInstance, Type, Val};
 
 use crate::executor::wasm::guest::Guest;
 
-/// What no guest ever gets hold of: files, sockets, terminals.
+/// The type of resources that no guest ever gets: files, sockets, terminals.
 pub(super) struct Denied;
 
-/// Called, or waited for, though a plugin does not have it.
+/// The guest called a function that plugins do not have and that cannot return an error.
 #[derive(Debug, thiserror::Error)]
 #[error("it called {name} of wasi:{interface}, which plugins do not have")]
 struct NotThere {
@@ -13,10 +15,11 @@ struct NotThere {
     name: String,
 }
 
-/// How WASI's interfaces say no, those that say it best first.
+/// The error cases with which WASI's interfaces deny a call, the most fitting first.
 const NO: [&str; 4] = ["access-denied", "not-permitted", "not-supported", "unsupported"];
 
-/// Says no in the function's own words, if it has any.
+/// Links the function so that it returns its interface's error for a denied call. If its type has no such error, the
+/// attempt breaks.
 pub(super) fn answer(linked: &mut LinkerInstance<'_, Guest>, interface: &str, name: &str) -> wasmtime::Result<()> {
     let (interface, called) = (interface.to_owned(), name.to_owned());
     linked.func_new(name, move |mut store, ty, _, results| {

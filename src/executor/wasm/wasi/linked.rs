@@ -1,3 +1,5 @@
+//! Links the functions and resources of WASI that a component imports.
+
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType};
 
@@ -7,7 +9,7 @@ use super::{clocks, process, random, streams};
 use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::wants::wasi_interface;
 
-/// Answers whatever the component imports of WASI.
+/// Links everything that the component imports from WASI.
 pub(in crate::executor::wasm) fn add_to(linker: &mut Linker<Guest>, component: &Component) -> wasmtime::Result<()> {
     let engine = component.engine();
     for (import, item) in component.component_type().imports(engine) {
@@ -41,7 +43,7 @@ fn function(linked: &mut LinkerInstance<'_, Guest>, interface: &str, name: &str)
     if is_answered { Ok(()) } else { denied::answer(linked, interface, name) }
 }
 
-/// Interfaces use each other's by name.
+/// The host type of a resource. Interfaces use each other's resources by name, so the name alone decides.
 fn resource(name: &str) -> ResourceType {
     match name {
         "output-stream" => ResourceType::host::<Output>(),

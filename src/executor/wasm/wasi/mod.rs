@@ -1,8 +1,8 @@
-//! The little of WASI that guests in C, JavaScript and Python want: what they print is logged, and nothing else is there.
+//! The part of WASI that guests in C, JavaScript and Python need: what they print is logged ([`streams`], [`spoken`]).
 //!
-//! Each import is linked by its own type ([`linked`]), so whatever version of WASI 0.2 a tool was made with does. There
-//! are no arguments, no environment, no files, nothing to read ([`process`]); clocks and random numbers are those of the
-//! contract ([`clocks`], [`random`]). What has no answer is refused ([`denied`]).
+//! Each import is linked by its own type ([`linked`]), so a guest can be built for any patch version of WASI 0.2. There
+//! are no arguments, no environment variables and no files ([`process`]), and standard input is empty. Clocks and
+//! random numbers are those of the contract ([`clocks`], [`random`]). All other functions are denied ([`denied`]).
 
 mod clocks;
 mod denied;

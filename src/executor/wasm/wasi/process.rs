@@ -1,4 +1,4 @@
-//! What a process would have of its system: nothing.
+//! WASI's environment, arguments, directories and terminals, which are all empty, and `exit`, which breaks the attempt.
 
 use wasmtime::component::{LinkerInstance, Resource};
 
@@ -6,14 +6,14 @@ use super::denied::Denied;
 use crate::executor::wasm::guest::Guest;
 
 #[derive(Debug, thiserror::Error)]
-#[error("it ended itself with {0}: a handler returns")]
+#[error("it ended itself with {0}: a handler has to return instead")]
 struct Exited(&'static str);
 
 fn exited(is_ok: bool) -> wasmtime::Error {
     Exited(if is_ok { "a success" } else { "a failure" }).into()
 }
 
-/// False where there is no such function.
+/// Links the function `name`. Returns false if there is no such function here.
 pub(super) fn answer(linked: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<bool> {
     match name {
         "get-environment" => linked.func_wrap(name, |mut store, ()| {

@@ -1,16 +1,16 @@
-//! Random numbers, as the contract has them: WASI's lesser kind is as good here.
+//! WASI's random numbers, which are those of the contract. WASI's insecure random numbers are the same here.
 
 use wasmtime::component::LinkerInstance;
 
 use crate::executor::wasm::guest::Guest;
 use crate::executor::wasm::random::BYTES_MAX;
 
-/// WASI has no way to give fewer than asked for.
+/// The guest asked for more bytes than the limit. WASI has no way to return fewer bytes than it asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("it asked for {0} random bytes at once, the limit is {BYTES_MAX}")]
 struct TooMany(u64);
 
-/// False where there is no such function.
+/// Links the function `name`. Returns false if there is no such function here.
 pub(super) fn answer(linked: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<bool> {
     match name {
         "get-random-u64" | "get-insecure-random-u64" => linked.func_wrap(name, |mut store, ()| {

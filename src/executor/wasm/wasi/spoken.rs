@@ -1,4 +1,4 @@
-//! What a guest prints, line by line.
+//! Logs what a guest prints, line by line.
 
 use std::mem;
 
@@ -6,11 +6,11 @@ use crate::executor::wasm::contract::log::Level;
 use crate::executor::wasm::guest::Guest;
 use crate::text::printable;
 
-/// Longest line in bytes: a longer one is logged in pieces.
+/// The longest line in bytes. A longer line is logged in pieces.
 const LINE_BYTES_MAX: usize = 4 << 10;
 
-/// How much of the end of standard error is kept for the attempt's error, in bytes: an interpreter's last words. Of
-/// an error 4 KiB are kept, and the trap itself is said before.
+/// How much of the end of standard error is kept for the attempt's error, in bytes. An interpreter prints its exception
+/// there. An error keeps 4 KiB, and the trap itself comes first in it.
 const TAIL_BYTES_MAX: usize = 3 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,13 @@ pub(super) enum Stream {
     Err,
 }
 
-/// One attempt's.
+/// What one attempt has printed.
 #[derive(Default)]
 pub(in crate::executor::wasm) struct Spoken {
-    /// Lines that have not ended yet.
+    /// The lines that have not ended yet.
     out: Vec<u8>,
     err: Vec<u8>,
-    /// At most twice as long as what is kept.
+    /// The end of standard error, at most twice [`TAIL_BYTES_MAX`] bytes.
     tail: Vec<u8>,
 }
 
@@ -37,11 +37,11 @@ impl Spoken {
         }
     }
 
-    /// The end of what it wrote to standard error, fit to be shown.
+    /// The end of what the guest wrote to standard error, made printable.
     pub fn last_words(&self) -> Option<String> {
         let tail = &self.tail[self.tail.len().saturating_sub(TAIL_BYTES_MAX)..];
         let text = printable(String::from_utf8_lossy(tail).trim()).into_owned();
-        // Shown, a control character is longer: the end says most.
+        // Escapes make the text longer, so it is cut again. The end is kept, because the error is there.
         let start = text.ceil_char_boundary(text.len().saturating_sub(TAIL_BYTES_MAX));
         (!text.is_empty()).then(|| text[start..].to_owned())
     }
@@ -84,7 +84,7 @@ impl Guest {
         self.log_line(level, printable(text).into_owned());
     }
 
-    /// Logs what it has printed without ending the line.
+    /// Logs the lines that the guest has not ended.
     pub(in crate::executor::wasm) fn end_lines(&mut self) {
         self.end_line(Stream::Out);
         self.end_line(Stream::Err);
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_what_was_said_is_kept_and_shown_in_bounds() {
+    fn the_end_of_standard_error_is_kept_within_its_limit_and_made_printable() {
         let mut spoken = Spoken::default();
         for _ in 0..1_000 {
             spoken.note(&[0x1b; 100]);

@@ -1,20 +1,20 @@
-//! Standard input, which is at its end, and standard output and error, which are logged.
+//! WASI's standard input, which is always at its end, and standard output and error, which are logged.
 
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource};
 
 use super::spoken::Stream;
 use crate::executor::wasm::guest::Guest;
 
-/// An output stream; what its handle stands for says which.
+/// An output stream. The representation of its handle is [`OUT`] or [`ERR`].
 pub(super) struct Output;
 
 /// The input stream.
 pub(super) struct Input;
 
-/// Why a stream failed. None does.
+/// The error of a stream. No stream here ever fails.
 pub(super) struct Failed;
 
-/// What a guest waits for: a stream, which is always ready, or a time.
+/// Something that a guest can wait for: a stream, which is always ready, or a time.
 pub(super) struct Waiting;
 
 const OUT: u32 = 1;
@@ -24,15 +24,16 @@ const READY: u32 = 0;
 const LATER: u32 = 1;
 
 impl Waiting {
-    /// Until so many nanoseconds are over.
+    /// Waits for `wait` nanoseconds. It is ready only if `wait` is 0.
     pub fn until_over(wait: u64) -> Resource<Self> {
         Resource::new_own(if wait == 0 { READY } else { LATER })
     }
 }
 
-/// A plugin that waits holds a slot that another could run in.
+/// The guest waited for a time. This is refused, because a guest that sleeps holds a slot in which another guest could
+/// run.
 #[derive(Debug, thiserror::Error)]
-#[error("it sleeps, which plugins may not: answer `snooze`")]
+#[error("it sleeps, which plugins cannot do: answer `snooze` instead")]
 struct Sleeps;
 
 #[derive(ComponentType, Lift, Lower)]
@@ -45,10 +46,10 @@ enum StreamError {
     Closed,
 }
 
-/// Most bytes that a guest passes at once.
+/// The most bytes that a guest is told to write at once.
 const WRITE_BYTES_MAX: u64 = 64 << 10;
 
-/// False where there is no such function.
+/// Links the function `name`. Returns false if there is no such function here.
 pub(super) fn answer(linked: &mut LinkerInstance<'_, Guest>, name: &str) -> wasmtime::Result<bool> {
     match name {
         "get-stdin" => linked.func_wrap(name, |mut store, ()| {

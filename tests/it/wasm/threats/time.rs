@@ -73,7 +73,7 @@ fn fetching_is_refused_by_name() {
 }
 
 #[test]
-fn who_stands_in_line_behind_others_loses_none_of_its_time() {
+fn an_attempt_that_waits_for_a_place_loses_none_of_its_time() {
     alone("wasm::threats::time::alone_in_its_process_one_waits_for_all_places");
 }
 
@@ -86,14 +86,14 @@ async fn alone_in_its_process_one_waits_for_all_places() {
     let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
     pond.worker("spins").concurrency(places + 1).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
     let (lines, _heard) = heard();
-    let stands_in_line = async |plugin: &str| {
-        let line = format!("{plugin} stands in line");
+    let waits_for_a_place = async |plugin: &str| {
+        let line = format!("{plugin} waits for a place");
         while !lines.all().iter().any(|heard| heard.starts_with(&line)) {
             tokio::task::yield_now().await;
         }
     };
     pond.enqueue_many("spins", (0..=places).map(|_| NewJob::raw("job", ""))).await.unwrap();
-    stands_in_line("guest").await;
+    waits_for_a_place("guest").await;
 
     let either = crate::wasm::guest::module(
         "(if (local.get $n) (then (loop $again (br $again)))) (call $ok (i32.const 0) (i32.const 0))",
@@ -103,7 +103,7 @@ async fn alone_in_its_process_one_waits_for_all_places() {
     // The first one takes the place that the plugin has for itself.
     pond.enqueue("q", NewJob::raw("job", "spin")).await.unwrap();
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
-    stands_in_line("late").await;
+    waits_for_a_place("late").await;
     // More than its own time: it has used nothing of that.
     clock.advance(SECOND * 10);
     let counts = |queue| pond.queue(queue).unwrap().counts();
