@@ -43,7 +43,7 @@ async fn a_job_of_another_queue_starts_at_once() {
 }
 
 #[tokio::test]
-async fn beside_jobs_on_their_last_attempt_it_starts_within_two_seconds() {
+async fn an_unrelated_job_starts_within_two_seconds_beside_jobs_on_their_last_attempt() {
     let disk = OnDisk::new();
     let (after, _) = crashed_beside_twenty(&disk, 1).await;
     let (_worker, mut keeper) = gated(&after, "long", 20);
@@ -58,7 +58,7 @@ async fn beside_jobs_on_their_last_attempt_it_starts_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn all_that_ran_start_again_within_seconds_and_say_why_they_wait() {
+async fn jobs_that_ran_at_a_crash_start_again_within_seconds_and_explain_says_why_they_wait() {
     for max_attempts in [1, 5] {
         let disk = OnDisk::new();
         let (after, ids) = crashed_beside_twenty(&disk, max_attempts).await;
@@ -81,7 +81,7 @@ async fn all_that_ran_start_again_within_seconds_and_say_why_they_wait() {
 }
 
 #[tokio::test]
-async fn a_long_job_that_is_killed_from_outside_again_and_again_holds_up_nobody() {
+async fn a_long_job_whose_process_is_killed_repeatedly_does_not_delay_other_jobs() {
     let disk = OnDisk::new();
     // Those before it are killed by not being closed before their file is copied.
     let mut killed = vec![disk.open()];
@@ -109,7 +109,7 @@ async fn a_long_job_that_is_killed_from_outside_again_and_again_holds_up_nobody(
 }
 
 #[tokio::test]
-async fn a_job_that_waits_because_of_a_crash_says_so_in_a_sentence() {
+async fn explain_says_that_a_job_waits_because_of_a_crash() {
     let disk = OnDisk::new();
     let (after, ids) = crashed_beside_twenty(&disk, 5).await;
     let (_worker, _keeper) = gated(&after, "long", 20);

@@ -39,7 +39,7 @@ fn assert_cut_short(pond: &Millpond, id: JobId, how: &str) {
 }
 
 #[tokio::test]
-async fn a_crash_while_it_runs_ends_in_the_dead_letters_at_any_moment_of_the_run() {
+async fn a_job_that_runs_at_a_crash_becomes_a_dead_letter_whenever_the_crash_is() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_, mut keeper) = at_a_gate(pond.worker("q").concurrency(2));
@@ -65,7 +65,7 @@ async fn a_crash_while_it_runs_ends_in_the_dead_letters_at_any_moment_of_the_run
 }
 
 #[tokio::test]
-async fn a_worker_may_say_it_of_all_its_jobs() {
+async fn a_worker_can_run_all_its_jobs_at_most_once() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let worker = pond.worker("q").at_most_once().retry(Retry::fixed(SECOND).max_attempts(9));
@@ -84,7 +84,7 @@ async fn a_worker_may_say_it_of_all_its_jobs() {
 }
 
 #[tokio::test]
-async fn its_handler_is_not_called_before_its_start_is_durable() {
+async fn the_handler_is_not_called_before_the_start_is_durable() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let (_, mut keeper) = at_a_gate(pond.worker("q"));
@@ -103,7 +103,7 @@ async fn its_handler_is_not_called_before_its_start_is_durable() {
 }
 
 #[tokio::test]
-async fn a_stop_while_it_runs_ends_in_the_dead_letters_and_one_that_waits_stays() {
+async fn a_job_that_runs_at_a_stop_becomes_a_dead_letter_and_a_waiting_one_stays() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (ran, mut keeper) = at_a_gate(pond.worker("q").concurrency(2));
@@ -120,7 +120,7 @@ async fn a_stop_while_it_runs_ends_in_the_dead_letters_and_one_that_waits_stays(
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_in_whatever_way_is_not_called_again() {
+async fn a_handler_is_not_called_again_however_it_fails() {
     let (clock, pond) = memory();
     let ran = Log::new();
     let (log, hands) = (ran.clone(), clock.clone());
@@ -163,7 +163,7 @@ async fn a_handler_that_fails_in_whatever_way_is_not_called_again() {
 }
 
 #[tokio::test]
-async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ended() {
+async fn a_job_is_not_run_again_whether_or_not_its_end_is_durable() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let (_, mut keeper) = at_a_gate(pond.worker("q"));
@@ -191,7 +191,7 @@ async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ende
 }
 
 #[tokio::test]
-async fn a_handler_that_asks_for_it_and_an_operator_may_have_it_run_again() {
+async fn a_job_runs_again_if_its_handler_asks_for_it_or_an_operator_redrives_it() {
     let (clock, pond) = memory();
     let ran = Log::new();
     let log = ran.clone();
@@ -221,7 +221,7 @@ async fn a_handler_that_asks_for_it_and_an_operator_may_have_it_run_again() {
 }
 
 #[tokio::test]
-async fn a_job_tried_before_under_another_worker_has_its_last_attempt_under_one_that_tries_once() {
+async fn a_job_with_earlier_attempts_has_one_more_attempt_under_an_at_most_once_worker() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let failing = |builder: WorkerBuilder| {
@@ -243,7 +243,7 @@ async fn a_job_tried_before_under_another_worker_has_its_last_attempt_under_one_
 }
 
 #[tokio::test]
-async fn it_is_shown_of_a_job_and_refused_together_with_more_attempts() {
+async fn at_most_once_is_shown_for_a_job_and_refused_together_with_more_attempts() {
     let (_, pond) = memory();
     let id = pond.enqueue("q", once(1)).await.unwrap();
     let info = pond.job(id).unwrap();
@@ -259,7 +259,7 @@ async fn it_is_shown_of_a_job_and_refused_together_with_more_attempts() {
 
 /// The task that would call the handler waits for its runtime while the queue is stopped: the job goes back uncalled.
 #[test]
-fn a_handler_is_not_called_after_its_job_was_given_back_by_a_stop() {
+fn a_handler_is_not_called_after_a_stop_has_given_its_job_back() {
     let disk = OnDisk::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let called = Log::new();

@@ -83,7 +83,7 @@ fn pairs(pond: &Millpond) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backup_under_load_is_one_commits_state_and_runs_dry() {
+async fn a_backup_under_load_is_the_state_of_one_commit_and_all_its_jobs_run() {
     let disk = OnDisk::new();
     let pond = disk.open();
     // So that there is something to copy while the load runs.
@@ -166,7 +166,7 @@ impl StorageBackend for Overtaken {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backup_that_the_load_overtakes_is_one_commits_state_all_the_same() {
+async fn a_backup_that_cannot_keep_up_with_the_load_is_still_the_state_of_one_commit() {
     let (acked, times_left) = (Arc::<AtomicU64>::default(), Arc::new(AtomicU64::new(6)));
     let disk = Overtaken { memory: Arc::new(InMemoryBackend::new()), acked: acked.clone(), times_left };
     let dir = tempfile::tempdir().unwrap();
@@ -227,7 +227,7 @@ async fn a_backup_does_not_make_the_file_grow() {
 }
 
 #[tokio::test]
-async fn what_runs_at_the_backup_runs_again_where_it_is_restored() {
+async fn jobs_that_run_during_a_backup_run_again_where_it_is_restored() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
@@ -248,7 +248,7 @@ async fn what_runs_at_the_backup_runs_again_where_it_is_restored() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_taken_or_impossible_is_refused_by_name() {
+async fn a_destination_that_exists_or_cannot_exist_is_refused_by_name() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", work(1)).await.unwrap();
@@ -277,7 +277,7 @@ async fn a_place_that_is_taken_or_impossible_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn an_attached_database_says_who_has_to_back_it_up() {
+async fn backup_of_an_attached_database_is_refused_and_says_that_the_application_backs_it_up() {
     let disk = OnDisk::new();
     let db = Arc::new(Database::create(disk.path()).unwrap());
     let pond = disk.builder().attach(db).unwrap();
@@ -296,7 +296,7 @@ async fn a_queue_in_memory_can_be_saved_to_a_file() {
 }
 
 #[tokio::test]
-async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
+async fn a_backup_that_a_shutdown_interrupts_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("copy.redb");
     let disk = SimDisk::new();
@@ -336,7 +336,7 @@ async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
+async fn a_temporary_file_of_an_interrupted_backup_does_not_stop_the_next_backup() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let target = disk.dir.path().join("copy.redb");
@@ -350,7 +350,7 @@ async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
 
 /// A file that somebody else made while the backup was being taken is left alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
+async fn a_file_created_at_the_destination_during_a_backup_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("copy.redb");
     let disk = SimDisk::new();
@@ -381,7 +381,7 @@ async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_fit_its_checksum_fails_the_backup_and_leaves_nothing() {
+async fn a_page_with_a_wrong_checksum_fails_the_backup_and_leaves_no_file() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", millpond::NewJob::raw("raw", "first-payload")).await.unwrap();
@@ -398,7 +398,7 @@ async fn a_page_that_does_not_fit_its_checksum_fails_the_backup_and_leaves_nothi
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_place_where_nothing_can_be_written_is_an_error_and_not_a_panic() {
+async fn a_destination_that_cannot_be_written_is_an_error_and_not_a_panic() {
     let (_, pond) = memory();
     match pond.backup("/proc/copy.redb").await {
         Err(Error::Io { path, .. }) => assert_eq!(path, std::path::Path::new("/proc/copy.redb")),
@@ -410,7 +410,7 @@ const CHILD: &str = "MILLPOND_TEST_BACKUP_IN_CHILD";
 
 /// Run by the test below in a process of its own, whose files may not grow.
 #[tokio::test]
-async fn child_that_has_no_room() {
+async fn child_that_backs_up_to_a_full_disk() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let (_, pond) = memory();
     pond.enqueue("q", work(1)).await.unwrap();
@@ -422,9 +422,9 @@ async fn child_that_has_no_room() {
 
 #[tokio::test]
 #[cfg(unix)]
-async fn a_full_disk_fails_the_backup_and_nothing_else() {
+async fn a_full_disk_fails_only_the_backup() {
     let dir = tempfile::tempdir().unwrap();
-    let limited = r#"trap "" XFSZ; ulimit -f 64; exec "$0" --exact backup::child_that_has_no_room"#;
+    let limited = r#"trap "" XFSZ; ulimit -f 64; exec "$0" --exact backup::child_that_backs_up_to_a_full_disk"#;
     let child = std::process::Command::new("sh")
         .args(["-c", limited])
         .arg(std::env::current_exe().unwrap())

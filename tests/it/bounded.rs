@@ -86,7 +86,7 @@ fn read_until_the_first_start(disk: &CountedDisk) -> u64 {
 }
 
 #[test]
-fn a_backlog_twenty_times_as_long_is_opened_by_reading_no_more() {
+fn opening_a_backlog_twenty_times_as_long_reads_no_more_bytes() {
     let [short, long] = [10_000, 200_000].map(|jobs| read_until_the_first_start(&filled(jobs)));
     assert!(long <= short + short / 4, "{short} bytes were read with 10,000 waiting, {long} with 200,000");
 }

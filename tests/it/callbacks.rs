@@ -65,7 +65,7 @@ impl Caller {
 }
 
 #[test]
-fn the_hook_for_first_dead_letters_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_the_dead_letter_hook_is_refused() {
     in_time("a hook that waits", || {
         let caller = Caller::new();
         let (hook, (told, hears)) = (caller.clone(), mpsc::channel());
@@ -86,7 +86,7 @@ fn the_hook_for_first_dead_letters_may_not_wait_for_the_queue() {
 }
 
 #[test]
-fn every_call_that_waits_is_refused_in_the_hook_for_first_dead_letters() {
+fn every_call_that_waits_is_refused_in_the_dead_letter_hook() {
     in_time("a hook that waits", || {
         let held: Arc<OnceLock<Millpond>> = Arc::default();
         let (in_hook, (told, hears)) = (held.clone(), mpsc::channel());
@@ -126,7 +126,7 @@ fn every_call_that_waits_is_refused_in_the_hook_for_first_dead_letters() {
 }
 
 #[test]
-fn a_backoff_of_the_applications_own_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_custom_backoff_is_refused() {
     // Computed where the attempt ends, or on the writer's thread if its writes have failed.
     for writes in [false, true] {
         in_time("a back-off that waits", move || {
@@ -172,7 +172,7 @@ fn calls_when_dropped(pond: &Millpond) -> (CallsWhenDropped, Caller, mpsc::Recei
 }
 
 #[test]
-fn what_a_closure_holds_is_dropped_where_it_may_wait() {
+fn captures_of_a_closure_are_dropped_where_a_wait_for_the_queue_is_allowed() {
     in_time("a closure that waits when it is dropped", || {
         let (_, pond) = memory();
         for fails in [false, true] {
@@ -195,7 +195,7 @@ fn what_a_closure_holds_is_dropped_where_it_may_wait() {
 }
 
 #[test]
-fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
+fn an_unused_result_of_a_closure_is_dropped_where_a_wait_for_the_queue_is_allowed() {
     in_time("a value that waits when it is dropped", || {
         let disk = SimDisk::new();
         let again = disk.clone();
@@ -213,7 +213,7 @@ fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
+fn dropping_what_no_caller_waits_for_any_more_does_not_block_the_queue() {
     in_time("a closure that waits when it is dropped", || {
         let disk = SimDisk::new();
         let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
@@ -238,7 +238,7 @@ fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
 }
 
 #[test]
-fn what_a_handlers_writes_hold_is_dropped_and_holds_nothing_up() {
+fn dropping_what_a_handlers_writes_capture_does_not_block_the_queue() {
     for fails in [false, true] {
         in_time("a completion that waits when it is dropped", move || {
             let (_, pond) = memory();
@@ -265,7 +265,7 @@ fn what_a_handlers_writes_hold_is_dropped_and_holds_nothing_up() {
 }
 
 #[test]
-fn what_a_worker_holds_may_wait_when_it_is_dropped() {
+fn data_of_a_worker_can_wait_for_the_queue_when_it_is_dropped() {
     in_time("a worker that waits when it is dropped", || {
         for stops in [false, true] {
             let (_, pond) = memory();
@@ -305,7 +305,7 @@ impl std::fmt::Display for CallsWhenShown {
 impl std::error::Error for CallsWhenShown {}
 
 #[test]
-fn an_error_that_is_shown_by_the_writer_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_while_the_writer_displays_an_error_is_refused() {
     in_time("an error that waits when it is shown", || {
         let (_, pond) = memory();
         let caller = Caller::new();
@@ -339,7 +339,7 @@ impl std::fmt::Display for PanicsWhenShown {
 impl std::error::Error for PanicsWhenShown {}
 
 #[test]
-fn an_error_that_cannot_be_shown_is_its_jobs_error_and_nobody_elses() {
+fn an_error_that_cannot_be_displayed_affects_only_its_own_job() {
     let (_, pond) = memory();
     pond.worker("q")
         .retry(Retry::none())
@@ -367,7 +367,7 @@ impl Wake for CallsWhenWoken {
 }
 
 #[test]
-fn a_waker_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_waker_is_refused() {
     in_time("a waker that waits", || {
         let (_, pond) = memory();
         let caller = Caller::new();
@@ -385,7 +385,7 @@ fn a_waker_may_not_wait_for_the_queue() {
 
 /// Nor may one that is woken because its attempt has run into its timeout: it may even ask about it.
 #[test]
-fn a_waker_of_an_attempt_that_is_ended_may_call_the_queue() {
+fn a_waker_of_an_ended_attempt_can_call_the_queue() {
     struct AsksWhenWoken(Millpond, JobId, mpsc::Sender<bool>);
     impl Wake for AsksWhenWoken {
         fn wake(self: Arc<Self>) {
@@ -449,7 +449,7 @@ impl StorageBackend for CallingDisk {
 }
 
 #[test]
-fn a_storage_backend_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_storage_backend_is_refused() {
     for alone in [true, false] {
         in_time("a disk that waits", move || {
             let caller = Caller::later();
@@ -484,7 +484,7 @@ impl tracing::Subscriber for CallingSubscriber {
 }
 
 #[test]
-fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_tracing_subscriber_is_refused() {
     in_time("a subscriber that waits", || {
         let disk = SimDisk::new();
         let again = disk.clone();
@@ -505,7 +505,7 @@ fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
 }
 
 #[test]
-fn an_iterator_of_jobs_and_a_payload_may_call_the_queue() {
+fn an_iterator_of_jobs_and_a_payloads_serialize_can_call_the_queue() {
     struct CallsWhenWritten(Millpond);
     impl serde::Serialize for CallsWhenWritten {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -525,7 +525,7 @@ fn an_iterator_of_jobs_and_a_payload_may_call_the_queue() {
 }
 
 #[test]
-fn a_handler_may_wait_for_the_queue() {
+fn a_handler_can_wait_for_the_queue() {
     in_time("a handler that waits", || {
         let (_, pond) = memory();
         let (inner, blocking) = (pond.clone(), pond.clone());
@@ -547,7 +547,7 @@ fn a_handler_may_wait_for_the_queue() {
 }
 
 #[test]
-fn a_listener_may_not_wait_for_events_inside_a_transaction() {
+fn a_wait_for_events_inside_a_transaction_is_refused() {
     in_time("a listener inside a transaction", || {
         let (_, pond) = memory();
         let events = Mutex::new(pond.events());

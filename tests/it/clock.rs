@@ -44,7 +44,7 @@ async fn a_clock_set_back_ten_years_does_not_stall_delays_and_retries() {
 }
 
 #[tokio::test]
-async fn a_time_of_the_wall_clock_is_kept_whatever_the_clock_does() {
+async fn a_job_for_a_wall_clock_time_starts_at_that_time_however_the_clock_jumps() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let due = clock.wall() + HOUR;
@@ -62,7 +62,7 @@ async fn a_time_of_the_wall_clock_is_kept_whatever_the_clock_does() {
 }
 
 #[tokio::test]
-async fn a_clock_set_forward_makes_due_what_is_due_then_and_storms_no_retries() {
+async fn a_clock_set_forward_makes_jobs_for_a_time_due_but_not_all_retries_at_once() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let seen = attempts.clone();
@@ -134,7 +134,7 @@ async fn a_restart_with_the_clock_set_back_keeps_delays() {
 }
 
 #[tokio::test]
-async fn a_delay_goes_on_while_the_process_is_down() {
+async fn a_delay_keeps_running_while_the_process_is_down() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_delay_goes_on_while_the_process_is_down() {
 }
 
 #[tokio::test]
-async fn a_timeout_does_not_care_about_the_wall_clock() {
+async fn a_timeout_ignores_the_wall_clock() {
     let (clock, pond) = memory();
     let (gate, mut keeper) = gate();
     pond.worker("q")
@@ -173,7 +173,7 @@ async fn a_timeout_does_not_care_about_the_wall_clock() {
 }
 
 #[tokio::test]
-async fn thousands_due_at_once_do_not_hold_up_another_queue() {
+async fn thousands_of_jobs_due_at_once_do_not_delay_another_queue() {
     let (clock, pond) = memory();
     let late = record(&pond, "late", 50);
     let other = record(&pond, "other", 1);
@@ -185,7 +185,7 @@ async fn thousands_due_at_once_do_not_hold_up_another_queue() {
 }
 
 #[tokio::test]
-async fn the_machines_own_clock_works_too() {
+async fn a_delayed_job_runs_with_the_system_clock() {
     let disk = OnDisk::new();
     let pond = Millpond::open(disk.path()).unwrap();
     let (gate, mut keeper) = gate();
@@ -206,7 +206,7 @@ async fn the_machines_own_clock_works_too() {
 }
 
 #[tokio::test]
-async fn the_end_of_time_is_no_panic() {
+async fn the_greatest_time_does_not_panic() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
@@ -221,7 +221,7 @@ async fn the_end_of_time_is_no_panic() {
 }
 
 #[test]
-fn a_clock_that_was_set_holds_nothing_up_once_the_queue_is_closed() {
+fn a_clock_does_not_keep_a_closed_queue_alive() {
     in_time("a look after the close", || {
         let clock = millpond::testing::ManualClock::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -56,7 +56,7 @@ async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) ->
 }
 
 #[tokio::test]
-async fn a_file_that_was_drained_becomes_small_again_by_itself() {
+async fn a_drained_file_shrinks_by_itself() {
     let disk = OnDisk::new();
     let pond = disk.open();
     grown(&pond, 10).await;
@@ -78,7 +78,7 @@ async fn a_file_that_was_drained_becomes_small_again_by_itself() {
 }
 
 #[tokio::test]
-async fn memory_is_given_back_too() {
+async fn compaction_returns_memory_too() {
     let (clock, pond) = memory();
     grown(&pond, 0).await;
     let mut events = pond.events();
@@ -87,7 +87,7 @@ async fn memory_is_given_back_too() {
 }
 
 #[tokio::test]
-async fn a_file_in_use_is_left_as_it_is() {
+async fn a_file_in_use_is_not_compacted() {
     let (clock, pond) = memory();
     grown(&pond, 8_000).await;
     quiet(&pond, &clock).await;
@@ -95,7 +95,7 @@ async fn a_file_in_use_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn it_can_be_switched_off() {
+async fn compaction_can_be_switched_off() {
     let (clock, pond) = memory_with(|builder| builder.compaction(false));
     grown(&pond, 0).await;
     quiet(&pond, &clock).await;
@@ -103,7 +103,7 @@ async fn it_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn while_something_runs_it_is_put_off() {
+async fn compaction_is_put_off_while_a_job_runs() {
     let (clock, pond) = memory();
     grown(&pond, 0).await;
     let (_worker, mut keeper) = gated(&pond, "slow", 1);
@@ -118,7 +118,7 @@ async fn while_something_runs_it_is_put_off() {
 }
 
 #[tokio::test]
-async fn while_somebody_reads_it_is_put_off_and_the_reader_notices_nothing() {
+async fn compaction_is_put_off_while_the_file_is_read_and_does_not_disturb_the_reader() {
     let disk = OnDisk::new();
     let pond = disk.open();
     grown(&pond, 10).await;
@@ -133,7 +133,7 @@ async fn while_somebody_reads_it_is_put_off_and_the_reader_notices_nothing() {
 }
 
 #[tokio::test]
-async fn who_comes_meanwhile_waits_and_gets_no_error() {
+async fn a_call_during_compaction_waits_and_succeeds() {
     let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
     grown(&pond, 10).await;
@@ -157,7 +157,7 @@ async fn who_comes_meanwhile_waits_and_gets_no_error() {
 }
 
 #[tokio::test]
-async fn a_stop_with_time_left_leaves_a_small_file() {
+async fn a_shutdown_with_time_left_compacts_the_file() {
     for (deadline, small) in [(SECOND * 10, true), (Duration::ZERO, false)] {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -234,7 +234,7 @@ impl StorageBackend for Recorder {
 }
 
 #[tokio::test]
-async fn a_kill_in_the_middle_of_it_loses_nothing() {
+async fn a_kill_during_compaction_loses_nothing() {
     let (disk, clock) = (Recorder::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
     grown(&pond, 300).await;
@@ -276,15 +276,15 @@ async fn churn(jobs: u64) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn a_churn_at_one_depth_does_not_make_the_file_grow() {
+async fn churn_at_a_constant_depth_does_not_grow_the_file() {
     let (filled, largest) = churn(50_000).await;
     assert!(largest <= 4 * filled, "{filled} bytes at first, {largest} later");
 }
 
-/// `cargo test --release --test it -- --ignored a_churn_of_a_million --nocapture`
+/// `cargo test --release --test it -- --ignored churn_of_a_million --nocapture`
 #[tokio::test]
 #[ignore = "minutes"]
-async fn a_churn_of_a_million_jobs_at_a_depth_of_a_thousand_does_not_make_the_file_grow() {
+async fn churn_of_a_million_jobs_at_a_depth_of_a_thousand_does_not_grow_the_file() {
     let (filled, largest) = churn(1_000_000).await;
     println!("{filled} bytes with the first 1,000 jobs, at most {largest} in 1,000,000");
     assert!(largest <= 4 * filled, "{filled} bytes at first, {largest} later");

@@ -30,7 +30,7 @@ fn ids(jobs: &[millpond::JobInfo]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn they_are_listed_and_counted_by_queue_kind_group_error_and_time() {
+async fn dead_letters_are_listed_and_counted_by_queue_kind_group_error_and_time() {
     let (clock, pond) = memory();
     deadly(&pond, "a");
     deadly(&pond, "b");
@@ -63,7 +63,7 @@ async fn they_are_listed_and_counted_by_queue_kind_group_error_and_time() {
 }
 
 #[tokio::test]
-async fn a_redriven_job_has_all_its_attempts_again_and_its_history_still() {
+async fn a_redriven_job_has_all_its_attempts_again_and_keeps_its_history() {
     let (_, pond) = memory();
     let switch = deadly(&pond, "q");
     let id = pond.enqueue("q", work(1).priority(Priority::FIRST)).await.unwrap();
@@ -116,7 +116,7 @@ async fn two_redrives_at_once_run_the_job_once() {
 }
 
 #[tokio::test]
-async fn some_or_all_are_redriven_by_filter() {
+async fn a_filter_selects_the_dead_letters_that_are_redriven() {
     let (_, pond) = memory();
     let switch = deadly(&pond, "q");
     let all = pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
@@ -132,7 +132,7 @@ async fn some_or_all_are_redriven_by_filter() {
 }
 
 #[tokio::test]
-async fn a_paced_redrive_spreads_the_jobs_out() {
+async fn a_paced_redrive_spreads_the_jobs_over_time() {
     let (clock, pond) = memory();
     let switch = deadly(&pond, "q");
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_paced_redrive_spreads_the_jobs_out() {
 }
 
 #[tokio::test]
-async fn more_than_one_page_is_redriven_and_purged() {
+async fn more_dead_letters_than_one_page_are_redriven_and_purged() {
     let (_, pond) = memory();
     let switch = deadly(&pond, "q");
     pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_redrive_of_all_ends_even_if_they_fail_again_at_once() {
 }
 
 #[tokio::test]
-async fn an_edited_payload_is_what_runs() {
+async fn a_redriven_job_runs_with_its_edited_payload() {
     let (_, pond) = memory();
     let seen = Log::new();
     let log = seen.clone();
@@ -203,7 +203,7 @@ async fn an_edited_payload_is_what_runs() {
 }
 
 #[tokio::test]
-async fn the_hook_and_the_event_tell_of_the_first_one_only() {
+async fn the_hook_and_the_event_report_only_the_first_dead_letter() {
     let firsts = Log::new();
     let log = firsts.clone();
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(move |event| log.push(event.clone())));
@@ -242,7 +242,7 @@ async fn the_hook_and_the_event_tell_of_the_first_one_only() {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_stops_nothing() {
+async fn a_hook_that_panics_does_not_stop_the_queue() {
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(|_| panic!("in the hook")));
     deadly(&pond, "q");
     let id = pond.enqueue("q", work(1)).await.unwrap();

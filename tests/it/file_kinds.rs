@@ -38,7 +38,7 @@ fn refused(path: PathBuf) -> String {
 }
 
 #[test]
-fn a_pipe_a_socket_a_device_and_a_directory_are_refused_by_what_they_are() {
+fn a_pipe_a_socket_a_device_and_a_directory_are_refused_by_kind() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     pipe(&at("pipe"));
@@ -73,7 +73,7 @@ async fn a_backup_is_not_more_readable_than_the_file() {
 
 /// A process of root's may copy a file of somebody else.
 #[tokio::test]
-async fn a_backup_belongs_to_whom_the_file_belongs_to() {
+async fn a_backup_has_the_same_owner_as_the_file() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !rustix::process::geteuid().is_root() {
         return;

@@ -42,7 +42,7 @@ async fn calls_over_time(pond: &Millpond, clock: &ManualClock, calls: &Log<()>, 
 }
 
 #[tokio::test]
-async fn a_snooze_of_nothing_lasts_as_long_as_the_shortest_one() {
+async fn a_snooze_of_zero_lasts_as_long_as_the_shortest_snooze() {
     for delay in [Duration::ZERO, Duration::from_nanos(1), Outcome::SNOOZE_MIN] {
         let (clock, pond) = memory();
         let calls = answering(&pond, Retry::none(), move || Ok(Outcome::snooze(delay)));
@@ -67,7 +67,7 @@ async fn a_queue_is_held_back_for_as_long_as_the_shortest_hold() {
 }
 
 #[tokio::test]
-async fn retries_follow_at_once_for_the_first_ten_times_only() {
+async fn only_the_first_ten_retries_can_follow_at_once() {
     let instant = Duration::from_nanos(1);
     let often = |retry: Retry| retry.max_attempts(1_000_000);
     let retries = [
@@ -95,7 +95,7 @@ async fn retries_follow_at_once_for_the_first_ten_times_only() {
 }
 
 #[tokio::test]
-async fn a_handler_or_a_job_that_says_when_to_retry_cannot_have_it_sooner() {
+async fn a_handler_or_a_job_cannot_shorten_the_delay_after_ten_retries() {
     let first = Retry::AT_ONCE_MAX as usize + 1;
     let often = || Retry::fixed(HOUR).max_attempts(1_000_000);
     let (clock, pond) = memory();
@@ -112,7 +112,7 @@ async fn a_handler_or_a_job_that_says_when_to_retry_cannot_have_it_sooner() {
 }
 
 #[tokio::test]
-async fn a_completion_whose_writes_always_fail_is_retried_at_the_same_pace() {
+async fn a_completion_whose_writes_always_fail_is_retried_with_the_same_delays() {
     let (clock, pond) = memory();
     let calls = Log::new();
     let log = calls.clone();

@@ -61,7 +61,7 @@ fn each_guest_was_built_from_the_source_beside_it() {
 }
 
 #[test]
-fn each_hostile_guest_is_built_and_has_its_line() {
+fn each_hostile_guest_is_built_and_has_a_line_in_the_table() {
     let table = fs::read_to_string(root().join("tests/guests/README.md")).unwrap();
     let mut guests = 0;
     for path in there().keys() {
@@ -83,7 +83,7 @@ fn each_hostile_guest_is_built_and_has_its_line() {
 }
 
 #[test]
-fn each_built_guest_is_of_webassembly() {
+fn each_built_guest_is_webassembly() {
     let wasm: Vec<_> = there().into_keys().filter(|path| path.ends_with(".wasm")).collect();
     assert!(wasm.len() >= 31, "{wasm:?}");
     for path in wasm {

@@ -60,7 +60,7 @@ fn last(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
 // --- the last handle is dropped --------------------------------------------------------------
 
 #[test]
-fn a_lone_callers_closure_may_hold_the_last_handle() {
+fn a_lone_callers_closure_can_hold_the_last_handle() {
     in_time("a call whose closure holds the last handle", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -77,7 +77,7 @@ fn a_lone_callers_closure_may_hold_the_last_handle() {
 }
 
 #[test]
-fn a_closure_may_drop_the_last_handle_while_it_runs() {
+fn a_closure_can_drop_the_last_handle_while_it_runs() {
     for alone in [true, false] {
         in_time("a closure that drops the last handle", move || {
             let disk = OnDisk::new();
@@ -97,7 +97,7 @@ fn a_closure_may_drop_the_last_handle_while_it_runs() {
 }
 
 #[test]
-fn a_closure_whose_call_was_given_up_may_hold_the_last_handle() {
+fn a_closure_whose_call_was_dropped_can_hold_the_last_handle() {
     in_time("a closure that nobody waits for", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -115,7 +115,7 @@ fn a_closure_whose_call_was_given_up_may_hold_the_last_handle() {
 }
 
 #[test]
-fn what_a_closure_returns_may_hold_the_last_handle() {
+fn the_result_of_a_closure_can_hold_the_last_handle() {
     in_time("a value that holds the last handle", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -130,7 +130,7 @@ fn what_a_closure_returns_may_hold_the_last_handle() {
 }
 
 #[test]
-fn a_guard_may_outlive_the_last_handle() {
+fn a_guard_can_outlive_the_last_handle() {
     for commits in [true, false] {
         in_time("a drop before a guard", move || {
             let disk = OnDisk::new();
@@ -150,7 +150,7 @@ fn a_guard_may_outlive_the_last_handle() {
 }
 
 #[test]
-fn the_last_handle_may_be_dropped_beside_a_guard_on_another_thread() {
+fn the_last_handle_can_be_dropped_while_another_thread_holds_a_guard() {
     in_time("a drop beside a guard", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -163,7 +163,7 @@ fn the_last_handle_may_be_dropped_beside_a_guard_on_another_thread() {
 }
 
 #[test]
-fn the_last_handle_may_be_dropped_beside_a_closure_that_waits_for_it() {
+fn the_last_handle_can_be_dropped_while_a_closure_waits_for_that() {
     in_time("a drop beside a closure", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -197,7 +197,7 @@ enum Place {
 }
 
 #[test]
-fn a_worker_may_hold_the_last_handle_and_a_shutdown_returns() {
+fn a_shutdown_returns_while_a_worker_holds_the_last_handle() {
     for place in [Place::Handler, Place::Data, Place::Attempt, Place::Completion] {
         for blocking in [false, true] {
             in_time("a shutdown whose worker holds the last handle", move || {
@@ -279,7 +279,7 @@ fn hold(pond: &Millpond, place: Place, blocking: bool, held: Last, entered: mpsc
 }
 
 #[test]
-fn an_attempt_may_drop_the_last_handle() {
+fn an_attempt_can_drop_the_last_handle() {
     for blocking in [false, true] {
         in_time("an attempt that drops the last handle", move || {
             let disk = OnDisk::new();
@@ -320,7 +320,7 @@ fn an_attempt_may_drop_the_last_handle() {
 }
 
 #[test]
-fn the_hook_for_first_dead_letters_does_not_keep_a_closed_queue_alive() {
+fn the_dead_letter_hook_does_not_keep_a_closed_queue_alive() {
     in_time("a hook that holds a handle", || {
         let disk = OnDisk::new();
         let held: Arc<Mutex<Option<Last>>> = Arc::default();
@@ -345,7 +345,7 @@ fn the_hook_for_first_dead_letters_does_not_keep_a_closed_queue_alive() {
 }
 
 #[test]
-fn what_the_hook_holds_is_dropped_when_the_queue_is_closed() {
+fn captures_of_the_hook_are_dropped_when_the_queue_is_closed() {
     in_time("a hook that holds a handle", || {
         let (kept, is_kept) = (Arc::new(()), Arc::new(Mutex::new(None::<Millpond>)));
         let (weak, in_hook) = (Arc::downgrade(&kept), is_kept.clone());
@@ -362,7 +362,7 @@ fn what_the_hook_holds_is_dropped_when_the_queue_is_closed() {
 }
 
 #[test]
-fn after_a_drop_the_file_can_be_opened_at_once_whatever_was_going_on() {
+fn the_file_can_be_opened_at_once_after_the_last_handle_is_dropped() {
     in_time("a drop in the middle of work", || {
         let disk = OnDisk::new();
         for round in 0..10 {
@@ -402,7 +402,7 @@ fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
 }
 
 #[test]
-fn a_shutdown_beside_a_guard_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_guard_is_held() {
     in_time("a shutdown beside a guard", || {
         let disk = OnDisk::new();
         let pond = disk.builder().write_wait_max(HOUR).open(disk.path()).unwrap();
@@ -414,7 +414,7 @@ fn a_shutdown_beside_a_guard_answers_at_its_deadline() {
 }
 
 #[test]
-fn a_shutdown_beside_a_blocking_closure_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_closure_blocks() {
     for alone in [true, false] {
         in_time("a shutdown beside a closure", move || {
             let disk = OnDisk::new();
@@ -437,7 +437,7 @@ fn a_shutdown_beside_a_blocking_closure_answers_at_its_deadline() {
 }
 
 #[test]
-fn a_shutdown_beside_a_blocking_hook_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_hook_blocks() {
     in_time("a shutdown beside a hook", || {
         let disk = OnDisk::new();
         let (entered, is_in) = mpsc::channel();
@@ -458,7 +458,7 @@ fn a_shutdown_beside_a_blocking_hook_answers_at_its_deadline() {
 }
 
 #[test]
-fn a_shutdown_beside_the_applications_own_transaction_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_the_application_holds_a_transaction() {
     in_time("a shutdown beside a transaction", || {
         let dir = tempfile::tempdir().unwrap();
         let database = Arc::new(Database::create(dir.path().join("app.redb")).unwrap());
@@ -490,7 +490,7 @@ fn blocks_its_drop() -> (BlocksItsDrop, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_drop_of_handlers_or_data_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_drop_of_handlers_or_data_blocks() {
     for is_data in [false, true] {
         in_time("a shutdown beside a drop that blocks", move || {
             let (_, pond) = memory();
@@ -515,7 +515,7 @@ fn a_drop_of_handlers_or_data_that_blocks_does_not_keep_a_shutdown_from_its_dead
 }
 
 #[test]
-fn a_drop_of_the_hook_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_drop_of_the_hook_blocks() {
     in_time("a shutdown beside a drop that blocks", || {
         let (value, entered, let_go) = blocks_its_drop();
         let hook = move |_: &millpond::Event| {

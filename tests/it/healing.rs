@@ -115,7 +115,7 @@ impl Rig {
 }
 
 #[test]
-fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
+fn a_full_disk_is_reported_at_once_and_the_queue_recovers_when_there_is_room() {
     let mut rig = Rig::new();
     let mut events = rig.pond.events();
     let before = rig.pond.enqueue("q", work(1));
@@ -149,7 +149,7 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
 
 /// A disk that takes nothing more can still be read, as long as it lasts.
 #[test]
-fn a_disk_that_cannot_be_written_can_be_read() {
+fn a_queue_can_be_read_while_its_disk_cannot_be_written() {
     for failure in [Fault::FULL, Fault::SYNC] {
         // Nothing is read from memory.
         let mut rig = Rig::with(|builder| builder.cache_bytes(0));
@@ -184,7 +184,7 @@ fn a_disk_that_cannot_be_written_can_be_read() {
 }
 
 #[test]
-fn nothing_starts_while_nothing_can_be_written() {
+fn no_job_starts_while_the_disk_cannot_be_written() {
     let mut rig = Rig::new();
     for n in 0..3 {
         let job = rig.pond.enqueue("q", work(n));
@@ -263,7 +263,7 @@ fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
 }
 
 #[test]
-fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
+fn a_call_with_an_unknown_outcome_is_written_as_a_whole_or_not_at_all() {
     for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         let first = rig.pond.enqueue("q", work(0));
@@ -296,7 +296,7 @@ fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_read_heals_too() {
+fn the_queue_recovers_from_read_errors_too() {
     let mut rig = Rig::new();
     for n in 0..2_000 {
         let bulk = rig.pond.enqueue_many("q", (0..10).map(|m| NewJob::new(Work { n: n * 10 + m })));
@@ -317,7 +317,7 @@ fn a_disk_that_cannot_be_read_heals_too() {
 }
 
 #[test]
-fn a_stop_while_it_is_degraded_answers_everybody() {
+fn a_shutdown_of_a_degraded_queue_answers_every_caller() {
     let mut rig = Rig::new();
     let job = rig.pond.enqueue("q", work(1));
     rig.call(job).unwrap();
@@ -337,7 +337,7 @@ fn a_stop_while_it_is_degraded_answers_everybody() {
 /// A start that was to be durable before its handler ran, and of which nobody knew whether it was, does
 /// not count as an attempt that the process did not survive.
 #[test]
-fn a_job_that_was_marked_and_never_started_has_no_crash_on_its_record() {
+fn a_job_with_a_start_mark_that_never_started_has_no_crash_in_its_history() {
     let mut rig = Rig::new();
     let job = rig.pond.enqueue("q", work(1));
     let id = rig.call(job).unwrap();
@@ -361,7 +361,7 @@ fn a_job_that_was_marked_and_never_started_has_no_crash_on_its_record() {
 
 /// The same steps give the same run: what is on the disk at the end is the same, byte for byte.
 #[test]
-fn steps_are_repeatable() {
+fn stepped_runs_with_faults_are_repeatable() {
     let run = || {
         let mut rig = Rig::new();
         let ran = rig.worker("q");
@@ -385,7 +385,7 @@ fn steps_are_repeatable() {
 /// and what was there can still be read.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_deleted_file_is_found_out_by_the_next_commit_or_while_idle() {
+async fn a_deleted_file_is_noticed_by_the_next_commit_or_while_idle() {
     for idle in [false, true] {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -409,7 +409,7 @@ async fn a_deleted_file_is_found_out_by_the_next_commit_or_while_idle() {
 /// Only the file that was opened is opened again, not whatever lies at its path by then.
 #[cfg(unix)]
 #[tokio::test]
-async fn another_file_at_the_same_path_is_left_alone() {
+async fn another_file_at_the_same_path_is_not_touched() {
     let (disk, other) = (OnDisk::new(), OnDisk::new());
     let theirs = other.open();
     theirs.enqueue("q", work(9)).await.unwrap();
@@ -431,7 +431,7 @@ async fn another_file_at_the_same_path_is_left_alone() {
     assert_eq!(page.jobs[0].payload.decode::<Work>().unwrap().n, 9);
 }
 #[test]
-fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
+fn a_call_with_an_unknown_outcome_can_be_repeated_with_a_unique_key() {
     // A sync that fails leaves what was written; a full disk does not.
     for failure in [Fault::SYNC, Fault::FULL] {
         let mut rig = Rig::new();
@@ -457,7 +457,7 @@ fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
 
 /// The file may hold the commit that failed, and memory the one before: they need not agree.
 #[test]
-fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
+fn a_check_of_the_file_waits_until_its_content_is_known() {
     let mut rig = Rig::new();
     let first = rig.pond.enqueue("q", work(0));
     rig.call(first).unwrap();
@@ -479,7 +479,7 @@ fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
 
 /// A panic on the writer's thread must leave nobody waiting.
 #[tokio::test]
-async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
+async fn after_a_panic_during_a_commit_every_later_call_is_refused() {
     let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let again = disk.clone();
     let builder = Millpond::builder().clock(clock.clone()).seed(0);
@@ -509,7 +509,7 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
 /// Whether or not the commit that failed has become durable, and whatever a worker was given meanwhile, each name means
 /// one queue or kind.
 #[test]
-fn names_whose_commit_failed_mean_the_same_after_the_file_is_open_again() {
+fn names_whose_commit_failed_keep_their_meaning_after_the_file_is_reopened() {
     for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         let enqueue = |rig: &mut Rig, queue: &str, kind: &str| {

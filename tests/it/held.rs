@@ -51,7 +51,7 @@ fn goes_on(pond: &Millpond) {
 }
 
 #[test]
-fn a_caller_who_holds_the_databases_transaction_is_told_so() {
+fn a_call_on_the_thread_that_holds_the_databases_transaction_gets_a_named_error() {
     in_time("a call inside the application's transaction", || {
         for waits in [true, false] {
             let Attached { database, pond, _dir } = attached();
@@ -77,7 +77,7 @@ fn a_caller_who_holds_the_databases_transaction_is_told_so() {
 }
 
 #[test]
-fn every_kind_of_write_is_told_that_the_transaction_is_held() {
+fn every_kind_of_write_gets_an_error_while_the_transaction_is_held() {
     in_time("calls inside the application's transaction", || {
         type Call = fn(&Millpond) -> Result<(), Error>;
         let calls: [Call; 5] = [
@@ -98,7 +98,7 @@ fn every_kind_of_write_is_told_that_the_transaction_is_held() {
 }
 
 #[test]
-fn what_ends_while_the_transaction_is_held_ends_once() {
+fn a_job_that_ends_while_the_transaction_is_held_ends_once() {
     in_time("an attempt beside the application's transaction", || {
         let Attached { database, pond, _dir } = attached();
         let (told, ran) = mpsc::channel();
@@ -125,7 +125,7 @@ fn what_ends_while_the_transaction_is_held_ends_once() {
 }
 
 #[test]
-fn a_transaction_of_the_applications_that_is_short_is_waited_for() {
+fn a_short_transaction_of_the_application_is_waited_for() {
     in_time("short transactions", || {
         let Attached { database, pond, _dir } = attached_with(HOUR);
         let writer = thread::spawn(move || {
@@ -144,7 +144,7 @@ fn a_transaction_of_the_applications_that_is_short_is_waited_for() {
 }
 
 #[test]
-fn who_waits_beside_a_guard_that_is_held_for_long_is_told_so() {
+fn a_caller_that_waits_for_a_guard_that_is_held_for_long_gets_an_error() {
     in_time("calls beside a guard", || {
         let (_, pond) = memory_with(|builder| builder.write_wait_max(WAIT));
         let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
@@ -170,7 +170,7 @@ fn who_waits_beside_a_guard_that_is_held_for_long_is_told_so() {
 
 /// One task waits for another one, which waits for the queue, and both have one thread.
 #[test]
-fn a_guard_whose_holder_waits_for_another_call_gets_on() {
+fn a_caller_that_holds_a_guard_and_waits_for_another_call_is_not_blocked_for_ever() {
     in_time("a guard whose holder waits", || {
         let (_, pond) = memory_with(|builder| builder.write_wait_max(WAIT));
         block_on(async {

@@ -5,7 +5,7 @@ use millpond::{Job, JobFilter, Outcome, State};
 use crate::support::*;
 
 #[tokio::test]
-async fn a_page_of_results_may_be_kept_while_the_file_is_written() {
+async fn a_page_of_results_can_be_kept_while_the_file_is_written() {
     let (clock, pond) = memory();
     pond.worker("q")
         .handle(|job: Job<Work>| async move { Ok(Outcome::done_with(format!("result {}", job.n))) })

@@ -21,7 +21,7 @@ fn facts(line: &Line) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_retry_is_an_info_with_its_delay_and_error_and_a_dead_job_a_warning_with_its_reason() {
+async fn a_retry_is_logged_as_info_with_delay_and_error_and_a_dead_letter_as_a_warning() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let time = clock.clone();
@@ -51,7 +51,7 @@ async fn a_retry_is_an_info_with_its_delay_and_error_and_a_dead_job_a_warning_wi
 }
 
 #[tokio::test]
-async fn writes_that_fail_with_the_completion_are_logged_as_the_failure_they_are() {
+async fn writes_that_fail_with_the_completion_are_logged_as_a_failed_attempt() {
     let recorder = recorder();
     let (_, pond) = memory();
     let handler = |_: Job<Work>, ctx: Context| async move {
@@ -67,7 +67,7 @@ async fn writes_that_fail_with_the_completion_are_logged_as_the_failure_they_are
 }
 
 #[tokio::test]
-async fn a_rate_limited_job_is_logged_as_that_and_not_as_given_back() {
+async fn a_rate_limited_job_is_logged_as_rate_limited_and_not_as_given_back() {
     let recorder = recorder();
     let (_, pond) = memory();
     let handler = |_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::from_millis(950))) };
@@ -98,7 +98,7 @@ async fn a_pause_a_resumption_and_the_start_and_stop_of_a_worker_are_logged() {
 }
 
 #[tokio::test]
-async fn opening_says_what_waits_and_what_is_dead_and_the_stop_is_logged_from_begin_to_end() {
+async fn an_open_logs_its_waiting_and_dead_jobs_and_a_shutdown_logs_its_begin_and_end() {
     let recorder = recorder();
     let disk = OnDisk::new();
     let path = disk.path().to_str().unwrap().to_owned();
@@ -125,7 +125,7 @@ async fn opening_says_what_waits_and_what_is_dead_and_the_stop_is_logged_from_be
 
 /// What the file says is logged as the crash's work, not as that of an attempt.
 #[tokio::test]
-async fn a_job_that_a_crash_has_ended_is_logged_when_the_file_is_opened() {
+async fn a_job_that_a_crash_ended_is_logged_when_the_file_is_opened() {
     let recorder = recorder();
     let disk = OnDisk::new();
     let pond = disk.open();

@@ -85,7 +85,7 @@ fn assert_says(said: &str, texts: &[&str]) {
 }
 
 #[test]
-fn arguments_in_the_wrong_order_are_refused_in_plain_words() {
+fn arguments_in_the_wrong_order_are_explained_by_the_compiler() {
     let said = refused(
         "async fn welcome(_: Context, _: Job<Welcome>) -> Handled { Ok(()) }",
         "pond.worker(\"q\").handle(welcome);",
@@ -97,13 +97,13 @@ fn arguments_in_the_wrong_order_are_refused_in_plain_words() {
 }
 
 #[test]
-fn a_payload_in_place_of_its_job_is_refused_in_plain_words() {
+fn a_payload_in_place_of_its_job_is_explained_by_the_compiler() {
     let said = refused("async fn welcome(_: Welcome) -> Handled { Ok(()) }", "pond.worker(\"q\").handle(welcome);");
     assert_says(&said, &["is not an async handler", "its first argument is `Job<T>`, not `T`"]);
 }
 
 #[test]
-fn a_result_of_anyhow_is_refused_in_plain_words() {
+fn a_result_of_anyhow_is_explained_by_the_compiler() {
     let said = refused(
         "async fn welcome(_: Job<Welcome>) -> anyhow::Result<()> { Ok(()) }",
         "pond.worker(\"q\").handle(welcome);",
@@ -115,7 +115,7 @@ fn a_result_of_anyhow_is_refused_in_plain_words() {
 }
 
 #[test]
-fn a_function_that_is_not_async_and_an_async_one_that_blocks_are_refused_in_plain_words() {
+fn async_and_blocking_functions_in_each_others_place_are_explained_by_the_compiler() {
     let said = refused("fn welcome(_: Job<Welcome>) -> Handled { Ok(()) }", "pond.worker(\"q\").handle(welcome);");
     assert_says(&said, &["is not an async handler", "for a function that is not async use `handle_blocking`"]);
     let said = refused(
@@ -126,7 +126,7 @@ fn a_function_that_is_not_async_and_an_async_one_that_blocks_are_refused_in_plai
 }
 
 #[test]
-fn a_payload_that_is_no_kind_is_refused_with_the_line_that_is_missing() {
+fn the_error_for_a_payload_without_a_kind_shows_the_missing_line() {
     let said = refused("", "NewJob::new(NoKind);");
     assert_says(&said, &["`NoKind` is not a kind of job", "impl millpond::Kind for NoKind { const KIND: &'static str"]);
 }

@@ -50,7 +50,7 @@ fn telling(queue: &str, kind: &str) -> NewJob {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_stopped_or_does_not_start_gives_its_names_back() {
+async fn a_worker_that_stops_or_does_not_start_releases_its_names() {
     let (_, pond) = memory();
     let handler = |_: Job<Bytes>| async { Ok(()) };
     record(&pond, "kept", 1);
@@ -75,7 +75,7 @@ async fn a_worker_that_is_stopped_or_does_not_start_gives_its_names_back() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_given_out_again_brings_nothing_of_its_former_queue_along() {
+async fn a_reused_queue_number_carries_nothing_over_from_its_former_queue() {
     let (_, pond) = memory();
     let start = |queue: &str| {
         let handler = |_: Job<Bytes>| async { Ok(()) };
@@ -103,7 +103,7 @@ async fn a_number_that_is_given_out_again_brings_nothing_of_its_former_queue_alo
 }
 
 #[tokio::test]
-async fn two_workers_use_a_kind_and_the_second_keeps_it() {
+async fn a_kind_of_two_workers_is_kept_when_the_first_one_stops() {
     let (_, pond) = memory();
     let handler = |_: Job<Bytes>| async { Ok(()) };
     let first = pond.worker("a").handle_raw("k", handler).start().unwrap();
@@ -118,7 +118,7 @@ async fn two_workers_use_a_kind_and_the_second_keeps_it() {
 }
 
 #[tokio::test]
-async fn looking_at_queues_uses_up_no_names() {
+async fn reading_the_state_of_queues_uses_no_names() {
     let (_, pond) = memory();
     let commits = pond.metrics().commits_total;
     for n in 0..MANY {
@@ -144,7 +144,7 @@ async fn looking_at_queues_uses_up_no_names() {
 }
 
 #[tokio::test]
-async fn a_queue_that_was_looked_at_first_can_be_used_like_any_other() {
+async fn a_queue_that_was_read_before_it_existed_works_like_any_other() {
     let (_, pond) = memory();
     let queue = pond.queue("q").unwrap();
     assert_eq!(queue.counts().pending, 0);
@@ -167,7 +167,7 @@ async fn a_queue_that_was_looked_at_first_can_be_used_like_any_other() {
 }
 
 #[tokio::test]
-async fn enqueues_that_are_refused_or_never_made_use_up_no_names() {
+async fn enqueues_that_are_refused_or_never_made_use_no_names() {
     let (_, pond) = memory();
     let full = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Refuse);
     pond.queue("full").unwrap().configure(full).await.unwrap();
@@ -256,7 +256,7 @@ async fn a_duplicate_of_a_new_kind_leaves_no_name() {
 }
 
 #[tokio::test]
-async fn a_worker_for_a_queue_or_a_kind_that_never_comes_leaves_nothing_in_the_file() {
+async fn a_worker_for_an_unused_queue_or_kind_leaves_nothing_in_the_file() {
     let disk = OnDisk::new();
     let pond = disk.open();
     for n in 0..100 {
@@ -284,7 +284,7 @@ async fn a_worker_for_a_queue_or_a_kind_that_never_comes_leaves_nothing_in_the_f
 }
 
 #[tokio::test]
-async fn a_file_has_only_so_many_names_and_those_it_has_go_on() {
+async fn a_file_full_of_names_refuses_new_names_and_keeps_serving_the_others() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let names: Vec<_> = (0..MOST).map(|n| (format!("q{n}"), of_kind(format!("k{n}")))).collect();
@@ -311,7 +311,7 @@ async fn a_file_has_only_so_many_names_and_those_it_has_go_on() {
 }
 
 #[test]
-fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
+fn threads_that_use_the_same_new_names_at_once_get_the_same_queues_and_kinds() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let threads: Vec<_> = (0..8)
@@ -362,7 +362,7 @@ fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
 }
 
 #[tokio::test]
-async fn a_transaction_may_use_a_new_name_more_than_once() {
+async fn a_transaction_can_use_a_new_name_more_than_once() {
     let (_, pond) = memory();
     let write = |tx: &millpond::Transaction<'_>| {
         for (queue, kind) in [("a", "x"), ("a", "y"), ("b", "x"), ("a", "x")] {

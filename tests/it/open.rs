@@ -23,7 +23,7 @@ fn open_of(bytes: &[u8]) -> (tempfile::TempDir, Result<Millpond, Error>) {
 }
 
 #[tokio::test]
-async fn text_random_bytes_and_sqlite_are_not_a_millpond() {
+async fn text_random_bytes_and_sqlite_files_are_refused() {
     let random: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut sqlite = b"SQLite format 3\0".to_vec();
     sqlite.resize(4_096, 0);
@@ -55,7 +55,7 @@ fn foreign(path: &Path) {
 }
 
 #[tokio::test]
-async fn an_applications_own_redb_file_is_refused_unless_it_is_adopted() {
+async fn an_applications_own_redb_file_is_refused_unless_adopting_it_is_allowed() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     assert!(matches!(Millpond::open(disk.path()), Err(Error::NotAMillpond { .. })));
@@ -74,7 +74,7 @@ async fn an_applications_own_redb_file_is_refused_unless_it_is_adopted() {
 }
 
 #[tokio::test]
-async fn it_can_live_in_the_applications_own_database() {
+async fn a_queue_can_use_the_applications_own_database() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     let db = Arc::new(Database::open(disk.path()).unwrap());
@@ -94,7 +94,7 @@ async fn it_can_live_in_the_applications_own_database() {
 }
 
 #[tokio::test]
-async fn a_directory_a_missing_parent_and_a_place_that_cannot_be_written_are_io_errors() {
+async fn a_directory_a_missing_parent_and_an_unwritable_directory_are_io_errors() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("no/such/place.redb");
     for path in [dir.path(), &missing, Path::new("/proc/millpond.redb")] {
@@ -111,7 +111,7 @@ async fn a_directory_a_missing_parent_and_a_place_that_cannot_be_written_are_io_
 }
 
 #[tokio::test]
-async fn a_file_that_may_not_be_written_is_an_io_error_or_opens() {
+async fn a_read_only_file_is_an_io_error_or_opens() {
     use std::os::unix::fs::PermissionsExt;
     let disk = OnDisk::new();
     drop(disk.open());
@@ -125,7 +125,7 @@ async fn a_file_that_may_not_be_written_is_an_io_error_or_opens() {
 }
 
 #[tokio::test]
-async fn a_file_opened_twice_is_said_to_be_open() {
+async fn a_file_opened_twice_is_refused_as_already_open() {
     let disk = OnDisk::new();
     let pond = disk.open();
     assert!(matches!(disk.builder().open(disk.path()), Err(Error::AlreadyOpen { path, .. }) if path == disk.path()));
@@ -147,7 +147,7 @@ async fn child_that_opens_a_file() {
 }
 
 #[tokio::test]
-async fn a_file_opened_by_another_process_is_said_to_be_open() {
+async fn a_file_opened_by_another_process_is_refused_as_already_open() {
     let disk = OnDisk::new();
     let _pond = disk.open();
     let child = Command::new(std::env::current_exe().unwrap())
@@ -169,7 +169,7 @@ async fn some_file() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_truncated_file_is_corrupt_and_is_never_made_anew() {
+async fn a_truncated_file_is_corrupt_and_is_never_recreated() {
     let whole = some_file().await;
     for keep in [10, 100, 512, 4_096, whole.len() / 4, whole.len() / 2] {
         let dir = tempfile::tempdir().unwrap();
@@ -250,7 +250,7 @@ fn record_raw(pond: &Millpond) -> Log<String> {
 }
 
 #[tokio::test]
-async fn a_corrupt_record_is_set_aside_and_the_others_go_on() {
+async fn a_corrupt_record_is_quarantined_and_other_jobs_run() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue_many("q", [raw("first-payload"), raw("second-payload"), raw("third-payload")]).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_corrupt_record_is_set_aside_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_corrupt_record_that_is_asked_for_is_said_to_be_corrupt() {
+async fn a_read_of_a_corrupt_record_is_a_corrupt_error() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let ids = pond.enqueue_many("q", [raw("first-payload"), raw("second-payload")]).await.unwrap();
@@ -285,7 +285,7 @@ async fn a_corrupt_record_that_is_asked_for_is_said_to_be_corrupt() {
 }
 
 #[tokio::test]
-async fn a_corrupt_head_is_set_aside_and_its_group_goes_on() {
+async fn a_corrupt_head_is_quarantined_and_its_group_continues() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = ["first-payload", "second-payload", "third-payload"].map(|text| raw(text).group("g"));
@@ -304,7 +304,7 @@ async fn a_corrupt_head_is_set_aside_and_its_group_goes_on() {
 }
 
 #[tokio::test]
-async fn a_corrupt_member_in_the_middle_is_set_aside_and_its_group_goes_on() {
+async fn a_corrupt_member_in_the_middle_is_quarantined_and_its_group_continues() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = ["first-payload", "second-payload", "third-payload"].map(|text| raw(text).group("g"));
@@ -320,7 +320,7 @@ async fn a_corrupt_member_in_the_middle_is_set_aside_and_its_group_goes_on() {
 }
 
 #[tokio::test]
-async fn a_corrupt_delayed_job_is_set_aside_and_the_others_become_due() {
+async fn a_corrupt_delayed_job_is_quarantined_and_the_others_become_due() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = ["first-payload", "second-payload", "third-payload"].map(|text| raw(text).delay(SECOND));
@@ -337,7 +337,7 @@ async fn a_corrupt_delayed_job_is_set_aside_and_the_others_become_due() {
 }
 
 #[tokio::test]
-async fn a_leftover_of_a_creation_that_did_not_end_is_no_obstacle() {
+async fn a_temporary_file_of_an_interrupted_creation_does_not_stop_the_next_one() {
     let disk = OnDisk::new();
     fs::write(disk.dir.path().join("jobs.redb.creating"), b"half a file").unwrap();
     let pond = disk.open();
@@ -383,7 +383,7 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_corrupt_member_that_is_due_later_is_set_aside_whatever_the_policy() {
+async fn a_corrupt_member_that_is_due_later_is_quarantined_whatever_the_policy() {
     use millpond::{GroupPolicy, QueueSettings};
     for policy in [GroupPolicy::Block, GroupPolicy::Skip] {
         let disk = OnDisk::new();
@@ -403,7 +403,7 @@ async fn a_corrupt_member_that_is_due_later_is_set_aside_whatever_the_policy() {
 }
 
 #[tokio::test]
-async fn a_corrupt_dead_letter_hides_no_other() {
+async fn a_corrupt_dead_letter_does_not_hide_the_others() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.worker("q")
@@ -438,7 +438,7 @@ async fn a_database_attached_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_is_left_byte_for_byte_as_it_was() {
+async fn a_refused_file_keeps_every_byte() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     let before = fs::read(disk.path()).unwrap();

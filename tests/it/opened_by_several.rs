@@ -54,7 +54,7 @@ fn open_together(path: &Path, runtime: &tokio::runtime::Handle) -> BTreeSet<u64>
 }
 
 #[test]
-fn every_job_acknowledged_by_an_opener_of_a_new_file_is_there() {
+fn every_job_acknowledged_by_an_opener_of_a_new_file_exists() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..rounds() {
         let directory = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ fn openers_of_a_closed_file_do_not_refuse_each_other() {
 }
 
 #[tokio::test]
-async fn a_file_is_open_whatever_name_it_is_opened_by() {
+async fn an_open_file_is_recognized_under_each_of_its_names() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (link, hard) = (disk.dir.path().join("link.redb"), disk.dir.path().join("hard.redb"));
@@ -102,7 +102,7 @@ async fn a_file_is_open_whatever_name_it_is_opened_by() {
 /// A kill right after the file got its name leaves the temporary one. With that name left, a deleted file would not be
 /// recognised, and jobs would be acknowledged that nobody finds again.
 #[tokio::test]
-async fn a_file_with_a_temporary_name_left_is_missed_when_it_is_deleted() {
+async fn the_deletion_of_a_file_with_a_leftover_temporary_name_is_noticed() {
     let disk = OnDisk::new();
     drop(disk.open());
     fs::hard_link(disk.path(), disk.dir.path().join("jobs.redb.creating-0123456789abcdef")).unwrap();
@@ -114,7 +114,7 @@ async fn a_file_with_a_temporary_name_left_is_missed_when_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_database_that_the_application_has_open_is_open_by_its_path_too() {
+async fn a_database_that_the_application_has_open_cannot_be_opened_by_its_path() {
     let disk = OnDisk::new();
     drop(disk.open());
     let db = Arc::new(Database::open(disk.path()).unwrap());
@@ -126,7 +126,7 @@ async fn a_database_that_the_application_has_open_is_open_by_its_path_too() {
 }
 
 #[tokio::test]
-async fn a_symlink_that_leads_nowhere_is_kept_and_the_file_is_made_where_it_leads() {
+async fn a_dangling_symlink_is_kept_and_the_file_is_created_at_its_target() {
     let disk = OnDisk::new();
     let (volume, link) = (disk.dir.path().join("volume"), disk.dir.path().join("link.redb"));
     fs::create_dir(&volume).unwrap();

@@ -45,7 +45,7 @@ async fn main() -> Result<(), millpond::BoxError> {
 
 #[test]
 #[ignore = "compiles the crate and its dependencies anew: some minutes"]
-fn a_handler_that_panics_each_time_ends_the_process_as_often_as_it_has_attempts_and_is_dead_then() {
+fn a_job_whose_handler_always_panics_ends_one_process_per_attempt_and_is_then_dead() {
     let directory = tempfile::tempdir().unwrap();
     let sections = format!(
         "[dependencies]\nmillpond = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\

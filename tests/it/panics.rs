@@ -69,7 +69,7 @@ async fn assert_well(pond: &Millpond) {
 }
 
 #[tokio::test]
-async fn whatever_a_handler_throws_its_attempt_has_failed_and_its_slot_is_free() {
+async fn any_panic_of_a_handler_fails_its_attempt_and_frees_its_slot() {
     let (_, pond) = memory();
     let ran = Log::new();
     let (log, blocking_log) = (ran.clone(), ran.clone());
@@ -122,7 +122,7 @@ async fn whatever_a_handler_throws_its_attempt_has_failed_and_its_slot_is_free()
 }
 
 #[tokio::test]
-async fn an_error_whose_text_panics_is_a_failure_with_the_delay_that_it_came_with() {
+async fn an_error_whose_text_panics_is_a_failure_that_keeps_its_delay() {
     let (clock, pond) = memory();
     pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::retry_after(BadError::new(), HOUR)) }).start().unwrap();
     let id = pond.enqueue("q", work(1)).await.unwrap();
@@ -133,7 +133,7 @@ async fn an_error_whose_text_panics_is_a_failure_with_the_delay_that_it_came_wit
 }
 
 #[tokio::test]
-async fn a_handler_that_is_dropped_at_its_timeout_may_panic_and_its_slot_is_free() {
+async fn a_handler_that_panics_when_its_timeout_drops_it_frees_its_slot() {
     let (clock, pond) = memory();
     let (gate, mut keeper) = gate();
     pond.worker("q")
@@ -161,7 +161,7 @@ async fn a_handler_that_is_dropped_at_its_timeout_may_panic_and_its_slot_is_free
 }
 
 #[tokio::test]
-async fn what_a_handler_asks_for_may_panic() {
+async fn a_panic_of_what_a_handler_asked_for_is_a_failed_attempt() {
     let (_, pond) = memory();
     pond.worker("q")
         .concurrency(1)
@@ -175,7 +175,7 @@ async fn what_a_handler_asks_for_may_panic() {
 }
 
 #[tokio::test]
-async fn whatever_a_closure_throws_its_transaction_is_aborted_and_the_queue_goes_on() {
+async fn any_panic_of_a_closure_aborts_its_transaction_and_the_queue_continues() {
     let (_, pond) = memory();
     let aborted = pond
         .transaction(|tx| {
@@ -201,7 +201,7 @@ async fn whatever_a_closure_throws_its_transaction_is_aborted_and_the_queue_goes
 }
 
 #[tokio::test]
-async fn what_a_closure_has_captured_may_panic_when_it_is_dropped() {
+async fn captures_of_a_closure_can_panic_when_they_are_dropped() {
     let (_, pond) = memory();
     let captured = Grenade;
     let done = pond
@@ -223,7 +223,7 @@ async fn what_a_closure_has_captured_may_panic_when_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
+async fn an_unused_result_of_a_closure_can_panic_when_it_is_dropped() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     disk.hold_syncs();
@@ -252,7 +252,7 @@ async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
 }
 
 #[tokio::test]
-async fn whatever_the_writes_with_a_completion_throw_the_attempt_has_failed() {
+async fn any_panic_of_the_writes_with_a_completion_fails_the_attempt() {
     let (_, pond) = memory();
     pond.worker("q")
         .concurrency(1)
@@ -285,7 +285,7 @@ async fn whatever_the_writes_with_a_completion_throw_the_attempt_has_failed() {
 }
 
 #[tokio::test]
-async fn the_hook_for_dead_letters_and_a_custom_back_off_may_throw_anything() {
+async fn the_dead_letter_hook_and_a_custom_backoff_can_panic_with_any_value() {
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(|_| explode()));
     let captured = Grenade;
     let retry = Retry::custom(move |_| {
@@ -314,7 +314,7 @@ async fn the_hook_for_dead_letters_and_a_custom_back_off_may_throw_anything() {
 }
 
 #[tokio::test]
-async fn handlers_and_their_data_may_panic_when_the_queue_lets_go_of_them() {
+async fn handlers_and_their_data_can_panic_when_the_queue_drops_them() {
     let (_, pond) = memory();
     let (captured, shared) = (Grenade, Arc::new(Grenade));
     let handler = move |_: Job<Work>| -> std::future::Ready<Handled> {

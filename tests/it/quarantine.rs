@@ -233,7 +233,7 @@ fn payload(value: &Bytes) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn the_file_in_the_middle_of_everything_runs_dry() {
+async fn all_jobs_of_the_undamaged_test_file_run() {
     let Everything { disk, clock, to_run, ended } = everything().await;
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk).unwrap();
     assert_eq!(run_dry(&pond, &clock).await, to_run);
@@ -334,7 +334,7 @@ async fn with_a_damaged_job() -> (ManualClock, Millpond) {
 }
 
 #[tokio::test]
-async fn what_is_set_aside_is_told_counted_shown_and_purged() {
+async fn quarantined_rows_are_reported_counted_listed_and_purged() {
     let (_, pond) = with_a_damaged_job().await;
     let mut events = pond.events();
     let id = JobId::new(2);
@@ -360,7 +360,7 @@ async fn what_is_set_aside_is_told_counted_shown_and_purged() {
 }
 
 #[tokio::test]
-async fn a_listing_passes_over_what_is_damaged_and_has_it_set_aside() {
+async fn a_listing_skips_damaged_rows_and_has_them_quarantined() {
     let (_, pond) = with_a_damaged_job().await;
     let page = pond.jobs(&JobFilter::new(), None, 100).unwrap();
     assert_eq!(page.jobs.iter().map(|job| job.id.get()).collect::<Vec<_>>(), [1, 3]);
@@ -370,7 +370,7 @@ async fn a_listing_passes_over_what_is_damaged_and_has_it_set_aside() {
 }
 
 #[tokio::test]
-async fn a_refused_call_on_a_damaged_job_has_it_set_aside() {
+async fn a_refused_call_on_a_damaged_job_has_it_quarantined() {
     let (_, pond) = with_a_damaged_job().await;
     let cancelled = pond.cancel(JobId::new(2), "x").await;
     assert!(matches!(cancelled, Err(Error::CorruptRecord { .. })), "{cancelled:?}");
@@ -386,7 +386,7 @@ async fn a_refused_call_on_a_damaged_job_has_it_set_aside() {
 const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
 
 #[tokio::test]
-async fn a_job_that_can_be_read_after_all_comes_back() {
+async fn a_quarantined_job_that_can_be_read_is_restored() {
     let (_, pond) = with_a_damaged_job().await;
     assert!(pond.job(JobId::new(2)).is_err());
     settled(&pond).await;
@@ -411,7 +411,7 @@ async fn a_job_that_can_be_read_after_all_comes_back() {
 }
 
 #[tokio::test]
-async fn a_damaged_quarantine_can_still_be_looked_at() {
+async fn a_damaged_quarantine_can_still_be_read() {
     for bit in BITS {
         let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let open = || Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();

@@ -26,7 +26,7 @@ async fn enqueue(pond: &Millpond) -> Vec<JobId> {
 }
 
 #[tokio::test]
-async fn one_answer_holds_all_groups_and_no_attempt_is_used() {
+async fn one_rate_limited_answer_holds_all_groups_and_uses_no_attempt() {
     let (clock, pond) = memory();
     let until = pond.now() + SECOND * 30;
     let calls = start(&pond, &clock, until);

@@ -57,7 +57,7 @@ async fn a_queue_does_not_inherit_the_bucket_of_another_whose_name_was_never_sto
 }
 
 #[tokio::test]
-async fn a_group_does_not_inherit_the_bucket_of_another_queues_group_either() {
+async fn a_group_does_not_inherit_the_bucket_of_another_queues_group() {
     let disk = OnDisk::new();
     let rate = Rate::per_hour(1).burst(2);
     let pond = disk.open();
@@ -73,7 +73,7 @@ async fn a_group_does_not_inherit_the_bucket_of_another_queues_group_either() {
 /// Calls from several threads, of which each knows an older or a newer state of the bucket: whichever is written
 /// last, the file must not have a token that was taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn tokens_taken_by_hand_at_the_same_time_are_all_taken_after_a_crash() {
+async fn tokens_taken_by_simultaneous_calls_are_all_gone_after_a_crash() {
     for round in 0..20 {
         let disk = OnDisk::new();
         let rate = Rate::per_hour(1).burst(1_000);
@@ -94,7 +94,7 @@ async fn tokens_taken_by_hand_at_the_same_time_are_all_taken_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_rate_limited_answer_does_not_give_tokens_back_that_were_taken_since() {
+async fn a_rate_limited_answer_does_not_return_tokens_that_were_taken_since() {
     let disk = OnDisk::new();
     let rate = Rate::per_hour(1).burst(10);
     let pond = disk.open();
@@ -135,7 +135,7 @@ async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn the_rows_of_more_full_buckets_than_one_look_takes_are_all_removed() {
+async fn the_rows_of_more_full_buckets_than_one_scan_covers_are_all_removed() {
     let (clock, pond) = memory();
     let ran = limited_by_group(&pond, Rate::per_second(1));
     pond.enqueue_many("q", (0..5_000).map(|n| member(&format!("g{n}"), n))).await.unwrap();
@@ -149,7 +149,7 @@ async fn the_rows_of_more_full_buckets_than_one_look_takes_are_all_removed() {
 }
 
 #[tokio::test]
-async fn the_rows_of_a_rate_that_nobody_sets_any_more_are_removed_after_an_hour() {
+async fn the_rows_of_a_rate_that_is_no_longer_set_are_removed_after_an_hour() {
     let disk = OnDisk::new();
     let pond = disk.open();
     limited_by_group(&pond, Rate::per_hour(1));
@@ -168,7 +168,7 @@ async fn the_rows_of_a_rate_that_nobody_sets_any_more_are_removed_after_an_hour(
 }
 
 #[tokio::test]
-async fn the_rows_of_an_earlier_process_are_removed_too_once_a_worker_says_what_their_rate_is() {
+async fn the_rows_of_an_earlier_process_are_removed_once_a_worker_sets_their_rate() {
     let disk = OnDisk::new();
     let pond = disk.open();
     limited_by_group(&pond, Rate::per_second(1));
@@ -212,7 +212,7 @@ async fn an_orderly_close_leaves_no_rows_of_full_buckets() {
 
 /// After a crash a head that ran is tried again when its group's rate lets it, and `explain` says when that is.
 #[tokio::test]
-async fn a_limited_group_whose_head_ran_at_a_crash_goes_on_when_it_is_said_to() {
+async fn a_limited_group_whose_head_ran_at_a_crash_continues_when_explain_says_so() {
     let disk = OnDisk::new();
     let rate = Rate::per_second(10);
     let pond = disk.open();

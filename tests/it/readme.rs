@@ -103,7 +103,7 @@ fn child_that_runs_the_first_program() {
 /// The README's two blocks as a package of their own, as a reader pastes them.
 #[test]
 #[ignore = "compiles the crate and its dependencies anew: some minutes"]
-fn the_first_program_builds_with_the_dependencies_that_the_readme_names() {
+fn the_first_program_builds_with_the_dependencies_in_the_readme() {
     let directory = tempfile::tempdir().unwrap();
     let readme = readme();
     let dependencies = block(&readme, "```toml\n").replace("../millpond", root().to_str().unwrap());
@@ -139,7 +139,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_relative_link_of_a_page_leads_to_a_file_that_is_there() {
+fn every_relative_link_of_a_page_leads_to_an_existing_file() {
     for page in pages() {
         let text = prose(&fs::read_to_string(&page).unwrap());
         for target in targets(&text) {

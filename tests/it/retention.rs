@@ -54,7 +54,7 @@ async fn by_default_results_cancelled_and_dead_jobs_are_kept_and_plain_ones_are_
 }
 
 #[tokio::test]
-async fn the_latest_are_kept_up_to_the_count() {
+async fn the_latest_jobs_are_kept_up_to_the_count() {
     let (clock, pond) = memory();
     configure(&pond, Retention::default().completed(Keep::new(HOUR, 3)).cancelled(Keep::new(HOUR, 2))).await;
     ending(&pond);
@@ -71,7 +71,7 @@ async fn the_latest_are_kept_up_to_the_count() {
 }
 
 #[tokio::test]
-async fn completed_jobs_without_a_result_are_kept_if_asked_for() {
+async fn completed_jobs_without_a_result_are_kept_if_retention_says_so() {
     let (_, pond) = memory();
     configure(&pond, Retention::default().completed(Keep::FOREVER)).await;
     ending(&pond);
@@ -82,7 +82,7 @@ async fn completed_jobs_without_a_result_are_kept_if_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_if_asked_for() {
+async fn no_ended_job_is_kept_if_retention_says_so() {
     let (clock, pond) = memory();
     let none = Retention::default().completed(Keep::NOTHING).cancelled(Keep::NOTHING).dead(Keep::NOTHING);
     configure(&pond, none).await;
@@ -99,7 +99,7 @@ async fn nothing_is_kept_if_asked_for() {
 }
 
 #[tokio::test]
-async fn for_ever_is_for_ever() {
+async fn retention_without_an_end_keeps_jobs_for_ever() {
     let (clock, pond) = memory();
     let all = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER).dead(Keep::FOREVER);
     configure(&pond, all).await;
@@ -111,7 +111,7 @@ async fn for_ever_is_for_ever() {
 }
 
 #[tokio::test]
-async fn a_large_sweep_goes_in_small_commits_until_all_is_gone() {
+async fn a_large_sweep_takes_small_commits_until_all_jobs_are_removed() {
     let (clock, pond) = memory();
     ending(&pond);
     pond.enqueue_many("q", (0..2_500).map(|n| work(n * 4 + 2))).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_large_sweep_goes_in_small_commits_until_all_is_gone() {
 }
 
 #[tokio::test]
-async fn what_is_kept_survives_a_restart_and_is_swept_after_it() {
+async fn kept_jobs_survive_a_restart_and_are_swept_after_it() {
     let disk = OnDisk::new();
     let pond = disk.open();
     ending(&pond);
@@ -147,7 +147,7 @@ async fn what_is_kept_survives_a_restart_and_is_swept_after_it() {
 
 /// Whoever sees that something is gone sees that it was counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_pruned_is_counted_before_it_is_seen_to_be_gone() {
+async fn a_pruned_job_is_counted_before_it_disappears() {
     let (clock, pond) = memory();
     ending(&pond);
     for _ in 0..3 {

@@ -137,7 +137,7 @@ fn floors_named(code: &str) -> BTreeSet<usize> {
 }
 
 #[test]
-fn each_floor_of_storage_names_only_those_below_it() {
+fn each_layer_of_storage_names_only_those_below_it() {
     let mut wrong = Vec::new();
     for (path, code) in sources() {
         let Ok(inside) = inside(&path).strip_prefix("storage") else { continue };
@@ -164,7 +164,7 @@ fn each_floor_of_storage_names_only_those_below_it() {
 /// All methods of a write transaction are on one type, so the compiler lets each file call each other: what an import
 /// cannot show is seen from the methods' names.
 #[test]
-fn the_methods_of_a_write_transaction_call_each_other_in_no_circle_of_files() {
+fn the_methods_of_a_write_transaction_form_no_cycle_of_files() {
     let files: Vec<(PathBuf, String)> = sources()
         .into_iter()
         .map(|(path, code)| (inside(&path).to_owned(), code))
@@ -206,7 +206,7 @@ fn only_storage_and_transaction_name_redb() {
 }
 
 #[test]
-fn only_the_sandbox_names_wasmtime_and_one_of_its_modules_is_unsafe() {
+fn only_the_sandbox_names_wasmtime_and_only_one_of_its_modules_is_unsafe() {
     for (path, code) in sources() {
         let inside = inside(&path);
         assert!(
@@ -220,7 +220,7 @@ fn only_the_sandbox_names_wasmtime_and_one_of_its_modules_is_unsafe() {
 }
 
 #[test]
-fn only_the_clock_the_stop_and_the_alarm_ask_the_time() {
+fn only_the_clock_the_shutdown_and_the_alarm_read_the_time() {
     let allowed = ["time.rs", "runtime/shutdown.rs", "runtime/alarm.rs"].map(Path::new);
     for (path, code) in sources().into_iter().filter(|(path, _)| !allowed.contains(&inside(path))) {
         for asks in ["Instant::now", "SystemTime::now", ".elapsed()"] {
@@ -231,7 +231,7 @@ fn only_the_clock_the_stop_and_the_alarm_ask_the_time() {
 
 /// Where a job may go from its state is decided in one place.
 #[test]
-fn only_a_job_s_life_writes_its_state() {
+fn only_job_life_writes_the_state_of_a_job() {
     let is_life = |path: &Path| inside(path) == Path::new("job/life.rs");
     let mut writes = 0;
     for (path, code) in sources() {
@@ -258,7 +258,7 @@ fn only_one_place_catches_panics() {
 }
 
 #[test]
-fn the_reader_of_imports_reads_them() {
+fn the_import_reader_finds_every_import() {
     let code = "use crate::{job::{JobId, NewJob}, time, error::Error};\nfn f() { crate::writer::call(); pub(crate) }\nuse crate::storage;";
     let expected = ["error", "job", "storage", "time", "writer"];
     assert_eq!(named(code).into_iter().collect::<Vec<_>>(), expected);

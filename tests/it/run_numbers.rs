@@ -26,7 +26,7 @@ fn answering(pond: &Millpond, runs: &Runs, answer: impl Fn(usize) -> Outcome + S
 }
 
 #[tokio::test]
-async fn it_rises_with_every_run_also_where_the_attempt_does_not() {
+async fn a_run_number_rises_with_every_run_even_where_the_attempt_number_does_not() {
     let (clock, pond) = memory();
     let runs = Runs::new();
     answering(&pond, &runs, |run| match run {
@@ -64,7 +64,7 @@ fn hanging(pond: &Millpond, runs: &Runs) -> tokio::sync::mpsc::UnboundedReceiver
 }
 
 #[tokio::test]
-async fn it_rises_across_crashes_and_stops_also_with_a_clock_that_stands_still_or_is_set_back() {
+async fn a_run_number_rises_across_crashes_and_stops_whatever_the_clock_does() {
     let disk = OnDisk::new();
     let runs = Runs::new();
     let pond = disk.open();
@@ -105,7 +105,7 @@ async fn it_rises_across_crashes_and_stops_also_with_a_clock_that_stands_still_o
 }
 
 #[tokio::test]
-async fn numbers_of_openings_and_the_turns_of_groups_do_not_meet() {
+async fn numbers_of_openings_and_positions_of_groups_do_not_collide() {
     let disk = OnDisk::new();
     let runs = Runs::new();
     for opening in 0..5 {
@@ -122,7 +122,7 @@ async fn numbers_of_openings_and_the_turns_of_groups_do_not_meet() {
 }
 
 #[tokio::test]
-async fn it_is_said_as_two_numbers() {
+async fn a_run_number_is_displayed_as_two_numbers() {
     let (_, pond) = memory();
     let runs = Runs::new();
     answering(&pond, &runs, |_| Outcome::Done(None));

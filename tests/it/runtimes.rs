@@ -34,7 +34,7 @@ fn says_so(pond: &Millpond) {
 }
 
 #[test]
-fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
+fn jobs_on_a_runtime_that_ends_are_given_back_and_use_no_attempt() {
     for runtime in runtimes() {
         in_time("a runtime that ends", move || {
             let disk = OnDisk::new();
@@ -70,7 +70,7 @@ fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
 }
 
 #[test]
-fn jobs_that_would_start_on_it_stay_where_they_are() {
+fn jobs_that_would_start_on_an_ended_runtime_keep_waiting() {
     for runtime in runtimes() {
         in_time("a runtime that has ended", move || {
             let disk = OnDisk::new();
@@ -102,7 +102,7 @@ fn jobs_that_would_start_on_it_stay_where_they_are() {
 }
 
 #[test]
-fn a_worker_of_async_handlers_is_refused_on_it_and_one_of_blocking_handlers_runs() {
+fn an_ended_runtime_refuses_async_workers_and_blocking_ones_run() {
     in_time("a runtime that has ended", || {
         let disk = OnDisk::new();
         let runtime = runtimes()[1]();
@@ -124,7 +124,7 @@ fn a_worker_of_async_handlers_is_refused_on_it_and_one_of_blocking_handlers_runs
 }
 
 #[test]
-fn blocking_handlers_and_the_queues_own_chores_need_no_runtime() {
+fn blocking_handlers_and_the_queues_own_upkeep_need_no_runtime() {
     in_time("chores without a runtime", || {
         let disk = OnDisk::new();
         let runtime = runtimes()[0]();
@@ -158,7 +158,7 @@ fn blocking_handlers_and_the_queues_own_chores_need_no_runtime() {
 }
 
 #[test]
-fn a_shutdown_does_not_wait_for_what_a_runtime_took_with_it() {
+fn a_shutdown_does_not_wait_for_jobs_that_an_ended_runtime_dropped() {
     for runtime in runtimes() {
         in_time("a shutdown after its runtime", move || {
             let disk = OnDisk::new();

@@ -22,7 +22,7 @@ fn restore(db: &Database, savepoint: u64) {
 }
 
 #[tokio::test]
-async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_again() {
+async fn a_queue_whose_database_was_rolled_back_accepts_nothing_until_it_is_attached_again() {
     let disk = OnDisk::new();
     let db = Arc::new(Database::create(disk.path()).unwrap());
     let pond = disk.builder().attach(db.clone()).unwrap();
@@ -62,7 +62,7 @@ async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_a
 
 /// The application's own rows went back, and no commit of the queue's with them.
 #[tokio::test]
-async fn a_savepoint_that_takes_nothing_of_the_queue_back_is_no_matter() {
+async fn a_savepoint_that_rolls_back_nothing_of_the_queue_does_not_affect_it() {
     let disk = OnDisk::new();
     let db = Arc::new(Database::create(disk.path()).unwrap());
     let pond = disk.builder().attach(db.clone()).unwrap();

@@ -65,7 +65,7 @@ async fn assert_all_timed_out(pond: &Millpond, ids: &[JobId]) {
 }
 
 #[tokio::test]
-async fn an_async_handler_that_blocks_until_its_time_is_over_has_failed_whatever_it_returns() {
+async fn an_async_handler_that_blocks_past_its_timeout_has_failed_whatever_it_returns() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     pond.worker("q")
@@ -83,7 +83,7 @@ async fn an_async_handler_that_blocks_until_its_time_is_over_has_failed_whatever
 }
 
 #[tokio::test]
-async fn a_blocking_handler_that_returns_when_its_time_is_over_has_failed_whatever_it_returns() {
+async fn a_blocking_handler_that_returns_after_its_timeout_has_failed_whatever_it_returns() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     pond.worker("q")
@@ -98,7 +98,7 @@ async fn a_blocking_handler_that_returns_when_its_time_is_over_has_failed_whatev
 }
 
 #[tokio::test]
-async fn a_handler_that_returns_just_in_time_is_believed() {
+async fn a_handler_that_returns_just_before_its_timeout_succeeds() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     pond.worker("q")
@@ -115,7 +115,7 @@ async fn a_handler_that_returns_just_in_time_is_believed() {
 }
 
 #[tokio::test]
-async fn a_payload_that_cannot_be_decoded_in_time_is_undecodable_all_the_same() {
+async fn a_payload_that_fails_to_decode_after_the_timeout_is_still_undecodable() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     struct Slow;
@@ -184,7 +184,7 @@ fn blocked(pond: &Millpond, queue: &str, concurrency: usize, timeout: Duration) 
 }
 
 #[tokio::test]
-async fn the_time_of_a_blocking_attempt_begins_when_a_thread_takes_it_up() {
+async fn the_time_of_a_blocking_attempt_begins_when_a_thread_starts_it() {
     let (clock, pond) = memory_with(|builder| builder.blocking_threads(1));
     let handlers = blocked(&pond, "q", 10, SECOND);
     let ids = pond.enqueue_many("q", (0..5).map(work)).await.unwrap();
@@ -205,7 +205,7 @@ async fn the_time_of_a_blocking_attempt_begins_when_a_thread_takes_it_up() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_thread_holds_no_slot_and_other_queues_go_on() {
+async fn a_job_that_waits_for_a_thread_uses_no_slot_and_other_queues_continue() {
     let (clock, pond) = memory_with(|builder| builder.blocking_threads(1).max_running(3));
     let handlers = blocked(&pond, "blocking", 10, HOUR);
     let others = blocked(&pond, "others", 10, HOUR);
@@ -239,7 +239,7 @@ async fn what_waits_for_a_thread_holds_no_slot_and_other_queues_go_on() {
 }
 
 #[tokio::test]
-async fn a_queue_in_line_for_a_thread_that_does_not_use_it_leaves_it_to_the_next() {
+async fn a_queue_that_does_not_use_its_thread_leaves_it_to_the_next_queue() {
     let (_, pond) = memory_with(|builder| builder.blocking_threads(1));
     let first = blocked(&pond, "first", 1, HOUR);
     let (paused, next) = (blocked(&pond, "paused", 1, HOUR), blocked(&pond, "next", 1, HOUR));
@@ -262,7 +262,7 @@ async fn a_queue_in_line_for_a_thread_that_does_not_use_it_leaves_it_to_the_next
 }
 
 #[tokio::test]
-async fn a_stop_gives_back_what_waits_for_a_thread_and_no_attempt_is_used() {
+async fn a_stop_gives_back_jobs_that_wait_for_a_thread_and_uses_no_attempt() {
     let disk = OnDisk::new();
     let pond = disk.builder().blocking_threads(1).open(disk.path()).unwrap();
     let handlers = blocked(&pond, "q", 10, HOUR);
@@ -322,7 +322,7 @@ fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
 
 /// The start of an attempt that was called late is written once it has run for a while, as any other.
 #[test]
-fn the_start_of_an_attempt_that_was_called_late_is_written_then() {
+fn the_start_of_an_attempt_is_the_time_of_its_late_call() {
     let disk = OnDisk::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let pond = disk.builder().runtime(runtime.handle().clone()).open(disk.path()).unwrap();

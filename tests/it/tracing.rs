@@ -221,7 +221,7 @@ async fn a_handler_runs_in_a_span_with_its_jobs_fields() {
 }
 
 #[tokio::test]
-async fn the_callers_span_closes_when_the_caller_is_done_however_long_the_job_waits() {
+async fn the_callers_span_closes_with_the_call_however_long_the_job_waits() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let queue = pond.queue("waits").unwrap();
@@ -248,7 +248,7 @@ async fn the_callers_span_closes_when_the_caller_is_done_however_long_the_job_wa
 }
 
 #[tokio::test]
-async fn every_run_of_a_job_knows_the_span_it_was_enqueued_in() {
+async fn every_run_of_a_job_follows_from_the_span_that_enqueued_it() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let seen = Log::new();
@@ -284,7 +284,7 @@ async fn every_run_of_a_job_knows_the_span_it_was_enqueued_in() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_transaction_know_the_callers_span_whichever_thread_runs_its_closure() {
+async fn jobs_of_a_transaction_follow_from_the_callers_span_on_whichever_thread_it_runs() {
     let recorder = recorder();
     let (_, pond) = memory();
     let seen = fields_of_runs(&pond, "in_tx", recorder);
@@ -307,7 +307,7 @@ async fn jobs_of_a_transaction_know_the_callers_span_whichever_thread_runs_its_c
 }
 
 #[tokio::test]
-async fn a_jobs_id_is_said_in_the_span_that_enqueues_it() {
+async fn the_id_of_a_job_is_recorded_in_the_span_that_enqueues_it() {
     let recorder = recorder();
     let (_, pond) = memory();
     let request = tracing::info_span!("request");

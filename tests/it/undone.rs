@@ -182,7 +182,7 @@ async fn each_answer_is_as_if_its_transaction_had_run_alone() {
 
 /// A refusal counts only if what it was based on is stored.
 #[tokio::test]
-async fn who_is_refused_for_the_sake_of_a_transaction_that_is_undone_is_asked_again() {
+async fn a_call_refused_because_of_an_undone_transaction_is_tried_again() {
     let disk = SimDisk::new();
     let pond = on(&disk);
     let full = millpond::QueueSettings::default().capacity(millpond::Capacity::jobs(1));

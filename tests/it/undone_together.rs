@@ -100,7 +100,7 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn those_that_fail_for_what_another_has_left_behind_share_a_commit() {
+async fn transactions_that_fail_only_because_of_a_failed_one_share_a_commit() {
     let (plain, all) = share_a_batch(|_| Fails::IfItIsThere).await;
     assert_eq!((plain, all), (1, 2));
 }

@@ -48,7 +48,7 @@ fn answering(pond: &Millpond, outcome: fn() -> Outcome) {
 }
 
 #[tokio::test]
-async fn while_a_job_with_the_key_waits_or_runs_no_second_one_is_stored() {
+async fn no_second_job_is_stored_while_a_job_with_its_key_waits_or_runs() {
     let (_clock, pond) = memory();
     let id = put(&pond, while_open(1)).await;
     assert_eq!(put(&pond, while_open(2)).await, id);
@@ -63,7 +63,7 @@ async fn while_a_job_with_the_key_waits_or_runs_no_second_one_is_stored() {
 }
 
 #[tokio::test]
-async fn for_five_minutes_after_its_enqueue_a_job_that_has_ended_is_still_known() {
+async fn an_ended_job_holds_its_key_for_the_time_after_its_enqueue() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let id = put(&pond, keyed(1)).await;
@@ -79,7 +79,7 @@ async fn for_five_minutes_after_its_enqueue_a_job_that_has_ended_is_still_known(
 }
 
 #[tokio::test]
-async fn the_time_is_counted_from_the_enqueue_that_stored_the_job() {
+async fn the_time_of_a_key_counts_from_the_enqueue_that_stored_the_job() {
     let (clock, pond) = memory();
     let _ran = record(&pond, "q", 1);
     let id = put(&pond, keyed(1)).await;
@@ -108,7 +108,7 @@ async fn a_job_that_waits_for_longer_than_its_time_holds_its_key_until_it_ends()
 }
 
 #[tokio::test]
-async fn keys_are_those_of_a_queue_and_jobs_without_one_are_let_alone() {
+async fn keys_belong_to_a_queue_and_do_not_affect_jobs_without_one() {
     let (_clock, pond) = memory();
     let here = pond.enqueue("q", keyed(1)).await.unwrap();
     let there = pond.enqueue("other", keyed(1)).await.unwrap();
@@ -159,7 +159,7 @@ async fn calls_that_share_a_commit_get_one_job() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_told_of_the_job_that_is_there_and_of_its_own() {
+async fn a_transaction_gets_the_id_of_the_existing_job_and_of_its_own() {
     let (_clock, pond) = memory();
     let known = put(&pond, work(0).unique_key("known")).await;
     let write = |tx: &millpond::Transaction<'_>| {
@@ -177,7 +177,7 @@ async fn a_transaction_is_told_of_the_job_that_is_there_and_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_guard_gives_out_the_ids_that_its_commit_makes_true() {
+async fn the_ids_that_a_guard_returns_are_those_of_its_commit() {
     let (clock, pond) = memory();
     let known = put(&pond, work(0).unique_key("known")).await;
     let _ran = record(&pond, "q", 1);
@@ -209,7 +209,7 @@ async fn a_guard_gives_out_the_ids_that_its_commit_makes_true() {
 }
 
 #[tokio::test]
-async fn a_job_may_enqueue_its_successor_under_its_own_key_if_it_holds_it_only_until_it_ends() {
+async fn a_job_that_holds_its_key_until_it_ends_can_enqueue_a_successor_with_it() {
     let (_clock, pond) = memory();
     let next: Log<JobId> = Log::new();
     let log = next.clone();
@@ -236,7 +236,7 @@ async fn a_job_may_enqueue_its_successor_under_its_own_key_if_it_holds_it_only_u
 }
 
 #[tokio::test]
-async fn a_full_queue_still_knows_the_job_that_is_there() {
+async fn a_full_queue_still_returns_the_existing_job() {
     for when_full in [WhenFull::Refuse, WhenFull::Wait] {
         let (_clock, pond) = memory();
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(when_full);
@@ -254,7 +254,7 @@ async fn a_full_queue_still_knows_the_job_that_is_there() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_job_that_is_there_does_not_stand_in_line_for_room() {
+async fn a_caller_whose_job_exists_does_not_wait_for_room() {
     let (_clock, pond) = memory();
     let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
     pond.queue("q").unwrap().configure(settings).await.unwrap();
@@ -272,7 +272,7 @@ async fn who_asks_for_a_job_that_is_there_does_not_stand_in_line_for_room() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_room_takes_the_key_when_he_is_let_in() {
+async fn a_caller_that_waits_for_room_gets_the_key_when_its_job_is_stored() {
     let (clock, pond) = memory();
     let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
     pond.queue("q").unwrap().configure(settings).await.unwrap();
@@ -308,7 +308,7 @@ async fn a_job_that_is_cancelled_or_purged_frees_its_key_at_once() {
 }
 
 #[tokio::test]
-async fn any_other_end_leaves_the_key_for_the_rest_of_its_time_and_not_for_longer() {
+async fn a_job_with_any_other_end_holds_its_key_for_exactly_the_rest_of_its_time() {
     let cancelled: fn() -> Outcome = || Outcome::cancel("not wanted");
     let ends: [(fn() -> Outcome, State); 3] = [
         (cancelled, State::Cancelled),
@@ -333,7 +333,7 @@ async fn any_other_end_leaves_the_key_for_the_rest_of_its_time_and_not_for_longe
 }
 
 #[tokio::test]
-async fn a_redriven_job_has_its_key_again_unless_another_one_holds_it() {
+async fn a_redriven_job_holds_its_key_again_unless_another_job_holds_it() {
     let (clock, pond) = memory();
     let dies = || Outcome::dead_letter("never");
     answering(&pond, dies);
@@ -361,7 +361,7 @@ async fn a_redriven_job_has_its_key_again_unless_another_one_holds_it() {
 }
 
 #[tokio::test]
-async fn a_redriven_job_takes_its_key_from_one_that_has_ended_and_had_its_time() {
+async fn a_redriven_job_gets_its_key_from_an_ended_job_whose_time_has_passed() {
     let (clock, pond) = memory();
     answering(&pond, || Outcome::dead_letter("never"));
     let old = put(&pond, keyed(1)).await;
@@ -392,7 +392,7 @@ async fn a_changed_job_keeps_its_key() {
 }
 
 #[tokio::test]
-async fn a_restart_forgets_no_key_and_makes_no_time_longer() {
+async fn a_restart_loses_no_key_and_extends_no_time() {
     let disk = OnDisk::new();
     let mut pond = disk.open();
     let ended = put(&pond, keyed(1)).await;
@@ -414,7 +414,7 @@ async fn a_restart_forgets_no_key_and_makes_no_time_longer() {
 }
 
 #[tokio::test]
-async fn after_a_kill_the_job_that_ran_still_holds_its_key_and_one_that_ended_is_still_known() {
+async fn a_job_that_ran_or_had_ended_at_a_kill_still_holds_its_key() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let _ran = record(&pond, "done", 1);
@@ -441,7 +441,7 @@ async fn after_a_kill_the_job_that_ran_still_holds_its_key_and_one_that_ended_is
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_makes_no_key_last_longer_or_shorter() {
+async fn setting_the_clock_makes_no_key_last_longer_or_shorter() {
     let (clock, pond) = memory();
     let _ran = record(&pond, "q", 1);
     let mut last = put(&pond, keyed(1)).await;
@@ -460,7 +460,7 @@ async fn a_clock_that_is_set_makes_no_key_last_longer_or_shorter() {
 }
 
 #[tokio::test]
-async fn listeners_and_metrics_are_told() {
+async fn duplicates_appear_in_events_and_metrics() {
     let (_clock, pond) = memory();
     let id = put(&pond, keyed(1)).await;
     let mut events = pond.events();
@@ -477,7 +477,7 @@ async fn listeners_and_metrics_are_told() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_refused() {
+async fn unique_keys_that_cannot_work_are_refused() {
     let (_clock, pond) = memory();
     let day = HOUR * 24;
     for job in [work(1).unique_for(SECOND), keyed(1).unique_for(day * 31), keyed(1).unique_for(Duration::MAX)] {
@@ -501,7 +501,7 @@ async fn swept(pond: &Millpond, left: (u64, u64)) {
 }
 
 #[tokio::test]
-async fn keys_whose_time_has_passed_do_not_stay_in_the_file() {
+async fn keys_whose_time_has_passed_are_removed_from_the_file() {
     let (clock, pond) = memory();
     let _ran = record(&pond, "q", 8);
     let many =
@@ -527,7 +527,7 @@ fn raw(text: &'static str) -> NewJob {
 }
 
 #[tokio::test]
-async fn a_job_that_was_set_aside_holds_its_key_for_no_longer_than_its_time() {
+async fn a_quarantined_job_holds_its_key_for_no_longer_than_its_time() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let id = put(&pond, raw("some-payload")).await;
@@ -541,7 +541,7 @@ async fn a_job_that_was_set_aside_holds_its_key_for_no_longer_than_its_time() {
 }
 
 #[tokio::test]
-async fn a_job_set_aside_whose_key_cannot_be_read_does_not_hold_it() {
+async fn a_quarantined_job_whose_key_cannot_be_read_does_not_hold_it() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let id = put(&pond, raw("some-payload").unique_key("some-readable-key")).await;
@@ -567,7 +567,7 @@ fn spoil(path: &std::path::Path, needle: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_key_whose_holder_cannot_be_read_is_free_and_stops_nothing() {
+async fn a_key_whose_holder_cannot_be_read_is_free() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let ran = record(&pond, "done", 1);

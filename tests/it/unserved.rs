@@ -36,7 +36,7 @@ fn worker(pond: &Millpond, queue: &str, kinds: &[&str]) -> millpond::Worker {
 }
 
 #[tokio::test]
-async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
+async fn a_kind_without_a_handler_is_logged_once_with_the_most_similar_kind() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-kind", &["welcome", "farewell"]);
@@ -61,7 +61,7 @@ async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
 }
 
 #[tokio::test]
-async fn a_kind_like_no_other_is_said_with_all_kinds_of_the_worker() {
+async fn a_kind_similar_to_no_other_is_logged_with_all_kinds_of_the_worker() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-other", &["welcome", "farewell"]);
@@ -72,7 +72,7 @@ async fn a_kind_like_no_other_is_said_with_all_kinds_of_the_worker() {
 }
 
 #[tokio::test]
-async fn a_queue_without_a_worker_is_said_once_with_the_nearest_queue_that_has_one() {
+async fn a_queue_without_a_worker_is_logged_once_with_the_most_similar_served_queue() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-mail", &["welcome"]);
@@ -86,7 +86,7 @@ async fn a_queue_without_a_worker_is_said_once_with_the_nearest_queue_that_has_o
 }
 
 #[tokio::test]
-async fn what_waits_on_purpose_or_has_a_worker_by_then_is_not_said() {
+async fn jobs_that_wait_on_purpose_or_get_a_worker_in_time_are_not_logged() {
     recorder();
     let (clock, pond) = memory();
     let paused = pond.queue("unserved-paused").unwrap();
@@ -105,7 +105,7 @@ async fn what_waits_on_purpose_or_has_a_worker_by_then_is_not_said() {
 }
 
 #[tokio::test]
-async fn a_slip_that_is_cancelled_in_time_is_not_said_and_the_next_one_is() {
+async fn a_misdirected_job_cancelled_in_time_is_not_logged_and_the_next_one_is() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-again", &["welcome"]);

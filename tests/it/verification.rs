@@ -102,7 +102,7 @@ async fn is_noticed(whole: &Everything, spoil: (&'static str, Spoil)) {
 }
 
 #[tokio::test]
-async fn the_file_with_everything_in_it_agrees_with_itself() {
+async fn a_file_with_every_kind_of_row_verifies_without_findings() {
     let whole = everything().await;
     let pond = Millpond::builder().clock(whole.clock()).seed(0).open_backend(whole.disk.after_kill()).unwrap();
     assert_sound(&pond).await;
@@ -110,7 +110,7 @@ async fn the_file_with_everything_in_it_agrees_with_itself() {
 
 /// A lost mark is an attempt that is not counted, and a lost bucket one that is full: no other row knows of them.
 #[tokio::test]
-async fn a_row_that_is_gone_is_noticed_whichever_it_is() {
+async fn every_missing_row_is_found() {
     let whole = everything().await;
     for spoil in [
         removed::<&str, Row>("meta"),
@@ -132,7 +132,7 @@ async fn a_row_that_is_gone_is_noticed_whichever_it_is() {
 }
 
 #[tokio::test]
-async fn a_row_that_lies_in_two_places_is_noticed_whichever_it_is() {
+async fn every_row_stored_in_two_places_is_found() {
     let whole = everything().await;
     for spoil in [
         doubled::<Ready, Row>("ready", |(queue, priority, id)| (queue, (priority + 1) % 10, id)),
@@ -160,7 +160,7 @@ async fn a_row_that_lies_in_two_places_is_noticed_whichever_it_is() {
 
 /// The job of a group waits for its time, and nothing would ever tell the engine that it has come.
 #[tokio::test]
-async fn a_file_with_a_lost_pointer_is_not_opened_by_a_verifying_open() {
+async fn a_verifying_open_refuses_a_file_with_a_lost_pointer() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", member("g", 1).delay(HOUR)).await.unwrap();
@@ -231,7 +231,7 @@ impl StorageBackend for Held {
 }
 
 #[tokio::test]
-async fn the_writer_goes_on_while_a_file_is_verified_as_it_was() {
+async fn the_writer_commits_while_an_earlier_state_of_the_file_is_verified() {
     let disk = Held::default();
     let pond = Millpond::builder().cache_bytes(0).open_backend(disk.clone()).unwrap();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();
@@ -250,7 +250,7 @@ async fn the_writer_goes_on_while_a_file_is_verified_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_verification_that_the_end_of_the_queue_overtakes_is_told_so() {
+async fn a_verification_gets_an_error_when_the_queue_closes() {
     let disk = Held::default();
     let pond = Millpond::builder().cache_bytes(0).open_backend(disk.clone()).unwrap();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();

@@ -40,7 +40,7 @@ async fn a_sound_file_opens_and_runs() {
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_fit_its_checksum_is_found_before_anything_runs() {
+async fn a_page_with_a_wrong_checksum_is_found_before_anything_runs() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let mut bytes = fs::read(disk.path()).unwrap();
@@ -62,7 +62,7 @@ fn spoiled(disk: &OnDisk, spoil: impl FnOnce(&Database)) -> Builder {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_in_quarantine_before_anything_runs() {
+async fn an_unreadable_record_is_quarantined_before_anything_runs() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let builder = spoiled(&disk, |db| assert!(flip::<(u32, u8, u64, u64), Row>(db, "delayed", 0, Bit::TheLast)));
@@ -76,7 +76,7 @@ async fn a_record_that_cannot_be_read_is_in_quarantine_before_anything_runs() {
 const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index");
 
 #[tokio::test]
-async fn an_index_that_is_readable_and_wrong_is_an_error_that_says_so() {
+async fn a_readable_but_wrong_index_is_a_named_error() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let builder = spoiled(&disk, |db| {
@@ -100,7 +100,7 @@ async fn an_index_that_is_readable_and_wrong_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn whatever_row_is_damaged_it_is_put_right_or_refused() {
+async fn every_damaged_row_is_repaired_or_refused() {
     let whole = everything().await;
     for (table, flip) in TABLES {
         for n in 0.. {
@@ -126,7 +126,7 @@ async fn whatever_row_is_damaged_it_is_put_right_or_refused() {
 }
 
 #[tokio::test]
-async fn it_runs_on_the_applications_own_database_too() {
+async fn verification_on_open_works_on_the_applications_own_database() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let db = Database::open(disk.path()).unwrap();

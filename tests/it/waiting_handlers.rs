@@ -62,7 +62,7 @@ async fn a_handler_does_not_wait_for_room_in_its_own_queue() {
 }
 
 #[tokio::test]
-async fn however_a_handler_enqueues_it_is_not_held_up_by_its_own_queue() {
+async fn no_way_of_enqueueing_makes_a_handler_wait_for_its_own_queue() {
     let (_, pond) = memory();
     bounded(&pond, "q", 4).await;
     let answers = Log::new();
@@ -101,7 +101,7 @@ async fn however_a_handler_enqueues_it_is_not_held_up_by_its_own_queue() {
 }
 
 #[tokio::test]
-async fn a_handler_waits_for_the_next_step_as_any_caller_does() {
+async fn a_handler_waits_for_room_in_another_queue_like_any_caller() {
     let (_, pond) = memory();
     bounded(&pond, "second", 1).await;
     let (_worker, mut keeper) = gated(&pond, "second", 1);
@@ -207,7 +207,7 @@ async fn blocking_handlers_that_wait_leave_half_of_the_threads_to_others() {
 }
 
 #[tokio::test]
-async fn the_handler_of_another_file_does_not_wait() {
+async fn a_handler_of_another_file_does_not_wait_for_room() {
     let ((_, first), (_, second)) = (memory(), memory());
     bounded(&second, "q", 1).await;
     second.enqueue("q", work(0)).await.unwrap();
@@ -233,7 +233,7 @@ async fn the_handler_of_another_file_does_not_wait() {
 }
 
 #[tokio::test]
-async fn callers_outside_of_handlers_wait_as_ever_also_on_a_thread_that_has_run_some() {
+async fn callers_outside_of_handlers_wait_even_on_a_thread_that_has_run_handlers() {
     let (_, pond) = memory();
     bounded(&pond, "q", 1).await;
     let answers = Answers::new();
@@ -252,7 +252,7 @@ async fn callers_outside_of_handlers_wait_as_ever_also_on_a_thread_that_has_run_
 }
 
 #[tokio::test]
-async fn a_task_that_a_handler_has_spawned_waits_as_any_caller() {
+async fn a_task_that_a_handler_spawned_waits_like_any_caller() {
     let (_, pond) = memory();
     bounded(&pond, "q", 1).await;
     let (sender, mut spawned) = mpsc::unbounded_channel();

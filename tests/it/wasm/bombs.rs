@@ -28,7 +28,7 @@ const SPREAD: &str = "variables times blocks of a function:";
 
 /// 1,000 blocks of 1,000 parameters and results: 14 s and 7.4 GB.
 #[test]
-fn blocks_and_functions_with_very_many_values() {
+fn blocks_and_functions_with_very_many_values_are_refused() {
     let i32s = "i32 ".repeat(1_000);
     let many = format!("(type $t (func (param {i32s}) (result {i32s})))");
     refused(module_with(NOTHING, &many), "parameters of a function or block:", 100);
@@ -41,7 +41,7 @@ fn blocks_and_functions_with_very_many_values() {
 
 /// 30,000 blocks with one result: 10 s and 3.6 GB. 10,000 with 30 of each: 34 s and 8.4 GB.
 #[test]
-fn very_many_blocks_that_have_values() {
+fn very_many_blocks_with_values_are_refused() {
     refused(repeated("(drop (block (result i32) (br_if 0 (local.get 0) (local.get 0))))", 30_000), SPREAD, 50_000_000);
     let i32s = "i32 ".repeat(30);
     let (values, drops) = ("(i32.const 0)".repeat(30), "drop ".repeat(30));
@@ -53,7 +53,7 @@ fn very_many_blocks_that_have_values() {
 
 /// 40,000 values: 70 s.
 #[test]
-fn very_many_values_at_a_time() {
+fn very_many_values_at_a_time_are_refused() {
     let values = |number| function(&["(i32.load (local.get 0)) ".repeat(number), "drop ".repeat(number)].concat());
     refused(values(40_000), "values on the stack of a function:", 1_000);
     assert_eq!(register_bytes(values(1_000)), Ok(()));
@@ -61,7 +61,7 @@ fn very_many_values_at_a_time() {
 
 /// 100,000 branches: 38 s. 10,000 loops: 14 s.
 #[test]
-fn very_many_branches_and_loops() {
+fn very_many_branches_and_loops_are_refused() {
     refused(repeated("(block (br_if 0 (local.get 0)))", 100_000), FUNCTION, 4_000_000);
     refused(repeated("(if (local.get 0) (then))", 40_000), FUNCTION, 4_000_000);
     refused(repeated("(loop (br_if 0 (local.get 0)))", 10_000), FUNCTION, 4_000_000);
@@ -71,7 +71,7 @@ fn very_many_branches_and_loops() {
 
 /// Such instructions become branches. 60,000 calls by way of a table: more than 60 s. Looks into one: 38 s. 40,000 copies: 40 s.
 #[test]
-fn very_many_branches_that_nobody_wrote() {
+fn very_many_implicit_branches_are_refused() {
     let beside = |code: &str, times: usize| {
         let around = "(type $t (func)) (table 10 funcref) (memory 1)";
         module_with(NOTHING, &format!("{around} (func (param i32) {})", code.repeat(times)))
@@ -88,7 +88,7 @@ fn very_many_branches_that_nobody_wrote() {
 
 /// 20,000 segments: 7 s. 90,000: more than 40 s.
 #[test]
-fn very_many_segments_that_a_module_copies_as_it_starts() {
+fn very_many_segments_that_a_module_copies_at_its_start_are_refused() {
     let memory = "(import \"\" \"m\" (memory 1))";
     let module =
         |segments: usize| format!("(core module $d {memory} {})", "(data (i32.const 0) \"x\")".repeat(segments));
@@ -101,7 +101,7 @@ fn very_many_segments_that_a_module_copies_as_it_starts() {
 
 /// 15,000 branches that set one of 100 variables: 53 s.
 #[test]
-fn very_many_branches_across_many_variables() {
+fn very_many_branches_across_many_variables_are_refused() {
     let set = |locals: usize, branches: usize| {
         let set =
             (0..branches).map(|n| format!("(if (local.get 0) (then (local.set {} (local.get 0))))", 1 + n % locals));
@@ -115,7 +115,7 @@ fn very_many_branches_across_many_variables() {
 }
 
 #[test]
-fn branch_tables_with_very_many_targets() {
+fn branch_tables_with_very_many_targets_are_refused() {
     let table = format!("(br_table {} (local.get 0))", "0 ".repeat(500_000));
     let values = "(i32.const 1)".repeat(20);
     let results = format!("(type $t (func (result {})))", "i32 ".repeat(20));
@@ -133,7 +133,7 @@ fn branch_tables_with_very_many_targets() {
 
 /// Each of them is fine.
 #[test]
-fn very_many_functions_that_take_their_time() {
+fn very_many_functions_that_are_slow_to_compile_are_refused() {
     let one = format!("(func (param i32) {})", "(block (br_if 0 (local.get 0)))".repeat(15_000));
     let (what, _, max) = too_complex(module_with(NOTHING, &one.repeat(100)));
     assert_eq!((what, max), ("estimated work:", 30_000_000));
@@ -141,7 +141,7 @@ fn very_many_functions_that_take_their_time() {
 
 /// 5 million functions in a table: more than 14 GB. 100,000 types: 22 s.
 #[test]
-fn very_many_things_that_are_no_code() {
+fn very_many_items_that_are_not_code_are_refused() {
     let table = format!("(func $f) (elem declare func {})", "$f ".repeat(200_000));
     refused(module_with(NOTHING, &table), "functions in tables:", 100_000);
     let types: String = (0..30_000).map(|n| format!("(type (func (param {})))", kinds(n))).collect();
@@ -164,7 +164,7 @@ fn text(component: &str) -> Vec<u8> {
 
 /// Each instantiates the one in it twice: 1 KB with 20 of them took 4 s and 382 MB, twice that for each more.
 #[test]
-fn components_that_multiply() {
+fn components_that_multiply_their_instances_are_refused() {
     let twice = |times: usize| {
         (0..times).fold("(core module $m) (core instance (instantiate $m))".to_owned(), |inner, _| {
             format!("(component $n {inner}) (instance (instantiate $n)) (instance (instantiate $n))")
@@ -193,7 +193,7 @@ fn components_that_multiply() {
 
 /// 3,000 functions from one component to another, with some lists and strings each: 48 s. 900 with more of them: 33 s.
 #[test]
-fn very_many_functions_between_components() {
+fn very_many_functions_between_components_are_refused() {
     let lift = "(core module $m (func (export \"f\"))) (core instance $i (instantiate $m))".to_owned()
         + &"(func (canon lift (core func $i \"f\")))".repeat(45);
     let times = |times: usize| format!("(component $c {lift}) {}", "(instance (instantiate $c))".repeat(times));
@@ -203,7 +203,7 @@ fn very_many_functions_between_components() {
 
 /// Each of them is something that is compiled, and kept, by itself.
 #[test]
-fn very_many_modules_that_are_not_even_instantiated() {
+fn very_many_modules_that_are_never_instantiated_are_refused() {
     let modules = |times: usize| "(core module)".repeat(times);
     assert_eq!(too_complex(text(&modules(600))), ("modules and components:", 501, 500));
     let within = format!("(component {})", modules(90)).repeat(10);
@@ -213,7 +213,7 @@ fn very_many_modules_that_are_not_even_instantiated() {
 
 /// What is copied into an instance before any of its code runs can neither be interrupted nor does it count as its time.
 #[test]
-fn instances_that_start_with_very_much() {
+fn instances_with_very_large_initial_content_are_refused() {
     let data = format!("(data (i32.const 0) \"{}\")", "x".repeat(1 << 20));
     let memory = r#"(core module $m (memory (export "m") 32)) (core instance $i (instantiate $m))"#;
     let module =
@@ -235,7 +235,7 @@ fn instances_that_start_with_very_much() {
 
 /// The value of a global is computed anew for each instance.
 #[test]
-fn values_of_globals_that_take_their_time() {
+fn globals_with_values_that_are_slow_to_compile_are_refused() {
     let sum = |terms: usize| format!("(global i32 {} {})", "(i32.const 1)".repeat(terms), "i32.add ".repeat(terms - 1));
     let global = |terms| module_with(NOTHING, &sum(terms));
     refused(global(400_000), "bytes of constant expressions:", 1 << 20);
@@ -243,19 +243,19 @@ fn values_of_globals_that_take_their_time() {
 }
 
 #[test]
-fn modules_that_are_passed_in_cannot_be_counted() {
+fn modules_that_are_passed_in_are_refused_because_they_cannot_be_counted() {
     let passed = r#"(component $c (import "d" (core module $d)) (core instance (instantiate $d)))"#;
     assert_eq!(too_complex(text(passed)).0, "instances of modules that are not in it:");
 }
 
 #[test]
-fn components_that_are_passed_in_cannot_be_counted() {
+fn components_that_are_passed_in_are_refused_because_they_cannot_be_counted() {
     let passed = r#"(component $c (import "d" (component $d)) (instance (instantiate $d)))"#;
     assert_eq!(too_complex(text(passed)).0, "instances of components that are not in it:");
 }
 
 #[test]
-fn very_many_types_and_aliases_of_components() {
+fn very_many_types_and_aliases_of_components_are_refused() {
     assert_eq!(too_complex(text(&"(type u8)".repeat(30_000))).0, "items of components:");
     let wide = format!("(type (tuple {}))", "u8 ".repeat(9_000)).repeat(200);
     assert_eq!(too_complex(text(&wide)).0, "bytes of items of components:");
@@ -263,7 +263,7 @@ fn very_many_types_and_aliases_of_components() {
 
 /// A core module says its interfaces in a section of its own, which is read by who makes a component of it.
 #[test]
-fn interfaces_without_an_end() {
+fn interfaces_nested_without_end_are_refused() {
     let with = |section: &[u8]| {
         let mut bytes = module(NOTHING);
         let name = b"component-type:more";

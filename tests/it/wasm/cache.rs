@@ -27,7 +27,7 @@ async fn result(plugin: Plugin) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn code_is_kept_for_its_owner_alone_and_used_the_next_time() {
+async fn compiled_code_is_readable_only_by_its_owner_and_is_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, other) = (directory.path().join("a"), directory.path().join("b"));
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
@@ -40,7 +40,7 @@ async fn code_is_kept_for_its_owner_alone_and_used_the_next_time() {
 }
 
 #[tokio::test]
-async fn clones_of_a_plugin_are_compiled_once_whatever_they_may() {
+async fn clones_of_a_plugin_with_different_grants_are_compiled_once() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, other) = (directory.path().join("a"), directory.path().join("b"));
     let echo = plugin(ECHO);
@@ -58,7 +58,7 @@ async fn clones_of_a_plugin_are_compiled_once_whatever_they_may() {
 }
 
 #[tokio::test]
-async fn code_that_is_damaged_is_compiled_again() {
+async fn damaged_code_is_compiled_again() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     result(plugin(ECHO).cache(&cache)).await;
@@ -73,7 +73,7 @@ async fn code_that_is_damaged_is_compiled_again() {
 }
 
 #[tokio::test]
-async fn a_directory_in_which_others_have_rights_is_not_used() {
+async fn a_directory_that_other_users_can_access_is_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     fs::create_dir(&cache).unwrap();
@@ -95,7 +95,7 @@ async fn with_others_code(directory: &Path) -> (PathBuf, PathBuf) {
 
 /// A superuser may read what belongs to somebody else, who could have written anything there.
 #[tokio::test]
-async fn code_of_somebody_else_is_not_used() {
+async fn code_that_belongs_to_another_user_is_not_used() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -111,7 +111,7 @@ async fn code_of_somebody_else_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_directory_of_somebody_else_is_not_written_to() {
+async fn a_directory_that_belongs_to_another_user_is_not_written_to() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -125,7 +125,7 @@ async fn a_directory_of_somebody_else_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn code_that_others_may_write_is_not_used() {
+async fn code_that_other_users_can_write_is_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, file) = with_others_code(directory.path()).await;
     for mode in [0o620, 0o602] {
@@ -138,7 +138,7 @@ async fn code_that_others_may_write_is_not_used() {
 }
 
 #[tokio::test]
-async fn what_is_no_directory_and_no_file_of_its_own_is_not_used() {
+async fn symlinks_and_other_kinds_of_files_are_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, file) = with_others_code(directory.path()).await;
     let link = directory.path().join("link");

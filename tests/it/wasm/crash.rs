@@ -31,7 +31,7 @@ fn counted(pond: &Millpond) -> u64 {
 }
 
 #[tokio::test]
-async fn the_count_and_the_follow_ups_are_those_of_the_completed_jobs() {
+async fn after_a_power_cut_counts_and_follow_ups_are_those_of_the_completed_jobs() {
     let empty = OnDisk::new();
     close(empty.open()).await;
     let before = Image::new(std::fs::read(empty.path()).unwrap());

@@ -49,7 +49,7 @@ async fn noop_does_nothing() {
 }
 
 #[tokio::test]
-async fn thumbnail_makes_a_png_and_a_jpeg_small() {
+async fn thumbnail_scales_a_png_and_a_jpeg_down() {
     let (_, pond) = memory();
     start(&pond, example("rust-thumbnail/thumbnail.wasm").config("side", "64"));
     let large = result(&pond, png(60, 30)).await;
@@ -61,7 +61,7 @@ async fn thumbnail_makes_a_png_and_a_jpeg_small() {
 }
 
 #[tokio::test]
-async fn thumbnail_gives_up_what_is_no_image_and_what_claims_to_be_huge() {
+async fn thumbnail_rejects_files_that_are_not_images_or_claim_to_be_huge() {
     let (_, pond) = memory();
     start(&pond, example("rust-thumbnail/thumbnail.wasm"));
     let whole = png(100, 100);
@@ -76,7 +76,7 @@ async fn thumbnail_gives_up_what_is_no_image_and_what_claims_to_be_huge() {
 }
 
 #[tokio::test]
-async fn webhook_filter_passes_a_delivery_on_once() {
+async fn webhook_filter_forwards_a_delivery_once() {
     let (_, pond) = memory();
     let filter = example("rust-webhook-filter/webhook-filter.wasm").config("events", "order.*, refund");
     start(&pond, filter.grant(Grant::enqueue("webhook")));
@@ -94,7 +94,7 @@ async fn webhook_filter_passes_a_delivery_on_once() {
 }
 
 #[tokio::test]
-async fn crc32_in_c_sums_and_counts() {
+async fn crc32_in_c_returns_the_checksum_and_counts_jobs() {
     let (_, pond) = memory();
     start(&pond, example("c-crc32/crc32.wasm"));
     assert_eq!(result(&pond, "123456789").await, "cbf43926");
@@ -104,7 +104,7 @@ async fn crc32_in_c_sums_and_counts() {
 }
 
 #[tokio::test]
-async fn render_in_javascript_fills_in_and_enqueues_the_mail() {
+async fn render_in_javascript_fills_in_the_template_and_enqueues_the_mail() {
     let (_, pond) = memory();
     start(&pond, example("js-render/render.wasm").grant(Grant::enqueue("mail")));
     let template = json!({ "to": "a@b", "template": "Hi {{ name }}!", "values": { "name": "<Bob>" } });

@@ -25,7 +25,7 @@ fn next(pond: &Millpond) -> Vec<millpond::JobInfo> {
 }
 
 #[tokio::test]
-async fn one_that_was_granted_is_there_with_the_completion() {
+async fn a_granted_follow_up_is_committed_with_the_completion() {
     let (_, pond) = memory();
     let id = ran(&pond, enqueues(DONE).grant(Grant::enqueue("next")), r#"{"n":7}"#).await;
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"1+1"[..]));
@@ -35,7 +35,7 @@ async fn one_that_was_granted_is_there_with_the_completion() {
 }
 
 #[tokio::test]
-async fn one_that_was_not_granted_is_denied() {
+async fn a_follow_up_without_a_grant_is_denied() {
     for grant in [None, Some(Grant::enqueue("other")), Some(Grant::enqueue("next").to_queue("elsewhere"))] {
         let (_, pond) = memory();
         let plugin = enqueues(DONE);
@@ -47,7 +47,7 @@ async fn one_that_was_not_granted_is_denied() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_does_not_complete_has_none() {
+async fn an_attempt_that_does_not_complete_has_no_follow_ups() {
     for end in ["unreachable", "(call $retry (i32.const 0) (i32.const 0))"] {
         let (_, pond) = memory();
         ran(&pond, enqueues(end).grant(Grant::enqueue("next")), "x").await;
@@ -56,7 +56,7 @@ async fn an_attempt_that_does_not_complete_has_none() {
 }
 
 #[tokio::test]
-async fn their_number_and_size_have_limits() {
+async fn follow_ups_are_limited_in_number_and_size() {
     for limits in [PluginLimits::default().follow_ups(0), PluginLimits::default().follow_up_bytes(4)] {
         let (_, pond) = memory();
         let id = ran(&pond, enqueues(DONE).grant(Grant::enqueue("next")).limits(limits), "12345").await;
@@ -73,7 +73,7 @@ async fn their_number_and_size_have_limits() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_feeds_itself_comes_to_an_end() {
+async fn a_chain_of_follow_ups_to_the_same_plugin_ends() {
     let (_, pond) = memory();
     let limits = PluginLimits::default().generations(3);
     let feeds = enqueues(DONE).grant(Grant::enqueue("next")).limits(limits);
@@ -101,7 +101,7 @@ fn hoards(kept: u32) -> Plugin {
 }
 
 #[tokio::test]
-async fn those_in_the_making_count_before_they_are_enqueued() {
+async fn follow_ups_count_before_they_are_enqueued() {
     let (_, pond) = memory();
     let id = ran(&pond, hoards(2048), "x").await;
     assert_eq!(pond.job(id).unwrap().state, State::Completed, "the first is within the limit");

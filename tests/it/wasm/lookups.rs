@@ -89,7 +89,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_plugin_whose_look_ups_hang_leaves_the_applications_threads_and_other_plugins_alone() {
+fn hanging_look_ups_of_a_plugin_do_not_block_the_applications_threads_or_other_plugins() {
     let (runtime, slow) = (runtime(), Slow::default());
     let pond = runtime.block_on(async { memory().1 });
     let _let_go = LetGo(slow.clone());
@@ -144,7 +144,7 @@ fn a_plugin_whose_look_ups_hang_leaves_the_applications_threads_and_other_plugin
 }
 
 #[test]
-fn a_look_up_that_panics_fails_its_request_and_holds_no_place() {
+fn a_look_up_that_panics_fails_its_request_and_frees_its_place() {
     let runtime = runtime();
     let pond = runtime.block_on(async { memory().1 });
     runtime.block_on(async { start(&pond, "q", asking(|_| panic!("no such resolver"))) });

@@ -33,7 +33,7 @@ fn job(word: usize, is: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_follow_up_that_the_queue_refuses_is_refused_in_a_plugins_own_test() {
+async fn a_follow_up_that_the_queue_refuses_is_refused_by_the_mock_host() {
     let long = "n".repeat(128);
     let names = ["", "ok", "a.b:c-d_9", ".", "..", "a b", "ada@example.org", "é", "a/b", &long, &format!("{long}n")];
     let names = names.iter().flat_map(|name| (1..=4).map(|word| job(word, name)));
@@ -53,7 +53,7 @@ async fn a_follow_up_that_the_queue_refuses_is_refused_in_a_plugins_own_test() {
 }
 
 #[tokio::test]
-async fn so_are_too_many_follow_ups_and_state_that_is_too_large() {
+async fn too_many_follow_ups_and_too_large_state_are_refused_by_the_mock_host() {
     let told = vec![job(1, "mail"); 102].join("\n");
     let [mocked, real] = answers(&told).await;
     assert_eq!((real[99].as_str(), real[100].as_str()), ("1+100", "QuotaExceeded"));

@@ -80,7 +80,7 @@ fn nested(module: &str, inner: usize, outer: usize) -> String {
 }
 
 #[test]
-fn what_is_in_a_module_counts_each_time_that_the_module_is_instantiated() {
+fn tables_and_memories_count_once_for_each_instance_of_their_module() {
     let table = "(table 1 funcref)";
     assert_eq!(register_bytes(with(&nested(table, 3, 2), true)), Ok(()));
     assert_eq!(refused(with(&nested(table, 3, 3), true)), ("tables", 9, 8));
@@ -103,13 +103,13 @@ pub fn places() -> usize {
 }
 
 #[test]
-fn who_stands_in_line_at_a_stop_was_not_called() {
-    alone("wasm::places::alone_some_stand_in_line_at_a_stop");
+fn an_attempt_that_waits_for_a_place_at_a_stop_was_not_called() {
+    alone("wasm::places::alone_attempts_wait_for_a_place_at_a_stop");
 }
 
 #[tokio::test]
 #[ignore = "run by the test above"]
-async fn alone_some_stand_in_line_at_a_stop() {
+async fn alone_attempts_wait_for_a_place_at_a_stop() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let attempts = 2 * places();
@@ -132,13 +132,13 @@ async fn alone_some_stand_in_line_at_a_stop() {
 }
 
 #[test]
-fn a_plugin_that_takes_every_place_leaves_one_to_each_other_plugin() {
-    alone("wasm::places::alone_others_run_beside_one_that_takes_every_place");
+fn a_plugin_that_uses_every_place_leaves_one_to_each_other_plugin() {
+    alone("wasm::places::alone_other_plugins_run_beside_one_that_uses_every_place");
 }
 
 #[tokio::test]
 #[ignore = "run by the test above"]
-async fn alone_others_run_beside_one_that_takes_every_place() {
+async fn alone_other_plugins_run_beside_one_that_uses_every_place() {
     let (clock, pond) = memory();
     let attempts = 2 * places();
     let spins = hostile("infinite_loop").limits(PluginLimits::default().time(SECOND * 30));

@@ -77,7 +77,7 @@ pub async fn computing(pond: &Millpond, threads: &Threads, payload: &'static str
 }
 
 #[tokio::test]
-async fn a_guest_that_computes_goes_on_on_a_thread_for_guests_and_stays_there() {
+async fn a_guest_that_computes_is_moved_to_a_guest_thread_and_stays_there() {
     let (clock, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -92,7 +92,7 @@ async fn a_guest_that_computes_goes_on_on_a_thread_for_guests_and_stays_there() 
 }
 
 #[tokio::test]
-async fn a_plugin_that_always_computes_begins_there() {
+async fn a_plugin_that_always_computes_starts_on_a_guest_thread() {
     let (clock, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -155,7 +155,7 @@ async fn the_application_runs_while_guests_compute_for_ever() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_ended_there_has_nothing_running_any_more() {
+async fn an_attempt_ended_on_a_guest_thread_leaves_nothing_running() {
     let (clock, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -177,7 +177,7 @@ async fn an_attempt_that_is_ended_there_has_nothing_running_any_more() {
 }
 
 #[tokio::test]
-async fn a_file_is_free_once_a_queue_with_busy_guests_is_closed() {
+async fn a_file_can_be_reopened_once_a_queue_with_busy_guests_is_closed() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let threads = Threads::default();
@@ -190,7 +190,7 @@ async fn a_file_is_free_once_a_queue_with_busy_guests_is_closed() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_host_fails_the_attempt_there_as_well() {
+async fn a_panic_in_the_host_on_a_guest_thread_fails_the_attempt() {
     let (_, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -204,7 +204,7 @@ async fn a_panic_in_the_host_fails_the_attempt_there_as_well() {
 }
 
 #[tokio::test]
-async fn a_guest_hears_that_the_host_stops_and_may_still_end_in_order() {
+async fn a_guest_learns_of_a_shutdown_and_can_still_complete() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let threads = Threads::default();

@@ -79,7 +79,7 @@ fn assert_reloaded(event: &Event, name: &str, version: PluginHash) {
 }
 
 #[tokio::test]
-async fn another_version_in_the_file_runs_and_is_told() {
+async fn a_new_version_in_the_file_runs_and_is_reported() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(NOTHING));
     let worker = start(&pond, "q", &folder.file("guest"));
@@ -97,7 +97,7 @@ async fn another_version_in_the_file_runs_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
+async fn a_bad_version_is_reported_once_and_leaves_the_last_good_one() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     let good = folder.put("guest", &module(ECHO));
     let worker = start(&pond, "q", &folder.file("guest"));
@@ -124,7 +124,7 @@ async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_told_and_taken_when_it_is_back() {
+async fn a_missing_file_is_reported_and_loaded_when_it_is_back() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(ECHO));
     start(&pond, "q", &folder.file("guest"));
@@ -138,7 +138,7 @@ async fn a_file_that_is_gone_is_told_and_taken_when_it_is_back() {
 
 /// A pipe would be read for as long as nobody writes into it, and the file would not be looked at any more.
 #[tokio::test]
-async fn a_file_that_becomes_a_pipe_is_told_and_taken_when_it_is_a_file_again() {
+async fn a_file_replaced_by_a_pipe_is_reported_and_loaded_when_it_is_a_file_again() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(ECHO));
     start(&pond, "q", &folder.file("guest"));
@@ -167,7 +167,7 @@ async fn a_file_that_becomes_a_pipe_is_told_and_taken_when_it_is_a_file_again() 
 }
 
 #[test]
-fn what_is_no_file_is_no_plugin_and_nobody_waits_for_it() {
+fn a_plugin_path_that_is_not_a_regular_file_is_refused_without_waiting() {
     let folder = Folder::new();
     pipe(&folder.file("pipe"));
     fs::create_dir(folder.file("directory")).unwrap();
@@ -181,7 +181,7 @@ fn what_is_no_file_is_no_plugin_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn the_same_bytes_written_again_are_no_new_version() {
+async fn the_same_bytes_written_again_are_not_a_new_version() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(TRAP));
     folder.put("witness", &module(ECHO));
@@ -202,7 +202,7 @@ async fn the_same_bytes_written_again_are_no_new_version() {
 }
 
 #[tokio::test]
-async fn a_stopped_worker_looks_no_more() {
+async fn a_stopped_worker_no_longer_checks_the_file() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     let stopped = folder.put("stopped", &module(ECHO));
     folder.put("witness", &module(ECHO));
@@ -221,7 +221,7 @@ async fn a_stopped_worker_looks_no_more() {
 }
 
 #[tokio::test]
-async fn a_version_by_hand_is_told_too_and_goes_on_until_the_file_changes() {
+async fn a_manually_loaded_version_is_reported_and_runs_until_the_file_changes() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(ECHO));
     let worker = start(&pond, "q", &folder.file("guest"));
@@ -237,7 +237,7 @@ async fn a_version_by_hand_is_told_too_and_goes_on_until_the_file_changes() {
 }
 
 #[tokio::test]
-async fn it_cannot_be_watched_without_a_file_or_all_the_time() {
+async fn watching_without_a_file_or_with_too_short_an_interval_is_refused() {
     let (_, pond) = memory();
     let folder = Folder::new();
     folder.put("guest", &module(ECHO));

@@ -15,7 +15,7 @@ async fn memory_growth_ends_at_the_limit_of_the_attempt() {
 }
 
 #[tokio::test]
-async fn many_memories_are_refused_and_two_count_in_sum() {
+async fn many_memories_are_refused_and_the_sizes_of_two_add_up() {
     let many = raw_text("many_memories");
     let refused = register_bytes(raw(&many)).unwrap_err();
     assert_eq!(refused, PluginError::OverLimits { what: "memories", needs: 5, limit: 4 });

@@ -31,7 +31,7 @@ async fn a_trap_leaves_nothing_for_the_next_job() {
 }
 
 #[tokio::test]
-async fn a_secret_is_found_by_nobody_else() {
+async fn no_other_plugin_finds_a_secret() {
     let (_, pond) = memory();
     let both = [r#""first""#, r#""second""#];
     let own = results(&pond, "q", hostile("state_bleed"), &both).await;

@@ -33,7 +33,7 @@ async fn a_flood_of_log_lines_is_cut_and_shows_no_control_character() {
 }
 
 #[tokio::test]
-async fn a_panic_is_told_with_its_message_cut_off_and_made_plain() {
+async fn a_panic_message_is_cut_off_and_escaped() {
     let (kind, message) = failure(hostile("panics"), "boom \u{1b}[2J\n\u{202e}").await;
     assert_eq!(kind, FailureKind::Trap);
     assert!(message.contains("panicked at") && message.contains("boom"), "{message}");
@@ -42,7 +42,7 @@ async fn a_panic_is_told_with_its_message_cut_off_and_made_plain() {
 }
 
 #[tokio::test]
-async fn a_reason_is_made_plain() {
+async fn a_reason_is_escaped() {
     let hostile = "no luck \u{1b}[2J\r\nERROR forged\u{2028}\u{202e}";
     let plain = r"no luck \u{1b}[2J\r\nERROR forged\u{2028}\u{202e}";
     assert_eq!(reason(plugin("(call $dead_letter (local.get $p) (local.get $n))"), hostile).await, plain);
@@ -52,7 +52,7 @@ async fn a_reason_is_made_plain() {
 
 /// Functions are named by whoever made the module.
 #[tokio::test]
-async fn names_in_a_backtrace_are_cut_off_and_made_plain() {
+async fn names_in_a_backtrace_are_cut_off_and_escaped() {
     let name = format!("\\1b[2J\\0aERROR forged{}", "x".repeat(100_000));
     let text = format!(r#"(func $odd (@name "{name}") unreachable)"#);
     let module = crate::wasm::guest::module_with("(call $odd) (call $ok (i32.const 0) (i32.const 0))", &text);

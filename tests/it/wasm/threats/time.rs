@@ -35,27 +35,27 @@ async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
 }
 
 #[tokio::test]
-async fn an_infinite_loop_ends_with_its_time() {
+async fn an_infinite_loop_ends_at_its_time_limit() {
     ends_with_its_time(hostile("infinite_loop"), "").await;
 }
 
 #[tokio::test]
-async fn a_loop_before_the_handler_ends_with_its_time() {
+async fn a_loop_before_the_handler_ends_at_its_time_limit() {
     ends_with_its_time(from_bytes(raw(&raw_text("endless_start"))), "").await;
 }
 
 #[tokio::test]
-async fn a_loop_in_the_allocator_ends_with_its_time() {
+async fn a_loop_in_the_allocator_ends_at_its_time_limit() {
     ends_with_its_time(from_bytes(raw(&raw_text("endless_allocator"))), "payload").await;
 }
 
 #[tokio::test]
-async fn a_loop_after_the_answer_ends_with_its_time() {
+async fn a_loop_after_the_answer_ends_at_its_time_limit() {
     ends_with_its_time(from_bytes(raw(&raw_text("endless_cleanup"))), "").await;
 }
 
 #[tokio::test]
-async fn bulk_operations_end_with_their_time_and_are_bounded_by_memory() {
+async fn bulk_operations_end_at_their_time_limit_and_are_bounded_by_memory() {
     ends_with_its_time(hostile("bulk_operation"), "32").await;
     assert_eq!(failure(hostile("bulk_operation"), "200").await.0, FailureKind::MemoryLimit);
 }
@@ -73,13 +73,13 @@ fn fetching_is_refused_by_name() {
 }
 
 #[test]
-fn who_stands_in_line_behind_others_loses_none_of_its_time() {
-    alone("wasm::threats::time::alone_in_its_process_one_waits_for_all_places");
+fn waiting_for_a_place_uses_none_of_an_attempts_time() {
+    alone("wasm::threats::time::alone_an_attempt_waits_while_all_places_are_used");
 }
 
 #[tokio::test]
 #[ignore = "run by the test above"]
-async fn alone_in_its_process_one_waits_for_all_places() {
+async fn alone_an_attempt_waits_while_all_places_are_used() {
     let (clock, pond) = memory();
     // With the plugin's own. One more waits, which shows that all of them are taken.
     let places = places() + 1;
