@@ -1,5 +1,5 @@
-//! After a crash unrelated jobs start at once, those that ran start again within seconds, and `explain` says
-//! so.
+//! After a crash unrelated jobs start at once, the jobs that ran start again within seconds, and `explain` says why
+//! they wait.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn long(n: u64, max_attempts: u32) -> NewJob {
     work(n).max_attempts(max_attempts)
 }
 
-/// The queue as it is found after a crash beside twenty long jobs, and those.
+/// The queue after a crash beside twenty long jobs, and the ids of those jobs.
 async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, Vec<JobId>) {
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "long", 20);
@@ -22,7 +22,7 @@ async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, V
     (disk.crashed("copy.redb"), ids)
 }
 
-/// So many have run, though the clock stands still.
+/// Waits until this many jobs have run. The clock stands still.
 async fn ran(log: &Log<u64>, jobs: usize) {
     let all = async {
         while log.len() < jobs {
@@ -83,7 +83,7 @@ async fn jobs_that_ran_at_a_crash_start_again_within_seconds_and_explain_says_wh
 #[tokio::test]
 async fn a_long_job_whose_process_is_killed_repeatedly_does_not_delay_other_jobs() {
     let disk = OnDisk::new();
-    // Those before it are killed by not being closed before their file is copied.
+    // The queues before the last one are not closed before their file is copied, which is what a kill leaves.
     let mut killed = vec![disk.open()];
     let (_worker, mut keeper) = gated(&killed[0], "long", 1);
     killed[0].enqueue("long", long(1, 20)).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_long_job_whose_process_is_killed_repeatedly_does_not_delay_other_jobs
         while pond.queue("mail").unwrap().counts().unfinished() > 0 {
             tokio::task::yield_now().await;
         }
-        // Its start is durable before it runs.
+        // The start of this job is durable before it runs.
         assert_eq!(keeper.next(1).await, [1]);
         killed.push(pond);
     }

@@ -1,4 +1,4 @@
-//! Ages are time that has passed: no setting of the wall clock ages anything, and none keeps it young.
+//! Ages are elapsed time: setting the wall clock makes no job older and keeps none younger.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::*;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A worker whose jobs end in every way that leaves something behind.
+/// A worker whose jobs end in every way that leaves a row behind.
 fn ending(pond: &Millpond) {
     pond.worker("q")
         .concurrency(20)
@@ -37,7 +37,7 @@ fn kept(pond: &Millpond) -> [u64; 3] {
     [counts.completed, counts.cancelled, counts.dead]
 }
 
-/// Lets time pass in steps that retention has to look at.
+/// Lets time pass in steps, so that retention runs in between.
 async fn pass(clock: &millpond::testing::ManualClock, pond: &Millpond, time: Duration) {
     settled(pond).await;
     clock.advance(time);
@@ -48,7 +48,7 @@ async fn pass(clock: &millpond::testing::ManualClock, pond: &Millpond, time: Dur
     drained(pond).await;
 }
 
-/// The file is closed and opened again.
+/// Closes the file and opens it again.
 async fn reopened(disk: &OnDisk, pond: Millpond) -> Millpond {
     close(pond).await;
     disk.open()
@@ -82,7 +82,7 @@ async fn setting_an_unset_wall_clock_while_the_file_is_closed_prunes_nothing() {
     let mut pond = disk.open();
     pass(&disk.clock, &pond, HOUR).await;
     assert_eq!(kept(&pond), [10, 10, 10]);
-    // It boots with a clock that was not set, and is told the time again, day after day.
+    // The machine boots with a clock that is not set, and learns the time later, day after day.
     for _ in 0..3 {
         let time = disk.clock.wall();
         close(pond).await;
@@ -125,7 +125,7 @@ async fn a_clock_set_back_does_not_extend_retention() {
     assert_eq!(kept(&pond), [0, 0, 0]);
 }
 
-/// What passed while the clock was wrong has been counted; the clock that was put right does not count it again.
+/// The time that passed while the clock was wrong has been counted; correcting the clock does not count it again.
 #[tokio::test]
 async fn a_clock_corrected_while_the_file_is_closed_counts_no_time_twice() {
     let disk = OnDisk::new();
@@ -150,7 +150,7 @@ async fn a_crash_after_the_clock_was_set_forward_prunes_nothing() {
     let pond = disk.open();
     end_some(&pond).await;
     disk.clock.set_wall(disk.clock.wall() + TEN_YEARS);
-    // Nothing is written but that the clock was set.
+    // Nothing is written except that the clock was set.
     settled(&pond).await;
     let crashed = disk.crashed("copy.redb");
     pass(&disk.clock, &crashed, HOUR).await;
@@ -254,7 +254,7 @@ async fn an_expiry_at_a_time_follows_the_wall_clock() {
 }
 
 /// The clock is set back by ten minutes. Whether the process is closed or killed in between, and however often, a
-/// minute is a minute.
+/// minute lasts a minute.
 #[tokio::test]
 async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
     let restarts = [(0, 0), (1, 20), (3, 15), (10, 5), (2, 29), (1, 59)];
@@ -291,7 +291,7 @@ async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
     }
 }
 
-/// The file knows that the clock was set, though nothing else is written: what has passed before is not lost.
+/// The file records that the clock was set, even if nothing else is written: the time that passed before is not lost.
 #[tokio::test]
 async fn a_kill_long_after_the_last_commit_loses_no_time_when_the_clock_was_set_back() {
     let clock = millpond::testing::ManualClock::new();
@@ -326,7 +326,7 @@ async fn delays_are_kept_while_the_wall_clock_is_never_set() {
         settled(&pond).await;
         pond.enqueue("other", work(3)).await.unwrap();
         close(pond).await;
-        // It boots.
+        // The machine boots.
         disk.clock.set_wall(Timestamp::from_millis(10_000));
         pond = disk.open();
     }
@@ -339,7 +339,7 @@ async fn delays_are_kept_while_the_wall_clock_is_never_set() {
     assert_eq!(ran.take(), [1]);
 }
 
-/// "Too many requests, again in an hour" holds for an hour.
+/// A rate-limited answer of an hour holds the queue for an hour.
 #[tokio::test]
 async fn a_clock_set_forward_and_a_crash_do_not_end_a_hold() {
     let clock = millpond::testing::ManualClock::new();

@@ -1,4 +1,4 @@
-//! A job that is to run at most once is never called again once its handler may have been, whatever happens.
+//! A job that runs at most once is never called again once its handler may have been called, whatever happens.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn once(n: u64) -> NewJob {
     work(n).at_most_once()
 }
 
-/// A worker whose handlers note their job and wait at a gate.
+/// A worker whose handlers record their job and wait at a gate.
 fn at_a_gate(builder: WorkerBuilder) -> (Log<u64>, Keeper) {
     let (gate, keeper) = gate();
     let ran = Log::new();
@@ -47,7 +47,7 @@ async fn a_job_that_runs_at_a_crash_becomes_a_dead_letter_whenever_the_crash_is(
     let ids = pond.enqueue_many("q", jobs).await.unwrap();
     let waits = pond.enqueue("q", once(3)).await.unwrap();
     keeper.next(2).await;
-    // No time has passed: of other jobs the file does not know yet that they run.
+    // No time has passed, so the file does not have the start marks of ordinary jobs yet.
     let at_once = disk.crashed("at_once.redb");
     assert_cut_short(&at_once, ids[0], "the process died");
     assert_eq!(at_once.job(ids[1]).unwrap().errors.len(), 0);
@@ -177,7 +177,7 @@ async fn a_job_is_not_run_again_whether_or_not_its_end_is_durable() {
     })
     .await
     .unwrap();
-    // What is not synced is in this image or not: either way it is not run again.
+    // A write that is not synced may or may not be in this image: in both cases the job does not run again.
     let before = disk.after_kill();
     disk.release_syncs();
     drained(&pond).await;
@@ -257,7 +257,8 @@ async fn at_most_once_is_shown_for_a_job_and_refused_together_with_more_attempts
     assert!(matches!(refused, Err(Error::InvalidConfig { field: "max_attempts", .. })), "{refused:?}");
 }
 
-/// The task that would call the handler waits for its runtime while the queue is stopped: the job goes back uncalled.
+/// The task that would call the handler waits for its runtime while the queue is stopped: the job is given back
+/// uncalled.
 #[test]
 fn a_handler_is_not_called_after_a_stop_has_given_its_job_back() {
     let disk = OnDisk::new();
@@ -267,12 +268,12 @@ fn a_handler_is_not_called_after_a_stop_has_given_its_job_back() {
         let pond = disk.open();
         let log = called.clone();
         let handler = move |job: Job<Work>| {
-            // Before the future that it returns is polled.
+            // This runs before the future that the handler returns is polled.
             log.push(job.n);
             async { Ok(()) }
         };
         pond.worker("q").handle(handler).start().unwrap();
-        // This thread is the runtime's only one, and it does not give way from here on.
+        // This thread is the only one of the runtime, and it does not yield from here on.
         let id = pond.enqueue("q", once(1)).wait().unwrap();
         while pond.metrics().starts_total == 0 {
             std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! A backup taken while the queue runs is one commit's state, and costs the file nothing.
+//! A backup taken while the queue runs is the state of one commit, and does not make the file grow.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::*;
 
 const APP: TableDefinition<u64, &[u8]> = TableDefinition::new("app");
 
-/// How many files there are that a backup has not finished.
+/// The number of files left by backups that have not finished.
 fn unfinished(directory: &Path) -> usize {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.contains(".backing-up")).count()
@@ -39,7 +39,7 @@ impl Load {
                     let row = vec![i as u8; 3_000];
                     let mut app = tx.open_table(APP)?;
                     app.insert(i, row.as_slice())?;
-                    // One row that is written over and over, all through the file.
+                    // One row that is overwritten again and again, all through the file.
                     app.insert(0, [i as u8; 3_000].as_slice())?;
                     drop(app);
                     Ok(tx.enqueue("pairs", work(i))?)
@@ -55,7 +55,7 @@ impl Load {
         self.acked.load(Ordering::SeqCst)
     }
 
-    /// Until so many more are acknowledged.
+    /// Waits until this many more pairs are acknowledged.
     fn wait_for(&self, more: u64) {
         let until = self.acked() + more;
         while self.acked() < until {
@@ -70,7 +70,7 @@ impl Load {
     }
 }
 
-/// How many pairs there are: rows `1..=k` and jobs `1..=k`, no gap in either.
+/// The number of pairs: rows `1..=k` and jobs `1..=k`, without a gap in either.
 fn pairs(pond: &Millpond) -> u64 {
     let app = pond.begin_read().unwrap().open_table(APP).unwrap();
     let rows: Vec<u64> = app.range(1..).unwrap().map(|row| row.unwrap().0.value()).collect();
@@ -86,7 +86,7 @@ fn pairs(pond: &Millpond) -> u64 {
 async fn a_backup_under_load_is_the_state_of_one_commit_and_all_its_jobs_run() {
     let disk = OnDisk::new();
     let pond = disk.open();
-    // So that there is something to copy while the load runs.
+    // There must be something to copy while the load runs.
     for chunk in 0..8 {
         pond.enqueue_many("q", (0..1_000).map(|n| work(chunk * 1_000 + n))).await.unwrap();
     }
@@ -124,8 +124,7 @@ async fn a_backup_under_load_is_the_state_of_one_commit_and_all_its_jobs_run() {
     assert_sound(&pond).await;
 }
 
-/// A disk in memory from which a backup reads slowly: after each of its first reads the load has the field
-/// to itself for a while.
+/// A disk in memory from which a backup reads slowly: after each of its first reads the load runs alone for a while.
 #[derive(Clone, Debug)]
 struct Overtaken {
     memory: Arc<InMemoryBackend>,
@@ -171,7 +170,7 @@ async fn a_backup_that_cannot_keep_up_with_the_load_is_still_the_state_of_one_co
     let disk = Overtaken { memory: Arc::new(InMemoryBackend::new()), acked: acked.clone(), times_left };
     let dir = tempfile::tempdir().unwrap();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
-    // Several reads of a MiB, so that what the load writes lies before and behind the place that is read.
+    // Several reads of a MiB, so that the load writes both before and behind the position that is read.
     for _ in 0..8 {
         let big = (0..1_000).map(|n| millpond::NewJob::raw("big", vec![n as u8; 1_000]));
         pond.enqueue_many("q", big).await.unwrap();
@@ -183,7 +182,7 @@ async fn a_backup_that_cannot_keep_up_with_the_load_is_still_the_state_of_one_co
     assert_eq!(disk.times_left.load(Ordering::SeqCst), 0, "it was overtaken");
     assert!(backup.verification.is_ok(), "{:?}", backup.verification.problems);
     let copy = Millpond::builder().verify_on_open().open(&backup.path).unwrap();
-    // The last of it is copied when all the rest is: it holds what was written meanwhile.
+    // The end of the copy is made when all the rest is copied: it holds what was written meanwhile.
     assert!(pairs(&copy) >= before + 6 * 30, "{} and {before}", pairs(&copy));
     let acked = load.stop();
     assert_eq!(pairs(&pond), acked);
@@ -191,7 +190,7 @@ async fn a_backup_that_cannot_keep_up_with_the_load_is_still_the_state_of_one_co
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_backup_does_not_make_the_file_grow() {
-    /// The file's size after so many commits that each write over the same rows.
+    /// The size of the file after this many commits that each overwrite the same rows.
     async fn churned(with_backups: bool) -> (u64, u64) {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -270,7 +269,7 @@ async fn a_destination_that_exists_or_cannot_exist_is_refused_by_name() {
         other => panic!("{other:?}"),
     }
     assert!(reason(pond.backup("/").await).1.contains("name"));
-    // And it can still be taken.
+    // A backup to this destination is still possible.
     pond.backup(disk.dir.path().join("copy.redb")).await.unwrap();
     let names: Vec<_> = fs::read_dir(disk.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
@@ -301,7 +300,7 @@ async fn a_backup_that_a_shutdown_interrupts_leaves_no_file() {
     let target = dir.path().join("copy.redb");
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
-    // The writer waits for its disk, and the last round of the backup for the writer.
+    // The writer waits for its disk, and the last round of the backup waits for the writer.
     disk.hold_syncs();
     let stuck = tokio::spawn(pond.enqueue("q", work(1)));
     tokio::task::yield_now().await;
@@ -316,7 +315,7 @@ async fn a_backup_that_a_shutdown_interrupts_leaves_no_file() {
     }
     assert!(!target.exists());
     let stopped = tokio::spawn(pond.shutdown(SECOND));
-    // Until it takes nothing in any more: what it has taken in waits for the disk too.
+    // Waits until the writer takes no more messages: those that it has taken wait for the disk too.
     loop {
         let late = tokio::spawn(pond.enqueue("q", work(2)));
         tokio::task::yield_now().await;
@@ -348,7 +347,7 @@ async fn a_temporary_file_of_an_interrupted_backup_does_not_stop_the_next_backup
     assert_eq!(unfinished(disk.dir.path()), 0);
 }
 
-/// A file that somebody else made while the backup was being taken is left alone.
+/// A file that another program created during the backup is not touched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_file_created_at_the_destination_during_a_backup_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
@@ -408,7 +407,7 @@ async fn a_destination_that_cannot_be_written_is_an_error_and_not_a_panic() {
 
 const CHILD: &str = "MILLPOND_TEST_BACKUP_IN_CHILD";
 
-/// Run by the test below in a process of its own, whose files may not grow.
+/// Run by the test below in a process of its own, whose files are not allowed to grow.
 #[tokio::test]
 async fn child_that_backs_up_to_a_full_disk() {
     let Ok(dir) = std::env::var(CHILD) else { return };

@@ -1,5 +1,5 @@
-//! Code of the application that the queue calls may call the queue back. Where a call could only wait for itself, it is
-//! refused by name, and the queue goes on.
+//! Code of the application that the queue calls can call the queue. A call that could only wait for itself is refused
+//! by name, and the queue continues.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -12,7 +12,7 @@ use redb::backends::InMemoryBackend;
 
 use crate::support::*;
 
-/// A queue that callbacks made before it can reach, and what their waiting calls were answered.
+/// A queue that callbacks made before it can reach, and the answers that their waiting calls got.
 #[derive(Clone, Default)]
 struct Caller {
     pond: Arc<OnceLock<Millpond>>,
@@ -25,7 +25,7 @@ impl Caller {
         Self { calls: Arc::new(true.into()), ..Self::default() }
     }
 
-    /// Is to call from [`Self::begin`] on.
+    /// The callbacks call the queue from [`Self::begin`] on.
     fn later() -> Self {
         Self::default()
     }
@@ -34,7 +34,7 @@ impl Caller {
         self.calls.store(true, Ordering::SeqCst);
     }
 
-    /// Calls the queue and waits for it. Called once.
+    /// Calls the queue and waits for it. It is called once.
     fn call(&self) {
         let Some(pond) = self.pond.get() else { return };
         if self.calls.swap(false, Ordering::SeqCst) {
@@ -51,7 +51,7 @@ impl Caller {
         std::mem::take(&mut self.answers.lock().unwrap())
     }
 
-    /// It was refused, and the queue goes on.
+    /// The call was refused, and the queue continues.
     #[track_caller]
     fn was_refused(&self) {
         match &self.answers()[..] {
@@ -111,7 +111,7 @@ fn every_call_that_waits_is_refused_in_the_dead_letter_hook() {
                     pond.backup(dir.path().join("copy.redb")).wait().map(drop),
                     pond.shutdown(SECOND).wait(),
                 ];
-                // What waits for nothing is answered.
+                // A call that does not wait succeeds.
                 assert_eq!(queue.counts().dead, 1);
                 told.send(answers.map(|answer| matches!(answer, Err(Error::WouldDeadlock)))).unwrap();
             })
@@ -127,7 +127,8 @@ fn every_call_that_waits_is_refused_in_the_dead_letter_hook() {
 
 #[test]
 fn a_wait_for_the_queue_in_a_custom_backoff_is_refused() {
-    // Computed where the attempt ends, or on the writer's thread if its writes have failed.
+    // The delay is computed where the attempt ends, or on the writer's thread if the writes of the attempt have
+    // failed.
     for writes in [false, true] {
         in_time("a back-off that waits", move || {
             let caller = Caller::new();
@@ -164,7 +165,7 @@ impl Drop for CallsWhenDropped {
     }
 }
 
-/// Something that calls the queue when it is dropped, and that it was.
+/// A value that calls the queue when it is dropped, and the receiver that reports the drop.
 fn calls_when_dropped(pond: &Millpond) -> (CallsWhenDropped, Caller, mpsc::Receiver<()>) {
     let (caller, (told, dropped)) = (Caller::new(), mpsc::channel());
     caller.holds(pond);
@@ -226,7 +227,7 @@ fn dropping_what_no_caller_waits_for_any_more_does_not_block_the_queue() {
             let _ = &value;
             Ok(())
         }));
-        // Submitted, and given up.
+        // The call is submitted and then dropped.
         assert!(call.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
         drop(call);
         disk.release_syncs();
@@ -286,7 +287,7 @@ fn data_of_a_worker_can_wait_for_the_queue_when_it_is_dropped() {
     });
 }
 
-/// An error that calls the queue when it is shown.
+/// An error that calls the queue when it is displayed.
 struct CallsWhenShown(Caller);
 
 impl std::fmt::Debug for CallsWhenShown {
@@ -356,7 +357,7 @@ fn an_error_that_cannot_be_displayed_affects_only_its_own_job() {
     pond.enqueue("q", work(2)).wait().unwrap();
 }
 
-/// A task's waker that calls the queue, as that of an executor may which polls at once.
+/// A task's waker that calls the queue, as the waker of an executor that polls at once can.
 struct CallsWhenWoken(Caller, mpsc::Sender<()>);
 
 impl Wake for CallsWhenWoken {
@@ -383,7 +384,8 @@ fn a_wait_for_the_queue_in_a_waker_is_refused() {
     });
 }
 
-/// Nor may one that is woken because its attempt has run into its timeout: it may even ask about it.
+/// The same for a waker that is woken because its attempt has reached its timeout: it can even ask about that
+/// attempt.
 #[test]
 fn a_waker_of_an_ended_attempt_can_call_the_queue() {
     struct AsksWhenWoken(Millpond, JobId, mpsc::Sender<bool>);
@@ -464,7 +466,7 @@ fn a_wait_for_the_queue_in_a_storage_backend_is_refused() {
     }
 }
 
-/// Hears what the queue says on this thread, and calls it.
+/// A subscriber that calls the queue when the queue logs on this thread.
 struct CallingSubscriber(Caller);
 
 impl tracing::Subscriber for CallingSubscriber {
@@ -493,7 +495,7 @@ fn a_wait_for_the_queue_in_a_tracing_subscriber_is_refused() {
         caller.holds(&pond);
         let _here = tracing::subscriber::set_default(CallingSubscriber(caller.clone()));
         disk.fail(Fault::FULL);
-        // Its commit is made on this thread, and so is said that it failed.
+        // The commit is made on this thread, so its failure is logged on this thread.
         assert!(matches!(pond.enqueue("q", work(1)).wait(), Err(Error::StorageFull)));
         disk.repair();
         assert!(matches!(&caller.answers()[..], [Err(Error::WouldDeadlock)]));

@@ -1,4 +1,4 @@
-//! A queue holds as much as it may, and says so or makes its callers wait.
+//! A queue holds jobs up to its capacity, and then refuses calls or makes callers wait.
 
 use millpond::{Capacity, Commit, Error, JobId, Millpond, QueueSettings, WhenFull};
 
@@ -247,7 +247,7 @@ async fn a_call_that_waits_for_two_full_queues_gets_both() {
     assert_sound(&pond).await;
 }
 
-/// Callers that wait for room hold what they want to enqueue: beyond 64 MiB of it nobody else may wait.
+/// Callers that wait for room hold what they want to enqueue: beyond 64 MiB of it, further callers are refused.
 #[tokio::test]
 async fn calls_that_wait_for_room_are_bounded_by_their_bytes() {
     let (_, pond) = memory();
@@ -259,12 +259,12 @@ async fn calls_that_wait_for_room_are_bounded_by_their_bytes() {
         pond.enqueue_many(queue, megabytes.chain([work(0)]))
     };
     let full = [large("a").await.unwrap(), large("b").await.unwrap()];
-    // A little more than 2 MiB each: 31 of them are waited for.
+    // A little more than 2 MiB each: 31 of them fit.
     let mut calls = Vec::new();
     for n in 0..40 {
         let call = tokio::spawn(large(["a", "b"][n % 2]));
         tokio::task::yield_now().await;
-        // The next one finds this one waiting.
+        // The next call finds this one waiting.
         settled(&pond).await;
         calls.push(call);
     }
@@ -272,7 +272,7 @@ async fn calls_that_wait_for_room_are_bounded_by_their_bytes() {
         assert!(matches!(refused.await.unwrap(), Err(Error::QueueFull { .. })));
     }
     assert!(calls.iter().all(|call| !call.is_finished()));
-    // One of each line is let in when there is room, and then there is room to wait in again.
+    // One call for each queue is stored when there is room, and then another caller can wait again.
     for id in full.into_iter().flatten() {
         pond.cancel(id, "x").await.unwrap();
     }

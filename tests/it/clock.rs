@@ -1,4 +1,4 @@
-//! Clocks that jump: nothing early, nothing stalls.
+//! Clocks that jump: no job starts early, and none is delayed.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -233,7 +233,7 @@ fn a_clock_does_not_keep_a_closed_queue_alive() {
         steps.take_back();
         while steps.write() {}
         assert!(steps.is_closed());
-        // The writer is gone, so it cannot be asked to note this.
+        // The writer has ended, so it cannot be asked to record this.
         clock.set_wall(millpond::Timestamp::EPOCH);
         runtime.block_on(pond.testing().idle());
     });

@@ -1,4 +1,4 @@
-//! What waits for the writer, and what one commit moves, is bounded in bytes, whatever the calls are.
+//! The bytes that wait for the writer, and the bytes that one commit writes, are bounded for every kind of call.
 
 use millpond::{
     Capacity, Commit, Context, Error, Job, JobFilter, JobId, JobPatch, Millpond, NewJob, Outcome, QueueSettings, Retry,
@@ -9,7 +9,7 @@ use crate::support::*;
 
 const MEGABYTE: usize = 1_000_000;
 
-/// 64 MiB of these may wait.
+/// 64 MiB of these are allowed to wait.
 const WAIT_MAX: usize = 68;
 
 fn raw(bytes: usize) -> NewJob {
@@ -20,7 +20,7 @@ fn on(disk: &SimDisk) -> Millpond {
     Millpond::builder().open_backend(disk.clone()).unwrap()
 }
 
-/// Jobs that a handler has put into the dead letters.
+/// Jobs that a handler has made dead letters.
 async fn dead(pond: &Millpond, jobs: usize, reason: &str) -> Vec<JobId> {
     let reason = reason.to_owned();
     let dies = move |_: Job<bytes::Bytes>| {
@@ -62,7 +62,7 @@ async fn new_payloads_of_dead_letters_count_towards_the_bytes_that_wait_for_the_
     assert!((1..=WAIT_MAX).contains(&waiting), "{waiting} MB wait for the writer");
 }
 
-/// A queue whose commits move 400 kB at most, or remove 100 kB.
+/// A queue whose commits write at most 400 kB, or remove 100 kB.
 fn small_commits(disk: &SimDisk) -> Millpond {
     Millpond::builder().batch_bytes_max(100_000).open_backend(disk.clone()).unwrap()
 }
@@ -137,7 +137,7 @@ async fn all_hooks_of_a_completion_share_the_enqueue_limit_of_one_transaction() 
     assert_eq!(pond.queue("more").unwrap().counts().pending, 32);
 }
 
-/// What a handler is told that may not wait stems from the same commit as what it would have waited for.
+/// The answer of a handler that is not allowed to wait comes from the same commit that it would have waited for.
 #[tokio::test]
 async fn a_handler_that_is_not_allowed_to_wait_gets_the_result_of_its_commit() {
     let disk = SimDisk::new();

@@ -1,4 +1,4 @@
-//! The file becomes small again by itself, at a moment when nobody needs it, and does not grow in a churn.
+//! The file shrinks by itself at a moment when it is not in use, and churn does not make it grow.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ fn worker(pond: &Millpond) -> Worker {
     pond.worker("q").concurrency(100).handle_raw("big", |_: Job<Bytes>| async { Ok(()) }).start().unwrap()
 }
 
-/// Lets the file grow to a dozen MiB, and leaves `left` jobs of that.
+/// Lets the file grow to a dozen MiB, and leaves `left` jobs in it.
 async fn grown(pond: &Millpond, left: u64) {
     for chunk in 0..10 {
         pond.enqueue_many("q", (0..1_000).map(|n| big(chunk + n))).await.unwrap();
@@ -33,8 +33,8 @@ async fn grown(pond: &Millpond, left: u64) {
     drained(pond).await;
 }
 
-/// Minutes in which nobody wants anything, but that somebody who waits for the writer to be idle may come
-/// in between: more than enough of them.
+/// More than enough quiet minutes for a compaction, even if a caller that waits for the writer to be idle comes in
+/// between.
 async fn quiet(pond: &Millpond, clock: &ManualClock) {
     for _ in 0..12 {
         clock.advance(SECOND * 61);
@@ -43,7 +43,7 @@ async fn quiet(pond: &Millpond, clock: &ManualClock) {
     }
 }
 
-/// Until the file has been compacted: a second quiet minute brings it.
+/// Waits until the file has been compacted, which a second quiet minute starts.
 async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> (u64, u64) {
     clock.advance(SECOND * 61);
     settled(pond).await;
@@ -70,7 +70,7 @@ async fn a_drained_file_shrinks_by_itself() {
     assert_eq!(pond.metrics().compactions_total, 1);
     assert_eq!(pond.queue("kept").unwrap().counts().pending, 10);
     assert_sound(&pond).await;
-    // And it goes on.
+    // The queue continues.
     pond.enqueue("q", big(1)).await.unwrap();
     assert_eq!(drained(&pond).await.completed, 1);
     close(pond).await;
@@ -143,7 +143,7 @@ async fn a_call_during_compaction_waits_and_succeeds() {
     settled(&pond).await;
     disk.hold_syncs();
     clock.advance(SECOND * 61);
-    // It is in the middle of it.
+    // The compaction has begun and has not ended.
     disk.wait_for_sync();
     let (looking, writing) = (pond.clone(), pond.clone());
     let looks = std::thread::spawn(move || looking.job(id).map(|job| job.payload.bytes.len()));
@@ -171,7 +171,7 @@ async fn a_shutdown_with_time_left_compacts_the_file() {
     }
 }
 
-/// A disk in memory that keeps what a kill would have left, now and then, while it is armed.
+/// A disk in memory that keeps, at intervals, what a kill would leave, while it is armed.
 #[derive(Clone, Debug)]
 struct Recorder {
     memory: Arc<InMemoryBackend>,
@@ -185,7 +185,7 @@ struct Seen {
     images: Vec<Vec<u8>>,
 }
 
-/// One image in so many operations.
+/// One image is kept in this many operations.
 const OPERATIONS_PER_IMAGE: usize = 29;
 
 impl Recorder {
@@ -258,7 +258,7 @@ async fn a_kill_during_compaction_loses_nothing() {
     }
 }
 
-/// The file's size after a depth of 1,000 jobs was filled, and after `jobs` more went through it.
+/// The size of the file after it was filled to a depth of 1,000 jobs, and after `jobs` more passed through it.
 async fn churn(jobs: u64) -> (u64, u64) {
     let disk = OnDisk::new();
     let pond = disk.open();

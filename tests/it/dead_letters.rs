@@ -1,4 +1,4 @@
-//! What fails for good is kept, and can be seen, edited, redriven and purged.
+//! Jobs that fail for good are kept, and can be listed, edited, redriven and purged.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use millpond::{Error, Event, Job, JobFilter, JobId, Millpond, NewJob, Outcome, P
 
 use crate::support::*;
 
-/// A worker that sends every job to the dead letters until the switch is turned.
+/// A worker that makes every job a dead letter until the switch is set.
 fn deadly(pond: &Millpond, queue: &str) -> Arc<std::sync::atomic::AtomicBool> {
     let healthy = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let switch = healthy.clone();

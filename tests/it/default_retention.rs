@@ -1,4 +1,4 @@
-//! `Builder::retention` holds for every queue that has no retention of its own.
+//! `Builder::retention` applies to every queue that has no retention of its own.
 
 use millpond::{Error, Job, Keep, QueueSettings, Retention, State};
 

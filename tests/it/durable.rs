@@ -1,4 +1,4 @@
-//! When `enqueue` returns Ok, the job is on the disk. Ids grow and are never used again.
+//! When `enqueue` returns `Ok`, the job is on the disk. Ids grow and are never used again.
 
 use millpond::{Error, JobId, Millpond, State};
 

@@ -1,4 +1,4 @@
-//! Putting jobs in: one, many, with options, and what is refused.
+//! Enqueueing one job or many, with options, and which calls are refused.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! Errors say what to do.
+//! Error texts say what the caller can do.
 
 use millpond::{Error, Millpond};
 use redb::{Database, MultimapTableDefinition, TableDefinition, TableError};

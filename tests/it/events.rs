@@ -1,4 +1,4 @@
-//! What happened is told after it is durable, in order, and nobody is held up by a slow listener.
+//! Events are published in order, after what they report is durable, and a slow listener delays nothing.
 
 use millpond::{Event, Job, Millpond, Missed, Outcome, Retry};
 

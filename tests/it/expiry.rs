@@ -11,7 +11,7 @@ use millpond_testkit::SimDisk;
 
 use crate::support::*;
 
-/// A worker that answers each job of queue `q` the same.
+/// A worker that gives the same answer to each job of queue `q`.
 fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Outcome + Send + Sync + 'static) -> Log<u64> {
     let log = Log::new();
     let seen = log.clone();
@@ -31,7 +31,7 @@ fn expired(pond: &Millpond, id: JobId) {
     assert!(info.ended_at.is_some() && info.started_at.is_none(), "{info:?}");
 }
 
-// --- who has started --------------------------------------------------------------------------
+// --- which jobs have started ------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_retried_job_becomes_a_dead_letter_whatever_its_expiry() {
@@ -112,7 +112,7 @@ async fn a_running_job_does_not_expire() {
     assert_eq!(drained(&pond).await.completed, 2);
 }
 
-/// No attempt of it was used, so it is as if it had not started.
+/// The job used no attempt, so it counts as not started.
 #[tokio::test]
 async fn a_job_that_a_stop_gave_back_can_expire() {
     let disk = OnDisk::new();
@@ -143,7 +143,7 @@ async fn a_redriven_job_does_not_expire() {
     assert_eq!((state(&pond, id), ran.len()), (State::Pending, 1));
 }
 
-// --- wherever it waits ------------------------------------------------------------------------
+// --- wherever the job waits -------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_job_expires_in_a_queue_without_a_worker() {
@@ -261,7 +261,7 @@ async fn an_expired_job_makes_room_in_a_full_queue_and_frees_its_unique_key() {
     assert!(matches!(pond.enqueue("q", work(4)).await, Err(Error::QueueFull { .. })));
     assert_eq!(pond.enqueue("q", keyed(4)).await.unwrap(), ids[1]);
     clock.advance(SECOND);
-    // In the very next commit, whoever makes it.
+    // The next commit ends the job, whichever call makes it.
     let new = pond.enqueue("q", keyed(5)).await.unwrap();
     assert!(new > ids[2]);
     pond.enqueue("q", work(6)).await.unwrap();
@@ -336,7 +336,7 @@ async fn an_expiry_in_the_past_ends_the_job_at_once() {
     assert_eq!(ran.len(), 0);
 }
 
-// --- and whatever is done to it meanwhile -----------------------------------------------------
+// --- calls that change the job in the meantime -------------------------------------------------
 
 #[tokio::test]
 async fn a_job_that_is_changed_or_cancelled_or_run_now_keeps_or_loses_its_expiry() {
@@ -388,7 +388,7 @@ async fn thousands_of_expiries_at_once_take_several_commits_with_other_calls_bet
     assert_eq!(state(&pond, id), State::Pending);
 }
 
-/// A thousand of a mebibyte each: a commit takes what fits into a few.
+/// A thousand jobs of a MiB each: a commit removes what fits into a few MiB.
 #[tokio::test]
 async fn large_jobs_that_expire_at_once_are_removed_in_small_commits() {
     let (clock, pond) = memory();
@@ -404,7 +404,7 @@ async fn large_jobs_that_expire_at_once_are_removed_in_small_commits() {
     assert!(pond.metrics().commits_total - before >= 6, "{}", pond.metrics().commits_total - before);
 }
 
-/// Nobody looks at a job that has no expiry, and none is looked at again once it has ended.
+/// A job without an expiry is never checked, and no job is checked again once it has ended.
 #[tokio::test]
 async fn a_queue_in_which_nothing_expires_makes_no_commits() {
     let (clock, pond) = memory();
@@ -424,7 +424,7 @@ fn open(clock: &ManualClock, memory: &SimDisk) -> Millpond {
     Millpond::builder().clock(clock.clone()).seed(0).open_backend(memory.clone()).unwrap()
 }
 
-/// A crash between the moment at which an expiry passes and the commit that ends the job.
+/// A crash between the time at which a job expires and the commit that ends it.
 #[tokio::test]
 async fn a_crash_before_an_expiry_is_written_does_not_lose_it() {
     let (clock, memory) = (ManualClock::new(), SimDisk::new());
@@ -469,7 +469,7 @@ async fn the_expiry_index_has_only_jobs_with_an_expiry_that_have_not_started_or_
     assert_eq!((index(&pond).len(), ran.len()), (0, 103));
 }
 
-/// Rows that lead to no job that expires then, and jobs without their row.
+/// Rows that lead to no job with this expiry, and jobs without their row.
 #[tokio::test]
 async fn a_wrong_expiry_index_is_reported_does_no_harm_and_is_repaired_at_open() {
     let disk = OnDisk::new();
@@ -485,7 +485,8 @@ async fn a_wrong_expiry_index_is_reported_does_no_harm_and_is_repaired_at_open()
             for row in rows?.into_iter().filter(|row| row.1 == HOUR.as_millis() as u64).take(lost) {
                 table.remove(row)?;
             }
-            // A job without an expiry, one with another, one that is not there, one of another queue, no such line.
+            // In turn: a job without an expiry, a job with another expiry, a missing job, a job of another queue, a
+            // row that cannot be parsed.
             for key in [(2, 5, 0, 5), (2, 5, 0, 6), (2, 5, 0, 77), (2, 5, 9, 1), (0, 5, 0, 1), (9, 5, 0, 1)] {
                 table.insert(key, ())?;
             }
@@ -510,7 +511,8 @@ async fn a_wrong_expiry_index_is_reported_does_no_harm_and_is_repaired_at_open()
     assert!(others.iter().all(|id| state(&pond, *id) == State::Pending));
 }
 
-/// Its record cannot be read: it is set aside, and expires no more. Read after all, it does.
+/// The record of the job cannot be read: the job is quarantined and does not expire. When it can be read again, it
+/// expires.
 #[tokio::test]
 async fn a_quarantined_job_that_is_restored_expires() {
     for spoil_all in [false, true] {
@@ -524,7 +526,7 @@ async fn a_quarantined_job_that_is_restored_expires() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         if spoil_all {
-            // The header too: what it says cannot be guessed.
+            // The header is damaged too: what it says cannot be guessed.
             bad[at - 20..at].fill(0xff);
         }
         std::fs::write(disk.path(), &bad).unwrap();

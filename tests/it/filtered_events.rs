@@ -1,4 +1,4 @@
-//! `events_where`: what the filter refuses takes no place in the listener's buffer.
+//! `events_where`: an event that the filter rejects takes no place in the listener's buffer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

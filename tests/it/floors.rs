@@ -1,5 +1,4 @@
-//! A handler that asks to be run again at once, again and again, does not keep the disk and the processor
-//! busy.
+//! A handler that asks again and again to be run at once does not keep the disk and the processor busy.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use millpond::{Backoff, Handled, Job, Millpond, Outcome, Retry, State};
 
 use crate::support::*;
 
-/// A worker whose handlers all answer the same; counts its calls.
+/// A worker whose handlers all give the same answer; it counts its calls.
 fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Handled<Outcome> + Send + Sync + 'static) -> Log<()> {
     let calls = Log::new();
     let log = calls.clone();
@@ -20,8 +19,8 @@ fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Handled<Outcome
     calls
 }
 
-/// How often the handler was called: at first, just before the shortest delay has passed, then, and after
-/// three more.
+/// How often the handler was called: at first, just before the shortest delay has passed, when it has passed, and
+/// after three more delays.
 async fn calls_over_time(pond: &Millpond, clock: &ManualClock, calls: &Log<()>, shortest: Duration) -> [usize; 4] {
     let instant = Duration::from_millis(1);
     let mut seen = [0; 4];
@@ -82,7 +81,7 @@ async fn only_the_first_ten_retries_can_follow_at_once() {
         let (clock, pond) = memory();
         let calls = answering(&pond, retry.clone(), || Err("boom".into()));
         let id = pond.enqueue("q", work(1)).await.unwrap();
-        // Due times are whole milliseconds: a nanosecond more is the next one.
+        // Due times are whole milliseconds: a nanosecond more is the next millisecond.
         drained(&pond).await;
         while calls.len() < first {
             clock.advance(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! Groups: one at a time, in the order of enqueueing.
+//! Groups: one job of a group runs at a time, in the order of enqueueing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::*;
 
-/// Fails as often as it says, and then is done.
+/// A handler that fails as often as its job says, and then succeeds.
 #[derive(Serialize, Deserialize)]
 struct Shaky {
     n: u64,

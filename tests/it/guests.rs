@@ -12,21 +12,21 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What was written down when they were built: paths and hashes.
+/// What was recorded when the guests were built: paths and hashes.
 fn recorded() -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join(".ci/guests.sha256")).unwrap();
     let lines = text.lines().map(|line| line.split_once("  ").expect("a hash, two spaces and a path"));
     lines.map(|(hash, path)| (path.to_owned(), hash.to_owned())).collect()
 }
 
-/// The guest in Python carries an interpreter of 20 MB, so it is not committed.
+/// The guest in Python contains an interpreter of 20 MB, so it is not committed.
 fn built_on_demand(path: &Path) -> bool {
     path.strip_prefix(root().join("guest-examples")).is_ok_and(|inside| {
         inside.to_str().unwrap().starts_with("python-") && inside.extension() == Some("wasm".as_ref())
     })
 }
 
-/// What is there now.
+/// The paths and hashes of the files as they are now.
 fn there() -> BTreeMap<String, String> {
     fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {

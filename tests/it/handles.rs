@@ -1,5 +1,5 @@
-//! The last handle may be dropped anywhere: that returns in time, stops the queue and loses nothing. A shutdown answers in
-//! time too, whatever stands in its way.
+//! The last handle can be dropped anywhere: the drop returns in time, stops the queue and loses nothing. A shutdown
+//! returns in time too, whatever blocks.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -10,8 +10,8 @@ use redb::Database;
 
 use crate::support::*;
 
-/// Beyond this much after its deadline a shutdown, or after nothing at all a drop, is late. Far more than it should
-/// take: other tests run beside it.
+/// A shutdown is late if it takes this much longer than its deadline, and a drop if it takes this long at all. It is
+/// far more than either needs: other tests run at the same time.
 const LATE: Duration = Duration::from_secs(20);
 
 #[track_caller]
@@ -34,7 +34,7 @@ fn opened_again(disk: &OnDisk) -> Millpond {
     })
 }
 
-/// The job is there, unharmed.
+/// The job exists and is undamaged.
 #[track_caller]
 fn is_pending(pond: &Millpond, id: JobId) {
     let info = pond.job(id).unwrap();
@@ -42,7 +42,7 @@ fn is_pending(pond: &Millpond, id: JobId) {
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
 }
 
-/// The last handle, which says when it has been dropped.
+/// The last handle, which reports when it has been dropped.
 struct Last(Option<Millpond>, mpsc::Sender<()>);
 
 impl Drop for Last {
@@ -186,13 +186,13 @@ fn the_last_handle_can_be_dropped_while_a_closure_waits_for_that() {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// The handler's own closure.
+    /// In a capture of the handler.
     Handler,
-    /// The worker's shared data.
+    /// In the worker's shared data.
     Data,
-    /// An attempt, which is in the middle.
+    /// In an attempt that is running.
     Attempt,
-    /// The writes with a completion.
+    /// In the writes with a completion.
     Completion,
 }
 
@@ -215,7 +215,7 @@ fn a_shutdown_returns_while_a_worker_holds_the_last_handle() {
                     dropped.recv().unwrap();
                 }
                 let pond = disk.open();
-                // A blocking handler ends when it is told to stop.
+                // A blocking handler returns when it is told to stop.
                 match pond.job(id) {
                     Err(Error::NoSuchJob { .. }) if blocking || matches!(place, Place::Completion) => {}
                     _ => is_pending(&pond, id),
@@ -225,7 +225,7 @@ fn a_shutdown_returns_while_a_worker_holds_the_last_handle() {
     }
 }
 
-/// A worker whose attempt does not end, unless it is that of a completion, with `held` at its place.
+/// A worker whose attempt does not end, unless `held` belongs to a completion, with `held` where its place says.
 fn hold(pond: &Millpond, place: Place, blocking: bool, held: Last, entered: mpsc::Sender<()>) {
     struct Kept(#[expect(dead_code, reason = "held, not read")] Mutex<Last>);
     let worker = pond.worker("q").no_timeout();
@@ -326,7 +326,7 @@ fn the_dead_letter_hook_does_not_keep_a_closed_queue_alive() {
         let held: Arc<Mutex<Option<Last>>> = Arc::default();
         let (in_hook, (told, hears)) = (held.clone(), mpsc::channel());
         let builder = disk.builder().on_first_dead_letter(move |_| {
-            // The last one, or nothing.
+            // The last event, or nothing.
             drop(in_hook.lock().unwrap().take());
             told.send(()).unwrap();
         });
@@ -384,9 +384,9 @@ fn the_file_can_be_opened_at_once_after_the_last_handle_is_dropped() {
     });
 }
 
-// --- a shutdown that something stands in the way of -----------------------------------------------
+// --- a shutdown while something blocks --------------------------------------------------------
 
-/// It is told by name, the close goes on behind, and a second call waits again.
+/// The shutdown returns a named error, the queue goes on closing in the background, and a second call waits again.
 #[track_caller]
 fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
     let deadline = Duration::from_millis(100);
@@ -471,7 +471,7 @@ fn a_shutdown_returns_at_its_deadline_while_the_application_holds_a_transaction(
     });
 }
 
-/// Its drop says so, and waits until it is let go.
+/// Its drop reports that it has begun, and blocks until it is released.
 struct BlocksItsDrop {
     entered: mpsc::Sender<()>,
     told: Mutex<mpsc::Receiver<()>>,

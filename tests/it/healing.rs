@@ -1,4 +1,4 @@
-//! After an I/O error callers are told at once, and the queue heals by itself.
+//! After an I/O error callers get an error at once, and the queue recovers by itself.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::support::{OnDisk, SECOND, Work, close, member, work};
 
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
-/// A queue driven by hand on a disk that fails on demand.
+/// A queue driven step by step on a disk that fails on demand.
 struct Rig {
     disk: SimDisk,
     clock: ManualClock,
@@ -34,7 +34,7 @@ impl Rig {
         Self::on(SimDisk::new(), ManualClock::new(), set)
     }
 
-    /// The process died, and what it had written is there.
+    /// Opens what the disk holds as if the process had died.
     fn reopened(self) -> Self {
         let Self { disk, clock, runtime, pond, steps } = self;
         drop((pond, steps, runtime));
@@ -49,7 +49,7 @@ impl Rig {
         Self { disk, clock, runtime, pond, steps }
     }
 
-    /// Lets everything happen that happens without time.
+    /// Lets everything happen that needs no time to pass.
     fn settle(&mut self) {
         for _ in 0..16 {
             self.steps.write();
@@ -67,7 +67,7 @@ impl Rig {
         self.settle();
     }
 
-    /// Asks, and lets it be done.
+    /// Submits a call, and steps the engine until it is answered.
     fn call<T>(&mut self, commit: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut commit = pin!(commit);
         let mut task = Task::from_waker(Waker::noop());
@@ -80,7 +80,7 @@ impl Rig {
         panic!("it was not answered");
     }
 
-    /// Workers whose handlers note which job they were given, and count it in a row with its completion.
+    /// Workers whose handlers record which job they got, and count it in a row with its completion.
     fn worker(&self, queue: &str) -> Arc<Mutex<Vec<u64>>> {
         let ran: Arc<Mutex<Vec<u64>>> = Arc::default();
         let log = ran.clone();
@@ -147,7 +147,7 @@ fn a_full_disk_is_reported_at_once_and_the_queue_recovers_when_there_is_room() {
     rig.assert_sound();
 }
 
-/// A disk that takes nothing more can still be read, as long as it lasts.
+/// A full disk can still be read, as long as the disk is readable.
 #[test]
 fn a_queue_can_be_read_while_its_disk_cannot_be_written() {
     for failure in [Fault::FULL, Fault::SYNC] {
@@ -201,8 +201,8 @@ fn no_job_starts_while_the_disk_cannot_be_written() {
     assert_eq!(*ran.lock().unwrap(), [0, 1, 2]);
 }
 
-/// The end of a job is kept until it can be written; what its handler writes with it is there once,
-/// whether or not the commit that failed has become durable.
+/// The end of a job is kept until it can be written; the writes of its handler are written once, whether or not the
+/// commit that failed has become durable.
 #[test]
 fn an_end_whose_commit_failed_is_written_once() {
     for failure in [Fault::FULL, Fault::SYNC] {
@@ -230,7 +230,7 @@ fn an_end_whose_commit_failed_is_written_once() {
 
 #[test]
 fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
-    // Without a cache whatever the closure looks at is read from the disk.
+    // Without a cache every read of the closure is a read of the disk.
     let mut rig = Rig::with(|builder| builder.cache_bytes(0));
     let row = rig.pond.transaction(|tx| Ok(tx.open_table(ROWS)?.insert(7, 1).map(|_| ())?));
     rig.call(row).unwrap();
@@ -277,7 +277,7 @@ fn a_call_with_an_unknown_outcome_is_written_as_a_whole_or_not_at_all() {
         });
         let error = rig.call(jobs).unwrap_err();
         match failure {
-            // It has not come to the sync: nothing of it can be there.
+            // The commit has not reached the sync, so nothing of it can be stored.
             Fault::FULL => assert!(matches!(error, Error::StorageFull), "{error:?}"),
             _ => assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}"),
         }
@@ -334,14 +334,14 @@ fn a_shutdown_of_a_degraded_queue_answers_every_caller() {
     assert!(matches!(rig.call(closed), Err(Error::Degraded { .. } | Error::Closed)));
 }
 
-/// A start that was to be durable before its handler ran, and of which nobody knew whether it was, does
-/// not count as an attempt that the process did not survive.
+/// A start mark that was to be durable before its handler ran, and whose commit had an unknown outcome, does not
+/// count as an attempt that the process did not survive.
 #[test]
 fn a_job_with_a_start_mark_that_never_started_has_no_crash_in_its_history() {
     let mut rig = Rig::new();
     let job = rig.pond.enqueue("q", work(1));
     let id = rig.call(job).unwrap();
-    // Not closed in order: the next starts are made durable first.
+    // The queue is not closed in order: the next starts are made durable first.
     let mut rig = rig.reopened();
     let worker = rig.pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     rig.steps.dispatch();
@@ -359,7 +359,7 @@ fn a_job_with_a_start_mark_that_never_started_has_no_crash_in_its_history() {
     assert_eq!((job.state, job.attempts, job.errors), (State::Pending, 0, Vec::new()));
 }
 
-/// The same steps give the same run: what is on the disk at the end is the same, byte for byte.
+/// The same steps give the same run: the bytes on the disk are the same at the end.
 #[test]
 fn stepped_runs_with_faults_are_repeatable() {
     let run = || {
@@ -381,8 +381,8 @@ fn stepped_runs_with_faults_are_repeatable() {
     assert!(one == another);
 }
 
-/// A file that was deleted keeps nothing of what is written to it: nothing is acknowledged any more,
-/// and what was there can still be read.
+/// A deleted file keeps nothing that is written to it: nothing is acknowledged any more, and existing rows can still
+/// be read.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_deleted_file_is_noticed_by_the_next_commit_or_while_idle() {
@@ -406,7 +406,7 @@ async fn a_deleted_file_is_noticed_by_the_next_commit_or_while_idle() {
     }
 }
 
-/// Only the file that was opened is opened again, not whatever lies at its path by then.
+/// The queue reopens only the file that it had opened, not another file at the same path.
 #[cfg(unix)]
 #[tokio::test]
 async fn another_file_at_the_same_path_is_not_touched() {
@@ -432,7 +432,7 @@ async fn another_file_at_the_same_path_is_not_touched() {
 }
 #[test]
 fn a_call_with_an_unknown_outcome_can_be_repeated_with_a_unique_key() {
-    // A sync that fails leaves what was written; a full disk does not.
+    // A failed sync leaves the bytes that were written; a full disk does not.
     for failure in [Fault::SYNC, Fault::FULL] {
         let mut rig = Rig::new();
         let ran = rig.worker("q");
@@ -446,7 +446,7 @@ fn a_call_with_an_unknown_outcome_can_be_repeated_with_a_unique_key() {
         let again = rig.pond.enqueue("q", keyed());
         let id = rig.call(again).unwrap();
         rig.settle();
-        // It has run by now, and a third call is told so.
+        // The job has run by now, and a third call gets that as its answer.
         let third = rig.pond.enqueue("q", keyed());
         assert_eq!(rig.call(third).unwrap(), id);
         rig.settle();
@@ -455,7 +455,7 @@ fn a_call_with_an_unknown_outcome_can_be_repeated_with_a_unique_key() {
     }
 }
 
-/// The file may hold the commit that failed, and memory the one before: they need not agree.
+/// The file may hold the commit that failed, and memory the one before: the two need not agree.
 #[test]
 fn a_check_of_the_file_waits_until_its_content_is_known() {
     let mut rig = Rig::new();
@@ -465,7 +465,7 @@ fn a_check_of_the_file_waits_until_its_content_is_known() {
     let mut enqueue = pin!(rig.pond.enqueue("q", work(1)));
     assert!(enqueue.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
     for _ in 0..2 {
-        // The first one is asked for before the disk has failed.
+        // The first check is asked for before the disk has failed.
         let verify = rig.pond.verify();
         let verified = rig.call(verify);
         assert!(matches!(verified, Err(Error::Degraded { .. })), "{verified:?}");
@@ -477,7 +477,7 @@ fn a_check_of_the_file_waits_until_its_content_is_known() {
     rig.assert_sound();
 }
 
-/// A panic on the writer's thread must leave nobody waiting.
+/// A panic on the writer's thread must leave no caller waiting.
 #[tokio::test]
 async fn after_a_panic_during_a_commit_every_later_call_is_refused() {
     let (disk, clock) = (SimDisk::new(), ManualClock::new());
@@ -506,8 +506,8 @@ async fn after_a_panic_during_a_commit_every_later_call_is_refused() {
     assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
 }
 
-/// Whether or not the commit that failed has become durable, and whatever a worker was given meanwhile, each name means
-/// one queue or kind.
+/// Each name means one queue or kind, whether or not the commit that failed has become durable, and whatever number a
+/// worker got meanwhile.
 #[test]
 fn names_whose_commit_failed_keep_their_meaning_after_the_file_is_reopened() {
     for failure in [Fault::FULL, Fault::SYNC] {

@@ -1,5 +1,5 @@
-//! A write transaction that somebody holds keeps the queue from writing. Who waits for the queue is told so by name, and
-//! that nothing of the call is stored; when the transaction ends the queue goes on.
+//! A write transaction that the application holds keeps the queue from writing. A caller that waits for the queue
+//! gets a named error that says that nothing of the call is stored; the queue continues when the transaction ends.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::support::*;
 
 const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
 
-/// How long the queue waits here.
+/// How long the queue waits in these tests.
 const WAIT: Duration = Duration::from_millis(100);
 
 struct Attached {
@@ -42,7 +42,7 @@ fn is_held<T: std::fmt::Debug>(answer: Result<T, Error>) {
     }
 }
 
-/// It takes calls again, by itself.
+/// The queue accepts calls again, by itself.
 fn goes_on(pond: &Millpond) {
     while pond.degraded().is_some() {
         thread::sleep(Duration::from_millis(1));
@@ -59,7 +59,7 @@ fn a_call_on_the_thread_that_holds_the_databases_transaction_gets_a_named_error(
             let txn = database.begin_write().unwrap();
             let call = pond.enqueue("q", work(1));
             is_held(if waits { call.wait() } else { block_on(call) });
-            // Nobody else waits as long until it is over.
+            // No other caller waits as long until the transaction ends.
             let reason = pond.degraded().expect("it says so");
             assert!(reason.contains("write transaction"), "{reason}");
             match pond.enqueue("q", work(2)).wait() {
@@ -168,7 +168,7 @@ fn a_caller_that_waits_for_a_guard_that_is_held_for_long_gets_an_error() {
     });
 }
 
-/// One task waits for another one, which waits for the queue, and both have one thread.
+/// One task waits for another one, which waits for the queue, and both share one thread.
 #[test]
 fn a_caller_that_holds_a_guard_and_waits_for_another_call_is_not_blocked_for_ever() {
     in_time("a guard whose holder waits", || {

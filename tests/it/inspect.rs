@@ -1,4 +1,4 @@
-//! Looking: counts, jobs page by page, progress, and why a job does not run.
+//! Reading the queue: counts, jobs page by page, progress, and why a job does not run.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The interface answers what it is asked: results, settings, cursors and times come back as they were given, and an option
-//! that cannot be honoured is refused by name.
+//! Values come back as they were given: results, settings, cursors and times. An option that cannot work is refused
+//! by name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -96,7 +96,7 @@ async fn a_cursor_continues_from_its_text_and_other_texts_are_refused() {
     assert_eq!(seen, (1..=9).collect::<Vec<_>>());
 }
 
-/// Any text that reads as a cursor: none of them may break a listing, or have it go on for ever.
+/// Any text that parses as a cursor: none of them causes an endless or a broken listing.
 #[tokio::test]
 async fn an_invented_cursor_is_refused_or_lists_pages_that_end() {
     let (_, pond) = memory();
@@ -293,7 +293,7 @@ async fn a_stop_waits_for_the_running_jobs_and_their_durable_ends() {
     assert_eq!(gate.next(1).await, [7]);
     let mut stopping = Box::pin(worker.stop());
     assert!(futures_now(stopping.as_mut()).is_none(), "its job is still running");
-    // A clone and a second stop wait for the same.
+    // A clone and a second stop wait for the same end.
     let mut again = Box::pin(worker.clone().stop());
     assert!(futures_now(again.as_mut()).is_none());
     gate.let_go(1);
@@ -305,7 +305,7 @@ async fn a_stop_waits_for_the_running_jobs_and_their_durable_ends() {
     assert_eq!(pond.queue("q").unwrap().counts().pending, 1, "nothing more starts");
 }
 
-/// What the future is ready with now, if it is.
+/// The output of the future, if it is ready now.
 fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future.poll(&mut context) {
@@ -404,7 +404,7 @@ async fn the_queues_own_tables_are_refused_in_a_transaction_and_in_a_guard_and_l
     assert_sound(&pond).await;
 }
 
-/// What a struct needs, in its fields.
+/// The fields hold what a struct needs.
 struct Adder(u64);
 
 impl millpond::Handler<Work> for Adder {

@@ -1,4 +1,4 @@
-//! The log lines that an operator runs on, as `docs/logging.md` lists them: level, target, text and fields.
+//! The log lines for operators that `docs/logging.md` lists: level, target, text and fields.
 
 use std::time::Duration;
 
@@ -117,13 +117,13 @@ async fn an_open_logs_its_waiting_and_dead_jobs_and_a_shutdown_logs_its_begin_an
     let texts = ["open: 0 jobs wait, 0 are dead", "open: 12 jobs wait, 3 are dead"];
     assert_eq!(said(&opened), texts.map(|text| (Level::INFO, text)));
     assert_eq!(facts(&opened[1]), [("dead", "3"), ("path", &*path), ("waiting", "12")]);
-    // Other tests write these lines too: here it is enough that they are written.
+    // Other tests write these lines too: this test only checks that they are written.
     for text in ["stopping: 0 jobs run", "closed", "dead letters redriven"] {
         assert!(recorder.lines_with("message", text).iter().any(|line| line.level == Level::INFO), "{text}");
     }
 }
 
-/// What the file says is logged as the crash's work, not as that of an attempt.
+/// What the queue finds in the file is logged as the result of the crash, not of an attempt.
 #[tokio::test]
 async fn a_job_that_a_crash_ended_is_logged_when_the_file_is_opened() {
     let recorder = recorder();

@@ -1,4 +1,5 @@
-//! A lone caller that blocks for its commit makes it itself; everybody else has the writer's thread make it.
+//! A lone caller that blocks for its commit makes the commit itself; for all other callers the writer's thread makes
+//! it.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use millpond::Error;
 
 use crate::support::*;
 
-/// Writes something and says on which thread.
+/// Writes something and returns the thread that it runs on.
 fn where_it_runs(tx: &millpond::Transaction<'_>) -> Result<thread::Thread, millpond::BoxError> {
     tx.enqueue("q", work(1))?;
     Ok(thread::current())

@@ -1,11 +1,11 @@
-//! Mistakes in a handler's signature are answered by the compiler in words of this crate.
+//! The compiler answers mistakes in a handler's signature with messages of this crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What stands in front of each snippet.
+/// The code before each snippet.
 const PRELUDE: &str = r#"
 #![allow(dead_code, unused_imports)]
 use millpond::{Context, Handled, Job, Kind, Millpond, NewJob};
@@ -21,11 +21,11 @@ impl Kind for Welcome {
 struct NoKind;
 "#;
 
-/// Beside the mistakes: it compiles.
+/// A correct program beside the mistakes: it compiles.
 const RIGHT: (&str, &str) =
     ("async fn welcome(_: Job<Welcome>, _: Context) -> Handled { Ok(()) }", r#"pond.worker("q").handle(welcome);"#);
 
-/// The libraries with this name that cargo has built for this test or others, the latest first.
+/// The libraries with this name that cargo has built for this test or for others, the latest first.
 fn libraries(name: &str) -> Vec<PathBuf> {
     let directory = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let prefix = format!("lib{name}-");
@@ -48,7 +48,7 @@ fn linked() -> &'static (PathBuf, PathBuf) {
     })
 }
 
-/// What the compiler says if it refuses these items, and these statements of a function that has a `pond`.
+/// The error of the compiler for these items, and for these statements of a function that has a `pond`.
 fn compile(millpond: &Path, serde: &Path, (items, call): (&str, &str)) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("snippet.rs");
@@ -69,7 +69,7 @@ fn compile(millpond: &Path, serde: &Path, (items, call): (&str, &str)) -> Result
     if compiled.status.success() { Ok(()) } else { Err(said) }
 }
 
-/// What the compiler says. It is the only thing that it says.
+/// The error of the compiler, which must be the only one.
 fn refused(items: &str, call: &str) -> String {
     let (millpond, serde) = linked();
     let said = compile(millpond, serde, (items, call)).expect_err("it is wrong");

@@ -1,4 +1,5 @@
-//! Names of queues and kinds: what is only looked at, or refused, uses up none, and each job is found under its own.
+//! Names of queues and kinds: reading a name, or a refused call, uses none, and each job is found under its own
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,10 @@ use redb::{ReadableTable, TableDefinition};
 use crate::all_jobs::all_jobs;
 use crate::support::*;
 
-/// More names than a file may have.
+/// More names than a file is allowed to have.
 const MANY: usize = 66_000;
 
-/// As many as it may have.
+/// As many names as a file is allowed to have.
 const MOST: usize = 65_536;
 
 const KINDS: TableDefinition<u32, &str> = TableDefinition::new("millpond/kinds");
@@ -92,7 +93,7 @@ async fn a_reused_queue_number_carries_nothing_over_from_its_former_queue() {
     let second = pond.queue("second").unwrap();
     assert_eq!((second.rate().available(), rate.available()), (5.0, f64::INFINITY));
     worker.stop();
-    // What is stored keeps its number, and each job is found under its own names.
+    // A stored name keeps its number, and each job is found under its own names.
     let worker = start("third");
     pond.enqueue("third", telling("third", "x")).await.unwrap();
     worker.stop();
@@ -222,7 +223,7 @@ async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
     let full = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Refuse);
     pond.queue("full").unwrap().configure(full).await.unwrap();
     pond.enqueue("full", of_kind("known")).await.unwrap();
-    // Both gather while the transaction is out, and share a commit.
+    // Both calls wait while the transaction is held, and share a commit.
     let (unlock, holder) = guard_elsewhere(&pond, drop);
     let refused = tokio::spawn(pond.enqueue_all([("new", of_kind("refused")), ("full", of_kind("known"))]));
     let stored = tokio::spawn(pond.enqueue("also-new", of_kind("stored")));
@@ -270,7 +271,7 @@ async fn a_worker_for_an_unused_queue_or_kind_leaves_nothing_in_the_file() {
     );
     close(pond).await;
 
-    // Numbers that nobody stored anything under are given out again.
+    // Numbers under which nothing was stored are assigned again.
     let pond = disk.open();
     for n in 0..50 {
         let (queue, kind) = (format!("later-{n}"), format!("later-kind-{n}"));
@@ -303,7 +304,7 @@ async fn a_file_full_of_names_refuses_new_names_and_keeps_serving_the_others() {
         pond.enqueue("q65535", of_kind("k65535")).await.unwrap();
     }
     is_full(&pond).await;
-    // A worker may wait for what is not there.
+    // A worker is allowed to wait for a queue that does not exist yet.
     pond.worker("one-more").handle_raw("one-more", |_: Job<Bytes>| async { Ok(()) }).start().unwrap();
     is_full(&pond).await;
     close(pond).await;

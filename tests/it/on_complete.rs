@@ -1,4 +1,4 @@
-//! What a handler writes with its completion is there exactly once, or not at all.
+//! What a handler writes with its completion is stored exactly once, or not at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What a file can be, and what each is answered. Nothing is lost, nothing panics.
+//! The states that a file can be in, and how an open answers each. Nothing is lost, nothing panics.
 
 use std::fs;
 use std::path::Path;
@@ -116,7 +116,7 @@ async fn a_read_only_file_is_an_io_error_or_opens() {
     let disk = OnDisk::new();
     drop(disk.open());
     fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o400)).unwrap();
-    // A superuser may write it all the same.
+    // A superuser is able to write it all the same.
     match Millpond::open(disk.path()) {
         Ok(_) => assert!(fs::OpenOptions::new().write(true).open(disk.path()).is_ok()),
         Err(Error::Io { path, .. }) => assert_eq!(path, disk.path()),
@@ -188,7 +188,7 @@ async fn a_truncated_file_is_corrupt_and_is_never_recreated() {
 #[tokio::test]
 async fn a_flipped_bit_anywhere_never_panics_and_is_never_silently_wrong() {
     let whole = some_file().await;
-    // Where something is written: most of the file is empty.
+    // The flipped bits are where something is written: most of the file is empty.
     let written: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
     for n in 0..12 {
         let mut bytes = whole.clone();
@@ -210,14 +210,14 @@ async fn a_flipped_bit_anywhere_never_panics_and_is_never_silently_wrong() {
             })
             .start()
             .unwrap();
-        // Whatever ran is what was enqueued.
+        // Each job that ran has the payload that was enqueued.
         pond.testing().idle().await;
         assert!(log.all().iter().all(|n| *n < 100), "bit {n} at {at}");
         assert!(seen.all().iter().all(|(group, n)| *group == format!("g{}", n % 7)), "bit {n} at {at}");
     }
 }
 
-/// Flips a bit in the payload of the job whose bytes are `needle`, in a file that is closed.
+/// Flips a bit in the payload of the job whose bytes are `needle`, in a closed file.
 fn spoil(path: &Path, needle: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
     let mut found = 0;
@@ -362,7 +362,7 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
     let pond = disk.open();
     pond.enqueue("q", work(1)).await.unwrap();
     close(pond).await;
-    // The next version as this one would write it: version byte, checksum, the number.
+    // The next version as this one would write it: version byte, checksum, number.
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[1, 5]);
     let mut row = vec![1];

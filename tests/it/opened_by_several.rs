@@ -1,4 +1,4 @@
-//! One file, opened by several at once: at any time one of them has it, and what it acknowledged is there.
+//! Several openers of one file: at any time only one of them has it open, and the jobs that it acknowledged exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use redb::Database;
 
 use crate::support::*;
 
-/// Files that the threads open together. `OPEN_ROUNDS` sets another number.
+/// The number of files that the threads open together. `OPEN_ROUNDS` sets another number.
 const ROUNDS: u64 = 200;
 
 const OPENERS: u64 = 4;
@@ -25,7 +25,7 @@ fn names(directory: &Path) -> Vec<String> {
     fs::read_dir(directory).unwrap().map(name).collect()
 }
 
-/// Opens the file once it can be had, enqueues one job and closes the file.
+/// Opens the file once it is free, enqueues one job and closes the file.
 fn enqueue_one(path: &Path, n: u64, runtime: &tokio::runtime::Handle) -> bool {
     match Millpond::builder().runtime(runtime.clone()).open(path) {
         Ok(pond) => {
@@ -37,7 +37,7 @@ fn enqueue_one(path: &Path, n: u64, runtime: &tokio::runtime::Handle) -> bool {
     }
 }
 
-/// The numbers of those of several openers, all at once, that could open the file and enqueue their number.
+/// The numbers of those openers, of several at once, that could open the file and enqueue their number.
 fn open_together(path: &Path, runtime: &tokio::runtime::Handle) -> BTreeSet<u64> {
     let start = Barrier::new(OPENERS as usize);
     std::thread::scope(|scope| {
@@ -69,7 +69,7 @@ fn every_job_acknowledged_by_an_opener_of_a_new_file_exists() {
     }
 }
 
-/// Nobody has the file for longer than it takes to look at it, so somebody must be let in each time.
+/// Each opener has the file only for as long as a check takes, so at least one of them must succeed each time.
 #[test]
 fn openers_of_a_closed_file_do_not_refuse_each_other() {
     let disk = OnDisk::new();
@@ -99,8 +99,8 @@ async fn an_open_file_is_recognized_under_each_of_its_names() {
     assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
 }
 
-/// A kill right after the file got its name leaves the temporary one. With that name left, a deleted file would not be
-/// recognised, and jobs would be acknowledged that nobody finds again.
+/// A kill right after the file got its name leaves the temporary name. With that name left, the deletion of the file
+/// would not be noticed, and jobs would be acknowledged that no later open finds.
 #[tokio::test]
 async fn the_deletion_of_a_file_with_a_leftover_temporary_name_is_noticed() {
     let disk = OnDisk::new();
@@ -130,7 +130,7 @@ async fn a_dangling_symlink_is_kept_and_the_file_is_created_at_its_target() {
     let disk = OnDisk::new();
     let (volume, link) = (disk.dir.path().join("volume"), disk.dir.path().join("link.redb"));
     fs::create_dir(&volume).unwrap();
-    // Over a second one, and relative to the directory it lies in.
+    // Through a second symlink, and relative to the directory that it lies in.
     symlink("volume/next.redb", &link).unwrap();
     symlink("data.redb", volume.join("next.redb")).unwrap();
     let pond = disk.builder().open(&link).unwrap();
@@ -143,7 +143,7 @@ async fn a_dangling_symlink_is_kept_and_the_file_is_created_at_its_target() {
     assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
     close(pond).await;
 
-    // Where nothing can be made nothing is, and the link is left as it is.
+    // Where no file can be created, none is, and the link is kept.
     let nowhere = disk.dir.path().join("nowhere.redb");
     symlink("no/such/directory.redb", &nowhere).unwrap();
     match disk.builder().open(&nowhere) {

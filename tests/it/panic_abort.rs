@@ -1,5 +1,6 @@
-//! What `panic = "abort"` changes, as docs/guarantees.md says: a handler's panic ends the process, so it is a crash. The jobs
-//! that ran are there at the next start, and the one that panics each time is dead once its attempts are used up.
+//! What `panic = "abort"` changes, as docs/guarantees.md describes: a handler's panic ends the process, so it is a
+//! crash. The jobs that ran exist at the next start, and a job that always panics is dead once its attempts are used
+//! up.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -21,7 +22,7 @@ impl Kind for Boom {
 #[tokio::main]
 async fn main() -> Result<(), millpond::BoxError> {
     let pond = Millpond::open("app.redb")?;
-    // The same two jobs in each run: their keys are held while they are there.
+    // Each run enqueues the same two jobs: their unique keys are held while the jobs exist.
     let mut ids = Vec::new();
     for (key, panics) in [("bad", true), ("good", false)] {
         let job = NewJob::new(Boom(panics)).unique_key(key).max_attempts(2);

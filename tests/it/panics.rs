@@ -1,5 +1,5 @@
-//! Panics of the application's code, also of the drop of what it leaves behind: the attempt or the call
-//! has failed, its slot is free, and everything else goes on.
+//! Panics of the application's code, including the drop of values that it leaves behind: the attempt or the call
+//! fails, its slot is free, and everything else continues.
 
 use std::fmt;
 use std::panic::panic_any;
@@ -10,13 +10,13 @@ use millpond::{BoxError, Context, Error, FailureKind, FromContext, Handled, Job,
 
 use crate::support::*;
 
-/// Panics when it is dropped, with another one of its kind: what a panic has thrown, a value that a
-/// closure has captured, a local variable of a handler.
+/// Panics with another `Grenade` when it is dropped. It stands for the value of a panic, a value that a closure
+/// captures, and a local variable of a handler.
 struct Grenade;
 
 impl Drop for Grenade {
     fn drop(&mut self) {
-        // Not while unwinding: that would abort the process, as it does in any Rust program.
+        // It does not panic while unwinding: that would abort the process, as in any Rust program.
         if !std::thread::panicking() {
             panic_any(Grenade);
         }
@@ -27,7 +27,7 @@ fn explode() {
     panic_any(Grenade);
 }
 
-/// An error that panics whenever it is asked anything, and when it is dropped.
+/// An error that panics in each of its methods, and when it is dropped.
 struct BadError {
     _grenade: Grenade,
 }
@@ -52,7 +52,7 @@ impl fmt::Display for BadError {
 
 impl std::error::Error for BadError {}
 
-/// Panics when a handler asks for it.
+/// An extractor that panics when a handler asks for it.
 struct Refuses;
 
 impl FromContext for Refuses {
@@ -234,7 +234,7 @@ async fn an_unused_result_of_a_closure_can_panic_when_it_is_dropped() {
     })
     .await
     .unwrap();
-    // These share the next commit. The value of the first one is made twice, because the last one spoils the batch; its
+    // These two share the next commit. The first closure runs twice, because the second one spoils the batch; its
     // caller is gone by then.
     let gone = tokio::spawn(pond.transaction(|_| Ok(Grenade)));
     let failing = tokio::spawn(pond.transaction(|tx| {
@@ -246,7 +246,7 @@ async fn an_unused_result_of_a_closure_can_panic_when_it_is_dropped() {
     assert!(gone.await.is_err());
     disk.release_syncs();
     first.await.unwrap().unwrap();
-    // What the failed call returns belongs to its caller, which has to handle it with care.
+    // What the failed call returns belongs to its caller, which must not drop it here.
     std::mem::forget(failing.await.unwrap());
     assert_well(&pond).await;
 }
@@ -268,7 +268,7 @@ async fn any_panic_of_the_writes_with_a_completion_fails_the_attempt() {
                     _ => Ok(()),
                 }
             });
-            // Hooks of an attempt that does not complete are dropped without having run.
+            // Hooks of an attempt that does not complete are dropped without being called.
             if n == 3 { Err("no".into()) } else { Ok(()) }
         })
         .start()

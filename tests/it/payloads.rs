@@ -1,5 +1,5 @@
-//! What is enqueued is what the handler gets: a payload that its codec cannot bring back unchanged is refused by
-//! name, and one that is accepted is read back bit by bit.
+//! A handler gets the payload that was enqueued: a payload that its codec cannot read back unchanged is refused by
+//! name, and an accepted one is read back bit for bit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -80,7 +80,7 @@ enum Sparser {
     },
 }
 
-/// Two levels of JSON for each of its own.
+/// Each level of this type takes two levels of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
     Leaf,
@@ -103,7 +103,7 @@ fn chain(links: usize) -> Chain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Unit;
 
-/// Refused, by a sentence that has all of these words.
+/// Asserts a refusal whose message has all of these words.
 #[track_caller]
 fn is_refused(refused: Result<impl std::fmt::Debug, Error>, words: &[&str]) {
     let Err(Error::Unencodable { kind, source, .. }) = refused else { panic!("{refused:?}") };
@@ -354,7 +354,7 @@ impl Kind for Transfer {
     const CODEC: Codec = Codec::Postcard;
 }
 
-/// What the same kind looks like to a handler of another version.
+/// The same kind as a handler of another version declares it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Shorter {
     from: u64,
@@ -389,7 +389,7 @@ async fn trailing_bytes_after_a_payload_are_an_error() {
     assert_eq!(started.len(), 0);
 }
 
-/// Calls with a payload that JSON cannot write, through every way in.
+/// Makes every call that stores a payload, with a payload that JSON cannot write.
 #[tokio::test]
 async fn a_payload_that_changes_is_refused_by_every_call_that_stores_one() {
     let (_, pond) = memory();
@@ -424,7 +424,7 @@ async fn dead_letter(pond: &Millpond) -> millpond::JobId {
     id
 }
 
-/// Its `Serialize` and its `Deserialize` do not agree.
+/// A type whose `Serialize` and `Deserialize` do not agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Asymmetric {
     #[serde(rename(serialize = "order_id"))]
@@ -435,7 +435,7 @@ impl Kind for Asymmetric {
     const KIND: &'static str = "asymmetric";
 }
 
-/// Changed when it is read.
+/// A type that changes when it is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Trimmed {
     #[serde(deserialize_with = "trimmed")]

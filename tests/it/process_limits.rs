@@ -1,4 +1,4 @@
-//! A worker that asks for more than the process has is told so, once, with both numbers.
+//! A worker that asks for more than the process limit logs one warning with both numbers.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::support::*;
 
-/// Keeps warnings, each as its fields in their order.
+/// Keeps the warnings, each as its fields in their order.
 #[derive(Clone)]
 struct Warnings(Log<String>);
 
@@ -43,7 +43,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// What the log says while `run` runs.
+/// The warnings that are logged while `run` runs.
 fn warnings(run: impl FnOnce()) -> Vec<String> {
     let warnings = Warnings(Log::new());
     tracing::subscriber::with_default(warnings.clone(), run);

@@ -1,4 +1,4 @@
-//! "Too many requests" for a whole queue: one answer holds all of its groups, durably.
+//! A rate-limited answer for a whole queue: one answer holds all of its groups, durably.
 
 use millpond::testing::ManualClock;
 use millpond::{Explanation, Job, JobId, Millpond, Outcome};
@@ -7,7 +7,7 @@ use crate::support::*;
 
 const GROUPS: u64 = 200;
 
-/// A worker whose handler is told "too many requests" before this time, and notes each call.
+/// A worker whose handler answers that it is rate limited until this time, and records each call.
 fn start(pond: &Millpond, clock: &ManualClock, until: millpond::Timestamp) -> Log<u64> {
     let calls = Log::new();
     let (noted, pond_now) = (calls.clone(), clock.clone());

@@ -1,4 +1,5 @@
-//! Token buckets: no window sees more than its share, across a restart too, and nothing wedges.
+//! Token buckets: no window has more starts than the rate allows, across a restart too, and the rate never stops a
+//! queue for good.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::support::*;
 
 type Starts = Log<Duration>;
 
-/// Notes when each job starts, in the clock's own monotonic time.
+/// Records when each job starts, in the clock's monotonic time.
 fn limited(pond: &Millpond, clock: &ManualClock, rate: Rate) -> Starts {
     let starts = Starts::new();
     let (log, clock) = (starts.clone(), clock.clone());
@@ -25,7 +26,7 @@ fn limited(pond: &Millpond, clock: &ManualClock, rate: Rate) -> Starts {
     starts
 }
 
-/// In every window of length `w`: starts <= burst + rate x w.
+/// Asserts for every window of length `w`: starts <= burst + rate x w.
 fn assert_within(starts: &[Duration], per_second: f64, burst: f64) {
     for (first, from) in starts.iter().enumerate() {
         for (last, to) in starts.iter().enumerate().skip(first) {
@@ -378,7 +379,7 @@ async fn cancelled_paused_dead_and_unknown_jobs_do_not_block_the_limiter() {
             10 => assert!(queue.pause().await.unwrap()),
             20 => {
                 assert!(queue.resume().await.unwrap());
-                // A start is noted by its handler: not later than it was made.
+                // The handler records its start, possibly later than the start itself.
                 pond.testing().idle().await;
             }
             _ => {}
@@ -395,7 +396,7 @@ async fn cancelled_paused_dead_and_unknown_jobs_do_not_block_the_limiter() {
 async fn a_reserved_token_does_not_add_to_the_burst() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_second(1).burst(2));
-    // It reserves a token and then finds nothing that it could start.
+    // The worker reserves a token and then finds no job that it can start.
     pond.enqueue("q", NewJob::raw("unknown", "")).await.unwrap();
     drained(&pond).await;
     clock.advance(HOUR);

@@ -1,4 +1,4 @@
-//! What the file keeps of rates: as much as a later process must know, under the right name, and no longer.
+//! The rows of rates in the file: as much as a later process needs, under the right name, and no longer.
 
 use std::time::Duration;
 
@@ -70,8 +70,8 @@ async fn a_group_does_not_inherit_the_bucket_of_another_queues_group() {
     assert_eq!(pond.queue("second").unwrap().group_rate("g").unwrap().available(), 2.0);
 }
 
-/// Calls from several threads, of which each knows an older or a newer state of the bucket: whichever is written
-/// last, the file must not have a token that was taken.
+/// Calls from several threads, each of which read an older or a newer state of the bucket: whichever is written last,
+/// the file must not have a token that was taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tokens_taken_by_simultaneous_calls_are_all_gone_after_a_crash() {
     for round in 0..20 {
@@ -125,7 +125,7 @@ async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
     assert_eq!((ran.len(), rows(&pond)), (500, 500));
     pond.worker("held").handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(HOUR)) }).start().unwrap();
     pond.enqueue("held", work(1)).await.unwrap();
-    // Reservations that nobody uses are void after a minute, and buckets are looked at twice in one.
+    // Unused reservations expire after a minute, and buckets are checked twice a minute.
     for _ in 0..4 {
         clock.advance(SECOND * 31);
         drained(&pond).await;
@@ -210,7 +210,7 @@ async fn an_orderly_close_leaves_no_rows_of_full_buckets() {
     assert_eq!(rows(&disk.open()), 1);
 }
 
-/// After a crash a head that ran is tried again when its group's rate lets it, and `explain` says when that is.
+/// After a crash a head that ran is tried again when its group's rate allows it, and `explain` says when that is.
 #[tokio::test]
 async fn a_limited_group_whose_head_ran_at_a_crash_continues_when_explain_says_so() {
     let disk = OnDisk::new();
@@ -289,7 +289,7 @@ async fn each_large_job_of_many_limited_groups_starts() {
     drained_after(&pond, &clock, &ran, 120, Duration::from_millis(50)).await;
 }
 
-/// A call that waits for room in the writer's inbox knows the bucket as it was when it was made; the answer of a
+/// A call that waits for room in the writer's inbox has read the bucket when the call was made; the answer of a
 /// handler comes later and is written earlier.
 #[tokio::test]
 async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
@@ -314,7 +314,7 @@ async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
     assert_eq!(keeper.entered().await, 1);
     settled(&pond).await;
     disk.hold_syncs();
-    // As much as the inbox holds, and more.
+    // As much as the writer's inbox holds, and more.
     let large = || millpond::NewJob::raw("large", vec![0; 1 << 20]);
     let fill: Vec<_> = (0..70).map(|_| tokio::spawn(pond.enqueue("elsewhere", large()))).collect();
     tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! What has ended is kept as long as the queue says, and no longer.
+//! Ended jobs are kept as long as the queue's retention says, and no longer.
 
 use millpond::{Job, JobFilter, Keep, Millpond, Outcome, QueueSettings, Retention, State};
 
@@ -23,7 +23,7 @@ async fn configure(pond: &Millpond, retention: Retention) {
     pond.queue("q").unwrap().configure(QueueSettings::default().retention(retention)).await.unwrap();
 }
 
-/// Lets time pass for a queue that has seen what time it is.
+/// Lets time pass for a queue that has already read the time.
 async fn pass(clock: &millpond::testing::ManualClock, pond: &Millpond, time: std::time::Duration) {
     settled(pond).await;
     clock.advance(time);
@@ -145,7 +145,7 @@ async fn kept_jobs_survive_a_restart_and_are_swept_after_it() {
     assert_eq!(kept(&pond), (0, 0, 2));
 }
 
-/// Whoever sees that something is gone sees that it was counted.
+/// A caller that no longer finds a job finds that it was counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pruned_job_is_counted_before_it_disappears() {
     let (clock, pond) = memory();

@@ -11,7 +11,7 @@ use crate::support::*;
 
 type Attempts = Log<(u32, u64)>;
 
-/// A worker whose handler always fails; notes each attempt and the second it starts in.
+/// A worker whose handler always fails; it records each attempt and the second that it starts in.
 fn failing(pond: &Millpond, clock: &millpond::testing::ManualClock, retry: Retry) -> Attempts {
     let attempts = Attempts::new();
     let (log, clock) = (attempts.clone(), clock.clone());

@@ -1,10 +1,10 @@
-//! The rooms of the house: who may name whom, who may name redb, who may ask the time.
+//! The modules of the crate: which may name which, which may name redb, and which may read the time.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each line may name only the lines above it; rooms on one line do not name each other.
+/// Each line may name only the lines above it; modules on one line do not name each other.
 const ORDER: [&[&str]; 16] = [
     &["sync", "text"],
     &["time"],
@@ -24,7 +24,7 @@ const ORDER: [&[&str]; 16] = [
     &["guide", "lib"],
 ];
 
-/// Pairs that may name each other all the same.
+/// Pairs that may name each other as an exception.
 const TOGETHER: [(&str, &str); 2] = [("error", "job"), ("millpond", "builder")];
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -32,7 +32,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // A crate of its own, which the compiler holds to the public interface as any application.
+                // A crate of its own: for it, as for any application, the compiler allows only the public interface.
                 if !path.ends_with("src/bin") {
                     walk(&path, into);
                 }
@@ -66,7 +66,7 @@ fn room(path: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The rooms that a file names as `crate::room`, in a `use` or anywhere else.
+/// The modules that a file names as `crate::module`, in a `use` or anywhere else.
 fn named(code: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
@@ -85,7 +85,7 @@ fn word(text: &str) -> Option<String> {
     (end > 0).then(|| text[..end].to_owned())
 }
 
-/// The first words of a braced list's items.
+/// The first words of the items of a braced list.
 fn heads(list: &str) -> Vec<String> {
     let (mut depth, mut heads, mut fresh) = (0, Vec::new(), true);
     for (at, c) in list.char_indices() {
@@ -127,10 +127,10 @@ fn each_room_names_only_those_before_it() {
     assert_eq!(wrong, [""; 0]);
 }
 
-/// The floors of storage, from the lowest up: a floor may name only those below it.
+/// The layers of storage, from the lowest up: a layer may name only those below it.
 const FLOORS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
 
-/// The floors of storage that a file names, by their full paths.
+/// The layers of storage that a file names by their full paths.
 fn floors_named(code: &str) -> BTreeSet<usize> {
     let paths = code.match_indices("storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
     paths.filter_map(|name| FLOORS.iter().position(|floor| *floor == name)).collect()
@@ -161,8 +161,8 @@ fn each_layer_of_storage_names_only_those_below_it() {
     assert_eq!(wrong, [""; 0]);
 }
 
-/// All methods of a write transaction are on one type, so the compiler lets each file call each other: what an import
-/// cannot show is seen from the methods' names.
+/// All methods of a write transaction are on one type, so the compiler lets each file call each other. Imports do not
+/// show such calls, so this checks the names of the methods.
 #[test]
 fn the_methods_of_a_write_transaction_form_no_cycle_of_files() {
     let files: Vec<(PathBuf, String)> = sources()
@@ -179,14 +179,14 @@ fn the_methods_of_a_write_transaction_form_no_cycle_of_files() {
                 if !code[at + receiver.len() + name.len()..].starts_with('(') || defines(code, &name) {
                     continue;
                 }
-                // Methods of the same name on other types, too: they are none of these files'.
+                // Other types have methods of these names too, so a call of them says nothing about these files.
                 let defined = (0..files.len()).filter(|to| files[*to].1.contains("impl Batch<'_>") || *to == from);
                 calls[from].extend(defined.filter(|to| defines(&files[*to].1, &name)));
             }
         }
     }
     assert!(calls.iter().map(BTreeSet::len).sum::<usize>() > 30, "this test no longer finds the calls");
-    // Whatever calls nothing that is left is no part of a circle.
+    // A file that calls none of the remaining files is not part of a cycle.
     let mut left: BTreeSet<usize> = (0..files.len()).collect();
     while let Some(leaf) = left.iter().copied().find(|file| calls[*file].iter().all(|to| !left.contains(to))) {
         left.remove(&leaf);
@@ -229,7 +229,7 @@ fn only_the_clock_the_shutdown_and_the_alarm_read_the_time() {
     }
 }
 
-/// Where a job may go from its state is decided in one place.
+/// One place decides which state follows a state.
 #[test]
 fn only_job_life_writes_the_state_of_a_job() {
     let is_life = |path: &Path| inside(path) == Path::new("job/life.rs");
@@ -248,7 +248,7 @@ fn only_job_life_writes_the_state_of_a_job() {
     assert!(writes >= 5, "{writes} writes: this test no longer finds them");
 }
 
-/// What a panic has thrown may panic when it is dropped: only one place takes care of that.
+/// The value of a panic can itself panic when it is dropped: only one place handles that.
 #[test]
 fn only_one_place_catches_panics() {
     for (path, code) in sources() {

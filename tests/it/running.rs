@@ -1,4 +1,4 @@
-//! Which handler runs, how many at a time, in which order.
+//! Which handler runs, how many run at a time, and in which order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -341,8 +341,8 @@ async fn large_payloads_do_not_block_the_window() {
     assert_eq!(seen.all(), (0..12).map(|n| (n, 900_000)).collect::<Vec<_>>());
 }
 
-/// Blocks every thread of the async runtime: the dispatcher has a thread of its own, so blocking
-/// handlers go on starting.
+/// Every thread of the async runtime is blocked: the dispatcher has a thread of its own, so blocking handlers still
+/// start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_that_block_the_async_runtime_do_not_stop_the_dispatcher() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

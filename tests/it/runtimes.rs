@@ -1,4 +1,5 @@
-//! A runtime that ends takes no job with it: what ran on it goes back, the queue says so, and goes on without it.
+//! A runtime that ends loses no job: the jobs that ran on it are given back, and the queue reports this and continues
+//! without it.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ fn jobs_on_a_runtime_that_ends_are_given_back_and_use_no_attempt() {
                     None => panic!("listeners are told"),
                 }
             }
-            // It is stopped in order, and goes on in a runtime that is alive.
+            // The queue shuts down in order, and continues in a runtime that is alive.
             pond.shutdown(Duration::ZERO).wait().unwrap();
             let next = Builder::new_current_thread().enable_all().build().unwrap();
             next.block_on(async {
@@ -87,7 +88,7 @@ fn jobs_that_would_start_on_an_ended_runtime_keep_waiting() {
                 std::thread::yield_now();
             }
             says_so(&pond);
-            // What is enqueued is stored all the same.
+            // Jobs can still be enqueued.
             let late = pond.enqueue("other", work(1)).wait().unwrap();
             let starts = pond.metrics().starts_total;
             assert!(starts <= 200, "{starts} starts: it does not try them again and again");
@@ -171,7 +172,7 @@ fn a_shutdown_does_not_wait_for_jobs_that_an_ended_runtime_dropped() {
     }
 }
 
-/// A runtime whose owner panics is dropped while its thread panics. The tasks that it takes with it have not panicked.
+/// A runtime whose owner panics is dropped while its thread panics. The tasks that it drops have not panicked.
 #[test]
 fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
     for runtime in runtimes() {
@@ -181,14 +182,14 @@ fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
             let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let runtime = runtime();
                 let (pond, id, _) = running_on(&runtime, &disk);
-                // More than there are slots for: the others must not be started by the end of the first.
+                // More jobs than there are slots: the end of the first one must not start the others.
                 let others = pond.enqueue_many("q", (2..200).map(work)).wait().unwrap();
                 outside = Some((pond, id, others));
                 runtime.block_on(async { panic!("the application's main function panics") });
             }));
             assert!(panic.is_err());
             let (pond, id, others) = outside.unwrap();
-            // Without asking for anything to be started.
+            // The queue reports it before any call asks for a start.
             says_so(&pond);
             pond.enqueue("flushed", work(0)).wait().unwrap();
             for id in others.into_iter().chain([id]) {

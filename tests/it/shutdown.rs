@@ -1,4 +1,4 @@
-//! A stop: what runs may finish, nothing is lost, everybody is answered, and it ends in time.
+//! A shutdown: running jobs can finish, nothing is lost, every caller is answered, and the shutdown ends in time.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn a_blocking_handler_that_never_returns_does_not_delay_a_shutdown() {
     let reopened = disk.open();
     let info = reopened.job(id).unwrap();
     assert_eq!((info.state, info.attempts), (State::Pending, 0));
-    // What it answers now is void.
+    // The answer that the handler gives now is ignored.
     go.send(()).unwrap();
     let ran = record(&reopened, "q", 1);
     drained(&reopened).await;
@@ -266,7 +266,7 @@ async fn a_clean_shutdown_leaves_no_suspects() {
     pond.shutdown(Duration::ZERO).await.unwrap();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
-    // Both start at once, none is on trial.
+    // Both start at once, so neither is on probation.
     assert_eq!(keeper.next(2).await, [1, 2]);
     keeper.let_go(2);
     drained(&pond).await;

@@ -1,4 +1,4 @@
-//! An async handler that blocks its thread is said, once a minute for each kind.
+//! An async handler that blocks its thread is logged, once a minute for each kind.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn a_handler_whose_only_poll_is_slow_is_logged() {
     assert_eq!(warnings("slow-only"), 1);
 }
 
-/// Advances the clock by these steps, with an await behind each.
+/// Advances the clock by these steps, with an await after each.
 fn stepping(clock: &ManualClock, steps: &'static [u64]) -> impl Fn(WorkerBuilder) -> WorkerBuilder + use<> {
     let clock = clock.clone();
     move |worker| {

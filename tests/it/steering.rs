@@ -1,4 +1,4 @@
-//! Pause, cancel, change: legal or refused by name from every state, and idempotent.
+//! Pause, cancel and update: from every state the call is allowed or refused by name, and it is idempotent.
 
 use millpond::{Error, Job, JobId, JobPatch, Millpond, Outcome, Priority, Retry, State};
 

@@ -1,4 +1,4 @@
-//! What applications test with.
+//! The helpers for the tests of applications.
 
 use std::time::Duration;
 

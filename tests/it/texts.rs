@@ -1,4 +1,4 @@
-//! What handlers and callers say is kept up to a limit, and what is too large to be kept is an error by name.
+//! Texts of handlers and callers are kept up to a limit, and a result that is too large to be kept is a named error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::support::*;
 
 const MIB: usize = 1 << 20;
 
-/// Longer than anything that is kept.
+/// Longer than any text that is kept.
 fn long() -> String {
     "é".repeat(10 * MIB)
 }

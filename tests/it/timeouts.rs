@@ -1,5 +1,5 @@
-//! An attempt's time: it begins when the handler is called, and what a handler returns after its end does
-//! not count.
+//! The time of an attempt begins when its handler is called, and what a handler returns after its timeout does not
+//! count.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::support::*;
 
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
-/// What a handler answers, by its job's number.
+/// The answer of a handler, by the number of its job.
 fn answer(n: u64) -> Handled<Outcome> {
     match n {
         0 => Ok(Outcome::Done(None)),
@@ -32,7 +32,7 @@ fn answer(n: u64) -> Handled<Outcome> {
 
 const ANSWERS: u64 = 9;
 
-/// Blocks its thread for longer than its timeout, as far as the clock can tell, then answers.
+/// Blocks its thread for longer than its timeout, by the queue's clock, and then returns its answer.
 fn answer_late(clock: &ManualClock, n: u64, ctx: &Context) -> Handled<Outcome> {
     ctx.on_complete(move |tx| {
         tx.open_table(ROWS)?.insert(n, 1)?;
@@ -144,7 +144,7 @@ async fn a_payload_that_fails_to_decode_after_the_timeout_is_still_undecodable()
     assert_eq!((info.state, info.errors[0].kind), (State::Dead, FailureKind::Undecodable));
 }
 
-/// Blocking handlers that wait until the test lets them go, one after another.
+/// Blocking handlers that wait until the test releases them, one after another.
 struct Blocked {
     called: mpsc::Receiver<(u64, Option<Duration>)>,
     go: mpsc::Sender<()>,
@@ -174,7 +174,7 @@ fn blocked(pond: &Millpond, queue: &str, concurrency: usize, timeout: Duration) 
         .timeout(timeout)
         .handle_blocking(move |job: Job<Work>, ctx: Context| {
             sender.send((job.n, ctx.time_left())).unwrap();
-            // The queue is gone when the test is.
+            // The queue is closed when the test ends.
             let _ = told.lock().unwrap().recv();
             Ok(())
         })
@@ -222,11 +222,11 @@ async fn a_job_that_waits_for_a_thread_uses_no_slot_and_other_queues_continue() 
     assert_eq!((waits.state, waits.attempts, waits.started_at), (State::Pending, 0, None));
     assert!(pond.explain(ids[1]).unwrap().to_string().contains("threads"), "{}", pond.explain(ids[1]).unwrap());
     assert!(pond.explain(other).unwrap().to_string().contains("threads"), "{}", pond.explain(other).unwrap());
-    // Time passes, and none of it is theirs.
+    // Time passes, and none of it counts for these attempts.
     clock.advance(HOUR / 2);
     settled(&pond).await;
     handlers.let_one_go();
-    // Queues get threads in the order in which they came into line.
+    // Queues get threads in the order in which they began to wait.
     assert_eq!(handlers.called(), (1, Some(HOUR)));
     handlers.let_one_go();
     assert_eq!(others.called(), (100, Some(HOUR)));
@@ -280,7 +280,8 @@ async fn a_stop_gives_back_jobs_that_wait_for_a_thread_and_uses_no_attempt() {
     assert_eq!((attempts, used(&pond)), (vec![0, 0, 0], vec![0, 0, 0]));
 }
 
-/// The application's runtime is busy with something else for an hour: handlers that it was given are not called.
+/// The application's runtime is busy with something else for an hour: it does not call the handlers that it was
+/// given.
 #[test]
 fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
     let disk = OnDisk::new();
@@ -320,7 +321,7 @@ fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
     assert_eq!((info.state, info.attempts, info.started_at), (State::Completed, 1, Some(called_at)));
 }
 
-/// The start of an attempt that was called late is written once it has run for a while, as any other.
+/// The start of an attempt that was called late is written once it has run for a while, as for any other attempt.
 #[test]
 fn the_start_of_an_attempt_is_the_time_of_its_late_call() {
     let disk = OnDisk::new();
@@ -330,7 +331,7 @@ fn the_start_of_an_attempt_is_the_time_of_its_late_call() {
     let id = pond.enqueue("q", work(1)).wait().unwrap();
     let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
     other.block_on(settled(&pond));
-    // By now its start would be written, had it begun.
+    // The start mark would be written by now if the attempt had begun.
     disk.clock.advance(SECOND);
     other.block_on(settled(&pond));
     let crashed = disk.crashed("before.redb");

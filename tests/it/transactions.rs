@@ -1,4 +1,4 @@
-//! App rows and jobs of one transaction are committed together or not at all.
+//! The application's rows and the jobs of one transaction are committed together or not at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,4 @@
-//! A unique key lets one job in: whoever comes with the same key is answered with the id of the one
-//! that is there.
+//! A unique key allows one job: a later call with the same key gets the id of the existing job.
 
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ async fn put(pond: &Millpond, job: NewJob) -> JobId {
     id
 }
 
-/// Rows of the two tables of keys.
+/// The rows of the two tables of keys.
 fn rows(pond: &Millpond) -> (u64, u64) {
     let read = pond.begin_read().unwrap();
     (read.open_table(UNIQUE).unwrap().len().unwrap(), read.open_table(UNIQUE_ENDED).unwrap().len().unwrap())
@@ -143,7 +142,7 @@ async fn calls_that_share_a_commit_get_one_job() {
     let first = tokio::spawn(pond.enqueue("q", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
-    // What is asked while that commit waits is the next one.
+    // Calls that are made while that commit waits share the next one.
     let calls: Vec<_> = (0..20).map(|n| tokio::spawn(pond.enqueue("q", keyed(n)))).collect();
     tokio::task::yield_now().await;
     disk.release_syncs();
@@ -340,7 +339,7 @@ async fn a_redriven_job_holds_its_key_again_unless_another_job_holds_it() {
     let old = put(&pond, keyed(1)).await;
     drained(&pond).await;
     pond.queue("q").unwrap().pause().await.unwrap();
-    // Within its time, and after it.
+    // Once within the key's time, and once after it.
     for passed in [Duration::ZERO, FIVE_MINUTES] {
         clock.advance(passed);
         assert!(pond.dead_letters().redrive(old).await.unwrap());
@@ -489,7 +488,7 @@ async fn unique_keys_that_cannot_work_are_refused() {
     put(&pond, work(1).unique_for(day * 30).unique_key("key")).await;
 }
 
-/// Batch by batch, each asked for when the one before it is durable, until so many rows are left.
+/// Makes batch after batch, each when the one before it is durable, until only this many rows are left.
 async fn swept(pond: &Millpond, left: (u64, u64)) {
     let commits = pond.metrics().commits_total;
     while rows(pond) != left && pond.metrics().commits_total < commits + 100 {
@@ -546,7 +545,7 @@ async fn a_quarantined_job_whose_key_cannot_be_read_does_not_hold_it() {
     let pond = disk.open();
     let id = put(&pond, raw("some-payload").unique_key("some-readable-key")).await;
     close(pond).await;
-    // On its record, not in the table of keys.
+    // In the job's record, not in the table of keys.
     spoil(&disk.path(), b"\x05\x11some-readable-key");
     let pond = disk.open();
     pond.worker("q").handle_raw("raw", |_: Job<bytes::Bytes>| async { Ok(()) }).start().unwrap();
@@ -557,7 +556,7 @@ async fn a_quarantined_job_whose_key_cannot_be_read_does_not_hold_it() {
     assert_eq!(rows(&pond), (0, 0));
 }
 
-/// Flips a bit of a file that is closed, wherever these bytes are.
+/// Flips a bit of a closed file, wherever these bytes are.
 fn spoil(path: &std::path::Path, needle: &[u8]) {
     let mut bytes = std::fs::read(path).unwrap();
     let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|&at| &bytes[at..at + needle.len()] == needle).collect();

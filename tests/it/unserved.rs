@@ -1,4 +1,4 @@
-//! Jobs that nothing will ever run are said once, with the name that was probably meant; `explain` says the same.
+//! Jobs that nothing will ever run are logged once, with the name that was probably meant; `explain` names it too.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tracing::Level;
 use crate::support::*;
 use crate::tracing::recorder;
 
-/// Warnings of this queue, each with its nearest name.
+/// The warnings about this queue, each with its most similar name.
 fn warned(queue: &str) -> Vec<(String, Option<String>)> {
     let lines = recorder().lines_with("queue", queue).into_iter().filter(|line| line.level == Level::WARN);
     lines.map(|line| (line.fields["message"].clone(), line.fields.get("nearest").cloned())).collect()
 }
 
-/// Lets so much time pass that jobs which wait all that time are warned of.
+/// Lets enough time pass that jobs which wait all that time are logged.
 async fn wait_in_vain(clock: &ManualClock, pond: &Millpond) {
     for _ in 0..4 {
         settled(pond).await;

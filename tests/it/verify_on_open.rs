@@ -1,4 +1,4 @@
-//! A file may be held against itself before anything runs.
+//! An open can verify the file before anything runs.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ async fn a_sound_file_opens_and_runs() {
     three_jobs(&disk).await;
     let pond = verified(&disk).unwrap();
     assert_eq!((pond.queue("q").unwrap().counts().unfinished(), pond.quarantined().unwrap()), (3, 0));
-    // What a kill leaves is sound too.
+    // A file that a kill left is sound too.
     let copy = disk.dir.path().join("killed.redb");
     fs::copy(disk.path(), &copy).unwrap();
     let killed = disk.builder().verify_on_open().open(&copy).unwrap();
@@ -51,7 +51,7 @@ async fn a_page_with_a_wrong_checksum_is_found_before_anything_runs() {
         Err(Error::Corrupt { detail, hint, .. }) => assert!(!detail.is_empty() && !hint.is_empty()),
         other => panic!("{other:?}"),
     }
-    // Without it the file opens, and the job is set aside when it is met.
+    // Without the verification the file opens, and the job is quarantined when it is read.
     let pond = disk.open();
     assert!(!pond.verify().await.unwrap().is_ok());
 }

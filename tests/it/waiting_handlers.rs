@@ -1,17 +1,17 @@
-//! A handler that enqueues into a full queue waits for room only if its wait cannot be for itself.
+//! A handler that enqueues into a full queue waits for room only if it cannot be waiting for itself.
 
 use millpond::{Capacity, Error, Handled, Job, JobId, Millpond, Outcome, QueueSettings, Retry, State, WhenFull};
 use tokio::sync::mpsc;
 
 use crate::support::*;
 
-/// A queue that holds so many jobs, and then lets callers wait.
+/// A queue that holds this many jobs, and then makes callers wait.
 async fn bounded(pond: &Millpond, queue: &str, jobs: u64) {
     let settings = QueueSettings::default().capacity(Capacity::jobs(jobs)).when_full(WhenFull::Wait);
     pond.queue(queue).unwrap().configure(settings).await.unwrap();
 }
 
-/// What handlers were answered: by queue, the id or that there is no room.
+/// The answers that handlers got: the queue, and the id or that there is no room.
 type Answers = Log<(String, Result<(), String>)>;
 
 fn told(answer: &Result<JobId, Error>) -> Result<(), String> {
@@ -22,8 +22,8 @@ fn told(answer: &Result<JobId, Error>) -> Result<(), String> {
     }
 }
 
-/// A worker whose handlers enqueue a job into `into`, note what they are answered, and fail for good if there is no room.
-/// Job 0 is there to end at once.
+/// A worker whose handlers enqueue a job into `into`, record the answer, and fail for good if there is no room. Job 0
+/// only ends at once.
 fn passes_on(pond: &Millpond, queue: &str, into: &str, concurrency: usize, answers: &Answers) {
     let (inner, into, log) = (pond.clone(), into.to_owned(), answers.clone());
     let handler = move |job: Job<Work>| {
@@ -79,7 +79,7 @@ async fn no_way_of_enqueueing_makes_a_handler_wait_for_its_own_queue() {
                 let answer = match job.n {
                     1 => pond.enqueue_many("q", [work(0), work(0)]).await.map(drop),
                     2 => pond.enqueue_all([("other", work(0)), ("q", work(0))]).await.map(drop),
-                    // It blocks the runtime's thread.
+                    // The handler blocks the runtime's thread.
                     _ => pond.queue("q")?.enqueue(work(0)).wait().map(drop),
                 };
                 log.push((job.n, full(answer)));
@@ -119,7 +119,7 @@ async fn a_handler_waits_for_room_in_another_queue_like_any_caller() {
     close(pond).await;
 }
 
-/// Queues `names`, each full, whose handlers enqueue into the next one, the last one's into the first. One
+/// Queues `names`, each full, whose handlers enqueue into the next one, and those of the last one into the first. One
 /// job of each runs after another, from the first queue to the last one.
 async fn in_a_circle(names: &[&str]) {
     let (_, pond) = memory();
@@ -139,7 +139,7 @@ async fn in_a_circle(names: &[&str]) {
     let drained = drained(&pond).await;
     let last = names[names.len() - 1];
     let mut expected = vec![refused(last, names[0])];
-    // It has failed, which makes room for the one before it, and so on.
+    // A handler fails, which makes room for the queue before it, and so on.
     expected.extend(names[..names.len() - 1].iter().rev().map(|name| let_in(name)));
     assert_eq!(answers.all(), expected);
     assert_eq!((drained.dead, drained.failed), (1, 1));
@@ -167,7 +167,7 @@ async fn handlers_that_wait_leave_half_of_the_slots_of_the_process_to_others() {
     running(&pond, "first", 2).await;
     settled(&pond).await;
     assert_eq!(answers.all(), vec![refused("first", "second"); 4], "two wait, the others are refused");
-    // There are slots for those that make room.
+    // There are slots for the jobs that make room.
     passes_on(&pond, "second", "nowhere", 1, &answers);
     drained(&pond).await;
     assert_eq!(answers.all()[4..], [let_in("first"), let_in("first")]);
@@ -194,7 +194,7 @@ async fn blocking_handlers_that_wait_leave_half_of_the_threads_to_others() {
         .start()
         .unwrap();
     pond.enqueue_many("first", (1..=3).map(work)).await.unwrap();
-    // One of three threads may wait.
+    // One of three threads is allowed to wait.
     for _ in 0..2 {
         assert_eq!(answers.recv().await, Some(Err("second".into())));
     }
@@ -213,7 +213,7 @@ async fn a_handler_of_another_file_does_not_wait_for_room() {
     second.enqueue("q", work(0)).await.unwrap();
     let answers = Log::new();
     let (log, inner) = (answers.clone(), second.clone());
-    // The same number of a queue, in another file.
+    // The same queue number, in another file.
     first
         .worker("p")
         .no_timeout()
@@ -268,7 +268,7 @@ async fn a_task_that_a_handler_spawned_waits_like_any_caller() {
         .start()
         .unwrap();
     pond.enqueue("q", work(1)).await.unwrap();
-    // The handler does not wait for it, so it may wait for the handler.
+    // The handler does not wait for the task, so the task is allowed to wait for the handler.
     spawned.recv().await.unwrap().await.unwrap().unwrap();
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 2);
