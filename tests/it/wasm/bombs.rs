@@ -1,13 +1,14 @@
-//! Files that would keep the compiler busy for minutes, or take all memory there is, are refused before it sees them.
+//! Files that would keep the compiler busy for minutes, or use all memory, are refused before the compiler reads them.
 //!
-//! Each was compiled once without that: the times and sizes are what it took, with 2 processors and the compiler built for tests.
+//! Each file was compiled once without this check: the times and sizes are what it took, with 2 processors and the
+//! compiler built for tests.
 
 use millpond::PluginError;
 
 use super::built::{register_bytes, too_complex};
 use super::guest::{NOTHING, component, module, module_with};
 
-/// A function that does this, beside the handler.
+/// A module with a function of this code, beside the handler.
 fn function(code: &str) -> Vec<u8> {
     module_with(NOTHING, &format!("(func (param i32) {code})"))
 }
@@ -16,7 +17,7 @@ fn repeated(code: &str, times: usize) -> Vec<u8> {
     function(&code.repeat(times))
 }
 
-/// What is refused of a module is refused of a component that has it.
+/// Asserts that a module is refused, and that a component with this module is refused in the same way.
 fn refused(module: Vec<u8>, what: &str, max: u64) {
     let found = too_complex(module.clone());
     assert_eq!((found.0, found.2), (what, max), "{found:?}");
@@ -69,7 +70,8 @@ fn very_many_branches_and_loops_are_refused() {
     assert_eq!(register_bytes(repeated("(block (br_if 0 (local.get 0)))", 5_000)), Ok(()));
 }
 
-/// Such instructions become branches. 60,000 calls by way of a table: more than 60 s. Looks into one: 38 s. 40,000 copies: 40 s.
+/// Instructions that the compiler turns into branches. 60,000 calls through a table: more than 60 s. 60,000 reads of
+/// a table: 38 s. 40,000 copies: 40 s.
 #[test]
 fn very_many_implicit_branches_are_refused() {
     let beside = |code: &str, times: usize| {
@@ -131,7 +133,7 @@ fn branch_tables_with_very_many_targets_are_refused() {
     refused(module_with(NOTHING, &format!("{results} {code}")), SPREAD, 50_000_000);
 }
 
-/// Each of them is fine.
+/// Each of the functions alone is within its limit.
 #[test]
 fn very_many_functions_that_are_slow_to_compile_are_refused() {
     let one = format!("(func (param i32) {})", "(block (br_if 0 (local.get 0)))".repeat(15_000));
@@ -150,19 +152,20 @@ fn very_many_items_that_are_not_code_are_refused() {
     refused(module_with(NOTHING, &globals), "imports, exports, globals and segments:", 100_000);
 }
 
-/// Another signature for each number.
+/// A different signature for each number.
 fn kinds(number: usize) -> String {
     (0..16).map(|bit| if number >> bit & 1 == 0 { "i32 " } else { "i64 " }).collect()
 }
 
-/// It was compiled, and is no plugin.
+/// The file was compiled, and is not a plugin.
 const NO_HANDLER: Result<(), PluginError> = Err(PluginError::NoHandler { export: "millpond:jobs/handler@0.1.0" });
 
 fn text(component: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {component})")).unwrap()
 }
 
-/// Each instantiates the one in it twice: 1 KB with 20 of them took 4 s and 382 MB, twice that for each more.
+/// Each component instantiates the one inside it twice: 1 KB with 20 of them took 4 s and 382 MB, and each more
+/// doubles that.
 #[test]
 fn components_that_multiply_their_instances_are_refused() {
     let twice = |times: usize| {
@@ -172,7 +175,7 @@ fn components_that_multiply_their_instances_are_refused() {
     };
     assert_eq!(too_complex(text(&twice(15))).0, "instances of components:");
     assert_eq!(too_complex(text(&twice(30))).0, "components within components:");
-    // Named once more from inside, and by an export.
+    // Each component is named once more from inside, and by an export.
     let doubled = (1..15).fold("(component $c0)".to_owned(), |before, n| {
         let inner = n - 1;
         let made =
@@ -201,7 +204,7 @@ fn very_many_functions_between_components_are_refused() {
     assert_eq!(register_bytes(text(&times(20))), NO_HANDLER);
 }
 
-/// Each of them is something that is compiled, and kept, by itself.
+/// Each of them is compiled, and kept, separately.
 #[test]
 fn very_many_modules_that_are_never_instantiated_are_refused() {
     let modules = |times: usize| "(core module)".repeat(times);
@@ -211,7 +214,7 @@ fn very_many_modules_that_are_never_instantiated_are_refused() {
     assert_eq!(register_bytes(text(&modules(400))), NO_HANDLER);
 }
 
-/// What is copied into an instance before any of its code runs can neither be interrupted nor does it count as its time.
+/// What is copied into an instance before its code runs cannot be interrupted, and does not count towards its time.
 #[test]
 fn instances_with_very_large_initial_content_are_refused() {
     let data = format!("(data (i32.const 0) \"{}\")", "x".repeat(1 << 20));
@@ -225,7 +228,7 @@ fn instances_with_very_large_initial_content_are_refused() {
     let (what, _, max) = too_complex(here(70));
     assert_eq!((what, max), ("bytes that instances start with:", 64 << 20));
     assert_eq!(register_bytes(here(60)), NO_HANDLER);
-    // By another name, from inside of a component that is made several times.
+    // By another name, from inside a component that is instantiated several times.
     let inside = format!("(component $c (alias outer 1 $d (core module $a)) {memory} {})", made("a", 7));
     let thrice =
         |megabytes| text(&format!("{} {inside} {}", module(megabytes), "(instance (instantiate $c))".repeat(3)));
@@ -261,7 +264,8 @@ fn very_many_types_and_aliases_of_components_are_refused() {
     assert_eq!(too_complex(text(&wide)).0, "bytes of items of components:");
 }
 
-/// A core module says its interfaces in a section of its own, which is read by who makes a component of it.
+/// A core module describes its interfaces in a section of its own, which is read when a component is made of the
+/// module.
 #[test]
 fn interfaces_nested_without_end_are_refused() {
     let with = |section: &[u8]| {

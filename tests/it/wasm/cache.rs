@@ -1,4 +1,4 @@
-//! Compiled code that is kept on the disk is loaded again, if it is ours and whole.
+//! Compiled code on the disk is loaded again if it belongs to this user and is undamaged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -11,7 +11,7 @@ use super::outcomes::info;
 use crate::file_kinds::pipe;
 use crate::support::*;
 
-/// Nobody in particular.
+/// A user and a group that no test runs as.
 const NOBODY: u32 = 65_534;
 
 const OTHER: &str = r#"(call $ok (i32.const 0) (i32.const 3))"#;
@@ -33,7 +33,7 @@ async fn compiled_code_is_readable_only_by_its_owner_and_is_used_again() {
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
     let [file] = &files(&cache)[..] else { panic!("one file: {:?}", files(&cache)) };
     assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
-    // That it is used is seen by having another one's code there: only its owner can do that.
+    // Other code at this place shows that it is used: only the owner is able to put it there.
     assert_eq!(result(plugin(OTHER).cache(&other)).await, [0, 0, 0]);
     fs::copy(&files(&other)[0], file).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0]);
@@ -46,10 +46,10 @@ async fn clones_of_a_plugin_with_different_grants_are_compiled_once() {
     let echo = plugin(ECHO);
     assert_eq!(result(echo.clone().cache(&cache)).await, b"echo");
     assert_eq!(files(&cache).len(), 1);
-    // Whatever is compiled is kept where it is to be kept.
+    // Code is kept where the plugin that was compiled keeps it.
     assert_eq!(result(echo.clone().cache(&other)).await, b"echo");
     assert!(files(&other).is_empty(), "{:?}", files(&other));
-    // Limits are held against each of them.
+    // The limits of each clone are checked.
     let (_, pond) = memory();
     let refused = pond.worker("q").handle_wasm("job", echo.limits(PluginLimits::default().memory_bytes(1))).start();
     assert!(matches!(refused, Err(Error::Plugin { reason: PluginError::OverLimits { .. }, .. })), "{refused:?}");
@@ -82,7 +82,7 @@ async fn a_directory_that_other_users_can_access_is_not_used() {
     assert!(files(&cache).is_empty());
 }
 
-/// Code of another plugin, where the code of this one is to be. It would run.
+/// Puts the code of another plugin where the code of this one belongs. It would run.
 async fn with_others_code(directory: &Path) -> (PathBuf, PathBuf) {
     let (cache, other) = (directory.join("cache"), directory.join("other"));
     result(plugin(ECHO).cache(&cache)).await;
@@ -93,7 +93,7 @@ async fn with_others_code(directory: &Path) -> (PathBuf, PathBuf) {
     (cache, file)
 }
 
-/// A superuser may read what belongs to somebody else, who could have written anything there.
+/// A superuser can read files of other users, who could have written anything there.
 #[tokio::test]
 async fn code_that_belongs_to_another_user_is_not_used() {
     if !rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! What a plugin is and wants, said by the code that registers it.
+//! `Plugin::check` reports what a plugin is and what it needs, with the code that registers plugins.
 
 use millpond::{Error, NewJob, Plugin, PluginError, PluginLimits};
 

@@ -1,4 +1,5 @@
-//! Guests of other versions of the contract: what fits runs for ever, and what does not is refused by what is missing.
+//! Guests of other versions of the contract: a compatible guest always runs, and the refusal of any other names what
+//! is missing.
 
 use millpond::{Grant, JobFilter, NewJob, Plugin, PluginError, State};
 
@@ -23,7 +24,7 @@ fn unknown_import(name: &str) -> String {
     }
 }
 
-/// What each of the small ones does: it says "newer" and is done.
+/// Each of the small guests logs "newer" and completes.
 async fn assert_runs(name: &str) {
     let (_, pond) = memory();
     assert_eq!(told::lines(&pond, guest(name), "payload").await, ["newer"], "{name}");
@@ -104,7 +105,7 @@ fn unstable_interfaces_are_refused_unless_they_are_granted() {
     assert!(reason.contains("millpond:jobs/outbound-http@0.1.0"), "{reason}");
 }
 
-/// A guest that is registered under the same version as the host's own, beside those of others.
+/// A guest of the same version as the host, for comparison with the others.
 #[tokio::test]
 async fn a_guest_of_the_current_version_runs() {
     let job = info(hostile("everything").grant(Grant::enqueue("follow-up").to_queue("follow-ups")), "x").await;

@@ -1,4 +1,4 @@
-//! The handlers to copy from, as they are committed, run by the queue.
+//! The committed example handlers, run by the queue.
 
 use std::io::Write;
 
@@ -30,7 +30,7 @@ async fn result(pond: &Millpond, payload: impl Into<Bytes>) -> Bytes {
     job.result.unwrap()
 }
 
-/// What the example keeps: key and value.
+/// The state that the example keeps: key and value.
 fn state(pond: &Millpond) -> Vec<(String, String)> {
     kept(pond).into_iter().map(|(_, key, value)| (key, value)).collect()
 }
@@ -119,7 +119,7 @@ async fn render_in_javascript_fills_in_the_template_and_enqueues_the_mail() {
     assert_eq!(job.reason.as_deref(), Some("`to` and `template` are missing"));
 }
 
-/// It is as large as its interpreter, so it is not committed: this runs where it was built.
+/// The guest is as large as its interpreter, so it is not committed: this test runs where it was built.
 #[tokio::test]
 async fn summary_in_python_sums_a_column_where_it_is_built() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-examples/python-summary/summary.wasm");
@@ -156,7 +156,7 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     file
 }
 
-/// Width and height, as its frame header says them.
+/// The width and height in the frame header.
 fn jpeg_size(bytes: &[u8]) -> (u16, u16) {
     assert!(bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]), "a whole JPEG");
     let at = bytes.windows(2).position(|two| two == [0xff, 0xc0]).expect("a frame header");

@@ -1,4 +1,5 @@
-//! Follow-up jobs of a plugin: those it was granted, within their limits, with the completion or not at all.
+//! Follow-up jobs of a plugin: only the granted ones, within their limits, and committed with the completion or not
+//! at all.
 
 use millpond::{Grant, JobFilter, Millpond, NewJob, Plugin, PluginLimits, State};
 
@@ -6,7 +7,7 @@ use super::guest::module_with;
 use super::outcomes::ran;
 use crate::support::*;
 
-/// Enqueues its payload as a job of kind "next" into its own queue, and says what it was told.
+/// Enqueues its payload as a job of kind "next" into its own queue, and returns the answer.
 fn enqueues(end: &str) -> Plugin {
     let body = format!(
         "(call $enqueue (call $new_job (i32.const 1024) (i32.const 4) (local.get $p) (local.get $n)) (i32.const 256))
@@ -86,7 +87,7 @@ async fn a_chain_of_follow_ups_to_the_same_plugin_ends() {
     assert_eq!((last.generation, last.reason.as_deref()), (3, Some("2")));
 }
 
-/// It makes three of 600 KiB each and enqueues the one that it made at `kept`.
+/// Makes three follow-ups of 600 KiB each and enqueues the one whose handle is stored at the address `kept`.
 fn hoards(kept: u32) -> Plugin {
     let make = "(call $new_job (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 614400))";
     let body = format!(

@@ -1,4 +1,4 @@
-//! Each limit holds: what goes over is ended, and by its name.
+//! Each limit of a plugin holds: an attempt that exceeds it ends with an error that names it.
 
 use millpond::{FailureKind, JobInfo, NewJob, Plugin, PluginLimits, State};
 
@@ -63,7 +63,7 @@ async fn an_output_over_its_limit_is_refused() {
     let big = |len: u32| plugin(&format!("(call $ok (i32.const 0) (i32.const {len}))"));
     let (kind, message) = failed(big(2_000).limits(limits().output_bytes(1_000))).await;
     assert_eq!((kind, message.as_str()), (FailureKind::OutputTooLarge, "it returned 2000 bytes, its limit is 1000"));
-    // What is above what a call may pass at all is not even copied.
+    // An output above the limit of one call is not copied.
     let (kind, message) = failed(big(100_000).limits(limits().output_bytes(1_000).call_bytes(50_000))).await;
     assert_eq!(kind, FailureKind::OutputTooLarge);
     assert_eq!(message, "it passed more than 50000 bytes to the host at once");
@@ -111,7 +111,7 @@ async fn another_plugin_runs_beside_a_plugin_that_never_returns() {
     let id = ran(&pond, plugin(guest::ECHO), "neighbour");
     let id = tokio::select! {
         id = id => id,
-        // The spinning ones are not done before their time is over, so `drained` waits for it.
+        // The attempts that never return end only when their time is over, so `drained` waits for that.
         _ = async { loop { tokio::task::yield_now().await; if pond.queue("q").is_ok_and(|q| q.counts().completed == 1) { break } } } => {
             clock.advance(SECOND);
             drained(&pond).await;

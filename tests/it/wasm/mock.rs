@@ -1,5 +1,5 @@
-//! The SDK's host for tests answers as the queue does: a plugin that passes its own tests is not refused by the queue for a name or a
-//! size.
+//! The SDK's host for tests answers as the queue does: a follow-up or a write that passes a plugin's own tests is not
+//! refused by the queue for its name or its size.
 
 use millpond::{Grant, NewJob, Retry, State};
 use millpond_guest::testing::Host;
@@ -10,7 +10,7 @@ use crate::support::*;
 #[path = "../../guests/hostile/examples/enqueue_as_told.rs"]
 mod told;
 
-/// What both answer to each of these lines, in one attempt.
+/// What both hosts answer to each of these lines, in one attempt.
 async fn answers(told: &str) -> [Vec<String>; 2] {
     let mut mock = Host::new().grant(&["mail", "page@pages"]).job_of("job", "q");
     let mocked = mock.run_raw(told::enqueue_as_told, told);

@@ -1,4 +1,4 @@
-//! What a plugin says is what happens to its job, as if a Rust function had said it.
+//! The outcome that a plugin returns has the same effect as one that a Rust function returns.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use millpond::{Explanation, FailureKind, JobId, JobInfo, Millpond, NewJob, Plugi
 use super::guest::{self, ECHO, NOTHING, SPIN, TRAP, plugin};
 use crate::support::*;
 
-/// One job with `payload`, run by `plugin` as far as it runs now.
+/// One job with `payload` that `plugin` has run, until nothing is due.
 pub async fn ran(pond: &Millpond, plugin: Plugin, payload: &'static str) -> JobId {
     pond.worker("q").retry(Retry::fixed(HOUR).jitter(0.0)).handle_wasm("job", plugin).start().unwrap();
     let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();

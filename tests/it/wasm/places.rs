@@ -1,4 +1,4 @@
-//! Places for guests: what a plugin may take of them, and what it leaves to others.
+//! Places for guests: how many of them a plugin can use, and how many it leaves to other plugins.
 
 use std::process::Command;
 
@@ -90,14 +90,14 @@ fn tables_and_memories_count_once_for_each_instance_of_their_module() {
     assert_eq!(refused(with(&nested("", 30, 4), true)).0, "core instances");
 }
 
-/// In a process of its own: it takes every place there is, and other tests' guests would wait for its own.
+/// Runs the test in a process of its own: it uses every place, and the guests of other tests would wait for one.
 pub fn alone(test: &str) {
     let run = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// How many guests of one plugin are alive at a time, beside the one in the plugin's own place.
+/// How many guests of one plugin are alive at a time, in addition to the one in the plugin's own place.
 pub fn places() -> usize {
     std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256)
 }
@@ -163,7 +163,7 @@ async fn alone_other_plugins_run_beside_one_that_uses_every_place() {
     while pond.queue("spins").unwrap().counts().dead < places() as u64 + 1 {
         tokio::task::yield_now().await;
     }
-    // Those that waited have just begun.
+    // The attempts that waited have just begun.
     clock.advance(SECOND * 30);
     drained(&pond).await;
     let counts = pond.queue("spins").unwrap().counts();

@@ -1,4 +1,5 @@
-//! Guests that were built for WASI: what they print is logged, what they say last is told, and nothing else is there.
+//! Guests that were built for WASI: what they print is logged, the last line is in the error, and nothing else of
+//! WASI exists.
 
 use millpond::{FailureKind, Grant, NewJob, Plugin, PluginError, PluginLimits, Retry, State};
 

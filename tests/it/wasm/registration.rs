@@ -1,4 +1,4 @@
-//! What cannot run is refused when its worker starts, by name.
+//! A plugin that cannot run is refused by name when its worker starts.
 
 use millpond::{Error, Grant, Plugin, PluginError, PluginLimits};
 
@@ -143,7 +143,7 @@ fn an_invalid_plugin_name_is_refused() {
     assert!(matches!(Plugin::from_bytes("../x", module(ECHO)), Err(Error::InvalidName { what: "plugin", .. })));
 }
 
-/// Each of them takes the compiler out of all proportion long, or more memory than there is.
+/// Each of them takes the compiler disproportionately long, or more memory than there is.
 #[test]
 fn modules_that_are_very_slow_to_compile_are_refused() {
     let too_complex = |bytes: Vec<u8>| match refused_bytes(bytes) {
@@ -159,7 +159,7 @@ fn modules_that_are_very_slow_to_compile_are_refused() {
     let long = format!("(func {})", "i32.const 1 drop ".repeat(400_000));
     assert_eq!(too_complex(module_with(NOTHING, &long)), ("bytes in a function:", 1 << 20));
     assert_eq!(too_complex(module_with(NOTHING, &"(func)".repeat(50_001))), ("functions:", 50_000));
-    // In a component's module it is found as well.
+    // It is found in a component's module as well.
     assert_eq!(too_complex(component(&module_with(NOTHING, &format!("(func {loops})")))), ("nested loops:", 50));
 }
 

@@ -1,11 +1,11 @@
-//! A fresh instance for each attempt, unless it was asked for otherwise.
+//! Each attempt has a fresh instance, unless the plugin is set to reuse instances.
 
 use millpond::{Millpond, NewJob, Plugin, Retry};
 
 use super::guest::{module, module_with};
 use crate::support::*;
 
-/// Counts in its memory, and returns how often it was called: a digit.
+/// Counts its calls in its memory, and returns the count as a digit.
 const CALLS: &str = "(i32.store (i32.const 2048) (i32.add (i32.load (i32.const 2048)) (i32.const 1)))
     (i32.store8 (i32.const 2052) (i32.add (i32.load (i32.const 2048)) (i32.const 48)))";
 

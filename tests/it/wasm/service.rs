@@ -1,11 +1,11 @@
-//! A plugin in service: out of it after too many traps, back by a new version or by hand.
+//! A plugin is suspended after too many traps, and runs again after `resume` or with a new version.
 
 use millpond::{Error, Event, Millpond, NewJob, Outcome, Plugin, PluginError, PluginLimits, Retry, State, Worker};
 
 use super::guest::{ECHO, NOTHING, SPIN, TRAP, module, plugin};
 use crate::support::*;
 
-/// Says that it has begun.
+/// Logs that it has begun.
 const BEGUN: &str = "(call $log (i32.const 2) (i32.const 0) (i32.const 0))";
 
 fn start(pond: &Millpond, plugin: Plugin) -> Worker {

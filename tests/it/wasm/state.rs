@@ -1,4 +1,4 @@
-//! What a plugin keeps is written with its job's completion: exactly once, or not at all.
+//! The state that a plugin writes is committed with its job's completion: exactly once, or not at all.
 
 use millpond::{FailureKind, Millpond, NewJob, Plugin, PluginLimits, Retry, State};
 use redb::{ReadableTable, TableDefinition};
@@ -9,7 +9,7 @@ use crate::support::*;
 
 const STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
 
-/// What is kept: plugin, key, value.
+/// The state of all plugins: plugin, key, value.
 pub fn kept(pond: &Millpond) -> Vec<(String, String, String)> {
     let read = pond.begin_read().unwrap();
     let table = read.open_table(STATE).unwrap();
@@ -31,12 +31,13 @@ fn one(plugin: &str, key: &str, value: &str) -> Vec<(String, String, String)> {
     vec![(plugin.to_owned(), key.to_owned(), value.to_owned())]
 }
 
-/// The first byte of what a state function has answered: 0 is well, else a guest that reads 1 gives up with the case.
+/// The first byte of the answer of a state function: 0 is success. For 1, the guest gives up with the case as its
+/// reason.
 const CHECK: &str = "(if (i32.load8_u (i32.const 256)) (then
     (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
     (return (call $dead_letter (i32.const 300) (i32.const 1)))))";
 
-/// With "key" at 1024.
+/// A guest with this body, and with "key" at the address 1024.
 fn with_key(body: &str) -> Plugin {
     let module = module_with(body, r#"(data (i32.const 1024) "keyx")"#);
     Plugin::from_bytes("guest", module).unwrap()

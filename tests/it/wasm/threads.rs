@@ -1,4 +1,4 @@
-//! Where a guest computes: on threads for guests, not on those of the application.
+//! Where a guest computes: on guest threads, not on the threads of the application.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use super::guest::{NOTHING, SPIN, module_with, plugin};
 use super::told::OnLine;
 use crate::support::*;
 
-/// Logs a line, and again, until the queue's clock shows another second.
+/// Logs a line again and again until the queue's clock shows another second.
 pub const BUSY: &str = "
     (call $now (i32.const 256)) (local.set $j (i64.load (i32.const 256)))
     (loop $again
@@ -20,7 +20,7 @@ pub const BUSY: &str = "
 
 const GUESTS: &str = "millpond-guests";
 
-/// A guest that is busy, and gives up after many calls if nobody moves the clock.
+/// A guest that is busy, and gives up after many calls if the clock does not move.
 fn busy(then: &str) -> Plugin {
     plugin(&format!("{BUSY} {then}")).limits(busy_limits())
 }
@@ -30,7 +30,7 @@ pub fn busy_limits() -> PluginLimits {
     limits.time(SECOND * 60)
 }
 
-/// On which threads guests have logged, in order, each change once.
+/// The threads on which guests have logged, in order, each change once.
 #[derive(Clone, Default)]
 pub struct Threads {
     seen: Arc<Mutex<Vec<String>>>,
@@ -65,7 +65,7 @@ impl Threads {
     }
 }
 
-/// Starts a job of the plugin, and waits until it is on a thread for guests.
+/// Starts a job of the plugin, and waits until it runs on a guest thread.
 pub async fn computing(pond: &Millpond, threads: &Threads, payload: &'static str) -> JobId {
     let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();
     running(pond, "q", 1).await;
@@ -119,7 +119,7 @@ async fn a_guest_that_does_little_stays_on_the_applications_thread() {
         threads.seen.lock().unwrap().clear();
         pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
         drained(&pond).await;
-        // The first ones take long, and one that the system holds up may be taken for one that computes.
+        // The first attempts take long, and an attempt that the system delays can be mistaken for one that computes.
         here += usize::from(n >= 500 && !threads.on_guest_threads());
     }
     assert!(here > 250, "{here} of 500");
@@ -137,7 +137,7 @@ async fn the_application_runs_while_guests_compute_for_ever() {
         .unwrap();
     pond.enqueue_many("q", (0..8).map(|_| NewJob::raw("job", "x"))).await.unwrap();
     running(&pond, "q", 8).await;
-    // On a runtime with one thread, which is this one: 10,000 turns of it are over long before as many slices of guests.
+    // The runtime has one thread, which is this one: 10,000 yields end long before as many time slices of guests would.
     let turns = record(&pond, "own", 1);
     for n in 0..100 {
         pond.enqueue("own", work(n)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a plugin can ask, and what it can say.
+//! What a plugin can read from the host, and what it can log.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use super::guest::{module_with, plugin};
 use super::outcomes::{info, ran};
 use crate::support::*;
 
-/// Is called for each line that plugins log.
+/// Calls the function for each line that plugins log.
 pub struct OnLine<F>(pub F);
 
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for OnLine<F> {
@@ -50,7 +50,7 @@ impl Visit for Line<'_> {
     }
 }
 
-/// What plugins log on this thread, as long as the second part lives.
+/// The lines that plugins log on this thread, for as long as the guard lives.
 pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
     let lines = Log::new();
     let heard = lines.clone();
@@ -58,7 +58,7 @@ pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
     (lines, tracing::subscriber::set_default(listener))
 }
 
-/// The lines that an attempt logged. It runs on this thread, as all of this test does.
+/// The lines that an attempt logged. It runs on this thread, as the whole test does.
 pub async fn lines(pond: &Millpond, plugin: Plugin, payload: &'static str) -> Vec<String> {
     let (lines, _heard) = heard();
     ran(pond, plugin, payload).await;

@@ -1,4 +1,4 @@
-//! What a plugin may ask of others over HTTP, and what it is kept from. The hosts are servers of this test.
+//! What a plugin can request over HTTP, and what it is refused. The hosts are servers of this test.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::outcomes::info;
 use super::threads::{BUSY, Threads, busy_limits, computing};
 use crate::support::*;
 
-/// A host on this machine: it notes what it is asked, and answers by the path.
+/// A host on this machine: it records its requests, and answers by the path.
 #[derive(Clone)]
 struct Server {
     port: u16,
@@ -36,7 +36,7 @@ impl Server {
         server
     }
 
-    /// Leaves the connection open, as one does that is slow.
+    /// Leaves the connection open, as a slow host does.
     async fn serve(self, mut stream: TcpStream, answer: Arc<impl Fn(&str) -> Vec<u8>>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -54,7 +54,7 @@ impl Server {
         std::future::pending().await
     }
 
-    /// Its name is one that only the test's own resolver knows.
+    /// A name that only the test's own resolver knows.
     fn url(&self, path: &str) -> String {
         format!("http://api.test:{}{path}", self.port)
     }
@@ -78,7 +78,7 @@ async fn hello() -> Server {
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-/// The hostile guest that asks for the URL in its payload, where all names below `test` are this machine.
+/// The hostile guest that requests the URL in its payload, where all names below `test` are this machine.
 fn fetch(allow: Allow) -> Plugin {
     hostile("fetch").grant(Grant::http(allow)).resolver(|name| match name.ends_with(".test") {
         true => Ok(vec![LOOPBACK]),
@@ -86,7 +86,7 @@ fn fetch(allow: Allow) -> Plugin {
     })
 }
 
-/// Its result, or the error of its attempt.
+/// The result of the job, or the error of its attempt.
 async fn fetched(plugin: Plugin, url: impl Into<String>) -> Result<String, String> {
     let (_, pond) = memory();
     pond.worker("q").retry(Retry::none()).handle_wasm("job", plugin).start().unwrap();
@@ -303,7 +303,7 @@ async fn an_invalid_request_is_an_error() {
     assert_eq!(told, Err("the request is malformed: the request has 19 bytes, the limit is 10".into()));
 }
 
-/// Asks five times for what its payload says; says how often it was answered, and which error was the last.
+/// Sends five times the request that its payload names; returns how many were answered, and the last error.
 const FIVE_TIMES: &str = r#"
     (i32.store8 (i32.const 1024) (i32.const 48))
     (i32.store8 (i32.const 1025) (i32.const 45))

@@ -1,11 +1,11 @@
-//! The contract's binary form, broken: a trap each, and none of the host's business.
+//! Violations of the contract's binary form: each is a trap, and none affects the host.
 
 use millpond::FailureKind;
 
 use super::*;
 use crate::wasm::built::{raw, raw_text};
 
-/// A trap as it is; done if one thing is mended.
+/// The guest traps as it is, and completes if one thing is corrected.
 async fn traps(name: &str, broken: &str, mended: &str) {
     let text = raw_text(name);
     let (kind, message) = failure(from_bytes(raw(&text)), "payload").await;

@@ -1,4 +1,4 @@
-//! Calls to the host: how many, how large, with what.
+//! Calls to the host: their number, their size and their arguments.
 
 use millpond::{FailureKind, Grant};
 

@@ -1,4 +1,4 @@
-//! Memory: linear, of tables, of stacks.
+//! Memory: linear memories, tables and stacks.
 
 use millpond::{FailureKind, PluginError};
 
@@ -23,7 +23,7 @@ async fn many_memories_are_refused_and_the_sizes_of_two_add_up() {
     for grown in ["$b", "$c", "$d"] {
         two = two.replace(&format!("(drop (memory.grow {grown} (i32.const 16)))"), "");
     }
-    // The first has one page, the second grows by a MiB at a time: together they are above at 4 MiB.
+    // The first memory has one page, the second grows by a MiB at a time: together they exceed the limit at 4 MiB.
     let (kind, message) = failure(from_bytes(raw(&two)).limits(limits().memory_bytes(4 << 20)), "").await;
     assert_eq!(kind, FailureKind::MemoryLimit);
     assert_eq!(message, "it asked for 4259840 bytes of memory, its limit is 4194304");

@@ -1,4 +1,4 @@
-//! What is refused when it is registered: no handler, no WebAssembly, or a bomb for the compiler.
+//! Files that are refused at registration: without a handler, not WebAssembly, or too much for the compiler.
 
 use millpond::PluginError;
 
@@ -79,7 +79,7 @@ fn features_that_a_new_engine_might_enable_are_disabled() {
     for (feature, bytes) in crafted::drifted(&noop()) {
         let reason = register_bytes(bytes.clone()).expect_err(feature);
         assert!(matches!(reason, PluginError::Invalid { .. }), "{feature}: {reason:?}");
-        // Made a component by somebody else it is refused by the engine itself.
+        // If another tool makes a component of it, the engine itself refuses it.
         let encoded = wit_component::ComponentEncoder::default().module(&bytes).and_then(|mut it| it.encode());
         if let Ok(component) = encoded {
             let reason = register_bytes(component).expect_err(feature);
@@ -100,14 +100,14 @@ fn a_file_that_is_not_webassembly_is_refused() {
     }
 }
 
-/// The bytes are native code, whatever their name.
+/// The bytes are native code, whatever the name of the file.
 #[test]
 fn precompiled_code_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     register(Ok(from_bytes(noop()).cache(&cache))).unwrap();
     let file = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap();
-    // Behind the checksum.
+    // The code follows the checksum.
     let code = std::fs::read(file.path()).unwrap().split_off(32);
     assert_eq!(refused(code), PluginError::Precompiled);
 }

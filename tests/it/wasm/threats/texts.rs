@@ -1,4 +1,4 @@
-//! Texts for people: what a guest says must not move their terminal, forge a line or fill their disk.
+//! Texts that people read: a guest's text must not control their terminal, forge a log line or fill their disk.
 
 use millpond::FailureKind;
 
@@ -7,7 +7,7 @@ use crate::wasm::built::hostile;
 use crate::wasm::guest::plugin;
 use crate::wasm::told;
 
-/// No terminal and no log reader makes anything but letters of it.
+/// Asserts that the text has no character that controls a terminal or a log reader.
 fn assert_plain(text: &str) {
     let is_odd = |c: char| c.is_control() || "\u{2028}\u{2029}\u{202e}\u{2066}\u{61c}\u{feff}".contains(c);
     assert!(!text.contains(is_odd), "{text:?}");
@@ -50,7 +50,7 @@ async fn a_reason_is_escaped() {
     assert_eq!((kind, message.as_str()), (FailureKind::Error, plain));
 }
 
-/// Functions are named by whoever made the module.
+/// The author of the module chooses the names of its functions.
 #[tokio::test]
 async fn names_in_a_backtrace_are_cut_off_and_escaped() {
     let name = format!("\\1b[2J\\0aERROR forged{}", "x".repeat(100_000));

@@ -7,7 +7,7 @@ use crate::wasm::built::{hostile, raw, raw_text, register};
 use crate::wasm::places::{alone, places};
 use crate::wasm::told::heard;
 
-/// It is there until its time is over and not a moment longer, and meanwhile another plugin's job runs.
+/// Asserts that the attempt runs until its time is over and not longer, and that another plugin's job runs meanwhile.
 async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
     const LAST: std::time::Duration = std::time::Duration::from_millis(1);
     let (clock, pond) = memory();
@@ -60,7 +60,7 @@ async fn bulk_operations_end_at_their_time_limit_and_are_bounded_by_memory() {
     assert_eq!(failure(hostile("bulk_operation"), "200").await.0, FailureKind::MemoryLimit);
 }
 
-/// What becomes of one that is granted hosts is in `web.rs`.
+/// `web.rs` tests a guest that is granted hosts.
 #[test]
 fn fetching_is_refused_by_name() {
     let refused = register(Ok(hostile("fetch"))).unwrap_err();
@@ -81,7 +81,7 @@ fn waiting_for_a_place_uses_none_of_an_attempts_time() {
 #[ignore = "run by the test above"]
 async fn alone_an_attempt_waits_while_all_places_are_used() {
     let (clock, pond) = memory();
-    // With the plugin's own. One more waits, which shows that all of them are taken.
+    // With the plugin's own place. One more attempt waits, which shows that all places are in use.
     let places = places() + 1;
     let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
     pond.worker("spins").concurrency(places + 1).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
@@ -100,11 +100,11 @@ async fn alone_an_attempt_waits_while_all_places_are_used() {
     );
     let late = Plugin::from_bytes("late", either).unwrap().limits(limits().time(SECOND * 5));
     pond.worker("q").concurrency(2).retry(Retry::none()).handle_wasm("job", late).start().unwrap();
-    // The first one takes the place that the plugin has for itself.
+    // The first attempt uses the place that the plugin has for itself.
     pond.enqueue("q", NewJob::raw("job", "spin")).await.unwrap();
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     stands_in_line("late").await;
-    // More than its own time: it has used nothing of that.
+    // More than the time of the waiting attempt, which has used none of it.
     clock.advance(SECOND * 10);
     let counts = |queue| pond.queue(queue).unwrap().counts();
     while counts("spins").dead < places as u64 {
