@@ -23,7 +23,7 @@ async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, V
 }
 
 /// Waits until this many jobs have run. The clock stands still.
-async fn ran(log: &Log<u64>, jobs: usize) {
+async fn wait_until_ran(log: &Log<u64>, jobs: usize) {
     let all = async {
         while log.len() < jobs {
             tokio::task::yield_now().await;
@@ -39,7 +39,7 @@ async fn a_job_of_another_queue_starts_at_once() {
     let (_worker, _keeper) = gated(&after, "long", 20);
     let mail = record(&after, "mail", 4);
     after.enqueue_many("mail", (0..10).map(work)).await.unwrap();
-    ran(&mail, 10).await;
+    wait_until_ran(&mail, 10).await;
 }
 
 #[tokio::test]
@@ -51,10 +51,10 @@ async fn an_unrelated_job_starts_within_two_seconds_beside_jobs_on_their_last_at
     let id = after.enqueue("mail", work(1)).await.unwrap();
     keeper.next(1).await;
     settled(&after).await;
-    assert_eq!(keeper.waiting().len(), 0, "one of them is tried alone");
+    assert_eq!(keeper.waiting().len(), 0, "one of them is started alone");
     assert!(matches!(after.explain(id).unwrap(), Explanation::Recovering { wait, .. } if wait <= SECOND * 2));
     disk.clock.advance(SECOND * 2);
-    ran(&mail, 1).await;
+    wait_until_ran(&mail, 1).await;
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_long_job_whose_process_is_killed_repeatedly_does_not_delay_other_jobs
         let (_worker, mut keeper) = gated(&pond, "long", 1);
         let mail = record(&pond, "mail", 1);
         pond.enqueue("mail", work(kill)).await.unwrap();
-        ran(&mail, 1).await;
+        wait_until_ran(&mail, 1).await;
         while pond.queue("mail").unwrap().counts().unfinished() > 0 {
             tokio::task::yield_now().await;
         }

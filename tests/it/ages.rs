@@ -228,7 +228,7 @@ async fn an_expiry_after_a_time_is_not_moved_by_the_wall_clock() {
     let id = pond.enqueue("q", work(1).expires_in(HOUR)).await.unwrap();
     clock.set_wall(clock.wall() + TEN_YEARS);
     drained(&pond).await;
-    assert_eq!(state(&pond, id), State::Pending, "two seconds are no hour");
+    assert_eq!(state(&pond, id), State::Pending, "two seconds are not an hour");
     clock.set_wall(clock.wall() - TEN_YEARS * 2);
     clock.advance(HOUR - SECOND);
     drained(&pond).await;

@@ -79,7 +79,7 @@ async fn a_worker_can_run_all_its_jobs_at_most_once() {
     }
     let ran = record(&pond, "q", 1);
     drained(&pond).await;
-    assert_eq!(ran.all(), [4], "its group goes on");
+    assert_eq!(ran.all(), [4], "its group continues");
     assert!(pond.job(next).is_err());
 }
 
@@ -97,7 +97,7 @@ async fn the_handler_is_not_called_before_the_start_is_durable() {
     keeper.next(1).await;
     let image = disk.after_kill();
     let after = Millpond::builder().open_backend(image).unwrap();
-    assert_eq!(after.dead_letters().count(&Default::default()).unwrap(), 1, "what has begun is known to have");
+    assert_eq!(after.dead_letters().count(&Default::default()).unwrap(), 1, "the start is in the file");
     keeper.let_go(1);
     drained(&pond).await;
 }

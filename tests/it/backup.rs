@@ -77,7 +77,7 @@ fn pairs(pond: &Millpond) -> u64 {
     let jobs = millpond::testing::all_enqueued(pond, "pairs");
     let mut jobs: Vec<u64> = jobs.iter().map(|job| job.payload.decode::<Work>().unwrap().n).collect();
     jobs.sort_unstable();
-    assert_eq!(rows, jobs, "a row and its job are there together or not at all");
+    assert_eq!(rows, jobs, "a row and its job exist together or not at all");
     assert_eq!(rows, (1..=rows.len() as u64).collect::<Vec<_>>(), "no commit is missing before another");
     rows.len() as u64
 }
@@ -120,7 +120,7 @@ async fn a_backup_under_load_is_the_state_of_one_commit_and_all_its_jobs_run() {
         assert_eq!(unfinished(disk.dir.path()), 0);
     }
     let acked = load.stop();
-    assert_eq!(pairs(&pond), acked, "the queue itself has not noticed");
+    assert_eq!(pairs(&pond), acked, "the queue itself has not noticed the damage");
     assert_sound(&pond).await;
 }
 
@@ -328,7 +328,7 @@ async fn a_backup_that_a_shutdown_interrupts_leaves_no_file() {
     stopped.await.unwrap().unwrap();
     let _ = stuck.await.unwrap();
     match backup.await.unwrap() {
-        Err(Error::Closed) => assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left"),
+        Err(Error::Closed) => assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left"),
         Ok(backup) => assert!(backup.path.exists()),
         other => panic!("{other:?}"),
     }
@@ -415,7 +415,7 @@ async fn child_that_backs_up_to_a_full_disk() {
     pond.enqueue("q", work(1)).await.unwrap();
     let backup = pond.backup(std::path::Path::new(&dir).join("copy.redb")).await;
     assert!(matches!(backup, Err(Error::StorageFull)), "{backup:?}");
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "nothing is left");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "no file is left");
     pond.enqueue("q", work(2)).await.unwrap();
 }
 

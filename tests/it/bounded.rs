@@ -104,28 +104,28 @@ fn while_nothing_is_due_nothing_is_written_and_the_dispatcher_sleeps() {
         steps.dispatch();
     }
     assert_eq!(waiter.join().unwrap(), 1_000);
-    let settle = |steps: &mut Stepper| {
+    let step_until_idle = |steps: &mut Stepper| {
         for _ in 0..8 {
             steps.write();
             steps.dispatch();
             runtime.block_on(tokio::task::yield_now());
         }
     };
-    settle(&mut steps);
+    step_until_idle(&mut steps);
     clock.advance(SECOND);
-    settle(&mut steps);
+    step_until_idle(&mut steps);
 
     let (commits, read) = (pond.metrics().commits_total, disk.read.load(Ordering::Relaxed));
-    let (mut looks, mut slept) = (0, Duration::ZERO);
+    let (mut rounds, mut slept) = (0, Duration::ZERO);
     while slept < 60 * SECOND {
         let wait = steps.dispatch().unwrap_or(60 * SECOND);
-        assert!(wait > Duration::ZERO, "it would look again at once");
+        assert!(wait > Duration::ZERO, "the dispatcher would run again at once");
         clock.advance(wait);
         slept += wait;
-        looks += 1;
+        rounds += 1;
         assert!(!steps.write(), "there is something to write");
     }
-    assert!(looks <= 12, "{looks} looks in a minute");
+    assert!(rounds <= 12, "{rounds} rounds in a minute");
     assert_eq!(pond.metrics().commits_total, commits);
     assert_eq!(disk.read.load(Ordering::Relaxed), read);
 }
@@ -174,5 +174,5 @@ fn the_sweep_of_ended_jobs_asks_the_writer_for_one_step_however_many_queues_ther
     }
     assert!(most <= 5, "{most} steps were asked for at once");
     run_dry(&runtime, &mut steps);
-    assert_eq!(cancelled(&pond), 0, "all are older than retention keeps them");
+    assert_eq!(cancelled(&pond), 0, "all are older than the retention");
 }

@@ -282,7 +282,7 @@ async fn calls_that_wait_for_room_are_bounded_by_their_bytes() {
     let again = tokio::spawn(large("a"));
     tokio::task::yield_now().await;
     settled(&pond).await;
-    assert!(!again.is_finished(), "there is room to wait in again");
+    assert!(!again.is_finished(), "another caller can wait again");
     close(pond.clone()).await;
     assert!(matches!(again.await.unwrap(), Err(Error::Closed)));
 }

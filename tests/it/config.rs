@@ -109,6 +109,6 @@ async fn extreme_settings_that_can_work_are_accepted() {
     assert_eq!(drained(&pond).await.completed, 98);
     clock.advance(HOUR * 24 * 365 * 1_000);
     drained(&pond).await;
-    assert_eq!(pond.job(id).unwrap().attempts, 1, "for ever is for ever");
+    assert_eq!(pond.job(id).unwrap().attempts, 1, "the greatest duration is accepted");
     pond.shutdown(Duration::MAX).await.unwrap();
 }

@@ -7,7 +7,7 @@ use millpond::{Error, Event, Job, JobFilter, JobId, Millpond, NewJob, Outcome, P
 use crate::support::*;
 
 /// A worker that makes every job a dead letter until the switch is set.
-fn deadly(pond: &Millpond, queue: &str) -> Arc<std::sync::atomic::AtomicBool> {
+fn dead_lettering(pond: &Millpond, queue: &str) -> Arc<std::sync::atomic::AtomicBool> {
     let healthy = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let switch = healthy.clone();
     pond.worker(queue)
@@ -32,8 +32,8 @@ fn ids(jobs: &[millpond::JobInfo]) -> Vec<u64> {
 #[tokio::test]
 async fn dead_letters_are_listed_and_counted_by_queue_kind_group_error_and_time() {
     let (clock, pond) = memory();
-    deadly(&pond, "a");
-    deadly(&pond, "b");
+    dead_lettering(&pond, "a");
+    dead_lettering(&pond, "b");
     pond.enqueue_many("a", [work(1), member("g", 2), NewJob::json("work", "bad")]).await.unwrap();
     drained(&pond).await;
     let later = millpond::Clock::wall(&clock) + SECOND;
@@ -65,7 +65,7 @@ async fn dead_letters_are_listed_and_counted_by_queue_kind_group_error_and_time(
 #[tokio::test]
 async fn a_redriven_job_has_all_its_attempts_again_and_keeps_its_history() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let id = pond.enqueue("q", work(1).priority(Priority::FIRST)).await.unwrap();
     drained(&pond).await;
     pond.queue("q").unwrap().pause().await.unwrap();
@@ -83,7 +83,7 @@ async fn a_redriven_job_has_all_its_attempts_again_and_keeps_its_history() {
 #[tokio::test]
 async fn redrive_and_purge_are_idempotent() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let all = pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -101,7 +101,7 @@ async fn redrive_and_purge_are_idempotent() {
 #[tokio::test]
 async fn two_redrives_at_once_run_the_job_once() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let id = pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -118,7 +118,7 @@ async fn two_redrives_at_once_run_the_job_once() {
 #[tokio::test]
 async fn a_filter_selects_the_dead_letters_that_are_redriven() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let all = pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -134,7 +134,7 @@ async fn a_filter_selects_the_dead_letters_that_are_redriven() {
 #[tokio::test]
 async fn a_paced_redrive_spreads_the_jobs_over_time() {
     let (clock, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -150,7 +150,7 @@ async fn a_paced_redrive_spreads_the_jobs_over_time() {
 #[tokio::test]
 async fn more_dead_letters_than_one_page_are_redriven_and_purged() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
     drained(&pond).await;
     let dead = pond.dead_letters();
@@ -166,7 +166,7 @@ async fn more_dead_letters_than_one_page_are_redriven_and_purged() {
 async fn a_redrive_of_all_ends_even_if_they_fail_again_at_once() {
     let disk = OnDisk::new();
     let pond = millpond::Millpond::builder().open(disk.path()).unwrap();
-    deadly(&pond, "q");
+    dead_lettering(&pond, "q");
     pond.enqueue_many("q", (0..1_200).map(work)).await.unwrap();
     drained(&pond).await;
     let redriven = pond.dead_letters().redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap();
@@ -207,8 +207,8 @@ async fn the_hook_and_the_event_report_only_the_first_dead_letter() {
     let firsts = Log::new();
     let log = firsts.clone();
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(move |event| log.push(event.clone())));
-    deadly(&pond, "a");
-    deadly(&pond, "b");
+    dead_lettering(&pond, "a");
+    dead_lettering(&pond, "b");
     let mut events = pond.events();
     let first = pond.enqueue("a", work(1)).await.unwrap();
     drained(&pond).await;
@@ -244,7 +244,7 @@ async fn the_hook_and_the_event_report_only_the_first_dead_letter() {
 #[tokio::test]
 async fn a_hook_that_panics_does_not_stop_the_queue() {
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(|_| panic!("in the hook")));
-    deadly(&pond, "q");
+    dead_lettering(&pond, "q");
     let id = pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     assert_eq!(state(&pond, id), State::Dead);
@@ -256,7 +256,7 @@ async fn a_hook_that_panics_does_not_stop_the_queue() {
 async fn dead_letters_survive_a_restart() {
     let disk = OnDisk::new();
     let pond = disk.open();
-    deadly(&pond, "q");
+    dead_lettering(&pond, "q");
     let id = pond.enqueue("q", member("g", 1)).await.unwrap();
     drained(&pond).await;
     close(pond).await;

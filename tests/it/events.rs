@@ -139,7 +139,7 @@ async fn a_slow_listener_gets_the_number_of_events_that_it_missed() {
     let mut events = pond.events();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();
     settled(&pond).await;
-    let Some(Err(Missed { count: missed, .. })) = events.next().await else { panic!("it must be told") };
+    let Some(Err(Missed { count: missed, .. })) = events.next().await else { panic!("an event must arrive") };
     let mut rest = 0;
     while let Some(Ok(Event::Enqueued { .. })) = events.try_next() {
         rest += 1;
@@ -182,5 +182,5 @@ async fn a_dropped_listener_is_removed() {
     let mut late = pond.events();
     pond.enqueue("q", work(2)).await.unwrap();
     settled(&pond).await;
-    assert_eq!(heard(&mut late).len(), 1, "only what is committed from now on");
+    assert_eq!(heard(&mut late).len(), 1, "only events of later commits arrive");
 }

@@ -380,7 +380,7 @@ async fn thousands_of_expiries_at_once_take_several_commits_with_other_calls_bet
     clock.advance(SECOND);
     let id = pond.enqueue("other", work(1)).await.unwrap();
     let left = pond.queue("q").unwrap().counts().pending;
-    assert!(left >= 3_500, "somebody else's job is stored before all have ended: {left}");
+    assert!(left >= 3_500, "another caller's job is stored before all have ended: {left}");
     drained(&pond).await;
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!((counts.pending, counts.cancelled_total), (0, 5_500));

@@ -279,7 +279,7 @@ async fn order_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_paused_group_waits_and_the_others_go_on() {
+async fn a_paused_group_waits_and_the_others_continue() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let queue = pond.queue("q").unwrap();
@@ -352,7 +352,7 @@ async fn a_head_that_fails_while_its_group_is_paused_is_held_and_retried_after_t
 }
 
 #[tokio::test]
-async fn a_group_paused_and_resumed_while_its_head_runs_goes_on() {
+async fn a_group_paused_and_resumed_while_its_head_runs_continues() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 10);
     pond.enqueue_many("q", [member("a", 1), member("a", 2)]).await.unwrap();

@@ -27,7 +27,7 @@ fn built_on_demand(path: &Path) -> bool {
 }
 
 /// The paths and hashes of the files as they are now.
-fn there() -> BTreeMap<String, String> {
+fn current_files() -> BTreeMap<String, String> {
     fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -53,7 +53,7 @@ fn there() -> BTreeMap<String, String> {
 
 #[test]
 fn each_guest_was_built_from_the_source_beside_it() {
-    let (recorded, there) = (recorded(), there());
+    let (recorded, there) = (recorded(), current_files());
     let changed = there.iter().filter(|(path, hash)| recorded.get(*path) != Some(hash)).map(|(path, _)| path);
     let gone = recorded.keys().filter(|path| !there.contains_key(*path));
     let wrong: Vec<_> = changed.chain(gone).collect();
@@ -64,7 +64,7 @@ fn each_guest_was_built_from_the_source_beside_it() {
 fn each_hostile_guest_is_built_and_has_a_line_in_the_table() {
     let table = fs::read_to_string(root().join("tests/guests/README.md")).unwrap();
     let mut guests = 0;
-    for path in there().keys() {
+    for path in current_files().keys() {
         let path = Path::new(path);
         let name = path.file_stem().unwrap().to_str().unwrap();
         let file = if path.starts_with("tests/guests/hostile/examples") {
@@ -84,7 +84,7 @@ fn each_hostile_guest_is_built_and_has_a_line_in_the_table() {
 
 #[test]
 fn each_built_guest_is_webassembly() {
-    let wasm: Vec<_> = there().into_keys().filter(|path| path.ends_with(".wasm")).collect();
+    let wasm: Vec<_> = current_files().into_keys().filter(|path| path.ends_with(".wasm")).collect();
     assert!(wasm.len() >= 31, "{wasm:?}");
     for path in wasm {
         assert!(fs::read(root().join(&path)).unwrap().starts_with(b"\0asm"), "{path}");

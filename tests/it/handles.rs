@@ -52,7 +52,7 @@ impl Drop for Last {
     }
 }
 
-fn last(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
+fn last_handle(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
     let (told, dropped) = mpsc::channel();
     (Last(Some(pond.clone()), told), dropped)
 }
@@ -64,7 +64,7 @@ fn a_lone_callers_closure_can_hold_the_last_handle() {
     in_time("a call whose closure holds the last handle", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (held, dropped) = last(&pond);
+        let (held, dropped) = last_handle(&pond);
         let call = pond.transaction(move |tx| {
             let _ = &held;
             Ok(tx.enqueue("q", work(1))?)
@@ -82,7 +82,7 @@ fn a_closure_can_drop_the_last_handle_while_it_runs() {
         in_time("a closure that drops the last handle", move || {
             let disk = OnDisk::new();
             let pond = disk.open();
-            let (held, dropped) = last(&pond);
+            let (held, dropped) = last_handle(&pond);
             let held = Mutex::new(Some(held));
             let call = pond.transaction(move |tx| {
                 held.lock().unwrap().take();
@@ -98,10 +98,10 @@ fn a_closure_can_drop_the_last_handle_while_it_runs() {
 
 #[test]
 fn a_closure_whose_call_was_dropped_can_hold_the_last_handle() {
-    in_time("a closure that nobody waits for", || {
+    in_time("a closure of an abandoned call", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (held, dropped) = last(&pond);
+        let (held, dropped) = last_handle(&pond);
         let mut call = Box::pin(pond.transaction(move |_| {
             let _ = &held;
             Ok(())
@@ -119,7 +119,7 @@ fn the_result_of_a_closure_can_hold_the_last_handle() {
     in_time("a value that holds the last handle", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (held, dropped) = last(&pond);
+        let (held, dropped) = last_handle(&pond);
         let held = Mutex::new(Some(held));
         let call = pond.transaction(move |_| Ok(held.lock().unwrap().take()));
         drop(pond);
@@ -132,7 +132,7 @@ fn the_result_of_a_closure_can_hold_the_last_handle() {
 #[test]
 fn a_guard_can_outlive_the_last_handle() {
     for commits in [true, false] {
-        in_time("a drop before a guard", move || {
+        in_time("a drop of the handle before a guard", move || {
             let disk = OnDisk::new();
             let pond = disk.open();
             let mut guard = pond.begin_write().unwrap();
@@ -203,7 +203,7 @@ fn a_shutdown_returns_while_a_worker_holds_the_last_handle() {
             in_time("a shutdown whose worker holds the last handle", move || {
                 let disk = OnDisk::new();
                 let pond = disk.open();
-                let (held, dropped) = last(&pond);
+                let (held, dropped) = last_handle(&pond);
                 let (entered, is_in) = mpsc::channel();
                 hold(&pond, place, blocking, held, entered);
                 let id = pond.enqueue("q", work(1)).wait().unwrap();
@@ -225,7 +225,7 @@ fn a_shutdown_returns_while_a_worker_holds_the_last_handle() {
     }
 }
 
-/// A worker whose attempt does not end, unless `held` belongs to a completion, with `held` where its place says.
+/// A worker that holds `held` at `place`. Its attempt ends only if the place is the completion.
 fn hold(pond: &Millpond, place: Place, blocking: bool, held: Last, entered: mpsc::Sender<()>) {
     struct Kept(#[expect(dead_code, reason = "held, not read")] Mutex<Last>);
     let worker = pond.worker("q").no_timeout();
@@ -284,7 +284,7 @@ fn an_attempt_can_drop_the_last_handle() {
         in_time("an attempt that drops the last handle", move || {
             let disk = OnDisk::new();
             let pond = disk.open();
-            let (held, dropped) = last(&pond);
+            let (held, dropped) = last_handle(&pond);
             let (go, told) = mpsc::channel::<()>();
             let (held, told) = (Arc::new(Mutex::new(Some(held))), Arc::new(Mutex::new(told)));
             let drops = move || {
@@ -331,7 +331,7 @@ fn the_dead_letter_hook_does_not_keep_a_closed_queue_alive() {
             told.send(()).unwrap();
         });
         let pond = builder.open(disk.path()).unwrap();
-        let (last, dropped) = last(&pond);
+        let (last, dropped) = last_handle(&pond);
         *held.lock().unwrap() = Some(last);
         let dies = |_: Job<Work>| async { Ok(Outcome::dead_letter("on purpose")) };
         pond.worker("q").handle(dies).start().unwrap();
@@ -388,7 +388,7 @@ fn the_file_can_be_opened_at_once_after_the_last_handle_is_dropped() {
 
 /// The shutdown returns a named error, the queue goes on closing in the background, and a second call waits again.
 #[track_caller]
-fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
+fn assert_still_closing(pond: &Millpond, by: &str, ends: impl FnOnce()) {
     let deadline = Duration::from_millis(100);
     for _ in 0..2 {
         match not_late("the shutdown", || pond.shutdown(deadline).wait()) {
@@ -407,7 +407,7 @@ fn a_shutdown_returns_at_its_deadline_while_a_guard_is_held() {
         let disk = OnDisk::new();
         let pond = disk.builder().write_wait_max(HOUR).open(disk.path()).unwrap();
         let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
-        is_told(&pond, "begin_write", || go.send(()).unwrap());
+        assert_still_closing(&pond, "begin_write", || go.send(()).unwrap());
         let id = writer.join().unwrap().unwrap();
         is_pending(&disk.open(), id);
     });
@@ -429,7 +429,7 @@ fn a_shutdown_returns_at_its_deadline_while_a_closure_blocks() {
             });
             let caller = thread::spawn(move || if alone { call.wait() } else { block_on(call) });
             is_in.recv().unwrap();
-            is_told(&pond, "closure", || go.send(()).unwrap());
+            assert_still_closing(&pond, "closure", || go.send(()).unwrap());
             let id = caller.join().unwrap().unwrap();
             is_pending(&disk.open(), id);
         });
@@ -452,7 +452,7 @@ fn a_shutdown_returns_at_its_deadline_while_a_hook_blocks() {
         pond.worker("q").handle(dies).start().unwrap();
         let id = pond.enqueue("q", work(1)).wait().unwrap();
         is_in.recv().unwrap();
-        is_told(&pond, "callback", || go.send(()).unwrap());
+        assert_still_closing(&pond, "callback", || go.send(()).unwrap());
         assert_eq!(disk.open().job(id).unwrap().state, State::Dead);
     });
 }
@@ -465,7 +465,7 @@ fn a_shutdown_returns_at_its_deadline_while_the_application_holds_a_transaction(
         let pond = Millpond::builder().write_wait_max(HOUR).attach(database.clone()).unwrap();
         let id = pond.enqueue("q", work(1)).wait().unwrap();
         let txn = database.begin_write().unwrap();
-        is_told(&pond, "write transaction", || txn.commit().unwrap());
+        assert_still_closing(&pond, "write transaction", || txn.commit().unwrap());
         let pond = Millpond::builder().attach(database).unwrap();
         is_pending(&pond, id);
     });
@@ -506,7 +506,7 @@ fn a_shutdown_returns_at_its_deadline_while_a_drop_of_handlers_or_data_blocks() 
             builder.start().unwrap();
             pond.enqueue("q", work(1)).wait().unwrap();
             block_on(drained(&pond));
-            is_told(&pond, "the drop of a handler", || {
+            assert_still_closing(&pond, "the drop of a handler", || {
                 entered.recv().unwrap();
                 let_go.send(()).unwrap();
             });
@@ -523,7 +523,7 @@ fn a_shutdown_returns_at_its_deadline_while_a_drop_of_the_hook_blocks() {
         };
         let memory = redb::backends::InMemoryBackend::new();
         let pond = Millpond::builder().on_first_dead_letter(hook).open_backend(memory).unwrap();
-        is_told(&pond, "a callback of the application", || {
+        assert_still_closing(&pond, "a callback of the application", || {
             entered.recv().unwrap();
             let_go.send(()).unwrap();
         });

@@ -124,7 +124,7 @@ fn a_full_disk_is_reported_at_once_and_the_queue_recovers_when_there_is_room() {
 
     rig.disk.fail(Fault::FULL);
     let refused = rig.pond.enqueue("q", work(2));
-    assert!(matches!(rig.call(refused), Err(Error::StorageFull)), "nothing of it can be there");
+    assert!(matches!(rig.call(refused), Err(Error::StorageFull)), "nothing of it can be stored");
     assert!(matches!(events.try_next(), Some(Ok(Event::Degraded { .. }))));
     let refused = rig.pond.enqueue("q", work(3));
     assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
@@ -287,7 +287,7 @@ fn a_call_with_an_unknown_outcome_is_written_as_a_whole_or_not_at_all() {
         rig.wait(5 * SECOND);
         let ran = ran.lock().unwrap().clone();
         match rig.rows().iter().any(|(row, _)| *row == 7) {
-            true if failure == Fault::FULL => panic!("it was said that nothing is stored"),
+            true if failure == Fault::FULL => panic!("the error said that nothing is stored"),
             true => assert_eq!(ran, [0, 1, 2], "{failure:?}"),
             false => assert_eq!(ran, [0], "{failure:?}"),
         }
@@ -490,7 +490,7 @@ async fn after_a_panic_during_a_commit_every_later_call_is_refused() {
     let unknown = pond.enqueue("q", work(2)).await;
     assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })), "{unknown:?}");
     disk.repair();
-    let Some(Ok(Event::Degraded { reason, .. })) = events.next().await else { panic!("it is told") };
+    let Some(Ok(Event::Degraded { reason, .. })) = events.next().await else { panic!("the panic is reported") };
     assert!(reason.contains("a damaged page"), "{reason}");
     for _ in 0..3 {
         clock.advance(10 * SECOND);

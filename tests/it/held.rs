@@ -43,7 +43,7 @@ fn is_held<T: std::fmt::Debug>(answer: Result<T, Error>) {
 }
 
 /// The queue accepts calls again, by itself.
-fn goes_on(pond: &Millpond) {
+fn assert_recovers(pond: &Millpond) {
     while pond.degraded().is_some() {
         thread::sleep(Duration::from_millis(1));
     }
@@ -60,14 +60,14 @@ fn a_call_on_the_thread_that_holds_the_databases_transaction_gets_a_named_error(
             let call = pond.enqueue("q", work(1));
             is_held(if waits { call.wait() } else { block_on(call) });
             // No other caller waits as long until the transaction ends.
-            let reason = pond.degraded().expect("it says so");
+            let reason = pond.degraded().expect("it is degraded");
             assert!(reason.contains("write transaction"), "{reason}");
             match pond.enqueue("q", work(2)).wait() {
                 Err(Error::Degraded { reason: told, .. }) => assert_eq!(told, reason),
                 other => panic!("{other:?}"),
             }
             txn.commit().unwrap();
-            goes_on(&pond);
+            assert_recovers(&pond);
             assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 0, "nothing of the refused calls is stored");
             assert!(matches!(events.next_blocking().unwrap(), Some(Ok(Event::Degraded { .. }))));
             assert!(matches!(events.next_blocking().unwrap(), Some(Ok(Event::Healed))));
@@ -92,7 +92,7 @@ fn every_kind_of_write_gets_an_error_while_the_transaction_is_held() {
             let txn = database.begin_write().unwrap();
             is_held(call(&pond));
             txn.abort().unwrap();
-            goes_on(&pond);
+            assert_recovers(&pond);
         }
     });
 }
@@ -117,7 +117,7 @@ fn a_job_that_ends_while_the_transaction_is_held_ends_once() {
         let answer = pond.enqueue("other", work(2)).wait();
         assert!(matches!(answer, Err(Error::WriteHeld { .. } | Error::Degraded { .. })), "{answer:?}");
         txn.commit().unwrap();
-        goes_on(&pond);
+        assert_recovers(&pond);
         block_on(drained(&pond));
         assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
         assert!(ran.try_recv().is_err());
@@ -163,7 +163,7 @@ fn a_caller_that_waits_for_a_guard_that_is_held_for_long_gets_an_error() {
         assert!(pond.degraded().unwrap().contains("begin_write"));
         go.send(()).unwrap();
         writer.join().unwrap().unwrap();
-        goes_on(&pond);
+        assert_recovers(&pond);
         assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 1);
     });
 }
@@ -171,7 +171,7 @@ fn a_caller_that_waits_for_a_guard_that_is_held_for_long_gets_an_error() {
 /// One task waits for another one, which waits for the queue, and both share one thread.
 #[test]
 fn a_caller_that_holds_a_guard_and_waits_for_another_call_is_not_blocked_for_ever() {
-    in_time("a guard whose holder waits", || {
+    in_time("a guard whose holder waits for another call", || {
         let (_, pond) = memory_with(|builder| builder.write_wait_max(WAIT));
         block_on(async {
             let mut guard = pond.begin_write().unwrap();
@@ -182,6 +182,6 @@ fn a_caller_that_holds_a_guard_and_waits_for_another_call_is_not_blocked_for_eve
             assert!(matches!(answer, Err(Error::WriteHeld { .. })), "{answer:?}");
             guard.commit().unwrap();
         });
-        goes_on(&pond);
+        assert_recovers(&pond);
     });
 }

@@ -302,7 +302,7 @@ async fn a_stop_waits_for_the_running_jobs_and_their_durable_ends() {
     assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })), "its end is durable");
     pond.enqueue("q", work(8)).await.unwrap();
     settled(&pond).await;
-    assert_eq!(pond.queue("q").unwrap().counts().pending, 1, "nothing more starts");
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 1, "no other job starts");
 }
 
 /// The output of the future, if it is ready now.

@@ -44,7 +44,7 @@ fn linked() -> &'static (PathBuf, PathBuf) {
     LINKED.get_or_init(|| {
         let millpond = libraries("millpond").into_iter().next().expect("cargo has built it");
         let serde = libraries("serde").into_iter().find(|serde| compile(&millpond, serde, RIGHT).is_ok());
-        (millpond, serde.expect("a handler that is right compiles with one of them"))
+        (millpond, serde.expect("a correct handler compiles with one of them"))
     })
 }
 
@@ -72,7 +72,7 @@ fn compile(millpond: &Path, serde: &Path, (items, call): (&str, &str)) -> Result
 /// The error of the compiler, which must be the only one.
 fn refused(items: &str, call: &str) -> String {
     let (millpond, serde) = linked();
-    let said = compile(millpond, serde, (items, call)).expect_err("it is wrong");
+    let said = compile(millpond, serde, (items, call)).expect_err("it must not compile");
     assert_eq!(said.matches("error[").count(), 1, "{said}");
     said
 }

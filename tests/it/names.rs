@@ -37,7 +37,7 @@ fn of_kind(kind: impl ToString) -> NewJob {
 }
 
 /// Each job is in the queue and of the kind that it was enqueued with: its payload is `queue/kind`.
-fn all_are_where_they_belong(pond: &Millpond) -> usize {
+fn check_queues_and_kinds(pond: &Millpond) -> usize {
     let jobs = all_jobs(pond);
     for job in &jobs {
         assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "job {}", job.id);
@@ -46,7 +46,7 @@ fn all_are_where_they_belong(pond: &Millpond) -> usize {
     jobs.len()
 }
 
-fn telling(queue: &str, kind: &str) -> NewJob {
+fn job_naming(queue: &str, kind: &str) -> NewJob {
     NewJob::raw(kind.to_owned(), format!("{queue}/{kind}"))
 }
 
@@ -95,12 +95,12 @@ async fn a_reused_queue_number_carries_nothing_over_from_its_former_queue() {
     worker.stop();
     // A stored name keeps its number, and each job is found under its own names.
     let worker = start("third");
-    pond.enqueue("third", telling("third", "x")).await.unwrap();
+    pond.enqueue("third", job_naming("third", "x")).await.unwrap();
     worker.stop();
     let worker = start("fourth");
-    pond.enqueue("fourth", telling("fourth", "y")).await.unwrap();
+    pond.enqueue("fourth", job_naming("fourth", "y")).await.unwrap();
     worker.stop();
-    assert_eq!((all_are_where_they_belong(&pond), queues(&pond).len(), kinds(&pond).len()), (2, 2, 2));
+    assert_eq!((check_queues_and_kinds(&pond), queues(&pond).len(), kinds(&pond).len()), (2, 2, 2));
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
     assert_eq!(names(&pond), ["also-new", "full"]);
     close(pond).await;
     let pond = disk.open();
-    assert_eq!(names(&pond), ["also-new", "full"], "the one has the other's number");
+    assert_eq!(names(&pond), ["also-new", "full"], "the one has the number of the other");
     assert_eq!(pond.queue("also-new").unwrap().counts().pending, 1);
 }
 
@@ -264,7 +264,7 @@ async fn a_worker_for_an_unused_queue_or_kind_leaves_nothing_in_the_file() {
         let ignore = |_: Job<Bytes>| async { Ok(()) };
         pond.worker(&format!("ghost-{n}")).handle_raw(&format!("ghost-kind-{n}"), ignore).start().unwrap();
     }
-    pond.enqueue("real", telling("real", "real-kind")).await.unwrap();
+    pond.enqueue("real", job_naming("real", "real-kind")).await.unwrap();
     assert_eq!(
         (queues(&pond).len(), kinds(&pond).into_values().collect::<Vec<_>>()),
         (1, vec!["real-kind".to_owned()])
@@ -275,13 +275,13 @@ async fn a_worker_for_an_unused_queue_or_kind_leaves_nothing_in_the_file() {
     let pond = disk.open();
     for n in 0..50 {
         let (queue, kind) = (format!("later-{n}"), format!("later-kind-{n}"));
-        pond.enqueue(&queue, telling(&queue, &kind)).await.unwrap();
+        pond.enqueue(&queue, job_naming(&queue, &kind)).await.unwrap();
     }
     let highest = (queues(&pond).into_iter().max(), kinds(&pond).into_keys().max());
     assert_eq!(highest, (Some(100), Some(100)), "a gap is filled first");
-    assert_eq!(all_are_where_they_belong(&pond), 51);
+    assert_eq!(check_queues_and_kinds(&pond), 51);
     close(pond).await;
-    assert_eq!(all_are_where_they_belong(&disk.open()), 51);
+    assert_eq!(check_queues_and_kinds(&disk.open()), 51);
 }
 
 #[tokio::test]
@@ -321,13 +321,13 @@ fn threads_that_use_the_same_new_names_at_once_get_the_same_queues_and_kinds() {
             std::thread::spawn(move || {
                 for n in 0..50 {
                     let (queue, kind) = (format!("q{}", n % 25), format!("k{n}"));
-                    let job = telling(&queue, &kind);
+                    let job = job_naming(&queue, &kind);
                     match (thread + n) % 4 {
                         0 => drop(pond.enqueue(&queue, job).wait().unwrap()),
                         1 => {
                             let own = queue.clone();
                             let write = move |tx: &millpond::Transaction<'_>| {
-                                let id = tx.enqueue(&own, telling(&own, &kind))?;
+                                let id = tx.enqueue(&own, job_naming(&own, &kind))?;
                                 if n % 2 == 0 { Err("no".into()) } else { Ok(id) }
                             };
                             let _ = pond.transaction(write).wait();
@@ -343,7 +343,7 @@ fn threads_that_use_the_same_new_names_at_once_get_the_same_queues_and_kinds() {
                         _ => {
                             let both = [(queue.clone(), job), (format!("own-{thread}"), of_kind("x"))];
                             let both = both.map(|(queue, job)| match job.kind() {
-                                "x" => (queue.clone(), telling(&queue, "x")),
+                                "x" => (queue.clone(), job_naming(&queue, "x")),
                                 _ => (queue, job),
                             });
                             pond.enqueue_all(both).wait().unwrap();
@@ -354,12 +354,12 @@ fn threads_that_use_the_same_new_names_at_once_get_the_same_queues_and_kinds() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let seen = all_are_where_they_belong(&pond);
+    let seen = check_queues_and_kinds(&pond);
     assert!(seen > 300);
     let names: Vec<_> = kinds(&pond).into_values().collect();
     assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{names:?}");
     drop(pond);
-    assert_eq!(all_are_where_they_belong(&disk.open()), seen);
+    assert_eq!(check_queues_and_kinds(&disk.open()), seen);
 }
 
 #[tokio::test]
@@ -367,21 +367,21 @@ async fn a_transaction_can_use_a_new_name_more_than_once() {
     let (_, pond) = memory();
     let write = |tx: &millpond::Transaction<'_>| {
         for (queue, kind) in [("a", "x"), ("a", "y"), ("b", "x"), ("a", "x")] {
-            tx.enqueue(queue, telling(queue, kind))?;
+            tx.enqueue(queue, job_naming(queue, kind))?;
         }
-        let first = tx.enqueue("c", telling("c", "x").unique_key("once"))?;
-        assert_eq!(tx.enqueue("c", telling("c", "x").unique_key("once"))?, first);
+        let first = tx.enqueue("c", job_naming("c", "x").unique_key("once"))?;
+        assert_eq!(tx.enqueue("c", job_naming("c", "x").unique_key("once"))?, first);
         Ok(())
     };
     pond.transaction(write).await.unwrap();
     let guarded = pond.clone();
     let guard = move || {
         let mut guard = guarded.begin_write().unwrap();
-        let first = guard.enqueue("d", telling("d", "z").unique_key("once")).unwrap();
-        assert_eq!(guard.enqueue("d", telling("d", "z").unique_key("once")).unwrap(), first);
-        guard.enqueue("e", telling("e", "z").unique_key("once")).unwrap();
+        let first = guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap();
+        assert_eq!(guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap(), first);
+        guard.enqueue("e", job_naming("e", "z").unique_key("once")).unwrap();
         guard.commit().unwrap();
     };
     tokio::task::spawn_blocking(guard).await.unwrap();
-    assert_eq!(all_are_where_they_belong(&pond), 7);
+    assert_eq!(check_queues_and_kinds(&pond), 7);
 }

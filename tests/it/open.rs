@@ -107,7 +107,7 @@ async fn a_directory_a_missing_parent_and_an_unwritable_directory_are_io_errors(
             other => panic!("{}: {other:?}", path.display()),
         }
     }
-    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "no file is left");
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn a_read_of_a_corrupt_record_is_a_corrupt_error() {
     assert_eq!(state(&pond, ids[0]), State::Pending);
     assert!(matches!(pond.job(ids[1]), Err(Error::CorruptRecord { id, .. }) if id == ids[1]));
     let page = pond.jobs(&millpond::JobFilter::new(), None, 10).unwrap();
-    assert_eq!(page.jobs.len(), 1, "the listing goes on");
+    assert_eq!(page.jobs.len(), 1, "the listing continues");
     let cancelled = pond.cancel(ids[1], "x").await;
     assert!(matches!(cancelled, Err(Error::CorruptRecord { .. })), "{cancelled:?}");
     pond.cancel(ids[0], "x").await.unwrap();
@@ -419,7 +419,7 @@ async fn a_corrupt_dead_letter_does_not_hide_the_others() {
     assert!(matches!(dead.redrive(ids[0]).await, Err(Error::CorruptRecord { .. })));
     assert_eq!(dead.count(&millpond::JobFilter::new()).unwrap(), 1);
     assert!(dead.redrive(ids[1]).await.unwrap());
-    assert!(!dead.purge(ids[0]).await.unwrap(), "it is set aside");
+    assert!(!dead.purge(ids[0]).await.unwrap(), "it is quarantined");
     assert!(pond.quarantine().purge(1).await.unwrap(), "it can be removed");
     assert_sound(&pond).await;
 }

@@ -60,7 +60,7 @@ fn every_job_acknowledged_by_an_opener_of_a_new_file_exists() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("jobs.redb");
         let acknowledged = open_together(&path, runtime.handle());
-        assert!(!acknowledged.is_empty(), "round {round}: nobody could open it");
+        assert!(!acknowledged.is_empty(), "round {round}: no opener succeeded");
         assert_eq!(names(directory.path()), ["jobs.redb"], "round {round}");
         let pond = Millpond::builder().runtime(runtime.handle().clone()).open(&path).unwrap();
         let jobs = millpond::testing::all_enqueued(&pond, "q");
@@ -77,7 +77,7 @@ fn openers_of_a_closed_file_do_not_refuse_each_other() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..rounds() {
         let opened = open_together(&disk.path(), runtime.handle());
-        assert!(!opened.is_empty(), "round {round}: nobody could open it");
+        assert!(!opened.is_empty(), "round {round}: no opener succeeded");
     }
 }
 

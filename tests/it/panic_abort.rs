@@ -63,7 +63,7 @@ fn a_job_whose_handler_always_panics_ends_one_process_per_attempt_and_is_then_de
         assert_eq!(run.status.signal(), Some(libc::SIGABRT), "{}", String::from_utf8_lossy(&run.stderr));
         aborts += 1;
         // The start of a job that panics within its first 10 ms is in the file only from the second run on.
-        assert!(aborts <= ATTEMPTS + 1, "it aborts for ever");
+        assert!(aborts <= ATTEMPTS + 1, "it aborts again and again");
     };
     assert!(aborts >= ATTEMPTS);
     assert_eq!(output, "Dead [Crash, Crash]\nCompleted []\n");

@@ -10,43 +10,43 @@ use millpond::{BoxError, Context, Error, FailureKind, FromContext, Handled, Job,
 
 use crate::support::*;
 
-/// Panics with another `Grenade` when it is dropped. It stands for the value of a panic, a value that a closure
+/// Panics with another `PanicsOnDrop` when it is dropped. It stands for the value of a panic, a value that a closure
 /// captures, and a local variable of a handler.
-struct Grenade;
+struct PanicsOnDrop;
 
-impl Drop for Grenade {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         // It does not panic while unwinding: that would abort the process, as in any Rust program.
         if !std::thread::panicking() {
-            panic_any(Grenade);
+            panic_any(PanicsOnDrop);
         }
     }
 }
 
 fn explode() {
-    panic_any(Grenade);
+    panic_any(PanicsOnDrop);
 }
 
 /// An error that panics in each of its methods, and when it is dropped.
 struct BadError {
-    _grenade: Grenade,
+    _panics: PanicsOnDrop,
 }
 
 impl BadError {
     fn new() -> Self {
-        Self { _grenade: Grenade }
+        Self { _panics: PanicsOnDrop }
     }
 }
 
 impl fmt::Debug for BadError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     }
 }
 
 impl fmt::Display for BadError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     }
 }
 
@@ -57,7 +57,7 @@ struct Refuses;
 
 impl FromContext for Refuses {
     fn from_context(_: &Context) -> Self {
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     }
 }
 
@@ -90,7 +90,7 @@ async fn any_panic_of_a_handler_fails_its_attempt_and_frees_its_slot() {
                     3 => Err(millpond::Failure::from(BadError::new())),
                     4 => Ok(Outcome::retry_after(BadError::new(), HOUR)),
                     5 => {
-                        let local = Grenade;
+                        let local = PanicsOnDrop;
                         drop(local);
                         Ok(Outcome::Done(None))
                     }
@@ -101,7 +101,7 @@ async fn any_panic_of_a_handler_fails_its_attempt_and_frees_its_slot() {
         .handle_blocking(move |job: Job<Packed>| {
             blocking_log.push(100);
             match job.text.as_str() {
-                "throws" => panic_any(Grenade),
+                "throws" => panic_any(PanicsOnDrop),
                 _ => Err::<(), _>(BadError::new().into()),
             }
         })
@@ -143,7 +143,7 @@ async fn a_handler_that_panics_when_its_timeout_drops_it_frees_its_slot() {
         .handle(move |job: Job<Work>| {
             let gate = gate.clone();
             async move {
-                let _held = Grenade;
+                let _held = PanicsOnDrop;
                 gate.pass(job.n).await;
                 Ok(())
             }
@@ -203,7 +203,7 @@ async fn any_panic_of_a_closure_aborts_its_transaction_and_the_queue_continues()
 #[tokio::test]
 async fn captures_of_a_closure_can_panic_when_they_are_dropped() {
     let (_, pond) = memory();
-    let captured = Grenade;
+    let captured = PanicsOnDrop;
     let done = pond
         .transaction(move |tx| {
             let _ = &captured;
@@ -211,7 +211,7 @@ async fn captures_of_a_closure_can_panic_when_they_are_dropped() {
         })
         .await;
     done.unwrap();
-    let captured = Grenade;
+    let captured = PanicsOnDrop;
     let failed = pond
         .transaction(move |_| {
             let _ = &captured;
@@ -236,7 +236,7 @@ async fn an_unused_result_of_a_closure_can_panic_when_it_is_dropped() {
     .unwrap();
     // These two share the next commit. The first closure runs twice, because the second one spoils the batch; its
     // caller is gone by then.
-    let gone = tokio::spawn(pond.transaction(|_| Ok(Grenade)));
+    let gone = tokio::spawn(pond.transaction(|_| Ok(PanicsOnDrop)));
     let failing = tokio::spawn(pond.transaction(|tx| {
         tx.enqueue("q", work(2))?;
         Err::<(), _>(BoxError::from(BadError::new()))
@@ -258,12 +258,12 @@ async fn any_panic_of_the_writes_with_a_completion_fails_the_attempt() {
         .concurrency(1)
         .retry(Retry::none())
         .handle(|job: Job<Work>, ctx: Context| async move {
-            let (captured, n) = (Grenade, job.n);
+            let (captured, n) = (PanicsOnDrop, job.n);
             ctx.on_complete(move |tx| {
                 let _ = &captured;
                 tx.enqueue("next", work(1))?;
                 match n {
-                    1 => panic_any(Grenade),
+                    1 => panic_any(PanicsOnDrop),
                     2 => Err(BadError::new().into()),
                     _ => Ok(()),
                 }
@@ -287,10 +287,10 @@ async fn any_panic_of_the_writes_with_a_completion_fails_the_attempt() {
 #[tokio::test]
 async fn the_dead_letter_hook_and_a_custom_backoff_can_panic_with_any_value() {
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(|_| explode()));
-    let captured = Grenade;
+    let captured = PanicsOnDrop;
     let retry = Retry::custom(move |_| {
         let _ = &captured;
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     });
     pond.worker("q")
         .concurrency(1)
@@ -316,12 +316,12 @@ async fn the_dead_letter_hook_and_a_custom_backoff_can_panic_with_any_value() {
 #[tokio::test]
 async fn handlers_and_their_data_can_panic_when_the_queue_drops_them() {
     let (_, pond) = memory();
-    let (captured, shared) = (Grenade, Arc::new(Grenade));
+    let (captured, shared) = (PanicsOnDrop, Arc::new(PanicsOnDrop));
     let handler = move |_: Job<Work>| -> std::future::Ready<Handled> {
         let _ = &captured;
         std::future::ready(Ok(()))
     };
-    let in_a_blocking_one = Grenade;
+    let in_a_blocking_one = PanicsOnDrop;
     let worker = pond
         .worker("q")
         .data(shared)
@@ -335,7 +335,7 @@ async fn handlers_and_their_data_can_panic_when_the_queue_drops_them() {
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     worker.stop();
-    let last = Grenade;
+    let last = PanicsOnDrop;
     pond.worker("q")
         .handle(move |_: Job<Work>| {
             let _ = &last;

@@ -338,7 +338,7 @@ async fn quarantined_rows_are_reported_counted_listed_and_purged() {
     let (_, pond) = with_a_damaged_job().await;
     let mut events = pond.events();
     let id = JobId::new(2);
-    assert!(matches!(pond.job(id), Err(Error::CorruptRecord { .. })), "who asks for it is told");
+    assert!(matches!(pond.job(id), Err(Error::CorruptRecord { .. })), "a call for it gets an error");
     settled(&pond).await;
     let aside = pond.quarantine().list(0, 10).unwrap();
     let [row] = aside.as_slice() else { panic!("{aside:?}") };
@@ -352,7 +352,7 @@ async fn quarantined_rows_are_reported_counted_listed_and_purged() {
     assert_eq!(serde_json::to_value(told).unwrap(), json!([expected]));
     assert_eq!(pond.queue("q").unwrap().counts().pending, 2);
     assert_eq!((pond.metrics().quarantined_total, pond.quarantine().count().unwrap()), (1, 1));
-    assert!(matches!(pond.quarantine().restore(1).await, Err(Error::CorruptRecord { .. })), "as damaged as ever");
+    assert!(matches!(pond.quarantine().restore(1).await, Err(Error::CorruptRecord { .. })), "still as damaged");
     assert!(pond.quarantine().purge(1).await.unwrap());
     assert!(!pond.quarantine().purge(1).await.unwrap());
     assert!(pond.quarantine().list(0, 10).unwrap().is_empty());

@@ -32,7 +32,7 @@ async fn one_rate_limited_answer_holds_all_groups_and_uses_no_attempt() {
     let calls = start(&pond, &clock, until);
     let ids = enqueue(&pond).await;
     drained(&pond).await;
-    assert_eq!(calls.take(), [0], "one call into the limit, not one for each group");
+    assert_eq!(calls.take(), [0], "one rate-limited call, not one for each group");
     for id in [ids[0], ids[1], ids[199]] {
         let why = pond.explain(id).unwrap();
         assert!(matches!(why, Explanation::RateLimited { wait, .. } if wait == SECOND * 30), "{why:?}");

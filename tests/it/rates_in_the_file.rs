@@ -53,7 +53,7 @@ async fn a_queue_does_not_inherit_the_bucket_of_another_whose_name_was_never_sto
     let first = limited(&pond, "first", rate);
     pond.enqueue("first", work(9)).await.unwrap();
     drained(&pond).await;
-    assert_eq!(first.len(), 0, "its own tokens are used up still");
+    assert_eq!(first.len(), 0, "its own tokens are still used up");
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
         clock.advance(SECOND * 31);
         drained(&pond).await;
     }
-    assert_eq!(rows(&pond), 1, "only the hold says anything");
+    assert_eq!(rows(&pond), 1, "only the hold is left");
     assert!(pond.queue("held").unwrap().rate().available_in().is_some());
 }
 
@@ -180,11 +180,11 @@ async fn the_rows_of_an_earlier_process_are_removed_once_a_worker_sets_their_rat
     assert_eq!(rows(&pond), 50);
     disk.clock.advance(SECOND * 90);
     drained(&pond).await;
-    assert_eq!(rows(&pond), 50, "without a rate nobody knows whether they are full");
+    assert_eq!(rows(&pond), 50, "without a rate it is unknown whether they are full");
     let ran = limited_by_group(&pond, Rate::per_hour(1).burst(2));
     disk.clock.advance(SECOND * 31);
     drained(&pond).await;
-    assert_eq!(rows(&pond), 50, "by this rate they are not");
+    assert_eq!(rows(&pond), 50, "at this rate they are not full");
     for n in 0..50 {
         assert!(pond.queue("q").unwrap().group_rate(&format!("g{n}")).unwrap().available() < 1.0);
     }

@@ -95,7 +95,7 @@ async fn no_ended_job_is_kept_if_retention_says_so() {
     assert_eq!(kept(&pond), (0, 0, 2));
     pass(&clock, &pond, SECOND * 31).await;
     assert_eq!(kept(&pond), (0, 0, 0));
-    assert_eq!(state(&pond, id), State::Pending, "what has not ended stays");
+    assert_eq!(state(&pond, id), State::Pending, "jobs that have not ended stay");
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_large_sweep_takes_small_commits_until_all_jobs_are_removed() {
         events += 1;
         assert!(events < 100_000, "it must end");
     }
-    assert!(pond.metrics().commits_total - before >= 3, "not all in one");
+    assert!(pond.metrics().commits_total - before >= 3, "not all in one commit");
     assert_sound(&pond).await;
 }
 

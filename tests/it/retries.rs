@@ -78,7 +78,7 @@ async fn jitter_stays_within_its_share() {
     let now = millpond::Clock::wall(&clock);
     let waits: Vec<_> = ids.iter().map(|id| pond.job(*id).unwrap().run_at.unwrap().since(now)).collect();
     assert!(waits.iter().all(|wait| (SECOND * 80..=SECOND * 120).contains(wait)), "{waits:?}");
-    assert!(waits.iter().any(|wait| *wait != waits[0]), "they must not all come back at once");
+    assert!(waits.iter().any(|wait| *wait != waits[0]), "they must not all be retried at once");
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_blocking_handler_that_runs_too_long_keeps_its_slot_until_it_returns()
     assert!(!ctx.is_cancelled());
     clock.advance(SECOND * 2);
     settled(&pond).await;
-    assert!(ctx.is_cancelled(), "it is told");
+    assert!(ctx.is_cancelled(), "the handler is cancelled");
     assert_eq!(ctx.time_left(), Some(Duration::ZERO));
     assert_eq!(state(&pond, ids[0]), State::Running);
     assert!(at.try_recv().is_err(), "the only slot is taken");
@@ -237,7 +237,7 @@ async fn a_blocking_handler_that_runs_too_long_keeps_its_slot_until_it_returns()
     go.send(()).unwrap();
     drained(&pond).await;
     assert_eq!((state(&pond, ids[0]), pond.metrics().stuck), (State::Dead, 0));
-    assert!(pond.job(ids[1]).is_err(), "the second one is done");
+    assert!(pond.job(ids[1]).is_err(), "the second job has completed");
 }
 
 #[tokio::test]

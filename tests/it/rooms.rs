@@ -1,10 +1,10 @@
-//! The modules of the crate: which may name which, which may name redb, and which may read the time.
+//! The rooms (modules) of the crate: which may name which, which may name redb, and which may read the time.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each line may name only the lines above it; modules on one line do not name each other.
+/// Each line may name only the lines above it; rooms on one line do not name each other.
 const ORDER: [&[&str]; 16] = [
     &["sync", "text"],
     &["time"],
@@ -66,7 +66,7 @@ fn room(path: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The modules that a file names as `crate::module`, in a `use` or anywhere else.
+/// The rooms that a file names as `crate::room`, in a `use` or anywhere else.
 fn named(code: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
@@ -119,7 +119,7 @@ fn each_room_names_only_those_before_it() {
     let mut wrong = Vec::new();
     for (path, code) in sources() {
         let room = room(&path);
-        assert!(line_of(&room).is_some(), "{} has no place in the house", path.display());
+        assert!(line_of(&room).is_some(), "{} is in no line of the order", path.display());
         for other in named(&code).iter().filter(|other| !may_name(&room, other)) {
             wrong.push(format!("{} names {other}", inside(&path).display()));
         }
@@ -128,12 +128,12 @@ fn each_room_names_only_those_before_it() {
 }
 
 /// The layers of storage, from the lowest up: a layer may name only those below it.
-const FLOORS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
+const LAYERS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
 
 /// The layers of storage that a file names by their full paths.
-fn floors_named(code: &str) -> BTreeSet<usize> {
+fn layers_named(code: &str) -> BTreeSet<usize> {
     let paths = code.match_indices("storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
-    paths.filter_map(|name| FLOORS.iter().position(|floor| *floor == name)).collect()
+    paths.filter_map(|name| LAYERS.iter().position(|layer| *layer == name)).collect()
 }
 
 #[test]
@@ -142,20 +142,20 @@ fn each_layer_of_storage_names_only_those_below_it() {
     for (path, code) in sources() {
         let Ok(inside) = inside(&path).strip_prefix("storage") else { continue };
         let first = inside.iter().next().unwrap().to_str().unwrap();
-        let Some(floor) = FLOORS.iter().position(|floor| *floor == first) else {
+        let Some(layer) = LAYERS.iter().position(|layer| *layer == first) else {
             let is_above = ["mod.rs", "fuzzing.rs"].contains(&first);
-            assert!(is_above, "storage/{} lies on no floor", inside.display());
+            assert!(is_above, "storage/{} is in no layer", inside.display());
             continue;
         };
         // Paths of these forms would escape the check.
         let escapes = ["super::super", "storage::{"].into_iter().find(|escape| code.contains(escape));
         assert_eq!(escapes, None, "storage/{}: write the path from `crate::storage` on", inside.display());
         let facade = code.match_indices("crate::storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
-        for name in facade.filter(|name| !FLOORS.contains(&name.as_str()) && name != "redb_types") {
+        for name in facade.filter(|name| !LAYERS.contains(&name.as_str()) && name != "redb_types") {
             wrong.push(format!("{} names {name} by the façade", inside.display()));
         }
-        for other in floors_named(&code).into_iter().filter(|other| *other > floor) {
-            wrong.push(format!("{} names {}", inside.display(), FLOORS[other]));
+        for other in layers_named(&code).into_iter().filter(|other| *other > layer) {
+            wrong.push(format!("{} names {}", inside.display(), LAYERS[other]));
         }
     }
     assert_eq!(wrong, [""; 0]);
@@ -168,7 +168,7 @@ fn the_methods_of_a_write_transaction_form_no_cycle_of_files() {
     let files: Vec<(PathBuf, String)> = sources()
         .into_iter()
         .map(|(path, code)| (inside(&path).to_owned(), code))
-        .filter(|(path, _)| ["rows", "life", "repair"].iter().any(|floor| path.starts_with(format!("storage/{floor}"))))
+        .filter(|(path, _)| ["rows", "life", "repair"].iter().any(|layer| path.starts_with(format!("storage/{layer}"))))
         .collect();
     let defines = |code: &str, name: &str| code.contains(&format!("fn {name}(&mut self"));
     let mut calls = vec![BTreeSet::new(); files.len()];
@@ -192,7 +192,7 @@ fn the_methods_of_a_write_transaction_form_no_cycle_of_files() {
         left.remove(&leaf);
     }
     let circle: Vec<_> = left.iter().map(|file| files[*file].0.display().to_string()).collect();
-    assert_eq!(circle, [""; 0], "these files call each other in a circle, or call one that does");
+    assert_eq!(circle, [""; 0], "these files call each other in a cycle, or call one that does");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn only_the_clock_the_shutdown_and_the_alarm_read_the_time() {
     let allowed = ["time.rs", "runtime/shutdown.rs", "runtime/alarm.rs"].map(Path::new);
     for (path, code) in sources().into_iter().filter(|(path, _)| !allowed.contains(&inside(path))) {
         for asks in ["Instant::now", "SystemTime::now", ".elapsed()"] {
-            assert!(!code.contains(asks), "{} asks the time with {asks}", path.display());
+            assert!(!code.contains(asks), "{} reads the time with {asks}", path.display());
         }
     }
 }

@@ -150,7 +150,7 @@ async fn the_process_limit_holds_over_all_workers_and_can_be_changed() {
     pond.enqueue_all((0..10).flat_map(|n| [("a", work(n)), ("b", work(n))])).await.unwrap();
     settled(&pond).await;
     assert_eq!(a.running() + b.running(), 3);
-    assert!(a.running() >= 1 && b.running() >= 1, "queues take turns");
+    assert!(a.running() >= 1 && b.running() >= 1, "queues alternate");
     pond.set_max_running(6).unwrap();
     settled(&pond).await;
     assert_eq!(a.running() + b.running(), 6);

@@ -29,7 +29,7 @@ fn running_on(runtime: &Runtime, disk: &OnDisk) -> (Millpond, millpond::JobId, m
 }
 
 #[track_caller]
-fn says_so(pond: &Millpond) {
+fn assert_degraded(pond: &Millpond) {
     let reason = pond.degraded().expect("it is degraded");
     assert!(reason.contains("runtime"), "{reason}");
 }
@@ -45,7 +45,7 @@ fn jobs_on_a_runtime_that_ends_are_given_back_and_use_no_attempt() {
             pond.enqueue("flushed", work(0)).wait().unwrap();
             let info = pond.job(id).unwrap();
             assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
-            says_so(&pond);
+            assert_degraded(&pond);
             match pond.explain(id).unwrap() {
                 Explanation::Degraded { reason, .. } => assert!(reason.contains("runtime"), "{reason}"),
                 other => panic!("{other:?}"),
@@ -54,7 +54,7 @@ fn jobs_on_a_runtime_that_ends_are_given_back_and_use_no_attempt() {
                 match events.next_blocking().unwrap() {
                     Some(Ok(Event::Degraded { reason, .. })) => break assert!(reason.contains("runtime")),
                     Some(_) => {}
-                    None => panic!("listeners are told"),
+                    None => panic!("listeners get the event"),
                 }
             }
             // The queue shuts down in order, and continues in a runtime that is alive.
@@ -87,11 +87,11 @@ fn jobs_that_would_start_on_an_ended_runtime_keep_waiting() {
             while pond.degraded().is_none() {
                 std::thread::yield_now();
             }
-            says_so(&pond);
+            assert_degraded(&pond);
             // Jobs can still be enqueued.
             let late = pond.enqueue("other", work(1)).wait().unwrap();
             let starts = pond.metrics().starts_total;
-            assert!(starts <= 200, "{starts} starts: it does not try them again and again");
+            assert!(starts <= 200, "{starts} starts: jobs are not tried again and again");
             for id in ids.into_iter().chain([late]) {
                 let info = pond.job(id).unwrap();
                 assert_eq!((info.state, info.attempts), (State::Pending, 0));
@@ -126,7 +126,7 @@ fn an_ended_runtime_refuses_async_workers_and_blocking_ones_run() {
 
 #[test]
 fn blocking_handlers_and_the_queues_own_upkeep_need_no_runtime() {
-    in_time("chores without a runtime", || {
+    in_time("upkeep without a runtime", || {
         let disk = OnDisk::new();
         let runtime = runtimes()[0]();
         let (told, ran) = mpsc::channel();
@@ -190,7 +190,7 @@ fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
             assert!(panic.is_err());
             let (pond, id, others) = outside.unwrap();
             // The queue reports it before any call asks for a start.
-            says_so(&pond);
+            assert_degraded(&pond);
             pond.enqueue("flushed", work(0)).wait().unwrap();
             for id in others.into_iter().chain([id]) {
                 let info = pond.job(id).unwrap();

@@ -18,7 +18,7 @@ async fn a_shutdown_lets_running_jobs_finish_and_keeps_waiting_ones() {
     while pond.explain(ids[1]).unwrap() != millpond::Explanation::ShuttingDown {
         tokio::task::yield_now().await;
     }
-    assert!(!stop.is_finished(), "it waits for the running one");
+    assert!(!stop.is_finished(), "it waits for the running job");
     keeper.let_go(9);
     stop.await.unwrap().unwrap();
     assert_eq!(keeper.waiting(), [0; 0]);

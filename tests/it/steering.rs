@@ -184,7 +184,7 @@ async fn run_now_starts_jobs_that_are_due_later_and_is_refused_by_name_for_other
         running(&pond, "q", 2).await;
         assert_sound(&pond).await;
         match was {
-            State::Scheduled => assert!(pond.job(id).is_err(), "it ran and is done"),
+            State::Scheduled => assert!(pond.job(id).is_err(), "it ran and has ended"),
             State::Retrying => assert_eq!(state(&pond, id), State::Dead, "it ran for the second time"),
             _ => assert_eq!(state(&pond, id), was),
         }
@@ -261,7 +261,7 @@ async fn a_cancel_that_races_a_start_has_one_winner() {
     let mut all = ran.all();
     all.extend(&cancelled);
     all.sort_unstable();
-    assert_eq!(all, (0..200).collect::<Vec<_>>(), "each ran or was cancelled, none both");
+    assert_eq!(all, (0..200).collect::<Vec<_>>(), "each ran or was cancelled, and none did both");
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!(counts.cancelled_total, cancelled.len() as u64);
     assert_eq!(counts.completed_total, 200 - cancelled.len() as u64);

@@ -128,7 +128,7 @@ async fn drain_counts_undecodable_and_dead_lettered_jobs_as_failed() {
     close(pond).await;
 
     let pond = disk.open();
-    assert_eq!(testing::drain(&pond).await.dead, 0, "those were an earlier run's");
+    assert_eq!(testing::drain(&pond).await.dead, 0, "those failures were in an earlier run");
 }
 
 #[tokio::test]

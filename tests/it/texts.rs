@@ -121,7 +121,7 @@ async fn a_result_above_its_limit_fails_its_attempt_and_the_job_becomes_a_dead_l
     assert!(job.errors.iter().all(|error| error.kind == FailureKind::OutputTooLarge));
     let message = &job.errors[0].message;
     assert!(["1048577", "1048576", "result_bytes_max"].iter().all(|part| message.contains(part)), "{message}");
-    assert!(pond.begin_read().unwrap().open_table(ROWS).is_err(), "it was to write nothing");
+    assert!(pond.begin_read().unwrap().open_table(ROWS).is_err(), "it must write nothing");
 
     len.store(MIB, Ordering::SeqCst);
     assert_eq!(pond.dead_letters().redrive_all(&JobFilter::new(), Default::default()).await.unwrap(), 1);

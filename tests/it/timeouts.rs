@@ -156,11 +156,11 @@ impl Blocked {
         self.called.recv().unwrap()
     }
 
-    fn nobody_else_was_called(&self) -> bool {
+    fn no_other_was_called(&self) -> bool {
         self.called.try_recv().is_err()
     }
 
-    fn let_one_go(&self) {
+    fn release_one(&self) {
         self.go.send(()).unwrap();
     }
 }
@@ -197,8 +197,8 @@ async fn the_time_of_a_blocking_attempt_begins_when_a_thread_starts_it() {
         assert_eq!(info.started_at, Some(begun + Duration::from_millis(600) * n as u32));
         clock.advance(Duration::from_millis(600));
         settled(&pond).await;
-        assert!(handlers.nobody_else_was_called());
-        handlers.let_one_go();
+        assert!(handlers.no_other_was_called());
+        handlers.release_one();
     }
     let drained = drained(&pond).await;
     assert_eq!((drained.completed, drained.failed, pond.metrics().timeouts_total), (5, 0, 0));
@@ -225,15 +225,15 @@ async fn a_job_that_waits_for_a_thread_uses_no_slot_and_other_queues_continue() 
     // Time passes, and none of it counts for these attempts.
     clock.advance(HOUR / 2);
     settled(&pond).await;
-    handlers.let_one_go();
+    handlers.release_one();
     // Queues get threads in the order in which they began to wait.
     assert_eq!(handlers.called(), (1, Some(HOUR)));
-    handlers.let_one_go();
+    handlers.release_one();
     assert_eq!(others.called(), (100, Some(HOUR)));
-    others.let_one_go();
+    others.release_one();
     for n in 2..10 {
         assert_eq!(handlers.called(), (n, Some(HOUR)));
-        handlers.let_one_go();
+        handlers.release_one();
     }
     assert_eq!(drained(&pond).await.failed, 0);
 }
@@ -250,14 +250,14 @@ async fn a_queue_that_does_not_use_its_thread_leaves_it_to_the_next_queue() {
     pond.enqueue("next", work(3)).await.unwrap();
     settled(&pond).await;
     pond.queue("paused").unwrap().pause().await.unwrap();
-    first.let_one_go();
+    first.release_one();
     assert_eq!(next.called().0, 3);
-    next.let_one_go();
+    next.release_one();
     drained(&pond).await;
     assert_eq!(pond.explain(waits).unwrap(), Explanation::QueuePaused);
     pond.queue("paused").unwrap().resume().await.unwrap();
     assert_eq!(paused.called().0, 2);
-    paused.let_one_go();
+    paused.release_one();
     drained(&pond).await;
 }
 
@@ -271,9 +271,9 @@ async fn a_stop_gives_back_jobs_that_wait_for_a_thread_and_uses_no_attempt() {
     starts_written(&pond, &disk.clock).await;
     let crashed = disk.crashed("copy.redb");
     let used = |pond: &Millpond| ids.iter().map(|id| pond.job(*id).unwrap().errors.len()).collect::<Vec<_>>();
-    assert_eq!(used(&crashed), [1, 0, 0], "of a crash only those hear that a handler had");
+    assert_eq!(used(&crashed), [1, 0, 0], "only attempts that a handler had record the crash");
     pond.shutdown(Duration::ZERO).await.unwrap();
-    assert!(handlers.nobody_else_was_called());
+    assert!(handlers.no_other_was_called());
     drop((handlers, pond));
     let pond = disk.open();
     let attempts: Vec<_> = ids.iter().map(|id| pond.job(*id).unwrap().attempts).collect();
@@ -307,7 +307,7 @@ fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
     block_on(&pond);
     assert_eq!((seen.len(), pond.metrics().timeouts_total), (0, 0));
     let info = pond.job(id).unwrap();
-    assert_eq!((info.attempts, info.started_at), (0, None), "nobody has tried it yet");
+    assert_eq!((info.attempts, info.started_at), (0, None), "no attempt has been made yet");
     let crashed = disk.crashed("copy.redb");
     let info = crashed.job(id).unwrap();
     assert_eq!((info.attempts, info.errors.len()), (0, 0), "no handler had it when the process died");

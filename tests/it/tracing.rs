@@ -81,7 +81,7 @@ impl Recorder {
     }
 
     /// The events about a job in this span.
-    fn said_in(&self, span: u64, job: JobId) -> Vec<String> {
+    fn events_in(&self, span: u64, job: JobId) -> Vec<String> {
         let events = self.events.lock().unwrap();
         let of_it = |fields: &&Fields| fields.get("id").is_some_and(|id| *id == job.to_string());
         let here = events.iter().filter(|(at, _)| *at == span).map(|(_, fields)| fields);
@@ -149,7 +149,7 @@ impl Subscriber for Recorder {
     fn clone_span(&self, id: &Id) -> Id {
         let mut handles = self.handles.lock().unwrap();
         // As the registry of tracing-subscriber does.
-        *handles.get_mut(&id.into_u64()).expect("a closed span cannot be had again") += 1;
+        *handles.get_mut(&id.into_u64()).expect("a closed span cannot be opened again") += 1;
         id.clone()
     }
 
@@ -217,7 +217,7 @@ async fn a_handler_runs_in_a_span_with_its_jobs_fields() {
         seen.all(),
         [(id, fields(id, "plain", "work", 1, None)), (other, fields(other, "plain", "packed", 1, None))]
     );
-    assert_eq!(recorder.here(), None, "and nobody stays inside");
+    assert_eq!(recorder.here(), None, "and no thread stays inside");
 }
 
 #[tokio::test]
@@ -315,6 +315,6 @@ async fn the_id_of_a_job_is_recorded_in_the_span_that_enqueues_it() {
     let call = tracing::Instrument::instrument(pond.enqueue_many("said", [work(1), work(2)]), request);
     let ids = call.await.unwrap();
     for id in ids {
-        assert_eq!(recorder.said_in(span, id), ["enqueued"]);
+        assert_eq!(recorder.events_in(span, id), ["enqueued"]);
     }
 }

@@ -102,7 +102,7 @@ async fn a_closure_that_fails_does_not_affect_the_rest_of_its_batch() {
     let ok: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(ok, [true, true, false, true, false, true]);
     let ids: Vec<u64> = answers.into_iter().flatten().map(JobId::get).collect();
-    assert_eq!(ids, [2, 3, 4, 5], "no gaps, no doubles");
+    assert_eq!(ids, [2, 3, 4, 5], "no gaps, no duplicates");
     assert_eq!((users(&pond), pending(&pond, "q")), (vec![0, 1, 3, 5], 4));
     assert_sound(&pond).await;
 }

@@ -84,7 +84,7 @@ async fn the_time_of_a_key_counts_from_the_enqueue_that_stored_the_job() {
     let id = put(&pond, keyed(1)).await;
     drained(&pond).await;
     clock.advance(MINUTE * 4);
-    assert_eq!(put(&pond, keyed(2)).await, id, "who is told of it does not make it longer");
+    assert_eq!(put(&pond, keyed(2)).await, id, "a duplicate does not extend the time");
     clock.advance(MINUTE);
     assert!(put(&pond, keyed(3)).await > id);
 }
@@ -231,7 +231,7 @@ async fn a_job_that_holds_its_key_until_it_ends_can_enqueue_a_successor_with_it(
     assert_eq!(next.take(), [JobId::new(id + 1), JobId::new(id + 2)]);
     let id = put(&pond, keyed(0)).await;
     drained(&pond).await;
-    assert_eq!(next.take(), [id], "it is itself the one that is there");
+    assert_eq!(next.take(), [id], "the job itself holds the key");
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn a_caller_whose_job_exists_does_not_wait_for_room() {
     assert!(!waits.is_finished() && !waits_with_a_key.is_finished());
     let ran = record(&pond, "q", 1);
     let (second, third) = (waits.await.unwrap().unwrap(), waits_with_a_key.await.unwrap().unwrap());
-    assert_eq!((third[0], second < third[1]), (there, true), "in line, and the key is known still");
+    assert_eq!((third[0], second < third[1]), (there, true), "it waits, and the key is still held");
     drained(&pond).await;
     assert_eq!(ran.all(), [1, 2, 4]);
 }
@@ -287,7 +287,7 @@ async fn a_caller_that_waits_for_room_gets_the_key_when_its_job_is_stored() {
     assert_eq!(ids[0], ids[1]);
     let _ran = record(&pond, "q", 1);
     drained(&pond).await;
-    assert_eq!(put(&pond, keyed(3)).await, ids[0], "its five minutes have only begun");
+    assert_eq!(put(&pond, keyed(3)).await, ids[0], "its five minutes have just begun");
 }
 
 #[tokio::test]
@@ -353,10 +353,10 @@ async fn a_redriven_job_holds_its_key_again_unless_another_job_holds_it() {
     }
     let new = put(&pond, keyed(3)).await;
     assert!(new > old);
-    assert!(pond.dead_letters().redrive(old).await.unwrap(), "it goes back all the same");
+    assert!(pond.dead_letters().redrive(old).await.unwrap(), "it is redriven all the same");
     assert_eq!((put(&pond, keyed(4)).await, state(&pond, old)), (new, State::Pending));
     pond.cancel(old, "once is enough").await.unwrap();
-    assert_eq!(put(&pond, keyed(5)).await, new, "it was not his to free");
+    assert_eq!(put(&pond, keyed(5)).await, new, "the key belonged to another job");
 }
 
 #[tokio::test]
@@ -472,7 +472,11 @@ async fn duplicates_appear_in_events_and_metrics() {
     let failed = pond.transaction(|tx| tx.enqueue("q", keyed(3)).map_err(Into::into).and(Err::<(), _>("no".into())));
     assert!(failed.await.is_err());
     settled(&pond).await;
-    assert_eq!((heard(&mut events), pond.metrics().deduplicated_total), (vec![], 1), "what is undone is not told");
+    assert_eq!(
+        (heard(&mut events), pond.metrics().deduplicated_total),
+        (vec![], 1),
+        "a duplicate in an undone transaction has no event"
+    );
 }
 
 #[tokio::test]

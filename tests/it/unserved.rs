@@ -16,7 +16,7 @@ fn warned(queue: &str) -> Vec<(String, Option<String>)> {
 }
 
 /// Lets enough time pass that jobs which wait all that time are logged.
-async fn wait_in_vain(clock: &ManualClock, pond: &Millpond) {
+async fn let_jobs_wait(clock: &ManualClock, pond: &Millpond) {
     for _ in 0..4 {
         settled(pond).await;
         clock.advance(Duration::from_secs(10));
@@ -46,10 +46,10 @@ async fn a_kind_without_a_handler_is_logged_once_with_the_most_similar_kind() {
     clock.advance(Duration::from_secs(10));
     settled(&pond).await;
     assert_eq!(warned("unserved-kind"), [], "it may be given a handler soon");
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     let text = "3 jobs of kind `welcom` wait in `unserved-kind`; its worker handles `welcome`";
     assert_eq!(warned("unserved-kind"), [(text.to_owned(), Some("welcome".to_owned()))]);
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     assert_eq!(warned("unserved-kind").len(), 1, "once");
 
     let why = pond.explain(id).unwrap();
@@ -66,7 +66,7 @@ async fn a_kind_similar_to_no_other_is_logged_with_all_kinds_of_the_worker() {
     let (clock, pond) = memory();
     worker(&pond, "unserved-other", &["welcome", "farewell"]);
     pond.enqueue("unserved-other", nothing("invoice").group("g")).await.unwrap();
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     let text = "1 job of kind `invoice` waits in `unserved-other`; its worker handles `farewell`, `welcome`";
     assert_eq!(warned("unserved-other"), [(text.to_owned(), None)]);
 }
@@ -77,8 +77,8 @@ async fn a_queue_without_a_worker_is_logged_once_with_the_most_similar_served_qu
     let (clock, pond) = memory();
     worker(&pond, "unserved-mail", &["welcome"]);
     let id = pond.enqueue("unserved-mial", nothing("welcome")).await.unwrap();
-    wait_in_vain(&clock, &pond).await;
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     let text = "1 job waits in queue `unserved-mial`, which has no worker; there is one for queue `unserved-mail`";
     assert_eq!(warned("unserved-mial"), [(text.to_owned(), Some("unserved-mail".to_owned()))]);
     let text = r#"queue "unserved-mial" has no worker; did you mean "unserved-mail"?"#;
@@ -98,7 +98,7 @@ async fn jobs_that_wait_on_purpose_or_get_a_worker_in_time_are_not_logged() {
     clock.advance(Duration::from_secs(10));
     settled(&pond).await;
     worker(&pond, "unserved-started", &["welcome"]);
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     for queue in ["unserved-paused", "unserved-later", "unserved-started"] {
         assert_eq!(warned(queue), [], "{queue}");
     }
@@ -114,9 +114,9 @@ async fn a_misdirected_job_cancelled_in_time_is_not_logged_and_the_next_one_is()
     clock.advance(Duration::from_secs(10));
     settled(&pond).await;
     pond.cancel(slip, "a slip").await.unwrap();
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     assert_eq!(warned("unserved-again"), []);
     pond.enqueue("unserved-again", nothing("welcom")).await.unwrap();
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     assert_eq!(warned("unserved-again").len(), 1);
 }

@@ -96,7 +96,7 @@ async fn a_readable_but_wrong_index_is_a_named_error() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(disk.open().verify().await.unwrap().jobs, 3, "it still opens without");
+    assert_eq!(disk.open().verify().await.unwrap().jobs, 3, "it still opens without the verification");
 }
 
 #[tokio::test]

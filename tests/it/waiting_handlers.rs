@@ -14,7 +14,7 @@ async fn bounded(pond: &Millpond, queue: &str, jobs: u64) {
 /// The answers that handlers got: the queue, and the id or that there is no room.
 type Answers = Log<(String, Result<(), String>)>;
 
-fn told(answer: &Result<JobId, Error>) -> Result<(), String> {
+fn room_or_full_queue(answer: &Result<JobId, Error>) -> Result<(), String> {
     match answer {
         Ok(_) => Ok(()),
         Err(Error::QueueFull { queue, .. }) => Err(queue.clone()),
@@ -24,14 +24,14 @@ fn told(answer: &Result<JobId, Error>) -> Result<(), String> {
 
 /// A worker whose handlers enqueue a job into `into`, record the answer, and fail for good if there is no room. Job 0
 /// only ends at once.
-fn passes_on(pond: &Millpond, queue: &str, into: &str, concurrency: usize, answers: &Answers) {
+fn forwarding(pond: &Millpond, queue: &str, into: &str, concurrency: usize, answers: &Answers) {
     let (inner, into, log) = (pond.clone(), into.to_owned(), answers.clone());
     let handler = move |job: Job<Work>| {
         let (pond, into, log) = (inner.clone(), into.clone(), log.clone());
         async move {
             if job.n > 0 {
                 let answer = pond.enqueue(&into, work(0)).await;
-                log.push((job.queue().to_owned(), told(&answer)));
+                log.push((job.queue().to_owned(), room_or_full_queue(&answer)));
                 answer?;
             }
             Ok(())
@@ -45,7 +45,7 @@ fn refused(queue: &str, by: &str) -> (String, Result<(), String>) {
     (queue.to_owned(), Err(by.to_owned()))
 }
 
-fn let_in(queue: &str) -> (String, Result<(), String>) {
+fn accepted(queue: &str) -> (String, Result<(), String>) {
     (queue.to_owned(), Ok(()))
 }
 
@@ -55,7 +55,7 @@ async fn a_handler_does_not_wait_for_room_in_its_own_queue() {
     bounded(&pond, "q", 2).await;
     let answers = Answers::new();
     pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
-    passes_on(&pond, "q", "q", 2, &answers);
+    forwarding(&pond, "q", "q", 2, &answers);
     assert_eq!(drained(&pond).await.dead, 2);
     assert_eq!(answers.all(), [refused("q", "q"), refused("q", "q")]);
     close(pond).await;
@@ -108,14 +108,14 @@ async fn a_handler_waits_for_room_in_another_queue_like_any_caller() {
     pond.enqueue("second", work(100)).await.unwrap();
     keeper.entered().await;
     let answers = Answers::new();
-    passes_on(&pond, "first", "second", 1, &answers);
+    forwarding(&pond, "first", "second", 1, &answers);
     let id = pond.enqueue("first", work(1)).await.unwrap();
     running(&pond, "first", 1).await;
     settled(&pond).await;
     assert_eq!((answers.len(), state(&pond, id)), (0, State::Running), "it waits");
     keeper.let_go(2);
     drained(&pond).await;
-    assert_eq!(answers.all(), [let_in("first")]);
+    assert_eq!(answers.all(), [accepted("first")]);
     close(pond).await;
 }
 
@@ -129,7 +129,7 @@ async fn in_a_circle(names: &[&str]) {
         pond.enqueue(name, work(1)).await.unwrap();
     }
     for (at, name) in names.iter().enumerate() {
-        passes_on(&pond, name, names[(at + 1) % names.len()], 1, &answers);
+        forwarding(&pond, name, names[(at + 1) % names.len()], 1, &answers);
         if at + 1 < names.len() {
             running(&pond, name, 1).await;
             settled(&pond).await;
@@ -140,7 +140,7 @@ async fn in_a_circle(names: &[&str]) {
     let last = names[names.len() - 1];
     let mut expected = vec![refused(last, names[0])];
     // A handler fails, which makes room for the queue before it, and so on.
-    expected.extend(names[..names.len() - 1].iter().rev().map(|name| let_in(name)));
+    expected.extend(names[..names.len() - 1].iter().rev().map(|name| accepted(name)));
     assert_eq!(answers.all(), expected);
     assert_eq!((drained.dead, drained.failed), (1, 1));
     close(pond).await;
@@ -162,15 +162,15 @@ async fn handlers_that_wait_leave_half_of_the_slots_of_the_process_to_others() {
     bounded(&pond, "second", 1).await;
     pond.enqueue("second", work(0)).await.unwrap();
     let answers = Answers::new();
-    passes_on(&pond, "first", "second", 10, &answers);
+    forwarding(&pond, "first", "second", 10, &answers);
     pond.enqueue_many("first", (1..=6).map(work)).await.unwrap();
     running(&pond, "first", 2).await;
     settled(&pond).await;
-    assert_eq!(answers.all(), vec![refused("first", "second"); 4], "two wait, the others are refused");
+    assert_eq!(answers.all(), vec![refused("first", "second"); 4], "two wait, and the others are refused");
     // There are slots for the jobs that make room.
-    passes_on(&pond, "second", "nowhere", 1, &answers);
+    forwarding(&pond, "second", "nowhere", 1, &answers);
     drained(&pond).await;
-    assert_eq!(answers.all()[4..], [let_in("first"), let_in("first")]);
+    assert_eq!(answers.all()[4..], [accepted("first"), accepted("first")]);
     assert_eq!(pond.queue("second").unwrap().counts().completed_total, 3);
     close(pond).await;
 }
@@ -187,7 +187,7 @@ async fn blocking_handlers_that_wait_leave_half_of_the_threads_to_others() {
         .retry(Retry::none())
         .handle_blocking(move |_: Job<Work>| -> Handled {
             let answer = inner.enqueue("second", Packed { text: String::new() }).wait();
-            sender.send(told(&answer)).unwrap();
+            sender.send(room_or_full_queue(&answer)).unwrap();
             answer?;
             Ok(())
         })
@@ -221,7 +221,7 @@ async fn a_handler_of_another_file_does_not_wait_for_room() {
         .handle(move |_: Job<Work>| {
             let (log, pond) = (log.clone(), inner.clone());
             async move {
-                log.push(told(&pond.enqueue("q", work(1)).await));
+                log.push(room_or_full_queue(&pond.enqueue("q", work(1)).await));
                 Ok(())
             }
         })
@@ -237,7 +237,7 @@ async fn callers_outside_of_handlers_wait_even_on_a_thread_that_has_run_handlers
     let (_, pond) = memory();
     bounded(&pond, "q", 1).await;
     let answers = Answers::new();
-    passes_on(&pond, "q", "q", 1, &answers);
+    forwarding(&pond, "q", "q", 1, &answers);
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     assert_eq!(answers.all(), [refused("q", "q")]);

@@ -70,8 +70,8 @@ fn very_many_branches_and_loops_are_refused() {
     assert_eq!(register_bytes(repeated("(block (br_if 0 (local.get 0)))", 5_000)), Ok(()));
 }
 
-/// Instructions that the compiler turns into branches. 60,000 calls through a table: more than 60 s. 60,000 reads of
-/// a table: 38 s. 40,000 copies: 40 s.
+/// Instructions that the compiler turns into branches. 60,000 calls through a table: more than 60 s. Reads of a table:
+/// 38 s. 40,000 copies: 40 s.
 #[test]
 fn very_many_implicit_branches_are_refused() {
     let beside = |code: &str, times: usize| {

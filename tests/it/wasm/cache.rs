@@ -54,7 +54,7 @@ async fn clones_of_a_plugin_with_different_grants_are_compiled_once() {
     let refused = pond.worker("q").handle_wasm("job", echo.limits(PluginLimits::default().memory_bytes(1))).start();
     assert!(matches!(refused, Err(Error::Plugin { reason: PluginError::OverLimits { .. }, .. })), "{refused:?}");
     assert_eq!(result(plugin(ECHO).cache(&other)).await, b"echo");
-    assert_eq!(files(&other).len(), 1, "another one is compiled for itself");
+    assert_eq!(files(&other).len(), 1, "another plugin is compiled separately");
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn with_others_code(directory: &Path) -> (PathBuf, PathBuf) {
     result(plugin(OTHER).cache(&other)).await;
     let file = files(&cache).remove(0);
     fs::copy(&files(&other)[0], &file).unwrap();
-    assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0], "the other one's code is there");
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0], "the other plugin's code is there");
     (cache, file)
 }
 
@@ -107,7 +107,7 @@ async fn code_that_belongs_to_another_user_is_not_used() {
     chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
     let kept = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap());
-    assert_eq!((kept, files(&cache).len()), (0, 1), "its own code has taken the place");
+    assert_eq!((kept, files(&cache).len()), (0, 1), "its own code has replaced it");
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn symlinks_and_other_kinds_of_files_are_not_used() {
     fs::rename(&file, &elsewhere).unwrap();
     symlink(&elsewhere, &file).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
-    assert!(fs::symlink_metadata(&file).unwrap().is_file(), "its own code has taken the place");
+    assert!(fs::symlink_metadata(&file).unwrap().is_file(), "its own code has replaced it");
 
     fs::remove_file(&file).unwrap();
     pipe(&file);

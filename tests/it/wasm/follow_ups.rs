@@ -88,7 +88,7 @@ async fn a_chain_of_follow_ups_to_the_same_plugin_ends() {
 }
 
 /// Makes three follow-ups of 600 KiB each and enqueues the one whose handle is stored at the address `kept`.
-fn hoards(kept: u32) -> Plugin {
+fn makes_three(kept: u32) -> Plugin {
     let make = "(call $new_job (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 614400))";
     let body = format!(
         "(i32.store (i32.const 2048) {make}) (i32.store (i32.const 2052) {make}) (i32.store (i32.const 2056) {make})
@@ -104,21 +104,21 @@ fn hoards(kept: u32) -> Plugin {
 #[tokio::test]
 async fn follow_ups_count_before_they_are_enqueued() {
     let (_, pond) = memory();
-    let id = ran(&pond, hoards(2048), "x").await;
+    let id = ran(&pond, makes_three(2048), "x").await;
     assert_eq!(pond.job(id).unwrap().state, State::Completed, "the first is within the limit");
     assert_eq!(next(&pond)[0].payload.bytes.len(), 614_400);
     for over in [2052, 2056] {
         let (_, pond) = memory();
-        let id = ran(&pond, hoards(over), "x").await;
+        let id = ran(&pond, makes_three(over), "x").await;
         assert_eq!(
             pond.job(id).unwrap().reason.as_deref(),
             Some("2"),
-            "quota-exceeded, of one that nothing was kept of"
+            "quota-exceeded, and the follow-up was not kept"
         );
         assert!(next(&pond).is_empty());
     }
     let (_, pond) = memory();
     let roomy = PluginLimits::default().follow_up_bytes(2 << 20);
-    let id = ran(&pond, hoards(2056).limits(roomy), "x").await;
+    let id = ran(&pond, makes_three(2056).limits(roomy), "x").await;
     assert_eq!(pond.job(id).unwrap().state, State::Completed);
 }

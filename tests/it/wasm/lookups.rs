@@ -115,12 +115,12 @@ fn hanging_look_ups_of_a_plugin_do_not_block_the_applications_threads_or_other_p
             assert_eq!(pond.job(id).unwrap().errors[0].message, "the request took too long");
         }
     });
-    assert_eq!(slow.alive(), OF_A_PLUGIN_MAX, "they are still on their way, and no others are");
+    assert_eq!(slow.alive(), OF_A_PLUGIN_MAX, "they still run, and no others do");
 
     runtime.block_on(async {
         let own = tokio::task::spawn_blocking(|| 7);
         let own = tokio::time::timeout(HANGS_AFTER, own).await;
-        assert_eq!(own.expect("the application's threads are taken").unwrap(), 7);
+        assert_eq!(own.expect("the application's threads are in use").unwrap(), 7);
         let id = pond.enqueue("other", url(99)).await.unwrap();
         while pond.job(id).unwrap().state != State::Dead {
             tokio::task::yield_now().await;

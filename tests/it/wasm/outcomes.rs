@@ -31,7 +31,7 @@ async fn bytes_that_a_plugin_returns_are_the_result() {
 async fn a_plugin_that_returns_no_bytes_has_no_result() {
     let (_, pond) = memory();
     let id = ran(&pond, plugin(NOTHING), "x").await;
-    assert!(pond.job(id).is_err(), "nothing is kept of a job that is done and has no result");
+    assert!(pond.job(id).is_err(), "a completed job without a result is not kept");
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
 }
 

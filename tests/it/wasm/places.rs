@@ -84,7 +84,7 @@ fn tables_and_memories_count_once_for_each_instance_of_their_module() {
     let table = "(table 1 funcref)";
     assert_eq!(register_bytes(with(&nested(table, 3, 2), true)), Ok(()));
     assert_eq!(refused(with(&nested(table, 3, 3), true)), ("tables", 9, 8));
-    assert_eq!(register_bytes(with(&nested(table, 3, 3), false)), Ok(()), "nobody instantiates it");
+    assert_eq!(register_bytes(with(&nested(table, 3, 3), false)), Ok(()), "it is never instantiated");
     assert_eq!(refused(with(&nested("(memory 0)", 2, 2), true)), ("memories", 5, 4));
     assert_eq!(register_bytes(with(&nested("", 30, 3), true)), Ok(()));
     assert_eq!(refused(with(&nested("", 30, 4), true)).0, "core instances");

@@ -53,7 +53,7 @@ impl Threads {
         }
         drop(seen);
         *self.lines.lock().unwrap() += 1;
-        assert!(!(is_guests && self.panics.load(Ordering::SeqCst)), "what a moody host");
+        assert!(!(is_guests && self.panics.load(Ordering::SeqCst)), "the subscriber panics");
     }
 
     fn seen(&self) -> Vec<String> {
@@ -87,7 +87,7 @@ async fn a_guest_that_computes_is_moved_to_a_guest_thread_and_stays_there() {
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
     let seen = threads.seen();
-    assert!(seen.len() <= 2, "it went to and fro: {seen:?}");
+    assert!(seen.len() <= 2, "it changed threads more than once: {seen:?}");
     assert_eq!(seen.last().unwrap(), GUESTS);
 }
 
@@ -173,7 +173,7 @@ async fn an_attempt_ended_on_a_guest_thread_leaves_nothing_running() {
     record(&pond, "other", 1);
     pond.enqueue("other", work(1)).await.unwrap();
     drained(&pond).await;
-    assert_eq!(*threads.lines.lock().unwrap(), lines, "it still ran when its end was told");
+    assert_eq!(*threads.lines.lock().unwrap(), lines, "it still ran when its end was published");
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_panic_in_the_host_on_a_guest_thread_fails_the_attempt() {
     drained(&pond).await;
     let job = pond.job(id).unwrap();
     assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
-    assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
+    assert!(job.errors[0].message.contains("the subscriber panics"), "{}", job.errors[0].message);
 }
 
 #[tokio::test]

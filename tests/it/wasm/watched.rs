@@ -56,7 +56,7 @@ fn start(pond: &Millpond, queue: &str, file: &Path) -> Worker {
 
 /// Lets time pass until an event about a plugin arrives. A check that has not ended when the next one is due is not
 /// started a second time, so it does not matter how fast the clock moves.
-async fn told(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Event {
+async fn next_reload_event(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Event {
     loop {
         while let Some(heard) = events.try_next() {
             if let Ok(event @ (Event::PluginReloaded { .. } | Event::PluginNotReloaded { .. })) = heard {
@@ -85,11 +85,11 @@ async fn a_new_version_in_the_file_runs_and_is_reported() {
     let mut events = pond.events();
     for version in [module(ECHO), component(&module(ECHO)), module(NOTHING)] {
         let hash = folder.put("guest", &version);
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", hash);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", hash);
         assert_eq!(worker.plugin("job").unwrap().hash(), hash);
     }
     folder.put("guest", &component(&module(ECHO)));
-    told(&pond, &clock, &mut events).await;
+    next_reload_event(&pond, &clock, &mut events).await;
     let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
     drained(&pond).await;
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
@@ -108,7 +108,8 @@ async fn a_bad_version_is_reported_once_and_leaves_the_last_good_one() {
     ];
     for (bytes, says) in bad {
         folder.put("guest", bytes);
-        let Event::PluginNotReloaded { plugin, reason, .. } = told(&pond, &clock, &mut events).await else {
+        let Event::PluginNotReloaded { plugin, reason, .. } = next_reload_event(&pond, &clock, &mut events).await
+        else {
             panic!("taken")
         };
         assert!(*plugin == *"guest" && reason.starts_with(says), "{plugin}: {reason}");
@@ -119,7 +120,7 @@ async fn a_bad_version_is_reported_once_and_leaves_the_last_good_one() {
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
     // The next event is about the next change: the bad version is not tried again at each check.
     let better = folder.put("guest", &module(NOTHING));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", better);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", better);
 }
 
 #[tokio::test]
@@ -129,10 +130,10 @@ async fn a_missing_file_is_reported_and_loaded_when_it_is_back() {
     start(&pond, "q", &folder.file("guest"));
     let mut events = pond.events();
     fs::remove_file(folder.file("guest")).unwrap();
-    let gone = told(&pond, &clock, &mut events).await;
+    let gone = next_reload_event(&pond, &clock, &mut events).await;
     assert!(matches!(&gone, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")), "{gone:?}");
     let back = folder.put("guest", &module(NOTHING));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", back);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", back);
 }
 
 /// A read of a pipe would wait for a writer for ever, and the file would not be checked any more.
@@ -146,8 +147,8 @@ async fn a_file_replaced_by_a_pipe_is_reported_and_loaded_when_it_is_a_file_agai
         // In one step: a check in between would report that the file is gone.
         pipe(&folder.file("pipe"));
         fs::rename(folder.file("pipe"), folder.file("guest")).unwrap();
-        let told_of = tokio::time::timeout(SECOND * 20, told(&pond, &clock, &mut events));
-        let told_of = told_of.await.expect("it is told");
+        let told_of = tokio::time::timeout(SECOND * 20, next_reload_event(&pond, &clock, &mut events));
+        let told_of = told_of.await.expect("it is reported");
         assert!(
             matches!(&told_of, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")),
             "{told_of:?}"
@@ -159,9 +160,9 @@ async fn a_file_replaced_by_a_pipe_is_reported_and_loaded_when_it_is_a_file_agai
         }
         assert_eq!(events.try_next(), None);
         let version = folder.put("guest", &module(NOTHING));
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", version);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", version);
         let version = folder.put("guest", &module(ECHO));
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", version);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", version);
     }
 }
 
@@ -195,7 +196,7 @@ async fn the_same_bytes_written_again_are_not_a_new_version() {
     // Both files are checked in the same rounds.
     for version in [module(NOTHING), module(ECHO)] {
         let hash = folder.put("witness", &version);
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "witness", hash);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "witness", hash);
     }
     assert!(worker.plugin("job").unwrap().is_suspended());
 }
@@ -214,7 +215,7 @@ async fn a_stopped_worker_no_longer_checks_the_file() {
     // Both files would have been checked in the same rounds.
     for version in [module(NOTHING), module(ECHO)] {
         let hash = folder.put("witness", &version);
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "witness", hash);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "witness", hash);
     }
     assert_eq!(handle.hash(), stopped);
 }
@@ -228,11 +229,11 @@ async fn a_manually_loaded_version_is_reported_and_runs_until_the_file_changes()
     let mut events = pond.events();
     // The file has been read by the time that the first change is reported.
     let first = folder.put("guest", &module(NOTHING));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", first);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", first);
     let by_hand = handle.reload(module(TRAP)).unwrap();
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", by_hand);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", by_hand);
     let next = folder.put("guest", &component(&module(NOTHING)));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", next);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", next);
 }
 
 #[tokio::test]

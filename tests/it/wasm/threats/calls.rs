@@ -74,7 +74,7 @@ async fn a_fork_bomb_ends_at_the_limit_of_generations() {
         drained(&pond).await;
         let counts = pond.queue("q").unwrap().counts();
         assert_eq!((counts.enqueued_total, counts.dead_total), (jobs, jobs.div_ceil(2)), "{generations}");
-        assert_unhurt(&pond).await;
+        assert_unaffected(&pond).await;
     }
 }
 
@@ -96,5 +96,5 @@ async fn every_extreme_argument_gets_an_answer() {
     drained(&pond).await;
     let job = pond.job(id).unwrap();
     assert_eq!(job.result.as_deref(), Some(&b"44"[..]), "{job:?}");
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }

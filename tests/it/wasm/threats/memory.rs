@@ -36,7 +36,7 @@ async fn a_growing_table_ends_at_the_limit_of_its_elements() {
     assert_eq!(kind, FailureKind::MemoryLimit);
     assert_eq!(message, "it asked for 100001 elements in its tables, its limit is 20000");
     let once = text.replace("100000", "10000").replace("(br 0)", "");
-    assert_eq!(failure(from_bytes(raw(&once)), "").await.0, FailureKind::Trap, "it grows, and gives up by itself");
+    assert_eq!(failure(from_bytes(raw(&once)), "").await.0, FailureKind::Trap, "it grows, and then gives up");
 }
 
 #[test]

@@ -32,12 +32,12 @@ async fn contained(plugin: Plugin, payload: impl Into<Bytes>) -> JobInfo {
     let job = pond.job(id).unwrap();
     assert_eq!(kept(&pond), [], "{job:?}");
     assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 1, "{job:?}");
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
     job
 }
 
 /// Another plugin runs as if nothing had happened.
-async fn assert_unhurt(pond: &Millpond) {
+async fn assert_unaffected(pond: &Millpond) {
     let good = Plugin::from_bytes("good", noop()).unwrap();
     pond.worker("afterwards").handle_wasm("job", good).start().unwrap();
     pond.enqueue("afterwards", NewJob::raw("job", "")).await.unwrap();

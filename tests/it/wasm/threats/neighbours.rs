@@ -27,7 +27,7 @@ async fn a_trap_leaves_nothing_for_the_next_job() {
     let reused = results(&pond, "q", hostile("trap_then_reuse").reuse(9), &jobs).await;
     assert_eq!(reused, ["[1,false]", "[2,false]", "-", "[1,false]"]);
     assert_eq!(kept(&pond), [], "what it wrote before the trap is dropped");
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn no_other_plugin_finds_a_secret() {
     let (_, pond) = memory();
     let both = [r#""first""#, r#""second""#];
     let own = results(&pond, "q", hostile("state_bleed"), &both).await;
-    assert_eq!(own, ["[null,null]", r#"[null,"first"]"#], "memory is fresh, state is its own");
+    assert_eq!(own, ["[null,null]", r#"[null,"first"]"#], "the memory is fresh, and the state is the plugin's own");
     let bytes = file("tests/guests/built/state_bleed.wasm");
     let other = results(&pond, "o", Plugin::from_bytes("other", bytes).unwrap(), &both[..1]).await;
     assert_eq!(other, ["[null,null]"]);
@@ -67,23 +67,23 @@ async fn a_panic_in_the_host_is_a_failed_attempt() {
     // subscriber.
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
-    let moody = tracing::subscriber::set_default(Moody);
+    let subscriber = tracing::subscriber::set_default(PanickingSubscriber);
     let id = pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
-    drop(moody);
+    drop(subscriber);
     let job = pond.job(id).unwrap();
     assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
-    assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
+    assert!(job.errors[0].message.contains("the subscriber panics"), "{}", job.errors[0].message);
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 2);
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }
 
 /// A subscriber of the application that panics in the middle of a guest's call.
-struct Moody;
+struct PanickingSubscriber;
 
-impl tracing::Subscriber for Moody {
+impl tracing::Subscriber for PanickingSubscriber {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.target() == "millpond::plugin"
     }
@@ -98,6 +98,6 @@ impl tracing::Subscriber for Moody {
     fn exit(&self, _: &tracing::span::Id) {}
 
     fn event(&self, _: &tracing::Event<'_>) {
-        panic!("what a moody host");
+        panic!("the subscriber panics");
     }
 }

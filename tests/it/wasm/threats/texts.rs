@@ -19,7 +19,7 @@ async fn a_flood_of_log_lines_is_cut_and_shows_no_control_character() {
         let (_, pond) = memory();
         let lines = told::lines(&pond, hostile("log_flood"), lines).await;
         lines.iter().for_each(|line| assert_plain(line));
-        assert_unhurt(&pond).await;
+        assert_unaffected(&pond).await;
         lines
     };
     let lines = flood("5000").await;

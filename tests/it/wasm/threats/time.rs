@@ -8,7 +8,7 @@ use crate::wasm::places::{alone, places};
 use crate::wasm::told::heard;
 
 /// Asserts that the attempt runs until its time is over and not longer, and that another plugin's job runs meanwhile.
-async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
+async fn assert_ends_at_its_time_limit(plugin: Plugin, payload: &'static str) {
     const LAST: std::time::Duration = std::time::Duration::from_millis(1);
     let (clock, pond) = memory();
     let timed = plugin.limits(limits().time(SECOND));
@@ -31,32 +31,32 @@ async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
     let hash = worker.plugin("job").unwrap().hash();
     assert_eq!(job.plugins, [(1, hash)], "it had begun");
     assert_eq!(kept(&pond), []);
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }
 
 #[tokio::test]
 async fn an_infinite_loop_ends_at_its_time_limit() {
-    ends_with_its_time(hostile("infinite_loop"), "").await;
+    assert_ends_at_its_time_limit(hostile("infinite_loop"), "").await;
 }
 
 #[tokio::test]
 async fn a_loop_before_the_handler_ends_at_its_time_limit() {
-    ends_with_its_time(from_bytes(raw(&raw_text("endless_start"))), "").await;
+    assert_ends_at_its_time_limit(from_bytes(raw(&raw_text("endless_start"))), "").await;
 }
 
 #[tokio::test]
 async fn a_loop_in_the_allocator_ends_at_its_time_limit() {
-    ends_with_its_time(from_bytes(raw(&raw_text("endless_allocator"))), "payload").await;
+    assert_ends_at_its_time_limit(from_bytes(raw(&raw_text("endless_allocator"))), "payload").await;
 }
 
 #[tokio::test]
 async fn a_loop_after_the_answer_ends_at_its_time_limit() {
-    ends_with_its_time(from_bytes(raw(&raw_text("endless_cleanup"))), "").await;
+    assert_ends_at_its_time_limit(from_bytes(raw(&raw_text("endless_cleanup"))), "").await;
 }
 
 #[tokio::test]
 async fn bulk_operations_end_at_their_time_limit_and_are_bounded_by_memory() {
-    ends_with_its_time(hostile("bulk_operation"), "32").await;
+    assert_ends_at_its_time_limit(hostile("bulk_operation"), "32").await;
     assert_eq!(failure(hostile("bulk_operation"), "200").await.0, FailureKind::MemoryLimit);
 }
 
@@ -86,14 +86,14 @@ async fn alone_an_attempt_waits_while_all_places_are_used() {
     let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
     pond.worker("spins").concurrency(places + 1).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
     let (lines, _heard) = heard();
-    let stands_in_line = async |plugin: &str| {
+    let waits_for_a_place = async |plugin: &str| {
         let line = format!("{plugin} stands in line");
         while !lines.all().iter().any(|heard| heard.starts_with(&line)) {
             tokio::task::yield_now().await;
         }
     };
     pond.enqueue_many("spins", (0..=places).map(|_| NewJob::raw("job", ""))).await.unwrap();
-    stands_in_line("guest").await;
+    waits_for_a_place("guest").await;
 
     let either = crate::wasm::guest::module(
         "(if (local.get $n) (then (loop $again (br $again)))) (call $ok (i32.const 0) (i32.const 0))",
@@ -103,7 +103,7 @@ async fn alone_an_attempt_waits_while_all_places_are_used() {
     // The first attempt uses the place that the plugin has for itself.
     pond.enqueue("q", NewJob::raw("job", "spin")).await.unwrap();
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
-    stands_in_line("late").await;
+    waits_for_a_place("late").await;
     // More than the time of the waiting attempt, which has used none of it.
     clock.advance(SECOND * 10);
     let counts = |queue| pond.queue(queue).unwrap().counts();
