@@ -214,7 +214,7 @@ fn an_unused_result_of_a_closure_is_dropped_where_a_wait_for_the_queue_is_allowe
 }
 
 #[test]
-fn dropping_what_no_caller_waits_for_any_more_does_not_block_the_queue() {
+fn dropping_the_closure_of_an_abandoned_call_does_not_block_the_queue() {
     in_time("a closure that waits when it is dropped", || {
         let disk = SimDisk::new();
         let pond = Millpond::builder().open_backend(disk.clone()).unwrap();

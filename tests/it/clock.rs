@@ -62,7 +62,7 @@ async fn a_job_for_a_wall_clock_time_starts_at_that_time_however_the_clock_jumps
 }
 
 #[tokio::test]
-async fn a_clock_set_forward_makes_jobs_for_a_time_due_but_not_all_retries_at_once() {
+async fn a_clock_set_forward_makes_a_retry_due_only_once() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let seen = attempts.clone();
@@ -221,7 +221,7 @@ async fn the_greatest_time_does_not_panic() {
 }
 
 #[test]
-fn a_clock_does_not_keep_a_closed_queue_alive() {
+fn setting_the_clock_of_a_closed_queue_does_not_block() {
     in_time("a read of the time after the close", || {
         let clock = millpond::testing::ManualClock::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

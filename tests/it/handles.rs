@@ -326,7 +326,7 @@ fn the_dead_letter_hook_does_not_keep_a_closed_queue_alive() {
         let held: Arc<Mutex<Option<Last>>> = Arc::default();
         let (in_hook, (told, hears)) = (held.clone(), mpsc::channel());
         let builder = disk.builder().on_first_dead_letter(move |_| {
-            // The last event, or nothing.
+            // The last handle, or nothing.
             drop(in_hook.lock().unwrap().take());
             told.send(()).unwrap();
         });

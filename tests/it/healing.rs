@@ -147,7 +147,7 @@ fn a_full_disk_is_reported_at_once_and_the_queue_recovers_when_there_is_room() {
     rig.assert_sound();
 }
 
-/// A full disk can still be read, as long as the disk is readable.
+/// A disk that cannot be written can still be read.
 #[test]
 fn a_queue_can_be_read_while_its_disk_cannot_be_written() {
     for failure in [Fault::FULL, Fault::SYNC] {

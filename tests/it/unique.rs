@@ -62,7 +62,7 @@ async fn no_second_job_is_stored_while_a_job_with_its_key_waits_or_runs() {
 }
 
 #[tokio::test]
-async fn an_ended_job_holds_its_key_for_the_time_after_its_enqueue() {
+async fn an_ended_job_holds_its_key_until_five_minutes_after_its_enqueue() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let id = put(&pond, keyed(1)).await;
@@ -307,7 +307,7 @@ async fn a_job_that_is_cancelled_or_purged_frees_its_key_at_once() {
 }
 
 #[tokio::test]
-async fn a_job_with_any_other_end_holds_its_key_for_exactly_the_rest_of_its_time() {
+async fn a_job_that_is_kept_after_its_end_holds_its_key_for_the_rest_of_its_time_only() {
     let cancelled: fn() -> Outcome = || Outcome::cancel("not wanted");
     let ends: [(fn() -> Outcome, State); 3] = [
         (cancelled, State::Cancelled),

@@ -40,13 +40,13 @@ async fn compiled_code_is_readable_only_by_its_owner_and_is_used_again() {
 }
 
 #[tokio::test]
-async fn clones_of_a_plugin_with_different_grants_are_compiled_once() {
+async fn clones_of_a_plugin_are_compiled_once_whatever_their_settings() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, other) = (directory.path().join("a"), directory.path().join("b"));
     let echo = plugin(ECHO);
     assert_eq!(result(echo.clone().cache(&cache)).await, b"echo");
     assert_eq!(files(&cache).len(), 1);
-    // Code is kept where the plugin that was compiled keeps it.
+    // The code is kept only in the directory of the plugin that was compiled.
     assert_eq!(result(echo.clone().cache(&other)).await, b"echo");
     assert!(files(&other).is_empty(), "{:?}", files(&other));
     // The limits of each clone are checked.

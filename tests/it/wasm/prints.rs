@@ -81,7 +81,7 @@ async fn an_uncaught_javascript_error_is_the_error_of_the_attempt() {
 }
 
 #[tokio::test]
-async fn no_state_of_the_process_is_visible_to_a_plugin() {
+async fn a_plugin_sees_no_environment_no_files_and_no_input() {
     let job = info(prints(), "look").await;
     let result = String::from_utf8(job.result.unwrap().to_vec()).unwrap();
     assert_eq!(result, "path none, file none, input -1, time yes, random 0");

@@ -237,7 +237,7 @@ async fn a_manually_loaded_version_is_reported_and_runs_until_the_file_changes()
 }
 
 #[tokio::test]
-async fn watching_without_a_file_or_with_too_short_an_interval_is_refused() {
+async fn watching_without_a_file_or_with_an_interval_of_zero_is_refused() {
     let (_, pond) = memory();
     let folder = Folder::new();
     folder.put("guest", &module(ECHO));
