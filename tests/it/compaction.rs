@@ -87,7 +87,7 @@ async fn compaction_returns_memory_too() {
 }
 
 #[tokio::test]
-async fn a_file_in_use_is_not_compacted() {
+async fn a_file_whose_pages_are_mostly_in_use_is_not_compacted() {
     let (clock, pond) = memory();
     grown(&pond, 8_000).await;
     quiet(&pond, &clock).await;

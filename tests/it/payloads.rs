@@ -391,7 +391,7 @@ async fn trailing_bytes_after_a_payload_are_an_error() {
 
 /// Makes every call that stores a payload, with a payload that JSON cannot write.
 #[tokio::test]
-async fn a_payload_that_changes_is_refused_by_every_call_that_stores_one() {
+async fn an_unencodable_payload_is_refused_by_every_call_that_stores_one() {
     let (_, pond) = memory();
     let bad = || Json(f64::NAN);
     let words = ["NaN or infinite"];

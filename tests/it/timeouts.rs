@@ -323,7 +323,7 @@ fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
 
 /// The start of an attempt that was called late is written once it has run for a while, as for any other attempt.
 #[test]
-fn the_start_of_an_attempt_is_the_time_of_its_late_call() {
+fn the_start_mark_of_an_attempt_is_not_written_before_its_late_call() {
     let disk = OnDisk::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let pond = disk.builder().runtime(runtime.handle().clone()).open(disk.path()).unwrap();

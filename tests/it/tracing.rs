@@ -248,7 +248,7 @@ async fn the_callers_span_closes_with_the_call_however_long_the_job_waits() {
 }
 
 #[tokio::test]
-async fn every_run_of_a_job_follows_from_the_span_that_enqueued_it() {
+async fn every_run_of_a_job_names_the_span_that_enqueued_it() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let seen = Log::new();
@@ -284,7 +284,7 @@ async fn every_run_of_a_job_follows_from_the_span_that_enqueued_it() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_transaction_follow_from_the_callers_span_on_whichever_thread_it_runs() {
+async fn jobs_of_a_transaction_name_the_callers_span_whichever_thread_runs_the_closure() {
     let recorder = recorder();
     let (_, pond) = memory();
     let seen = fields_of_runs(&pond, "in_tx", recorder);
