@@ -1,5 +1,5 @@
-//! After a crash unrelated jobs start at once, those that ran start again within seconds, and `explain` says
-//! so.
+//! After a crash unrelated jobs start at once, the jobs that ran start again within seconds, and `explain` says why
+//! they wait.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn long(n: u64, max_attempts: u32) -> NewJob {
     work(n).max_attempts(max_attempts)
 }
 
-/// The queue as it is found after a crash beside twenty long jobs, and those.
+/// The queue after a crash beside twenty long jobs, and the ids of those jobs.
 async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, Vec<JobId>) {
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "long", 20);
@@ -22,8 +22,8 @@ async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, V
     (disk.crashed("copy.redb"), ids)
 }
 
-/// So many have run, though the clock stands still.
-async fn ran(log: &Log<u64>, jobs: usize) {
+/// Waits until this many jobs have run. The clock stands still.
+async fn wait_until_ran(log: &Log<u64>, jobs: usize) {
     let all = async {
         while log.len() < jobs {
             tokio::task::yield_now().await;
@@ -39,11 +39,11 @@ async fn a_job_of_another_queue_starts_at_once() {
     let (_worker, _keeper) = gated(&after, "long", 20);
     let mail = record(&after, "mail", 4);
     after.enqueue_many("mail", (0..10).map(work)).await.unwrap();
-    ran(&mail, 10).await;
+    wait_until_ran(&mail, 10).await;
 }
 
 #[tokio::test]
-async fn beside_jobs_on_their_last_attempt_it_starts_within_two_seconds() {
+async fn an_unrelated_job_starts_within_two_seconds_beside_jobs_on_their_last_attempt() {
     let disk = OnDisk::new();
     let (after, _) = crashed_beside_twenty(&disk, 1).await;
     let (_worker, mut keeper) = gated(&after, "long", 20);
@@ -51,14 +51,14 @@ async fn beside_jobs_on_their_last_attempt_it_starts_within_two_seconds() {
     let id = after.enqueue("mail", work(1)).await.unwrap();
     keeper.next(1).await;
     settled(&after).await;
-    assert_eq!(keeper.waiting().len(), 0, "one of them is tried alone");
+    assert_eq!(keeper.waiting().len(), 0, "one of them is started alone");
     assert!(matches!(after.explain(id).unwrap(), Explanation::Recovering { wait, .. } if wait <= SECOND * 2));
     disk.clock.advance(SECOND * 2);
-    ran(&mail, 1).await;
+    wait_until_ran(&mail, 1).await;
 }
 
 #[tokio::test]
-async fn all_that_ran_start_again_within_seconds_and_say_why_they_wait() {
+async fn jobs_that_ran_at_a_crash_start_again_within_seconds_and_explain_says_why_they_wait() {
     for max_attempts in [1, 5] {
         let disk = OnDisk::new();
         let (after, ids) = crashed_beside_twenty(&disk, max_attempts).await;
@@ -81,9 +81,9 @@ async fn all_that_ran_start_again_within_seconds_and_say_why_they_wait() {
 }
 
 #[tokio::test]
-async fn a_long_job_that_is_killed_from_outside_again_and_again_holds_up_nobody() {
+async fn a_long_job_whose_process_is_killed_repeatedly_does_not_delay_other_jobs() {
     let disk = OnDisk::new();
-    // Those before it are killed by not being closed before their file is copied.
+    // The queues before the last one are not closed before their file is copied, which is what a kill leaves.
     let mut killed = vec![disk.open()];
     let (_worker, mut keeper) = gated(&killed[0], "long", 1);
     killed[0].enqueue("long", long(1, 20)).await.unwrap();
@@ -98,18 +98,18 @@ async fn a_long_job_that_is_killed_from_outside_again_and_again_holds_up_nobody(
         let (_worker, mut keeper) = gated(&pond, "long", 1);
         let mail = record(&pond, "mail", 1);
         pond.enqueue("mail", work(kill)).await.unwrap();
-        ran(&mail, 1).await;
+        wait_until_ran(&mail, 1).await;
         while pond.queue("mail").unwrap().counts().unfinished() > 0 {
             tokio::task::yield_now().await;
         }
-        // Its start is durable before it runs.
+        // The start of this job is durable before it runs.
         assert_eq!(keeper.next(1).await, [1]);
         killed.push(pond);
     }
 }
 
 #[tokio::test]
-async fn a_job_that_waits_because_of_a_crash_says_so_in_a_sentence() {
+async fn explain_says_that_a_job_waits_because_of_a_crash() {
     let disk = OnDisk::new();
     let (after, ids) = crashed_beside_twenty(&disk, 5).await;
     let (_worker, _keeper) = gated(&after, "long", 20);

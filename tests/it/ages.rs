@@ -1,4 +1,4 @@
-//! Ages are time that has passed: no setting of the wall clock ages anything, and none keeps it young.
+//! Ages are elapsed time: setting the wall clock makes no job older and keeps none younger.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::*;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A worker whose jobs end in every way that leaves something behind.
+/// A worker whose jobs end in every way that leaves a row behind.
 fn ending(pond: &Millpond) {
     pond.worker("q")
         .concurrency(20)
@@ -37,7 +37,7 @@ fn kept(pond: &Millpond) -> [u64; 3] {
     [counts.completed, counts.cancelled, counts.dead]
 }
 
-/// Lets time pass in steps that retention has to look at.
+/// Lets time pass in steps, so that retention runs in between.
 async fn pass(clock: &millpond::testing::ManualClock, pond: &Millpond, time: Duration) {
     settled(pond).await;
     clock.advance(time);
@@ -48,14 +48,14 @@ async fn pass(clock: &millpond::testing::ManualClock, pond: &Millpond, time: Dur
     drained(pond).await;
 }
 
-/// The file is closed and opened again.
+/// Closes the file and opens it again.
 async fn reopened(disk: &OnDisk, pond: Millpond) -> Millpond {
     close(pond).await;
     disk.open()
 }
 
 #[tokio::test]
-async fn a_machine_that_learns_the_time_prunes_nothing() {
+async fn setting_an_unset_wall_clock_prunes_nothing() {
     let clock = millpond::testing::ManualClock::new();
     let today = clock.wall();
     clock.set_wall(Timestamp::from_millis(5_000));
@@ -71,7 +71,7 @@ async fn a_machine_that_learns_the_time_prunes_nothing() {
 }
 
 #[tokio::test]
-async fn a_machine_that_learns_the_time_while_the_file_is_closed_prunes_nothing() {
+async fn setting_an_unset_wall_clock_while_the_file_is_closed_prunes_nothing() {
     let disk = OnDisk::new();
     let today = disk.clock.wall();
     disk.clock.set_wall(Timestamp::EPOCH);
@@ -82,7 +82,7 @@ async fn a_machine_that_learns_the_time_while_the_file_is_closed_prunes_nothing(
     let mut pond = disk.open();
     pass(&disk.clock, &pond, HOUR).await;
     assert_eq!(kept(&pond), [10, 10, 10]);
-    // It boots with a clock that was not set, and is told the time again, day after day.
+    // The machine boots with a clock that is not set, and learns the time later, day after day.
     for _ in 0..3 {
         let time = disk.clock.wall();
         close(pond).await;
@@ -113,7 +113,7 @@ async fn a_clock_set_forward_and_back_again_prunes_nothing() {
 }
 
 #[tokio::test]
-async fn a_clock_set_back_keeps_nothing_longer() {
+async fn a_clock_set_back_does_not_extend_retention() {
     let (clock, pond) = memory();
     end_some(&pond).await;
     clock.set_wall(clock.wall() - TEN_YEARS);
@@ -125,9 +125,9 @@ async fn a_clock_set_back_keeps_nothing_longer() {
     assert_eq!(kept(&pond), [0, 0, 0]);
 }
 
-/// What passed while the clock was wrong has been counted; the clock that was put right does not count it again.
+/// The time that passed while the clock was wrong has been counted; correcting the clock does not count it again.
 #[tokio::test]
-async fn a_clock_that_is_put_right_while_the_file_is_closed_counts_no_time_twice() {
+async fn a_clock_corrected_while_the_file_is_closed_counts_no_time_twice() {
     let disk = OnDisk::new();
     let mut pond = disk.open();
     end_some(&pond).await;
@@ -150,7 +150,7 @@ async fn a_crash_after_the_clock_was_set_forward_prunes_nothing() {
     let pond = disk.open();
     end_some(&pond).await;
     disk.clock.set_wall(disk.clock.wall() + TEN_YEARS);
-    // Nothing is written but that the clock was set.
+    // Nothing is written except that the clock was set.
     settled(&pond).await;
     let crashed = disk.crashed("copy.redb");
     pass(&disk.clock, &crashed, HOUR).await;
@@ -158,7 +158,7 @@ async fn a_crash_after_the_clock_was_set_forward_prunes_nothing() {
 }
 
 #[tokio::test]
-async fn time_that_passes_while_the_file_is_closed_counts() {
+async fn time_that_passes_while_the_file_is_closed_counts_towards_ages() {
     let disk = OnDisk::new();
     let mut pond = disk.open();
     end_some(&pond).await;
@@ -174,7 +174,7 @@ async fn time_that_passes_while_the_file_is_closed_counts() {
 }
 
 #[tokio::test]
-async fn for_ever_is_for_ever_at_every_time() {
+async fn retention_without_an_end_keeps_jobs_at_every_time() {
     for wall in [Timestamp::EPOCH, Timestamp::from_millis(1), Timestamp::MAX] {
         let clock = millpond::testing::ManualClock::new();
         let today = clock.wall();
@@ -192,7 +192,7 @@ async fn for_ever_is_for_ever_at_every_time() {
 }
 
 #[tokio::test]
-async fn what_is_shown_of_an_ended_job_is_the_wall_clocks_time() {
+async fn the_end_time_of_a_job_is_shown_in_wall_clock_time() {
     let (clock, pond) = memory();
     clock.set_wall(clock.wall() - TEN_YEARS);
     let wall = clock.wall();
@@ -228,7 +228,7 @@ async fn an_expiry_after_a_time_is_not_moved_by_the_wall_clock() {
     let id = pond.enqueue("q", work(1).expires_in(HOUR)).await.unwrap();
     clock.set_wall(clock.wall() + TEN_YEARS);
     drained(&pond).await;
-    assert_eq!(state(&pond, id), State::Pending, "two seconds are no hour");
+    assert_eq!(state(&pond, id), State::Pending, "two seconds are not an hour");
     clock.set_wall(clock.wall() - TEN_YEARS * 2);
     clock.advance(HOUR - SECOND);
     drained(&pond).await;
@@ -240,7 +240,7 @@ async fn an_expiry_after_a_time_is_not_moved_by_the_wall_clock() {
 }
 
 #[tokio::test]
-async fn an_expiry_at_a_time_is_held_against_the_wall_clock() {
+async fn an_expiry_at_a_time_follows_the_wall_clock() {
     let (clock, pond) = memory();
     let at = std::time::UNIX_EPOCH + Duration::from_millis(clock.wall().as_millis()) + HOUR;
     let id = pond.enqueue("q", work(1).expires_at(at)).await.unwrap();
@@ -254,7 +254,7 @@ async fn an_expiry_at_a_time_is_held_against_the_wall_clock() {
 }
 
 /// The clock is set back by ten minutes. Whether the process is closed or killed in between, and however often, a
-/// minute is a minute.
+/// minute lasts a minute.
 #[tokio::test]
 async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
     let restarts = [(0, 0), (1, 20), (3, 15), (10, 5), (2, 29), (1, 59)];
@@ -291,9 +291,9 @@ async fn a_delay_of_a_minute_lasts_a_minute_after_the_clock_was_set_back() {
     }
 }
 
-/// The file knows that the clock was set, though nothing else is written: what has passed before is not lost.
+/// The file records that the clock was set, even if nothing else is written: the time that passed before is not lost.
 #[tokio::test]
-async fn a_kill_long_after_the_last_commit_forgets_no_time_when_the_clock_was_set_back() {
+async fn a_kill_long_after_the_last_commit_loses_no_time_when_the_clock_was_set_back() {
     let clock = millpond::testing::ManualClock::new();
     clock.set_wall(clock.wall() + TEN_YEARS);
     let memory = SimDisk::new();
@@ -315,7 +315,7 @@ async fn a_kill_long_after_the_last_commit_forgets_no_time_when_the_clock_was_se
 }
 
 #[tokio::test]
-async fn a_machine_that_never_knows_the_time_keeps_its_delays() {
+async fn delays_are_kept_while_the_wall_clock_is_never_set() {
     let disk = OnDisk::new();
     disk.clock.set_wall(Timestamp::from_millis(60_000));
     let mut pond = disk.open();
@@ -326,7 +326,7 @@ async fn a_machine_that_never_knows_the_time_keeps_its_delays() {
         settled(&pond).await;
         pond.enqueue("other", work(3)).await.unwrap();
         close(pond).await;
-        // It boots.
+        // The machine boots.
         disk.clock.set_wall(Timestamp::from_millis(10_000));
         pond = disk.open();
     }
@@ -339,9 +339,9 @@ async fn a_machine_that_never_knows_the_time_keeps_its_delays() {
     assert_eq!(ran.take(), [1]);
 }
 
-/// "Too many requests, again in an hour" holds for an hour.
+/// A rate-limited answer of an hour holds the queue for an hour.
 #[tokio::test]
-async fn a_hold_is_not_ended_by_a_clock_set_forward_and_a_crash() {
+async fn a_clock_set_forward_and_a_crash_do_not_end_a_hold() {
     let clock = millpond::testing::ManualClock::new();
     let memory = SimDisk::new();
     let open = |memory: SimDisk| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();
@@ -373,7 +373,7 @@ async fn a_hold_is_not_ended_by_a_clock_set_forward_and_a_crash() {
 }
 
 #[tokio::test]
-async fn a_clock_set_forward_fills_no_bucket_across_a_crash() {
+async fn a_clock_set_forward_does_not_fill_a_bucket_across_a_crash() {
     let clock = millpond::testing::ManualClock::new();
     let memory = SimDisk::new();
     let open = |memory: SimDisk| Millpond::builder().clock(clock.clone()).open_backend(memory).unwrap();

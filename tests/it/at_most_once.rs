@@ -1,4 +1,4 @@
-//! A job that is to run at most once is never called again once its handler may have been, whatever happens.
+//! A job that runs at most once is never called again once its handler may have been called, whatever happens.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn once(n: u64) -> NewJob {
     work(n).at_most_once()
 }
 
-/// A worker whose handlers note their job and wait at a gate.
+/// A worker whose handlers record their job and wait at a gate.
 fn at_a_gate(builder: WorkerBuilder) -> (Log<u64>, Keeper) {
     let (gate, keeper) = gate();
     let ran = Log::new();
@@ -39,7 +39,7 @@ fn assert_cut_short(pond: &Millpond, id: JobId, how: &str) {
 }
 
 #[tokio::test]
-async fn a_crash_while_it_runs_ends_in_the_dead_letters_at_any_moment_of_the_run() {
+async fn a_job_that_runs_at_a_crash_becomes_a_dead_letter_whenever_the_crash_is() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_, mut keeper) = at_a_gate(pond.worker("q").concurrency(2));
@@ -47,7 +47,7 @@ async fn a_crash_while_it_runs_ends_in_the_dead_letters_at_any_moment_of_the_run
     let ids = pond.enqueue_many("q", jobs).await.unwrap();
     let waits = pond.enqueue("q", once(3)).await.unwrap();
     keeper.next(2).await;
-    // No time has passed: of other jobs the file does not know yet that they run.
+    // No time has passed, so the file does not have the start marks of ordinary jobs yet.
     let at_once = disk.crashed("at_once.redb");
     assert_cut_short(&at_once, ids[0], "the process died");
     assert_eq!(at_once.job(ids[1]).unwrap().errors.len(), 0);
@@ -65,7 +65,7 @@ async fn a_crash_while_it_runs_ends_in_the_dead_letters_at_any_moment_of_the_run
 }
 
 #[tokio::test]
-async fn a_worker_may_say_it_of_all_its_jobs() {
+async fn a_worker_can_run_all_its_jobs_at_most_once() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let worker = pond.worker("q").at_most_once().retry(Retry::fixed(SECOND).max_attempts(9));
@@ -79,12 +79,12 @@ async fn a_worker_may_say_it_of_all_its_jobs() {
     }
     let ran = record(&pond, "q", 1);
     drained(&pond).await;
-    assert_eq!(ran.all(), [4], "its group goes on");
+    assert_eq!(ran.all(), [4], "its group continues");
     assert!(pond.job(next).is_err());
 }
 
 #[tokio::test]
-async fn its_handler_is_not_called_before_its_start_is_durable() {
+async fn the_handler_is_not_called_before_the_start_is_durable() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let (_, mut keeper) = at_a_gate(pond.worker("q"));
@@ -97,13 +97,13 @@ async fn its_handler_is_not_called_before_its_start_is_durable() {
     keeper.next(1).await;
     let image = disk.after_kill();
     let after = Millpond::builder().open_backend(image).unwrap();
-    assert_eq!(after.dead_letters().count(&Default::default()).unwrap(), 1, "what has begun is known to have");
+    assert_eq!(after.dead_letters().count(&Default::default()).unwrap(), 1, "the start is in the file");
     keeper.let_go(1);
     drained(&pond).await;
 }
 
 #[tokio::test]
-async fn a_stop_while_it_runs_ends_in_the_dead_letters_and_one_that_waits_stays() {
+async fn a_job_that_runs_at_a_stop_becomes_a_dead_letter_and_a_waiting_one_stays() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (ran, mut keeper) = at_a_gate(pond.worker("q").concurrency(2));
@@ -120,7 +120,7 @@ async fn a_stop_while_it_runs_ends_in_the_dead_letters_and_one_that_waits_stays(
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_in_whatever_way_is_not_called_again() {
+async fn a_handler_is_not_called_again_however_it_fails() {
     let (clock, pond) = memory();
     let ran = Log::new();
     let (log, hands) = (ran.clone(), clock.clone());
@@ -163,7 +163,7 @@ async fn a_handler_that_fails_in_whatever_way_is_not_called_again() {
 }
 
 #[tokio::test]
-async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ended() {
+async fn a_job_is_not_run_again_whether_or_not_its_end_is_durable() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let (_, mut keeper) = at_a_gate(pond.worker("q"));
@@ -177,7 +177,7 @@ async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ende
     })
     .await
     .unwrap();
-    // What is not synced is in this image or not: either way it is not run again.
+    // A write that is not synced may or may not be in this image: in both cases the job does not run again.
     let before = disk.after_kill();
     disk.release_syncs();
     drained(&pond).await;
@@ -191,7 +191,7 @@ async fn one_whose_end_is_not_durable_is_not_run_again_and_one_whose_is_has_ende
 }
 
 #[tokio::test]
-async fn a_handler_that_asks_for_it_and_an_operator_may_have_it_run_again() {
+async fn a_job_runs_again_if_its_handler_asks_for_it_or_an_operator_redrives_it() {
     let (clock, pond) = memory();
     let ran = Log::new();
     let log = ran.clone();
@@ -221,7 +221,7 @@ async fn a_handler_that_asks_for_it_and_an_operator_may_have_it_run_again() {
 }
 
 #[tokio::test]
-async fn a_job_tried_before_under_another_worker_has_its_last_attempt_under_one_that_tries_once() {
+async fn a_job_with_earlier_attempts_has_one_more_attempt_under_an_at_most_once_worker() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let failing = |builder: WorkerBuilder| {
@@ -243,7 +243,7 @@ async fn a_job_tried_before_under_another_worker_has_its_last_attempt_under_one_
 }
 
 #[tokio::test]
-async fn it_is_shown_of_a_job_and_refused_together_with_more_attempts() {
+async fn at_most_once_is_shown_for_a_job_and_refused_together_with_more_attempts() {
     let (_, pond) = memory();
     let id = pond.enqueue("q", once(1)).await.unwrap();
     let info = pond.job(id).unwrap();
@@ -257,9 +257,10 @@ async fn it_is_shown_of_a_job_and_refused_together_with_more_attempts() {
     assert!(matches!(refused, Err(Error::InvalidConfig { field: "max_attempts", .. })), "{refused:?}");
 }
 
-/// The task that would call the handler waits for its runtime while the queue is stopped: the job goes back uncalled.
+/// The task that would call the handler waits for its runtime while the queue is stopped: the job is given back
+/// uncalled.
 #[test]
-fn a_handler_is_not_called_after_its_job_was_given_back_by_a_stop() {
+fn a_handler_is_not_called_after_a_stop_has_given_its_job_back() {
     let disk = OnDisk::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let called = Log::new();
@@ -267,12 +268,12 @@ fn a_handler_is_not_called_after_its_job_was_given_back_by_a_stop() {
         let pond = disk.open();
         let log = called.clone();
         let handler = move |job: Job<Work>| {
-            // Before the future that it returns is polled.
+            // This runs before the future that the handler returns is polled.
             log.push(job.n);
             async { Ok(()) }
         };
         pond.worker("q").handle(handler).start().unwrap();
-        // This thread is the runtime's only one, and it does not give way from here on.
+        // This thread is the only one of the runtime, and it does not yield from here on.
         let id = pond.enqueue("q", once(1)).wait().unwrap();
         while pond.metrics().starts_total == 0 {
             std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! A backup taken while the queue runs is one commit's state, and costs the file nothing.
+//! A backup taken while the queue runs is the state of one commit, and does not make the file grow.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::*;
 
 const APP: TableDefinition<u64, &[u8]> = TableDefinition::new("app");
 
-/// How many files there are that a backup has not finished.
+/// The number of files left by backups that have not finished.
 fn unfinished(directory: &Path) -> usize {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.contains(".backing-up")).count()
@@ -39,7 +39,7 @@ impl Load {
                     let row = vec![i as u8; 3_000];
                     let mut app = tx.open_table(APP)?;
                     app.insert(i, row.as_slice())?;
-                    // One row that is written over and over, all through the file.
+                    // One row that is overwritten again and again, all through the file.
                     app.insert(0, [i as u8; 3_000].as_slice())?;
                     drop(app);
                     Ok(tx.enqueue("pairs", work(i))?)
@@ -55,7 +55,7 @@ impl Load {
         self.acked.load(Ordering::SeqCst)
     }
 
-    /// Until so many more are acknowledged.
+    /// Waits until this many more pairs are acknowledged.
     fn wait_for(&self, more: u64) {
         let until = self.acked() + more;
         while self.acked() < until {
@@ -70,23 +70,23 @@ impl Load {
     }
 }
 
-/// How many pairs there are: rows `1..=k` and jobs `1..=k`, no gap in either.
+/// The number of pairs: rows `1..=k` and jobs `1..=k`, without a gap in either.
 fn pairs(pond: &Millpond) -> u64 {
     let app = pond.begin_read().unwrap().open_table(APP).unwrap();
     let rows: Vec<u64> = app.range(1..).unwrap().map(|row| row.unwrap().0.value()).collect();
     let jobs = millpond::testing::all_enqueued(pond, "pairs");
     let mut jobs: Vec<u64> = jobs.iter().map(|job| job.payload.decode::<Work>().unwrap().n).collect();
     jobs.sort_unstable();
-    assert_eq!(rows, jobs, "a row and its job are there together or not at all");
+    assert_eq!(rows, jobs, "a row and its job exist together or not at all");
     assert_eq!(rows, (1..=rows.len() as u64).collect::<Vec<_>>(), "no commit is missing before another");
     rows.len() as u64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backup_under_load_is_one_commits_state_and_runs_dry() {
+async fn a_backup_under_load_is_the_state_of_one_commit_and_all_its_jobs_run() {
     let disk = OnDisk::new();
     let pond = disk.open();
-    // So that there is something to copy while the load runs.
+    // There must be something to copy while the load runs.
     for chunk in 0..8 {
         pond.enqueue_many("q", (0..1_000).map(|n| work(chunk * 1_000 + n))).await.unwrap();
     }
@@ -120,12 +120,11 @@ async fn a_backup_under_load_is_one_commits_state_and_runs_dry() {
         assert_eq!(unfinished(disk.dir.path()), 0);
     }
     let acked = load.stop();
-    assert_eq!(pairs(&pond), acked, "the queue itself has not noticed");
+    assert_eq!(pairs(&pond), acked, "the queue itself has not noticed the damage");
     assert_sound(&pond).await;
 }
 
-/// A disk in memory from which a backup reads slowly: after each of its first reads the load has the field
-/// to itself for a while.
+/// A disk in memory from which a backup reads slowly: after each of its first reads the load runs alone for a while.
 #[derive(Clone, Debug)]
 struct Overtaken {
     memory: Arc<InMemoryBackend>,
@@ -166,12 +165,12 @@ impl StorageBackend for Overtaken {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backup_that_the_load_overtakes_is_one_commits_state_all_the_same() {
+async fn a_backup_that_cannot_keep_up_with_the_load_is_still_the_state_of_one_commit() {
     let (acked, times_left) = (Arc::<AtomicU64>::default(), Arc::new(AtomicU64::new(6)));
     let disk = Overtaken { memory: Arc::new(InMemoryBackend::new()), acked: acked.clone(), times_left };
     let dir = tempfile::tempdir().unwrap();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
-    // Several reads of a MiB, so that what the load writes lies before and behind the place that is read.
+    // Several reads of a MiB, so that the load writes both before and behind the position that is read.
     for _ in 0..8 {
         let big = (0..1_000).map(|n| millpond::NewJob::raw("big", vec![n as u8; 1_000]));
         pond.enqueue_many("q", big).await.unwrap();
@@ -183,7 +182,7 @@ async fn a_backup_that_the_load_overtakes_is_one_commits_state_all_the_same() {
     assert_eq!(disk.times_left.load(Ordering::SeqCst), 0, "it was overtaken");
     assert!(backup.verification.is_ok(), "{:?}", backup.verification.problems);
     let copy = Millpond::builder().verify_on_open().open(&backup.path).unwrap();
-    // The last of it is copied when all the rest is: it holds what was written meanwhile.
+    // The end of the copy is made when all the rest is copied: it holds what was written meanwhile.
     assert!(pairs(&copy) >= before + 6 * 30, "{} and {before}", pairs(&copy));
     let acked = load.stop();
     assert_eq!(pairs(&pond), acked);
@@ -191,7 +190,7 @@ async fn a_backup_that_the_load_overtakes_is_one_commits_state_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_backup_does_not_make_the_file_grow() {
-    /// The file's size after so many commits that each write over the same rows.
+    /// The size of the file after this many commits that each overwrite the same rows.
     async fn churned(with_backups: bool) -> (u64, u64) {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -227,7 +226,7 @@ async fn a_backup_does_not_make_the_file_grow() {
 }
 
 #[tokio::test]
-async fn what_runs_at_the_backup_runs_again_where_it_is_restored() {
+async fn jobs_that_run_during_a_backup_run_again_where_it_is_restored() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
@@ -248,7 +247,7 @@ async fn what_runs_at_the_backup_runs_again_where_it_is_restored() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_taken_or_impossible_is_refused_by_name() {
+async fn a_destination_that_exists_or_cannot_exist_is_refused_by_name() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", work(1)).await.unwrap();
@@ -270,14 +269,14 @@ async fn a_place_that_is_taken_or_impossible_is_refused_by_name() {
         other => panic!("{other:?}"),
     }
     assert!(reason(pond.backup("/").await).1.contains("name"));
-    // And it can still be taken.
+    // A backup to this destination is still possible.
     pond.backup(disk.dir.path().join("copy.redb")).await.unwrap();
     let names: Vec<_> = fs::read_dir(disk.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
 #[tokio::test]
-async fn an_attached_database_says_who_has_to_back_it_up() {
+async fn backup_of_an_attached_database_is_refused_and_says_that_the_application_backs_it_up() {
     let disk = OnDisk::new();
     let db = Arc::new(Database::create(disk.path()).unwrap());
     let pond = disk.builder().attach(db).unwrap();
@@ -296,12 +295,12 @@ async fn a_queue_in_memory_can_be_saved_to_a_file() {
 }
 
 #[tokio::test]
-async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
+async fn a_backup_that_a_shutdown_interrupts_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("copy.redb");
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
-    // The writer waits for its disk, and the last round of the backup for the writer.
+    // The writer waits for its disk, and the last round of the backup waits for the writer.
     disk.hold_syncs();
     let stuck = tokio::spawn(pond.enqueue("q", work(1)));
     tokio::task::yield_now().await;
@@ -316,7 +315,7 @@ async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
     }
     assert!(!target.exists());
     let stopped = tokio::spawn(pond.shutdown(SECOND));
-    // Until it takes nothing in any more: what it has taken in waits for the disk too.
+    // Waits until the writer takes no more messages: those that it has taken wait for the disk too.
     loop {
         let late = tokio::spawn(pond.enqueue("q", work(2)));
         tokio::task::yield_now().await;
@@ -329,14 +328,14 @@ async fn a_backup_cut_short_by_the_end_of_the_queue_leaves_nothing() {
     stopped.await.unwrap().unwrap();
     let _ = stuck.await.unwrap();
     match backup.await.unwrap() {
-        Err(Error::Closed) => assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left"),
+        Err(Error::Closed) => assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no file is left"),
         Ok(backup) => assert!(backup.path.exists()),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
+async fn a_temporary_file_of_an_interrupted_backup_does_not_stop_the_next_backup() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let target = disk.dir.path().join("copy.redb");
@@ -348,9 +347,9 @@ async fn a_leftover_of_a_backup_that_did_not_end_is_no_obstacle() {
     assert_eq!(unfinished(disk.dir.path()), 0);
 }
 
-/// A file that somebody else made while the backup was being taken is left alone.
+/// A file that another program created during the backup is not touched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
+async fn a_file_created_at_the_destination_during_a_backup_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let target = directory.path().join("copy.redb");
     let disk = SimDisk::new();
@@ -381,7 +380,7 @@ async fn a_file_that_is_made_where_the_backup_is_to_go_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_fit_its_checksum_fails_the_backup_and_leaves_nothing() {
+async fn a_page_with_a_wrong_checksum_fails_the_backup_and_leaves_no_file() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", millpond::NewJob::raw("raw", "first-payload")).await.unwrap();
@@ -398,7 +397,7 @@ async fn a_page_that_does_not_fit_its_checksum_fails_the_backup_and_leaves_nothi
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_place_where_nothing_can_be_written_is_an_error_and_not_a_panic() {
+async fn a_destination_that_cannot_be_written_is_an_error_and_not_a_panic() {
     let (_, pond) = memory();
     match pond.backup("/proc/copy.redb").await {
         Err(Error::Io { path, .. }) => assert_eq!(path, std::path::Path::new("/proc/copy.redb")),
@@ -408,23 +407,23 @@ async fn a_place_where_nothing_can_be_written_is_an_error_and_not_a_panic() {
 
 const CHILD: &str = "MILLPOND_TEST_BACKUP_IN_CHILD";
 
-/// Run by the test below in a process of its own, whose files may not grow.
+/// Run by the test below in a process of its own, whose files are not allowed to grow.
 #[tokio::test]
-async fn child_that_has_no_room() {
+async fn child_that_backs_up_to_a_full_disk() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let (_, pond) = memory();
     pond.enqueue("q", work(1)).await.unwrap();
     let backup = pond.backup(std::path::Path::new(&dir).join("copy.redb")).await;
     assert!(matches!(backup, Err(Error::StorageFull)), "{backup:?}");
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "nothing is left");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "no file is left");
     pond.enqueue("q", work(2)).await.unwrap();
 }
 
 #[tokio::test]
 #[cfg(unix)]
-async fn a_full_disk_fails_the_backup_and_nothing_else() {
+async fn a_full_disk_fails_only_the_backup() {
     let dir = tempfile::tempdir().unwrap();
-    let limited = r#"trap "" XFSZ; ulimit -f 64; exec "$0" --exact backup::child_that_has_no_room"#;
+    let limited = r#"trap "" XFSZ; ulimit -f 64; exec "$0" --exact backup::child_that_backs_up_to_a_full_disk"#;
     let child = std::process::Command::new("sh")
         .args(["-c", limited])
         .arg(std::env::current_exe().unwrap())

@@ -1,5 +1,5 @@
-//! What must not grow with the backlog, nor happen while nothing is due. The figures are taken by
-//! `cargo bench --bench bounds`; here is what they rest on.
+//! What must not grow with the backlog, and what must not happen while nothing is due. `cargo bench --bench bounds`
+//! measures it; the tests here check the causes.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::support::{Log, SECOND, Work, work};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Bytes in memory that know how many of them were read.
+/// A disk in memory that counts the bytes that are read.
 #[derive(Clone, Debug)]
 struct CountedDisk {
     memory: SimDisk,
@@ -52,7 +52,7 @@ fn open(disk: &CountedDisk, clock: &ManualClock, runtime: &Runtime) -> (Millpond
     open_stepped(builder, move || Ok(disk.clone())).unwrap()
 }
 
-/// Fills a disk in memory with so many waiting jobs and closes it.
+/// Fills a disk in memory with this many waiting jobs and closes it.
 fn filled(jobs: u64) -> CountedDisk {
     let (memory, clock) = (SimDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock).seed(0).open_backend(memory.clone()).unwrap();
@@ -63,7 +63,7 @@ fn filled(jobs: u64) -> CountedDisk {
     CountedDisk { memory, read: Arc::default() }
 }
 
-/// Bytes read from before the open until the first handler has started.
+/// The bytes that are read from before the open until the first handler has started.
 fn read_until_the_first_start(disk: &CountedDisk) -> u64 {
     let (clock, runtime) = (ManualClock::new(), tokio::runtime::Builder::new_current_thread().build().unwrap());
     let (pond, mut steps) = open(disk, &clock, &runtime);
@@ -86,7 +86,7 @@ fn read_until_the_first_start(disk: &CountedDisk) -> u64 {
 }
 
 #[test]
-fn a_backlog_twenty_times_as_long_is_opened_by_reading_no_more() {
+fn opening_a_backlog_twenty_times_as_long_reads_no_more_bytes() {
     let [short, long] = [10_000, 200_000].map(|jobs| read_until_the_first_start(&filled(jobs)));
     assert!(long <= short + short / 4, "{short} bytes were read with 10,000 waiting, {long} with 200,000");
 }
@@ -104,33 +104,33 @@ fn while_nothing_is_due_nothing_is_written_and_the_dispatcher_sleeps() {
         steps.dispatch();
     }
     assert_eq!(waiter.join().unwrap(), 1_000);
-    let settle = |steps: &mut Stepper| {
+    let step_until_idle = |steps: &mut Stepper| {
         for _ in 0..8 {
             steps.write();
             steps.dispatch();
             runtime.block_on(tokio::task::yield_now());
         }
     };
-    settle(&mut steps);
+    step_until_idle(&mut steps);
     clock.advance(SECOND);
-    settle(&mut steps);
+    step_until_idle(&mut steps);
 
     let (commits, read) = (pond.metrics().commits_total, disk.read.load(Ordering::Relaxed));
-    let (mut looks, mut slept) = (0, Duration::ZERO);
+    let (mut rounds, mut slept) = (0, Duration::ZERO);
     while slept < 60 * SECOND {
         let wait = steps.dispatch().unwrap_or(60 * SECOND);
-        assert!(wait > Duration::ZERO, "it would look again at once");
+        assert!(wait > Duration::ZERO, "the dispatcher would run again at once");
         clock.advance(wait);
         slept += wait;
-        looks += 1;
+        rounds += 1;
         assert!(!steps.write(), "there is something to write");
     }
-    assert!(looks <= 12, "{looks} looks in a minute");
+    assert!(rounds <= 12, "{rounds} rounds in a minute");
     assert_eq!(pond.metrics().commits_total, commits);
     assert_eq!(disk.read.load(Ordering::Relaxed), read);
 }
 
-/// Steps everything until nothing is left to do.
+/// Steps everything until there is nothing left to do.
 fn run_dry(runtime: &Runtime, steps: &mut Stepper) {
     loop {
         let has_written = steps.write();
@@ -151,7 +151,7 @@ fn the_sweep_of_ended_jobs_asks_the_writer_for_one_step_however_many_queues_ther
     const QUEUES: u64 = 1_000;
     let disk = CountedDisk { memory: SimDisk::new(), read: Arc::default() };
     let (clock, runtime) = (ManualClock::new(), tokio::runtime::Builder::new_current_thread().build().unwrap());
-    // Stepped engines have nobody who commits while a caller waits.
+    // A stepped engine has no thread that commits while a caller waits.
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.memory.clone()).unwrap();
     for n in 0..QUEUES {
         let id = pond.enqueue(&format!("q{n}"), work(n)).wait().unwrap();
@@ -165,7 +165,7 @@ fn the_sweep_of_ended_jobs_asks_the_writer_for_one_step_however_many_queues_ther
     clock.advance(YEAR);
     steps.dispatch();
     let mut most = steps.inbox();
-    // A second sweep does not begin beside the first one.
+    // A second sweep does not begin while the first one runs.
     clock.advance(SECOND * 60);
     steps.dispatch();
     while steps.inbox() > 0 {
@@ -174,5 +174,5 @@ fn the_sweep_of_ended_jobs_asks_the_writer_for_one_step_however_many_queues_ther
     }
     assert!(most <= 5, "{most} steps were asked for at once");
     run_dry(&runtime, &mut steps);
-    assert_eq!(cancelled(&pond), 0, "all are older than retention keeps them");
+    assert_eq!(cancelled(&pond), 0, "all are older than the retention");
 }

@@ -1,5 +1,5 @@
-//! Code of the application that the queue calls may call the queue back. Where a call could only wait for itself, it is
-//! refused by name, and the queue goes on.
+//! Code of the application that the queue calls can call the queue. A call that could only wait for itself is refused
+//! by name, and the queue continues.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -12,7 +12,7 @@ use redb::backends::InMemoryBackend;
 
 use crate::support::*;
 
-/// A queue that callbacks made before it can reach, and what their waiting calls were answered.
+/// A queue that callbacks made before it can reach, and the answers that their waiting calls got.
 #[derive(Clone, Default)]
 struct Caller {
     pond: Arc<OnceLock<Millpond>>,
@@ -25,7 +25,7 @@ impl Caller {
         Self { calls: Arc::new(true.into()), ..Self::default() }
     }
 
-    /// Is to call from [`Self::begin`] on.
+    /// The callbacks call the queue from [`Self::begin`] on.
     fn later() -> Self {
         Self::default()
     }
@@ -34,7 +34,7 @@ impl Caller {
         self.calls.store(true, Ordering::SeqCst);
     }
 
-    /// Calls the queue and waits for it. Called once.
+    /// Calls the queue and waits for it. It is called once.
     fn call(&self) {
         let Some(pond) = self.pond.get() else { return };
         if self.calls.swap(false, Ordering::SeqCst) {
@@ -51,7 +51,7 @@ impl Caller {
         std::mem::take(&mut self.answers.lock().unwrap())
     }
 
-    /// It was refused, and the queue goes on.
+    /// The call was refused, and the queue continues.
     #[track_caller]
     fn was_refused(&self) {
         match &self.answers()[..] {
@@ -65,7 +65,7 @@ impl Caller {
 }
 
 #[test]
-fn the_hook_for_first_dead_letters_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_the_dead_letter_hook_is_refused() {
     in_time("a hook that waits", || {
         let caller = Caller::new();
         let (hook, (told, hears)) = (caller.clone(), mpsc::channel());
@@ -86,7 +86,7 @@ fn the_hook_for_first_dead_letters_may_not_wait_for_the_queue() {
 }
 
 #[test]
-fn every_call_that_waits_is_refused_in_the_hook_for_first_dead_letters() {
+fn every_call_that_waits_is_refused_in_the_dead_letter_hook() {
     in_time("a hook that waits", || {
         let held: Arc<OnceLock<Millpond>> = Arc::default();
         let (in_hook, (told, hears)) = (held.clone(), mpsc::channel());
@@ -111,7 +111,7 @@ fn every_call_that_waits_is_refused_in_the_hook_for_first_dead_letters() {
                     pond.backup(dir.path().join("copy.redb")).wait().map(drop),
                     pond.shutdown(SECOND).wait(),
                 ];
-                // What waits for nothing is answered.
+                // A call that does not wait succeeds.
                 assert_eq!(queue.counts().dead, 1);
                 told.send(answers.map(|answer| matches!(answer, Err(Error::WouldDeadlock)))).unwrap();
             })
@@ -126,8 +126,9 @@ fn every_call_that_waits_is_refused_in_the_hook_for_first_dead_letters() {
 }
 
 #[test]
-fn a_backoff_of_the_applications_own_may_not_wait_for_the_queue() {
-    // Computed where the attempt ends, or on the writer's thread if its writes have failed.
+fn a_wait_for_the_queue_in_a_custom_backoff_is_refused() {
+    // The delay is computed where the attempt ends, or on the writer's thread if the writes of the attempt have
+    // failed.
     for writes in [false, true] {
         in_time("a back-off that waits", move || {
             let caller = Caller::new();
@@ -164,7 +165,7 @@ impl Drop for CallsWhenDropped {
     }
 }
 
-/// Something that calls the queue when it is dropped, and that it was.
+/// A value that calls the queue when it is dropped, and the receiver that reports the drop.
 fn calls_when_dropped(pond: &Millpond) -> (CallsWhenDropped, Caller, mpsc::Receiver<()>) {
     let (caller, (told, dropped)) = (Caller::new(), mpsc::channel());
     caller.holds(pond);
@@ -172,7 +173,7 @@ fn calls_when_dropped(pond: &Millpond) -> (CallsWhenDropped, Caller, mpsc::Recei
 }
 
 #[test]
-fn what_a_closure_holds_is_dropped_where_it_may_wait() {
+fn captures_of_a_closure_are_dropped_where_a_wait_for_the_queue_is_allowed() {
     in_time("a closure that waits when it is dropped", || {
         let (_, pond) = memory();
         for fails in [false, true] {
@@ -195,7 +196,7 @@ fn what_a_closure_holds_is_dropped_where_it_may_wait() {
 }
 
 #[test]
-fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
+fn an_unused_result_of_a_closure_is_dropped_where_a_wait_for_the_queue_is_allowed() {
     in_time("a value that waits when it is dropped", || {
         let disk = SimDisk::new();
         let again = disk.clone();
@@ -213,7 +214,7 @@ fn what_a_closure_returned_in_vain_is_dropped_where_it_may_wait() {
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
+fn dropping_the_closure_of_an_abandoned_call_does_not_block_the_queue() {
     in_time("a closure that waits when it is dropped", || {
         let disk = SimDisk::new();
         let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
@@ -226,7 +227,7 @@ fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
             let _ = &value;
             Ok(())
         }));
-        // Submitted, and given up.
+        // The call is submitted and then dropped.
         assert!(call.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_pending());
         drop(call);
         disk.release_syncs();
@@ -238,7 +239,7 @@ fn what_nobody_waits_for_any_more_is_dropped_and_holds_nothing_up() {
 }
 
 #[test]
-fn what_a_handlers_writes_hold_is_dropped_and_holds_nothing_up() {
+fn dropping_what_a_handlers_writes_capture_does_not_block_the_queue() {
     for fails in [false, true] {
         in_time("a completion that waits when it is dropped", move || {
             let (_, pond) = memory();
@@ -265,7 +266,7 @@ fn what_a_handlers_writes_hold_is_dropped_and_holds_nothing_up() {
 }
 
 #[test]
-fn what_a_worker_holds_may_wait_when_it_is_dropped() {
+fn data_of_a_worker_can_wait_for_the_queue_when_it_is_dropped() {
     in_time("a worker that waits when it is dropped", || {
         for stops in [false, true] {
             let (_, pond) = memory();
@@ -286,7 +287,7 @@ fn what_a_worker_holds_may_wait_when_it_is_dropped() {
     });
 }
 
-/// An error that calls the queue when it is shown.
+/// An error that calls the queue when it is displayed.
 struct CallsWhenShown(Caller);
 
 impl std::fmt::Debug for CallsWhenShown {
@@ -305,7 +306,7 @@ impl std::fmt::Display for CallsWhenShown {
 impl std::error::Error for CallsWhenShown {}
 
 #[test]
-fn an_error_that_is_shown_by_the_writer_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_while_the_writer_displays_an_error_is_refused() {
     in_time("an error that waits when it is shown", || {
         let (_, pond) = memory();
         let caller = Caller::new();
@@ -339,7 +340,7 @@ impl std::fmt::Display for PanicsWhenShown {
 impl std::error::Error for PanicsWhenShown {}
 
 #[test]
-fn an_error_that_cannot_be_shown_is_its_jobs_error_and_nobody_elses() {
+fn an_error_that_cannot_be_displayed_affects_only_its_own_job() {
     let (_, pond) = memory();
     pond.worker("q")
         .retry(Retry::none())
@@ -356,7 +357,7 @@ fn an_error_that_cannot_be_shown_is_its_jobs_error_and_nobody_elses() {
     pond.enqueue("q", work(2)).wait().unwrap();
 }
 
-/// A task's waker that calls the queue, as that of an executor may which polls at once.
+/// A task's waker that calls the queue, as the waker of an executor that polls at once can.
 struct CallsWhenWoken(Caller, mpsc::Sender<()>);
 
 impl Wake for CallsWhenWoken {
@@ -367,7 +368,7 @@ impl Wake for CallsWhenWoken {
 }
 
 #[test]
-fn a_waker_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_waker_is_refused() {
     in_time("a waker that waits", || {
         let (_, pond) = memory();
         let caller = Caller::new();
@@ -383,9 +384,10 @@ fn a_waker_may_not_wait_for_the_queue() {
     });
 }
 
-/// Nor may one that is woken because its attempt has run into its timeout: it may even ask about it.
+/// The same for a waker that is woken because its attempt has reached its timeout: it can even ask about that
+/// attempt.
 #[test]
-fn a_waker_of_an_attempt_that_is_ended_may_call_the_queue() {
+fn a_waker_of_an_ended_attempt_can_call_the_queue() {
     struct AsksWhenWoken(Millpond, JobId, mpsc::Sender<bool>);
     impl Wake for AsksWhenWoken {
         fn wake(self: Arc<Self>) {
@@ -449,7 +451,7 @@ impl StorageBackend for CallingDisk {
 }
 
 #[test]
-fn a_storage_backend_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_storage_backend_is_refused() {
     for alone in [true, false] {
         in_time("a disk that waits", move || {
             let caller = Caller::later();
@@ -464,7 +466,7 @@ fn a_storage_backend_may_not_wait_for_the_queue() {
     }
 }
 
-/// Hears what the queue says on this thread, and calls it.
+/// A subscriber that calls the queue when the queue logs on this thread.
 struct CallingSubscriber(Caller);
 
 impl tracing::Subscriber for CallingSubscriber {
@@ -484,7 +486,7 @@ impl tracing::Subscriber for CallingSubscriber {
 }
 
 #[test]
-fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
+fn a_wait_for_the_queue_in_a_tracing_subscriber_is_refused() {
     in_time("a subscriber that waits", || {
         let disk = SimDisk::new();
         let again = disk.clone();
@@ -493,7 +495,7 @@ fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
         caller.holds(&pond);
         let _here = tracing::subscriber::set_default(CallingSubscriber(caller.clone()));
         disk.fail(Fault::FULL);
-        // Its commit is made on this thread, and so is said that it failed.
+        // The commit is made on this thread, so its failure is logged on this thread.
         assert!(matches!(pond.enqueue("q", work(1)).wait(), Err(Error::StorageFull)));
         disk.repair();
         assert!(matches!(&caller.answers()[..], [Err(Error::WouldDeadlock)]));
@@ -505,7 +507,7 @@ fn a_subscriber_of_tracing_may_not_wait_for_the_queue() {
 }
 
 #[test]
-fn an_iterator_of_jobs_and_a_payload_may_call_the_queue() {
+fn an_iterator_of_jobs_and_a_payloads_serialize_can_call_the_queue() {
     struct CallsWhenWritten(Millpond);
     impl serde::Serialize for CallsWhenWritten {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -525,7 +527,7 @@ fn an_iterator_of_jobs_and_a_payload_may_call_the_queue() {
 }
 
 #[test]
-fn a_handler_may_wait_for_the_queue() {
+fn a_handler_can_wait_for_the_queue() {
     in_time("a handler that waits", || {
         let (_, pond) = memory();
         let (inner, blocking) = (pond.clone(), pond.clone());
@@ -547,7 +549,7 @@ fn a_handler_may_wait_for_the_queue() {
 }
 
 #[test]
-fn a_listener_may_not_wait_for_events_inside_a_transaction() {
+fn a_wait_for_events_inside_a_transaction_is_refused() {
     in_time("a listener inside a transaction", || {
         let (_, pond) = memory();
         let events = Mutex::new(pond.events());

@@ -1,4 +1,4 @@
-//! A queue holds as much as it may, and says so or makes its callers wait.
+//! A queue holds jobs up to its capacity, and then refuses calls or makes callers wait.
 
 use millpond::{Capacity, Commit, Error, JobId, Millpond, QueueSettings, WhenFull};
 
@@ -18,7 +18,7 @@ async fn waiting(pond: &Millpond, call: Commit<JobId>) -> tokio::task::JoinHandl
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
+async fn a_full_queue_refuses_jobs_until_there_is_room() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(2), WhenFull::Refuse).await;
     let first = pond.enqueue("q", work(1)).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_full_queue_refuses_and_takes_again_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_batch_that_does_not_fit_is_refused_whole() {
+async fn a_batch_that_does_not_fit_is_refused_as_a_whole() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(3), WhenFull::Refuse).await;
     pond.enqueue("q", work(0)).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_batch_that_does_not_fit_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn bytes_are_bounded_too() {
+async fn the_bytes_of_a_queue_are_bounded_too() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::UNLIMITED.bytes(1_000), WhenFull::Refuse).await;
     pond.enqueue("q", millpond::NewJob::raw("k", vec![0; 600])).await.unwrap();
@@ -54,7 +54,7 @@ async fn bytes_are_bounded_too() {
 }
 
 #[tokio::test]
-async fn a_running_job_takes_room_until_it_has_ended() {
+async fn a_running_job_counts_towards_the_capacity_until_it_has_ended() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Refuse).await;
     let (_worker, mut keeper) = gated(&pond, "q", 1);
@@ -68,7 +68,7 @@ async fn a_running_job_takes_room_until_it_has_ended() {
 }
 
 #[tokio::test]
-async fn who_waits_for_room_is_let_in_when_a_job_ends() {
+async fn a_caller_that_waits_for_room_proceeds_when_a_job_ends() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     let (_worker, mut keeper) = gated(&pond, "q", 1);
@@ -84,7 +84,7 @@ async fn who_waits_for_room_is_let_in_when_a_job_ends() {
 }
 
 #[tokio::test]
-async fn who_waits_for_room_is_let_in_when_a_job_is_cancelled() {
+async fn a_caller_that_waits_for_room_proceeds_when_a_job_is_cancelled() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     let first = pond.enqueue("q", work(1)).await.unwrap();
@@ -95,7 +95,7 @@ async fn who_waits_for_room_is_let_in_when_a_job_is_cancelled() {
 }
 
 #[tokio::test]
-async fn who_waits_for_room_is_let_in_when_the_capacity_grows() {
+async fn a_caller_that_waits_for_room_proceeds_when_the_capacity_grows() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     pond.enqueue("q", work(1)).await.unwrap();
@@ -109,7 +109,7 @@ async fn who_waits_for_room_is_let_in_when_the_capacity_grows() {
 }
 
 #[tokio::test]
-async fn those_who_wait_are_let_in_in_the_order_they_came() {
+async fn callers_that_wait_for_room_proceed_in_the_order_of_their_calls() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(2), WhenFull::Wait).await;
     let (_worker, mut keeper) = gated(&pond, "q", 1);
@@ -129,7 +129,7 @@ async fn those_who_wait_are_let_in_in_the_order_they_came() {
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_leaves_the_line() {
+async fn a_caller_that_gives_up_no_longer_waits_for_room() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     let (_worker, mut keeper) = gated(&pond, "q", 1);
@@ -146,7 +146,7 @@ async fn a_caller_that_gives_up_leaves_the_line() {
 }
 
 #[tokio::test]
-async fn a_full_queue_does_not_hold_up_the_others() {
+async fn a_full_queue_does_not_block_other_queues() {
     let (_, pond) = memory();
     bounded(&pond, "full", Capacity::jobs(1), WhenFull::Wait).await;
     let ran = record(&pond, "free", 1);
@@ -160,7 +160,7 @@ async fn a_full_queue_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn a_call_into_a_free_and_a_full_queue_does_not_close_the_free_one() {
+async fn a_call_that_waits_for_a_full_queue_does_not_block_the_other_queues_that_it_names() {
     let (_, pond) = memory();
     bounded(&pond, "full", Capacity::jobs(1), WhenFull::Wait).await;
     pond.enqueue("full", work(1)).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_call_into_a_free_and_a_full_queue_does_not_close_the_free_one() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_refused_whatever_the_setting() {
+async fn a_transaction_into_a_full_queue_is_refused_whatever_the_setting() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     pond.enqueue("q", work(1)).await.unwrap();
@@ -188,14 +188,14 @@ async fn a_transaction_is_refused_whatever_the_setting() {
 }
 
 #[tokio::test]
-async fn what_could_never_fit_is_refused_and_does_not_wait() {
+async fn a_call_that_could_never_fit_is_refused_without_waiting() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(2), WhenFull::Wait).await;
     assert!(matches!(pond.enqueue_many("q", (0..3).map(work)).await, Err(Error::QueueFull { .. })));
 }
 
 #[tokio::test]
-async fn who_waits_at_a_shutdown_is_told() {
+async fn callers_that_wait_for_room_at_a_shutdown_get_an_error() {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     pond.enqueue("q", work(1)).await.unwrap();
@@ -205,7 +205,7 @@ async fn who_waits_at_a_shutdown_is_told() {
 }
 
 #[tokio::test]
-async fn lines_for_several_queues_move_on_by_themselves() {
+async fn callers_that_wait_for_different_queues_do_not_delay_each_other() {
     let (_, pond) = memory();
     let (mut calls, mut keepers) = (Vec::new(), Vec::new());
     for queue in ["a", "b", "c"] {
@@ -247,9 +247,9 @@ async fn a_call_that_waits_for_two_full_queues_gets_both() {
     assert_sound(&pond).await;
 }
 
-/// Callers that wait for room hold what they want to enqueue: beyond 64 MiB of it nobody else may wait.
+/// Callers that wait for room hold what they want to enqueue: beyond 64 MiB of it, further callers are refused.
 #[tokio::test]
-async fn what_waits_for_room_is_bounded_by_its_bytes() {
+async fn calls_that_wait_for_room_are_bounded_by_their_bytes() {
     let (_, pond) = memory();
     for queue in ["a", "b"] {
         bounded(&pond, queue, Capacity::jobs(3), WhenFull::Wait).await;
@@ -259,12 +259,12 @@ async fn what_waits_for_room_is_bounded_by_its_bytes() {
         pond.enqueue_many(queue, megabytes.chain([work(0)]))
     };
     let full = [large("a").await.unwrap(), large("b").await.unwrap()];
-    // A little more than 2 MiB each: 31 of them are waited for.
+    // A little more than 2 MiB each: 31 of them fit.
     let mut calls = Vec::new();
     for n in 0..40 {
         let call = tokio::spawn(large(["a", "b"][n % 2]));
         tokio::task::yield_now().await;
-        // The next one finds this one waiting.
+        // The next call finds this one waiting.
         settled(&pond).await;
         calls.push(call);
     }
@@ -272,7 +272,7 @@ async fn what_waits_for_room_is_bounded_by_its_bytes() {
         assert!(matches!(refused.await.unwrap(), Err(Error::QueueFull { .. })));
     }
     assert!(calls.iter().all(|call| !call.is_finished()));
-    // One of each line is let in when there is room, and then there is room to wait in again.
+    // One call for each queue is stored when there is room, and then another caller can wait again.
     for id in full.into_iter().flatten() {
         pond.cancel(id, "x").await.unwrap();
     }
@@ -282,7 +282,7 @@ async fn what_waits_for_room_is_bounded_by_its_bytes() {
     let again = tokio::spawn(large("a"));
     tokio::task::yield_now().await;
     settled(&pond).await;
-    assert!(!again.is_finished(), "there is room to wait in again");
+    assert!(!again.is_finished(), "another caller can wait again");
     close(pond.clone()).await;
     assert!(matches!(again.await.unwrap(), Err(Error::Closed)));
 }

@@ -1,4 +1,4 @@
-//! Clocks that jump: nothing early, nothing stalls.
+//! Clocks that jump: no job starts early, and none is delayed.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -44,7 +44,7 @@ async fn a_clock_set_back_ten_years_does_not_stall_delays_and_retries() {
 }
 
 #[tokio::test]
-async fn a_time_of_the_wall_clock_is_kept_whatever_the_clock_does() {
+async fn a_job_for_a_wall_clock_time_starts_at_that_time_however_the_clock_jumps() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let due = clock.wall() + HOUR;
@@ -52,7 +52,7 @@ async fn a_time_of_the_wall_clock_is_kept_whatever_the_clock_does() {
     clock.set_wall(clock.wall() - TEN_YEARS);
     clock.advance(HOUR * 2);
     drained(&pond).await;
-    assert_eq!(ran.len(), 0, "it is ten years early by the clock it was given");
+    assert_eq!(ran.len(), 0, "it started early");
     clock.set_wall(due - Duration::from_millis(1));
     drained(&pond).await;
     assert_eq!(ran.len(), 0);
@@ -62,7 +62,7 @@ async fn a_time_of_the_wall_clock_is_kept_whatever_the_clock_does() {
 }
 
 #[tokio::test]
-async fn a_clock_set_forward_makes_due_what_is_due_then_and_storms_no_retries() {
+async fn a_clock_set_forward_makes_a_retry_due_only_once() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let seen = attempts.clone();
@@ -134,7 +134,7 @@ async fn a_restart_with_the_clock_set_back_keeps_delays() {
 }
 
 #[tokio::test]
-async fn a_delay_goes_on_while_the_process_is_down() {
+async fn a_delay_keeps_running_while_the_process_is_down() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_delay_goes_on_while_the_process_is_down() {
 }
 
 #[tokio::test]
-async fn a_timeout_does_not_care_about_the_wall_clock() {
+async fn a_timeout_ignores_the_wall_clock() {
     let (clock, pond) = memory();
     let (gate, mut keeper) = gate();
     pond.worker("q")
@@ -173,7 +173,7 @@ async fn a_timeout_does_not_care_about_the_wall_clock() {
 }
 
 #[tokio::test]
-async fn thousands_due_at_once_do_not_hold_up_another_queue() {
+async fn thousands_of_jobs_due_at_once_do_not_delay_another_queue() {
     let (clock, pond) = memory();
     let late = record(&pond, "late", 50);
     let other = record(&pond, "other", 1);
@@ -185,7 +185,7 @@ async fn thousands_due_at_once_do_not_hold_up_another_queue() {
 }
 
 #[tokio::test]
-async fn the_machines_own_clock_works_too() {
+async fn a_delayed_job_runs_with_the_system_clock() {
     let disk = OnDisk::new();
     let pond = Millpond::open(disk.path()).unwrap();
     let (gate, mut keeper) = gate();
@@ -206,7 +206,7 @@ async fn the_machines_own_clock_works_too() {
 }
 
 #[tokio::test]
-async fn the_end_of_time_is_no_panic() {
+async fn the_greatest_time_does_not_panic() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
@@ -221,8 +221,8 @@ async fn the_end_of_time_is_no_panic() {
 }
 
 #[test]
-fn a_clock_that_was_set_holds_nothing_up_once_the_queue_is_closed() {
-    in_time("a look after the close", || {
+fn setting_the_clock_of_a_closed_queue_does_not_block() {
+    in_time("a read of the time after the close", || {
         let clock = millpond::testing::ManualClock::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let builder = Millpond::builder().clock(clock.clone()).runtime(runtime.handle().clone());
@@ -233,7 +233,7 @@ fn a_clock_that_was_set_holds_nothing_up_once_the_queue_is_closed() {
         steps.take_back();
         while steps.write() {}
         assert!(steps.is_closed());
-        // The writer is gone, so it cannot be asked to note this.
+        // The writer has ended, so it cannot be asked to record this.
         clock.set_wall(millpond::Timestamp::EPOCH);
         runtime.block_on(pond.testing().idle());
     });

@@ -1,4 +1,4 @@
-//! What waits for the writer, and what one commit moves, is bounded in bytes, whatever the calls are.
+//! The bytes that wait for the writer, and the bytes that one commit writes, are bounded for every kind of call.
 
 use millpond::{
     Capacity, Commit, Context, Error, Job, JobFilter, JobId, JobPatch, Millpond, NewJob, Outcome, QueueSettings, Retry,
@@ -9,7 +9,7 @@ use crate::support::*;
 
 const MEGABYTE: usize = 1_000_000;
 
-/// 64 MiB of these may wait.
+/// 64 MiB of these are allowed to wait.
 const WAIT_MAX: usize = 68;
 
 fn raw(bytes: usize) -> NewJob {
@@ -20,7 +20,7 @@ fn on(disk: &SimDisk) -> Millpond {
     Millpond::builder().open_backend(disk.clone()).unwrap()
 }
 
-/// Jobs that a handler has put into the dead letters.
+/// Jobs that a handler has made dead letters.
 async fn dead(pond: &Millpond, jobs: usize, reason: &str) -> Vec<JobId> {
     let reason = reason.to_owned();
     let dies = move |_: Job<bytes::Bytes>| {
@@ -42,7 +42,7 @@ async fn with_the_writer(pond: &Millpond, disk: &SimDisk, calls: Vec<Commit<()>>
 }
 
 #[tokio::test]
-async fn new_payloads_of_waiting_jobs_count_as_what_waits_for_the_writer() {
+async fn new_payloads_of_waiting_jobs_count_towards_the_bytes_that_wait_for_the_writer() {
     let disk = SimDisk::new();
     let pond = on(&disk);
     let ids = pond.enqueue_many("q", (0..100).map(|_| raw(1))).await.unwrap();
@@ -52,7 +52,7 @@ async fn new_payloads_of_waiting_jobs_count_as_what_waits_for_the_writer() {
 }
 
 #[tokio::test]
-async fn new_payloads_of_dead_letters_count_as_what_waits_for_the_writer() {
+async fn new_payloads_of_dead_letters_count_towards_the_bytes_that_wait_for_the_writer() {
     let disk = SimDisk::new();
     let pond = on(&disk);
     let ids = dead(&pond, 100, "no").await;
@@ -62,13 +62,13 @@ async fn new_payloads_of_dead_letters_count_as_what_waits_for_the_writer() {
     assert!((1..=WAIT_MAX).contains(&waiting), "{waiting} MB wait for the writer");
 }
 
-/// A queue whose commits move 400 kB at most, or remove 100 kB.
+/// A queue whose commits write at most 400 kB, or remove 100 kB.
 fn small_commits(disk: &SimDisk) -> Millpond {
     Millpond::builder().batch_bytes_max(100_000).open_backend(disk.clone()).unwrap()
 }
 
 #[tokio::test]
-async fn cancelled_jobs_that_are_kept_count_for_a_commit() {
+async fn cancelled_jobs_that_are_kept_count_towards_the_bytes_of_a_commit() {
     let disk = SimDisk::new();
     let pond = small_commits(&disk);
     let mut ids = Vec::new();
@@ -86,7 +86,7 @@ async fn cancelled_jobs_that_are_kept_count_for_a_commit() {
 }
 
 #[tokio::test]
-async fn edited_dead_letters_count_for_a_commit() {
+async fn edited_dead_letters_count_towards_the_bytes_of_a_commit() {
     let disk = SimDisk::new();
     let pond = small_commits(&disk);
     let ids = dead(&pond, 40, "no").await;
@@ -101,7 +101,7 @@ async fn edited_dead_letters_count_for_a_commit() {
 }
 
 #[tokio::test]
-async fn a_purge_counts_all_of_a_row_and_not_only_its_payload() {
+async fn a_purge_counts_the_whole_row_and_not_only_its_payload() {
     let disk = SimDisk::new();
     let pond = small_commits(&disk);
     dead(&pond, 100, &"r".repeat(4_000)).await;
@@ -113,7 +113,7 @@ async fn a_purge_counts_all_of_a_row_and_not_only_its_payload() {
 }
 
 #[tokio::test]
-async fn all_hooks_of_a_completion_together_may_enqueue_as_much_as_one_transaction() {
+async fn all_hooks_of_a_completion_share_the_enqueue_limit_of_one_transaction() {
     let (_, pond) = memory();
     let worker = pond.worker("q").retry(Retry::none()).handle(|job: Job<Work>, ctx: Context| async move {
         for _ in 0..2 {
@@ -137,9 +137,9 @@ async fn all_hooks_of_a_completion_together_may_enqueue_as_much_as_one_transacti
     assert_eq!(pond.queue("more").unwrap().counts().pending, 32);
 }
 
-/// What a handler is told that may not wait stems from the same commit as what it would have waited for.
+/// The answer of a handler that is not allowed to wait comes from the same commit that it would have waited for.
 #[tokio::test]
-async fn a_handler_that_may_not_wait_is_told_what_its_commit_has_found() {
+async fn a_handler_that_is_not_allowed_to_wait_gets_the_result_of_its_commit() {
     let disk = SimDisk::new();
     let pond = on(&disk);
     let full = QueueSettings::default().capacity(Capacity::jobs(2)).when_full(WhenFull::Wait);

@@ -1,4 +1,4 @@
-//! The file becomes small again by itself, at a moment when nobody needs it, and does not grow in a churn.
+//! The file shrinks by itself at a moment when it is not in use, and churn does not make it grow.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ fn worker(pond: &Millpond) -> Worker {
     pond.worker("q").concurrency(100).handle_raw("big", |_: Job<Bytes>| async { Ok(()) }).start().unwrap()
 }
 
-/// Lets the file grow to a dozen MiB, and leaves `left` jobs of that.
+/// Lets the file grow to a dozen MiB, and leaves `left` jobs in it.
 async fn grown(pond: &Millpond, left: u64) {
     for chunk in 0..10 {
         pond.enqueue_many("q", (0..1_000).map(|n| big(chunk + n))).await.unwrap();
@@ -33,8 +33,8 @@ async fn grown(pond: &Millpond, left: u64) {
     drained(pond).await;
 }
 
-/// Minutes in which nobody wants anything, but that somebody who waits for the writer to be idle may come
-/// in between: more than enough of them.
+/// More than enough quiet minutes for a compaction, even if a caller that waits for the writer to be idle comes in
+/// between.
 async fn quiet(pond: &Millpond, clock: &ManualClock) {
     for _ in 0..12 {
         clock.advance(SECOND * 61);
@@ -43,7 +43,7 @@ async fn quiet(pond: &Millpond, clock: &ManualClock) {
     }
 }
 
-/// Until the file has been compacted: a second quiet minute brings it.
+/// Waits until the file has been compacted, which a second quiet minute starts.
 async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> (u64, u64) {
     clock.advance(SECOND * 61);
     settled(pond).await;
@@ -56,7 +56,7 @@ async fn compacted(pond: &Millpond, clock: &ManualClock, events: &mut Events) ->
 }
 
 #[tokio::test]
-async fn a_file_that_was_drained_becomes_small_again_by_itself() {
+async fn a_drained_file_shrinks_by_itself() {
     let disk = OnDisk::new();
     let pond = disk.open();
     grown(&pond, 10).await;
@@ -70,7 +70,7 @@ async fn a_file_that_was_drained_becomes_small_again_by_itself() {
     assert_eq!(pond.metrics().compactions_total, 1);
     assert_eq!(pond.queue("kept").unwrap().counts().pending, 10);
     assert_sound(&pond).await;
-    // And it goes on.
+    // The queue continues.
     pond.enqueue("q", big(1)).await.unwrap();
     assert_eq!(drained(&pond).await.completed, 1);
     close(pond).await;
@@ -78,7 +78,7 @@ async fn a_file_that_was_drained_becomes_small_again_by_itself() {
 }
 
 #[tokio::test]
-async fn memory_is_given_back_too() {
+async fn compaction_returns_memory_too() {
     let (clock, pond) = memory();
     grown(&pond, 0).await;
     let mut events = pond.events();
@@ -87,7 +87,7 @@ async fn memory_is_given_back_too() {
 }
 
 #[tokio::test]
-async fn a_file_in_use_is_left_as_it_is() {
+async fn a_file_whose_pages_are_mostly_in_use_is_not_compacted() {
     let (clock, pond) = memory();
     grown(&pond, 8_000).await;
     quiet(&pond, &clock).await;
@@ -95,7 +95,7 @@ async fn a_file_in_use_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn it_can_be_switched_off() {
+async fn compaction_can_be_switched_off() {
     let (clock, pond) = memory_with(|builder| builder.compaction(false));
     grown(&pond, 0).await;
     quiet(&pond, &clock).await;
@@ -103,7 +103,7 @@ async fn it_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn while_something_runs_it_is_put_off() {
+async fn compaction_is_put_off_while_a_job_runs() {
     let (clock, pond) = memory();
     grown(&pond, 0).await;
     let (_worker, mut keeper) = gated(&pond, "slow", 1);
@@ -118,7 +118,7 @@ async fn while_something_runs_it_is_put_off() {
 }
 
 #[tokio::test]
-async fn while_somebody_reads_it_is_put_off_and_the_reader_notices_nothing() {
+async fn compaction_is_put_off_while_the_file_is_read_and_does_not_disturb_the_reader() {
     let disk = OnDisk::new();
     let pond = disk.open();
     grown(&pond, 10).await;
@@ -133,7 +133,7 @@ async fn while_somebody_reads_it_is_put_off_and_the_reader_notices_nothing() {
 }
 
 #[tokio::test]
-async fn who_comes_meanwhile_waits_and_gets_no_error() {
+async fn a_call_during_compaction_waits_and_succeeds() {
     let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
     grown(&pond, 10).await;
@@ -143,7 +143,7 @@ async fn who_comes_meanwhile_waits_and_gets_no_error() {
     settled(&pond).await;
     disk.hold_syncs();
     clock.advance(SECOND * 61);
-    // It is in the middle of it.
+    // The compaction has begun and has not ended.
     disk.wait_for_sync();
     let (looking, writing) = (pond.clone(), pond.clone());
     let looks = std::thread::spawn(move || looking.job(id).map(|job| job.payload.bytes.len()));
@@ -157,7 +157,7 @@ async fn who_comes_meanwhile_waits_and_gets_no_error() {
 }
 
 #[tokio::test]
-async fn a_stop_with_time_left_leaves_a_small_file() {
+async fn a_shutdown_with_time_left_compacts_the_file() {
     for (deadline, small) in [(SECOND * 10, true), (Duration::ZERO, false)] {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -171,7 +171,7 @@ async fn a_stop_with_time_left_leaves_a_small_file() {
     }
 }
 
-/// A disk in memory that keeps what a kill would have left, now and then, while it is armed.
+/// A disk in memory that keeps, at intervals, what a kill would leave, while it is armed.
 #[derive(Clone, Debug)]
 struct Recorder {
     memory: Arc<InMemoryBackend>,
@@ -185,7 +185,7 @@ struct Seen {
     images: Vec<Vec<u8>>,
 }
 
-/// One image in so many operations.
+/// One image is kept in this many operations.
 const OPERATIONS_PER_IMAGE: usize = 29;
 
 impl Recorder {
@@ -234,7 +234,7 @@ impl StorageBackend for Recorder {
 }
 
 #[tokio::test]
-async fn a_kill_in_the_middle_of_it_loses_nothing() {
+async fn a_kill_during_compaction_loses_nothing() {
     let (disk, clock) = (Recorder::new(), ManualClock::new());
     let pond = Millpond::builder().clock(clock.clone()).open_backend(disk.clone()).unwrap();
     grown(&pond, 300).await;
@@ -258,7 +258,7 @@ async fn a_kill_in_the_middle_of_it_loses_nothing() {
     }
 }
 
-/// The file's size after a depth of 1,000 jobs was filled, and after `jobs` more went through it.
+/// The size of the file after it was filled to a depth of 1,000 jobs, and after `jobs` more passed through it.
 async fn churn(jobs: u64) -> (u64, u64) {
     let disk = OnDisk::new();
     let pond = disk.open();
@@ -276,15 +276,15 @@ async fn churn(jobs: u64) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn a_churn_at_one_depth_does_not_make_the_file_grow() {
+async fn churn_at_a_constant_depth_does_not_grow_the_file() {
     let (filled, largest) = churn(50_000).await;
     assert!(largest <= 4 * filled, "{filled} bytes at first, {largest} later");
 }
 
-/// `cargo test --release --test it -- --ignored a_churn_of_a_million --nocapture`
+/// `cargo test --release --test it -- --ignored churn_of_a_million --nocapture`
 #[tokio::test]
 #[ignore = "minutes"]
-async fn a_churn_of_a_million_jobs_at_a_depth_of_a_thousand_does_not_make_the_file_grow() {
+async fn churn_of_a_million_jobs_at_a_depth_of_a_thousand_does_not_grow_the_file() {
     let (filled, largest) = churn(1_000_000).await;
     println!("{filled} bytes with the first 1,000 jobs, at most {largest} in 1,000,000");
     assert!(largest <= 4 * filled, "{filled} bytes at first, {largest} later");

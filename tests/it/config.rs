@@ -19,7 +19,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Error>, field: &str) {
 }
 
 #[tokio::test]
-async fn a_builders_nonsense() {
+async fn settings_of_a_builder_that_cannot_work_are_refused() {
     let open = |builder: millpond::Builder| builder.open_backend(InMemoryBackend::new());
     refused(open(Millpond::builder().payload_bytes_max(0)), "payload_bytes_max");
     refused(open(Millpond::builder().payload_bytes_max(17 << 20)), "payload_bytes_max");
@@ -38,7 +38,7 @@ async fn a_builders_nonsense() {
 }
 
 #[tokio::test]
-async fn an_events_buffer_beyond_reason_is_refused_or_works() {
+async fn an_extreme_events_buffer_is_refused_or_works() {
     match Millpond::builder().events_buffer(usize::MAX).open_backend(InMemoryBackend::new()) {
         Ok(_) => {}
         Err(Error::InvalidConfig { field, .. }) => assert_eq!(field, "events_buffer"),
@@ -47,7 +47,7 @@ async fn an_events_buffer_beyond_reason_is_refused_or_works() {
 }
 
 #[tokio::test]
-async fn a_workers_nonsense() {
+async fn settings_of_a_worker_that_cannot_work_are_refused() {
     let (_, pond) = memory();
     let start =
         |set: fn(WorkerBuilder) -> WorkerBuilder| set(pond.worker("q").handle(|_: Job<Work>| async { Ok(()) })).start();
@@ -74,7 +74,7 @@ async fn a_workers_nonsense() {
 }
 
 #[tokio::test]
-async fn a_jobs_nonsense() {
+async fn settings_of_a_job_that_cannot_work_are_refused() {
     let (_, pond) = memory();
     refused(pond.enqueue("q", work(1).max_attempts(0)).await, "max_attempts");
     refused(pond.enqueue("q", work(1).timeout(Duration::ZERO)).await, "timeout");
@@ -84,7 +84,7 @@ async fn a_jobs_nonsense() {
 }
 
 #[tokio::test]
-async fn a_queues_nonsense() {
+async fn settings_of_a_queue_that_cannot_work_are_refused() {
     let (_, pond) = memory();
     let queue = pond.queue("q").unwrap();
     refused(queue.configure(QueueSettings::default().capacity(Capacity::jobs(0))).await, "capacity");
@@ -93,7 +93,7 @@ async fn a_queues_nonsense() {
 }
 
 #[tokio::test]
-async fn extreme_settings_that_can_work_do() {
+async fn extreme_settings_that_can_work_are_accepted() {
     let (clock, pond) = memory_with(|builder| builder.max_running(usize::MAX).cache_bytes(0).linger(Duration::ZERO));
     let retry = Retry::exponential(Duration::MAX).cap(Duration::MAX).jitter(1.0).max_attempts(u32::MAX);
     pond.worker("q")
@@ -109,6 +109,6 @@ async fn extreme_settings_that_can_work_do() {
     assert_eq!(drained(&pond).await.completed, 98);
     clock.advance(HOUR * 24 * 365 * 1_000);
     drained(&pond).await;
-    assert_eq!(pond.job(id).unwrap().attempts, 1, "for ever is for ever");
+    assert_eq!(pond.job(id).unwrap().attempts, 1, "the greatest duration is accepted");
     pond.shutdown(Duration::MAX).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What fails for good is kept, and can be seen, edited, redriven and purged.
+//! Jobs that fail for good are kept, and can be listed, edited, redriven and purged.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use millpond::{Error, Event, Job, JobFilter, JobId, Millpond, NewJob, Outcome, P
 
 use crate::support::*;
 
-/// A worker that sends every job to the dead letters until the switch is turned.
-fn deadly(pond: &Millpond, queue: &str) -> Arc<std::sync::atomic::AtomicBool> {
+/// A worker that makes every job a dead letter until the switch is set.
+fn dead_lettering(pond: &Millpond, queue: &str) -> Arc<std::sync::atomic::AtomicBool> {
     let healthy = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let switch = healthy.clone();
     pond.worker(queue)
@@ -30,10 +30,10 @@ fn ids(jobs: &[millpond::JobInfo]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn they_are_listed_and_counted_by_queue_kind_group_error_and_time() {
+async fn dead_letters_are_listed_and_counted_by_queue_kind_group_error_and_time() {
     let (clock, pond) = memory();
-    deadly(&pond, "a");
-    deadly(&pond, "b");
+    dead_lettering(&pond, "a");
+    dead_lettering(&pond, "b");
     pond.enqueue_many("a", [work(1), member("g", 2), NewJob::json("work", "bad")]).await.unwrap();
     drained(&pond).await;
     let later = millpond::Clock::wall(&clock) + SECOND;
@@ -63,9 +63,9 @@ async fn they_are_listed_and_counted_by_queue_kind_group_error_and_time() {
 }
 
 #[tokio::test]
-async fn a_redriven_job_has_all_its_attempts_again_and_its_history_still() {
+async fn a_redriven_job_has_all_its_attempts_again_and_keeps_its_history() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let id = pond.enqueue("q", work(1).priority(Priority::FIRST)).await.unwrap();
     drained(&pond).await;
     pond.queue("q").unwrap().pause().await.unwrap();
@@ -83,7 +83,7 @@ async fn a_redriven_job_has_all_its_attempts_again_and_its_history_still() {
 #[tokio::test]
 async fn redrive_and_purge_are_idempotent() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let all = pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -101,7 +101,7 @@ async fn redrive_and_purge_are_idempotent() {
 #[tokio::test]
 async fn two_redrives_at_once_run_the_job_once() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let id = pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -116,9 +116,9 @@ async fn two_redrives_at_once_run_the_job_once() {
 }
 
 #[tokio::test]
-async fn some_or_all_are_redriven_by_filter() {
+async fn a_filter_selects_the_dead_letters_that_are_redriven() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     let all = pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -132,9 +132,9 @@ async fn some_or_all_are_redriven_by_filter() {
 }
 
 #[tokio::test]
-async fn a_paced_redrive_spreads_the_jobs_out() {
+async fn a_paced_redrive_spreads_the_jobs_over_time() {
     let (clock, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
     drained(&pond).await;
     turn(&switch);
@@ -148,9 +148,9 @@ async fn a_paced_redrive_spreads_the_jobs_out() {
 }
 
 #[tokio::test]
-async fn more_than_one_page_is_redriven_and_purged() {
+async fn more_dead_letters_than_one_page_are_redriven_and_purged() {
     let (_, pond) = memory();
-    let switch = deadly(&pond, "q");
+    let switch = dead_lettering(&pond, "q");
     pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
     drained(&pond).await;
     let dead = pond.dead_letters();
@@ -166,7 +166,7 @@ async fn more_than_one_page_is_redriven_and_purged() {
 async fn a_redrive_of_all_ends_even_if_they_fail_again_at_once() {
     let disk = OnDisk::new();
     let pond = millpond::Millpond::builder().open(disk.path()).unwrap();
-    deadly(&pond, "q");
+    dead_lettering(&pond, "q");
     pond.enqueue_many("q", (0..1_200).map(work)).await.unwrap();
     drained(&pond).await;
     let redriven = pond.dead_letters().redrive_all(&JobFilter::new(), Pace::at_once()).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_redrive_of_all_ends_even_if_they_fail_again_at_once() {
 }
 
 #[tokio::test]
-async fn an_edited_payload_is_what_runs() {
+async fn a_redriven_job_runs_with_its_edited_payload() {
     let (_, pond) = memory();
     let seen = Log::new();
     let log = seen.clone();
@@ -203,12 +203,12 @@ async fn an_edited_payload_is_what_runs() {
 }
 
 #[tokio::test]
-async fn the_hook_and_the_event_tell_of_the_first_one_only() {
+async fn the_hook_and_the_event_report_only_the_first_dead_letter() {
     let firsts = Log::new();
     let log = firsts.clone();
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(move |event| log.push(event.clone())));
-    deadly(&pond, "a");
-    deadly(&pond, "b");
+    dead_lettering(&pond, "a");
+    dead_lettering(&pond, "b");
     let mut events = pond.events();
     let first = pond.enqueue("a", work(1)).await.unwrap();
     drained(&pond).await;
@@ -242,9 +242,9 @@ async fn the_hook_and_the_event_tell_of_the_first_one_only() {
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_stops_nothing() {
+async fn a_hook_that_panics_does_not_stop_the_queue() {
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(|_| panic!("in the hook")));
-    deadly(&pond, "q");
+    dead_lettering(&pond, "q");
     let id = pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     assert_eq!(state(&pond, id), State::Dead);
@@ -256,7 +256,7 @@ async fn a_hook_that_panics_stops_nothing() {
 async fn dead_letters_survive_a_restart() {
     let disk = OnDisk::new();
     let pond = disk.open();
-    deadly(&pond, "q");
+    dead_lettering(&pond, "q");
     let id = pond.enqueue("q", member("g", 1)).await.unwrap();
     drained(&pond).await;
     close(pond).await;

@@ -1,4 +1,4 @@
-//! `Builder::retention` holds for every queue that has no retention of its own.
+//! `Builder::retention` applies to every queue that has no retention of its own.
 
 use millpond::{Error, Job, Keep, QueueSettings, Retention, State};
 
@@ -9,7 +9,7 @@ fn all() -> Retention {
 }
 
 #[tokio::test]
-async fn it_holds_for_queues_without_a_retention_of_their_own() {
+async fn the_default_retention_applies_to_queues_without_their_own() {
     let (_, pond) = memory_with(|builder| builder.retention(all()));
     let own = Retention::default().completed(Keep::new(HOUR, 1));
     pond.queue("own").unwrap().configure(QueueSettings::default().retention(own)).await.unwrap();
@@ -25,7 +25,7 @@ async fn it_holds_for_queues_without_a_retention_of_their_own() {
 }
 
 #[tokio::test]
-async fn it_holds_for_jobs_that_have_ended_before() {
+async fn the_default_retention_applies_to_jobs_that_ended_before_it_was_set() {
     let disk = OnDisk::new();
     let pond = disk.builder().retention(all()).open(disk.path()).unwrap();
     record(&pond, "q", 1);
@@ -44,7 +44,7 @@ async fn it_holds_for_jobs_that_have_ended_before() {
 }
 
 #[tokio::test]
-async fn cancelled_and_expired_jobs_follow_it() {
+async fn cancelled_and_expired_jobs_follow_the_default_retention() {
     let (clock, pond) = memory_with(|builder| builder.retention(Retention::default().cancelled(Keep::NOTHING)));
     let id = pond.enqueue("q", work(1)).await.unwrap();
     pond.cancel(id, "no").await.unwrap();

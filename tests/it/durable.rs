@@ -1,11 +1,11 @@
-//! When `enqueue` returns Ok, the job is on the disk. Ids grow and are never used again.
+//! When `enqueue` returns `Ok`, the job is on the disk. Ids grow and are never used again.
 
 use millpond::{Error, JobId, Millpond, State};
 
 use crate::support::*;
 
 #[tokio::test]
-async fn an_enqueued_job_is_there_after_the_file_is_opened_again() {
+async fn an_enqueued_job_exists_after_the_file_is_opened_again() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let id = pond.enqueue("q", work(7)).await.unwrap();
@@ -21,7 +21,7 @@ async fn an_enqueued_job_is_there_after_the_file_is_opened_again() {
 }
 
 #[tokio::test]
-async fn an_answered_job_survives_a_crash() {
+async fn an_acknowledged_job_survives_a_crash() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let id = pond.enqueue("q", work(7)).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_completed_job_does_not_run_again_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_job_that_ran_at_a_crash_runs_again_and_the_attempt_counts() {
+async fn a_job_that_ran_at_a_crash_runs_again_and_the_lost_attempt_counts() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 1);
@@ -77,7 +77,7 @@ async fn ids_start_at_one_and_grow_across_a_restart() {
 }
 
 #[tokio::test]
-async fn an_id_is_not_used_again_after_its_job_is_gone() {
+async fn an_id_is_not_reused_after_its_job_is_removed() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let _ran = record(&pond, "q", 1);
@@ -92,7 +92,7 @@ async fn an_id_is_not_used_again_after_its_job_is_gone() {
 }
 
 #[tokio::test]
-async fn enqueue_is_answered_only_after_the_sync() {
+async fn enqueue_returns_only_after_the_sync() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let ran = record(&pond, "q", 1);
@@ -131,7 +131,7 @@ async fn settings_names_and_totals_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn names_that_were_only_spoken_do_not_shift_those_in_the_file() {
+async fn names_that_were_never_stored_do_not_shift_the_names_in_the_file() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.queue("spoken").unwrap();

@@ -1,4 +1,4 @@
-//! Putting jobs in: one, many, with options, and what is refused.
+//! Enqueueing one job or many, with options, and which calls are refused.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::support::*;
 
 #[tokio::test]
-async fn many_jobs_in_one_call_get_ids_in_their_order() {
+async fn the_jobs_of_one_call_get_ids_in_their_order() {
     let (_, pond) = memory();
     let ids = pond.enqueue_many("q", (0..100).map(|n| Work { n })).await.unwrap();
     assert_eq!(ids, (1..=100).map(JobId::new).collect::<Vec<_>>());
@@ -18,7 +18,7 @@ async fn many_jobs_in_one_call_get_ids_in_their_order() {
 }
 
 #[tokio::test]
-async fn jobs_for_several_queues_go_in_one_commit() {
+async fn jobs_for_several_queues_are_written_in_one_commit() {
     let (_, pond) = memory();
     let before = pond.metrics().commits_total;
     pond.enqueue_all([("a", work(1)), ("b", NewJob::new(Packed { text: "x".into() })), ("a", work(2))]).await.unwrap();
@@ -36,13 +36,13 @@ async fn one_bad_job_refuses_the_whole_call() {
 }
 
 #[tokio::test]
-async fn no_jobs_at_all_is_no_error() {
+async fn enqueueing_no_jobs_is_not_an_error() {
     let (_, pond) = memory();
     assert_eq!(pond.enqueue_many("q", Vec::<NewJob>::new()).await.unwrap(), []);
 }
 
 #[test]
-fn a_thread_without_a_runtime_may_wait_for_the_answer() {
+fn a_thread_without_a_runtime_can_wait_for_an_enqueue() {
     let disk = OnDisk::new();
     let pond = disk.open();
     assert_eq!(pond.enqueue("q", work(1)).wait().unwrap(), JobId::new(1));
@@ -51,14 +51,14 @@ fn a_thread_without_a_runtime_may_wait_for_the_answer() {
 }
 
 #[tokio::test]
-async fn nothing_happens_until_it_is_awaited() {
+async fn nothing_is_enqueued_until_the_call_is_awaited() {
     let (_, pond) = memory();
     drop(pond.enqueue("q", work(1)));
     assert_eq!(pond.enqueue("q", work(2)).await.unwrap(), JobId::new(1));
 }
 
 #[tokio::test]
-async fn every_codec_brings_the_payload_to_the_handler() {
+async fn every_codec_delivers_the_payload_to_the_handler() {
     let (_, pond) = memory();
     let seen = Log::new();
     let (json, postcard, raw, mixed) = (seen.clone(), seen.clone(), seen.clone(), seen.clone());
@@ -115,7 +115,7 @@ async fn options_are_stored_and_shown() {
 }
 
 #[tokio::test]
-async fn a_batch_above_the_limits_is_refused_whole() {
+async fn a_batch_above_the_limits_is_refused_as_a_whole() {
     let (_, pond) = memory();
     let refused = pond.enqueue_many("q", (0..10_001).map(work)).await;
     assert!(matches!(refused, Err(Error::BatchTooLarge { jobs: 10_001, jobs_max: 10_000, .. })), "{refused:?}");
@@ -127,7 +127,7 @@ async fn a_batch_above_the_limits_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn a_payload_above_the_limit_is_refused_and_one_at_the_limit_is_not() {
+async fn a_payload_at_the_limit_is_accepted_and_a_larger_one_is_refused() {
     let (_, pond) = memory_with(|builder| builder.payload_bytes_max(1_000));
     pond.enqueue("q", NewJob::raw("k", vec![0; 1_000])).await.unwrap();
     let refused = pond.enqueue("q", NewJob::raw("k", vec![0; 1_001])).await;
@@ -159,7 +159,7 @@ async fn a_payload_that_cannot_be_encoded_is_refused_by_its_kind() {
 }
 
 #[tokio::test]
-async fn names_outside_the_allowed_letters_are_refused_everywhere() {
+async fn names_with_other_than_the_allowed_characters_are_refused_everywhere() {
     let (_, pond) = memory();
     let long = "n".repeat(129);
     for bad in ["", "..", "../x", "a b", "a\0b", "tab\t", "<script>", "\u{202e}gnp", "naïve", "a/b", &long] {
@@ -181,7 +181,7 @@ async fn names_outside_the_allowed_letters_are_refused_everywhere() {
 }
 
 #[tokio::test]
-async fn a_delay_of_for_ever_never_runs_and_never_wraps() {
+async fn a_job_with_the_greatest_delay_never_runs_and_its_time_does_not_wrap() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 4);
     pond.enqueue("q", work(1).delay(Duration::MAX)).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_delay_of_for_ever_never_runs_and_never_wraps() {
 }
 
 #[tokio::test]
-async fn a_delay_of_zero_is_now() {
+async fn a_job_with_a_delay_of_zero_runs_at_once() {
     let (_, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.enqueue("q", work(1).delay(Duration::ZERO)).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_delay_of_zero_is_now() {
 }
 
 #[tokio::test]
-async fn a_time_in_the_past_or_before_the_epoch_means_now() {
+async fn a_job_for_a_time_in_the_past_or_before_the_epoch_runs_at_once() {
     let (_, pond) = memory();
     let ran = record(&pond, "q", 1);
     for (n, at) in [(1, UNIX_EPOCH), (2, UNIX_EPOCH - HOUR), (3, UNIX_EPOCH + Duration::from_secs(1_000_000_000))] {
@@ -214,7 +214,7 @@ async fn a_time_in_the_past_or_before_the_epoch_means_now() {
 }
 
 #[tokio::test]
-async fn a_time_in_the_year_9999_is_kept_and_waited_for() {
+async fn a_job_for_the_year_9999_waits_until_then() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let at = Duration::from_secs(253_370_764_800);
@@ -229,7 +229,7 @@ async fn a_time_in_the_year_9999_is_kept_and_waited_for() {
 }
 
 #[tokio::test]
-async fn a_delayed_job_starts_when_it_is_due_and_not_a_millisecond_before() {
+async fn a_delayed_job_starts_when_it_is_due_and_not_a_millisecond_earlier() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.enqueue("q", work(1).delay(Duration::from_millis(1_500))).await.unwrap();
@@ -242,7 +242,7 @@ async fn a_delayed_job_starts_when_it_is_due_and_not_a_millisecond_before() {
 }
 
 #[tokio::test]
-async fn a_delayed_job_holds_nobody_up() {
+async fn a_delayed_job_does_not_delay_other_jobs() {
     let (_, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.enqueue("q", work(1).delay(HOUR).priority(Priority::FIRST)).await.unwrap();

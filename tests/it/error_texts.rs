@@ -1,4 +1,4 @@
-//! Errors say what to do.
+//! Error texts say what the caller can do.
 
 use millpond::{Error, Millpond};
 use redb::{Database, MultimapTableDefinition, TableDefinition, TableError};
@@ -13,7 +13,7 @@ async fn an_aborted_transaction_says_why_its_closure_failed() {
 }
 
 #[tokio::test]
-async fn another_programs_redb_file_is_refused_with_the_ways_to_share_it() {
+async fn the_refusal_of_another_programs_redb_file_says_how_to_share_it() {
     let disk = OnDisk::new();
     drop(Database::create(disk.path()).unwrap());
     let error = Millpond::open(disk.path()).unwrap_err();
@@ -24,7 +24,7 @@ async fn another_programs_redb_file_is_refused_with_the_ways_to_share_it() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_open_twice_is_said_with_the_callers_line() {
+async fn the_error_for_a_table_opened_twice_names_the_callers_line() {
     const TABLE: TableDefinition<u64, u64> = TableDefinition::new("t");
     const TAGS: MultimapTableDefinition<u64, u64> = MultimapTableDefinition::new("m");
     let (_, pond) = memory();

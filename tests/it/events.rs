@@ -1,4 +1,4 @@
-//! What happened is told after it is durable, in order, and nobody is held up by a slow listener.
+//! Events are published in order, after what they report is durable, and a slow listener delays nothing.
 
 use millpond::{Event, Job, Millpond, Missed, Outcome, Retry};
 
@@ -21,7 +21,7 @@ fn name(event: &Event) -> &'static str {
 }
 
 #[tokio::test]
-async fn the_life_of_a_job_is_told_in_order() {
+async fn the_events_of_a_job_arrive_in_order() {
     let (clock, pond) = memory();
     pond.worker("q")
         .retry(Retry::fixed(SECOND).jitter(0.0).max_attempts(2))
@@ -63,7 +63,7 @@ async fn the_life_of_a_job_is_told_in_order() {
 }
 
 #[tokio::test]
-async fn the_jobs_of_a_transaction_are_told_like_any_other() {
+async fn jobs_of_a_transaction_have_the_same_events_as_any_other() {
     let (_, pond) = memory();
     let mut events = pond.events();
     let id = pond.transaction(|tx| Ok(tx.enqueue("q", work(1))?)).await.unwrap();
@@ -82,7 +82,7 @@ async fn the_jobs_of_a_transaction_are_told_like_any_other() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_of_what_was_not_committed() {
+async fn what_was_not_committed_has_no_events() {
     let (_, pond) = memory();
     let mut events = pond.events();
     let _ = pond
@@ -99,7 +99,7 @@ async fn nothing_is_told_of_what_was_not_committed() {
 }
 
 #[tokio::test]
-async fn an_event_is_told_only_after_the_sync() {
+async fn an_event_is_published_only_after_the_sync() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let mut events = pond.events();
@@ -115,7 +115,7 @@ async fn an_event_is_told_only_after_the_sync() {
 }
 
 #[tokio::test]
-async fn who_was_told_finds_it_in_the_file() {
+async fn what_an_event_reports_is_already_in_the_file() {
     let (_, pond) = memory();
     pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::done_with("x")) }).start().unwrap();
     let mut events = pond.events();
@@ -134,12 +134,12 @@ async fn who_was_told_finds_it_in_the_file() {
 }
 
 #[tokio::test]
-async fn a_slow_listener_is_told_how_many_it_has_missed() {
+async fn a_slow_listener_gets_the_number_of_events_that_it_missed() {
     let (_, pond) = memory_with(|builder| builder.events_buffer(16));
     let mut events = pond.events();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();
     settled(&pond).await;
-    let Some(Err(Missed { count: missed, .. })) = events.next().await else { panic!("it must be told") };
+    let Some(Err(Missed { count: missed, .. })) = events.next().await else { panic!("an event must arrive") };
     let mut rest = 0;
     while let Some(Ok(Event::Enqueued { .. })) = events.try_next() {
         rest += 1;
@@ -148,7 +148,7 @@ async fn a_slow_listener_is_told_how_many_it_has_missed() {
 }
 
 #[tokio::test]
-async fn a_listener_hears_the_last_events_and_then_that_it_is_over() {
+async fn a_listener_gets_the_last_events_and_then_the_end_of_the_stream() {
     let (_, pond) = memory();
     let mut events = pond.events();
     record(&pond, "q", 1);
@@ -164,7 +164,7 @@ async fn a_listener_hears_the_last_events_and_then_that_it_is_over() {
 }
 
 #[test]
-fn a_thread_may_listen() {
+fn a_thread_can_wait_for_events() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let mut events = pond.events();
@@ -175,12 +175,12 @@ fn a_thread_may_listen() {
 }
 
 #[tokio::test]
-async fn a_listener_that_is_dropped_is_forgotten() {
+async fn a_dropped_listener_is_removed() {
     let (_, pond) = memory();
     drop(pond.events());
     pond.enqueue("q", work(1)).await.unwrap();
     let mut late = pond.events();
     pond.enqueue("q", work(2)).await.unwrap();
     settled(&pond).await;
-    assert_eq!(heard(&mut late).len(), 1, "only what is committed from now on");
+    assert_eq!(heard(&mut late).len(), 1, "only events of later commits arrive");
 }

@@ -11,7 +11,7 @@ use millpond_testkit::SimDisk;
 
 use crate::support::*;
 
-/// A worker that answers each job of queue `q` the same.
+/// A worker that gives the same answer to each job of queue `q`.
 fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Outcome + Send + Sync + 'static) -> Log<u64> {
     let log = Log::new();
     let seen = log.clone();
@@ -31,10 +31,10 @@ fn expired(pond: &Millpond, id: JobId) {
     assert!(info.ended_at.is_some() && info.started_at.is_none(), "{info:?}");
 }
 
-// --- who has started --------------------------------------------------------------------------
+// --- which jobs have started ------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_job_that_is_retried_goes_to_the_dead_letters_whatever_its_expiry() {
+async fn a_retried_job_becomes_a_dead_letter_whatever_its_expiry() {
     let (clock, pond) = memory();
     let retry = Retry::fixed(SECOND * 20).jitter(0.0).max_attempts(3);
     let ran = answering(&pond, retry, || Outcome::retry("it does not work"));
@@ -52,7 +52,7 @@ async fn a_job_that_is_retried_goes_to_the_dead_letters_whatever_its_expiry() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_snoozed_has_started_and_does_not_expire() {
+async fn a_snoozed_job_has_started_and_does_not_expire() {
     let (clock, pond) = memory();
     let snoozed = std::sync::atomic::AtomicBool::new(false);
     let ran =
@@ -95,7 +95,7 @@ async fn a_job_that_ran_when_the_process_died_does_not_expire() {
 }
 
 #[tokio::test]
-async fn a_job_that_runs_is_not_expired_under_its_handler() {
+async fn a_running_job_does_not_expire() {
     let (clock, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
     let ids = pond.enqueue_many("q", [work(1), member("g", 2)].map(|job| job.expires_in(SECOND * 5))).await.unwrap();
@@ -112,9 +112,9 @@ async fn a_job_that_runs_is_not_expired_under_its_handler() {
     assert_eq!(drained(&pond).await.completed, 2);
 }
 
-/// No attempt of it was used, so it is as if it had not started.
+/// The job used no attempt, so it counts as not started.
 #[tokio::test]
-async fn a_job_that_was_taken_back_at_a_stop_may_expire() {
+async fn a_job_that_a_stop_gave_back_can_expire() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
@@ -143,7 +143,7 @@ async fn a_redriven_job_does_not_expire() {
     assert_eq!((state(&pond, id), ran.len()), (State::Pending, 1));
 }
 
-// --- wherever it waits ------------------------------------------------------------------------
+// --- wherever the job waits -------------------------------------------------------------------
 
 #[tokio::test]
 async fn a_job_expires_in_a_queue_without_a_worker() {
@@ -197,7 +197,7 @@ fn state_or_gone(pond: &Millpond, id: JobId) -> Option<State> {
 }
 
 #[tokio::test]
-async fn a_job_whose_kind_nobody_handles_expires() {
+async fn a_job_whose_kind_has_no_handler_expires() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let id = pond.enqueue("q", millpond::NewJob::raw("unknown", "x").expires_in(SECOND)).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_job_that_is_due_after_its_expiry_expires_while_it_waits() {
 }
 
 #[tokio::test]
-async fn a_member_in_the_middle_of_its_group_expires_before_its_turn() {
+async fn a_member_in_the_middle_of_its_group_expires_before_it_is_the_head() {
     let (clock, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 10);
     let first = pond.enqueue("q", member("g", 1)).await.unwrap();
@@ -251,7 +251,7 @@ async fn a_member_in_the_middle_of_its_group_expires_before_its_turn() {
 }
 
 #[tokio::test]
-async fn what_expires_makes_room_in_a_full_queue_and_frees_its_key() {
+async fn an_expired_job_makes_room_in_a_full_queue_and_frees_its_unique_key() {
     let (clock, pond) = memory();
     let queue = pond.queue("q").unwrap();
     queue.configure(QueueSettings::default().capacity(Capacity::jobs(3))).await.unwrap();
@@ -261,7 +261,7 @@ async fn what_expires_makes_room_in_a_full_queue_and_frees_its_key() {
     assert!(matches!(pond.enqueue("q", work(4)).await, Err(Error::QueueFull { .. })));
     assert_eq!(pond.enqueue("q", keyed(4)).await.unwrap(), ids[1]);
     clock.advance(SECOND);
-    // In the very next commit, whoever makes it.
+    // The next commit ends the job, whichever call makes it.
     let new = pond.enqueue("q", keyed(5)).await.unwrap();
     assert!(new > ids[2]);
     pond.enqueue("q", work(6)).await.unwrap();
@@ -272,7 +272,7 @@ async fn what_expires_makes_room_in_a_full_queue_and_frees_its_key() {
 }
 
 #[tokio::test]
-async fn a_caller_who_waits_for_room_gets_in_when_a_job_expires() {
+async fn a_caller_that_waits_for_room_proceeds_when_a_job_expires() {
     let (clock, pond) = memory();
     let queue = pond.queue("q").unwrap();
     let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(millpond::WhenFull::Wait);
@@ -288,7 +288,7 @@ async fn a_caller_who_waits_for_room_gets_in_when_a_job_expires() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_held_for_longer_than_the_expiry_stays_held() {
+async fn a_unique_key_held_for_longer_than_the_expiry_stays_held() {
     let (clock, pond) = memory();
     let keyed = |n| work(n).unique_key("key").unique_for(HOUR);
     let id = pond.enqueue("q", keyed(1).expires_in(SECOND)).await.unwrap();
@@ -336,7 +336,7 @@ async fn an_expiry_in_the_past_ends_the_job_at_once() {
     assert_eq!(ran.len(), 0);
 }
 
-// --- and whatever is done to it meanwhile -----------------------------------------------------
+// --- calls that change the job in the meantime -------------------------------------------------
 
 #[tokio::test]
 async fn a_job_that_is_changed_or_cancelled_or_run_now_keeps_or_loses_its_expiry() {
@@ -359,7 +359,7 @@ async fn a_job_that_is_changed_or_cancelled_or_run_now_keeps_or_loses_its_expiry
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_expired_jobs_where_retention_keeps_nothing() {
+async fn expired_jobs_are_removed_where_retention_keeps_nothing() {
     let (clock, pond) = memory();
     let retention = Retention::default().cancelled(Keep::NOTHING);
     pond.queue("q").unwrap().configure(QueueSettings::default().retention(retention)).await.unwrap();
@@ -372,7 +372,7 @@ async fn nothing_is_kept_of_expired_jobs_where_retention_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn thousands_that_expire_at_once_go_in_several_commits_and_others_in_between() {
+async fn thousands_of_expiries_at_once_take_several_commits_with_other_calls_between_them() {
     let (clock, pond) = memory();
     pond.enqueue_many("q", (0..5_500).map(|n| work(n).expires_in(SECOND))).await.unwrap();
     settled(&pond).await;
@@ -380,7 +380,7 @@ async fn thousands_that_expire_at_once_go_in_several_commits_and_others_in_betwe
     clock.advance(SECOND);
     let id = pond.enqueue("other", work(1)).await.unwrap();
     let left = pond.queue("q").unwrap().counts().pending;
-    assert!(left >= 3_500, "somebody else's job is stored before all have ended: {left}");
+    assert!(left >= 3_500, "another caller's job is stored before all have ended: {left}");
     drained(&pond).await;
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!((counts.pending, counts.cancelled_total), (0, 5_500));
@@ -388,9 +388,9 @@ async fn thousands_that_expire_at_once_go_in_several_commits_and_others_in_betwe
     assert_eq!(state(&pond, id), State::Pending);
 }
 
-/// A thousand of a mebibyte each: a commit takes what fits into a few.
+/// A thousand jobs of a MiB each: a commit removes what fits into a few MiB.
 #[tokio::test]
-async fn large_jobs_that_expire_at_once_go_in_commits_of_few_bytes() {
+async fn large_jobs_that_expire_at_once_are_removed_in_small_commits() {
     let (clock, pond) = memory();
     for _ in 0..6 {
         let jobs = (0..10).map(|_| millpond::NewJob::raw("large", vec![0; 1 << 20]).expires_in(SECOND));
@@ -404,7 +404,7 @@ async fn large_jobs_that_expire_at_once_go_in_commits_of_few_bytes() {
     assert!(pond.metrics().commits_total - before >= 6, "{}", pond.metrics().commits_total - before);
 }
 
-/// Nobody looks at a job that has no expiry, and none is looked at again once it has ended.
+/// A job without an expiry is never checked, and no job is checked again once it has ended.
 #[tokio::test]
 async fn a_queue_in_which_nothing_expires_makes_no_commits() {
     let (clock, pond) = memory();
@@ -424,9 +424,9 @@ fn open(clock: &ManualClock, memory: &SimDisk) -> Millpond {
     Millpond::builder().clock(clock.clone()).seed(0).open_backend(memory.clone()).unwrap()
 }
 
-/// A crash between the moment at which an expiry passes and the commit that ends the job.
+/// A crash between the time at which a job expires and the commit that ends it.
 #[tokio::test]
-async fn a_crash_before_the_end_is_written_loses_no_expiry() {
+async fn a_crash_before_an_expiry_is_written_does_not_lose_it() {
     let (clock, memory) = (ManualClock::new(), SimDisk::new());
     let pond = open(&clock, &memory);
     let jobs = [work(1), member("g", 2), work(3).delay(HOUR)].map(|job| job.expires_in(SECOND));
@@ -451,7 +451,7 @@ fn index(pond: &Millpond) -> Vec<(u8, u64, u32, u64)> {
 }
 
 #[tokio::test]
-async fn only_jobs_that_expire_are_in_the_index_and_only_until_they_have_started_or_left() {
+async fn the_expiry_index_has_only_jobs_with_an_expiry_that_have_not_started_or_ended() {
     let (clock, pond) = memory();
     let late = |n| work(n).expires_in(HOUR);
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();
@@ -469,9 +469,9 @@ async fn only_jobs_that_expire_are_in_the_index_and_only_until_they_have_started
     assert_eq!((index(&pond).len(), ran.len()), (0, 103));
 }
 
-/// Rows that lead to no job that expires then, and jobs without their row.
+/// Rows that lead to no job with this expiry, and jobs without their row.
 #[tokio::test]
-async fn a_wrong_index_of_expiries_is_told_hurts_nobody_and_is_made_right_at_open() {
+async fn a_wrong_expiry_index_is_reported_does_no_harm_and_is_repaired_at_open() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = [work(1), member("g", 2), work(3).delay(HOUR * 2), member("g", 4)].map(|job| job.expires_in(HOUR));
@@ -485,7 +485,8 @@ async fn a_wrong_index_of_expiries_is_told_hurts_nobody_and_is_made_right_at_ope
             for row in rows?.into_iter().filter(|row| row.1 == HOUR.as_millis() as u64).take(lost) {
                 table.remove(row)?;
             }
-            // A job without an expiry, one with another, one that is not there, one of another queue, no such line.
+            // In turn: a job without an expiry, a job with another expiry, a missing job, a job of another queue, a
+            // row that cannot be parsed.
             for key in [(2, 5, 0, 5), (2, 5, 0, 6), (2, 5, 0, 77), (2, 5, 9, 1), (0, 5, 0, 1), (9, 5, 0, 1)] {
                 table.insert(key, ())?;
             }
@@ -510,9 +511,10 @@ async fn a_wrong_index_of_expiries_is_told_hurts_nobody_and_is_made_right_at_ope
     assert!(others.iter().all(|id| state(&pond, *id) == State::Pending));
 }
 
-/// Its record cannot be read: it is set aside, and expires no more. Read after all, it does.
+/// The record of the job cannot be read: the job is quarantined and does not expire. When it can be read again, it
+/// expires.
 #[tokio::test]
-async fn a_job_that_was_set_aside_and_restored_expires() {
+async fn a_quarantined_job_that_is_restored_expires() {
     for spoil_all in [false, true] {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -524,7 +526,7 @@ async fn a_job_that_was_set_aside_and_restored_expires() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         if spoil_all {
-            // The header too: what it says cannot be guessed.
+            // The header is damaged too: what it says cannot be guessed.
             bad[at - 20..at].fill(0xff);
         }
         std::fs::write(disk.path(), &bad).unwrap();

@@ -1,4 +1,4 @@
-//! What lies at a path may be no file at all: it is named, and nobody waits for it.
+//! A path that is not a regular file is refused by its kind, without waiting.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,14 +12,14 @@ use rustix::fs::{CWD, Mode};
 
 use crate::support::*;
 
-/// Longer than any open takes. One that waits for a writer of a pipe never ends.
+/// Longer than any open takes. An open that waits for a writer of a pipe never ends.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
 
 pub fn pipe(path: &Path) {
     rustix::fs::mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).unwrap();
 }
 
-/// What `work` returns, on a thread of its own: one that hangs fails the test and not the whole run.
+/// Runs `work` on a thread of its own and returns its result: if it hangs, only this test fails.
 pub fn unless_it_hangs<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || done.send(work()));
@@ -38,7 +38,7 @@ fn refused(path: PathBuf) -> String {
 }
 
 #[test]
-fn a_pipe_a_socket_a_device_and_a_directory_are_refused_by_what_they_are() {
+fn a_pipe_a_socket_a_device_and_a_directory_are_refused_by_kind() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     pipe(&at("pipe"));
@@ -71,9 +71,9 @@ async fn a_backup_is_not_more_readable_than_the_file() {
     }
 }
 
-/// A process of root's may copy a file of somebody else.
+/// A process of root is able to copy a file of another user.
 #[tokio::test]
-async fn a_backup_belongs_to_whom_the_file_belongs_to() {
+async fn a_backup_has_the_same_owner_as_the_file() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !rustix::process::geteuid().is_root() {
         return;

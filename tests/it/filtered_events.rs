@@ -1,4 +1,4 @@
-//! `events_where`: what the filter refuses takes no place in the listener's buffer.
+//! `events_where`: an event that the filter rejects takes no place in the listener's buffer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ fn small() -> Millpond {
 }
 
 #[tokio::test]
-async fn an_import_does_not_push_out_what_the_listener_wants() {
+async fn many_unwanted_events_do_not_displace_those_that_a_listener_wants() {
     let pond = small();
     let (mut all, mut dead) = (pond.events(), pond.events_where(|event| matches!(event, Event::Dead { .. })));
     pond.enqueue("q", work(1)).await.unwrap();
@@ -32,7 +32,7 @@ async fn an_import_does_not_push_out_what_the_listener_wants() {
 }
 
 #[tokio::test]
-async fn a_listener_behind_by_more_than_its_buffer_is_told_how_much_it_wanted_and_missed() {
+async fn a_slow_listener_gets_the_number_of_wanted_events_that_it_missed() {
     let pond = small();
     let mut paused = pond.events_where(|event| matches!(event, Event::Paused { .. }));
     let queue = pond.queue("q").unwrap();
@@ -44,7 +44,7 @@ async fn a_listener_behind_by_more_than_its_buffer_is_told_how_much_it_wanted_an
 }
 
 #[tokio::test]
-async fn a_filter_may_not_wait_for_the_queue_and_its_panic_lets_the_event_pass() {
+async fn a_filter_cannot_wait_for_the_queue_and_its_panic_accepts_the_event() {
     let pond = small();
     let caller = pond.clone();
     let refused = Log::new();
@@ -59,7 +59,7 @@ async fn a_filter_may_not_wait_for_the_queue_and_its_panic_lets_the_event_pass()
 }
 
 #[tokio::test]
-async fn a_filter_is_let_go_of_once_its_listener_is_gone_and_another_one_comes() {
+async fn a_filter_is_dropped_once_its_listener_is_gone_and_another_one_comes() {
     let pond = small();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();

@@ -1,5 +1,4 @@
-//! A handler that asks to be run again at once, again and again, does not keep the disk and the processor
-//! busy.
+//! A handler that asks again and again to be run at once does not keep the disk and the processor busy.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use millpond::{Backoff, Handled, Job, Millpond, Outcome, Retry, State};
 
 use crate::support::*;
 
-/// A worker whose handlers all answer the same; counts its calls.
+/// A worker whose handlers all give the same answer; it counts its calls.
 fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Handled<Outcome> + Send + Sync + 'static) -> Log<()> {
     let calls = Log::new();
     let log = calls.clone();
@@ -20,8 +19,8 @@ fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Handled<Outcome
     calls
 }
 
-/// How often the handler was called: at first, just before the shortest delay has passed, then, and after
-/// three more.
+/// How often the handler was called: at first, just before the shortest delay has passed, when it has passed, and
+/// after three more delays.
 async fn calls_over_time(pond: &Millpond, clock: &ManualClock, calls: &Log<()>, shortest: Duration) -> [usize; 4] {
     let instant = Duration::from_millis(1);
     let mut seen = [0; 4];
@@ -42,7 +41,7 @@ async fn calls_over_time(pond: &Millpond, clock: &ManualClock, calls: &Log<()>, 
 }
 
 #[tokio::test]
-async fn a_snooze_of_nothing_lasts_as_long_as_the_shortest_one() {
+async fn a_snooze_of_zero_lasts_as_long_as_the_shortest_snooze() {
     for delay in [Duration::ZERO, Duration::from_nanos(1), Outcome::SNOOZE_MIN] {
         let (clock, pond) = memory();
         let calls = answering(&pond, Retry::none(), move || Ok(Outcome::snooze(delay)));
@@ -67,7 +66,7 @@ async fn a_queue_is_held_back_for_as_long_as_the_shortest_hold() {
 }
 
 #[tokio::test]
-async fn retries_follow_at_once_for_the_first_ten_times_only() {
+async fn only_the_first_ten_retries_can_follow_at_once() {
     let instant = Duration::from_nanos(1);
     let often = |retry: Retry| retry.max_attempts(1_000_000);
     let retries = [
@@ -82,7 +81,7 @@ async fn retries_follow_at_once_for_the_first_ten_times_only() {
         let (clock, pond) = memory();
         let calls = answering(&pond, retry.clone(), || Err("boom".into()));
         let id = pond.enqueue("q", work(1)).await.unwrap();
-        // Due times are whole milliseconds: a nanosecond more is the next one.
+        // Due times are whole milliseconds: a nanosecond more is the next millisecond.
         drained(&pond).await;
         while calls.len() < first {
             clock.advance(Duration::from_millis(1));
@@ -95,7 +94,7 @@ async fn retries_follow_at_once_for_the_first_ten_times_only() {
 }
 
 #[tokio::test]
-async fn a_handler_or_a_job_that_says_when_to_retry_cannot_have_it_sooner() {
+async fn a_handler_or_a_job_cannot_shorten_the_delay_after_ten_retries() {
     let first = Retry::AT_ONCE_MAX as usize + 1;
     let often = || Retry::fixed(HOUR).max_attempts(1_000_000);
     let (clock, pond) = memory();
@@ -112,7 +111,7 @@ async fn a_handler_or_a_job_that_says_when_to_retry_cannot_have_it_sooner() {
 }
 
 #[tokio::test]
-async fn a_completion_whose_writes_always_fail_is_retried_at_the_same_pace() {
+async fn a_completion_whose_writes_always_fail_is_retried_with_the_same_delays() {
     let (clock, pond) = memory();
     let calls = Log::new();
     let log = calls.clone();

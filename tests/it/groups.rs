@@ -1,4 +1,4 @@
-//! Groups: one at a time, in the order of enqueueing.
+//! Groups: one job of a group runs at a time, in the order of enqueueing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::*;
 
-/// Fails as often as it says, and then is done.
+/// A handler that fails as often as its job says, and then succeeds.
 #[derive(Serialize, Deserialize)]
 struct Shaky {
     n: u64,
@@ -90,7 +90,7 @@ async fn a_retry_blocks_its_group_and_no_other() {
 }
 
 #[tokio::test]
-async fn with_the_skip_policy_a_retry_lets_the_others_pass_and_comes_back_to_the_front() {
+async fn with_the_skip_policy_other_members_run_before_a_retry_which_then_is_the_head_again() {
     let (clock, pond) = memory();
     skip(&pond).await;
     let ran = record_shaky(&pond, 1);
@@ -119,7 +119,7 @@ async fn a_delayed_head_blocks_its_group() {
 }
 
 #[tokio::test]
-async fn a_delayed_member_in_the_middle_blocks_when_its_turn_comes() {
+async fn a_delayed_member_in_the_middle_blocks_its_group_once_it_is_the_head() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 10);
     pond.enqueue_many("q", [member("a", 1), member("a", 2).delay(HOUR), member("a", 3)]).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_delayed_member_in_the_middle_blocks_when_its_turn_comes() {
 }
 
 #[tokio::test]
-async fn with_the_skip_policy_a_delayed_member_lets_the_others_pass() {
+async fn with_the_skip_policy_other_members_run_before_a_delayed_one() {
     let (clock, pond) = memory();
     skip(&pond).await;
     let ran = record(&pond, "q", 10);
@@ -170,7 +170,7 @@ async fn a_cancelled_head_frees_its_group() {
 }
 
 #[tokio::test]
-async fn a_member_cancelled_in_the_middle_is_simply_not_there() {
+async fn a_member_cancelled_in_the_middle_is_skipped() {
     let (_, pond) = memory();
     let ids = pond.enqueue_many("q", (0..5).map(|n| member("a", n))).await.unwrap();
     pond.cancel(ids[2], "no more").await.unwrap();
@@ -207,7 +207,7 @@ async fn a_redriven_job_enters_its_group_at_the_tail() {
 }
 
 #[tokio::test]
-async fn groups_take_turns_when_there_is_one_slot() {
+async fn groups_alternate_when_there_is_one_slot() {
     let (_, pond) = memory();
     pond.enqueue_many("q", (0..4).map(|n| member("a", n))).await.unwrap();
     pond.enqueue_many("q", (10..12).map(|n| member("b", n))).await.unwrap();
@@ -218,7 +218,7 @@ async fn groups_take_turns_when_there_is_one_slot() {
 }
 
 #[tokio::test]
-async fn jobs_with_and_without_a_group_take_turns() {
+async fn jobs_with_and_without_a_group_alternate() {
     let (_, pond) = memory();
     pond.enqueue_many("q", (0..3).map(|n| member("a", n))).await.unwrap();
     pond.enqueue_many("q", (10..13).map(work)).await.unwrap();
@@ -247,7 +247,7 @@ async fn more_groups_than_fit_into_memory_all_run_in_their_own_order() {
 }
 
 #[tokio::test]
-async fn a_group_with_thousands_waiting_hides_nobody() {
+async fn a_group_with_thousands_of_waiting_jobs_does_not_delay_others() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
     pond.enqueue_many("q", (0..5_000).map(|n| member("big", n))).await.unwrap();
@@ -279,7 +279,7 @@ async fn order_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_paused_group_waits_and_the_others_go_on() {
+async fn a_paused_group_waits_and_the_others_continue() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let queue = pond.queue("q").unwrap();
@@ -352,7 +352,7 @@ async fn a_head_that_fails_while_its_group_is_paused_is_held_and_retried_after_t
 }
 
 #[tokio::test]
-async fn a_group_paused_and_resumed_while_its_head_runs_goes_on() {
+async fn a_group_paused_and_resumed_while_its_head_runs_continues() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 10);
     pond.enqueue_many("q", [member("a", 1), member("a", 2)]).await.unwrap();
@@ -387,7 +387,7 @@ async fn pausing_a_group_whose_head_is_due_later_and_resuming_it_keeps_the_time(
 }
 
 #[tokio::test]
-async fn a_rate_limited_group_never_holds_up_the_others() {
+async fn a_rate_limited_group_does_not_delay_other_groups() {
     let (clock, pond) = memory();
     let log = Log::new();
     let seen = log.clone();
@@ -446,7 +446,7 @@ async fn a_delayed_head_that_is_made_due_now_goes_before_the_rest() {
 }
 
 #[tokio::test]
-async fn a_head_put_off_by_hand_blocks_its_group_until_then() {
+async fn a_head_that_is_put_off_blocks_its_group_until_it_is_due() {
     let (clock, pond) = memory();
     let ids = pond.enqueue_many("q", [member("a", 1), member("a", 2)]).await.unwrap();
     let later = std::time::UNIX_EPOCH + Duration::from_millis(millpond::Clock::wall(&clock).as_millis()) + HOUR;
@@ -483,7 +483,7 @@ async fn a_snoozed_head_blocks_its_group() {
 }
 
 #[tokio::test]
-async fn what_runs_in_a_group_cannot_be_changed_and_its_successors_can() {
+async fn a_running_member_cannot_be_changed_and_its_successors_can() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 10);
     let ids = pond.enqueue_many("q", (1..=3).map(|n| member("a", n))).await.unwrap();

@@ -12,22 +12,22 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What was written down when they were built: paths and hashes.
+/// What was recorded when the guests were built: paths and hashes.
 fn recorded() -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join(".ci/guests.sha256")).unwrap();
     let lines = text.lines().map(|line| line.split_once("  ").expect("a hash, two spaces and a path"));
     lines.map(|(hash, path)| (path.to_owned(), hash.to_owned())).collect()
 }
 
-/// The guest in Python carries an interpreter of 20 MB, so it is not committed.
+/// The guest in Python contains an interpreter of 20 MB, so it is not committed.
 fn built_on_demand(path: &Path) -> bool {
     path.strip_prefix(root().join("guest-examples")).is_ok_and(|inside| {
         inside.to_str().unwrap().starts_with("python-") && inside.extension() == Some("wasm".as_ref())
     })
 }
 
-/// What is there now.
-fn there() -> BTreeMap<String, String> {
+/// The paths and hashes of the files as they are now.
+fn current_files() -> BTreeMap<String, String> {
     fn walk(dir: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -53,7 +53,7 @@ fn there() -> BTreeMap<String, String> {
 
 #[test]
 fn each_guest_was_built_from_the_source_beside_it() {
-    let (recorded, there) = (recorded(), there());
+    let (recorded, there) = (recorded(), current_files());
     let changed = there.iter().filter(|(path, hash)| recorded.get(*path) != Some(hash)).map(|(path, _)| path);
     let gone = recorded.keys().filter(|path| !there.contains_key(*path));
     let wrong: Vec<_> = changed.chain(gone).collect();
@@ -61,10 +61,10 @@ fn each_guest_was_built_from_the_source_beside_it() {
 }
 
 #[test]
-fn each_hostile_guest_is_built_and_has_its_line() {
+fn each_hostile_guest_is_built_and_has_a_line_in_the_table() {
     let table = fs::read_to_string(root().join("tests/guests/README.md")).unwrap();
     let mut guests = 0;
-    for path in there().keys() {
+    for path in current_files().keys() {
         let path = Path::new(path);
         let name = path.file_stem().unwrap().to_str().unwrap();
         let file = if path.starts_with("tests/guests/hostile/examples") {
@@ -83,8 +83,8 @@ fn each_hostile_guest_is_built_and_has_its_line() {
 }
 
 #[test]
-fn each_built_guest_is_of_webassembly() {
-    let wasm: Vec<_> = there().into_keys().filter(|path| path.ends_with(".wasm")).collect();
+fn each_built_guest_is_webassembly() {
+    let wasm: Vec<_> = current_files().into_keys().filter(|path| path.ends_with(".wasm")).collect();
     assert!(wasm.len() >= 31, "{wasm:?}");
     for path in wasm {
         assert!(fs::read(root().join(&path)).unwrap().starts_with(b"\0asm"), "{path}");

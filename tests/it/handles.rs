@@ -1,5 +1,5 @@
-//! The last handle may be dropped anywhere: that returns in time, stops the queue and loses nothing. A shutdown answers in
-//! time too, whatever stands in its way.
+//! The last handle can be dropped anywhere: the drop returns in time, stops the queue and loses nothing. A shutdown
+//! returns in time too, whatever blocks.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -10,8 +10,8 @@ use redb::Database;
 
 use crate::support::*;
 
-/// Beyond this much after its deadline a shutdown, or after nothing at all a drop, is late. Far more than it should
-/// take: other tests run beside it.
+/// A shutdown is late if it takes this much longer than its deadline, and a drop if it takes this long at all. It is
+/// far more than either needs: other tests run at the same time.
 const LATE: Duration = Duration::from_secs(20);
 
 #[track_caller]
@@ -34,7 +34,7 @@ fn opened_again(disk: &OnDisk) -> Millpond {
     })
 }
 
-/// The job is there, unharmed.
+/// The job exists and is undamaged.
 #[track_caller]
 fn is_pending(pond: &Millpond, id: JobId) {
     let info = pond.job(id).unwrap();
@@ -42,7 +42,7 @@ fn is_pending(pond: &Millpond, id: JobId) {
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
 }
 
-/// The last handle, which says when it has been dropped.
+/// The last handle, which reports when it has been dropped.
 struct Last(Option<Millpond>, mpsc::Sender<()>);
 
 impl Drop for Last {
@@ -52,7 +52,7 @@ impl Drop for Last {
     }
 }
 
-fn last(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
+fn last_handle(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
     let (told, dropped) = mpsc::channel();
     (Last(Some(pond.clone()), told), dropped)
 }
@@ -60,11 +60,11 @@ fn last(pond: &Millpond) -> (Last, mpsc::Receiver<()>) {
 // --- the last handle is dropped --------------------------------------------------------------
 
 #[test]
-fn a_lone_callers_closure_may_hold_the_last_handle() {
+fn a_lone_callers_closure_can_hold_the_last_handle() {
     in_time("a call whose closure holds the last handle", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (held, dropped) = last(&pond);
+        let (held, dropped) = last_handle(&pond);
         let call = pond.transaction(move |tx| {
             let _ = &held;
             Ok(tx.enqueue("q", work(1))?)
@@ -77,12 +77,12 @@ fn a_lone_callers_closure_may_hold_the_last_handle() {
 }
 
 #[test]
-fn a_closure_may_drop_the_last_handle_while_it_runs() {
+fn a_closure_can_drop_the_last_handle_while_it_runs() {
     for alone in [true, false] {
         in_time("a closure that drops the last handle", move || {
             let disk = OnDisk::new();
             let pond = disk.open();
-            let (held, dropped) = last(&pond);
+            let (held, dropped) = last_handle(&pond);
             let held = Mutex::new(Some(held));
             let call = pond.transaction(move |tx| {
                 held.lock().unwrap().take();
@@ -97,11 +97,11 @@ fn a_closure_may_drop_the_last_handle_while_it_runs() {
 }
 
 #[test]
-fn a_closure_whose_call_was_given_up_may_hold_the_last_handle() {
-    in_time("a closure that nobody waits for", || {
+fn a_closure_whose_call_was_dropped_can_hold_the_last_handle() {
+    in_time("a closure of an abandoned call", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (held, dropped) = last(&pond);
+        let (held, dropped) = last_handle(&pond);
         let mut call = Box::pin(pond.transaction(move |_| {
             let _ = &held;
             Ok(())
@@ -115,11 +115,11 @@ fn a_closure_whose_call_was_given_up_may_hold_the_last_handle() {
 }
 
 #[test]
-fn what_a_closure_returns_may_hold_the_last_handle() {
+fn the_result_of_a_closure_can_hold_the_last_handle() {
     in_time("a value that holds the last handle", || {
         let disk = OnDisk::new();
         let pond = disk.open();
-        let (held, dropped) = last(&pond);
+        let (held, dropped) = last_handle(&pond);
         let held = Mutex::new(Some(held));
         let call = pond.transaction(move |_| Ok(held.lock().unwrap().take()));
         drop(pond);
@@ -130,9 +130,9 @@ fn what_a_closure_returns_may_hold_the_last_handle() {
 }
 
 #[test]
-fn a_guard_may_outlive_the_last_handle() {
+fn a_guard_can_outlive_the_last_handle() {
     for commits in [true, false] {
-        in_time("a drop before a guard", move || {
+        in_time("a drop of the handle before a guard", move || {
             let disk = OnDisk::new();
             let pond = disk.open();
             let mut guard = pond.begin_write().unwrap();
@@ -150,7 +150,7 @@ fn a_guard_may_outlive_the_last_handle() {
 }
 
 #[test]
-fn the_last_handle_may_be_dropped_beside_a_guard_on_another_thread() {
+fn the_last_handle_can_be_dropped_while_another_thread_holds_a_guard() {
     in_time("a drop beside a guard", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -163,7 +163,7 @@ fn the_last_handle_may_be_dropped_beside_a_guard_on_another_thread() {
 }
 
 #[test]
-fn the_last_handle_may_be_dropped_beside_a_closure_that_waits_for_it() {
+fn the_last_handle_can_be_dropped_while_a_closure_waits_for_that() {
     in_time("a drop beside a closure", || {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -186,24 +186,24 @@ fn the_last_handle_may_be_dropped_beside_a_closure_that_waits_for_it() {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// The handler's own closure.
+    /// In a capture of the handler.
     Handler,
-    /// The worker's shared data.
+    /// In the worker's shared data.
     Data,
-    /// An attempt, which is in the middle.
+    /// In an attempt that is running.
     Attempt,
-    /// The writes with a completion.
+    /// In the writes with a completion.
     Completion,
 }
 
 #[test]
-fn a_worker_may_hold_the_last_handle_and_a_shutdown_returns() {
+fn a_shutdown_returns_while_a_worker_holds_the_last_handle() {
     for place in [Place::Handler, Place::Data, Place::Attempt, Place::Completion] {
         for blocking in [false, true] {
             in_time("a shutdown whose worker holds the last handle", move || {
                 let disk = OnDisk::new();
                 let pond = disk.open();
-                let (held, dropped) = last(&pond);
+                let (held, dropped) = last_handle(&pond);
                 let (entered, is_in) = mpsc::channel();
                 hold(&pond, place, blocking, held, entered);
                 let id = pond.enqueue("q", work(1)).wait().unwrap();
@@ -215,7 +215,7 @@ fn a_worker_may_hold_the_last_handle_and_a_shutdown_returns() {
                     dropped.recv().unwrap();
                 }
                 let pond = disk.open();
-                // A blocking handler ends when it is told to stop.
+                // A blocking handler returns when it is told to stop.
                 match pond.job(id) {
                     Err(Error::NoSuchJob { .. }) if blocking || matches!(place, Place::Completion) => {}
                     _ => is_pending(&pond, id),
@@ -225,7 +225,7 @@ fn a_worker_may_hold_the_last_handle_and_a_shutdown_returns() {
     }
 }
 
-/// A worker whose attempt does not end, unless it is that of a completion, with `held` at its place.
+/// A worker that holds `held` at `place`. Its attempt ends only if the place is the completion.
 fn hold(pond: &Millpond, place: Place, blocking: bool, held: Last, entered: mpsc::Sender<()>) {
     struct Kept(#[expect(dead_code, reason = "held, not read")] Mutex<Last>);
     let worker = pond.worker("q").no_timeout();
@@ -279,12 +279,12 @@ fn hold(pond: &Millpond, place: Place, blocking: bool, held: Last, entered: mpsc
 }
 
 #[test]
-fn an_attempt_may_drop_the_last_handle() {
+fn an_attempt_can_drop_the_last_handle() {
     for blocking in [false, true] {
         in_time("an attempt that drops the last handle", move || {
             let disk = OnDisk::new();
             let pond = disk.open();
-            let (held, dropped) = last(&pond);
+            let (held, dropped) = last_handle(&pond);
             let (go, told) = mpsc::channel::<()>();
             let (held, told) = (Arc::new(Mutex::new(Some(held))), Arc::new(Mutex::new(told)));
             let drops = move || {
@@ -320,18 +320,18 @@ fn an_attempt_may_drop_the_last_handle() {
 }
 
 #[test]
-fn the_hook_for_first_dead_letters_does_not_keep_a_closed_queue_alive() {
+fn the_dead_letter_hook_does_not_keep_a_closed_queue_alive() {
     in_time("a hook that holds a handle", || {
         let disk = OnDisk::new();
         let held: Arc<Mutex<Option<Last>>> = Arc::default();
         let (in_hook, (told, hears)) = (held.clone(), mpsc::channel());
         let builder = disk.builder().on_first_dead_letter(move |_| {
-            // The last one, or nothing.
+            // The last handle, or nothing.
             drop(in_hook.lock().unwrap().take());
             told.send(()).unwrap();
         });
         let pond = builder.open(disk.path()).unwrap();
-        let (last, dropped) = last(&pond);
+        let (last, dropped) = last_handle(&pond);
         *held.lock().unwrap() = Some(last);
         let dies = |_: Job<Work>| async { Ok(Outcome::dead_letter("on purpose")) };
         pond.worker("q").handle(dies).start().unwrap();
@@ -345,7 +345,7 @@ fn the_hook_for_first_dead_letters_does_not_keep_a_closed_queue_alive() {
 }
 
 #[test]
-fn what_the_hook_holds_is_dropped_when_the_queue_is_closed() {
+fn captures_of_the_hook_are_dropped_when_the_queue_is_closed() {
     in_time("a hook that holds a handle", || {
         let (kept, is_kept) = (Arc::new(()), Arc::new(Mutex::new(None::<Millpond>)));
         let (weak, in_hook) = (Arc::downgrade(&kept), is_kept.clone());
@@ -362,7 +362,7 @@ fn what_the_hook_holds_is_dropped_when_the_queue_is_closed() {
 }
 
 #[test]
-fn after_a_drop_the_file_can_be_opened_at_once_whatever_was_going_on() {
+fn the_file_can_be_opened_at_once_after_the_last_handle_is_dropped() {
     in_time("a drop in the middle of work", || {
         let disk = OnDisk::new();
         for round in 0..10 {
@@ -384,11 +384,11 @@ fn after_a_drop_the_file_can_be_opened_at_once_whatever_was_going_on() {
     });
 }
 
-// --- a shutdown that something stands in the way of -----------------------------------------------
+// --- a shutdown while something blocks --------------------------------------------------------
 
-/// It is told by name, the close goes on behind, and a second call waits again.
+/// The shutdown returns a named error, the queue goes on closing in the background, and a second call waits again.
 #[track_caller]
-fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
+fn assert_still_closing(pond: &Millpond, by: &str, ends: impl FnOnce()) {
     let deadline = Duration::from_millis(100);
     for _ in 0..2 {
         match not_late("the shutdown", || pond.shutdown(deadline).wait()) {
@@ -402,19 +402,19 @@ fn is_told(pond: &Millpond, by: &str, ends: impl FnOnce()) {
 }
 
 #[test]
-fn a_shutdown_beside_a_guard_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_guard_is_held() {
     in_time("a shutdown beside a guard", || {
         let disk = OnDisk::new();
         let pond = disk.builder().write_wait_max(HOUR).open(disk.path()).unwrap();
         let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
-        is_told(&pond, "begin_write", || go.send(()).unwrap());
+        assert_still_closing(&pond, "begin_write", || go.send(()).unwrap());
         let id = writer.join().unwrap().unwrap();
         is_pending(&disk.open(), id);
     });
 }
 
 #[test]
-fn a_shutdown_beside_a_blocking_closure_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_closure_blocks() {
     for alone in [true, false] {
         in_time("a shutdown beside a closure", move || {
             let disk = OnDisk::new();
@@ -429,7 +429,7 @@ fn a_shutdown_beside_a_blocking_closure_answers_at_its_deadline() {
             });
             let caller = thread::spawn(move || if alone { call.wait() } else { block_on(call) });
             is_in.recv().unwrap();
-            is_told(&pond, "closure", || go.send(()).unwrap());
+            assert_still_closing(&pond, "closure", || go.send(()).unwrap());
             let id = caller.join().unwrap().unwrap();
             is_pending(&disk.open(), id);
         });
@@ -437,7 +437,7 @@ fn a_shutdown_beside_a_blocking_closure_answers_at_its_deadline() {
 }
 
 #[test]
-fn a_shutdown_beside_a_blocking_hook_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_hook_blocks() {
     in_time("a shutdown beside a hook", || {
         let disk = OnDisk::new();
         let (entered, is_in) = mpsc::channel();
@@ -452,26 +452,26 @@ fn a_shutdown_beside_a_blocking_hook_answers_at_its_deadline() {
         pond.worker("q").handle(dies).start().unwrap();
         let id = pond.enqueue("q", work(1)).wait().unwrap();
         is_in.recv().unwrap();
-        is_told(&pond, "callback", || go.send(()).unwrap());
+        assert_still_closing(&pond, "callback", || go.send(()).unwrap());
         assert_eq!(disk.open().job(id).unwrap().state, State::Dead);
     });
 }
 
 #[test]
-fn a_shutdown_beside_the_applications_own_transaction_answers_at_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_the_application_holds_a_transaction() {
     in_time("a shutdown beside a transaction", || {
         let dir = tempfile::tempdir().unwrap();
         let database = Arc::new(Database::create(dir.path().join("app.redb")).unwrap());
         let pond = Millpond::builder().write_wait_max(HOUR).attach(database.clone()).unwrap();
         let id = pond.enqueue("q", work(1)).wait().unwrap();
         let txn = database.begin_write().unwrap();
-        is_told(&pond, "write transaction", || txn.commit().unwrap());
+        assert_still_closing(&pond, "write transaction", || txn.commit().unwrap());
         let pond = Millpond::builder().attach(database).unwrap();
         is_pending(&pond, id);
     });
 }
 
-/// Its drop says so, and waits until it is let go.
+/// Its drop reports that it has begun, and blocks until it is released.
 struct BlocksItsDrop {
     entered: mpsc::Sender<()>,
     told: Mutex<mpsc::Receiver<()>>,
@@ -490,7 +490,7 @@ fn blocks_its_drop() -> (BlocksItsDrop, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_drop_of_handlers_or_data_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_drop_of_handlers_or_data_blocks() {
     for is_data in [false, true] {
         in_time("a shutdown beside a drop that blocks", move || {
             let (_, pond) = memory();
@@ -506,7 +506,7 @@ fn a_drop_of_handlers_or_data_that_blocks_does_not_keep_a_shutdown_from_its_dead
             builder.start().unwrap();
             pond.enqueue("q", work(1)).wait().unwrap();
             block_on(drained(&pond));
-            is_told(&pond, "the drop of a handler", || {
+            assert_still_closing(&pond, "the drop of a handler", || {
                 entered.recv().unwrap();
                 let_go.send(()).unwrap();
             });
@@ -515,7 +515,7 @@ fn a_drop_of_handlers_or_data_that_blocks_does_not_keep_a_shutdown_from_its_dead
 }
 
 #[test]
-fn a_drop_of_the_hook_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
+fn a_shutdown_returns_at_its_deadline_while_a_drop_of_the_hook_blocks() {
     in_time("a shutdown beside a drop that blocks", || {
         let (value, entered, let_go) = blocks_its_drop();
         let hook = move |_: &millpond::Event| {
@@ -523,7 +523,7 @@ fn a_drop_of_the_hook_that_blocks_does_not_keep_a_shutdown_from_its_deadline() {
         };
         let memory = redb::backends::InMemoryBackend::new();
         let pond = Millpond::builder().on_first_dead_letter(hook).open_backend(memory).unwrap();
-        is_told(&pond, "a callback of the application", || {
+        assert_still_closing(&pond, "a callback of the application", || {
             entered.recv().unwrap();
             let_go.send(()).unwrap();
         });

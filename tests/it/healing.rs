@@ -1,4 +1,4 @@
-//! After an I/O error callers are told at once, and the queue heals by itself.
+//! After an I/O error callers get an error at once, and the queue recovers by itself.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::support::{OnDisk, SECOND, Work, close, member, work};
 
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
-/// A queue driven by hand on a disk that fails on demand.
+/// A queue driven step by step on a disk that fails on demand.
 struct Rig {
     disk: SimDisk,
     clock: ManualClock,
@@ -34,7 +34,7 @@ impl Rig {
         Self::on(SimDisk::new(), ManualClock::new(), set)
     }
 
-    /// The process died, and what it had written is there.
+    /// Opens what the disk holds as if the process had died.
     fn reopened(self) -> Self {
         let Self { disk, clock, runtime, pond, steps } = self;
         drop((pond, steps, runtime));
@@ -49,7 +49,7 @@ impl Rig {
         Self { disk, clock, runtime, pond, steps }
     }
 
-    /// Lets everything happen that happens without time.
+    /// Lets everything happen that needs no time to pass.
     fn settle(&mut self) {
         for _ in 0..16 {
             self.steps.write();
@@ -67,7 +67,7 @@ impl Rig {
         self.settle();
     }
 
-    /// Asks, and lets it be done.
+    /// Submits a call, and steps the engine until it is answered.
     fn call<T>(&mut self, commit: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut commit = pin!(commit);
         let mut task = Task::from_waker(Waker::noop());
@@ -80,7 +80,7 @@ impl Rig {
         panic!("it was not answered");
     }
 
-    /// Workers whose handlers note which job they were given, and count it in a row with its completion.
+    /// Workers whose handlers record which job they got, and count it in a row with its completion.
     fn worker(&self, queue: &str) -> Arc<Mutex<Vec<u64>>> {
         let ran: Arc<Mutex<Vec<u64>>> = Arc::default();
         let log = ran.clone();
@@ -115,7 +115,7 @@ impl Rig {
 }
 
 #[test]
-fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
+fn a_full_disk_is_reported_at_once_and_the_queue_recovers_when_there_is_room() {
     let mut rig = Rig::new();
     let mut events = rig.pond.events();
     let before = rig.pond.enqueue("q", work(1));
@@ -124,7 +124,7 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
 
     rig.disk.fail(Fault::FULL);
     let refused = rig.pond.enqueue("q", work(2));
-    assert!(matches!(rig.call(refused), Err(Error::StorageFull)), "nothing of it can be there");
+    assert!(matches!(rig.call(refused), Err(Error::StorageFull)), "nothing of it can be stored");
     assert!(matches!(events.try_next(), Some(Ok(Event::Degraded { .. }))));
     let refused = rig.pond.enqueue("q", work(3));
     assert!(matches!(rig.call(refused), Err(Error::Degraded { .. })));
@@ -147,9 +147,9 @@ fn a_full_disk_is_told_at_once_and_heals_when_there_is_room() {
     rig.assert_sound();
 }
 
-/// A disk that takes nothing more can still be read, as long as it lasts.
+/// A disk that cannot be written can still be read.
 #[test]
-fn a_disk_that_cannot_be_written_can_be_read() {
+fn a_queue_can_be_read_while_its_disk_cannot_be_written() {
     for failure in [Fault::FULL, Fault::SYNC] {
         // Nothing is read from memory.
         let mut rig = Rig::with(|builder| builder.cache_bytes(0));
@@ -184,7 +184,7 @@ fn a_disk_that_cannot_be_written_can_be_read() {
 }
 
 #[test]
-fn nothing_starts_while_nothing_can_be_written() {
+fn no_job_starts_while_the_disk_cannot_be_written() {
     let mut rig = Rig::new();
     for n in 0..3 {
         let job = rig.pond.enqueue("q", work(n));
@@ -201,8 +201,8 @@ fn nothing_starts_while_nothing_can_be_written() {
     assert_eq!(*ran.lock().unwrap(), [0, 1, 2]);
 }
 
-/// The end of a job is kept until it can be written; what its handler writes with it is there once,
-/// whether or not the commit that failed has become durable.
+/// The end of a job is kept until it can be written; the writes of its handler are written once, whether or not the
+/// commit that failed has become durable.
 #[test]
 fn an_end_whose_commit_failed_is_written_once() {
     for failure in [Fault::FULL, Fault::SYNC] {
@@ -230,7 +230,7 @@ fn an_end_whose_commit_failed_is_written_once() {
 
 #[test]
 fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
-    // Without a cache whatever the closure looks at is read from the disk.
+    // Without a cache every read of the closure is a read of the disk.
     let mut rig = Rig::with(|builder| builder.cache_bytes(0));
     let row = rig.pond.transaction(|tx| Ok(tx.open_table(ROWS)?.insert(7, 1).map(|_| ())?));
     rig.call(row).unwrap();
@@ -263,7 +263,7 @@ fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
 }
 
 #[test]
-fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
+fn a_call_with_an_unknown_outcome_is_written_as_a_whole_or_not_at_all() {
     for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         let first = rig.pond.enqueue("q", work(0));
@@ -277,7 +277,7 @@ fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
         });
         let error = rig.call(jobs).unwrap_err();
         match failure {
-            // It has not come to the sync: nothing of it can be there.
+            // The commit has not reached the sync, so nothing of it can be stored.
             Fault::FULL => assert!(matches!(error, Error::StorageFull), "{error:?}"),
             _ => assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}"),
         }
@@ -287,7 +287,7 @@ fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
         rig.wait(5 * SECOND);
         let ran = ran.lock().unwrap().clone();
         match rig.rows().iter().any(|(row, _)| *row == 7) {
-            true if failure == Fault::FULL => panic!("it was said that nothing is stored"),
+            true if failure == Fault::FULL => panic!("the error said that nothing is stored"),
             true => assert_eq!(ran, [0, 1, 2], "{failure:?}"),
             false => assert_eq!(ran, [0], "{failure:?}"),
         }
@@ -296,7 +296,7 @@ fn who_is_answered_outcome_unknown_finds_all_of_it_or_nothing() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_read_heals_too() {
+fn the_queue_recovers_from_read_errors_too() {
     let mut rig = Rig::new();
     for n in 0..2_000 {
         let bulk = rig.pond.enqueue_many("q", (0..10).map(|m| NewJob::new(Work { n: n * 10 + m })));
@@ -317,7 +317,7 @@ fn a_disk_that_cannot_be_read_heals_too() {
 }
 
 #[test]
-fn a_stop_while_it_is_degraded_answers_everybody() {
+fn a_shutdown_of_a_degraded_queue_answers_every_caller() {
     let mut rig = Rig::new();
     let job = rig.pond.enqueue("q", work(1));
     rig.call(job).unwrap();
@@ -334,14 +334,14 @@ fn a_stop_while_it_is_degraded_answers_everybody() {
     assert!(matches!(rig.call(closed), Err(Error::Degraded { .. } | Error::Closed)));
 }
 
-/// A start that was to be durable before its handler ran, and of which nobody knew whether it was, does
-/// not count as an attempt that the process did not survive.
+/// A start mark that was to be durable before its handler ran, and whose commit had an unknown outcome, does not
+/// count as an attempt that the process did not survive.
 #[test]
-fn a_job_that_was_marked_and_never_started_has_no_crash_on_its_record() {
+fn a_job_with_a_start_mark_that_never_started_has_no_crash_in_its_history() {
     let mut rig = Rig::new();
     let job = rig.pond.enqueue("q", work(1));
     let id = rig.call(job).unwrap();
-    // Not closed in order: the next starts are made durable first.
+    // The queue is not closed in order: the next starts are made durable first.
     let mut rig = rig.reopened();
     let worker = rig.pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     rig.steps.dispatch();
@@ -359,9 +359,9 @@ fn a_job_that_was_marked_and_never_started_has_no_crash_on_its_record() {
     assert_eq!((job.state, job.attempts, job.errors), (State::Pending, 0, Vec::new()));
 }
 
-/// The same steps give the same run: what is on the disk at the end is the same, byte for byte.
+/// The same steps give the same run: the bytes on the disk are the same at the end.
 #[test]
-fn steps_are_repeatable() {
+fn stepped_runs_with_faults_are_repeatable() {
     let run = || {
         let mut rig = Rig::new();
         let ran = rig.worker("q");
@@ -381,11 +381,11 @@ fn steps_are_repeatable() {
     assert!(one == another);
 }
 
-/// A file that was deleted keeps nothing of what is written to it: nothing is acknowledged any more,
-/// and what was there can still be read.
+/// A deleted file keeps nothing that is written to it: nothing is acknowledged any more, and existing rows can still
+/// be read.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_deleted_file_is_found_out_by_the_next_commit_or_while_idle() {
+async fn a_deleted_file_is_noticed_by_the_next_commit_or_while_idle() {
     for idle in [false, true] {
         let disk = OnDisk::new();
         let pond = disk.open();
@@ -406,10 +406,10 @@ async fn a_deleted_file_is_found_out_by_the_next_commit_or_while_idle() {
     }
 }
 
-/// Only the file that was opened is opened again, not whatever lies at its path by then.
+/// The queue reopens only the file that it had opened, not another file at the same path.
 #[cfg(unix)]
 #[tokio::test]
-async fn another_file_at_the_same_path_is_left_alone() {
+async fn another_file_at_the_same_path_is_not_touched() {
     let (disk, other) = (OnDisk::new(), OnDisk::new());
     let theirs = other.open();
     theirs.enqueue("q", work(9)).await.unwrap();
@@ -431,8 +431,8 @@ async fn another_file_at_the_same_path_is_left_alone() {
     assert_eq!(page.jobs[0].payload.decode::<Work>().unwrap().n, 9);
 }
 #[test]
-fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
-    // A sync that fails leaves what was written; a full disk does not.
+fn a_call_with_an_unknown_outcome_can_be_repeated_with_a_unique_key() {
+    // A failed sync leaves the bytes that were written; a full disk does not.
     for failure in [Fault::SYNC, Fault::FULL] {
         let mut rig = Rig::new();
         let ran = rig.worker("q");
@@ -446,7 +446,7 @@ fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
         let again = rig.pond.enqueue("q", keyed());
         let id = rig.call(again).unwrap();
         rig.settle();
-        // It has run by now, and a third call is told so.
+        // The job has run by now, and a third call gets that as its answer.
         let third = rig.pond.enqueue("q", keyed());
         assert_eq!(rig.call(third).unwrap(), id);
         rig.settle();
@@ -455,9 +455,9 @@ fn a_call_whose_outcome_is_unknown_may_be_made_again_with_a_unique_key() {
     }
 }
 
-/// The file may hold the commit that failed, and memory the one before: they need not agree.
+/// The file may hold the commit that failed, and memory the one before: the two need not agree.
 #[test]
-fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
+fn a_check_of_the_file_waits_until_its_content_is_known() {
     let mut rig = Rig::new();
     let first = rig.pond.enqueue("q", work(0));
     rig.call(first).unwrap();
@@ -465,7 +465,7 @@ fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
     let mut enqueue = pin!(rig.pond.enqueue("q", work(1)));
     assert!(enqueue.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
     for _ in 0..2 {
-        // The first one is asked for before the disk has failed.
+        // The first check is asked for before the disk has failed.
         let verify = rig.pond.verify();
         let verified = rig.call(verify);
         assert!(matches!(verified, Err(Error::Degraded { .. })), "{verified:?}");
@@ -477,9 +477,9 @@ fn a_check_of_the_file_waits_until_it_is_known_what_the_file_holds() {
     rig.assert_sound();
 }
 
-/// A panic on the writer's thread must leave nobody waiting.
+/// A panic on the writer's thread must leave no caller waiting.
 #[tokio::test]
-async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
+async fn after_a_panic_during_a_commit_every_later_call_is_refused() {
     let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let again = disk.clone();
     let builder = Millpond::builder().clock(clock.clone()).seed(0);
@@ -490,7 +490,7 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
     let unknown = pond.enqueue("q", work(2)).await;
     assert!(matches!(unknown, Err(Error::OutcomeUnknown { .. })), "{unknown:?}");
     disk.repair();
-    let Some(Ok(Event::Degraded { reason, .. })) = events.next().await else { panic!("it is told") };
+    let Some(Ok(Event::Degraded { reason, .. })) = events.next().await else { panic!("the panic is reported") };
     assert!(reason.contains("a damaged page"), "{reason}");
     for _ in 0..3 {
         clock.advance(10 * SECOND);
@@ -506,10 +506,10 @@ async fn a_panic_in_the_middle_of_a_commit_turns_everybody_away_for_good() {
     assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
 }
 
-/// Whether or not the commit that failed has become durable, and whatever a worker was given meanwhile, each name means
-/// one queue or kind.
+/// Each name means one queue or kind, whether or not the commit that failed has become durable, and whatever number a
+/// worker got meanwhile.
 #[test]
-fn names_whose_commit_failed_mean_the_same_after_the_file_is_open_again() {
+fn names_whose_commit_failed_keep_their_meaning_after_the_file_is_reopened() {
     for failure in [Fault::FULL, Fault::SYNC] {
         let mut rig = Rig::new();
         let enqueue = |rig: &mut Rig, queue: &str, kind: &str| {

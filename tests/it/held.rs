@@ -1,5 +1,5 @@
-//! A write transaction that somebody holds keeps the queue from writing. Who waits for the queue is told so by name, and
-//! that nothing of the call is stored; when the transaction ends the queue goes on.
+//! A write transaction that the application holds keeps the queue from writing. A caller that waits for the queue
+//! gets a named error that says that nothing of the call is stored; the queue continues when the transaction ends.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::support::*;
 
 const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
 
-/// How long the queue waits here.
+/// How long the queue waits in these tests.
 const WAIT: Duration = Duration::from_millis(100);
 
 struct Attached {
@@ -42,8 +42,8 @@ fn is_held<T: std::fmt::Debug>(answer: Result<T, Error>) {
     }
 }
 
-/// It takes calls again, by itself.
-fn goes_on(pond: &Millpond) {
+/// The queue accepts calls again, by itself.
+fn assert_recovers(pond: &Millpond) {
     while pond.degraded().is_some() {
         thread::sleep(Duration::from_millis(1));
     }
@@ -51,7 +51,7 @@ fn goes_on(pond: &Millpond) {
 }
 
 #[test]
-fn a_caller_who_holds_the_databases_transaction_is_told_so() {
+fn a_call_on_the_thread_that_holds_the_databases_transaction_gets_a_named_error() {
     in_time("a call inside the application's transaction", || {
         for waits in [true, false] {
             let Attached { database, pond, _dir } = attached();
@@ -59,15 +59,15 @@ fn a_caller_who_holds_the_databases_transaction_is_told_so() {
             let txn = database.begin_write().unwrap();
             let call = pond.enqueue("q", work(1));
             is_held(if waits { call.wait() } else { block_on(call) });
-            // Nobody else waits as long until it is over.
-            let reason = pond.degraded().expect("it says so");
+            // No other caller waits as long until the transaction ends.
+            let reason = pond.degraded().expect("it is degraded");
             assert!(reason.contains("write transaction"), "{reason}");
             match pond.enqueue("q", work(2)).wait() {
                 Err(Error::Degraded { reason: told, .. }) => assert_eq!(told, reason),
                 other => panic!("{other:?}"),
             }
             txn.commit().unwrap();
-            goes_on(&pond);
+            assert_recovers(&pond);
             assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 0, "nothing of the refused calls is stored");
             assert!(matches!(events.next_blocking().unwrap(), Some(Ok(Event::Degraded { .. }))));
             assert!(matches!(events.next_blocking().unwrap(), Some(Ok(Event::Healed))));
@@ -77,7 +77,7 @@ fn a_caller_who_holds_the_databases_transaction_is_told_so() {
 }
 
 #[test]
-fn every_kind_of_write_is_told_that_the_transaction_is_held() {
+fn every_kind_of_write_gets_an_error_while_the_transaction_is_held() {
     in_time("calls inside the application's transaction", || {
         type Call = fn(&Millpond) -> Result<(), Error>;
         let calls: [Call; 5] = [
@@ -92,13 +92,13 @@ fn every_kind_of_write_is_told_that_the_transaction_is_held() {
             let txn = database.begin_write().unwrap();
             is_held(call(&pond));
             txn.abort().unwrap();
-            goes_on(&pond);
+            assert_recovers(&pond);
         }
     });
 }
 
 #[test]
-fn what_ends_while_the_transaction_is_held_ends_once() {
+fn a_job_that_ends_while_the_transaction_is_held_ends_once() {
     in_time("an attempt beside the application's transaction", || {
         let Attached { database, pond, _dir } = attached();
         let (told, ran) = mpsc::channel();
@@ -117,7 +117,7 @@ fn what_ends_while_the_transaction_is_held_ends_once() {
         let answer = pond.enqueue("other", work(2)).wait();
         assert!(matches!(answer, Err(Error::WriteHeld { .. } | Error::Degraded { .. })), "{answer:?}");
         txn.commit().unwrap();
-        goes_on(&pond);
+        assert_recovers(&pond);
         block_on(drained(&pond));
         assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
         assert!(ran.try_recv().is_err());
@@ -125,7 +125,7 @@ fn what_ends_while_the_transaction_is_held_ends_once() {
 }
 
 #[test]
-fn a_transaction_of_the_applications_that_is_short_is_waited_for() {
+fn a_short_transaction_of_the_application_is_waited_for() {
     in_time("short transactions", || {
         let Attached { database, pond, _dir } = attached_with(HOUR);
         let writer = thread::spawn(move || {
@@ -144,7 +144,7 @@ fn a_transaction_of_the_applications_that_is_short_is_waited_for() {
 }
 
 #[test]
-fn who_waits_beside_a_guard_that_is_held_for_long_is_told_so() {
+fn a_caller_that_waits_for_a_guard_that_is_held_for_long_gets_an_error() {
     in_time("calls beside a guard", || {
         let (_, pond) = memory_with(|builder| builder.write_wait_max(WAIT));
         let (go, writer) = guard_elsewhere(&pond, enqueue_and_commit);
@@ -163,15 +163,15 @@ fn who_waits_beside_a_guard_that_is_held_for_long_is_told_so() {
         assert!(pond.degraded().unwrap().contains("begin_write"));
         go.send(()).unwrap();
         writer.join().unwrap().unwrap();
-        goes_on(&pond);
+        assert_recovers(&pond);
         assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 1);
     });
 }
 
-/// One task waits for another one, which waits for the queue, and both have one thread.
+/// One task waits for another one, which waits for the queue, and both share one thread.
 #[test]
-fn a_guard_whose_holder_waits_for_another_call_gets_on() {
-    in_time("a guard whose holder waits", || {
+fn a_caller_that_holds_a_guard_and_waits_for_another_call_is_not_blocked_for_ever() {
+    in_time("a guard whose holder waits for another call", || {
         let (_, pond) = memory_with(|builder| builder.write_wait_max(WAIT));
         block_on(async {
             let mut guard = pond.begin_write().unwrap();
@@ -182,6 +182,6 @@ fn a_guard_whose_holder_waits_for_another_call_gets_on() {
             assert!(matches!(answer, Err(Error::WriteHeld { .. })), "{answer:?}");
             guard.commit().unwrap();
         });
-        goes_on(&pond);
+        assert_recovers(&pond);
     });
 }

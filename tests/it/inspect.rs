@@ -1,4 +1,4 @@
-//! Looking: counts, jobs page by page, progress, and why a job does not run.
+//! Reading the queue: counts, jobs page by page, progress, and why a job does not run.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn walk(pond: &Millpond, filter: &JobFilter, limit: usize) -> Vec<JobId> {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_show_every_job_once() {
+async fn pages_of_any_size_list_every_job_once() {
     let (_, pond) = memory();
     pond.worker("b")
         .retry(Retry::none())
@@ -131,7 +131,7 @@ async fn a_cursor_can_be_stored_as_json() {
 }
 
 #[tokio::test]
-async fn a_job_tells_its_history() {
+async fn a_job_lists_its_history() {
     let (clock, pond) = memory();
     pond.worker("q")
         .retry(Retry::fixed(SECOND).jitter(0.0))
@@ -164,7 +164,7 @@ async fn a_job_tells_its_history() {
 }
 
 #[tokio::test]
-async fn progress_and_log_are_shown_while_it_runs_and_are_bounded() {
+async fn the_progress_and_log_of_a_running_job_are_shown_and_bounded() {
     let (_, pond) = memory();
     let (gate, mut keeper) = gate();
     pond.worker("q")

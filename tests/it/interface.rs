@@ -1,5 +1,5 @@
-//! The interface answers what it is asked: results, settings, cursors and times come back as they were given, and an option
-//! that cannot be honoured is refused by name.
+//! Values come back as they were given: results, settings, cursors and times. An option that cannot work is refused
+//! by name.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,7 @@ async fn done<T: millpond::IntoOutcome + Clone + Send + Sync + 'static>(pond: &M
 }
 
 #[tokio::test]
-async fn text_and_bytes_are_kept_as_results_as_they_are() {
+async fn text_and_bytes_are_kept_unchanged_as_results() {
     let (_, pond) = memory();
     for id in [done(&pond, "é".to_owned()).await, done(&pond, "é").await, done(&pond, "é".as_bytes().to_vec()).await]
     {
@@ -58,7 +58,7 @@ async fn a_json_result_is_read_as_its_type_and_refused_if_json_would_change_it()
 }
 
 #[tokio::test]
-async fn a_serialized_job_shows_its_result_as_the_most_legible_thing_it_can_be() {
+async fn a_serialized_job_shows_its_result_as_json_text_or_bytes() {
     let (_, pond) = memory();
     let shown = async |result: &'static [u8]| {
         let id = done(&pond, Bytes::from_static(result)).await;
@@ -72,7 +72,7 @@ async fn a_serialized_job_shows_its_result_as_the_most_legible_thing_it_can_be()
 }
 
 #[tokio::test]
-async fn a_cursor_goes_on_from_its_text_and_other_texts_are_refused() {
+async fn a_cursor_continues_from_its_text_and_other_texts_are_refused() {
     let (_, pond) = memory();
     pond.enqueue_many("plain", (0..3).map(work)).await.unwrap();
     pond.enqueue_many("grouped", (0..3).map(|n| work(n).group("customer-1"))).await.unwrap();
@@ -96,9 +96,9 @@ async fn a_cursor_goes_on_from_its_text_and_other_texts_are_refused() {
     assert_eq!(seen, (1..=9).collect::<Vec<_>>());
 }
 
-/// Any text that reads as a cursor: none of them may break a listing, or have it go on for ever.
+/// Any text that parses as a cursor: none of them causes an endless or a broken listing.
 #[tokio::test]
-async fn a_cursor_that_somebody_made_up_lists_something_and_ends() {
+async fn an_invented_cursor_is_refused_or_lists_pages_that_end() {
     let (_, pond) = memory();
     pond.enqueue_many("q", (0..3).map(work)).await.unwrap();
     let (mut rng, mut parsed) = (fastrand::Rng::with_seed(7), 0);
@@ -230,7 +230,7 @@ fn a_time_is_shown_as_a_date_and_converts_both_ways() {
 }
 
 #[tokio::test]
-async fn a_time_of_either_type_is_taken_wherever_one_is() {
+async fn every_method_that_takes_a_time_accepts_either_type() {
     let (clock, pond) = memory();
     let at = millpond::Clock::wall(&clock) + HOUR;
     for job in
@@ -248,7 +248,7 @@ async fn a_time_of_either_type_is_taken_wherever_one_is() {
 }
 
 #[test]
-fn states_failures_and_priorities_are_shown_in_words() {
+fn states_failures_and_priorities_are_displayed_as_words() {
     let states = [
         State::Pending,
         State::Scheduled,
@@ -265,7 +265,7 @@ fn states_failures_and_priorities_are_shown_in_words() {
 }
 
 #[tokio::test]
-async fn what_is_told_counted_found_and_explained_is_serialized_by_name() {
+async fn events_counts_findings_and_explanations_are_serialized_by_name() {
     let (_, pond) = memory();
     let mut events = pond.events();
     let id = pond.enqueue("q", work(1)).await.unwrap();
@@ -295,7 +295,7 @@ async fn a_stop_waits_for_the_running_jobs_and_their_durable_ends() {
     assert_eq!(gate.next(1).await, [7]);
     let mut stopping = Box::pin(worker.stop());
     assert!(futures_now(stopping.as_mut()).is_none(), "its job is still running");
-    // A clone and a second stop wait for the same.
+    // A clone and a second stop wait for the same end.
     let mut again = Box::pin(worker.clone().stop());
     assert!(futures_now(again.as_mut()).is_none());
     gate.let_go(1);
@@ -304,10 +304,10 @@ async fn a_stop_waits_for_the_running_jobs_and_their_durable_ends() {
     assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })), "its end is durable");
     pond.enqueue("q", work(8)).await.unwrap();
     settled(&pond).await;
-    assert_eq!(pond.queue("q").unwrap().counts().pending, 1, "nothing more starts");
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 1, "no other job starts");
 }
 
-/// What the future is ready with now, if it is.
+/// The output of the future, if it is ready now.
 fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match future.poll(&mut context) {
@@ -317,7 +317,7 @@ fn futures_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_the_jobs_of_the_worker_that_follows() {
+async fn a_stop_does_not_wait_for_the_jobs_of_the_next_worker() {
     let (_, pond) = memory();
     let (first, mut gate) = gated(&pond, "q", 5);
     pond.enqueue("q", work(1)).await.unwrap();
@@ -333,7 +333,7 @@ async fn a_stop_does_not_wait_for_the_jobs_of_the_worker_that_follows() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_with_the_queue_and_a_handler_that_waits_for_its_own_is_refused() {
+async fn a_stop_ends_with_the_queue_and_a_handler_cannot_wait_for_its_own_worker() {
     let (_, pond) = memory();
     let (worker, mut gate) = gated(&pond, "q", 5);
     pond.enqueue("q", work(1)).await.unwrap();
@@ -406,7 +406,7 @@ async fn the_queues_own_tables_are_refused_in_a_transaction_and_in_a_guard_and_l
     assert_sound(&pond).await;
 }
 
-/// What a struct needs, in its fields.
+/// The fields hold what a struct needs.
 struct Adder(u64);
 
 impl millpond::Handler<Work> for Adder {
@@ -424,7 +424,7 @@ impl millpond::BlockingHandler<Work> for Adder {
 }
 
 #[tokio::test]
-async fn a_struct_handles_jobs_in_both_ways() {
+async fn a_struct_can_be_an_async_or_a_blocking_handler() {
     let (_, pond) = memory();
     pond.worker("sum").handle(Adder(3)).start().unwrap();
     pond.worker("product").handle_blocking(Adder(3)).start().unwrap();

@@ -1,11 +1,11 @@
-//! What a listing returns is the caller's own: it may be kept for as long as the caller likes.
+//! A listing returns values that the caller owns: the caller can keep them for any time.
 
 use millpond::{Job, JobFilter, Outcome, State};
 
 use crate::support::*;
 
 #[tokio::test]
-async fn a_page_of_results_may_be_kept_while_the_file_is_written() {
+async fn a_page_of_results_can_be_kept_while_the_file_is_written() {
     let (clock, pond) = memory();
     pond.worker("q")
         .handle(|job: Job<Work>| async move { Ok(Outcome::done_with(format!("result {}", job.n))) })
@@ -17,11 +17,11 @@ async fn a_page_of_results_may_be_kept_while_the_file_is_written() {
     assert_eq!(page.jobs.len(), 20);
 
     for job in &page.jobs {
-        // Bytes that lie in a page of the file never are: they would keep the page from being used again.
+        // Bytes that lie in a page of the file are not owned: they would keep the page from being reused.
         assert!(job.payload.bytes.is_unique() && job.result.as_ref().unwrap().is_unique(), "job {}", job.id);
     }
 
-    // Each of these changes the pages of the file in which the results lie, and gives the old ones back.
+    // Each of these changes the pages of the file in which the results lie, and frees the old pages.
     for n in 20..30 {
         pond.enqueue("q", work(n)).await.unwrap();
         drained(&pond).await;

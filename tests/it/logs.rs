@@ -1,4 +1,4 @@
-//! The log lines that an operator runs on, as `docs/logging.md` lists them: level, target, text and fields.
+//! The log lines for operators that `docs/logging.md` lists: level, target, text and fields.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::*;
 use crate::tracing::{Line, recorder};
 
 /// The level and text of each line.
-fn said(lines: &[Line]) -> Vec<(Level, &str)> {
+fn levels_and_texts(lines: &[Line]) -> Vec<(Level, &str)> {
     assert!(lines.iter().all(|line| line.target.starts_with("millpond")), "{lines:?}");
     lines.iter().map(|line| (line.level, &*line.fields["message"])).collect()
 }
@@ -21,7 +21,7 @@ fn facts(line: &Line) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn a_retry_is_an_info_with_its_delay_and_error_and_a_dead_job_a_warning_with_its_reason() {
+async fn a_retry_is_logged_as_info_with_delay_and_error_and_a_dead_letter_as_a_warning() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let time = clock.clone();
@@ -39,7 +39,7 @@ async fn a_retry_is_an_info_with_its_delay_and_error_and_a_dead_job_a_warning_wi
     drained(&pond).await;
     let lines = recorder.lines_with("queue", "log-dead");
     assert_eq!(
-        said(&lines),
+        levels_and_texts(&lines),
         [(Level::INFO, "worker started"), (Level::INFO, "failed, runs again"), (Level::WARN, "dead")]
     );
     assert_eq!((&*lines[1].fields["id"], &*lines[1].fields["kind"]), (&*id.to_string(), "work"));
@@ -51,7 +51,7 @@ async fn a_retry_is_an_info_with_its_delay_and_error_and_a_dead_job_a_warning_wi
 }
 
 #[tokio::test]
-async fn writes_that_fail_with_the_completion_are_logged_as_the_failure_they_are() {
+async fn writes_that_fail_with_the_completion_are_logged_as_a_failed_attempt() {
     let recorder = recorder();
     let (_, pond) = memory();
     let handler = |_: Job<Work>, ctx: Context| async move {
@@ -62,12 +62,12 @@ async fn writes_that_fail_with_the_completion_are_logged_as_the_failure_they_are
     pond.enqueue("log-hook", work(1)).await.unwrap();
     drained(&pond).await;
     let lines = recorder.lines_with("queue", "log-hook");
-    assert_eq!(said(&lines), [(Level::INFO, "worker started"), (Level::WARN, "dead")]);
+    assert_eq!(levels_and_texts(&lines), [(Level::INFO, "worker started"), (Level::WARN, "dead")]);
     assert_eq!(lines[1].fields["error"], "the writes with its completion failed: no such order");
 }
 
 #[tokio::test]
-async fn a_rate_limited_job_is_logged_as_that_and_not_as_given_back() {
+async fn a_rate_limited_job_is_logged_as_rate_limited_and_not_as_given_back() {
     let recorder = recorder();
     let (_, pond) = memory();
     let handler = |_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::from_millis(950))) };
@@ -75,7 +75,7 @@ async fn a_rate_limited_job_is_logged_as_that_and_not_as_given_back() {
     pond.enqueue("log-rate", work(1)).await.unwrap();
     drained(&pond).await;
     let lines = recorder.lines_with("queue", "log-rate");
-    assert_eq!(said(&lines), [(Level::INFO, "worker started"), (Level::INFO, "rate limited, 950ms")]);
+    assert_eq!(levels_and_texts(&lines), [(Level::INFO, "worker started"), (Level::INFO, "rate limited, 950ms")]);
 }
 
 #[tokio::test]
@@ -92,13 +92,13 @@ async fn a_pause_a_resumption_and_the_start_and_stop_of_a_worker_are_logged() {
     worker.stop();
     let lines = recorder.lines_with("queue", "log-steer");
     let texts = ["worker started", "paused", "resumed", "paused", "resumed", "worker stopped"];
-    assert_eq!(said(&lines), texts.map(|text| (Level::INFO, text)));
+    assert_eq!(levels_and_texts(&lines), texts.map(|text| (Level::INFO, text)));
     assert_eq!(facts(&lines[0]), [("concurrency", "3"), ("kinds", "work")]);
     assert_eq!(facts(&lines[3]), [("group", "g")]);
 }
 
 #[tokio::test]
-async fn opening_says_what_waits_and_what_is_dead_and_the_stop_is_logged_from_begin_to_end() {
+async fn an_open_logs_its_waiting_and_dead_jobs_and_a_shutdown_logs_its_begin_and_end() {
     let recorder = recorder();
     let disk = OnDisk::new();
     let path = disk.path().to_str().unwrap().to_owned();
@@ -115,17 +115,17 @@ async fn opening_says_what_waits_and_what_is_dead_and_the_stop_is_logged_from_be
     close(pond).await;
     let opened = recorder.lines_with("path", &path);
     let texts = ["open: 0 jobs wait, 0 are dead", "open: 12 jobs wait, 3 are dead"];
-    assert_eq!(said(&opened), texts.map(|text| (Level::INFO, text)));
+    assert_eq!(levels_and_texts(&opened), texts.map(|text| (Level::INFO, text)));
     assert_eq!(facts(&opened[1]), [("dead", "3"), ("path", &*path), ("waiting", "12")]);
-    // Other tests write these lines too: here it is enough that they are written.
+    // Other tests write these lines too: this test only checks that they are written.
     for text in ["stopping: 0 jobs run", "closed", "dead letters redriven"] {
         assert!(recorder.lines_with("message", text).iter().any(|line| line.level == Level::INFO), "{text}");
     }
 }
 
-/// What the file says is logged as the crash's work, not as that of an attempt.
+/// What the queue finds in the file is logged as the result of the crash, not of an attempt.
 #[tokio::test]
-async fn a_job_that_a_crash_has_ended_is_logged_when_the_file_is_opened() {
+async fn a_job_that_a_crash_ended_is_logged_when_the_file_is_opened() {
     let recorder = recorder();
     let disk = OnDisk::new();
     let pond = disk.open();
@@ -134,7 +134,7 @@ async fn a_job_that_a_crash_has_ended_is_logged_when_the_file_is_opened() {
     keeper.entered().await;
     let after = disk.crashed("after.redb");
     let lines = recorder.lines_with("queue", "log-crash");
-    assert_eq!(said(&lines), [(Level::INFO, "worker started"), (Level::WARN, "dead")]);
+    assert_eq!(levels_and_texts(&lines), [(Level::INFO, "worker started"), (Level::WARN, "dead")]);
     let reason = "it runs at most once: the process died while this attempt ran";
     assert_eq!(lines[1].fields["reason"], reason);
     keeper.let_go(1);

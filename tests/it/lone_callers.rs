@@ -1,4 +1,5 @@
-//! A lone caller that blocks for its commit makes it itself; everybody else has the writer's thread make it.
+//! A lone caller that blocks for its commit makes the commit itself; for all other callers the writer's thread makes
+//! it.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use millpond::Error;
 
 use crate::support::*;
 
-/// Writes something and says on which thread.
+/// Writes something and returns the thread that it runs on.
 fn where_it_runs(tx: &millpond::Transaction<'_>) -> Result<thread::Thread, millpond::BoxError> {
     tx.enqueue("q", work(1))?;
     Ok(thread::current())
@@ -18,7 +19,7 @@ fn is_the_writer(thread: &thread::Thread) -> bool {
 }
 
 #[test]
-fn who_blocks_commits_on_his_own_thread() {
+fn a_lone_blocking_caller_commits_on_its_own_thread() {
     let (_, pond) = memory();
     for _ in 0..3 {
         let ran_on = pond.transaction(where_it_runs).wait().unwrap();
@@ -28,19 +29,19 @@ fn who_blocks_commits_on_his_own_thread() {
 }
 
 #[tokio::test]
-async fn who_awaits_does_not() {
+async fn an_awaiting_caller_does_not_commit_on_its_own_thread() {
     let (_, pond) = memory();
     assert!(is_the_writer(&pond.transaction(where_it_runs).await.unwrap()));
 }
 
 #[test]
-fn with_a_linger_nobody_does() {
+fn with_a_linger_no_caller_commits_on_its_own_thread() {
     let (_, pond) = memory_with(|builder| builder.linger(Duration::from_micros(1)));
     assert!(is_the_writer(&pond.transaction(where_it_runs).wait().unwrap()));
 }
 
 #[test]
-fn a_panic_in_his_closure_is_his_error_and_the_next_commit_goes_on() {
+fn a_panic_in_a_lone_callers_closure_is_its_error_and_the_next_commit_succeeds() {
     let (_, pond) = memory();
     let failed = pond.transaction(|_| -> Result<(), _> { panic!("on purpose") }).wait();
     assert!(matches!(failed, Err(Error::Aborted { .. })), "{failed:?}");
@@ -48,7 +49,7 @@ fn a_panic_in_his_closure_is_his_error_and_the_next_commit_goes_on() {
 }
 
 #[test]
-fn a_job_that_he_makes_ready_is_started() {
+fn a_job_that_a_lone_caller_makes_ready_is_started() {
     let (_, pond) = memory();
     let (ran, runs) = std::sync::mpsc::channel();
     let handler = move |job: millpond::Job<bytes::Bytes>| {

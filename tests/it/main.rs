@@ -1,4 +1,4 @@
-//! One file per promise.
+//! The integration tests: one binary, with one file for each promise.
 
 #[path = "../support/all_jobs.rs"]
 mod all_jobs;

@@ -1,11 +1,11 @@
-//! Mistakes in a handler's signature are answered by the compiler in words of this crate.
+//! The compiler answers mistakes in a handler's signature with messages of this crate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What stands in front of each snippet.
+/// The code before each snippet.
 const PRELUDE: &str = r#"
 #![allow(dead_code, unused_imports)]
 use millpond::{Context, Handled, Job, Kind, Millpond, NewJob};
@@ -21,11 +21,11 @@ impl Kind for Welcome {
 struct NoKind;
 "#;
 
-/// Beside the mistakes: it compiles.
+/// A correct program beside the mistakes: it compiles.
 const RIGHT: (&str, &str) =
     ("async fn welcome(_: Job<Welcome>, _: Context) -> Handled { Ok(()) }", r#"pond.worker("q").handle(welcome);"#);
 
-/// The libraries with this name that cargo has built for this test or others, the latest first.
+/// The libraries with this name that cargo has built for this test or for others, the latest first.
 fn libraries(name: &str) -> Vec<PathBuf> {
     let directory = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let prefix = format!("lib{name}-");
@@ -44,11 +44,11 @@ fn linked() -> &'static (PathBuf, PathBuf) {
     LINKED.get_or_init(|| {
         let millpond = libraries("millpond").into_iter().next().expect("cargo has built it");
         let serde = libraries("serde").into_iter().find(|serde| compile(&millpond, serde, RIGHT).is_ok());
-        (millpond, serde.expect("a handler that is right compiles with one of them"))
+        (millpond, serde.expect("a correct handler compiles with one of them"))
     })
 }
 
-/// What the compiler says if it refuses these items, and these statements of a function that has a `pond`.
+/// The error of the compiler for these items, and for these statements of a function that has a `pond`.
 fn compile(millpond: &Path, serde: &Path, (items, call): (&str, &str)) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     let source = directory.path().join("snippet.rs");
@@ -69,10 +69,10 @@ fn compile(millpond: &Path, serde: &Path, (items, call): (&str, &str)) -> Result
     if compiled.status.success() { Ok(()) } else { Err(said) }
 }
 
-/// What the compiler says. It is the only thing that it says.
+/// The error of the compiler, which must be the only one.
 fn refused(items: &str, call: &str) -> String {
     let (millpond, serde) = linked();
-    let said = compile(millpond, serde, (items, call)).expect_err("it is wrong");
+    let said = compile(millpond, serde, (items, call)).expect_err("it must not compile");
     assert_eq!(said.matches("error[").count(), 1, "{said}");
     said
 }
@@ -85,7 +85,7 @@ fn assert_says(said: &str, texts: &[&str]) {
 }
 
 #[test]
-fn arguments_in_the_wrong_order_are_refused_in_plain_words() {
+fn arguments_in_the_wrong_order_are_explained_by_the_compiler() {
     let said = refused(
         "async fn welcome(_: Context, _: Job<Welcome>) -> Handled { Ok(()) }",
         "pond.worker(\"q\").handle(welcome);",
@@ -97,13 +97,13 @@ fn arguments_in_the_wrong_order_are_refused_in_plain_words() {
 }
 
 #[test]
-fn a_payload_in_place_of_its_job_is_refused_in_plain_words() {
+fn a_payload_in_place_of_its_job_is_explained_by_the_compiler() {
     let said = refused("async fn welcome(_: Welcome) -> Handled { Ok(()) }", "pond.worker(\"q\").handle(welcome);");
     assert_says(&said, &["is not an async handler", "its first argument is `Job<T>`, not `T`"]);
 }
 
 #[test]
-fn a_result_of_anyhow_is_refused_in_plain_words() {
+fn a_result_of_anyhow_is_explained_by_the_compiler() {
     let said = refused(
         "async fn welcome(_: Job<Welcome>) -> anyhow::Result<()> { Ok(()) }",
         "pond.worker(\"q\").handle(welcome);",
@@ -115,7 +115,7 @@ fn a_result_of_anyhow_is_refused_in_plain_words() {
 }
 
 #[test]
-fn a_function_that_is_not_async_and_an_async_one_that_blocks_are_refused_in_plain_words() {
+fn async_and_blocking_functions_in_each_others_place_are_explained_by_the_compiler() {
     let said = refused("fn welcome(_: Job<Welcome>) -> Handled { Ok(()) }", "pond.worker(\"q\").handle(welcome);");
     assert_says(&said, &["is not an async handler", "for a function that is not async use `handle_blocking`"]);
     let said = refused(
@@ -126,7 +126,7 @@ fn a_function_that_is_not_async_and_an_async_one_that_blocks_are_refused_in_plai
 }
 
 #[test]
-fn a_payload_that_is_no_kind_is_refused_with_the_line_that_is_missing() {
+fn the_error_for_a_payload_without_a_kind_shows_the_missing_line() {
     let said = refused("", "NewJob::new(NoKind);");
     assert_says(&said, &["`NoKind` is not a kind of job", "impl millpond::Kind for NoKind { const KIND: &'static str"]);
 }

@@ -1,4 +1,5 @@
-//! Names of queues and kinds: what is only looked at, or refused, uses up none, and each job is found under its own.
+//! Names of queues and kinds: reading a name, or a refused call, uses none, and each job is found under its own
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +10,10 @@ use redb::{ReadableTable, TableDefinition};
 use crate::all_jobs::all_jobs;
 use crate::support::*;
 
-/// More names than a file may have.
+/// More names than a file is allowed to have.
 const MANY: usize = 66_000;
 
-/// As many as it may have.
+/// As many names as a file is allowed to have.
 const MOST: usize = 65_536;
 
 const KINDS: TableDefinition<u32, &str> = TableDefinition::new("millpond/kinds");
@@ -36,7 +37,7 @@ fn of_kind(kind: impl ToString) -> NewJob {
 }
 
 /// Each job is in the queue and of the kind that it was enqueued with: its payload is `queue/kind`.
-fn all_are_where_they_belong(pond: &Millpond) -> usize {
+fn check_queues_and_kinds(pond: &Millpond) -> usize {
     let jobs = all_jobs(pond);
     for job in &jobs {
         assert_eq!(job.payload.bytes, format!("{}/{}", job.queue, job.kind), "job {}", job.id);
@@ -45,12 +46,12 @@ fn all_are_where_they_belong(pond: &Millpond) -> usize {
     jobs.len()
 }
 
-fn telling(queue: &str, kind: &str) -> NewJob {
+fn job_naming(queue: &str, kind: &str) -> NewJob {
     NewJob::raw(kind.to_owned(), format!("{queue}/{kind}"))
 }
 
 #[tokio::test]
-async fn a_worker_that_is_stopped_or_does_not_start_gives_its_names_back() {
+async fn a_worker_that_stops_or_does_not_start_releases_its_names() {
     let (_, pond) = memory();
     let handler = |_: Job<Bytes>| async { Ok(()) };
     record(&pond, "kept", 1);
@@ -75,7 +76,7 @@ async fn a_worker_that_is_stopped_or_does_not_start_gives_its_names_back() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_given_out_again_brings_nothing_of_its_former_queue_along() {
+async fn a_reused_queue_number_carries_nothing_over_from_its_former_queue() {
     let (_, pond) = memory();
     let start = |queue: &str| {
         let handler = |_: Job<Bytes>| async { Ok(()) };
@@ -92,18 +93,18 @@ async fn a_number_that_is_given_out_again_brings_nothing_of_its_former_queue_alo
     let second = pond.queue("second").unwrap();
     assert_eq!((second.rate().available(), rate.available()), (5.0, f64::INFINITY));
     worker.stop();
-    // What is stored keeps its number, and each job is found under its own names.
+    // A stored name keeps its number, and each job is found under its own names.
     let worker = start("third");
-    pond.enqueue("third", telling("third", "x")).await.unwrap();
+    pond.enqueue("third", job_naming("third", "x")).await.unwrap();
     worker.stop();
     let worker = start("fourth");
-    pond.enqueue("fourth", telling("fourth", "y")).await.unwrap();
+    pond.enqueue("fourth", job_naming("fourth", "y")).await.unwrap();
     worker.stop();
-    assert_eq!((all_are_where_they_belong(&pond), queues(&pond).len(), kinds(&pond).len()), (2, 2, 2));
+    assert_eq!((check_queues_and_kinds(&pond), queues(&pond).len(), kinds(&pond).len()), (2, 2, 2));
 }
 
 #[tokio::test]
-async fn two_workers_use_a_kind_and_the_second_keeps_it() {
+async fn a_kind_of_two_workers_is_kept_when_the_first_one_stops() {
     let (_, pond) = memory();
     let handler = |_: Job<Bytes>| async { Ok(()) };
     let first = pond.worker("a").handle_raw("k", handler).start().unwrap();
@@ -118,7 +119,7 @@ async fn two_workers_use_a_kind_and_the_second_keeps_it() {
 }
 
 #[tokio::test]
-async fn looking_at_queues_uses_up_no_names() {
+async fn reading_the_state_of_queues_uses_no_names() {
     let (_, pond) = memory();
     let commits = pond.metrics().commits_total;
     for n in 0..MANY {
@@ -144,7 +145,7 @@ async fn looking_at_queues_uses_up_no_names() {
 }
 
 #[tokio::test]
-async fn a_queue_that_was_looked_at_first_can_be_used_like_any_other() {
+async fn a_queue_that_was_read_before_it_existed_works_like_any_other() {
     let (_, pond) = memory();
     let queue = pond.queue("q").unwrap();
     assert_eq!(queue.counts().pending, 0);
@@ -167,7 +168,7 @@ async fn a_queue_that_was_looked_at_first_can_be_used_like_any_other() {
 }
 
 #[tokio::test]
-async fn enqueues_that_are_refused_or_never_made_use_up_no_names() {
+async fn enqueues_that_are_refused_or_never_made_use_no_names() {
     let (_, pond) = memory();
     let full = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Refuse);
     pond.queue("full").unwrap().configure(full).await.unwrap();
@@ -222,7 +223,7 @@ async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
     let full = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Refuse);
     pond.queue("full").unwrap().configure(full).await.unwrap();
     pond.enqueue("full", of_kind("known")).await.unwrap();
-    // Both gather while the transaction is out, and share a commit.
+    // Both calls wait while the transaction is held, and share a commit.
     let (unlock, holder) = guard_elsewhere(&pond, drop);
     let refused = tokio::spawn(pond.enqueue_all([("new", of_kind("refused")), ("full", of_kind("known"))]));
     let stored = tokio::spawn(pond.enqueue("also-new", of_kind("stored")));
@@ -240,7 +241,7 @@ async fn an_enqueue_that_is_refused_beside_one_that_is_not_leaves_no_name() {
     assert_eq!(names(&pond), ["also-new", "full"]);
     close(pond).await;
     let pond = disk.open();
-    assert_eq!(names(&pond), ["also-new", "full"], "the one has the other's number");
+    assert_eq!(names(&pond), ["also-new", "full"], "the one has the number of the other");
     assert_eq!(pond.queue("also-new").unwrap().counts().pending, 1);
 }
 
@@ -256,35 +257,35 @@ async fn a_duplicate_of_a_new_kind_leaves_no_name() {
 }
 
 #[tokio::test]
-async fn a_worker_for_a_queue_or_a_kind_that_never_comes_leaves_nothing_in_the_file() {
+async fn a_worker_for_an_unused_queue_or_kind_leaves_nothing_in_the_file() {
     let disk = OnDisk::new();
     let pond = disk.open();
     for n in 0..100 {
         let ignore = |_: Job<Bytes>| async { Ok(()) };
         pond.worker(&format!("ghost-{n}")).handle_raw(&format!("ghost-kind-{n}"), ignore).start().unwrap();
     }
-    pond.enqueue("real", telling("real", "real-kind")).await.unwrap();
+    pond.enqueue("real", job_naming("real", "real-kind")).await.unwrap();
     assert_eq!(
         (queues(&pond).len(), kinds(&pond).into_values().collect::<Vec<_>>()),
         (1, vec!["real-kind".to_owned()])
     );
     close(pond).await;
 
-    // Numbers that nobody stored anything under are given out again.
+    // Numbers under which nothing was stored are assigned again.
     let pond = disk.open();
     for n in 0..50 {
         let (queue, kind) = (format!("later-{n}"), format!("later-kind-{n}"));
-        pond.enqueue(&queue, telling(&queue, &kind)).await.unwrap();
+        pond.enqueue(&queue, job_naming(&queue, &kind)).await.unwrap();
     }
     let highest = (queues(&pond).into_iter().max(), kinds(&pond).into_keys().max());
     assert_eq!(highest, (Some(100), Some(100)), "a gap is filled first");
-    assert_eq!(all_are_where_they_belong(&pond), 51);
+    assert_eq!(check_queues_and_kinds(&pond), 51);
     close(pond).await;
-    assert_eq!(all_are_where_they_belong(&disk.open()), 51);
+    assert_eq!(check_queues_and_kinds(&disk.open()), 51);
 }
 
 #[tokio::test]
-async fn a_file_has_only_so_many_names_and_those_it_has_go_on() {
+async fn a_file_full_of_names_refuses_new_names_and_keeps_serving_the_others() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let names: Vec<_> = (0..MOST).map(|n| (format!("q{n}"), of_kind(format!("k{n}")))).collect();
@@ -303,7 +304,7 @@ async fn a_file_has_only_so_many_names_and_those_it_has_go_on() {
         pond.enqueue("q65535", of_kind("k65535")).await.unwrap();
     }
     is_full(&pond).await;
-    // A worker may wait for what is not there.
+    // A worker is allowed to wait for a queue that does not exist yet.
     pond.worker("one-more").handle_raw("one-more", |_: Job<Bytes>| async { Ok(()) }).start().unwrap();
     is_full(&pond).await;
     close(pond).await;
@@ -311,7 +312,7 @@ async fn a_file_has_only_so_many_names_and_those_it_has_go_on() {
 }
 
 #[test]
-fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
+fn threads_that_use_the_same_new_names_at_once_get_the_same_queues_and_kinds() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let threads: Vec<_> = (0..8)
@@ -320,13 +321,13 @@ fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
             std::thread::spawn(move || {
                 for n in 0..50 {
                     let (queue, kind) = (format!("q{}", n % 25), format!("k{n}"));
-                    let job = telling(&queue, &kind);
+                    let job = job_naming(&queue, &kind);
                     match (thread + n) % 4 {
                         0 => drop(pond.enqueue(&queue, job).wait().unwrap()),
                         1 => {
                             let own = queue.clone();
                             let write = move |tx: &millpond::Transaction<'_>| {
-                                let id = tx.enqueue(&own, telling(&own, &kind))?;
+                                let id = tx.enqueue(&own, job_naming(&own, &kind))?;
                                 if n % 2 == 0 { Err("no".into()) } else { Ok(id) }
                             };
                             let _ = pond.transaction(write).wait();
@@ -342,7 +343,7 @@ fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
                         _ => {
                             let both = [(queue.clone(), job), (format!("own-{thread}"), of_kind("x"))];
                             let both = both.map(|(queue, job)| match job.kind() {
-                                "x" => (queue.clone(), telling(&queue, "x")),
+                                "x" => (queue.clone(), job_naming(&queue, "x")),
                                 _ => (queue, job),
                             });
                             pond.enqueue_all(both).wait().unwrap();
@@ -353,34 +354,34 @@ fn many_threads_that_speak_the_same_new_names_at_once_mean_the_same() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    let seen = all_are_where_they_belong(&pond);
+    let seen = check_queues_and_kinds(&pond);
     assert!(seen > 300);
     let names: Vec<_> = kinds(&pond).into_values().collect();
     assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{names:?}");
     drop(pond);
-    assert_eq!(all_are_where_they_belong(&disk.open()), seen);
+    assert_eq!(check_queues_and_kinds(&disk.open()), seen);
 }
 
 #[tokio::test]
-async fn a_transaction_may_use_a_new_name_more_than_once() {
+async fn a_transaction_can_use_a_new_name_more_than_once() {
     let (_, pond) = memory();
     let write = |tx: &millpond::Transaction<'_>| {
         for (queue, kind) in [("a", "x"), ("a", "y"), ("b", "x"), ("a", "x")] {
-            tx.enqueue(queue, telling(queue, kind))?;
+            tx.enqueue(queue, job_naming(queue, kind))?;
         }
-        let first = tx.enqueue("c", telling("c", "x").unique_key("once"))?;
-        assert_eq!(tx.enqueue("c", telling("c", "x").unique_key("once"))?, first);
+        let first = tx.enqueue("c", job_naming("c", "x").unique_key("once"))?;
+        assert_eq!(tx.enqueue("c", job_naming("c", "x").unique_key("once"))?, first);
         Ok(())
     };
     pond.transaction(write).await.unwrap();
     let guarded = pond.clone();
     let guard = move || {
         let mut guard = guarded.begin_write().unwrap();
-        let first = guard.enqueue("d", telling("d", "z").unique_key("once")).unwrap();
-        assert_eq!(guard.enqueue("d", telling("d", "z").unique_key("once")).unwrap(), first);
-        guard.enqueue("e", telling("e", "z").unique_key("once")).unwrap();
+        let first = guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap();
+        assert_eq!(guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap(), first);
+        guard.enqueue("e", job_naming("e", "z").unique_key("once")).unwrap();
         guard.commit().unwrap();
     };
     tokio::task::spawn_blocking(guard).await.unwrap();
-    assert_eq!(all_are_where_they_belong(&pond), 7);
+    assert_eq!(check_queues_and_kinds(&pond), 7);
 }

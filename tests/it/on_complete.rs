@@ -1,4 +1,4 @@
-//! What a handler writes with its completion is there exactly once, or not at all.
+//! What a handler writes with its completion is stored exactly once, or not at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ fn count(tx: &millpond::Transaction<'_>, n: u64) -> Result<(), millpond::BoxErro
 }
 
 #[tokio::test]
-async fn rows_and_follow_ups_are_committed_with_the_acknowledgement() {
+async fn rows_and_follow_ups_are_committed_with_the_completion() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.worker("q")
@@ -52,7 +52,7 @@ async fn rows_and_follow_ups_are_committed_with_the_acknowledgement() {
 }
 
 #[tokio::test]
-async fn several_hooks_run_in_their_order_and_stand_or_fall_together() {
+async fn several_hooks_run_in_their_order_and_are_written_together_or_not_at_all() {
     let (_, pond) = memory();
     pond.worker("q")
         .retry(Retry::none())
@@ -82,7 +82,7 @@ async fn several_hooks_run_in_their_order_and_stand_or_fall_together() {
 }
 
 #[tokio::test]
-async fn an_error_in_it_is_a_failed_attempt_and_nothing_is_written() {
+async fn an_error_in_a_hook_fails_the_attempt_and_nothing_is_written() {
     let (clock, pond) = memory();
     pond.worker("q")
         .retry(Retry::fixed(SECOND).jitter(0.0).max_attempts(2))
@@ -128,7 +128,7 @@ async fn a_failed_completion_is_counted_as_a_failed_attempt() {
 }
 
 #[tokio::test]
-async fn a_panic_in_it_is_a_failed_attempt_and_hurts_nobody_else() {
+async fn a_panic_in_a_hook_fails_only_its_own_attempt() {
     let (_, pond) = memory();
     let hooks = Arc::new(AtomicUsize::new(0));
     let ran = hooks.clone();
@@ -235,7 +235,7 @@ async fn a_follow_up_in_its_own_group_keeps_the_groups_order() {
 }
 
 #[tokio::test]
-async fn the_queues_own_calls_in_it_are_refused() {
+async fn calls_of_the_queue_in_a_hook_are_refused() {
     let (_, pond) = memory();
     let inner = pond.clone();
     pond.worker("q")
@@ -259,7 +259,7 @@ async fn the_queues_own_calls_in_it_are_refused() {
 }
 
 #[tokio::test]
-async fn a_backoff_that_panics_after_it_failed_stops_nothing() {
+async fn a_backoff_that_panics_after_a_failed_hook_does_not_stop_the_queue() {
     let (_, pond) = memory();
     pond.worker("q")
         .retry(Retry::custom(|_| panic!("no idea")))

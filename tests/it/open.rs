@@ -1,4 +1,4 @@
-//! What a file can be, and what each is answered. Nothing is lost, nothing panics.
+//! The states that a file can be in, and how an open answers each. Nothing is lost, nothing panics.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn open_of(bytes: &[u8]) -> (tempfile::TempDir, Result<Millpond, Error>) {
 }
 
 #[tokio::test]
-async fn text_random_bytes_and_sqlite_are_not_a_millpond() {
+async fn text_random_bytes_and_sqlite_files_are_refused() {
     let random: Vec<u8> = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut sqlite = b"SQLite format 3\0".to_vec();
     sqlite.resize(4_096, 0);
@@ -55,7 +55,7 @@ fn foreign(path: &Path) {
 }
 
 #[tokio::test]
-async fn an_applications_own_redb_file_is_refused_unless_it_is_adopted() {
+async fn an_applications_own_redb_file_is_refused_unless_adopting_it_is_allowed() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     assert!(matches!(Millpond::open(disk.path()), Err(Error::NotAMillpond { .. })));
@@ -74,7 +74,7 @@ async fn an_applications_own_redb_file_is_refused_unless_it_is_adopted() {
 }
 
 #[tokio::test]
-async fn it_can_live_in_the_applications_own_database() {
+async fn a_queue_can_use_the_applications_own_database() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     let db = Arc::new(Database::open(disk.path()).unwrap());
@@ -94,7 +94,7 @@ async fn it_can_live_in_the_applications_own_database() {
 }
 
 #[tokio::test]
-async fn a_directory_a_missing_parent_and_a_place_that_cannot_be_written_are_io_errors() {
+async fn a_directory_a_missing_parent_and_an_unwritable_directory_are_io_errors() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("no/such/place.redb");
     for path in [dir.path(), &missing, Path::new("/proc/millpond.redb")] {
@@ -107,16 +107,16 @@ async fn a_directory_a_missing_parent_and_a_place_that_cannot_be_written_are_io_
             other => panic!("{}: {other:?}", path.display()),
         }
     }
-    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "no file is left");
 }
 
 #[tokio::test]
-async fn a_file_that_may_not_be_written_is_an_io_error_or_opens() {
+async fn a_read_only_file_is_an_io_error_or_opens() {
     use std::os::unix::fs::PermissionsExt;
     let disk = OnDisk::new();
     drop(disk.open());
     fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o400)).unwrap();
-    // A superuser may write it all the same.
+    // A superuser is able to write it all the same.
     match Millpond::open(disk.path()) {
         Ok(_) => assert!(fs::OpenOptions::new().write(true).open(disk.path()).is_ok()),
         Err(Error::Io { path, .. }) => assert_eq!(path, disk.path()),
@@ -125,7 +125,7 @@ async fn a_file_that_may_not_be_written_is_an_io_error_or_opens() {
 }
 
 #[tokio::test]
-async fn a_file_opened_twice_is_said_to_be_open() {
+async fn a_file_opened_twice_is_refused_as_already_open() {
     let disk = OnDisk::new();
     let pond = disk.open();
     assert!(matches!(disk.builder().open(disk.path()), Err(Error::AlreadyOpen { path, .. }) if path == disk.path()));
@@ -147,7 +147,7 @@ async fn child_that_opens_a_file() {
 }
 
 #[tokio::test]
-async fn a_file_opened_by_another_process_is_said_to_be_open() {
+async fn a_file_opened_by_another_process_is_refused_as_already_open() {
     let disk = OnDisk::new();
     let _pond = disk.open();
     let child = Command::new(std::env::current_exe().unwrap())
@@ -169,7 +169,7 @@ async fn some_file() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_truncated_file_is_corrupt_and_is_never_made_anew() {
+async fn a_truncated_file_is_corrupt_and_is_never_recreated() {
     let whole = some_file().await;
     for keep in [10, 100, 512, 4_096, whole.len() / 4, whole.len() / 2] {
         let dir = tempfile::tempdir().unwrap();
@@ -188,7 +188,7 @@ async fn a_truncated_file_is_corrupt_and_is_never_made_anew() {
 #[tokio::test]
 async fn a_flipped_bit_anywhere_never_panics_and_is_never_silently_wrong() {
     let whole = some_file().await;
-    // Where something is written: most of the file is empty.
+    // The flipped bits are where something is written: most of the file is empty.
     let written: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
     for n in 0..12 {
         let mut bytes = whole.clone();
@@ -210,14 +210,14 @@ async fn a_flipped_bit_anywhere_never_panics_and_is_never_silently_wrong() {
             })
             .start()
             .unwrap();
-        // Whatever ran is what was enqueued.
+        // Each job that ran has the payload that was enqueued.
         pond.testing().idle().await;
         assert!(log.all().iter().all(|n| *n < 100), "bit {n} at {at}");
         assert!(seen.all().iter().all(|(group, n)| *group == format!("g{}", n % 7)), "bit {n} at {at}");
     }
 }
 
-/// Flips a bit in the payload of the job whose bytes are `needle`, in a file that is closed.
+/// Flips a bit in the payload of the job whose bytes are `needle`, in a closed file.
 fn spoil(path: &Path, needle: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
     let mut found = 0;
@@ -250,7 +250,7 @@ fn record_raw(pond: &Millpond) -> Log<String> {
 }
 
 #[tokio::test]
-async fn a_corrupt_record_is_set_aside_and_the_others_go_on() {
+async fn a_corrupt_record_is_quarantined_and_other_jobs_run() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue_many("q", [raw("first-payload"), raw("second-payload"), raw("third-payload")]).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_corrupt_record_is_set_aside_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_corrupt_record_that_is_asked_for_is_said_to_be_corrupt() {
+async fn a_read_of_a_corrupt_record_is_a_corrupt_error() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let ids = pond.enqueue_many("q", [raw("first-payload"), raw("second-payload")]).await.unwrap();
@@ -278,14 +278,14 @@ async fn a_corrupt_record_that_is_asked_for_is_said_to_be_corrupt() {
     assert_eq!(state(&pond, ids[0]), State::Pending);
     assert!(matches!(pond.job(ids[1]), Err(Error::CorruptRecord { id, .. }) if id == ids[1]));
     let page = pond.jobs(&millpond::JobFilter::new(), None, 10).unwrap();
-    assert_eq!(page.jobs.len(), 1, "the listing goes on");
+    assert_eq!(page.jobs.len(), 1, "the listing continues");
     let cancelled = pond.cancel(ids[1], "x").await;
     assert!(matches!(cancelled, Err(Error::CorruptRecord { .. })), "{cancelled:?}");
     pond.cancel(ids[0], "x").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_corrupt_head_is_set_aside_and_its_group_goes_on() {
+async fn a_corrupt_head_is_quarantined_and_its_group_continues() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = ["first-payload", "second-payload", "third-payload"].map(|text| raw(text).group("g"));
@@ -304,7 +304,7 @@ async fn a_corrupt_head_is_set_aside_and_its_group_goes_on() {
 }
 
 #[tokio::test]
-async fn a_corrupt_member_in_the_middle_is_set_aside_and_its_group_goes_on() {
+async fn a_corrupt_member_in_the_middle_is_quarantined_and_its_group_continues() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = ["first-payload", "second-payload", "third-payload"].map(|text| raw(text).group("g"));
@@ -320,7 +320,7 @@ async fn a_corrupt_member_in_the_middle_is_set_aside_and_its_group_goes_on() {
 }
 
 #[tokio::test]
-async fn a_corrupt_delayed_job_is_set_aside_and_the_others_become_due() {
+async fn a_corrupt_delayed_job_is_quarantined_and_the_others_become_due() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let jobs = ["first-payload", "second-payload", "third-payload"].map(|text| raw(text).delay(SECOND));
@@ -337,7 +337,7 @@ async fn a_corrupt_delayed_job_is_set_aside_and_the_others_become_due() {
 }
 
 #[tokio::test]
-async fn a_leftover_of_a_creation_that_did_not_end_is_no_obstacle() {
+async fn a_temporary_file_of_an_interrupted_creation_does_not_stop_the_next_one() {
     let disk = OnDisk::new();
     fs::write(disk.dir.path().join("jobs.redb.creating"), b"half a file").unwrap();
     let pond = disk.open();
@@ -362,7 +362,7 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
     let pond = disk.open();
     pond.enqueue("q", work(1)).await.unwrap();
     close(pond).await;
-    // The next version as this one would write it: version byte, checksum, the number.
+    // The next version as this one would write it: version byte, checksum, number.
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[1, 5]);
     let mut row = vec![1];
@@ -383,7 +383,7 @@ async fn a_file_of_a_newer_version_is_refused_and_keeps_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_corrupt_member_that_is_due_later_is_set_aside_whatever_the_policy() {
+async fn a_corrupt_member_that_is_due_later_is_quarantined_whatever_the_policy() {
     use millpond::{GroupPolicy, QueueSettings};
     for policy in [GroupPolicy::Block, GroupPolicy::Skip] {
         let disk = OnDisk::new();
@@ -403,7 +403,7 @@ async fn a_corrupt_member_that_is_due_later_is_set_aside_whatever_the_policy() {
 }
 
 #[tokio::test]
-async fn a_corrupt_dead_letter_hides_no_other() {
+async fn a_corrupt_dead_letter_does_not_hide_the_others() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.worker("q")
@@ -419,7 +419,7 @@ async fn a_corrupt_dead_letter_hides_no_other() {
     assert!(matches!(dead.redrive(ids[0]).await, Err(Error::CorruptRecord { .. })));
     assert_eq!(dead.count(&millpond::JobFilter::new()).unwrap(), 1);
     assert!(dead.redrive(ids[1]).await.unwrap());
-    assert!(!dead.purge(ids[0]).await.unwrap(), "it is set aside");
+    assert!(!dead.purge(ids[0]).await.unwrap(), "it is quarantined");
     assert!(pond.quarantine().purge(1).await.unwrap(), "it can be removed");
     assert_sound(&pond).await;
 }
@@ -438,7 +438,7 @@ async fn a_database_attached_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_is_left_byte_for_byte_as_it_was() {
+async fn a_refused_file_keeps_every_byte() {
     let disk = OnDisk::new();
     foreign(&disk.path());
     let before = fs::read(disk.path()).unwrap();

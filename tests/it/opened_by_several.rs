@@ -1,4 +1,4 @@
-//! One file, opened by several at once: at any time one of them has it, and what it acknowledged is there.
+//! Several openers of one file: at any time only one of them has it open, and the jobs that it acknowledged exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use redb::Database;
 
 use crate::support::*;
 
-/// Files that the threads open together. `OPEN_ROUNDS` sets another number.
+/// The number of files that the threads open together. `OPEN_ROUNDS` sets another number.
 const ROUNDS: u64 = 200;
 
 const OPENERS: u64 = 4;
@@ -25,7 +25,7 @@ fn names(directory: &Path) -> Vec<String> {
     fs::read_dir(directory).unwrap().map(name).collect()
 }
 
-/// Opens the file once it can be had, enqueues one job and closes the file.
+/// Opens the file once it is free, enqueues one job and closes the file.
 fn enqueue_one(path: &Path, n: u64, runtime: &tokio::runtime::Handle) -> bool {
     match Millpond::builder().runtime(runtime.clone()).open(path) {
         Ok(pond) => {
@@ -37,7 +37,7 @@ fn enqueue_one(path: &Path, n: u64, runtime: &tokio::runtime::Handle) -> bool {
     }
 }
 
-/// The numbers of those of several openers, all at once, that could open the file and enqueue their number.
+/// The numbers of those openers, of several at once, that could open the file and enqueue their number.
 fn open_together(path: &Path, runtime: &tokio::runtime::Handle) -> BTreeSet<u64> {
     let start = Barrier::new(OPENERS as usize);
     std::thread::scope(|scope| {
@@ -54,13 +54,13 @@ fn open_together(path: &Path, runtime: &tokio::runtime::Handle) -> BTreeSet<u64>
 }
 
 #[test]
-fn every_job_acknowledged_by_an_opener_of_a_new_file_is_there() {
+fn every_job_acknowledged_by_an_opener_of_a_new_file_exists() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..rounds() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("jobs.redb");
         let acknowledged = open_together(&path, runtime.handle());
-        assert!(!acknowledged.is_empty(), "round {round}: nobody could open it");
+        assert!(!acknowledged.is_empty(), "round {round}: no opener succeeded");
         assert_eq!(names(directory.path()), ["jobs.redb"], "round {round}");
         let pond = Millpond::builder().runtime(runtime.handle().clone()).open(&path).unwrap();
         let jobs = millpond::testing::all_enqueued(&pond, "q");
@@ -69,7 +69,7 @@ fn every_job_acknowledged_by_an_opener_of_a_new_file_is_there() {
     }
 }
 
-/// Nobody has the file for longer than it takes to look at it, so somebody must be let in each time.
+/// Each opener has the file only for as long as a check takes, so at least one of them must succeed each time.
 #[test]
 fn openers_of_a_closed_file_do_not_refuse_each_other() {
     let disk = OnDisk::new();
@@ -77,12 +77,12 @@ fn openers_of_a_closed_file_do_not_refuse_each_other() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for round in 0..rounds() {
         let opened = open_together(&disk.path(), runtime.handle());
-        assert!(!opened.is_empty(), "round {round}: nobody could open it");
+        assert!(!opened.is_empty(), "round {round}: no opener succeeded");
     }
 }
 
 #[tokio::test]
-async fn a_file_is_open_whatever_name_it_is_opened_by() {
+async fn an_open_file_is_recognized_under_each_of_its_names() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (link, hard) = (disk.dir.path().join("link.redb"), disk.dir.path().join("hard.redb"));
@@ -99,10 +99,10 @@ async fn a_file_is_open_whatever_name_it_is_opened_by() {
     assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
 }
 
-/// A kill right after the file got its name leaves the temporary one. With that name left, a deleted file would not be
-/// recognised, and jobs would be acknowledged that nobody finds again.
+/// A kill right after the file got its name leaves the temporary name. With that name left, the deletion of the file
+/// would not be noticed, and jobs would be acknowledged that no later open finds.
 #[tokio::test]
-async fn a_file_with_a_temporary_name_left_is_missed_when_it_is_deleted() {
+async fn the_deletion_of_a_file_with_a_leftover_temporary_name_is_noticed() {
     let disk = OnDisk::new();
     drop(disk.open());
     fs::hard_link(disk.path(), disk.dir.path().join("jobs.redb.creating-0123456789abcdef")).unwrap();
@@ -114,7 +114,7 @@ async fn a_file_with_a_temporary_name_left_is_missed_when_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_database_that_the_application_has_open_is_open_by_its_path_too() {
+async fn a_database_that_the_application_has_open_cannot_be_opened_by_its_path() {
     let disk = OnDisk::new();
     drop(disk.open());
     let db = Arc::new(Database::open(disk.path()).unwrap());
@@ -126,11 +126,11 @@ async fn a_database_that_the_application_has_open_is_open_by_its_path_too() {
 }
 
 #[tokio::test]
-async fn a_symlink_that_leads_nowhere_is_kept_and_the_file_is_made_where_it_leads() {
+async fn a_dangling_symlink_is_kept_and_the_file_is_created_at_its_target() {
     let disk = OnDisk::new();
     let (volume, link) = (disk.dir.path().join("volume"), disk.dir.path().join("link.redb"));
     fs::create_dir(&volume).unwrap();
-    // Over a second one, and relative to the directory it lies in.
+    // Through a second symlink, and relative to the directory that it lies in.
     symlink("volume/next.redb", &link).unwrap();
     symlink("data.redb", volume.join("next.redb")).unwrap();
     let pond = disk.builder().open(&link).unwrap();
@@ -143,7 +143,7 @@ async fn a_symlink_that_leads_nowhere_is_kept_and_the_file_is_made_where_it_lead
     assert_eq!(pond.queue("q").unwrap().counts().pending, 1);
     close(pond).await;
 
-    // Where nothing can be made nothing is, and the link is left as it is.
+    // Where no file can be created, none is, and the link is kept.
     let nowhere = disk.dir.path().join("nowhere.redb");
     symlink("no/such/directory.redb", &nowhere).unwrap();
     match disk.builder().open(&nowhere) {

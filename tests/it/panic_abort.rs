@@ -1,5 +1,6 @@
-//! What `panic = "abort"` changes, as docs/guarantees.md says: a handler's panic ends the process, so it is a crash. The jobs
-//! that ran are there at the next start, and the one that panics each time is dead once its attempts are used up.
+//! What `panic = "abort"` changes, as docs/guarantees.md describes: a handler's panic ends the process, so it is a
+//! crash. The jobs that ran exist at the next start, and a job that always panics is dead once its attempts are used
+//! up.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -21,7 +22,7 @@ impl Kind for Boom {
 #[tokio::main]
 async fn main() -> Result<(), millpond::BoxError> {
     let pond = Millpond::open("app.redb")?;
-    // The same two jobs in each run: their keys are held while they are there.
+    // Each run enqueues the same two jobs: their unique keys are held while the jobs exist.
     let mut ids = Vec::new();
     for (key, panics) in [("bad", true), ("good", false)] {
         let job = NewJob::new(Boom(panics)).unique_key(key).max_attempts(2);
@@ -45,7 +46,7 @@ async fn main() -> Result<(), millpond::BoxError> {
 
 #[test]
 #[ignore = "compiles the crate and its dependencies anew: some minutes"]
-fn a_handler_that_panics_each_time_ends_the_process_as_often_as_it_has_attempts_and_is_dead_then() {
+fn a_job_whose_handler_always_panics_ends_one_process_per_attempt_and_is_then_dead() {
     let directory = tempfile::tempdir().unwrap();
     let sections = format!(
         "[dependencies]\nmillpond = {{ path = \"{}\" }}\nserde = {{ version = \"1\", features = [\"derive\"] }}\n\
@@ -62,7 +63,7 @@ fn a_handler_that_panics_each_time_ends_the_process_as_often_as_it_has_attempts_
         assert_eq!(run.status.signal(), Some(libc::SIGABRT), "{}", String::from_utf8_lossy(&run.stderr));
         aborts += 1;
         // The start of a job that panics within its first 10 ms is in the file only from the second run on.
-        assert!(aborts <= ATTEMPTS + 1, "it aborts for ever");
+        assert!(aborts <= ATTEMPTS + 1, "it aborts again and again");
     };
     assert!(aborts >= ATTEMPTS);
     assert_eq!(output, "Dead [Crash, Crash]\nCompleted []\n");

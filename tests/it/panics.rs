@@ -1,5 +1,5 @@
-//! Panics of the application's code, also of the drop of what it leaves behind: the attempt or the call
-//! has failed, its slot is free, and everything else goes on.
+//! Panics of the application's code, including the drop of values that it leaves behind: the attempt or the call
+//! fails, its slot is free, and everything else continues.
 
 use std::fmt;
 use std::panic::panic_any;
@@ -10,54 +10,54 @@ use millpond::{BoxError, Context, Error, FailureKind, FromContext, Handled, Job,
 
 use crate::support::*;
 
-/// Panics when it is dropped, with another one of its kind: what a panic has thrown, a value that a
-/// closure has captured, a local variable of a handler.
-struct Grenade;
+/// Panics with another `PanicsOnDrop` when it is dropped. It stands for the value of a panic, a value that a closure
+/// captures, and a local variable of a handler.
+struct PanicsOnDrop;
 
-impl Drop for Grenade {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
-        // Not while unwinding: that would abort the process, as it does in any Rust program.
+        // It does not panic while unwinding: that would abort the process, as in any Rust program.
         if !std::thread::panicking() {
-            panic_any(Grenade);
+            panic_any(PanicsOnDrop);
         }
     }
 }
 
 fn explode() {
-    panic_any(Grenade);
+    panic_any(PanicsOnDrop);
 }
 
-/// An error that panics whenever it is asked anything, and when it is dropped.
+/// An error that panics in each of its methods, and when it is dropped.
 struct BadError {
-    _grenade: Grenade,
+    _panics: PanicsOnDrop,
 }
 
 impl BadError {
     fn new() -> Self {
-        Self { _grenade: Grenade }
+        Self { _panics: PanicsOnDrop }
     }
 }
 
 impl fmt::Debug for BadError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     }
 }
 
 impl fmt::Display for BadError {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     }
 }
 
 impl std::error::Error for BadError {}
 
-/// Panics when a handler asks for it.
+/// An extractor that panics when a handler asks for it.
 struct Refuses;
 
 impl FromContext for Refuses {
     fn from_context(_: &Context) -> Self {
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     }
 }
 
@@ -69,7 +69,7 @@ async fn assert_well(pond: &Millpond) {
 }
 
 #[tokio::test]
-async fn whatever_a_handler_throws_its_attempt_has_failed_and_its_slot_is_free() {
+async fn any_panic_of_a_handler_fails_its_attempt_and_frees_its_slot() {
     let (_, pond) = memory();
     let ran = Log::new();
     let (log, blocking_log) = (ran.clone(), ran.clone());
@@ -90,7 +90,7 @@ async fn whatever_a_handler_throws_its_attempt_has_failed_and_its_slot_is_free()
                     3 => Err(millpond::Failure::from(BadError::new())),
                     4 => Ok(Outcome::retry_after(BadError::new(), HOUR)),
                     5 => {
-                        let local = Grenade;
+                        let local = PanicsOnDrop;
                         drop(local);
                         Ok(Outcome::Done(None))
                     }
@@ -101,7 +101,7 @@ async fn whatever_a_handler_throws_its_attempt_has_failed_and_its_slot_is_free()
         .handle_blocking(move |job: Job<Packed>| {
             blocking_log.push(100);
             match job.text.as_str() {
-                "throws" => panic_any(Grenade),
+                "throws" => panic_any(PanicsOnDrop),
                 _ => Err::<(), _>(BadError::new().into()),
             }
         })
@@ -122,7 +122,7 @@ async fn whatever_a_handler_throws_its_attempt_has_failed_and_its_slot_is_free()
 }
 
 #[tokio::test]
-async fn an_error_whose_text_panics_is_a_failure_with_the_delay_that_it_came_with() {
+async fn an_error_whose_text_panics_is_a_failure_that_keeps_its_delay() {
     let (clock, pond) = memory();
     pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::retry_after(BadError::new(), HOUR)) }).start().unwrap();
     let id = pond.enqueue("q", work(1)).await.unwrap();
@@ -133,7 +133,7 @@ async fn an_error_whose_text_panics_is_a_failure_with_the_delay_that_it_came_wit
 }
 
 #[tokio::test]
-async fn a_handler_that_is_dropped_at_its_timeout_may_panic_and_its_slot_is_free() {
+async fn a_handler_that_panics_when_its_timeout_drops_it_frees_its_slot() {
     let (clock, pond) = memory();
     let (gate, mut keeper) = gate();
     pond.worker("q")
@@ -143,7 +143,7 @@ async fn a_handler_that_is_dropped_at_its_timeout_may_panic_and_its_slot_is_free
         .handle(move |job: Job<Work>| {
             let gate = gate.clone();
             async move {
-                let _held = Grenade;
+                let _held = PanicsOnDrop;
                 gate.pass(job.n).await;
                 Ok(())
             }
@@ -161,7 +161,7 @@ async fn a_handler_that_is_dropped_at_its_timeout_may_panic_and_its_slot_is_free
 }
 
 #[tokio::test]
-async fn what_a_handler_asks_for_may_panic() {
+async fn a_panic_of_what_a_handler_asked_for_is_a_failed_attempt() {
     let (_, pond) = memory();
     pond.worker("q")
         .concurrency(1)
@@ -175,7 +175,7 @@ async fn what_a_handler_asks_for_may_panic() {
 }
 
 #[tokio::test]
-async fn whatever_a_closure_throws_its_transaction_is_aborted_and_the_queue_goes_on() {
+async fn any_panic_of_a_closure_aborts_its_transaction_and_the_queue_continues() {
     let (_, pond) = memory();
     let aborted = pond
         .transaction(|tx| {
@@ -201,9 +201,9 @@ async fn whatever_a_closure_throws_its_transaction_is_aborted_and_the_queue_goes
 }
 
 #[tokio::test]
-async fn what_a_closure_has_captured_may_panic_when_it_is_dropped() {
+async fn captures_of_a_closure_can_panic_when_they_are_dropped() {
     let (_, pond) = memory();
-    let captured = Grenade;
+    let captured = PanicsOnDrop;
     let done = pond
         .transaction(move |tx| {
             let _ = &captured;
@@ -211,7 +211,7 @@ async fn what_a_closure_has_captured_may_panic_when_it_is_dropped() {
         })
         .await;
     done.unwrap();
-    let captured = Grenade;
+    let captured = PanicsOnDrop;
     let failed = pond
         .transaction(move |_| {
             let _ = &captured;
@@ -223,7 +223,7 @@ async fn what_a_closure_has_captured_may_panic_when_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
+async fn an_unused_result_of_a_closure_can_panic_when_it_is_dropped() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     disk.hold_syncs();
@@ -234,9 +234,9 @@ async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
     })
     .await
     .unwrap();
-    // These share the next commit. The value of the first one is made twice, because the last one spoils the batch; its
+    // These two share the next commit. The first closure runs twice, because the second one spoils the batch; its
     // caller is gone by then.
-    let gone = tokio::spawn(pond.transaction(|_| Ok(Grenade)));
+    let gone = tokio::spawn(pond.transaction(|_| Ok(PanicsOnDrop)));
     let failing = tokio::spawn(pond.transaction(|tx| {
         tx.enqueue("q", work(2))?;
         Err::<(), _>(BoxError::from(BadError::new()))
@@ -246,29 +246,29 @@ async fn what_a_closure_has_returned_may_panic_when_nobody_takes_it() {
     assert!(gone.await.is_err());
     disk.release_syncs();
     first.await.unwrap().unwrap();
-    // What the failed call returns belongs to its caller, which has to handle it with care.
+    // What the failed call returns belongs to its caller, which must not drop it here.
     std::mem::forget(failing.await.unwrap());
     assert_well(&pond).await;
 }
 
 #[tokio::test]
-async fn whatever_the_writes_with_a_completion_throw_the_attempt_has_failed() {
+async fn any_panic_of_the_writes_with_a_completion_fails_the_attempt() {
     let (_, pond) = memory();
     pond.worker("q")
         .concurrency(1)
         .retry(Retry::none())
         .handle(|job: Job<Work>, ctx: Context| async move {
-            let (captured, n) = (Grenade, job.n);
+            let (captured, n) = (PanicsOnDrop, job.n);
             ctx.on_complete(move |tx| {
                 let _ = &captured;
                 tx.enqueue("next", work(1))?;
                 match n {
-                    1 => panic_any(Grenade),
+                    1 => panic_any(PanicsOnDrop),
                     2 => Err(BadError::new().into()),
                     _ => Ok(()),
                 }
             });
-            // Hooks of an attempt that does not complete are dropped without having run.
+            // Hooks of an attempt that does not complete are dropped without being called.
             if n == 3 { Err("no".into()) } else { Ok(()) }
         })
         .start()
@@ -285,12 +285,12 @@ async fn whatever_the_writes_with_a_completion_throw_the_attempt_has_failed() {
 }
 
 #[tokio::test]
-async fn the_hook_for_dead_letters_and_a_custom_back_off_may_throw_anything() {
+async fn the_dead_letter_hook_and_a_custom_backoff_can_panic_with_any_value() {
     let (_, pond) = memory_with(|builder| builder.on_first_dead_letter(|_| explode()));
-    let captured = Grenade;
+    let captured = PanicsOnDrop;
     let retry = Retry::custom(move |_| {
         let _ = &captured;
-        panic_any(Grenade)
+        panic_any(PanicsOnDrop)
     });
     pond.worker("q")
         .concurrency(1)
@@ -314,14 +314,14 @@ async fn the_hook_for_dead_letters_and_a_custom_back_off_may_throw_anything() {
 }
 
 #[tokio::test]
-async fn handlers_and_their_data_may_panic_when_the_queue_lets_go_of_them() {
+async fn handlers_and_their_data_can_panic_when_the_queue_drops_them() {
     let (_, pond) = memory();
-    let (captured, shared) = (Grenade, Arc::new(Grenade));
+    let (captured, shared) = (PanicsOnDrop, Arc::new(PanicsOnDrop));
     let handler = move |_: Job<Work>| -> std::future::Ready<Handled> {
         let _ = &captured;
         std::future::ready(Ok(()))
     };
-    let in_a_blocking_one = Grenade;
+    let in_a_blocking_one = PanicsOnDrop;
     let worker = pond
         .worker("q")
         .data(shared)
@@ -335,7 +335,7 @@ async fn handlers_and_their_data_may_panic_when_the_queue_lets_go_of_them() {
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     worker.stop();
-    let last = Grenade;
+    let last = PanicsOnDrop;
     pond.worker("q")
         .handle(move |_: Job<Work>| {
             let _ = &last;

@@ -1,5 +1,5 @@
-//! What is enqueued is what the handler gets: a payload that its codec cannot bring back unchanged is refused by
-//! name, and one that is accepted is read back bit by bit.
+//! A handler gets the payload that was enqueued: a payload that its codec cannot read back unchanged is refused by
+//! name, and an accepted one is read back bit for bit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -80,7 +80,7 @@ enum Sparser {
     },
 }
 
-/// Two levels of JSON for each of its own.
+/// Each level of this type takes two levels of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
     Leaf,
@@ -103,7 +103,7 @@ fn chain(links: usize) -> Chain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Unit;
 
-/// Refused, by a sentence that has all of these words.
+/// Asserts a refusal whose message has all of these words.
 #[track_caller]
 fn is_refused(refused: Result<impl std::fmt::Debug, Error>, words: &[&str]) {
     let Err(Error::Unencodable { kind, source, .. }) = refused else { panic!("{refused:?}") };
@@ -127,7 +127,7 @@ fn is_read_back<K: Kind + Clone + PartialEq + std::fmt::Debug>(payload: K) {
 }
 
 #[tokio::test]
-async fn every_f64_comes_back_bit_by_bit() {
+async fn every_f64_is_read_back_bit_for_bit() {
     let (_, pond) = memory();
     let mut rng = fastrand::Rng::with_seed(1);
     let mut floats = vec![233.24645296478246, 0.1, f64::MIN_POSITIVE, f64::MAX, -0.0, 5e-324, 1.7976931348623157e308];
@@ -143,7 +143,7 @@ async fn every_f64_comes_back_bit_by_bit() {
 }
 
 #[tokio::test]
-async fn every_f32_comes_back_bit_by_bit() {
+async fn every_f32_is_read_back_bit_for_bit() {
     let (_, pond) = memory();
     let mut rng = fastrand::Rng::with_seed(2);
     let floats: Vec<f32> = (0..20_000).map(|_| f32::from_bits(rng.u32(..))).filter(|float| float.is_finite()).collect();
@@ -157,7 +157,7 @@ async fn every_f32_comes_back_bit_by_bit() {
 }
 
 #[tokio::test]
-async fn a_job_shown_as_json_has_its_payload_as_it_was_written() {
+async fn a_job_serialized_as_json_has_its_payload_as_it_was_written() {
     let (_, pond) = memory();
     let text = r#"{"b":184467440737095516161844674407370955,"a":1,"a":2,"c":1.10,"deep":[{"z":0,"y":0}]}"#;
     let id = pond.enqueue("q", NewJob::json("json", &RawValue::from_string(text.into()).unwrap())).await.unwrap();
@@ -166,7 +166,7 @@ async fn a_job_shown_as_json_has_its_payload_as_it_was_written() {
 }
 
 #[test]
-fn a_payload_that_is_no_json_is_shown_as_bytes() {
+fn a_payload_that_is_not_json_is_shown_as_bytes() {
     for bytes in [&b"{"[..], b"", b"1 2", b"\"\xff\"", b"nul"] {
         let payload = Payload { codec: Codec::Json, bytes: bytes.to_vec().into() };
         let shown = serde_json::to_value(&payload).unwrap();
@@ -175,7 +175,7 @@ fn a_payload_that_is_no_json_is_shown_as_bytes() {
 }
 
 #[test]
-fn a_float_that_json_cannot_write_is_refused_wherever_it_stands() {
+fn a_float_that_json_cannot_write_is_refused_anywhere_in_a_payload() {
     let words = ["NaN or infinite"];
     for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         refused(Json(float), &words);
@@ -223,7 +223,7 @@ fn a_some_that_json_would_read_as_none_is_refused() {
 }
 
 #[test]
-fn nesting_is_refused_where_it_could_not_be_read_and_not_before() {
+fn nesting_is_refused_only_where_it_could_not_be_read() {
     for nodes in [1, 50, 63] {
         is_read_back(Json(tree(nodes)));
     }
@@ -301,7 +301,7 @@ fn flattened_maps_that_would_be_mixed_are_refused() {
 }
 
 #[test]
-fn whatever_json_brings_back_is_accepted() {
+fn what_json_reads_back_unchanged_is_accepted() {
     is_read_back(Json(u128::MAX));
     is_read_back(Json(i128::MIN));
     is_read_back(Json(Amount { amount: u128::MAX }));
@@ -320,7 +320,7 @@ fn whatever_json_brings_back_is_accepted() {
 }
 
 #[test]
-fn what_postcard_cannot_bring_back_is_refused() {
+fn what_postcard_cannot_read_back_is_refused() {
     refused(Post(Sparse::default()), &["first", "skip_serializing_if"]);
     refused(Post(vec![Sparse { first: Some(1), second: 2 }, Sparse::default()]), &["[1]", "first"]);
     refused(Post(Sparser::One { items: Vec::new(), second: 1 }), &["items", "skip_serializing_if"]);
@@ -332,7 +332,7 @@ fn what_postcard_cannot_bring_back_is_refused() {
 }
 
 #[test]
-fn what_postcard_brings_back_is_accepted() {
+fn what_postcard_reads_back_unchanged_is_accepted() {
     is_read_back(Post(Sparse { first: Some(1), second: 2 }));
     is_read_back(Post(Sparser::One { items: vec![1], second: 1 }));
     is_read_back(Post(Vec::<Untagged>::new()));
@@ -354,7 +354,7 @@ impl Kind for Transfer {
     const CODEC: Codec = Codec::Postcard;
 }
 
-/// What the same kind looks like to a handler of another version.
+/// The same kind as a handler of another version declares it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Shorter {
     from: u64,
@@ -367,7 +367,7 @@ impl Kind for Shorter {
 }
 
 #[tokio::test]
-async fn bytes_left_over_behind_a_payload_are_an_error_and_not_another_value() {
+async fn trailing_bytes_after_a_payload_are_an_error() {
     let payload = Payload::encode(Codec::Postcard, &Transfer { from: 1, to: 2, cents: 500 }).unwrap();
     let error = payload.decode::<Shorter>().unwrap_err().to_string();
     assert!(error.contains("2 bytes are left"), "{error}");
@@ -389,9 +389,9 @@ async fn bytes_left_over_behind_a_payload_are_an_error_and_not_another_value() {
     assert_eq!(started.len(), 0);
 }
 
-/// Calls with a payload that JSON cannot write, through every way in.
+/// Makes every call that stores a payload, with a payload that JSON cannot write.
 #[tokio::test]
-async fn it_is_refused_through_every_way_in() {
+async fn an_unencodable_payload_is_refused_by_every_call_that_stores_one() {
     let (_, pond) = memory();
     let bad = || Json(f64::NAN);
     let words = ["NaN or infinite"];
@@ -424,7 +424,7 @@ async fn dead_letter(pond: &Millpond) -> millpond::JobId {
     id
 }
 
-/// Its `Serialize` and its `Deserialize` do not agree.
+/// A type whose `Serialize` and `Deserialize` do not agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Asymmetric {
     #[serde(rename(serialize = "order_id"))]
@@ -435,7 +435,7 @@ impl Kind for Asymmetric {
     const KIND: &'static str = "asymmetric";
 }
 
-/// Changed when it is read.
+/// A type that changes when it is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Trimmed {
     #[serde(deserialize_with = "trimmed")]
@@ -451,7 +451,7 @@ fn trimmed<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error
 }
 
 #[test]
-fn with_verification_types_that_do_not_agree_with_themselves_are_refused() {
+fn with_verification_types_that_change_in_a_round_trip_are_refused() {
     let (_, plain) = memory();
     plain.enqueue("q", Asymmetric { order: 7 }).wait().unwrap();
     plain.enqueue("q", Trimmed { text: " x ".into() }).wait().unwrap();

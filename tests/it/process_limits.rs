@@ -1,4 +1,4 @@
-//! A worker that asks for more than the process has is told so, once, with both numbers.
+//! A worker that asks for more than the process limit logs one warning with both numbers.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::support::*;
 
-/// Keeps warnings, each as its fields in their order.
+/// Keeps the warnings, each as its fields in their order.
 #[derive(Clone)]
 struct Warnings(Log<String>);
 
@@ -43,7 +43,7 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// What the log says while `run` runs.
+/// The warnings that are logged while `run` runs.
 fn warnings(run: impl FnOnce()) -> Vec<String> {
     let warnings = Warnings(Log::new());
     tracing::subscriber::with_default(warnings.clone(), run);
@@ -67,7 +67,7 @@ fn limited() -> Millpond {
 }
 
 #[tokio::test]
-async fn more_slots_than_the_process_has_are_a_warning() {
+async fn more_slots_than_the_process_limit_log_a_warning() {
     let pond = limited();
     let said = warnings(|| {
         asynchronous(pond.worker("fits").concurrency(20)).start().unwrap();
@@ -79,7 +79,7 @@ async fn more_slots_than_the_process_has_are_a_warning() {
 }
 
 #[tokio::test]
-async fn more_slots_than_threads_are_a_warning_if_all_handlers_block() {
+async fn more_slots_than_threads_log_a_warning_if_all_handlers_block() {
     let pond = limited();
     let said = warnings(|| {
         blocking(pond.worker("fits").concurrency(5)).start().unwrap();
@@ -91,7 +91,7 @@ async fn more_slots_than_threads_are_a_warning_if_all_handlers_block() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_slots_is_held_against_the_limits_of_then() {
+async fn a_change_of_the_slots_is_checked_against_the_limits_at_that_time() {
     let pond = limited();
     let worker = asynchronous(pond.worker("q")).start().unwrap();
     assert_eq!(warnings(|| worker.set_concurrency(21).unwrap()).len(), 1);
@@ -100,7 +100,7 @@ async fn a_change_of_the_slots_is_held_against_the_limits_of_then() {
 }
 
 #[tokio::test]
-async fn explain_names_the_limit_of_the_process() {
+async fn explain_names_the_process_limit() {
     let (_, pond) = memory_with(|builder| builder.max_running(2));
     let (_worker, mut keeper) = gated(&pond, "q", 1_000);
     let ids = pond.enqueue_many("q", (0..3).map(work)).await.unwrap();

@@ -1,4 +1,4 @@
-//! A row that cannot be read stops nobody: it is set aside, or made anew, and the others go on.
+//! A row that cannot be read affects no other row: it is quarantined, or rebuilt, and the queue continues.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -47,7 +47,7 @@ impl<V: Value + 'static> Value for Raw<V> {
     }
 }
 
-/// Which bit of a row's value to flip.
+/// The bit of a row's value to flip.
 #[derive(Clone, Copy, Debug)]
 pub enum Bit {
     OfTheVersion,
@@ -76,7 +76,7 @@ impl Bit {
     }
 }
 
-/// Flips a bit in the value of row number `n` of a table. False if there is no such row.
+/// Flips a bit in the value of row number `n` of a table. Returns false if there is no such row.
 pub type Flip = fn(&Database, &str, usize, Bit) -> bool;
 
 pub fn flip<K: Key + 'static, V: Value + Debug + 'static>(db: &Database, table: &str, n: usize, bit: Bit) -> bool {
@@ -99,7 +99,7 @@ pub fn flip<K: Key + 'static, V: Value + Debug + 'static>(db: &Database, table: 
 
 pub type Row = &'static [u8];
 
-/// Every table of ours but the quarantine.
+/// Every table of the queue except the quarantine.
 pub const TABLES: [(&str, Flip); 13] = [
     ("meta", flip::<&'static str, Row>),
     ("queues", flip::<u32, Row>),
@@ -121,7 +121,7 @@ fn all_kept() -> QueueSettings {
     QueueSettings::default().retention(Retention::default().completed(keep).cancelled(keep).dead(keep))
 }
 
-/// A file in the middle of everything, and which jobs are to run or to be found in it.
+/// A file with every kind of row, the jobs in it that must still run, and those that must be found.
 pub struct Everything {
     pub disk: SimDisk,
     clock: ManualClock,
@@ -130,7 +130,7 @@ pub struct Everything {
 }
 
 impl Everything {
-    /// Another one that shows the same time.
+    /// Another clock that shows the same time.
     pub fn clock(&self) -> ManualClock {
         let clock = ManualClock::new();
         clock.set_wall(clock_now(&self.clock));
@@ -155,7 +155,7 @@ pub async fn everything() -> Everything {
         })
         .start()
         .unwrap();
-    // The key of one that ends is held for a while.
+    // The unique key of an ended job is held for a while.
     let first = (0..4).map(|n| if n == 2 { work(n).unique_key("ended") } else { work(n) });
     let mut ended = vec![pond.enqueue_many("q", first).await.unwrap()[2]];
     pond.testing().idle().await;
@@ -209,7 +209,7 @@ fn run_all(pond: &Millpond) -> Log<u64> {
     log
 }
 
-/// Lets everything run that can, and redrives what is dead.
+/// Runs everything that can run, and redrives dead jobs.
 async fn run_dry(pond: &Millpond, clock: &ManualClock) -> BTreeSet<u64> {
     let log = run_all(pond);
     for _ in 0..4 {
@@ -233,7 +233,7 @@ fn payload(value: &Bytes) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn the_file_in_the_middle_of_everything_runs_dry() {
+async fn all_jobs_of_the_undamaged_test_file_run() {
     let Everything { disk, clock, to_run, ended } = everything().await;
     let pond = Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk).unwrap();
     assert_eq!(run_dry(&pond, &clock).await, to_run);
@@ -281,23 +281,23 @@ async fn one_flip(whole: &Everything, disk: SimDisk, clock: ManualClock, table: 
         Err(error) => panic!("{what}: {error}"),
     };
     if table == "kinds" {
-        // A kind's name has no checksum: one that is a name still goes unnoticed.
+        // A kind's name has no checksum: a damaged name that is still a valid name goes unnoticed.
         return;
     }
     let found_damaged = !pond.verify().await.unwrap().is_ok() || pond.quarantined().unwrap() > 0;
     let ran = run_dry(&pond, &clock).await;
-    // A caller that asks for a damaged one is told so; all others find what they look for.
+    // A call for a damaged job gets an error; all other calls succeed.
     let lost: BTreeSet<JobId> =
         whole.ended.iter().copied().filter(|id| matches!(pond.job(*id), Err(Error::CorruptRecord { .. }))).collect();
     settled(&pond).await;
     let aside = pond.quarantine().list(0, 100).unwrap();
     let missing: Vec<u64> = whole.to_run.difference(&ran).copied().collect();
     match (table, aside.as_slice()) {
-        // A pointer is a row of one byte, whatever that byte is.
+        // A pointer is a row of one byte, which may have any value.
         ("delayed", []) => assert!(missing.is_empty() && !found_damaged, "{what}: {missing:?}"),
         // A run that has the job needs no index to remove the entry.
         ("index", []) => assert!(missing.is_empty() && lost.is_empty() && found_damaged, "{what}: {missing:?}"),
-        // A job that ran at the crash starts again from its mark, and may end before anybody reads its place in line.
+        // A job that ran at the crash starts again from its start mark, and may end before its position is read.
         ("heads", []) if what.contains("row 3") => {
             assert!(missing.is_empty() && lost.is_empty() && found_damaged, "{what}: {missing:?}");
         }
@@ -320,7 +320,7 @@ fn raw(text: &'static str) -> NewJob {
     NewJob::raw("raw", Bytes::from_static(text.as_bytes()))
 }
 
-/// A queue with one of its three ready jobs damaged.
+/// A queue with three ready jobs, one of which is damaged.
 async fn with_a_damaged_job() -> (ManualClock, Millpond) {
     let (disk, clock) = (SimDisk::new(), ManualClock::new());
     let open = || Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();
@@ -334,11 +334,11 @@ async fn with_a_damaged_job() -> (ManualClock, Millpond) {
 }
 
 #[tokio::test]
-async fn what_is_set_aside_is_told_counted_shown_and_purged() {
+async fn quarantined_rows_are_reported_counted_listed_and_purged() {
     let (_, pond) = with_a_damaged_job().await;
     let mut events = pond.events();
     let id = JobId::new(2);
-    assert!(matches!(pond.job(id), Err(Error::CorruptRecord { .. })), "who asks for it is told");
+    assert!(matches!(pond.job(id), Err(Error::CorruptRecord { .. })), "a call for it gets an error");
     settled(&pond).await;
     let aside = pond.quarantine().list(0, 10).unwrap();
     let [row] = aside.as_slice() else { panic!("{aside:?}") };
@@ -352,7 +352,7 @@ async fn what_is_set_aside_is_told_counted_shown_and_purged() {
     assert_eq!(serde_json::to_value(told).unwrap(), json!([expected]));
     assert_eq!(pond.queue("q").unwrap().counts().pending, 2);
     assert_eq!((pond.metrics().quarantined_total, pond.quarantine().count().unwrap()), (1, 1));
-    assert!(matches!(pond.quarantine().restore(1).await, Err(Error::CorruptRecord { .. })), "as damaged as ever");
+    assert!(matches!(pond.quarantine().restore(1).await, Err(Error::CorruptRecord { .. })), "still as damaged");
     assert!(pond.quarantine().purge(1).await.unwrap());
     assert!(!pond.quarantine().purge(1).await.unwrap());
     assert!(pond.quarantine().list(0, 10).unwrap().is_empty());
@@ -360,7 +360,7 @@ async fn what_is_set_aside_is_told_counted_shown_and_purged() {
 }
 
 #[tokio::test]
-async fn a_listing_passes_over_what_is_damaged_and_has_it_set_aside() {
+async fn a_listing_skips_damaged_rows_and_has_them_quarantined() {
     let (_, pond) = with_a_damaged_job().await;
     let page = pond.jobs(&JobFilter::new(), None, 100).unwrap();
     assert_eq!(page.jobs.iter().map(|job| job.id.get()).collect::<Vec<_>>(), [1, 3]);
@@ -370,7 +370,7 @@ async fn a_listing_passes_over_what_is_damaged_and_has_it_set_aside() {
 }
 
 #[tokio::test]
-async fn a_refused_call_on_a_damaged_job_has_it_set_aside() {
+async fn a_refused_call_on_a_damaged_job_has_it_quarantined() {
     let (_, pond) = with_a_damaged_job().await;
     let cancelled = pond.cancel(JobId::new(2), "x").await;
     assert!(matches!(cancelled, Err(Error::CorruptRecord { .. })), "{cancelled:?}");
@@ -386,11 +386,11 @@ async fn a_refused_call_on_a_damaged_job_has_it_set_aside() {
 const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
 
 #[tokio::test]
-async fn a_job_that_can_be_read_after_all_comes_back() {
+async fn a_quarantined_job_that_can_be_read_is_restored() {
     let (_, pond) = with_a_damaged_job().await;
     assert!(pond.job(JobId::new(2)).is_err());
     settled(&pond).await;
-    // As if a memory module had flipped the bit, and not the disk.
+    // This is how it would be if the memory, and not the disk, had flipped the bit.
     let tx = pond.begin_write().unwrap();
     {
         let mut table = tx.unguarded().open_table(QUARANTINE).unwrap();
@@ -411,7 +411,7 @@ async fn a_job_that_can_be_read_after_all_comes_back() {
 }
 
 #[tokio::test]
-async fn a_damaged_quarantine_can_still_be_looked_at() {
+async fn a_damaged_quarantine_can_still_be_read() {
     for bit in BITS {
         let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let open = || Millpond::builder().clock(clock.clone()).seed(0).open_backend(disk.clone()).unwrap();

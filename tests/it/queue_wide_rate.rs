@@ -1,4 +1,4 @@
-//! "Too many requests" for a whole queue: one answer holds all of its groups, durably.
+//! A rate-limited answer for a whole queue: one answer holds all of its groups, durably.
 
 use millpond::testing::ManualClock;
 use millpond::{Explanation, Job, JobId, Millpond, Outcome};
@@ -7,7 +7,7 @@ use crate::support::*;
 
 const GROUPS: u64 = 200;
 
-/// A worker whose handler is told "too many requests" before this time, and notes each call.
+/// A worker whose handler answers that it is rate limited until this time, and records each call.
 fn start(pond: &Millpond, clock: &ManualClock, until: millpond::Timestamp) -> Log<u64> {
     let calls = Log::new();
     let (noted, pond_now) = (calls.clone(), clock.clone());
@@ -26,13 +26,13 @@ async fn enqueue(pond: &Millpond) -> Vec<JobId> {
 }
 
 #[tokio::test]
-async fn one_answer_holds_all_groups_and_no_attempt_is_used() {
+async fn one_rate_limited_answer_holds_all_groups_and_uses_no_attempt() {
     let (clock, pond) = memory();
     let until = pond.now() + SECOND * 30;
     let calls = start(&pond, &clock, until);
     let ids = enqueue(&pond).await;
     drained(&pond).await;
-    assert_eq!(calls.take(), [0], "one call into the limit, not one for each group");
+    assert_eq!(calls.take(), [0], "one rate-limited call, not one for each group");
     for id in [ids[0], ids[1], ids[199]] {
         let why = pond.explain(id).unwrap();
         assert!(matches!(why, Explanation::RateLimited { wait, .. } if wait == SECOND * 30), "{why:?}");

@@ -1,4 +1,5 @@
-//! Token buckets: no window sees more than its share, across a restart too, and nothing wedges.
+//! Token buckets: no window has more starts than the rate allows, across a restart too, and the rate never stops a
+//! queue for good.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::support::*;
 
 type Starts = Log<Duration>;
 
-/// Notes when each job starts, in the clock's own monotonic time.
+/// Records when each job starts, in the clock's monotonic time.
 fn limited(pond: &Millpond, clock: &ManualClock, rate: Rate) -> Starts {
     let starts = Starts::new();
     let (log, clock) = (starts.clone(), clock.clone());
@@ -25,7 +26,7 @@ fn limited(pond: &Millpond, clock: &ManualClock, rate: Rate) -> Starts {
     starts
 }
 
-/// In every window of length `w`: starts <= burst + rate x w.
+/// Asserts for every window of length `w`: starts <= burst + rate x w.
 fn assert_within(starts: &[Duration], per_second: f64, burst: f64) {
     for (first, from) in starts.iter().enumerate() {
         for (last, to) in starts.iter().enumerate().skip(first) {
@@ -37,7 +38,7 @@ fn assert_within(starts: &[Duration], per_second: f64, burst: f64) {
 }
 
 #[tokio::test]
-async fn no_window_sees_more_than_burst_plus_rate_and_all_drain_in_time() {
+async fn no_window_has_more_starts_than_burst_plus_rate_and_all_jobs_start_in_time() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_second(100).burst(5));
     pond.enqueue_many("q", (0..75).map(work)).await.unwrap();
@@ -51,7 +52,7 @@ async fn no_window_sees_more_than_burst_plus_rate_and_all_drain_in_time() {
 }
 
 #[tokio::test]
-async fn a_burst_is_saved_up_and_no_more_than_that() {
+async fn at_most_a_burst_of_tokens_is_saved() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_minute(60).burst(10));
     clock.advance(HOUR);
@@ -85,7 +86,7 @@ async fn a_restart_does_not_refill_the_bucket() {
 }
 
 #[tokio::test]
-async fn neither_does_a_crash() {
+async fn a_crash_does_not_refill_the_bucket() {
     let disk = OnDisk::new();
     let rate = Rate::per_second(100).burst(40);
     let pond = disk.open();
@@ -103,7 +104,7 @@ async fn neither_does_a_crash() {
 }
 
 #[tokio::test]
-async fn a_crash_after_a_rate_limited_answer_does_not_give_used_tokens_back() {
+async fn a_crash_after_a_rate_limited_answer_does_not_return_used_tokens() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let rate = Rate::per_second(1_000).burst(100);
@@ -134,7 +135,7 @@ async fn a_crash_after_a_rate_limited_answer_does_not_give_used_tokens_back() {
 }
 
 #[tokio::test]
-async fn a_worker_that_takes_over_finds_the_bucket_as_it_was() {
+async fn the_next_worker_of_a_queue_has_the_bucket_of_the_one_before() {
     let (clock, pond) = memory();
     let starts = Starts::new();
     for _ in 0..3 {
@@ -230,7 +231,7 @@ async fn a_hold_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_hold_of_for_ever_survives_a_restart_and_can_be_lifted() {
+async fn a_hold_without_an_end_survives_a_restart_and_can_be_lifted() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(Duration::MAX)) }).start().unwrap();
@@ -248,7 +249,7 @@ async fn a_hold_of_for_ever_survives_a_restart_and_can_be_lifted() {
 }
 
 #[tokio::test]
-async fn tokens_taken_by_hand_are_missing_for_the_worker() {
+async fn tokens_taken_by_a_call_are_not_available_to_the_worker() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_minute(60).burst(5));
     let bucket = pond.queue("q").unwrap().rate();
@@ -269,7 +270,7 @@ async fn tokens_taken_by_hand_are_missing_for_the_worker() {
 }
 
 #[tokio::test]
-async fn a_worker_without_a_rate_has_no_end_of_tokens_and_without_a_worker_none_are_taken() {
+async fn a_worker_without_a_rate_has_unlimited_tokens_and_take_without_a_worker_is_refused() {
     let (_, pond) = memory();
     let bucket = pond.queue("q").unwrap().rate();
     assert_eq!((bucket.available(), bucket.available_in()), (f64::INFINITY, None));
@@ -314,7 +315,7 @@ async fn a_reset_before_the_worker_starts_fills_the_bucket_too() {
 }
 
 #[tokio::test]
-async fn looking_at_a_bucket_before_the_worker_starts_does_not_fill_it() {
+async fn reading_a_bucket_before_the_worker_starts_does_not_fill_it() {
     let disk = OnDisk::new();
     let rate = Rate::per_hour(1).burst(2);
     let pond = disk.open();
@@ -353,7 +354,7 @@ async fn resetting_a_bucket_lifts_a_hold() {
 }
 
 #[tokio::test]
-async fn cancelled_paused_dead_and_unknown_jobs_do_not_wedge_the_limiter() {
+async fn cancelled_paused_dead_and_unknown_jobs_do_not_block_the_limiter() {
     let (clock, pond) = memory();
     let starts = Starts::new();
     let (log, now) = (starts.clone(), clock.clone());
@@ -378,7 +379,7 @@ async fn cancelled_paused_dead_and_unknown_jobs_do_not_wedge_the_limiter() {
             10 => assert!(queue.pause().await.unwrap()),
             20 => {
                 assert!(queue.resume().await.unwrap());
-                // A start is noted by its handler: not later than it was made.
+                // The handler records its start, possibly later than the start itself.
                 pond.testing().idle().await;
             }
             _ => {}
@@ -392,10 +393,10 @@ async fn cancelled_paused_dead_and_unknown_jobs_do_not_wedge_the_limiter() {
 }
 
 #[tokio::test]
-async fn a_token_that_lay_reserved_does_not_add_to_the_burst() {
+async fn a_reserved_token_does_not_add_to_the_burst() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::per_second(1).burst(2));
-    // It reserves a token and then finds nothing that it could start.
+    // The worker reserves a token and then finds no job that it can start.
     pond.enqueue("q", NewJob::raw("unknown", "")).await.unwrap();
     drained(&pond).await;
     clock.advance(HOUR);
@@ -405,7 +406,7 @@ async fn a_token_that_lay_reserved_does_not_add_to_the_burst() {
 }
 
 #[tokio::test]
-async fn a_rate_of_one_in_a_long_time_neither_wedges_nor_hurries() {
+async fn a_rate_of_one_in_a_day_starts_one_job_each_day() {
     let (clock, pond) = memory();
     let starts = limited(&pond, &clock, Rate::new(1, HOUR * 24));
     pond.enqueue_many("q", (0..3).map(work)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the file keeps of rates: as much as a later process must know, under the right name, and no longer.
+//! The rows of rates in the file: as much as a later process needs, under the right name, and no longer.
 
 use std::time::Duration;
 
@@ -53,11 +53,11 @@ async fn a_queue_does_not_inherit_the_bucket_of_another_whose_name_was_never_sto
     let first = limited(&pond, "first", rate);
     pond.enqueue("first", work(9)).await.unwrap();
     drained(&pond).await;
-    assert_eq!(first.len(), 0, "its own tokens are used up still");
+    assert_eq!(first.len(), 0, "its own tokens are still used up");
 }
 
 #[tokio::test]
-async fn a_group_does_not_inherit_the_bucket_of_another_queues_group_either() {
+async fn a_group_does_not_inherit_the_bucket_of_another_queues_group() {
     let disk = OnDisk::new();
     let rate = Rate::per_hour(1).burst(2);
     let pond = disk.open();
@@ -70,10 +70,10 @@ async fn a_group_does_not_inherit_the_bucket_of_another_queues_group_either() {
     assert_eq!(pond.queue("second").unwrap().group_rate("g").unwrap().available(), 2.0);
 }
 
-/// Calls from several threads, of which each knows an older or a newer state of the bucket: whichever is written
-/// last, the file must not have a token that was taken.
+/// Calls from several threads, each of which read an older or a newer state of the bucket: whichever is written last,
+/// the file must not have a token that was taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn tokens_taken_by_hand_at_the_same_time_are_all_taken_after_a_crash() {
+async fn tokens_taken_by_simultaneous_calls_are_all_gone_after_a_crash() {
     for round in 0..20 {
         let disk = OnDisk::new();
         let rate = Rate::per_hour(1).burst(1_000);
@@ -94,7 +94,7 @@ async fn tokens_taken_by_hand_at_the_same_time_are_all_taken_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_rate_limited_answer_does_not_give_tokens_back_that_were_taken_since() {
+async fn a_rate_limited_answer_does_not_return_tokens_that_were_taken_since() {
     let disk = OnDisk::new();
     let rate = Rate::per_hour(1).burst(10);
     let pond = disk.open();
@@ -125,17 +125,17 @@ async fn the_rows_of_full_buckets_are_removed_and_others_are_not() {
     assert_eq!((ran.len(), rows(&pond)), (500, 500));
     pond.worker("held").handle(|_: Job<Work>| async { Ok(Outcome::rate_limited(HOUR)) }).start().unwrap();
     pond.enqueue("held", work(1)).await.unwrap();
-    // Reservations that nobody uses are void after a minute, and buckets are looked at twice in one.
+    // Unused reservations expire after a minute, and buckets are checked twice a minute.
     for _ in 0..4 {
         clock.advance(SECOND * 31);
         drained(&pond).await;
     }
-    assert_eq!(rows(&pond), 1, "only the hold says anything");
+    assert_eq!(rows(&pond), 1, "only the hold is left");
     assert!(pond.queue("held").unwrap().rate().available_in().is_some());
 }
 
 #[tokio::test]
-async fn the_rows_of_more_full_buckets_than_one_look_takes_are_all_removed() {
+async fn the_rows_of_more_full_buckets_than_one_scan_covers_are_all_removed() {
     let (clock, pond) = memory();
     let ran = limited_by_group(&pond, Rate::per_second(1));
     pond.enqueue_many("q", (0..5_000).map(|n| member(&format!("g{n}"), n))).await.unwrap();
@@ -149,7 +149,7 @@ async fn the_rows_of_more_full_buckets_than_one_look_takes_are_all_removed() {
 }
 
 #[tokio::test]
-async fn the_rows_of_a_rate_that_nobody_sets_any_more_are_removed_after_an_hour() {
+async fn the_rows_of_a_rate_that_is_no_longer_set_are_removed_after_an_hour() {
     let disk = OnDisk::new();
     let pond = disk.open();
     limited_by_group(&pond, Rate::per_hour(1));
@@ -168,7 +168,7 @@ async fn the_rows_of_a_rate_that_nobody_sets_any_more_are_removed_after_an_hour(
 }
 
 #[tokio::test]
-async fn the_rows_of_an_earlier_process_are_removed_too_once_a_worker_says_what_their_rate_is() {
+async fn the_rows_of_an_earlier_process_are_removed_once_a_worker_sets_their_rate() {
     let disk = OnDisk::new();
     let pond = disk.open();
     limited_by_group(&pond, Rate::per_second(1));
@@ -180,11 +180,11 @@ async fn the_rows_of_an_earlier_process_are_removed_too_once_a_worker_says_what_
     assert_eq!(rows(&pond), 50);
     disk.clock.advance(SECOND * 90);
     drained(&pond).await;
-    assert_eq!(rows(&pond), 50, "without a rate nobody knows whether they are full");
+    assert_eq!(rows(&pond), 50, "without a rate it is unknown whether they are full");
     let ran = limited_by_group(&pond, Rate::per_hour(1).burst(2));
     disk.clock.advance(SECOND * 31);
     drained(&pond).await;
-    assert_eq!(rows(&pond), 50, "by this rate they are not");
+    assert_eq!(rows(&pond), 50, "at this rate they are not full");
     for n in 0..50 {
         assert!(pond.queue("q").unwrap().group_rate(&format!("g{n}")).unwrap().available() < 1.0);
     }
@@ -210,9 +210,9 @@ async fn an_orderly_close_leaves_no_rows_of_full_buckets() {
     assert_eq!(rows(&disk.open()), 1);
 }
 
-/// After a crash a head that ran is tried again when its group's rate lets it, and `explain` says when that is.
+/// After a crash a head that ran is tried again when its group's rate allows it, and `explain` says when that is.
 #[tokio::test]
-async fn a_limited_group_whose_head_ran_at_a_crash_goes_on_when_it_is_said_to() {
+async fn a_limited_group_whose_head_ran_at_a_crash_continues_when_explain_says_so() {
     let disk = OnDisk::new();
     let rate = Rate::per_second(10);
     let pond = disk.open();
@@ -289,7 +289,7 @@ async fn each_large_job_of_many_limited_groups_starts() {
     drained_after(&pond, &clock, &ran, 120, Duration::from_millis(50)).await;
 }
 
-/// A call that waits for room in the writer's inbox knows the bucket as it was when it was made; the answer of a
+/// A call that waits for room in the writer's inbox has read the bucket when the call was made; the answer of a
 /// handler comes later and is written earlier.
 #[tokio::test]
 async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
@@ -314,7 +314,7 @@ async fn a_hold_is_not_overwritten_by_an_older_state_of_its_bucket() {
     assert_eq!(keeper.entered().await, 1);
     settled(&pond).await;
     disk.hold_syncs();
-    // As much as the inbox holds, and more.
+    // As much as the writer's inbox holds, and more.
     let large = || millpond::NewJob::raw("large", vec![0; 1 << 20]);
     let fill: Vec<_> = (0..70).map(|_| tokio::spawn(pond.enqueue("elsewhere", large()))).collect();
     tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! The README's first program: it is the text of `examples/first/program.rs`, it runs and stops as the README says, and the
-//! README's dependencies are enough for it. The links of the README and of `docs/` lead somewhere.
+//! The README's first program is the text of `examples/first/program.rs`, it runs and stops as the README says, and
+//! it builds with the README's dependencies. Every link of the README and of `docs/` has a target.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ mod first {
     }
 }
 
-/// Set in the child process that is to run the program.
+/// Set in the child process that runs the program.
 const CHILD: &str = "MILLPOND_TEST_FIRST_PROGRAM";
 
 /// What the program prints.
@@ -55,12 +55,12 @@ fn interrupt_once_it_has_printed(mut program: Child) -> ExitStatus {
     }
     assert!(missing.is_empty(), "the program ended without printing {missing:?}");
     let process = rustix::process::Pid::from_child(&program);
-    // It prints its last line just before it begins to listen for Ctrl-C.
+    // The program prints its last line just before it begins to listen for Ctrl-C.
     while !catches_sigint(process) {
         std::thread::yield_now();
     }
     rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
-    // The pipe stays open for what it prints until its end.
+    // The pipe stays open for what the program prints until it ends.
     lines.for_each(drop);
     program.wait().unwrap()
 }
@@ -100,10 +100,10 @@ fn child_that_runs_the_first_program() {
     }
 }
 
-/// The README's two blocks as a package of their own, as a reader pastes them.
+/// The README's two blocks as a package of their own, as a reader would paste them.
 #[test]
 #[ignore = "compiles the crate and its dependencies anew: some minutes"]
-fn the_first_program_builds_with_the_dependencies_that_the_readme_names() {
+fn the_first_program_builds_with_the_dependencies_in_the_readme() {
     let directory = tempfile::tempdir().unwrap();
     let readme = readme();
     let dependencies = block(&readme, "```toml\n").replace("../millpond", root().to_str().unwrap());
@@ -139,7 +139,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_relative_link_of_a_page_leads_to_a_file_that_is_there() {
+fn every_relative_link_of_a_page_leads_to_an_existing_file() {
     for page in pages() {
         let text = prose(&fs::read_to_string(&page).unwrap());
         for target in targets(&text) {
@@ -151,8 +151,8 @@ fn every_relative_link_of_a_page_leads_to_a_file_that_is_there() {
     }
 }
 
-/// Paths of the repository lead nowhere in rustdoc, and paths of items nowhere on a code host: each such link is defined
-/// twice, in the page and in front of where it is included.
+/// Paths of the repository do not exist in rustdoc, and paths of items do not exist on a code host: each such link is
+/// defined twice, in the page and before the place where it is included.
 #[test]
 fn every_link_of_a_page_that_rustdoc_includes_is_defined_for_rustdoc_too() {
     let includes = [("README.md", "src/lib.rs"), ("docs/plugins.md", "src/guide.rs")];

@@ -1,4 +1,4 @@
-//! What has ended is kept as long as the queue says, and no longer.
+//! Ended jobs are kept as long as the queue's retention says, and no longer.
 
 use millpond::{Job, JobFilter, Keep, Millpond, Outcome, QueueSettings, Retention, State};
 
@@ -23,7 +23,7 @@ async fn configure(pond: &Millpond, retention: Retention) {
     pond.queue("q").unwrap().configure(QueueSettings::default().retention(retention)).await.unwrap();
 }
 
-/// Lets time pass for a queue that has seen what time it is.
+/// Lets time pass for a queue that has already read the time.
 async fn pass(clock: &millpond::testing::ManualClock, pond: &Millpond, time: std::time::Duration) {
     settled(pond).await;
     clock.advance(time);
@@ -54,7 +54,7 @@ async fn by_default_results_cancelled_and_dead_jobs_are_kept_and_plain_ones_are_
 }
 
 #[tokio::test]
-async fn the_latest_are_kept_up_to_the_count() {
+async fn the_latest_jobs_are_kept_up_to_the_count() {
     let (clock, pond) = memory();
     configure(&pond, Retention::default().completed(Keep::new(HOUR, 3)).cancelled(Keep::new(HOUR, 2))).await;
     ending(&pond);
@@ -71,7 +71,7 @@ async fn the_latest_are_kept_up_to_the_count() {
 }
 
 #[tokio::test]
-async fn completed_jobs_without_a_result_are_kept_if_asked_for() {
+async fn completed_jobs_without_a_result_are_kept_if_retention_says_so() {
     let (_, pond) = memory();
     configure(&pond, Retention::default().completed(Keep::FOREVER)).await;
     ending(&pond);
@@ -82,7 +82,7 @@ async fn completed_jobs_without_a_result_are_kept_if_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_if_asked_for() {
+async fn no_ended_job_is_kept_if_retention_says_so() {
     let (clock, pond) = memory();
     let none = Retention::default().completed(Keep::NOTHING).cancelled(Keep::NOTHING).dead(Keep::NOTHING);
     configure(&pond, none).await;
@@ -95,11 +95,11 @@ async fn nothing_is_kept_if_asked_for() {
     assert_eq!(kept(&pond), (0, 0, 2));
     pass(&clock, &pond, SECOND * 31).await;
     assert_eq!(kept(&pond), (0, 0, 0));
-    assert_eq!(state(&pond, id), State::Pending, "what has not ended stays");
+    assert_eq!(state(&pond, id), State::Pending, "jobs that have not ended stay");
 }
 
 #[tokio::test]
-async fn for_ever_is_for_ever() {
+async fn retention_without_an_end_keeps_jobs_for_ever() {
     let (clock, pond) = memory();
     let all = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER).dead(Keep::FOREVER);
     configure(&pond, all).await;
@@ -111,7 +111,7 @@ async fn for_ever_is_for_ever() {
 }
 
 #[tokio::test]
-async fn a_large_sweep_goes_in_small_commits_until_all_is_gone() {
+async fn a_large_sweep_takes_small_commits_until_all_jobs_are_removed() {
     let (clock, pond) = memory();
     ending(&pond);
     pond.enqueue_many("q", (0..2_500).map(|n| work(n * 4 + 2))).await.unwrap();
@@ -126,12 +126,12 @@ async fn a_large_sweep_goes_in_small_commits_until_all_is_gone() {
         events += 1;
         assert!(events < 100_000, "it must end");
     }
-    assert!(pond.metrics().commits_total - before >= 3, "not all in one");
+    assert!(pond.metrics().commits_total - before >= 3, "not all in one commit");
     assert_sound(&pond).await;
 }
 
 #[tokio::test]
-async fn what_is_kept_survives_a_restart_and_is_swept_after_it() {
+async fn kept_jobs_survive_a_restart_and_are_swept_after_it() {
     let disk = OnDisk::new();
     let pond = disk.open();
     ending(&pond);
@@ -145,9 +145,9 @@ async fn what_is_kept_survives_a_restart_and_is_swept_after_it() {
     assert_eq!(kept(&pond), (0, 0, 2));
 }
 
-/// Whoever sees that something is gone sees that it was counted.
+/// A caller that no longer finds a job finds that it was counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_pruned_is_counted_before_it_is_seen_to_be_gone() {
+async fn a_pruned_job_is_counted_before_it_disappears() {
     let (clock, pond) = memory();
     ending(&pond);
     for _ in 0..3 {

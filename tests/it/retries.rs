@@ -11,7 +11,7 @@ use crate::support::*;
 
 type Attempts = Log<(u32, u64)>;
 
-/// A worker whose handler always fails; notes each attempt and the second it starts in.
+/// A worker whose handler always fails; it records each attempt and the second that it starts in.
 fn failing(pond: &Millpond, clock: &millpond::testing::ManualClock, retry: Retry) -> Attempts {
     let attempts = Attempts::new();
     let (log, clock) = (attempts.clone(), clock.clone());
@@ -49,7 +49,7 @@ async fn exponential_backoff_doubles_up_to_its_cap_and_then_the_job_is_dead() {
 }
 
 #[tokio::test]
-async fn fixed_listed_and_custom_backoffs_wait_as_they_say() {
+async fn fixed_listed_and_custom_backoffs_wait_for_their_delays() {
     let custom = Retry::custom(|attempt| SECOND * attempt * 2).jitter(0.0).max_attempts(4);
     for (retry, starts) in [
         (Retry::fixed(SECOND * 3).jitter(0.0).max_attempts(3), vec![0, 3, 6]),
@@ -70,7 +70,7 @@ async fn fixed_listed_and_custom_backoffs_wait_as_they_say() {
 }
 
 #[tokio::test]
-async fn jitter_keeps_within_its_share() {
+async fn jitter_stays_within_its_share() {
     let (clock, pond) = memory();
     failing(&pond, &clock, Retry::fixed(SECOND * 100).jitter(0.2));
     let ids = pond.enqueue_many("q", (0..50).map(work)).await.unwrap();
@@ -78,11 +78,11 @@ async fn jitter_keeps_within_its_share() {
     let now = millpond::Clock::wall(&clock);
     let waits: Vec<_> = ids.iter().map(|id| pond.job(*id).unwrap().run_at.unwrap().since(now)).collect();
     assert!(waits.iter().all(|wait| (SECOND * 80..=SECOND * 120).contains(wait)), "{waits:?}");
-    assert!(waits.iter().any(|wait| *wait != waits[0]), "they must not all come back at once");
+    assert!(waits.iter().any(|wait| *wait != waits[0]), "they must not all be retried at once");
 }
 
 #[tokio::test]
-async fn a_jobs_own_backoff_and_attempts_win_over_the_workers() {
+async fn a_jobs_own_backoff_and_attempts_override_the_workers() {
     let (clock, pond) = memory();
     let attempts = failing(&pond, &clock, Retry::fixed(HOUR).jitter(0.0).max_attempts(9));
     pond.enqueue("q", work(1).max_attempts(3).backoff(Backoff::List(vec![SECOND, SECOND * 4]))).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_jobs_own_backoff_and_attempts_win_over_the_workers() {
 }
 
 #[tokio::test]
-async fn attempts_go_on_counting_across_a_restart() {
+async fn attempts_are_counted_across_a_restart() {
     let disk = OnDisk::new();
     let retry = Retry::fixed(SECOND).jitter(0.0).max_attempts(3);
     let pond = disk.open();
@@ -139,7 +139,7 @@ async fn a_panic_is_a_failed_attempt_with_its_message_and_place() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_before_its_future_is_made_has_failed_too() {
+async fn a_handler_that_panics_before_it_returns_its_future_has_failed_too() {
     let (_, pond) = memory();
     fn refuse(_: Job<Work>) -> std::future::Ready<Handled> {
         panic!("no future")
@@ -192,7 +192,7 @@ async fn an_async_handler_that_runs_too_long_is_dropped_and_has_failed() {
 }
 
 #[tokio::test]
-async fn a_jobs_own_timeout_wins_over_the_workers() {
+async fn a_jobs_own_timeout_overrides_the_workers() {
     let (clock, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 1);
     let id = pond.enqueue("q", work(1).timeout(SECOND)).await.unwrap();
@@ -227,7 +227,7 @@ async fn a_blocking_handler_that_runs_too_long_keeps_its_slot_until_it_returns()
     assert!(!ctx.is_cancelled());
     clock.advance(SECOND * 2);
     settled(&pond).await;
-    assert!(ctx.is_cancelled(), "it is told");
+    assert!(ctx.is_cancelled(), "the handler is cancelled");
     assert_eq!(ctx.time_left(), Some(Duration::ZERO));
     assert_eq!(state(&pond, ids[0]), State::Running);
     assert!(at.try_recv().is_err(), "the only slot is taken");
@@ -237,11 +237,11 @@ async fn a_blocking_handler_that_runs_too_long_keeps_its_slot_until_it_returns()
     go.send(()).unwrap();
     drained(&pond).await;
     assert_eq!((state(&pond, ids[0]), pond.metrics().stuck), (State::Dead, 0));
-    assert!(pond.job(ids[1]).is_err(), "the second one is done");
+    assert!(pond.job(ids[1]).is_err(), "the second job has completed");
 }
 
 #[tokio::test]
-async fn a_payload_that_cannot_be_decoded_is_dead_at_once_with_its_bytes_kept() {
+async fn a_job_whose_payload_cannot_be_decoded_is_dead_at_once_and_keeps_its_bytes() {
     let (_, pond) = memory();
     let ran = record(&pond, "q", 1);
     let jobs = [
@@ -262,7 +262,7 @@ async fn a_payload_that_cannot_be_decoded_is_dead_at_once_with_its_bytes_kept() 
 }
 
 #[tokio::test]
-async fn a_snooze_uses_no_attempt_and_comes_back_when_it_says() {
+async fn a_snooze_uses_no_attempt_and_lasts_as_long_as_it_says() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let log = attempts.clone();
@@ -293,7 +293,7 @@ async fn a_snooze_uses_no_attempt_and_comes_back_when_it_says() {
 }
 
 #[tokio::test]
-async fn retry_after_wins_over_the_backoff_and_uses_an_attempt() {
+async fn retry_after_overrides_the_backoff_and_uses_an_attempt() {
     let (clock, pond) = memory();
     let attempts = Log::new();
     let log = attempts.clone();
@@ -353,7 +353,7 @@ async fn with_a_question_mark(job: Job<Work>) -> Handled {
 }
 
 #[tokio::test]
-async fn any_error_goes_by_question_mark_and_is_told_with_its_sources() {
+async fn a_handler_can_return_any_error_with_the_question_mark_and_its_sources_are_kept() {
     let (_, pond) = memory();
     pond.worker("q").retry(Retry::none()).handle(with_a_question_mark).start().unwrap();
     let ids = pond.enqueue_many("q", (1..=5).map(work)).await.unwrap();
@@ -395,7 +395,7 @@ impl std::fmt::Display for Unspeakable {
 impl std::error::Error for Unspeakable {}
 
 #[tokio::test]
-async fn an_error_that_panics_when_it_is_told_is_a_failed_attempt() {
+async fn an_error_that_panics_when_it_is_displayed_is_a_failed_attempt() {
     let (_, pond) = memory();
     pond.worker("q")
         .retry(Retry::none())
@@ -410,7 +410,7 @@ async fn an_error_that_panics_when_it_is_told_is_a_failed_attempt() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_when_it_is_dropped_gives_its_slot_back() {
+async fn a_handler_that_panics_when_it_is_dropped_frees_its_slot() {
     let (clock, pond) = memory();
     struct Bomb;
     impl Drop for Bomb {

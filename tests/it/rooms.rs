@@ -1,4 +1,4 @@
-//! The rooms of the house: who may name whom, who may name redb, who may ask the time.
+//! The rooms (modules) of the crate: which may name which, which may name redb, and which may read the time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ const ORDER: [&[&str]; 16] = [
     &["guide", "lib"],
 ];
 
-/// Pairs that may name each other all the same.
+/// Pairs that may name each other as an exception.
 const TOGETHER: [(&str, &str); 2] = [("error", "job"), ("millpond", "builder")];
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -32,7 +32,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // A crate of its own, which the compiler holds to the public interface as any application.
+                // A crate of its own: for it, as for any application, the compiler allows only the public interface.
                 if !path.ends_with("src/bin") {
                     walk(&path, into);
                 }
@@ -85,7 +85,7 @@ fn word(text: &str) -> Option<String> {
     (end > 0).then(|| text[..end].to_owned())
 }
 
-/// The first words of a braced list's items.
+/// The first words of the items of a braced list.
 fn heads(list: &str) -> Vec<String> {
     let (mut depth, mut heads, mut fresh) = (0, Vec::new(), true);
     for (at, c) in list.char_indices() {
@@ -119,7 +119,7 @@ fn each_room_names_only_those_before_it() {
     let mut wrong = Vec::new();
     for (path, code) in sources() {
         let room = room(&path);
-        assert!(line_of(&room).is_some(), "{} has no place in the house", path.display());
+        assert!(line_of(&room).is_some(), "{} is in no line of the order", path.display());
         for other in named(&code).iter().filter(|other| !may_name(&room, other)) {
             wrong.push(format!("{} names {other}", inside(&path).display()));
         }
@@ -127,48 +127,48 @@ fn each_room_names_only_those_before_it() {
     assert_eq!(wrong, [""; 0]);
 }
 
-/// The floors of storage, from the lowest up: a floor may name only those below it.
-const FLOORS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
+/// The layers of storage, from the lowest up: a layer may name only those below it.
+const LAYERS: [&str; 6] = ["file", "rows", "life", "read", "repair", "open"];
 
-/// The floors of storage that a file names, by their full paths.
-fn floors_named(code: &str) -> BTreeSet<usize> {
+/// The layers of storage that a file names by their full paths.
+fn layers_named(code: &str) -> BTreeSet<usize> {
     let paths = code.match_indices("storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
-    paths.filter_map(|name| FLOORS.iter().position(|floor| *floor == name)).collect()
+    paths.filter_map(|name| LAYERS.iter().position(|layer| *layer == name)).collect()
 }
 
 #[test]
-fn each_floor_of_storage_names_only_those_below_it() {
+fn each_layer_of_storage_names_only_those_below_it() {
     let mut wrong = Vec::new();
     for (path, code) in sources() {
         let Ok(inside) = inside(&path).strip_prefix("storage") else { continue };
         let first = inside.iter().next().unwrap().to_str().unwrap();
-        let Some(floor) = FLOORS.iter().position(|floor| *floor == first) else {
+        let Some(layer) = LAYERS.iter().position(|layer| *layer == first) else {
             let is_above = ["mod.rs", "fuzzing.rs"].contains(&first);
-            assert!(is_above, "storage/{} lies on no floor", inside.display());
+            assert!(is_above, "storage/{} is in no layer", inside.display());
             continue;
         };
         // Paths of these forms would escape the check.
         let escapes = ["super::super", "storage::{"].into_iter().find(|escape| code.contains(escape));
         assert_eq!(escapes, None, "storage/{}: write the path from `crate::storage` on", inside.display());
         let facade = code.match_indices("crate::storage::").filter_map(|(at, path)| word(&code[at + path.len()..]));
-        for name in facade.filter(|name| !FLOORS.contains(&name.as_str()) && name != "redb_types") {
+        for name in facade.filter(|name| !LAYERS.contains(&name.as_str()) && name != "redb_types") {
             wrong.push(format!("{} names {name} by the façade", inside.display()));
         }
-        for other in floors_named(&code).into_iter().filter(|other| *other > floor) {
-            wrong.push(format!("{} names {}", inside.display(), FLOORS[other]));
+        for other in layers_named(&code).into_iter().filter(|other| *other > layer) {
+            wrong.push(format!("{} names {}", inside.display(), LAYERS[other]));
         }
     }
     assert_eq!(wrong, [""; 0]);
 }
 
-/// All methods of a write transaction are on one type, so the compiler lets each file call each other: what an import
-/// cannot show is seen from the methods' names.
+/// All methods of a write transaction are on one type, so the compiler lets each file call each other. Imports do not
+/// show such calls, so this checks the names of the methods.
 #[test]
-fn the_methods_of_a_write_transaction_call_each_other_in_no_circle_of_files() {
+fn the_methods_of_a_write_transaction_form_no_cycle_of_files() {
     let files: Vec<(PathBuf, String)> = sources()
         .into_iter()
         .map(|(path, code)| (inside(&path).to_owned(), code))
-        .filter(|(path, _)| ["rows", "life", "repair"].iter().any(|floor| path.starts_with(format!("storage/{floor}"))))
+        .filter(|(path, _)| ["rows", "life", "repair"].iter().any(|layer| path.starts_with(format!("storage/{layer}"))))
         .collect();
     let defines = |code: &str, name: &str| code.contains(&format!("fn {name}(&mut self"));
     let mut calls = vec![BTreeSet::new(); files.len()];
@@ -179,20 +179,20 @@ fn the_methods_of_a_write_transaction_call_each_other_in_no_circle_of_files() {
                 if !code[at + receiver.len() + name.len()..].starts_with('(') || defines(code, &name) {
                     continue;
                 }
-                // Methods of the same name on other types, too: they are none of these files'.
+                // Other types have methods of these names too, so a call of them says nothing about these files.
                 let defined = (0..files.len()).filter(|to| files[*to].1.contains("impl Batch<'_>") || *to == from);
                 calls[from].extend(defined.filter(|to| defines(&files[*to].1, &name)));
             }
         }
     }
     assert!(calls.iter().map(BTreeSet::len).sum::<usize>() > 30, "this test no longer finds the calls");
-    // Whatever calls nothing that is left is no part of a circle.
+    // A file that calls none of the remaining files is not part of a cycle.
     let mut left: BTreeSet<usize> = (0..files.len()).collect();
     while let Some(leaf) = left.iter().copied().find(|file| calls[*file].iter().all(|to| !left.contains(to))) {
         left.remove(&leaf);
     }
     let circle: Vec<_> = left.iter().map(|file| files[*file].0.display().to_string()).collect();
-    assert_eq!(circle, [""; 0], "these files call each other in a circle, or call one that does");
+    assert_eq!(circle, [""; 0], "these files call each other in a cycle, or call one that does");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn only_storage_and_transaction_name_redb() {
 }
 
 #[test]
-fn only_the_sandbox_names_wasmtime_and_one_of_its_modules_is_unsafe() {
+fn only_the_sandbox_names_wasmtime_and_only_one_of_its_modules_is_unsafe() {
     for (path, code) in sources() {
         let inside = inside(&path);
         assert!(
@@ -220,18 +220,18 @@ fn only_the_sandbox_names_wasmtime_and_one_of_its_modules_is_unsafe() {
 }
 
 #[test]
-fn only_the_clock_the_stop_and_the_alarm_ask_the_time() {
+fn only_the_clock_the_shutdown_and_the_alarm_read_the_time() {
     let allowed = ["time.rs", "runtime/shutdown.rs", "runtime/alarm.rs"].map(Path::new);
     for (path, code) in sources().into_iter().filter(|(path, _)| !allowed.contains(&inside(path))) {
         for asks in ["Instant::now", "SystemTime::now", ".elapsed()"] {
-            assert!(!code.contains(asks), "{} asks the time with {asks}", path.display());
+            assert!(!code.contains(asks), "{} reads the time with {asks}", path.display());
         }
     }
 }
 
-/// Where a job may go from its state is decided in one place.
+/// One place decides which state follows a state.
 #[test]
-fn only_a_job_s_life_writes_its_state() {
+fn only_job_life_writes_the_state_of_a_job() {
     let is_life = |path: &Path| inside(path) == Path::new("job/life.rs");
     let mut writes = 0;
     for (path, code) in sources() {
@@ -305,7 +305,7 @@ fn the_architecture_names_each_kind_of_thread() {
     }
 }
 
-/// What a panic has thrown may panic when it is dropped: only one place takes care of that.
+/// The value of a panic can itself panic when it is dropped: only one place handles that.
 #[test]
 fn only_one_place_catches_panics() {
     for (path, code) in sources() {
@@ -315,7 +315,7 @@ fn only_one_place_catches_panics() {
 }
 
 #[test]
-fn the_reader_of_imports_reads_them() {
+fn the_import_reader_finds_every_import() {
     let code = "use crate::{job::{JobId, NewJob}, time, error::Error};\nfn f() { crate::writer::call(); pub(crate) }\nuse crate::storage;";
     let expected = ["error", "job", "storage", "time", "writer"];
     assert_eq!(named(code).into_iter().collect::<Vec<_>>(), expected);

@@ -6,14 +6,14 @@ use millpond::{Clock, Job, JobId, Millpond, Outcome, Retry, RunNumber, Timestamp
 
 use crate::support::*;
 
-/// Each run: its job, which attempt it is, its number.
+/// Each run: its job, the number of its attempt, and its run number.
 type Runs = Log<(JobId, u32, RunNumber)>;
 
 fn assert_rising(runs: &[(JobId, u32, RunNumber)]) {
     assert!(runs.windows(2).all(|pair| pair[0].2 < pair[1].2), "{runs:#?}");
 }
 
-/// A worker with one slot that answers what `answer` says of the so-manieth run.
+/// A worker with one slot. Its answer to run number `n`, counted from 1, is `answer(n)`.
 fn answering(pond: &Millpond, runs: &Runs, answer: impl Fn(usize) -> Outcome + Send + Sync + 'static) {
     let log = runs.clone();
     let handler = move |job: Job<Work>| {
@@ -26,7 +26,7 @@ fn answering(pond: &Millpond, runs: &Runs, answer: impl Fn(usize) -> Outcome + S
 }
 
 #[tokio::test]
-async fn it_rises_with_every_run_also_where_the_attempt_does_not() {
+async fn a_run_number_rises_with_every_run_even_where_the_attempt_number_does_not() {
     let (clock, pond) = memory();
     let runs = Runs::new();
     answering(&pond, &runs, |run| match run {
@@ -50,7 +50,7 @@ async fn it_rises_with_every_run_also_where_the_attempt_does_not() {
     assert_rising(&runs);
 }
 
-/// A worker whose handler never returns, and how to know that it was called.
+/// A worker whose handler never returns, and a receiver that reports each call of it.
 fn hanging(pond: &Millpond, runs: &Runs) -> tokio::sync::mpsc::UnboundedReceiver<()> {
     let (called, calls) = tokio::sync::mpsc::unbounded_channel();
     let log = runs.clone();
@@ -64,14 +64,14 @@ fn hanging(pond: &Millpond, runs: &Runs) -> tokio::sync::mpsc::UnboundedReceiver
 }
 
 #[tokio::test]
-async fn it_rises_across_crashes_and_stops_also_with_a_clock_that_stands_still_or_is_set_back() {
+async fn a_run_number_rises_across_crashes_and_stops_whatever_the_clock_does() {
     let disk = OnDisk::new();
     let runs = Runs::new();
     let pond = disk.open();
     let mut calls = hanging(&pond, &runs);
     let id = pond.enqueue("q", work(1).max_attempts(10)).await.unwrap();
     calls.recv().await;
-    // Killed at once: the file does not know that it ran. Then the same again.
+    // The process is killed at once: the file does not have the start mark. Then the same happens again.
     let mut path = disk.dir.path().join("crash.redb");
     std::fs::copy(disk.path(), &path).unwrap();
     drop(pond);
@@ -97,7 +97,7 @@ async fn it_rises_across_crashes_and_stops_also_with_a_clock_that_stands_still_o
     }
     let runs = runs.all();
     assert_eq!(runs.len(), 9);
-    // Each death at which the file knows that it ran takes an attempt; a stop takes none.
+    // Each crash after the start mark was written uses an attempt; a stop uses none.
     let attempts: Vec<_> = runs.iter().map(|(job, attempt, _)| (*job == id).then_some(*attempt)).collect();
     assert_eq!(attempts, [1, 1, 2, 2, 3, 3, 4, 4, 5].map(Some));
     assert_rising(&runs);
@@ -105,7 +105,7 @@ async fn it_rises_across_crashes_and_stops_also_with_a_clock_that_stands_still_o
 }
 
 #[tokio::test]
-async fn numbers_of_openings_and_the_turns_of_groups_do_not_meet() {
+async fn numbers_of_openings_and_positions_of_groups_do_not_collide() {
     let disk = OnDisk::new();
     let runs = Runs::new();
     for opening in 0..5 {
@@ -122,7 +122,7 @@ async fn numbers_of_openings_and_the_turns_of_groups_do_not_meet() {
 }
 
 #[tokio::test]
-async fn it_is_said_as_two_numbers() {
+async fn a_run_number_is_displayed_as_two_numbers() {
     let (_, pond) = memory();
     let runs = Runs::new();
     answering(&pond, &runs, |_| Outcome::Done(None));

@@ -1,4 +1,4 @@
-//! Which handler runs, how many at a time, in which order.
+//! Which handler runs, how many run at a time, and in which order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use millpond::{Context, Data, Error, Handled, Job, NewJob, Outcome, Priority, St
 use crate::support::*;
 
 #[tokio::test]
-async fn an_async_handler_knows_its_job() {
+async fn an_async_handler_gets_its_job() {
     let (clock, pond) = memory();
     let seen = Log::new();
     let log = seen.clone();
@@ -95,7 +95,7 @@ async fn a_worker_without_the_data_its_handler_takes_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_as_answer_are_the_result() {
+async fn bytes_that_a_handler_returns_are_the_result() {
     let (_, pond) = memory();
     pond.worker("q").handle(|job: Job<Work>| async move { Ok(Bytes::from(job.n.to_string())) }).start().unwrap();
     let id = pond.enqueue("q", work(5)).await.unwrap();
@@ -105,7 +105,7 @@ async fn bytes_as_answer_are_the_result() {
 }
 
 #[tokio::test]
-async fn never_more_run_than_the_worker_has_slots() {
+async fn never_more_jobs_run_than_the_worker_has_slots() {
     let (_, pond) = memory();
     let (worker, mut keeper) = gated(&pond, "q", 3);
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
@@ -121,7 +121,7 @@ async fn never_more_run_than_the_worker_has_slots() {
 }
 
 #[tokio::test]
-async fn more_slots_are_used_at_once_and_fewer_as_the_running_finish() {
+async fn added_slots_are_used_at_once_and_removed_slots_as_running_jobs_finish() {
     let (_, pond) = memory();
     let (worker, mut keeper) = gated(&pond, "q", 1);
     pond.enqueue_many("q", (0..10).map(work)).await.unwrap();
@@ -143,14 +143,14 @@ async fn more_slots_are_used_at_once_and_fewer_as_the_running_finish() {
 }
 
 #[tokio::test]
-async fn the_process_budget_holds_over_all_workers_and_can_be_changed() {
+async fn the_process_limit_holds_over_all_workers_and_can_be_changed() {
     let (_, pond) = memory_with(|builder| builder.max_running(3));
     let (a, mut at_a) = gated(&pond, "a", 10);
     let (b, mut at_b) = gated(&pond, "b", 10);
     pond.enqueue_all((0..10).flat_map(|n| [("a", work(n)), ("b", work(n))])).await.unwrap();
     settled(&pond).await;
     assert_eq!(a.running() + b.running(), 3);
-    assert!(a.running() >= 1 && b.running() >= 1, "queues take turns");
+    assert!(a.running() >= 1 && b.running() >= 1, "queues alternate");
     pond.set_max_running(6).unwrap();
     settled(&pond).await;
     assert_eq!(a.running() + b.running(), 6);
@@ -172,7 +172,7 @@ async fn a_queue_has_one_worker() {
 }
 
 #[tokio::test]
-async fn a_stopped_worker_starts_nothing_and_another_may_follow() {
+async fn a_stopped_worker_starts_nothing_and_another_can_follow() {
     let (_, pond) = memory();
     let (worker, mut keeper) = gated(&pond, "q", 1);
     pond.enqueue_many("q", (0..3).map(work)).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_stopped_worker_starts_nothing_and_another_may_follow() {
 }
 
 #[tokio::test]
-async fn the_slots_of_a_stopped_worker_that_are_still_taken_count_for_the_next() {
+async fn slots_that_a_stopped_worker_still_uses_count_for_the_next_worker() {
     let (_, pond) = memory();
     let (worker, mut keeper) = gated(&pond, "q", 1);
     pond.enqueue_many("q", (0..2).map(work)).await.unwrap();
@@ -203,7 +203,7 @@ async fn the_slots_of_a_stopped_worker_that_are_still_taken_count_for_the_next()
 }
 
 #[tokio::test]
-async fn a_kind_without_a_handler_waits_untouched_and_others_go_on() {
+async fn a_kind_without_a_handler_waits_and_other_kinds_run() {
     let (_, pond) = memory();
     let stranger = pond.enqueue("q", NewJob::json("unknown", &1).priority(Priority::FIRST)).await.unwrap();
     let ran = record(&pond, "q", 1);
@@ -215,7 +215,7 @@ async fn a_kind_without_a_handler_waits_untouched_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn thousands_without_a_handler_do_not_hide_the_one_that_has() {
+async fn thousands_of_jobs_without_a_handler_do_not_hide_one_with_a_handler() {
     let (_, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.enqueue_many("q", (0..5_000).map(|_| NewJob::raw("unknown", ""))).await.unwrap();
@@ -226,7 +226,7 @@ async fn thousands_without_a_handler_do_not_hide_the_one_that_has() {
 }
 
 #[tokio::test]
-async fn a_worker_with_the_missing_kind_finds_those_that_were_passed_over() {
+async fn a_worker_with_the_missing_kind_runs_the_jobs_that_were_skipped() {
     let (_, pond) = memory();
     let worker = pond.worker("q").handle(|_: Job<Packed>| async { Ok(()) }).start().unwrap();
     pond.enqueue("q", work(1)).await.unwrap();
@@ -262,7 +262,7 @@ async fn one_worker_handles_several_kinds() {
 }
 
 #[tokio::test]
-async fn the_more_urgent_go_first_and_of_equals_the_earlier() {
+async fn more_urgent_jobs_start_first_and_equally_urgent_ones_in_their_order() {
     let (_, pond) = memory();
     let levels = [5, 0, 9, 5, 0, 3, 9, 1];
     let jobs = levels.iter().enumerate().map(|(n, level)| work(n as u64).priority(Priority::new(*level).unwrap()));
@@ -297,7 +297,7 @@ async fn a_late_urgent_job_overtakes_a_backlog_that_is_not_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_while_producers_and_refills_race() {
+async fn no_job_is_lost_or_run_twice_while_producers_and_refills_race() {
     let (_, pond) = memory();
     pond.enqueue_many("q", (0..6_000).map(work)).await.unwrap();
     let ran = record(&pond, "q", 20);
@@ -322,7 +322,7 @@ async fn nothing_is_lost_or_doubled_while_producers_and_refills_race() {
 }
 
 #[tokio::test]
-async fn large_payloads_do_not_fill_the_window_for_ever() {
+async fn large_payloads_do_not_block_the_window() {
     let (_, pond) = memory();
     let seen = Log::new();
     let log = seen.clone();
@@ -341,8 +341,8 @@ async fn large_payloads_do_not_fill_the_window_for_ever() {
     assert_eq!(seen.all(), (0..12).map(|n| (n, 900_000)).collect::<Vec<_>>());
 }
 
-/// Blocks every thread of the async runtime: the dispatcher has a thread of its own, so blocking
-/// handlers go on starting.
+/// Every thread of the async runtime is blocked: the dispatcher has a thread of its own, so blocking handlers still
+/// start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_that_block_the_async_runtime_do_not_stop_the_dispatcher() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -388,7 +388,7 @@ async fn handlers_that_block_the_async_runtime_do_not_stop_the_dispatcher() {
 }
 
 #[tokio::test]
-async fn a_handler_may_use_the_queue_itself() {
+async fn a_handler_can_call_the_queue() {
     let (_, pond) = memory();
     let ran = record(&pond, "next", 1);
     let inner = pond.clone();
@@ -415,7 +415,7 @@ async fn a_handler_may_use_the_queue_itself() {
 }
 
 #[tokio::test]
-async fn a_blocking_handler_may_wait_for_the_queues_answers() {
+async fn a_blocking_handler_can_wait_for_the_queues_answers() {
     let (_, pond) = memory();
     let inner = pond.clone();
     pond.worker("q")
@@ -435,7 +435,7 @@ async fn a_blocking_handler_may_wait_for_the_queues_answers() {
 }
 
 #[tokio::test]
-async fn blocking_handlers_beyond_the_threads_wait_for_one() {
+async fn blocking_handlers_wait_for_a_thread_if_all_are_busy() {
     let (_, pond) = memory_with(|builder| builder.blocking_threads(2));
     let (entered, at) = mpsc::channel();
     let (permit, permits) = mpsc::channel::<()>();
@@ -461,7 +461,7 @@ async fn blocking_handlers_beyond_the_threads_wait_for_one() {
 }
 
 #[tokio::test]
-async fn an_old_handle_does_not_touch_the_worker_that_followed() {
+async fn an_old_handle_does_not_affect_the_next_worker() {
     let (_, pond) = memory();
     let old = pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
     let clone = old.clone();

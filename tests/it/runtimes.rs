@@ -1,4 +1,5 @@
-//! A runtime that ends takes no job with it: what ran on it goes back, the queue says so, and goes on without it.
+//! A runtime that ends loses no job: the jobs that ran on it are given back, and the queue reports this and continues
+//! without it.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -28,13 +29,13 @@ fn running_on(runtime: &Runtime, disk: &OnDisk) -> (Millpond, millpond::JobId, m
 }
 
 #[track_caller]
-fn says_so(pond: &Millpond) {
+fn assert_degraded(pond: &Millpond) {
     let reason = pond.degraded().expect("it is degraded");
     assert!(reason.contains("runtime"), "{reason}");
 }
 
 #[test]
-fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
+fn jobs_on_a_runtime_that_ends_are_given_back_and_use_no_attempt() {
     for runtime in runtimes() {
         in_time("a runtime that ends", move || {
             let disk = OnDisk::new();
@@ -44,7 +45,7 @@ fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
             pond.enqueue("flushed", work(0)).wait().unwrap();
             let info = pond.job(id).unwrap();
             assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
-            says_so(&pond);
+            assert_degraded(&pond);
             match pond.explain(id).unwrap() {
                 Explanation::Degraded { reason, .. } => assert!(reason.contains("runtime"), "{reason}"),
                 other => panic!("{other:?}"),
@@ -53,10 +54,10 @@ fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
                 match events.next_blocking().unwrap() {
                     Some(Ok(Event::Degraded { reason, .. })) => break assert!(reason.contains("runtime")),
                     Some(_) => {}
-                    None => panic!("listeners are told"),
+                    None => panic!("listeners get the event"),
                 }
             }
-            // It is stopped in order, and goes on in a runtime that is alive.
+            // The queue shuts down in order, and continues in a runtime that is alive.
             pond.shutdown(Duration::ZERO).wait().unwrap();
             let next = Builder::new_current_thread().enable_all().build().unwrap();
             next.block_on(async {
@@ -70,7 +71,7 @@ fn jobs_that_run_on_it_go_back_and_use_no_attempt() {
 }
 
 #[test]
-fn jobs_that_would_start_on_it_stay_where_they_are() {
+fn jobs_that_would_start_on_an_ended_runtime_keep_waiting() {
     for runtime in runtimes() {
         in_time("a runtime that has ended", move || {
             let disk = OnDisk::new();
@@ -86,11 +87,11 @@ fn jobs_that_would_start_on_it_stay_where_they_are() {
             while pond.degraded().is_none() {
                 std::thread::yield_now();
             }
-            says_so(&pond);
-            // What is enqueued is stored all the same.
+            assert_degraded(&pond);
+            // Jobs can still be enqueued.
             let late = pond.enqueue("other", work(1)).wait().unwrap();
             let starts = pond.metrics().starts_total;
-            assert!(starts <= 200, "{starts} starts: it does not try them again and again");
+            assert!(starts <= 200, "{starts} starts: jobs are not tried again and again");
             for id in ids.into_iter().chain([late]) {
                 let info = pond.job(id).unwrap();
                 assert_eq!((info.state, info.attempts), (State::Pending, 0));
@@ -102,7 +103,7 @@ fn jobs_that_would_start_on_it_stay_where_they_are() {
 }
 
 #[test]
-fn a_worker_of_async_handlers_is_refused_on_it_and_one_of_blocking_handlers_runs() {
+fn an_ended_runtime_refuses_async_workers_and_blocking_ones_run() {
     in_time("a runtime that has ended", || {
         let disk = OnDisk::new();
         let runtime = runtimes()[1]();
@@ -124,8 +125,8 @@ fn a_worker_of_async_handlers_is_refused_on_it_and_one_of_blocking_handlers_runs
 }
 
 #[test]
-fn blocking_handlers_and_the_queues_own_chores_need_no_runtime() {
-    in_time("chores without a runtime", || {
+fn blocking_handlers_and_the_queues_own_upkeep_need_no_runtime() {
+    in_time("upkeep without a runtime", || {
         let disk = OnDisk::new();
         let runtime = runtimes()[0]();
         let (told, ran) = mpsc::channel();
@@ -158,7 +159,7 @@ fn blocking_handlers_and_the_queues_own_chores_need_no_runtime() {
 }
 
 #[test]
-fn a_shutdown_does_not_wait_for_what_a_runtime_took_with_it() {
+fn a_shutdown_does_not_wait_for_jobs_that_an_ended_runtime_dropped() {
     for runtime in runtimes() {
         in_time("a shutdown after its runtime", move || {
             let disk = OnDisk::new();
@@ -171,7 +172,7 @@ fn a_shutdown_does_not_wait_for_what_a_runtime_took_with_it() {
     }
 }
 
-/// A runtime whose owner panics is dropped while its thread panics. The tasks that it takes with it have not panicked.
+/// A runtime whose owner panics is dropped while its thread panics. The tasks that it drops have not panicked.
 #[test]
 fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
     for runtime in runtimes() {
@@ -181,15 +182,15 @@ fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
             let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 let runtime = runtime();
                 let (pond, id, _) = running_on(&runtime, &disk);
-                // More than there are slots for: the others must not be started by the end of the first.
+                // More jobs than there are slots: the end of the first one must not start the others.
                 let others = pond.enqueue_many("q", (2..200).map(work)).wait().unwrap();
                 outside = Some((pond, id, others));
                 runtime.block_on(async { panic!("the application's main function panics") });
             }));
             assert!(panic.is_err());
             let (pond, id, others) = outside.unwrap();
-            // Without asking for anything to be started.
-            says_so(&pond);
+            // The queue reports it before any call asks for a start.
+            assert_degraded(&pond);
             pond.enqueue("flushed", work(0)).wait().unwrap();
             for id in others.into_iter().chain([id]) {
                 let info = pond.job(id).unwrap();

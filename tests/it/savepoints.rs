@@ -1,4 +1,4 @@
-//! An attached database is its application's: it may go back to a savepoint, and the queue's tables with it.
+//! The application can roll an attached database back to a savepoint, and the queue's tables with it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn restore(db: &Database, savepoint: u64) {
 }
 
 #[tokio::test]
-async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_again() {
+async fn a_queue_whose_database_was_rolled_back_accepts_nothing_until_it_is_attached_again() {
     let disk = OnDisk::new();
     let db = Arc::new(Database::create(disk.path()).unwrap());
     let pond = disk.builder().attach(db.clone()).unwrap();
@@ -34,7 +34,7 @@ async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_a
     let mut events = pond.events();
 
     restore(&db, savepoint);
-    // Each call that would write, and not the first one only.
+    // Every call that would write is refused, not only the first one.
     for n in 3..6 {
         match pond.enqueue("q", work(n)).await {
             Err(Error::Degraded { reason, .. }) => assert!(reason.contains("savepoint"), "{reason}"),
@@ -43,14 +43,14 @@ async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_a
     }
     assert!(matches!(pond.begin_write(), Err(Error::Degraded { .. })));
     assert!(matches!(events.try_next(), Some(Ok(Event::Degraded { .. }))));
-    // Nothing in memory fits the file any more, so it does not heal by itself.
+    // The state in memory does not match the file any more, so the queue does not recover by itself.
     disk.clock.advance(HOUR);
     settled(&pond).await;
     assert!(pond.degraded().is_some());
     assert_eq!(ran.all(), [1]);
     close(pond).await;
 
-    // What had ended since is back, as the application wanted it, and what was enqueued since is gone.
+    // A job that ended after the savepoint is back, as the application wanted, and a job enqueued after it is gone.
     let pond = disk.builder().attach(db).unwrap();
     assert_eq!(state(&pond, before), State::Pending);
     assert_eq!(pond.queue("other").unwrap().counts().unfinished(), 0);
@@ -60,9 +60,9 @@ async fn a_queue_whose_database_went_back_accepts_nothing_until_it_is_attached_a
     assert_eq!((ran.all(), next.get()), (vec![1, 7], 2));
 }
 
-/// The application's own rows went back, and no commit of the queue's with them.
+/// Only rows of the application were rolled back, and no commit of the queue.
 #[tokio::test]
-async fn a_savepoint_that_takes_nothing_of_the_queue_back_is_no_matter() {
+async fn a_savepoint_that_rolls_back_nothing_of_the_queue_does_not_affect_it() {
     let disk = OnDisk::new();
     let db = Arc::new(Database::create(disk.path()).unwrap());
     let pond = disk.builder().attach(db.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! A stop: what runs may finish, nothing is lost, everybody is answered, and it ends in time.
+//! A shutdown: running jobs can finish, nothing is lost, every caller is answered, and the shutdown ends in time.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use millpond::{Capacity, Context, Error, Job, Millpond, QueueSettings, State, Wh
 use crate::support::*;
 
 #[tokio::test]
-async fn running_jobs_finish_and_waiting_ones_stay() {
+async fn a_shutdown_lets_running_jobs_finish_and_keeps_waiting_ones() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 1);
@@ -18,7 +18,7 @@ async fn running_jobs_finish_and_waiting_ones_stay() {
     while pond.explain(ids[1]).unwrap() != millpond::Explanation::ShuttingDown {
         tokio::task::yield_now().await;
     }
-    assert!(!stop.is_finished(), "it waits for the running one");
+    assert!(!stop.is_finished(), "it waits for the running job");
     keeper.let_go(9);
     stop.await.unwrap().unwrap();
     assert_eq!(keeper.waiting(), [0; 0]);
@@ -48,7 +48,7 @@ async fn handlers_are_told_to_stop_when_the_deadline_has_passed() {
 }
 
 #[tokio::test]
-async fn what_does_not_stop_goes_back_and_its_attempt_does_not_count() {
+async fn a_job_that_does_not_stop_is_given_back_and_its_attempt_does_not_count() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 5);
@@ -73,7 +73,7 @@ async fn what_does_not_stop_goes_back_and_its_attempt_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_blocking_handler_that_never_returns_holds_nothing_up() {
+async fn a_blocking_handler_that_never_returns_does_not_delay_a_shutdown() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (entered, at) = mpsc::channel();
@@ -93,7 +93,7 @@ async fn a_blocking_handler_that_never_returns_holds_nothing_up() {
     let reopened = disk.open();
     let info = reopened.job(id).unwrap();
     assert_eq!((info.state, info.attempts), (State::Pending, 0));
-    // What it answers now is void.
+    // The answer that the handler gives now is ignored.
     go.send(()).unwrap();
     let ran = record(&reopened, "q", 1);
     drained(&reopened).await;
@@ -101,7 +101,7 @@ async fn a_blocking_handler_that_never_returns_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_second_call_waits_for_the_first() {
+async fn a_second_shutdown_waits_for_the_first() {
     let (_, pond) = memory();
     let (_worker, mut keeper) = gated(&pond, "q", 1);
     pond.enqueue("q", work(1)).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_second_call_waits_for_the_first() {
 }
 
 #[tokio::test]
-async fn afterwards_every_call_says_that_it_is_closed() {
+async fn after_a_shutdown_every_call_is_refused_as_closed() {
     let (_, pond) = memory();
     let id = pond.enqueue("q", work(1)).await.unwrap();
     let (queue, dead) = (pond.queue("q").unwrap(), pond.dead_letters());
@@ -147,7 +147,7 @@ async fn afterwards_every_call_says_that_it_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_caller_is_answered_and_what_was_acknowledged_is_there() {
+async fn a_shutdown_answers_every_caller_and_every_acknowledged_job_exists() {
     let disk = OnDisk::new();
     let pond = disk.open();
     record(&pond, "other", 4);
@@ -200,7 +200,7 @@ async fn every_caller_is_answered_and_what_was_acknowledged_is_there() {
 }
 
 #[tokio::test]
-async fn dropping_the_last_handle_stops_and_loses_nothing() {
+async fn dropping_the_last_handle_stops_the_queue_and_loses_nothing() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (worker, mut keeper) = gated(&pond, "q", 1);
@@ -232,7 +232,7 @@ async fn a_drop_after_a_shutdown_is_safe_and_so_is_dropping_at_once() {
 }
 
 #[tokio::test]
-async fn a_handler_may_shut_the_queue_down() {
+async fn a_handler_can_shut_the_queue_down() {
     let (_, pond) = memory();
     let inner = pond.clone();
     let (done, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -256,7 +256,7 @@ async fn a_handler_may_shut_the_queue_down() {
 }
 
 #[tokio::test]
-async fn a_clean_stop_leaves_no_suspects() {
+async fn a_clean_shutdown_leaves_no_suspects() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
@@ -266,14 +266,14 @@ async fn a_clean_stop_leaves_no_suspects() {
     pond.shutdown(Duration::ZERO).await.unwrap();
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "q", 2);
-    // Both start at once, none is on trial.
+    // Both start at once, so neither is on probation.
     assert_eq!(keeper.next(2).await, [1, 2]);
     keeper.let_go(2);
     drained(&pond).await;
 }
 
 #[test]
-fn it_works_without_a_runtime_of_the_callers() {
+fn a_shutdown_works_without_a_runtime_of_the_caller() {
     let disk = OnDisk::new();
     let pond: Millpond = disk.open();
     let (sender, receiver) = mpsc::channel();
@@ -291,7 +291,7 @@ fn it_works_without_a_runtime_of_the_callers() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_thread_may_wait_for_the_stop_even_if_the_handlers_runtime_has_no_other() {
+async fn a_thread_can_block_on_a_shutdown_even_if_it_is_the_runtimes_only_thread() {
     let (_, pond) = memory();
     let id = pond.enqueue("q", work(1)).await.unwrap();
     pond.shutdown(Duration::ZERO).wait().unwrap();

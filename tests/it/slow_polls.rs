@@ -1,4 +1,4 @@
-//! An async handler that blocks its thread is said, once a minute for each kind.
+//! An async handler that blocks its thread is logged, once a minute for each kind.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn run(pond: &Millpond, queue: &str, start: impl FnOnce(WorkerBuilder) -> 
 }
 
 #[tokio::test]
-async fn a_handler_whose_only_poll_is_slow_is_said() {
+async fn a_handler_whose_only_poll_is_slow_is_logged() {
     let (clock, pond) = memory();
     run(&pond, "slow-only", |worker| {
         worker.handle(move |_: Job<Work>| {
@@ -41,7 +41,7 @@ async fn a_handler_whose_only_poll_is_slow_is_said() {
     assert_eq!(warnings("slow-only"), 1);
 }
 
-/// Advances the clock by these steps, with an await behind each.
+/// Advances the clock by these steps, with an await after each.
 fn stepping(clock: &ManualClock, steps: &'static [u64]) -> impl Fn(WorkerBuilder) -> WorkerBuilder + use<> {
     let clock = clock.clone();
     move |worker| {
@@ -60,7 +60,7 @@ fn stepping(clock: &ManualClock, steps: &'static [u64]) -> impl Fn(WorkerBuilder
 }
 
 #[tokio::test]
-async fn a_slow_poll_before_or_after_an_await_is_said_and_many_short_ones_are_not() {
+async fn a_slow_poll_before_or_after_an_await_is_logged_and_many_short_ones_are_not() {
     for (queue, steps, expected) in
         [("slow-first", &[101, 1][..], 1), ("slow-second", &[1, 101], 1), ("slow-none", &[90, 90, 90], 0)]
     {
@@ -71,7 +71,7 @@ async fn a_slow_poll_before_or_after_an_await_is_said_and_many_short_ones_are_no
 }
 
 #[tokio::test]
-async fn a_slow_kind_is_said_once_a_minute() {
+async fn a_slow_kind_is_logged_once_a_minute() {
     let (clock, pond) = memory();
     run(&pond, "slow-often", stepping(&clock, &[101])).await;
     pond.enqueue_many("slow-often", (0..5).map(work)).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_slow_kind_is_said_once_a_minute() {
 }
 
 #[tokio::test]
-async fn a_blocking_handler_may_take_its_time() {
+async fn a_slow_blocking_handler_is_not_logged() {
     let (clock, pond) = memory();
     run(&pond, "slow-blocking", |worker| {
         worker.handle_blocking(move |_: Job<Work>| {

@@ -1,4 +1,4 @@
-//! Pause, cancel, change: legal or refused by name from every state, and idempotent.
+//! Pause, cancel and update: from every state the call is allowed or refused by name, and it is idempotent.
 
 use millpond::{Error, Job, JobId, JobPatch, Millpond, Outcome, Priority, Retry, State};
 
@@ -125,7 +125,7 @@ fn waits(state: State) -> bool {
 }
 
 #[tokio::test]
-async fn cancel_ends_what_waits_and_is_refused_by_name_for_the_rest() {
+async fn cancel_ends_waiting_jobs_and_is_refused_by_name_for_others() {
     let EachState { pond, keeper, jobs } = each_state().await;
     for (was, grouped, id) in jobs {
         for again in [false, true] {
@@ -150,7 +150,7 @@ async fn cancel_ends_what_waits_and_is_refused_by_name_for_the_rest() {
 }
 
 #[tokio::test]
-async fn update_changes_what_waits_and_is_refused_by_name_for_the_rest() {
+async fn update_changes_waiting_jobs_and_is_refused_by_name_for_others() {
     let EachState { pond, keeper, jobs } = each_state().await;
     for (was, grouped, id) in jobs {
         let patch = || JobPatch::new().payload(Work { n: 70 }).priority(Priority::LAST);
@@ -173,7 +173,7 @@ async fn update_changes_what_waits_and_is_refused_by_name_for_the_rest() {
 }
 
 #[tokio::test]
-async fn run_now_starts_what_is_due_later_and_is_refused_by_name_for_the_rest() {
+async fn run_now_starts_jobs_that_are_due_later_and_is_refused_by_name_for_others() {
     let EachState { pond, keeper, jobs } = each_state().await;
     for (was, grouped, id) in jobs {
         match pond.run_now(id).await {
@@ -184,7 +184,7 @@ async fn run_now_starts_what_is_due_later_and_is_refused_by_name_for_the_rest() 
         running(&pond, "q", 2).await;
         assert_sound(&pond).await;
         match was {
-            State::Scheduled => assert!(pond.job(id).is_err(), "it ran and is done"),
+            State::Scheduled => assert!(pond.job(id).is_err(), "it ran and has ended"),
             State::Retrying => assert_eq!(state(&pond, id), State::Dead, "it ran for the second time"),
             _ => assert_eq!(state(&pond, id), was),
         }
@@ -194,7 +194,7 @@ async fn run_now_starts_what_is_due_later_and_is_refused_by_name_for_the_rest() 
 }
 
 #[tokio::test]
-async fn a_job_that_is_not_there_is_said_so() {
+async fn a_call_for_a_missing_job_gets_a_named_error() {
     let (_, pond) = memory();
     for id in [JobId::new(1), JobId::new(u64::MAX)] {
         assert!(matches!(pond.cancel(id, "x").await, Err(Error::NoSuchJob { .. })));
@@ -205,7 +205,7 @@ async fn a_job_that_is_not_there_is_said_so() {
 }
 
 #[tokio::test]
-async fn a_waiting_job_can_be_put_off_and_a_delayed_one_put_off_further() {
+async fn a_waiting_or_a_delayed_job_can_be_put_off() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     pond.queue("q").unwrap().pause().await.unwrap();
@@ -261,7 +261,7 @@ async fn a_cancel_that_races_a_start_has_one_winner() {
     let mut all = ran.all();
     all.extend(&cancelled);
     all.sort_unstable();
-    assert_eq!(all, (0..200).collect::<Vec<_>>(), "each ran or was cancelled, none both");
+    assert_eq!(all, (0..200).collect::<Vec<_>>(), "each ran or was cancelled, and none did both");
     let counts = pond.queue("q").unwrap().counts();
     assert_eq!(counts.cancelled_total, cancelled.len() as u64);
     assert_eq!(counts.completed_total, 200 - cancelled.len() as u64);

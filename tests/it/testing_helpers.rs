@@ -1,4 +1,4 @@
-//! What applications test with.
+//! The helpers for the tests of applications.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use millpond::{Clock, Context, Data, Handled, Job, NewJob, Outcome, Retry};
 use crate::support::*;
 
 #[tokio::test]
-async fn drain_runs_everything_due_and_what_that_enqueues() {
+async fn drain_runs_all_due_jobs_and_the_jobs_that_they_enqueue() {
     let clock = ManualClock::new();
     let pond = testing::in_memory(&clock).unwrap();
     let inner = pond.clone();
@@ -39,7 +39,7 @@ async fn drain_runs_everything_due_and_what_that_enqueues() {
 }
 
 #[tokio::test]
-async fn what_was_enqueued_can_be_asserted_and_refuted() {
+async fn enqueued_jobs_can_be_asserted_and_refuted() {
     let (_, pond) = memory();
     pond.enqueue("q", NewJob::new(Work { n: 7 }).delay(HOUR)).await.unwrap();
     pond.enqueue("q", Packed { text: "x".into() }).await.unwrap();
@@ -52,7 +52,7 @@ async fn what_was_enqueued_can_be_asserted_and_refuted() {
 }
 
 #[tokio::test]
-async fn a_failed_assertion_says_what_there_is() {
+async fn a_failed_assertion_lists_the_jobs_that_exist() {
     let (_, pond) = memory();
     pond.enqueue("q", Work { n: 7 }).await.unwrap();
     let check = || {
@@ -88,7 +88,7 @@ async fn a_handler_can_be_performed_without_a_queue() {
 }
 
 #[tokio::test]
-async fn a_manual_clock_stands_still_until_it_is_moved() {
+async fn a_manual_clock_stands_still_until_it_is_advanced() {
     let clock = ManualClock::new();
     let (wall, mono) = (clock.wall(), clock.monotonic());
     assert_eq!((clock.wall(), clock.monotonic()), (wall, mono));
@@ -117,7 +117,7 @@ async fn the_same_seed_gives_the_same_jitter() {
 }
 
 #[tokio::test]
-async fn drain_counts_what_cannot_be_decoded_and_what_is_given_up_as_failed() {
+async fn drain_counts_undecodable_and_dead_lettered_jobs_as_failed() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.worker("q").handle(|_: Job<Work>| async { Ok(Outcome::dead_letter("no use")) }).start().unwrap();
@@ -128,11 +128,11 @@ async fn drain_counts_what_cannot_be_decoded_and_what_is_given_up_as_failed() {
     close(pond).await;
 
     let pond = disk.open();
-    assert_eq!(testing::drain(&pond).await.dead, 0, "those were an earlier run's");
+    assert_eq!(testing::drain(&pond).await.dead, 0, "those failures were in an earlier run");
 }
 
 #[tokio::test]
-async fn only_commits_are_counted_as_commits() {
+async fn only_commits_are_counted_in_the_commit_metric() {
     let (_, pond) = memory();
     pond.queue("q").unwrap().pause().await.unwrap();
     let before = pond.metrics().commits_total;

@@ -1,4 +1,4 @@
-//! What handlers and callers say is kept up to a limit, and what is too large to be kept is an error by name.
+//! Texts of handlers and callers are kept up to a limit, and a result that is too large to be kept is a named error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::support::*;
 
 const MIB: usize = 1 << 20;
 
-/// Longer than anything that is kept.
+/// Longer than any text that is kept.
 fn long() -> String {
     "é".repeat(10 * MIB)
 }
@@ -31,7 +31,7 @@ async fn ended(pond: &Millpond, answer: fn() -> Outcome) -> JobInfo {
 }
 
 #[tokio::test]
-async fn a_reason_is_kept_up_to_its_limit_whoever_gives_it() {
+async fn every_reason_is_cut_off_at_its_limit() {
     let (_, pond) = memory();
     let mut events = pond.events();
     let by_handler = ended(&pond, || Outcome::cancel(long())).await;
@@ -90,7 +90,7 @@ impl std::error::Error for Outer {
 }
 
 #[tokio::test]
-async fn an_errors_sources_are_followed_only_so_far() {
+async fn the_sources_of_an_error_are_followed_up_to_a_limit() {
     let (_, pond) = memory();
     let job = ended(&pond, || Outcome::retry(Outer(Endless))).await;
     assert!(job.errors[0].message.starts_with("outer: endless"), "{}", job.errors[0].message);
@@ -100,7 +100,7 @@ async fn an_errors_sources_are_followed_only_so_far() {
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
 #[tokio::test]
-async fn a_result_above_its_limit_fails_its_attempt_and_the_job_ends_in_the_dead_letters() {
+async fn a_result_above_its_limit_fails_its_attempt_and_the_job_becomes_a_dead_letter() {
     let (clock, pond) = memory();
     let (len, ran) = (Arc::new(AtomicUsize::new(MIB + 1)), Arc::new(AtomicUsize::new(0)));
     let (wanted, runs) = (len.clone(), ran.clone());
@@ -121,7 +121,7 @@ async fn a_result_above_its_limit_fails_its_attempt_and_the_job_ends_in_the_dead
     assert!(job.errors.iter().all(|error| error.kind == FailureKind::OutputTooLarge));
     let message = &job.errors[0].message;
     assert!(["1048577", "1048576", "result_bytes_max"].iter().all(|part| message.contains(part)), "{message}");
-    assert!(pond.begin_read().unwrap().open_table(ROWS).is_err(), "it was to write nothing");
+    assert!(pond.begin_read().unwrap().open_table(ROWS).is_err(), "it must write nothing");
 
     len.store(MIB, Ordering::SeqCst);
     assert_eq!(pond.dead_letters().redrive_all(&JobFilter::new(), Default::default()).await.unwrap(), 1);

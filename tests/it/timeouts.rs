@@ -1,5 +1,5 @@
-//! An attempt's time: it begins when the handler is called, and what a handler returns after its end does
-//! not count.
+//! The time of an attempt begins when its handler is called, and what a handler returns after its timeout does not
+//! count.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::support::*;
 
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
-/// What a handler answers, by its job's number.
+/// The answer of a handler, by the number of its job.
 fn answer(n: u64) -> Handled<Outcome> {
     match n {
         0 => Ok(Outcome::Done(None)),
@@ -32,7 +32,7 @@ fn answer(n: u64) -> Handled<Outcome> {
 
 const ANSWERS: u64 = 9;
 
-/// Blocks its thread for longer than its timeout, as far as the clock can tell, then answers.
+/// Blocks its thread for longer than its timeout, by the queue's clock, and then returns its answer.
 fn answer_late(clock: &ManualClock, n: u64, ctx: &Context) -> Handled<Outcome> {
     ctx.on_complete(move |tx| {
         tx.open_table(ROWS)?.insert(n, 1)?;
@@ -65,7 +65,7 @@ async fn assert_all_timed_out(pond: &Millpond, ids: &[JobId]) {
 }
 
 #[tokio::test]
-async fn an_async_handler_that_blocks_until_its_time_is_over_has_failed_whatever_it_returns() {
+async fn an_async_handler_that_blocks_past_its_timeout_has_failed_whatever_it_returns() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     pond.worker("q")
@@ -83,7 +83,7 @@ async fn an_async_handler_that_blocks_until_its_time_is_over_has_failed_whatever
 }
 
 #[tokio::test]
-async fn a_blocking_handler_that_returns_when_its_time_is_over_has_failed_whatever_it_returns() {
+async fn a_blocking_handler_that_returns_after_its_timeout_has_failed_whatever_it_returns() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     pond.worker("q")
@@ -98,7 +98,7 @@ async fn a_blocking_handler_that_returns_when_its_time_is_over_has_failed_whatev
 }
 
 #[tokio::test]
-async fn a_handler_that_returns_just_in_time_is_believed() {
+async fn a_handler_that_returns_just_before_its_timeout_succeeds() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     pond.worker("q")
@@ -115,7 +115,7 @@ async fn a_handler_that_returns_just_in_time_is_believed() {
 }
 
 #[tokio::test]
-async fn a_payload_that_cannot_be_decoded_in_time_is_undecodable_all_the_same() {
+async fn a_payload_that_fails_to_decode_after_the_timeout_is_still_undecodable() {
     let (clock, pond) = memory();
     let hands = clock.clone();
     struct Slow;
@@ -144,7 +144,7 @@ async fn a_payload_that_cannot_be_decoded_in_time_is_undecodable_all_the_same() 
     assert_eq!((info.state, info.errors[0].kind), (State::Dead, FailureKind::Undecodable));
 }
 
-/// Blocking handlers that wait until the test lets them go, one after another.
+/// Blocking handlers that wait until the test releases them, one after another.
 struct Blocked {
     called: mpsc::Receiver<(u64, Option<Duration>)>,
     go: mpsc::Sender<()>,
@@ -156,11 +156,11 @@ impl Blocked {
         self.called.recv().unwrap()
     }
 
-    fn nobody_else_was_called(&self) -> bool {
+    fn no_other_was_called(&self) -> bool {
         self.called.try_recv().is_err()
     }
 
-    fn let_one_go(&self) {
+    fn release_one(&self) {
         self.go.send(()).unwrap();
     }
 }
@@ -174,7 +174,7 @@ fn blocked(pond: &Millpond, queue: &str, concurrency: usize, timeout: Duration) 
         .timeout(timeout)
         .handle_blocking(move |job: Job<Work>, ctx: Context| {
             sender.send((job.n, ctx.time_left())).unwrap();
-            // The queue is gone when the test is.
+            // The queue is closed when the test ends.
             let _ = told.lock().unwrap().recv();
             Ok(())
         })
@@ -184,7 +184,7 @@ fn blocked(pond: &Millpond, queue: &str, concurrency: usize, timeout: Duration) 
 }
 
 #[tokio::test]
-async fn the_time_of_a_blocking_attempt_begins_when_a_thread_takes_it_up() {
+async fn the_time_of_a_blocking_attempt_begins_when_a_thread_starts_it() {
     let (clock, pond) = memory_with(|builder| builder.blocking_threads(1));
     let handlers = blocked(&pond, "q", 10, SECOND);
     let ids = pond.enqueue_many("q", (0..5).map(work)).await.unwrap();
@@ -197,15 +197,15 @@ async fn the_time_of_a_blocking_attempt_begins_when_a_thread_takes_it_up() {
         assert_eq!(info.started_at, Some(begun + Duration::from_millis(600) * n as u32));
         clock.advance(Duration::from_millis(600));
         settled(&pond).await;
-        assert!(handlers.nobody_else_was_called());
-        handlers.let_one_go();
+        assert!(handlers.no_other_was_called());
+        handlers.release_one();
     }
     let drained = drained(&pond).await;
     assert_eq!((drained.completed, drained.failed, pond.metrics().timeouts_total), (5, 0, 0));
 }
 
 #[tokio::test]
-async fn what_waits_for_a_thread_holds_no_slot_and_other_queues_go_on() {
+async fn a_job_that_waits_for_a_thread_uses_no_slot_and_other_queues_continue() {
     let (clock, pond) = memory_with(|builder| builder.blocking_threads(1).max_running(3));
     let handlers = blocked(&pond, "blocking", 10, HOUR);
     let others = blocked(&pond, "others", 10, HOUR);
@@ -222,24 +222,24 @@ async fn what_waits_for_a_thread_holds_no_slot_and_other_queues_go_on() {
     assert_eq!((waits.state, waits.attempts, waits.started_at), (State::Pending, 0, None));
     assert!(pond.explain(ids[1]).unwrap().to_string().contains("threads"), "{}", pond.explain(ids[1]).unwrap());
     assert!(pond.explain(other).unwrap().to_string().contains("threads"), "{}", pond.explain(other).unwrap());
-    // Time passes, and none of it is theirs.
+    // Time passes, and none of it counts for these attempts.
     clock.advance(HOUR / 2);
     settled(&pond).await;
-    handlers.let_one_go();
-    // Queues get threads in the order in which they came into line.
+    handlers.release_one();
+    // Queues get threads in the order in which they began to wait.
     assert_eq!(handlers.called(), (1, Some(HOUR)));
-    handlers.let_one_go();
+    handlers.release_one();
     assert_eq!(others.called(), (100, Some(HOUR)));
-    others.let_one_go();
+    others.release_one();
     for n in 2..10 {
         assert_eq!(handlers.called(), (n, Some(HOUR)));
-        handlers.let_one_go();
+        handlers.release_one();
     }
     assert_eq!(drained(&pond).await.failed, 0);
 }
 
 #[tokio::test]
-async fn a_queue_in_line_for_a_thread_that_does_not_use_it_leaves_it_to_the_next() {
+async fn a_queue_that_does_not_use_its_thread_leaves_it_to_the_next_queue() {
     let (_, pond) = memory_with(|builder| builder.blocking_threads(1));
     let first = blocked(&pond, "first", 1, HOUR);
     let (paused, next) = (blocked(&pond, "paused", 1, HOUR), blocked(&pond, "next", 1, HOUR));
@@ -250,19 +250,19 @@ async fn a_queue_in_line_for_a_thread_that_does_not_use_it_leaves_it_to_the_next
     pond.enqueue("next", work(3)).await.unwrap();
     settled(&pond).await;
     pond.queue("paused").unwrap().pause().await.unwrap();
-    first.let_one_go();
+    first.release_one();
     assert_eq!(next.called().0, 3);
-    next.let_one_go();
+    next.release_one();
     drained(&pond).await;
     assert_eq!(pond.explain(waits).unwrap(), Explanation::QueuePaused);
     pond.queue("paused").unwrap().resume().await.unwrap();
     assert_eq!(paused.called().0, 2);
-    paused.let_one_go();
+    paused.release_one();
     drained(&pond).await;
 }
 
 #[tokio::test]
-async fn a_stop_gives_back_what_waits_for_a_thread_and_no_attempt_is_used() {
+async fn a_stop_gives_back_jobs_that_wait_for_a_thread_and_uses_no_attempt() {
     let disk = OnDisk::new();
     let pond = disk.builder().blocking_threads(1).open(disk.path()).unwrap();
     let handlers = blocked(&pond, "q", 10, HOUR);
@@ -271,16 +271,17 @@ async fn a_stop_gives_back_what_waits_for_a_thread_and_no_attempt_is_used() {
     starts_written(&pond, &disk.clock).await;
     let crashed = disk.crashed("copy.redb");
     let used = |pond: &Millpond| ids.iter().map(|id| pond.job(*id).unwrap().errors.len()).collect::<Vec<_>>();
-    assert_eq!(used(&crashed), [1, 0, 0], "of a crash only those hear that a handler had");
+    assert_eq!(used(&crashed), [1, 0, 0], "only attempts that a handler had record the crash");
     pond.shutdown(Duration::ZERO).await.unwrap();
-    assert!(handlers.nobody_else_was_called());
+    assert!(handlers.no_other_was_called());
     drop((handlers, pond));
     let pond = disk.open();
     let attempts: Vec<_> = ids.iter().map(|id| pond.job(*id).unwrap().attempts).collect();
     assert_eq!((attempts, used(&pond)), (vec![0, 0, 0], vec![0, 0, 0]));
 }
 
-/// The application's runtime is busy with something else for an hour: handlers that it was given are not called.
+/// The application's runtime is busy with something else for an hour: it does not call the handlers that it was
+/// given.
 #[test]
 fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
     let disk = OnDisk::new();
@@ -306,7 +307,7 @@ fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
     block_on(&pond);
     assert_eq!((seen.len(), pond.metrics().timeouts_total), (0, 0));
     let info = pond.job(id).unwrap();
-    assert_eq!((info.attempts, info.started_at), (0, None), "nobody has tried it yet");
+    assert_eq!((info.attempts, info.started_at), (0, None), "no attempt has been made yet");
     let crashed = disk.crashed("copy.redb");
     let info = crashed.job(id).unwrap();
     assert_eq!((info.attempts, info.errors.len()), (0, 0), "no handler had it when the process died");
@@ -320,9 +321,9 @@ fn the_time_of_an_async_attempt_begins_when_its_handler_is_called() {
     assert_eq!((info.state, info.attempts, info.started_at), (State::Completed, 1, Some(called_at)));
 }
 
-/// The start of an attempt that was called late is written once it has run for a while, as any other.
+/// The start of an attempt that was called late is written once it has run for a while, as for any other attempt.
 #[test]
-fn the_start_of_an_attempt_that_was_called_late_is_written_then() {
+fn the_start_mark_of_an_attempt_is_not_written_before_its_late_call() {
     let disk = OnDisk::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let pond = disk.builder().runtime(runtime.handle().clone()).open(disk.path()).unwrap();
@@ -330,7 +331,7 @@ fn the_start_of_an_attempt_that_was_called_late_is_written_then() {
     let id = pond.enqueue("q", work(1)).wait().unwrap();
     let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
     other.block_on(settled(&pond));
-    // By now its start would be written, had it begun.
+    // The start mark would be written by now if the attempt had begun.
     disk.clock.advance(SECOND);
     other.block_on(settled(&pond));
     let crashed = disk.crashed("before.redb");

@@ -1,5 +1,5 @@
-//! A job's span: it bears the job's fields, the handler runs inside it, and it says in which span the job was
-//! enqueued, without keeping that one open.
+//! A job's span: it has the job's fields, the handler runs inside it, and it names the span in which the job was
+//! enqueued, without keeping that span open.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,23 +32,24 @@ pub struct Line {
     pub fields: Fields,
 }
 
-/// Keeps the spans of jobs and of callers, who is inside which, and which are open; and the events inside of callers'.
+/// Records the spans of jobs and of callers, which thread is inside which span, which spans are open, and the events
+/// inside the spans of callers.
 #[derive(Clone, Default)]
 pub struct Recorder {
     spans: Arc<Mutex<BTreeMap<u64, Fields>>>,
-    /// Spans named `request`, as a caller has them.
+    /// Spans named `request`, as a caller would have them.
     requests: Arc<Mutex<BTreeMap<u64, &'static Metadata<'static>>>>,
     inside: Arc<Mutex<Vec<(ThreadId, u64)>>>,
-    /// How many handles each open span has.
+    /// The number of handles of each open span.
     handles: Arc<Mutex<BTreeMap<u64, u32>>>,
-    /// What was said at level `INFO` and above.
+    /// The log lines at level `INFO` and above.
     lines: Arc<Mutex<Vec<Line>>>,
-    /// With the span they were in.
+    /// The events, with the span that they were in.
     events: Arc<Mutex<Vec<(u64, Fields)>>>,
     next: Arc<AtomicU64>,
 }
 
-/// The one of this process: a job's span may be made on any thread.
+/// The recorder of this process: any thread can create the span of a job.
 pub fn recorder() -> &'static Recorder {
     static RECORDER: OnceLock<Recorder> = OnceLock::new();
     RECORDER.get_or_init(|| {
@@ -79,8 +80,8 @@ impl Recorder {
         self.handles.lock().unwrap().contains_key(&span.into_u64())
     }
 
-    /// What was said of a job in this span.
-    fn said_in(&self, span: u64, job: JobId) -> Vec<String> {
+    /// The events about a job in this span.
+    fn events_in(&self, span: u64, job: JobId) -> Vec<String> {
         let events = self.events.lock().unwrap();
         let of_it = |fields: &&Fields| fields.get("id").is_some_and(|id| *id == job.to_string());
         let here = events.iter().filter(|(at, _)| *at == span).map(|(_, fields)| fields);
@@ -147,8 +148,8 @@ impl Subscriber for Recorder {
 
     fn clone_span(&self, id: &Id) -> Id {
         let mut handles = self.handles.lock().unwrap();
-        // As tracing-subscriber's registry does.
-        *handles.get_mut(&id.into_u64()).expect("a closed span cannot be had again") += 1;
+        // As the registry of tracing-subscriber does.
+        *handles.get_mut(&id.into_u64()).expect("a closed span cannot be opened again") += 1;
         id.clone()
     }
 
@@ -164,8 +165,7 @@ impl Subscriber for Recorder {
     }
 }
 
-/// The fields of a job's span; `request` is the one it was enqueued in.
-/// What the span of each run of this queue says.
+/// The fields of the span of each run of this queue; `request` is the span that it was enqueued in.
 fn fields_of_runs(pond: &Millpond, queue: &str, recorder: &'static Recorder) -> Log<(JobId, Option<Fields>)> {
     let seen = Log::new();
     let log = seen.clone();
@@ -217,11 +217,11 @@ async fn a_handler_runs_in_a_span_with_its_jobs_fields() {
         seen.all(),
         [(id, fields(id, "plain", "work", 1, None)), (other, fields(other, "plain", "packed", 1, None))]
     );
-    assert_eq!(recorder.here(), None, "and nobody stays inside");
+    assert_eq!(recorder.here(), None, "and no thread stays inside");
 }
 
 #[tokio::test]
-async fn the_callers_span_closes_when_the_caller_is_done_however_long_the_job_waits() {
+async fn the_callers_span_closes_with_the_call_however_long_the_job_waits() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let queue = pond.queue("waits").unwrap();
@@ -241,14 +241,14 @@ async fn the_callers_span_closes_when_the_caller_is_done_however_long_the_job_wa
     drained(&pond).await;
     clock.advance(HOUR);
     drained(&pond).await;
-    // They know in which span they were enqueued, though it is closed.
+    // The jobs have the span in which they were enqueued, though it is closed.
     let mut seen = seen.all();
     seen.sort_by_key(|(id, _)| *id);
     assert_eq!(seen, ids.map(|id| (id, fields(id, "waits", "work", 1, Some(&span)))));
 }
 
 #[tokio::test]
-async fn every_run_of_a_job_knows_the_span_it_was_enqueued_in() {
+async fn every_run_of_a_job_names_the_span_that_enqueued_it() {
     let recorder = recorder();
     let (clock, pond) = memory();
     let seen = Log::new();
@@ -284,7 +284,7 @@ async fn every_run_of_a_job_knows_the_span_it_was_enqueued_in() {
 }
 
 #[tokio::test]
-async fn jobs_of_a_transaction_know_the_callers_span_whichever_thread_runs_its_closure() {
+async fn jobs_of_a_transaction_name_the_callers_span_whichever_thread_runs_the_closure() {
     let recorder = recorder();
     let (_, pond) = memory();
     let seen = fields_of_runs(&pond, "in_tx", recorder);
@@ -307,7 +307,7 @@ async fn jobs_of_a_transaction_know_the_callers_span_whichever_thread_runs_its_c
 }
 
 #[tokio::test]
-async fn a_jobs_id_is_said_in_the_span_that_enqueues_it() {
+async fn the_id_of_a_job_is_recorded_in_the_span_that_enqueues_it() {
     let recorder = recorder();
     let (_, pond) = memory();
     let request = tracing::info_span!("request");
@@ -315,6 +315,6 @@ async fn a_jobs_id_is_said_in_the_span_that_enqueues_it() {
     let call = tracing::Instrument::instrument(pond.enqueue_many("said", [work(1), work(2)]), request);
     let ids = call.await.unwrap();
     for id in ids {
-        assert_eq!(recorder.said_in(span, id), ["enqueued"]);
+        assert_eq!(recorder.events_in(span, id), ["enqueued"]);
     }
 }

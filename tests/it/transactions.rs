@@ -1,4 +1,4 @@
-//! App rows and jobs of one transaction are committed together or not at all.
+//! The application's rows and the jobs of one transaction are committed together or not at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,7 +47,7 @@ async fn rows_and_jobs_are_committed_together() {
 }
 
 #[tokio::test]
-async fn an_error_leaves_nothing() {
+async fn an_error_in_a_closure_writes_nothing() {
     let (_, pond) = memory();
     let failed = pond
         .transaction(|tx| {
@@ -63,7 +63,7 @@ async fn an_error_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_panic_leaves_nothing_and_the_queue_goes_on() {
+async fn a_panic_in_a_closure_writes_nothing_and_the_queue_continues() {
     let (_, pond) = memory();
     let failed = pond
         .transaction(|tx| -> Result<(), _> {
@@ -80,7 +80,7 @@ async fn a_panic_leaves_nothing_and_the_queue_goes_on() {
 }
 
 #[tokio::test]
-async fn a_closure_that_fails_does_not_hurt_the_rest_of_its_batch() {
+async fn a_closure_that_fails_does_not_affect_the_rest_of_its_batch() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let calls: Vec<_> = (0..6u64)
@@ -102,13 +102,13 @@ async fn a_closure_that_fails_does_not_hurt_the_rest_of_its_batch() {
     let ok: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(ok, [true, true, false, true, false, true]);
     let ids: Vec<u64> = answers.into_iter().flatten().map(JobId::get).collect();
-    assert_eq!(ids, [2, 3, 4, 5], "no gaps, no doubles");
+    assert_eq!(ids, [2, 3, 4, 5], "no gaps, no duplicates");
     assert_eq!((users(&pond), pending(&pond, "q")), (vec![0, 1, 3, 5], 4));
     assert_sound(&pond).await;
 }
 
 #[tokio::test]
-async fn a_closure_may_run_more_than_once_and_counts_once() {
+async fn a_closure_that_runs_more_than_once_is_written_once() {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let runs = Arc::new(AtomicUsize::new(0));
@@ -128,7 +128,7 @@ async fn a_closure_may_run_more_than_once_and_counts_once() {
 }
 
 #[tokio::test]
-async fn an_error_inside_that_is_handled_does_not_abort() {
+async fn an_error_that_the_closure_handles_does_not_abort() {
     let (_, pond) = memory();
     pond.queue("small").unwrap().configure(QueueSettings::default().capacity(Capacity::jobs(1))).await.unwrap();
     let refused = pond
@@ -146,7 +146,7 @@ async fn an_error_inside_that_is_handled_does_not_abort() {
 }
 
 #[tokio::test]
-async fn the_queues_own_calls_inside_a_closure_are_refused() {
+async fn calls_of_the_queue_that_wait_are_refused_inside_a_closure() {
     let (_, pond) = memory();
     let inner = pond.clone();
     let answers = pond
@@ -165,7 +165,7 @@ async fn the_queues_own_calls_inside_a_closure_are_refused() {
 }
 
 #[tokio::test]
-async fn looking_at_the_queue_inside_a_closure_is_allowed() {
+async fn reading_the_queue_inside_a_closure_is_allowed() {
     let (_, pond) = memory();
     let id = pond.enqueue("q", work(1)).await.unwrap();
     let inner = pond.clone();
@@ -192,7 +192,7 @@ async fn a_guard_commits_rows_and_jobs() {
 }
 
 #[tokio::test]
-async fn a_guard_that_is_dropped_leaves_nothing() {
+async fn a_dropped_guard_writes_nothing() {
     let (_, pond) = memory();
     let mut guard = pond.begin_write().unwrap();
     guard.open_table(USERS).unwrap().insert(7, "ada").unwrap();
@@ -204,7 +204,7 @@ async fn a_guard_that_is_dropped_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn the_queues_own_calls_beside_a_guard_are_refused_on_its_thread() {
+async fn calls_of_the_queue_are_refused_on_the_thread_that_holds_a_guard() {
     let (_, pond) = memory();
     let guard = pond.begin_write().unwrap();
     assert!(matches!(pond.enqueue("q", work(1)).wait(), Err(Error::WouldDeadlock)));
@@ -226,7 +226,7 @@ async fn a_guard_on_another_thread_makes_others_wait_and_ids_stay_in_order() {
 }
 
 #[tokio::test]
-async fn a_guard_that_overfills_a_queue_is_told_at_commit_and_leaves_nothing() {
+async fn a_guard_that_overfills_a_queue_fails_at_commit_and_writes_nothing() {
     let (_, pond) = memory();
     pond.queue("q").unwrap().configure(QueueSettings::default().capacity(Capacity::jobs(1))).await.unwrap();
     let mut guard = pond.begin_write().unwrap();
@@ -263,7 +263,7 @@ async fn concurrent_transactions_share_commits_and_keep_their_rows() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_writes_nothing_is_fine() {
+async fn a_transaction_that_writes_nothing_succeeds() {
     let (_, pond) = memory();
     assert_eq!(pond.transaction(|_| Ok(5)).await.unwrap(), 5);
 }
@@ -288,7 +288,7 @@ async fn a_transactions_delayed_and_grouped_jobs_behave_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_closure_may_hold_the_last_handle() {
+async fn a_closure_can_hold_the_last_handle() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let held = pond.clone();

@@ -1,5 +1,5 @@
-//! A transaction that fails after it has written is undone, and so is what shares its batch. That costs few more
-//! calls, however many fail.
+//! A transaction that fails after it has written is undone, together with the batch that it shares. This costs few
+//! more calls, however many fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ fn rows(pond: &Millpond) -> Vec<u64> {
     }
 }
 
-/// How often closures were called, each and all together.
+/// How often closures were called, each one and all together.
 #[derive(Clone, Default)]
 struct Calls(Arc<Vec<AtomicUsize>>);
 
@@ -75,7 +75,7 @@ async fn a_batch_whose_transactions_fail_costs_each_of_them_two_calls_at_most() 
         let ok: Vec<bool> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(ok, (0..CLOSURES).map(|n| !fails(n)).collect::<Vec<_>>(), "{which}");
         assert!(calls.most() <= 2, "{which}: one was called {} times", calls.most());
-        // The first one's, and one for those that succeed.
+        // One commit for the first transaction, and one for those that succeed.
         assert!(pond.metrics().commits_total <= commits + 2, "{which}");
         let there: Vec<u64> = (0..CLOSURES).filter(|n| !fails(*n)).map(|n| n as u64).collect();
         assert_eq!((rows(&pond), pond.queue("q").unwrap().counts().pending), (there.clone(), there.len() as u64));
@@ -115,7 +115,7 @@ async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
         .unwrap();
     let ids = pond.enqueue_many("q", (0..JOBS as u64).map(work)).await.unwrap();
     keeper.next(JOBS).await;
-    // Their starts are in the file: only their ends are to be written.
+    // The starts are in the file: only the ends remain to be written.
     disk.hold_syncs();
     let held = tokio::spawn(pond.enqueue("held", work(0)));
     let waiter = disk.clone();
@@ -140,7 +140,8 @@ async fn a_batch_whose_completions_fail_costs_each_of_them_two_calls_at_most() {
     assert_sound(&pond).await;
 }
 
-/// What a failed transaction has written is not there for those behind it, and what it said about it does not stand.
+/// What a failed transaction wrote does not exist for the ones after it, and answers that depended on it are
+/// discarded.
 #[tokio::test]
 async fn each_answer_is_as_if_its_transaction_had_run_alone() {
     let disk = SimDisk::new();
@@ -152,23 +153,23 @@ async fn each_answer_is_as_if_its_transaction_had_run_alone() {
             if ok { Ok(()) } else { Err("refused".into()) }
         })
     };
-    // Each looks at what is there before it, and writes before it says no.
+    // Each one reads what exists before it, and writes before it fails.
     let transactions = vec![
-        // Takes row 0 away, and fails.
+        // Removes row 0, and fails.
         write(|rows| Ok(rows.remove(0)?.is_none())),
-        // There is a row 0: fails.
+        // Row 0 exists: fails.
         write(|rows| Ok(rows.insert(0, 1)?.is_none())),
-        // The first row 1.
+        // The first row 1: succeeds.
         write(|rows| Ok(rows.insert(1, 1)?.is_none())),
-        // Puts a row 2 there, and fails.
+        // Inserts row 2, and fails.
         write(|rows| rows.insert(2, 2).map(|_| false).map_err(Into::into)),
-        // There is none: succeeds.
+        // Row 2 does not exist: succeeds.
         write(|rows| Ok(rows.insert(2, 3)?.is_none())),
-        // There is one now: fails.
+        // Row 2 exists now: fails.
         write(|rows| Ok(rows.insert(2, 4)?.is_none())),
         // Fails again.
         write(|rows| Ok(rows.remove(0)?.is_none())),
-        // And there is still a row 0.
+        // Row 0 still exists: fails.
         write(|rows| Ok(rows.insert(0, 5)?.is_none())),
     ];
     let answers = in_one_batch(&pond, &disk, transactions).await;
@@ -180,9 +181,9 @@ async fn each_answer_is_as_if_its_transaction_had_run_alone() {
     assert_eq!(values, [(0, 0), (1, 1), (2, if ok[4] { 3 } else { 4 })]);
 }
 
-/// A refusal counts only if what it was based on is stored.
+/// A refusal counts only if the state that it was based on is stored.
 #[tokio::test]
-async fn who_is_refused_for_the_sake_of_a_transaction_that_is_undone_is_asked_again() {
+async fn a_call_refused_because_of_an_undone_transaction_is_tried_again() {
     let disk = SimDisk::new();
     let pond = on(&disk);
     let full = millpond::QueueSettings::default().capacity(millpond::Capacity::jobs(1));

@@ -1,4 +1,4 @@
-//! Transactions that fail only for what another one has left behind hold up nobody else.
+//! Transactions that fail only because of the writes of another failed transaction delay no other caller.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ enum Fails {
     Never,
 }
 
-/// Notes how many commits had been made when it was woken, on the thread that wakes it.
+/// Records how many commits had been made when it was woken, on the thread that wakes it.
 struct NotesCommits {
     pond: Millpond,
     commits: AtomicU64,
@@ -38,8 +38,8 @@ impl Wake for NotesCommits {
     }
 }
 
-/// Puts a transaction that writes [`LEFT_BEHIND`] and fails, others that look for it, and a plain call into one batch.
-/// Returns how many commits were made before the plain call was answered, and in all.
+/// Puts a transaction that writes [`LEFT_BEHIND`] and fails, others that check for that row, and a plain call into
+/// one batch. Returns how many commits were made before the plain call was answered, and how many in all.
 async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
     let disk = SimDisk::new();
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
@@ -94,13 +94,13 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
     let there = (1..=CLOSURES).filter(|n| matches!(fails(*n), Fails::IfItIsThere | Fails::Never));
     assert_eq!(rows, there.collect::<Vec<_>>());
     assert_sound(&pond).await;
-    // One of them is that of the call that held the disk.
+    // One of them is the commit of the call that held the disk.
     let held = before + 1;
     (noted.commits.load(Ordering::SeqCst) - held, pond.metrics().commits_total - held)
 }
 
 #[tokio::test]
-async fn those_that_fail_for_what_another_has_left_behind_share_a_commit() {
+async fn transactions_that_fail_only_because_of_a_failed_one_share_a_commit() {
     let (plain, all) = share_a_batch(|_| Fails::IfItIsThere).await;
     assert_eq!((plain, all), (1, 2));
 }

@@ -1,5 +1,4 @@
-//! A unique key lets one job in: whoever comes with the same key is answered with the id of the one
-//! that is there.
+//! A unique key allows one job: a later call with the same key gets the id of the existing job.
 
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ async fn put(pond: &Millpond, job: NewJob) -> JobId {
     id
 }
 
-/// Rows of the two tables of keys.
+/// The rows of the two tables of keys.
 fn rows(pond: &Millpond) -> (u64, u64) {
     let read = pond.begin_read().unwrap();
     (read.open_table(UNIQUE).unwrap().len().unwrap(), read.open_table(UNIQUE_ENDED).unwrap().len().unwrap())
@@ -48,7 +47,7 @@ fn answering(pond: &Millpond, outcome: fn() -> Outcome) {
 }
 
 #[tokio::test]
-async fn while_a_job_with_the_key_waits_or_runs_no_second_one_is_stored() {
+async fn no_second_job_is_stored_while_a_job_with_its_key_waits_or_runs() {
     let (_clock, pond) = memory();
     let id = put(&pond, while_open(1)).await;
     assert_eq!(put(&pond, while_open(2)).await, id);
@@ -63,7 +62,7 @@ async fn while_a_job_with_the_key_waits_or_runs_no_second_one_is_stored() {
 }
 
 #[tokio::test]
-async fn for_five_minutes_after_its_enqueue_a_job_that_has_ended_is_still_known() {
+async fn an_ended_job_holds_its_key_until_five_minutes_after_its_enqueue() {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 1);
     let id = put(&pond, keyed(1)).await;
@@ -79,13 +78,13 @@ async fn for_five_minutes_after_its_enqueue_a_job_that_has_ended_is_still_known(
 }
 
 #[tokio::test]
-async fn the_time_is_counted_from_the_enqueue_that_stored_the_job() {
+async fn the_time_of_a_key_counts_from_the_enqueue_that_stored_the_job() {
     let (clock, pond) = memory();
     let _ran = record(&pond, "q", 1);
     let id = put(&pond, keyed(1)).await;
     drained(&pond).await;
     clock.advance(MINUTE * 4);
-    assert_eq!(put(&pond, keyed(2)).await, id, "who is told of it does not make it longer");
+    assert_eq!(put(&pond, keyed(2)).await, id, "a duplicate does not extend the time");
     clock.advance(MINUTE);
     assert!(put(&pond, keyed(3)).await > id);
 }
@@ -108,7 +107,7 @@ async fn a_job_that_waits_for_longer_than_its_time_holds_its_key_until_it_ends()
 }
 
 #[tokio::test]
-async fn keys_are_those_of_a_queue_and_jobs_without_one_are_let_alone() {
+async fn keys_belong_to_a_queue_and_do_not_affect_jobs_without_one() {
     let (_clock, pond) = memory();
     let here = pond.enqueue("q", keyed(1)).await.unwrap();
     let there = pond.enqueue("other", keyed(1)).await.unwrap();
@@ -143,7 +142,7 @@ async fn calls_that_share_a_commit_get_one_job() {
     let first = tokio::spawn(pond.enqueue("q", work(0)));
     let waiter = disk.clone();
     tokio::task::spawn_blocking(move || waiter.wait_for_sync()).await.unwrap();
-    // What is asked while that commit waits is the next one.
+    // Calls that are made while that commit waits share the next one.
     let calls: Vec<_> = (0..20).map(|n| tokio::spawn(pond.enqueue("q", keyed(n)))).collect();
     tokio::task::yield_now().await;
     disk.release_syncs();
@@ -159,7 +158,7 @@ async fn calls_that_share_a_commit_get_one_job() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_told_of_the_job_that_is_there_and_of_its_own() {
+async fn a_transaction_gets_the_id_of_the_existing_job_and_of_its_own() {
     let (_clock, pond) = memory();
     let known = put(&pond, work(0).unique_key("known")).await;
     let write = |tx: &millpond::Transaction<'_>| {
@@ -177,7 +176,7 @@ async fn a_transaction_is_told_of_the_job_that_is_there_and_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_guard_gives_out_the_ids_that_its_commit_makes_true() {
+async fn the_ids_that_a_guard_returns_are_those_of_its_commit() {
     let (clock, pond) = memory();
     let known = put(&pond, work(0).unique_key("known")).await;
     let _ran = record(&pond, "q", 1);
@@ -209,7 +208,7 @@ async fn a_guard_gives_out_the_ids_that_its_commit_makes_true() {
 }
 
 #[tokio::test]
-async fn a_job_may_enqueue_its_successor_under_its_own_key_if_it_holds_it_only_until_it_ends() {
+async fn a_job_that_holds_its_key_until_it_ends_can_enqueue_a_successor_with_it() {
     let (_clock, pond) = memory();
     let next: Log<JobId> = Log::new();
     let log = next.clone();
@@ -232,11 +231,11 @@ async fn a_job_may_enqueue_its_successor_under_its_own_key_if_it_holds_it_only_u
     assert_eq!(next.take(), [JobId::new(id + 1), JobId::new(id + 2)]);
     let id = put(&pond, keyed(0)).await;
     drained(&pond).await;
-    assert_eq!(next.take(), [id], "it is itself the one that is there");
+    assert_eq!(next.take(), [id], "the job itself holds the key");
 }
 
 #[tokio::test]
-async fn a_full_queue_still_knows_the_job_that_is_there() {
+async fn a_full_queue_still_returns_the_existing_job() {
     for when_full in [WhenFull::Refuse, WhenFull::Wait] {
         let (_clock, pond) = memory();
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(when_full);
@@ -254,7 +253,7 @@ async fn a_full_queue_still_knows_the_job_that_is_there() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_job_that_is_there_does_not_stand_in_line_for_room() {
+async fn a_caller_whose_job_exists_does_not_wait_for_room() {
     let (_clock, pond) = memory();
     let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
     pond.queue("q").unwrap().configure(settings).await.unwrap();
@@ -266,13 +265,13 @@ async fn who_asks_for_a_job_that_is_there_does_not_stand_in_line_for_room() {
     assert!(!waits.is_finished() && !waits_with_a_key.is_finished());
     let ran = record(&pond, "q", 1);
     let (second, third) = (waits.await.unwrap().unwrap(), waits_with_a_key.await.unwrap().unwrap());
-    assert_eq!((third[0], second < third[1]), (there, true), "in line, and the key is known still");
+    assert_eq!((third[0], second < third[1]), (there, true), "it waits, and the key is still held");
     drained(&pond).await;
     assert_eq!(ran.all(), [1, 2, 4]);
 }
 
 #[tokio::test]
-async fn whoever_waits_for_room_takes_the_key_when_he_is_let_in() {
+async fn a_caller_that_waits_for_room_gets_the_key_when_its_job_is_stored() {
     let (clock, pond) = memory();
     let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
     pond.queue("q").unwrap().configure(settings).await.unwrap();
@@ -288,7 +287,7 @@ async fn whoever_waits_for_room_takes_the_key_when_he_is_let_in() {
     assert_eq!(ids[0], ids[1]);
     let _ran = record(&pond, "q", 1);
     drained(&pond).await;
-    assert_eq!(put(&pond, keyed(3)).await, ids[0], "its five minutes have only begun");
+    assert_eq!(put(&pond, keyed(3)).await, ids[0], "its five minutes have just begun");
 }
 
 #[tokio::test]
@@ -308,7 +307,7 @@ async fn a_job_that_is_cancelled_or_purged_frees_its_key_at_once() {
 }
 
 #[tokio::test]
-async fn any_other_end_leaves_the_key_for_the_rest_of_its_time_and_not_for_longer() {
+async fn a_job_that_is_kept_after_its_end_holds_its_key_for_the_rest_of_its_time_only() {
     let cancelled: fn() -> Outcome = || Outcome::cancel("not wanted");
     let ends: [(fn() -> Outcome, State); 3] = [
         (cancelled, State::Cancelled),
@@ -333,14 +332,14 @@ async fn any_other_end_leaves_the_key_for_the_rest_of_its_time_and_not_for_longe
 }
 
 #[tokio::test]
-async fn a_redriven_job_has_its_key_again_unless_another_one_holds_it() {
+async fn a_redriven_job_holds_its_key_again_unless_another_job_holds_it() {
     let (clock, pond) = memory();
     let dies = || Outcome::dead_letter("never");
     answering(&pond, dies);
     let old = put(&pond, keyed(1)).await;
     drained(&pond).await;
     pond.queue("q").unwrap().pause().await.unwrap();
-    // Within its time, and after it.
+    // Once within the key's time, and once after it.
     for passed in [Duration::ZERO, FIVE_MINUTES] {
         clock.advance(passed);
         assert!(pond.dead_letters().redrive(old).await.unwrap());
@@ -354,14 +353,14 @@ async fn a_redriven_job_has_its_key_again_unless_another_one_holds_it() {
     }
     let new = put(&pond, keyed(3)).await;
     assert!(new > old);
-    assert!(pond.dead_letters().redrive(old).await.unwrap(), "it goes back all the same");
+    assert!(pond.dead_letters().redrive(old).await.unwrap(), "it is redriven all the same");
     assert_eq!((put(&pond, keyed(4)).await, state(&pond, old)), (new, State::Pending));
     pond.cancel(old, "once is enough").await.unwrap();
-    assert_eq!(put(&pond, keyed(5)).await, new, "it was not his to free");
+    assert_eq!(put(&pond, keyed(5)).await, new, "the key belonged to another job");
 }
 
 #[tokio::test]
-async fn a_redriven_job_takes_its_key_from_one_that_has_ended_and_had_its_time() {
+async fn a_redriven_job_gets_its_key_from_an_ended_job_whose_time_has_passed() {
     let (clock, pond) = memory();
     answering(&pond, || Outcome::dead_letter("never"));
     let old = put(&pond, keyed(1)).await;
@@ -392,7 +391,7 @@ async fn a_changed_job_keeps_its_key() {
 }
 
 #[tokio::test]
-async fn a_restart_forgets_no_key_and_makes_no_time_longer() {
+async fn a_restart_loses_no_key_and_extends_no_time() {
     let disk = OnDisk::new();
     let mut pond = disk.open();
     let ended = put(&pond, keyed(1)).await;
@@ -414,7 +413,7 @@ async fn a_restart_forgets_no_key_and_makes_no_time_longer() {
 }
 
 #[tokio::test]
-async fn after_a_kill_the_job_that_ran_still_holds_its_key_and_one_that_ended_is_still_known() {
+async fn a_job_that_ran_or_had_ended_at_a_kill_still_holds_its_key() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let _ran = record(&pond, "done", 1);
@@ -441,7 +440,7 @@ async fn after_a_kill_the_job_that_ran_still_holds_its_key_and_one_that_ended_is
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_makes_no_key_last_longer_or_shorter() {
+async fn setting_the_clock_makes_no_key_last_longer_or_shorter() {
     let (clock, pond) = memory();
     let _ran = record(&pond, "q", 1);
     let mut last = put(&pond, keyed(1)).await;
@@ -460,7 +459,7 @@ async fn a_clock_that_is_set_makes_no_key_last_longer_or_shorter() {
 }
 
 #[tokio::test]
-async fn listeners_and_metrics_are_told() {
+async fn duplicates_appear_in_events_and_metrics() {
     let (_clock, pond) = memory();
     let id = put(&pond, keyed(1)).await;
     let mut events = pond.events();
@@ -473,11 +472,15 @@ async fn listeners_and_metrics_are_told() {
     let failed = pond.transaction(|tx| tx.enqueue("q", keyed(3)).map_err(Into::into).and(Err::<(), _>("no".into())));
     assert!(failed.await.is_err());
     settled(&pond).await;
-    assert_eq!((heard(&mut events), pond.metrics().deduplicated_total), (vec![], 1), "what is undone is not told");
+    assert_eq!(
+        (heard(&mut events), pond.metrics().deduplicated_total),
+        (vec![], 1),
+        "a duplicate in an undone transaction has no event"
+    );
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_refused() {
+async fn unique_keys_that_cannot_work_are_refused() {
     let (_clock, pond) = memory();
     let day = HOUR * 24;
     for job in [work(1).unique_for(SECOND), keyed(1).unique_for(day * 31), keyed(1).unique_for(Duration::MAX)] {
@@ -489,7 +492,7 @@ async fn what_cannot_be_meant_is_refused() {
     put(&pond, work(1).unique_for(day * 30).unique_key("key")).await;
 }
 
-/// Batch by batch, each asked for when the one before it is durable, until so many rows are left.
+/// Makes batch after batch, each when the one before it is durable, until only this many rows are left.
 async fn swept(pond: &Millpond, left: (u64, u64)) {
     let commits = pond.metrics().commits_total;
     while rows(pond) != left && pond.metrics().commits_total < commits + 100 {
@@ -501,7 +504,7 @@ async fn swept(pond: &Millpond, left: (u64, u64)) {
 }
 
 #[tokio::test]
-async fn keys_whose_time_has_passed_do_not_stay_in_the_file() {
+async fn keys_whose_time_has_passed_are_removed_from_the_file() {
     let (clock, pond) = memory();
     let _ran = record(&pond, "q", 8);
     let many =
@@ -527,7 +530,7 @@ fn raw(text: &'static str) -> NewJob {
 }
 
 #[tokio::test]
-async fn a_job_that_was_set_aside_holds_its_key_for_no_longer_than_its_time() {
+async fn a_quarantined_job_holds_its_key_for_no_longer_than_its_time() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let id = put(&pond, raw("some-payload")).await;
@@ -541,12 +544,12 @@ async fn a_job_that_was_set_aside_holds_its_key_for_no_longer_than_its_time() {
 }
 
 #[tokio::test]
-async fn a_job_set_aside_whose_key_cannot_be_read_does_not_hold_it() {
+async fn a_quarantined_job_whose_key_cannot_be_read_does_not_hold_it() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let id = put(&pond, raw("some-payload").unique_key("some-readable-key")).await;
     close(pond).await;
-    // On its record, not in the table of keys.
+    // In the job's record, not in the table of keys.
     spoil(&disk.path(), b"\x05\x11some-readable-key");
     let pond = disk.open();
     pond.worker("q").handle_raw("raw", |_: Job<bytes::Bytes>| async { Ok(()) }).start().unwrap();
@@ -557,7 +560,7 @@ async fn a_job_set_aside_whose_key_cannot_be_read_does_not_hold_it() {
     assert_eq!(rows(&pond), (0, 0));
 }
 
-/// Flips a bit of a file that is closed, wherever these bytes are.
+/// Flips a bit of a closed file, wherever these bytes are.
 fn spoil(path: &std::path::Path, needle: &[u8]) {
     let mut bytes = std::fs::read(path).unwrap();
     let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|&at| &bytes[at..at + needle.len()] == needle).collect();
@@ -567,7 +570,7 @@ fn spoil(path: &std::path::Path, needle: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_key_whose_holder_cannot_be_read_is_free_and_stops_nothing() {
+async fn a_key_whose_holder_cannot_be_read_is_free() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let ran = record(&pond, "done", 1);

@@ -1,4 +1,4 @@
-//! Jobs that nothing will ever run are said once, with the name that was probably meant; `explain` says the same.
+//! Jobs that nothing will ever run are logged once, with the name that was probably meant; `explain` names it too.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tracing::Level;
 use crate::support::*;
 use crate::tracing::recorder;
 
-/// Warnings of this queue, each with its nearest name.
+/// The warnings about this queue, each with its most similar name.
 fn warned(queue: &str) -> Vec<(String, Option<String>)> {
     let lines = recorder().lines_with("queue", queue).into_iter().filter(|line| line.level == Level::WARN);
     lines.map(|line| (line.fields["message"].clone(), line.fields.get("nearest").cloned())).collect()
 }
 
-/// Lets so much time pass that jobs which wait all that time are warned of.
-async fn wait_in_vain(clock: &ManualClock, pond: &Millpond) {
+/// Lets enough time pass that jobs which wait all that time are logged.
+async fn let_jobs_wait(clock: &ManualClock, pond: &Millpond) {
     for _ in 0..4 {
         settled(pond).await;
         clock.advance(Duration::from_secs(10));
@@ -36,7 +36,7 @@ fn worker(pond: &Millpond, queue: &str, kinds: &[&str]) -> millpond::Worker {
 }
 
 #[tokio::test]
-async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
+async fn a_kind_without_a_handler_is_logged_once_with_the_most_similar_kind() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-kind", &["welcome", "farewell"]);
@@ -46,10 +46,10 @@ async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
     clock.advance(Duration::from_secs(10));
     settled(&pond).await;
     assert_eq!(warned("unserved-kind"), [], "it may be given a handler soon");
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     let text = "3 jobs of kind `welcom` wait in `unserved-kind`; its worker handles `welcome`";
     assert_eq!(warned("unserved-kind"), [(text.to_owned(), Some("welcome".to_owned()))]);
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     assert_eq!(warned("unserved-kind").len(), 1, "once");
 
     let why = pond.explain(id).unwrap();
@@ -61,24 +61,24 @@ async fn a_kind_without_a_handler_is_said_once_with_the_nearest_kind() {
 }
 
 #[tokio::test]
-async fn a_kind_like_no_other_is_said_with_all_kinds_of_the_worker() {
+async fn a_kind_similar_to_no_other_is_logged_with_all_kinds_of_the_worker() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-other", &["welcome", "farewell"]);
     pond.enqueue("unserved-other", nothing("invoice").group("g")).await.unwrap();
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     let text = "1 job of kind `invoice` waits in `unserved-other`; its worker handles `farewell`, `welcome`";
     assert_eq!(warned("unserved-other"), [(text.to_owned(), None)]);
 }
 
 #[tokio::test]
-async fn a_queue_without_a_worker_is_said_once_with_the_nearest_queue_that_has_one() {
+async fn a_queue_without_a_worker_is_logged_once_with_the_most_similar_served_queue() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-mail", &["welcome"]);
     let id = pond.enqueue("unserved-mial", nothing("welcome")).await.unwrap();
-    wait_in_vain(&clock, &pond).await;
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     let text = "1 job waits in queue `unserved-mial`, which has no worker; there is one for queue `unserved-mail`";
     assert_eq!(warned("unserved-mial"), [(text.to_owned(), Some("unserved-mail".to_owned()))]);
     let text = r#"queue "unserved-mial" has no worker; did you mean "unserved-mail"?"#;
@@ -86,7 +86,7 @@ async fn a_queue_without_a_worker_is_said_once_with_the_nearest_queue_that_has_o
 }
 
 #[tokio::test]
-async fn what_waits_on_purpose_or_has_a_worker_by_then_is_not_said() {
+async fn jobs_that_wait_on_purpose_or_get_a_worker_in_time_are_not_logged() {
     recorder();
     let (clock, pond) = memory();
     let paused = pond.queue("unserved-paused").unwrap();
@@ -98,14 +98,14 @@ async fn what_waits_on_purpose_or_has_a_worker_by_then_is_not_said() {
     clock.advance(Duration::from_secs(10));
     settled(&pond).await;
     worker(&pond, "unserved-started", &["welcome"]);
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     for queue in ["unserved-paused", "unserved-later", "unserved-started"] {
         assert_eq!(warned(queue), [], "{queue}");
     }
 }
 
 #[tokio::test]
-async fn a_slip_that_is_cancelled_in_time_is_not_said_and_the_next_one_is() {
+async fn a_misdirected_job_cancelled_in_time_is_not_logged_and_the_next_one_is() {
     recorder();
     let (clock, pond) = memory();
     worker(&pond, "unserved-again", &["welcome"]);
@@ -114,9 +114,9 @@ async fn a_slip_that_is_cancelled_in_time_is_not_said_and_the_next_one_is() {
     clock.advance(Duration::from_secs(10));
     settled(&pond).await;
     pond.cancel(slip, "a slip").await.unwrap();
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     assert_eq!(warned("unserved-again"), []);
     pond.enqueue("unserved-again", nothing("welcom")).await.unwrap();
-    wait_in_vain(&clock, &pond).await;
+    let_jobs_wait(&clock, &pond).await;
     assert_eq!(warned("unserved-again").len(), 1);
 }

@@ -1,4 +1,4 @@
-//! `verify()` holds every row against every other row that it belongs to, both ways.
+//! `verify()` checks every row against every other row that it belongs to, in both directions.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,10 +10,10 @@ use redb::{Database, Key, ReadableTable, StorageBackend, TableDefinition, Value}
 use crate::quarantine::{Everything, Raw, Row, everything};
 use crate::support::*;
 
-/// What is done to the rows of one table, one after the other. False if there is no such row.
+/// Damages one row of a table, by its number. Returns false if there is no such row.
 type Spoil = Box<dyn Fn(&Database, usize) -> bool>;
 
-/// Row number `n` of a table: its key and its value as they lie in the file.
+/// Row number `n` of a table: its key and its value as they are stored in the file.
 fn row<K: Key + 'static, V: Value + Debug + 'static>(
     table: &impl ReadableTable<K, Raw<V>>,
     n: usize,
@@ -40,7 +40,7 @@ fn removed<K: Key + 'static, V: Value + Debug + 'static>(name: &'static str) -> 
     (name, Box::new(spoil))
 }
 
-/// A row lies under another key too.
+/// Stores a row under another key too.
 fn doubled<K: Key + 'static, V: Value + Debug + 'static>(
     name: &'static str,
     other: impl Fn(K::SelfType<'static>) -> K::SelfType<'static> + 'static,
@@ -69,7 +69,7 @@ type Member = (u32, &'static str, u8, u64, u64);
 type Ended = (u64, u32, &'static str);
 type Head = (u64, u64, &'static str);
 
-/// What `verify()` says of each file in which one row was spoiled.
+/// The problems that `verify()` reports for each file in which one row was damaged.
 async fn after_each(
     whole: &Everything,
     (table, spoil): (&'static str, Spoil),
@@ -102,15 +102,15 @@ async fn is_noticed(whole: &Everything, spoil: (&'static str, Spoil)) {
 }
 
 #[tokio::test]
-async fn the_file_with_everything_in_it_agrees_with_itself() {
+async fn a_file_with_every_kind_of_row_verifies_without_findings() {
     let whole = everything().await;
     let pond = Millpond::builder().clock(whole.clock()).seed(0).open_backend(whole.disk.after_kill()).unwrap();
     assert_sound(&pond).await;
 }
 
-/// A lost mark is an attempt that is not counted, and a lost bucket one that is full: no other row knows of them.
+/// A lost start mark is an attempt that is not counted, and a lost bucket is a full one: no other row refers to them.
 #[tokio::test]
-async fn a_row_that_is_gone_is_noticed_whichever_it_is() {
+async fn every_missing_row_is_found() {
     let whole = everything().await;
     for spoil in [
         removed::<&str, Row>("meta"),
@@ -132,7 +132,7 @@ async fn a_row_that_is_gone_is_noticed_whichever_it_is() {
 }
 
 #[tokio::test]
-async fn a_row_that_lies_in_two_places_is_noticed_whichever_it_is() {
+async fn every_row_stored_in_two_places_is_found() {
     let whole = everything().await;
     for spoil in [
         doubled::<Ready, Row>("ready", |(queue, priority, id)| (queue, (priority + 1) % 10, id)),
@@ -158,9 +158,9 @@ async fn a_row_that_lies_in_two_places_is_noticed_whichever_it_is() {
     }
 }
 
-/// The job of a group waits for its time, and nothing would ever tell the engine that it has come.
+/// The job of a group waits for its time, and nothing would ever tell the scheduler that the time has come.
 #[tokio::test]
-async fn a_file_with_a_lost_pointer_is_not_opened_by_a_verifying_open() {
+async fn a_verifying_open_refuses_a_file_with_a_lost_pointer() {
     let disk = OnDisk::new();
     let pond = disk.open();
     pond.enqueue("q", member("g", 1).delay(HOUR)).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_file_with_a_lost_pointer_is_not_opened_by_a_verifying_open() {
     }
 }
 
-/// A disk in memory that holds up whoever reads it to verify it.
+/// A disk in memory that blocks the thread that reads it to verify it.
 #[derive(Clone, Debug, Default)]
 struct Held {
     memory: Arc<InMemoryBackend>,
@@ -231,7 +231,7 @@ impl StorageBackend for Held {
 }
 
 #[tokio::test]
-async fn the_writer_goes_on_while_a_file_is_verified_as_it_was() {
+async fn the_writer_commits_while_an_earlier_state_of_the_file_is_verified() {
     let disk = Held::default();
     let pond = Millpond::builder().cache_bytes(0).open_backend(disk.clone()).unwrap();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();
@@ -250,7 +250,7 @@ async fn the_writer_goes_on_while_a_file_is_verified_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_verification_that_the_end_of_the_queue_overtakes_is_told_so() {
+async fn a_verification_gets_an_error_when_the_queue_closes() {
     let disk = Held::default();
     let pond = Millpond::builder().cache_bytes(0).open_backend(disk.clone()).unwrap();
     pond.enqueue_many("q", (0..100).map(work)).await.unwrap();

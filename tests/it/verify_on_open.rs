@@ -1,4 +1,4 @@
-//! A file may be held against itself before anything runs.
+//! An open can verify the file before anything runs.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ async fn a_sound_file_opens_and_runs() {
     three_jobs(&disk).await;
     let pond = verified(&disk).unwrap();
     assert_eq!((pond.queue("q").unwrap().counts().unfinished(), pond.quarantined().unwrap()), (3, 0));
-    // What a kill leaves is sound too.
+    // A file that a kill left is sound too.
     let copy = disk.dir.path().join("killed.redb");
     fs::copy(disk.path(), &copy).unwrap();
     let killed = disk.builder().verify_on_open().open(&copy).unwrap();
@@ -40,7 +40,7 @@ async fn a_sound_file_opens_and_runs() {
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_fit_its_checksum_is_found_before_anything_runs() {
+async fn a_page_with_a_wrong_checksum_is_found_before_anything_runs() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let mut bytes = fs::read(disk.path()).unwrap();
@@ -51,7 +51,7 @@ async fn a_page_that_does_not_fit_its_checksum_is_found_before_anything_runs() {
         Err(Error::Corrupt { detail, hint, .. }) => assert!(!detail.is_empty() && !hint.is_empty()),
         other => panic!("{other:?}"),
     }
-    // Without it the file opens, and the job is set aside when it is met.
+    // Without the verification the file opens, and the job is quarantined when it is read.
     let pond = disk.open();
     assert!(!pond.verify().await.unwrap().is_ok());
 }
@@ -62,7 +62,7 @@ fn spoiled(disk: &OnDisk, spoil: impl FnOnce(&Database)) -> Builder {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_in_quarantine_before_anything_runs() {
+async fn an_unreadable_record_is_quarantined_before_anything_runs() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let builder = spoiled(&disk, |db| assert!(flip::<(u32, u8, u64, u64), Row>(db, "delayed", 0, Bit::TheLast)));
@@ -76,7 +76,7 @@ async fn a_record_that_cannot_be_read_is_in_quarantine_before_anything_runs() {
 const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index");
 
 #[tokio::test]
-async fn an_index_that_is_readable_and_wrong_is_an_error_that_says_so() {
+async fn a_readable_but_wrong_index_is_a_named_error() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let builder = spoiled(&disk, |db| {
@@ -96,11 +96,11 @@ async fn an_index_that_is_readable_and_wrong_is_an_error_that_says_so() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(disk.open().verify().await.unwrap().jobs, 3, "it still opens without");
+    assert_eq!(disk.open().verify().await.unwrap().jobs, 3, "it still opens without the verification");
 }
 
 #[tokio::test]
-async fn whatever_row_is_damaged_it_is_put_right_or_refused() {
+async fn every_damaged_row_is_repaired_or_refused() {
     let whole = everything().await;
     for (table, flip) in TABLES {
         for n in 0.. {
@@ -126,7 +126,7 @@ async fn whatever_row_is_damaged_it_is_put_right_or_refused() {
 }
 
 #[tokio::test]
-async fn it_runs_on_the_applications_own_database_too() {
+async fn verification_on_open_works_on_the_applications_own_database() {
     let disk = OnDisk::new();
     three_jobs(&disk).await;
     let db = Database::open(disk.path()).unwrap();

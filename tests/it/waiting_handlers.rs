@@ -1,20 +1,20 @@
-//! A handler that enqueues into a full queue waits for room only if its wait cannot be for itself.
+//! A handler that enqueues into a full queue waits for room only if it cannot be waiting for itself.
 
 use millpond::{Capacity, Error, Handled, Job, JobId, Millpond, Outcome, QueueSettings, Retry, State, WhenFull};
 use tokio::sync::mpsc;
 
 use crate::support::*;
 
-/// A queue that holds so many jobs, and then lets callers wait.
+/// A queue that holds this many jobs, and then makes callers wait.
 async fn bounded(pond: &Millpond, queue: &str, jobs: u64) {
     let settings = QueueSettings::default().capacity(Capacity::jobs(jobs)).when_full(WhenFull::Wait);
     pond.queue(queue).unwrap().configure(settings).await.unwrap();
 }
 
-/// What handlers were answered: by queue, the id or that there is no room.
+/// The answers that handlers got: the queue, and the id or that there is no room.
 type Answers = Log<(String, Result<(), String>)>;
 
-fn told(answer: &Result<JobId, Error>) -> Result<(), String> {
+fn room_or_full_queue(answer: &Result<JobId, Error>) -> Result<(), String> {
     match answer {
         Ok(_) => Ok(()),
         Err(Error::QueueFull { queue, .. }) => Err(queue.clone()),
@@ -22,16 +22,16 @@ fn told(answer: &Result<JobId, Error>) -> Result<(), String> {
     }
 }
 
-/// A worker whose handlers enqueue a job into `into`, note what they are answered, and fail for good if there is no room.
-/// Job 0 is there to end at once.
-fn passes_on(pond: &Millpond, queue: &str, into: &str, concurrency: usize, answers: &Answers) {
+/// A worker whose handlers enqueue a job into `into`, record the answer, and fail for good if there is no room. Job 0
+/// only ends at once.
+fn forwarding(pond: &Millpond, queue: &str, into: &str, concurrency: usize, answers: &Answers) {
     let (inner, into, log) = (pond.clone(), into.to_owned(), answers.clone());
     let handler = move |job: Job<Work>| {
         let (pond, into, log) = (inner.clone(), into.clone(), log.clone());
         async move {
             if job.n > 0 {
                 let answer = pond.enqueue(&into, work(0)).await;
-                log.push((job.queue().to_owned(), told(&answer)));
+                log.push((job.queue().to_owned(), room_or_full_queue(&answer)));
                 answer?;
             }
             Ok(())
@@ -45,7 +45,7 @@ fn refused(queue: &str, by: &str) -> (String, Result<(), String>) {
     (queue.to_owned(), Err(by.to_owned()))
 }
 
-fn let_in(queue: &str) -> (String, Result<(), String>) {
+fn accepted(queue: &str) -> (String, Result<(), String>) {
     (queue.to_owned(), Ok(()))
 }
 
@@ -55,14 +55,14 @@ async fn a_handler_does_not_wait_for_room_in_its_own_queue() {
     bounded(&pond, "q", 2).await;
     let answers = Answers::new();
     pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
-    passes_on(&pond, "q", "q", 2, &answers);
+    forwarding(&pond, "q", "q", 2, &answers);
     assert_eq!(drained(&pond).await.dead, 2);
     assert_eq!(answers.all(), [refused("q", "q"), refused("q", "q")]);
     close(pond).await;
 }
 
 #[tokio::test]
-async fn however_a_handler_enqueues_it_is_not_held_up_by_its_own_queue() {
+async fn no_way_of_enqueueing_makes_a_handler_wait_for_its_own_queue() {
     let (_, pond) = memory();
     bounded(&pond, "q", 4).await;
     let answers = Log::new();
@@ -79,7 +79,7 @@ async fn however_a_handler_enqueues_it_is_not_held_up_by_its_own_queue() {
                 let answer = match job.n {
                     1 => pond.enqueue_many("q", [work(0), work(0)]).await.map(drop),
                     2 => pond.enqueue_all([("other", work(0)), ("q", work(0))]).await.map(drop),
-                    // It blocks the runtime's thread.
+                    // The handler blocks the runtime's thread.
                     _ => pond.queue("q")?.enqueue(work(0)).wait().map(drop),
                 };
                 log.push((job.n, full(answer)));
@@ -101,25 +101,25 @@ async fn however_a_handler_enqueues_it_is_not_held_up_by_its_own_queue() {
 }
 
 #[tokio::test]
-async fn a_handler_waits_for_the_next_step_as_any_caller_does() {
+async fn a_handler_waits_for_room_in_another_queue_like_any_caller() {
     let (_, pond) = memory();
     bounded(&pond, "second", 1).await;
     let (_worker, mut keeper) = gated(&pond, "second", 1);
     pond.enqueue("second", work(100)).await.unwrap();
     keeper.entered().await;
     let answers = Answers::new();
-    passes_on(&pond, "first", "second", 1, &answers);
+    forwarding(&pond, "first", "second", 1, &answers);
     let id = pond.enqueue("first", work(1)).await.unwrap();
     running(&pond, "first", 1).await;
     settled(&pond).await;
     assert_eq!((answers.len(), state(&pond, id)), (0, State::Running), "it waits");
     keeper.let_go(2);
     drained(&pond).await;
-    assert_eq!(answers.all(), [let_in("first")]);
+    assert_eq!(answers.all(), [accepted("first")]);
     close(pond).await;
 }
 
-/// Queues `names`, each full, whose handlers enqueue into the next one, the last one's into the first. One
+/// Queues `names`, each full, whose handlers enqueue into the next one, and those of the last one into the first. One
 /// job of each runs after another, from the first queue to the last one.
 async fn in_a_circle(names: &[&str]) {
     let (_, pond) = memory();
@@ -129,7 +129,7 @@ async fn in_a_circle(names: &[&str]) {
         pond.enqueue(name, work(1)).await.unwrap();
     }
     for (at, name) in names.iter().enumerate() {
-        passes_on(&pond, name, names[(at + 1) % names.len()], 1, &answers);
+        forwarding(&pond, name, names[(at + 1) % names.len()], 1, &answers);
         if at + 1 < names.len() {
             running(&pond, name, 1).await;
             settled(&pond).await;
@@ -139,8 +139,8 @@ async fn in_a_circle(names: &[&str]) {
     let drained = drained(&pond).await;
     let last = names[names.len() - 1];
     let mut expected = vec![refused(last, names[0])];
-    // It has failed, which makes room for the one before it, and so on.
-    expected.extend(names[..names.len() - 1].iter().rev().map(|name| let_in(name)));
+    // A handler fails, which makes room for the queue before it, and so on.
+    expected.extend(names[..names.len() - 1].iter().rev().map(|name| accepted(name)));
     assert_eq!(answers.all(), expected);
     assert_eq!((drained.dead, drained.failed), (1, 1));
     close(pond).await;
@@ -162,15 +162,15 @@ async fn handlers_that_wait_leave_half_of_the_slots_of_the_process_to_others() {
     bounded(&pond, "second", 1).await;
     pond.enqueue("second", work(0)).await.unwrap();
     let answers = Answers::new();
-    passes_on(&pond, "first", "second", 10, &answers);
+    forwarding(&pond, "first", "second", 10, &answers);
     pond.enqueue_many("first", (1..=6).map(work)).await.unwrap();
     running(&pond, "first", 2).await;
     settled(&pond).await;
-    assert_eq!(answers.all(), vec![refused("first", "second"); 4], "two wait, the others are refused");
-    // There are slots for those that make room.
-    passes_on(&pond, "second", "nowhere", 1, &answers);
+    assert_eq!(answers.all(), vec![refused("first", "second"); 4], "two wait, and the others are refused");
+    // There are slots for the jobs that make room.
+    forwarding(&pond, "second", "nowhere", 1, &answers);
     drained(&pond).await;
-    assert_eq!(answers.all()[4..], [let_in("first"), let_in("first")]);
+    assert_eq!(answers.all()[4..], [accepted("first"), accepted("first")]);
     assert_eq!(pond.queue("second").unwrap().counts().completed_total, 3);
     close(pond).await;
 }
@@ -187,14 +187,14 @@ async fn blocking_handlers_that_wait_leave_half_of_the_threads_to_others() {
         .retry(Retry::none())
         .handle_blocking(move |_: Job<Work>| -> Handled {
             let answer = inner.enqueue("second", Packed { text: String::new() }).wait();
-            sender.send(told(&answer)).unwrap();
+            sender.send(room_or_full_queue(&answer)).unwrap();
             answer?;
             Ok(())
         })
         .start()
         .unwrap();
     pond.enqueue_many("first", (1..=3).map(work)).await.unwrap();
-    // One of three threads may wait.
+    // One of three threads is allowed to wait.
     for _ in 0..2 {
         assert_eq!(answers.recv().await, Some(Err("second".into())));
     }
@@ -207,13 +207,13 @@ async fn blocking_handlers_that_wait_leave_half_of_the_threads_to_others() {
 }
 
 #[tokio::test]
-async fn the_handler_of_another_file_does_not_wait() {
+async fn a_handler_of_another_file_does_not_wait_for_room() {
     let ((_, first), (_, second)) = (memory(), memory());
     bounded(&second, "q", 1).await;
     second.enqueue("q", work(0)).await.unwrap();
     let answers = Log::new();
     let (log, inner) = (answers.clone(), second.clone());
-    // The same number of a queue, in another file.
+    // The same queue number, in another file.
     first
         .worker("p")
         .no_timeout()
@@ -221,7 +221,7 @@ async fn the_handler_of_another_file_does_not_wait() {
         .handle(move |_: Job<Work>| {
             let (log, pond) = (log.clone(), inner.clone());
             async move {
-                log.push(told(&pond.enqueue("q", work(1)).await));
+                log.push(room_or_full_queue(&pond.enqueue("q", work(1)).await));
                 Ok(())
             }
         })
@@ -233,11 +233,11 @@ async fn the_handler_of_another_file_does_not_wait() {
 }
 
 #[tokio::test]
-async fn callers_outside_of_handlers_wait_as_ever_also_on_a_thread_that_has_run_some() {
+async fn callers_outside_of_handlers_wait_even_on_a_thread_that_has_run_handlers() {
     let (_, pond) = memory();
     bounded(&pond, "q", 1).await;
     let answers = Answers::new();
-    passes_on(&pond, "q", "q", 1, &answers);
+    forwarding(&pond, "q", "q", 1, &answers);
     pond.enqueue("q", work(1)).await.unwrap();
     drained(&pond).await;
     assert_eq!(answers.all(), [refused("q", "q")]);
@@ -252,7 +252,7 @@ async fn callers_outside_of_handlers_wait_as_ever_also_on_a_thread_that_has_run_
 }
 
 #[tokio::test]
-async fn a_task_that_a_handler_has_spawned_waits_as_any_caller() {
+async fn a_task_that_a_handler_spawned_waits_like_any_caller() {
     let (_, pond) = memory();
     bounded(&pond, "q", 1).await;
     let (sender, mut spawned) = mpsc::unbounded_channel();
@@ -268,7 +268,7 @@ async fn a_task_that_a_handler_has_spawned_waits_as_any_caller() {
         .start()
         .unwrap();
     pond.enqueue("q", work(1)).await.unwrap();
-    // The handler does not wait for it, so it may wait for the handler.
+    // The handler does not wait for the task, so the task is allowed to wait for the handler.
     spawned.recv().await.unwrap().await.unwrap().unwrap();
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 2);

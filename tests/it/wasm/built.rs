@@ -1,4 +1,4 @@
-//! The guests that are committed: those that do harm, those of other versions, and those to copy from.
+//! The guests that are committed: the hostile ones, the ones of other versions, and the examples.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ pub fn from_bytes(bytes: impl Into<bytes::Bytes>) -> Plugin {
     Plugin::from_bytes("guest", bytes).unwrap()
 }
 
-/// One that does harm, by its name.
+/// A hostile guest, by its name.
 pub fn hostile(name: &str) -> Plugin {
     from_bytes(file(&format!("tests/guests/built/{name}.wasm")))
 }
 
-/// The text of a module that no compiler would make.
+/// The text of a module that no compiler would produce.
 pub fn raw_text(name: &str) -> String {
     String::from_utf8(file(&format!("tests/guests/raw/{name}.wat"))).unwrap()
 }
@@ -38,7 +38,7 @@ pub fn noop() -> Vec<u8> {
     file("guest-examples/rust-noop/noop.wasm")
 }
 
-/// Registers it, and says why it was refused if it was.
+/// Registers the plugin, and returns why it was refused if it was.
 pub fn register(plugin: Result<Plugin, Error>) -> Result<(), PluginError> {
     let (_, pond) = memory();
     match plugin.and_then(|plugin| pond.worker("q").handle_wasm("job", plugin).start()) {
@@ -48,7 +48,7 @@ pub fn register(plugin: Result<Plugin, Error>) -> Result<(), PluginError> {
     }
 }
 
-/// What is too much for the compiler, how much of it there is, and how much there may be.
+/// What is too much for the compiler, how much of it there is, and how much is allowed.
 pub fn too_complex(bytes: Vec<u8>) -> (&'static str, u64, u64) {
     match register_bytes(bytes) {
         Err(PluginError::TooComplex { what, found, max }) => (what, found, max),

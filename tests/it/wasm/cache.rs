@@ -1,4 +1,4 @@
-//! Compiled code that is kept on the disk is loaded again, if it is ours and whole.
+//! Compiled code on the disk is loaded again if it belongs to this user and is undamaged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -11,7 +11,7 @@ use super::outcomes::info;
 use crate::file_kinds::pipe;
 use crate::support::*;
 
-/// Nobody in particular.
+/// A user and a group that no test runs as.
 const NOBODY: u32 = 65_534;
 
 const OTHER: &str = r#"(call $ok (i32.const 0) (i32.const 3))"#;
@@ -27,38 +27,38 @@ async fn result(plugin: Plugin) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn code_is_kept_for_its_owner_alone_and_used_the_next_time() {
+async fn compiled_code_is_readable_only_by_its_owner_and_is_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, other) = (directory.path().join("a"), directory.path().join("b"));
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
     let [file] = &files(&cache)[..] else { panic!("one file: {:?}", files(&cache)) };
     assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
-    // That it is used is seen by having another one's code there: only its owner can do that.
+    // Other code at this place shows that it is used: only the owner is able to put it there.
     assert_eq!(result(plugin(OTHER).cache(&other)).await, [0, 0, 0]);
     fs::copy(&files(&other)[0], file).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn clones_of_a_plugin_are_compiled_once_whatever_they_may() {
+async fn clones_of_a_plugin_are_compiled_once_whatever_their_settings() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, other) = (directory.path().join("a"), directory.path().join("b"));
     let echo = plugin(ECHO);
     assert_eq!(result(echo.clone().cache(&cache)).await, b"echo");
     assert_eq!(files(&cache).len(), 1);
-    // Whatever is compiled is kept where it is to be kept.
+    // The code is kept only in the directory of the plugin that was compiled.
     assert_eq!(result(echo.clone().cache(&other)).await, b"echo");
     assert!(files(&other).is_empty(), "{:?}", files(&other));
-    // Limits are held against each of them.
+    // The limits of each clone are checked.
     let (_, pond) = memory();
     let refused = pond.worker("q").handle_wasm("job", echo.limits(PluginLimits::default().memory_bytes(1))).start();
     assert!(matches!(refused, Err(Error::Plugin { reason: PluginError::OverLimits { .. }, .. })), "{refused:?}");
     assert_eq!(result(plugin(ECHO).cache(&other)).await, b"echo");
-    assert_eq!(files(&other).len(), 1, "another one is compiled for itself");
+    assert_eq!(files(&other).len(), 1, "another plugin is compiled separately");
 }
 
 #[tokio::test]
-async fn code_that_is_damaged_is_compiled_again() {
+async fn damaged_code_is_compiled_again() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     result(plugin(ECHO).cache(&cache)).await;
@@ -73,7 +73,7 @@ async fn code_that_is_damaged_is_compiled_again() {
 }
 
 #[tokio::test]
-async fn a_directory_in_which_others_have_rights_is_not_used() {
+async fn a_directory_that_other_users_can_access_is_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     fs::create_dir(&cache).unwrap();
@@ -82,20 +82,20 @@ async fn a_directory_in_which_others_have_rights_is_not_used() {
     assert!(files(&cache).is_empty());
 }
 
-/// Code of another plugin, where the code of this one is to be. It would run.
+/// Puts the code of another plugin where the code of this one belongs. It would run.
 async fn with_others_code(directory: &Path) -> (PathBuf, PathBuf) {
     let (cache, other) = (directory.join("cache"), directory.join("other"));
     result(plugin(ECHO).cache(&cache)).await;
     result(plugin(OTHER).cache(&other)).await;
     let file = files(&cache).remove(0);
     fs::copy(&files(&other)[0], &file).unwrap();
-    assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0], "the other one's code is there");
+    assert_eq!(result(plugin(ECHO).cache(&cache)).await, [0, 0, 0], "the other plugin's code is there");
     (cache, file)
 }
 
-/// A superuser may read what belongs to somebody else, who could have written anything there.
+/// A superuser can read files of other users, who could have written anything there.
 #[tokio::test]
-async fn code_of_somebody_else_is_not_used() {
+async fn code_that_belongs_to_another_user_is_not_used() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -107,11 +107,11 @@ async fn code_of_somebody_else_is_not_used() {
     chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
     let kept = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap());
-    assert_eq!((kept, files(&cache).len()), (0, 1), "its own code has taken the place");
+    assert_eq!((kept, files(&cache).len()), (0, 1), "its own code has replaced it");
 }
 
 #[tokio::test]
-async fn a_directory_of_somebody_else_is_not_written_to() {
+async fn a_directory_that_belongs_to_another_user_is_not_written_to() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -125,7 +125,7 @@ async fn a_directory_of_somebody_else_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn code_that_others_may_write_is_not_used() {
+async fn code_that_other_users_can_write_is_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, file) = with_others_code(directory.path()).await;
     for mode in [0o620, 0o602] {
@@ -138,7 +138,7 @@ async fn code_that_others_may_write_is_not_used() {
 }
 
 #[tokio::test]
-async fn what_is_no_directory_and_no_file_of_its_own_is_not_used() {
+async fn symlinks_and_other_kinds_of_files_are_not_used() {
     let directory = tempfile::tempdir().unwrap();
     let (cache, file) = with_others_code(directory.path()).await;
     let link = directory.path().join("link");
@@ -149,7 +149,7 @@ async fn what_is_no_directory_and_no_file_of_its_own_is_not_used() {
     fs::rename(&file, &elsewhere).unwrap();
     symlink(&elsewhere, &file).unwrap();
     assert_eq!(result(plugin(ECHO).cache(&cache)).await, b"echo");
-    assert!(fs::symlink_metadata(&file).unwrap().is_file(), "its own code has taken the place");
+    assert!(fs::symlink_metadata(&file).unwrap().is_file(), "its own code has replaced it");
 
     fs::remove_file(&file).unwrap();
     pipe(&file);

@@ -1,4 +1,4 @@
-//! What a plugin is and wants, said by the code that registers it.
+//! `Plugin::check` reports what a plugin is and what it needs, with the code that registers plugins.
 
 use millpond::{Error, NewJob, Plugin, PluginError, PluginLimits};
 
@@ -7,7 +7,7 @@ use super::guest::{ECHO, NOTHING, component, module, plugin};
 use crate::support::*;
 
 #[test]
-fn a_module_and_its_component_want_the_same() {
+fn a_module_and_its_component_have_the_same_imports_and_exports() {
     let module = module("(call $log (i32.const 2) (i32.const 0) (i32.const 0)) (call $ok (i32.const 0) (i32.const 0))");
     let (core, whole) = (from_bytes(module.clone()).check().unwrap(), from_bytes(component(&module)).check().unwrap());
     assert_eq!((core.is_component, core.bytes), (false, module.len()));
@@ -30,7 +30,7 @@ fn follow_up_jobs_need_a_grant() {
 }
 
 #[tokio::test]
-async fn its_version_is_the_one_that_then_runs() {
+async fn a_check_reports_the_version_that_then_runs() {
     let (_, pond) = memory();
     let info = plugin(ECHO).check().unwrap();
     pond.worker("q").handle_wasm("job", plugin(ECHO)).start().unwrap();
@@ -40,7 +40,7 @@ async fn its_version_is_the_one_that_then_runs() {
 }
 
 #[test]
-fn it_is_refused_as_it_would_be_at_a_start() {
+fn a_check_and_a_start_refuse_a_plugin_with_the_same_error() {
     let (_, pond) = memory();
     let little = PluginLimits::default().memory_bytes(65_536);
     let refused: [fn(PluginLimits) -> Plugin; 3] = [
@@ -62,7 +62,7 @@ fn it_is_refused_as_it_would_be_at_a_start() {
 }
 
 #[test]
-fn as_json_its_version_is_text_and_its_limits_bear_their_names() {
+fn a_check_serialized_as_json_has_its_version_as_text_and_its_limits_by_name() {
     let limits = PluginLimits::default().time(SECOND).follow_ups(7);
     let info = plugin(ECHO).limits(limits).check().unwrap();
     let json = serde_json::to_value(&info).unwrap();

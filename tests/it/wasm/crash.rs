@@ -1,4 +1,4 @@
-//! A power cut at any moment: what a plugin has written is there once for each job that is completed.
+//! After a power cut at any moment the writes of a plugin exist once for each completed job.
 
 use millpond::testing::ManualClock;
 use millpond::{Grant, Millpond, NewJob, Plugin, Retry};
@@ -8,7 +8,7 @@ use super::guest::module_with;
 use super::state::kept;
 use crate::support::*;
 
-/// Counts, then has a follow-up job; every third one traps after that.
+/// Counts, then enqueues a follow-up; every third job traps after that.
 fn counts_and_fans_out() -> Plugin {
     let body = r#"
         (call $increment (i32.const 1024) (i32.const 3) (i64.const 1) (i32.const 256))
@@ -31,7 +31,7 @@ fn counted(pond: &Millpond) -> u64 {
 }
 
 #[tokio::test]
-async fn the_count_and_the_follow_ups_are_those_of_the_completed_jobs() {
+async fn after_a_power_cut_counts_and_follow_ups_are_those_of_the_completed_jobs() {
     let empty = OnDisk::new();
     close(empty.open()).await;
     let before = Image::new(std::fs::read(empty.path()).unwrap());

@@ -1,4 +1,5 @@
-//! Guests of other versions of the contract: what fits runs for ever, and what does not is refused by what is missing.
+//! Guests of other versions of the contract: a compatible guest always runs, and the refusal of any other names what
+//! is missing.
 
 use millpond::{Grant, JobFilter, NewJob, Plugin, PluginError, State};
 
@@ -23,7 +24,7 @@ fn unknown_import(name: &str) -> String {
     }
 }
 
-/// What each of the small ones does: it says "newer" and is done.
+/// Each of the small guests logs "newer" and completes.
 async fn assert_runs(name: &str) {
     let (_, pond) = memory();
     assert_eq!(told::lines(&pond, guest(name), "payload").await, ["newer"], "{name}");
@@ -31,7 +32,7 @@ async fn assert_runs(name: &str) {
 }
 
 #[tokio::test]
-async fn a_guest_of_the_first_version_can_call_everything_for_ever() {
+async fn a_guest_of_the_first_version_can_call_every_function() {
     let (_, pond) = memory();
     let guest = guest("everything-0.1.0").config("setting", "as set");
     let guest = guest.grant(Grant::enqueue("follow-up").to_queue("follow-ups"));
@@ -57,7 +58,7 @@ async fn a_newer_guest_that_uses_nothing_new_runs() {
 }
 
 #[tokio::test]
-async fn a_newer_guest_that_does_not_set_what_is_new_runs() {
+async fn a_newer_guest_that_does_not_call_a_new_setter_runs() {
     let granted = guest("older_setters");
     let (_, pond) = memory();
     told::lines(&pond, granted, "payload").await;
@@ -65,29 +66,29 @@ async fn a_newer_guest_that_does_not_set_what_is_new_runs() {
 }
 
 #[tokio::test]
-async fn a_second_export_is_called_by_nobody() {
+async fn a_second_export_is_not_called() {
     assert_runs("second_export").await;
 }
 
 #[test]
-fn a_function_that_is_newer_is_refused_by_its_name() {
+fn a_newer_function_is_refused_by_its_name() {
     let import = unknown_import("newer_function");
     assert!(import.contains("millpond:jobs/log@0.1.9") && import.contains("flush"), "{import}");
 }
 
 #[test]
-fn an_interface_that_is_newer_is_refused_by_its_name() {
+fn a_newer_interface_is_refused_by_its_name() {
     assert_eq!(unknown_import("newer_interface"), "millpond:jobs/metrics@0.1.9");
 }
 
 #[test]
-fn a_setter_that_is_newer_is_refused_by_its_name() {
+fn a_newer_setter_is_refused_by_its_name() {
     let import = unknown_import("newer_setter");
     assert!(import.contains("millpond:jobs/enqueue@0.1.9") && import.contains("set-label"), "{import}");
 }
 
 #[test]
-fn a_case_more_makes_it_another_handler() {
+fn an_added_variant_case_makes_another_handler_type() {
     let reason = refused("newer_case");
     assert!(reason.contains("another type"), "{reason}");
 }
@@ -99,14 +100,14 @@ fn another_contract_is_refused_with_its_version() {
 }
 
 #[test]
-fn what_is_unstable_is_refused_unless_it_is_granted() {
+fn unstable_interfaces_are_refused_unless_they_are_granted() {
     let reason = register(Ok(hostile("fetch"))).unwrap_err().to_string();
     assert!(reason.contains("millpond:jobs/outbound-http@0.1.0"), "{reason}");
 }
 
-/// A guest that is registered under the same version as the host's own, beside those of others.
+/// A guest of the same version as the host, for comparison with the others.
 #[tokio::test]
-async fn the_guest_of_today_runs_beside_them() {
+async fn a_guest_of_the_current_version_runs() {
     let job = info(hostile("everything").grant(Grant::enqueue("follow-up").to_queue("follow-ups")), "x").await;
     assert_eq!(job.state, State::Completed, "{job:?}");
 }

@@ -1,4 +1,4 @@
-//! The handlers to copy from, as they are committed, run by the queue.
+//! The committed example handlers, run by the queue.
 
 use std::io::Write;
 
@@ -30,7 +30,7 @@ async fn result(pond: &Millpond, payload: impl Into<Bytes>) -> Bytes {
     job.result.unwrap()
 }
 
-/// What the example keeps: key and value.
+/// The state that the example keeps: key and value.
 fn state(pond: &Millpond) -> Vec<(String, String)> {
     kept(pond).into_iter().map(|(_, key, value)| (key, value)).collect()
 }
@@ -49,7 +49,7 @@ async fn noop_does_nothing() {
 }
 
 #[tokio::test]
-async fn thumbnail_makes_a_png_and_a_jpeg_small() {
+async fn thumbnail_scales_a_png_and_a_jpeg_down() {
     let (_, pond) = memory();
     start(&pond, example("rust-thumbnail/thumbnail.wasm").config("side", "64"));
     let large = result(&pond, png(60, 30)).await;
@@ -61,7 +61,7 @@ async fn thumbnail_makes_a_png_and_a_jpeg_small() {
 }
 
 #[tokio::test]
-async fn thumbnail_gives_up_what_is_no_image_and_what_claims_to_be_huge() {
+async fn thumbnail_rejects_files_that_are_not_images_or_claim_to_be_huge() {
     let (_, pond) = memory();
     start(&pond, example("rust-thumbnail/thumbnail.wasm"));
     let whole = png(100, 100);
@@ -76,7 +76,7 @@ async fn thumbnail_gives_up_what_is_no_image_and_what_claims_to_be_huge() {
 }
 
 #[tokio::test]
-async fn webhook_filter_passes_a_delivery_on_once() {
+async fn webhook_filter_forwards_a_delivery_once() {
     let (_, pond) = memory();
     let filter = example("rust-webhook-filter/webhook-filter.wasm").config("events", "order.*, refund");
     start(&pond, filter.grant(Grant::enqueue("webhook")));
@@ -94,7 +94,7 @@ async fn webhook_filter_passes_a_delivery_on_once() {
 }
 
 #[tokio::test]
-async fn crc32_in_c_sums_and_counts() {
+async fn crc32_in_c_returns_the_checksum_and_counts_jobs() {
     let (_, pond) = memory();
     start(&pond, example("c-crc32/crc32.wasm"));
     assert_eq!(result(&pond, "123456789").await, "cbf43926");
@@ -104,7 +104,7 @@ async fn crc32_in_c_sums_and_counts() {
 }
 
 #[tokio::test]
-async fn render_in_javascript_fills_in_and_enqueues_the_mail() {
+async fn render_in_javascript_fills_in_the_template_and_enqueues_the_mail() {
     let (_, pond) = memory();
     start(&pond, example("js-render/render.wasm").grant(Grant::enqueue("mail")));
     let template = json!({ "to": "a@b", "template": "Hi {{ name }}!", "values": { "name": "<Bob>" } });
@@ -119,7 +119,7 @@ async fn render_in_javascript_fills_in_and_enqueues_the_mail() {
     assert_eq!(job.reason.as_deref(), Some("`to` and `template` are missing"));
 }
 
-/// It is as large as its interpreter, so it is not committed: this runs where it was built.
+/// The guest is as large as its interpreter, so it is not committed: this test runs where it was built.
 #[tokio::test]
 async fn summary_in_python_sums_a_column_where_it_is_built() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-examples/python-summary/summary.wasm");
@@ -156,7 +156,7 @@ fn png(width: u32, height: u32) -> Vec<u8> {
     file
 }
 
-/// Width and height, as its frame header says them.
+/// The width and height in the frame header.
 fn jpeg_size(bytes: &[u8]) -> (u16, u16) {
     assert!(bytes.starts_with(&[0xff, 0xd8]) && bytes.ends_with(&[0xff, 0xd9]), "a whole JPEG");
     let at = bytes.windows(2).position(|two| two == [0xff, 0xc0]).expect("a frame header");

@@ -1,4 +1,5 @@
-//! Follow-up jobs of a plugin: those it was granted, within their limits, with the completion or not at all.
+//! Follow-up jobs of a plugin: only the granted ones, within their limits, and committed with the completion or not
+//! at all.
 
 use millpond::{Grant, JobFilter, Millpond, NewJob, Plugin, PluginLimits, State};
 
@@ -6,7 +7,7 @@ use super::guest::module_with;
 use super::outcomes::ran;
 use crate::support::*;
 
-/// Enqueues its payload as a job of kind "next" into its own queue, and says what it was told.
+/// Enqueues its payload as a job of kind "next" into its own queue, and returns the answer.
 fn enqueues(end: &str) -> Plugin {
     let body = format!(
         "(call $enqueue (call $new_job (i32.const 1024) (i32.const 4) (local.get $p) (local.get $n)) (i32.const 256))
@@ -25,7 +26,7 @@ fn next(pond: &Millpond) -> Vec<millpond::JobInfo> {
 }
 
 #[tokio::test]
-async fn one_that_was_granted_is_there_with_the_completion() {
+async fn a_granted_follow_up_is_committed_with_the_completion() {
     let (_, pond) = memory();
     let id = ran(&pond, enqueues(DONE).grant(Grant::enqueue("next")), r#"{"n":7}"#).await;
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"1+1"[..]));
@@ -35,7 +36,7 @@ async fn one_that_was_granted_is_there_with_the_completion() {
 }
 
 #[tokio::test]
-async fn one_that_was_not_granted_is_denied() {
+async fn a_follow_up_without_a_grant_is_denied() {
     for grant in [None, Some(Grant::enqueue("other")), Some(Grant::enqueue("next").to_queue("elsewhere"))] {
         let (_, pond) = memory();
         let plugin = enqueues(DONE);
@@ -47,7 +48,7 @@ async fn one_that_was_not_granted_is_denied() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_does_not_complete_has_none() {
+async fn an_attempt_that_does_not_complete_has_no_follow_ups() {
     for end in ["unreachable", "(call $retry (i32.const 0) (i32.const 0))"] {
         let (_, pond) = memory();
         ran(&pond, enqueues(end).grant(Grant::enqueue("next")), "x").await;
@@ -56,7 +57,7 @@ async fn an_attempt_that_does_not_complete_has_none() {
 }
 
 #[tokio::test]
-async fn their_number_and_size_have_limits() {
+async fn follow_ups_are_limited_in_number_and_size() {
     for limits in [PluginLimits::default().follow_ups(0), PluginLimits::default().follow_up_bytes(4)] {
         let (_, pond) = memory();
         let id = ran(&pond, enqueues(DONE).grant(Grant::enqueue("next")).limits(limits), "12345").await;
@@ -73,7 +74,7 @@ async fn their_number_and_size_have_limits() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_feeds_itself_comes_to_an_end() {
+async fn a_chain_of_follow_ups_to_the_same_plugin_ends() {
     let (_, pond) = memory();
     let limits = PluginLimits::default().generations(3);
     let feeds = enqueues(DONE).grant(Grant::enqueue("next")).limits(limits);
@@ -86,8 +87,8 @@ async fn a_plugin_that_feeds_itself_comes_to_an_end() {
     assert_eq!((last.generation, last.reason.as_deref()), (3, Some("2")));
 }
 
-/// It makes three of 600 KiB each and enqueues the one that it made at `kept`.
-fn hoards(kept: u32) -> Plugin {
+/// Makes three follow-ups of 600 KiB each and enqueues the one whose handle is stored at the address `kept`.
+fn makes_three(kept: u32) -> Plugin {
     let make = "(call $new_job (i32.const 1024) (i32.const 4) (i32.const 0) (i32.const 614400))";
     let body = format!(
         "(i32.store (i32.const 2048) {make}) (i32.store (i32.const 2052) {make}) (i32.store (i32.const 2056) {make})
@@ -101,23 +102,23 @@ fn hoards(kept: u32) -> Plugin {
 }
 
 #[tokio::test]
-async fn those_in_the_making_count_before_they_are_enqueued() {
+async fn follow_ups_count_before_they_are_enqueued() {
     let (_, pond) = memory();
-    let id = ran(&pond, hoards(2048), "x").await;
+    let id = ran(&pond, makes_three(2048), "x").await;
     assert_eq!(pond.job(id).unwrap().state, State::Completed, "the first is within the limit");
     assert_eq!(next(&pond)[0].payload.bytes.len(), 614_400);
     for over in [2052, 2056] {
         let (_, pond) = memory();
-        let id = ran(&pond, hoards(over), "x").await;
+        let id = ran(&pond, makes_three(over), "x").await;
         assert_eq!(
             pond.job(id).unwrap().reason.as_deref(),
             Some("2"),
-            "quota-exceeded, of one that nothing was kept of"
+            "quota-exceeded, and the follow-up was not kept"
         );
         assert!(next(&pond).is_empty());
     }
     let (_, pond) = memory();
     let roomy = PluginLimits::default().follow_up_bytes(2 << 20);
-    let id = ran(&pond, hoards(2056).limits(roomy), "x").await;
+    let id = ran(&pond, makes_three(2056).limits(roomy), "x").await;
     assert_eq!(pond.job(id).unwrap().state, State::Completed);
 }

@@ -1,11 +1,11 @@
-//! Guests written as text: small, without a toolchain, and as hostile as need be.
+//! Guests written as text: small, built without a toolchain, and hostile where a test needs it.
 #![allow(dead_code)]
 
 use millpond::Plugin;
 use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
-/// All that a guest may import, as core functions.
+/// Everything that a guest is allowed to import, as core functions.
 const IMPORTS: [(&str, &str); 21] = [
     ("$log", r#"(import "millpond:jobs/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#),
     ("$number", r#"(import "millpond:jobs/attempt@0.1.0" "get-number" (func $number (result i32)))"#),
@@ -51,8 +51,8 @@ const IMPORTS: [(&str, &str); 21] = [
     ("$random", r#"(import "millpond:jobs/random@0.1.0" "get-random-u64" (func $random (result i64)))"#),
 ];
 
-/// What each of them starts with: an allocator, and a function per answer. Answers are written at 512; 1024 to
-/// 65536 is the guest's own.
+/// The beginning of each guest: an allocator, and one function for each outcome. Outcomes are written at the address
+/// 512; the guest can use 1024 to 65536.
 const PRELUDE: &str = r#"
     (memory (export "memory") 2)
     (global $top (mut i32) (i32.const 65536))
@@ -96,7 +96,7 @@ const PRELUDE: &str = r#"
         (i32.const 512))
 "#;
 
-/// A core module whose `handle` does `body`, with the payload at `$p`, `$n` bytes. `more` is put beside it.
+/// A core module whose `handle` runs `body`, with the payload of `$n` bytes at `$p`. `more` is added to the module.
 pub fn module_with(body: &str, more: &str) -> Vec<u8> {
     let code = [more, body].concat();
     let names = |name: &str| {
@@ -116,7 +116,7 @@ pub fn module_with(body: &str, more: &str) -> Vec<u8> {
     module
 }
 
-/// Has a module say its interfaces.
+/// Adds the section that describes the interfaces of a module.
 pub fn embed(module: &mut Vec<u8>, world: &str) {
     let mut resolve = Resolve { all_features: true, ..Resolve::default() };
     let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/wit")).unwrap();
@@ -132,19 +132,19 @@ pub fn plugin(body: &str) -> Plugin {
     Plugin::from_bytes("guest", module(body)).unwrap()
 }
 
-/// Nothing, and no result.
+/// Completes without a result.
 pub const NOTHING: &str = "(call $ok (i32.const 0) (i32.const 0))";
 
-/// The payload as its result.
+/// Completes with the payload as the result.
 pub const ECHO: &str = "(call $ok (local.get $p) (local.get $n))";
 
-/// Gives up.
+/// Traps.
 pub const TRAP: &str = "unreachable";
 
-/// Never ends.
+/// Never returns.
 pub const SPIN: &str = "(loop $again (br $again)) unreachable";
 
-/// As a component, which is what a module becomes when it is loaded.
+/// The component that the module becomes when it is loaded.
 pub fn component(module: &[u8]) -> Vec<u8> {
     wit_component::ComponentEncoder::default().module(module).unwrap().encode().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Each limit holds: what goes over is ended, and by its name.
+//! Each limit of a plugin holds: an attempt that exceeds it ends with an error that names it.
 
 use millpond::{FailureKind, JobInfo, NewJob, Plugin, PluginLimits, State};
 
@@ -19,14 +19,14 @@ async fn failed(plugin: Plugin) -> (FailureKind, String) {
 const GROW: &str = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
 
 #[tokio::test]
-async fn memory() {
+async fn an_attempt_over_its_memory_limit_is_ended() {
     let (kind, message) = failed(plugin(GROW).limits(limits().memory_bytes(4 << 20))).await;
     assert_eq!(kind, FailureKind::MemoryLimit);
     assert_eq!(message, "it asked for 4325376 bytes of memory, its limit is 4194304");
 }
 
 #[tokio::test]
-async fn memory_counts_in_sum() {
+async fn the_memory_limit_applies_to_the_sum_of_all_memories() {
     let body = r#"
         (drop (memory.grow $other (i32.const 40)))
         (drop (memory.grow 0 (i32.const 40)))
@@ -38,7 +38,7 @@ async fn memory_counts_in_sum() {
 }
 
 #[tokio::test]
-async fn tables() {
+async fn an_attempt_over_its_limit_of_table_elements_is_ended() {
     let body = "(drop (table.grow $t (ref.null func) (i32.const 5000))) unreachable";
     let module = module_with(body, "(table $t 1 funcref)");
     let plugin = |limits| Plugin::from_bytes("guest", module.clone()).unwrap().limits(limits);
@@ -51,7 +51,7 @@ async fn tables() {
 }
 
 #[tokio::test]
-async fn its_stack() {
+async fn a_stack_overflow_is_a_trap() {
     let recursion = module_with("(call $deeper) unreachable", "(func $deeper (call $deeper) (call $deeper))");
     let (kind, message) = failed(Plugin::from_bytes("guest", recursion).unwrap()).await;
     assert_eq!(kind, FailureKind::Trap);
@@ -59,11 +59,11 @@ async fn its_stack() {
 }
 
 #[tokio::test]
-async fn its_output() {
+async fn an_output_over_its_limit_is_refused() {
     let big = |len: u32| plugin(&format!("(call $ok (i32.const 0) (i32.const {len}))"));
     let (kind, message) = failed(big(2_000).limits(limits().output_bytes(1_000))).await;
     assert_eq!((kind, message.as_str()), (FailureKind::OutputTooLarge, "it returned 2000 bytes, its limit is 1000"));
-    // What is above what a call may pass at all is not even copied.
+    // An output above the limit of one call is not copied.
     let (kind, message) = failed(big(100_000).limits(limits().output_bytes(1_000).call_bytes(50_000))).await;
     assert_eq!(kind, FailureKind::OutputTooLarge);
     assert_eq!(message, "it passed more than 50000 bytes to the host at once");
@@ -72,7 +72,7 @@ async fn its_output() {
 }
 
 #[tokio::test]
-async fn what_one_call_passes() {
+async fn the_bytes_of_one_call_to_the_host_are_limited() {
     let log = "(call $log (i32.const 2) (i32.const 0) (i32.const 100000)) unreachable";
     let (kind, _) = failed(plugin(log).limits(limits().call_bytes(50_000).output_bytes(0))).await;
     assert_eq!(kind, FailureKind::OutputTooLarge);
@@ -80,7 +80,7 @@ async fn what_one_call_passes() {
 }
 
 #[tokio::test]
-async fn its_calls_to_the_host() {
+async fn the_number_of_calls_to_the_host_is_limited() {
     let calls = |n| {
         plugin(&format!(
             "(loop $more (drop (call $number)) (local.set $i (i32.add (local.get $i) (i32.const 1)))
@@ -94,7 +94,7 @@ async fn its_calls_to_the_host() {
 }
 
 #[tokio::test]
-async fn resources_that_it_never_gives_back() {
+async fn resources_that_are_never_dropped_end_in_a_trap() {
     let leak = "(loop $more (drop (call $new_job (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))) (br $more)) unreachable";
     let (kind, message) = failed(plugin(leak)).await;
     assert_eq!(kind, FailureKind::Trap);
@@ -102,7 +102,7 @@ async fn resources_that_it_never_gives_back() {
 }
 
 #[tokio::test]
-async fn a_neighbour_goes_on_beside_one_that_never_ends() {
+async fn another_plugin_runs_beside_a_plugin_that_never_returns() {
     let (clock, pond) = crate::support::memory();
     let spins = plugin(guest::SPIN).limits(limits().time(SECOND));
     pond.worker("spin").concurrency(4).handle_wasm("job", spins).start().unwrap();
@@ -111,7 +111,7 @@ async fn a_neighbour_goes_on_beside_one_that_never_ends() {
     let id = ran(&pond, plugin(guest::ECHO), "neighbour");
     let id = tokio::select! {
         id = id => id,
-        // The spinning ones are not done before their time is over, so `drained` waits for it.
+        // The attempts that never return end only when their time is over, so `drained` waits for that.
         _ = async { loop { tokio::task::yield_now().await; if pond.queue("q").is_ok_and(|q| q.counts().completed == 1) { break } } } => {
             clock.advance(SECOND);
             drained(&pond).await;
@@ -123,7 +123,7 @@ async fn a_neighbour_goes_on_beside_one_that_never_ends() {
 }
 
 #[tokio::test]
-async fn its_log_is_cut_in_lines_and_bytes_and_tells_that_it_was() {
+async fn a_log_is_cut_off_at_its_limits_of_lines_and_bytes_and_says_so() {
     let flood = "(loop $more (call $log (i32.const 2) (local.get $p) (local.get $n))
             (local.set $i (i32.add (local.get $i) (i32.const 1)))
             (br_if $more (i32.lt_u (local.get $i) (i32.const 50))))

@@ -1,4 +1,4 @@
-//! Names are looked up on threads of the queue's own, a few for each plugin: the application's are left alone.
+//! Names are resolved on threads of the queue, a few for each plugin, and never on the application's threads.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,17 +10,17 @@ use tokio::runtime::Runtime;
 use super::built::hostile;
 use crate::support::*;
 
-/// Look-ups of one plugin at a time, as `docs/plugins.md` has it.
+/// The number of look-ups of one plugin at a time, as in `docs/plugins.md`.
 const OF_A_PLUGIN_MAX: usize = 4;
 
-/// Attempts that ask at once: more than the runtime below has threads that may block.
+/// Attempts that ask at once: more than the blocking threads of the runtime below.
 const ASKING: usize = 12;
 
 const BLOCKING_THREADS: usize = 6;
 
 const HANGS_AFTER: Duration = Duration::from_secs(20);
 
-/// A resolver that answers nobody until it is let go.
+/// A resolver that does not answer until it is released.
 #[derive(Clone, Default)]
 struct Slow(Arc<(Mutex<Calls>, Condvar)>);
 
@@ -60,7 +60,7 @@ impl Slow {
     }
 }
 
-/// A test that fails must not wait for the look-ups that it has held up.
+/// Releases the look-ups when a test fails, so that the test does not wait for them.
 struct LetGo(Slow);
 
 impl Drop for LetGo {
@@ -78,7 +78,7 @@ fn start(pond: &Millpond, queue: &str, plugin: Plugin) {
     pond.worker(queue).concurrency(ASKING).retry(Retry::none()).handle_wasm("job", plugin).start().unwrap();
 }
 
-/// Its threads that may block are few, so that it shows who uses them.
+/// The runtime has few blocking threads, so that it shows which code uses them.
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -89,7 +89,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_plugin_whose_look_ups_hang_leaves_the_applications_threads_and_other_plugins_alone() {
+fn hanging_look_ups_of_a_plugin_do_not_block_the_applications_threads_or_other_plugins() {
     let (runtime, slow) = (runtime(), Slow::default());
     let pond = runtime.block_on(async { memory().1 });
     let _let_go = LetGo(slow.clone());
@@ -104,7 +104,7 @@ fn a_plugin_whose_look_ups_hang_leaves_the_applications_threads_and_other_plugin
     runtime.block_on(async { start(&pond, "other", other) });
     let url = |n: usize| NewJob::json("job", &format!("http://n{n}.test:1/"));
 
-    // Each attempt gives up, and another one asks. The look-ups go on.
+    // Each attempt gives up, and another one asks. The look-ups continue.
     let ids = runtime.block_on(pond.enqueue_many("slow", (0..ASKING).map(url))).unwrap();
     slow.wait_for(OF_A_PLUGIN_MAX);
     runtime.block_on(async {
@@ -115,17 +115,17 @@ fn a_plugin_whose_look_ups_hang_leaves_the_applications_threads_and_other_plugin
             assert_eq!(pond.job(id).unwrap().errors[0].message, "the request took too long");
         }
     });
-    assert_eq!(slow.alive(), OF_A_PLUGIN_MAX, "they are still on their way, and no others are");
+    assert_eq!(slow.alive(), OF_A_PLUGIN_MAX, "they still run, and no others do");
 
     runtime.block_on(async {
         let own = tokio::task::spawn_blocking(|| 7);
         let own = tokio::time::timeout(HANGS_AFTER, own).await;
-        assert_eq!(own.expect("the application's threads are taken").unwrap(), 7);
+        assert_eq!(own.expect("the application's threads are in use").unwrap(), 7);
         let id = pond.enqueue("other", url(99)).await.unwrap();
         while pond.job(id).unwrap().state != State::Dead {
             tokio::task::yield_now().await;
         }
-        // Nobody listens at this port.
+        // Nothing listens on this port.
         let message = pond.job(id).unwrap().errors[0].message.clone();
         assert!(message.starts_with("the connection failed"), "{message}");
     });
@@ -144,7 +144,7 @@ fn a_plugin_whose_look_ups_hang_leaves_the_applications_threads_and_other_plugin
 }
 
 #[test]
-fn a_look_up_that_panics_fails_its_request_and_holds_no_place() {
+fn a_look_up_that_panics_fails_its_request_and_frees_its_place() {
     let runtime = runtime();
     let pond = runtime.block_on(async { memory().1 });
     runtime.block_on(async { start(&pond, "q", asking(|_| panic!("no such resolver"))) });

@@ -1,5 +1,5 @@
-//! The SDK's host for tests answers as the queue does: a plugin that passes its own tests is not refused by the queue for a name or a
-//! size.
+//! The SDK's host for tests answers as the queue does: a follow-up or a write that passes a plugin's own tests is not
+//! refused by the queue for its name or its size.
 
 use millpond::{Grant, NewJob, Retry, State};
 use millpond_guest::testing::Host;
@@ -10,7 +10,7 @@ use crate::support::*;
 #[path = "../../guests/hostile/examples/enqueue_as_told.rs"]
 mod told;
 
-/// What both answer to each of these lines, in one attempt.
+/// What both hosts answer to each of these lines, in one attempt.
 async fn answers(told: &str) -> [Vec<String>; 2] {
     let mut mock = Host::new().grant(&["mail", "page@pages"]).job_of("job", "q");
     let mocked = mock.run_raw(told::enqueue_as_told, told);
@@ -33,7 +33,7 @@ fn job(word: usize, is: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_follow_up_that_the_queue_refuses_is_refused_in_a_plugins_own_test() {
+async fn a_follow_up_that_the_queue_refuses_is_refused_by_the_mock_host() {
     let (long, longest) = ("n".repeat(128), "n".repeat(1_024));
     let names = [
         "",
@@ -68,7 +68,7 @@ async fn a_follow_up_that_the_queue_refuses_is_refused_in_a_plugins_own_test() {
 }
 
 #[tokio::test]
-async fn so_are_too_many_follow_ups_and_state_that_is_too_large() {
+async fn too_many_follow_ups_and_too_large_state_are_refused_by_the_mock_host() {
     let told = vec![job(1, "mail"); 102].join("\n");
     let [mocked, real] = answers(&told).await;
     assert_eq!((real[99].as_str(), real[100].as_str()), ("1+100", "QuotaExceeded"));

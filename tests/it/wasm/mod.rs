@@ -1,4 +1,4 @@
-//! Plugins: what they may, what they are kept from, and what is told of it.
+//! Plugins: what they are allowed to do, what they are refused, and what is reported about them.
 
 mod bombs;
 mod built;

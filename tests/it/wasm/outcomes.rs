@@ -1,4 +1,4 @@
-//! What a plugin says is what happens to its job, as if a Rust function had said it.
+//! The outcome that a plugin returns has the same effect as one that a Rust function returns.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use millpond::{Explanation, FailureKind, JobId, JobInfo, Millpond, NewJob, Plugi
 use super::guest::{self, ECHO, NOTHING, SPIN, TRAP, plugin};
 use crate::support::*;
 
-/// One job with `payload`, run by `plugin` as far as it runs now.
+/// One job with `payload` that `plugin` has run, until nothing is due.
 pub async fn ran(pond: &Millpond, plugin: Plugin, payload: &'static str) -> JobId {
     pond.worker("q").retry(Retry::fixed(HOUR).jitter(0.0)).handle_wasm("job", plugin).start().unwrap();
     let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();
@@ -22,28 +22,28 @@ pub async fn info(plugin: Plugin, payload: &'static str) -> JobInfo {
 }
 
 #[tokio::test]
-async fn bytes_that_it_returns_are_the_jobs_result() {
+async fn bytes_that_a_plugin_returns_are_the_result() {
     let job = info(plugin(ECHO), "as it is").await;
     assert_eq!((job.state, job.result.as_deref()), (State::Completed, Some(&b"as it is"[..])));
 }
 
 #[tokio::test]
-async fn no_bytes_are_no_result() {
+async fn a_plugin_that_returns_no_bytes_has_no_result() {
     let (_, pond) = memory();
     let id = ran(&pond, plugin(NOTHING), "x").await;
-    assert!(pond.job(id).is_err(), "nothing is kept of a job that is done and has no result");
+    assert!(pond.job(id).is_err(), "a completed job without a result is not kept");
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
 }
 
 #[tokio::test]
-async fn a_component_does_as_well_as_the_module_it_is_made_of() {
+async fn a_component_runs_like_its_core_module() {
     let component = guest::component(&guest::module(ECHO));
     let job = info(Plugin::from_bytes("guest", component).unwrap(), "abc").await;
     assert_eq!(job.result.as_deref(), Some(&b"abc"[..]));
 }
 
 #[tokio::test]
-async fn its_retry_is_by_the_back_off_or_after_its_own_delay() {
+async fn a_retry_follows_the_backoff_or_the_delay_of_the_plugin() {
     let job = info(plugin("(call $retry (local.get $p) (local.get $n))"), "no luck").await;
     let error = &job.errors[0];
     assert_eq!((job.state, error.kind, error.message.as_str()), (State::Retrying, FailureKind::Error, "no luck"));
@@ -55,25 +55,25 @@ async fn its_retry_is_by_the_back_off_or_after_its_own_delay() {
 }
 
 #[tokio::test]
-async fn its_dead_letter_has_its_reason() {
+async fn a_dead_letter_has_the_reason_of_the_plugin() {
     let job = info(plugin("(call $dead_letter (local.get $p) (local.get $n))"), "card expired").await;
     assert_eq!((job.state, job.reason.as_deref()), (State::Dead, Some("card expired")));
 }
 
 #[tokio::test]
-async fn its_cancel_ends_the_job_as_cancelled_with_its_reason() {
+async fn a_cancel_ends_the_job_as_cancelled_with_the_reason_of_the_plugin() {
     let job = info(plugin("(call $cancel (local.get $p) (local.get $n))"), "the account was closed").await;
     assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some("the account was closed")));
 }
 
 #[tokio::test]
-async fn its_snooze_uses_no_attempt() {
+async fn a_snooze_uses_no_attempt() {
     let job = info(plugin("(call $snooze (i64.const 60000000000))"), "x").await;
     assert_eq!((job.state, job.attempts, job.snoozes), (State::Scheduled, 0, 1));
 }
 
 #[tokio::test]
-async fn a_trap_is_a_failed_attempt_with_its_name_and_the_last_words() {
+async fn a_trap_is_a_failed_attempt_with_its_name_and_the_last_log_line() {
     let job = info(plugin(TRAP), "x").await;
     let error = &job.errors[0];
     assert_eq!((job.state, error.kind), (State::Retrying, FailureKind::Trap));
@@ -85,7 +85,7 @@ async fn a_trap_is_a_failed_attempt_with_its_name_and_the_last_words() {
 }
 
 #[tokio::test]
-async fn one_that_never_ends_is_ended_by_its_time() {
+async fn a_plugin_that_never_returns_is_ended_by_its_time_limit() {
     let (clock, pond) = memory();
     let limits = millpond::PluginLimits::default().time(SECOND);
     pond.worker("q").no_timeout().retry(Retry::none()).handle_wasm("job", plugin(SPIN).limits(limits)).start().unwrap();

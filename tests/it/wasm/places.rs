@@ -1,4 +1,4 @@
-//! Places for guests: what a plugin may take of them, and what it leaves to others.
+//! Places for guests: how many of them a plugin can use, and how many it leaves to other plugins.
 
 use std::process::Command;
 
@@ -80,36 +80,36 @@ fn nested(module: &str, inner: usize, outer: usize) -> String {
 }
 
 #[test]
-fn what_is_in_a_module_counts_each_time_that_the_module_is_instantiated() {
+fn tables_and_memories_count_once_for_each_instance_of_their_module() {
     let table = "(table 1 funcref)";
     assert_eq!(register_bytes(with(&nested(table, 3, 2), true)), Ok(()));
     assert_eq!(refused(with(&nested(table, 3, 3), true)), ("tables", 9, 8));
-    assert_eq!(register_bytes(with(&nested(table, 3, 3), false)), Ok(()), "nobody instantiates it");
+    assert_eq!(register_bytes(with(&nested(table, 3, 3), false)), Ok(()), "it is never instantiated");
     assert_eq!(refused(with(&nested("(memory 0)", 2, 2), true)), ("memories", 5, 4));
     assert_eq!(register_bytes(with(&nested("", 30, 3), true)), Ok(()));
     assert_eq!(refused(with(&nested("", 30, 4), true)).0, "core instances");
 }
 
-/// In a process of its own: it takes every place there is, and other tests' guests would wait for its own.
+/// Runs the test in a process of its own: it uses every place, and the guests of other tests would wait for one.
 pub fn alone(test: &str) {
     let run = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// How many guests of one plugin are alive at a time, beside the one in the plugin's own place.
+/// How many guests of one plugin are alive at a time, in addition to the one in the plugin's own place.
 pub fn places() -> usize {
     std::thread::available_parallelism().unwrap().get().saturating_mul(8).clamp(32, 256)
 }
 
 #[test]
-fn who_stands_in_line_at_a_stop_was_not_called() {
-    alone("wasm::places::alone_some_stand_in_line_at_a_stop");
+fn an_attempt_that_waits_for_a_place_at_a_stop_was_not_called() {
+    alone("wasm::places::alone_attempts_wait_for_a_place_at_a_stop");
 }
 
 #[tokio::test]
 #[ignore = "run by the test above"]
-async fn alone_some_stand_in_line_at_a_stop() {
+async fn alone_attempts_wait_for_a_place_at_a_stop() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let attempts = 2 * places();
@@ -132,13 +132,13 @@ async fn alone_some_stand_in_line_at_a_stop() {
 }
 
 #[test]
-fn a_plugin_that_takes_every_place_leaves_one_to_each_other_plugin() {
-    alone("wasm::places::alone_others_run_beside_one_that_takes_every_place");
+fn a_plugin_that_uses_every_place_leaves_one_to_each_other_plugin() {
+    alone("wasm::places::alone_other_plugins_run_beside_one_that_uses_every_place");
 }
 
 #[tokio::test]
 #[ignore = "run by the test above"]
-async fn alone_others_run_beside_one_that_takes_every_place() {
+async fn alone_other_plugins_run_beside_one_that_uses_every_place() {
     let (clock, pond) = memory();
     let attempts = 2 * places();
     let spins = hostile("infinite_loop").limits(PluginLimits::default().time(SECOND * 30));
@@ -163,7 +163,7 @@ async fn alone_others_run_beside_one_that_takes_every_place() {
     while pond.queue("spins").unwrap().counts().dead < places() as u64 + 1 {
         tokio::task::yield_now().await;
     }
-    // Those that waited have just begun.
+    // The attempts that waited have just begun.
     clock.advance(SECOND * 30);
     drained(&pond).await;
     let counts = pond.queue("spins").unwrap().counts();

@@ -1,4 +1,5 @@
-//! Guests that were built for WASI: what they print is logged, what they say last is told, and nothing else is there.
+//! Guests that were built for WASI: what they print is logged, the last line is in the error, and nothing else of
+//! WASI exists.
 
 use millpond::{FailureKind, Grant, NewJob, Plugin, PluginError, PluginLimits, Retry, State};
 
@@ -18,7 +19,7 @@ fn throws() -> Plugin {
 }
 
 #[test]
-fn without_the_grant_it_is_refused_by_what_it_lacks() {
+fn a_plugin_without_the_grant_is_refused_with_the_name_of_the_import() {
     let missing = |name| match register(Ok(hostile(name))) {
         Err(PluginError::MissingGrant { import, grant }) => (import, grant),
         other => panic!("{other:?}"),
@@ -31,7 +32,7 @@ fn without_the_grant_it_is_refused_by_what_it_lacks() {
 }
 
 #[test]
-fn what_is_no_part_of_it_is_refused_with_the_grant_too() {
+fn other_wasi_imports_are_refused_with_the_grant_too() {
     for import in ["wasi:http/types@0.2.0", "wasi:cli/stdout@0.3.0", "wasi:cli/stdout", "wasi:nn/graph@0.2.0"] {
         let component = format!(r#"(component (import "{import}" (instance)))"#);
         let plugin = Plugin::from_bytes("guest", wat::parse_str(&component).unwrap());
@@ -42,14 +43,14 @@ fn what_is_no_part_of_it_is_refused_with_the_grant_too() {
 }
 
 #[tokio::test]
-async fn what_it_prints_is_logged_by_the_line() {
+async fn printed_text_is_logged_line_by_line() {
     let (_, pond) = memory();
     let logged = lines(&pond, prints(), "print").await;
     assert_eq!(logged, ["one", r"two\u{1b}[2J", "three", "not ended"]);
 }
 
 #[tokio::test]
-async fn what_it_prints_counts_as_its_log() {
+async fn printed_text_counts_towards_the_log_limits() {
     let (_, pond) = memory();
     let few = prints().limits(PluginLimits::default().log_lines(3));
     let logged = lines(&pond, few, "flood").await;
@@ -58,7 +59,7 @@ async fn what_it_prints_counts_as_its_log() {
 }
 
 #[tokio::test]
-async fn what_it_said_last_is_the_error_of_an_attempt_that_breaks() {
+async fn the_last_printed_line_is_in_the_error_of_an_attempt_that_traps() {
     let job = info(prints(), "abort").await;
     let error = &job.errors[0];
     assert_eq!((job.state, error.kind), (State::Retrying, FailureKind::Trap));
@@ -72,7 +73,7 @@ async fn what_it_said_last_is_the_error_of_an_attempt_that_breaks() {
 }
 
 #[tokio::test]
-async fn an_error_that_nobody_catches_in_javascript_is_the_attempts() {
+async fn an_uncaught_javascript_error_is_the_error_of_the_attempt() {
     let job = info(throws(), "abcd").await;
     let error = &job.errors[0];
     assert_eq!((job.state, error.kind), (State::Retrying, FailureKind::Trap));
@@ -80,14 +81,14 @@ async fn an_error_that_nobody_catches_in_javascript_is_the_attempts() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_process_is_there() {
+async fn a_plugin_sees_no_environment_no_files_and_no_input() {
     let job = info(prints(), "look").await;
     let result = String::from_utf8(job.result.unwrap().to_vec()).unwrap();
     assert_eq!(result, "path none, file none, input -1, time yes, random 0");
 }
 
 #[tokio::test]
-async fn one_that_ends_itself_or_sleeps_breaks() {
+async fn a_plugin_that_exits_or_sleeps_traps() {
     for (payload, why) in [("exit", "it ended itself with a failure"), ("sleep", "it sleeps, which plugins cannot do")]
     {
         let job = info(prints(), payload).await;
@@ -98,13 +99,13 @@ async fn one_that_ends_itself_or_sleeps_breaks() {
 }
 
 #[tokio::test]
-async fn each_call_is_counted() {
+async fn each_wasi_call_is_counted() {
     let job = info(prints().limits(PluginLimits::default().host_calls(10)), "flood").await;
     assert_eq!(job.errors[0].kind, FailureKind::CallLimit);
 }
 
 #[tokio::test]
-async fn what_the_job_before_said_is_not_told_of_the_next() {
+async fn printed_text_of_one_job_is_not_in_the_error_of_the_next() {
     let (_, pond) = memory();
     pond.worker("q").concurrency(1).retry(Retry::none()).handle_wasm("job", prints().reuse(10)).start().unwrap();
     let jobs = [NewJob::raw("job", "print"), NewJob::raw("job", "exit")];

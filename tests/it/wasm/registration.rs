@@ -1,4 +1,4 @@
-//! What cannot run is refused when its worker starts, by name.
+//! A plugin that cannot run is refused by name when its worker starts.
 
 use millpond::{Error, Grant, Plugin, PluginError, PluginLimits};
 
@@ -26,14 +26,14 @@ fn refused_text(text: &str) -> PluginError {
 }
 
 #[test]
-fn what_is_no_webassembly() {
+fn a_file_that_is_not_webassembly_is_refused() {
     for bytes in [&b""[..], b"MZ", b"\0as", b"not a module"] {
         assert_eq!(refused_bytes(bytes.to_vec()), PluginError::NotWasm);
     }
 }
 
 #[test]
-fn what_is_cut_off_anywhere() {
+fn a_file_that_is_cut_off_anywhere_is_refused() {
     let whole = module(ECHO);
     for len in (8..whole.len()).step_by(37) {
         let reason = refused_bytes(whole[..len].to_vec());
@@ -42,14 +42,14 @@ fn what_is_cut_off_anywhere() {
 }
 
 #[test]
-fn what_is_larger_than_anything_that_is_compiled() {
+fn a_file_over_the_largest_size_is_refused() {
     let mut large = module(ECHO);
     large.resize((32 << 20) + 1, 0);
     assert_eq!(refused_bytes(large), PluginError::TooLarge { len: (32 << 20) + 1, max: 32 << 20 });
 }
 
 #[test]
-fn native_code() {
+fn precompiled_native_code_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (_, pond) = memory();
     let cached = plugin(ECHO).cache(directory.path().join("cache"));
@@ -60,25 +60,25 @@ fn native_code() {
 }
 
 #[test]
-fn a_module_that_says_no_interfaces() {
+fn a_module_without_interfaces_is_refused() {
     assert_eq!(refused_text("(module)"), PluginError::NoInterface);
 }
 
 #[test]
-fn a_component_of_another_world() {
+fn a_component_of_another_world_is_refused() {
     let reason = refused_text("(component)");
     assert_eq!(reason, PluginError::NoHandler { export: "millpond:jobs/handler@0.1.0" });
 }
 
 #[test]
-fn an_import_that_nobody_offers() {
+fn an_unknown_import_is_refused() {
     let wasi = r#"(component (import "wasi:nn/graph@0.2.0" (instance)))"#;
     assert_eq!(refused_text(wasi), PluginError::UnknownImport { import: "wasi:nn/graph@0.2.0".into() });
 }
 
 #[cfg(not(any(feature = "wasm-http", feature = "wasm-wasi")))]
 #[test]
-fn an_import_that_was_left_out_of_this_build() {
+fn an_import_that_this_build_leaves_out_is_refused() {
     for (import, feature) in [
         ("wasi:filesystem/types@0.2.0", "wasm-wasi"),
         ("wasi:cli/stdout@0.2.12", "wasm-wasi"),
@@ -93,14 +93,14 @@ fn an_import_that_was_left_out_of_this_build() {
 }
 
 #[test]
-fn a_function_that_only_a_newer_host_has() {
+fn a_function_of_a_newer_host_is_refused() {
     let newer = r#"(component (import "millpond:jobs/log@0.1.0" (instance (export "flush" (func)))))"#;
     let PluginError::UnknownImport { import } = refused_text(newer) else { panic!("it is linked") };
     assert!(import.contains("millpond:jobs/log@0.1.0") && import.contains("flush"), "{import}");
 }
 
 #[test]
-fn parts_of_webassembly_that_are_switched_off() {
+fn disabled_webassembly_features_are_refused() {
     let parts = [
         ("threads", "(memory 1 1 shared)"),
         ("memory64", "(memory i64 1)"),
@@ -116,14 +116,14 @@ fn parts_of_webassembly_that_are_switched_off() {
 }
 
 #[test]
-fn more_memory_at_the_start_than_its_limit() {
+fn more_initial_memory_than_the_limit_is_refused() {
     let limits = PluginLimits::default().memory_bytes(65_536);
     let reason = refused(Ok(plugin(NOTHING).limits(limits)));
     assert_eq!(reason, PluginError::OverLimits { what: "bytes of memory", needs: 131_072, limit: 65_536 });
 }
 
 #[test]
-fn limits_and_grants_that_cannot_work() {
+fn limits_and_grants_that_cannot_work_are_refused() {
     for (what, limits) in [
         ("limit `time`", PluginLimits::default().time(std::time::Duration::ZERO)),
         ("limit `memory_bytes`", PluginLimits::default().memory_bytes(usize::MAX)),
@@ -139,13 +139,13 @@ fn limits_and_grants_that_cannot_work() {
 }
 
 #[test]
-fn a_name_that_is_none() {
+fn an_invalid_plugin_name_is_refused() {
     assert!(matches!(Plugin::from_bytes("../x", module(ECHO)), Err(Error::InvalidName { what: "plugin", .. })));
 }
 
-/// Each of them takes the compiler out of all proportion long, or more memory than there is.
+/// Each of them takes the compiler disproportionately long, or more memory than there is.
 #[test]
-fn what_was_made_to_keep_the_compiler_busy() {
+fn modules_that_are_very_slow_to_compile_are_refused() {
     let too_complex = |bytes: Vec<u8>| match refused_bytes(bytes) {
         PluginError::TooComplex { what, max, .. } => (what, max),
         other => panic!("{other:?}"),
@@ -159,12 +159,12 @@ fn what_was_made_to_keep_the_compiler_busy() {
     let long = format!("(func {})", "i32.const 1 drop ".repeat(400_000));
     assert_eq!(too_complex(module_with(NOTHING, &long)), ("bytes in a function:", 1 << 20));
     assert_eq!(too_complex(module_with(NOTHING, &"(func)".repeat(50_001))), ("functions:", 50_000));
-    // In a component's module it is found as well.
+    // It is found in a component's module as well.
     assert_eq!(too_complex(component(&module_with(NOTHING, &format!("(func {loops})")))), ("nested loops:", 50));
 }
 
 #[test]
-fn what_is_just_within_the_bounds_is_compiled() {
+fn a_module_just_within_the_bounds_is_compiled() {
     let blocks = format!("{}{}", "(block ".repeat(700), ")".repeat(700));
     let (_, pond) = memory();
     let module = guest::module_with(NOTHING, &format!("(func {blocks}) (func (local {}))", "i32 ".repeat(1_000)));

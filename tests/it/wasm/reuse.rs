@@ -1,11 +1,11 @@
-//! A fresh instance for each attempt, unless it was asked for otherwise.
+//! Each attempt has a fresh instance, unless the plugin is set to reuse instances.
 
 use millpond::{Millpond, NewJob, Plugin, Retry};
 
 use super::guest::{module, module_with};
 use crate::support::*;
 
-/// Counts in its memory, and returns how often it was called: a digit.
+/// Counts its calls in its memory, and returns the count as a digit.
 const CALLS: &str = "(i32.store (i32.const 2048) (i32.add (i32.load (i32.const 2048)) (i32.const 1)))
     (i32.store8 (i32.const 2052) (i32.add (i32.load (i32.const 2048)) (i32.const 48)))";
 
@@ -27,13 +27,13 @@ fn counting() -> Plugin {
 }
 
 #[tokio::test]
-async fn a_fresh_one_remembers_nothing() {
+async fn a_fresh_instance_remembers_nothing() {
     let (_, pond) = memory();
     assert_eq!(calls(&pond, counting(), &["a", "b", "c"]).await, "111");
 }
 
 #[tokio::test]
-async fn one_that_is_used_again_is_used_so_often_and_never_after_a_trap() {
+async fn an_instance_is_reused_up_to_its_limit_and_never_after_a_trap() {
     let (_, pond) = memory();
     assert_eq!(calls(&pond, counting().reuse(3), &["a", "b", "c", "d", "e"]).await, "12312");
     let (_, pond) = memory();
@@ -41,7 +41,7 @@ async fn one_that_is_used_again_is_used_so_often_and_never_after_a_trap() {
 }
 
 #[tokio::test]
-async fn its_budgets_are_new_with_each_attempt() {
+async fn the_limits_of_a_reused_instance_start_anew_with_each_attempt() {
     let body = format!("{CALLS} (drop (call $number)) (drop (call $number)) (call $ok (i32.const 2052) (i32.const 1))");
     let (_, pond) = memory();
     let limits = millpond::PluginLimits::default().host_calls(2);
@@ -50,7 +50,7 @@ async fn its_budgets_are_new_with_each_attempt() {
 }
 
 #[tokio::test]
-async fn another_version_is_another_instance() {
+async fn another_version_runs_in_another_instance() {
     let (_, pond) = memory();
     let worker = pond.worker("q").concurrency(1).handle_wasm("job", counting().reuse(9)).start().unwrap();
     let run = async |payload: &'static str| {

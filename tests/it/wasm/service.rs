@@ -1,11 +1,11 @@
-//! A plugin in service: out of it after too many traps, back by a new version or by hand.
+//! A plugin is suspended after too many traps, and runs again after `resume` or with a new version.
 
 use millpond::{Error, Event, Millpond, NewJob, Outcome, Plugin, PluginError, PluginLimits, Retry, State, Worker};
 
 use super::guest::{ECHO, NOTHING, SPIN, TRAP, module, plugin};
 use crate::support::*;
 
-/// Says that it has begun.
+/// Logs that it has begun.
 const BEGUN: &str = "(call $log (i32.const 2) (i32.const 0) (i32.const 0))";
 
 fn start(pond: &Millpond, plugin: Plugin) -> Worker {
@@ -20,7 +20,7 @@ async fn run(pond: &Millpond, jobs: usize) {
 }
 
 #[tokio::test]
-async fn so_many_traps_in_a_row_take_it_out_of_service_and_its_jobs_wait() {
+async fn too_many_traps_in_a_row_suspend_a_plugin_and_its_jobs_wait() {
     let (_, pond) = memory();
     let worker = start(&pond, plugin(TRAP));
     let mut events = pond.events();
@@ -37,7 +37,7 @@ async fn so_many_traps_in_a_row_take_it_out_of_service_and_its_jobs_wait() {
 }
 
 #[tokio::test]
-async fn it_is_back_by_hand_or_by_a_new_version() {
+async fn resume_or_a_new_version_ends_the_suspension() {
     let (clock, pond) = memory();
     let worker = start(&pond, plugin(TRAP));
     run(&pond, 4).await;
@@ -56,7 +56,7 @@ async fn it_is_back_by_hand_or_by_a_new_version() {
 }
 
 #[tokio::test]
-async fn a_new_version_that_is_bad_leaves_the_last_good_one() {
+async fn a_bad_new_version_leaves_the_last_good_one() {
     let (_, pond) = memory();
     let worker = start(&pond, plugin(ECHO));
     let handle = worker.plugin("job").unwrap();
@@ -69,7 +69,7 @@ async fn a_new_version_that_is_bad_leaves_the_last_good_one() {
 }
 
 #[tokio::test]
-async fn an_attempt_under_way_finishes_with_the_version_that_it_began_with() {
+async fn a_running_attempt_finishes_with_the_version_that_it_began_with() {
     let (clock, pond) = memory();
     let limits = PluginLimits::default().time(SECOND);
     let worker = pond.worker("q").retry(Retry::fixed(SECOND).jitter(0.0));
@@ -91,7 +91,7 @@ async fn an_attempt_under_way_finishes_with_the_version_that_it_began_with() {
 }
 
 #[tokio::test]
-async fn a_file_is_loaded_again_only_if_it_has_changed() {
+async fn a_file_is_reloaded_only_if_it_has_changed() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("guest.wasm");
     std::fs::write(&file, module(NOTHING)).unwrap();
@@ -109,7 +109,7 @@ async fn a_file_is_loaded_again_only_if_it_has_changed() {
 }
 
 #[tokio::test]
-async fn a_worker_that_was_stopped_has_no_plugin_any_more() {
+async fn a_stopped_worker_has_no_plugins() {
     let (_, pond) = memory();
     let worker = start(&pond, plugin(ECHO));
     assert!(worker.plugin("other").is_none());

@@ -1,4 +1,4 @@
-//! What a plugin keeps is written with its job's completion: exactly once, or not at all.
+//! The state that a plugin writes is committed with its job's completion: exactly once, or not at all.
 
 use millpond::{FailureKind, Millpond, NewJob, Plugin, PluginLimits, Retry, State};
 use redb::{ReadableTable, TableDefinition};
@@ -9,7 +9,7 @@ use crate::support::*;
 
 const STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
 
-/// What is kept: plugin, key, value.
+/// The state of all plugins: plugin, key, value.
 pub fn kept(pond: &Millpond) -> Vec<(String, String, String)> {
     let read = pond.begin_read().unwrap();
     let table = read.open_table(STATE).unwrap();
@@ -31,12 +31,13 @@ fn one(plugin: &str, key: &str, value: &str) -> Vec<(String, String, String)> {
     vec![(plugin.to_owned(), key.to_owned(), value.to_owned())]
 }
 
-/// The first byte of what a state function has answered: 0 is well, else a guest that reads 1 gives up with the case.
+/// The first byte of the answer of a state function: 0 is success. For 1, the guest gives up with the case as its
+/// reason.
 const CHECK: &str = "(if (i32.load8_u (i32.const 256)) (then
     (i32.store8 (i32.const 300) (i32.add (i32.const 48) (i32.load8_u (i32.const 260))))
     (return (call $dead_letter (i32.const 300) (i32.const 1)))))";
 
-/// With "key" at 1024.
+/// A guest with this body, and with "key" at the address 1024.
 fn with_key(body: &str) -> Plugin {
     let module = module_with(body, r#"(data (i32.const 1024) "keyx")"#);
     Plugin::from_bytes("guest", module).unwrap()
@@ -52,7 +53,7 @@ const COUNT: &str = "(call $increment (i32.const 1024) (i32.const 3) (i64.const 
 const DONE: &str = "(call $ok (i32.const 0) (i32.const 0))";
 
 #[tokio::test]
-async fn a_completed_job_has_kept_what_it_set() {
+async fn state_that_a_completed_job_set_is_kept() {
     let disk = OnDisk::new();
     let pond = disk.open();
     ran(&pond, set(DONE), "value").await;
@@ -62,7 +63,7 @@ async fn a_completed_job_has_kept_what_it_set() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_does_not_complete_keeps_nothing() {
+async fn an_attempt_that_does_not_complete_writes_no_state() {
     for end in [
         "unreachable",
         "(call $retry (i32.const 0) (i32.const 0))",
@@ -76,7 +77,7 @@ async fn an_attempt_that_does_not_complete_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn an_attempt_reads_its_own_writes_and_nobody_elses_that_are_not_committed() {
+async fn an_attempt_reads_its_own_writes_and_only_committed_ones_of_others() {
     let get = "(call $get (i32.const 1024) (i32.const 3) (i32.const 256))
         (call $ok (i32.load (i32.const 264)) (i32.load (i32.const 268)))";
     let (_, pond) = memory();
@@ -90,7 +91,7 @@ async fn an_attempt_reads_its_own_writes_and_nobody_elses_that_are_not_committed
 }
 
 #[tokio::test]
-async fn a_key_that_is_deleted_is_gone() {
+async fn a_deleted_key_has_no_value() {
     let delete = "(call $delete (i32.const 1024) (i32.const 3) (i32.const 256)) (call $ok (i32.const 0) (i32.const 0))";
     let (_, pond) = memory();
     ran(&pond, set(DONE), "value").await;
@@ -102,7 +103,7 @@ async fn a_key_that_is_deleted_is_gone() {
 }
 
 #[tokio::test]
-async fn jobs_that_run_at_a_time_lose_no_count() {
+async fn concurrent_jobs_lose_no_count() {
     let (_, pond) = memory();
     let counts = with_key(&format!("{COUNT} {DONE}"));
     pond.worker("q").concurrency(20).handle_wasm("job", counts).start().unwrap();
@@ -112,7 +113,7 @@ async fn jobs_that_run_at_a_time_lose_no_count() {
 }
 
 #[tokio::test]
-async fn what_it_keeps_can_be_looked_at_by_its_handle() {
+async fn the_state_of_a_plugin_can_be_read_through_its_handle() {
     let (_, pond) = memory();
     let worker = pond.worker("q").handle_wasm("job", set(DONE)).start().unwrap();
     let handle = worker.plugin("job").unwrap();
@@ -125,7 +126,7 @@ async fn what_it_keeps_can_be_looked_at_by_its_handle() {
 }
 
 #[tokio::test]
-async fn a_count_on_what_is_no_number_is_refused() {
+async fn an_increment_of_a_value_that_is_not_a_number_is_refused() {
     let (_, pond) = memory();
     let id = ran(&pond, set(&format!("{COUNT} {CHECK} {DONE}")), "no number").await;
     // Case 4: other.
@@ -134,7 +135,7 @@ async fn a_count_on_what_is_no_number_is_refused() {
 }
 
 #[tokio::test]
-async fn keys_values_and_writes_have_their_limits() {
+async fn keys_values_and_writes_are_limited() {
     let cases = [
         (PluginLimits::default().state_key_bytes(2), "0"),
         (PluginLimits::default().state_value_bytes(4), "1"),
@@ -151,7 +152,7 @@ async fn keys_values_and_writes_have_their_limits() {
 }
 
 #[tokio::test]
-async fn a_quota_holds_also_for_jobs_that_run_at_a_time() {
+async fn a_quota_also_holds_for_concurrent_jobs() {
     // Each finds room for its own key, named as its payload. There is room for three.
     let body = "(call $set (local.get $p) (local.get $n) (i32.const 0) (i32.const 0) (i32.const 256))
         (call $ok (i32.const 0) (i32.const 0))";
@@ -180,7 +181,7 @@ async fn two_plugins_do_not_see_each_others_keys() {
 }
 
 #[tokio::test]
-async fn a_count_that_overtakes_its_quota_in_the_commit_is_a_failed_attempt() {
+async fn an_increment_that_exceeds_the_quota_at_the_commit_is_a_failed_attempt() {
     let (_, pond) = memory();
     let limits = PluginLimits::default().state_keys(0);
     let counts = with_key(&format!("{COUNT} {DONE}")).limits(limits);

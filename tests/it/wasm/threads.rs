@@ -1,4 +1,4 @@
-//! Where a guest computes: on threads for guests, not on those of the application.
+//! Where a guest computes: on guest threads, not on the threads of the application.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use super::guest::{NOTHING, SPIN, module_with, plugin};
 use super::told::OnLine;
 use crate::support::*;
 
-/// Logs a line, and again, until the queue's clock shows another second.
+/// Logs a line again and again until the queue's clock shows another second.
 pub const BUSY: &str = "
     (call $now (i32.const 256)) (local.set $j (i64.load (i32.const 256)))
     (loop $again
@@ -20,7 +20,7 @@ pub const BUSY: &str = "
 
 const GUESTS: &str = "millpond-guests";
 
-/// A guest that is busy, and gives up after many calls if nobody moves the clock.
+/// A guest that is busy, and gives up after many calls if the clock does not move.
 fn busy(then: &str) -> Plugin {
     plugin(&format!("{BUSY} {then}")).limits(busy_limits())
 }
@@ -30,7 +30,7 @@ pub fn busy_limits() -> PluginLimits {
     limits.time(SECOND * 60)
 }
 
-/// On which threads guests have logged, in order, each change once.
+/// The threads on which guests have logged, in order, each change once.
 #[derive(Clone, Default)]
 pub struct Threads {
     seen: Arc<Mutex<Vec<String>>>,
@@ -53,7 +53,7 @@ impl Threads {
         }
         drop(seen);
         *self.lines.lock().unwrap() += 1;
-        assert!(!(is_guests && self.panics.load(Ordering::SeqCst)), "what a moody host");
+        assert!(!(is_guests && self.panics.load(Ordering::SeqCst)), "the subscriber panics");
     }
 
     fn seen(&self) -> Vec<String> {
@@ -65,7 +65,7 @@ impl Threads {
     }
 }
 
-/// Starts a job of the plugin, and waits until it is on a thread for guests.
+/// Starts a job of the plugin, and waits until it runs on a guest thread.
 pub async fn computing(pond: &Millpond, threads: &Threads, payload: &'static str) -> JobId {
     let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();
     running(pond, "q", 1).await;
@@ -77,7 +77,7 @@ pub async fn computing(pond: &Millpond, threads: &Threads, payload: &'static str
 }
 
 #[tokio::test]
-async fn a_guest_that_computes_goes_on_on_a_thread_for_guests_and_stays_there() {
+async fn a_guest_that_computes_is_moved_to_a_guest_thread_and_stays_there() {
     let (clock, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -87,12 +87,12 @@ async fn a_guest_that_computes_goes_on_on_a_thread_for_guests_and_stays_there() 
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
     let seen = threads.seen();
-    assert!(seen.len() <= 2, "it went to and fro: {seen:?}");
+    assert!(seen.len() <= 2, "it changed threads more than once: {seen:?}");
     assert_eq!(seen.last().unwrap(), GUESTS);
 }
 
 #[tokio::test]
-async fn a_plugin_that_always_computes_begins_there() {
+async fn a_plugin_that_always_computes_starts_on_a_guest_thread() {
     let (clock, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -119,7 +119,7 @@ async fn a_guest_that_does_little_stays_on_the_applications_thread() {
         threads.seen.lock().unwrap().clear();
         pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
         drained(&pond).await;
-        // The first ones take long, and one that the system holds up may be taken for one that computes.
+        // The first attempts take long, and an attempt that the system delays can be mistaken for one that computes.
         here += usize::from(n >= 500 && !threads.on_guest_threads());
     }
     assert!(here > 250, "{here} of 500");
@@ -137,7 +137,7 @@ async fn the_application_runs_while_guests_compute_for_ever() {
         .unwrap();
     pond.enqueue_many("q", (0..8).map(|_| NewJob::raw("job", "x"))).await.unwrap();
     running(&pond, "q", 8).await;
-    // On a runtime with one thread, which is this one: 10,000 turns of it are over long before as many slices of guests.
+    // The runtime has one thread, which is this one: 10,000 yields end long before as many time slices of guests would.
     let turns = record(&pond, "own", 1);
     for n in 0..100 {
         pond.enqueue("own", work(n)).await.unwrap();
@@ -155,7 +155,7 @@ async fn the_application_runs_while_guests_compute_for_ever() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_ended_there_has_nothing_running_any_more() {
+async fn an_attempt_ended_on_a_guest_thread_leaves_nothing_running() {
     let (clock, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -173,11 +173,11 @@ async fn an_attempt_that_is_ended_there_has_nothing_running_any_more() {
     record(&pond, "other", 1);
     pond.enqueue("other", work(1)).await.unwrap();
     drained(&pond).await;
-    assert_eq!(*threads.lines.lock().unwrap(), lines, "it still ran when its end was told");
+    assert_eq!(*threads.lines.lock().unwrap(), lines, "it still ran when its end was published");
 }
 
 #[tokio::test]
-async fn a_file_is_free_once_a_queue_with_busy_guests_is_closed() {
+async fn a_file_can_be_reopened_once_a_queue_with_busy_guests_is_closed() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let threads = Threads::default();
@@ -190,7 +190,7 @@ async fn a_file_is_free_once_a_queue_with_busy_guests_is_closed() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_host_fails_the_attempt_there_as_well() {
+async fn a_panic_in_the_host_on_a_guest_thread_fails_the_attempt() {
     let (_, pond) = memory();
     let threads = Threads::default();
     let _listening = threads.listen();
@@ -200,11 +200,11 @@ async fn a_panic_in_the_host_fails_the_attempt_there_as_well() {
     drained(&pond).await;
     let job = pond.job(id).unwrap();
     assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
-    assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
+    assert!(job.errors[0].message.contains("the subscriber panics"), "{}", job.errors[0].message);
 }
 
 #[tokio::test]
-async fn a_guest_hears_that_the_host_stops_and_may_still_end_in_order() {
+async fn a_guest_learns_of_a_shutdown_and_can_still_complete() {
     let disk = OnDisk::new();
     let pond = disk.open();
     let threads = Threads::default();

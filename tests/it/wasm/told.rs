@@ -1,4 +1,4 @@
-//! What a plugin can ask, and what it can say.
+//! What a plugin can read from the host, and what it can log.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use super::guest::{module_with, plugin};
 use super::outcomes::{info, ran};
 use crate::support::*;
 
-/// Is called for each line that plugins log.
+/// Calls the function for each line that plugins log.
 pub struct OnLine<F>(pub F);
 
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for OnLine<F> {
@@ -50,7 +50,7 @@ impl Visit for Line<'_> {
     }
 }
 
-/// What plugins log on this thread, as long as the second part lives.
+/// The lines that plugins log on this thread, for as long as the guard lives.
 pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
     let lines = Log::new();
     let heard = lines.clone();
@@ -58,7 +58,7 @@ pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
     (lines, tracing::subscriber::set_default(listener))
 }
 
-/// The lines that an attempt logged. It runs on this thread, as all of this test does.
+/// The lines that an attempt logged. It runs on this thread, as the whole test does.
 pub async fn lines(pond: &Millpond, plugin: Plugin, payload: &'static str) -> Vec<String> {
     let (lines, _heard) = heard();
     ran(pond, plugin, payload).await;
@@ -66,7 +66,7 @@ pub async fn lines(pond: &Millpond, plugin: Plugin, payload: &'static str) -> Ve
 }
 
 #[tokio::test]
-async fn its_settings() {
+async fn a_plugin_reads_its_settings() {
     let body = "(call $config (i32.const 1024) (i32.const 5) (i32.const 256))
         (call $ok (i32.load (i32.const 260)) (i32.load (i32.const 264)))";
     let module = module_with(body, r#"(data (i32.const 1024) "width")"#);
@@ -75,7 +75,7 @@ async fn its_settings() {
 }
 
 #[tokio::test]
-async fn its_job_and_the_time_by_the_queues_own_clock() {
+async fn a_plugin_reads_its_job_and_the_time_of_the_queues_clock() {
     let (clock, pond) = memory();
     let id = ran(&pond, plugin("(call $now (i32.const 256)) (call $ok (i32.const 256) (i32.const 12))"), "x").await;
     let result = pond.job(id).unwrap().result.unwrap();
@@ -91,7 +91,7 @@ async fn its_job_and_the_time_by_the_queues_own_clock() {
 }
 
 #[tokio::test]
-async fn the_time_that_is_left_is_that_of_the_shortest_limit() {
+async fn the_remaining_time_is_that_of_the_shortest_limit() {
     let left = "(i64.store (i32.const 256) (call $time_left)) (call $ok (i32.const 256) (i32.const 8))";
     let job = info(plugin(left).limits(PluginLimits::default().time(SECOND * 7)), "x").await;
     assert_eq!(u64::from_le_bytes(job.result.unwrap()[..].try_into().unwrap()), 7_000_000_000);
@@ -100,7 +100,7 @@ async fn the_time_that_is_left_is_that_of_the_shortest_limit() {
 const RANDOM: &str = "(i64.store (i32.const 256) (call $random)) (call $ok (i32.const 256) (i32.const 8))";
 
 #[tokio::test]
-async fn random_numbers_are_the_systems() {
+async fn random_numbers_come_from_the_system() {
     let number = || async {
         let pond = Millpond::builder().open_backend(redb::backends::InMemoryBackend::new()).unwrap();
         let id = ran(&pond, plugin(RANDOM), "x").await;
@@ -110,7 +110,7 @@ async fn random_numbers_are_the_systems() {
 }
 
 #[tokio::test]
-async fn random_numbers_are_those_of_the_queues_seed_if_it_has_one() {
+async fn random_numbers_follow_the_queues_seed_if_it_has_one() {
     let random = RANDOM;
     let (one, same) = (info(plugin(random), "x").await.result, info(plugin(random), "x").await.result);
     assert_eq!(one, same);
@@ -122,7 +122,7 @@ async fn random_numbers_are_those_of_the_queues_seed_if_it_has_one() {
 }
 
 #[tokio::test]
-async fn control_characters_in_its_log_are_shown_and_not_done() {
+async fn control_characters_in_a_log_are_escaped() {
     let (_, pond) = memory();
     let log = plugin("(call $log (i32.const 2) (local.get $p) (local.get $n)) (call $ok (i32.const 0) (i32.const 0))");
     let lines = lines(&pond, log, "\u{1b}[2Jgone\nnext \u{202e}txt").await;

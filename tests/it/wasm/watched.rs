@@ -1,4 +1,4 @@
-//! A plugin's file that is watched: what is written there runs, if it can.
+//! A plugin's file that is watched: a new version in the file runs, if it can.
 
 use std::cell::Cell;
 use std::fs;
@@ -30,8 +30,7 @@ impl Folder {
         self.directory.path().join(name).with_extension("wasm")
     }
 
-    /// Another version of the file, there all at once. None has the time of another, however long the steps of the
-    /// disk's clock are.
+    /// Replaces the file in one step. Each version has another modification time, however coarse the disk's clock is.
     fn put(&self, name: &str, bytes: &[u8]) -> PluginHash {
         let whole = self.file("whole");
         fs::write(&whole, bytes).unwrap();
@@ -55,9 +54,9 @@ fn start(pond: &Millpond, queue: &str, file: &Path) -> Worker {
     pond.worker(queue).handle_wasm("job", Plugin::from_file(file).unwrap().watch(EVERY)).start().unwrap()
 }
 
-/// Lets time pass until something is told of a plugin. A look that is not over when the next is due is not made
-/// twice, so it does not matter how fast the clock goes.
-async fn told(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Event {
+/// Lets time pass until an event about a plugin arrives. A check that has not ended when the next one is due is not
+/// started a second time, so it does not matter how fast the clock moves.
+async fn next_reload_event(pond: &Millpond, clock: &ManualClock, events: &mut Events) -> Event {
     loop {
         while let Some(heard) = events.try_next() {
             if let Ok(event @ (Event::PluginReloaded { .. } | Event::PluginNotReloaded { .. })) = heard {
@@ -79,25 +78,25 @@ fn assert_reloaded(event: &Event, name: &str, version: PluginHash) {
 }
 
 #[tokio::test]
-async fn another_version_in_the_file_runs_and_is_told() {
+async fn a_new_version_in_the_file_runs_and_is_reported() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(NOTHING));
     let worker = start(&pond, "q", &folder.file("guest"));
     let mut events = pond.events();
     for version in [module(ECHO), component(&module(ECHO)), module(NOTHING)] {
         let hash = folder.put("guest", &version);
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", hash);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", hash);
         assert_eq!(worker.plugin("job").unwrap().hash(), hash);
     }
     folder.put("guest", &component(&module(ECHO)));
-    told(&pond, &clock, &mut events).await;
+    next_reload_event(&pond, &clock, &mut events).await;
     let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
     drained(&pond).await;
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
 }
 
 #[tokio::test]
-async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
+async fn a_bad_version_is_reported_once_and_leaves_the_last_good_one() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     let good = folder.put("guest", &module(ECHO));
     let worker = start(&pond, "q", &folder.file("guest"));
@@ -109,7 +108,8 @@ async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
     ];
     for (bytes, says) in bad {
         folder.put("guest", bytes);
-        let Event::PluginNotReloaded { plugin, reason, .. } = told(&pond, &clock, &mut events).await else {
+        let Event::PluginNotReloaded { plugin, reason, .. } = next_reload_event(&pond, &clock, &mut events).await
+        else {
             panic!("taken")
         };
         assert!(*plugin == *"guest" && reason.starts_with(says), "{plugin}: {reason}");
@@ -118,56 +118,56 @@ async fn a_bad_version_is_told_once_and_leaves_the_last_good_one() {
     let id = pond.enqueue("q", NewJob::raw("job", "x")).await.unwrap();
     drained(&pond).await;
     assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"x"[..]));
-    // What is told next is the next change: the bad one is not tried again at each look.
+    // The next event is about the next change: the bad version is not tried again at each check.
     let better = folder.put("guest", &module(NOTHING));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", better);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", better);
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_told_and_taken_when_it_is_back() {
+async fn a_missing_file_is_reported_and_loaded_when_it_is_back() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(ECHO));
     start(&pond, "q", &folder.file("guest"));
     let mut events = pond.events();
     fs::remove_file(folder.file("guest")).unwrap();
-    let gone = told(&pond, &clock, &mut events).await;
+    let gone = next_reload_event(&pond, &clock, &mut events).await;
     assert!(matches!(&gone, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")), "{gone:?}");
     let back = folder.put("guest", &module(NOTHING));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", back);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", back);
 }
 
-/// A pipe would be read for as long as nobody writes into it, and the file would not be looked at any more.
+/// A read of a pipe would wait for a writer for ever, and the file would not be checked any more.
 #[tokio::test]
-async fn a_file_that_becomes_a_pipe_is_told_and_taken_when_it_is_a_file_again() {
+async fn a_file_replaced_by_a_pipe_is_reported_and_loaded_when_it_is_a_file_again() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(ECHO));
     start(&pond, "q", &folder.file("guest"));
     let mut events = pond.events();
     for _ in 0..2 {
-        // In one step: a look at the moment between would tell that the file is gone.
+        // In one step: a check in between would report that the file is gone.
         pipe(&folder.file("pipe"));
         fs::rename(folder.file("pipe"), folder.file("guest")).unwrap();
-        let told_of = tokio::time::timeout(SECOND * 20, told(&pond, &clock, &mut events));
-        let told_of = told_of.await.expect("it is told");
+        let told_of = tokio::time::timeout(SECOND * 20, next_reload_event(&pond, &clock, &mut events));
+        let told_of = told_of.await.expect("it is reported");
         assert!(
             matches!(&told_of, Event::PluginNotReloaded { reason, .. } if reason.contains("could not read")),
             "{told_of:?}"
         );
-        // Once, and not at each look.
+        // It is reported once, and not at each check.
         for _ in 0..4 {
             clock.advance(EVERY);
             settled(&pond).await;
         }
         assert_eq!(events.try_next(), None);
         let version = folder.put("guest", &module(NOTHING));
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", version);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", version);
         let version = folder.put("guest", &module(ECHO));
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", version);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", version);
     }
 }
 
 #[test]
-fn what_is_no_file_is_no_plugin_and_nobody_waits_for_it() {
+fn a_plugin_path_that_is_not_a_regular_file_is_refused_without_waiting() {
     let folder = Folder::new();
     pipe(&folder.file("pipe"));
     fs::create_dir(folder.file("directory")).unwrap();
@@ -181,11 +181,11 @@ fn what_is_no_file_is_no_plugin_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn the_same_bytes_written_again_are_no_new_version() {
+async fn the_same_bytes_written_again_are_not_a_new_version() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(TRAP));
     folder.put("witness", &module(ECHO));
-    // Out of service after one trap. A file that was only touched is no remedy: it would be put back otherwise.
+    // The plugin is suspended after one trap. A file that was only touched does not end the suspension.
     let trapping = Plugin::from_file(folder.file("guest")).unwrap().limits(PluginLimits::default().traps_in_a_row(1));
     let worker = pond.worker("q").handle_wasm("job", trapping.watch(EVERY)).start().unwrap();
     start(&pond, "w", &folder.file("witness"));
@@ -193,16 +193,16 @@ async fn the_same_bytes_written_again_are_no_new_version() {
     drained(&pond).await;
     let mut events = pond.events();
     folder.touch("guest");
-    // Both are looked at in the same turns.
+    // Both files are checked in the same rounds.
     for version in [module(NOTHING), module(ECHO)] {
         let hash = folder.put("witness", &version);
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "witness", hash);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "witness", hash);
     }
     assert!(worker.plugin("job").unwrap().is_suspended());
 }
 
 #[tokio::test]
-async fn a_stopped_worker_looks_no_more() {
+async fn a_stopped_worker_no_longer_checks_the_file() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     let stopped = folder.put("stopped", &module(ECHO));
     folder.put("witness", &module(ECHO));
@@ -212,32 +212,32 @@ async fn a_stopped_worker_looks_no_more() {
     let handle = worker.plugin("job").unwrap();
     worker.stop();
     folder.put("stopped", &module(NOTHING));
-    // Both would have been looked at in the same turns.
+    // Both files would have been checked in the same rounds.
     for version in [module(NOTHING), module(ECHO)] {
         let hash = folder.put("witness", &version);
-        assert_reloaded(&told(&pond, &clock, &mut events).await, "witness", hash);
+        assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "witness", hash);
     }
     assert_eq!(handle.hash(), stopped);
 }
 
 #[tokio::test]
-async fn a_version_by_hand_is_told_too_and_goes_on_until_the_file_changes() {
+async fn a_manually_loaded_version_is_reported_and_runs_until_the_file_changes() {
     let (folder, (clock, pond)) = (Folder::new(), memory());
     folder.put("guest", &module(ECHO));
     let worker = start(&pond, "q", &folder.file("guest"));
     let handle = worker.plugin("job").unwrap();
     let mut events = pond.events();
-    // It has been read by the time that the first change is told.
+    // The file has been read by the time that the first change is reported.
     let first = folder.put("guest", &module(NOTHING));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", first);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", first);
     let by_hand = handle.reload(module(TRAP)).unwrap();
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", by_hand);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", by_hand);
     let next = folder.put("guest", &component(&module(NOTHING)));
-    assert_reloaded(&told(&pond, &clock, &mut events).await, "guest", next);
+    assert_reloaded(&next_reload_event(&pond, &clock, &mut events).await, "guest", next);
 }
 
 #[tokio::test]
-async fn it_cannot_be_watched_without_a_file_or_all_the_time() {
+async fn watching_without_a_file_or_with_an_interval_of_zero_is_refused() {
     let (_, pond) = memory();
     let folder = Folder::new();
     folder.put("guest", &module(ECHO));

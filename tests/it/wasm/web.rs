@@ -1,4 +1,4 @@
-//! What a plugin may ask of others over HTTP, and what it is kept from. The hosts are servers of this test.
+//! What a plugin can request over HTTP, and what it is refused. The hosts are servers of this test.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::outcomes::info;
 use super::threads::{BUSY, Threads, busy_limits, computing};
 use crate::support::*;
 
-/// A host on this machine: it notes what it is asked, and answers by the path.
+/// A host on this machine: it records its requests, and answers by the path.
 #[derive(Clone)]
 struct Server {
     port: u16,
@@ -36,7 +36,7 @@ impl Server {
         server
     }
 
-    /// Leaves the connection open, as one does that is slow.
+    /// Leaves the connection open, as a slow host does.
     async fn serve(self, mut stream: TcpStream, answer: Arc<impl Fn(&str) -> Vec<u8>>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -54,7 +54,7 @@ impl Server {
         std::future::pending().await
     }
 
-    /// Its name is one that only the test's own resolver knows.
+    /// A name that only the test's own resolver knows.
     fn url(&self, path: &str) -> String {
         format!("http://api.test:{}{path}", self.port)
     }
@@ -78,7 +78,7 @@ async fn hello() -> Server {
 
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-/// The hostile guest that asks for the URL in its payload, where all names below `test` are this machine.
+/// The hostile guest that requests the URL in its payload, where all names below `test` are this machine.
 fn fetch(allow: Allow) -> Plugin {
     hostile("fetch").grant(Grant::http(allow)).resolver(|name| match name.ends_with(".test") {
         true => Ok(vec![LOOPBACK]),
@@ -86,7 +86,7 @@ fn fetch(allow: Allow) -> Plugin {
     })
 }
 
-/// Its result, or the error of its attempt.
+/// The result of the job, or the error of its attempt.
 async fn fetched(plugin: Plugin, url: impl Into<String>) -> Result<String, String> {
     let (_, pond) = memory();
     pond.worker("q").retry(Retry::none()).handle_wasm("job", plugin).start().unwrap();
@@ -106,7 +106,7 @@ fn limits() -> PluginLimits {
 }
 
 #[test]
-fn without_a_grant_it_is_refused_when_it_is_registered() {
+fn a_plugin_without_a_grant_is_refused_at_registration() {
     let import = "millpond:jobs/outbound-http@0.1.0".to_owned();
     let grant = r#"Grant::http(Allow::https("..."))"#;
     let other = hostile("fetch").grant(Grant::enqueue("job"));
@@ -126,7 +126,7 @@ fn a_grant_that_cannot_work_is_refused() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_granted_is_asked_and_answers() {
+async fn a_request_to_a_granted_host_is_answered() {
     let server = hello().await;
     assert_eq!(fetched(fetch(server.allow()), server.url("/a?b")).await, Ok("[200,5]".into()));
     let heard = server.heard.take();
@@ -134,7 +134,7 @@ async fn a_host_that_is_granted_is_asked_and_answers() {
 }
 
 #[tokio::test]
-async fn scheme_host_and_port_that_are_not_granted_are_not_asked() {
+async fn requests_outside_the_granted_scheme_host_and_port_are_not_sent() {
     let server = hello().await;
     let port = server.port;
     let others = [
@@ -152,7 +152,7 @@ async fn scheme_host_and_port_that_are_not_granted_are_not_asked() {
 }
 
 #[tokio::test]
-async fn a_name_that_leads_inside_is_not_asked_unless_that_is_granted() {
+async fn a_name_with_a_private_address_is_refused_unless_that_is_granted() {
     let server = hello().await;
     let public = Allow::http("api.test").port(server.port);
     assert_eq!(fetched(fetch(public.clone()), server.url("/")).await, Err(DENIED.into()));
@@ -165,7 +165,7 @@ async fn a_name_that_leads_inside_is_not_asked_unless_that_is_granted() {
 }
 
 #[tokio::test]
-async fn the_systems_own_resolver_is_held_against_the_grants_too() {
+async fn addresses_of_the_systems_own_resolver_are_checked_against_the_grants() {
     let server = hello().await;
     let url = format!("http://localhost:{}/", server.port);
     let allow = Allow::http("localhost").port(server.port);
@@ -176,7 +176,7 @@ async fn the_systems_own_resolver_is_held_against_the_grants_too() {
 
 /// This machine under an address that looks like another.
 #[tokio::test]
-async fn an_address_in_disguise_is_not_connected_to_even_where_private_ones_are_granted() {
+async fn a_disguised_address_is_refused_even_where_private_addresses_are_granted() {
     let server = hello().await;
     let disguised = |_: &str| Ok(vec!["::ffff:127.0.0.1".parse().unwrap()]);
     assert_eq!(fetched(fetch(server.allow()).resolver(disguised), server.url("/")).await, Err(DENIED.into()));
@@ -184,7 +184,7 @@ async fn an_address_in_disguise_is_not_connected_to_even_where_private_ones_are_
 }
 
 #[tokio::test]
-async fn a_name_is_resolved_once_and_connected_to_as_it_was_then() {
+async fn a_name_is_resolved_once_and_that_address_is_connected_to() {
     let server = hello().await;
     let resolved = Log::new();
     let noted = resolved.clone();
@@ -198,14 +198,14 @@ async fn a_name_is_resolved_once_and_connected_to_as_it_was_then() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_is_told() {
+async fn a_name_that_does_not_resolve_is_an_error() {
     let allow = Allow::http("nowhere.example");
     let told = fetched(fetch(allow), "http://nowhere.example/").await.unwrap_err();
     assert!(told.starts_with("the connection failed: "), "{told}");
 }
 
 #[tokio::test]
-async fn a_redirect_is_followed_where_that_is_granted() {
+async fn a_redirect_is_followed_to_granted_hosts() {
     let second = hello().await;
     let to = format!("http://other.test:{}/next", second.port);
     let first = Server::answering(move |_| redirect(&to)).await;
@@ -222,7 +222,7 @@ async fn a_redirect_is_followed_where_that_is_granted() {
 }
 
 #[tokio::test]
-async fn redirects_end() {
+async fn the_number_of_redirects_is_limited() {
     let round = Server::answering(|_| redirect("/again")).await;
     for redirects in [0, 3] {
         let plugin = fetch(round.allow()).limits(limits().http_redirects(redirects));
@@ -258,7 +258,7 @@ async fn a_response_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_told() {
+async fn a_response_that_is_not_http_is_an_error() {
     let other = Server::answering(|_| b"220 mail.example ESMTP\r\n".to_vec()).await;
     let told = fetched(fetch(other.allow()), other.url("/")).await.unwrap_err();
     assert!(told.starts_with("the connection failed: "), "{told}");
@@ -266,7 +266,7 @@ async fn what_is_no_http_is_told() {
 
 /// The guest asks with a timeout of a year.
 #[tokio::test]
-async fn a_host_that_is_slow_meets_the_limit_of_time() {
+async fn a_slow_host_hits_the_time_limit_of_the_request() {
     let slow = Server::answering(|path| match path {
         "/body" => b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe".to_vec(),
         _ => Vec::new(),
@@ -279,7 +279,7 @@ async fn a_host_that_is_slow_meets_the_limit_of_time() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_waits_for_a_host_ends_with_its_own_time() {
+async fn an_attempt_that_waits_for_a_host_ends_at_its_own_time_limit() {
     let slow = Server::answering(|_| Vec::new()).await;
     let (clock, pond) = memory();
     let plugin = fetch(slow.allow()).limits(limits().time(SECOND * 60).http_time(HOUR));
@@ -293,7 +293,7 @@ async fn an_attempt_that_waits_for_a_host_ends_with_its_own_time() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_none_is_told() {
+async fn an_invalid_request_is_an_error() {
     for url in ["ftp://api.test/", "http://user@api.test/", "/", "http://"] {
         let told = fetched(fetch(Allow::http("api.test")), url).await.unwrap_err();
         assert!(told.starts_with("the request is malformed: "), "{told}");
@@ -303,7 +303,7 @@ async fn a_request_that_is_none_is_told() {
     assert_eq!(told, Err("the request is malformed: the request has 19 bytes, the limit is 10".into()));
 }
 
-/// Asks five times for what its payload says; says how often it was answered, and which error was the last.
+/// Sends five times the request that its payload names; returns how many were answered, and the last error.
 const FIVE_TIMES: &str = r#"
     (i32.store8 (i32.const 1024) (i32.const 48))
     (i32.store8 (i32.const 1025) (i32.const 45))
@@ -318,7 +318,7 @@ const FIVE_TIMES: &str = r#"
     (call $ok (i32.const 1024) (i32.const 2))"#;
 
 #[tokio::test]
-async fn requests_of_an_attempt_are_counted() {
+async fn the_requests_of_an_attempt_are_limited() {
     let server = hello().await;
     let url: &'static str = format!("http://127.0.0.1:{}/", server.port).leak();
     let module = module_with(FIVE_TIMES, r#"(data (i32.const 1030) "GET")"#);
@@ -332,7 +332,7 @@ async fn requests_of_an_attempt_are_counted() {
 }
 
 #[tokio::test]
-async fn each_attempt_of_an_instance_that_is_used_again_has_its_own_requests() {
+async fn each_attempt_of_a_reused_instance_has_its_own_limit_of_requests() {
     let server = hello().await;
     let (_, pond) = memory();
     let plugin = fetch(server.allow()).limits(limits().http_requests(1)).reuse(10);
@@ -343,7 +343,7 @@ async fn each_attempt_of_an_instance_that_is_used_again_has_its_own_requests() {
 }
 
 #[tokio::test]
-async fn a_guest_on_a_thread_for_guests_asks_through_the_applications_runtime() {
+async fn a_guest_on_a_guest_thread_sends_requests_through_the_applications_runtime() {
     let server = hello().await;
     let url: &'static str = format!("http://127.0.0.1:{}/", server.port).leak();
     let module = module_with(&format!("{BUSY} {FIVE_TIMES}"), r#"(data (i32.const 1030) "GET")"#);
@@ -361,7 +361,7 @@ async fn a_guest_on_a_thread_for_guests_asks_through_the_applications_runtime() 
 }
 
 #[tokio::test]
-async fn a_guest_on_a_thread_for_guests_that_waits_for_a_host_ends_with_its_own_time() {
+async fn a_guest_on_a_guest_thread_that_waits_for_a_host_ends_at_its_own_time_limit() {
     let slow = Server::answering(|_| Vec::new()).await;
     let url: &'static str = format!("http://127.0.0.1:{}/", slow.port).leak();
     let module = module_with(&format!("{BUSY} {FIVE_TIMES}"), r#"(data (i32.const 1030) "GET")"#);

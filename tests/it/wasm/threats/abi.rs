@@ -1,11 +1,11 @@
-//! The contract's binary form, broken: a trap each, and none of the host's business.
+//! Violations of the contract's binary form: each is a trap, and none affects the host.
 
 use millpond::FailureKind;
 
 use super::*;
 use crate::wasm::built::{raw, raw_text};
 
-/// A trap as it is; done if one thing is mended.
+/// The guest traps as it is, and completes if one thing is corrected.
 async fn traps(name: &str, broken: &str, mended: &str) {
     let text = raw_text(name);
     let (kind, message) = failure(from_bytes(raw(&text)), "payload").await;
@@ -25,12 +25,12 @@ async fn a_text_outside_of_its_memory_is_a_trap() {
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_utf_8_is_a_trap() {
+async fn a_text_that_is_not_utf_8_is_a_trap() {
     traps("bad_text", r"\ff\fe\c0", "abc").await;
 }
 
 #[tokio::test]
-async fn a_case_that_there_is_not_is_a_trap() {
+async fn an_invalid_variant_case_is_a_trap() {
     traps("bad_level", "(i32.const 77)", "(i32.const 2)").await;
 }
 
@@ -45,6 +45,6 @@ async fn a_payload_placed_outside_of_its_memory_is_a_trap() {
 }
 
 #[tokio::test]
-async fn a_handle_that_it_never_had_is_a_trap() {
+async fn a_handle_that_the_guest_never_had_is_a_trap() {
     traps("forged_handle", "(call $enqueue (i32.const 12345) (i32.const 64))", "").await;
 }

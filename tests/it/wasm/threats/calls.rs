@@ -1,4 +1,4 @@
-//! Calls to the host: how many, how large, with what.
+//! Calls to the host: their number, their size and their arguments.
 
 use millpond::{FailureKind, Grant};
 
@@ -8,14 +8,14 @@ use crate::wasm::built::hostile;
 const MIB: usize = 1 << 20;
 
 #[tokio::test]
-async fn a_giant_argument_is_not_even_copied() {
+async fn a_giant_argument_is_not_copied() {
     let (kind, message) = failure(hostile("giant_argument"), "").await;
     assert_eq!(kind, FailureKind::OutputTooLarge);
     assert!(message.starts_with("it passed more than 2097152 bytes to the host at once"), "{message}");
 }
 
 #[tokio::test]
-async fn a_giant_argument_that_may_be_passed_is_refused_by_each_call() {
+async fn a_giant_argument_within_the_call_limit_is_refused_by_each_call() {
     let limits = limits().call_bytes(32 * MIB).memory_bytes(256 * MIB);
     let job = contained(hostile("giant_argument").limits(limits).grant(Grant::enqueue("follow-up")), "").await;
     assert_eq!(job.result.as_deref(), Some(&b"[true,true,true,true]"[..]), "{job:?}");
@@ -65,7 +65,7 @@ async fn writes_and_follow_ups_are_refused_at_their_quota() {
 }
 
 #[tokio::test]
-async fn a_fork_bomb_ends_with_its_generations() {
+async fn a_fork_bomb_ends_at_the_limit_of_generations() {
     for (generations, jobs) in [(0, 1u64), (3, 15), (4, 31)] {
         let (_, pond) = memory();
         let bomb = hostile("fork_bomb").limits(limits().generations(generations)).grant(Grant::enqueue("job"));
@@ -74,12 +74,12 @@ async fn a_fork_bomb_ends_with_its_generations() {
         drained(&pond).await;
         let counts = pond.queue("q").unwrap().counts();
         assert_eq!((counts.enqueued_total, counts.dead_total), (jobs, jobs.div_ceil(2)), "{generations}");
-        assert_unhurt(&pond).await;
+        assert_unaffected(&pond).await;
     }
 }
 
 #[tokio::test]
-async fn leaked_handles_end_at_so_many_of_them() {
+async fn leaked_handles_end_in_a_trap_at_their_limit() {
     for handles in ["null", "1100"] {
         let (kind, message) = failure(hostile("handle_leak"), handles).await;
         assert_eq!(kind, FailureKind::Trap, "{message}");
@@ -88,7 +88,7 @@ async fn leaked_handles_end_at_so_many_of_them() {
 }
 
 #[tokio::test]
-async fn extreme_arguments_are_answered_each() {
+async fn every_extreme_argument_gets_an_answer() {
     let (_, pond) = memory();
     let extreme = hostile("extreme_arguments").grant(Grant::enqueue("follow-up"));
     pond.worker("q").retry(Retry::none()).handle_wasm("job", extreme).start().unwrap();
@@ -96,5 +96,5 @@ async fn extreme_arguments_are_answered_each() {
     drained(&pond).await;
     let job = pond.job(id).unwrap();
     assert_eq!(job.result.as_deref(), Some(&b"28"[..]), "{job:?}");
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }

@@ -1,4 +1,4 @@
-//! Memory: linear, of tables, of stacks.
+//! Memory: linear memories, tables and stacks.
 
 use millpond::{FailureKind, PluginError};
 
@@ -15,7 +15,7 @@ async fn memory_growth_ends_at_the_limit_of_the_attempt() {
 }
 
 #[tokio::test]
-async fn many_memories_are_refused_and_two_count_in_sum() {
+async fn many_memories_are_refused_and_the_sizes_of_two_add_up() {
     let many = raw_text("many_memories");
     let refused = register_bytes(raw(&many)).unwrap_err();
     assert_eq!(refused, PluginError::OverLimits { what: "memories", needs: 5, limit: 4 });
@@ -23,7 +23,7 @@ async fn many_memories_are_refused_and_two_count_in_sum() {
     for grown in ["$b", "$c", "$d"] {
         two = two.replace(&format!("(drop (memory.grow {grown} (i32.const 16)))"), "");
     }
-    // The first has one page, the second grows by a MiB at a time: together they are above at 4 MiB.
+    // The first memory has one page, the second grows by a MiB at a time: together they exceed the limit at 4 MiB.
     let (kind, message) = failure(from_bytes(raw(&two)).limits(limits().memory_bytes(4 << 20)), "").await;
     assert_eq!(kind, FailureKind::MemoryLimit);
     assert_eq!(message, "it asked for 4259840 bytes of memory, its limit is 4194304");
@@ -36,7 +36,7 @@ async fn a_growing_table_ends_at_the_limit_of_its_elements() {
     assert_eq!(kind, FailureKind::MemoryLimit);
     assert_eq!(message, "it asked for 100001 elements in its tables, its limit is 20000");
     let once = text.replace("100000", "10000").replace("(br 0)", "");
-    assert_eq!(failure(from_bytes(raw(&once)), "").await.0, FailureKind::Trap, "it grows, and gives up by itself");
+    assert_eq!(failure(from_bytes(raw(&once)), "").await.0, FailureKind::Trap, "it grows, and then gives up");
 }
 
 #[test]

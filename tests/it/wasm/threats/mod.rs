@@ -1,7 +1,7 @@
-//! One test for each guest that does harm: the table is in `tests/guests/README.md`.
+//! One test for each hostile guest: the table is in `tests/guests/README.md`.
 //!
-//! A limit that holds is shown by the guest that breaks against it, and by the same guest that does not where the limit
-//! is lifted or the harm is left out.
+//! A limit is shown to hold by a guest that exceeds it, and by the same guest that succeeds where the limit is lifted
+//! or the harm is left out.
 
 mod abi;
 mod calls;
@@ -22,8 +22,8 @@ fn limits() -> PluginLimits {
     PluginLimits::default()
 }
 
-/// What became of one job of `plugin`, and that nobody else had to suffer: nothing was written that should not be, and
-/// the next job of another plugin runs.
+/// The result of one job of `plugin`. Asserts that nothing else is affected: nothing was written that should not be,
+/// and the next job of another plugin runs.
 async fn contained(plugin: Plugin, payload: impl Into<Bytes>) -> JobInfo {
     let (_, pond) = memory();
     pond.worker("q").retry(Retry::none()).handle_wasm("job", plugin).start().unwrap();
@@ -32,12 +32,12 @@ async fn contained(plugin: Plugin, payload: impl Into<Bytes>) -> JobInfo {
     let job = pond.job(id).unwrap();
     assert_eq!(kept(&pond), [], "{job:?}");
     assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 1, "{job:?}");
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
     job
 }
 
-/// Another plugin goes on as if nothing had been.
-async fn assert_unhurt(pond: &Millpond) {
+/// Another plugin runs as if nothing had happened.
+async fn assert_unaffected(pond: &Millpond) {
     let good = Plugin::from_bytes("good", noop()).unwrap();
     pond.worker("afterwards").handle_wasm("job", good).start().unwrap();
     pond.enqueue("afterwards", NewJob::raw("job", "")).await.unwrap();
@@ -45,21 +45,21 @@ async fn assert_unhurt(pond: &Millpond) {
     assert_eq!(pond.queue("afterwards").unwrap().counts().completed_total, 1);
 }
 
-/// How the attempt failed, and what the operator reads.
+/// The kind of the attempt's failure, and the message that the operator reads.
 async fn failure(plugin: Plugin, payload: impl Into<Bytes>) -> (FailureKind, String) {
     let job = contained(plugin, payload).await;
     assert_eq!(job.state, State::Dead, "{job:?}");
     (job.errors[0].kind, job.errors[0].message.clone())
 }
 
-/// The result of a job that was done, as text.
+/// The result of a completed job, as text.
 async fn result(plugin: Plugin, payload: impl Into<Bytes>) -> String {
     let job = contained(plugin, payload).await;
     assert_eq!(job.state, State::Completed, "{job:?}");
     String::from_utf8(job.result.unwrap_or_default().into()).unwrap()
 }
 
-/// Why the guest made its job a dead letter.
+/// The reason with which the guest made its job a dead letter.
 async fn reason(plugin: Plugin, payload: impl Into<Bytes>) -> String {
     let job = contained(plugin, payload).await;
     assert_eq!(job.state, State::Dead, "{job:?}");

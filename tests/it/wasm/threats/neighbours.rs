@@ -1,10 +1,10 @@
-//! Other jobs and other plugins: what one leaves, another does not find.
+//! Other jobs and other plugins find nothing that a job leaves behind.
 
 use super::*;
 use crate::wasm::built::{file, hostile};
 use crate::wasm::guest::plugin;
 
-/// The results of these jobs, one after the other.
+/// The results of these jobs, which run one after the other.
 async fn results(pond: &Millpond, queue: &str, plugin: Plugin, payloads: &[&'static str]) -> Vec<String> {
     let worker = pond.worker(queue).concurrency(1).retry(Retry::none());
     let worker = worker.handle_wasm("job", plugin).start().unwrap();
@@ -27,19 +27,19 @@ async fn a_trap_leaves_nothing_for_the_next_job() {
     let reused = results(&pond, "q", hostile("trap_then_reuse").reuse(9), &jobs).await;
     assert_eq!(reused, ["[1,false]", "[2,false]", "-", "[1,false]"]);
     assert_eq!(kept(&pond), [], "what it wrote before the trap is dropped");
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }
 
 #[tokio::test]
-async fn a_secret_is_found_by_nobody_else() {
+async fn no_other_plugin_finds_a_secret() {
     let (_, pond) = memory();
     let both = [r#""first""#, r#""second""#];
     let own = results(&pond, "q", hostile("state_bleed"), &both).await;
-    assert_eq!(own, ["[null,null]", r#"[null,"first"]"#], "memory is fresh, state is its own");
+    assert_eq!(own, ["[null,null]", r#"[null,"first"]"#], "the memory is fresh, and the state is the plugin's own");
     let bytes = file("tests/guests/built/state_bleed.wasm");
     let other = results(&pond, "o", Plugin::from_bytes("other", bytes).unwrap(), &both[..1]).await;
     assert_eq!(other, ["[null,null]"]);
-    // Only who asks for it has the same memory again.
+    // Only a plugin that is set to reuse instances has the same memory again.
     let (_, pond) = memory();
     let reused = results(&pond, "q", hostile("state_bleed").reuse(9), &both).await;
     assert_eq!(reused, ["[null,null]", r#"["first","first"]"#]);
@@ -52,7 +52,7 @@ async fn the_bits_of_no_number_are_the_same_each_time_on_this_machine() {
     let bits = results(&pond, "q", plugin.clone(), &["", ""]).await;
     assert_eq!(bits[0], bits[1]);
     assert!(bits[0].starts_with('['), "{bits:?}");
-    // A clone shares what was compiled, but for this.
+    // A clone shares the compiled code, except if this setting differs.
     let canonical = results(&pond, "c", plugin.canonical_nan(), &[""]).await;
     let double = f64::NAN.to_bits();
     assert_eq!(canonical, [format!("[{double},{double},{double},{}]", f32::NAN.to_bits())]);
@@ -63,26 +63,27 @@ async fn a_panic_in_the_host_is_a_failed_attempt() {
     let (_, pond) = memory();
     let logs = plugin("(call $log (i32.const 2) (i32.const 0) (i32.const 0)) (call $ok (i32.const 0) (i32.const 0))");
     pond.worker("q").retry(Retry::none()).handle_wasm("job", logs).start().unwrap();
-    // A place in the code that is reached for the first time, while a listener begins to hear, may not be heard by it.
+    // A log statement that is reached for the first time while a subscriber is being installed may not reach that
+    // subscriber.
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
-    let moody = tracing::subscriber::set_default(Moody);
+    let subscriber = tracing::subscriber::set_default(PanickingSubscriber);
     let id = pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
-    drop(moody);
+    drop(subscriber);
     let job = pond.job(id).unwrap();
     assert_eq!((job.state, job.errors[0].kind), (State::Dead, FailureKind::Panic), "{job:?}");
-    assert!(job.errors[0].message.contains("what a moody host"), "{}", job.errors[0].message);
+    assert!(job.errors[0].message.contains("the subscriber panics"), "{}", job.errors[0].message);
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 2);
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }
 
-/// Panics in the middle of a guest's call: what an application has installed to hear its log.
-struct Moody;
+/// A subscriber of the application that panics in the middle of a guest's call.
+struct PanickingSubscriber;
 
-impl tracing::Subscriber for Moody {
+impl tracing::Subscriber for PanickingSubscriber {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.target() == "millpond::plugin"
     }
@@ -97,6 +98,6 @@ impl tracing::Subscriber for Moody {
     fn exit(&self, _: &tracing::span::Id) {}
 
     fn event(&self, _: &tracing::Event<'_>) {
-        panic!("what a moody host");
+        panic!("the subscriber panics");
     }
 }

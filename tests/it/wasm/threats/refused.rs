@@ -1,4 +1,4 @@
-//! What is refused when it is registered: no handler, no WebAssembly, or a bomb for the compiler.
+//! Files that are refused at registration: without a handler, not WebAssembly, or too much for the compiler.
 
 use millpond::PluginError;
 
@@ -24,7 +24,7 @@ fn an_import_that_is_in_no_contract_is_refused_by_name() {
 }
 
 #[test]
-fn a_module_without_a_handler_is_refused_by_what_it_lacks() {
+fn the_refusal_of_a_module_without_a_handler_names_the_handler() {
     let reason = refused(raw(&raw_text("no_handler")));
     assert!(reason.to_string().contains("millpond:jobs/handler@0.1.0"), "{reason}");
 }
@@ -36,7 +36,7 @@ fn a_program_that_wants_files_is_refused_by_name() {
 }
 
 #[test]
-fn one_that_wants_to_end_the_process_is_refused_by_name() {
+fn a_module_that_imports_exit_is_refused_by_name() {
     let text = raw_text("exits");
     let reason = refused(raw(&text));
     assert!(reason.to_string().contains("wasi_snapshot_preview1"), "{reason}");
@@ -58,7 +58,7 @@ fn bombs_for_the_compiler_are_refused_before_it_sees_them() {
 }
 
 #[test]
-fn what_is_just_no_bomb_is_compiled() {
+fn modules_just_below_the_bounds_are_compiled() {
     let noop = noop();
     let near = [
         crafted::locals(&noop, 1_000),
@@ -75,11 +75,11 @@ fn what_is_just_no_bomb_is_compiled() {
 }
 
 #[test]
-fn features_that_a_new_engine_might_turn_on_are_off() {
+fn features_that_a_new_engine_might_enable_are_disabled() {
     for (feature, bytes) in crafted::drifted(&noop()) {
         let reason = register_bytes(bytes.clone()).expect_err(feature);
         assert!(matches!(reason, PluginError::Invalid { .. }), "{feature}: {reason:?}");
-        // Made a component by somebody else it is refused by the engine itself.
+        // If another tool makes a component of it, the engine itself refuses it.
         let encoded = wit_component::ComponentEncoder::default().module(&bytes).and_then(|mut it| it.encode());
         if let Ok(component) = encoded {
             let reason = register_bytes(component).expect_err(feature);
@@ -89,7 +89,7 @@ fn features_that_a_new_engine_might_turn_on_are_off() {
 }
 
 #[test]
-fn what_is_no_webassembly_is_refused() {
+fn a_file_that_is_not_webassembly_is_refused() {
     for (what, bytes) in crafted::no_wasm() {
         let reason = refused(bytes);
         let expected = match what {
@@ -100,14 +100,14 @@ fn what_is_no_webassembly_is_refused() {
     }
 }
 
-/// The bytes are native code, whatever their name.
+/// The bytes are native code, whatever the name of the file.
 #[test]
-fn code_compiled_ahead_is_refused() {
+fn precompiled_code_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     register(Ok(from_bytes(noop()).cache(&cache))).unwrap();
     let file = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap();
-    // Behind the checksum.
+    // The code follows the checksum.
     let code = std::fs::read(file.path()).unwrap().split_off(32);
     assert_eq!(refused(code), PluginError::Precompiled);
 }

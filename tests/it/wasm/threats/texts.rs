@@ -1,4 +1,4 @@
-//! Texts for people: what a guest says must not move their terminal, forge a line or fill their disk.
+//! Texts that people read: a guest's text must not control their terminal, forge a log line or fill their disk.
 
 use millpond::FailureKind;
 
@@ -7,7 +7,7 @@ use crate::wasm::built::hostile;
 use crate::wasm::guest::plugin;
 use crate::wasm::told;
 
-/// No terminal and no log reader makes anything but letters of it.
+/// Asserts that the text has no character that controls a terminal or a log reader.
 fn assert_plain(text: &str) {
     let is_odd = |c: char| c.is_control() || "\u{2028}\u{2029}\u{202e}\u{2066}\u{61c}\u{feff}".contains(c);
     assert!(!text.contains(is_odd), "{text:?}");
@@ -19,7 +19,7 @@ async fn a_flood_of_log_lines_is_cut_and_shows_no_control_character() {
         let (_, pond) = memory();
         let lines = told::lines(&pond, hostile("log_flood"), lines).await;
         lines.iter().for_each(|line| assert_plain(line));
-        assert_unhurt(&pond).await;
+        assert_unaffected(&pond).await;
         lines
     };
     let lines = flood("5000").await;
@@ -33,7 +33,7 @@ async fn a_flood_of_log_lines_is_cut_and_shows_no_control_character() {
 }
 
 #[tokio::test]
-async fn a_panic_is_told_with_its_message_cut_off_and_made_plain() {
+async fn a_panic_message_is_cut_off_and_escaped() {
     let (kind, message) = failure(hostile("panics"), "boom \u{1b}[2J\n\u{202e}").await;
     assert_eq!(kind, FailureKind::Trap);
     assert!(message.contains("panicked at") && message.contains("boom"), "{message}");
@@ -42,7 +42,7 @@ async fn a_panic_is_told_with_its_message_cut_off_and_made_plain() {
 }
 
 #[tokio::test]
-async fn a_reason_is_made_plain() {
+async fn a_reason_is_escaped() {
     let hostile = "no luck \u{1b}[2J\r\nERROR forged\u{2028}\u{202e}";
     let plain = r"no luck \u{1b}[2J\r\nERROR forged\u{2028}\u{202e}";
     assert_eq!(reason(plugin("(call $dead_letter (local.get $p) (local.get $n))"), hostile).await, plain);
@@ -50,9 +50,9 @@ async fn a_reason_is_made_plain() {
     assert_eq!((kind, message.as_str()), (FailureKind::Error, plain));
 }
 
-/// Functions are named by whoever made the module.
+/// The author of the module chooses the names of its functions.
 #[tokio::test]
-async fn names_in_a_backtrace_are_cut_off_and_made_plain() {
+async fn names_in_a_backtrace_are_cut_off_and_escaped() {
     let name = format!("\\1b[2J\\0aERROR forged{}", "x".repeat(100_000));
     let text = format!(r#"(func $odd (@name "{name}") unreachable)"#);
     let module = crate::wasm::guest::module_with("(call $odd) (call $ok (i32.const 0) (i32.const 0))", &text);

@@ -7,8 +7,8 @@ use crate::wasm::built::{hostile, raw, raw_text, register};
 use crate::wasm::places::{alone, places};
 use crate::wasm::told::heard;
 
-/// It is there until its time is over and not a moment longer, and meanwhile another plugin's job runs.
-async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
+/// Asserts that the attempt runs until its time is over and not longer, and that another plugin's job runs meanwhile.
+async fn assert_ends_at_its_time_limit(plugin: Plugin, payload: &'static str) {
     const LAST: std::time::Duration = std::time::Duration::from_millis(1);
     let (clock, pond) = memory();
     let timed = plugin.limits(limits().time(SECOND));
@@ -31,36 +31,36 @@ async fn ends_with_its_time(plugin: Plugin, payload: &'static str) {
     let hash = worker.plugin("job").unwrap().hash();
     assert_eq!(job.plugins, [(1, hash)], "it had begun");
     assert_eq!(kept(&pond), []);
-    assert_unhurt(&pond).await;
+    assert_unaffected(&pond).await;
 }
 
 #[tokio::test]
-async fn an_infinite_loop_ends_with_its_time() {
-    ends_with_its_time(hostile("infinite_loop"), "").await;
+async fn an_infinite_loop_ends_at_its_time_limit() {
+    assert_ends_at_its_time_limit(hostile("infinite_loop"), "").await;
 }
 
 #[tokio::test]
-async fn a_loop_before_the_handler_ends_with_its_time() {
-    ends_with_its_time(from_bytes(raw(&raw_text("endless_start"))), "").await;
+async fn a_loop_before_the_handler_ends_at_its_time_limit() {
+    assert_ends_at_its_time_limit(from_bytes(raw(&raw_text("endless_start"))), "").await;
 }
 
 #[tokio::test]
-async fn a_loop_in_the_allocator_ends_with_its_time() {
-    ends_with_its_time(from_bytes(raw(&raw_text("endless_allocator"))), "payload").await;
+async fn a_loop_in_the_allocator_ends_at_its_time_limit() {
+    assert_ends_at_its_time_limit(from_bytes(raw(&raw_text("endless_allocator"))), "payload").await;
 }
 
 #[tokio::test]
-async fn a_loop_after_the_answer_ends_with_its_time() {
-    ends_with_its_time(from_bytes(raw(&raw_text("endless_cleanup"))), "").await;
+async fn a_loop_after_the_answer_ends_at_its_time_limit() {
+    assert_ends_at_its_time_limit(from_bytes(raw(&raw_text("endless_cleanup"))), "").await;
 }
 
 #[tokio::test]
-async fn bulk_operations_end_with_their_time_and_are_bounded_by_memory() {
-    ends_with_its_time(hostile("bulk_operation"), "32").await;
+async fn bulk_operations_end_at_their_time_limit_and_are_bounded_by_memory() {
+    assert_ends_at_its_time_limit(hostile("bulk_operation"), "32").await;
     assert_eq!(failure(hostile("bulk_operation"), "200").await.0, FailureKind::MemoryLimit);
 }
 
-/// What becomes of one that is granted hosts is in `web.rs`.
+/// `web.rs` tests a guest that is granted hosts.
 #[test]
 fn fetching_is_refused_by_name() {
     let refused = register(Ok(hostile("fetch"))).unwrap_err();
@@ -73,15 +73,15 @@ fn fetching_is_refused_by_name() {
 }
 
 #[test]
-fn an_attempt_that_waits_for_a_place_loses_none_of_its_time() {
-    alone("wasm::threats::time::alone_in_its_process_one_waits_for_all_places");
+fn waiting_for_a_place_uses_none_of_an_attempts_time() {
+    alone("wasm::threats::time::alone_an_attempt_waits_while_all_places_are_used");
 }
 
 #[tokio::test]
 #[ignore = "run by the test above"]
-async fn alone_in_its_process_one_waits_for_all_places() {
+async fn alone_an_attempt_waits_while_all_places_are_used() {
     let (clock, pond) = memory();
-    // With the plugin's own. One more waits, which shows that all of them are taken.
+    // With the plugin's own place. One more attempt waits, which shows that all places are in use.
     let places = places() + 1;
     let spins = hostile("infinite_loop").limits(limits().time(SECOND * 10));
     pond.worker("spins").concurrency(places + 1).retry(Retry::none()).handle_wasm("job", spins).start().unwrap();
@@ -100,11 +100,11 @@ async fn alone_in_its_process_one_waits_for_all_places() {
     );
     let late = Plugin::from_bytes("late", either).unwrap().limits(limits().time(SECOND * 5));
     pond.worker("q").concurrency(2).retry(Retry::none()).handle_wasm("job", late).start().unwrap();
-    // The first one takes the place that the plugin has for itself.
+    // The first attempt uses the place that the plugin has for itself.
     pond.enqueue("q", NewJob::raw("job", "spin")).await.unwrap();
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     waits_for_a_place("late").await;
-    // More than its own time: it has used nothing of that.
+    // More than the time of the waiting attempt, which has used none of it.
     clock.advance(SECOND * 10);
     let counts = |queue| pond.queue(queue).unwrap().counts();
     while counts("spins").dead < places as u64 {
