@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use millpond::{BoxError, Capacity, Clock, Commit, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+use millpond_testkit::ON_PURPOSE;
 
-use crate::handlers::{ON_PURPOSE, ROWS, write_row};
+use crate::handlers::{ROWS, write_row};
 use crate::oracle::{Check, Pausing};
 use crate::paths::took;
 use crate::plan::{HEAVY_BYTES, Spec, When, at, group_name, new_job, queue_name};

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use millpond_testkit::ON_PURPOSE;
+
 use crate::guest_talk;
-use crate::handlers::{Note, ON_PURPOSE};
+use crate::handlers::Note;
 use crate::look::Moment;
 use crate::oracle::Check;
 use crate::paths::took;

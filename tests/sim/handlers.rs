@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Timestamp, Transaction};
+use millpond_testkit::ON_PURPOSE;
 use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::{self, GuestStart};
@@ -18,7 +19,6 @@ use crate::plan::{Expires, Spec, When, new_job, queue_name};
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
-pub const ON_PURPOSE: &str = "on purpose";
 
 /// Counts a row up: written twice, it says so.
 pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), BoxError> {

@@ -55,7 +55,7 @@ fn prepare() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() != Some(handlers::ON_PURPOSE) {
+            if info.payload_as_str() != Some(millpond_testkit::ON_PURPOSE) {
                 before(info);
             }
         }));
