@@ -12,8 +12,6 @@ mod engine;
 mod model;
 #[path = "../../tests/model/ops.rs"]
 mod ops;
-#[path = "../../tests/support/shared_memory.rs"]
-mod shared_memory;
 #[path = "../../tests/model/stream.rs"]
 mod stream;
 

@@ -1,4 +1,4 @@
-//! `millpond plugin build`.
+//! The command `millpond plugin build`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::tool::{Said, millpond, project, refuses, say, write};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// A plugin as `new` makes it, with the versions of dependencies that the handlers to copy from have.
+/// A plugin as `new` makes it, with the dependency versions of the example handlers.
 fn scaffold(folder: &Path) -> PathBuf {
     let said = say(millpond(&["plugin", "new", "greet"]).current_dir(folder));
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -16,7 +16,7 @@ fn scaffold(folder: &Path) -> PathBuf {
     folder.join("greet")
 }
 
-/// What is built is kept between runs: the dependencies take most of the time.
+/// Keeps what is built between runs: the dependencies take most of the time.
 fn kept(command: &mut Command) -> &mut Command {
     command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("scaffold"))
 }
@@ -48,7 +48,7 @@ fn a_new_plugin_passes_its_tests_is_built_and_runs() {
 }
 
 #[test]
-fn what_does_not_compile_is_cargos_to_say() {
+fn a_compile_error_is_reported_by_cargo() {
     if !can_build() {
         eprintln!("skipped: rustup target add {TARGET}");
         return;
@@ -76,10 +76,10 @@ fn a_folder_without_a_package_is_named() {
     refuses(&mut millpond(&["plugin", "build", "no/such"]), "there is no Cargo.toml in no/such");
 }
 
-/// As on a machine whose Rust has no target for WebAssembly: cargo fails, and the compiler names a folder that is not there.
+/// Simulates a machine whose Rust lacks the target for WebAssembly: cargo fails, and the compiler names a folder that does not exist.
 #[cfg(unix)]
 #[test]
-fn a_missing_target_is_told_with_what_to_type() {
+fn a_missing_target_is_reported_with_the_command_that_installs_it() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "Cargo.toml", b"");
     let build = |cargo: &str, rustc: &str| {
@@ -90,7 +90,7 @@ fn a_missing_target_is_told_with_what_to_type() {
     let said = say(&mut build("false", "echo"));
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("\n  rustup target add wasm32-unknown-unknown\n"), "{said:?}");
-    // A compiler that cannot be asked has not said that.
+    // A compiler that cannot be asked has not said that the target is missing.
     let said = say(&mut build("false", "no-such-compiler"));
     assert!(said.code == Some(1) && !said.err.contains("rustup"), "{said:?}");
     refuses(&mut build("no-such-cargo", "echo"), "could not start no-such-cargo: ");

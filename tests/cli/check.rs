@@ -1,4 +1,4 @@
-//! `millpond plugin check`.
+//! The command `millpond plugin check`.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ fn it_says_what_a_plugin_is() {
 }
 
 #[test]
-fn it_says_what_a_plugin_wants_and_which_grants_that_needs() {
+fn it_says_what_a_plugin_imports_and_which_grants_that_needs() {
     let filter = project("guest-examples/rust-webhook-filter/webhook-filter.wasm");
     let said = does(&check(&filter, &[]), &["millpond:jobs/state@0.1.0: ", "needs Grant::enqueue(kind)"]);
     let needs: Vec<_> = said.out.lines().filter(|line| line.contains("needs")).collect();
@@ -40,7 +40,7 @@ fn as_json_it_says_the_same() {
 }
 
 #[test]
-fn what_registration_refuses_it_refuses_with_the_same_sentence() {
+fn it_refuses_what_registration_refuses_with_the_same_sentence() {
     let text = project("README.md");
     refuses(&mut millpond(&check(&text, &[])), r#"plugin "README" was refused: it is not WebAssembly"#);
     refuses(&mut millpond(&check("no/such.wasm", &[])), "could not read no/such.wasm: ");
@@ -53,7 +53,7 @@ fn what_registration_refuses_it_refuses_with_the_same_sentence() {
 }
 
 #[test]
-fn words_that_make_no_sense_are_named() {
+fn invalid_arguments_are_named() {
     for (words, says) in [
         (&["--memory", "lots"][..], "as in `64MiB`"),
         (&["--timeout", "soon"], "as in `30s`"),

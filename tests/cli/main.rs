@@ -1,4 +1,4 @@
-//! The program `millpond`, as a person at a terminal has it.
+//! The program `millpond`, as it is used in a terminal.
 
 mod build;
 mod check;

@@ -1,4 +1,4 @@
-//! `millpond plugin new`.
+//! The command `millpond plugin new`.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn a_new_plugin_has_all_its_files() {
 }
 
 #[test]
-fn a_folder_that_is_there_is_left_as_it_is() {
+fn a_folder_that_exists_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("greet")).unwrap();
     refuses(&mut new(folder.path(), &["greet"]), "greet exists already");
@@ -41,7 +41,7 @@ fn a_folder_that_is_there_is_left_as_it_is() {
 }
 
 #[test]
-fn names_that_are_none_are_refused_and_nothing_is_made() {
+fn invalid_names_are_refused_and_nothing_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let long = "a".repeat(129);
     for name in ["", "../etc", "a/b", "Greet", "1st", "-x", "grüß", "a b", "fn", "self", "std", "test", "serde", &long]

@@ -1,4 +1,4 @@
-//! `millpond plugin run`.
+//! The command `millpond plugin run`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -30,7 +30,7 @@ fn with_input(words: &[&str], input: &[u8]) -> Said {
 }
 
 #[test]
-fn it_says_what_became_of_the_job() {
+fn it_says_how_the_job_ended() {
     does(&["plugin", "run", &noop()], &["noop, version ", "job 1: completed in "]);
     let said = with_input(&["plugin", "run", &crc32(), "--payload", "-"], b"123456789");
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -38,7 +38,7 @@ fn it_says_what_became_of_the_job() {
 }
 
 #[test]
-fn its_payload_may_be_a_file_and_its_result_another() {
+fn the_payload_can_be_a_file_and_the_result_another() {
     let folder = tempfile::tempdir().unwrap();
     let payload = write(folder.path(), "payload", b"a");
     let result = folder.path().join("result");
@@ -68,7 +68,7 @@ fn log_lines_follow_up_jobs_and_state_are_shown() {
 }
 
 #[test]
-fn an_attempt_that_breaks_is_told_by_its_class_within_its_limits() {
+fn an_attempt_that_breaks_a_limit_is_reported_by_its_kind_of_failure() {
     let failures = [
         ("panics", &[][..], "Trap: wasm trap: "),
         ("infinite_loop", &["--timeout", "300ms"], "Timeout: the attempt ran longer than its timeout of 300ms"),
@@ -86,7 +86,7 @@ fn an_attempt_that_breaks_is_told_by_its_class_within_its_limits() {
 }
 
 #[test]
-fn many_jobs_have_their_timings() {
+fn many_jobs_are_reported_with_their_timings() {
     does(&["plugin", "run", &noop(), "--repeat", "20"], &["20 jobs, a fresh instance each: min ", ", p50 ", ", p99 "]);
     let reused = ["plugin", "run", &noop(), "--repeat", "20", "--reuse", "8"];
     does(&reused, &["20 jobs, instances used up to 8 times: min "]);
@@ -103,7 +103,7 @@ fn what_it_prints_is_shown_where_that_is_granted() {
 }
 
 #[test]
-fn it_asks_the_host_that_it_is_granted_and_no_other() {
+fn it_connects_to_the_host_that_it_is_granted_and_to_no_other() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", server.local_addr().unwrap());
     let answering = std::thread::spawn(move || {
@@ -117,7 +117,7 @@ fn it_asks_the_host_that_it_is_granted_and_no_other() {
     let fetch = hostile("fetch");
     let run = ["plugin", "run", &fetch, "--payload", payload.to_str().unwrap()];
     refuses(&mut millpond(&run), "Grant::http(");
-    // It is on this machine.
+    // The server is on this machine.
     let public = say(&mut millpond(&[&run[..], &["--http", &host]].concat()));
     assert!(public.code == Some(1) && !public.out.contains("completed"), "{public:?}");
     does(&[&run[..], &["--http", &host, "--private"]].concat(), &["result: [200,5]"]);
@@ -127,11 +127,11 @@ fn it_asks_the_host_that_it_is_granted_and_no_other() {
 }
 
 #[test]
-fn what_is_no_plugin_is_refused() {
+fn a_file_that_is_no_plugin_is_refused() {
     refuses(&mut millpond(&["plugin", "run", &project("README.md")]), "it is not WebAssembly");
 }
 
-/// The program while it watches.
+/// The program while it watches a file.
 struct Watching {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -152,7 +152,7 @@ impl Watching {
         Self { child, lines }
     }
 
-    /// What it says up to the first line with this in it.
+    /// Reads what it prints, up to the first line that contains this.
     fn until(&mut self, says: &str) -> String {
         let mut said = String::new();
         while !said.lines().last().is_some_and(|line| line.contains(says)) {
@@ -163,7 +163,7 @@ impl Watching {
 }
 
 #[test]
-fn a_watched_file_is_run_again_when_it_has_changed_and_goes_on_when_it_is_bad() {
+fn a_watched_file_is_run_again_when_it_changes_and_the_old_version_stays_when_the_new_one_is_bad() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "guest.wasm", &fs::read(noop()).unwrap());
     let mut watching = Watching::start(&file);
@@ -172,7 +172,7 @@ fn a_watched_file_is_run_again_when_it_has_changed_and_goes_on_when_it_is_bad() 
     let version = fs::read(crc32()).unwrap();
     fs::write(&file, &version).unwrap();
     watching.until(&format!("guest, version {:x}", Sha256::digest(&version)));
-    // The JSON null, summed.
+    // The checksum of the JSON null.
     assert!(watching.until("waiting for another version").contains("result: 25cbfc4f"), "another result");
 
     fs::write(&file, "no plugin").unwrap();

@@ -1,4 +1,4 @@
-//! Nothing that a plugin or its file says reaches the terminal as anything but text.
+//! Whatever a plugin or its file contains, it reaches the terminal as plain text.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::guest;
 use crate::tool::{Said, millpond, noop, say, write};
 
-/// What would clear the screen, colour it, or turn the line round.
+/// Would clear the screen, colour it, or reverse the line.
 const HARM: &str = "\u{1b}[2J\u{9b}31m\u{202e}\u{2028}";
 
-/// A component that imports something of such a name.
+/// A component with an import of this name.
 fn hostile() -> Vec<u8> {
     let escaped: String = HARM.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     wat::parse_str(format!(r#"(component (import "url=<{escaped}>" (instance)))"#)).unwrap()
@@ -27,7 +27,7 @@ fn is_plain(said: &Said) {
 }
 
 #[test]
-fn what_a_refused_plugin_imports() {
+fn the_imports_of_a_refused_plugin_are_shown_as_plain_text() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "guest.wasm", &hostile());
     let file = file.to_str().unwrap();
@@ -43,7 +43,7 @@ fn what_a_refused_plugin_imports() {
 }
 
 #[test]
-fn the_name_of_a_file() {
+fn the_name_of_a_file_is_shown_as_plain_text() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(format!("guest{HARM}.wasm"));
     for there in [false, true] {
@@ -57,10 +57,10 @@ fn the_name_of_a_file() {
 }
 
 #[test]
-fn keys_that_a_plugin_keeps() {
+fn keys_that_a_plugin_keeps_are_shown_as_plain_text() {
     let folder = tempfile::tempdir().unwrap();
     let payload = write(folder.path(), "payload", HARM.as_bytes());
-    // It keeps the payload under the payload.
+    // It keeps the payload under the payload itself.
     let keeps = "(call $set (local.get $p) (local.get $n) (local.get $p) (local.get $n) (i32.const 512))";
     let guest = write(folder.path(), "guest.wasm", &guest::module(&[keeps, guest::NOTHING].concat()));
     let run = ["plugin", "run", guest.to_str().unwrap(), "--payload", payload.to_str().unwrap()];
@@ -70,7 +70,7 @@ fn keys_that_a_plugin_keeps() {
 }
 
 #[test]
-fn why_a_new_version_of_a_watched_file_is_not_taken() {
+fn the_reason_why_a_new_version_of_a_watched_file_is_refused_is_shown_as_plain_text() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "guest.wasm", &fs::read(noop()).unwrap());
     let words = ["plugin", "run", file.to_str().unwrap(), "--watch"];

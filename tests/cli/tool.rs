@@ -1,9 +1,9 @@
-//! Calls the program, and has what it said.
+//! Runs the program, and reads what it prints.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The program, with these words.
+/// The program, with these arguments.
 pub fn millpond(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millpond"));
     command.args(words);
@@ -19,7 +19,7 @@ pub fn noop() -> String {
     project("guest-examples/rust-noop/noop.wasm")
 }
 
-/// What it said, and whether it went well.
+/// What the program printed, and its exit code.
 #[derive(Debug)]
 pub struct Said {
     pub out: String,
@@ -38,7 +38,7 @@ pub fn say(command: &mut Command) -> Said {
     command.output().unwrap().into()
 }
 
-/// It goes well, and says all of this.
+/// The program succeeds, and prints all of this.
 #[track_caller]
 pub fn does(words: &[&str], says: &[&str]) -> Said {
     let said = say(&mut millpond(words));
@@ -49,7 +49,7 @@ pub fn does(words: &[&str], says: &[&str]) -> Said {
     said
 }
 
-/// It says that it cannot, and why, as one error.
+/// The program fails, and prints the reason as one error.
 #[track_caller]
 pub fn refuses(command: &mut Command, says: &str) {
     let said = say(command);

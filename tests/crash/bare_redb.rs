@@ -1,4 +1,4 @@
-//! The simulated disk against the storage engine alone: if this fails, the disk is wrong, or redb.
+//! Crashes the storage engine alone on the simulated disk: if this fails, the disk or redb is wrong.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ fn rows(db: &Database) -> Rows {
     }
 }
 
-/// A record of `transactions` commits, and the rows after each of them.
+/// The log of `transactions` commits, and the rows after each of them.
 fn record(seed: u64, transactions: u64) -> (Vec<LogEntry>, Vec<Rows>) {
     let mut rng = Rng::with_seed(seed);
     let disk = SimDisk::new().recorded();
@@ -53,8 +53,8 @@ fn record(seed: u64, transactions: u64) -> (Vec<LogEntry>, Vec<Rows>) {
     (disk.take_log(), states)
 }
 
-/// How many images were right, or the first that was not. From the first acknowledgement on: redb
-/// promises nothing of a database that is being made.
+/// The number of images that were right, or the first that was wrong. Starts at the first acknowledgement: redb
+/// promises nothing about a database that is being created.
 fn crash_everywhere(log: &[LogEntry], states: &[Rows]) -> Result<usize, String> {
     let mut images = 0;
     let mut walk = Walk::new(Image::default(), log);
@@ -83,24 +83,24 @@ fn redb_alone_survives_every_crash_of_the_simulated_disk() {
     assert!(crash_everywhere(&log, &states).unwrap() > 500);
 }
 
-/// Where the answer `number` stands, and the sync it waited for.
+/// The position of answer `number`, and of the sync that it waited for.
 fn answer_and_sync(log: &[LogEntry], number: u64) -> (usize, usize) {
     let answer = log.iter().position(|entry| *entry == LogEntry::Ack(number)).unwrap();
     (answer, log[..answer].iter().rposition(|entry| *entry == LogEntry::Sync).unwrap())
 }
 
 #[test]
-fn a_sync_that_never_was_is_found_out() {
+fn a_missing_sync_is_noticed() {
     let (log, states) = record(2, 6);
     for number in 2..=6 {
         let mut log = log.clone();
         log.remove(answer_and_sync(&log, number).1);
-        assert!(crash_everywhere(&log, &states).is_err(), "the sync of {number} is not missed");
+        assert!(crash_everywhere(&log, &states).is_err(), "the missing sync of {number} is not noticed");
     }
 }
 
 #[test]
-fn an_answer_that_comes_before_its_sync_is_found_out() {
+fn an_answer_before_its_sync_is_noticed() {
     let (log, states) = record(3, 6);
     for number in 2..=6 {
         let mut log = log.clone();
@@ -112,7 +112,7 @@ fn an_answer_that_comes_before_its_sync_is_found_out() {
 }
 
 #[test]
-fn what_is_cut_off_and_grown_again_is_zero() {
+fn a_file_that_is_cut_and_grown_again_holds_zeros() {
     let mut image = Image::new(vec![7; 10_000]);
     image.write(9_000, &[8; 100]);
     image.set_len(4_100);
@@ -127,7 +127,7 @@ fn what_is_cut_off_and_grown_again_is_zero() {
 }
 
 #[test]
-fn every_policy_keeps_what_its_name_says() {
+fn every_policy_keeps_the_writes_that_its_name_says() {
     let write = |offset: u64, len| LogEntry::Write { offset, data: vec![1; len].into() };
     let pending = [write(0, 320), write(4_096, 4_096), LogEntry::SetLen(1 << 20), write(8_192, 4_096)];
     let pending: Vec<_> = pending.iter().collect();
@@ -150,11 +150,11 @@ fn every_policy_keeps_what_its_name_says() {
     }
     let orders: std::collections::BTreeSet<Vec<_>> =
         (0..50).map(|seed| offsets(CutPolicy::Shuffled, seed).collect()).collect();
-    assert!(orders.iter().any(|order| !order.is_sorted()), "shuffled, and always in order");
+    assert!(orders.iter().any(|order| !order.is_sorted()), "the shuffled order is always the original one");
 }
 
 #[test]
-fn a_fault_strikes_what_it_names_and_as_often_as_it_says() {
+fn a_fault_hits_the_operations_that_it_names_as_often_as_it_says() {
     let disk = SimDisk::new().recorded();
     let write = |disk: &SimDisk| redb::StorageBackend::write(disk, 0, &[1]);
     redb::StorageBackend::set_len(&disk, 4_096).unwrap();

@@ -1,4 +1,4 @@
-//! Cuts the power at every point of a record and looks at what is left.
+//! Cuts the power at every point of a log and checks what is left.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,18 +12,18 @@ use crate::record::{Epoch, State};
 use crate::recovery;
 use millpond_testkit::{CUT_POLICIES, CutPolicy, Image, LogEntry, Walk};
 
-/// Of the images that are like one seen before, one in so many is opened by the engine all the same.
+/// Of the images that equal an earlier one, the engine opens one in this many as well.
 const SAMPLE: u64 = 400;
 
-/// Of the recoveries, one in so many is crashed at every point of its own.
+/// Of the recoveries, one in this many is itself crashed at every point.
 const AGAIN: u64 = 10;
 
-/// Where the power is cut, and what is left. Enough to do it again.
+/// Where the power is cut, and what is left: enough to repeat the cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     pub seed: u64,
     pub epoch: usize,
-    /// Entries of the record that were done.
+    /// The number of entries of the log that were carried out.
     pub at: usize,
     pub policy: CutPolicy,
     pub again: u64,
@@ -49,36 +49,38 @@ impl std::str::FromStr for Cut {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split('.').collect();
-        let [seed, epoch, at, policy, again] = parts[..] else { return Err(format!("{text} has not five parts")) };
+        let [seed, epoch, at, policy, again] = parts[..] else {
+            return Err(format!("{text} does not have five parts"));
+        };
         let number = |part: &str| part.parse::<u64>().map_err(|error| format!("{part}: {error}"));
         let policy = CUT_POLICIES.into_iter().find(|known| format!("{known:?}") == policy);
         Ok(Self {
             seed: number(seed)?,
             epoch: number(epoch)? as usize,
             at: number(at)? as usize,
-            policy: policy.ok_or_else(|| format!("{text} names no policy"))?,
+            policy: policy.ok_or_else(|| format!("{text} names no known policy"))?,
             again: number(again)?,
         })
     }
 }
 
-/// What was done.
+/// Counts of what was checked.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Images looked at, each different from the others of the same moment.
+    /// Images that were checked, each different from the others of the same moment.
     pub images: AtomicU64,
-    /// Of those, opened by the engine and drained.
+    /// Those of them that the engine opened and drained.
     pub drained: AtomicU64,
-    /// Images of a second power cut, in the middle of the recovery from the first.
+    /// Images of a second power cut, during the recovery from the first.
     pub second: AtomicU64,
 }
 
-/// What is there to be done.
+/// What is to be checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Images of each moment and random policy.
+    /// The number of images for each moment and random policy.
     pub repeats: u64,
-    /// Engines opened, and crashed again.
+    /// Whether engines open the images, and are crashed again.
     pub deep: bool,
 }
 
@@ -98,7 +100,7 @@ pub fn everywhere(epochs: &[Epoch], plan: Plan, tally: &Tally) -> Result<(), (Cu
                         if wrong.lock().unwrap().is_some() {
                             return;
                         }
-                        // What has just been heard can be lost only if something is.
+                        // Losing an observation is possible only if a write is lost.
                         let is_moment = entry.is_operation() || walk.pending() > 0;
                         if !is_moment || walk.at() % threads != thread {
                             continue;
@@ -117,7 +119,7 @@ pub fn everywhere(epochs: &[Epoch], plan: Plan, tally: &Tally) -> Result<(), (Cu
 
 type Seen = Mutex<HashSet<(u64, usize, u64)>>;
 
-/// Every image of one moment.
+/// Checks every image of one moment.
 fn moment(epoch: &Epoch, walk: &Walk<'_>, plan: Plan, tally: &Tally, seen: &Seen) -> Result<(), (Cut, String)> {
     let mut kept = HashSet::new();
     for policy in CUT_POLICIES {
@@ -145,7 +147,7 @@ fn moment(epoch: &Epoch, walk: &Walk<'_>, plan: Plan, tally: &Tally, seen: &Seen
     Ok(())
 }
 
-/// One image again.
+/// Checks one image again.
 pub fn replay(epoch: &Epoch, cut: Cut) -> Result<(), String> {
     let mut walk = Walk::new(epoch.found.clone(), &epoch.log);
     while walk.at() < cut.at && walk.step().is_some() {}
@@ -155,19 +157,22 @@ pub fn replay(epoch: &Epoch, cut: Cut) -> Result<(), String> {
     recovery::crashes_again(image, state, &epoch.clock, &mut cut.rng()).map(|_| ())
 }
 
-/// The state that is left: one that nobody has seen the successor of.
+/// The state that is left: one whose successor was not observed.
 fn which<'e>(epoch: &'e Epoch, walk: &Walk<'_>, image: Image) -> Result<&'e State, String> {
     let (acked, started) = (walk.acked as usize, (walk.started as usize).min(epoch.states.len() - 1));
-    let sum = raw::look(image.clone(), raw::sum).map_err(|error| format!("redb does not open it: {error}"))?;
+    let sum = raw::read_image(image.clone(), raw::sum).map_err(|error| format!("redb does not open it: {error}"))?;
     if let Some(state) = epoch.states[acked..=started].iter().find(|state| state.sum == sum) {
         return Ok(state);
     }
-    let dump = raw::look(image, raw::dump).map_err(|error| error.to_string())?;
+    let dump = raw::read_image(image, raw::dump).map_err(|error| error.to_string())?;
     let other = epoch.states.iter().position(|state| state.sum == sum);
     Err(match other {
-        Some(other) => format!("it is state {other}, and not one of {acked} to {started}"),
+        Some(other) => format!("the image is state {other}, and not one of {acked} to {started}"),
         None => {
-            format!("it is no state at all; state {acked} differs in {}", dump.difference(&epoch.states[acked].dump))
+            format!(
+                "the image is no known state; state {acked} differs in {}",
+                dump.difference(&epoch.states[acked].dump)
+            )
         }
     })
 }

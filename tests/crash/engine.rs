@@ -1,4 +1,4 @@
-//! The real engine on a simulated disk, driven by hand on one thread.
+//! The real engine on a simulated disk, on one thread; the test runs its steps.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,13 +14,13 @@ pub const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
 pub const KIND: &str = "k";
 const RUNNING_MAX: usize = 8;
 
-/// After so many turns in which nothing was written there is nothing left to be done.
-const QUIET_TURNS: usize = 3;
+/// After this many rounds without a write there is nothing left to do.
+const QUIET_ROUNDS: usize = 3;
 
-/// After so many turns it will never be quiet.
-const TURNS_MAX: usize = 10_000;
+/// After this many rounds the engine counts as never quiet.
+const ROUNDS_MAX: usize = 10_000;
 
-/// How often tasks are given the thread in each turn.
+/// How often the tasks can run in each round.
 const YIELDS: usize = 8;
 
 pub struct Engine {
@@ -34,27 +34,27 @@ impl Engine {
     pub fn open(disk: &SimDisk, clock: &ManualClock) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(RUNNING_MAX).cache_bytes(1 << 20);
-        // What concerns many jobs takes several commits, each of which may be the last.
+        // An operation on many jobs takes several commits, and the power can be cut after each.
         let builder = builder.batch_bytes_max(1_000).window_bytes_max(10_000);
         let again = disk.clone();
         let (pond, steps) = open_stepped(builder.runtime(runtime.handle().clone()), move || Ok(again.clone()))?;
         Ok(Self { pond, steps, runtime, disk: disk.clone() })
     }
 
-    /// Until nothing happens by itself any more.
-    pub fn settle(&mut self) {
+    /// Runs rounds until the engine does nothing more without a call or the passing of time.
+    pub fn run_until_quiet(&mut self) {
         let mut quiet = 0;
-        for _ in 0..TURNS_MAX {
-            quiet = if self.turn() { 0 } else { quiet + 1 };
-            if quiet == QUIET_TURNS {
+        for _ in 0..ROUNDS_MAX {
+            quiet = if self.run_round() { 0 } else { quiet + 1 };
+            if quiet == QUIET_ROUNDS {
                 return;
             }
         }
         panic!("it is never quiet");
     }
 
-    /// True if something was written.
-    fn turn(&mut self) -> bool {
+    /// Runs the writer, the tasks and dispatch once. Returns true if something was written.
+    fn run_round(&mut self) -> bool {
         let wrote = self.steps.write();
         self.runtime.block_on(async {
             for _ in 0..YIELDS {
@@ -65,19 +65,19 @@ impl Engine {
         wrote
     }
 
-    /// Asks, and has it done.
+    /// Runs rounds until the call is answered.
     pub fn call<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut answer = pin!(answer);
-        for _ in 0..TURNS_MAX {
+        for _ in 0..ROUNDS_MAX {
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return answer;
             }
-            self.turn();
+            self.run_round();
         }
         panic!("it is never answered");
     }
 
-    /// Has `ask` done by another thread, which waits for the writer.
+    /// Runs `ask` on another thread and the writer on this one.
     pub fn while_writing<T: Send>(&mut self, ask: impl FnOnce(&Millpond) -> T + Send) -> T {
         let (pond, steps) = (&self.pond, &mut self.steps);
         std::thread::scope(|scope| {
@@ -90,20 +90,20 @@ impl Engine {
         })
     }
 
-    /// Closes the file in order.
+    /// Shuts the queue down and closes the file.
     pub fn close(mut self) {
         self.steps.begin_stop();
         self.steps.take_back();
-        for _ in 0..TURNS_MAX {
+        for _ in 0..ROUNDS_MAX {
             if self.steps.is_closed() {
                 return;
             }
-            self.turn();
+            self.run_round();
         }
         panic!("it is never closed");
     }
 
-    /// The power goes: nothing reaches the disk any more.
+    /// Cuts the power: nothing reaches the disk any more.
     pub fn cut_off(self) {
         self.disk.fail(Fault::DEAD);
         drop(self);

@@ -1,5 +1,5 @@
-//! The disk fails at its N-th operation, once or until it is mended, for every N: callers hear of it at
-//! once, nothing acknowledged is lost, and the queue heals by itself.
+//! The disk fails at its N-th operation, once or until it is repaired, for every N: callers are told at
+//! once, nothing acknowledged is lost, and the queue heals without being reopened.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,16 +10,16 @@ use std::time::Duration;
 use millpond::testing::ManualClock;
 use millpond_testkit::{Failure, Fault, Image, Op, SimDisk};
 
-use crate::book::{Asked, Book, Refusal};
 use crate::engine::clock_at;
+use crate::observations::{Asked, Observations, Refusal};
 use crate::raw;
 use crate::record::{Size, Take, record, resolve};
 use crate::workload::{ROWS, Workload};
 use crate::{be_quiet_about_panics_on_purpose, number};
 
-/// Steps taken before, unless `CRASH_STEPS` says otherwise: each operation of theirs is a run of its own.
+/// The number of steps before, unless `CRASH_STEPS` says otherwise: each operation of these steps takes a run of its own.
 const STEPS_DEFAULT: u64 = 10;
-/// Steps taken while the disk keeps failing.
+/// The number of steps while the disk keeps failing.
 const STEPS_FAILING: usize = 3;
 
 /// How long a failure lasts.
@@ -45,13 +45,13 @@ impl Case {
     }
 }
 
-/// A file with jobs in all sorts of places, as a crash left it.
+/// A file with jobs in many states, as a crash left it.
 fn found(seed: u64) -> (Image, ManualClock) {
     let epochs = record(seed, Size { epochs: 2, steps: 25 }).unwrap();
     (epochs[1].found.clone(), clock_at(millpond::Clock::wall(&epochs[0].clock)))
 }
 
-/// What was done with a disk that failed. Whether it did, and what is wrong.
+/// Runs the workload on a disk that fails. Returns whether the disk failed, or what is wrong.
 fn run(case: Case, found: &Image, clock: &ManualClock) -> Result<bool, String> {
     let clock = clock_at(millpond::Clock::wall(clock));
     let disk = SimDisk::holding(found.clone()).recorded();
@@ -80,36 +80,42 @@ fn run(case: Case, found: &Image, clock: &ManualClock) -> Result<bool, String> {
     }
     work.go_on_with(STEPS_FAILING);
     if work.is_degraded() {
-        return Err("it was healed and is degraded".into());
+        return Err("it was healed and is degraded again".into());
     }
     let drained = work.drain();
     let verify = work.engine().pond.verify();
     let verified = work.engine().call(verify).map_err(|error| error.to_string())?;
-    let book = work.book.clone();
+    let observations = work.observations.clone();
     work.cut_off();
     if !verified.is_ok() {
         return Err(format!("verify: {:?}", verified.problems));
     }
-    let take = Take { found: found.clone(), log: disk.take_log(), heard: book.take_heard(), book, max_id: 0 };
+    let take = Take {
+        found: found.clone(),
+        log: disk.take_log(),
+        observed: observations.take_observed(),
+        observations,
+        max_id: 0,
+    };
     let (_, states) = resolve(&take)?;
     let last = &states.last().expect("the first").dump;
     if !drained {
         return Err(format!("jobs {:?} never end", last.live));
     }
-    everybody_was_told_the_truth(&take.book, last)?;
+    every_answer_was_true(&take.observations, last)?;
     Ok(failed)
 }
 
-fn everybody_was_told_the_truth(book: &Book, last: &raw::Dump) -> Result<(), String> {
-    if let Some(id) = book.again().first() {
+fn every_answer_was_true(observations: &Observations, last: &raw::Dump) -> Result<(), String> {
+    if let Some(id) = observations.again().first() {
         return Err(format!("job {id} was run again after it was done"));
     }
-    let ran: BTreeMap<u64, u64> = book.runs().into_iter().map(|run| (run.tag, run.id)).collect();
-    let (released, expiring) = (book.released(), book.expiring());
+    let ran: BTreeMap<u64, u64> = observations.runs().into_iter().map(|run| (run.tag, run.id)).collect();
+    let (released, expiring) = (observations.released(), observations.expiring());
     let rows = redb::TableHandle::name(&ROWS).to_owned();
-    for asked in book.all() {
+    for asked in observations.all() {
         let Asked { answer, .. } = &asked;
-        // Of one that may have expired nothing is known.
+        // It is not known whether a job that is allowed to expire has run.
         let unknown = |tag: &&u64| expiring.contains(tag) && !ran.contains_key(tag);
         let tags: Vec<u64> = asked.tags.iter().filter(|tag| !unknown(tag)).copied().collect();
         let written = asked.rows.iter().filter(|&&row| last.rows.contains_key(&(rows.clone(), row))).count();
@@ -128,7 +134,7 @@ fn everybody_was_told_the_truth(book: &Book, last: &raw::Dump) -> Result<(), Str
             Some(Err(Refusal::OutcomeUnknown)) => {
                 let (all, there) = (asked.rows.len() + tags.len(), written + started);
                 if there != 0 && there != all {
-                    return wrong("it is there by half");
+                    return wrong("only a part of it is there");
                 }
             }
             None => return wrong("it was never answered"),
@@ -137,7 +143,7 @@ fn everybody_was_told_the_truth(book: &Book, last: &raw::Dump) -> Result<(), Str
     Ok(())
 }
 
-/// Every N until it is beyond the last operation.
+/// Tries every N until it is greater than the number of operations.
 fn at_every_operation(ops: &'static [Op], failure: Failure, lasts: Lasts) {
     be_quiet_about_panics_on_purpose();
     let seed = number("CRASH_SEED", 3);

@@ -1,15 +1,15 @@
-//! The harness bites: what an engine with a fault in it would have done to the disk is found out.
+//! Shows that the harness finds faults: what a faulty engine would have done to the disk is noticed.
 
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond_testkit::LogEntry;
 
 use crate::be_quiet_about_panics_on_purpose;
-use crate::book::Heard;
 use crate::cut::{self, Plan, Tally};
+use crate::observations::Observation;
 use crate::record::{Epoch, Size, Take, app_file, record, resolve, take};
 
-/// Mutants of each sort.
+/// The number of mutants of each sort.
 const MUTANTS: usize = 8;
 
 fn epoch() -> Epoch {
@@ -17,13 +17,13 @@ fn epoch() -> Epoch {
     record(11, Size { epochs: 1, steps: 25 }).unwrap().remove(0)
 }
 
-fn is_found_out(epoch: &Epoch) -> bool {
+fn is_noticed(epoch: &Epoch) -> bool {
     let plan = Plan { repeats: 1, deep: false };
     cut::everywhere(std::slice::from_ref(epoch), plan, &Tally::default()).is_err()
 }
 
-/// For some of the states that somebody has heard of: the number, where that was first, and the sync
-/// that made it durable.
+/// Some of the states that were observed: the number, where it was first observed, and the sync that made
+/// it durable.
 fn some_answers(log: &[LogEntry]) -> Vec<(u64, usize, usize)> {
     let mut answers = Vec::new();
     let mut told = 0;
@@ -33,7 +33,7 @@ fn some_answers(log: &[LogEntry]) -> Vec<(u64, usize, usize)> {
         {
             told = state;
             let begun = log.iter().position(|entry| *entry == LogEntry::Start(state)).expect("it began");
-            // The states between were not heard of: each has a sync of its own.
+            // The states between were not observed: each has a sync of its own.
             let sync = begun + log[begun..at].iter().position(|entry| *entry == LogEntry::Sync).expect("it is durable");
             answers.push((state, at, sync));
         }
@@ -46,29 +46,29 @@ fn some_answers(log: &[LogEntry]) -> Vec<(u64, usize, usize)> {
 
 #[test]
 fn an_untouched_record_passes() {
-    assert!(!is_found_out(&epoch()));
+    assert!(!is_noticed(&epoch()));
 }
 
 #[test]
-fn an_answer_before_its_sync_is_found_out() {
+fn an_answer_before_its_sync_is_noticed() {
     let mut epoch = epoch();
     let log = epoch.log.clone();
     for (state, answer, sync) in some_answers(&log) {
         epoch.log = log.clone();
         epoch.log.remove(answer);
         epoch.log.insert(sync, LogEntry::Ack(state));
-        assert!(is_found_out(&epoch), "state {state} is told of too early, and nobody notices");
+        assert!(is_noticed(&epoch), "state {state} is observed too early, and that is not noticed");
     }
 }
 
 #[test]
-fn a_sync_that_is_left_out_is_found_out() {
+fn a_sync_that_is_left_out_is_noticed() {
     let mut epoch = epoch();
     let log = epoch.log.clone();
     for (state, _, sync) in some_answers(&log) {
         epoch.log = log.clone();
         epoch.log.remove(sync);
-        assert!(is_found_out(&epoch), "the sync of state {state} is not missed");
+        assert!(is_noticed(&epoch), "the missing sync of state {state} is not noticed");
     }
 }
 
@@ -77,37 +77,37 @@ fn raw_take() -> Take {
     take(11, 25, app_file(), &ManualClock::new(), &mut 0, 0).unwrap()
 }
 
-/// Moves some of the things heard to before the sync that made them so. `which` says which job each is
-/// about.
-fn hear_too_early(which: impl Fn(&Take, Heard) -> Option<u64>) {
+/// Moves some of the observations to before the sync that made them true. `which` returns the job that an
+/// observation is about.
+fn observe_too_early(which: impl Fn(&Take, Observation) -> Option<u64>) {
     let take = raw_take();
     let (_, states) = resolve(&take).unwrap();
     let mut early: Vec<(usize, u64)> =
-        (0..take.heard.len()).filter_map(|at| Some((at, which(&take, take.heard[at].1)?))).collect();
+        (0..take.observed.len()).filter_map(|at| Some((at, which(&take, take.observed[at].1)?))).collect();
     Rng::with_seed(2).shuffle(&mut early);
     assert!(early.len() >= MUTANTS, "only {} of these", early.len());
     for &(mutant, job) in &early[..MUTANTS] {
         let durable = states.iter().find(|state| state.dump.live.contains(&job)).expect("it was there").since;
         let mut take = take.clone();
-        let (_, heard) = take.heard.remove(mutant);
-        let place = take.heard.partition_point(|(at, _)| *at < durable);
-        take.heard.insert(place, (durable - 1, heard));
-        assert!(resolve(&take).is_err(), "{heard:?} before its commit is not noticed");
+        let (_, observed) = take.observed.remove(mutant);
+        let place = take.observed.partition_point(|(at, _)| *at < durable);
+        take.observed.insert(place, (durable - 1, observed));
+        assert!(resolve(&take).is_err(), "{observed:?} before its commit is not noticed");
     }
 }
 
 #[test]
-fn an_enqueue_that_is_answered_before_its_commit_is_found_out() {
-    hear_too_early(|take, heard| match heard {
-        Heard::Answer(call) => take.book.asked(call).answer?.ok()?.first().copied(),
+fn an_enqueue_that_is_answered_before_its_commit_is_noticed() {
+    observe_too_early(|take, observed| match observed {
+        Observation::Answer(call) => take.observations.asked(call).answer?.ok()?.first().copied(),
         _ => None,
     });
 }
 
 #[test]
-fn a_handler_that_is_called_before_its_job_is_durable_is_found_out() {
-    hear_too_early(|_, heard| match heard {
-        Heard::Started(job) => Some(job),
+fn a_handler_that_is_called_before_its_job_is_durable_is_noticed() {
+    observe_too_early(|_, observed| match observed {
+        Observation::Started(job) => Some(job),
         _ => None,
     });
 }

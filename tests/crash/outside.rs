@@ -1,7 +1,7 @@
-//! Disks that do what no file can be safe from: syncs that lie, bits that flip, writes that land
-//! elsewhere. After a power cut the storage engine checks everything it is going to use, so what is then
-//! in the file is right, or the file is refused. A file that was closed in order is not checked when it is
-//! opened: there only a check of the whole file finds out.
+//! Disks that do what no file format can prevent: syncs that lie, bits that flip, writes that land
+//! elsewhere. After a power cut the storage engine checks everything that it is going to use, so the file is
+//! either right or refused. A file that was closed by a shutdown is not checked when it is opened: there only
+//! a check of the whole file finds the damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,30 +22,30 @@ use crate::{be_quiet_about_panics_on_purpose, number};
 
 const IMAGES_DEFAULT: u64 = 300;
 
-/// What came of an image.
+/// What became of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
-    /// It is what it was after some commit.
+    /// The file is what it was after some commit.
     Right,
-    /// It is not opened.
+    /// The file is not opened.
     Refused,
-    /// It is opened, and `verify` says what is wrong with it.
+    /// The file is opened, and `verify` reports the damage.
     Noticed,
-    /// It is opened, and is something that it never was.
+    /// The file is opened, and is what it was after no commit.
     SilentlyWrong,
-    /// It was opened, and something asked of it panicked.
+    /// The file was opened, and a call on it panicked.
     Panicked,
 }
 
 struct Judge {
-    /// What it may be.
+    /// The sums of the states that the file is allowed to hold.
     sums: BTreeSet<u64>,
     clock: ManualClock,
 }
 
 impl Judge {
     fn fate(&self, image: Image) -> Fate {
-        let sum = catch_unwind(AssertUnwindSafe(|| raw::look(image.clone(), raw::sum)));
+        let sum = catch_unwind(AssertUnwindSafe(|| raw::read_image(image.clone(), raw::sum)));
         let right = matches!(&sum, Ok(Ok(sum)) if self.sums.contains(sum));
         let clock = clock_at(self.clock.wall());
         let Ok(engine) = Engine::open(&SimDisk::holding(image), &clock) else { return Fate::Refused };
@@ -58,7 +58,7 @@ impl Judge {
     }
 }
 
-/// Whether `verify` finds nothing. Whatever else is asked is answered.
+/// Whether `verify` finds nothing. Every other call has to be answered.
 fn is_sound(mut engine: Engine, clock: &ManualClock) -> bool {
     let verify = engine.pond.verify();
     let sound = matches!(engine.call(verify), Ok(found) if found.is_ok());
@@ -71,7 +71,7 @@ fn is_sound(mut engine: Engine, clock: &ManualClock) -> bool {
     let ran: Arc<Mutex<BTreeMap<u64, u32>>> = Arc::default();
     let _ = start_everything(&mut engine, &ran);
     for _ in 0..5 {
-        engine.settle();
+        engine.run_until_quiet();
         clock.advance(Duration::from_secs(3_600));
     }
     engine.close();
@@ -95,7 +95,7 @@ fn epochs() -> Vec<Epoch> {
     record(5, Size { epochs: 2, steps: 40 }).unwrap()
 }
 
-/// Many images made by `make`, and what came of them.
+/// Makes many images with `make`, and counts what became of them.
 fn fates(epochs: &[Epoch], make: impl Fn(&Epoch, &mut Rng) -> Image) -> BTreeMap<Fate, u64> {
     let mut fates = BTreeMap::new();
     let first = number("CRASH_SEED", 0);
@@ -116,7 +116,7 @@ fn fates(epochs: &[Epoch], make: impl Fn(&Epoch, &mut Rng) -> Image) -> BTreeMap
 fn assert_right_or_refused(fates: &BTreeMap<Fate, u64>) {
     let bad = [Fate::SilentlyWrong, Fate::Panicked];
     assert!(bad.iter().all(|fate| !fates.contains_key(fate)), "{fates:?}");
-    assert!(fates.len() > 1, "nothing came of it: {fates:?}");
+    assert!(fates.len() > 1, "the damage changed nothing: {fates:?}");
 }
 
 /// What a power cut leaves at this entry of the record.
@@ -126,7 +126,7 @@ fn cut_at(found: &Image, log: &[LogEntry], end: usize, rng: &mut Rng) -> Image {
     walk.cut(CUT_POLICIES[rng.usize(0..CUT_POLICIES.len())], rng)
 }
 
-/// Flips a bit of something that is not empty.
+/// Flips a bit of a byte that is not zero.
 fn flip(image: &mut Image, rng: &mut Rng) {
     for _ in 0..1_000 {
         let at = rng.u64(0..image.len());
@@ -176,15 +176,15 @@ fn syncs_that_lied_before_a_power_cut_leave_an_older_state_or_the_file_is_refuse
     assert_right_or_refused(&fates);
 }
 
-/// What a stop in order leaves of an epoch's file.
+/// The file of an epoch after a shutdown.
 fn closed(epoch: &Epoch) -> Image {
     let disk = SimDisk::holding(epoch.found.clone());
     Engine::open(&disk, &epoch.clock).unwrap().close();
     disk.image()
 }
 
-/// The engine is not let near these files: the storage engine asserts what holds of whole ones, and may
-/// take the process along.
+/// The engine does not open these files: the storage engine asserts what holds for intact files, and is able
+/// to abort the process.
 #[test]
 fn a_bit_that_flips_in_a_file_that_was_closed_is_found_by_a_check_of_the_whole_file() {
     let images: Vec<Image> = epochs().iter().map(closed).collect();
@@ -192,13 +192,13 @@ fn a_bit_that_flips_in_a_file_that_was_closed_is_found_by_a_check_of_the_whole_f
     let first = number("CRASH_SEED", 0);
     for seed in first..first + number("CRASH_OUTSIDE", IMAGES_DEFAULT) {
         let mut image = images[seed as usize % images.len()].clone();
-        let right = raw::look(image.clone(), raw::sum).unwrap();
+        let right = raw::read_image(image.clone(), raw::sum).unwrap();
         flip(&mut image, &mut Rng::with_seed(seed));
-        let sum = catch_unwind(AssertUnwindSafe(|| raw::look(image.clone(), raw::sum)));
+        let sum = catch_unwind(AssertUnwindSafe(|| raw::read_image(image.clone(), raw::sum)));
         match matches!(sum, Ok(Ok(sum)) if sum == right) {
             true => harmless += 1,
             false => {
-                assert!(!is_intact(image), "CRASH_SEED={seed} CRASH_OUTSIDE=1: nobody finds out");
+                assert!(!is_intact(image), "CRASH_SEED={seed} CRASH_OUTSIDE=1: the damage is not found");
                 found += 1;
             }
         }
@@ -212,7 +212,7 @@ fn a_file_on_which_the_storage_engine_gives_up_is_refused() {
     be_quiet_about_panics_on_purpose();
     let epochs = record(5, Size { epochs: 1, steps: 5 }).unwrap();
     let mut bytes = closed(&epochs[0]).to_bytes();
-    // The name of a type, where the tables are listed, is no text any more.
+    // The name of a type, in the list of tables, is no longer valid text.
     let name = b"&[u8]";
     let places: Vec<usize> = (0..bytes.len() - name.len()).filter(|&at| bytes[at..].starts_with(name)).collect();
     assert!(!places.is_empty());

@@ -1,4 +1,4 @@
-//! The power is cut everywhere.
+//! Cuts the power everywhere in the logs of one seed.
 
 use std::sync::atomic::Ordering;
 
@@ -29,7 +29,7 @@ fn wherever_the_power_is_cut_nothing_acknowledged_is_lost_and_nothing_that_ended
     while tally.images.load(Ordering::Relaxed) < wanted {
         let epochs = recorded(first + seeds);
         seeds += 1;
-        reached.look_at(&epochs);
+        reached.count(&epochs);
         if let Err((cut, what)) = cut::everywhere(&epochs, plan, &tally) {
             panic!("CRASH_CUT={cut} cargo test --test crash wherever: {what}");
         }
@@ -48,13 +48,13 @@ fn the_same_seed_does_the_same_to_the_disk() {
     assert!(once[0].log != other[0].log);
 }
 
-/// Moments that matter and might be missed: a count of none is a failure.
+/// Counts of the situations that a log must contain: a count of zero fails the test.
 #[derive(Debug, Default)]
 struct Reached {
     /// States in which a handler had a job.
     running: u64,
     dead_letters: u64,
-    /// Groups whose head waits for its time.
+    /// Groups whose head is not due.
     parked: u64,
     paused_or_busy_groups: u64,
     buckets: u64,
@@ -67,7 +67,7 @@ struct Reached {
 }
 
 impl Reached {
-    fn look_at(&mut self, epochs: &[Epoch]) {
+    fn count(&mut self, epochs: &[Epoch]) {
         for epoch in epochs {
             let mut len = epoch.found.len();
             for entry in &epoch.log {

@@ -1,5 +1,4 @@
-//! What is in a file, byte for byte, as redb itself reads it: before the engine's recovery has touched
-//! anything.
+//! The rows of a file as redb itself reads them, before the engine's recovery has changed anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +14,9 @@ pub struct Dump {
     pub tables: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
     /// Jobs that have not ended.
     pub live: BTreeSet<u64>,
-    /// Jobs that have, and are kept.
+    /// Jobs that have ended and are kept.
     pub ended: BTreeSet<u64>,
-    /// Jobs that a handler has, as far as it is written.
+    /// Jobs with a start mark.
     pub running: BTreeSet<u64>,
     /// Jobs that expire unless they start.
     pub expiring: BTreeSet<u64>,
@@ -35,7 +34,7 @@ enum Says {
     Nothing,
 }
 
-/// Hears of the rows one after the other.
+/// Receives the rows one after the other.
 trait Reader {
     fn table(&mut self, name: &str);
     fn row(&mut self, key: &[u8], value: &[u8], says: Says);
@@ -70,7 +69,7 @@ impl Reader for Whole {
     }
 }
 
-/// A number for all rows.
+/// A checksum of all rows.
 #[derive(Default)]
 struct Sum {
     content: crc32fast::Hasher,
@@ -98,14 +97,17 @@ impl Reader for Sum {
     fn app_row(&mut self, _: u64, _: u64) {}
 }
 
-/// Looks into an image as redb opens it after the power came back. What that writes goes nowhere.
-pub fn look<T>(image: Image, see: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+/// Reads an image as redb opens it after a power cut. Writes while opening it are discarded.
+pub fn read_image<T>(
+    image: Image,
+    f: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+) -> Result<T, redb::Error> {
     let disk = SimDisk::holding(image);
     let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(disk.clone())?;
-    let seen = db.begin_read().map_err(redb::Error::from).and_then(|read| see(&read));
-    // Closing in order would cost a commit that nobody looks at.
+    let result = db.begin_read().map_err(redb::Error::from).and_then(|read| f(&read));
+    // A shutdown would cost a commit that nothing reads.
     disk.fail(Fault::DEAD);
-    seen
+    result
 }
 
 pub fn dump(read: &ReadTransaction) -> Result<Dump, redb::Error> {
@@ -114,7 +116,7 @@ pub fn dump(read: &ReadTransaction) -> Result<Dump, redb::Error> {
     Ok(whole.dump)
 }
 
-/// Equal for equal dumps, and for different ones as good as never.
+/// A checksum: equal for equal contents, and almost certainly different for different ones.
 pub fn sum(read: &ReadTransaction) -> Result<u64, redb::Error> {
     let mut sum = Sum::default();
     all_rows(read, &mut sum)?;
@@ -181,7 +183,7 @@ impl Table<'_> {
     }
 }
 
-/// All tables of the workload's own are of one type.
+/// Reads a table of the workload's own; they are all of one type.
 fn app_rows(read: &ReadTransaction, name: &str, reader: &mut impl Reader) -> Result<(), redb::Error> {
     for row in read.open_table(TableDefinition::<u64, u64>::new(name))?.iter()? {
         let (key, value) = row?;
@@ -193,7 +195,7 @@ fn app_rows(read: &ReadTransaction, name: &str, reader: &mut impl Reader) -> Res
 }
 
 impl Dump {
-    /// The first row in which they differ.
+    /// Describes the first row in which they differ.
     pub fn difference(&self, other: &Self) -> String {
         for name in self.tables.keys().chain(other.tables.keys()) {
             let (Some(mine), Some(others)) = (self.tables.get(name), other.tables.get(name)) else {

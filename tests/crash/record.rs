@@ -1,5 +1,5 @@
-//! One run of the workload on one disk, from one crash to the next, and what the file holds after each
-//! of its commits.
+//! Runs the workload on one disk, from one crash to the next, and finds what the file holds after each
+//! commit.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use millpond::testing::ManualClock;
 use millpond_testkit::{CUT_POLICIES, Image, LogEntry, SimDisk, Walk};
 use redb::Database;
 
-use crate::book::{Book, Heard, Refusal};
 use crate::engine::clock_at;
+use crate::observations::{Observation, Observations, Refusal};
 use crate::raw::{self, Dump};
 use crate::workload::{DONE, ROWS, Workload};
 
@@ -19,46 +19,46 @@ use crate::workload::{DONE, ROWS, Workload};
 pub struct State {
     pub dump: Dump,
     pub sum: u64,
-    /// No job with a greater id has been there so far.
+    /// No job with a greater id has been stored so far.
     pub max_id: u64,
-    /// How much of the log, as it was taken, had been done when it was durable.
+    /// How many entries of the log had been carried out when this state was durable.
     pub since: usize,
 }
 
-/// What was done to a disk. The marks in the log are numbers of states: `Start(k)` where the commit
-/// that makes `k` may begin, `Ack(k)` where somebody outside has seen `k`.
+/// What happened to a disk. The marks in its log are numbers of states: `Start(k)` where the commit
+/// that makes `k` may begin, `Ack(k)` where `k` has been observed from outside.
 pub struct Epoch {
     pub seed: u64,
     pub number: usize,
     pub found: Image,
     pub log: Vec<LogEntry>,
     pub states: Vec<State>,
-    /// What its clock shows at the end.
+    /// What the clock shows at the end.
     pub clock: ManualClock,
 }
 
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// From crash to crash.
+    /// The number of runs, each from one crash to the next.
     pub epochs: usize,
-    /// In each of them.
+    /// The number of steps in each of them.
     pub steps: usize,
 }
 
-/// What was done and heard, before it is known what it means.
+/// What was done and observed, before the states are known.
 #[derive(Clone)]
 pub struct Take {
     pub found: Image,
     pub log: Vec<LogEntry>,
-    /// Where in the log each was heard, in order.
-    pub heard: Vec<(usize, Heard)>,
-    pub book: Book,
-    /// No job that was there before has a greater id.
+    /// Each observation with its position in the log, in order.
+    pub observed: Vec<(usize, Observation)>,
+    pub observations: Observations,
+    /// No earlier job has a greater id.
     pub max_id: u64,
 }
 
-/// Runs the workload of this seed. The first queue is made in a file that the application has already.
+/// Runs the workload of this seed. The first queue is created in a file that the application already has.
 pub fn record(seed: u64, size: Size) -> Result<Vec<Epoch>, String> {
     let mut rng = Rng::with_seed(seed);
     let (mut found, mut max_id, mut next_tag) = (app_file(), 0, 0);
@@ -75,7 +75,7 @@ pub fn record(seed: u64, size: Size) -> Result<Vec<Epoch>, String> {
     Ok(epochs)
 }
 
-/// Runs the workload on a disk that was found holding this.
+/// Runs the workload on a disk that holds `found`.
 pub fn take(
     seed: u64,
     steps: usize,
@@ -88,12 +88,12 @@ pub fn take(
     let mut work = Workload::open(seed, &disk, clock, *next_tag).map_err(|error| error.to_string())?;
     work.run(steps);
     *next_tag = work.next_tag();
-    let book = work.book.clone();
+    let observations = work.observations.clone();
     work.cut_off();
-    Ok(Take { found, log: disk.take_log(), heard: book.take_heard(), book, max_id })
+    Ok(Take { found, log: disk.take_log(), observed: observations.take_observed(), observations, max_id })
 }
 
-/// A file of the application's own, as redb leaves it when it is closed in order.
+/// An application's file, as redb leaves it when it is closed.
 pub fn app_file() -> Image {
     let disk = SimDisk::new();
     let db = Database::builder().create_with_backend(disk.clone()).expect("memory");
@@ -104,7 +104,7 @@ pub fn app_file() -> Image {
     disk.image()
 }
 
-/// The power goes at some moment: what is left, and the greatest id that must not be used again.
+/// Cuts the power at some moment. Returns what is left, and the greatest id that must not be used again.
 fn somewhere(epoch: &Epoch, rng: &mut Rng) -> (Image, u64) {
     let end = rng.usize(epoch.log.len() / 2..epoch.log.len());
     let mut walk = Walk::new(epoch.found.clone(), &epoch.log);
@@ -116,17 +116,18 @@ fn somewhere(epoch: &Epoch, rng: &mut Rng) -> (Image, u64) {
     (image, epoch.states[walk.acked as usize].max_id)
 }
 
-/// Finds the states that the disk went through, and holds what was heard against them.
+/// Finds the states that the disk held, and checks the observations against them.
 pub fn resolve(take: &Take) -> Result<(Vec<LogEntry>, Vec<State>), String> {
-    let Take { found, log, heard, book, max_id } = take;
-    let mut heard = heard.iter().copied().peekable();
+    let Take { found, log, observed, observations, max_id } = take;
+    let mut observed = observed.iter().copied().peekable();
     let mut states = vec![state(found.clone(), *max_id, 0)?];
     let mut resolved = vec![LogEntry::Start(1)];
     let mut walk = Walk::new(found.clone(), log);
     loop {
-        while let Some((_, what)) = heard.next_if(|(at, _)| *at <= walk.at()) {
+        while let Some((_, what)) = observed.next_if(|(at, _)| *at <= walk.at()) {
             let now = states.last().expect("the first");
-            check_heard(what, book, now).map_err(|error| format!("entry {}, {what:?}: {error}", walk.at()))?;
+            check_observation(what, observations, now)
+                .map_err(|error| format!("entry {}, {what:?}: {error}", walk.at()))?;
             resolved.push(LogEntry::Ack(states.len() as u64 - 1));
         }
         let Some(entry) = walk.step() else { break };
@@ -135,32 +136,33 @@ pub fn resolve(take: &Take) -> Result<(Vec<LogEntry>, Vec<State>), String> {
             let last = states.last().expect("the first");
             let next = state(walk.durable().clone(), last.max_id, walk.at())?;
             if next.sum != last.sum {
-                check_succession(&last.dump, &next.dump, book)?;
+                check_succession(&last.dump, &next.dump, observations)?;
                 states.push(next);
                 resolved.push(LogEntry::Start(states.len() as u64));
             }
         }
     }
-    check_rows(book, &states)?;
+    check_rows(observations, &states)?;
     Ok((resolved, states))
 }
 
 fn state(image: Image, max_id: u64, since: usize) -> Result<State, String> {
-    let (dump, sum) = raw::look(image, |read| Ok((raw::dump(read)?, raw::sum(read)?))).map_err(|e| e.to_string())?;
+    let (dump, sum) =
+        raw::read_image(image, |read| Ok((raw::dump(read)?, raw::sum(read)?))).map_err(|e| e.to_string())?;
     let last = dump.live.iter().chain(&dump.ended).max().copied();
     Ok(State { sum, max_id: max_id.max(last.unwrap_or(0)), dump, since })
 }
 
-/// Whoever hears something can rely on it: it is on the disk.
-fn check_heard(heard: Heard, book: &Book, state: &State) -> Result<(), String> {
-    match heard {
-        Heard::Opened => Ok(()),
-        Heard::Started(id) if state.dump.live.contains(&id) => Ok(()),
-        Heard::Started(id) => Err(format!("job {id} has started and is not durable")),
-        Heard::Saw(sum) if sum == state.sum => Ok(()),
-        Heard::Saw(_) => Err("what readers see is not what is on the disk".into()),
-        Heard::Answer(call) => {
-            let asked = book.asked(call);
+/// Checks that what was observed was already durable.
+fn check_observation(observed: Observation, observations: &Observations, state: &State) -> Result<(), String> {
+    match observed {
+        Observation::Opened => Ok(()),
+        Observation::Started(id) if state.dump.live.contains(&id) => Ok(()),
+        Observation::Started(id) => Err(format!("job {id} has started and is not durable")),
+        Observation::Saw(sum) if sum == state.sum => Ok(()),
+        Observation::Saw(_) => Err("readers read something that is not on the disk".into()),
+        Observation::Answer(call) => {
+            let asked = observations.asked(call);
             match &asked.answer {
                 Some(Ok(_)) if asked.fails => Err(format!("{asked:?} succeeded")),
                 Some(Ok(ids)) => {
@@ -182,26 +184,26 @@ fn name(table: redb::TableDefinition<'_, u64, u64>) -> String {
     redb::TableHandle::name(&table).to_owned()
 }
 
-/// A job that was there is there still, unless it has ended in a way that leaves nothing.
-fn check_succession(before: &Dump, after: &Dump, book: &Book) -> Result<(), String> {
-    let released = book.released();
-    // Of a job that has expired nothing need be left.
+/// Checks that every earlier job still exists, unless it has ended in a way that leaves no row.
+fn check_succession(before: &Dump, after: &Dump, observations: &Observations) -> Result<(), String> {
+    let released = observations.released();
+    // An expired job need not leave a row.
     let is_gone = |id: &u64| released.contains(id) || before.expiring.contains(id);
     let is_there = |id: &u64| after.live.contains(id) || after.ended.contains(id) || is_gone(id);
     match before.live.iter().find(|id| !is_there(id)) {
         Some(id) => Err(format!("job {id} is lost")),
         None => match after.live.intersection(&after.ended).next() {
-            Some(id) => Err(format!("job {id} has ended and lives")),
+            Some(id) => Err(format!("job {id} is both ended and unfinished")),
             None => Ok(()),
         },
     }
 }
 
-/// No row was written twice, none by a call that failed.
-fn check_rows(book: &Book, states: &[State]) -> Result<(), String> {
-    let refused = |asked: &crate::book::Asked| matches!(asked.answer, Some(Err(Refusal::No(_))));
+/// Checks that no row was written twice, and none by a call that failed.
+fn check_rows(observations: &Observations, states: &[State]) -> Result<(), String> {
+    let refused = |asked: &crate::observations::Asked| matches!(asked.answer, Some(Err(Refusal::No(_))));
     let forbidden: BTreeSet<u64> =
-        book.all().iter().filter(|asked| refused(asked)).flat_map(|a| a.rows.clone()).collect();
+        observations.all().iter().filter(|asked| refused(asked)).flat_map(|a| a.rows.clone()).collect();
     for state in states {
         for ((table, row), count) in &state.dump.rows {
             if *count != 1 {
@@ -211,7 +213,7 @@ fn check_rows(book: &Book, states: &[State]) -> Result<(), String> {
                 return Err(format!("row {row} was written by a call that failed"));
             }
             if *table == name(DONE) && state.dump.live.contains(row) {
-                return Err(format!("job {row} has written its completion and lives"));
+                return Err(format!("job {row} has written its completion and is unfinished"));
             }
         }
     }

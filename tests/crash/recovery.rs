@@ -1,4 +1,4 @@
-//! What the engine makes of a file that a power cut has left.
+//! Opens the file that a power cut has left, and checks what the engine makes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -10,13 +10,13 @@ use millpond::testing::ManualClock;
 use millpond::{Clock, Context, Job, JobId, NewJob, State as JobState};
 use millpond_testkit::{CUT_POLICIES, Image, SimDisk, Walk};
 
-use crate::book::{Book, Heard};
 use crate::engine::{Engine, GROUPS, KIND, QUEUES, clock_at};
+use crate::observations::{Observation, Observations};
 use crate::raw;
 use crate::record::{State, Take, resolve};
 use crate::workload::{DRAINED, HOURS_MAX, count_up};
 
-/// Everything that lived in `state` runs to its end, once, and nothing else does.
+/// Checks that every unfinished job of `state` runs to its end, once, and no other job does.
 pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), String> {
     let clock = clock_at(clock.wall());
     let disk = SimDisk::holding(image);
@@ -32,14 +32,14 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     let mut due: BTreeMap<u64, u32> =
         state.dump.live.iter().filter(|id| !dead.contains(id)).chain([&more]).map(|&id| (id, 1)).collect();
     for _ in 0..HOURS_MAX {
-        engine.settle();
+        engine.run_until_quiet();
         if engine.pond.queues().iter().all(|queue| queue.counts().unfinished() == 0) {
             break;
         }
         clock.advance(Duration::from_secs(3_600));
     }
     let ran = ran.lock().unwrap().clone();
-    // One whose expiry has passed ends without having run.
+    // A job whose expiry has passed ends without having run.
     due.retain(|id, _| !state.dump.expiring.contains(id) || ran.contains_key(id));
     if ran != due {
         let wrong = ran.keys().chain(due.keys()).find(|id| ran.get(id) != due.get(id)).expect("they differ");
@@ -52,7 +52,7 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     let drained = left.rows.iter().filter(|((table, _), _)| table == redb::TableHandle::name(&DRAINED));
     let written: BTreeMap<u64, u32> = drained.map(|((_, id), count)| (*id, *count as u32)).collect();
     if written != due {
-        return Err("what the handlers wrote with their completions is not there once".into());
+        return Err("the handlers' rows were not written exactly once".into());
     }
     if let Some(id) = left.live.first() {
         return Err(format!("job {id} never ends"));
@@ -71,7 +71,7 @@ fn sound(engine: &mut Engine) -> Result<(), String> {
     if found.is_ok() { Ok(()) } else { Err(format!("verify: {:?}", found.problems)) }
 }
 
-/// One more commit, whose job has an id that no other had.
+/// Makes one more commit, whose job must have an id that no other job had.
 fn one_more(engine: &mut Engine, max_id: u64) -> Result<u64, String> {
     let more = engine.pond.enqueue("plain", NewJob::raw(KIND, 0u64.to_le_bytes().to_vec()));
     let id = engine.call(more).map_err(|error| format!("nothing can be written: {error}"))?.get();
@@ -99,17 +99,17 @@ pub fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>
     Ok(())
 }
 
-/// The power goes again while the engine recovers: it is the state before the recovery or the one
-/// after it. Returns how many images were looked at.
+/// Cuts the power again while the engine recovers: the file must hold the state before the recovery or the
+/// one after it. Returns the number of images that were checked.
 pub fn crashes_again(image: Image, state: &State, clock: &ManualClock, rng: &mut Rng) -> Result<u64, String> {
     let clock = clock_at(clock.wall());
-    let (disk, book) = (SimDisk::holding(image.clone()).recorded(), Book::default());
+    let (disk, observations) = (SimDisk::holding(image.clone()).recorded(), Observations::default());
     let mut engine = Engine::open(&disk, &clock).map_err(|error| format!("it does not open: {error}"))?;
-    book.hear(&disk, Heard::Opened);
-    engine.settle();
+    observations.observe(&disk, Observation::Opened);
+    engine.run_until_quiet();
     engine.cut_off();
-    let heard = book.take_heard();
-    let take = Take { found: image, log: disk.take_log(), heard, book, max_id: state.max_id };
+    let observed = observations.take_observed();
+    let take = Take { found: image, log: disk.take_log(), observed, observations, max_id: state.max_id };
     let (log, states) = resolve(&take)?;
     let mut walk = Walk::new(take.found, &log);
     let mut images = 0;
@@ -121,10 +121,10 @@ pub fn crashes_again(image: Image, state: &State, clock: &ManualClock, rng: &mut
             let wrong = |what: String| format!("recovery, entry {}, {policy:?}: {what}", walk.at());
             let image = walk.cut(policy, rng);
             let (acked, started) = (walk.acked as usize, (walk.started as usize).min(states.len() - 1));
-            let sum = raw::look(image.clone(), raw::sum).map_err(|error| wrong(error.to_string()))?;
+            let sum = raw::read_image(image.clone(), raw::sum).map_err(|error| wrong(error.to_string()))?;
             let allowed = &states[acked..=started];
             let Some(found) = allowed.iter().find(|state| state.sum == sum) else {
-                return Err(wrong(format!("it is none of {acked} to {started}")));
+                return Err(wrong(format!("the image is no state of {acked} to {started}")));
             };
             if images % 97 == 0 {
                 drains(image, found, &clock).map_err(wrong)?;

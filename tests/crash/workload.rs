@@ -1,4 +1,4 @@
-//! What is done to the queue: calls, handlers, time, closes and crashes, from a seed.
+//! The random workload of a queue: calls, handlers, time, reopening and crashes, from a seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -15,29 +15,28 @@ use millpond::{
     BoxError, Capacity, Clock, Context, Error, GroupPolicy, Handled, Job, JobFilter, JobId, JobPatch, Keep, Millpond,
     NewJob, Outcome, Pace, Priority, QueueSettings, Rate, Retention, Retry, Timestamp, Transaction, WhenFull, Worker,
 };
-use millpond_testkit::SimDisk;
+use millpond_testkit::{ON_PURPOSE, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
-use crate::book::{Asked, Book, COMPLETED, Call, Heard, Refusal, Run, Waiting};
 use crate::engine::{Engine, GROUPS, KIND, QUEUES};
+use crate::observations::{Asked, COMPLETED, Call, Observation, Observations, Refusal, Run, Waiting};
 use crate::raw;
 
 /// The application's rows: how often each was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
-/// Rows written with completions, by job.
+/// The rows that handlers write in the transaction that completes their job, by job.
 pub const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
 /// The same, after a crash.
 pub const DRAINED: TableDefinition<u64, u64> = TableDefinition::new("drained");
-pub const ON_PURPOSE: &str = "on purpose";
 
 const ATTEMPTS: u32 = 3;
 const SECOND: Duration = Duration::from_secs(1);
-/// After so many hours on its clock nothing is left that waits.
+/// The hours after which no job waits any more.
 pub const HOURS_MAX: usize = 72;
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What a handler answers.
+/// A handler's answer.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Done,
@@ -78,16 +77,16 @@ const ANSWERS: [Answer; 20] = [
     Answer::Panic,
 ];
 
-/// The handlers' side: who waits to be told to go on.
+/// What the handlers share: which jobs wait until they are told to continue.
 #[derive(Default)]
 struct Stage {
-    /// From now on every job is simply done.
-    last_act: AtomicBool,
+    /// Whether every handler completes its job from now on.
+    completes_only: AtomicBool,
     waiting: Mutex<BTreeSet<u64>>,
     tell: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
 }
 
-/// A job to be made: more than once, if a transaction's closure runs more than once.
+/// A job to be made; it can be made more than once, if a transaction's closure runs more than once.
 #[derive(Clone, Copy, Debug)]
 struct Spec {
     tag: u64,
@@ -95,9 +94,9 @@ struct Spec {
     group: Option<&'static str>,
     priority: u8,
     start: Start,
-    /// 0 says that it runs at most once.
+    /// 0 means that it runs at most once.
     max_attempts: Option<u32>,
-    /// It holds a key of its own.
+    /// Whether it holds a unique key of its own.
     unique: bool,
     expires: Option<Start>,
 }
@@ -145,9 +144,9 @@ fn time(at: Timestamp) -> SystemTime {
 }
 
 pub struct Workload {
-    /// Gone only while it is opened again.
+    /// `None` only while the queue is opened again.
     engine: Option<Engine>,
-    pub book: Book,
+    pub observations: Observations,
     clock: ManualClock,
     disk: SimDisk,
     rng: Rng,
@@ -156,11 +155,11 @@ pub struct Workload {
     stage: Arc<Stage>,
     workers: [Option<Worker>; QUEUES.len()],
     calls: Vec<Waiting>,
-    /// The disk may fail: everybody is to be answered at once, and the queue heals without being closed.
+    /// The disk is allowed to fail: every call has to be answered at once, and the queue has to heal without being reopened.
     disk_fails: bool,
 }
 
-/// Counts a row up: written twice, it says so.
+/// Adds one to a row: a row that was written twice shows it.
 pub fn count_up(tx: &Transaction<'_>, table: TableDefinition<'_, u64, u64>, row: u64) -> Result<(), BoxError> {
     let mut table = tx.open_table(table)?;
     let before = table.get(row)?.map_or(0, |count| count.value());
@@ -182,7 +181,7 @@ impl Workload {
     pub fn open(seed: u64, disk: &SimDisk, clock: &ManualClock, next_tag: u64) -> Result<Self, Error> {
         Ok(Self {
             engine: Some(Engine::open(disk, clock)?),
-            book: Book::default(),
+            observations: Observations::default(),
             clock: clock.clone(),
             disk: disk.clone(),
             rng: Rng::with_seed(seed),
@@ -195,7 +194,7 @@ impl Workload {
         })
     }
 
-    /// The same, on a disk that may fail.
+    /// The same, on a disk that is allowed to fail.
     pub fn on_failing(mut self) -> Self {
         self.disk_fails = true;
         self
@@ -203,9 +202,9 @@ impl Workload {
 }
 
 impl Workload {
-    /// Sets the queues up, and takes some steps.
+    /// Sets the queues up, and runs some steps.
     pub fn run(&mut self, steps: usize) {
-        self.book.hear(&self.disk, Heard::Opened);
+        self.observations.observe(&self.disk, Observation::Opened);
         self.set_up();
         self.go_on_with(steps);
     }
@@ -213,7 +212,7 @@ impl Workload {
     pub fn go_on_with(&mut self, steps: usize) {
         for _ in 0..steps {
             self.step();
-            self.settle();
+            self.run_until_quiet();
         }
     }
 
@@ -229,35 +228,35 @@ impl Workload {
         self.next_tag
     }
 
-    /// Polls the calls and lets the engine work until nothing happens by itself any more.
-    fn settle(&mut self) {
+    /// Polls the calls and runs the engine until it does nothing more without a call or the passing of time.
+    fn run_until_quiet(&mut self) {
         poll_all(&mut self.calls);
-        self.engine().settle();
+        self.engine().run_until_quiet();
         poll_all(&mut self.calls);
         if self.disk_fails && !self.is_degraded() {
-            // Whoever wants to wait for room in a full queue may.
+            // A call is allowed to wait for room in a full queue.
         } else if self.disk_fails {
-            let unanswered: Vec<_> = self.calls.iter().map(|call| self.book.asked(call.call())).collect();
+            let unanswered: Vec<_> = self.calls.iter().map(|call| self.observations.asked(call.call())).collect();
             assert!(unanswered.is_empty(), "not answered: {unanswered:?}");
         } else {
             let read = self.pond().begin_read().expect("memory");
-            self.book.hear(&self.disk, Heard::Saw(raw::sum(&read).expect("memory")));
+            self.observations.observe(&self.disk, Observation::Saw(raw::sum(&read).expect("memory")));
         }
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub fn wait(&mut self, time: Duration) {
         self.clock.advance(time);
-        self.settle();
+        self.run_until_quiet();
     }
 
     pub fn is_degraded(&self) -> bool {
         self.pond().degraded().is_some()
     }
 
-    /// Everything that is there runs to its end. False if something never does.
+    /// Runs all jobs to their end. Returns false if one does not end.
     pub fn drain(&mut self) -> bool {
-        self.stage.last_act.store(true, Ordering::SeqCst);
+        self.stage.completes_only.store(true, Ordering::SeqCst);
         for (number, name) in QUEUES.into_iter().enumerate() {
             let queue = self.pond().queue(name).expect("a good name");
             let resumed = queue.resume();
@@ -271,7 +270,7 @@ impl Workload {
             }
         }
         for _ in 0..HOURS_MAX {
-            self.let_everybody_go_on();
+            self.let_all_handlers_continue();
             self.wait(HOUR);
             if self.pond().queues().iter().all(|queue| queue.counts().unfinished() == 0) {
                 return true;
@@ -280,7 +279,7 @@ impl Workload {
         false
     }
 
-    fn let_everybody_go_on(&mut self) {
+    fn let_all_handlers_continue(&mut self) {
         self.stage.waiting.lock().unwrap().clear();
         for (_, tell) in std::mem::take(&mut *self.stage.tell.lock().unwrap()) {
             let _ = tell.send(());
@@ -305,15 +304,15 @@ impl Workload {
             self.call(asked("configure"), async move { queue.configure(settings).await.map(|()| Vec::new()) });
         }
         self.transaction(1, 0);
-        self.settle();
+        self.run_until_quiet();
         for queue in 0..QUEUES.len() {
             self.start_worker(queue);
         }
     }
 
     fn call(&mut self, asked: Asked, answer: impl Future<Output = Result<Vec<JobId>, Error>> + Send + 'static) -> Call {
-        let call = self.book.ask(asked);
-        self.calls.push(Waiting::new(call, &self.book, &self.disk, Box::pin(answer)));
+        let call = self.observations.ask(asked);
+        self.calls.push(Waiting::new(call, &self.observations, &self.disk, Box::pin(answer)));
         call
     }
 
@@ -378,7 +377,7 @@ impl Workload {
             _ => None,
         };
         if expires.is_some() {
-            self.book.may_expire(tag);
+            self.observations.may_expire(tag);
         }
         Spec { tag, len, group, priority, start, max_attempts, unique, expires }
     }
@@ -402,7 +401,7 @@ impl Workload {
         self.call(Asked { tags, ..asked("enqueue_all") }, answer);
     }
 
-    /// So many bytes that the file grows.
+    /// Enqueues so many bytes that the file grows.
     fn bulk(&mut self) {
         let tags: Vec<u64> = (0..60).map(|_| self.tag()).collect();
         let jobs: Vec<_> = tags.iter().map(|&tag| NewJob::raw(KIND, payload(tag, 4_000))).collect();
@@ -414,7 +413,7 @@ impl Workload {
         let fate = self.rng.u8(0..6);
         let rows: Vec<u64> = (0..rows).map(|_| self.tag()).collect();
         let tags: Vec<u64> = (0..jobs).map(|_| self.tag()).collect();
-        // A full queue refuses inside a transaction: not the one that is.
+        // Inside a transaction a full queue refuses; so leave out the one that is full.
         let jobs: Vec<_> = tags.iter().map(|&tag| (QUEUES[self.rng.usize(0..3)], self.job(tag))).collect();
         let written = rows.clone();
         let answer = self.pond().transaction(move |tx| {
@@ -433,12 +432,12 @@ impl Workload {
         self.call(Asked { tags, rows, fails: fate < 2, ..asked(what) }, answer);
     }
 
-    /// A transaction of the caller's own.
+    /// A transaction that the caller commits itself, or drops.
     fn guard(&mut self) {
         let (row, tag) = (self.tag(), self.tag());
         let job = self.job(tag);
         let commits = self.rng.u8(0..4) > 0;
-        let call = self.book.ask(Asked { tags: vec![tag], rows: vec![row], fails: !commits, ..asked("guard") });
+        let call = self.observations.ask(Asked { tags: vec![tag], rows: vec![row], fails: !commits, ..asked("guard") });
         let disk = self.disk.clone();
         let (at, answer) = self.engine().while_writing(move |pond| {
             let write = || -> Result<Vec<u64>, Refusal> {
@@ -455,7 +454,7 @@ impl Workload {
             let answer = write();
             (disk.logged(), answer)
         });
-        self.book.answer(call, at, answer);
+        self.observations.answer(call, at, answer);
     }
 
     fn create_or_delete_table(&mut self) {
@@ -476,14 +475,15 @@ impl Workload {
     // --- running ------------------------------------------------------------------------------
 
     fn start_worker(&mut self, queue: usize) {
-        let (stage, book, disk, seed) = (self.stage.clone(), self.book.clone(), self.disk.clone(), self.seed);
+        let (stage, observations, disk, seed) =
+            (self.stage.clone(), self.observations.clone(), self.disk.clone(), self.seed);
         let retry = Retry::fixed(5 * SECOND).max_attempts(ATTEMPTS);
         let mut worker = self.pond().worker(QUEUES[queue]).concurrency(3).no_timeout().retry(retry);
         if QUEUES[queue] == "rated" {
             worker = worker.rate_limit(Rate::per_second(2).burst(3)).group_rate_limit(Rate::per_second(1));
         }
         let handler = move |job: Job<Bytes>, ctx: Context| {
-            let parts = (stage.clone(), book.clone(), disk.clone());
+            let parts = (stage.clone(), observations.clone(), disk.clone());
             async move { handle(parts, seed, job, ctx).await }
         };
         self.workers[queue] = Some(worker.handle_raw(KIND, handler).start().expect("the only one"));
@@ -497,7 +497,7 @@ impl Workload {
         }
     }
 
-    /// Some of the handlers that wait go on.
+    /// Lets some of the waiting handlers continue.
     fn go_on(&mut self) {
         for _ in 0..self.rng.usize(1..4) {
             let waiting: Vec<u64> = self.stage.waiting.lock().unwrap().iter().copied().collect();
@@ -508,7 +508,7 @@ impl Workload {
         }
     }
 
-    /// Somebody sets the clock.
+    /// Sets the wall clock.
     fn jump(&mut self) {
         let wall = self.clock.wall();
         let hours = [24, 10 * 365 * 24][self.rng.usize(0..2)];
@@ -539,14 +539,14 @@ impl Workload {
     }
 
     fn any_id(&mut self) -> Option<JobId> {
-        let ids = self.book.ids();
+        let ids = self.observations.ids();
         self.rng.choice(ids.iter().rev().take(40)).map(|&id| JobId::new(id))
     }
 
     fn cancel(&mut self) {
         let Some(id) = self.any_id() else { return };
-        let (answer, book) = (self.pond().cancel(id, ON_PURPOSE), self.book.clone());
-        book.release(id.get(), "cancelled");
+        let (answer, observations) = (self.pond().cancel(id, ON_PURPOSE), self.observations.clone());
+        observations.release(id.get(), "cancelled");
         self.call(asked("cancel"), async move { answer.await.map(|_| Vec::new()) });
     }
 
@@ -586,7 +586,7 @@ impl Workload {
 
     // --- closing ------------------------------------------------------------------------------
 
-    /// Closes the file in order and opens it again.
+    /// Shuts the queue down and opens it again.
     fn reopen(&mut self) {
         poll_all(&mut self.calls);
         self.workers = Default::default();
@@ -595,13 +595,13 @@ impl Workload {
         assert!(self.calls.is_empty(), "a call outlives its queue");
         self.stage = Arc::default();
         self.engine = Some(Engine::open(&self.disk, &self.clock).expect("it opens again"));
-        self.book.hear(&self.disk, Heard::Opened);
+        self.observations.observe(&self.disk, Observation::Opened);
         for queue in 0..QUEUES.len() {
             self.start_worker(queue);
         }
     }
 
-    /// The power goes.
+    /// Cuts the power.
     pub fn cut_off(mut self) {
         self.workers = Default::default();
         self.calls.clear();
@@ -613,23 +613,23 @@ fn asked(what: &str) -> Asked {
     Asked { what: what.into(), ..Asked::default() }
 }
 
-/// Polls each once, in order; those that are answered are gone.
+/// Polls each once, in order, and removes the answered ones.
 fn poll_all(calls: &mut Vec<Waiting>) {
     let mut cx = TaskContext::from_waker(std::task::Waker::noop());
     calls.retain_mut(|call| Pin::new(call).poll(&mut cx) == Poll::Pending);
 }
 
 async fn handle(
-    (stage, book, disk): (Arc<Stage>, Book, SimDisk),
+    (stage, observations, disk): (Arc<Stage>, Observations, SimDisk),
     seed: u64,
     job: Job<Bytes>,
     ctx: Context,
 ) -> Handled<Outcome> {
     let (id, tag, attempt) = (job.id().get(), tag_of(&job), job.attempt());
-    book.started(&disk, Run { id, tag, attempt });
+    observations.started(&disk, Run { id, tag, attempt });
     let mut rng = Rng::with_seed(seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempt));
     let (mut answer, waits) = (ANSWERS[rng.usize(0..ANSWERS.len())], rng.u8(0..3) == 0);
-    if waits && !stage.last_act.load(Ordering::SeqCst) {
+    if waits && !stage.completes_only.load(Ordering::SeqCst) {
         let (tell, told) = oneshot::channel();
         stage.tell.lock().unwrap().insert(id, tell);
         stage.waiting.lock().unwrap().insert(id);
@@ -637,12 +637,12 @@ async fn handle(
             std::future::pending::<()>().await;
         }
     }
-    if stage.last_act.load(Ordering::SeqCst) {
+    if stage.completes_only.load(Ordering::SeqCst) {
         answer = Answer::DoneWithRow;
     }
     let later = Duration::from_secs(rng.u64(1..30));
     let done = || {
-        book.release(id, COMPLETED);
+        observations.release(id, COMPLETED);
         Outcome::Done(None)
     };
     Ok(match answer {
@@ -661,7 +661,7 @@ async fn handle(
             done()
         }
         Answer::DoneWithResult => {
-            book.release(id, COMPLETED);
+            observations.release(id, COMPLETED);
             Outcome::done_with(vec![1, 2, 3])
         }
         Answer::HookErrs => {
@@ -679,7 +679,7 @@ async fn handle(
         Answer::Snooze => Outcome::snooze(later),
         Answer::RateLimited => Outcome::rate_limited(later),
         Answer::Cancel => {
-            book.release(id, "cancelled");
+            observations.release(id, "cancelled");
             Outcome::cancel(ON_PURPOSE)
         }
         Answer::DeadLetter => Outcome::dead_letter(ON_PURPOSE),

@@ -1,4 +1,4 @@
-//! What a file means, whatever its bytes: every job, every queue, the application's rows.
+//! Describes the contents of a file, whatever its bytes: every job, every queue, the application's rows.
 
 use millpond::{Codec, JobInfo, Millpond, Queue};
 use redb::{ReadableTable, TableDefinition};
@@ -11,7 +11,7 @@ const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::
 pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/unique");
 const UNIQUE_ENDED: TableDefinition<(u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
 
-/// Since version 4.
+/// Exists since version 4.
 pub const EXPIRING: TableDefinition<(u8, u64, u32, u64), ()> = TableDefinition::new("millpond/expiring");
 const PLUGIN_STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
 const PLUGIN_USAGE: TableDefinition<&str, &[u8]> = TableDefinition::new("millpond/plugin_usage");
@@ -92,7 +92,7 @@ fn queue(queue: &Queue) -> Value {
     })
 }
 
-/// What is left in the buckets. They show beside a worker only, which must not start anything.
+/// What is left in the buckets. They are shown only while the queue has a worker, and it must not start anything.
 async fn rates(pond: &Millpond) -> Value {
     if !pond.queues().iter().any(|queue| queue.name() == LIMITED) {
         return Value::Null;
@@ -141,19 +141,19 @@ fn expiring(pond: &Millpond) -> Value {
     rows.collect()
 }
 
-/// Who holds which key.
+/// The job that holds each unique key.
 pub fn keys(table: &impl ReadableTable<(u32, &'static str), &'static [u8]>) -> Value {
     let rows = table.iter().unwrap().map(|row| {
         let (key, row) = row.unwrap();
         let (queue, key) = key.value();
-        // Behind the version byte and the checksum.
+        // After the version byte and the checksum.
         let (id, until): (u64, u64) = postcard::from_bytes(&row.value()[5..]).unwrap();
         json!({ "queue": queue, "key": key, "id": id, "until": until })
     });
     rows.collect()
 }
 
-/// What plugins keep, how it is counted, and which jobs they have to do with.
+/// What plugins keep, their usage counts, and the plugins named in job records.
 fn plugins(pond: &Millpond) -> Value {
     let read = pond.begin_read().unwrap();
     let kept = read.open_table(PLUGIN_STATE).unwrap();
@@ -172,7 +172,7 @@ fn plugins(pond: &Millpond) -> Value {
     let mut jobs = all_jobs(pond);
     jobs.sort_by_key(|job| job.id);
     let jobs = jobs.iter().filter(|job| job.generation > 0 || !job.plugins.is_empty());
-    // Versions are not compared: the same text may be assembled into other bytes one day.
+    // Versions are not compared: the same text can be assembled into other bytes in the future.
     let jobs = jobs.map(|job| {
         let attempts: Vec<u32> = job.plugins.iter().map(|(attempt, _)| *attempt).collect();
         json!({ "id": job.id, "generation": job.generation, "plugins": attempts })

@@ -1,4 +1,4 @@
-//! How each file was made. A feature that changes what is stored gets a file here before it does.
+//! Makes each file. A feature that changes what is stored gets a file here first.
 
 use std::fs;
 
@@ -26,10 +26,10 @@ pub const FEATURES: [&str; 12] = [
     "killed",
 ];
 
-/// What only files since version 3 have, and only a build with plugins can make.
+/// A feature that only files since version 3 have, and that only a build with plugins can make.
 pub const OF_PLUGINS: &str = "plugins";
 
-/// What only files since version 4 have.
+/// A feature that only files since version 4 have.
 const EXPIRING: &str = "expiring";
 
 /// The features that files of this version have.
@@ -48,7 +48,7 @@ pub const APP: TableDefinition<u64, &str> = TableDefinition::new("app");
 /// The queue with rates. It is paused in the files.
 pub const LIMITED: &str = "limited";
 
-/// The file, as bytes.
+/// Makes the file of a feature and returns its bytes.
 pub async fn make(feature: &str) -> Vec<u8> {
     let disk = OnDisk::new();
     let pond = disk.open();
@@ -78,7 +78,7 @@ fn raw(text: &'static str) -> NewJob {
     NewJob::raw("raw", text)
 }
 
-/// A worker that answers jobs by what their payloads say.
+/// A worker whose handler answers as the payload says.
 fn answering(pond: &Millpond, queue: &str) -> Worker {
     pond.worker(queue)
         .concurrency(1)
@@ -131,7 +131,7 @@ async fn plain(pond: &Millpond) {
     pond.enqueue("emails", options.backoff(millpond::Backoff::Fixed(SECOND))).await.unwrap();
 }
 
-/// Due on either time line, after a failure, after a snooze; one that expires before it is due.
+/// Jobs that are due by either clock, after a failure, or after a snooze; one that expires before it is due.
 async fn later(pond: &Millpond, clock: &ManualClock) {
     pond.enqueue("q", work(1).delay(HOUR)).await.unwrap();
     pond.enqueue("q", work(2).run_at(in_hours(clock, 30))).await.unwrap();
@@ -146,8 +146,8 @@ fn in_hours(clock: &ManualClock, hours: u32) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(clock.wall().as_millis()) + HOUR * hours
 }
 
-/// A line of ready ones, one that is paused, one whose head waits for its retry, one that is paused and
-/// empty, one whose last job came back from the dead letters before a younger one left it.
+/// A group with ready jobs, one that is paused, one whose head waits for its retry, one that is paused and empty,
+/// one whose last job was redriven before a younger one left the group.
 async fn groups(pond: &Millpond, clock: &ManualClock) {
     let queue = pond.queue("q").unwrap();
     let members =
@@ -165,7 +165,7 @@ async fn groups(pond: &Millpond, clock: &ManualClock) {
     pond.enqueue("q", raw("later").group("b").delay(HOUR)).await.unwrap();
 }
 
-/// Members that are parked: one failed, one is due later.
+/// Parked members: one failed, one is due later.
 async fn skipping_groups(pond: &Millpond) {
     let settings = QueueSettings::default().groups(GroupPolicy::Skip);
     pond.queue("q").unwrap().configure(settings).await.unwrap();
@@ -175,7 +175,7 @@ async fn skipping_groups(pond: &Millpond) {
     pond.enqueue_many("q", ["fourth", "fifth"].map(|text| raw(text).group("a"))).await.unwrap();
 }
 
-/// Failed twice, panicked, given up by the handler, undecodable; one edited, one redriven.
+/// Jobs that failed twice, panicked, were made dead letters by the handler, or cannot be decoded; one edited, one redriven.
 async fn dead_letters(pond: &Millpond, clock: &ManualClock) {
     let texts = ["fail", "panic", "dead", "dead", "dead"];
     let ids = pond.enqueue_many("q", texts.map(raw)).await.unwrap();
@@ -190,7 +190,7 @@ async fn dead_letters(pond: &Millpond, clock: &ManualClock) {
     pond.dead_letters().redrive(ids[4]).await.unwrap();
 }
 
-/// Completed with a result and without, cancelled, cancelled by its handler, expired; what a short retention has left.
+/// Jobs that completed with a result and without, were cancelled, were cancelled by their handler, or expired; and what a short retention kept.
 async fn ended(pond: &Millpond, clock: &ManualClock) {
     let keep = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER);
     pond.queue("kept").unwrap().configure(QueueSettings::default().retention(keep)).await.unwrap();
@@ -247,7 +247,7 @@ async fn settings(pond: &Millpond) {
     pond.enqueue("set", work(1)).await.unwrap();
 }
 
-/// The application's rows: beside jobs, in a commit of their own, with a completion.
+/// The application's rows: written with jobs, in a commit of their own, and with a completion.
 async fn app_rows(pond: &Millpond) {
     pond.transaction(|tx| {
         tx.open_table(APP)?.insert(1, "beside a job")?;
@@ -263,7 +263,7 @@ async fn app_rows(pond: &Millpond) {
     guard.commit().unwrap();
 }
 
-/// Jobs with keys, wherever a job can be: two with the same one among them, if they are let in.
+/// Jobs with unique keys in every state; some with the same key, where that is accepted.
 async fn unique_keys(pond: &Millpond, clock: &ManualClock) {
     let keyed = |text, key: &str| raw(text).unique_key(key);
     let ended = [keyed("result", "completed"), keyed("dead", "dead"), keyed("discard", "discarded")];
@@ -284,7 +284,7 @@ async fn unique_keys(pond: &Millpond, clock: &ManualClock) {
     pond.enqueue("q", raw("without a key")).await.unwrap();
 }
 
-/// Jobs that expire on either line, wherever a job can wait; some have started, one has expired, one was changed.
+/// Jobs that expire by either clock, wherever a job can wait; some have started, one has expired, one was changed.
 async fn expiring(pond: &Millpond, clock: &ManualClock) {
     let late = |text| raw(text).expires_in(HOUR * 10);
     pond.enqueue_many("q", [late("fail"), late("snooze"), late("dead"), late("slow down").group("c")]).await.unwrap();
@@ -312,7 +312,7 @@ async fn expiring(pond: &Millpond, clock: &ManualClock) {
     testing::drain(pond).await;
 }
 
-/// A job that cannot be read any more is set aside.
+/// A job that can no longer be read is quarantined.
 async fn quarantine(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     let texts = ["first-payload", "second-payload", "third-payload"];
     pond.enqueue_many("q", texts.map(raw)).await.unwrap();
@@ -333,7 +333,7 @@ async fn quarantine(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     fs::read(disk.path()).unwrap()
 }
 
-/// As the process dies in the midst of it: handlers run, a group's head among them, and most jobs wait.
+/// The process dies while handlers run, the head of a group among them, and most jobs wait.
 async fn killed(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     pond.enqueue_many("q", (0..20).map(work)).await.unwrap();
     let (_worker, mut keeper) = gated(&pond, "q", 4);
@@ -349,7 +349,7 @@ async fn killed(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     fs::read(disk.path()).unwrap()
 }
 
-/// A plugin that counts, keeps each payload under the payload's own text, and has a follow-up job; one that traps.
+/// A plugin that counts, keeps each payload under the payload's own text, and enqueues a follow-up job; one that traps.
 #[cfg(feature = "wasm")]
 async fn plugins(pond: &Millpond) {
     use crate::guest;

@@ -1,14 +1,14 @@
-//! Files that earlier versions have written, one per feature, opened in every run: what is in them, and
-//! that it can be worked off.
+//! Files that earlier versions have written, one for each feature. Every run opens them and checks their contents, and
+//! that their jobs can run to their end.
 //!
-//! `v1/<feature>.redb.gz` is a file as schema version 1 left it, `v1/<feature>.json` says what it
-//! holds. A new schema version gets a directory of its own, and the old ones stay:
+//! `v1/<feature>.redb.gz` is a file as schema version 1 left it, `v1/<feature>.json` describes its contents. A new
+//! schema version gets a directory of its own, and the old ones stay:
 //!
 //! ```text
 //! cargo test --features wasm --test golden write_the_files_of_this_schema -- --ignored
 //! ```
 //!
-//! writes the directory of the present version ([`SCHEMA`]). It refuses to replace a file that is there.
+//! writes the directory of the present version ([`SCHEMA`]). It refuses to replace a file that exists.
 
 #[path = "../support/all_jobs.rs"]
 mod all_jobs;
@@ -52,7 +52,7 @@ fn stored(schema: u32, feature: &str) -> (Vec<u8>, serde_json::Value) {
     (bytes, serde_json::from_slice(&dump).expect("it is JSON"))
 }
 
-/// A copy of a file, opened with a clock that stands where that of its writer began.
+/// Opens a copy of a file, with a clock that shows the time at which the clock of its writer began.
 fn open(disk: &OnDisk, bytes: &[u8]) -> Millpond {
     fs::write(disk.path(), bytes).unwrap();
     disk.open()
@@ -64,13 +64,13 @@ async fn dumped(pond: &Millpond) -> serde_json::Value {
     dump::dump(pond).await
 }
 
-/// A dump as the version that wrote `expected` could have made it.
+/// Changes a dump to what the version that wrote `expected` could have made.
 fn comparable(feature: &str, mut dump: serde_json::Value, expected: &serde_json::Value) -> serde_json::Value {
     if let (Some(fields), Some(known)) = (dump.as_object_mut(), expected.as_object()) {
         fields.retain(|field, _| known.contains_key(field));
     }
     if feature == "killed" {
-        // Recovery writes records anew, at the length that they have in this version.
+        // Recovery writes records again, with the length that they have in this version.
         for (queue, expected) in
             dump["queues"].as_array_mut().unwrap().iter_mut().zip(expected["queues"].as_array().unwrap())
         {
@@ -80,7 +80,7 @@ fn comparable(feature: &str, mut dump: serde_json::Value, expected: &serde_json:
     dump
 }
 
-/// Lets everything go on and runs it, until nothing is left that has not ended.
+/// Resumes everything and runs it until every job has ended.
 async fn work_off(pond: &Millpond, clock: &ManualClock) {
     let (unfinished, ended) = totals(pond);
     for queue in pond.queues() {
@@ -105,7 +105,7 @@ async fn work_off(pond: &Millpond, clock: &ManualClock) {
     assert_eq!(totals(pond), (0, ended + unfinished), "everything ends, once");
 }
 
-/// How many jobs have not ended, and how many ever have.
+/// How many jobs have not ended, and how many have.
 fn totals(pond: &Millpond) -> (u64, u64) {
     let counts = pond.queues().into_iter().map(|queue| queue.counts());
     counts.fold((0, 0), |(unfinished, ended), counts| {
@@ -115,7 +115,7 @@ fn totals(pond: &Millpond) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn every_file_of_an_earlier_version_holds_what_it_held_and_can_be_worked_off() {
+async fn every_file_of_an_earlier_version_keeps_its_contents_and_its_jobs_run_to_their_end() {
     for schema in 1..=SCHEMA {
         for feature in features_of(schema) {
             let (bytes, expected) = stored(schema, feature);
@@ -132,12 +132,12 @@ async fn every_file_of_an_earlier_version_holds_what_it_held_and_can_be_worked_o
 }
 
 #[tokio::test]
-async fn what_is_made_today_is_what_the_files_of_this_version_hold() {
+async fn a_file_made_today_has_the_contents_of_the_stored_file_of_this_version() {
     for feature in features_of(SCHEMA).filter(|&feature| feature != OF_PLUGINS || cfg!(feature = "wasm")) {
         let made = made(feature).await;
         let disk = OnDisk::new();
         let found = dumped(&open(&disk, &made)).await;
-        assert!(found == stored(SCHEMA, feature).1, "{feature} is made otherwise: {found:#}");
+        assert!(found == stored(SCHEMA, feature).1, "{feature} is made differently: {found:#}");
     }
 }
 
@@ -146,13 +146,13 @@ async fn made(feature: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-#[ignore = "writes into the repository: run it by name when the schema version was raised"]
+#[ignore = "writes into the repository: run it by name after raising the schema version"]
 async fn write_the_files_of_this_schema() {
     let directory = directory(SCHEMA);
     fs::create_dir_all(&directory).unwrap();
     for feature in features_of(SCHEMA) {
         let file = directory.join(format!("{feature}.redb.gz"));
-        assert!(!file.exists(), "{} is there already: files of a version are written once", file.display());
+        assert!(!file.exists(), "{} exists: the files of a version are written once", file.display());
         let bytes = made(feature).await;
         let disk = OnDisk::new();
         let dump = dumped(&open(&disk, &bytes)).await;

@@ -1,4 +1,4 @@
-//! The step from one version to the next, and a power cut in the midst of it.
+//! The step from one version to the next, and a power cut during it.
 
 use millpond::testing;
 use millpond::{JobId, Millpond, NewJob, State};
@@ -11,7 +11,7 @@ use crate::{comparable, dump, dumped, open, stored, work_off};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("millpond/meta");
 
-/// Who holds which key of `v1/unique_keys` once it is brought up to version 2.
+/// The job that holds each unique key of `v1/unique_keys` after the step to version 2.
 fn keys_of_v1() -> Value {
     json!([
         { "queue": 0, "key": "completed", "id": 13, "until": 0 },
@@ -26,7 +26,7 @@ fn keys_of_v1() -> Value {
 }
 
 #[tokio::test]
-async fn of_jobs_with_the_same_key_the_oldest_that_has_not_ended_holds_it() {
+async fn the_oldest_unfinished_job_holds_a_key_that_several_jobs_have() {
     let disk = OnDisk::new();
     let pond = open(&disk, &stored(1, "unique_keys").0);
     assert_eq!(dumped(&pond).await["keys"], json!({ "held": keys_of_v1(), "ended": [] }));
@@ -35,12 +35,12 @@ async fn of_jobs_with_the_same_key_the_oldest_that_has_not_ended_holds_it() {
         let again = NewJob::raw("raw", "again").unique_key(key["key"].as_str().unwrap());
         assert_eq!(pond.enqueue(queue, again).await.unwrap(), JobId::new(key["id"].as_u64().unwrap()));
     }
-    // Those that had ended hold nothing: no time was ever asked for.
+    // The jobs that had ended hold no key: no time was asked for.
     for key in ["dead", "discarded"] {
         let new = pond.enqueue("q", NewJob::raw("raw", "again").unique_key(key)).await.unwrap();
         assert!(new.get() > 15, "{key}");
     }
-    // The younger ones with the key go on without it.
+    // The younger jobs with the key continue without it.
     pond.cancel(JobId::new(6), "the one that holds it").await.unwrap();
     let new = pond.enqueue("q", NewJob::raw("raw", "again").unique_key("same")).await.unwrap();
     assert!(new.get() > 15);
@@ -48,7 +48,7 @@ async fn of_jobs_with_the_same_key_the_oldest_that_has_not_ended_holds_it() {
     close(pond).await;
 }
 
-/// The schema version on a disk, its keys, and what of it expires, if it has the tables for them.
+/// The schema version on a disk, its keys, and how many jobs expire, if it has the tables for them.
 fn version_and_rows(disk: SimDisk) -> (u8, Option<Value>, Option<usize>) {
     let db = Database::builder().create_with_backend(disk).expect("every image opens");
     let read = db.begin_read().unwrap();
@@ -136,7 +136,7 @@ const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index"
 const DEAD_LETTERS: TableDefinition<(u32, u64, u64), &[u8]> = TableDefinition::new("millpond/dead_letters");
 const FINISHED: TableDefinition<(u32, u8, u64, u64), &[u8]> = TableDefinition::new("millpond/finished");
 
-/// A row that is not a record, of these bytes.
+/// A row with these bytes, which are not a job record.
 fn row(content: &[u8]) -> Vec<u8> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[1]);
@@ -144,7 +144,7 @@ fn row(content: &[u8]) -> Vec<u8> {
     [&[1][..], &hasher.finalize().to_le_bytes(), content].concat()
 }
 
-/// A file of version 3 whose ended jobs have ended under a clock that had not been set.
+/// A file of version 3 whose jobs ended while the wall clock had not been set.
 fn ended_in_1970(feature: &str) -> Vec<u8> {
     let disk = OnDisk::new();
     std::fs::write(disk.path(), stored(3, feature).0).unwrap();
@@ -196,7 +196,7 @@ async fn jobs_that_ended_before_the_machine_knew_the_time_count_from_the_step_on
         disk.clock.advance(SECOND * 31);
         testing::drain(&pond).await;
         assert_sound(&pond).await;
-        // One queue keeps its own for ever.
+        // One queue keeps its ended jobs forever.
         assert_eq!(ended(&pond), if feature == "ended" { (2, 3, 0) } else { (0, 0, 0) });
         close(pond).await;
     }

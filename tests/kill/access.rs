@@ -1,4 +1,4 @@
-//! What the system does not allow: a process without the rights, a file that another process has open.
+//! Files that the process is not allowed to use: for lack of rights, or because another process has them open.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -13,17 +13,17 @@ use millpond::{Error, Millpond, NewJob};
 use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
 
-/// Nobody in particular.
+/// The user without rights to anything.
 const NOBODY: u32 = 65_534;
 
-/// Times that a holder of the file is killed while others try to open it.
+/// How many times a process that holds the file is killed while others try to open it.
 const HOLDERS: u64 = 8;
 
 // --- a process without the rights --------------------------------------------------------------
 
-/// Tries what it may not.
+/// Tries to open files for which it lacks the rights.
 pub fn child_without_rights() {
-    assert!(!rustix::process::geteuid().is_root(), "who may do everything is refused nothing");
+    assert!(!rustix::process::geteuid().is_root(), "root is refused nothing");
     let dir = PathBuf::from(setting::<String>("ROOM"));
     let file = dir.join("queue.redb");
     drop(Millpond::open(&file).unwrap());
@@ -40,14 +40,14 @@ pub fn child_without_rights() {
     fs::create_dir(&closed).unwrap();
     fs::rename(&file, closed.join("old.redb")).unwrap();
     allow(&closed, 0o500);
-    refused(&closed.join("new.redb"), &["create"], "a directory that may not be written");
+    refused(&closed.join("new.redb"), &["create"], "a directory without the right to write");
     assert_eq!(fs::read_dir(&closed).unwrap().count(), 1, "nothing is left behind");
-    // What is there needs nothing from the directory.
+    // Opening an existing file needs no rights on the directory.
     let pond = Millpond::open(closed.join("old.redb")).unwrap();
     pond.enqueue("q", NewJob::raw("k", "")).wait().unwrap();
     drop(pond);
     allow(&closed, 0o000);
-    refused(&closed.join("old.redb"), &["look for"], "a directory that may not be searched");
+    refused(&closed.join("old.redb"), &["look for"], "a directory without the right to search");
     allow(&closed, 0o700);
     println!("refused as user {}", rustix::process::geteuid().as_raw());
 }
@@ -67,13 +67,13 @@ fn refused(path: &Path, operations: &[&str], what: &str) {
 }
 
 #[test]
-fn who_may_not_is_told_which_path_and_what() {
+fn a_process_without_the_rights_is_told_which_path_and_operation_failed() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("env");
     if rustix::process::geteuid().is_root() {
         chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         command.uid(NOBODY).gid(NOBODY);
-        // The tests may lie where nobody else looks.
+        // The test binary can be in a directory that other users cannot search.
         let copy = dir.path().join("tests");
         fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
         command.arg(copy);
@@ -92,7 +92,7 @@ fn who_may_not_is_told_which_path_and_what() {
 
 // --- a file that another process has open -------------------------------------------------------
 
-/// Has the file open and enqueues until it is killed.
+/// Holds the file open and enqueues until it is killed.
 pub fn child_that_holds() {
     let path: String = setting("FILE");
     let pond = Millpond::open(path).unwrap();
@@ -104,10 +104,10 @@ pub fn child_that_holds() {
     }
 }
 
-/// Two try to open the file while its holder is killed: nobody is let in before, both hear a plain
-/// no until then, and one gets it with everything in it.
+/// Two threads try to open the file while the process that holds it is killed. Neither opens it earlier, both get a
+/// plain refusal until then, and one opens it with everything in it.
 #[test]
-fn nobody_else_opens_the_file_until_its_holder_is_dead() {
+fn no_other_process_opens_the_file_until_its_holder_is_dead() {
     let seed = number("KILL_SEED", 1);
     println!("KILL_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -118,7 +118,7 @@ fn nobody_else_opens_the_file_until_its_holder_is_dead() {
         let mut holder = child::start("hold", &[("FILE", file.display().to_string())]);
         let before = acknowledged.len();
         while acknowledged.len() == before {
-            hear(&holder.next().expect("it enqueues"), &mut acknowledged);
+            read_line(&holder.next().expect("it enqueues"), &mut acknowledged);
         }
         assert!(matches!(Millpond::open(&file), Err(Error::AlreadyOpen { path, .. }) if path == file));
         let openers: Vec<_> = (0..2).map(|_| thread::spawn(open_as_soon_as_possible(file.clone()))).collect();
@@ -132,7 +132,7 @@ fn nobody_else_opens_the_file_until_its_holder_is_dead() {
     }
 }
 
-fn hear(line: &str, acknowledged: &mut Vec<u64>) {
+fn read_line(line: &str, acknowledged: &mut Vec<u64>) {
     assert!(!line.contains("error"), "{line}");
     if let Some((what, id)) = line.rsplit_once(' ')
         && what.ends_with("ack")
@@ -142,7 +142,7 @@ fn hear(line: &str, acknowledged: &mut Vec<u64>) {
     }
 }
 
-/// Returns what it finds.
+/// Returns the jobs that it finds.
 fn open_as_soon_as_possible(file: PathBuf) -> impl FnOnce() -> Vec<u64> {
     move || {
         loop {
@@ -160,17 +160,17 @@ fn open_as_soon_as_possible(file: PathBuf) -> impl FnOnce() -> Vec<u64> {
 
 // --- files that several processes create --------------------------------------------------------
 
-/// Processes that open each file at once.
+/// The number of processes that open each file at once.
 const CREATORS: u64 = 3;
 
-/// Opens one new file after another at the moment that the others open it, and enqueues a job in those that it gets.
+/// Opens one new file after another at the same moment as the others, and enqueues a job in each that it opens.
 pub fn child_that_creates() {
     let directory = PathBuf::from(setting::<String>("ROOM"));
     let (own, rounds): (u64, u64) = (setting("OWN"), setting("ROUNDS"));
     for round in 0..rounds {
-        let ready = |who: u64| directory.join(format!("ready-{round}-{who}"));
+        let ready = |creator: u64| directory.join(format!("ready-{round}-{creator}"));
         fs::write(ready(own), "").unwrap();
-        while !(0..CREATORS).all(|who| ready(who).exists()) {
+        while !(0..CREATORS).all(|creator| ready(creator).exists()) {
             thread::yield_now();
         }
         match Millpond::open(directory.join(format!("{round}.redb"))) {
@@ -186,7 +186,7 @@ pub fn child_that_creates() {
 
 /// `OPEN_ROUNDS` sets the number of files.
 #[test]
-fn every_job_acknowledged_by_a_process_that_opened_a_new_file_is_there() {
+fn every_job_acknowledged_by_a_process_that_opened_a_new_file_is_stored() {
     let rounds = number("OPEN_ROUNDS", 60);
     let dir = tempfile::tempdir().unwrap();
     let creators = (0..CREATORS).map(|own| {
@@ -207,7 +207,7 @@ fn every_job_acknowledged_by_a_process_that_opened_a_new_file_is_there() {
         }
     }
     for (round, mut acknowledged) in acknowledged.into_iter().enumerate() {
-        assert!(!acknowledged.is_empty(), "round {round}: nobody could open it");
+        assert!(!acknowledged.is_empty(), "round {round}: no process could open it");
         let pond = Millpond::open(dir.path().join(format!("{round}.redb"))).unwrap();
         let mut there: Vec<String> =
             all_jobs(&pond).iter().map(|job| String::from_utf8_lossy(&job.payload.bytes).into_owned()).collect();

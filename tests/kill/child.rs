@@ -1,4 +1,4 @@
-//! Starting and ending a child, and hearing what it says.
+//! Starts and ends a child process, and reads what it prints.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// A child says nothing for this long only if it hangs.
+/// A child that prints nothing for this long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 pub struct Running {
@@ -18,13 +18,13 @@ pub fn start(role: &str, settings: &[(&str, String)]) -> Running {
     start_as(Command::new(std::env::current_exe().unwrap()), role, settings)
 }
 
-/// `command` is given the child and its arguments to run.
+/// `command` gets the child and its arguments to run.
 pub fn start_by(mut command: Command, role: &str, settings: &[(&str, String)]) -> Running {
     command.arg(std::env::current_exe().unwrap());
     start_as(command, role, settings)
 }
 
-/// `command` runs the child with the arguments it is given.
+/// `command` runs the child with the arguments that it gets.
 pub fn start_as(mut command: Command, role: &str, settings: &[(&str, String)]) -> Running {
     let mut child = command
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
@@ -37,7 +37,7 @@ pub fn start_as(mut command: Command, role: &str, settings: &[(&str, String)]) -
         .unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());
     let (say, lines) = channel();
-    // Ends with the pipe. The last line may be cut off: only whole ones count.
+    // Ends with the pipe. The last line can be incomplete: only whole lines count.
     thread::spawn(move || {
         let mut out = out;
         let mut line = String::new();
@@ -52,7 +52,7 @@ pub fn start_as(mut command: Command, role: &str, settings: &[(&str, String)]) -
 }
 
 impl Running {
-    /// The next line; nothing once the child has ended.
+    /// The next line, or `None` once the child has ended.
     pub fn next(&mut self) -> Option<String> {
         match self.lines.recv_timeout(SILENCE_MAX) {
             Ok(line) => Some(line),
@@ -64,9 +64,9 @@ impl Running {
         }
     }
 
-    /// Asks it to stop.
+    /// Asks the child to stop.
     pub fn terminate(&self) {
-        // One that has ended is told in vain.
+        // Fails if the child has ended.
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
@@ -75,7 +75,7 @@ impl Running {
         self.child.kill().unwrap();
     }
 
-    /// The lines that are left, and how it ended.
+    /// The remaining lines, and how the child ended.
     pub fn end(mut self) -> (Vec<String>, ExitStatus) {
         let mut rest = Vec::new();
         while let Some(line) = self.next() {
@@ -85,7 +85,7 @@ impl Running {
     }
 }
 
-/// Has `stop` done when the child is asked to stop.
+/// Runs `stop` when the child is asked to stop.
 pub fn on_term(stop: impl Future<Output = ()> + Send + 'static) {
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! The wall clock is set back by hours, between two runs and in the middle of one.
+//! The wall clock is set back by hours, between two runs and during one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,7 @@ const DELAY: Duration = Duration::from_millis(300);
 /// Times in the file are whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(1);
 
-/// The machine's clocks, of which the wall's shows another time.
+/// The machine's clocks, with a wall clock that is set to another time.
 struct Shifted {
     machine: SystemClock,
     millis: Arc<AtomicI64>,
@@ -38,7 +38,7 @@ fn note(what: &str) {
     println!("{what} {}", since_epoch().as_micros());
 }
 
-/// Does the jobs that are there; then, if it is to, has its clock set back in mid-run and does more.
+/// Runs the waiting jobs; then, if told to, has its clock set back while it runs, and enqueues more.
 pub fn child() {
     let (path, hours, work): (String, i64, String) = (setting("FILE"), setting("HOURS"), setting("WORK"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -74,7 +74,7 @@ async fn enqueue(pond: &Millpond) {
     std::future::pending::<()>().await;
 }
 
-/// In the middle of a run: a delay, a back-off and a rate that must not stand still for hours.
+/// Enqueues, during the run, a delayed job, one that is retried and some with a rate: none must wait for hours.
 async fn enqueue_more(pond: &Millpond) {
     note("more");
     pond.enqueue("q", NewJob::raw("later", "").delay(DELAY)).await.unwrap();
@@ -98,7 +98,7 @@ fn start(pond: &Millpond) {
     pond.worker("rated").rate_limit(Rate::per_second(20).burst(1)).handle_raw("rated", handle).start().unwrap();
 }
 
-/// All but the job whose time, by the wall, is hours away.
+/// Waits for all jobs except the one that is due, by the wall clock, in hours.
 async fn done(pond: &Millpond) {
     while ["q", "rated"].iter().any(|queue| pond.queue(queue).unwrap().counts().unfinished() > 0) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -116,23 +116,26 @@ fn a_clock_set_back_by_hours_starts_nothing_early_and_holds_nothing_up() {
             child::start("clock", &[("FILE", file), ("HOURS", hours.to_string()), ("WORK", work.to_owned())])
         };
         let mut first = run(0, "enqueue");
-        let mut heard = Vec::new();
-        while heard.last().is_none_or(|line: &String| !line.ends_with("enqueued")) {
-            heard.push(first.next().expect("it enqueues"));
+        let mut lines_read = Vec::new();
+        while lines_read.last().is_none_or(|line: &String| !line.ends_with("enqueued")) {
+            lines_read.push(first.next().expect("it enqueues"));
         }
         first.kill();
         first.end();
-        // It hangs if it says nothing for as long as a child may be silent, which is half a minute.
+        // A child that prints nothing for half a minute hangs.
         let (lines, status) = run(hours, "do").end();
-        heard.extend(lines);
-        assert!(status.success() && heard.iter().any(|line| line.ends_with("ended")), "{hours} h: {heard:#?}");
+        lines_read.extend(lines);
+        assert!(
+            status.success() && lines_read.iter().any(|line| line.ends_with("ended")),
+            "{hours} h: {lines_read:#?}"
+        );
         let at = |what: &str| -> Option<Duration> {
-            heard.iter().find_map(|line| {
+            lines_read.iter().find_map(|line| {
                 let (said, micros) = line.rsplit_once(' ')?;
                 said.ends_with(what).then(|| Duration::from_micros(micros.parse().unwrap()))
             })
         };
-        let started = |what: &str| at(what).unwrap_or_else(|| panic!("{hours} h: no {what} in {heard:#?}"));
+        let started = |what: &str| at(what).unwrap_or_else(|| panic!("{hours} h: no {what} in {lines_read:#?}"));
         let (asked, more) = (started("asked"), started("more"));
         for (what, not_before) in [
             ("start-delayed-1", asked + DELAY),
@@ -144,8 +147,8 @@ fn a_clock_set_back_by_hours_starts_nothing_early_and_holds_nothing_up() {
             let at = started(what);
             assert!(at + ROUNDING >= not_before, "{hours} h: {what} is {:?} early", not_before - at);
         }
-        assert_eq!(at("start-absolute-1"), None, "{hours} h: its time by the wall has not come");
-        let rated = heard.iter().filter(|line| line.contains("start-rated")).count();
+        assert_eq!(at("start-absolute-1"), None, "{hours} h: it is not due by the wall clock");
+        let rated = lines_read.iter().filter(|line| line.contains("start-rated")).count();
         assert_eq!(rated, 5, "{hours} h");
     }
 }

@@ -1,5 +1,5 @@
-//! A process forks while it has the file open. The child has a copy of the queue and none of its threads: it is refused by
-//! name, writes nothing and hangs nowhere, and the parent goes on.
+//! A process forks while it has the file open. The child has a copy of the queue and none of its threads: its calls get a
+//! typed error, write nothing and never hang, and the parent continues.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use redb::TableDefinition;
 use crate::all_jobs::all_jobs;
 use crate::child::{self, setting};
 
-/// Rounds in one run; one round in three forks twice.
+/// The number of rounds in one run; every third round forks twice.
 const FORKS: usize = 30;
 /// A forked process that has not ended after this many seconds hangs.
 const HANGS_AFTER: u32 = 20;
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
-/// Runs `test` in a fork of this process, and says whether it has returned true. One that hangs is ended by an alarm.
+/// Runs `test` in a fork of this process, and returns whether it returned true. An alarm ends a fork that hangs.
 fn in_a_fork(test: impl FnOnce() -> bool) -> bool {
     match fork_and_return() {
         0 => exit_with(std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).unwrap_or(false)),
@@ -64,7 +64,7 @@ impl Had {
     }
 }
 
-/// Every call that could write, wait, read or take a lock says so.
+/// Checks that every call that could write, wait, read or take a lock is refused.
 fn all_is_refused(had: Had) -> bool {
     let Had { pond, earlier, queue, rate, worker, events: mut earlier_events, heard } = had;
     let id = millpond::JobId::new(1);
@@ -131,7 +131,7 @@ fn all_is_refused(had: Had) -> bool {
     ];
     worker.stop();
     drop((heard, events, earlier_events, queue, rate, letters, aside));
-    // Neither stops the parent's queue nor waits for threads that are not here.
+    // Dropping it neither stops the parent's queue nor waits for threads that do not exist here.
     drop(pond);
     for (n, refused) in answers.into_iter().enumerate() {
         if !refused {
@@ -141,7 +141,7 @@ fn all_is_refused(had: Had) -> bool {
     answers.iter().all(|refused| *refused)
 }
 
-/// Opens the file and forks again and again while others enqueue.
+/// Opens the file and forks again and again while other threads enqueue.
 pub fn child() {
     let file = PathBuf::from(setting::<String>("FILE"));
     let pond = Millpond::open(&file).unwrap();
@@ -174,7 +174,7 @@ pub fn child() {
                 _ => forks_inside_a_closure(&pond),
             };
             println!("fork {fork} {}", if passed { "passed" } else { "failed" });
-            // What the parent is told stands.
+            // What the parent is told stays true.
             let id = pond.enqueue("q", job()).wait().unwrap();
             println!("ack {id}");
         }
@@ -182,10 +182,10 @@ pub fn child() {
         enqueuers.into_iter().flat_map(|enqueuer| enqueuer.join().unwrap()).collect::<Vec<_>>()
     });
     acknowledged.iter().for_each(|id| println!("ack {id}"));
-    // And once with nobody beside it.
+    // Once more when no other thread runs.
     let had = Had::before_the_fork(&pond, &worker);
     let passed = in_a_fork(move || all_is_refused(had)) && forks_inside_a_closure(&pond);
-    // And once while another thread holds the locks: in the child nobody ever lets go of them.
+    // Once more while another thread holds the locks: in the child no thread ever releases them.
     let had = Had::before_the_fork(&pond, &worker);
     let passed = passed && forks_beside_locks_that_are_held(&pond, move || in_a_fork(move || all_is_refused(had)));
     println!("alone {}", if passed { "passed" } else { "failed" });
@@ -235,8 +235,8 @@ fn forks_beside_a_guard(pond: &Millpond) -> bool {
     passed
 }
 
-/// The child goes on as the one who commits, because it forked on that thread: the caller's, which is told, or the
-/// writer's, where nobody is left to be told and the child ends.
+/// In the child the forked thread is the one that commits. If it is the caller's, the call returns an error; if it is the
+/// writer's, there is no caller to tell, and the child ends.
 fn forks_inside_a_closure(pond: &Millpond) -> bool {
     let forked = std::sync::Arc::new(std::sync::Mutex::new(None));
     let parent = std::process::id();
@@ -263,7 +263,7 @@ fn forks_inside_a_closure(pond: &Millpond) -> bool {
 /// Returns 0 in the child, which an alarm ends if it hangs.
 #[allow(unsafe_code)]
 fn fork_and_return() -> i32 {
-    // Safe for all that the child does: it has one thread, which was not inside of the allocator when it forked.
+    // Sound for what the child does: its only thread was not inside the allocator when it forked.
     match unsafe { libc::fork() } {
         -1 => panic!("could not fork: {}", std::io::Error::last_os_error()),
         0 => {

@@ -1,5 +1,5 @@
-//! The disk is full, and it is the kernel that says so. Callers are told at once, what was acknowledged
-//! stays, jobs that end meanwhile end once, and it heals when there is room.
+//! The kernel reports that the disk is full. Callers are told at once, acknowledged jobs stay, jobs that end
+//! meanwhile end once, and the queue heals when there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -16,15 +16,15 @@ use crate::child::{self, setting};
 use crate::room::{Kind, Room};
 
 const KIND: &str = "work";
-/// A job's number -> how often it was completed.
+/// The number of a job -> how often it was completed.
 const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
 
-/// Jobs whose handlers are in the middle when the disk becomes full.
+/// The number of jobs whose handlers run when the disk becomes full.
 const RUNNING: u64 = 5;
-/// It fills a page to its end with what is not zero: one whose last zeros find no room is whole all the same, and its
-/// commit may be.
+/// The payload fills a page to its end with bytes that are not zero: a page is intact even if there was no room for its last
+/// zeros, and its commit can then be too.
 const PAYLOAD_BYTES: usize = (8 << 10) - 256;
-/// Refused calls in a row that make a disk full: what is left takes none of them.
+/// After this many refused calls in a row a disk is full: what is left has room for none of them.
 const REFUSED: usize = 20;
 
 fn job(number: u64) -> NewJob {
@@ -72,7 +72,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// Enqueues until nothing is taken any more.
+    /// Enqueues until every call is refused.
     async fn fill(&mut self, pond: &Millpond, queue: &str, events: &mut Events) {
         let mut in_a_row = 0;
         for n in 1_000.. {
@@ -118,7 +118,7 @@ async fn hear(events: &mut Events, wanted: impl Fn(&Event) -> bool) {
     }
 }
 
-/// Its own try to write has succeeded: one more than what is wanted may have failed before.
+/// The engine's own attempt to write has succeeded; before it, one more may have failed than were wanted.
 async fn healed(pond: &Millpond, events: &mut Events, answers: &mut Answers, queue: &str) {
     loop {
         match pond.enqueue(queue, job(1)).await {
@@ -140,7 +140,7 @@ async fn drained(pond: &Millpond) {
 
 // --- the children -----------------------------------------------------------------------------
 
-/// Becomes full in the middle of work, and gets room again.
+/// The disk becomes full while handlers run, and gets room again.
 pub fn child_that_heals() {
     let room = Room::enter();
     block_on(async {
@@ -157,8 +157,8 @@ pub fn child_that_heals() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         answers.fill(&pond, "waiting", &mut events).await;
-        assert!(answers.full > 0, "somebody was told that the disk is full");
-        // They end while nothing more can be enqueued.
+        assert!(answers.full > 0, "no call was told that the disk is full");
+        // They end while no call can enqueue.
         gate.add_permits(RUNNING as usize);
         room.make_room();
         healed(&pond, &mut events, &mut answers, "waiting").await;
@@ -167,8 +167,8 @@ pub fn child_that_heals() {
     });
 }
 
-/// Becomes full, and is left so but for a few pages: what was accepted gets done all the same, in the space that the
-/// ended ones leave.
+/// The disk becomes full, and stays full except for a few pages: the accepted jobs are done all the same, in the space that
+/// ended jobs free.
 pub fn child_that_stays_full() {
     let room = Room::enter();
     block_on(async {
@@ -182,7 +182,7 @@ pub fn child_that_stays_full() {
     });
 }
 
-/// Everything gets done, each answer was true, and the file is in order.
+/// Checks that every job is done, each answer was true, and the file is sound.
 async fn work_off(pond: &Millpond, room: &Room, answers: &Answers) {
     drained(pond).await;
     pond.testing().idle().await;
@@ -192,7 +192,7 @@ async fn work_off(pond: &Millpond, room: &Room, answers: &Answers) {
     say(room, answers);
 }
 
-/// No room for a file at all; then a file that may only be read.
+/// There is no room for a file at all; then a file that is read-only.
 pub fn child_that_creates() {
     let room = Room::enter();
     room.fill_up();
@@ -218,7 +218,7 @@ pub fn child_that_creates() {
     say(&room, &Answers { full: 1, ..Answers::default() });
 }
 
-/// Its own children become full and are killed, and open the full file again.
+/// Its own children fill the disk, are killed, and open the full file again.
 pub fn child_whose_children_are_killed() {
     let room = Room::enter();
     let settings = [("FILE", room.file().display().to_string())];
@@ -246,11 +246,11 @@ pub fn child_whose_children_are_killed() {
     say(&room, &Answers { there, full: 1, ..Answers::default() });
 }
 
-/// Enqueues for ever.
+/// Enqueues until it is killed.
 pub fn child_that_fills() {
     let path: String = setting("FILE");
     block_on(async {
-        // A full disk may refuse the opening too, by that name.
+        // A full disk can refuse the opening too, with the same error.
         let pond = loop {
             match Millpond::open(&path) {
                 Ok(pond) => break pond,
@@ -300,12 +300,12 @@ fn it_heals_when_there_is_room_again() {
 }
 
 #[test]
-fn a_file_that_has_no_room_or_may_only_be_read_is_refused_by_name() {
+fn a_file_without_room_or_on_a_read_only_disk_is_refused_with_a_typed_error() {
     Kind::all().into_iter().for_each(|kind| kind.run("full-creates"));
 }
 
 #[test]
-fn what_was_accepted_is_done_with_little_room() {
+fn accepted_jobs_are_done_with_little_room() {
     Kind::all().into_iter().for_each(|kind| kind.run("full-stays"));
 }
 

@@ -1,5 +1,5 @@
-//! Many threads enqueue while the disk fails and comes back. Each call is answered, and each answer is
-//! true afterwards.
+//! Many threads enqueue while the disk fails and is repaired. Each call is answered, and each answer is true
+//! afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::child::number;
 
-/// A job's number -> how often it was completed.
+/// The number of a job -> how often it was completed.
 const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
-/// A job's number -> how often a transaction wrote beside it.
+/// The number of a job -> how often a transaction wrote a row with it.
 const WRITTEN: TableDefinition<u64, u64> = TableDefinition::new("written");
 
-/// Of the numbers of jobs that a transaction enqueued.
+/// Set in the numbers of jobs that a transaction enqueued.
 const OF_TRANSACTION: u64 = 1 << 60;
 
 const PRODUCERS: u64 = 6;
-/// Times that the disk fails and comes back.
+/// How many times the disk fails and is repaired.
 const FAILURES: u64 = 15;
-/// Jobs of one call that take all or nothing.
+/// The number of jobs of one call that is all or nothing.
 const BULK: u64 = 3;
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl Kind for Work {
 struct Answers {
     there: Vec<u64>,
     not_there: Vec<u64>,
-    /// Calls, each all or nothing.
+    /// The jobs of calls with an unknown outcome, each call all or nothing.
     either: Vec<Vec<u64>>,
     told_degraded: usize,
 }
@@ -59,11 +59,11 @@ fn rows(pond: &Millpond, table: TableDefinition<u64, u64>) -> BTreeMap<u64, u64>
     table.iter().unwrap().map(|row| row.unwrap()).map(|(n, count)| (n.value(), count.value())).collect()
 }
 
-/// What producers were answered so far, all together.
+/// What the producers have been answered so far, all together.
 #[derive(Default)]
 struct Seen {
     taken: AtomicU64,
-    turned_away: AtomicU64,
+    refused_calls: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -109,8 +109,8 @@ fn produce(pond: &Millpond, first: u64, seen: &Seen) -> Answers {
             Err(Error::Degraded { .. }) => {
                 answers.told_degraded += 1;
                 answers.not_there.extend(numbers);
-                seen.turned_away.fetch_add(1, Ordering::SeqCst);
-                // Told at once, they would do nothing else.
+                seen.refused_calls.fetch_add(1, Ordering::SeqCst);
+                // A refusal comes at once: without a pause the producers would do nothing else.
                 thread::sleep(Duration::from_micros(100));
             }
             Err(Error::StorageFull | Error::Storage { .. }) => answers.not_there.extend(numbers),
@@ -148,13 +148,13 @@ fn hammer(failure: Fault, seed: u64) {
             })
             .collect();
         for _ in 0..FAILURES {
-            // It fails in the middle of work, and comes back while they are being turned away.
+            // The disk fails while jobs run, and is repaired while callers are refused.
             let before = ends.load(Ordering::SeqCst);
             while ends.load(Ordering::SeqCst) < before + rng.u64(1..60) {
                 thread::sleep(Duration::from_micros(200));
             }
             disk.fail(failure);
-            Seen::one_more(&seen.turned_away);
+            Seen::one_more(&seen.refused_calls);
             thread::sleep(Duration::from_millis(rng.u64(..20)));
             disk.repair();
             Seen::one_more(&seen.taken);

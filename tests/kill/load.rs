@@ -1,5 +1,5 @@
-//! kill -9, again and again, under a load of everything. Some are told to stop first, and are killed
-//! while they do.
+//! kill -9, again and again, under a mixed load. Some processes are told to stop first, and are killed while they
+//! do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -20,18 +20,18 @@ use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
 use crate::starts::{self, Start};
 
-/// What a transaction wrote beside its job: the job's number -> how often.
+/// The row that a transaction writes with its job: the job's number -> how often.
 const WRITTEN: TableDefinition<u64, u64> = TableDefinition::new("written");
-/// What a job wrote with its completion: id -> its number. Written twice, it fails.
+/// The row that a job writes in the transaction that completes it: id -> its number. Writing it twice fails.
 const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
 
 const QUEUES: [&str; 5] = ["plain", "grouped", starts::LIMITED, "flaky", "small"];
 const GROUPS: u64 = 5;
-/// Unfinished jobs of a queue at which producers leave it alone: a last run is to drain them.
+/// The unfinished jobs of a queue at which producers pause, so that the last run can drain them.
 const BACKLOG: u64 = 40;
-/// Of the queue with a rate.
+/// The same for the queue with a rate.
 const BACKLOG_LIMITED: u64 = 12;
-/// Unfinished jobs that the small queue takes.
+/// The unfinished jobs for which the small queue has room.
 const CAPACITY: u64 = 8;
 const MANY: u32 = 10_000;
 
@@ -46,11 +46,11 @@ pub enum Fate {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Work {
-    /// A number of its own, and the row of the transaction that enqueued it, if one did: then it is odd.
+    /// A unique number. It is odd if a transaction enqueued the job: then it is also the number of the row.
     number: u64,
     fate: Fate,
     micros: u64,
-    /// It may not start before, in microseconds since the epoch.
+    /// The job must not start before this, in microseconds since the epoch.
     not_before: u64,
 }
 
@@ -113,7 +113,7 @@ fn stop_when_told(pond: &Millpond) {
     });
 }
 
-/// One write each, so that a kill leaves whole lines.
+/// Uses one write for each line, so that a kill leaves whole lines.
 fn note(mut log: &File, line: &str) {
     log.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
@@ -121,8 +121,8 @@ fn note(mut log: &File, line: &str) {
 fn tell_ends(pond: &Millpond) {
     let mut events = pond.events();
     tokio::spawn(async move {
-        while let Some(heard) = events.next().await {
-            if let Ok(Event::Completed { id, .. }) = heard {
+        while let Some(event) = events.next().await {
+            if let Ok(Event::Completed { id, .. }) = event {
                 println!("done {id}");
             }
         }
@@ -262,16 +262,16 @@ fn new_job(queue: &str, in_transaction: bool, rng: &mut fastrand::Rng) -> (u64, 
 pub struct Told {
     acknowledged: BTreeSet<u64>,
     done: BTreeSet<u64>,
-    /// What was known to be done before each run.
+    /// The jobs that were known to be done before each run.
     pub done_before: Vec<BTreeSet<u64>>,
-    /// Redriven, or perhaps: their attempts are counted anew.
+    /// The jobs that were redriven, or perhaps were: their attempts are counted anew.
     pub redriving: BTreeSet<u64>,
     pub redriven: BTreeMap<u64, u32>,
 }
 
 impl Told {
-    fn hear(&mut self, line: &str, before: u64) {
-        // The test harness may write before it on the same line.
+    fn read_line(&mut self, line: &str, before: u64) {
+        // The test harness can print text before it on the same line.
         let words = line.rsplit_once(' ').and_then(|(what, id)| Some((what, id.parse::<u64>().ok()?)));
         let Some((what, id)) = words else {
             assert!(!line.contains("error"), "{line}");
@@ -279,8 +279,8 @@ impl Told {
         };
         match what.rsplit(' ').next() {
             Some("ack") => {
-                assert!(self.acknowledged.insert(id), "id {id} was given twice");
-                assert!(id > before, "id {id} was given in a later run than {before}");
+                assert!(self.acknowledged.insert(id), "id {id} was acknowledged twice");
+                assert!(id > before, "id {id} of a later run is not above {before}");
             }
             Some("done") => drop(self.done.insert(id)),
             Some("redriving") => drop(self.redriving.insert(id)),
@@ -314,26 +314,26 @@ fn nothing_is_lost_or_done_twice_when_the_process_is_killed() {
         told.done_before.push(told.done.clone());
         let before = told.acknowledged.last().copied().unwrap_or(0);
         let mut child = run(seed ^ (kill << 16), 6, rng.u64(..30));
-        // From its first acknowledgement on; some die in the opening instead.
+        // After its first acknowledgement; some processes are killed while they open the file instead.
         if rng.u8(..8) > 0 {
             while let Some(line) = child.next() {
-                told.hear(&line, before);
+                told.read_line(&line, before);
                 if line.contains("ack") {
                     break;
                 }
             }
         }
         thread::sleep(Duration::from_millis(rng.u64(..60)));
-        // Every fifth is stopping in order when it is killed, or has just ended.
+        // Every fifth process is shutting down when it is killed, or has just ended.
         if rng.u8(..5) == 0 {
             terms += 1;
             child.terminate();
             thread::sleep(Duration::from_millis(rng.u64(..50)));
         }
         child.kill();
-        child.end().0.iter().for_each(|line| told.hear(line, before));
+        child.end().0.iter().for_each(|line| told.read_line(line, before));
         if file.exists() {
-            // The next run is to find what this one left, not what looking at it made of it.
+            // The next run must find what this one left, not what the checks have changed.
             std::fs::copy(&file, &image).unwrap();
             runtime.block_on(async { check_file(&image, &told, kill) });
         }
@@ -341,7 +341,7 @@ fn nothing_is_lost_or_done_twice_when_the_process_is_killed() {
     told.done_before.push(told.done.clone());
     let (lines, status) = run(0, 0, 0).end();
     assert!(lines.iter().any(|line| line.ends_with("drained")) && status.success(), "{status}: {lines:?}");
-    lines.iter().for_each(|line| told.hear(line, u64::MAX));
+    lines.iter().for_each(|line| told.read_line(line, u64::MAX));
     let unfinished = runtime.block_on(async { check_file(&file, &told, kills) });
     assert_eq!(unfinished, 0, "all have ended");
     let starts = starts::check(&std::fs::read_to_string(&log).unwrap(), &told);
@@ -355,8 +355,8 @@ fn nothing_is_lost_or_done_twice_when_the_process_is_killed() {
     assert!(has_seen_all, "the load leaves something out");
 }
 
-/// Every acknowledged job is there or has ended for good, with its row, and every row is there with its
-/// job. Returns how many have not ended.
+/// Checks that every acknowledged job is stored or has ended, with its row, and that every row has its
+/// job. Returns how many jobs have not ended.
 fn check_file(file: &Path, told: &Told, kill: u64) -> usize {
     let pond = Millpond::open(file).unwrap();
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new(), "kill {kill}");
@@ -373,7 +373,7 @@ fn check_file(file: &Path, told: &Told, kill: u64) -> usize {
         assert!(!(there && ended), "kill {kill}: job {id} has ended and is still there: {:?}", jobs[id]);
     }
     for id in &told.done {
-        assert!(done.contains_key(id), "kill {kill}: job {id} was told to be done and is not");
+        assert!(done.contains_key(id), "kill {kill}: job {id} was reported as done and is not");
     }
     let mut numbers: Vec<u64> = done.into_values().collect();
     let mut small = 0;

@@ -1,5 +1,5 @@
-//! Long jobs when the process dies beside them: a handler that takes the process with it is found all the same,
-//! the long jobs start again within seconds, and jobs of other queues at once.
+//! The process dies while long jobs run: a handler that kills the process is found all the same, the long jobs
+//! start again within seconds, and jobs of other queues at once.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::child::{self, setting};
 #[derive(Serialize, Deserialize)]
 struct Long {
     n: u64,
-    /// How long it runs before it takes the process with it.
+    /// How long it runs before it kills the process.
     kills_after_ms: Option<u64>,
 }
 
@@ -28,14 +28,14 @@ impl Kind for Mail {
     const KIND: &'static str = "mail";
 }
 
-/// Both workers start at most so late after the file was opened. Much less on an idle machine: the bounds
-/// themselves are held by the scheduler's own tests, which have a clock of their own.
+/// Both workers' jobs start within these times after the file was opened. It takes much less on an idle machine: the
+/// scheduler's own tests, which use a manual clock, check the exact bounds.
 const MAIL_WITHIN: Duration = Duration::from_secs(5);
 const ALL_WITHIN: Duration = Duration::from_secs(12);
 
 // --- the child --------------------------------------------------------------------------------
 
-/// Says what starts and when, until as many jobs are dead as it is told, and then goes on until it is killed or
+/// Prints what starts and when, until as many jobs are dead as its settings say; then continues until it is killed or
 /// everything has started.
 pub fn child() {
     let (path, dead, long): (String, u64, usize) = (setting("FILE"), setting("DEAD"), setting("LONG"));
@@ -90,7 +90,7 @@ pub fn child() {
     });
 }
 
-/// Jobs of which a crash would know that they ran.
+/// The number of jobs with a start mark, which a crash would count.
 fn marks(pond: &Millpond) -> usize {
     const MARKS: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/running");
     pond.begin_read().unwrap().open_table(MARKS).unwrap().len().unwrap() as usize
@@ -115,13 +115,13 @@ fn settings(file: &Path, dead: usize, long: u64, stays: bool) -> [(&'static str,
     [("FILE", file), ("DEAD", dead.to_string()), ("LONG", long.to_string()), ("STAYS", stays.to_string())]
 }
 
-fn look(file: &Path) -> Vec<JobInfo> {
+fn jobs_in(file: &Path) -> Vec<JobInfo> {
     let pond = Millpond::open(file).unwrap();
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
     pond.jobs(&JobFilter::new().queue("long"), None, 1_000).unwrap().jobs
 }
 
-/// The milliseconds that a line says.
+/// The milliseconds in a line.
 fn millis(line: &str) -> Duration {
     Duration::from_millis(line.rsplit(' ').next().unwrap().parse().unwrap())
 }
@@ -135,7 +135,7 @@ fn check_times(lines: &[String]) {
     }
 }
 
-/// Runs until the killers are dead. How many deaths that has taken.
+/// Runs until the killers are dead. Returns how many deaths that has taken.
 fn until_killers_are_dead(long: u64, killers: &[(u64, u32)]) -> u32 {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("queue.redb");
@@ -149,9 +149,9 @@ fn until_killers_are_dead(long: u64, killers: &[(u64, u32)]) -> u32 {
             break;
         }
         deaths += 1;
-        assert!(deaths <= deaths_max, "{killers:?} have killed the process {deaths} times: {:#?}", look(&file));
+        assert!(deaths <= deaths_max, "{killers:?} have killed the process {deaths} times: {:#?}", jobs_in(&file));
     }
-    let dead = look(&file).into_iter().filter(|job| job.state == State::Dead);
+    let dead = jobs_in(&file).into_iter().filter(|job| job.state == State::Dead);
     let expected: Vec<u64> = (0..killers.len() as u64).map(|n| long + n + 1).collect();
     assert_eq!(dead.map(|job| job.id.get()).collect::<Vec<_>>(), expected, "after {deaths} deaths");
     deaths

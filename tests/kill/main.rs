@@ -1,8 +1,8 @@
 //! The process dies, the disk is full, the clock is set: what only a real process on a real file can show.
 //!
-//! The test runs its own binary again as a child, which works on one real file and says on its
-//! standard output what was acknowledged to it; then it looks at what the file has made of it.
-//! `KILLS` sets the number of kills (300), `KILL_SEED` their moments. `CHILD_STDERR=1` lets children speak.
+//! The test runs its own binary again as a child, which works on one real file and prints what was acknowledged
+//! to it; then the test checks what is in the file. `KILLS` sets the number of kills (300), `KILL_SEED` their
+//! moments. `CHILD_STDERR=1` shows what the children write to their standard error.
 
 #![cfg(unix)]
 
@@ -22,7 +22,7 @@ mod room;
 mod starts;
 mod stop;
 
-/// The child's entry. As a test of its own it does nothing.
+/// The entry point of the child. As a test of its own it does nothing.
 #[test]
 fn child() {
     if let Ok(role) = std::env::var("MILLPOND_CHILD") {

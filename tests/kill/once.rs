@@ -1,5 +1,5 @@
-//! A job that is to run at most once is called at most once, however often the process dies; and whatever runs
-//! again has another run number than before.
+//! A job with at most one run is called at most once, however often the process dies; and every run of a job that
+//! runs again has a new run number.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::child::{self, setting};
 #[derive(Serialize, Deserialize)]
 struct Work {
     millis: u64,
-    /// It takes the process with it.
+    /// Whether it kills the process.
     dies: bool,
 }
 
@@ -22,7 +22,7 @@ impl Kind for Work {
 
 // --- the child --------------------------------------------------------------------------------
 
-/// Runs what there is until it dies or nothing is left. Says of each handler that it was called.
+/// Runs the waiting jobs until it dies or no job is left. Prints each call of a handler.
 pub fn child() {
     let path: String = setting("FILE");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -50,7 +50,7 @@ pub fn child() {
 
 // --- the parent -------------------------------------------------------------------------------
 
-/// Jobs with a deadly handler: this one, and each so many after it.
+/// The numbers of the jobs whose handlers kill: the first of them, and the distance to the next.
 const DEADLY_FIRST: u64 = 2;
 const DEADLY_EVERY: u64 = 5;
 
@@ -58,14 +58,14 @@ fn is_deadly(n: u64) -> bool {
     n % DEADLY_EVERY == DEADLY_FIRST
 }
 
-/// Two numbers with a hyphen between them.
+/// Reads two numbers with a hyphen between them.
 fn run_number(text: &str) -> (u64, u64) {
     let (opening, start) = text.split_once('-').unwrap();
     (opening.parse().unwrap(), start.parse().unwrap())
 }
 
 #[test]
-fn what_runs_at_most_once_is_called_at_most_once_whoever_kills_the_process() {
+fn a_job_with_at_most_one_run_is_called_at_most_once_whatever_kills_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("queue.redb");
     let pond = Millpond::open(&file).unwrap();
@@ -77,7 +77,7 @@ fn what_runs_at_most_once_is_called_at_most_once_whoever_kills_the_process() {
         NewJob::new(if is_deadly(n) { deadly } else { harmless }).at_most_once()
     };
     let ids = pond.enqueue_many("q", (0..20).map(once)).wait().unwrap();
-    // Beside them ones that run again until they have ended.
+    // Other jobs, which run again until they have ended.
     let others = (0..20).map(|n| NewJob::new(Work { millis: [0, 5, 60][n % 3], dies: false }).max_attempts(1));
     pond.enqueue_many("q", others).wait().unwrap();
     pond.shutdown(Duration::ZERO).wait().unwrap();
@@ -97,7 +97,7 @@ fn what_runs_at_most_once_is_called_at_most_once_whoever_kills_the_process() {
             break;
         }
         deaths += 1;
-        assert!(deaths <= (0..20).filter(|n| is_deadly(*n)).count(), "each of the deadly ones kills once at most");
+        assert!(deaths <= (0..20).filter(|n| is_deadly(*n)).count(), "each of the deadly jobs kills at most once");
     }
     assert!(deaths > 1);
     let pond = Millpond::open(&file).unwrap();

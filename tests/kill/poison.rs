@@ -1,5 +1,5 @@
-//! A handler that takes the process with it: it ends in the dead letters after at most its attempts
-//! and two deaths more, and nobody who ran beside it does.
+//! A handler that kills the process: its job is a dead letter after at most its attempts and two more deaths, and
+//! no job that ran at the same time is.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ enum Way {
 
 #[derive(Serialize, Deserialize)]
 struct Work {
-    /// How it dies; an innocent does not.
+    /// How it kills the process; `None` for an innocent job.
     dies: Option<Way>,
     millis: u64,
 }
@@ -30,7 +30,7 @@ const QUEUES: [&str; 2] = ["one", "two"];
 
 // --- the child --------------------------------------------------------------------------------
 
-/// Runs what there is until it dies or nothing is left.
+/// Runs the waiting jobs until it dies or no job is left.
 pub fn child() {
     let (path, slots): (String, usize) = (setting("FILE"), setting("SLOTS"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -60,7 +60,7 @@ pub fn child() {
     });
 }
 
-#[expect(unconditional_recursion, reason = "it is to overflow the stack")]
+#[expect(unconditional_recursion, reason = "it has to overflow the stack")]
 fn overflow(depth: u64) -> u64 {
     let page = std::hint::black_box([depth; 512]);
     overflow(depth + 1) + page[depth as usize % 512]
@@ -75,13 +75,13 @@ struct Case {
     max: u32,
     millis: u64,
     poisons: usize,
-    /// Each is in the middle of a group of innocents.
+    /// Whether each is in the middle of a group of innocent jobs.
     grouped: bool,
 }
 
 const CASE: Case = Case { way: Way::Abort, slots: 8, max: 3, millis: 0, poisons: 1, grouped: false };
 
-/// Innocents before, between and behind the poisons, in both queues, with one attempt each.
+/// Enqueues innocent jobs before, between and after the poisons, in both queues, with one attempt each.
 fn fill(pond: &Millpond, case: Case) -> Vec<u64> {
     let mut poisons = Vec::new();
     for queue in QUEUES {
@@ -127,9 +127,9 @@ fn check(case: Case) {
             break;
         }
         deaths += 1;
-        assert!(deaths <= deaths_max, "{case:?}: it has killed the process {deaths} times: {:#?}", look(&file));
+        assert!(deaths <= deaths_max, "{case:?}: it has killed the process {deaths} times: {:#?}", jobs_in(&file));
     }
-    let jobs = look(&file);
+    let jobs = jobs_in(&file);
     assert_eq!(jobs.len(), 24 + poisons.len() * if case.grouped { 3 } else { 1 });
     for job in jobs {
         let is_poison = poisons.contains(&job.id.get());
@@ -143,49 +143,49 @@ fn check(case: Case) {
     assert!(deaths >= case.max, "{case:?}: every attempt is a death");
 }
 
-fn look(file: &std::path::Path) -> Vec<JobInfo> {
+fn jobs_in(file: &std::path::Path) -> Vec<JobInfo> {
     let pond = Millpond::open(file).unwrap();
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());
     pond.jobs(&JobFilter::new(), None, 1_000).unwrap().jobs
 }
 
 #[test]
-fn an_aborting_handler_beside_others() {
+fn a_handler_that_aborts_beside_others_is_found() {
     for max in [1, 3, 5] {
         check(Case { max, ..CASE });
     }
 }
 
 #[test]
-fn an_aborting_handler_in_the_only_slot() {
+fn a_handler_that_aborts_in_the_only_slot_is_found() {
     for max in [1, 3, 5] {
         check(Case { max, slots: 1, ..CASE });
     }
 }
 
 #[test]
-fn one_that_aborts_after_a_while() {
+fn a_handler_that_aborts_after_a_while_is_found() {
     for (slots, max) in [(1, 1), (1, 3), (8, 1), (8, 5)] {
         check(Case { slots, max, millis: 50, ..CASE });
     }
 }
 
 #[test]
-fn one_that_overflows_the_stack() {
+fn a_handler_that_overflows_the_stack_is_found() {
     for millis in [0, 50] {
         check(Case { way: Way::Overflow, millis, ..CASE });
     }
 }
 
 #[test]
-fn one_that_exits() {
+fn a_handler_that_exits_is_found() {
     for millis in [0, 50] {
         check(Case { way: Way::Exit, millis, ..CASE });
     }
 }
 
 #[test]
-fn two_of_them() {
+fn two_handlers_that_kill_are_found() {
     for millis in [0, 50] {
         for slots in [1, 8] {
             check(Case { poisons: 2, millis, slots, ..CASE });
@@ -194,14 +194,14 @@ fn two_of_them() {
 }
 
 #[test]
-fn several_of_them() {
+fn several_handlers_that_kill_are_found() {
     for (poisons, slots, millis, max) in [(3, 8, 0, 3), (5, 2, 20, 2), (4, 8, 50, 1)] {
         check(Case { poisons, slots, millis, max, ..CASE });
     }
 }
 
 #[test]
-fn some_in_the_middle_of_groups() {
+fn handlers_that_kill_in_the_middle_of_groups_are_found() {
     for (poisons, slots, millis) in [(1, 8, 0), (1, 1, 50), (3, 8, 0), (3, 2, 20)] {
         check(Case { poisons, slots, millis, grouped: true, ..CASE });
     }

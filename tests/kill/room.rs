@@ -1,5 +1,5 @@
-//! A place on which the kernel itself refuses to write more: a small file system of its own, or, where
-//! none can be mounted, a limit on the size of a file.
+//! A directory in which the kernel refuses to write more: a small file system of its own, or, where none can be
+//! mounted, a limit on the size of a file.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,13 +10,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::child::{self, setting};
 
-/// Bytes of the file system, and the file's limit.
+/// The size of the file system in bytes, and the limit of the file.
 const BYTES: u64 = 4 << 20;
 
-/// Bytes of a file that is in the way until it is removed.
+/// The size in bytes of a file that uses up room until it is removed.
 const BALLAST_BYTES: u64 = 1 << 20;
 
-/// Bytes that ends may need before they have freed any.
+/// The bytes that ends can need before they have freed any.
 const LITTLE_BYTES: u64 = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those that this machine has. The limit is always there.
+    /// The kinds that this machine has. The limit always works.
     pub fn all() -> Vec<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mount = in_a_namespace(dir.path(), "true").stderr(Stdio::null()).status();
@@ -41,10 +41,10 @@ impl Kind {
         }
     }
 
-    /// Runs `role` in such a place, and asserts that it comes to its end.
+    /// Runs `role` in such a directory, and asserts that it succeeds.
     pub fn run(self, role: &str) {
         let dir = tempfile::tempdir().unwrap();
-        // Not ignored, the signal that comes with EFBIG kills.
+        // The signal that comes with EFBIG kills the process unless it is ignored.
         let command = match self {
             Self::FileSystem => in_a_namespace(dir.path(), "exec \"$0\" \"$@\""),
             Self::FileSize => {
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-/// `then` is run by a shell in a namespace in which `dir` is a small file system.
+/// A shell runs `then` in a namespace in which `dir` is a small file system.
 fn in_a_namespace(dir: &Path, then: &str) -> Command {
     let mut command = Command::new("unshare");
     let script = format!("mount -t tmpfs -o size={BYTES} none '{}' && {then}", dir.display());
@@ -69,7 +69,7 @@ fn in_a_namespace(dir: &Path, then: &str) -> Command {
     command
 }
 
-/// The child's view of it.
+/// The directory as the child sees it.
 pub struct Room {
     kind: Kind,
     dir: PathBuf,
@@ -102,7 +102,7 @@ impl Room {
         self.dir.join("ballast")
     }
 
-    /// Not even a new file has room.
+    /// Leaves no room even for a new file.
     pub fn fill_up(&self) {
         match self.kind {
             Kind::FileSystem => {
@@ -113,7 +113,7 @@ impl Room {
         }
     }
 
-    /// What was in the way is gone.
+    /// Removes the file that uses up room.
     pub fn make_room(&self) {
         match self.kind {
             Kind::FileSystem => std::fs::remove_file(self.ballast()).unwrap(),
@@ -121,7 +121,7 @@ impl Room {
         }
     }
 
-    /// A little of what was in the way is gone.
+    /// Shortens the file that uses up room a little.
     pub fn make_little_room(&self) {
         match self.kind {
             Kind::FileSystem => {
@@ -132,13 +132,13 @@ impl Room {
         }
     }
 
-    /// What is there besides what was in the way.
+    /// The other files in the directory.
     pub fn files(&self) -> Vec<PathBuf> {
         let paths = std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().path());
         paths.filter(|path| *path != self.ballast()).collect()
     }
 
-    /// The whole file system may only be read from now on. False if it is not the child's own.
+    /// Makes the whole file system read-only. Returns false if it is not the child's own.
     pub fn make_read_only(&self) -> bool {
         let remount = || Command::new("mount").args(["-o", "remount,ro"]).arg(&self.dir).status().unwrap();
         self.kind == Kind::FileSystem && remount().success()

@@ -1,4 +1,4 @@
-//! The log of starts over all runs: order within groups, the rate, nothing early, nothing again.
+//! Checks the log of starts over all runs: order within groups, the rate, nothing early, nothing again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -7,11 +7,11 @@ use crate::load::Told;
 
 /// The queue with a rate.
 pub const LIMITED: &str = "limited";
-/// Starts a second, and at once after a pause. Less than what is enqueued, so that it holds jobs back.
+/// Starts per second, and at once after a pause. Less than what is enqueued, so that the rate holds jobs back.
 pub const RATE: u32 = 4;
 pub const BURST: u32 = 3;
 
-/// A start is noted by its handler, which a busy machine lets wait: this much later than it was, in seconds.
+/// The handler notes its start; on a busy machine it does so at most this many seconds late.
 const NOTED_LATE_MAX: f64 = 0.5;
 
 /// Times in the file are whole milliseconds.
@@ -22,9 +22,9 @@ pub struct Start {
     pub queue: String,
     pub group: Option<String>,
     pub attempt: u32,
-    /// Some attempt of it fails on purpose.
+    /// Whether some attempt of it fails on purpose.
     pub fails: bool,
-    /// Microseconds since the epoch, as `not_before`.
+    /// In microseconds since the epoch, like `not_before`.
     pub at: u64,
     pub not_before: u64,
 }
@@ -52,14 +52,14 @@ impl Start {
     }
 }
 
-/// Returns how many starts it has looked at.
+/// Checks the log, and returns how many starts it contains.
 pub fn check(log: &str, told: &Told) -> usize {
     let mut heads: HashMap<String, u64> = HashMap::new();
     let mut attempts: HashMap<u64, u32> = HashMap::new();
     let mut lives: HashMap<u64, u32> = HashMap::new();
     let mut in_this_run: BTreeSet<u64> = BTreeSet::new();
     let mut limited = Vec::new();
-    // Runs that died before they could say so do not count: they started nothing.
+    // Runs that died before they noted anything do not count: they started nothing.
     let mut known_done = BTreeSet::new();
     let (mut run, mut starts) = (0, 0);
     for line in log.lines() {
@@ -76,7 +76,7 @@ pub fn check(log: &str, told: &Told) -> usize {
         assert!(!again || fails, "job {id} started twice in one run");
         let before = attempts.insert(id, attempt).unwrap_or(0);
         assert!(attempt >= before || told.redriving.contains(&id), "job {id}: attempt {attempt} after {before}");
-        // A kill between a start's commit and its handler leaves no note of it.
+        // A kill between the commit of a start mark and the call of its handler leaves no note of the start.
         *lives.entry(id).or_default() += u32::from(before == 0 || attempt <= before);
         assert!(at + EARLY_MAX_MICROS >= not_before, "job {id} started {} us early", not_before - at);
         if let Some(group) = group {
@@ -95,8 +95,8 @@ pub fn check(log: &str, told: &Told) -> usize {
     starts
 }
 
-/// In every window, whichever restarts lie in it, no more than the burst and the rate allow: what a full
-/// bucket of that size says when each start takes a token.
+/// Checks that in every window, also across restarts, there are no more starts than the burst and the rate allow:
+/// each start takes a token from a bucket of that size, which is full at first.
 fn check_rate(mut starts: Vec<u64>) {
     starts.sort_unstable();
     let rate = f64::from(RATE);
@@ -105,14 +105,14 @@ fn check_rate(mut starts: Vec<u64>) {
     for (n, at) in starts.iter().copied().enumerate() {
         tokens = (tokens + (at - before) as f64 / 1e6 * rate).min(full) - 1.0;
         before = at;
-        assert!(tokens >= 0.0, "start {n} of {} with a rate is one too many", starts.len());
+        assert!(tokens >= 0.0, "start {n} of {} exceeds the rate", starts.len());
     }
     let seconds = starts.last().zip(starts.first()).map_or(0.0, |(last, first)| (last - first) as f64 / 1e6);
     println!("{} starts at {RATE} a second in {seconds:.1} s", starts.len());
 }
 
 #[test]
-fn a_rate_that_is_not_kept_is_seen() {
+fn a_rate_that_is_exceeded_is_noticed() {
     let evenly = |per_second: u64| (0..per_second * 10).map(|n| n * 1_000_000 / per_second).collect();
     check_rate(evenly(u64::from(RATE)));
     assert!(std::panic::catch_unwind(|| check_rate(evenly(u64::from(RATE) * 5 / 4))).is_err());

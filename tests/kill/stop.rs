@@ -1,4 +1,4 @@
-//! An orderly stop is no crash, also if a kill follows it.
+//! A shutdown is no crash, even if a kill follows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -11,9 +11,9 @@ use redb::{ReadableTable, TableDefinition};
 use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
 
-/// Told to stop and then killed, so often.
+/// How many times a process is told to stop and then killed.
 const TERMS: u64 = 12;
-/// Jobs whose handlers do not return.
+/// The number of jobs whose handlers do not return.
 const ENDLESS: u64 = 4;
 /// A row for each job that is done.
 const DONE: TableDefinition<u64, ()> = TableDefinition::new("done");
@@ -39,7 +39,7 @@ fn an_orderly_stop_uses_no_attempt() {
             pond.worker("q").handle_raw("k", never_ends).start().unwrap();
             assert_eq!(starts.recv().await, Some(1));
             if stop % 2 == 0 {
-                // Long enough for its start to be on the file.
+                // Long enough for its start mark to be in the file.
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
             if stop < 3 {
@@ -49,8 +49,8 @@ fn an_orderly_stop_uses_no_attempt() {
     });
 }
 
-/// Calls from many tasks while it stops: each is answered, what was acknowledged is there, and what
-/// was refused is not.
+/// Many tasks make calls during a shutdown: each call is answered, acknowledged jobs are stored, and refused ones are
+/// not.
 #[test]
 fn every_call_is_answered_when_it_stops() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
@@ -100,14 +100,14 @@ async fn calls_while_it_stops(file: &std::path::Path, round: u64) -> (std::colle
         }
         (acknowledged, refused)
     };
-    let answers = tokio::time::timeout(Duration::from_secs(10), answers).await.expect("somebody was never answered");
+    let answers = tokio::time::timeout(Duration::from_secs(10), answers).await.expect("a call was never answered");
     assert!(matches!(pond.enqueue("q", NewJob::raw("k", "")).await, Err(Error::Closed)));
     answers
 }
 
 // --- told to stop, then killed ------------------------------------------------------------------
 
-/// Works until it is told to stop: some jobs that end, some that never do.
+/// Runs until it is told to stop: some jobs end, others never do.
 pub fn child() {
     let path: String = setting("FILE");
     let deadline = Duration::from_millis(setting("DEADLINE"));
@@ -122,8 +122,8 @@ pub fn child() {
         });
         let mut events = pond.events();
         tokio::spawn(async move {
-            while let Some(heard) = events.next().await {
-                if let Ok(millpond::Event::Completed { id, .. }) = heard {
+            while let Some(event) = events.next().await {
+                if let Ok(millpond::Event::Completed { id, .. }) = event {
                     println!("done {id}");
                 }
             }
@@ -163,7 +163,7 @@ struct Told {
 }
 
 impl Told {
-    fn hear(&mut self, line: &str) {
+    fn read_line(&mut self, line: &str) {
         assert!(!line.contains("error"), "{line}");
         self.closed |= line.ends_with("closed");
         let words = line.rsplit_once(' ').and_then(|(what, id)| Some((what, id.parse::<u64>().ok()?)));
@@ -179,8 +179,8 @@ impl Told {
     }
 }
 
-/// Nothing is lost, nothing that was told to be done runs again, and a job that was taken back in an
-/// orderly stop has used no attempt, whenever the kill comes.
+/// Whenever the kill comes, no job is lost, no job that was reported as done runs again, and a job that the shutdown took
+/// back has used no attempt.
 #[test]
 fn a_kill_in_the_middle_of_a_stop_loses_nothing() {
     let seed = number("KILL_SEED", 1);
@@ -200,23 +200,23 @@ fn a_kill_in_the_middle_of_a_stop_loses_nothing() {
         let settings = [("FILE", file.display().to_string()), ("DEADLINE", deadline.to_string())];
         let mut child = child::start("stop", &settings);
         while !(1..=ENDLESS).all(|id| told.started.contains(&id)) {
-            told.hear(&child.next().expect("it works"));
+            told.read_line(&child.next().expect("it works"));
         }
-        // With their starts in the file, or not yet.
+        // With or without their start marks in the file.
         thread::sleep(Duration::from_millis(rng.u64(..60)));
         child.terminate();
-        // It is to take its deadline and half a second for those that do not stop.
+        // The stop takes its deadline, and half a second for handlers that do not stop.
         match term % 3 {
             0 => {
                 while !told.closed {
-                    told.hear(&child.next().expect("it closes"));
+                    told.read_line(&child.next().expect("it closes"));
                 }
             }
             1 => thread::sleep(Duration::from_millis(deadline + 490 + rng.u64(..25))),
             _ => thread::sleep(Duration::from_millis(rng.u64(..550))),
         }
         child.kill();
-        child.end().0.iter().for_each(|line| told.hear(line));
+        child.end().0.iter().for_each(|line| told.read_line(line));
         closed += u64::from(told.closed);
         let after = attempts_of_the_endless(&file, &told);
         for (id, attempts_before) in &attempts {
@@ -242,6 +242,6 @@ fn attempts_of_the_endless(file: &std::path::Path, told: &Told) -> BTreeMap<u64,
     for id in told.acknowledged.iter().chain(&told.done) {
         assert!(there.contains_key(id) != done.contains(id), "job {id} is lost, or done and there");
     }
-    assert!(told.done.is_subset(&done), "what was told to be done is");
+    assert!(told.done.is_subset(&done), "a job that was reported as done is not");
     (1..=ENDLESS).map(|id| (id, there[&id].attempts)).collect()
 }

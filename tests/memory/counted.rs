@@ -1,5 +1,5 @@
-//! The system's allocator, with a count of what is held.
-// A global allocator is an unsafe trait: there is no other way to count what is allocated.
+//! The system's allocator, with a count of the bytes that are allocated.
+// A global allocator is an unsafe trait: there is no other way to count allocations.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,7 +18,7 @@ fn taken(bytes: usize) {
     PEAK.fetch_max(held, Ordering::SeqCst);
 }
 
-// SAFETY: each call is passed on to the system's allocator as it is.
+// SAFETY: each call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         taken(layout.size());
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counted {
     }
 }
 
-/// The most that is held during `work`, above what was held before it, in bytes.
+/// The most bytes that are allocated during `work`, above what was allocated before it.
 pub fn peak_during<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let before = HELD.load(Ordering::SeqCst);
     PEAK.store(before, Ordering::SeqCst);

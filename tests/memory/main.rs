@@ -1,7 +1,7 @@
-//! How much memory is held while many large jobs are moved, listed or removed, counted byte by byte. What is in the
-//! file is many times as much.
+//! Counts the bytes that are allocated while many large jobs are moved, listed or removed. The file holds many times as
+//! much.
 //!
-//! A binary of its own: it counts what the whole process allocates. Its tests run one after the other.
+//! A binary of its own, because it counts what the whole process allocates. Its tests run one after the other.
 
 mod counted;
 
@@ -20,16 +20,16 @@ const MIB: usize = 1 << 20;
 /// One job's payload, in bytes.
 const PAYLOAD: usize = MIB - 1_024;
 
-/// Large jobs in the file.
+/// The number of large jobs in the file.
 const JOBS: usize = 200;
 
-/// Most that may be held at a time above what an idle queue holds, in bytes: redb's cache, one call or one page, and
-/// one batch.
+/// The most bytes that are allowed at a time above what an idle queue needs: redb's cache, one call or one page,
+/// and one batch.
 const HELD_MAX: usize = 64 * MIB;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Only one of these tests may allocate at a time.
+/// Only one of these tests is allowed to allocate at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|e| e.into_inner())
@@ -44,7 +44,7 @@ struct Large {
 }
 
 impl Large {
-    /// An empty file on the disk, with little cache.
+    /// An empty file on the disk, with a small cache.
     fn new() -> Self {
         let alone = alone();
         let dir = tempfile::tempdir().unwrap();
@@ -69,7 +69,7 @@ impl Large {
         }
     }
 
-    /// With a worker whose handler does nothing but count.
+    /// Starts a worker whose handler only counts.
     fn work(&self) -> Arc<AtomicUsize> {
         let ran = Arc::new(AtomicUsize::new(0));
         let counted = ran.clone();
@@ -82,7 +82,7 @@ impl Large {
         ran
     }
 
-    /// With all of them in the dead letters.
+    /// Makes all jobs dead letters.
     fn dead() -> Self {
         let large = Self::new();
         large.fill(1, |job| job);
@@ -117,7 +117,7 @@ fn jobs_of_many_queues_that_are_due_at_once_are_made_ready_a_few_at_a_time() {
     let large = Large::new();
     large.fill(50, |job| job.delay(HOUR));
     large.clock.advance(HOUR);
-    // Without workers: the window of each queue that has one may hold 2 MiB besides.
+    // Without workers: the window of each queue that has one can hold another 2 MiB.
     large.holds_little(|| large.runtime.block_on(large.pond.testing().idle()));
     let pending: u64 = large.pond.queues().iter().map(|queue| queue.counts().pending).sum();
     assert_eq!(pending, JOBS as u64);
@@ -182,7 +182,7 @@ fn all_dead_letters_are_redriven_a_few_at_a_time() {
 }
 
 #[test]
-fn what_retention_drops_is_removed_a_little_at_a_time() {
+fn retention_removes_jobs_a_few_at_a_time() {
     let large = Large::dead();
     let keep = Retention::default().dead(Keep::new(Duration::MAX, 1));
     let configured = large.pond.queue("q0").unwrap().configure(QueueSettings::default().retention(keep));
@@ -209,7 +209,7 @@ fn a_call_with_too_many_jobs_is_refused_before_they_are_collected() {
         let pulled = &pulled;
         std::iter::repeat_with(move || {
             pulled.set(pulled.get() + 1);
-            assert!(pulled.get() <= 20_000, "nobody has stopped");
+            assert!(pulled.get() <= 20_000, "the call has read too many jobs");
             NewJob::raw("large", payload.clone())
         })
     };
@@ -269,7 +269,7 @@ fn a_transaction_with_too_many_jobs_is_refused_and_leaves_nothing() {
 fn closures_that_enqueue_much_share_no_commit_that_is_too_large() {
     let large = Large::new();
     let payload = Bytes::from(vec![7; PAYLOAD]);
-    // All of them gather while the first is committed.
+    // All of them wait for the writer while the first is committed.
     let gather = large.pond.begin_write().unwrap();
     let calls: Vec<_> = (0..8)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! One step on both sides, and the comparison after it.
+//! Applies one step to the queue and to the model, and compares the two afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -6,14 +6,15 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use millpond::{Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+use millpond_testkit::ON_PURPOSE;
 
-use crate::engine::{Engine, ON_PURPOSE, ROWS, at, group_name, new_job, queue_name, write_row};
+use crate::engine::{Engine, ROWS, at, group_name, new_job, queue_name, write_row};
 use crate::model::{Check, KEPT, Model};
 use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
 
 const SLOTS: usize = 3;
 const MAX_RUNNING: usize = 4;
-/// The longest that a crash may keep a job waiting.
+/// The longest time for which a crash is allowed to delay a job.
 const RECOVERS_MOST: std::time::Duration = std::time::Duration::from_secs(20 * 60 + 10);
 
 pub struct Run {
@@ -147,7 +148,7 @@ impl Run {
 
     async fn away(mut self, kill: bool, down: u64, jump: i64) -> Step {
         if kill {
-            // So that the file has seen the present.
+            // The file then knows the present time.
             self.engine.commit_something().await;
         }
         let wall = (self.engine.wall().as_millis() + down).saturating_add_signed(jump);
@@ -178,7 +179,7 @@ impl Run {
         ids.iter().zip(specs).try_for_each(|(id, spec)| self.model.insert(id.get(), spec))
     }
 
-    /// By one of several calls that were made at once.
+    /// Several calls that were made at once inserted these jobs.
     fn inserted_at_once(&mut self, ids: Vec<JobId>, specs: &[Spec]) -> Check {
         self.inserted(ids.clone(), specs)?;
         if self.engine.moves_little {
@@ -211,7 +212,7 @@ impl Run {
         Ok(())
     }
 
-    /// Calls polled together, in order: they share commits.
+    /// Polls the calls together, in order, so that they share commits.
     async fn burst(&mut self, calls: &[Call]) -> Check {
         let wall = self.engine.wall();
         let mut commits = Vec::new();
@@ -257,7 +258,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether it was done; an error if that, or how it was refused, is wrong.
+    /// Whether the call was carried out. An error if that is wrong, or if it was refused in the wrong way.
     fn refused(&self, id: u64, answer: Result<bool, Error>) -> Result<bool, String> {
         match (self.model.refusal(id), answer) {
             (None, Ok(true)) => Ok(true),
@@ -295,18 +296,18 @@ impl Run {
     // --- comparing ----------------------------------------------------------------------------
 
     async fn compare(&mut self, torn: bool) -> Check {
-        self.engine.settle().await?;
+        self.engine.until_at_rest().await?;
         let jobs = self.engine.jobs();
         for spec in std::mem::take(&mut self.model.awaited) {
             let new = jobs.keys().find(|id| **id > self.model.last_id).copied();
-            self.model.insert_by_an_end(new.ok_or("a job that a handler enqueued is not there")?, &spec)?;
+            self.model.insert_by_an_end(new.ok_or("a job that a handler enqueued is missing")?, &spec)?;
         }
         self.model.expire();
         self.model.promote_as_fresh();
         let mut recovering = BTreeMap::new();
         for id in self.model.may_recover() {
             if let Ok(Explanation::Recovering { wait, .. }) = self.engine.pond.explain(JobId::new(id)) {
-                // Nobody is held back for longer than some of those that ran at each of many deaths.
+                // No job is delayed for longer than the suspects of many deaths are.
                 if wait > RECOVERS_MOST {
                     return Err(format!("job {id} is to wait for {wait:?} because of a crash"));
                 }
@@ -363,7 +364,7 @@ impl Run {
 
     // --- the end ------------------------------------------------------------------------------
 
-    /// With everything resumed and every handler answering that it is done, every job ends.
+    /// Resumes everything and lets every handler answer that it is done: every job must then end.
     pub async fn drain(mut self) -> Check {
         for queue in 0..QUEUES {
             self = self.step(&Op::PauseQueue(queue, false)).await?;
@@ -379,7 +380,7 @@ impl Run {
             let Some(wait) = self.model.next_event() else { break };
             self = self.step(&Op::Advance(wait)).await?;
         }
-        // Retention looks every half minute.
+        // Retention runs every half minute.
         for millis in [KEPT, 31_000, 31_000] {
             self = self.step(&Op::Advance(millis)).await?;
         }

@@ -1,5 +1,5 @@
-//! The real queue, on bytes in memory, with a clock driven by hand and handlers that wait to be told
-//! what to answer.
+//! The real queue on bytes in memory, with a clock that the test moves and handlers that wait until
+//! the test tells them their answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use millpond::{
     Clock, Context, Handled, Job, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, Priority, QueueSettings, Retention,
     Retry, Timestamp, Transaction, Worker,
 };
-use millpond_testkit::SimDisk;
+use millpond_testkit::{ON_PURPOSE, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
@@ -22,7 +22,6 @@ use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 pub const KIND: &str = "k";
-pub const ON_PURPOSE: &str = "on purpose";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
@@ -39,7 +38,7 @@ pub struct Engine {
     window: usize,
     stage: Arc<Mutex<Stage>>,
     workers: [Option<Worker>; QUEUES],
-    /// Its limits are small: calls that are made at once may be committed one after the other.
+    /// The builder's limits are small: calls that are made at once can be committed one after the other.
     pub moves_little: bool,
 }
 
@@ -52,7 +51,7 @@ pub fn group_name(group: usize) -> String {
 }
 
 pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
-    // Some are larger than a window of the smaller kind.
+    // Some payloads do not fit into the smaller window.
     let payload = vec![7; if spec.priority == 5 { 7 } else { 400 }];
     let mut job = NewJob::raw(KIND, payload).priority(Priority::new(spec.priority).unwrap());
     if let Some(group) = spec.group {
@@ -83,7 +82,7 @@ pub fn at(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
 }
 
-/// Counts a row up: written twice, it says so.
+/// Adds one to a row: a row that was written twice shows it.
 pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxError> {
     let mut table = tx.open_table(ROWS)?;
     let before = table.get(row)?.map_or(0, |count| count.value());
@@ -91,7 +90,7 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), millpond::BoxErro
     Ok(())
 }
 
-/// Whether an engine with so many slots is opened with small limits: every other one is.
+/// Whether an engine with so many slots is opened with small limits: every second one is.
 fn moves_little(max_running: usize) -> bool {
     max_running.is_multiple_of(2)
 }
@@ -99,7 +98,7 @@ fn moves_little(max_running: usize) -> bool {
 fn open(memory: &SimDisk, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
     let builder = builder.window_jobs_max(window);
-    // It moves a job or two at a time, and holds no more of them in memory.
+    // It moves one or two jobs at a time, and holds no more of them in memory.
     let builder = if moves_little(max_running) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
     builder.open_backend(memory.clone()).expect("it opens")
 }
@@ -125,7 +124,7 @@ impl Engine {
         Self { pond, clock, memory, window, stage, workers, moves_little: moves_little(max_running) }
     }
 
-    /// After it the file has seen the present, and has the application's table.
+    /// Commits once: the file then knows the present time, and has the application's table.
     pub async fn commit_something(&self) {
         let touch = |tx: &Transaction<'_>| {
             tx.open_table(ROWS)?;
@@ -164,11 +163,11 @@ impl Engine {
         self.workers[queue].as_ref().unwrap().set_concurrency(slots).unwrap();
     }
 
-    /// Tells a parked handler what to answer and waits until its attempt has ended.
+    /// Tells a waiting handler what to answer and waits until its attempt has ended.
     pub async fn answer(&mut self, id: u64, answer: Answer) {
-        let tell = self.stage.lock().unwrap().parked.remove(&id).expect("it is parked");
+        let tell = self.stage.lock().unwrap().parked.remove(&id).expect("its handler waits");
         tell.send(answer).expect("its handler waits");
-        // One thread: when this is polled again the handler has been, and its end is on its way.
+        // There is one thread: when this task is polled again, the handler has been polled, and its end is sent.
         for _ in 0..4 {
             tokio::task::yield_now().await;
         }
@@ -185,7 +184,7 @@ impl Engine {
         self.away(true, max_running, |_| {}).await
     }
 
-    /// Closed or killed, and opened again after what happens `meanwhile`.
+    /// Closes or kills the queue, does what happens `meanwhile`, and opens it again.
     pub async fn away(self, kill: bool, max_running: usize, meanwhile: impl FnOnce(&ManualClock)) -> Self {
         let memory = if kill { self.memory.after_kill() } else { self.memory.clone() };
         self.open_again(memory, max_running, meanwhile).await
@@ -204,12 +203,12 @@ impl Engine {
         Self::around(pond, clock, memory, max_running, window)
     }
 
-    // --- looking ------------------------------------------------------------------------------
+    // --- reading ------------------------------------------------------------------------------
 
-    /// At rest: nothing can start before something is done to it, and every job that runs has
-    /// reached its handler.
-    pub async fn settle(&self) -> Result<(), String> {
-        let settled = async {
+    /// Waits until nothing can start before the test does something, and every running job has reached
+    /// its handler.
+    pub async fn until_at_rest(&self) -> Result<(), String> {
+        let at_rest = async {
             loop {
                 self.pond.testing().settled().await;
                 let problems = self.pond.verify().await.expect("it can be verified").problems;
@@ -224,9 +223,9 @@ impl Engine {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, settled)
+        tokio::time::timeout(PATIENCE, at_rest)
             .await
-            .map_err(|_| format!("it does not settle: running {:?}, parked {:?}", self.states(), self.parked()))?
+            .map_err(|_| format!("it does not come to rest: running {:?}, parked {:?}", self.states(), self.parked()))?
     }
 
     fn states(&self) -> Vec<(JobId, millpond::State)> {

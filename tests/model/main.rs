@@ -1,6 +1,6 @@
-//! The public interface against a plain model, on the real storage: random operations, and after
-//! each of them the states of all jobs, the counts, the starts, the application's rows and
-//! `verify()`.
+//! Compares the public interface with a plain model, on the real storage: runs random operations, and
+//! after each of them compares the states of all jobs, the counts, the starts, the application's rows
+//! and `verify()`.
 //!
 //! 256 sequences unless `PROPTEST_CASES` says otherwise. Each has a number, which a failure prints
 //! with the shortest sequence found: `MODEL_SEED=<number> PROPTEST_CASES=1 cargo test --test model`
@@ -51,9 +51,9 @@ fn the_queue_does_what_the_model_says() {
     }
 }
 
-/// What fuzzing has found to be worth keeping, tried in every run.
+/// Runs the streams that fuzzing found and that are kept in the corpus.
 #[test]
-fn streams_of_operations_that_were_kept() {
+fn the_queue_does_what_the_model_says_for_the_kept_streams() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/ops");
     let mut tried = 0;
     for file in std::fs::read_dir(&corpus).unwrap() {

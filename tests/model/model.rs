@@ -1,28 +1,28 @@
-//! What the queue is to do, as plainly as it can be said: lists and counters in memory, no file, no
+//! What the queue must do, written as simply as possible: lists and counters in memory, no file, no
 //! threads, no indexes.
 //!
-//! The rules of dispatch it holds the engine to:
+//! The engine must follow these rules of dispatch:
 //!
-//! 1. A job without a group is ready when it is pending; of a group only the head can be. The head is
-//!    the first in line when there is none; it stays the head until it leaves (or is put out of line,
-//!    where a queue's groups skip), and is ready when its time has come and its group is not paused.
+//! 1. A job without a group is ready when it is pending; of a group only the head can be ready. When a
+//!    group has no head, the first job in its order becomes the head. It stays the head until it ends (or is
+//!    parked, where a queue's groups skip), and is ready when it is due and its group is not paused.
 //! 2. Of a queue's ready jobs the more urgent priority starts first, strictly. At equal priority jobs
-//!    without a group go by id, heads by the ticket they drew when they became ready heads. Between a
-//!    job without a group and a head of equal priority either choice is legal.
+//!    without a group start by id, heads by the ticket that they drew when they became ready. Between a
+//!    job without a group and a head of equal priority, either choice is legal.
 //! 3. Nothing starts in a paused queue, without a worker, beyond the worker's or the process's slots,
-//!    or while the queue (or the head's group) is held back by a rate limit.
-//! 4. What is ready and hindered by none of these starts: at rest, a free slot and such a job do not
-//!    stand side by side.
-//! 5. A job that waits and has not started is cancelled once its expiry has passed: one after a time by the time that has
-//!    passed, one at a time by the wall clock.
-//! 6. After a crash, those that are known to have run start again in any order, and neither they nor anybody
-//!    else need start as long as the engine says that it recovers, which it must not say for ever.
+//!    or while a rate limit holds back the queue (or the head's group).
+//! 4. A ready job that none of these rules stops must start: at rest, there is never both such a job and a
+//!    free slot.
+//! 5. A job that waits and has not started is cancelled once its expiry has passed: an expiry after a duration by the
+//!    time that has passed, an expiry at a time by the wall clock.
+//! 6. After a crash, the jobs that are known to have run start again in any order. No job has to start as long as the
+//!    engine reports that it recovers, and it must not report that forever.
 //!
-//! What has ended in the second queue is kept until its age is [`KEPT`], and not for much longer; ages are time that has
-//! passed, whatever the wall clock is set to, and goes on while the file is closed as far as that can be known.
+//! The second queue keeps an ended job until its age is [`KEPT`], and not for much longer. An age is time that has
+//! passed, whatever the wall clock is set to; it also grows while the file is closed, as far as that can be known.
 //!
-//! An attempt's end frees its slot before what it sets free is committed, so whatever became ready
-//! by an end within the present step (`fresh`) may be passed over in that step by others.
+//! An attempt frees its slot before its end is committed, so a job that became ready because of an end
+//! within the present step (`fresh`) may be passed over by others in that step.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,14 +30,14 @@ use millpond::State;
 
 use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
 
-/// Attempts in all, and the wait between them, of every worker in the test.
+/// The number of attempts of every worker in the test, and the delay between them.
 pub const ATTEMPTS: u32 = 3;
 pub const BACKOFF: u64 = 5_000;
-/// How long the second queue keeps what has ended.
+/// How long the second queue keeps an ended job.
 pub const KEPT: u64 = 3_600_000;
-/// A wall clock that shows less has not been set: the start of 2020.
+/// A wall clock that shows an earlier time than the start of 2020 has not been set.
 const CLOCKS_SET_FROM: u64 = 1_577_836_800_000;
-/// The shortest time for which a handler's answer puts a job off, or holds a queue back.
+/// The shortest time for which a handler's answer delays a job or holds a queue back.
 const SNOOZE_MIN: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ pub struct Now {
     pub wall: u64,
     pub engine: u64,
     pub age: u64,
-    /// The latest time of the wall clock, and what has passed since: what the age has counted.
+    /// The latest time of the wall clock plus the time that has passed since: how far the age has counted.
     pub counted: u64,
     pub mono: u64,
 }
@@ -74,23 +74,23 @@ pub struct Job {
     pub errors: usize,
     due: Option<Due>,
     expires: Option<Due>,
-    /// An attempt of it has failed, was snoozed, or ran when the process died.
+    /// An attempt of this job has failed, was snoozed, or ran when the process died.
     begun: bool,
-    /// Its place in line.
+    /// Its place in its group's order.
     seq: u64,
-    /// Out of line until it is due, where groups skip.
+    /// Not in its group's order until it is due, where groups skip.
     parked: bool,
     /// The ticket of a ready head.
     ticket: Option<u64>,
     fresh: bool,
     running: Option<Run>,
-    /// Its end, on the age line.
+    /// When it ended, by the age.
     ended: u64,
     crashes: u32,
     key: Option<usize>,
 }
 
-/// Who holds a unique key, and until when even if it has ended.
+/// The job that holds a unique key, and until when it holds the key even if it has ended.
 #[derive(Clone, Copy, Debug)]
 struct Holder {
     id: u64,
@@ -101,7 +101,7 @@ struct Holder {
 struct Run {
     attempt: u32,
     since: u64,
-    /// It was there at an earlier death and started with nothing beside it, and nothing has started since.
+    /// The job ran at an earlier death, started when nothing else ran, and nothing has started since.
     alone: bool,
 }
 
@@ -120,13 +120,13 @@ struct Queue {
 
 #[derive(Clone, Copy, Debug)]
 struct Hold {
-    /// On the monotonic clock of this process.
+    /// By the monotonic clock of this process.
     until: u64,
-    /// On the age line: what the file knows.
+    /// By the age: the form in which the file stores it.
     stored: u64,
 }
 
-/// A handler was called.
+/// One call of a handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
     pub id: u64,
@@ -156,15 +156,15 @@ pub struct Model {
     holds: HashMap<(usize, Option<usize>), Hold>,
     keys: HashMap<(usize, usize), Holder>,
     next_ticket: u64,
-    /// The ticket of whoever becomes a ready head by an end within the present step: which of several
-    /// ends is committed first is open.
+    /// The ticket of every job that becomes a ready head because of an end within the present step: the
+    /// order in which several ends are committed is not determined.
     shared_ticket: Option<u64>,
     next_seq: u64,
     max_running: usize,
     suspects: BTreeSet<u64>,
-    /// The process died before this one.
+    /// The process before this one died.
     pub after_crash: bool,
-    /// Jobs of which the engine says that they wait because it recovers, and for how long.
+    /// The jobs that wait because the engine recovers, according to the engine, and for how long.
     recovering: BTreeMap<u64, u64>,
 }
 
@@ -203,29 +203,29 @@ impl Model {
         self.now.engine += millis;
         self.now.age += millis;
         self.now.counted += millis;
-        self.look_at_the_wall();
+        self.follow_the_wall_clock();
     }
 
     pub fn set_wall(&mut self, wall: u64) {
         self.now.wall = wall;
-        self.look_at_the_wall();
+        self.follow_the_wall_clock();
     }
 
-    /// The engine's time line follows the wall clock forward, and never goes back.
-    fn look_at_the_wall(&mut self) {
+    /// The engine's time follows the wall clock forward, and never goes back.
+    fn follow_the_wall_clock(&mut self) {
         if self.now.wall > self.now.engine + 1_000 {
             self.now.engine = self.now.wall;
         }
         self.now.counted = self.now.counted.max(self.now.wall);
     }
 
-    /// The file was closed for so long, and then the wall clock shows this.
+    /// The file was closed for `down` milliseconds, and then the wall clock shows `wall`.
     fn was_away(&mut self, down: u64, wall: u64) {
         let is_set = |wall| wall >= CLOCKS_SET_FROM;
         let last = self.now.wall;
-        // Nobody knows how much lies between a clock that has been set and one that has not.
-        let gone_on = if is_set(last) == is_set(wall) { wall.saturating_sub(last) } else { 0 };
-        self.now.engine = (self.now.engine + gone_on).max(wall);
+        // It is unknown how much time lies between a clock that has been set and one that has not.
+        let passed = if is_set(last) == is_set(wall) { wall.saturating_sub(last) } else { 0 };
+        self.now.engine = (self.now.engine + passed).max(wall);
         if is_set(wall) && is_set(self.now.counted) {
             self.now.age += wall.saturating_sub(self.now.counted);
         }
@@ -252,7 +252,7 @@ impl Model {
 
     // --- producing ----------------------------------------------------------------------------
 
-    /// The job that an enqueue is answered with instead of storing it.
+    /// The stored job whose id answers this enqueue, if its unique key is held.
     pub fn there_already(&self, spec: &Spec) -> Option<u64> {
         let holder = self.keys.get(&(spec.queue, spec.key?.0))?;
         let waits = self.jobs.get(&holder.id).is_some_and(|job| !job.state.is_final());
@@ -262,10 +262,10 @@ impl Model {
     /// A job with this id was acknowledged.
     pub fn insert(&mut self, id: u64, spec: &Spec) -> Check {
         if let Some(there) = self.there_already(spec) {
-            return if id == there { Ok(()) } else { Err(format!("id {id} was given, and {there} has its key")) };
+            return if id == there { Ok(()) } else { Err(format!("the answer is id {id}, and {there} has its key")) };
         }
         if id <= self.last_id {
-            return Err(format!("id {id} was given after {}", self.last_id));
+            return Err(format!("the answer is id {id}, after {}", self.last_id));
         }
         self.last_id = id;
         let due = match spec.when {
@@ -319,7 +319,7 @@ impl Model {
         Ok(())
     }
 
-    /// It may have come into view after others that were stored by calls of the same step.
+    /// The job may have become visible after other jobs that calls of the same step stored.
     pub fn came_later(&mut self, id: u64) {
         self.job(id).fresh = true;
     }
@@ -372,11 +372,11 @@ impl Model {
     }
 
     fn advance_group(&mut self, key: (usize, usize)) {
-        let in_line = |job: &&u64| {
+        let in_order = |job: &&u64| {
             let job = &self.jobs[job];
             job.group == Some(key.1) && job.queue == key.0 && !job.parked && !job.state.is_final()
         };
-        let first = self.jobs.keys().filter(in_line).min_by_key(|id| self.jobs[id].seq).copied();
+        let first = self.jobs.keys().filter(in_order).min_by_key(|id| self.jobs[id].seq).copied();
         self.group(key).head = None;
         if let Some(first) = first {
             self.set_head(key, first);
@@ -388,7 +388,7 @@ impl Model {
         self.key(id).and_then(|key| self.groups.get(&key)).is_some_and(|group| group.head == Some(id))
     }
 
-    fn leave(&mut self, id: u64, state: State) {
+    fn end(&mut self, id: u64, state: State) {
         let now = self.now.age;
         let was_head = self.is_head(id);
         let job = self.job(id);
@@ -460,7 +460,7 @@ impl Model {
         self.max_running
     }
 
-    /// Whether that changed anything.
+    /// Whether the call changed anything.
     pub fn pause_queue(&mut self, queue: usize, pause: bool) -> bool {
         std::mem::replace(&mut self.queues[queue].paused, pause) != pause
     }
@@ -478,7 +478,7 @@ impl Model {
         true
     }
 
-    /// What a call on a waiting job is refused with.
+    /// The state with which a call on a waiting job is refused.
     pub fn refusal(&self, id: u64) -> Option<State> {
         let job = &self.jobs[&id];
         if job.running.is_some() {
@@ -488,7 +488,7 @@ impl Model {
     }
 
     pub fn cancel(&mut self, id: u64) {
-        self.leave(id, State::Cancelled);
+        self.end(id, State::Cancelled);
         self.free_key(id);
     }
 
@@ -496,7 +496,7 @@ impl Model {
         self.keys.retain(|_, holder| holder.id != id);
     }
 
-    /// Keeps its place in line.
+    /// The job keeps its place in its group's order.
     pub fn update(&mut self, id: u64, priority: Option<u8>, at: Option<u64>) {
         self.suspects.remove(&id);
         let job = self.job(id);
@@ -540,7 +540,7 @@ impl Model {
         true
     }
 
-    /// Unless another one holds it.
+    /// Gives the job its unique key back, unless another job holds it.
     fn regain_key(&mut self, id: u64) {
         let Job { queue, key: Some(key), .. } = self.jobs[&id] else { return };
         let asked = Spec { queue, key: Some((key, 0)), ..Spec::PLAIN };
@@ -584,7 +584,7 @@ impl Model {
     }
 
     pub fn answered(&mut self, id: u64, answer: Answer) {
-        let run = self.jobs[&id].running.expect("only who runs is answered");
+        let run = self.jobs[&id].running.expect("only a running job is answered");
         self.share_tickets();
         match answer {
             Answer::Done => self.done(id, run.attempt),
@@ -621,22 +621,22 @@ impl Model {
             }
             Answer::Cancel => {
                 self.job(id).attempts = run.attempt;
-                self.leave(id, State::Cancelled);
+                self.end(id, State::Cancelled);
             }
             Answer::DeadLetter => {
                 self.job(id).attempts = run.attempt;
-                self.leave(id, State::Dead);
+                self.end(id, State::Dead);
             }
         }
         self.promote_as_fresh();
     }
 
-    /// Whatever is due becomes ready, once that is committed.
+    /// Every job that is due becomes ready, once that is committed.
     pub fn promote_as_fresh(&mut self) {
         let before: BTreeSet<u64> = self.ready().collect();
         self.promote();
-        let risen: Vec<u64> = self.ready().filter(|id| !before.contains(id)).collect();
-        for id in risen {
+        let now_ready: Vec<u64> = self.ready().filter(|id| !before.contains(id)).collect();
+        for id in now_ready {
             self.job(id).fresh = true;
         }
     }
@@ -654,7 +654,7 @@ impl Model {
 
     fn done(&mut self, id: u64, attempt: u32) {
         self.job(id).attempts = attempt;
-        self.leave(id, State::Completed);
+        self.end(id, State::Completed);
     }
 
     fn failed(&mut self, id: u64, attempt: u32, delay: u64) {
@@ -664,7 +664,7 @@ impl Model {
         job.errors += 1;
         job.begun = true;
         if attempt >= limit {
-            self.leave(id, State::Dead);
+            self.end(id, State::Dead);
         } else {
             self.put_off(id, State::Retrying, delay);
         }
@@ -685,7 +685,7 @@ impl Model {
         }
     }
 
-    /// No attempt used, no place lost.
+    /// The job uses no attempt and keeps its place.
     fn return_to_its_place(&mut self, id: u64) {
         self.no_longer_suspected(id);
         let paused = self.key(id).is_some_and(|key| self.group(key).paused);
@@ -699,7 +699,7 @@ impl Model {
 
     // --- closing and opening ------------------------------------------------------------------
 
-    /// Closed in order, or dropped: what runs goes back, no attempt used.
+    /// The queue was shut down or dropped: running jobs go back and use no attempt.
     pub fn closed(&mut self, down: u64, wall: u64) {
         for hold in self.holds.values_mut() {
             hold.stored = self.now.age + hold.until.saturating_sub(self.now.mono);
@@ -713,12 +713,12 @@ impl Model {
         self.opened(down, wall);
     }
 
-    /// Its only run did not come to its end.
+    /// The only attempt of this job was interrupted.
     fn cut_short(&mut self, id: u64) {
         let job = self.job(id);
         job.attempts = job.running.expect("it runs").attempt;
         job.errors += 1;
-        self.leave(id, State::Dead);
+        self.end(id, State::Dead);
     }
 
     fn opened(&mut self, down: u64, wall: u64) {
@@ -736,8 +736,8 @@ impl Model {
         self.promote();
     }
 
-    /// The process died. `errors` says how many errors each job has now: an attempt that had only
-    /// just begun may have left no trace, any other must have.
+    /// The process died. `errors` tells how many errors each job has now: an attempt that had only just
+    /// begun may have left no trace, every other attempt must have left one.
     pub fn crashed(&mut self, errors: impl Fn(u64) -> Option<usize>, down: u64, wall: u64) -> Check {
         let now = self.now;
         let is_known = |job: &Job, id| errors(id).is_some_and(|errors| errors > job.errors);
@@ -745,12 +745,12 @@ impl Model {
             self.running().into_iter().partition(|id| is_known(&self.jobs[id], *id));
         let run = |job: &Job| job.running.expect("it runs");
         if let Some(id) = unknown.iter().find(|id| now.mono >= run(&self.jobs[id]).since + 10) {
-            return Err(format!("job {id} ran when the process died, and the file does not know"));
+            return Err(format!("job {id} ran when the process died, and the file does not show it"));
         }
         if let Some(id) = unknown.iter().find(|id| self.runs_once(**id)) {
-            return Err(format!("job {id} ran, is to run at most once, and the file does not know"));
+            return Err(format!("job {id} ran, is to run at most once, and the file does not show it"));
         }
-        let culprit = self.culprit(&known);
+        let blamed = self.blamed(&known);
         unknown.into_iter().for_each(|id| self.return_to_its_place(id));
         for &id in &known {
             if self.runs_once(id) {
@@ -764,9 +764,9 @@ impl Model {
             job.errors += 1;
             job.crashes += 1;
             job.begun = true;
-            job.attempts = if culprit == Some(id) { attempt } else { attempt.min(limit - 1) };
+            job.attempts = if blamed == Some(id) { attempt } else { attempt.min(limit - 1) };
             if job.attempts >= limit {
-                self.leave(id, State::Dead);
+                self.end(id, State::Dead);
             }
         }
         self.opened(down, wall);
@@ -775,10 +775,10 @@ impl Model {
         Ok(())
     }
 
-    /// Who is blamed for a death: the one that was tried alone, if nobody else is known to have been there; or the one
-    /// that was there at three deaths at least and at two more than anybody else who was there at this one; or at five,
-    /// and one more than the others, who were all there at an earlier one. While one is tried alone, nobody else is.
-    fn culprit(&self, known: &[u64]) -> Option<u64> {
+    /// The job that is blamed for a death: the one that was tried alone, if no other job is known to have run at this death;
+    /// or the one that ran at three deaths or more, and at two more than any other job that ran at this one; or at five or
+    /// more, and one more than the others, if each of them also ran at an earlier one. While one is tried alone, no other is blamed.
+    fn blamed(&self, known: &[u64]) -> Option<u64> {
         let is_alone = |id: &&u64| self.jobs[id].running.is_some_and(|run| run.alone);
         let alone = known.iter().find(is_alone).copied();
         if known.len() == 1 && alone.is_some() {
@@ -795,7 +795,7 @@ impl Model {
 
     // --- dispatch -----------------------------------------------------------------------------
 
-    /// Before each step: nothing is fresh.
+    /// Called before each step: no job is fresh any more.
     pub fn rest(&mut self) {
         self.shared_ticket = None;
         for job in self.jobs.values_mut() {
@@ -803,7 +803,7 @@ impl Model {
         }
     }
 
-    /// Jobs that wait, have not started and have expired end.
+    /// Ends the jobs that wait, have not started and have expired.
     pub fn expire(&mut self) {
         let expired = |job: &Job| {
             let passed = job.expires.is_some_and(|due| self.is_due(due));
@@ -812,7 +812,7 @@ impl Model {
         let expired: Vec<u64> = self.jobs.iter().filter(|(_, job)| expired(job)).map(|(id, _)| *id).collect();
         for id in expired {
             self.share_tickets();
-            self.leave(id, State::Cancelled);
+            self.end(id, State::Cancelled);
         }
     }
 
@@ -820,20 +820,20 @@ impl Model {
         job.queue == 1 && job.state.is_final() && self.now.age >= job.ended + KEPT + after
     }
 
-    /// These jobs are there: of the others retention may have removed those that are old enough.
+    /// `there` are the jobs that exist: retention may have removed others if they are old enough.
     pub fn pruned(&mut self, there: &BTreeSet<u64>) {
         let gone = |(id, job): &(&u64, &Job)| !there.contains(id) && self.may_be_pruned(job, 0);
         let gone: BTreeSet<u64> = self.jobs.iter().filter(gone).map(|(id, _)| *id).collect();
         self.jobs.retain(|id, _| !gone.contains(id));
     }
 
-    /// A job that retention should have removed so long ago.
+    /// A job that retention should have removed at least `ago` milliseconds ago.
     pub fn kept_for_too_long(&self, ago: u64) -> Option<u64> {
         self.jobs.iter().find(|(_, job)| self.may_be_pruned(job, ago)).map(|(id, _)| *id)
     }
 
-    /// Holds the starts of one step against the rules. `torn` says that the two kinds of jobs may have come into view one
-    /// after the other.
+    /// Checks the starts of one step against the rules. `torn` says that jobs without a group and heads may have become
+    /// visible at different times.
     pub fn dispatched(&mut self, starts: &[Start], torn: bool) -> Check {
         let mut left: BTreeMap<u64, Start> = BTreeMap::new();
         for start in starts {
@@ -896,7 +896,7 @@ impl Model {
             && !self.is_held((queue, None))
     }
 
-    /// Suspects of a queue that could start.
+    /// The suspects of a queue that could start.
     fn startable_suspects(&self, queue: usize) -> impl Iterator<Item = u64> {
         let startable = move |id: &&u64| self.jobs[id].queue == queue && !self.is_group_held(**id);
         self.suspects.iter().filter(startable).copied()
@@ -936,12 +936,12 @@ impl Model {
         self.startable_suspects(queue).chain(ready.iter().copied().filter(is_next)).collect()
     }
 
-    /// What the engine says of jobs that wait, in milliseconds.
+    /// The jobs that wait because the engine recovers, and for how many milliseconds, according to the engine.
     pub fn recovers(&mut self, recovering: BTreeMap<u64, u64>) {
         self.recovering = recovering;
     }
 
-    /// Jobs that the engine may say of that they wait because it recovers.
+    /// The jobs for which the engine is allowed to report that they wait because it recovers.
     pub fn may_recover(&self) -> Vec<u64> {
         let waits = |job: &Job| !job.state.is_final() && job.running.is_none();
         let waiting = self.jobs.iter().filter(|(_, job)| self.after_crash && waits(job));
@@ -957,7 +957,7 @@ impl Model {
         Ok(())
     }
 
-    /// When something next happens by itself, for a test that waits for it.
+    /// When something next happens without an operation, for a test that waits for it.
     pub fn next_event(&self) -> Option<u64> {
         let due = |job: &Job| {
             let due = job.due.filter(|_| !job.state.is_final() && job.running.is_none())?;

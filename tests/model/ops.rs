@@ -1,6 +1,6 @@
-//! What happens to a queue, one random step at a time. Steps name jobs by a number that is taken
-//! modulo whatever there is, so that every sequence makes sense and every part of one does too:
-//! that is what lets proptest shrink them.
+//! The random operations on a queue. They name jobs by a number that is taken modulo the number of jobs
+//! that exist, so that every sequence is valid and every part of one is too: this lets proptest shrink
+//! them.
 
 use proptest::prelude::*;
 
@@ -12,14 +12,14 @@ pub const KEYS: usize = 3;
 pub enum When {
     Now,
     Delay(u64),
-    /// Milliseconds from the wall clock's now; may be in the past.
+    /// Milliseconds from the wall clock's present time; can be in the past.
     At(i64),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Expires {
     In(u64),
-    /// Milliseconds from the wall clock's now.
+    /// Milliseconds from the wall clock's present time.
     At(u64),
 }
 
@@ -29,14 +29,14 @@ pub struct Spec {
     pub group: Option<usize>,
     pub priority: u8,
     pub when: When,
-    /// Its attempts; [`ONCE`] if it runs at most once.
+    /// The number of its attempts; [`ONCE`] if it runs at most once.
     pub max: Option<u32>,
     pub expires: Option<Expires>,
-    /// A unique key, and for how long it is held at least.
+    /// A unique key, and the shortest time in milliseconds for which the job holds it.
     pub key: Option<(usize, u64)>,
 }
 
-/// A number of attempts that says that the job runs at most once.
+/// The number of attempts of a job that runs at most once.
 pub const ONCE: u32 = 0;
 
 impl Spec {
@@ -67,11 +67,11 @@ pub enum Call {
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     Done,
-    /// With a row, in the transaction that completes it.
+    /// The job is done, and writes a row in the transaction that completes it.
     DoneWithRow,
-    /// With a row and a follow-up job.
+    /// The same, and that transaction also enqueues another job.
     DoneWithJob(Spec),
-    /// Its own writes fail after it has written.
+    /// The job is done, but the code that writes in its transaction returns an error after it has written.
     DoneButHookErrs,
     DoneButHookPanics,
     Fail,
@@ -88,9 +88,9 @@ pub enum Op {
     Enqueue(Spec),
     EnqueueMany(Vec<Spec>),
     Tx(Tx),
-    /// With a commit of its own; without one it is undone.
+    /// The caller's own transaction. Unless it is committed, it is undone.
     Guard(Tx),
-    /// Calls made at once, which share commits.
+    /// Calls that are made at once and share commits.
     Burst(Vec<Call>),
     StartWorker(usize),
     StopWorker(usize),
@@ -114,7 +114,7 @@ pub enum Op {
     /// Drops the queue and opens it again; running jobs go back.
     Reopen,
     Crash,
-    /// Closed, or killed; so many milliseconds pass, the wall clock is set by as much, and it is opened again.
+    /// Closes or kills the queue, lets so many milliseconds pass, moves the wall clock by `jump`, and opens it again.
     Away {
         kill: bool,
         down: u64,

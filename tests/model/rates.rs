@@ -1,5 +1,5 @@
-//! Token buckets: in no window of length w do more than burst + rate × w jobs start, across restarts
-//! and crashes too, and what waits drains in about its number over the rate.
+//! Token buckets: in no window of length w do more than burst + rate × w jobs start, also across restarts
+//! and crashes, and N waiting jobs take about N divided by the rate.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use millpond_testkit::SimDisk;
 
 const JOBS: usize = 120;
 
-/// Milliseconds of the monotonic clock at which jobs started, by what limits them.
+/// The milliseconds of the monotonic clock at which jobs started, each with the group that limits it.
 type Log = Arc<Mutex<Vec<(Option<String>, u64)>>>;
 
 struct Limits {
@@ -95,11 +95,12 @@ fn run(seed: u64) {
                 }
                 _ => {}
             }
-            let in_line = JOBS.div_ceil(limits.groups) as f64;
-            // A crash forgets at most a second of the rate, or one token; a step may be too long by its own length.
-            let longest = (in_line / rate.tokens_per_second() + crashes * (1.0 / rate.tokens_per_second() + 1.0)) * 1.2;
-            let lost_to_long_steps = 2.5 * (1.0 + in_line / f64::from(burst));
-            assert!(steps < longest + lost_to_long_steps, "seed {seed}: it has wedged after {steps} s");
+            let jobs_per_group = JOBS.div_ceil(limits.groups) as f64;
+            // A crash forgets at most one second of the rate, or one token; a step can be too long by its own length.
+            let longest =
+                (jobs_per_group / rate.tokens_per_second() + crashes * (1.0 / rate.tokens_per_second() + 1.0)) * 1.2;
+            let lost_to_long_steps = 2.5 * (1.0 + jobs_per_group / f64::from(burst));
+            assert!(steps < longest + lost_to_long_steps, "seed {seed}: it does not finish within {steps} s");
         }
         let log = log.lock().unwrap().clone();
         for group in 0..limits.groups {

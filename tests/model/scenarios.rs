@@ -1,4 +1,4 @@
-//! Sequences that chance seldom finds, one promise each.
+//! Sequences that random operations seldom produce, one promise each.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn grouped(group: usize) -> Spec {
 }
 
 #[test]
-fn who_was_tried_alone_is_not_blamed_once_others_have_started_beside_it() {
+fn a_job_that_was_tried_alone_is_not_blamed_once_others_have_started_beside_it() {
     let once = Spec { max: Some(1), ..PLAIN };
     let (start, mark) = (Op::StartWorker(0), Op::Advance(10));
     holds(&[
@@ -38,9 +38,9 @@ fn who_was_tried_alone_is_not_blamed_once_others_have_started_beside_it() {
 }
 
 #[test]
-fn who_was_tried_alone_is_not_blamed_for_one_that_dies_before_its_start_is_written() {
+fn a_job_that_was_tried_alone_is_not_blamed_for_one_that_kills_before_its_start_is_written() {
     let once = Spec { max: Some(1), ..PLAIN };
-    // More than one start after the crash, so that starts are written behind again.
+    // More than one start after the crash, so that start marks are written after the handler is called again.
     let mut ops = vec![Op::SetMaxRunning(2), Op::Enqueue(once), Op::StartWorker(0), Op::Advance(10), Op::Crash];
     ops.extend([Op::StartWorker(0), Op::Advance(6_000)]);
     for _ in 0..6 {
@@ -120,10 +120,10 @@ fn a_stop_while_starts_are_being_made_durable_uses_no_attempt() {
             for _ in 0..jobs {
                 engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&PLAIN, engine.wall())).await.unwrap();
             }
-            engine = engine.crash(4).await; // from here on starts are durable before handlers run
+            engine = engine.crash(4).await; // from now on start marks are durable before handlers run
             engine.start_worker(0, 4);
             while engine.queue(0).counts().running == 0 {
-                std::thread::yield_now(); // handed out, and no handler is called while this thread is here
+                std::thread::yield_now(); // handed out; no handler is called while this thread spins
             }
             engine = engine.reopen(4).await;
             for (id, job) in engine.jobs() {
@@ -140,18 +140,19 @@ fn a_job_whose_end_is_not_durable_yet_is_still_counted() {
         let mut engine = Engine::new(4, 4_096).await;
         let id = engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&PLAIN, engine.wall())).await.unwrap();
         engine.start_worker(0, 4);
-        engine.settle().await.unwrap();
-        let guard = engine.pond.begin_write().unwrap(); // nothing else is committed while it lives
+        engine.until_at_rest().await.unwrap();
+        // No other commit is made while the guard exists.
+        let guard = engine.pond.begin_write().unwrap();
         engine.answer(id.get(), Answer::Done).await;
         assert_eq!(engine.queue(0).counts().unfinished(), 1);
         drop(guard);
-        engine.settle().await.unwrap();
+        engine.until_at_rest().await.unwrap();
         assert_eq!(engine.queue(0).counts().unfinished(), 0);
     });
 }
 
 #[test]
-fn no_start_is_written_after_its_end() {
+fn no_start_mark_is_written_after_the_attempts_end() {
     use millpond::{Job, Millpond};
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -159,7 +160,7 @@ fn no_start_is_written_after_its_end() {
         pond.worker("q")
             .concurrency(64)
             .handle_raw("k", |job: Job<bytes::Bytes>| async move {
-                // Around the age at which a start is written.
+                // Around the age at which a start mark is written.
                 tokio::time::sleep(Duration::from_micros(8_000 + job.id().get() % 40 * 100)).await;
                 Ok(())
             })
@@ -175,10 +176,10 @@ fn no_start_is_written_after_its_end() {
     });
 }
 
-/// A job that kills twelve seconds after its start, and an innocent one that runs for hours: both are
-/// there at every death.
+/// One job kills the process twelve seconds after its start, an innocent one runs for hours: both run at
+/// every death.
 #[test]
-fn who_kills_late_beside_a_long_job_is_found_out() {
+fn a_job_that_kills_late_beside_a_long_job_is_blamed() {
     on_a_thread(async {
         let mut engine = Engine::new(4, 4_096).await;
         let once = Spec { max: Some(1), ..PLAIN };
@@ -190,7 +191,7 @@ fn who_kills_late_beside_a_long_job_is_found_out() {
             engine.start_worker(0, 3);
             let mut seconds_run = 0;
             for _second in 0..60 {
-                engine.settle().await.unwrap();
+                engine.until_at_rest().await.unwrap();
                 if engine.parked().contains(&killer) {
                     seconds_run += 1;
                 }

@@ -1,21 +1,20 @@
-//! A sequence of operations, run on both sides; made of any bytes, if need be.
+//! Runs a sequence of operations on the queue and on the model; makes one of any bytes.
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::check::Run;
-use crate::engine;
 use crate::ops::{Op, op};
 
 pub const STEPS_MAX: usize = 60;
 
-/// Panics that a test asked for are no news.
+/// Prints nothing for the panics that a test asked for.
 pub fn be_quiet_about_panics_on_purpose() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let on_purpose = info.payload_as_str().is_some_and(|text| text.contains(engine::ON_PURPOSE));
+            let on_purpose = info.payload_as_str().is_some_and(|text| text.contains(millpond_testkit::ON_PURPOSE));
             if !on_purpose {
                 before(info);
             }
@@ -26,7 +25,7 @@ pub fn be_quiet_about_panics_on_purpose() {
 pub fn run(ops: &[Op]) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // Every other sequence with windows so small that most rows stand behind them.
+        // Every second sequence has windows so small that most ready jobs are only in the file.
         let window = if ops.len().is_multiple_of(2) { 4_096 } else { 1 + ops.len() % 5 };
         let mut run = Run::new(window).await;
         for (step, op) in ops.iter().enumerate() {
@@ -36,11 +35,11 @@ pub fn run(ops: &[Op]) -> Result<(), String> {
     })
 }
 
-/// Bytes that choose one operation.
+/// The number of bytes that choose one operation.
 const OP_BYTES: usize = 4;
 
-/// The operations that these bytes choose: each few of them are the seed of one. So a change of a byte
-/// changes one operation, and a sequence can be cut and joined anywhere.
+/// Runs the operations that these bytes choose: each [`OP_BYTES`] bytes are the seed of one. So changing one
+/// byte changes one operation, and a sequence can be cut and joined anywhere.
 pub fn run_bytes(data: &[u8]) -> Result<(), String> {
     be_quiet_about_panics_on_purpose();
     let config = Config { failure_persistence: None, ..Config::default() };

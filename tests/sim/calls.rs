@@ -7,25 +7,26 @@ use std::thread;
 use std::time::Duration;
 
 use millpond::{BoxError, Capacity, Clock, Commit, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+use millpond_testkit::ON_PURPOSE;
 
-use crate::handlers::{ON_PURPOSE, ROWS, write_row};
+use crate::handlers::{ROWS, write_row};
 use crate::oracle::{Check, Pausing};
 use crate::paths::took;
 use crate::plan::{HEAVY_BYTES, Spec, When, at, group_name, new_job, queue_name};
 use crate::world::World;
 
-/// Delayed jobs in one call, in a world that has such a call: more than one promotion takes.
+/// The number of delayed jobs in one call, in a world that has such a call: more than one promotion makes ready.
 pub const BULK: usize = 1_100;
 
-/// What an answer says: ids, or a number.
+/// What an answer contains: ids, or a number.
 type Answer = Result<Vec<u64>, Error>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
-    /// To store jobs, alone or with rows.
+    /// Stores jobs, without rows.
     Store,
     Transact,
-    /// Something of one job: this was the id.
+    /// A call on one job, with its id.
     Cancel(u64),
     Redrive(u64),
     Pause,
@@ -39,7 +40,7 @@ pub struct Caller {
     asks: Asks,
     future: Pin<Box<dyn Future<Output = Answer> + Send>>,
     polls: u32,
-    /// When everything was at rest it was not answered: it waits for room.
+    /// It was not answered when everything was at rest: it waits for room.
     waits: bool,
 }
 
@@ -66,7 +67,7 @@ enum Way {
 }
 
 impl World {
-    // --- asking -------------------------------------------------------------------------------
+    // --- calls --------------------------------------------------------------------------------
 
     pub fn call(&mut self) -> Check {
         let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
@@ -100,7 +101,7 @@ impl World {
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
     }
 
-    /// A call that brings the queue to its end.
+    /// A call during which the queue ends.
     pub fn ask_for_the_end(&mut self, commit: Commit<()>) {
         self.push(Asks::Other, boxed(commit, nothing));
     }
@@ -139,7 +140,7 @@ impl World {
         self.push(Asks::Store, boxed(commit, |ids: Vec<JobId>| ids.iter().map(|id| id.get()).collect()));
     }
 
-    /// More delayed jobs than one promotion takes.
+    /// Stores more delayed jobs than one promotion makes ready.
     pub fn store_bulk(&mut self) {
         let mut specs = self.specs(BULK);
         for spec in &mut specs {
@@ -191,7 +192,7 @@ impl World {
         self.push(Asks::Transact, boxed(commit, |ids| ids));
     }
 
-    /// A transaction with a commit of its own. It needs a thread, because the writer waits for it.
+    /// A transaction that the caller commits itself. It needs a thread, because the caller waits for the writer.
     fn guard(&mut self) -> Check {
         let jobs = self.rng.usize(1..3);
         let (specs, rows, wall) = (self.specs(jobs), self.new_rows(), self.clock.wall());
@@ -360,7 +361,7 @@ impl World {
         self.push(Asks::Verify, future);
     }
 
-    /// Somebody does not wait any longer.
+    /// A caller drops its call.
     fn drop_one(&mut self) -> Check {
         if self.callers.is_empty() {
             return Ok(());
@@ -394,7 +395,7 @@ impl World {
         Ok(())
     }
 
-    /// True if it was answered.
+    /// Polls one call. Returns true if it was answered.
     fn poll(&mut self, at: usize) -> Result<bool, String> {
         let degraded = self.now().pond.degraded().is_some();
         let caller = &mut self.callers[at];
@@ -403,19 +404,19 @@ impl World {
         let stores = matches!(caller.asks, Asks::Store | Asks::Transact);
         let Poll::Ready(answer) = caller.future.as_mut().poll(&mut Task::from_waker(Waker::noop())) else {
             if first && degraded && stores {
-                return Err(format!("I24: it is degraded, and call {} is not told at once", caller.call));
+                return Err(format!("I24: the queue is degraded, and call {} is not told at once", caller.call));
             }
             return Ok(false);
         };
-        // In the order in which they were asked, so that a line stays a line.
+        // The remaining calls keep their order, in which those that wait for room are admitted.
         let Caller { call, asks, waits, .. } = self.callers.remove(at);
         self.note(|_| format!("call {call} {asks:?}: {answer:?}"));
         match &answer {
             Err(Error::Degraded { .. }) if first => took("a caller was told at once that the queue is degraded"),
             Err(Error::StorageFull) => took("a caller was told that the disk is full"),
-            Err(Error::QueueFull { .. }) => took("a caller was refused for want of room"),
+            Err(Error::QueueFull { .. }) => took("a caller was refused because the queue was full"),
             Err(Error::Closed) if waits => took("a caller waited for room when the queue closed"),
-            Ok(_) if waits => took("a caller waited for room and was let in"),
+            Ok(_) if waits => took("a caller waited for room and was admitted"),
             _ => {}
         }
         self.check(call, asks, &answer)?;
@@ -437,7 +438,7 @@ impl World {
         }
     }
 
-    /// Everybody who is not answered now waits for room.
+    /// Every call that is not answered now waits for room.
     pub fn answered_at_rest(&mut self) -> Check {
         for caller in &mut self.callers {
             if caller.asks != Asks::Store {
@@ -448,16 +449,18 @@ impl World {
         Ok(())
     }
 
-    /// The file is closed: whoever waits has been answered.
+    /// The file is closed: every call must have been answered.
     pub fn all_answered(&mut self) -> Check {
         self.poll_all()?;
         match self.callers.first() {
-            Some(caller) => Err(format!("I23: it is closed, and call {} {:?} waits", caller.call, caller.asks)),
+            Some(caller) => {
+                Err(format!("I23: the queue is closed, and call {} {:?} still waits", caller.call, caller.asks))
+            }
             None => Ok(()),
         }
     }
 
-    /// The process is gone, and with it whoever waited.
+    /// The process has ended, and its callers with it.
     pub fn all_gone(&mut self) -> Check {
         for caller in std::mem::take(&mut self.callers) {
             self.oracle.abandoned(caller.call, caller.polls > 0)?;
@@ -465,17 +468,17 @@ impl World {
         Ok(())
     }
 
-    /// Has something done that must succeed.
+    /// Makes a call that must succeed.
     pub fn done<T: Send + 'static>(&mut self, commit: Commit<T>) -> Result<T, String> {
         let mut commit = Box::pin(commit);
         for _ in 0..1_000 {
             if let Poll::Ready(answer) = commit.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
-                return answer.map_err(|error| format!("I24: the disk is well, and it is refused: {error:?}"));
+                return answer.map_err(|error| format!("I24: the disk works, and the call is refused: {error:?}"));
             }
             self.write()?;
             self.advance_if_degraded();
         }
-        Err("I23: it is not answered".into())
+        Err("I23: the call is not answered".into())
     }
 
     fn advance_if_degraded(&mut self) {

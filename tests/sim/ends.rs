@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use millpond_testkit::ON_PURPOSE;
+
+use crate::compare::Moment;
 use crate::guest_talk;
-use crate::handlers::{Note, ON_PURPOSE};
-use crate::look::Moment;
+use crate::handlers::Note;
 use crate::oracle::Check;
 use crate::paths::took;
 use crate::plan::{KEPT, Keeps, group_name, queue_name};
 use crate::world::{Open, World};
 
-/// Within this time of the simulated clock everything must end once nothing is in its way.
+/// Everything must end within this many milliseconds of the simulated clock once no fault is left.
 const LIVELY: u64 = 24 * 3_600_000;
 
-/// And with so many moves of the clock.
+/// And with at most this many moves of the clock.
 const MOVES_MAX: u32 = 20_000;
 
 impl World {
@@ -28,15 +30,15 @@ impl World {
         if self.open.as_ref().is_some_and(|open| open.pond.degraded().is_some()) {
             took("a crash while degraded");
         }
-        // What was told of a commit that nobody lived to act upon is not held against it.
+        // Commits that were reported, but whose results were not observed before the crash, do not count.
         let image = self.disk.after_power_cut(left, &mut self.rng);
-        self.let_go()?;
+        self.drop_process()?;
         self.disk = image;
         self.open_again(Moment::Crashed)
     }
 
     /// Drops everything that belonged to the process.
-    fn let_go(&mut self) -> Check {
+    fn drop_process(&mut self) -> Check {
         self.all_gone()?;
         if let Some(Open { steps, pond, events, workers, runtime }) = self.open.take() {
             drop((events, workers, pond, steps));
@@ -53,14 +55,14 @@ impl World {
     fn open_again(&mut self, mut moment: Moment) -> Check {
         self.opened += 1;
         loop {
-            if moment == Moment::Crashed && self.plan.mood.crash > 0 && self.rng.u8(..4) == 0 {
+            if moment == Moment::Crashed && self.plan.weights.crash > 0 && self.rng.u8(..4) == 0 {
                 self.oracle.harmed = true;
                 self.disk.cut_power_after(Some(self.rng.u64(..10)));
             }
             let Err(error) = self.open_file() else { break };
             self.note(|_| format!("it does not open: {error:?}"));
             if !self.oracle.harmed {
-                return Err(format!("I1: nothing had happened to the disk, and it does not open: {error:?}"));
+                return Err(format!("I1: nothing happened to the disk, and the file does not open: {error:?}"));
             }
             moment = Moment::Crashed;
             if self.disk.is_off() {
@@ -70,12 +72,12 @@ impl World {
             } else if self.disk.is_faulty() {
                 self.mend_disk();
             } else if self.open.is_none() && self.disk.failed() == 0 {
-                return Err(format!("I1: the disk is well, and it does not open: {error:?}"));
+                return Err(format!("I1: the disk works, and the file does not open: {error:?}"));
             }
         }
         self.probation = moment == Moment::Crashed;
         self.oracle.opened(moment == Moment::Crashed);
-        self.look(moment)?;
+        self.compare(moment)?;
         for queue in 0..self.plan.queues.len() {
             if self.rng.u8(..8) > 0 || self.stage.lock().unwrap().calm {
                 self.start_worker(queue);
@@ -107,14 +109,14 @@ impl World {
                 }
             }
         }
-        self.note(|_| "what still runs is taken back".into());
+        self.note(|_| "the attempts that still run are taken back".into());
         self.oracle.taken_back();
         self.steps().take_back();
         self.close_down(opened, failed, degraded)
     }
 
-    /// The last handle is dropped without a stop, by a transaction's closure while it runs or by whoever drops the
-    /// closure: what runs is taken back at that moment.
+    /// The last handle is dropped without a shutdown: by a transaction's closure while it runs, or together with the
+    /// closure. The attempts that run are taken back at that moment.
     pub fn abandon(&mut self) -> Check {
         let opened = self.opened;
         let (failed, degraded) = (self.disk.failed(), self.now().pond.degraded().is_some());
@@ -122,7 +124,7 @@ impl World {
         let (while_it_runs, fails) = (self.rng.bool(), self.rng.bool());
         self.note(|_| format!("the last handle is in a closure: dropped while it runs {while_it_runs}, fails {fails}"));
         let call = self.now().pond.transaction(move |tx| {
-            // As much as a closure that writes and fails: its batch is undone.
+            // Like a closure that writes and fails: its batch is undone.
             drop(tx.open_table(crate::handlers::ROWS)?);
             if while_it_runs {
                 last.lock().unwrap().take();
@@ -152,7 +154,7 @@ impl World {
                 break;
             }
             if self.rng.u8(..3) == 0 {
-                self.run_in_vain()?;
+                self.run_after_the_stop()?;
             }
             self.poll_all()?;
             self.write_to_close()?;
@@ -161,7 +163,7 @@ impl World {
             }
         }
         if !self.now().steps.is_closed() {
-            return Err("I23: it does not close".into());
+            return Err("I23: the queue does not close".into());
         }
         self.late.clear();
         self.oracle.taken_back();
@@ -171,12 +173,12 @@ impl World {
             true => took("a clean close"),
             false => took("it was closed while degraded"),
         }
-        self.let_go()?;
+        self.drop_process()?;
         self.open_again(if in_order { Moment::Closed } else { Moment::Crashed })
     }
 
     fn while_stopping(&mut self) -> Check {
-        if self.plan.mood.thread > 0 && self.rng.u8(..6) == 0 {
+        if self.plan.weights.thread > 0 && self.rng.u8(..6) == 0 {
             return self.thread();
         }
         match self.rng.u8(..6) {
@@ -197,9 +199,9 @@ impl World {
         }
     }
 
-    /// Handlers that were given up may still do what they like: it counts for nothing. But one that was handed
-    /// out before, and begins only now because its start had to be durable first, was not given up.
-    fn run_in_vain(&mut self) -> Check {
+    /// Attempts that were given up can still do anything: it has no effect. But an attempt that was handed out earlier,
+    /// and begins only now because its start mark had to be durable first, was not given up.
+    fn run_after_the_stop(&mut self) -> Check {
         self.now().runtime.block_on(async {
             for _ in 0..8 {
                 tokio::task::yield_now().await;
@@ -224,7 +226,7 @@ impl World {
                 self.trace.note(format!("    late {note:?}"));
                 self.oracle.seen(&note)?;
             } else {
-                self.trace.note(format!("    in vain {note:?}"));
+                self.trace.note(format!("    given up {note:?}"));
             }
         }
         Ok(())
@@ -236,10 +238,10 @@ impl World {
 
     // --- everything ends ----------------------------------------------------------------------
 
-    /// With nothing in its way any more, every job ends.
+    /// Removes all faults and limits: every job must then end.
     pub fn end(&mut self) -> Check {
-        self.note(|_| "from now on nothing goes wrong".into());
-        self.plan.mood.crash = 0;
+        self.note(|_| "from now on there are no faults".into());
+        self.plan.weights.crash = 0;
         self.disk.cut_power_after(None);
         self.mend_disk();
         self.mend_wall();
@@ -262,7 +264,7 @@ impl World {
         let begun = self.clock.monotonic_millis();
         for _ in 0..MOVES_MAX {
             if !self.rest()? {
-                return Err("I19: there is no rest without time passing".into());
+                return Err("I19: work does not stop although no time passes".into());
             }
             if self.is_over() {
                 return self.over();
@@ -273,7 +275,7 @@ impl World {
             let next = self.next_event();
             self.advance(next);
         }
-        Err(format!("I6: it does not end: {}", self.left_over()))
+        Err(format!("I6: not everything ends: {}", self.left_over()))
     }
 
     fn heal(&mut self) -> Check {
@@ -284,7 +286,7 @@ impl World {
             }
             self.advance(1_000);
         }
-        Err(format!("I24: the disk is well, and it does not heal: {:?}", self.now().pond.degraded()))
+        Err(format!("I24: the disk works, and the queue does not heal: {:?}", self.now().pond.degraded()))
     }
 
     fn resume(&mut self, queue: usize) -> Check {
@@ -304,7 +306,7 @@ impl World {
     fn over(&mut self) -> Check {
         self.verify();
         self.rest()?;
-        self.look(Moment::Running)?;
+        self.compare(Moment::Running)?;
         self.nothing_is_kept_for_too_long()?;
         let kills_max: u32 = self.oracle.poisons.iter().map(|n| self.oracle.deaths_max(*n)).sum();
         if self.oracle.kills > kills_max {
@@ -312,10 +314,10 @@ impl World {
         }
         self.silent = true;
         self.restart()?;
-        if self.is_over() { Ok(()) } else { Err(format!("I7: it had ended: {}", self.left_over())) }
+        if self.is_over() { Ok(()) } else { Err(format!("I7: everything had ended: {}", self.left_over())) }
     }
 
-    /// What queues keep for a time is gone after that, and after retention has looked.
+    /// Jobs that queues keep for a time must be gone after that time, once retention has run.
     fn nothing_is_kept_for_too_long(&mut self) -> Check {
         for millis in [KEPT.as_millis() as u64, 31_000, 31_000] {
             self.advance(millis);
@@ -324,10 +326,10 @@ impl World {
         for queue in (0..self.plan.queues.len()).filter(|queue| self.plan.queues[*queue].keeps == Keeps::Young) {
             let counts = self.now().pond.queue(&queue_name(queue)).unwrap().counts();
             if counts.completed + counts.cancelled + counts.dead > 0 {
-                return Err(format!("I20: queue {queue} keeps what is old: {counts:?}"));
+                return Err(format!("I20: queue {queue} keeps ended jobs for too long: {counts:?}"));
             }
         }
-        self.look(Moment::Running)
+        self.compare(Moment::Running)
     }
 
     pub fn left_over(&self) -> String {

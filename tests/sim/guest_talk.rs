@@ -1,5 +1,5 @@
-//! What the guests of a world say, and what the engine says of their ends, as notes beside those of the other
-//! handlers. A world has one thread: what is said on it is of that world.
+//! Turns what the guests of a world log, and what the engine logs about their ends, into notes like those of the other
+//! handlers. A world has one thread: whatever is logged on it belongs to that world.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ thread_local! {
     static WORLD: RefCell<Option<Listening>> = const { RefCell::new(None) };
 }
 
-/// What a guest's start says beside what every start does.
+/// What a guest reports at its start in addition to what every handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestStart {
     pub deployment: u16,
@@ -27,48 +27,48 @@ struct Listening {
     stage: Arc<Mutex<Stage>>,
     clock: ManualClock,
     plan: PluginPlan,
-    /// Longest attempt that the worker of each deployment allows.
+    /// The longest attempt that the worker of each deployment allows.
     timeouts: Vec<Duration>,
-    /// Attempts under way, by their jobs' ids: number, run, and how it said to end.
+    /// The running attempts by job id: number, run, and the end that the guest has announced.
     under_way: BTreeMap<u64, (u64, u32, Option<Act>)>,
     ids: BTreeMap<u64, u64>,
-    /// When a job's guest looked how much time was left.
-    looked: BTreeMap<u64, Duration>,
-    /// When the attempts under way were handed out, by their jobs' ids.
+    /// When a job's guest read how much time was left.
+    time_read: BTreeMap<u64, Duration>,
+    /// When the running attempts were handed out, by job id.
     handed_out: BTreeMap<u64, u64>,
 }
 
-/// From now on this thread's guests are those of this world.
+/// From now on the guests of this thread belong to this world.
 pub fn listen(stage: Arc<Mutex<Stage>>, clock: ManualClock, plan: PluginPlan) {
-    let (timeouts, under_way, ids, looked, handed_out) = Default::default();
-    WORLD.set(Some(Listening { stage, clock, plan, timeouts, under_way, ids, looked, handed_out }));
+    let (timeouts, under_way, ids, time_read, handed_out) = Default::default();
+    WORLD.set(Some(Listening { stage, clock, plan, timeouts, under_way, ids, time_read, handed_out }));
 }
 
-/// A worker that allows an attempt so long is about to start with a plugin. Returns by what its guests are known.
+/// Called before a worker with this timeout starts with a plugin. Returns the number of the deployment.
 #[cfg(feature = "wasm")]
 pub fn deploy(timeout: Duration) -> u16 {
     WORLD.with_borrow_mut(|world| {
-        let timeouts = &mut world.as_mut().expect("somebody listens").timeouts;
+        let timeouts = &mut world.as_mut().expect("a world listens").timeouts;
         timeouts.push(timeout);
         (timeouts.len() - 1) as u16
     })
 }
 
-/// The process is gone, with whatever ran.
+/// The process has ended, and its attempts with it.
 pub fn forget() {
-    WORLD.with_borrow_mut(|world| world.as_mut().expect("somebody listens").under_way.clear());
+    WORLD.with_borrow_mut(|world| world.as_mut().expect("a world listens").under_way.clear());
 }
 
-/// A guest's log line.
-pub fn heard(line: &str) {
+/// Handles a guest's log line.
+pub fn logged(line: &str) {
     WORLD.with_borrow_mut(|world| {
         if let Some(world) = world {
-            world.hear(line);
+            world.handle_line(line);
         }
     });
 }
 
-/// The engine says when an attempt was handed out, on the monotonic clock in nanoseconds.
+/// The engine logged when an attempt was handed out, on the monotonic clock in nanoseconds.
 pub fn handed_out(id: u64, at: u64) {
     WORLD.with_borrow_mut(|world| {
         if let Some(world) = world {
@@ -77,12 +77,12 @@ pub fn handed_out(id: u64, at: u64) {
     });
 }
 
-/// When the attempt of this job that is under way was handed out.
+/// When this job's running attempt was handed out.
 pub fn when_handed_out(id: u64) -> Option<u64> {
     WORLD.with_borrow(|world| world.as_ref().and_then(|world| world.handed_out.get(&id).copied()))
 }
 
-/// The engine says that an attempt has ended.
+/// The engine logged that an attempt has ended.
 pub fn ended(id: u64, queue: &str, kind: &str) {
     WORLD.with_borrow_mut(|world| {
         if let Some(world) = world {
@@ -91,7 +91,7 @@ pub fn ended(id: u64, queue: &str, kind: &str) {
     });
 }
 
-/// Numbers as letters, 16 each, the lowest 4 bits first. What is behind them is returned as it is.
+/// Reads numbers of 16 letters each, the lowest 4 bits first. Returns the rest of the text with them.
 fn numbers<const N: usize>(text: &str) -> ([u64; N], &str) {
     let (letters, rest) = text.split_at(16 * N);
     let mut numbers = [0; N];
@@ -110,11 +110,11 @@ fn act(how: u64, delay: u64, nonce: u64) -> Act {
         4 => Act::Snooze(millis),
         5 => Act::DeadLetter,
         6 | 7 => Act::Broke,
-        other => unreachable!("no guest ends so: {other}"),
+        other => unreachable!("no guest ends like this: {other}"),
     }
 }
 
-/// What a guest makes of a number that it drew: its follow-up job.
+/// The follow-up job that a guest makes of a number that it drew.
 fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
     let bits = |from: u32, mask: u64| (drawn >> from & mask) as usize;
     let groups = usize::from(groups);
@@ -140,20 +140,20 @@ fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
     }
 }
 
-/// Of the numbers of guests' follow-up jobs, so that nobody else has one.
+/// Set in the numbers of guests' follow-up jobs, so that no other job has one of them.
 pub const CHILD_BIT: u64 = 1 << 50;
 
 impl Listening {
     fn note(&self, note: Note) {
-        self.stage.lock().expect("nobody panics with it").notes.push(note);
+        self.stage.lock().expect("no thread panics while it holds the lock").notes.push(note);
     }
 
-    fn hear(&mut self, line: &str) {
+    fn handle_line(&mut self, line: &str) {
         let (tag, said) = line.split_at(1);
         match tag {
             "T" => {
                 let ([n], _) = numbers(said);
-                self.looked.insert(n, self.clock.monotonic());
+                self.time_read.insert(n, self.clock.monotonic());
             }
             "S" => self.start(said),
             "R" => {
@@ -163,7 +163,7 @@ impl Listening {
             "C" => {
                 let ([n, drawn, refused], _) = numbers(said);
                 let (queues, groups) = {
-                    let stage = self.stage.lock().expect("nobody panics with it");
+                    let stage = self.stage.lock().expect("no thread panics while it holds the lock");
                     (stage.queues, stage.groups)
                 };
                 let run = self.under_way[&self.ids[&n]].1;
@@ -175,7 +175,7 @@ impl Listening {
                 let run = self.under_way.get_mut(&self.ids[&n]).expect("it has begun");
                 run.2 = Some(act(how, delay, nonce));
             }
-            // The host's own, of lines that it has dropped: there are none.
+            // The host logs only how many lines it dropped, and it drops none.
             other => panic!("no guest says {other}{said}"),
         }
     }
@@ -191,11 +191,11 @@ impl Listening {
         };
         let (timeout, left) = (timeout.min(self.plan.time), Duration::from_nanos(left));
         let taken = self.handed_out.get(&id).copied();
-        // One that has no time left when it looks may have had it for long.
-        let deadline = u64::try_from((self.looked[&n] + left).as_nanos()).ok();
+        // An attempt that has no time left when the guest reads it may have run out of time long before.
+        let deadline = u64::try_from((self.time_read[&n] + left).as_nanos()).ok();
         assert!(left <= timeout, "no attempt has more time than it was given");
         let run = {
-            let mut stage = self.stage.lock().expect("nobody panics with it");
+            let mut stage = self.stage.lock().expect("no thread panics while it holds the lock");
             let run = stage.runs.entry(n).and_modify(|runs| *runs += 1).or_insert(1);
             *run
         };
@@ -210,8 +210,8 @@ impl Listening {
     }
 
     fn end(&mut self, id: u64, queue: &str, kind: &str) {
-        let queue: usize = queue[1..].parse().expect("a name of ours");
-        let kind = KINDS.iter().position(|known| *known == kind).expect("a kind of ours");
+        let queue: usize = queue[1..].parse().expect("a name that the simulation made");
+        let kind = KINDS.iter().position(|known| *known == kind).expect("a kind of the simulation");
         if !self.plan.is_plugin(queue, kind) {
             return;
         }

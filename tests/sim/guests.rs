@@ -1,6 +1,6 @@
-//! The plugins of the simulation: one guest, written as text, that counts, keeps what it was given, fans out, and
-//! ends in every way there is. It chooses by the numbers that the queue gives it, and says what it does in its log;
-//! `guest_talk` listens.
+//! The plugins of the simulation: one guest, written as text. It counts, keeps values, enqueues follow-up jobs, and
+//! ends in all ways. It chooses by random numbers of the queue, and logs what it does; `guest_talk` reads that
+//! log.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,23 +14,23 @@ use crate::oracle::Check;
 use crate::plan::{KINDS, PluginPlan, plugin_name, queue_name};
 use crate::world::World;
 
-/// Versions of the guest, which differ in nothing else.
+/// The versions of the guest; they differ in nothing else.
 pub const VERSIONS: [u64; 2] = [1, 2];
 
 /// Enough for the largest payload, and less than [`PAGES_TOO_MANY`].
 const MEMORY_BYTES_MAX: usize = 1 << 20;
 
-/// What a guest asks for at once if it is to break: more pages than that.
+/// The number of pages for which a guest asks if it is to break its limit.
 const PAGES_TOO_MANY: usize = 64;
 
-/// What it is told when it is registered, 8 bytes.
+/// The guest's configuration, 8 bytes.
 pub struct Told {
-    /// Everybody succeeds at once.
+    /// Every attempt succeeds at once.
     pub calm: bool,
     pub tame: bool,
     pub queues: usize,
     pub groups: u8,
-    /// Which registration this is.
+    /// The number of the deployment.
     pub deployment: u16,
 }
 
@@ -43,17 +43,17 @@ impl Told {
     }
 }
 
-/// To be handed to a worker.
+/// Makes the plugin for a worker.
 pub fn plugin(kind: usize, plan: &PluginPlan, told: &Told) -> Plugin {
     let limits = PluginLimits::default()
         .time(plan.time)
         .memory_bytes(MEMORY_BYTES_MAX)
-        // Who waits looks at the time over and over.
+        // A guest that waits reads the time again and again.
         .host_calls(u32::MAX)
         .follow_ups(plan.follow_ups)
         .generations(plan.generations)
         .traps_in_a_row(plan.traps_in_a_row);
-    // Compiled once, by whichever world comes first.
+    // Compiled once, by the first world that needs it.
     static MADE: [OnceLock<Plugin>; 2] = [const { OnceLock::new() }; 2];
     let made = || Plugin::from_bytes(plugin_name(kind), version(VERSIONS[0])).expect("it is one");
     let plugin = MADE[kind].get_or_init(made).clone();
@@ -78,7 +78,7 @@ impl World {
         let deployment = guest_talk::deploy(self.plan.queues[queue].timeout);
         self.oracle.deployed(queue, kind, VERSIONS[0]);
         let told = Told {
-            calm: self.stage.lock().expect("nobody panics with it").calm,
+            calm: self.stage.lock().expect("no thread panics while it holds the lock").calm,
             tame: self.plan.tame,
             queues: self.plan.queues.len(),
             groups: self.plan.groups,
@@ -87,7 +87,7 @@ impl World {
         plugin(kind, &self.plan.plugins, &told)
     }
 
-    /// As what records will name the version that a worker starts with.
+    /// Remembers the hash by which job records name the version that a worker starts with.
     pub fn know_version(&mut self, queue: usize) {
         for (_, handle) in self.handles(queue) {
             self.oracle.hashes.insert(VERSIONS[0], handle.hash());
@@ -105,21 +105,21 @@ impl World {
         (0..KINDS.len()).filter_map(handle).collect()
     }
 
-    /// Those that broke so often in a row are, and no others.
-    pub fn in_or_out_of_service(&self) -> Check {
+    /// Exactly those plugins are suspended that broke too often in a row.
+    pub fn the_right_plugins_are_suspended(&self) -> Check {
         for queue in 0..self.plan.queues.len() {
             for (deployment, handle) in self.handles(queue) {
                 let deployed = &self.oracle.deployed[usize::from(deployment)];
                 let out = handle.is_suspended();
                 if out != deployed.out.is_some() {
-                    return Err(format!("I15: out of service: {out}, and it should be so: {deployed:?}"));
+                    return Err(format!("I15: suspended: {out}, which is wrong: {deployed:?}"));
                 }
             }
         }
         Ok(())
     }
 
-    /// An operator puts a plugin back into service, or gives it another version.
+    /// An operator resumes a plugin, or loads another version of it.
     pub fn change_plugins(&mut self) -> Check {
         let queue = self.rng.usize(..self.plan.queues.len());
         let handles = self.handles(queue);
@@ -130,11 +130,12 @@ impl World {
         if self.rng.bool() {
             handle.resume();
             self.oracle.restored(*deployment);
-            self.note(|_| format!("plugin {deployment} of worker {queue} is put into service"));
+            self.note(|_| format!("plugin {deployment} of worker {queue} is resumed"));
             return Ok(());
         }
         let new = VERSIONS[self.rng.usize(..VERSIONS.len())];
-        let hash = handle.reload(version(new)).map_err(|error| format!("I15: it is refused: {error:?}"))?;
+        let hash =
+            handle.reload(version(new)).map_err(|error| format!("I15: the new version is refused: {error:?}"))?;
         self.oracle.hashes.insert(new, hash);
         self.oracle.reloaded(*deployment, new);
         self.note(|_| format!("plugin {deployment} of worker {queue} has version {new}"));
@@ -144,7 +145,7 @@ impl World {
 
 // --- the guest --------------------------------------------------------------------------------------
 
-/// Where its texts and tables lie.
+/// The addresses of its texts and tables.
 const WORLD: u32 = 1024;
 const DONE: u32 = 1032;
 const LAST: u32 = 1036;
@@ -163,10 +164,10 @@ const WAITS: u32 = 1280;
 const CHILD_DELAYS: u32 = 1408;
 const PRIORITIES: u32 = 1440;
 const LINE: u32 = 2048;
-/// Where what a call answers lies.
+/// The address of a host call's answer.
 const ANSWER: u32 = 256;
 
-/// How it ends: see `guest_talk::act`.
+/// How an attempt ends: see `guest_talk::act`.
 const HOW: [u8; 32] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 6, 6, 6, 6, 7, 7, 8, 8, 0, 0, 2, 6];
 const HOW_TAME: [u8; 32] =
     [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -181,12 +182,12 @@ fn data(at: u32, bytes: impl IntoIterator<Item = u8>) -> String {
     format!("(data (i32.const {at}) \"{text}\")\n")
 }
 
-/// Milliseconds as the contract has them.
+/// Durations in the unit of the contract.
 fn times<const N: usize>(at: u32, millis: [u64; N]) -> String {
     data(at, millis.into_iter().flat_map(|millis| (millis * 1_000_000).to_le_bytes()))
 }
 
-/// Writes a number as 16 letters, the lowest 4 bits first. Without a loop, at whose turns others would have theirs.
+/// Writes a number as 16 letters, the lowest 4 bits first. It has no loop, because other tasks could run between iterations.
 fn letters(at: u32, value: &str) -> String {
     let half = |at: u32, shift: u32| {
         let spread = |by: u32, mask: u64| {
@@ -205,7 +206,7 @@ fn letters(at: u32, value: &str) -> String {
     half(at, 0) + &half(at + 8, 32)
 }
 
-/// Puts a line together: what it is about, and its numbers. Returns its length with it.
+/// Builds a log line from its tag and its numbers. Returns it with its length.
 fn line(tag: char, values: &[&str]) -> (String, u32) {
     let mut text = format!("(i32.store8 (i32.const {LINE}) (i32.const {}))\n", tag as u32);
     let mut at = LINE + 1;
@@ -221,7 +222,7 @@ fn say(tag: char, values: &[&str]) -> String {
     format!("{line} (call $log (i32.const 0) (i32.const {LINE}) (i32.const {len}))\n")
 }
 
-/// What it cannot read or write is a reason to try again.
+/// If a read or a write is refused, the attempt fails and is retried.
 fn unless_refused(then: &str) -> String {
     let end = say('E', &["(local.get $n64)", "(i64.const 2)", "(i64.const 0)", "(i64.const 0)"]);
     format!(
@@ -238,7 +239,7 @@ fn answer_error(case: u32, more: &str) -> String {
     )
 }
 
-/// Reads a number; 0 if it is not there.
+/// Reads a number; 0 if the key is missing.
 fn get(key: u32, len: u32, into: &str) -> String {
     let read = unless_refused(&format!(
         "(local.set {into} (i64.const 0))
@@ -247,13 +248,13 @@ fn get(key: u32, len: u32, into: &str) -> String {
     format!("(call $get (i32.const {key}) (i32.const {len}) (i32.const {ANSWER})) {read}")
 }
 
-/// Sets a key to the number that lies at `value`.
+/// Sets a key to the number at `value`.
 fn set(key: u32, len: u32, value: &str) -> String {
     let set = format!("(call $set (i32.const {key}) (i32.const {len}) {value} (i32.const 8) (i32.const {ANSWER}))");
     format!("{set} {}", unless_refused(""))
 }
 
-/// Some bits of a number, as a small one.
+/// Some bits of a number, as an `i32`.
 fn bits(of: &str, from: u32, mask: u32) -> String {
     format!("(i32.and (i32.wrap_i64 (i64.shr_u (local.get {of}) (i64.const {from}))) (i32.const {mask}))")
 }
@@ -288,12 +289,12 @@ fn begins(version: u64) -> String {
          (memory.copy (i32.const {}) (i32.load (i32.const 256)) (i32.load (i32.const 260)))
          (call $log (i32.const 0) (i32.const {LINE}) (i32.add (i32.const {len}) (i32.load (i32.const 260))))\n",
         LINE + len,
-        // Others may have their turn before a line is heard, and not after it: so the time left is that of this one.
+        // Other tasks can run before the line is logged, but not after: so the time left is that at the line.
         at_once = say('T', &["(local.get $n64)"]),
     )
 }
 
-/// The group's own key, if it has a group.
+/// Runs `then` with the key of the group, if the job has a group.
 fn in_group(then: &str) -> String {
     format!(
         "(if (i32.ne (i32.load8_u (i32.add (local.get $p) (i32.const 16))) (i32.const 255)) (then
@@ -315,7 +316,7 @@ fn reads() -> String {
     .concat()
 }
 
-/// Whatever comes of it.
+/// Writes what the guest keeps, however the attempt will end.
 fn writes() -> String {
     [
         format!("(local.set $r (call $random)) (i64.store (i32.const {NUMBER}) (local.get $n64))"),
@@ -330,7 +331,7 @@ fn writes() -> String {
     .concat()
 }
 
-/// By the queue's clock, looking at it over and over.
+/// Waits by reading the queue's clock again and again.
 fn waits() -> String {
     format!(
         "(local.set $wait (i64.load (i32.add (i32.const {WAITS}) (i32.shl {} (i32.const 3)))))
@@ -402,7 +403,7 @@ fn fans_out() -> String {
     )
 }
 
-/// From here on nothing gives way: what it says is what becomes of it.
+/// From here on the guest yields to no other task: the end that it logs is the end that the attempt has.
 fn ends() -> String {
     let end =
         say('E', &["(local.get $n64)", "(i64.extend_i32_u (local.get $how))", "(local.get $delay)", "(local.get $r)"]);

@@ -1,4 +1,4 @@
-//! Handlers whose doings the seed decides, and the timers that wake them by the simulated clock.
+//! The handlers, whose actions the seed decides, and the timers that wake them by the simulated clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Timestamp, Transaction};
+use millpond_testkit::ON_PURPOSE;
 use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::{self, GuestStart};
@@ -18,9 +19,8 @@ use crate::plan::{Expires, Spec, When, new_job, queue_name};
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
-pub const ON_PURPOSE: &str = "on purpose";
 
-/// Counts a row up: written twice, it says so.
+/// Adds one to a row: a row that was written twice shows it.
 pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), BoxError> {
     let mut table = tx.open_table(ROWS)?;
     let before = table.get(row)?.map_or(0, |count| count.value());
@@ -28,7 +28,7 @@ pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The row that a run of a job writes with its completion.
+/// The row that a run of a job writes in the transaction that completes it.
 pub fn row_of(n: u64, run: u32) -> u64 {
     (1 << 40) | (n << 10) | u64::from(run)
 }
@@ -49,13 +49,13 @@ pub enum Act {
     Cancel,
     DeadLetter,
     Panic,
-    /// Does not end by itself.
+    /// Does not end without being stopped.
     Hang,
-    /// Takes the process with it.
+    /// Kills the process.
     Kill,
-    /// A guest has completed its job, what it wrote and its follow-up jobs with it. Its mark is among that.
+    /// A guest has completed its job, with what it wrote and with its follow-up jobs. The number is the mark that it wrote.
     Kept(u64),
-    /// A guest did what it must not.
+    /// A guest broke one of its limits.
     Broke,
 }
 
@@ -64,13 +64,13 @@ impl Act {
         matches!(self, Self::Done | Self::DoneWithRow | Self::DoneWithJob | Self::Result | Self::Kept(_))
     }
 
-    /// Whether follow-up jobs are there if it completes.
+    /// Whether its follow-up jobs are stored when it completes.
     pub fn has_follow_ups(self) -> bool {
         matches!(self, Self::DoneWithJob | Self::Kept(_))
     }
 }
 
-/// What a handler was seen to do.
+/// Something that a handler did.
 #[derive(Clone, Debug)]
 pub enum Note {
     Start {
@@ -78,29 +78,29 @@ pub enum Note {
         id: u64,
         attempt: u32,
         max: u32,
-        /// When it was handed out, on the monotonic clock in nanoseconds, if that can be told.
+        /// When it was handed out, on the monotonic clock in nanoseconds, if known.
         taken: Option<u64>,
-        /// When its time is over, if it ever is.
+        /// When its time is over, if it has a limit.
         deadline: Option<u64>,
         run: u32,
-        /// The number that it bears, if that can be told.
+        /// The number of the run, if known.
         number: Option<RunNumber>,
-        /// Enqueued with its completion, if that is what it will do.
+        /// The job that it enqueues in the transaction that completes it, if it does.
         child: Option<Spec>,
         guest: Option<GuestStart>,
     },
-    /// An instance of a guest has been used before.
+    /// The instance of a guest has been used before.
     Reused {
         n: u64,
         calls: u64,
     },
-    /// What a guest has found of what was kept: jobs completed, and who was the last of its group.
+    /// What a guest read of the kept state: the number of completed jobs, and the last one of its group.
     Read {
         n: u64,
         seen: u64,
         before: u64,
     },
-    /// A blocking handler has held its thread for so many milliseconds.
+    /// A blocking handler has occupied its thread for so many milliseconds.
     Blocked {
         millis: u64,
     },
@@ -111,14 +111,14 @@ pub enum Note {
         child: Spec,
         accepted: bool,
     },
-    /// A guest's attempt has ended without a word of the guest.
+    /// A guest's attempt has ended without a log line of the guest.
     Unseen {
         id: u64,
     },
     End {
         n: u64,
         run: u32,
-        /// Nothing if it was dropped.
+        /// `None` if the run was dropped.
         act: Option<Act>,
     },
     Told {
@@ -130,10 +130,10 @@ pub enum Note {
 pub struct Stage {
     pub seed: u64,
     pub notes: Vec<Note>,
-    /// From now on everybody succeeds at once.
+    /// From now on every attempt succeeds at once.
     pub calm: bool,
     pub poisons: BTreeSet<u64>,
-    /// A poison has struck.
+    /// A job that kills the process has run.
     pub dies: bool,
     pub next_n: u64,
     /// How often each job has been run.
@@ -143,10 +143,10 @@ pub struct Stage {
     pub tame: bool,
 }
 
-/// By when, and of equals in the order in which they came.
+/// The wakers by time, and at equal times in the order in which they were added.
 type Wakes = BTreeMap<(Duration, u64), Waker>;
 
-/// When to wake whom. Driven by hand.
+/// Timers that fire when the test says so.
 pub struct Timers {
     clock: ManualClock,
     wakes: Mutex<(u64, Wakes)>,
@@ -162,7 +162,7 @@ impl Timers {
         self.wakes.lock().unwrap().1.keys().next().map(|(at, _)| *at)
     }
 
-    /// Wakes whoever is due, in an order that `rng` chooses.
+    /// Wakes every task that is due, in an order that `rng` chooses.
     pub fn fire(&self, rng: &mut Rng) {
         let now = self.clock.monotonic();
         let mut due: Vec<Waker> = {
@@ -312,7 +312,7 @@ pub struct Scene {
     pub timeout: Duration,
 }
 
-/// The timeout that a job carries, in its payload so that its handler knows it.
+/// Reads the job's number and its own timeout: the payload carries it so that the handler knows it.
 fn read_payload(payload: &Bytes) -> (u64, u64) {
     let number = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap());
     (number(0), number(8))
@@ -348,14 +348,14 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
     answer(act, (n, run), child, &ctx, scene.clock.wall())
 }
 
-/// A blocking handler: time passes while it has its thread, and nothing else happens.
+/// A blocking handler: time passes while it occupies its thread, and nothing else happens.
 pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handled<Outcome> {
     let (n, own_timeout) = read_payload(job);
     let timeout = if own_timeout == 0 { scene.timeout } else { Duration::from_millis(own_timeout) };
     let doing = scene.stage.lock().unwrap().start(n, job, ctx, &scene.clock, timeout);
     let Doing { run, wait, act, child, .. } = doing;
     let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
-    // It cannot be ended from outside: it returns some time.
+    // It cannot be stopped from outside, so it returns at some time.
     let (wait, act) = if act == Act::Hang { (Duration::from_secs(40), Act::Fail) } else { (wait, act) };
     if !wait.is_zero() {
         scene.clock.advance(wait);
@@ -404,7 +404,7 @@ fn answer(act: Act, (n, run): (u64, u32), child: Option<Spec>, ctx: &Context, wa
         Act::Cancel => Outcome::cancel(ON_PURPOSE),
         Act::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
         Act::Panic => panic!("{ON_PURPOSE}"),
-        Act::Hang | Act::Kill => unreachable!("it does not get here"),
-        Act::Kept(_) | Act::Broke => unreachable!("only a guest does"),
+        Act::Hang | Act::Kill => unreachable!("such a run does not return"),
+        Act::Kept(_) | Act::Broke => unreachable!("only a guest ends like this"),
     })
 }

@@ -1,14 +1,14 @@
-//! What plugins keep, held against the jobs that they have completed: each is counted once, has left its own mark and
-//! nobody else has; and what a guest reads is what was committed by then.
+//! Checks what plugins keep against the jobs that they have completed: each job is counted once and has left its own
+//! mark, and no other job has left one; and a guest reads what was committed at that time.
 
 use std::collections::BTreeMap;
 
 use millpond::{Event, JobInfo, State};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 
+use crate::compare::Moment;
 use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
-use crate::look::Moment;
 use crate::oracle::{Check, History, Job, Oracle, Origin, ever};
 use crate::paths::took;
 use crate::plan::{KINDS, Spec, plugin_name};
@@ -18,7 +18,7 @@ const STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpo
 /// The rows of all plugins, by plugin and key.
 pub type Rows = BTreeMap<(String, String), u64>;
 
-/// What every plugin keeps. Nothing if that cannot be read.
+/// Reads what every plugin keeps. `None` if that cannot be read.
 pub fn rows(read: &ReadTransaction) -> Option<Rows> {
     let table = match read.open_table(STATE) {
         Ok(table) => table,
@@ -36,10 +36,10 @@ pub fn rows(read: &ReadTransaction) -> Option<Rows> {
     Some(rows)
 }
 
-/// What is known of what the plugin of a kind keeps.
+/// What the plugin of a kind keeps, as far as the events tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Jobs completed.
+    /// The number of jobs completed.
     pub done: u64,
     /// The last of them.
     pub last: Option<u64>,
@@ -59,14 +59,14 @@ impl Kept {
                     kept.groups.insert((usize::from(queue - b'0'), group - b'0'), *value);
                 }
                 [b'j', ..] => {}
-                _ => return Err(format!("I2: plugin {name} keeps {key:?}, which nobody has written")),
+                _ => return Err(format!("I2: plugin {name} keeps {key:?}, which no guest has written")),
             }
         }
         Ok(kept)
     }
 }
 
-/// The marks that completed jobs have left, by their numbers.
+/// The marks that completed jobs have left, by the numbers of the jobs.
 fn marks(kind: usize, rows: &Rows) -> BTreeMap<u64, u64> {
     let name = plugin_name(kind);
     let mark = |key: &str| {
@@ -77,14 +77,14 @@ fn marks(kind: usize, rows: &Rows) -> BTreeMap<u64, u64> {
     own.filter_map(|((_, key), value)| Some((mark(key)?, *value))).collect()
 }
 
-/// A plugin as one start of its worker has it.
+/// A plugin, from one start of its worker on.
 #[derive(Clone, Debug)]
 pub struct Deployed {
     pub queue: usize,
     pub kind: usize,
     pub versions: History<u64>,
     broken_in_a_row: u32,
-    /// Since when it is out of service.
+    /// Since when it is suspended.
     pub out: Option<u64>,
 }
 
@@ -95,14 +95,14 @@ impl Oracle {
 
     // --- plugins ------------------------------------------------------------------------------
 
-    /// A worker starts with a plugin, which is at this version.
+    /// A worker starts with a plugin of this version.
     #[cfg(feature = "wasm")]
     pub fn deployed(&mut self, queue: usize, kind: usize, version: u64) {
         let versions = vec![(self.mono, version)];
         self.deployed.push(Deployed { queue, kind, versions, broken_in_a_row: 0, out: None });
     }
 
-    /// It has a new version.
+    /// The plugin has a new version.
     #[cfg(feature = "wasm")]
     pub fn reloaded(&mut self, deployment: u16, version: u64) {
         let mono = self.mono;
@@ -110,17 +110,17 @@ impl Oracle {
         self.restored(deployment);
     }
 
-    /// It is put back into service.
+    /// The plugin is resumed.
     #[cfg(feature = "wasm")]
     pub fn restored(&mut self, deployment: u16) {
         let deployed = &mut self.deployed[usize::from(deployment)];
         if deployed.out.is_some() {
-            took("a plugin was put back into service");
+            took("a plugin was resumed");
         }
         (deployed.broken_in_a_row, deployed.out) = (0, None);
     }
 
-    /// An attempt has ended by the guest's own word, or because it broke.
+    /// An attempt has ended as its guest said, or because the guest broke.
     fn judged(&mut self, deployment: u16, act: Act) {
         let (mono, most) = (self.mono, self.plan.plugins.traps_in_a_row);
         let deployed = &mut self.deployed[usize::from(deployment)];
@@ -136,10 +136,10 @@ impl Oracle {
 
     pub fn out_of_service(&self, event: &Event) -> Check {
         if let Event::PluginSuspended { plugin, failures, .. } = event {
-            took("a plugin went out of service");
+            took("a plugin was suspended");
             let (failures, most) = (u64::from(*failures), u64::from(self.plan.plugins.traps_in_a_row));
             if failures < most {
-                return Err(format!("I10: plugin {plugin} is out of service after {failures} of {most}"));
+                return Err(format!("I10: plugin {plugin} is suspended after {failures} of {most}"));
             }
         }
         Ok(())
@@ -158,7 +158,7 @@ impl Oracle {
         }
         let Some(taken) = taken else { return Ok(()) };
         if deployed.out.is_some_and(|out| taken > out) {
-            return Err(format!("I15: its plugin is out of service, and runs it: {deployed:?}, {job:?} at {taken}"));
+            return Err(format!("I15: its plugin is suspended and runs it: {deployed:?}, {job:?} at {taken}"));
         }
         let since = deployed.versions.iter().filter(|(since, _)| *since >= taken).map(|(_, version)| *version);
         if !ever(&deployed.versions, taken).chain(since).any(|version| version == guest.version) {
@@ -178,8 +178,8 @@ impl Oracle {
         }
     }
 
-    /// An attempt reads what was committed before it began, if not later; and in a group all that those before it
-    /// in line have left.
+    /// An attempt reads what was committed before it began, or later; and in a group, everything that the jobs before it
+    /// have written.
     pub fn read(&mut self, n: u64, seen: u64, before: u64) -> Check {
         let job = &self.jobs[&n];
         if self.blind || self.degraded_since.is_some() {
@@ -196,7 +196,7 @@ impl Oracle {
             return Err(format!("I9: it finds that {before} was the last of its group, and it was {last:?}: {job:?}"));
         }
         if last.is_some() {
-            took("a guest read what the one before it in its group had left");
+            took("a guest read what the job before it in its group had written");
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Without a word of its guest: out of service, or over before it began.
+    /// The attempt ended without a log line of its guest: the plugin was suspended, or the time was over before the guest began.
     pub fn unseen(&mut self, id: u64) {
         let least = self.line.least;
         if let Some(n) = self.by_id.get(&id).copied() {
@@ -229,12 +229,12 @@ impl Oracle {
     pub fn guest_ended(&mut self, n: u64, act: Option<Act>) {
         match (self.jobs[&n].guest, act) {
             (Some(guest), Some(act)) => self.judged(guest.deployment, act),
-            (Some(_), None) => took("a guest was ended in mid-run"),
+            (Some(_), None) => took("a guest was stopped while it ran"),
             (None, _) => {}
         }
     }
 
-    /// Told as completed.
+    /// The job was reported as completed.
     pub fn kept_by(&mut self, n: u64) {
         let job = &self.jobs[&n];
         if !self.is_guest(job) {
@@ -248,7 +248,7 @@ impl Oracle {
         }
     }
 
-    // --- looking ------------------------------------------------------------------------------
+    // --- comparing ----------------------------------------------------------------------------
 
     pub fn keeps(&mut self, moment: Moment, rows: &Rows) -> Check {
         for kind in 0..KINDS.len() {
@@ -263,11 +263,11 @@ impl Oracle {
                 ));
             }
             if moment == Moment::Running && kept != self.kept[kind] {
-                return Err(format!("I2: it keeps {kept:?}, and was told {:?}", self.kept[kind]));
+                return Err(format!("I2: the plugin keeps {kept:?}, expected {:?}", self.kept[kind]));
             }
             let named = kept.last.iter().chain(kept.groups.values());
             if let Some(n) = named.clone().find(|n| !marks.contains_key(n)) {
-                return Err(format!("I2: job {n} has not completed, and what it wrote is there: {kept:?}"));
+                return Err(format!("I2: job {n} has not completed, and what it wrote is stored: {kept:?}"));
             }
             if let Some((key, n)) = kept.groups.iter().find(|((queue, group), n)| {
                 let spec = &self.jobs[n].spec;
@@ -279,7 +279,7 @@ impl Oracle {
             if kept.done > 0 {
                 match moment {
                     Moment::Crashed => took("what plugins keep was there after a crash"),
-                    _ => took("what plugins keep was looked at"),
+                    _ => took("what plugins keep was compared"),
                 }
             }
             self.kept[kind] = kept;
@@ -290,12 +290,12 @@ impl Oracle {
     /// Each completed job has left the mark of the attempt that completed it, and no other job has left one.
     fn marked(&self, kind: usize, marks: &BTreeMap<u64, u64>) -> Check {
         for (n, mark) in marks {
-            let job = self.jobs.get(n).ok_or(format!("I2: nobody knows job {n}, and it has left a mark"))?;
+            let job = self.jobs.get(n).ok_or(format!("I2: job {n} is unknown, and has left a mark"))?;
             if job.spec.kind != kind || !self.is_guest(job) {
-                return Err(format!("I2: it is not this plugin's, and has left a mark: {job:?}"));
+                return Err(format!("I2: the job is not this plugin's, and has left a mark: {job:?}"));
             }
             if job.ended != Some(State::Completed) {
-                return Err(format!("I2: it has not completed, and has left a mark: {job:?}"));
+                return Err(format!("I2: the job has not completed, and has left a mark: {job:?}"));
             }
             if let Some(act) = job.last_act
                 && act != Act::Kept(*mark)
@@ -303,18 +303,18 @@ impl Oracle {
                 return Err(format!("I2: the mark {mark} is not of the attempt that has completed it: {job:?}"));
             }
         }
-        // How it has ended is not known if it was not told and is not kept.
+        // How the job ended is unknown if that was not reported and the job is not kept.
         let lacks = |job: &&Job| {
             let completed = job.ended == Some(State::Completed) && job.last_act.is_some();
             job.spec.kind == kind && completed && self.is_guest(job) && !marks.contains_key(&job.spec.n)
         };
         match self.jobs.values().find(lacks) {
-            Some(job) => Err(format!("I2: it has completed, and what it wrote is not there: {job:?}")),
+            Some(job) => Err(format!("I2: the job has completed, and what it wrote is missing: {job:?}")),
             None => Ok(()),
         }
     }
 
-    /// What a job's record says of the plugins that ran it.
+    /// Checks what a job's record says about the plugins that ran it.
     pub fn lineage(&self, job: &Job, info: &JobInfo) -> Check {
         if info.generation != job.generation {
             return Err(format!("I4: it is of generation {}: {job:?}", info.generation));

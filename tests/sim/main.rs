@@ -1,17 +1,18 @@
-//! The whole engine, simulated: one number decides the settings, what callers ask, what handlers do, what
-//! goes wrong, and in which order the engine's parts get their turns. What must hold is held against it all
-//! the time; in the end nothing is in the way any more, and everything has to end.
+//! Simulates the whole engine: one number decides the settings, what callers ask, what handlers do, which faults
+//! happen, and in which order the parts of the engine run. The invariants are checked all the time; in the end
+//! there are no more faults, and everything has to end.
 //!
-//! With the feature `wasm` some of the handlers are plugins: sandboxed guests that give way to others at each of their
-//! steps, at the same ones every time, so that they are cut off and overtaken anywhere, and a seed still does the same again.
+//! With the feature `wasm` some of the handlers are plugins: sandboxed guests that yield at each of their steps, and at
+//! the same steps every time, so that other tasks can run and crashes can happen between any two of them, and a seed still repeats.
 //!
-//! 4,800 seeds, with plugins 1,200, about two minutes. `SIM_SEED=<number> SIM_SEEDS=<how many>` begins at another seed;
-//! `SIM_SEED=<number> SIM_SEEDS=1 SIM_TRACE=1` runs one again and tells all that happens.
+//! 4,800 seeds, with plugins 1,200, take about two minutes. `SIM_SEED=<number> SIM_SEEDS=<how many>` begins at another
+//! seed; `SIM_SEED=<number> SIM_SEEDS=1 SIM_TRACE=1` runs one again and prints everything that happens.
 
 // Tests run with the newest stable Rust.
 #![allow(clippy::incompatible_msrv)]
 
 mod calls;
+mod compare;
 mod ends;
 #[cfg(feature = "wasm")]
 #[path = "../it/wasm/guest.rs"]
@@ -21,7 +22,6 @@ mod guest_talk;
 mod guests;
 mod handlers;
 mod kept;
-mod look;
 mod oracle;
 mod paths;
 mod plan;
@@ -36,34 +36,34 @@ use std::time::Instant;
 
 use crate::world::World;
 
-/// Seeds of a run that is not told otherwise: the same ones everywhere.
+/// The number of seeds unless `SIM_SEEDS` says otherwise: the same ones everywhere.
 const SEEDS_DEFAULT: u64 = if cfg!(feature = "wasm") { 1_200 } else { 4_800 };
 
-/// Worlds are independent of each other: one per thread.
+/// Worlds are independent of each other: each thread runs one.
 const THREADS: usize = 2;
 
-/// One seed in so many is run twice, and must do the same again.
+/// One seed in this many is run twice, and must do the same again.
 const AGAIN_EVERY: u64 = 16;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Panics that the simulation asked for are no news; rare paths are counted.
+/// Prints nothing for the panics that the simulation asked for, and counts rare paths.
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() != Some(handlers::ON_PURPOSE) {
+            if info.payload_as_str() != Some(millpond_testkit::ON_PURPOSE) {
                 before(info);
             }
         }));
-        tracing::subscriber::set_global_default(paths::Listener).expect("nobody else listens");
+        tracing::subscriber::set_global_default(paths::Listener).expect("no other subscriber is set");
     });
 }
 
-/// Runs one world to its end. What it has done is a number, or the reason why it may not.
+/// Runs one world to its end. Returns a number for everything that happened, or the invariant that was broken.
 fn run(seed: u64, aloud: bool) -> Result<(u64, u64, u32), String> {
     let mut world = World::new(seed, aloud).map_err(|why| format!("seed {seed}: {why}"))?;
     let lived = catch_unwind(AssertUnwindSafe(|| {
@@ -82,7 +82,7 @@ fn run(seed: u64, aloud: bool) -> Result<(u64, u64, u32), String> {
     };
     let lines: Vec<_> = world.trace.lines.iter().cloned().collect();
     let step = world.step;
-    // What is left of a world that broke may break again when it is dropped.
+    // Dropping what is left of a world that failed can fail again.
     std::mem::forget(world);
     Err(format!(
         "seed {seed}, step {step}: {why}\n\nthe last of what happened:\n{}\n\nagain:\n\
@@ -92,13 +92,13 @@ fn run(seed: u64, aloud: bool) -> Result<(u64, u64, u32), String> {
     ))
 }
 
-/// Runs a seed, every now and then twice.
+/// Runs a seed, and every [`AGAIN_EVERY`]-th twice.
 fn check(seed: u64, aloud: bool) -> Result<(), String> {
     let once = run(seed, aloud)?;
     if seed.is_multiple_of(AGAIN_EVERY) {
         let again = run(seed, false)?;
         if once != again {
-            return Err(format!("I26: seed {seed} did {once:?}, and when run again {again:?}"));
+            return Err(format!("I26: seed {seed} did {once:?}, and {again:?} when it was run again"));
         }
     }
     Ok(())
@@ -141,5 +141,5 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
     }
 }
 
-/// A shorter run need not have been everywhere.
+/// A shorter run does not have to take every path.
 const SEEDS_FOR_ALL_PATHS: u64 = 1_000;

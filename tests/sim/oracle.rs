@@ -1,11 +1,11 @@
-//! What must hold, whatever happens. It knows what was asked, what was answered, what was told, and what the
-//! handlers were seen to do; each refusal begins with the number of the invariant it breaks:
+//! The invariants. The oracle knows the calls, the answers, the events, and what the handlers did; each error begins
+//! with the number of the invariant that was broken:
 //!
-//! I1 acknowledged is there after any crash, I2 all or none, I3 refused never runs, I4 one state each and the
-//! indexes agree, I5 durable before it starts, I6 everything ends, I7 ended never starts again, I8 runs do not
-//! overlap, I9 groups in order, I10 slots, I11 rates, I12 not before its time, I13 order within a queue,
-//! I14 dead once, I15 steering is legal, I16 ids rise, I17 attempts, I18 poisons, I19 clocks, I20 ages and expiries, I23 everybody is
-//! answered, I24 faults are told and heal, I26 the same again.
+//! I1 an acknowledged job survives any crash, I2 all or nothing, I3 a refused job never runs, I4 one state per job and
+//! indexes that agree, I5 durable before it starts, I6 everything ends, I7 an ended job never starts again, I8 the runs of a
+//! job do not overlap, I9 group order, I10 slots, I11 rates, I12 not before it is due, I13 order within a queue, I14 dead
+//! once, I15 operators' calls are legal, I16 ids rise, I17 attempts, I18 jobs that kill, I19 clocks, I20 ages and expiries,
+//! I23 every call is answered, I24 faults are reported and heal, I25 known payloads, I26 a seed repeats.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,15 +19,15 @@ use crate::plan::{Expires, KEPT, Keeps, Plan, Spec, When};
 
 pub type Check = Result<(), String>;
 
-/// What has become of the call that was to store a job.
+/// What has become of the call that stores a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Asked,
     Stored,
     Refused,
-    /// Answered so that either is legal; it has happened by now, or never will.
+    /// The answer was that the outcome is unknown: the job was stored by then, or never will be.
     Open,
-    /// Nobody waits for the answer any more: it may happen yet.
+    /// The call was dropped: the job can still be stored.
     Adrift,
 }
 
@@ -42,11 +42,11 @@ pub struct Run {
     pub run: u32,
     pub attempt: u32,
     pub taken: Option<u64>,
-    /// When its handler was seen to run.
+    /// When its handler began to run.
     pub called: u64,
-    /// When its time is over: what it answers then does not count.
+    /// When its time is over: an answer after that does not count.
     pub deadline: Option<u64>,
-    /// Its start is in the file.
+    /// Its start mark is in the file.
     pub marked: bool,
 }
 
@@ -63,11 +63,11 @@ pub struct Job {
     pub origin: Origin,
     pub fate: Fate,
     pub id: Option<u64>,
-    /// Durably there, and since when on the monotonic clock.
+    /// Since when the job is durable, on the monotonic clock.
     pub since: Option<u64>,
-    /// How it has ended.
+    /// How the job has ended.
     pub ended: Option<State>,
-    /// A run has ended, and its end is not known to be durable.
+    /// A run has ended, and it is not known whether its end is durable.
     pub ending: Option<Ending>,
     /// How its last run ended.
     pub last_act: Option<Act>,
@@ -75,48 +75,48 @@ pub struct Job {
     pub attempts: u32,
     pub starts: u32,
     pub crashes: u32,
-    /// Crashes in its record.
+    /// The number of crashes in its record.
     pub crash_errors: usize,
-    /// An operator's call was made on it.
+    /// An operator's call has named it.
     pub steered: bool,
     pub purged: bool,
-    /// Its place in its group's line.
+    /// Its place in its group's order.
     pub place: u64,
     pub redriven: bool,
-    /// How often it was redriven: with all its attempts anew.
+    /// How often it was redriven; each time it gets all its attempts back.
     pub redrives: u32,
-    /// On the engine's time line: not before that.
+    /// It must not start before this, by the engine's time.
     pub not_before: Option<u64>,
-    /// The latest wall clock since it was made.
+    /// The latest time of the wall clock since it was made.
     pub wall_seen: u64,
-    /// Somebody after it in line was handed out then: so was it, if it starts in the same process.
+    /// A job after it in the order was handed out then: so must it have been, if it starts in the same process.
     pub taken_by: Option<u64>,
-    /// It ran when the process died, and may be tried before others.
+    /// It ran when the process died, so it is allowed to be tried before others.
     pub suspect: bool,
     /// It was taken back at the stop, with so many attempts used.
     pub released: Option<u32>,
-    /// It was called, and has not asked to be called again.
+    /// Its handler was called, and has not asked to be called again.
     pub spent: bool,
     /// The number of its last run.
     pub number: Option<RunNumber>,
-    /// How many guests' follow-up jobs it descends from.
+    /// The number of guests' follow-up jobs from which it descends.
     pub generation: u32,
     /// The guest that ran it last.
     pub guest: Option<GuestStart>,
-    /// Follow-up jobs of that run.
+    /// The number of follow-up jobs of that run.
     pub children: u32,
-    /// Jobs that its plugin had completed when that run began.
+    /// The number of jobs that its plugin had completed when that run began.
     pub done_before: u64,
-    /// When it was asked for, when it was told to be there, and when its end was told, on [`Oracle::age`]. A closure
+    /// When it was asked for, when it was reported as stored, and when its end was reported, by [`Oracle::age`]. A closure
     /// makes its jobs only when it runs.
     pub made_at: u64,
     pub stored_at: u64,
     pub ended_at: Option<u64>,
-    /// It was told to be snoozed, or to be retried.
+    /// An event has said that it is snoozed, or will be retried.
     pub put_back: bool,
-    /// An attempt has ended without a word of its guest, at this time of the engine's time line.
+    /// An attempt has ended without a log line of its guest, at this time of the engine.
     pub unseen: Option<u64>,
-    /// And it may have been put off so.
+    /// And that end may have delayed the job.
     pub put_off: bool,
 }
 
@@ -126,23 +126,23 @@ pub struct Tx {
     pub fate: Fate,
 }
 
-/// A call to pause a queue or a group, or to let it go on.
+/// A call to pause or to resume a queue or a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Pausing {
     pub queue: usize,
     pub group: Option<u8>,
     pub paused: bool,
-    /// Answered so that it may be in the file or not.
+    /// The outcome is unknown: it may be in the file or not.
     pub unknown: bool,
 }
 
-/// A run that lasts this long gets its start written.
+/// The start mark of a run that lasts this many nanoseconds is written.
 const MARK_AFTER: u64 = 10_000_000;
 
-/// A setting and when it was set, on the monotonic clock.
+/// The values of a setting and when each was set, on the monotonic clock.
 pub type History<T> = Vec<(u64, T)>;
 
-/// The engine's own time line, as closely as it can be known.
+/// The engine's own time, as closely as it can be known.
 #[derive(Clone, Copy)]
 pub struct Line {
     pub least: u64,
@@ -159,47 +159,47 @@ pub struct Oracle {
     pub mono: u64,
     pub wall: u64,
     pub line: Line,
-    /// The engine's age line counts no more time than this, in milliseconds.
+    /// The most milliseconds that the engine's age can have counted.
     pub age: u64,
-    /// When the file was opened, on that.
+    /// That age when the file was opened.
     pub opened_at: u64,
-    /// How much further forward than back the wall clock may have been set since the last commit.
+    /// By how much the wall clock may have been set forward, less back, since the last commit.
     pub forward: u64,
-    /// When a group's line last moved.
+    /// When a group's order last changed.
     pub moved: BTreeMap<(usize, u8), u64>,
     pub slots: Vec<History<usize>>,
     pub max_running: History<usize>,
     pub paused: Vec<History<bool>>,
     pub paused_groups: BTreeMap<(usize, u8), History<bool>>,
-    /// Calls to pause or to resume whose commit has not been told.
+    /// The calls to pause or to resume whose commit has not been reported.
     pub pausing: BTreeMap<u64, Pausing>,
-    pub manned: Vec<History<bool>>,
+    pub has_worker: Vec<History<bool>>,
     pub holds: BTreeMap<(usize, Option<u8>), (u64, u64)>,
-    /// The process before this one died: the first starts are made durable before they run.
+    /// The process before this one died: the first start marks are made durable before their handlers run.
     pub after_crash: bool,
-    /// Held in an earlier process: what time a crash has forgotten, and how long it holds now, is not known.
+    /// Held back in an earlier process: how much time a crash has forgotten, and how long the hold lasts now, is unknown.
     pub held_before: BTreeSet<(usize, Option<u8>)>,
     pub rated: BTreeMap<(usize, Option<u8>), Vec<u64>>,
     pub policy_changed: BTreeSet<usize>,
     pub skips: Vec<bool>,
-    /// A fault or a loss of power has been there in this world.
+    /// This world has had a fault or a power cut.
     pub harmed: bool,
-    /// The last handle goes at some moment that nobody sees: what runs is taken back then.
+    /// The last handle is dropped at a moment that cannot be observed: the running attempts are taken back then.
     pub abandoned: bool,
-    /// What runs was told to give its jobs back.
+    /// The running attempts were told to give their jobs back.
     pub stops: bool,
     pub degraded_since: Option<u64>,
-    pub heard_healed: bool,
-    /// Something was told that could not be looked up: the next look settles it.
+    pub saw_healed: bool,
+    /// A job was reported that could not be read: the next comparison resolves it.
     pub blind: bool,
     pub kills: u32,
-    /// Of all runs.
+    /// The numbers of all runs.
     pub numbers: BTreeSet<RunNumber>,
     pub poisons: BTreeSet<u64>,
     /// By the kinds that plugins handle.
     pub kept: [Kept; 2],
     pub deployed: Vec<Deployed>,
-    /// The guests' versions, as jobs' records name them.
+    /// The hashes by which job records name the guests' versions.
     pub hashes: BTreeMap<u64, PluginHash>,
 }
 
@@ -230,7 +230,7 @@ impl Oracle {
             paused: vec![vec![(0, false)]; queues],
             paused_groups: BTreeMap::new(),
             pausing: BTreeMap::new(),
-            manned: vec![vec![(0, false)]; queues],
+            has_worker: vec![vec![(0, false)]; queues],
             holds: BTreeMap::new(),
             after_crash: false,
             held_before: BTreeSet::new(),
@@ -241,7 +241,7 @@ impl Oracle {
             abandoned: false,
             stops: false,
             degraded_since: None,
-            heard_healed: false,
+            saw_healed: false,
             blind: false,
             kills: 0,
             numbers: BTreeSet::new(),
@@ -258,21 +258,21 @@ impl Oracle {
 
     // --- time ---------------------------------------------------------------------------------
 
-    /// In nanoseconds; a whole number of milliseconds.
+    /// By a whole number of milliseconds.
     pub fn advanced(&mut self, millis: u64) {
         self.mono += millis * 1_000_000;
         self.wall = self.wall.saturating_add(millis);
         self.line.least += millis;
         self.line.most += millis;
         self.age += millis;
-        self.look_at_the_wall();
+        self.follow_the_wall_clock();
     }
 
     pub fn wall_set(&mut self, wall: u64) {
         let due_before = self.due_by_wall();
         self.forward = (self.forward + wall.saturating_sub(self.wall)).saturating_sub(self.wall.saturating_sub(wall));
         self.wall = wall;
-        self.look_at_the_wall();
+        self.follow_the_wall_clock();
         if self.due_by_wall() > due_before {
             took("a job became due by a jump");
         }
@@ -283,7 +283,7 @@ impl Oracle {
         self.jobs.values().filter(due).count()
     }
 
-    fn look_at_the_wall(&mut self) {
+    fn follow_the_wall_clock(&mut self) {
         let Line { least, most } = self.line;
         if self.wall > most + 1_000 {
             self.line = Line { least: self.wall, most: self.wall };
@@ -295,7 +295,7 @@ impl Oracle {
         }
     }
 
-    // --- what is asked ------------------------------------------------------------------------
+    // --- calls --------------------------------------------------------------------------------
 
     pub fn asked(&mut self, call: u64, specs: &[Spec]) {
         for spec in specs {
@@ -365,7 +365,7 @@ impl Oracle {
         self.jobs.insert(job.spec.n, job);
     }
 
-    /// The ids that calls may name.
+    /// The ids that calls can name.
     pub fn known_ids(&self) -> Vec<u64> {
         self.by_id.keys().copied().collect()
     }
@@ -386,9 +386,9 @@ impl Oracle {
         self.ids_of(|job| job.ended == Some(State::Dead))
     }
 
-    /// At how many deaths a poison is dead at the latest, each redrive counted anew: the first death may come before its
-    /// start is written. One that has never had the field for itself is held responsible at the third death that is known
-    /// of it.
+    /// The number of deaths at which a job that kills is dead at the latest, counted anew for each redrive. The first death
+    /// can happen before its start mark is written, and a job that was never tried alone is blamed at the third known
+    /// death.
     pub fn deaths_max(&self, n: u64) -> u32 {
         self.jobs.get(&n).map_or(0, |job| (self.limit(job) + 2).max(4) * (1 + job.redrives))
     }
@@ -397,7 +397,7 @@ impl Oracle {
     pub fn cancelled(&self, id: u64, done: bool) -> Check {
         match self.by_id(id) {
             Some(job) if job.ended != Some(State::Cancelled) && !self.blind => {
-                Err(format!("I15: its cancelling was answered with {done}: {job:?}"))
+                Err(format!("I15: the call to cancel it was answered with {done}: {job:?}"))
             }
             _ => Ok(()),
         }
@@ -423,7 +423,7 @@ impl Oracle {
                     return Err(format!("I3: the call for job {n} was refused, and it is stored: {job:?}"));
                 }
                 Fate::Stored if job.since.is_none() && !blind => {
-                    return Err(format!("I1: job {n} was acknowledged and no commit has been told: {job:?}"));
+                    return Err(format!("I1: job {n} was acknowledged, and no event has reported its commit: {job:?}"));
                 }
                 Fate::Open if job.since.is_some() => {
                     took("OutcomeUnknown, and it was durable");
@@ -450,7 +450,7 @@ impl Oracle {
                 for (n, id) in mine.iter().zip(ids) {
                     match self.jobs[n].id {
                         Some(known) if known != *id => {
-                            return Err(format!("I16: job {n} was told to be {known} and answered as {id}"));
+                            return Err(format!("I16: job {n} was reported as {known} and answered as {id}"));
                         }
                         None if self.blind => self.learned(*n, *id)?,
                         _ => {}
@@ -468,7 +468,7 @@ impl Oracle {
         }
     }
 
-    /// Whether an error may be answered at all in this world.
+    /// Whether this error is a legal answer in this world.
     pub fn legal_error(&self, error: &Error) -> Check {
         let of_the_disk = matches!(
             error,
@@ -480,11 +480,11 @@ impl Oracle {
                 Ok(())
             }
             Error::Closed | Error::RateLimited { .. } | Error::NoWorker { .. } | Error::InvalidConfig { .. } => Ok(()),
-            other => Err(format!("I24: nothing had happened to the disk: {other:?}")),
+            other => Err(format!("I24: nothing happened to the disk: {other:?}")),
         }
     }
 
-    /// Nobody waits for the answer any more, and it was asked already.
+    /// The call was dropped; `asked` tells whether it had been polled.
     pub fn abandoned(&mut self, call: u64, asked: bool) -> Check {
         if !asked {
             self.pausing.remove(&call);
@@ -501,18 +501,18 @@ impl Oracle {
 
     // --- openings -----------------------------------------------------------------------------
 
-    /// All that needs no time is over: whoever has been running for a while has its start in the file.
+    /// Everything that needs no time is done: the start mark of a run that has lasted for a while is in the file.
     pub fn rested(&mut self) {
         let mono = self.mono;
         for run in self.jobs.values_mut().filter_map(|job| job.running.as_mut()) {
             run.marked |= run.called + MARK_AFTER <= mono;
         }
-        // That the clock was set is in the file.
+        // The file knows that the clock was set.
         self.forward = 0;
     }
 
-    /// At rest no job waits that has not started and has surely expired.
-    pub fn nobody_outlives_an_expiry(&self) -> Check {
+    /// At rest, no job waits that has not started and has certainly expired.
+    pub fn no_job_outlives_its_expiry(&self) -> Check {
         let outlives = |job: &&Job| {
             let expired = match job.spec.expires {
                 // While the file is open all time counts.
@@ -524,14 +524,12 @@ impl Oracle {
             expired && waits && (job.starts, job.attempts, job.crash_errors) == (0, 0, 0) && !job.put_off
         };
         match self.jobs.values().find(outlives) {
-            Some(job) if !self.blind => {
-                Err(format!("I20: it waits though its expiry has passed, {} after it was made: {job:?}", self.age))
-            }
+            Some(job) if !self.blind => Err(format!("I20: a job waits after its expiry, at age {}: {job:?}", self.age)),
             _ => Ok(()),
         }
     }
 
-    /// It was told to have expired.
+    /// An event has said that the job has expired.
     fn expired(&self, id: u64) -> Check {
         let Some(job) = self.by_id(id) else { return Ok(()) };
         let passed = match job.spec.expires {
@@ -540,30 +538,27 @@ impl Oracle {
             _ => false,
         };
         if !passed {
-            return Err(format!(
-                "I20: it expires early, at {} of its age and {} of the wall: {job:?}",
-                self.age, self.wall
-            ));
+            return Err(format!("I20: a job expires early, at age {} and wall clock {}: {job:?}", self.age, self.wall));
         }
         if job.ending.is_some() || job.attempts > 0 || job.put_back || job.crash_errors > 0 {
-            return Err(format!("I20: it has started, and expires: {job:?}"));
+            return Err(format!("I20: the job has started, and expires: {job:?}"));
         }
         if matches!(job.spec.expires, Some(Expires::At(_))) {
             took("a job expired by the wall clock");
         }
-        took("a job expired where it waited");
+        took("a waiting job expired");
         Ok(())
     }
 
-    /// What has ended and is young is there, whatever the wall clock shows.
+    /// A job that ended a short time ago is kept, whatever the wall clock shows.
     pub fn too_young_to_go(&self, job: &Job) -> bool {
-        // A commit may take minutes on a slow disk.
+        // A commit can take minutes on a slow disk.
         let margin = 600_000;
         let kept = self.plan.queues[job.spec.queue].keeps == Keeps::Young;
         kept && job.ended_at.is_some_and(|ended| self.age - ended < KEPT.as_millis() as u64 - margin)
     }
 
-    /// Told to give back what still runs: no attempt of those is used.
+    /// The running attempts were told to give their jobs back: they use no attempt.
     pub fn taken_back(&mut self) {
         self.stops = true;
         for job in self.jobs.values_mut() {
@@ -571,16 +566,16 @@ impl Oracle {
         }
     }
 
-    /// It is learned otherwise than by an event that a job is there.
+    /// It became known without an event that a job is stored.
     pub fn learned(&mut self, n: u64, id: u64) -> Check {
         self.last_id = self.last_id.max(id);
         self.stored(n, id)
     }
 
-    /// Another process has the file now.
+    /// A new process has opened the file.
     pub fn opened(&mut self, crashed: bool) {
         let Line { least, most } = self.line;
-        // What the wall clock was set forward since the last commit cannot be told from time that has passed.
+        // The engine cannot tell a wall clock that was set forward since the last commit from time that has passed.
         let forward = if crashed { std::mem::take(&mut self.forward) } else { 0 };
         self.line = match crashed {
             true => Line { least: self.wall, most: (most + forward).max(self.wall) },
@@ -595,7 +590,7 @@ impl Oracle {
         self.degraded_since = None;
         (self.abandoned, self.stops) = (false, false);
         for queue in 0..self.plan.queues.len() {
-            self.set_manned(queue, false);
+            self.set_has_worker(queue, false);
         }
         self.set_max_running(self.plan.max_running);
     }
@@ -614,8 +609,8 @@ impl Oracle {
         self.max_running.push((self.mono, jobs));
     }
 
-    pub fn set_manned(&mut self, queue: usize, manned: bool) {
-        self.manned[queue].push((self.mono, manned));
+    pub fn set_has_worker(&mut self, queue: usize, has_worker: bool) {
+        self.has_worker[queue].push((self.mono, has_worker));
         for job in self.jobs.values_mut().filter(|job| job.spec.queue == queue) {
             job.taken_by = None;
         }
@@ -626,9 +621,9 @@ impl Oracle {
         self.skips[queue] = !self.skips[queue];
     }
 
-    // --- what is told -------------------------------------------------------------------------
+    // --- events -------------------------------------------------------------------------------
 
-    /// `read` gives a job's number by its id.
+    /// `read` returns a job's number by its id.
     pub fn told(&mut self, event: &Event, read: impl Fn(u64) -> Option<u64>) -> Check {
         let of_a_job = !matches!(
             event,
@@ -646,7 +641,7 @@ impl Oracle {
             Event::Enqueued { id, .. } => {
                 let id = id.get();
                 if id <= self.last_id {
-                    return Err(format!("I16: id {id} was given after {}", self.last_id));
+                    return Err(format!("I16: id {id} comes after {}", self.last_id));
                 }
                 self.last_id = id;
                 match read(id) {
@@ -660,7 +655,7 @@ impl Oracle {
             }
             Event::Dead { id, error, .. } => {
                 let n = self.number(id.get())?;
-                // Its time may be over before its guest says a word.
+                // An attempt's time can be over before its guest logs a line.
                 if self.is_guest(&self.jobs[&n])
                     && error.as_ref().is_some_and(|error| error.contains("longer than its timeout"))
                 {
@@ -692,7 +687,7 @@ impl Oracle {
                     took("the writes with a completion failed");
                 }
                 (job.ending, job.taken_by) = (None, None);
-                // It may have been tried without a start: its time was up before its handler was polled.
+                // It may have been tried without a start: its time was over before its handler was polled.
                 job.suspect = false;
                 job.attempts = *attempt;
                 self.line_moved(n);
@@ -704,7 +699,7 @@ impl Oracle {
                 if job.ending.take().is_none()
                     && let Some(at) = job.unseen
                 {
-                    took("a job was put off because its plugin was out of service");
+                    took("a job was delayed because its plugin was suspended");
                     job.not_before = Some(at + 60_000);
                 }
                 self.line_moved(n);
@@ -728,7 +723,7 @@ impl Oracle {
             Event::Resumed { queue, group, .. } => self.paused(queue, group.as_deref(), false),
             Event::Degraded { .. } => {
                 if !self.harmed {
-                    return Err("I24: it is degraded, and nothing had happened to the disk".into());
+                    return Err("I24: the queue is degraded, and nothing happened to the disk".into());
                 }
                 self.degraded_since = Some(self.mono);
                 for job in self.jobs.values_mut() {
@@ -738,18 +733,18 @@ impl Oracle {
             Event::PluginSuspended { .. } => self.out_of_service(event)?,
             Event::Healed => {
                 took("it healed");
-                let since = self.degraded_since.take().ok_or("I24: it healed without having been degraded")?;
+                let since = self.degraded_since.take().ok_or("I24: the queue healed without having been degraded")?;
                 if self.mono - since > 60_000_000_000 {
                     took("it was degraded for more than a minute");
                 }
-                self.heard_healed = true;
+                self.saw_healed = true;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Somebody asks for it. If the disk fails or the power goes, it may be so though nobody is told.
+    /// A call asks for it. If the disk fails or the power is cut, it can be durable without an event.
     pub fn may_be_paused(&mut self, call: u64, pausing: Pausing) {
         if let Some(group) = pausing.group {
             self.paused_groups.entry((pausing.queue, group)).or_insert_with(|| vec![(0, false)]);
@@ -764,8 +759,8 @@ impl Oracle {
         }
     }
 
-    /// The file was opened again, and says which queues are paused: as told, or as somebody asked who was not
-    /// told. Of groups it does not say, so one of those in doubt may be either.
+    /// The file was opened again, and tells which queues are paused: as the events said, or as a call asked whose outcome
+    /// was not reported. It does not tell which groups are, so a group in doubt may be either.
     pub fn paused_by_the_file(&mut self, queues: &[bool], all_gone: bool) -> Check {
         for (queue, paused) in queues.iter().copied().enumerate() {
             let known = self.paused[queue].last().is_some_and(|(_, paused)| *paused);
@@ -774,7 +769,7 @@ impl Oracle {
                 continue;
             }
             if !self.pausing.values().any(is_it) {
-                return Err(format!("I15: queue {queue} was told to be paused: {known}; in the file: {paused}"));
+                return Err(format!("I15: queue {queue} is paused by the events: {known}; by the file: {paused}"));
             }
             took("a pause or its end with OutcomeUnknown was durable");
             self.paused[queue].push((self.mono, paused));
@@ -790,11 +785,11 @@ impl Oracle {
     }
 
     fn paused(&mut self, queue: &str, group: Option<&str>, paused: bool) {
-        let queue: usize = queue[1..].parse().expect("a name of ours");
+        let queue: usize = queue[1..].parse().expect("a name that the simulation made");
         match group {
             None => self.paused[queue].push((self.mono, paused)),
             Some(group) => {
-                let key = (queue, group[1..].parse().expect("a name of ours"));
+                let key = (queue, group[1..].parse().expect("a name that the simulation made"));
                 self.paused_groups.entry(key).or_insert_with(|| vec![(0, false)]).push((self.mono, paused));
             }
         }
@@ -808,33 +803,33 @@ impl Oracle {
     }
 
     fn number(&self, id: u64) -> Result<u64, String> {
-        self.by_id.get(&id).copied().ok_or(format!("I16: nobody knows job {id}"))
+        self.by_id.get(&id).copied().ok_or(format!("I16: job {id} is unknown"))
     }
 
-    /// Members of a group stand in the order of their ids, also if it is learned late that a commit whose
-    /// outcome nobody knew was durable. Who is redriven stands behind all ids up to then.
+    /// The members of a group are in the order of their ids, even if it becomes known late that a commit with an unknown
+    /// outcome was durable. A redriven job comes after all ids up to then.
     fn place(&mut self, id: u64) -> u64 {
         self.places += 1;
         (id << 32) + self.places
     }
 
-    /// It is durably there.
+    /// The job is durable.
     fn stored(&mut self, n: u64, id: u64) -> Check {
         if !self.jobs.contains_key(&n) {
-            return Err(format!("I2: job {id} bears the number {n}, which nobody has asked for"));
+            return Err(format!("I2: job {id} has the number {n}, for which no call has asked"));
         }
         if let Some(other) = self.by_id.insert(id, n)
             && other != n
         {
-            return Err(format!("I16: id {id} was given to {other} and to {n}"));
+            return Err(format!("I16: jobs {other} and {n} have the same id {id}"));
         }
         let (place, mono, age) = (self.place(id), self.mono, self.age);
         let job = self.job(n);
         if job.fate == Fate::Refused {
-            return Err(format!("I3: it was refused, and it is stored: {job:?}"));
+            return Err(format!("I3: the job was refused, and it is stored: {job:?}"));
         }
         if job.id.is_some_and(|known| known != id) {
-            return Err(format!("I16: it is stored again, as {id}: {job:?}"));
+            return Err(format!("I16: the job is stored again, as {id}: {job:?}"));
         }
         job.id = Some(id);
         if job.since.is_none() {
@@ -846,20 +841,20 @@ impl Oracle {
             let completes = parent.ending.is_some_and(|end| end.run == run && end.act.is_some_and(Act::has_follow_ups));
             let completed = parent.ended == Some(State::Completed) && parent.starts == run;
             if !completes && !completed {
-                return Err(format!("I2: a follow-up job is there without its parent's completion: {parent:?}"));
+                return Err(format!("I2: a follow-up job is stored without its parent's completion: {parent:?}"));
             }
         }
         Ok(())
     }
 
-    /// Its end is durable.
+    /// The job's end is durable.
     fn ended(&mut self, id: u64, state: State) -> Check {
         let n = self.number(id)?;
         let (age, stops) = (self.age, self.stops);
         let job = self.job(n);
         if let Some(before) = job.ended {
             let law = if state == State::Dead { "I14" } else { "I7" };
-            return Err(format!("{law}: it has ended as {before:?} and now as {state:?}: {job:?}"));
+            return Err(format!("{law}: the job has ended as {before:?} and now as {state:?}: {job:?}"));
         }
         let legal = match (state, job.ending) {
             (State::Completed, Some(Ending { act: Some(act), .. })) => act.completes(),
@@ -867,9 +862,9 @@ impl Oracle {
             (_, Some(_)) => true,
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
-            // A guest may have been called that has not said a word yet.
+            // A guest may have been called without having logged a line yet.
             (State::Dead, None) if job.spec.once && (job.released.is_some() || stops && cfg!(feature = "wasm")) => {
-                took("a stop cut the only run of a job short");
+                took("a stop interrupted the only run of a job");
                 job.running = None;
                 job.crash_errors += 1;
                 true
@@ -877,10 +872,10 @@ impl Oracle {
             _ => false,
         };
         if !legal {
-            return Err(format!("I15: nothing has made it end as {state:?}: {job:?}"));
+            return Err(format!("I15: the job has no reason to end as {state:?}: {job:?}"));
         }
         if job.running.is_some() {
-            return Err(format!("I15: it has ended as {state:?} while its handler ran: {job:?}"));
+            return Err(format!("I15: the job has ended as {state:?} while its handler ran: {job:?}"));
         }
         (job.ended, job.ending, job.ended_at) = (Some(state), None, Some(age));
         self.line_moved(n);

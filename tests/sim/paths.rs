@@ -1,5 +1,5 @@
-//! Rare paths, and how often a run has been on each. One that was never taken fails the run: what is not
-//! reached is not tested.
+//! Rare paths, and how often a run has taken each. A path that was never taken fails the run, because what was not
+//! reached was not tested.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,11 +8,11 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// A path, and what the engine says on it, for those that cannot be seen from outside.
+/// A path, and the engine's log line about it, for paths that cannot be seen from outside.
 struct Path {
     name: &'static str,
     said: Option<&'static str>,
-    /// It is there only with the feature `wasm`.
+    /// The path exists only with the feature `wasm`.
     needs_plugins: bool,
     taken: AtomicU64,
 }
@@ -38,11 +38,11 @@ static PATHS: [Path; 79 + 12] = [
     said("an end was found in the file after healing", "its end is in the file already"),
     seen("a closure was run twice"),
     seen("OutcomeUnknown, and it was durable"),
-    seen("OutcomeUnknown, and it was not"),
+    seen("OutcomeUnknown, and it was not durable"),
     seen("a transaction with OutcomeUnknown was resolved whole"),
     seen("a pause or its end with OutcomeUnknown was durable"),
-    seen("a caller was refused for want of room"),
-    seen("a caller waited for room and was let in"),
+    seen("a caller was refused because the queue was full"),
+    seen("a caller waited for room and was admitted"),
     seen("a caller waited for room when the queue closed"),
     seen("a caller was told at once that the queue is degraded"),
     seen("a caller was told that the disk is full"),
@@ -71,20 +71,20 @@ static PATHS: [Path; 79 + 12] = [
     seen("a crash beside running jobs"),
     seen("a suspect ran alone"),
     seen("a job waited because the process had died"),
-    seen("the culprit of a crash was blamed"),
-    seen("a crash cut the only run of a job short"),
-    seen("a stop cut the only run of a job short"),
+    seen("a job was blamed for a crash"),
+    seen("a crash interrupted the only run of a job"),
+    seen("a stop interrupted the only run of a job"),
     // The stop.
     seen("a clean close"),
     seen("the last handle was dropped in a closure"),
-    seen("a job was released at the stop"),
-    seen("a handler heard that it is to stop"),
-    said("a late outcome was void", "the outcome of an attempt that was given up came too late"),
+    seen("a running job went back at the stop"),
+    seen("a handler was told to stop"),
+    said("a late outcome was ignored", "the outcome of an attempt that was given up came too late"),
     // Dispatch.
     said("a window was full", "a window is full: its last row stays in the table"),
-    said("a window was filled behind what it knows", "a window is filled behind what it knows"),
-    said("a page was void", "a page is void"),
-    said("a head was put back behind what its window knows", "a row that is put back stays in the table"),
+    said("a window was filled after its last known row", "a window is filled behind what it knows"),
+    said("a page was discarded", "a page is void"),
+    said("a head was put back after its window's last known row", "a row that is put back stays in the table"),
     said("a head was passed over because too many waited", "a head is passed over"),
     seen("a promotion in several batches"),
     seen("a group's head in back-off blocked it"),
@@ -97,7 +97,7 @@ static PATHS: [Path; 79 + 12] = [
     seen("an answer held a queue or group back"),
     seen("concurrency was lowered below what ran"),
     seen("a blocking handler ran"),
-    seen("all threads were taken"),
+    seen("all threads were busy"),
     // Attempts.
     seen("a timeout"),
     seen("an answer came when the attempt's time was over"),
@@ -108,16 +108,16 @@ static PATHS: [Path; 79 + 12] = [
     // Plugins.
     in_plugins("a guest completed its job"),
     in_plugins("a guest broke"),
-    in_plugins("a guest read what the one before it in its group had left"),
+    in_plugins("a guest read what the job before it in its group had written"),
     in_plugins("a guest of a new version ran"),
     in_plugins("an instance of a guest was used again"),
     in_plugins("a follow-up job was refused"),
-    in_plugins("a plugin went out of service"),
-    in_plugins("a job was put off because its plugin was out of service"),
-    in_plugins("a plugin was put back into service"),
-    in_plugins("what plugins keep was looked at"),
+    in_plugins("a plugin was suspended"),
+    in_plugins("a job was delayed because its plugin was suspended"),
+    in_plugins("a plugin was resumed"),
+    in_plugins("what plugins keep was compared"),
     in_plugins("what plugins keep was there after a crash"),
-    in_plugins("a guest was ended in mid-run"),
+    in_plugins("a guest was stopped while it ran"),
     // Time.
     seen("the wall clock was set back ten years"),
     seen("the wall clock was set forward ten years"),
@@ -125,14 +125,14 @@ static PATHS: [Path; 79 + 12] = [
     seen("the wall clock was lost"),
     seen("the machine learned the time"),
     // Ages.
-    seen("a job expired where it waited"),
+    seen("a waiting job expired"),
     seen("a job expired by the wall clock"),
     seen("a job whose expiry had passed was retried"),
     seen("a job was kept though the wall clock says that it is old"),
-    seen("what was old was pruned"),
+    seen("an old ended job was pruned"),
 ];
 
-/// Takes note that a path was taken.
+/// Counts that a path was taken.
 pub fn took(name: &str) {
     let path = PATHS.iter().find(|path| path.name == name).unwrap_or_else(|| panic!("no such path: {name}"));
     path.taken.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +144,7 @@ pub fn counts() -> Vec<(&'static str, u64)> {
     there.map(|path| (path.name, path.taken.load(Ordering::Relaxed))).collect()
 }
 
-/// Counts what the engine says.
+/// Counts the engine's log lines.
 pub struct Listener;
 
 #[derive(Default)]
@@ -153,9 +153,9 @@ struct Said {
     id: u64,
     queue: String,
     kind: String,
-    /// It tells an attempt's end.
+    /// The line reports an attempt's end.
     outcome: bool,
-    /// It tells when an attempt was handed out.
+    /// When an attempt was handed out, if the line reports that.
     handed_out: Option<u64>,
 }
 
@@ -201,7 +201,7 @@ impl Subscriber for Listener {
         let mut said = Said::default();
         event.record(&mut said);
         if event.metadata().target() == "millpond::plugin" {
-            return guest_talk::heard(&said.message);
+            return guest_talk::logged(&said.message);
         }
         if let Some(at) = said.handed_out {
             return guest_talk::handed_out(said.id, at);

@@ -1,4 +1,4 @@
-//! What the seed decides before anything happens: the world's settings, and how each job is made.
+//! What the seed decides before anything happens: the settings of the world, and how each job is made.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,14 +8,14 @@ use millpond::{
 };
 
 pub const KINDS: [&str; 2] = ["even", "odd"];
-/// A guest tells its group by one digit.
+/// A guest writes its group as one digit.
 const GROUPS_MAX: u8 = if cfg!(feature = "wasm") { 10 } else { 25 };
-/// Half a dozen of these are more than a window holds.
+/// A window has room for fewer than six of these.
 pub const HEAVY_BYTES: usize = 400 << 10;
-/// Fails of itself at no moment that a run reaches.
+/// A time that no run reaches.
 const NEVER: Duration = Duration::from_secs(1 << 34);
 
-/// Under which a plugin keeps what it keeps: one for each kind, whatever the queue.
+/// The name under which a plugin keeps state: one for each kind, whatever the queue.
 pub fn plugin_name(kind: usize) -> String {
     format!("p{kind}")
 }
@@ -36,20 +36,20 @@ pub fn at(millis: u64) -> SystemTime {
 pub enum When {
     Now,
     Delay(u64),
-    /// On the wall clock.
+    /// By the wall clock.
     At(u64),
-    /// Milliseconds from the wall clock's reading when it is made.
+    /// Milliseconds after the time that the wall clock shows when the job is made.
     In(i64),
 }
 
-/// When a job that has not started ends.
+/// When a job that has not started expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expires {
     /// After so many milliseconds.
     In(u64),
-    /// Milliseconds from the wall clock's reading when it is made.
+    /// Milliseconds after the time that the wall clock shows when the job is made.
     Ahead(i64),
-    /// On the wall clock.
+    /// By the wall clock.
     At(u64),
 }
 
@@ -68,7 +68,7 @@ pub struct Spec {
     pub backoff: Option<u64>,
     /// It runs at most once.
     pub once: bool,
-    /// Bytes of its payload that say nothing.
+    /// The number of bytes of its payload that mean nothing.
     pub padding: usize,
 }
 
@@ -108,7 +108,7 @@ impl Spec {
 pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     let mut payload = [spec.n.to_le_bytes(), spec.timeout.unwrap_or(0).to_le_bytes()].concat();
     if cfg!(feature = "wasm") {
-        // A guest has nobody else to ask.
+        // A guest has no other way to learn these.
         payload.extend([spec.group.unwrap_or(u8::MAX), spec.queue as u8]);
     }
     payload.resize(payload.len() + spec.padding, 0);
@@ -143,18 +143,18 @@ pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
     job
 }
 
-/// What a queue keeps of jobs that have ended.
+/// Which ended jobs a queue keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeps {
-    /// All of them, so that nothing may be missing.
+    /// All of them, so that no job is allowed to be missing.
     All,
-    /// All that is younger than [`KEPT`].
+    /// All that are younger than [`KEPT`].
     Young,
     /// Two of those that have not completed.
     Few,
 }
 
-/// How long queues keep what has ended that keep it for a time.
+/// How long the queues with [`Keeps::Young`] keep ended jobs.
 pub const KEPT: Duration = Duration::from_secs(3_600);
 
 /// A queue of the world and its worker.
@@ -171,7 +171,7 @@ pub struct QueuePlan {
     pub attempts: u32,
     pub backoff: u64,
     pub timeout: Duration,
-    /// Whether its worker knows both kinds.
+    /// Whether its worker handles both kinds.
     pub all_kinds: bool,
 }
 
@@ -216,21 +216,21 @@ impl QueuePlan {
     }
 }
 
-/// Which kinds are handled by plugins, and what those may.
+/// Which kinds plugins handle, and the limits of the plugins.
 #[derive(Clone, Debug, Default)]
 pub struct PluginPlan {
-    /// Of each queue.
+    /// For each queue.
     pub kinds: Vec<[bool; 2]>,
     pub time: Duration,
     pub traps_in_a_row: u32,
     pub follow_ups: u32,
     pub generations: u32,
-    /// Most calls of one instance.
+    /// The most calls of one instance.
     pub reuse: u32,
 }
 
 impl PluginPlan {
-    /// From a generator of its own, so that a seed's world is otherwise the same with and without plugins.
+    /// Uses a generator of its own, so that a seed's world is otherwise the same with and without plugins.
     pub fn random(seed: u64, plan: &Plan) -> Self {
         if !cfg!(feature = "wasm") || plan.bulk {
             return Self::default();
@@ -257,16 +257,16 @@ impl PluginPlan {
     }
 }
 
-/// Which kinds have blocking handlers, and how many threads there are for them.
+/// Which kinds have blocking handlers, and how many threads run them.
 #[derive(Clone, Debug)]
 pub struct ThreadPlan {
-    /// Of each queue.
+    /// For each queue.
     kinds: Vec<[bool; 2]>,
     pub threads: usize,
 }
 
 impl ThreadPlan {
-    /// From a generator of its own, as that of plugins. Half of the worlds have blocking handlers.
+    /// Uses a generator of its own, like [`PluginPlan`]. Half of the worlds have blocking handlers.
     fn random(seed: u64, plan: &Plan) -> Self {
         let rng = &mut Rng::with_seed(seed ^ 0x7468_7265_6164);
         let any = rng.bool() && !plan.bulk;
@@ -283,9 +283,9 @@ impl ThreadPlan {
     }
 }
 
-/// How often each thing is done, of the sum of them all.
+/// How often each thing is done, relative to the sum.
 #[derive(Clone, Debug)]
-pub struct Mood {
+pub struct Weights {
     pub write: u32,
     pub dispatch: u32,
     pub run: u32,
@@ -293,7 +293,7 @@ pub struct Mood {
     pub call: u32,
     pub time: u32,
     pub rest: u32,
-    pub look: u32,
+    pub compare: u32,
     pub jump: u32,
     pub fault: u32,
     pub restart: u32,
@@ -303,33 +303,33 @@ pub struct Mood {
     pub thread: u32,
 }
 
-/// All that is decided beforehand.
+/// Everything that is decided beforehand.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub queues: Vec<QueuePlan>,
     pub groups: u8,
     pub max_running: usize,
     pub window: usize,
-    /// Of a window: large jobs, or even one, may be more.
+    /// The size of a window: large jobs, or even a single one, can exceed it.
     pub window_bytes: usize,
-    /// That one command of many jobs moves, if not the usual.
+    /// How many bytes one command on many jobs moves, if not the default.
     pub batch_bytes: Option<u64>,
     pub cache_bytes: usize,
     pub steps: u32,
     pub jobs_max: u64,
-    /// Only poisons kill the process, and nothing else goes wrong.
+    /// Only jobs that kill end the process, and there are no other faults.
     pub poison: bool,
     pub tame: bool,
     pub bulk: bool,
     /// A few jobs fill a window by their bytes.
     pub heavy: bool,
-    /// Settings are changed while it runs, the group policy among them.
+    /// Settings are changed while the queue runs, the group policy among them.
     pub reconfigures: bool,
     /// The machine does not know the time when it begins.
     pub clock_unset: bool,
     pub plugins: PluginPlan,
     pub threads: ThreadPlan,
-    pub mood: Mood,
+    pub weights: Weights,
 }
 
 impl Plan {
@@ -337,9 +337,9 @@ impl Plan {
         let mut plan = Self::of_closures(rng);
         plan.plugins = PluginPlan::random(seed, &plan);
         plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
-        plan.mood.plugin = if plan.plugins.any() { 2 } else { 0 };
+        plan.weights.plugin = if plan.plugins.any() { 2 } else { 0 };
         plan.threads = ThreadPlan::random(seed, &plan);
-        plan.mood.thread = if plan.threads.any() { 6 } else { 0 };
+        plan.weights.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
 
@@ -354,7 +354,7 @@ impl Plan {
             _ => (true, true),
         };
         let often = |rng: &mut Rng, most: u32| rng.u32(1..=most);
-        let mood = Mood {
+        let weights = Weights {
             write: often(rng, 16),
             dispatch: often(rng, 12),
             run: often(rng, 16),
@@ -362,7 +362,7 @@ impl Plan {
             call: often(rng, 14),
             time: often(rng, 10),
             rest: rng.u32(..4),
-            look: 1,
+            compare: 1,
             jump: u32::from(!poison && rng.bool()),
             fault: if faults { 2 } else { 0 },
             restart: if poison { 0 } else { rng.u32(..2) },
@@ -372,7 +372,7 @@ impl Plan {
             thread: 0,
         };
         let mut queues: Vec<QueuePlan> = (0..rng.usize(1..4)).map(|_| QueuePlan::random(rng)).collect();
-        // Many more groups than a window holds, each with a rate.
+        // Many more groups than a window has room for, each with a rate.
         let crowded = rng.u8(..5) == 0;
         if crowded {
             for queue in &mut queues {
@@ -399,7 +399,7 @@ impl Plan {
             clock_unset: false,
             plugins: PluginPlan::default(),
             threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
-            mood,
+            weights,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What handlers are seen to do, held against what they may.
+//! Checks what handlers do against what is allowed.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ impl Oracle {
                 Ok(())
             }
             Note::Told { n } => {
-                took("a handler heard that it is to stop");
+                took("a handler was told to stop");
                 let _ = n;
                 Ok(())
             }
@@ -59,11 +59,13 @@ impl Oracle {
         run: u32,
     ) -> Check {
         let called = self.mono;
-        let Some(job) = self.jobs.get(&n) else { return Err(format!("I3: job {n} runs, and nobody asked for it")) };
+        let Some(job) = self.jobs.get(&n) else {
+            return Err(format!("I3: job {n} runs, and no call has asked for it"));
+        };
         let (queue, group) = (job.spec.queue, job.spec.group);
         let say = |law: &str, why: &str| Err(format!("{law}: {why}: {job:?} at {taken:?} of {}", self.mono));
         if job.fate == Fate::Refused {
-            return say("I3", "it was refused and runs");
+            return say("I3", "it was refused, and runs");
         }
         if self.blind {
             self.learned(n, id)?;
@@ -73,7 +75,7 @@ impl Oracle {
             return Ok(());
         }
         if job.since.is_none() {
-            return say("I5", "it runs, and no commit of it has been told");
+            return say("I5", "it runs, and no event has reported its commit");
         }
         if job.id != Some(id) {
             return say("I16", "it runs under another id");
@@ -82,35 +84,35 @@ impl Oracle {
             return say("I7", "it has ended and runs again");
         }
         if job.running.is_some() {
-            return say("I8", "it runs twice at once");
+            return say("I8", "it already runs");
         }
         if job.ending.is_some() {
             return say("I8", "it runs again before the end of its last run is durable");
         }
         if attempt != job.attempts + 1 || attempt > max || max != self.limit(job) {
-            return say("I17", &format!("this is called attempt {attempt} of {max}"));
+            return say("I17", &format!("the handler sees attempt {attempt} of {max}"));
         }
         if job.spec.once && job.spent {
             return say("I17", "it runs at most once, and runs again");
         }
         if !job.steered && !job.redriven {
             if job.not_before.is_some_and(|at| self.line.most < at) {
-                return say("I12", &format!("it starts early, at {} of the engine's time line", self.line.most));
+                return say("I12", &format!("it starts early, at {} of the engine's time", self.line.most));
             }
             if matches!(job.spec.when, When::At(at) if job.wall_seen < at) {
                 return say("I12", "it starts early by the wall clock");
             }
         }
         if !self.plan.queues[queue].all_kinds && job.spec.kind != 0 {
-            return say("I15", "its worker does not know its kind");
+            return say("I15", "its worker does not handle its kind");
         }
         let rivals = self.jobs.values().filter(|other| other.running.is_some());
         if group.is_some()
             && let Some(other) = rivals.clone().find(|other| (other.spec.queue, other.spec.group) == (queue, group))
         {
-            return say("I9", &format!("another of its group runs: {other:?}"));
+            return say("I9", &format!("another job of its group runs: {other:?}"));
         }
-        self.in_line(n)?;
+        self.in_group_order(n)?;
         if let Some(taken) = taken {
             self.allowed(n, taken)?;
             self.in_order(n, taken)?;
@@ -135,7 +137,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// No other run has its number, and earlier ones of its job have lower ones.
+    /// No other run has this number, and earlier runs of its job have lower ones.
     fn numbered(&mut self, n: u64, number: Option<RunNumber>) -> Check {
         let Some(number) = number else { return Ok(()) };
         let is_new = self.numbers.insert(number);
@@ -154,8 +156,8 @@ impl Oracle {
         job.spec.max.unwrap_or(self.plan.queues[job.spec.queue].attempts)
     }
 
-    /// Of a group that blocks, whoever was before it in line has ended.
-    fn in_line(&self, n: u64) -> Check {
+    /// In a group that blocks, every job before this one has ended.
+    fn in_group_order(&self, n: u64) -> Check {
         let job = &self.jobs[&n];
         let (queue, group) = (job.spec.queue, job.spec.group);
         if group.is_none() || self.policy_changed.contains(&queue) || job.place == u64::MAX {
@@ -168,7 +170,7 @@ impl Oracle {
                 && other.place < job.place
         };
         let skips = self.skips[queue];
-        // Where groups skip, those that wait for their time are passed by.
+        // Where groups skip, members that are not due are passed by.
         let is_due = |other: &&Job| {
             !skips
                 || ((other.starts, other.attempts) == (0, 0)
@@ -182,17 +184,17 @@ impl Oracle {
             took("a parked member was passed by");
         }
         match ahead.find(is_due) {
-            Some(other) => Err(format!("I9: {job:?} starts before {other:?}, which is before it in line")),
+            Some(other) => Err(format!("I9: {job:?} starts before {other:?}, which comes before it in the group")),
             None => Ok(()),
         }
     }
 
-    /// Slots, pauses, workers and holds.
+    /// Checks slots, pauses, workers and holds.
     fn allowed(&mut self, n: u64, taken: u64) -> Check {
         let job = &self.jobs[&n];
         let (queue, group) = (job.spec.queue, job.spec.group);
         let say = |law: &str, why: &str| Err(format!("{law}: {why}: {job:?}, handed out at {taken} of {}", self.mono));
-        // Who was handed out after it was so within limits that counted it.
+        // A job that was handed out later was counted against the limits of that time.
         let by_then = |other: &Job| other.running.is_some_and(|run| run.taken.is_some_and(|since| since <= taken));
         let running = || self.jobs.values().filter(|other| by_then(other));
         let here = running().filter(|other| other.spec.queue == queue).count();
@@ -202,7 +204,7 @@ impl Oracle {
         }
         let max = ever(&self.max_running, taken).max().unwrap_or(0);
         if running().count() + 1 > max {
-            return say("I10", &format!("{} run already, and {max} may", running().count()));
+            return say("I10", &format!("{} run already, and {max} are allowed to", running().count()));
         }
         if ever(&self.paused[queue], taken).all(|paused| paused) {
             return say("I15", &format!("its queue is paused: {:?}", self.paused[queue]));
@@ -213,7 +215,7 @@ impl Oracle {
         {
             return say("I9", "its group is paused");
         }
-        if !ever(&self.manned[queue], taken).any(|manned| manned) {
+        if !ever(&self.has_worker[queue], taken).any(|has_worker| has_worker) {
             return say("I15", "its queue has no worker");
         }
         for key in [(queue, None), (queue, group)] {
@@ -227,13 +229,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// Nobody more urgent was ready when it was handed out.
+    /// No more urgent job was ready when this one was handed out.
     fn in_order(&mut self, n: u64, taken: u64) -> Check {
         let job = &self.jobs[&n];
         if let Some(by) = job.taken_by
             && taken > by
         {
-            return Err(format!("I13: somebody after it in line was handed out at {by}, it at {taken}: {job:?}"));
+            return Err(format!("I13: a job after it was handed out at {by}, it at {taken}: {job:?}"));
         }
         if job.suspect || job.steered || job.place == u64::MAX {
             return Ok(());
@@ -253,7 +255,7 @@ impl Oracle {
                 && !other.steered
                 && !other.put_off
                 && !other.suspect
-                // It may have been handed out before, and given back because its start could not be written.
+                // It may have been handed out earlier, and given back because its start mark could not be written.
                 && !(harmed && (other.spec.once || after_crash))
                 && other.spec.when == When::Now
                 && other.spec.expires.is_none()
@@ -267,7 +269,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Of the groups of a queue that nothing holds back, those first in line since before `taken`.
+    /// The heads of the queue's groups that nothing holds back, if they have been heads since before `taken`.
     fn heads(&self, queue: usize, taken: u64) -> BTreeSet<u64> {
         let mut heads = BTreeSet::new();
         if self.policy_changed.contains(&queue) || self.skips[queue] || self.plan.queues[queue].group_rate.is_some() {
@@ -295,11 +297,11 @@ impl Oracle {
         heads
     }
 
-    /// Whoever was passed by when somebody after it was handed out, and is still not there although
-    /// everything handed out has begun.
-    pub fn nobody_passed_by(&self) -> Check {
+    /// No job was passed by when one after it was handed out, and has still not started although everything that was
+    /// handed out has begun.
+    pub fn no_job_was_passed_by(&self) -> Check {
         match self.jobs.values().find(|job| job.taken_by.is_some() && job.ended.is_none()) {
-            Some(job) => Err(format!("I13: somebody after it in line was handed out and it was not: {job:?}")),
+            Some(job) => Err(format!("I13: a job after it was handed out and it was not: {job:?}")),
             None => Ok(()),
         }
     }
@@ -343,7 +345,7 @@ impl Oracle {
         job.last_act = act;
         let own = job.spec.backoff.unwrap_or(backoff);
         let (used, wait) = match act {
-            // It was dropped: a timeout, or taken back.
+            // The run was dropped: a timeout, or it was taken back.
             None => (true, Some(own)),
             Some(Act::Fail | Act::HookErrs | Act::HookPanics | Act::Panic | Act::Broke) => (true, Some(own)),
             Some(Act::RetryAfter(delay)) => (true, Some(delay)),
@@ -367,7 +369,7 @@ impl Oracle {
             Some(Act::Broke) => took("a guest broke"),
             Some(Act::Kept(_)) => took("a guest completed its job"),
             Some(Act::RateLimited(delay)) => {
-                // Back in its place without a word: it may start again once that is committed.
+                // It is back in its place without an event: it is allowed to start again once that is committed.
                 job.ending = None;
                 let key = (job.spec.queue, job.spec.group);
                 let until = mono + delay * 1_000_000;

@@ -1,5 +1,5 @@
-//! One world: a queue without threads, its disk, its clock, its callers and its workers. The seed decides
-//! what happens next.
+//! One world: a queue without threads, its disk, its clock, its callers and its workers. The seed decides what
+//! happens next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use redb::ReadableTable;
 use tokio::runtime::Runtime;
 
 use crate::calls::Caller;
+use crate::compare::{Moment, View, number_of};
 use crate::guest_talk;
 use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle, handle_blocking};
 use crate::kept;
-use crate::look::{Moment, View, number_of};
 use crate::oracle::{Check, Oracle};
 use crate::paths::took;
 use crate::plan::{KINDS, Plan, queue_name};
@@ -25,12 +25,12 @@ use crate::plan::{KINDS, Plan, queue_name};
 /// What a clock shows that was not set.
 const UNSET: u64 = 5_000;
 const YEARS_10: i64 = 10 * 365 * 24 * 3_600_000;
-/// Rounds in which everything that needs no time must be over.
+/// The number of rounds in which everything that needs no time must be done.
 const ROUNDS_MAX: u32 = 3_000;
 const TRACE_LINES: usize = 40;
-/// A crash holds up nobody who was not there for longer at a time.
+/// The longest time for which a crash holds up a job that did not run at it.
 const RECOVERS_MOST: Duration = Duration::from_millis(1_500);
-/// A guest gives way at each of its steps, also if it waits.
+/// A guest yields at each of its steps, also while it waits.
 const TASKS_WITH_GUESTS: u32 = 192;
 
 /// What a process has open.
@@ -72,7 +72,7 @@ pub struct World {
     pub rng: Rng,
     pub clock: ManualClock,
     pub disk: SimDisk,
-    /// How many milliseconds syncs have taken since this was read last.
+    /// How many milliseconds syncs have taken since this was last read.
     slowed: Arc<AtomicU64>,
     pub stage: Arc<Mutex<Stage>>,
     pub timers: Arc<Timers>,
@@ -83,15 +83,15 @@ pub struct World {
     pub trace: Trace,
     pub open: Option<Open>,
     pub step: u32,
-    /// How long the dispatcher said that nothing happens by itself.
+    /// How long the dispatcher said that nothing happens unless it is woken.
     pub idle_for: Option<Duration>,
     /// The process before this one died.
     pub probation: bool,
-    /// Nobody asks for anything any more.
+    /// No more calls are made.
     pub silent: bool,
     /// How often the file was opened again.
     pub opened: u32,
-    /// Runs that began after the stop had taken back what ran.
+    /// Runs that began after the stop had taken back the running attempts.
     pub late: BTreeSet<(u64, u32)>,
     wall_most: u64,
 }
@@ -144,7 +144,7 @@ impl World {
             plan,
         };
         world.note(|world| format!("{:?}", world.plan));
-        world.open_file().map_err(|error| format!("it does not open: {error}"))?;
+        world.open_file().map_err(|error| format!("the file does not open: {error}"))?;
         world.set_up()?;
         Ok(world)
     }
@@ -162,7 +162,7 @@ impl World {
         &mut self.open.as_mut().expect("it is open").steps
     }
 
-    /// A number for all that has happened, what the disk did included.
+    /// A number for everything that has happened, including what the disk did.
     pub fn hash(&self) -> (u64, u64, u32) {
         let (ops, hash) = (self.disk.asked(Some(Op::Write)), self.disk.checksum());
         (self.trace.hash, ops, hash)
@@ -241,7 +241,7 @@ impl World {
         if let Ok(worker) = worker.start() {
             self.open.as_mut().expect("it is open").workers[queue] = Some(worker);
             self.oracle.plan.queues[queue].all_kinds = plan.all_kinds;
-            self.oracle.set_manned(queue, true);
+            self.oracle.set_has_worker(queue, true);
             self.oracle.set_slots(queue, plan.concurrency);
             #[cfg(feature = "wasm")]
             self.know_version(queue);
@@ -258,7 +258,7 @@ impl World {
             (true, 0..=1) => {
                 let worker = self.open.as_mut().expect("it is open").workers[queue].take();
                 worker.expect("it has one").stop();
-                self.oracle.set_manned(queue, false);
+                self.oracle.set_has_worker(queue, false);
                 self.note(|_| format!("worker {queue} stops"));
             }
             (true, 2..=5) => {
@@ -280,7 +280,7 @@ impl World {
 
     // --- the parts of the engine --------------------------------------------------------------
 
-    /// One round of the writer. True if there was something to do.
+    /// Runs one round of the writer. Returns true if there was something to do.
     pub fn write(&mut self) -> Result<bool, String> {
         let wrote = self.steps().write();
         self.account_for_slow_disk();
@@ -301,12 +301,12 @@ impl World {
             }
         }
         if std::mem::take(&mut self.oracle.heard_healed) {
-            self.look(Moment::Healed)?;
+            self.compare(Moment::Healed)?;
         }
         Ok(wrote)
     }
 
-    /// What syncs have taken is time that has passed.
+    /// Lets the time pass that syncs have taken.
     pub fn account_for_slow_disk(&mut self) {
         let slowed = self.slowed.swap(0, Ordering::Relaxed);
         if slowed > 0 {
@@ -318,13 +318,13 @@ impl World {
 
     fn listen(&mut self) -> Check {
         let open = self.open.as_mut().expect("it is open");
-        while let Some(heard) = open.events.try_next() {
-            let Ok(event) = heard else { return Err("the simulation listens too slowly".into()) };
+        while let Some(event) = open.events.try_next() {
+            let Ok(event) = event else { return Err("the simulation reads the events too slowly".into()) };
             self.trace.note(match &event {
                 Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
                 event => format!("    told {event:?}"),
             });
-            // Faults are for the engine, not for who looks.
+            // Faults are for the engine, not for the reads of the simulation.
             let read =
                 |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
             self.oracle.told(&event, read)?;
@@ -352,10 +352,10 @@ impl World {
     pub fn thread(&mut self) -> Check {
         let (waiting, threads) = (self.now().steps.waiting_for_threads(), self.plan.threads.threads);
         if waiting > threads {
-            return Err(format!("I10: {waiting} were handed out and wait for one of {threads} threads"));
+            return Err(format!("I10: {waiting} were handed out and wait for {threads} threads"));
         }
         if waiting == threads {
-            took("all threads were taken");
+            took("all threads were busy");
         }
         if self.steps().run_thread() {
             took("a blocking handler ran");
@@ -363,7 +363,7 @@ impl World {
         self.notice()
     }
 
-    /// Takes note of what handlers were seen to do.
+    /// Checks the notes of what handlers did.
     fn notice(&mut self) -> Check {
         let notes = std::mem::take(&mut self.stage.lock().unwrap().notes);
         let mut blocked = false;
@@ -383,10 +383,10 @@ impl World {
         let dies = std::mem::take(&mut stage.dies);
         drop(stage);
         #[cfg(feature = "wasm")]
-        self.in_or_out_of_service()?;
+        self.the_right_plugins_are_suspended()?;
         if dies {
             self.oracle.kills += 1;
-            self.note(|_| "a poison strikes".into());
+            self.note(|_| "a job kills the process".into());
             self.crash()?;
         }
         Ok(())
@@ -402,7 +402,7 @@ impl World {
         self.note(|_| format!("{millis} ms pass"));
     }
 
-    /// The engine's time line moves when somebody looks.
+    /// The engine's time moves when the engine reads the clock.
     fn read_clock(&mut self) {
         self.wall_most = self.wall_most.max(self.clock.wall().as_millis());
         if let Some(open) = &self.open {
@@ -417,11 +417,11 @@ impl World {
         self.note(|_| format!("the wall clock shows {wall}"));
     }
 
-    pub fn mend_wall(&mut self) {
+    pub fn set_wall_right(&mut self) {
         self.set_wall(self.wall_most);
     }
 
-    /// Until something is due by itself, in whole milliseconds.
+    /// The milliseconds until something is due.
     pub fn next_event(&self) -> u64 {
         let timers = self.timers.next().map(|at| at.saturating_sub(self.clock.monotonic()));
         let next = [timers, self.idle_for].into_iter().flatten().min().unwrap_or(Duration::from_secs(30));
@@ -473,8 +473,8 @@ impl World {
             }
             2 => self.disk.on_sync(None),
             _ => {
-                // A failed sync is the only way to a commit that is durable though its callers are told that it is in
-                // doubt: it comes up more often than the others.
+                // A failed sync is the only way to a commit that is durable although its callers are told that its outcome is
+                // unknown: so it is chosen more often than the others.
                 let kinds: [&[Op]; 8] = [
                     &[Op::Write],
                     &[Op::Write, Op::SetLen],
@@ -497,24 +497,24 @@ impl World {
         }
     }
 
-    pub fn mend_disk(&mut self) {
+    pub fn repair_disk(&mut self) {
         self.disk.repair();
         self.disk.on_sync(None);
-        self.note(|_| "the disk is mended".into());
+        self.note(|_| "the disk is repaired".into());
     }
 
-    // --- looking ------------------------------------------------------------------------------
+    // --- comparing ----------------------------------------------------------------------------
 
-    pub fn look(&mut self, moment: Moment) -> Check {
+    pub fn compare(&mut self, moment: Moment) -> Check {
         let degraded = self.now().pond.degraded().is_some();
         let view = if degraded { None } else { self.disk.without_faults(|| self.view()) };
         let Some(view) = view else {
             self.oracle.blind = true;
             return Ok(());
         };
-        self.note(|_| format!("look: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
+        self.note(|_| format!("compare: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
         self.see_rates();
-        self.oracle.look(moment, &view)
+        self.oracle.compare(moment, &view)
     }
 
     fn view(&self) -> Option<View> {
@@ -557,7 +557,7 @@ impl World {
         }
     }
 
-    // --- living -------------------------------------------------------------------------------
+    // --- steps --------------------------------------------------------------------------------
 
     /// What a few worlds begin with.
     pub fn begin(&mut self) -> Check {
@@ -567,7 +567,7 @@ impl World {
         Ok(())
     }
 
-    /// All steps that the seed has in store, up to the phase in which everything must end.
+    /// Runs all steps of the seed, up to the phase in which everything must end.
     pub fn live(&mut self) -> Check {
         while self.step < self.plan.steps {
             self.step += 1;
@@ -577,23 +577,23 @@ impl World {
     }
 
     fn one_step(&mut self) -> Check {
-        let mood = self.plan.mood.clone();
+        let weights = self.plan.weights.clone();
         let weights = [
-            mood.write,
-            mood.dispatch,
-            mood.run,
-            mood.poll,
-            mood.call,
-            mood.time,
-            mood.rest,
-            mood.look,
-            mood.jump,
-            mood.fault,
-            mood.restart,
-            mood.crash,
-            mood.worker,
-            mood.plugin,
-            mood.thread,
+            weights.write,
+            weights.dispatch,
+            weights.run,
+            weights.poll,
+            weights.call,
+            weights.time,
+            weights.rest,
+            weights.compare,
+            weights.jump,
+            weights.fault,
+            weights.restart,
+            weights.crash,
+            weights.worker,
+            weights.plugin,
+            weights.thread,
         ];
         let mut left = self.rng.u32(..weights.iter().sum::<u32>());
         let mut choice = 0;
@@ -618,7 +618,7 @@ impl World {
                 Ok(())
             }
             6 => self.rest().map(drop),
-            7 => self.look(Moment::Running),
+            7 => self.compare(Moment::Running),
             8 => {
                 self.jump();
                 Ok(())
@@ -640,19 +640,20 @@ impl World {
         }
     }
 
-    /// Lets everything happen that needs no time. False if there is no end to it.
+    /// Runs everything that needs no time. Returns false if that does not end.
     ///
-    /// The dispatcher looks once, and then only if it is woken: as long as no time passes, it would sleep on.
+    /// The dispatcher runs once, and then only if it is woken: as long as no time passes, it would go on sleeping.
     pub fn rest(&mut self) -> Result<bool, String> {
-        let (mut quiet, mut looked_at) = (0, None);
+        let (mut quiet, mut dispatched_at) = (0, None);
         for _ in 0..ROUNDS_MAX {
             let before = self.trace.steps;
             let wrote = self.write()?;
             let (opened, now) = (self.opened, Some((self.opened, self.clock.monotonic())));
-            let looks = self.now().steps.is_woken() || self.idle_for == Some(Duration::ZERO) || looked_at != now;
-            if looks {
+            let dispatches =
+                self.now().steps.is_woken() || self.idle_for == Some(Duration::ZERO) || dispatched_at != now;
+            if dispatches {
                 self.dispatch();
-                looked_at = now;
+                dispatched_at = now;
             }
             self.run(if self.plan.plugins.any() { TASKS_WITH_GUESTS } else { 64 })?;
             self.thread()?;
@@ -667,8 +668,7 @@ impl World {
         Ok(false)
     }
 
-    /// At rest everybody has been answered who does not wait for room, and nothing stands still that
-    /// could move.
+    /// At rest every call is answered unless it waits for room, and no job waits that could start.
     fn at_rest(&mut self) -> Check {
         if self.now().pond.degraded().is_some() || self.disk.is_faulty() {
             return Ok(());
@@ -678,23 +678,23 @@ impl World {
         if self.now().steps.is_closed() {
             return Ok(());
         }
-        self.oracle.nobody_outlives_an_expiry()?;
-        if let Err(why) = self.oracle.nobody_passed_by() {
+        self.oracle.no_job_outlives_its_expiry()?;
+        if let Err(why) = self.oracle.no_job_was_passed_by() {
             return Err(format!("{why}; {}", self.left_over()));
         }
-        // In the end it is asked of every job, before of a few.
+        // In the final phase every job is explained, before that a few.
         let mut ids = self.oracle.open_ids();
         if !self.stage.lock().unwrap().calm {
             self.rng.shuffle(&mut ids);
             ids.truncate(4);
         }
         for id in ids {
-            self.stands_still_for_a_reason(id)?;
+            self.waits_for_a_reason(id)?;
         }
         Ok(())
     }
 
-    fn stands_still_for_a_reason(&self, id: u64) -> Check {
+    fn waits_for_a_reason(&self, id: u64) -> Check {
         let why = self.disk.without_faults(|| self.now().pond.explain(JobId::new(id)));
         let job = self.oracle.by_id(id);
         match why {
@@ -705,7 +705,7 @@ impl World {
                 took("a job waited because the process had died");
                 let was_there = job.is_some_and(|job| job.suspect || job.crashes > 0);
                 match wait > RECOVERS_MOST && !was_there || !self.probation {
-                    true => Err(format!("I18: a crash is to hold it up for {wait:?}: {job:?}")),
+                    true => Err(format!("I18: a crash holds it up for {wait:?}: {job:?}")),
                     false => Ok(()),
                 }
             }
@@ -713,7 +713,7 @@ impl World {
         }
     }
 
-    /// What a crash leaves of what was not synced: often all of it, as when only the process dies.
+    /// What a crash leaves of the unsynced writes: often all of them, as when only the process dies.
     pub fn choose_left(&mut self) -> CutPolicy {
         match self.rng.usize(..CUT_POLICIES.len() + 3) {
             at if at < CUT_POLICIES.len() => CUT_POLICIES[at],

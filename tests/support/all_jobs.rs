@@ -1,6 +1,8 @@
+//! Reads every job of a queue.
+
 use millpond::{JobFilter, JobInfo, Millpond};
 
-/// Every job there is, page by page.
+/// Every stored job, read page by page.
 pub fn all_jobs(pond: &Millpond) -> Vec<JobInfo> {
     let (mut jobs, mut cursor) = (Vec::new(), None);
     loop {

@@ -1,5 +1,5 @@
-//! What the integration tests share: a queue in memory or in a file, a job, a log of what ran, a
-//! gate that holds handlers.
+//! What the integration tests share: a queue in memory or in a file, a job, a log of what ran, and a gate at which
+//! handlers wait.
 #![allow(dead_code)]
 
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub fn member(group: &str, n: u64) -> NewJob {
     work(n).group(group)
 }
 
-/// A queue in memory whose time stands still until the test moves it.
+/// A queue in memory with a clock that only the test moves.
 pub fn memory() -> (ManualClock, Millpond) {
     memory_with(|builder| builder)
 }
@@ -56,7 +56,7 @@ pub fn memory_with(set: impl FnOnce(Builder) -> Builder) -> (ManualClock, Millpo
     (clock, builder.open_backend(InMemoryBackend::new()).unwrap())
 }
 
-/// A file in a directory of its own, and the time it is opened with.
+/// A file in a directory of its own, and the clock that it is opened with.
 pub struct OnDisk {
     pub dir: tempfile::TempDir,
     pub clock: ManualClock,
@@ -79,7 +79,7 @@ impl OnDisk {
         self.builder().open(self.path()).unwrap()
     }
 
-    /// The file as a crash at this moment would leave it, opened with the same clock.
+    /// Copies the file as a crash at this moment would leave it, and opens it with the same clock.
     pub fn crashed(&self, name: &str) -> Millpond {
         let copy = self.dir.path().join(name);
         std::fs::copy(self.path(), &copy).unwrap();
@@ -123,7 +123,7 @@ impl<T: Clone> Log<T> {
     }
 }
 
-/// A worker that notes the numbers of its jobs as they start, `concurrency` at a time.
+/// Starts a worker that notes the numbers of its jobs as they start, `concurrency` at a time.
 pub fn record(pond: &Millpond, queue: &str, concurrency: usize) -> Log<u64> {
     record_with_worker(pond, queue, concurrency).0
 }
@@ -138,7 +138,7 @@ pub fn record_with_worker(pond: &Millpond, queue: &str, concurrency: usize) -> (
     (log, pond.worker(queue).concurrency(concurrency).handle(handler).start().unwrap())
 }
 
-/// Holds handlers until the test lets them go, one permit each.
+/// Handlers wait here until the test lets them continue, one permit each.
 #[derive(Clone)]
 pub struct Gate {
     entered: mpsc::UnboundedSender<u64>,
@@ -165,7 +165,7 @@ impl Gate {
 }
 
 impl Keeper {
-    /// The next handler that has come to the gate.
+    /// The next handler that has reached the gate.
     pub async fn entered(&mut self) -> u64 {
         self.entered.recv().await.unwrap()
     }
@@ -180,7 +180,7 @@ impl Keeper {
         entered
     }
 
-    /// Those that have come so far.
+    /// Those that have reached the gate so far.
     pub fn waiting(&mut self) -> Vec<u64> {
         std::iter::from_fn(|| self.entered.try_recv().ok()).collect()
     }
@@ -203,7 +203,7 @@ pub fn gated(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Keepe
     (pond.worker(queue).concurrency(concurrency).no_timeout().handle(handler).start().unwrap(), keeper)
 }
 
-/// Records, indexes and counts agree.
+/// Asserts that records, indexes and counts agree.
 pub async fn assert_sound(pond: &Millpond) {
     assert_eq!(pond.verify().await.unwrap().problems, Vec::<String>::new());
 }
@@ -212,7 +212,7 @@ pub async fn settled(pond: &Millpond) {
     pond.testing().settled().await;
 }
 
-/// Lets a second pass for handlers that run, and waits until their starts are in the file.
+/// Lets a second pass for running handlers, and waits until their start marks are in the file.
 pub async fn starts_written(pond: &Millpond, clock: &ManualClock) {
     settled(pond).await;
     let before = pond.metrics().commits_total;
@@ -223,11 +223,11 @@ pub async fn starts_written(pond: &Millpond, clock: &ManualClock) {
     }
 }
 
-/// Settled, with so many handlers of the queue still running.
+/// Waits until everything is settled and exactly this many handlers of the queue run.
 pub async fn running(pond: &Millpond, queue: &str, handlers: u64) {
     let queue = pond.queue(queue).unwrap();
     settled(pond).await;
-    // The clock must not move before they are called: their time would begin after that.
+    // The clock must not move before the handlers are called: their time would begin only then.
     while queue.counts().running != handlers || pond.testing().called(queue.name()) != handlers {
         tokio::task::yield_now().await;
         settled(pond).await;
@@ -244,7 +244,7 @@ pub fn state(pond: &Millpond, id: JobId) -> State {
     pond.job(id).unwrap().state
 }
 
-/// Everything a listener has heard so far.
+/// Every event that the listener has received so far.
 pub fn heard(events: &mut millpond::Events) -> Vec<Event> {
     let next = || match events.try_next()? {
         Ok(event) => Some(event),
@@ -253,7 +253,7 @@ pub fn heard(events: &mut millpond::Events) -> Vec<Event> {
     std::iter::from_fn(next).collect()
 }
 
-/// Runs `test` on a thread of its own and returns what it returns. One that hangs fails here, by name, instead of
+/// Runs `test` on a thread of its own and returns what it returns. A test that hangs fails here, with its name, instead of
 /// holding up the whole run: nothing in these tests takes longer than the limit unless it waits for something that
 /// never happens.
 #[track_caller]
@@ -267,7 +267,7 @@ pub fn in_time<T: Send + 'static>(what: &str, test: impl FnOnce() -> T + Send + 
     });
     match answer.recv_timeout(LIMIT) {
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("{what} does not end"),
-        // It has ended, perhaps with a panic, which is passed on.
+        // The thread has ended; if it panicked, the panic is passed on.
         _ => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
 }
@@ -277,7 +277,7 @@ pub fn block_on<T>(task: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
 }
 
-/// Another thread holds a guard from now on, and no handle. Told to go on, it does `then` with it.
+/// Lets another thread hold a guard, and no handle. When told to continue, it runs `then` with the guard.
 pub fn guard_elsewhere<T: Send + 'static>(
     pond: &Millpond,
     then: impl FnOnce(WriteGuard) -> T + Send + 'static,
@@ -311,7 +311,7 @@ pub async fn in_one_batch<T: Send + 'static>(
     in_one_batch_after(pond, disk, calls, || ()).await.0
 }
 
-/// The same, and what `look` finds when all of them are with the writer.
+/// The same; also returns what `look` returns when the writer has all of them.
 pub async fn in_one_batch_after<T: Send + 'static, L>(
     pond: &Millpond,
     disk: &SimDisk,

@@ -71,8 +71,8 @@ fn blocking_jobs_that_come_one_by_one_while_threads_fall_idle_all_run() {
     });
 }
 
-/// There are as many threads as there may be, one idle and one at the end of its task, and jobs are handed out by two
-/// others at once: one that finds the idle thread taken must not leave its job to nobody.
+/// All allowed threads exist, one is idle and one is at the end of its task, and two other threads hand out jobs at
+/// once: the one that finds the idle thread busy must not leave its job without a thread.
 #[test]
 fn jobs_that_come_while_the_last_thread_falls_idle_all_run() {
     explore(|| {
@@ -81,7 +81,7 @@ fn jobs_that_come_while_the_last_thread_falls_idle_all_run() {
         let pond = builder.open_backend_with(move || Ok(disk.clone())).unwrap();
         let meeting: Arc<Meeting> = Arc::default();
         let handler = move |job: Job<Bytes>| {
-            // The first job of each round runs by itself.
+            // The first job of each round runs alone.
             if job[0] % 10 != 0 {
                 meeting.wait_for_the_other();
             }

@@ -1,5 +1,5 @@
-//! An enqueue beside the completion of the one before it in the group: whoever comes second must see
-//! the first, or nobody starts the new head.
+//! An enqueue at the same time as the completion of the job before it in the group: the second of the two must see the
+//! first, or the new head never starts.
 
 use millpond::testing::ManualClock;
 use millpond_testkit::SimDisk;
@@ -59,7 +59,7 @@ fn a_cancel_beside_the_start_of_the_same_job_either_prevents_it_or_is_refused() 
 }
 
 #[test]
-fn a_pause_of_a_group_beside_its_completions_holds_the_rest_and_a_resume_lets_them_go() {
+fn a_pause_of_a_group_beside_its_completions_holds_the_rest_back_until_a_resume() {
     explore(|| {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         pond.enqueue_many("q", (1..=3).map(|n| job(n).group("g"))).wait().unwrap();

@@ -1,4 +1,4 @@
-//! The last handle is dropped anywhere, beside everything else: that returns, the file is closed, and nothing is lost.
+//! The last handle is dropped anywhere, at the same time as other calls: the drop returns, the file is closed, and nothing is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn a_worker_that_holds_the_last_handle_does_not_hold_up_a_shutdown() {
 }
 
 #[test]
-fn a_drop_beside_a_guard_and_callers_returns_and_everybody_is_answered() {
+fn a_drop_beside_a_guard_and_callers_returns_and_every_call_is_answered() {
     explore(|| {
         let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&disk, &clock);
@@ -68,7 +68,7 @@ fn a_drop_beside_a_guard_and_callers_returns_and_everybody_is_answered() {
         let (for_guard, call) = (pond.clone(), pond.enqueue("q", job(2)));
         let guarded = thread::spawn(move || {
             let mut guard = for_guard.begin_write()?;
-            // The last one perhaps, before its guard.
+            // Perhaps the last handle, dropped before its guard.
             drop(for_guard);
             guard.enqueue("q", job(1))?;
             guard.commit()
@@ -91,7 +91,7 @@ fn a_drop_beside_a_guard_and_callers_returns_and_everybody_is_answered() {
 }
 
 #[test]
-fn a_hook_that_drops_the_last_handle_is_no_deadlock() {
+fn a_hook_that_drops_the_last_handle_does_not_deadlock() {
     explore(|| {
         let (disk, clock) = (SimDisk::new(), ManualClock::new());
         let held: Arc<Mutex<Option<Millpond>>> = Arc::new(Mutex::new(None));
@@ -130,7 +130,7 @@ fn a_drop_in_the_middle_of_work_loses_nothing() {
             .collect();
         drop(pond);
         let acknowledged: Vec<u8> = callers.into_iter().filter_map(|caller| caller.join().unwrap()).collect();
-        // Without threads of the application's beside it the drop waits for the close.
+        // Without other threads of the application the drop waits for the close.
         let pond = open(&disk, &clock);
         let (ran, left) = (ran.so_far(), waiting(&pond));
         for n in acknowledged {

@@ -1,7 +1,7 @@
-//! The places where threads meet, under a scheduler that tries out one interleaving after another.
+//! The places where threads meet, run by a scheduler that tries one interleaving after another.
 //!
-//! A thread that is never woken is a deadlock here: no timeout hides it. A failure prints the schedule
-//! that led to it. `SHUTTLE_RUNS=<how many>` and `SHUTTLE_SEED=<first>` run more, or others.
+//! A thread that is never woken is a deadlock here: no timeout hides it. A failure prints the schedule that led
+//! to it. `SHUTTLE_RUNS=<how many>` and `SHUTTLE_SEED=<first>` run more schedules, or others.
 
 #![cfg(test)]
 

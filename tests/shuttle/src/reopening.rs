@@ -1,4 +1,4 @@
-//! The file is opened again beside producers and handlers: each answer is true afterwards.
+//! The file is opened again while producers and handlers run: each answer is true afterwards.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn each_answer_beside_a_reopening_is_true() {
         };
         breaker.join().unwrap();
         let answers: Vec<_> = producers.into_iter().flat_map(|producer| producer.join().unwrap()).collect();
-        // It heals whenever it has failed: each try is made when its time has come.
+        // The queue heals after every failure: each attempt is made when it is due.
         while pond.enqueue("q", job(200)).wait().is_err() {
             clock.advance(Duration::from_secs(10));
             thread::yield_now();

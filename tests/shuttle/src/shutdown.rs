@@ -1,5 +1,5 @@
-//! A shutdown beside everything: every call is answered, what was acknowledged is there when the file
-//! is opened again, and nothing that ended runs once more.
+//! A shutdown at the same time as other calls: every call is answered, acknowledged jobs are stored when the file is
+//! opened again, and no job that ended runs once more.
 
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
             let mut events = pond.events();
             thread::spawn(move || {
                 let mut completed = 0;
-                while let Some(heard) = events.next_blocking().unwrap() {
-                    completed += u32::from(matches!(heard, Ok(millpond::Event::Completed { .. })));
+                while let Some(event) = events.next_blocking().unwrap() {
+                    completed += u32::from(matches!(event, Ok(millpond::Event::Completed { .. })));
                 }
                 completed
             })
@@ -56,7 +56,7 @@ fn a_shutdown_beside_producers_and_handlers_loses_nothing() {
             assert!(ran.contains(&n) || left.contains(&n), "job {n} is lost: ran {ran:?}, left {left:?}");
         }
         let ended = ran.iter().filter(|n| !left.contains(n)).count();
-        assert!(completed as usize <= ended, "{completed} were said to be done, {ended} are");
+        assert!(completed as usize <= ended, "{completed} were reported as done, {ended} are");
         is_sound(&again);
     });
 }

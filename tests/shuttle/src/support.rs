@@ -1,3 +1,5 @@
+//! What the tests share: schedules to explore, a queue on a disk in memory, and workers that note their jobs.
+
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -15,8 +17,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-/// Runs `test` under so many schedules: half of them with every choice at random, half with few changes
-/// of priority, which finds what needs one thread to be slow for long.
+/// Runs `test` under so many schedules: half of them with every choice at random, half with few changes of priority,
+/// which finds faults that need one thread to be slow for long.
 pub fn explore(test: impl Fn() + Send + Sync + 'static) {
     let runs = number("SHUTTLE_RUNS").map_or(RUNS_DEFAULT, |runs| runs as usize);
     let seed = number("SHUTTLE_SEED").unwrap_or(0);
@@ -33,7 +35,7 @@ pub fn explore(test: impl Fn() + Send + Sync + 'static) {
     Runner::new(PctScheduler::new_from_seed(seed, 5, runs - runs / 2), config()).run(move || test());
 }
 
-/// Handlers run in the test's schedule, not on it; the queue asks for one all the same.
+/// Handlers run in the test's schedule, not in this runtime; but the queue requires one.
 fn runtime() -> tokio::runtime::Handle {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().build().unwrap()).handle().clone()
@@ -53,7 +55,7 @@ pub fn job(n: u8) -> NewJob {
     NewJob::raw("work", vec![n])
 }
 
-/// What handlers were given, in order.
+/// The jobs that handlers have run, in order.
 #[derive(Default)]
 pub struct Ran {
     jobs: Mutex<Vec<u8>>,
@@ -70,20 +72,20 @@ impl Ran {
         self.jobs.lock().unwrap().clone()
     }
 
-    /// Waits without doing anything for it: if nobody starts the jobs, this is a deadlock.
+    /// Waits without making any progress itself: if nothing starts the jobs, this is a deadlock.
     pub fn wait_for(&self, jobs: usize) -> Vec<u8> {
         let ran = self.jobs.lock().unwrap();
         self.another.wait_while(ran, |ran| ran.len() < jobs).unwrap().clone()
     }
 }
 
-/// A worker that notes what it was given.
+/// Starts a worker that notes its jobs.
 pub fn noting(pond: &Millpond, queue: &str, concurrency: usize) -> (Worker, Arc<Ran>) {
     let ran: Arc<Ran> = Arc::default();
     (noting_into(pond, queue, concurrency, &ran), ran)
 }
 
-/// The same, into notes that others may share.
+/// The same, with notes that others can share.
 pub fn noting_into(pond: &Millpond, queue: &str, concurrency: usize, ran: &Arc<Ran>) -> Worker {
     let log = ran.clone();
     let handler = move |job: Job<Bytes>| {
@@ -97,7 +99,7 @@ pub fn noting_into(pond: &Millpond, queue: &str, concurrency: usize, ran: &Arc<R
     pond.worker(queue).concurrency(concurrency).no_timeout().handle_raw("work", handler).start().unwrap()
 }
 
-/// The payloads of the jobs that are in the file in a state that is not final.
+/// The payloads of the jobs in the file whose state is not final.
 pub fn waiting(pond: &Millpond) -> Vec<u8> {
     let page = pond.jobs(&JobFilter::new(), None, 1_000).unwrap();
     let first = |payload: &Payload| payload.bytes[0];
@@ -107,7 +109,7 @@ pub fn waiting(pond: &Millpond) -> Vec<u8> {
     left
 }
 
-/// Waits, in the test's schedule, until the file says that nothing waits and nothing runs.
+/// Waits, in the test's schedule, until the file shows that no job waits or runs.
 pub fn until_drained(pond: &Millpond) {
     shuttle::future::block_on(pond.testing().idle());
     assert_eq!(waiting(pond), Vec::<u8>::new());

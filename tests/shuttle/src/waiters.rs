@@ -1,4 +1,4 @@
-//! Whoever waits for a writer that goes away is answered.
+//! Every call that waits for a writer is answered when the writer dies.
 
 use millpond::testing::ManualClock;
 use millpond::{Capacity, Error, QueueSettings, WhenFull};
@@ -34,7 +34,7 @@ fn a_waiter_beside_a_dying_writer_is_answered() {
         stop.wait().unwrap();
         let for_room = for_room.join().unwrap().unwrap_err();
         assert!(matches!(for_room, Error::Closed | Error::WriteHeld { .. } | Error::Degraded { .. }), "{for_room:?}");
-        // Any wait for a guard may be over at any moment.
+        // Any wait for a guard can end at any moment.
         let is_answer =
             |error: &Error| matches!(error, Error::Closed | Error::WriteHeld { .. } | Error::Degraded { .. });
         assert!(for_commit.join().unwrap().err().is_none_or(|error| is_answer(&error)));
@@ -43,7 +43,7 @@ fn a_waiter_beside_a_dying_writer_is_answered() {
 }
 
 #[test]
-fn who_waits_for_room_is_let_in_when_there_is_some() {
+fn a_call_that_waits_for_room_is_admitted_when_there_is_room() {
     explore(|| {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);

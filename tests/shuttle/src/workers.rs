@@ -1,4 +1,4 @@
-//! A worker that takes over a queue while the one before it is being given a job.
+//! A new worker takes over a queue while a job is being handed to the old one.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use millpond_testkit::SimDisk;
 use crate::support::{Ran, explore, is_sound, job, noting_into, open, until_drained};
 
 #[test]
-fn what_a_stopped_worker_was_just_being_given_goes_to_the_next_one() {
+fn a_job_that_was_being_handed_to_a_stopped_worker_goes_to_the_next_one() {
     explore(|| {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         pond.enqueue_many("q", (1..=4).map(job)).wait().unwrap();

@@ -1,4 +1,4 @@
-//! What callers and handlers have been told, and when.
+//! What the callers and handlers of a run have observed, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -9,41 +9,41 @@ use std::task::{Context, Poll, Wake, Waker};
 use millpond::{Error, JobId};
 use millpond_testkit::SimDisk;
 
-/// The number of a call, in the order they were made.
+/// The number of a call, in the order in which they were made.
 pub type Call = usize;
 
-/// Something that left the engine: whoever heard it may have told the world.
+/// Something that was visible outside of the engine: it can have had effects elsewhere, so it must be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum Observation {
     /// The queue is open.
     Opened,
     Answer(Call),
     /// A handler was called for this job.
     Started(u64),
-    /// A reader saw the file with this sum.
+    /// A reader read the file, and its rows had this sum.
     Saw(u64),
 }
 
-/// What a call asks for, and what became of it.
+/// What a call asks for, and its answer.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    #[expect(dead_code, reason = "shown when something is wrong with it")]
+    #[expect(dead_code, reason = "shown when the call is answered wrongly")]
     pub what: String,
-    /// What its jobs carry.
+    /// The tags in the payloads of its jobs.
     pub tags: Vec<u64>,
-    /// The application's rows it writes.
+    /// The application's rows that it writes.
     pub rows: Vec<u64>,
-    /// It cannot succeed.
+    /// The call cannot succeed.
     pub fails: bool,
     pub answer: Option<Result<Vec<u64>, Refusal>>,
 }
 
-/// How a call was refused.
+/// How a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It may have been done.
+    /// The call may have been carried out.
     OutcomeUnknown,
-    /// It was not.
+    /// The call was not carried out.
     No(String),
 }
 
@@ -62,7 +62,7 @@ impl From<redb::TableError> for Refusal {
     }
 }
 
-/// One run of one handler.
+/// One call of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     pub id: u64,
@@ -71,115 +71,115 @@ pub struct Run {
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+struct Contents {
     asked: Vec<Asked>,
-    /// Where in the disk's record each was heard.
-    heard: Vec<(usize, Heard)>,
+    /// Each observation with the length of the disk's log at that time.
+    observed: Vec<(usize, Observation)>,
     runs: Vec<Run>,
-    /// Jobs that may be gone without a trace, and by whose word.
+    /// The jobs that the file no longer has to hold, each with the reason.
     released: BTreeMap<u64, &'static str>,
-    /// What jobs carry that may expire without having run.
+    /// The tags of the jobs that are allowed to expire without having run.
     may_expire: BTreeSet<u64>,
-    /// Jobs that were run again after their handlers were done.
+    /// The jobs that ran again after their handlers were done.
     again: Vec<u64>,
 }
 
-/// The word of a handler that is done.
+/// The reason of a job whose handler is done.
 pub const COMPLETED: &str = "completed";
 
-/// Clones are the same book.
+/// Clones share their contents.
 #[derive(Clone, Debug, Default)]
-pub struct Book {
-    pages: Arc<Mutex<Pages>>,
+pub struct Observations {
+    contents: Arc<Mutex<Contents>>,
 }
 
-impl Book {
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(|e| e.into_inner())
+impl Observations {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     pub fn ask(&self, asked: Asked) -> Call {
-        let mut pages = self.pages();
-        pages.asked.push(asked);
-        pages.asked.len() - 1
+        let mut contents = self.lock();
+        contents.asked.push(asked);
+        contents.asked.len() - 1
     }
 
     pub fn asked(&self, call: Call) -> Asked {
-        self.pages().asked[call].clone()
+        self.lock().asked[call].clone()
     }
 
     pub fn all(&self) -> Vec<Asked> {
-        self.pages().asked.clone()
+        self.lock().asked.clone()
     }
 
-    pub fn hear(&self, disk: &SimDisk, heard: Heard) {
+    pub fn observe(&self, disk: &SimDisk, observed: Observation) {
         let at = disk.logged();
-        self.pages().heard.push((at, heard));
+        self.lock().observed.push((at, observed));
     }
 
     pub fn started(&self, disk: &SimDisk, run: Run) {
-        self.hear(disk, Heard::Started(run.id));
-        let mut pages = self.pages();
-        if pages.released.get(&run.id) == Some(&COMPLETED) {
-            pages.again.push(run.id);
+        self.observe(disk, Observation::Started(run.id));
+        let mut contents = self.lock();
+        if contents.released.get(&run.id) == Some(&COMPLETED) {
+            contents.again.push(run.id);
         }
-        pages.runs.push(run);
+        contents.runs.push(run);
     }
 
     pub fn runs(&self) -> Vec<Run> {
-        self.pages().runs.clone()
+        self.lock().runs.clone()
     }
 
-    /// What was heard on this disk's record. The next one starts anew.
-    pub fn take_heard(&self) -> Vec<(usize, Heard)> {
-        let mut heard = std::mem::take(&mut self.pages().heard);
-        heard.sort_by_key(|(at, _)| *at);
-        heard
+    /// Takes the observations made on this disk's log, in order. The next log starts with none.
+    pub fn take_observed(&self) -> Vec<(usize, Observation)> {
+        let mut observed = std::mem::take(&mut self.lock().observed);
+        observed.sort_by_key(|(at, _)| *at);
+        observed
     }
 
-    /// From now on this job need not be in the file any more.
+    /// From now on the file does not have to hold this job.
     pub fn release(&self, id: u64, why: &'static str) {
-        self.pages().released.insert(id, why);
+        self.lock().released.insert(id, why);
     }
 
-    /// The job that carries this may expire.
+    /// The job with this tag is allowed to expire.
     pub fn may_expire(&self, tag: u64) {
-        self.pages().may_expire.insert(tag);
+        self.lock().may_expire.insert(tag);
     }
 
     pub fn expiring(&self) -> BTreeSet<u64> {
-        self.pages().may_expire.clone()
+        self.lock().may_expire.clone()
     }
 
     pub fn again(&self) -> Vec<u64> {
-        self.pages().again.clone()
+        self.lock().again.clone()
     }
 
     pub fn released(&self) -> BTreeSet<u64> {
-        self.pages().released.keys().copied().collect()
+        self.lock().released.keys().copied().collect()
     }
 
-    /// Every id that was ever answered.
+    /// Every id with which a call was answered.
     pub fn ids(&self) -> Vec<u64> {
-        let pages = self.pages();
-        pages.asked.iter().filter_map(|asked| asked.answer.as_ref()?.as_ref().ok()).flatten().copied().collect()
+        let contents = self.lock();
+        contents.asked.iter().filter_map(|asked| asked.answer.as_ref()?.as_ref().ok()).flatten().copied().collect()
     }
 
     pub fn answer(&self, call: Call, at: usize, answer: Result<Vec<u64>, Refusal>) {
-        let mut pages = self.pages();
-        pages.heard.push((at, Heard::Answer(call)));
-        pages.asked[call].answer = Some(answer);
+        let mut contents = self.lock();
+        contents.observed.push((at, Observation::Answer(call)));
+        contents.asked[call].answer = Some(answer);
     }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Vec<JobId>, Error>> + Send>>;
 
-/// A call that waits for its answer. It notes where the disk's record stood when that was given, not
-/// when it was looked at.
+/// A call that waits for its answer. It notes how long the disk's log was when the answer was given, not
+/// when the answer was read.
 pub struct Waiting {
     call: Call,
     answer: Answer,
-    book: Book,
+    observations: Observations,
     disk: SimDisk,
     woken: Arc<Woken>,
 }
@@ -198,9 +198,9 @@ impl Wake for Woken {
 }
 
 impl Waiting {
-    pub fn new(call: Call, book: &Book, disk: &SimDisk, answer: Answer) -> Self {
+    pub fn new(call: Call, observations: &Observations, disk: &SimDisk, answer: Answer) -> Self {
         let woken = Woken { disk: disk.clone(), at: Mutex::default(), outer: Mutex::new(Waker::noop().clone()) };
-        Self { call, answer, book: book.clone(), disk: disk.clone(), woken: Arc::new(woken) }
+        Self { call, answer, observations: observations.clone(), disk: disk.clone(), woken: Arc::new(woken) }
     }
 }
 
@@ -221,7 +221,7 @@ impl Future for Waiting {
         };
         let at = self.woken.at.lock().unwrap().unwrap_or_else(|| self.disk.logged());
         let answer = answer.map(|ids| ids.into_iter().map(JobId::get).collect());
-        self.book.answer(self.call, at, answer.map_err(Refusal::from));
+        self.observations.answer(self.call, at, answer.map_err(Refusal::from));
         Poll::Ready(())
     }
 }

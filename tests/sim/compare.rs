@@ -1,4 +1,4 @@
-//! What the file says, held against what is known.
+//! Compares what the file contains with what the oracle knows.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
 use crate::plan::Keeps;
 
-/// When it is looked.
+/// When the file is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// All that is durable has been told.
+    /// Everything that is durable has been reported by events.
     Running,
-    /// A commit whose outcome nobody knew may have been durable.
+    /// A commit whose outcome was unknown may have been durable.
     Healed,
-    /// The file was closed in order.
+    /// The file was closed by a shutdown.
     Closed,
     /// The process died.
     Crashed,
 }
 
-/// All that can be seen.
+/// Everything that can be read of a file.
 pub struct View {
     pub jobs: Vec<JobInfo>,
     pub rows: BTreeMap<u64, u64>,
@@ -39,30 +39,33 @@ pub fn number_of(info: &JobInfo) -> Option<u64> {
 }
 
 impl Oracle {
-    pub fn look(&mut self, moment: Moment, view: &View) -> Check {
+    pub fn compare(&mut self, moment: Moment, view: &View) -> Check {
         let moment = if self.blind && moment == Moment::Running { Moment::Healed } else { moment };
         self.blind = false;
         let mut found: BTreeMap<u64, &JobInfo> = BTreeMap::new();
         for info in &view.jobs {
-            let Some(n) = number_of(info) else { return Err(format!("I25: a payload that nobody wrote: {info:?}")) };
+            let Some(n) = number_of(info) else { return Err(format!("I25: an unknown payload: {info:?}")) };
             if found.insert(n, info).is_some() {
-                return Err(format!("I4: job {n} is in two places: {info:?}"));
+                return Err(format!("I4: job {n} is stored twice: {info:?}"));
             }
             if !self.jobs.contains_key(&n) {
-                return Err(format!("I2: job {n} is there, and nobody has asked for it: {info:?}"));
+                return Err(format!("I2: job {n} is stored, and no call has asked for it: {info:?}"));
             }
         }
-        // In the order of their ids, so that places in line are too.
+        // In the order of their ids, which is also their order in a group.
         let mut new: Vec<_> = found.iter().filter(|(n, _)| self.jobs[n].since.is_none()).collect();
         new.sort_by_key(|(_, info)| info.id);
         for (n, info) in new {
             if moment == Moment::Running {
-                return Err(format!("I4: it is stored and was not told: {info:?}, {:?}", self.jobs[n]));
+                return Err(format!(
+                    "I4: the job is stored and no event has reported it: {info:?}, {:?}",
+                    self.jobs[n]
+                ));
             }
             if let Origin::Parent { n: parent, .. } = self.jobs[n].origin
                 && found.get(&parent).is_some_and(|parent| parent.state != State::Completed)
             {
-                return Err(format!("I2: a follow-up job is there, and its parent has not completed: {info:?}"));
+                return Err(format!("I2: a follow-up job is stored, and its parent has not completed: {info:?}"));
             }
             self.learned(*n, info.id.get())?;
         }
@@ -93,19 +96,19 @@ impl Oracle {
         let mut moved = None;
         let job = self.job(n);
         if job.fate == Fate::Refused {
-            return Err(format!("I3: it was refused, and it is there: {info:?}, {job:?}"));
+            return Err(format!("I3: the job was refused, and it is stored: {info:?}, {job:?}"));
         }
         let crash_errors = info.errors.iter().filter(|error| error.kind == FailureKind::Crash).count();
         let died_running = crash_errors > job.crash_errors;
         job.crash_errors = crash_errors;
         if died_running {
             if moment != Moment::Crashed && !(job.spec.once && (is_guest || job.released.is_some())) {
-                return Err(format!("I17: a crash was counted and there was none: {info:?}, {job:?}"));
+                return Err(format!("I17: a crash was counted, and there was none: {info:?}, {job:?}"));
             }
             job.crashes += 1;
             took("a crash beside running jobs");
         }
-        // Its time may be over before its guest says a word.
+        // An attempt's time can be over before its guest logs a line.
         let last_error = info.errors.last().map(|error| error.kind);
         let timed_out_unseen = is_guest
             && moment != Moment::Running
@@ -119,10 +122,10 @@ impl Oracle {
                 job.redrives += 1;
                 job.spent = false;
             }
-            (Some(known), _) => return Err(format!("I7: it has ended as {known:?}, and is {info:?}: {job:?}")),
+            (Some(known), _) => return Err(format!("I7: the job has ended as {known:?}, and is {info:?}: {job:?}")),
             (None, true) => {
                 if moment == Moment::Running {
-                    return Err(format!("I4: its end was not told: {info:?}, {job:?}"));
+                    return Err(format!("I4: no event has reported its end: {info:?}, {job:?}"));
                 }
                 let by_its_run = job.ending.is_some() || job.running.is_some();
                 let legal = match info.state {
@@ -131,14 +134,14 @@ impl Oracle {
                     _ => by_its_run || died_running || timed_out_unseen,
                 };
                 if !legal {
-                    return Err(format!("I15: nothing has made it end so: {info:?}, {job:?}"));
+                    return Err(format!("I15: the job has no reason for this end: {info:?}, {job:?}"));
                 }
                 if info.state == State::Dead && died_running && job.spec.once {
-                    took("a crash cut the only run of a job short");
+                    took("a crash interrupted the only run of a job");
                 } else if info.state == State::Dead && died_running {
-                    took("the culprit of a crash was blamed");
+                    took("a job was blamed for a crash");
                     if poison_world && !is_poison {
-                        return Err(format!("I18: an innocent is dead by a crash: {info:?}, {job:?}"));
+                        return Err(format!("I18: a job that does not kill is dead by a crash: {info:?}, {job:?}"));
                     }
                 }
                 (job.ended, job.ending, job.running) = (Some(info.state), None, None);
@@ -148,10 +151,14 @@ impl Oracle {
             (None, false) => {
                 let marked = job.running.is_some_and(|run| run.marked);
                 if moment == Moment::Crashed && job.spec.once && job.running.is_some() {
-                    return Err(format!("I17: it ran when the process died, and is to run at most once: {job:?}"));
+                    return Err(format!(
+                        "I17: the job ran when the process died, has at most one run, and waits: {job:?}"
+                    ));
                 }
                 if moment == Moment::Crashed && marked && !died_running && job.released.is_none() {
-                    return Err(format!("I17: it ran when the process died, and the file does not know: {job:?}"));
+                    return Err(format!(
+                        "I17: the job ran when the process died, and the file does not show it: {job:?}"
+                    ));
                 }
                 if info.state != State::Running {
                     let before = job.running.map(|run| run.attempt).or(job.ending.map(|end| end.attempt));
@@ -160,16 +167,16 @@ impl Oracle {
                         (Moment::Running, None) => info.attempts == job.attempts,
                         (Moment::Running, Some(_)) => true,
                         (Moment::Closed, _) if job.released.is_some() => Some(info.attempts) == job.released,
-                        // Its start was durable, and its handler had not been called yet.
+                        // Its start mark was durable, and its handler had not been called yet.
                         (Moment::Crashed, None) if died_running => info.attempts <= job.attempts + 1,
                         (_, None) => info.attempts == job.attempts || timed_out_unseen || (job.steered && harmed),
                         (_, Some(before)) => info.attempts == before || info.attempts == before + 1,
                     };
                     if !legal {
-                        return Err(format!("I17: at {moment:?} it counts {} attempts: {job:?}", info.attempts));
+                        return Err(format!("I17: at {moment:?} the job has {} attempts: {job:?}", info.attempts));
                     }
                     if info.attempts >= limit {
-                        return Err(format!("I17: it has no attempts left and waits: {info:?}, {job:?}"));
+                        return Err(format!("I17: the job has no attempts left and waits: {info:?}, {job:?}"));
                     }
                     if moment != Moment::Running {
                         job.attempts = info.attempts;
@@ -182,7 +189,7 @@ impl Oracle {
         }
         if matches!(moment, Moment::Closed | Moment::Crashed) {
             if job.released.is_some() {
-                took("a job was released at the stop");
+                took("a running job went back at the stop");
             }
             if job.running.is_some() || job.ending.is_some() {
                 job.not_before = None;
@@ -208,7 +215,7 @@ impl Oracle {
             match job.fate {
                 Fate::Open => {
                     job.fate = Fate::Refused;
-                    took("OutcomeUnknown, and it was not");
+                    took("OutcomeUnknown, and it was not durable");
                 }
                 Fate::Asked | Fate::Adrift if over => job.fate = Fate::Refused,
                 _ => {}
@@ -219,14 +226,14 @@ impl Oracle {
             || moment != Moment::Running && (job.steered || job.spec.expires.is_some() || job.running.is_some());
         let legal = job.purged || !keeps && (job.ended.is_some() || may_have_ended);
         if !legal {
-            return Err(format!("I1: at {moment:?} it is not there any more: {job:?}"));
+            return Err(format!("I1: at {moment:?} the job is missing: {job:?}"));
         }
         if job.ended.is_some() && job.ended_at.is_some() {
-            took("what was old was pruned");
+            took("an old ended job was pruned");
         }
         if job.ended.is_none() {
             if job.ending.is_some() && moment == Moment::Running {
-                return Err(format!("I4: it is gone, and its end was not told: {job:?}"));
+                return Err(format!("I4: the job is gone, and no event has reported its end: {job:?}"));
             }
             job.ended = Some(State::Completed);
             job.last_act = None;
@@ -251,7 +258,7 @@ impl Oracle {
                 let (of_rows, of_jobs) = (tx.rows.len(), tx.jobs.len());
                 let fate = tx.fate;
                 return Err(format!(
-                    "I2: of transaction {call} ({fate:?}) {rows} of {of_rows} rows and {jobs} of {of_jobs} jobs are there"
+                    "I2: of transaction {call} ({fate:?}) {rows} of {of_rows} rows and {jobs} of {of_jobs} jobs are stored"
                 ));
             }
             if tx.fate == Fate::Open || over && matches!(tx.fate, Fate::Asked | Fate::Adrift) {
@@ -264,7 +271,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// What runs have written with their completions.
+    /// The rows that runs have written in the transactions that completed their jobs.
     fn completions(&self, view: &View) -> Check {
         if let Some((row, count)) = view.rows.iter().find(|(_, count)| **count != 1) {
             return Err(format!("I7: row {row} was written {count} times"));
@@ -274,11 +281,11 @@ impl Oracle {
                 let there = view.rows.contains_key(&row_of(*n, run));
                 let last = run == job.starts;
                 if there && !(last && job.ended == Some(State::Completed)) {
-                    return Err(format!("I2: run {run} has left a row, and did not complete: {job:?}"));
+                    return Err(format!("I2: run {run} has written a row, and did not complete: {job:?}"));
                 }
                 let writes = matches!(job.last_act, Some(Act::DoneWithRow | Act::DoneWithJob));
                 if last && writes && job.ended == Some(State::Completed) && !there {
-                    return Err(format!("I2: run {run} has completed, and its row is not there: {job:?}"));
+                    return Err(format!("I2: run {run} has completed, and its row is missing: {job:?}"));
                 }
             }
             if let Origin::Parent { n: parent, run } = job.origin {
@@ -286,7 +293,7 @@ impl Oracle {
                 let completed = parent.ended == Some(State::Completed) && parent.starts == run;
                 let kept = parent.last_act.is_some_and(Act::has_follow_ups);
                 if completed && kept && job.since.is_none() {
-                    return Err(format!("I2: its parent has completed, and it is not there: {job:?}, {parent:?}"));
+                    return Err(format!("I2: its parent has completed, and it is missing: {job:?}, {parent:?}"));
                 }
             }
         }
