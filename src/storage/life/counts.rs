@@ -8,6 +8,7 @@ use crate::storage::rows::prepared::Prepared;
 use crate::storage::rows::tally::Tally;
 
 /// Counts a job where it is now, and no longer where it was.
+#[inline]
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) {
     let total = total_of(moved.transition);
     let what = |side: &super::moved::Side<'_>| (side.state, side.bytes);
@@ -47,6 +48,7 @@ enum Total {
     Dead,
 }
 
+#[inline]
 fn total_of(transition: Transition) -> Option<Total> {
     match transition {
         Transition::Enter { .. } => Some(Total::Enqueued),

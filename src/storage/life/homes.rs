@@ -20,6 +20,7 @@ pub(crate) enum OldHome<'m> {
 
 impl<'m> OldHome<'m> {
     /// The job as it was there.
+    #[inline]
     pub(super) fn side(&self) -> Option<Side<'m>> {
         match *self {
             Self::Nowhere => None,
@@ -30,6 +31,7 @@ impl<'m> OldHome<'m> {
         }
     }
 
+    #[inline]
     pub(super) fn is_indexed(&self) -> bool {
         match self {
             Self::Nowhere => false,
@@ -41,6 +43,7 @@ impl<'m> OldHome<'m> {
 
 impl Batch<'_> {
     /// Takes a job out of the table that has its row. False if it was not there.
+    #[inline]
     pub(super) fn leave_home(
         &mut self,
         queue: QueueId,

@@ -15,6 +15,7 @@ use crate::time::{Due, TimeLine, Timestamp};
 use bytes::Bytes;
 
 /// Notes where the job is now. The index has no jobs that are in `ready`.
+#[inline]
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
     match moved.indexed {
         Some(place) => batch.index(moved.id, moved.queue, place.clone()),

@@ -64,6 +64,7 @@ pub(crate) enum NewHome<'m> {
 
 impl Batch<'_> {
     /// The door: moves a job and everything that depends on it. Returns whether its row was where it is taken from.
+    #[inline]
     pub fn apply(&mut self, what: Move<'_>) -> Result<bool, Fault> {
         self.touch();
         let Move { id, queue, transition, from, to } = what;
@@ -92,6 +93,7 @@ impl Batch<'_> {
         life::is_kept(&self.retention(queue), state, has_result)
     }
 
+    #[inline]
     fn enter_waiting(&mut self, moved: Moved<'_>, job: &mut Prepared, seq: u64) -> Result<(), Fault> {
         let (queue, id) = (moved.queue, moved.id);
         let waits = job.record().due().filter(|due| !due.is_due(self.now));

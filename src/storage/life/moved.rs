@@ -20,6 +20,16 @@ pub(in crate::storage) struct Moved<'m> {
     pub was_handed_out: bool,
 }
 
+impl Moved<'_> {
+    /// Whether its record has anything that a plain job's record does not have, such as an expiry or a unique key.
+    #[inline]
+    pub fn has_options(&self) -> bool {
+        let has =
+            |side: &Option<Side<'_>>| side.and_then(|side| side.record).is_some_and(|record| record.extra.is_some());
+        has(&self.from) || has(&self.to)
+    }
+}
+
 /// One job at one time.
 #[derive(Clone, Copy)]
 pub(in crate::storage) struct Side<'m> {

@@ -9,11 +9,13 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::tables::ReadyKey;
 
+#[inline]
 pub(super) fn ready_key(queue: QueueId, entry: &ReadyJob) -> ReadyKey {
     (queue, entry.order.priority, entry.id.get())
 }
 
 impl Batch<'_> {
+    #[inline]
     pub(super) fn put_ready(&mut self, queue: QueueId, entry: Arc<ReadyJob>, bytes: &Bytes) {
         self.moved(bytes.len());
         self.tables.arriving.push(ready_key(queue, &entry), bytes.clone());

@@ -28,6 +28,7 @@ pub(crate) struct StartMark {
 }
 
 /// The mark goes with the end of the attempt, whatever that is.
+#[inline]
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
     if moved.was_handed_out { batch.unmark(moved.id) } else { Ok(()) }
 }

@@ -13,7 +13,12 @@ use crate::storage::rows::place::{Location, Place};
 
 impl Batch<'_> {
     /// Moves the rows that a verb could not read to the quarantine. Taking one out may bring up the next.
+    #[inline]
     pub(in crate::storage) fn put_unreadable_aside(&mut self) -> Result<(), Fault> {
+        if self.unreadable.is_empty() { Ok(()) } else { self.put_all_aside() }
+    }
+
+    fn put_all_aside(&mut self) -> Result<(), Fault> {
         while !self.unreadable.is_empty() {
             for unreadable in std::mem::take(&mut self.unreadable) {
                 match unreadable {
