@@ -1,3 +1,5 @@
+//! Wakes a sleeping thread, early or at an exact time.
+
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex, thread};

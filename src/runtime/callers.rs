@@ -1,3 +1,5 @@
+//! Remembers in which span each waiting job was enqueued.
+
 use std::collections::VecDeque;
 
 use crate::job::{Caller, IdMap, JobId};
@@ -7,7 +9,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// Jobs whose callers are remembered, at most: some 60 bytes each. Those of the oldest are forgotten.
 const CALLERS_MAX: usize = 10_000;
 
-/// Who enqueued the jobs that wait. Dispatch may read any of them from the file, which does not know it: one that waits
+/// The spans in which the jobs that wait were enqueued. Dispatch may read any of them from the file, which does not know it: one that waits
 /// for its time, for a retry, behind others, or that was committed while a page of the file was read. Nothing is here
 /// unless the application uses spans.
 #[derive(Default)]

@@ -1,3 +1,5 @@
+//! The engine: the state that all threads of an open queue share, and its configuration.
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -64,7 +66,7 @@ pub(crate) struct Engine {
     pub(super) callers: Callers,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
-    /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
+    /// Tells the threads that wait that something has changed: an attempt ended, a commit was made.
     pub(super) moved: Notify,
     /// Steps of the engine's own that the writer has not answered yet.
     pub(super) own_steps: AtomicUsize,

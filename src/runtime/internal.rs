@@ -1,3 +1,5 @@
+//! Commits that the engine itself asks for, without a caller.
+
 use std::sync::Arc;
 
 use super::engine::Engine;

@@ -393,7 +393,7 @@ impl WriterLoop {
             compact_before_close(&engine);
         }
         engine.store.close();
-        // Whoever hears that nothing follows may open the file again.
+        // A listener that is told that nothing follows may open the file again.
         let occupation = engine.occupied.begin(Occupant::Callback);
         engine.bus.close();
         drop(occupation);
