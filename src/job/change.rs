@@ -1,3 +1,5 @@
+//! The order in which a queue's jobs are dispatched, and the changes that a commit makes to jobs.
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

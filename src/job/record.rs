@@ -1,3 +1,5 @@
+//! The record of a job: everything that is kept of it, except its id and its queue.
+
 use std::sync::Arc;
 use std::time::Duration;
 
