@@ -39,7 +39,7 @@ pub(crate) struct ReadyJob {
     pub record: Record,
     /// How many bytes the record takes there.
     pub bytes: u32,
-    /// Who enqueued it, if it has not left memory since.
+    /// The span in which it was enqueued, if it has not left memory since.
     pub caller: Option<Caller>,
 }
 
