@@ -1,4 +1,4 @@
-//! Wakes a sleeping thread, early or at an exact time.
+//! Lets one thread sleep until an exact time, or until it is woken.
 
 use std::time::{Duration, Instant};
 

@@ -75,7 +75,7 @@ pub(crate) struct Engine {
     closed: AtomicBool,
     /// The same, for threads that wait for it.
     is_closed: Flag,
-    /// A stop has let go of all workers, and what they held is dropped.
+    /// A stop has dropped all workers and what they held.
     let_go: Arc<Flag>,
     given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
@@ -246,7 +246,7 @@ impl Engine {
         self.is_closed.wait(at_most)
     }
 
-    /// Blocks this thread until a stop has let go of all workers, no longer than `at_most`. True if it has.
+    /// Blocks this thread until a stop has dropped all workers, no longer than `at_most`. True if it has.
     pub(super) fn wait_until_let_go(&self, at_most: Duration) -> bool {
         self.let_go.wait(at_most)
     }
@@ -496,7 +496,7 @@ impl Engine {
         if is_bound {
             self.close_queue(queue);
             let binding = bindings.remove(&queue);
-            // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+            // Handlers may hold the last handle of this queue: drop them outside the lock.
             drop(bindings);
             drop(binding);
         }
@@ -563,7 +563,7 @@ impl Engine {
         for (queue, _) in &ended {
             self.close_queue(*queue);
         }
-        // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+        // Handlers may hold the last handle of this queue: drop them outside the lock.
         drop(bindings);
         drop(ended);
         self.bus.publish([Event::Degraded { reason: RUNTIME_ENDED.to_owned() }]);
