@@ -1,4 +1,4 @@
-//! The only room that asks the time.
+//! The clocks that the queue reads, and the times that they tell.
 //!
 //! Four readings travel together as [`Now`]: the wall clock (what a person means by "at nine"), the engine's own time
 //! line (what a back-off means by "in five seconds"), the age line (what a retention means by "for a day"), and the

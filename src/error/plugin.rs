@@ -1,3 +1,5 @@
+//! The error of a plugin that was refused when it was registered.
+
 use crate::job::PluginHash;
 use crate::text::told;
 

@@ -1,3 +1,5 @@
+//! The pool of threads that runs blocking handlers.
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;

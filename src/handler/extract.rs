@@ -1,3 +1,5 @@
+//! The values that a handler can take beside its job, and the shared data of a worker's handlers.
+
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::ops::Deref;

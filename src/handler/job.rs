@@ -1,3 +1,5 @@
+//! The job as its handler receives it: the payload, and what is known about the job.
+
 use std::ops::Deref;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! The limits and types of what is kept of a job's attempts.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! Limits how many jobs and bytes one call or transaction can enqueue.
+
 use crate::error::Error;
 
 /// Jobs in one call or transaction, at most: a commit must not keep everybody else waiting for long.

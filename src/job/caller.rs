@@ -1,3 +1,5 @@
+//! The span in which a job was enqueued.
+
 /// The span in which a job was enqueued, as plain values.
 ///
 /// Not the span itself: it would stay open until the job runs. Nor its id: it may be closed by then, and the id may be

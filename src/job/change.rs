@@ -1,3 +1,5 @@
+//! The order in which a queue's jobs are dispatched, and the changes that a commit makes to jobs.
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +39,7 @@ pub(crate) struct ReadyJob {
     pub record: Record,
     /// How many bytes the record takes there.
     pub bytes: u32,
-    /// Who enqueued it, if it has not left memory since.
+    /// The span in which it was enqueued, if it has not left memory since.
     pub caller: Option<Caller>,
 }
 

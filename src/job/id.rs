@@ -1,3 +1,5 @@
+//! The id of a job, and collections that use it as their key.
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -1,3 +1,5 @@
+//! What is kept of the plugins that a job has to do with.
+
 use serde::{Deserialize, Serialize};
 
 use super::attempt::ATTEMPT_ERRORS_MAX;

@@ -1,6 +1,6 @@
 //! Words and rules about one job: what it is called, what is kept of it, what follows an attempt.
 //!
-//! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or who runs it.
+//! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or what runs it.
 
 mod attempt;
 mod call_size;

@@ -1,3 +1,5 @@
+//! A job that is to be enqueued, and its options.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The payload of a job, and how its bytes are to be read.
+
 use std::fmt;
 
 use bytes::Bytes;

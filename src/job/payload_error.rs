@@ -1,3 +1,5 @@
+//! The error of a payload that its codec cannot read back as it was.
+
 use std::fmt;
 
 use crate::error::BoxError;

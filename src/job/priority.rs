@@ -1,3 +1,5 @@
+//! The priority of a job.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! The rate at which jobs may start.
+
 use std::time::Duration;
 
 use crate::error::Error;

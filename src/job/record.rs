@@ -1,3 +1,5 @@
+//! The record of a job: everything that is kept of it, except its id and its queue.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +38,9 @@ pub(crate) struct Record {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Extra {
     pub group: Option<Arc<str>>,
-    /// Not before this time. Kept after it has passed, for whoever looks.
+    /// Not before this time. Kept after it has passed, so that it can be read.
     pub due: Option<Due>,
-    /// Kept after the job has started, for whoever looks.
+    /// Kept after the job has started, so that it can be read.
     pub expiry: Option<Expiry>,
     pub max_attempts: Option<u32>,
     pub backoff: Option<Backoff>,

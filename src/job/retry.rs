@@ -1,3 +1,5 @@
+//! The retry policy: how many attempts a job has, and how long it waits between them.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

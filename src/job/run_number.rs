@@ -1,3 +1,5 @@
+//! The number that tells one run of a job from another.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

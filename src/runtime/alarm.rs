@@ -1,3 +1,5 @@
+//! Lets one thread sleep until an exact time, or until it is woken.
+
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex, thread};

@@ -22,7 +22,7 @@ const STARTS_AT_ONCE: usize = 64;
 const SHORT: Duration = Duration::from_micros(50);
 
 impl Engine {
-    /// Starts what may start now. Called by the dispatcher, and by whoever has just freed a slot.
+    /// Starts what may start now. Called by the dispatcher, and by code that has just freed a slot.
     pub(super) fn pump(self: &Arc<Self>) {
         loop {
             let now = self.now();

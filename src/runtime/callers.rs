@@ -1,3 +1,5 @@
+//! Remembers in which span each waiting job was enqueued.
+
 use std::collections::VecDeque;
 
 use crate::job::{Caller, IdMap, JobId};
@@ -7,9 +9,9 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 /// Jobs whose callers are remembered, at most: some 60 bytes each. Those of the oldest are forgotten.
 const CALLERS_MAX: usize = 10_000;
 
-/// Who enqueued the jobs that wait. Dispatch may read any of them from the file, which does not know it: one that waits
-/// for its time, for a retry, behind others, or that was committed while a page of the file was read. Nothing is here
-/// unless the application uses spans.
+/// The spans in which the jobs that wait were enqueued. Dispatch can read any of these jobs from the file, which does
+/// not store the span: a job that waits for its time, for a retry or behind other jobs, or that was committed while a
+/// page of the file was read. Empty unless the application uses spans.
 #[derive(Default)]
 pub(super) struct Callers {
     /// Something was remembered, ever.
@@ -61,7 +63,7 @@ impl Callers {
         callers.for_each(|(id, caller)| known.remember(id, caller));
     }
 
-    /// Who enqueued this job, if that is remembered. It is not any more then.
+    /// Removes and returns the span in which this job was enqueued, if it is remembered.
     pub fn take(&self, id: JobId) -> Option<Caller> {
         if !self.used.load(Ordering::SeqCst) {
             return None;

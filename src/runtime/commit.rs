@@ -1,3 +1,5 @@
+//! The future of a call that is answered when its commit is durable.
+
 use std::cell::Cell;
 use std::future::Future;
 use std::marker::PhantomData;

@@ -1,3 +1,5 @@
+//! The engine: the state that all threads of an open queue share, and its configuration.
+
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -64,7 +66,7 @@ pub(crate) struct Engine {
     pub(super) callers: Callers,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
-    /// Tells whoever waits that something has moved: an attempt ended, a commit was made.
+    /// Tells the threads that wait that something has changed: an attempt ended, a commit was made.
     pub(super) moved: Notify,
     /// Steps of the engine's own that the writer has not answered yet.
     pub(super) own_steps: AtomicUsize,
@@ -73,7 +75,7 @@ pub(crate) struct Engine {
     closed: AtomicBool,
     /// The same, for threads that wait for it.
     is_closed: Flag,
-    /// A stop has let go of all workers, and what they held is dropped.
+    /// A stop has dropped all workers and what they held.
     let_go: Arc<Flag>,
     given_up: AtomicBool,
     /// Milliseconds that the stop leaves for what need not be done.
@@ -244,7 +246,7 @@ impl Engine {
         self.is_closed.wait(at_most)
     }
 
-    /// Blocks this thread until a stop has let go of all workers, no longer than `at_most`. True if it has.
+    /// Blocks this thread until a stop has dropped all workers, no longer than `at_most`. True if it has.
     pub(super) fn wait_until_let_go(&self, at_most: Duration) -> bool {
         self.let_go.wait(at_most)
     }
@@ -494,7 +496,7 @@ impl Engine {
         if is_bound {
             self.close_queue(queue);
             let binding = bindings.remove(&queue);
-            // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+            // Handlers may hold the last handle of this queue: drop them outside the lock.
             drop(bindings);
             drop(binding);
         }
@@ -561,7 +563,7 @@ impl Engine {
         for (queue, _) in &ended {
             self.close_queue(*queue);
         }
-        // Handlers may hold the last handle of this very queue: let go of them outside the lock.
+        // Handlers may hold the last handle of this queue: drop them outside the lock.
         drop(bindings);
         drop(ended);
         self.bus.publish([Event::Degraded { reason: RUNTIME_ENDED.to_owned() }]);

@@ -1,3 +1,5 @@
+//! Why the file cannot be written, and when the next try to open it again is due.
+
 use std::time::Duration;
 
 use crate::error::Error;

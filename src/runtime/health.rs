@@ -1,3 +1,5 @@
+//! What keeps the queue from doing its work.
+
 /// What keeps the queue from doing its work.
 #[derive(Debug, Default)]
 pub(super) struct Health {

@@ -1,3 +1,5 @@
+//! Commits that the engine itself asks for, without a caller.
+
 use std::sync::Arc;
 
 use super::engine::Engine;
@@ -91,7 +93,7 @@ impl<T, W, A> Drop for Internal<T, W, A>
 where
     A: FnOnce(&Arc<Engine>, Result<T, Error>),
 {
-    /// The writer has let go of it without an answer: the file is closed, or a panic has taken it.
+    /// The writer has dropped it without an answer: the file is closed, or a panic has taken it.
     fn drop(&mut self) {
         self.end(Err(Error::Closed));
     }

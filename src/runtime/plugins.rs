@@ -1,3 +1,5 @@
+//! Gives an engine its plugin host.
+
 use std::sync::Arc;
 
 use super::engine::Engine;

@@ -1,3 +1,5 @@
+//! Turns new jobs into rows on the caller's thread.
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;

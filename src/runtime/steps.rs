@@ -1,3 +1,5 @@
+//! An engine without threads, which the caller drives one step at a time.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ impl WriterLoop {
         self.forked
     }
 
-    /// Makes a caller's own commit. Who calls sees to what may start then.
+    /// Makes a caller's own commit. The code that calls this dispatches what may start then.
     pub fn write_for(&mut self, command: Command) {
         self.is_on_callers_thread = true;
         self.run_round(Round::of(command));
@@ -225,7 +225,7 @@ impl WriterLoop {
         }
     }
 
-    /// Lets those in who wait for room, as long as there is some.
+    /// Admits the callers that wait for room, as long as there is room.
     fn admit(&mut self) {
         while self.healing.is_none() && self.writer.has_made_room() {
             let committed = self.writer.commit(Vec::new(), self.engine.now(), self.engine.bus.is_heard());
@@ -393,7 +393,7 @@ impl WriterLoop {
             compact_before_close(&engine);
         }
         engine.store.close();
-        // Whoever hears that nothing follows may open the file again.
+        // A listener that is told that nothing follows may open the file again.
         let occupation = engine.occupied.begin(Occupant::Callback);
         engine.bus.close();
         drop(occupation);

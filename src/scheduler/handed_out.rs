@@ -1,3 +1,5 @@
+//! The jobs that were handed out and are not settled yet.
+
 use crate::job::{IdMap, JobId, Order, QueueId, ReadyJob};
 use crate::time::Now;
 

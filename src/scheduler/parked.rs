@@ -1,3 +1,5 @@
+//! The heads of groups that cannot start because the bucket of their group is closed.
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;

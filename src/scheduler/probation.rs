@@ -1,3 +1,5 @@
+//! Limits which jobs start, and when, after a crash.
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;

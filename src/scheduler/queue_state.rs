@@ -1,3 +1,5 @@
+//! What the scheduler holds of one queue, and its limits.
+
 use std::sync::Arc;
 use std::time::Duration;
 

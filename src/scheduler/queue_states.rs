@@ -1,3 +1,5 @@
+//! All queues of the scheduler, and when something happens in each without a call from outside.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Tests of the scheduler.
+
 use super::*;
 use crate::job::{Priority, Rate, Record};
 use crate::time::Timestamp;

@@ -1,3 +1,5 @@
+//! Counts the threads for blocking handlers, and keeps the queues whose next job waits for one.
+
 use std::collections::VecDeque;
 
 use crate::job::{IdSet, QueueId};

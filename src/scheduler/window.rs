@@ -1,3 +1,5 @@
+//! The next rows of one table range in dispatch order, as many as memory allows.
+
 use std::collections::BTreeMap;
 
 use super::queue_state::WindowLimits;

@@ -1,3 +1,5 @@
+//! Marks a thread whose code must not wait for the queue.
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 

@@ -1,3 +1,5 @@
+//! Tells the process that opened something from a forked child of it.
+
 /// The process in which something was opened. A fork leaves a copy of it in the child, where none of its threads run and
 /// every lock may be held for ever.
 #[derive(Clone, Copy, Debug)]

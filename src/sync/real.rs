@@ -1,3 +1,5 @@
+//! The locks, tasks and timeouts that the crate uses outside of the shuttle tests.
+
 pub(crate) use pollster::block_on;
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub(crate) use std::{thread, thread_local};

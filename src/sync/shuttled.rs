@@ -1,3 +1,5 @@
+//! The locks and tasks that the crate uses in the shuttle tests.
+
 pub(crate) use super::shuttled_channel as channel;
 pub(crate) use shuttle::future::{block_on, yield_now};
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};

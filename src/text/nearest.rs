@@ -1,4 +1,4 @@
-//! The name that somebody probably meant.
+//! Finds the known name that is nearest to a misspelled one.
 
 /// Names that one is compared with, at most.
 const COMPARED_MAX: usize = 1_000;

@@ -1,3 +1,5 @@
+//! Removes the stored rows of token buckets that are full again.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Records in the file that the wall clock was set.
+
 use std::sync::Arc;
 use std::time::Duration;
 

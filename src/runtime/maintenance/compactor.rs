@@ -1,3 +1,5 @@
+//! Compacts the file while the queue is idle.
+
 use std::sync::Arc;
 use std::time::Duration;
 

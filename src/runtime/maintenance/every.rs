@@ -1,3 +1,5 @@
+//! Says when a chore is due next.
+
 use std::time::Duration;
 
 use crate::time::Now;

@@ -1,3 +1,5 @@
+//! Finds out that the file was deleted although nothing is written.
+
 use std::sync::Arc;
 use std::time::Duration;
 

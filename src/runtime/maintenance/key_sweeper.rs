@@ -1,3 +1,5 @@
+//! Removes the unique keys of ended jobs whose time has passed.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Watches the files of plugins while their workers run.
+
 use std::sync::Weak;
 use std::time::Duration;
 

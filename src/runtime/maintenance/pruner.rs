@@ -1,3 +1,5 @@
+//! Removes ended jobs that the retention settings no longer keep.
+
 use std::sync::Arc;
 use std::time::Duration;
 

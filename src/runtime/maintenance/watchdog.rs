@@ -1,3 +1,5 @@
+//! Warns of blocking handlers that have outlived their timeouts.
+
 use std::sync::Arc;
 use std::time::Duration;
 
