@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::job::life::after_crash;
-use crate::job::{AttemptNumber, Record, State, Transition, Witness, culprit};
+use crate::job::{AttemptNumber, Change, Record, State, Suspect, Transition, Trial, Witness, culprit};
 use crate::time::Timestamp;
 
 const LONG: u64 = 3_600_000;

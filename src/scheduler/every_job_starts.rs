@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 
 use super::*;
+use crate::job::Change;
 use crate::job::{Priority, Rate, Record};
 use crate::time::Timestamp;
 

@@ -1,10 +1,16 @@
-//! Which job may start now.
+//! Decides which job may start now.
 //!
-//! In memory and deterministic: fed with committed changes and `now`, asked for the next starts.
-//! Refuses to do I/O, to read a clock, to know tokio or redb. It decides *which*; when to ask and
-//! what to do with the answer is the dispatcher's business.
+//! In memory and deterministic. It is told what commits have changed (`apply.rs`) and what the time is, and is asked for
+//! the next starts (`choose.rs`) and why a job does not start (`explain.rs`). This file has its types, its settings, and
+//! what it is told about runs and buckets.
+//!
+//! Refuses to do I/O, to read a clock, and to know tokio or redb. It decides *which* job starts; when it is asked, and what
+//! happens with the answer, is up to the dispatcher.
 
+mod apply;
 mod bucket;
+mod choose;
+mod explain;
 mod handed_out;
 mod parked;
 mod probation;
@@ -21,14 +27,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{
-    BucketKey, BucketState, Change, IdMap, IdSet, JobId, KindId, Order, QueueId, ReadyJob, Refill, Suspect, Trial,
-};
+use crate::job::{BucketKey, BucketState, IdMap, IdSet, JobId, KindId, Order, QueueId, ReadyJob, Refill};
 use crate::time::Now;
-use bucket::{Buckets, Gate};
+use bucket::Buckets;
 use handed_out::HandedOutJobs;
-use probation::{MayStart, Probation};
-use queue_state::Pick;
+use probation::Probation;
 use queue_states::QueueStates;
 use threads::Threads;
 use window::Source;
@@ -141,175 +144,6 @@ impl Scheduler {
         }
     }
 
-    // --- what changed -------------------------------------------------------------------------
-
-    /// Takes in what a commit has changed. Must be called in commit order. Says whether the
-    /// dispatcher has something to look at.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
-        for change in changes {
-            self.apply_one(change);
-        }
-        self.restless || !self.turns.is_empty() || self.threads.is_waited_for(self.handed_out.blocking())
-    }
-
-    fn apply_one(&mut self, change: Change) {
-        match change {
-            Change::Ready { queue, job } => {
-                let taken = self.is_taken(job.id);
-                let state = self.queues.get_or_make(queue);
-                state.arrive(job, taken);
-                if state.is_open() {
-                    self.wake(queue);
-                }
-            }
-            Change::Gone { queue, grouped, order, id } => {
-                self.queues.get_or_make(queue).gone(grouped, order, id);
-                self.note(queue);
-                if self.probation.holds(id) {
-                    // Its slot is free for others.
-                    self.probation.gone(id);
-                    self.wake(queue);
-                }
-                self.withdrawn.entry(id).and_modify(|held| *held = None);
-            }
-            Change::Settled { id } => {
-                if let Some(handed) = self.settle(id) {
-                    self.queues.get_or_make(handed.queue).settled(handed.grouped, id);
-                }
-            }
-            Change::Returned { job } => {
-                if let Some(handed) = self.settle(job.id) {
-                    self.queues.get_or_make(handed.queue).arrive(job, false);
-                    self.wake(handed.queue);
-                }
-            }
-            Change::Due { queue, due } => {
-                self.restless |= self.queues.get_or_make(queue).due_at(due);
-                self.note(queue);
-            }
-            Change::Promoted { queue, next_due } => {
-                self.queues.get_or_make(queue).promoted(next_due);
-                self.note(queue);
-                self.restless = true;
-            }
-            Change::Paused { queue, paused } => {
-                self.queues.get_or_make(queue).paused = paused;
-                self.attend_suspects(queue);
-                self.wake(queue);
-            }
-            Change::Reserved { key, tokens } => {
-                self.buckets.granted(&key, tokens);
-                self.reservation_answered(&key);
-            }
-            Change::Limited { key, until } => {
-                self.buckets.hold(&key, until);
-                self.wake(key.queue);
-                self.restless = true;
-            }
-        }
-    }
-
-    /// Whether somebody has this job already, so that it must not be started again from the table.
-    fn is_taken(&self, id: JobId) -> bool {
-        self.handed_out.contains(id) || self.probation.holds(id)
-    }
-
-    fn settle(&mut self, id: JobId) -> Option<HandedOut> {
-        let handed = self.handed_out.settle(id)?;
-        if !handed.finished {
-            self.wake(handed.queue);
-        }
-        if self.probation.is_active() {
-            self.probation.ended(id);
-            self.restless = true;
-        }
-        Some(handed)
-    }
-
-    /// What a commit was to change did not happen: look at the queue's tables again.
-    pub fn look_again(&mut self, queue: QueueId) {
-        let state = self.queues.get_or_make(queue);
-        state.restart();
-        state.promotion_failed();
-        self.note(queue);
-        self.wake(queue);
-        self.restless = true;
-    }
-
-    /// Nothing starts until [`Self::resume`].
-    pub fn suspend(&mut self) {
-        self.suspended = true;
-    }
-
-    /// The file was opened again, and what its last commit has done is known only to it: nothing in
-    /// memory of its rows can be trusted. `queues` are those it has, and whether they are paused; `gone`
-    /// are suspects that are not where they were.
-    pub fn resume(&mut self, queues: impl IntoIterator<Item = (QueueId, bool)>, gone: &[JobId]) {
-        self.suspended = false;
-        for id in gone {
-            self.probation.gone(*id);
-        }
-        for queue in self.queues.ids() {
-            self.look_again(queue);
-        }
-        for (queue, paused) in queues {
-            self.restore(queue, paused);
-        }
-        // Whether the starts were written is not known either: they are written again.
-        for handed in self.handed_out.iter_mut() {
-            handed.marked = false;
-        }
-        self.probation.marks_are_lost();
-        self.mark_at = Some(Duration::ZERO);
-    }
-
-    /// A page could not be read.
-    pub fn look_again_later(&mut self, refill: Refill) {
-        self.queues.get_or_make(refill.queue).page_failed(refill.grouped);
-        self.note(refill.queue);
-        self.wake(refill.queue);
-    }
-
-    pub fn refuse_reservation(&mut self, key: &BucketKey) {
-        self.buckets.refused(key);
-        self.reservation_answered(key);
-    }
-
-    /// A queue that has rows when the file is opened.
-    pub fn restore(&mut self, queue: QueueId, paused: bool) {
-        let state = self.queues.get_or_make(queue);
-        state.paused = paused;
-        state.restart();
-        state.unknown_due();
-        self.attend_suspects(queue);
-        self.note(queue);
-    }
-
-    /// Jobs that were running when the process died are tried one after another. And the next `careful` starts
-    /// are made durable before their handlers run.
-    pub fn restore_crashed(&mut self, trial: Trial, careful: usize) {
-        self.probation.begin(careful, trial);
-        for queue in self.queues.ids() {
-            self.attend_suspects(queue);
-        }
-    }
-
-    /// Whose jobs this queue's worker takes has changed.
-    fn attend_suspects(&mut self, queue: QueueId) {
-        let Self { probation, queues, .. } = self;
-        probation.attend(queue, |kind| queues.get(queue).is_some_and(|state| state.takes(kind)));
-    }
-
-    /// What the file says of a bucket, and whether the process died that wrote it.
-    pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState, crashed: bool, now: Now) {
-        self.buckets.restore(key, state, crashed, now);
-    }
-
-    /// Jobs that ran when the process died and have not been tried since.
-    pub fn suspects(&self) -> Vec<(QueueId, Arc<ReadyJob>)> {
-        self.probation.suspects().map(|(queue, job)| (queue, job.clone())).collect()
-    }
-
     // --- settings -----------------------------------------------------------------------------
 
     /// Binds a worker's settings to a queue.
@@ -358,213 +192,6 @@ impl Scheduler {
     /// No more starts, for good.
     pub fn stop(&mut self) {
         self.stopped = true;
-    }
-
-    // --- the question -------------------------------------------------------------------------
-
-    /// The jobs that may start now, at most `starts_max`.
-    pub fn starts(&mut self, now: Now, starts_max: usize, into: &mut Vec<Start>) {
-        // A queue that yields nothing leaves the round; whatever could make it yield wakes it.
-        while into.len() < starts_max && self.has_room() {
-            if self.probation.is_active() {
-                if self.start_suspect(now, into) {
-                    continue;
-                }
-                if self.probation.holds_others(now).is_some() {
-                    break;
-                }
-            }
-            self.call_those_in_line();
-            let Some(queue) = self.turns.pop_front() else { break };
-            if self.start_one(queue, now, into) {
-                self.turns.push_back(queue);
-            } else {
-                self.waiting.remove(&queue);
-            }
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        !self.stopped
-            && !self.suspended
-            && self.handed_out.running() < self.running_max
-            && self.handed_out.unsettled() < UNSETTLED_MAX
-            && self.handed_out.unsettled_bytes() < UNSETTLED_BYTES_MAX
-    }
-
-    /// Queues that wait for a thread are asked when there is one.
-    fn call_those_in_line(&mut self) {
-        while let Some(queue) = self.threads.call(self.handed_out.blocking()) {
-            self.wake(queue);
-        }
-    }
-
-    /// Hands out one job of `queue`, or says that it has none to start now.
-    fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
-        let running = self.handed_out.running_in(queue) + self.slots_of_suspects(queue, now);
-        let thread_is_free = self.threads.is_free_for(queue, self.handed_out.blocking());
-        self.threads.asked(queue);
-        let Some(state) = self.queues.get_mut(queue) else { return false };
-        let held = (&mut self.withdrawn, &mut self.found.reserve);
-        let pick = state.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
-        state.wants_refills(queue, &mut self.found.refills);
-        self.restless |= self.queues.note(queue) || self.found.has_some();
-        match pick {
-            Pick::Nothing => false,
-            Pick::NoThread => {
-                self.threads.line_up(queue);
-                false
-            }
-            Pick::Expired(job) => {
-                self.expire(queue, job, now);
-                true
-            }
-            Pick::Start { job, blocking } => {
-                let start = self.hand_out(queue, job, blocking, false, now);
-                into.push(start);
-                true
-            }
-        }
-    }
-
-    fn expire(&mut self, queue: QueueId, job: Arc<ReadyJob>, now: Now) {
-        // It is taken until its end is durable, but nothing of it starts.
-        let run = self.handed_out.hand_out(queue, &job, false, now);
-        self.handed_out.finish(run);
-        self.found.expired.push(Start { run, queue, job, commit_first: false, alone: false });
-        self.restless = true;
-    }
-
-    /// Suspects of a queue that would start if it were their turn: nobody else may take their slots.
-    fn slots_of_suspects(&self, queue: QueueId, now: Now) -> usize {
-        if !self.probation.is_active() {
-            return 0;
-        }
-        let Some(state) = self.queues.get(queue) else { return 0 };
-        let would_start = |job: &&Arc<ReadyJob>| {
-            state.takes(job.kind())
-                && !self.withdrawn.contains_key(&job.id)
-                && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
-        };
-        self.probation.next_in(queue).filter(would_start).count()
-    }
-
-    /// Hands out the next suspect, or says that none may start now.
-    fn start_suspect(&mut self, now: Now, into: &mut Vec<Start>) -> bool {
-        if !self.probation.looks(now) {
-            return false;
-        }
-        let Self { queues, handed_out, threads, buckets, withdrawn, .. } = self;
-        let may_start_in = |queue: QueueId| {
-            let has_slot = queues.get(queue).is_some_and(|state| handed_out.running_in(queue) < state.slots());
-            match has_slot {
-                true => buckets.wait(queue, None, now).map_or(MayStart::Now, MayStart::After),
-                false => MayStart::No,
-            }
-        };
-        let may_start = |Suspect { queue, job, .. }: &Suspect| {
-            let Some(state) = queues.get(*queue) else { return MayStart::No };
-            // It goes ahead of the queues that wait for a thread: there are few suspects, and all go to the end of it.
-            let has_thread = !state.blocks(job.kind()) || threads.has_free(handed_out.blocking());
-            if withdrawn.contains_key(&job.id) || !has_thread || !state.takes(job.kind()) {
-                return MayStart::No;
-            }
-            let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
-            group.map_or(MayStart::Now, MayStart::After)
-        };
-        let chosen = self.probation.next(now, handed_out.running() == 0, may_start_in, may_start);
-        self.restless = true;
-        let Some((queue, job)) = chosen else { return false };
-        if job.record.has_expired(now) {
-            self.probation.tried(job.id, now);
-            self.expire(queue, job, now);
-            return true;
-        }
-        let reserve = &mut self.found.reserve;
-        let mut is_open = self.buckets.gate(queue, None, now, reserve) == Gate::Open;
-        if let Some(group) = job.group() {
-            is_open &= self.buckets.gate(queue, Some(group), now, reserve) == Gate::Open;
-        }
-        if !is_open {
-            self.probation.not_now(job.id);
-            return false;
-        }
-        self.buckets.spend(queue, None);
-        if let Some(group) = job.group() {
-            self.buckets.spend(queue, Some(group));
-        }
-        self.probation.tried(job.id, now);
-        let blocking = self.queues.get(queue).is_some_and(|state| state.blocks(job.kind()));
-        let start = self.hand_out(queue, job, blocking, true, now);
-        into.push(start);
-        true
-    }
-
-    fn hand_out(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
-        // An end that is not durable yet does not count: its job has done what it does, and if that end is lost, two
-        // marks are found.
-        let is_clear = self.handed_out.running() == 0;
-        let run = self.handed_out.hand_out(queue, &job, blocking, now);
-        if self.mark_at.is_none() {
-            self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
-            self.restless = true;
-        }
-        let (commit_first, alone) = if self.probation.is_active() || job.is_suspect() {
-            self.restless = true;
-            self.probation.started(&job, is_tried, is_clear, now)
-        } else {
-            (false, false)
-        };
-        Start { run, queue, job, commit_first, alone }
-    }
-
-    /// Whether [`Self::chores`] has something new to say.
-    pub fn is_restless(&self) -> bool {
-        self.restless
-    }
-
-    /// What there is to do besides starting jobs, and when to ask again.
-    pub fn chores(&mut self, now: Now) -> Chores {
-        self.restless = false;
-        let mut chores = std::mem::take(&mut self.found);
-        if self.stopped {
-            return chores;
-        }
-        while let Some(queue) = self.queues.next_due(now) {
-            let Some(state) = self.queues.get_mut(queue) else { break };
-            if !state.promotion_due(now) {
-                break;
-            }
-            chores.promote.push(queue);
-            self.note(queue);
-        }
-        let mut woken = Vec::new();
-        while let Some(queue) = self.queues.next_timer(now) {
-            let Some(state) = self.queues.get_mut(queue) else { break };
-            let is_woken = state.wake_parked(now);
-            self.note(queue);
-            if is_woken {
-                woken.push(queue);
-            } else if self.queues.next_timer(now) == Some(queue) {
-                break;
-            }
-        }
-        (chores.wait, chores.is_exact) = self.queues.next_event(now);
-        if !woken.is_empty() {
-            // They are to be asked for their jobs, and nothing else may happen for long.
-            (chores.wait, chores.is_exact) = (Some(Duration::ZERO), false);
-        }
-        for queue in woken {
-            self.wake(queue);
-        }
-        let mark = self.mark_at.map(|at| at.saturating_sub(now.mono));
-        let others = [self.probation.next_event(now), mark].into_iter().flatten().min();
-        if let Some(others) = others
-            && chores.wait.is_none_or(|wait| others < wait)
-        {
-            (chores.wait, chores.is_exact) = (Some(others), false);
-        }
-        chores
     }
 
     // --- answers ------------------------------------------------------------------------------
@@ -793,45 +420,6 @@ impl Scheduler {
             && self.handed_out.unsettled() == 0
             && !self.queues.is_busy(now)
             && !self.buckets.is_reserving()
-    }
-
-    /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, with its place among
-    /// the heads.
-    pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
-        let Some(state) = self.queues.get(queue) else { return Blocked::NoHandler };
-        if self.stopped {
-            return Blocked::Draining;
-        }
-        if state.paused {
-            return Blocked::QueuePaused;
-        }
-        if !state.takes(kind) {
-            return Blocked::NoHandler;
-        }
-        let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
-        let passed_over = group.and_then(|(_, order)| state.read_again_in(id, order, now));
-        if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
-            return Blocked::RateLimited(wait);
-        }
-        let is_suspect = self.probation.holds(id);
-        let wait = if is_suspect { self.probation.wait_of(id, now) } else { self.probation.holds_others(now) };
-        let running = self.handed_out.running_in(queue);
-        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
-            return Blocked::Recovering(wait);
-        }
-        if running >= state.slots() {
-            return Blocked::NoFreeSlot;
-        }
-        if !is_suspect && running + self.slots_of_suspects(queue, now) >= state.slots() {
-            return Blocked::Recovering(self.probation.next_event(now).unwrap_or_default());
-        }
-        if !self.has_room() {
-            return Blocked::ProcessBudget(self.running_max);
-        }
-        if state.blocks(kind) && !self.threads.is_free_for(queue, self.handed_out.blocking()) {
-            return Blocked::NoThread;
-        }
-        Blocked::Next
     }
 
     // --- waking -------------------------------------------------------------------------------

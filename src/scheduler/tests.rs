@@ -1,7 +1,7 @@
 //! Tests of the scheduler.
 
 use super::*;
-use crate::job::{Priority, Rate, Record};
+use crate::job::{Change, Priority, Rate, Record, Suspect, Trial};
 use crate::time::Timestamp;
 
 const QUEUE: QueueId = 1;

@@ -1,0 +1,220 @@
+//! Chooses the jobs that may start now, and says what else there is to do and when to ask again.
+//!
+//! Queues take turns in [`Scheduler::turns`]. A queue that yields no job leaves the round, and everything that could make
+//! it yield one puts it back in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bucket::Gate;
+use super::probation::MayStart;
+use super::queue_state::Pick;
+use super::{Chores, Scheduler, Start, UNSETTLED_BYTES_MAX, UNSETTLED_MAX};
+use crate::job::{QueueId, ReadyJob, Suspect};
+use crate::time::Now;
+
+impl Scheduler {
+    /// The jobs that may start now, at most `starts_max`.
+    pub fn starts(&mut self, now: Now, starts_max: usize, into: &mut Vec<Start>) {
+        while into.len() < starts_max && self.has_room() {
+            if self.probation.is_active() {
+                if self.start_suspect(now, into) {
+                    continue;
+                }
+                if self.probation.holds_others(now).is_some() {
+                    break;
+                }
+            }
+            self.call_those_in_line();
+            let Some(queue) = self.turns.pop_front() else { break };
+            if self.start_one(queue, now, into) {
+                self.turns.push_back(queue);
+            } else {
+                self.waiting.remove(&queue);
+            }
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.stopped
+            && !self.suspended
+            && self.handed_out.running() < self.running_max
+            && self.handed_out.unsettled() < UNSETTLED_MAX
+            && self.handed_out.unsettled_bytes() < UNSETTLED_BYTES_MAX
+    }
+
+    /// Puts queues that wait for a thread back into the round if there is one.
+    fn call_those_in_line(&mut self) {
+        while let Some(queue) = self.threads.call(self.handed_out.blocking()) {
+            self.wake(queue);
+        }
+    }
+
+    /// Hands out one job of `queue`. Returns false if it has none to start now.
+    fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
+        let running = self.handed_out.running_in(queue) + self.slots_of_suspects(queue, now);
+        let thread_is_free = self.threads.is_free_for(queue, self.handed_out.blocking());
+        self.threads.asked(queue);
+        let Some(state) = self.queues.get_mut(queue) else { return false };
+        let held = (&mut self.withdrawn, &mut self.found.reserve);
+        let pick = state.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
+        state.wants_refills(queue, &mut self.found.refills);
+        self.restless |= self.queues.note(queue) || self.found.has_some();
+        match pick {
+            Pick::Nothing => false,
+            Pick::NoThread => {
+                self.threads.line_up(queue);
+                false
+            }
+            Pick::Expired(job) => {
+                self.expire(queue, job, now);
+                true
+            }
+            Pick::Start { job, blocking } => {
+                let start = self.hand_out(queue, job, blocking, false, now);
+                into.push(start);
+                true
+            }
+        }
+    }
+
+    fn expire(&mut self, queue: QueueId, job: Arc<ReadyJob>, now: Now) {
+        // The job counts as handed out until its end is durable, but its handler is not called.
+        let run = self.handed_out.hand_out(queue, &job, false, now);
+        self.handed_out.finish(run);
+        self.found.expired.push(Start { run, queue, job, commit_first: false, alone: false });
+        self.restless = true;
+    }
+
+    /// How many slots of a queue are kept free for suspects that could start, once they are next.
+    pub(super) fn slots_of_suspects(&self, queue: QueueId, now: Now) -> usize {
+        if !self.probation.is_active() {
+            return 0;
+        }
+        let Some(state) = self.queues.get(queue) else { return 0 };
+        let would_start = |job: &&Arc<ReadyJob>| {
+            state.takes(job.kind())
+                && !self.withdrawn.contains_key(&job.id)
+                && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
+        };
+        self.probation.next_in(queue).filter(would_start).count()
+    }
+
+    /// Hands out the next suspect of the last crash. Returns false if none may start now.
+    fn start_suspect(&mut self, now: Now, into: &mut Vec<Start>) -> bool {
+        if !self.probation.looks(now) {
+            return false;
+        }
+        let Self { queues, handed_out, threads, buckets, withdrawn, .. } = self;
+        let may_start_in = |queue: QueueId| {
+            let has_slot = queues.get(queue).is_some_and(|state| handed_out.running_in(queue) < state.slots());
+            match has_slot {
+                true => buckets.wait(queue, None, now).map_or(MayStart::Now, MayStart::After),
+                false => MayStart::No,
+            }
+        };
+        let may_start = |Suspect { queue, job, .. }: &Suspect| {
+            let Some(state) = queues.get(*queue) else { return MayStart::No };
+            // A suspect does not wait behind the queues that wait for a thread: there are few suspects, and each is tried once.
+            let has_thread = !state.blocks(job.kind()) || threads.has_free(handed_out.blocking());
+            if withdrawn.contains_key(&job.id) || !has_thread || !state.takes(job.kind()) {
+                return MayStart::No;
+            }
+            let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
+            group.map_or(MayStart::Now, MayStart::After)
+        };
+        let chosen = self.probation.next(now, handed_out.running() == 0, may_start_in, may_start);
+        self.restless = true;
+        let Some((queue, job)) = chosen else { return false };
+        if job.record.has_expired(now) {
+            self.probation.tried(job.id, now);
+            self.expire(queue, job, now);
+            return true;
+        }
+        let reserve = &mut self.found.reserve;
+        let mut is_open = self.buckets.gate(queue, None, now, reserve) == Gate::Open;
+        if let Some(group) = job.group() {
+            is_open &= self.buckets.gate(queue, Some(group), now, reserve) == Gate::Open;
+        }
+        if !is_open {
+            self.probation.not_now(job.id);
+            return false;
+        }
+        self.buckets.spend(queue, None);
+        if let Some(group) = job.group() {
+            self.buckets.spend(queue, Some(group));
+        }
+        self.probation.tried(job.id, now);
+        let blocking = self.queues.get(queue).is_some_and(|state| state.blocks(job.kind()));
+        let start = self.hand_out(queue, job, blocking, true, now);
+        into.push(start);
+        true
+    }
+
+    fn hand_out(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
+        // A job whose end is not durable yet does not count as running: its handler has returned. If its end is lost, the
+        // next opening finds both start marks.
+        let is_clear = self.handed_out.running() == 0;
+        let run = self.handed_out.hand_out(queue, &job, blocking, now);
+        if self.mark_at.is_none() {
+            self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
+            self.restless = true;
+        }
+        let (commit_first, alone) = if self.probation.is_active() || job.is_suspect() {
+            self.restless = true;
+            self.probation.started(&job, is_tried, is_clear, now)
+        } else {
+            (false, false)
+        };
+        Start { run, queue, job, commit_first, alone }
+    }
+
+    /// Whether [`Self::chores`] has something new to say.
+    pub fn is_restless(&self) -> bool {
+        self.restless
+    }
+
+    /// What there is to do besides starting jobs, and when to ask again.
+    pub fn chores(&mut self, now: Now) -> Chores {
+        self.restless = false;
+        let mut chores = std::mem::take(&mut self.found);
+        if self.stopped {
+            return chores;
+        }
+        while let Some(queue) = self.queues.next_due(now) {
+            let Some(state) = self.queues.get_mut(queue) else { break };
+            if !state.promotion_due(now) {
+                break;
+            }
+            chores.promote.push(queue);
+            self.note(queue);
+        }
+        let mut woken = Vec::new();
+        while let Some(queue) = self.queues.next_timer(now) {
+            let Some(state) = self.queues.get_mut(queue) else { break };
+            let is_woken = state.wake_parked(now);
+            self.note(queue);
+            if is_woken {
+                woken.push(queue);
+            } else if self.queues.next_timer(now) == Some(queue) {
+                break;
+            }
+        }
+        (chores.wait, chores.is_exact) = self.queues.next_event(now);
+        if !woken.is_empty() {
+            // The next start may be due at once, and nothing else may wake the dispatcher for long.
+            (chores.wait, chores.is_exact) = (Some(Duration::ZERO), false);
+        }
+        for queue in woken {
+            self.wake(queue);
+        }
+        let mark = self.mark_at.map(|at| at.saturating_sub(now.mono));
+        let others = [self.probation.next_event(now), mark].into_iter().flatten().min();
+        if let Some(others) = others
+            && chores.wait.is_none_or(|wait| others < wait)
+        {
+            (chores.wait, chores.is_exact) = (Some(others), false);
+        }
+        chores
+    }
+}

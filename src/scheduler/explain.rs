@@ -1,0 +1,48 @@
+//! Explains why a waiting job does not start.
+
+use std::sync::Arc;
+
+use super::{Blocked, Scheduler};
+use crate::job::{JobId, KindId, Order, QueueId};
+use crate::time::Now;
+
+impl Scheduler {
+    /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, with its place among
+    /// the heads.
+    pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
+        let Some(state) = self.queues.get(queue) else { return Blocked::NoHandler };
+        if self.stopped {
+            return Blocked::Draining;
+        }
+        if state.paused {
+            return Blocked::QueuePaused;
+        }
+        if !state.takes(kind) {
+            return Blocked::NoHandler;
+        }
+        let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
+        let passed_over = group.and_then(|(_, order)| state.read_again_in(id, order, now));
+        if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
+            return Blocked::RateLimited(wait);
+        }
+        let is_suspect = self.probation.holds(id);
+        let wait = if is_suspect { self.probation.wait_of(id, now) } else { self.probation.holds_others(now) };
+        let running = self.handed_out.running_in(queue);
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            return Blocked::Recovering(wait);
+        }
+        if running >= state.slots() {
+            return Blocked::NoFreeSlot;
+        }
+        if !is_suspect && running + self.slots_of_suspects(queue, now) >= state.slots() {
+            return Blocked::Recovering(self.probation.next_event(now).unwrap_or_default());
+        }
+        if !self.has_room() {
+            return Blocked::ProcessBudget(self.running_max);
+        }
+        if state.blocks(kind) && !self.threads.is_free_for(queue, self.handed_out.blocking()) {
+            return Blocked::NoThread;
+        }
+        Blocked::Next
+    }
+}
