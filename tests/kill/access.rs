@@ -124,7 +124,7 @@ fn no_other_process_opens_the_file_until_its_holder_is_dead() {
         let openers: Vec<_> = (0..2).map(|_| thread::spawn(open_as_soon_as_possible(file.clone()))).collect();
         thread::sleep(Duration::from_millis(rng.u64(..40)));
         holder.kill();
-        holder.end().0.iter().for_each(|line| hear(line, &mut acknowledged));
+        holder.end().0.iter().for_each(|line| read_line(line, &mut acknowledged));
         let there: Vec<Vec<u64>> = openers.into_iter().map(|opener| opener.join().unwrap()).collect();
         for ids in there {
             assert!(acknowledged.iter().all(|id| ids.contains(id)), "{} of {}", ids.len(), acknowledged.len());

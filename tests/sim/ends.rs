@@ -70,7 +70,7 @@ impl World {
                 let left = self.choose_left();
                 self.disk = self.disk.after_power_cut(left, &mut self.rng);
             } else if self.disk.is_faulty() {
-                self.mend_disk();
+                self.repair_disk();
             } else if self.open.is_none() && self.disk.failed() == 0 {
                 return Err(format!("I1: the disk works, and the file does not open: {error:?}"));
             }
@@ -243,8 +243,8 @@ impl World {
         self.note(|_| "from now on there are no faults".into());
         self.plan.weights.crash = 0;
         self.disk.cut_power_after(None);
-        self.mend_disk();
-        self.mend_wall();
+        self.repair_disk();
+        self.set_wall_right();
         self.heal()?;
         self.stage.lock().unwrap().calm = true;
         for queue in &mut self.plan.queues {

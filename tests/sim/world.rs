@@ -300,7 +300,7 @@ impl World {
                 took("a promotion in several batches");
             }
         }
-        if std::mem::take(&mut self.oracle.heard_healed) {
+        if std::mem::take(&mut self.oracle.saw_healed) {
             self.compare(Moment::Healed)?;
         }
         Ok(wrote)
@@ -456,7 +456,7 @@ impl World {
 
     fn change_disk(&mut self) {
         if self.disk.is_faulty() && self.rng.u8(..3) > 0 {
-            self.mend_disk();
+            self.repair_disk();
             return;
         }
         self.oracle.harmed = true;

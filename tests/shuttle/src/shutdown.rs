@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use millpond::testing::ManualClock;
-use millpond::{Error, Heard};
+use millpond::Error;
 use millpond_testkit::SimDisk;
 use shuttle::thread;
 
