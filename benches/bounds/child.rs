@@ -1,4 +1,4 @@
-//! What the processes do that are measured.
+//! The measurements, each of which runs in a process of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ async fn fill(path: &Path, jobs: u64) -> u64 {
     jobs
 }
 
-/// A worker whose handlers wait until they are let go.
+/// A worker whose handlers wait for a permit.
 fn gated(pond: &Millpond, gate: &Arc<Semaphore>, entered: &Arc<Semaphore>) -> Worker {
     let (gate, entered) = (gate.clone(), entered.clone());
     let handler = move |_: Job<Bytes>| {
@@ -62,7 +62,7 @@ fn gated(pond: &Millpond, gate: &Arc<Semaphore>, entered: &Arc<Semaphore>) -> Wo
     pond.worker("q").concurrency(10).no_timeout().handle_raw("noop", handler).start().expect("a worker")
 }
 
-/// Resident memory in KiB: with the backlog open, its windows filled, a thousand jobs done.
+/// Resident memory in KiB, with the backlog open, the windows full and a thousand jobs done.
 async fn memory(path: &Path) -> u64 {
     let pond = Millpond::open(path).expect("a queue");
     let (gate, entered) = (Arc::new(Semaphore::new(1_000)), Arc::new(Semaphore::new(0)));
@@ -71,13 +71,13 @@ async fn memory(path: &Path) -> u64 {
         entered.acquire_many(1_010).await.expect("they start").forget();
     }
     let resident = kernel::peak_kib().expect("Linux says");
-    // What was done is taken back with the process.
+    // The process frees everything when it ends.
     std::mem::forget(pond);
     println!("{resident}");
     std::process::exit(0);
 }
 
-/// Microseconds from before the open to the first handler.
+/// Microseconds from before the opening to the call of the first handler.
 async fn first(path: &Path) -> u64 {
     let start = Instant::now();
     let pond = Millpond::open(path).expect("a queue");
@@ -85,12 +85,12 @@ async fn first(path: &Path) -> u64 {
     let _worker = gated(&pond, &gate, &entered);
     entered.acquire().await.expect("one starts").forget();
     let took = start.elapsed();
-    // Its handlers would wait for ever.
+    // The handlers would wait forever.
     pond.shutdown(Duration::ZERO).await.expect("it closes");
     took.as_micros() as u64
 }
 
-/// Jobs run and are enqueued until the process is killed.
+/// Enqueues and runs jobs until the process is killed.
 async fn busy(path: &Path) -> u64 {
     let pond = Millpond::open(path).expect("a queue");
     let (gate, entered) = (Arc::new(Semaphore::new(200)), Arc::new(Semaphore::new(0)));
@@ -116,12 +116,12 @@ async fn idle(path: &Path) -> u64 {
     spent
 }
 
-/// Jobs per second, enqueued and completed one for one so that the backlog stays as it is: a handler ends only when
-/// a job was enqueued for it. A worker let loose would empty a small backlog, and would run many jobs for each one
-/// that is counted with a large backlog.
+/// Jobs per second, enqueued and completed one for one so that the backlog stays the same: a handler ends only when a
+/// job was enqueued for it. A worker without this limit would empty a small backlog, and with a large backlog would run
+/// many jobs for each one that is counted.
 async fn rate(path: &Path) -> u64 {
     const JOBS: u64 = 400_000;
-    // Enough that the writer always finds work: one that waits for the disk alone would be measured for that.
+    // Enough that the writer always has work: otherwise the figure would be the latency of the disk.
     const PRODUCERS: u64 = 4;
     const AT_ONCE: u32 = 1_000;
     let pond = Millpond::open(path).expect("a queue");

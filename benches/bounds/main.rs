@@ -1,11 +1,11 @@
-//! What must not grow: memory and the time to the first handler with a backlog, work while nothing is
-//! due, speed with ten million jobs waiting. Each figure is taken in a process of its own.
+//! Figures that must not grow: memory and the time to the first handler with a backlog, work while nothing is due,
+//! speed with ten million jobs waiting. Each figure is measured in a process of its own.
 //!
 //! `cargo bench --bench bounds` prints the table and takes about three minutes;
 //! `BOUNDS_WAITING=<jobs>` sets the backlog (1,000,000), `BOUNDS_MANY=<jobs>` the large one (10,000,000).
 
 mod child;
-#[allow(dead_code, reason = "each bench asks for some of it")]
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod process;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use process::{Child, run};
 
-/// Bytes of a payload.
+/// The number of bytes of a payload.
 const PAYLOAD: usize = 128;
 
 fn number(name: &str, default: u64) -> u64 {

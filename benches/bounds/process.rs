@@ -1,4 +1,4 @@
-//! A measurement in a process of its own.
+//! Runs a measurement in a process of its own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{ChildStdout, Command, Stdio};
@@ -23,7 +23,7 @@ impl Child {
         line.trim().to_owned()
     }
 
-    /// Kills it -9 once it says that it is at work.
+    /// Kills it with kill -9 once it reports that it is ready.
     pub fn kill_when_ready(mut self) {
         assert_eq!(self.line(), "ready");
         self.process.kill().expect("it runs");

@@ -5,7 +5,7 @@ use crate::point::Point;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
     Full,
-    /// Tries out the program, tells nothing about the queue.
+    /// Tests the program; the figures mean nothing.
     Small,
 }
 
@@ -18,7 +18,7 @@ impl Scale {
         }
     }
 
-    /// Of each point; the median counts.
+    /// The number of turns of each point; the median counts.
     pub fn turns(self) -> usize {
         if self == Self::Full { 3 } else { 1 }
     }
@@ -36,12 +36,12 @@ impl Scale {
 pub struct Axis {
     pub name: &'static str,
     pub title: &'static str,
-    /// What is along the axis.
+    /// The label of the axis.
     pub label: &'static str,
     /// What is the same at each point.
     pub base: String,
     pub is_bytes: bool,
-    /// With the value along the axis.
+    /// The points, each with its value along the axis.
     pub points: Vec<(u64, Point)>,
 }
 
@@ -55,9 +55,9 @@ impl Axis {
             payload_bytes: 128,
         };
         let waiting = |jobs: u64| format!("{} jobs waiting", thousands(jobs));
-        // So many that the largest number of groups has a job in each.
+        // Enough that with the largest number of groups each group has a job.
         let in_groups = scale.at_most(1_000_000, 10_000);
-        // So few that a MiB for each still fits on the disk.
+        // Few enough that one MiB for each fits on the disk.
         let with_payload = 2_000;
         vec![
             Self {

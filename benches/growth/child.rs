@@ -1,4 +1,4 @@
-//! What the processes do that are measured.
+//! The measurements, each of which runs in a process of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::kernel;
 use crate::measured::Raw;
 use crate::point::Point;
 
-/// Enough that the writer finds work whenever it is ready: one producer alone would measure the disk's latency.
+/// Enough that the writer always has work: with a single producer the figure would be the latency of the disk.
 const PRODUCERS: u64 = 4;
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -39,7 +39,7 @@ fn open(path: &Path, point: Point) -> Millpond {
     Millpond::builder().max_running(running).open(path).expect("a queue")
 }
 
-/// The jobs of a file one after the other: they take turns among queues and groups.
+/// The jobs of a file one after the other, spread evenly over queues and groups.
 struct Jobs {
     point: Point,
     payload: Bytes,
@@ -70,7 +70,7 @@ impl Jobs {
 async fn fill(path: &Path, point: Point) {
     let pond = open(path, point);
     let jobs = Jobs::new(point);
-    // As many as one call may bring, or half of its bytes.
+    // As many as one call is allowed to bring, or half of its bytes.
     let batch = ((16 << 20) / point.payload_bytes).min(10_000);
     for first in (0..point.backlog).step_by(batch as usize) {
         pond.enqueue_all(jobs.some(batch.min(point.backlog - first))).await.expect("enqueued");
@@ -78,13 +78,13 @@ async fn fill(path: &Path, point: Point) {
     pond.shutdown(Duration::from_secs(60)).await.expect("it closes");
 }
 
-/// What a process with an open queue needs when nothing waits: its high-water mark in KiB.
+/// The high-water mark in KiB of a process with an open queue in which no job waits.
 fn empty(path: &Path, point: Point) -> u64 {
     let _pond = open(path, point);
     kernel::peak_kib().expect("Linux says")
 }
 
-/// Enqueues and completes one for one: a handler ends only when a job was enqueued for it. Workers that were let loose
+/// Enqueues and completes one for one: a handler ends only when a job was enqueued for it. Workers without this limit
 /// would empty a small backlog and not a large one.
 async fn measure(path: &Path, point: Point, time: Duration) -> Raw {
     let pond = open(path, point);
@@ -106,7 +106,7 @@ async fn measure(path: &Path, point: Point, time: Duration) -> Raw {
         commits: after.commits - before.commits,
         peak_kib: kernel::peak_kib().expect("Linux says"),
     };
-    // Its handlers would wait for ever: their jobs go back, for the next turn.
+    // The handlers would wait forever: their jobs go back, for the next turn.
     pond.shutdown(Duration::ZERO).await.expect("it closes");
     drop(workers);
     raw
@@ -135,7 +135,7 @@ async fn produce(pond: Millpond, jobs: Arc<Jobs>, gate: Arc<Semaphore>, ended: A
     }
 }
 
-/// The counts at a moment.
+/// The counts at one moment.
 struct Taken {
     at: Instant,
     completed: u64,

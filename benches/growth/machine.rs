@@ -1,9 +1,9 @@
-//! The machine, for the foot of a plot.
+//! Describes the machine, for the foot of a plot.
 
 use std::fs::read_to_string;
 use std::process::Command;
 
-/// Where and when.
+/// Where and when the figures were made.
 pub fn made() -> String {
     let cpus = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");

@@ -1,5 +1,5 @@
-//! How cost grows: one axis at a time is swept around a base point, and for each point the queue enqueues and
-//! completes one for one, so that what waits stays as it is.
+//! How costs grow: one axis at a time is varied around a base point. At each point the queue enqueues and completes one
+//! for one, so that the backlog stays the same.
 //!
 //! ```text
 //! cargo bench --bench growth                        # all axes; about fifteen minutes and 4 GB of disk
@@ -11,7 +11,7 @@
 
 mod axis;
 mod child;
-#[allow(dead_code, reason = "each bench asks for some of it")]
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod machine;
@@ -53,7 +53,7 @@ fn main() {
     println!("\nplots and figures: {}", target.display());
 }
 
-/// Each point's median. The points take turns, so that what else the machine does in a minute does not fall on one.
+/// The median of each point. The points run in turns, so that other load on the machine is spread over all of them.
 fn sweep(axis: &Axis, scale: Scale) -> Vec<Measured> {
     let dir = tempfile::tempdir().expect("a directory for the bench");
     let empty = {
@@ -77,7 +77,7 @@ fn sweep(axis: &Axis, scale: Scale) -> Vec<Measured> {
     turns.into_iter().map(measured::median).collect()
 }
 
-/// A piece of work in a process of its own, and what it says.
+/// Runs a measurement in a process of its own, and returns what it prints.
 fn run(args: &[&str], point: &Point) -> String {
     let program = std::env::current_exe().expect("this very program");
     let output = Command::new(program)

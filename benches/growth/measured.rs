@@ -1,10 +1,10 @@
-//! What was measured at a point.
+//! The figures of a point.
 
 use std::fmt;
 
 use crate::point::Point;
 
-/// As a process says it.
+/// As the process prints them.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw {
     pub jobs: u64,
@@ -36,7 +36,7 @@ pub fn peak_of_empty(line: &str) -> u64 {
     line.parse().expect("KiB")
 }
 
-/// The turn with the median of jobs per second, whole: its figures belong together.
+/// The turn with the median of jobs per second, with all its figures: they belong together.
 pub fn median(mut turns: Vec<Measured>) -> Measured {
     turns.sort_by(|a, b| a.jobs_per_second().total_cmp(&b.jobs_per_second()));
     let spread = (turns[0].jobs_per_second(), turns[turns.len() - 1].jobs_per_second());
@@ -68,7 +68,7 @@ impl Measured {
         self.raw.peak_kib as f64 / 1024.0
     }
 
-    /// What the backlog and the work on it need above an empty queue.
+    /// The memory of the backlog and of the work on it, above that of an empty queue.
     pub fn memory_bytes_per_waiting_job(&self) -> f64 {
         (self.raw.peak_kib.saturating_sub(self.empty_kib) * 1024) as f64 / self.waiting as f64
     }

@@ -1,4 +1,4 @@
-//! Where a measurement is taken.
+//! The settings of one measurement.
 
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
@@ -6,7 +6,7 @@ pub struct Point {
     pub queues: u64,
     /// 0: jobs have no group.
     pub groups: u64,
-    /// Running at a time, in all queues together.
+    /// How many jobs run at a time, in all queues together.
     pub concurrency: u64,
     pub payload_bytes: u64,
 }
@@ -22,8 +22,8 @@ impl Point {
         Self { backlog, queues, groups, concurrency, payload_bytes }
     }
 
-    /// Jobs that are enqueued at once: 1,000, or 4 MiB of them, or ten for each that can run where groups keep them
-    /// back, so that within a measurement as many are enqueued as are completed.
+    /// The number of jobs that are enqueued at once: 1,000, or 4 MiB of them, or ten for each that can run where groups limit
+    /// them, so that within a measurement as many are enqueued as are completed.
     pub fn batch(&self) -> u64 {
         let at_most = if self.groups == 0 { 1_000 } else { 10 * self.groups.min(self.concurrency) };
         ((4 << 20) / self.payload_bytes).min(at_most).clamp(1, 1_000)

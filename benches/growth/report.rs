@@ -1,4 +1,4 @@
-//! The table on the terminal, and the files.
+//! Writes the table on the terminal, and the files.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::svg::short;
 
 type Column = (&'static str, fn(&Measured) -> f64);
 
-/// After the value along the axis.
+/// The columns after the value along the axis.
 const COLUMNS: [Column; 8] = [
     ("jobs/s", Measured::jobs_per_second),
     ("CPU us/job", Measured::cpu_micros_per_job),
@@ -27,12 +27,12 @@ const COLUMNS: [Column; 8] = [
 pub fn table(axis: &Axis, measured: &[Measured]) -> String {
     let mut table = format!("{}: {}\n{:>12}", axis.title, axis.base, axis.name);
     for (name, _) in COLUMNS {
-        write!(table, "{name:>16}").expect("a string takes it");
+        write!(table, "{name:>16}").expect("a string can be written to");
     }
     for ((value, _), measured) in axis.points.iter().zip(measured) {
-        write!(table, "\n{:>12}", short(*value as f64, axis.is_bytes)).expect("a string takes it");
+        write!(table, "\n{:>12}", short(*value as f64, axis.is_bytes)).expect("a string can be written to");
         for (_, figure) in COLUMNS {
-            write!(table, "{:>16}", number(figure(measured))).expect("a string takes it");
+            write!(table, "{:>16}", number(figure(measured))).expect("a string can be written to");
         }
     }
     table
@@ -48,7 +48,7 @@ pub fn write(dir: &Path, axis: &Axis, measured: &[Measured], made: &str) -> io::
     fs::write(dir.join(format!("growth-{}.svg", axis.name)), plot::plot(axis, measured, made))
 }
 
-/// What was counted, so that every figure of the plot can be worked out anew.
+/// The raw counts, from which every figure of the plot can be computed again.
 fn csv(axis: &Axis, measured: &[Measured], made: &str) -> String {
     let mut csv = format!("# {}: {}\n# {made}\n", axis.title, axis.base);
     csv += "value,waiting,queues,groups,concurrency,payload_bytes,jobs,micros,cpu_ms,written_bytes,commits,peak_kib,\
@@ -73,7 +73,7 @@ fn csv(axis: &Axis, measured: &[Measured], made: &str) -> String {
         ];
         let counts = counts.map(|count| count.to_string()).join(",");
         let rate = measured.jobs_per_second();
-        writeln!(csv, "{counts},{rate:.0},{slowest:.0},{fastest:.0}").expect("a string takes it");
+        writeln!(csv, "{counts},{rate:.0},{slowest:.0},{fastest:.0}").expect("a string can be written to");
     }
     csv
 }

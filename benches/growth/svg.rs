@@ -1,5 +1,5 @@
-//! A sheet of panels over one logarithmic axis, as SVG. A plotting crate would do it too, at four or more further crates
-//! in every build of the tests; this is all that is needed of one.
+//! Draws panels over one logarithmic axis, as SVG. A plotting crate would need four or more further crates in every build
+//! of the tests; this file has everything that is needed here.
 
 use std::fmt::Write;
 
@@ -7,12 +7,12 @@ const WIDTH: f64 = 760.0;
 const LEFT: f64 = 76.0;
 const RIGHT: f64 = 36.0;
 const TOP: f64 = 64.0;
-/// From one panel to the next, and of it the plot itself.
+/// The distance from one panel to the next, and the height of the plot itself.
 const PANEL: f64 = 190.0;
 const PLOT: f64 = 140.0;
 const FOOT: f64 = 62.0;
 
-/// Above this ratio of the largest to the smallest figure a panel is logarithmic too.
+/// If the largest figure exceeds the smallest by more than this factor, a panel is logarithmic too.
 const LINEAR_UP_TO: f64 = 20.0;
 
 pub struct Sheet<'a> {
@@ -30,7 +30,7 @@ pub struct Panel {
     pub ys: Vec<f64>,
 }
 
-/// From figures to the height within a plot, 0 to 1.
+/// Maps figures to the height within a plot, 0 to 1.
 enum Height {
     Linear { max: f64 },
     Logarithmic { min: f64, max: f64 },
@@ -88,7 +88,7 @@ impl Sheet<'_> {
 
     fn x(&self, x: f64) -> f64 {
         let (first, last) = (self.xs[0], self.xs[self.xs.len() - 1]);
-        // A single point stands in the middle.
+        // A single point is in the middle.
         let along = if last > first { (x / first).ln() / (last / first).ln() } else { 0.5 };
         LEFT + 24.0 + along * (WIDTH - LEFT - RIGHT - 48.0)
     }
@@ -118,37 +118,38 @@ impl Sheet<'_> {
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>",
             path.join(" ")
         );
-        drawn.expect("a string takes it");
+        drawn.expect("a string can be written to");
         for (&(x, y), &value) in points.iter().zip(&panel.ys) {
             writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{color}\"/>")
-                .expect("a string takes it");
-            // Above its point; below it where the plot ends.
+                .expect("a string can be written to");
+            // The label is above its point, or below it where the plot ends.
             let label = if y - 9.0 < upper + 8.0 { y + 19.0 } else { y - 9.0 };
-            // A rim in the ground's colour keeps it readable over the curve.
-            let look =
+            // An outline in the background colour keeps it readable over the curve.
+            let style =
                 "text-anchor=\"middle\" font-size=\"11\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\"";
-            text(svg, (x, label), look, &short(value, false));
+            text(svg, (x, label), style, &short(value, false));
         }
     }
 }
 
-fn text(svg: &mut String, (x, y): (f64, f64), look: &str, text: &str) {
-    writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" {look}>{}</text>", escape(text)).expect("a string takes it");
+fn text(svg: &mut String, (x, y): (f64, f64), style: &str, text: &str) {
+    writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" {style}>{}</text>", escape(text))
+        .expect("a string can be written to");
 }
 
 fn line(svg: &mut String, (x1, y1): (f64, f64), (x2, y2): (f64, f64), color: &str) {
     writeln!(svg, "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{color}\"/>")
-        .expect("a string takes it");
+        .expect("a string can be written to");
 }
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A number in three digits or so.
+/// Formats a number with about three digits.
 pub fn short(value: f64, is_bytes: bool) -> String {
     let (step, units) = if is_bytes { (1024.0, [" B", " KiB", " MiB"]) } else { (1000.0, ["", "k", "M"]) };
-    // 999.6 would be "1000".
+    // 999.6 would become "1000".
     let unit = if value >= step * step * 0.9995 { 2 } else { usize::from(value >= step * 0.9995) };
     let scaled = value / f64::powi(step, unit as i32);
     let digits = if scaled >= 100.0 {

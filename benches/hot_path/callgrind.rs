@@ -1,19 +1,19 @@
-//! Counting, and the baseline.
+//! Counts instructions, and compares them with the baseline.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
 use crate::work::WORK;
 
-/// Jobs in the smaller run.
+/// The number of jobs in the smaller run.
 const JOBS: u64 = 16_000;
 
-/// A count may be so much above the baseline, in percent.
+/// How far a count is allowed to be above the baseline, in percent.
 const TOLERANCE: f64 = 3.0;
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hot_path/baseline.txt");
 
-/// Instructions of one job.
+/// The instructions of one job.
 fn per_job(work: &str) -> u64 {
     let [few, many] = [JOBS, 2 * JOBS].map(|jobs| instructions(work, jobs));
     (many - few) / JOBS
@@ -37,7 +37,7 @@ pub fn save() {
     print!("{}", lines.concat());
 }
 
-/// The exit code: 0 unless a count has grown.
+/// Returns the exit code: 0 unless a count has grown too far.
 pub fn compare() -> i32 {
     let text = std::fs::read_to_string(BASELINE).expect("a baseline: make it with --save");
     let baseline: BTreeMap<&str, u64> = text
@@ -54,7 +54,7 @@ pub fn compare() -> i32 {
         println!("{work:<24} {before:>12} {now:>12} {percent:>+7.1}%");
     }
     if grown {
-        println!("more than {TOLERANCE}% above the baseline: mend it, or say why and save a new one");
+        println!("more than {TOLERANCE}% above the baseline: fix it, or give the reason and save a new one");
     }
     i32::from(grown)
 }

@@ -1,13 +1,13 @@
-//! Instructions on the hot path, under callgrind: a fixed piece of work on one thread, in memory, with
-//! a clock that stands still, so that the count depends on the code alone.
+//! Counts the instructions of the hot path with callgrind: a fixed piece of work on one thread, in memory, with a clock that
+//! does not move, so that the count depends only on the code.
 //!
 //! ```text
 //! cargo bench --bench hot_path              # counts and compares with benches/hot_path/baseline.txt
 //! cargo bench --bench hot_path -- --save    # writes the baseline
 //! ```
 //!
-//! Each piece is run with n and with 2n jobs in a process of its own; the difference is what n jobs
-//! cost, whatever the process does besides. `redb` is the same by the storage engine alone. Needs `valgrind`.
+//! Each piece runs with n and with 2n jobs in a process of its own; the difference is the cost of n jobs, whatever
+//! else the process does. `redb` is the same work by the storage engine alone. Needs `valgrind`.
 
 mod callgrind;
 mod work;

@@ -54,7 +54,7 @@ enum Step {
     RemoveRun,
 }
 
-/// All jobs, and so many in a commit: one step after the other.
+/// Runs each step for all jobs, with so many jobs in a commit.
 fn floor(jobs: u64, at_once: u64, steps: &[Step]) {
     let db = Database::builder().create_with_backend(InMemoryBackend::new()).expect("a database");
     for step in steps {
@@ -99,7 +99,7 @@ impl Bench {
         Self { pond, steps, runtime }
     }
 
-    /// All calls of one commit are made, then committed, then answered.
+    /// Makes all calls of one commit, commits, and reads the answers.
     fn commit<T, E: std::fmt::Debug>(&mut self, calls: impl Iterator<Item = impl Future<Output = Result<T, E>>>) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut calls: Vec<_> = calls.map(Box::pin).collect();

@@ -1,4 +1,4 @@
-//! wasmtime alone: the least that a fresh sandbox per job can cost.
+//! wasmtime alone: the lowest possible cost of a fresh sandbox for each job.
 
 use std::time::Instant;
 
@@ -65,7 +65,7 @@ impl Bare {
     }
 }
 
-/// Modules become components as the queue makes them.
+/// Makes a component of a module, like the queue does.
 fn encoded(module: &[u8]) -> Vec<u8> {
     if wasmparser::Parser::is_component(module) {
         return module.to_vec();

@@ -1,4 +1,4 @@
-//! What a plugin costs before its first job: to compile it, to load it from the cache, to have it lie there.
+//! The costs of a plugin before its first job: to compile it, to load it from the cache, and to keep it idle.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{median, wasm_of};
 const GUESTS: [&str; 4] =
     ["rust-noop/noop.wasm", "rust-thumbnail/thumbnail.wasm", "c-crc32/crc32.wasm", "js-noop/noop.wasm"];
 
-/// Plugins that lie idle side by side, each with code of its own.
+/// The number of idle plugins, each with code of its own.
 const IDLE: usize = 50;
 
 pub fn print(turns: usize) {
@@ -42,7 +42,7 @@ fn opened() -> (Runtime, Millpond) {
     (runtime, pond.expect("a file"))
 }
 
-/// How long `start` takes, less what opening the queue takes.
+/// How long `start` takes, less the time to open the queue.
 fn registered(plugin: Plugin) -> Duration {
     let (_runtime, pond) = opened();
     let before = Instant::now();
@@ -53,12 +53,12 @@ fn registered(plugin: Plugin) -> Duration {
     took
 }
 
-/// What one more plugin adds to the process while no job of it runs.
+/// The memory that one more plugin adds to the process while no job of it runs.
 fn idle_kib(wasm: &[u8]) -> usize {
     let (_runtime, pond) = opened();
     let register = |number: usize| {
         let mut wasm = wasm.to_vec();
-        // A section that says nothing makes it another version.
+        // An empty custom section makes it another version.
         wasm.extend([0, 4, 2, b'n', b'o', number as u8]);
         let plugin = Plugin::from_bytes(format!("plugin-{number}"), wasm).expect("a guest");
         pond.worker(&format!("q-{number}")).handle_wasm("job", plugin).start().expect("a plugin")

@@ -1,5 +1,5 @@
-//! Plugins beside what they are made of: a bare loop of wasmtime that instantiates and calls the same component, with
-//! the same settings, on as many threads; and beside the same work done by a Rust function. In turns, in one process.
+//! Compares plugins with a bare loop of wasmtime that instantiates and calls the same component, with the same settings, on as
+//! many threads; and with the same work done by a Rust function. In turns, in one process.
 //!
 //! ```text
 //! cargo bench --features wasm --bench plugins                      # all: jobs/s as medians of 5 turns, and ratios
@@ -16,10 +16,10 @@ mod pond;
 
 use std::path::Path;
 
-/// Jobs a second.
+/// Jobs per second.
 type Rate = f64;
 
-/// What is run: a plugin, what each job brings, and how many of them make a turn.
+/// What is run: a plugin, the payload of its jobs, and how many jobs make a turn.
 struct Line {
     name: &'static str,
     file: &'static str,
@@ -89,7 +89,7 @@ fn wasm_of(file: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("guest-examples").join(file)).expect("a committed guest")
 }
 
-/// A floor and what stands beside it, turn by turn.
+/// The rates of a floor and of what is compared with it, turn by turn.
 #[derive(Default)]
 struct Beside(Vec<[Rate; 2]>);
 

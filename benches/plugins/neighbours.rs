@@ -1,5 +1,5 @@
-//! What the application feels of guests that compute without end: the time that an echo over TCP takes on the runtime that they
-//! were started on.
+//! How guests that compute without end slow down the application: the time that an echo over TCP takes on the runtime on
+//! which they were started.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,18 @@ use crate::guest;
 const THREADS: usize = 2;
 const ECHOES: usize = 500;
 
-/// The median that an application should not have to go beyond.
+/// The median that an application should not exceed.
 const MEDIAN_MAX: Duration = Duration::from_millis(5);
 
-/// Turns of an empty loop: about a millisecond.
+/// Iterations of an empty loop that take about a millisecond.
 const MILLISECOND: u64 = 2_000_000;
 
-/// Guests beside the application.
+/// Guests that run on the same runtime as the application.
 #[derive(Clone, Copy)]
 enum Busy {
-    /// So many that never end.
+    /// So many guests that never end.
     Forever(usize),
-    /// So many at a time, one after another, each of so many turns of a loop.
+    /// So many guests at a time, one after another, each with so many iterations of a loop.
     Turns(usize, u64),
 }
 
@@ -42,7 +42,7 @@ pub fn print() {
         let took = echoes(busy);
         let [median, p99, max] = [took[ECHOES / 2], took[ECHOES * 99 / 100], took[ECHOES - 1]];
         println!("{name:<40} {:>7} us {:>7} us {:>7} us", median.as_micros(), p99.as_micros(), max.as_micros());
-        assert!(median < MEDIAN_MAX, "the application feels its guests");
+        assert!(median < MEDIAN_MAX, "the guests slow the application down too much");
     }
 }
 
@@ -52,7 +52,7 @@ fn start(pond: &Millpond, busy: Busy) {
         plugin.limits(PluginLimits::default().time(Duration::from_secs(600)))
     };
     match busy {
-        // Each is a plugin of its own, so that there is a place for most of them.
+        // Each is a plugin of its own, because a plugin has a limited number of places for running guests.
         Busy::Forever(guests) => {
             for number in 0..guests {
                 let (queue, spins) = (format!("q-{number}"), plugin(format!("busy-{number}"), guest::SPIN));
@@ -75,7 +75,7 @@ fn start(pond: &Millpond, busy: Busy) {
     }
 }
 
-/// How long each echo takes beside busy guests, in order.
+/// The times of the echoes while guests are busy, in order.
 fn echoes(busy: Busy) -> Vec<Duration> {
     let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().expect("a runtime");
     let pond = Millpond::builder().runtime(runtime.handle().clone()).open_backend(InMemoryBackend::new());

@@ -1,4 +1,4 @@
-//! The queue: jobs that wait in a file, drained by a plugin or by a Rust function.
+//! The queue: jobs that wait in a file, run by a plugin or by a Rust function.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub fn drain(threads: usize, jobs: u64, payload: &[u8], handle: impl FnOnce(Work
         let batch = (0..at_once.min(left)).map(|_| NewJob::raw("job", Bytes::copy_from_slice(payload)));
         left -= pond.enqueue_many(QUEUE, batch).wait().unwrap().len();
     }
-    // Compiling is no part of it.
+    // Compiling is not part of the measurement.
     let queue = pond.queue(QUEUE).unwrap();
     queue.pause().wait().unwrap();
     let worker = handle(pond.worker(QUEUE).concurrency(16)).start().unwrap();

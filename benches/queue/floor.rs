@@ -1,4 +1,4 @@
-//! What raw redb takes for the same work.
+//! The same work by raw redb.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ fn open() -> (tempfile::TempDir, Arc<Database>) {
 }
 
 enum Message {
-    /// Store a job, tell its caller, and have it run if somebody runs jobs.
+    /// Stores a job, answers its caller, and has the job run if there are threads that run jobs.
     Insert(Sender<u64>, Instant),
     Remove(u64),
 }
 
-/// A writer thread that commits what has gathered, answers everyone, and hands the jobs over in
-/// memory. Returns how many commits it made.
+/// A writer thread that commits all waiting calls together, answers them, and hands the jobs over in memory. Returns how
+/// many commits it made.
 fn writer(
     db: Arc<Database>,
     inbox: Receiver<Message>,
@@ -62,7 +62,7 @@ fn writer(
             commits += 1;
             for (id, caller, called) in stored {
                 if let Some(runs) = &runs {
-                    runs.send((id, called)).expect("somebody runs jobs");
+                    runs.send((id, called)).expect("threads run jobs");
                 }
                 caller.send(id).expect("it waits");
             }
@@ -77,7 +77,7 @@ fn producers(sender: &Sender<Message>, producers: u64, jobs: u64) -> Vec<thread:
         thread::spawn(move || {
             let (reply, answer) = bounded(1);
             for _ in 0..jobs / producers {
-                sender.send(Message::Insert(reply.clone(), Instant::now())).expect("the writer lives");
+                sender.send(Message::Insert(reply.clone(), Instant::now())).expect("the writer runs");
                 answer.recv().expect("it answers");
             }
         })
@@ -99,7 +99,7 @@ pub fn enqueue(count: u64, jobs: u64) -> Sample {
     sample
 }
 
-/// Producers, and two threads that run what was stored: the jobs do nothing.
+/// Producers, and two threads that run the stored jobs, which do nothing.
 pub fn mixed_traffic(count: u64, jobs: u64) -> Sample {
     let (_dir, db) = open();
     let (sender, receiver) = bounded(4_096);
@@ -115,7 +115,7 @@ pub fn mixed_traffic(count: u64, jobs: u64) -> Sample {
                 while (latencies.len() as u64) < jobs / 2 {
                     let (id, called) = started.recv().expect("there are more");
                     latencies.push(called.elapsed());
-                    sender.send(Message::Remove(id)).expect("the writer lives");
+                    sender.send(Message::Remove(id)).expect("the writer runs");
                 }
                 latencies
             })
@@ -130,7 +130,7 @@ pub fn mixed_traffic(count: u64, jobs: u64) -> Sample {
     clock.stop(commits).with_latencies(latencies)
 }
 
-/// One insert to a commit, by the caller himself.
+/// One insert for each commit, on the caller's thread.
 pub fn lone_commits(jobs: u64) -> Sample {
     let (_dir, db) = open();
     let clock = Clock::start(0);
@@ -146,12 +146,12 @@ pub fn lone_commits(jobs: u64) -> Sample {
     clock.stop(jobs).with_latencies(latencies)
 }
 
-/// Between two jobs of an idle queue.
+/// The pause between two jobs of an idle queue.
 pub fn pause() {
     thread::sleep(Duration::from_millis(2));
 }
 
-/// What redb can do for a bulk that comes in the order of its keys: a leaf is built once for all its rows.
+/// The best that redb can do for a bulk in the order of its keys: each leaf is built once for all its rows.
 pub fn bulk_by_runs(jobs: u64) -> Sample {
     let (_dir, db) = open();
     let clock = Clock::start(0);
@@ -207,7 +207,7 @@ pub fn fill_and_drain(jobs: u64) -> Sample {
     clock.stop(commits)
 }
 
-/// Reads the jobs and removes each, a thousand to a commit.
+/// Reads the jobs and removes each, a thousand for each commit.
 fn empty(db: &Database) -> u64 {
     for commits in 0.. {
         let read = db.begin_read().expect("a snapshot");

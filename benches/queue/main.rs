@@ -1,15 +1,15 @@
-//! The queue beside its floor: raw redb with one writer thread, one insert and one removal per job,
-//! batches of up to 1,000, every commit durable. Both sides run in turns, in one process.
+//! Compares the queue with its floor: raw redb with one writer thread, one insert and one removal for each job, batches of up
+//! to 1,000, every commit durable. Both sides run in turns, in one process.
 //!
 //! ```text
 //! cargo bench --bench queue                         # criterion
 //! cargo bench --bench queue -- --ratios             # the table of medians and ratios, seven turns
 //! cargo bench --bench queue -- --ratios W3 --turns 21
-//! cargo bench --bench queue -- --ratios --events    # with a listener that hears every event
+//! cargo bench --bench queue -- --ratios --events    # with a listener that receives every event
 //! ```
 
 mod floor;
-#[allow(dead_code, reason = "each bench asks for some of it")]
+#[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../support/kernel.rs"]
 mod kernel;
 mod measure;
@@ -43,7 +43,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// The time of the whole work, or of one job where that is what counts.
+/// The time of the whole work, or of one job if the latency counts.
 fn one(work: &work::Work, run: fn(u64) -> measure::Sample) -> Duration {
     let sample = run(work.jobs);
     match work.judged {

@@ -1,4 +1,4 @@
-//! What one run of a piece of work took.
+//! The figures of one run of a piece of work.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use crate::kernel;
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     pub took: Duration,
-    /// Bytes given to the disk, in whole pages.
+    /// Bytes written to the disk, in whole pages.
     pub written: u64,
     pub commits: u64,
-    /// From before the call to the handler's start, one per job, where that is measured.
+    /// The times from before the call to the start of the handler, one for each job, where that is measured.
     latencies: Vec<Duration>,
 }
 
 impl Sample {
-    /// So many percent of the jobs took at most this long.
+    /// The time that this percentage of the jobs did not exceed.
     pub fn latency(&self, percent: usize) -> Duration {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
@@ -27,7 +27,7 @@ impl Sample {
     }
 }
 
-/// From now on to [`Clock::stop`].
+/// Measures from now on to [`Clock::stop`].
 pub struct Clock {
     started: Instant,
     written: u64,
@@ -35,7 +35,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// `commits` were made before.
+    /// `commits` is the number of commits so far.
     pub fn start(commits: u64) -> Self {
         Self { written: written(), commits, started: Instant::now() }
     }
@@ -46,7 +46,7 @@ impl Clock {
     }
 }
 
-/// 0 where nobody says.
+/// 0 where the system does not tell it.
 fn written() -> u64 {
     kernel::written_bytes().unwrap_or(0)
 }

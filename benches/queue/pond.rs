@@ -18,7 +18,7 @@ const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 
 static LISTENS: AtomicBool = AtomicBool::new(false);
 
-/// Whether somebody hears every event.
+/// Sets whether a listener receives every event.
 pub fn listen(listens: bool) {
     LISTENS.store(listens, Ordering::Relaxed);
 }
@@ -47,7 +47,7 @@ fn commits(pond: &Millpond) -> u64 {
     pond.metrics().commits_total
 }
 
-/// `each` is called so many times by each of so many tasks.
+/// Each of `count` tasks calls `each` so many times.
 async fn tasks<F>(count: u64, calls: u64, each: impl Fn() -> F + Clone + Send + 'static)
 where
     F: Future<Output = ()> + Send,
@@ -91,7 +91,7 @@ pub fn enqueue_blocking(jobs: u64) -> Sample {
     clock.stop(commits(&pond))
 }
 
-/// Each call stores a row of the application's and a job.
+/// Each call stores a row of the application and a job.
 pub fn transactions(producers: u64, jobs: u64) -> Sample {
     let runtime = runtime();
     let (_dir, pond) = open(&runtime, 256);
@@ -126,7 +126,7 @@ fn fill(pond: &Millpond, jobs: u64, job: impl Fn(u64) -> NewJob) {
     }
 }
 
-/// Durable completions are what is counted: the commit that removes the last job.
+/// Waits for the commit that removes the last job: durable completions are what counts.
 async fn completed(pond: &Millpond, jobs: u64) {
     let queue = pond.queue("bench").expect("a queue");
     while queue.counts().completed_total < jobs {
@@ -145,7 +145,7 @@ pub fn drain(concurrency: usize, jobs: u64) -> Sample {
     clock.stop(commits(&pond))
 }
 
-/// A worker that notes when each job starts: the payload says when it was called for.
+/// A worker that notes how long after its call each job starts: the payload contains the time of the call.
 fn timed_worker(pond: &Millpond, epoch: Instant, concurrency: usize) -> (Arc<Mutex<Vec<Duration>>>, Arc<Semaphore>) {
     let (latencies, started) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Semaphore::new(0)));
     let (notes, starts) = (latencies.clone(), started.clone());

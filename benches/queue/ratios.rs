@@ -1,4 +1,4 @@
-//! The table: floor and queue in turns, medians, and the median of the turns' ratios.
+//! Prints the table: floor and queue in turns, medians, and the median of the turns' ratios.
 
 use std::time::Duration;
 

@@ -9,18 +9,18 @@ pub struct Work {
     pub floor: fn(u64) -> Sample,
     pub pond: fn(u64) -> Sample,
     pub judged: Judged,
-    /// The ratio to reach: of rates at least, of latencies at most.
+    /// The ratio to reach: a minimum for rates, a maximum for latencies.
     pub goal: f64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Judged {
     Rate,
-    /// The median latency.
+    /// By the median latency.
     Latency,
 }
 
-/// Bytes of a payload, but where the work says otherwise.
+/// The number of bytes of a payload, unless the work says otherwise.
 pub const PAYLOAD: usize = 128;
 
 pub const WORK: &[Work] = &[

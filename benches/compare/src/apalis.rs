@@ -1,12 +1,12 @@
-//! apalis with apalis-sqlite, event-driven as its README shows it: the update hook wakes the worker, and it polls each
-//! 500 ms besides, because the hook fires before the commit. Everything else is as the crate sets it: a pool of 10
-//! connections, locks and results written.
+//! apalis with apalis-sqlite, event-driven as in its README: the update hook wakes the worker, which also polls every
+//! 500 ms, because the hook fires before the commit. Everything else is the crate's default: a pool of 10 connections,
+//! and locks and results are written.
 //!
 //! - `default`: `SqliteStorage::setup` on the pool, as in the README. It sets WAL, which the file keeps, and
-//!   `synchronous=OFF`, which only the connection that happened to run it has; the pool's others have SQLite's FULL.
-//!   What goes through that one is not durable, and quick: its figures vary with how much that is.
+//!   `synchronous=OFF`, which applies only to the connection that ran it; the other connections of the pool have SQLite's
+//!   FULL. What goes through that one connection is not durable, and fast: the figures vary with how much that is.
 //! - `full`: `setup` on a pool that is closed again, so that each connection of the queue's pool has FULL: one fsync of
-//!   the log per commit.
+//!   the log for each commit.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ use futures::StreamExt;
 
 use crate::system::{Seen, System};
 
-/// The pool, and what wakes its worker.
+/// The pool, and the listener that wakes its worker.
 pub struct Apalis {
     pool: SqlitePool,
     /// Taken when the worker starts.
@@ -37,7 +37,7 @@ impl Apalis {
     }
 }
 
-/// What a handler gets.
+/// The data of a handler.
 #[derive(Clone)]
 struct Shared {
     seen: &'static Seen,
@@ -78,8 +78,9 @@ impl System for Apalis {
     }
 
     async fn start_worker(&self, concurrency: usize, seen: &'static Seen) {
-        let listener = self.listener.lock().expect("nobody panics here").take().expect("one worker");
-        // As many fetched at once as may run; the default of 10 is slower.
+        let listener =
+            self.listener.lock().expect("no thread panics while it holds the lock").take().expect("one worker");
+        // Fetches as many at once as can run; the default of 10 is slower.
         let batch = concurrency.max(10);
         let strategy = Strategy::new().stream(listener.ready_chunks(batch)).interval(Duration::from_millis(500));
         let worker = WorkerBuilder::new("bench")
@@ -87,7 +88,7 @@ impl System for Apalis {
             .concurrency(concurrency)
             .data(Shared { seen })
             .build(noop);
-        tokio::spawn(async move { worker.run().await.expect("the worker goes on") });
+        tokio::spawn(async move { worker.run().await.expect("the worker continues") });
     }
 
     async fn unfinished(&self) -> u64 {

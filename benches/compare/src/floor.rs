@@ -1,8 +1,8 @@
-//! The least a queue must do: one row in and one row out per job, by one writer thread that commits what has gathered
-//! and answers everyone. Over redb it is the floor; over SQLite it says what that engine gives if it is used as well.
+//! The least that a queue must do: insert and remove one row for each job, on one writer thread that commits all waiting calls
+//! together and then answers them. Over redb it is the floor; over SQLite it shows what that engine gives when used equally well.
 //!
-//! It is no queue: no claims, no retries, no order but the id's. A handler runs on the writer's thread, as soon as its
-//! job is durable, and its row is removed in the next commit.
+//! It is no queue: it has no claims, no retries, and no order except by id. A handler runs on the writer's thread as soon as
+//! its job is durable, and the job's row is removed in the next commit.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::system::{Seen, System};
 
 /// A store of rows with a durable commit.
 pub trait Engine: Send + Sync + Clone + 'static {
-    /// Makes the table.
+    /// Creates the table.
     fn create(setting: &str, dir: &Path) -> Self;
     /// Inserts and removes in one commit.
     fn commit(&self, inserts: &[(u64, String)], removals: &[u64]);
@@ -31,20 +31,20 @@ enum Command {
     Work(&'static Seen),
 }
 
-/// The writer thread's handle.
+/// The handle of the writer thread.
 pub struct Floor<E> {
     inbox: Mutex<Sender<Command>>,
     engine: E,
 }
 
-/// Jobs in one commit at most, unless one call brings more.
+/// The most jobs in one commit, unless one call brings more.
 const BATCH: usize = 1_000;
 
 impl<E: Engine> Floor<E> {
     async fn store(&self, payloads: Vec<String>) {
         let (sender, answer) = oneshot::channel();
-        let inbox = self.inbox.lock().expect("nobody panics here").clone();
-        inbox.send(Command::Store(payloads, sender)).expect("the writer lives");
+        let inbox = self.inbox.lock().expect("no thread panics while it holds the lock").clone();
+        inbox.send(Command::Store(payloads, sender)).expect("the writer runs");
         answer.await.expect("the writer answers");
     }
 }
@@ -68,7 +68,11 @@ impl<E: Engine> System for Floor<E> {
     }
 
     async fn start_worker(&self, _: usize, seen: &'static Seen) {
-        self.inbox.lock().expect("nobody panics here").send(Command::Work(seen)).expect("the writer lives");
+        self.inbox
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .send(Command::Work(seen))
+            .expect("the writer runs");
     }
 
     async fn unfinished(&self) -> u64 {
@@ -97,16 +101,16 @@ impl<E: Engine> Writer<E> {
 
     fn run(mut self) {
         loop {
-            // With ends to write there is no waiting for company.
+            // While there are ends to write, it does not wait for calls.
             let first = if self.ended.is_empty() { self.inbox.recv().ok() } else { self.inbox.try_recv().ok() };
             if first.is_none() && self.ended.is_empty() {
                 return;
             }
-            self.turn(first);
+            self.run_round(first);
         }
     }
 
-    fn turn(&mut self, first: Option<Command>) {
+    fn run_round(&mut self, first: Option<Command>) {
         let (mut inserts, mut callers) = (Vec::new(), Vec::new());
         let mut next = first;
         while let Some(command) = next {
@@ -139,7 +143,7 @@ impl<E: Engine> Writer<E> {
         }
     }
 
-    /// Runs what waits in the file, a page and a commit after the other.
+    /// Runs the jobs in the file, one page and one commit after the other.
     fn start(&mut self, seen: &'static Seen) {
         self.worker = Some(seen);
         loop {

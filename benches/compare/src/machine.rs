@@ -1,4 +1,4 @@
-//! Where and with what the figures were made.
+//! Where, when and with which versions the figures were made.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 const LOCKS: [&str; 2] = [include_str!("../Cargo.lock"), include_str!("../effectum/Cargo.lock")];
 
-/// A crate's version, of the lock files this was built with. `redb 2` is the redb whose version begins so.
+/// The version of a crate, from the lock files of this build. `redb 2` is the redb whose version begins with 2.
 pub fn version(name: &str) -> Option<&'static str> {
     let (name, major) = name.split_once(' ').unwrap_or((name, ""));
     let header = format!("name = \"{name}\"");
@@ -18,7 +18,7 @@ pub fn version(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Date, processor, kernel and the file system of `dir`, in a line.
+/// Date, processor, kernel and the file system of `dir`, in one line.
 pub fn describe(dir: &Path) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model));
@@ -29,7 +29,7 @@ pub fn describe(dir: &Path) -> String {
     format!("{date}; {}, {cores} cores; {kernel}; {file_system}", model.unwrap_or("an unknown processor"))
 }
 
-/// The type of the file system that `dir` is on, where the system tells.
+/// The type of the file system of `dir`, if the system tells it.
 pub fn file_system(dir: &Path) -> Option<String> {
     let dir = fs::canonicalize(dir).ok()?;
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
@@ -38,7 +38,7 @@ pub fn file_system(dir: &Path) -> Option<String> {
         Some((words.next()?, words.next()?))
     });
     let holds = mounts.filter(|(point, _)| dir.starts_with(point));
-    // Of two mounts on one point the later one is seen.
+    // Of two mounts on the same point the later one counts.
     holds.max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind.to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! Millpond beside raw redb, plain SQLite and the embedded queues of Rust: the same work, in turns, on one machine.
+//! Compares Millpond with raw redb, plain SQLite and the embedded queues of Rust: the same work, in turns, on one machine.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/compare/Cargo.toml                # everything, about seven minutes
@@ -7,30 +7,30 @@
 //! cargo run ... -- --dir /mnt/card                                              # on that disk
 //! ```
 //!
-//! It prints markdown: what was compared and how durable each is, then a table per work with medians and spread.
-//! Nothing else may run meanwhile. Each work of each system is a process and a directory of its own, on the file system
-//! of the system's directory for temporary files; one in memory is refused. In each turn the systems begin at another
-//! place.
+//! It prints markdown: what was compared and how durable each system is, then a table for each work with medians and
+//! spread. Nothing else should run at the same time. Each work of each system has a process and a directory of its own, on the
+//! file system of the system's directory for temporary files; a file system in memory is refused. In each turn the
+//! systems begin at a different place.
 //!
-//! How each is set up stands at the top of its module: `floor.rs` with `redb.rs` and `sqlite.rs`, `pond.rs`,
-//! `apalis.rs`, `rustqueue.rs`, `effectum/src/main.rs`; what was chosen for it is a line of `systems.rs`. In short:
+//! The head of each module says how its system is set up: `floor.rs` with `redb.rs` and `sqlite.rs`, `pond.rs`,
+//! `apalis.rs`, `rustqueue.rs`, `effectum/src/main.rs`; `systems.rs` has one line for each setting. In short:
 //!
-//! - Payloads are 128 bytes of text, handlers note the time and return. All use one tokio runtime with its default
-//!   number of threads, and the producers are tasks.
-//! - **Durable** was read in each one's source, not in its name, and held against the fsyncs counted with `strace -f -e
-//!   trace=fsync,fdatasync`. Who has a durable setting and another default is there with both.
-//! - **Bulk** is the queue's call for many. Plain SQLite and redb do one transaction.
-//! - **Counts**: W1, W2, W3 and W5 go on for a second, so fast and slow do as many jobs as they can; where producing is
-//!   faster than working, as in W5 of some, what has gathered is worked off, and is in the rate and the p99. W4 has
-//!   100,000 jobs waiting, fewer where that would take minutes.
-//! - **Checked**: after each work the store is asked how many jobs it holds and how many have ended. One too few, and
+//! - Payloads are 128 bytes of text, handlers note the time and return. All systems use one tokio runtime with its
+//!   default number of threads, and the producers are tasks.
+//! - **Durable** was read from each system's source, not from the name of a setting, and checked against the fsyncs that
+//!   `strace -f -e trace=fsync,fdatasync` counts. A system with a durable setting that is not its default appears with both.
+//! - **Bulk** is the queue's call for many jobs. Plain SQLite and redb do one transaction.
+//! - **Counts**: W1, W2, W3 and W5 run for a second, so fast and slow systems do as many jobs as they can. Where producing
+//!   is faster than working, as in W5 of some systems, the remaining jobs are run too, and count in the rate and the p99. W4
+//!   has 100,000 jobs waiting, or fewer where that would take minutes.
+//! - **Checked**: after each work the store is asked how many jobs it holds and how many have ended. If one is missing,
 //!   there is no figure.
 //!
 //! effectum is a program of its own (`effectum/`), because its SQLite bindings and those of apalis-sqlite cannot be
 //! linked into one. This program builds and starts it; the works are the same files.
 //!
-//! The build takes minutes, because rustqueue brings a web server and an HTTP client along, and needs OpenSSL's headers
-//! for the latter.
+//! The build takes minutes, because rustqueue depends on a web server and an HTTP client, which needs OpenSSL's
+//! headers.
 
 mod apalis;
 mod floor;
@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 use systems::{LINES, Line, Shows, WORKS, Work};
 use work::{Amount, Figures};
 
-/// A run that takes longer has gone wrong.
+/// A run that takes longer has failed.
 const RUN_MAX: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// In a process of its own: one system, one work.
+/// Runs one work of one system; called in a process of its own.
 fn one_run(system: &str, args: &[String]) {
     match system {
         "redb" => work::run::<floor::Floor<redb::Redb>>(args),
@@ -91,7 +91,7 @@ struct Options {
     turns: usize,
     works: Vec<&'static Work>,
     lines: Vec<&'static Line>,
-    /// Of the usual amounts.
+    /// A factor for the usual amounts.
     scale: f64,
     dir: PathBuf,
 }
@@ -137,7 +137,7 @@ impl Options {
     }
 }
 
-/// Everything in turns; prints the tables and returns how many runs failed.
+/// Runs everything in turns; prints the tables and returns how many runs failed.
 fn compare(options: &Options) -> Result<usize, String> {
     if let Some(memory @ ("tmpfs" | "ramfs")) = machine::file_system(&options.dir).as_deref() {
         return Err(format!("{} is a {memory}, where nothing is durable: give --dir", options.dir.display()));
@@ -149,7 +149,7 @@ fn compare(options: &Options) -> Result<usize, String> {
     for turn in 0..options.turns {
         for (work, figures) in options.works.iter().zip(&mut figures) {
             for place in 0..options.lines.len() {
-                // Nobody always comes first, or always after the same one's heat.
+                // No system is always the first, or always runs after the same one, which heats the machine.
                 let at = (place + turn * options.lines.len().div_ceil(options.turns)) % options.lines.len();
                 let line = options.lines[at];
                 if line.skips.contains(&work.id) {
@@ -183,7 +183,7 @@ fn compare(options: &Options) -> Result<usize, String> {
     Ok(failed)
 }
 
-/// This program, and effectum's if it is wanted.
+/// This program, and effectum's if it is needed.
 struct Programs {
     own: PathBuf,
     effectum: Option<PathBuf>,

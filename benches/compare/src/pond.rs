@@ -1,4 +1,4 @@
-//! Millpond as it comes: its own file, every default, every answer after the fsync.
+//! Millpond with its defaults: its own file, every answer after the fsync.
 
 use std::path::Path;
 

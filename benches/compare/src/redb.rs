@@ -1,4 +1,4 @@
-//! Raw redb: `Durability::Immediate`, its default, is one fsync per commit. A cache of 32 MiB, as Millpond's default.
+//! Raw redb: `Durability::Immediate`, its default, is one fsync for each commit. The cache has 32 MiB, like Millpond's default.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl Engine for Redb {
 
     fn commit(&self, inserts: &[(u64, String)], removals: &[u64]) {
         let mut txn = self.0.begin_write().expect("a transaction");
-        txn.set_durability(Durability::Immediate).expect("no savepoint stands in the way");
+        txn.set_durability(Durability::Immediate).expect("there is no savepoint");
         {
             let mut table = txn.open_table(JOBS).expect("a table");
             for (id, payload) in inserts {

@@ -1,12 +1,12 @@
 //! rustqueue on its redb back end. `RedbStorage::new` commits each call with redb's `Durability::Immediate`: durable,
 //! and its default.
 //!
-//! - `run_worker`: by the crate's own worker loop, as many of them as the work's concurrency, because one runs one job
-//!   at a time. It polls each 500 ms.
-//! - `default`: by a loop of one's own over the public `QueueManager`: pull as many as may run, run them, `ack_batch`;
-//!   woken by the producer, so that nothing waits for a poll.
-//! - `coalescing`: the same with `BufferedRedbStorage` at its defaults (10 ms or 100 calls). Its guide speaks of a loss
-//!   window, but a call is answered only after the commit it waited for, so this is durable too.
+//! - `run_worker`: the crate's own worker loop, as many of them as the concurrency of the work, because each runs one job
+//!   at a time. It polls every 500 ms.
+//! - `default`: a loop written here over the public `QueueManager`: it pulls as many jobs as can run, runs them, and calls
+//!   `ack_batch`; the producer wakes it, so that nothing waits for a poll.
+//! - `coalescing`: the same with `BufferedRedbStorage` at its defaults (10 ms or 100 calls). Its guide mentions a loss
+//!   window, but a call is answered only after the commit that it waited for, so this is durable too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::system::{Seen, System};
 
 const QUEUE: &str = "bench";
 
-/// By the crate's own loop, or by ours.
+/// With the crate's own loop, or with the one here.
 pub enum Rusty {
     Managed(RustQueue),
     ByHand { manager: Arc<QueueManager>, pushed: Arc<Notify> },
@@ -45,7 +45,7 @@ impl System for Rusty {
             storage = Arc::new(BufferedRedbStorage::new(storage, BufferedRedbConfig::default()));
         }
         let manager = Arc::new(QueueManager::new(storage));
-        // Its guide: required for retries. The intervals are the builder's defaults.
+        // Its guide says that retries need it. The intervals are the builder's defaults.
         start_scheduler(manager.clone(), 1_000, 30_000, Default::default());
         Self::ByHand { manager, pushed: Arc::default() }
     }
@@ -63,7 +63,7 @@ impl System for Rusty {
 
     async fn enqueue_many(&self, payloads: Vec<String>) {
         match self {
-            // The builder's handle has no call for many; this is only the backlog of W4, which is not timed.
+            // The builder's handle has no call for many jobs; this is only the backlog of W4, which is not timed.
             Self::Managed(_) => {
                 for payload in payloads {
                     self.enqueue(payload).await;
@@ -87,7 +87,7 @@ impl System for Rusty {
                             start(seen, &job);
                             Ok::<(), String>(())
                         };
-                        queue.run_worker(QUEUE, handler).await.expect("the loop goes on");
+                        queue.run_worker(QUEUE, handler).await.expect("the loop continues");
                     });
                 }
             }

@@ -1,9 +1,9 @@
-//! Plain SQLite through rusqlite: a table with a text, and nothing else.
+//! Plain SQLite through rusqlite: a table with a text column, and nothing else.
 //!
-//! - `full` and `single`: `journal_mode=WAL`, `synchronous=FULL`, one fsync of the log per commit.
-//! - `default`: what a new connection has, a rollback journal and FULL. Four fsyncs per commit: the journal twice, its
-//!   directory, the file. The journal's removal, which is the commit, is not synced (that would be EXTRA): a power cut
-//!   may bring the journal back and with it undo the last commit.
+//! - `full` and `single`: `journal_mode=WAL`, `synchronous=FULL`, one fsync of the log for each commit.
+//! - `default`: the settings of a new connection, a rollback journal and FULL. Four fsyncs for each commit: the journal twice,
+//!   its directory, the file. The removal of the journal, which is the commit, is not synced (that would be EXTRA): a power
+//!   cut can bring the journal back and so undo the last commit.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use crate::floor::Engine;
 
-/// One connection that writes, one that counts.
+/// One connection that writes, and one that counts.
 #[derive(Clone)]
 pub struct Sqlite {
     writer: Arc<Mutex<Connection>>,
@@ -42,7 +42,7 @@ impl Engine for Sqlite {
     }
 
     fn commit(&self, inserts: &[(u64, String)], removals: &[u64]) {
-        let mut db = self.writer.lock().expect("nobody panics here");
+        let mut db = self.writer.lock().expect("no thread panics while it holds the lock");
         let txn = db.transaction().expect("a transaction");
         {
             let mut insert = txn.prepare_cached("INSERT INTO jobs (id, payload) VALUES (?1, ?2)").expect("a statement");
@@ -58,7 +58,7 @@ impl Engine for Sqlite {
     }
 
     fn page(&self, rows: usize) -> Vec<(u64, Vec<u8>)> {
-        let db = self.writer.lock().expect("nobody panics here");
+        let db = self.writer.lock().expect("no thread panics while it holds the lock");
         let mut select = db.prepare_cached("SELECT id, payload FROM jobs ORDER BY id LIMIT ?1").expect("a statement");
         let page = select
             .query_map([rows as i64], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, String>(1)?.into_bytes())));
@@ -66,7 +66,7 @@ impl Engine for Sqlite {
     }
 
     fn rows(&self) -> u64 {
-        let db = self.reader.lock().expect("nobody panics here");
+        let db = self.reader.lock().expect("no thread panics while it holds the lock");
         db.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)).expect("a count") as u64
     }
 }

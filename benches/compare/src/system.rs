@@ -1,38 +1,38 @@
-//! What every queue here must do, and the jobs it does it with. Shared with the package of effectum.
+//! What every queue here must be able to do, and the jobs that it runs. Shared with the package of effectum.
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Bytes of a payload: its number in 16 hexadecimal digits, then filling. Text, because some queues keep JSON only.
+/// The number of bytes of a payload: the job's number in 16 hexadecimal digits, then padding. Text, because some queues keep JSON only.
 pub const PAYLOAD: usize = 128;
 
-/// Jobs that one run may have; a fast machine does not reach it in a few seconds.
+/// The most jobs of one run; a fast machine does not reach it in a few seconds.
 const JOBS_MAX: usize = 4 << 20;
 
-/// A queue on an empty directory.
+/// A queue in an empty directory.
 pub trait System: Send + Sync + Sized + 'static {
-    /// Opens it there, with the setting the name stands for.
+    /// Opens the queue there, with the setting of this name.
     fn open(setting: &str, dir: &Path) -> impl Future<Output = Self> + Send;
 
     /// Stores one job; returns when the queue says that it is stored.
     fn enqueue(&self, payload: String) -> impl Future<Output = ()> + Send;
 
-    /// Stores many by the queue's call for many.
+    /// Stores many jobs with the queue's call for many.
     fn enqueue_many(&self, payloads: Vec<String>) -> impl Future<Output = ()> + Send;
 
     /// Starts a worker that hands each payload to `seen`.
     fn start_worker(&self, concurrency: usize, seen: &'static Seen) -> impl Future<Output = ()> + Send;
 
-    /// Jobs in the store that have not ended, by the store's own count.
+    /// The number of jobs in the store that have not ended, by the store's own count.
     fn unfinished(&self) -> impl Future<Output = u64> + Send;
 
-    /// Jobs whose end the queue has on record, where it keeps them or counts them.
+    /// The number of jobs whose end the queue has recorded, if it keeps or counts them.
     fn finished(&self) -> impl Future<Output = Option<u64>> + Send;
 }
 
-/// Makes the payloads of a run, and knows when each was enqueued and when its handler started.
+/// Makes the payloads of a run, and records when each was enqueued and when its handler started.
 pub struct Seen {
     epoch: Instant,
     made: AtomicU64,
@@ -43,7 +43,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Lives as long as the process: a run has one of its own.
+    /// Lives as long as the process: each run has its own.
     pub fn leak() -> &'static Self {
         let zeros = || (0..JOBS_MAX).map(|_| AtomicU64::new(0)).collect();
         Box::leak(Box::new(Self {
@@ -87,12 +87,12 @@ impl Seen {
         self.starts.load(Ordering::Acquire)
     }
 
-    /// Handlers started for a job that had one before.
+    /// How many handlers started for a job whose handler had started before.
     pub fn again(&self) -> u64 {
         self.again.load(Ordering::Relaxed)
     }
 
-    /// From the enqueue's call to the handler's start, in microseconds, sorted.
+    /// The times from the call of enqueue to the start of the handler, in microseconds, sorted.
     pub fn latencies(&self) -> Vec<f64> {
         let pairs = self.enqueued.iter().zip(&self.started).take(self.made() as usize);
         let mut all: Vec<f64> = pairs
@@ -103,7 +103,7 @@ impl Seen {
         all
     }
 
-    /// Nanoseconds since the run began; never zero, which stands for "not yet".
+    /// Nanoseconds since the run began; never zero, because zero means "not yet".
     fn now(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64 + 1
     }

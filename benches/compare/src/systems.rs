@@ -1,30 +1,30 @@
-//! What is compared: a line per system and setting, in the order of the tables.
+//! What is compared: one line for each system and setting, in the order of the tables.
 
 /// One line of each table.
 pub struct Line {
-    /// What `--systems` calls it.
+    /// Its name for `--systems`.
     pub system: &'static str,
-    /// How `System::open` sets it up.
+    /// The setting that `System::open` gets.
     pub setting: &'static str,
-    /// In the table.
+    /// Its name in the tables.
     pub name: &'static str,
-    /// The crates whose versions are told.
+    /// The crates whose versions are printed.
     pub crates: &'static [&'static str],
-    /// Is a job that was acknowledged, or ended, still so after a power cut?
+    /// Whether a job that was acknowledged, or has ended, is still so after a power cut.
     pub durable: &'static str,
-    /// W4: jobs waiting. 100,000, fewer where that would take minutes.
+    /// W4: the number of waiting jobs. 100,000, or fewer where that would take minutes.
     pub backlog: u64,
-    /// W6: jobs, and milliseconds between them on average: those of a loop that polls each 500 ms take long.
+    /// W6: the number of jobs, and the average milliseconds between them; a loop that polls every 500 ms takes long.
     pub idle: (u64, u64),
-    /// Works that are another line's too, and are not done twice.
+    /// Works that another line has too, and that are not run twice.
     pub skips: &'static [&'static str],
-    /// How it is used.
+    /// How the system is used.
     pub note: &'static str,
 }
 
 const BRISK: (u64, u64) = (100, 10);
 
-/// All of them; the first is the floor.
+/// All lines; the first is the floor.
 pub const LINES: &[Line] = &[
     Line {
         system: "redb",
@@ -163,13 +163,13 @@ pub const LINES: &[Line] = &[
     },
 ];
 
-/// A work, and what its table says.
+/// A work, and what its table shows.
 pub struct Work {
     /// W1 to W6.
     pub id: &'static str,
     /// The heading.
     pub title: &'static str,
-    /// The figures it is about.
+    /// The figures of its table.
     pub shows: Shows,
 }
 

@@ -1,10 +1,10 @@
-//! The figures as markdown.
+//! Prints the figures as markdown.
 
 use crate::machine;
 use crate::systems::{Line, Shows, Work};
 use crate::work::Figures;
 
-/// The lines that were run, how durable each is and how it is used.
+/// Prints the lines that were run, how durable each is and how it is used.
 pub fn systems(lines: &[&Line]) {
     println!("| | versions | an acknowledged job survives a power cut | used how |\n|---|---|---|---|");
     for line in lines {
@@ -16,7 +16,7 @@ pub fn systems(lines: &[&Line]) {
     }
 }
 
-/// One work's table: a row per line, with the medians of its turns.
+/// Prints the table of one work: a row for each line, with the medians of its turns.
 pub fn work(work: &Work, rows: &[(&Line, Vec<Figures>)]) {
     println!("\n**{}: {}**\n", work.id, work.title);
     let (columns, rule) = match work.shows {
@@ -71,13 +71,13 @@ impl Spread {
     }
 }
 
-/// Two digits that say something, however small.
+/// Formats a ratio with two significant digits, however small it is.
 fn ratio(ratio: f64) -> String {
     let decimals = if ratio >= 0.1 { 2 } else { 1 + (-ratio.max(1e-6).log10()).ceil() as usize };
     format!("{ratio:.decimals$}")
 }
 
-/// 12345.6 is 12,346.
+/// Formats 12345.6 as 12,346.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let groups: Vec<&str> =

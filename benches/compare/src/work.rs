@@ -1,4 +1,4 @@
-//! The works, done by any queue alike, each in a process of its own. Shared with the package of effectum.
+//! The works, the same for every queue, each in a process of its own. Shared with the package of effectum.
 //!
 //! A run that lost a job, or whose store disagrees with what was done, ends with an error and prints no figure.
 
@@ -8,35 +8,35 @@ use std::time::{Duration, Instant};
 
 use crate::system::{Seen, System};
 
-/// How much of each work.
+/// How much of each work is done.
 #[derive(Clone, Copy)]
 pub struct Amount {
-    /// W1, W2, W3, W5: producers go on for so long.
+    /// W1, W2, W3, W5: how long the producers run.
     pub time: Duration,
-    /// W4: jobs waiting when the worker starts.
+    /// W4: the number of jobs that wait when the worker starts.
     pub backlog: u64,
-    /// W6: jobs, one after another.
+    /// W6: the number of jobs, one after another.
     pub samples: u64,
-    /// W6: between two jobs a random time of up to twice this.
+    /// W6: the pause between two jobs is random, up to twice this.
     pub pause: Duration,
 }
 
-/// What a run gave.
+/// The figures of a run.
 pub struct Figures {
-    /// Jobs done.
+    /// The number of jobs done.
     pub jobs: u64,
-    /// Jobs a second.
+    /// Jobs per second.
     pub rate: f64,
-    /// Enqueue to handler start, microseconds: the median and the 99th percentile.
+    /// The median time from enqueue to the start of the handler, in microseconds.
     pub p50: f64,
-    /// See `p50`.
+    /// The 99th percentile of that time.
     pub p99: f64,
 }
 
-/// Jobs in one call of W3.
+/// The number of jobs in one call of W3.
 pub const BULK: usize = 1_000;
 
-/// What the command line of a run's process says: system, setting, work, amounts, directory.
+/// The arguments of a run's process: system, setting, work, amounts, directory.
 pub fn to_args(setting: &str, work: &str, amount: Amount, dir: &Path) -> Vec<String> {
     let Amount { time, backlog, samples, pause } = amount;
     let numbers = [time.as_micros() as u64, backlog, samples, pause.as_micros() as u64];
@@ -46,7 +46,7 @@ pub fn to_args(setting: &str, work: &str, amount: Amount, dir: &Path) -> Vec<Str
     args
 }
 
-/// Does the work that `args`, made by `to_args`, ask for, and prints its figures in a line.
+/// Does the work that `args`, made by [`to_args`], describe, and prints its figures in one line.
 pub fn run<S: System>(args: &[String]) {
     let number = |at: usize| args[at].parse().expect("a number");
     let amount = Amount {
@@ -57,7 +57,7 @@ pub fn run<S: System>(args: &[String]) {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let (setting, work, dir) = (args[0].clone(), args[1].clone(), args[6].clone());
-    // On a worker of the runtime, where an application's code would be.
+    // On a worker of the runtime, like the code of an application.
     let job = runtime.spawn(async move {
         let system = Arc::new(S::open(&setting, Path::new(&dir)).await);
         measure(system, &work, amount).await
@@ -143,7 +143,7 @@ async fn one_by_one<S: System>(system: &Arc<S>, seen: &'static Seen, amount: Amo
     system.start_worker(1, seen).await;
     let start = Instant::now();
     for _ in 0..amount.samples {
-        // Random, so that no enqueue keeps step with a poll.
+        // Random, so that the enqueues do not synchronise with a poll.
         tokio::time::sleep(amount.pause.mul_f64(2.0 * fastrand::f64())).await;
         system.enqueue(seen.payload()).await;
         all_ended(system, seen).await;
@@ -161,7 +161,7 @@ async fn all_ended<S: System>(system: &Arc<S>, seen: &'static Seen) {
     }
 }
 
-/// Are the jobs really there, or really done?
+/// Checks that the jobs are really stored, or have really ended.
 async fn verify<S: System>(system: &S, seen: &Seen, waiting: bool) {
     let (made, unfinished) = (seen.made(), system.unfinished().await);
     if waiting {

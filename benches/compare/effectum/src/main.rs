@@ -1,17 +1,17 @@
-//! effectum's part of the comparison. A program of its own: effectum's SQLite bindings and apalis's cannot be linked
-//! into one. The works are the same files as the others'.
+//! The part of the comparison that measures effectum. A program of its own, because effectum's SQLite bindings and those of
+//! apalis cannot be linked into one program. The works are the same files as for the others.
 //!
-//! - `default`: effectum 0.7 sets `synchronous=NORMAL`, and means to set WAL, but spells the pragma `journal`, which
-//!   SQLite ignores. So it has a rollback journal; journal, directory and file are synced at each commit, the journal's
-//!   removal, which is the commit, is not: a power cut may bring it back and with it undo the last commit. There is no
-//!   setting for more.
-//! - `wal`: the file is switched to WAL beforehand, as the source means it to be. With NORMAL no commit is synced: a
-//!   power cut loses what came after the last checkpoint.
+//! - `default`: effectum 0.7 sets `synchronous=NORMAL`, and is meant to set WAL, but misspells the pragma as `journal`,
+//!   which SQLite ignores. So it has a rollback journal. Each commit syncs the journal, the directory and the file, but not
+//!   the removal of the journal, which is the commit: a power cut can bring the journal back and so undo the last commit.
+//!   No setting is more durable.
+//! - `wal`: the file is switched to WAL beforehand, as the source intends. With NORMAL no commit is synced: a power cut
+//!   loses everything after the last checkpoint.
 
 #[path = "../../src/system.rs"]
 mod system;
 #[path = "../../src/work.rs"]
-#[allow(dead_code, reason = "the half that starts the runs is the other program's")]
+#[allow(dead_code, reason = "only the other program starts runs")]
 mod work;
 
 use std::fmt;
@@ -29,7 +29,7 @@ struct Effectum {
     worker: Mutex<Option<Worker>>,
 }
 
-/// What a handler gets; effectum wants to print it.
+/// The context of a handler; effectum requires `Debug`.
 #[derive(Clone)]
 struct Context(&'static Seen);
 
@@ -79,18 +79,18 @@ impl System for Effectum {
 
     async fn start_worker(&self, concurrency: usize, seen: &'static Seen) {
         let noop = JobRunner::builder("noop", noop).build();
-        // Fetching again when half of them are done is what its stress test does.
+        // Fetches again when half of the jobs are done, like effectum's stress test.
         let worker = Worker::builder(&self.queue, Context(seen))
             .min_concurrency((concurrency as u16).div_ceil(2))
             .max_concurrency(concurrency as u16)
             .jobs([noop])
             .build();
-        *self.worker.lock().expect("nobody panics here") = Some(worker.await.expect("a worker"));
+        *self.worker.lock().expect("no thread panics while it holds the lock") = Some(worker.await.expect("a worker"));
     }
 
     async fn unfinished(&self) -> u64 {
-        // Readers are in the way of its writer; so nobody asks the file while the worker knows that some are running.
-        let counts = self.worker.lock().expect("nobody panics here").as_ref().map(Worker::counts);
+        // Readers slow its writer down, so the file is not read while the worker reports running jobs.
+        let counts = self.worker.lock().expect("no thread panics while it holds the lock").as_ref().map(Worker::counts);
         match counts.map_or(0, |counts| counts.started - counts.finished) {
             0 => self.count("SELECT count(*) FROM active_jobs"),
             running => running,
