@@ -1,3 +1,5 @@
+//! Records what keeps the writer from continuing, so that a caller that waits for the writer can be told the reason.
+
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+//! What the writer applies to a batch, and answers after the commit: the `Step` trait, and a step made of a closure.
+
 use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;

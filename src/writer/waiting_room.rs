@@ -1,3 +1,6 @@
+//! The calls that wait for room in a full queue. It limits their number and bytes, and refuses a handler whose wait could
+//! keep the room from ever being made.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Command;

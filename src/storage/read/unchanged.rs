@@ -1,3 +1,5 @@
+//! Checks whether a job that was handed out is still in the file as it was then.
+
 use bytes::Bytes;
 
 use crate::job::{QueueId, ReadyJob, Record};

@@ -1,3 +1,6 @@
+//! One write transaction while it is built: the rows that it changes, the counters, and what the rest of the queue is told
+//! after the commit.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use redb::WriteTransaction;

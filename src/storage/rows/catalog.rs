@@ -1,3 +1,6 @@
+//! The names of queues and kinds with their numbers, and each queue's row as of the last commit. It refuses more than
+//! [`NAMES_MAX`] names of a sort.
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 

@@ -1,3 +1,5 @@
+//! Two short reads on a table of rows: fetch a row, and check whether a key exists.
+
 use crate::storage::rows::fault::Fault;
 use bytes::Bytes;
 use redb::{Key, ReadableTable};

@@ -1,3 +1,5 @@
+//! Stores the new jobs of one call, or finds that the call must wait for room in a full queue.
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::error::Error;

@@ -1,3 +1,5 @@
+//! Writes the end of an attempt, with the handler's own writes if the job completes.
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Writes the start marks of attempts.
+
 use std::collections::HashSet;
 
 use crate::error::Error;

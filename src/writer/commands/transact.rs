@@ -1,3 +1,5 @@
+//! Runs an application's transaction closure in the writer's batch.
+
 use std::cell::Cell;
 
 use tokio::sync::oneshot;

@@ -1,3 +1,5 @@
+//! A compact set of job ids, which takes little memory when many ids are close together.
+
 use std::collections::BTreeMap;
 
 /// A set of job ids. It takes two bytes for each id, or one bit where many are close together.
