@@ -345,9 +345,9 @@ impl Builder {
 
     /// Whether the file is made small again by itself. Default: yes, when it has between 4 MiB and 1 GiB of
     /// which at most a quarter is in use, and nothing was committed and nothing ran for a minute; and at
-    /// [`shutdown`](crate::Millpond::shutdown), 32 MiB of it for each second left until the deadline. Who
-    /// calls meanwhile waits; while somebody holds a read transaction it is put off. Not with
-    /// [`attach`](Self::attach): such a database is its application's to compact.
+    /// [`shutdown`](crate::Millpond::shutdown), 32 MiB of it for each second left until the deadline. Calls wait
+    /// during compaction. It is put off while a read transaction is open. A database that is given to
+    /// [`attach`](Self::attach) is never compacted: that is up to its application.
     ///
     /// ```
     /// # use millpond::*;
@@ -360,9 +360,9 @@ impl Builder {
         self
     }
 
-    /// All that is random comes from this seed, the back-off's jitter and what plugins ask for: for tests that must be the same
-    /// again, not where a plugin makes secrets of it. Default: none, the jitter is random and plugins get what the operating system
-    /// has.
+    /// Seeds all randomness: the jitter of retries, and the random numbers that plugins ask for. It is for tests that must
+    /// be reproducible; do not use it where a plugin makes secrets of random numbers. Default: no seed. The jitter is then
+    /// random, and plugins get random numbers of the operating system.
     ///
     /// ```
     /// # use millpond::*;
