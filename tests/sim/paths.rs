@@ -154,7 +154,7 @@ struct Said {
     queue: String,
     kind: String,
     /// The line reports an attempt's end.
-    outcome: bool,
+    attempt: bool,
     /// When an attempt was handed out, if the line reports that.
     handed_out: Option<u64>,
 }
@@ -170,6 +170,7 @@ impl Visit for Said {
         match field.name() {
             "id" => self.id = value,
             "handed_out" => self.handed_out = Some(value),
+            "attempt" => self.attempt = true,
             _ => {}
         }
     }
@@ -179,7 +180,6 @@ impl Visit for Said {
             "message" => self.message = value.to_owned(),
             "queue" => self.queue = value.to_owned(),
             "kind" => self.kind = value.to_owned(),
-            "outcome" => self.outcome = true,
             _ => {}
         }
     }
@@ -206,7 +206,8 @@ impl Subscriber for Listener {
         if let Some(at) = said.handed_out {
             return guest_talk::handed_out(said.id, at);
         }
-        if said.outcome {
+        // The line on the end of an attempt is the only one of this file that names an attempt.
+        if said.attempt && event.metadata().target() == "millpond::runtime::log" {
             return guest_talk::ended(said.id, &said.queue, &said.kind);
         }
         if let Some(path) = PATHS.iter().find(|path| path.said == Some(said.message.as_str())) {
