@@ -113,6 +113,132 @@ fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
     Ok(batch.insert(job)?)
 }
 
+/// What a transaction and a guard do with the application's tables. `$lifetime` is that of an open table.
+macro_rules! application_tables {
+    ($lifetime:lifetime) => {
+        /// Opens one of the application's tables, creating it if need be.
+        ///
+        /// # Errors
+        /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error: another type under this
+        /// name, the table is open already, I/O.
+        #[track_caller]
+        pub fn open_table<K: Key + 'static, V: Value + 'static>(
+            &self,
+            table: TableDefinition<'_, K, V>,
+        ) -> Result<Table<$lifetime, K, V>, Error> {
+            own(table.name())?;
+            self.tables().open_table(table).map_err(failed("open", table.name()))
+        }
+
+        /// Opens one of the application's multimap tables, creating it if need be.
+        ///
+        /// # Errors
+        /// As [`open_table`](Self::open_table).
+        ///
+        /// ```
+        /// # use millpond::{*, testing::{in_memory, ManualClock}};
+        /// use redb::MultimapTableDefinition;
+        ///
+        /// const TAGS: MultimapTableDefinition<&str, u64> = MultimapTableDefinition::new("tags");
+        ///
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+        /// # let pond = in_memory(&ManualClock::new())?;
+        /// pond.transaction(|tx| {
+        ///     let mut tags = tx.open_multimap_table(TAGS)?;
+        ///     tags.insert("gift", 7)?;
+        ///     tags.insert("gift", 8)?;
+        ///     Ok(())
+        /// })
+        /// .await?;
+        /// # Ok(()) }
+        /// ```
+        #[track_caller]
+        pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
+            &self,
+            table: MultimapTableDefinition<'_, K, V>,
+        ) -> Result<MultimapTable<$lifetime, K, V>, Error> {
+            own(table.name())?;
+            self.tables().open_multimap_table(table).map_err(failed("open", table.name()))
+        }
+
+        /// Deletes one of the application's tables. False if there is none of this name.
+        ///
+        /// # Errors
+        /// As [`open_table`](Self::open_table).
+        ///
+        /// ```
+        /// # use millpond::{*, testing::{in_memory, ManualClock}};
+        /// use millpond::redb::TableDefinition;
+        ///
+        /// const DRAFTS: TableDefinition<u64, &str> = TableDefinition::new("drafts");
+        /// const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index");
+        ///
+        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+        /// # let pond = in_memory(&ManualClock::new())?;
+        /// let existed = pond.transaction(|tx| Ok(tx.delete_table(DRAFTS)?)).await?;
+        /// assert!(!existed);
+        ///
+        /// let refused = pond.transaction(|tx| Ok(tx.delete_table(INDEX)?)).await;
+        /// assert!(matches!(refused, Err(Error::Aborted { .. })));
+        /// # Ok(()) }
+        /// ```
+        #[track_caller]
+        pub fn delete_table(&self, table: impl TableHandle) -> Result<bool, Error> {
+            let name = table.name().to_owned();
+            own(&name)?;
+            self.tables().delete_table(table).map_err(failed("delete", &name))
+        }
+
+        /// Deletes one of the application's multimap tables. False if there is none of this name.
+        ///
+        /// # Errors
+        /// As [`open_table`](Self::open_table).
+        #[track_caller]
+        pub fn delete_multimap_table(&self, table: impl MultimapTableHandle) -> Result<bool, Error> {
+            let name = table.name().to_owned();
+            own(&name)?;
+            self.tables().delete_multimap_table(table).map_err(failed("delete", &name))
+        }
+
+        /// Gives one of the application's tables another name.
+        ///
+        /// # Errors
+        /// As [`open_table`](Self::open_table), for either name; there is no such table, or there is one of the new name.
+        #[track_caller]
+        pub fn rename_table(&self, table: impl TableHandle, to: impl TableHandle) -> Result<(), Error> {
+            let name = table.name().to_owned();
+            own(&name)?;
+            own(to.name())?;
+            self.tables().rename_table(table, to).map_err(failed("rename", &name))
+        }
+
+        /// Gives one of the application's multimap tables another name.
+        ///
+        /// # Errors
+        /// As [`rename_table`](Self::rename_table).
+        pub fn rename_multimap_table(
+            &self,
+            table: impl MultimapTableHandle,
+            to: impl MultimapTableHandle,
+        ) -> Result<(), Error> {
+            let name = table.name().to_owned();
+            own(&name)?;
+            own(to.name())?;
+            self.tables().rename_multimap_table(table, to).map_err(failed("rename", &name))
+        }
+
+        /// The application's tables, without multimap tables.
+        ///
+        /// # Errors
+        /// [`Error::Storage`].
+        pub fn list_tables(&self) -> Result<Vec<UntypedTableHandle>, Error> {
+            let failed = |source| Error::Storage { operation: "list the tables", source: Box::new(source) };
+            let tables = self.tables().list_tables().map_err(failed)?;
+            Ok(tables.filter(|table| own(table.name()).is_ok()).collect())
+        }
+    };
+}
+
 impl<'t> Transaction<'t> {
     pub(crate) fn new<'b>(batch: &'t mut Batch<'b>, size: &'t Cell<CallSize>, prepare: &'t dyn Prepare) -> Self
     where
@@ -128,124 +254,7 @@ impl<'t> Transaction<'t> {
         self.txn
     }
 
-    /// Opens one of the application's tables, creating it if need be.
-    ///
-    /// # Errors
-    /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error: another type under this
-    /// name, the table is open already, I/O.
-    #[track_caller]
-    pub fn open_table<K: Key + 'static, V: Value + 'static>(
-        &self,
-        table: TableDefinition<'_, K, V>,
-    ) -> Result<Table<'t, K, V>, Error> {
-        own(table.name())?;
-        self.tables().open_table(table).map_err(failed("open", table.name()))
-    }
-
-    /// Opens one of the application's multimap tables, creating it if need be.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table).
-    /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// use redb::MultimapTableDefinition;
-    ///
-    /// const TAGS: MultimapTableDefinition<&str, u64> = MultimapTableDefinition::new("tags");
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// pond.transaction(|tx| {
-    ///     let mut tags = tx.open_multimap_table(TAGS)?;
-    ///     tags.insert("gift", 7)?;
-    ///     tags.insert("gift", 8)?;
-    ///     Ok(())
-    /// })
-    /// .await?;
-    /// # Ok(()) }
-    /// ```
-    #[track_caller]
-    pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
-        &self,
-        table: MultimapTableDefinition<'_, K, V>,
-    ) -> Result<MultimapTable<'t, K, V>, Error> {
-        own(table.name())?;
-        self.tables().open_multimap_table(table).map_err(failed("open", table.name()))
-    }
-
-    /// Deletes one of the application's tables. False if there is none of this name.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table).
-    /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// use millpond::redb::TableDefinition;
-    ///
-    /// const DRAFTS: TableDefinition<u64, &str> = TableDefinition::new("drafts");
-    /// const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index");
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// let existed = pond.transaction(|tx| Ok(tx.delete_table(DRAFTS)?)).await?;
-    /// assert!(!existed);
-    ///
-    /// let refused = pond.transaction(|tx| Ok(tx.delete_table(INDEX)?)).await;
-    /// assert!(matches!(refused, Err(Error::Aborted { .. })));
-    /// # Ok(()) }
-    /// ```
-    #[track_caller]
-    pub fn delete_table(&self, table: impl TableHandle) -> Result<bool, Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        self.tables().delete_table(table).map_err(failed("delete", &name))
-    }
-
-    /// Deletes one of the application's multimap tables. False if there is none of this name.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table).
-    #[track_caller]
-    pub fn delete_multimap_table(&self, table: impl MultimapTableHandle) -> Result<bool, Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        self.tables().delete_multimap_table(table).map_err(failed("delete", &name))
-    }
-
-    /// Gives one of the application's tables another name.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table), for either name; there is no such table, or there is one of the new name.
-    #[track_caller]
-    pub fn rename_table(&self, table: impl TableHandle, to: impl TableHandle) -> Result<(), Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        own(to.name())?;
-        self.tables().rename_table(table, to).map_err(failed("rename", &name))
-    }
-
-    /// Gives one of the application's multimap tables another name.
-    ///
-    /// # Errors
-    /// As [`rename_table`](Self::rename_table).
-    pub fn rename_multimap_table(
-        &self,
-        table: impl MultimapTableHandle,
-        to: impl MultimapTableHandle,
-    ) -> Result<(), Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        own(to.name())?;
-        self.tables().rename_multimap_table(table, to).map_err(failed("rename", &name))
-    }
-
-    /// The application's tables, without multimap tables.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub fn list_tables(&self) -> Result<Vec<UntypedTableHandle>, Error> {
-        let failed = |source| Error::Storage { operation: "list the tables", source: Box::new(source) };
-        let tables = self.tables().list_tables().map_err(failed)?;
-        Ok(tables.filter(|table| own(table.name()).is_ok()).collect())
-    }
+    application_tables!('t);
 
     /// Enqueues a job. It exists if and only if this transaction is committed.
     ///
@@ -394,86 +403,7 @@ impl WriteGuard {
         self.txn.as_ref().expect("only commit and drop take it")
     }
 
-    /// Opens one of the application's tables, creating it if need be.
-    ///
-    /// # Errors
-    /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error: another type under this
-    /// name, the table is open already, I/O.
-    pub fn open_table<K: Key + 'static, V: Value + 'static>(
-        &self,
-        table: TableDefinition<'_, K, V>,
-    ) -> Result<Table<'_, K, V>, Error> {
-        own(table.name())?;
-        self.tables().open_table(table).map_err(failed("open", table.name()))
-    }
-
-    /// Opens one of the application's multimap tables, creating it if need be.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table).
-    pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
-        &self,
-        table: MultimapTableDefinition<'_, K, V>,
-    ) -> Result<MultimapTable<'_, K, V>, Error> {
-        own(table.name())?;
-        self.tables().open_multimap_table(table).map_err(failed("open", table.name()))
-    }
-
-    /// Deletes one of the application's tables. False if there is none of this name.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table).
-    pub fn delete_table(&self, table: impl TableHandle) -> Result<bool, Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        self.tables().delete_table(table).map_err(failed("delete", &name))
-    }
-
-    /// Deletes one of the application's multimap tables. False if there is none of this name.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table).
-    pub fn delete_multimap_table(&self, table: impl MultimapTableHandle) -> Result<bool, Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        self.tables().delete_multimap_table(table).map_err(failed("delete", &name))
-    }
-
-    /// Gives one of the application's tables another name.
-    ///
-    /// # Errors
-    /// As [`open_table`](Self::open_table), for either name; there is no such table, or there is one of the new name.
-    pub fn rename_table(&self, table: impl TableHandle, to: impl TableHandle) -> Result<(), Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        own(to.name())?;
-        self.tables().rename_table(table, to).map_err(failed("rename", &name))
-    }
-
-    /// Gives one of the application's multimap tables another name.
-    ///
-    /// # Errors
-    /// As [`rename_table`](Self::rename_table).
-    pub fn rename_multimap_table(
-        &self,
-        table: impl MultimapTableHandle,
-        to: impl MultimapTableHandle,
-    ) -> Result<(), Error> {
-        let name = table.name().to_owned();
-        own(&name)?;
-        own(to.name())?;
-        self.tables().rename_multimap_table(table, to).map_err(failed("rename", &name))
-    }
-
-    /// The application's tables, without multimap tables.
-    ///
-    /// # Errors
-    /// [`Error::Storage`].
-    pub fn list_tables(&self) -> Result<Vec<UntypedTableHandle>, Error> {
-        let failed = |source| Error::Storage { operation: "list the tables", source: Box::new(source) };
-        let tables = self.tables().list_tables().map_err(failed)?;
-        Ok(tables.filter(|table| own(table.name()).is_ok()).collect())
-    }
+    application_tables!('_);
 }
 
 /// All names that begin like this are tables of the queue.
