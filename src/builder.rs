@@ -1,3 +1,5 @@
+//! How a queue is opened: where its file is, and its settings for the whole process.
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

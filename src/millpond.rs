@@ -1,3 +1,5 @@
+//! The handle of an open queue: enqueueing, transactions, steering and reading jobs, and the stop.
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! One queue: its settings, its counts, pauses, and its rate limits.
+
 use std::sync::Arc;
 use std::time::Duration;
 
