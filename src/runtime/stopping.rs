@@ -80,7 +80,7 @@ impl Engine {
             tokio::pin!(moved);
             moved.as_mut().enable();
             // Jobs of a worker that followed count among those of the queue: then the attempts of this one tell.
-            let has_successor = self.binding(queue).is_some();
+            let has_successor = self.has_worker(queue);
             let has_ended = self.scheduler().taken_in(queue) == 0 || has_successor && worker.strong_count() == 0;
             if has_ended || self.is_closed() {
                 return;

@@ -87,7 +87,7 @@ impl UnservedWatch {
 fn warn_of_queue(engine: &Engine, queue: QueueId) -> bool {
     let row = engine.store.catalog.row(queue);
     let jobs = row.tally.pending;
-    if jobs == 0 || row.paused || engine.binding(queue).is_some() || engine.scheduler().taken_in(queue) > 0 {
+    if jobs == 0 || row.paused || engine.has_worker(queue) || engine.scheduler().taken_in(queue) > 0 {
         return false;
     }
     let (name, are) = (&*row.name, if jobs == 1 { "job waits" } else { "jobs wait" });

@@ -9,7 +9,7 @@ mod v1_to_v2;
 mod v2_to_v3;
 mod v3_to_v4;
 
-use redb::WriteTransaction;
+use redb::{Key, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::storage::rows::fault::Fault;
 
@@ -23,6 +23,22 @@ pub(in crate::storage) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(
     }
     if from < 4 {
         v3_to_v4::migrate(txn)?;
+    }
+    Ok(())
+}
+
+/// A table whose values are rows as bytes.
+type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
+
+/// Calls `visit` with each key and row of a table.
+fn each_row<K: Key + 'static>(
+    txn: &WriteTransaction,
+    rows: Rows<K>,
+    mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    for row in txn.open_table(rows)?.iter()? {
+        let (key, row) = row?;
+        visit(key.value(), row.value())?;
     }
     Ok(())
 }

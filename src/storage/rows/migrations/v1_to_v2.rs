@@ -2,16 +2,15 @@
 //! jobs that have not ended may bear the same: the oldest holds it, the others go on without it.
 
 use bytes::Bytes;
-use redb::{Key, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
+use super::{Rows, each_row};
 use crate::job::{JobId, QueueId};
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::is_pointer;
 use crate::storage::rows::table_name::TableName;
 use crate::time::Timestamp;
-
-type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
 
 const READY: Rows<(u32, u8, u64)> = TableDefinition::new("millpond/ready");
 const DELAYED: Rows<(u32, u8, u64, u64)> = TableDefinition::new("millpond/delayed");
@@ -25,18 +24,6 @@ pub(in crate::storage) fn migrate(txn: &WriteTransaction) -> Result<(), Fault> {
     each_row(txn, READY, |(queue, _, id), row| give_key(&mut keys, queue, id, row))?;
     each_row(txn, DELAYED, |(queue, _, _, id), row| give_key(&mut keys, queue, id, row))?;
     each_row(txn, MEMBERS, |(queue, _, _, _, id), row| give_key(&mut keys, queue, id, row))
-}
-
-fn each_row<K: Key + 'static>(
-    txn: &WriteTransaction,
-    rows: Rows<K>,
-    mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    for row in txn.open_table(rows)?.iter()? {
-        let (key, row) = row?;
-        visit(key.value(), row.value())?;
-    }
-    Ok(())
 }
 
 /// A row that cannot be read is left to whoever meets it: it is set aside then.

@@ -8,15 +8,14 @@
 //! the wall clock, as those versions meant it.
 
 use bytes::Bytes;
-use redb::{Key, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
+use super::{Rows, each_row};
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::is_pointer;
 use crate::storage::rows::table_name::TableName;
-
-type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
 
 const META: Rows<&str> = TableDefinition::new("millpond/meta");
 const INDEX: Rows<u64> = TableDefinition::new("millpond/index");
@@ -92,18 +91,6 @@ fn index_expiries(txn: &WriteTransaction) -> Result<(), Fault> {
     each_row(txn, READY, |(queue, _, id), row| index(queue, id, row))?;
     each_row(txn, DELAYED, |(queue, _, _, id), row| if is_pointer(row) { Ok(()) } else { index(queue, id, row) })?;
     each_row(txn, MEMBERS, |(queue, _, _, _, id), row| index(queue, id, row))
-}
-
-fn each_row<K: Key + 'static>(
-    txn: &WriteTransaction,
-    rows: Rows<K>,
-    mut visit: impl FnMut(K::SelfType<'_>, &[u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    for row in txn.open_table(rows)?.iter()? {
-        let (key, row) = row?;
-        visit(key.value(), row.value())?;
-    }
-    Ok(())
 }
 
 fn keep_dead_letters_from(txn: &WriteTransaction, now: u64) -> Result<(), Fault> {
