@@ -1,33 +1,31 @@
-//! The dead letters: see, edit, redrive, purge.
+//! The dead letters: list, edit, redrive and purge the jobs that failed permanently.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Cursor, JobFilter, Page};
-use crate::job::{JobId, NewJob, Payload, State};
+use crate::job::{JobId, NewJob, State, StoredPayload};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::dead_letters::{self as verbs, Progress};
 
-/// Dead letters that one commit redrives or purges, at most: fewer if they are large.
+/// Dead letters that one commit redrives or purges, at most; fewer if they are large.
 const AT_ONCE: usize = 1_000;
 
-/// Jobs that failed for good: with their payload, every attempt's error, and the reason.
+/// The jobs that failed permanently, with their payloads, the errors of their attempts, and the reason.
 ///
 /// ```
 /// use millpond::{JobFilter, Pace};
 ///
-/// # use millpond::testing::{in_memory, ManualClock};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let dead = pond.dead_letters();
 /// let crm = JobFilter::new().queue("crm").error_contains("503");
 /// for job in dead.list(&crm, None, 20)?.jobs {
 ///     println!("{} {}: {:?}", job.id, job.kind, job.errors.last());
 /// }
 /// let redriven = dead.redrive_all(&crm, Pace::per_second(200)).await?;
-/// # let _ = redriven; Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone)]
 pub struct DeadLetters {
@@ -37,38 +35,35 @@ pub struct DeadLetters {
 /// How fast redriven jobs become due.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let dead = pond.dead_letters();
 /// dead.redrive_all(&JobFilter::new().queue("crm"), Pace::per_second(50)).await?;
 /// dead.redrive_all(&JobFilter::new().queue("emails"), Pace::at_once()).await?;
 /// assert_eq!(Pace::default(), Pace::per_second(500));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// `None` is all at once.
+    /// `None` means all at once.
     per_second: Option<u32>,
 }
 
 impl Pace {
-    /// So many a second. The default is 500. A redrive at a pace of 0 would never end: it is refused as
+    /// This many jobs per second. The default is 500. A redrive at a pace of 0 would never end, and is refused with
     /// [`Error::InvalidConfig`].
     pub const fn per_second(jobs: u32) -> Self {
         Self { per_second: Some(jobs) }
     }
 
-    /// All at once.
+    /// All jobs at once.
     pub const fn at_once() -> Self {
         Self { per_second: None }
     }
 
-    /// How long after one job the next one becomes due; zero if all do at once.
+    /// The time between two jobs' becoming due; zero if all are due at once.
     ///
     /// ```
-    /// # use millpond::Pace;
-    /// # use std::time::Duration;
+    /// # use doc_prelude::*;
     /// assert_eq!(Pace::per_second(50).spacing(), Duration::from_millis(20));
     /// assert_eq!(Pace::at_once().spacing(), Duration::ZERO);
     /// ```
@@ -99,8 +94,8 @@ impl DeadLetters {
         Self { engine }
     }
 
-    /// Dead letters, by queue and oldest first, up to `limit` (at most 1,000) or 8 MiB. A filter's state is
-    /// ignored. A page may be short, or empty, and still have a next one, as with
+    /// The dead letters that match, by queue and oldest first, up to `limit` (at most 1,000) or 8 MiB. A state in the
+    /// filter is ignored. A page can be short, or empty, and still have a next one, as with
     /// [`Millpond::jobs`](crate::Millpond::jobs).
     ///
     /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).
@@ -109,25 +104,19 @@ impl DeadLetters {
     /// Storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
-    /// # pond.enqueue("billing", Charge { order: 7 }).await?;
-    /// # drain(&pond).await;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # dead_letters(&pond, "card expired", [7]).await?;
     /// let page = pond.dead_letters().list(&JobFilter::new().queue("billing"), None, 20)?;
     /// assert_eq!(page.jobs[0].reason.as_deref(), Some("card expired"));
     /// assert_eq!(page.next, None);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn list(&self, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
         inspect::list(&self.engine, &filter.clone().state(State::Dead), cursor, limit)
     }
 
-    /// How many match. Without a filter but the queue's, [`Counts::dead`](crate::Counts::dead) says
-    /// it at no cost; this goes through them.
+    /// How many dead letters match. This reads all of them; to count all dead letters of a queue,
+    /// [`Counts::dead`](crate::Counts::dead) costs nothing.
     ///
     /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).
     ///
@@ -135,75 +124,57 @@ impl DeadLetters {
     /// Storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
-    /// # pond.enqueue_many("billing", [Charge { order: 7 }, Charge { order: 8 }]).await?;
-    /// # drain(&pond).await;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # dead_letters(&pond, "card expired", [7, 8]).await?;
     /// let expired = JobFilter::new().queue("billing").error_contains("expired");
     /// assert_eq!(pond.dead_letters().count(&expired)?, 2);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn count(&self, filter: &JobFilter) -> Result<u64, Error> {
         inspect::count(&self.engine, &filter.clone().state(State::Dead))
     }
 
-    /// The ids of the next dead letters that match, and where to go on.
+    /// The ids of the next dead letters that match, and where the listing continues.
     fn ids(&self, filter: &JobFilter, cursor: Option<Cursor>) -> Result<(Vec<JobId>, Option<Cursor>), Error> {
         inspect::ids(&self.engine, &filter.clone().state(State::Dead), cursor, AT_ONCE)
     }
 
-    /// Puts one back into its queue, all its attempts before it, at the tail of its group if it has
-    /// one. False if it is not a dead letter (any more).
+    /// Puts a dead letter back into its queue, with all its attempts available again. If it has a group, it goes to the
+    /// group's end. Returns false if the job is not a dead letter.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
-    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
-    /// # drain(&pond).await;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # let id = dead_letters(&pond, "card expired", [7]).await?[0];
     /// # pond.queue("billing")?.pause().await?;
     /// assert_eq!(pond.job(id)?.state, State::Dead);
     ///
     /// assert!(pond.dead_letters().redrive(id).await?);
     /// assert_eq!(pond.job(id)?.state, State::Pending);
     /// assert!(!pond.dead_letters().redrive(id).await?);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn redrive(&self, id: JobId) -> Commit<bool> {
-        let redriven = self.redrive_some([id], Pace::at_once());
+    pub fn redrive(&self, id: impl Into<JobId>) -> Commit<bool> {
+        let redriven = self.redrive_some([id.into()], Pace::at_once());
         Commit::new(async move { Ok(redriven.await? > 0) })
     }
 
-    /// Puts these back, at this pace. Those that are not dead letters (any more) are passed over.
-    /// Returns how many went back.
+    /// Puts these dead letters back at this pace. Ids of jobs that are not dead letters are ignored. Returns how many
+    /// were put back.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for a pace of 0; storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) }).start()?;
-    /// # pond.enqueue_many("billing", [Charge { order: 7 }, Charge { order: 8 }]).await?;
-    /// # drain(&pond).await;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # dead_letters(&pond, "card expired", [7, 8]).await?;
     /// let dead = pond.dead_letters();
     /// let page = dead.list(&JobFilter::new().queue("billing"), None, 100)?;
     /// let chosen: Vec<_> = page.jobs.iter().map(|job| job.id).collect();
     /// assert_eq!(dead.redrive_some(chosen, Pace::per_second(10)).await?, 2);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn redrive_some(&self, ids: impl IntoIterator<Item = JobId>, pace: Pace) -> Commit<u64> {
-        let ids: Vec<_> = ids.into_iter().collect();
+    pub fn redrive_some(&self, ids: impl IntoIterator<Item = impl Into<JobId>>, pace: Pace) -> Commit<u64> {
+        let ids: Vec<JobId> = ids.into_iter().map(Into::into).collect();
         let engine = self.engine.clone();
         Commit::new(async move {
             pace.check()?;
@@ -221,19 +192,15 @@ impl DeadLetters {
         })
     }
 
-    /// Puts all that match back, at this pace: each is given a time to run, so that a redrive of
-    /// 100,000 does not drown the queue and goes on after a restart. A job with a group has no such
-    /// time: its group keeps it in line. Returns how many went back.
+    /// Puts all dead letters that match back at this pace. Each job gets a time to run, so that a redrive of 100,000
+    /// jobs does not flood the queue, and continues after a restart. A job with a group gets no such time: its group's
+    /// jobs run one after another. Returns how many were put back.
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for a pace of 0; storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # let worker = pond.worker("crm").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("503")) }).start()?;
     /// # pond.enqueue_many("crm", (0..3).map(|order| Charge { order })).await?;
     /// # drain(&pond).await;
@@ -243,13 +210,13 @@ impl DeadLetters {
     ///
     /// let counts = pond.queue("crm")?.counts();
     /// assert_eq!((counts.dead, counts.pending, counts.scheduled), (0, 1, 2));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn redrive_all(&self, filter: &JobFilter, pace: Pace) -> Commit<u64> {
         let (dead, filter) = (self.clone(), filter.clone());
         Commit::new(async move {
             pace.check()?;
-            // All of them first: one that fails again at once must not be found again.
+            // Collect all ids first: a job that fails again at once must not be found again.
             let (mut ids, mut cursor) = (Vec::new(), None);
             loop {
                 let (some, next) = dead.ids(&filter, cursor)?;
@@ -262,19 +229,16 @@ impl DeadLetters {
         })
     }
 
-    /// Replaces a dead letter's payload with that of `payload`, which must be of the same kind: a typed payload, or a
-    /// [`NewJob`] for payloads without a type. Nothing else of the job can be changed here.
+    /// Replaces a dead letter's payload with `payload`, which must be of the same kind: a typed payload, or a
+    /// [`NewJob`] for payloads without a type. Nothing else of the job can be changed.
     ///
     /// # Errors
-    /// [`Error::NoSuchJob`] if there is no such dead letter, [`Error::InvalidConfig`] if the kind
-    /// differs or `payload` has options, such as a priority, and what is wrong with the payload.
+    /// [`Error::NoSuchJob`] if there is no such dead letter, [`Error::InvalidConfig`] if the kind differs or `payload`
+    /// has options, such as a priority; those of [`Millpond::enqueue`](crate::Millpond::enqueue) for a payload that is
+    /// not accepted.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
     /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// # drain(&pond).await;
@@ -288,10 +252,10 @@ impl DeadLetters {
     ///
     /// dead.redrive(id).await?;
     /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 71);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn edit(&self, id: JobId, payload: impl Into<NewJob>) -> Commit<()> {
-        let (engine, payload) = (self.engine.clone(), payload.into());
+    pub fn edit(&self, id: impl Into<JobId>, payload: impl Into<NewJob>) -> Commit<()> {
+        let (engine, id, payload) = (self.engine.clone(), id.into(), payload.into());
         Commit::new(async move {
             let info = inspect::find(&engine, id)?;
             let payload = replacement(&engine, &info.queue, &info.kind, payload)?;
@@ -299,41 +263,30 @@ impl DeadLetters {
         })
     }
 
-    /// Removes one for good. False if it is not a dead letter (any more).
+    /// Removes a dead letter permanently. Returns false if the job is not a dead letter.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
-    /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
-    /// # drain(&pond).await;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # let id = dead_letters(&pond, "no such order", [7]).await?[0];
     /// assert!(pond.dead_letters().purge(id).await?);
     /// assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn purge(&self, id: JobId) -> Commit<bool> {
+    pub fn purge(&self, id: impl Into<JobId>) -> Commit<bool> {
+        let id = id.into();
         let purged = self.engine.change(move |batch: &mut Batch<'_>| verbs::purge(batch, &[id]));
         Commit::new(async move { Ok(purged.await?.changed > 0) })
     }
 
-    /// Removes all that match for good. Returns how many.
+    /// Removes all dead letters that match permanently. Returns how many were removed.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("no such order")) }).start()?;
-    /// # pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
-    /// # drain(&pond).await;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # dead_letters(&pond, "no such order", 0..3).await?;
     /// let hopeless = JobFilter::new().queue("billing").error_contains("no such order");
     /// assert_eq!(pond.dead_letters().purge_all(&hopeless).await?, 3);
     /// assert_eq!(pond.queue("billing")?.counts().dead, 0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn purge_all(&self, filter: &JobFilter) -> Commit<u64> {
         let (dead, filter) = (self.clone(), filter.clone());
@@ -368,8 +321,8 @@ fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace)
     engine.change_in_bulk(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing()))
 }
 
-/// The payload of `job`, checked to be one for a job of this queue and kind.
-pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob) -> Result<Payload, Error> {
+/// Checks that `job` is a payload for a job of this queue and kind, and returns it as it is stored.
+pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob) -> Result<StoredPayload, Error> {
     if job.kind() != kind {
         let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
         return Err(Error::config("payload", reason));
@@ -378,5 +331,5 @@ pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob)
         let reason = format!("it has the option `{option}`, and only the payload is replaced: leave the option out");
         return Err(Error::config("payload", reason));
     }
-    Ok(engine.prepare.prepare(queue, job)?.record().payload.clone())
+    Ok(engine.prepare(queue, job)?.record().payload.clone())
 }

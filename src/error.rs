@@ -1,4 +1,4 @@
-//! What can go wrong, each a sentence: what happened, to which job or queue, what to do.
+//! The errors of the crate. Each is displayed as a sentence: what happened, to which job or queue, and what to do.
 
 pub(crate) mod panics;
 #[cfg(feature = "wasm")]
@@ -12,7 +12,7 @@ use panics::text_of;
 #[cfg(feature = "wasm")]
 pub use plugin::PluginError;
 
-/// Any error, boxed: what closures and handlers may fail with.
+/// Any error, boxed: the error type of closures and handlers.
 ///
 /// ```
 /// use millpond::{BoxError, Millpond};
@@ -25,14 +25,12 @@ pub use plugin::PluginError;
 /// ```
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a call on the queue can fail with.
+/// The error of a call on the queue.
 ///
-/// Dependencies are hidden: storage errors are kept as [`source`](std::error::Error::source).
+/// The types of dependencies are hidden: errors of the storage are kept as the [`source`](std::error::Error::source).
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// # pond.queue("billing")?.configure(QueueSettings::default().capacity(Capacity::jobs(1))).await?;
 /// # pond.enqueue("billing", NewJob::json("charge", &6)).await?;
 /// match pond.enqueue("billing", NewJob::json("charge", &7)).await {
@@ -41,20 +39,18 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///     Err(error) if error.is_transient() => println!("try again: {error}"),
 ///     Err(error) => return Err(error.into()),
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 ///
-/// What is behind an error is its source.
+/// The cause of an error is its source.
 ///
 /// ```
 /// use std::error::Error as _;
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let error = pond.transaction(|_| Err::<(), _>("no such user".into())).await.unwrap_err();
 /// assert!(matches!(error, Error::Aborted { .. }));
 /// assert_eq!(error.source().unwrap().to_string(), "no such user");
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,12 +65,11 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file is empty. It is never filled, because it may be somebody else's.
+    /// The file is empty. It is never filled, because it may belong to another program.
     ///
-    /// On a file system without hard links a process that is killed in the moment in which it creates a file leaves an empty
-    /// one.
+    /// On a file system without hard links, a process that is killed while it creates a file can leave an empty one.
     #[error(
-        "{} is empty: if nothing else made it, a process was killed while it created the file; remove it and open again",
+        "{} is empty: if no other program created it, a process was killed while it created the file; remove it and open it again",
         shown(path)
     )]
     #[non_exhaustive]
@@ -82,7 +77,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file was one, but is damaged. It is never recreated.
+    /// The file is a Millpond file, but it is damaged. It is never recreated.
     #[error("the file is corrupt: {}; {hint}", told(detail))]
     #[non_exhaustive]
     Corrupt {
@@ -91,23 +86,23 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
-    /// [`verify_on_open`](crate::Builder::verify_on_open) found what does not agree and could not be put right.
+    /// [`verify_on_open`](crate::Builder::verify_on_open) found damage that could not be repaired.
     #[error(
-        "the file does not agree with itself, {} time(s): {}; open it without `verify_on_open` to look, or restore a backup",
+        "the file is inconsistent, with {} problem(s), the first one: {}; open it without `verify_on_open` to examine it, or restore a backup",
         problems.len(), told(problems.first().map_or("", String::as_str))
     )]
     #[non_exhaustive]
     Inconsistent {
-        /// What does not agree, a sentence each.
+        /// The problems, a sentence each.
         problems: Vec<String>,
     },
-    /// No backup was taken: the place or the database does not allow it.
+    /// No backup was taken, because the destination or the database does not allow it.
     #[error("could not back up to {}: {reason}", shown(path))]
     #[non_exhaustive]
     NotBackedUp {
-        /// Where it was to go.
+        /// The destination of the backup.
         path: PathBuf,
-        /// What is in the way.
+        /// What prevents it.
         reason: &'static str,
     },
     /// The file was written by a newer Millpond. Its bytes are untouched.
@@ -116,72 +111,85 @@ pub enum Error {
     TooNew {
         /// The file's schema version.
         found: u32,
-        /// The newest this build reads.
+        /// The newest version that this build reads.
         known: u32,
     },
-    /// Somebody has the file open: this process or another one.
+    /// What is stored in the file was written by another [payload codec](crate::Builder::payload_codec) than the one that it
+    /// was opened with, or it was opened without one. Nothing in it was changed.
+    #[error(
+        "the payload codec {:?} has written what is stored in this file, and it was opened {}: open it with that codec (`Builder::payload_codec`)",
+        told(stored), match given { Some(given) => format!("with {:?}", told(given)), None => "without one".to_owned() }
+    )]
+    #[non_exhaustive]
+    OtherPayloadCodec {
+        /// The name of the codec that has written it.
+        stored: String,
+        /// The name of the codec that the file was opened with.
+        given: Option<String>,
+    },
+    /// The file is open already, in this process or in another one.
     #[error("{} is already open, here or in another process: close it there first", shown(path))]
     #[non_exhaustive]
     AlreadyOpen {
         /// The file.
         path: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("could not {operation} {}", shown(path))]
     #[non_exhaustive]
     Io {
         /// What was tried, as a verb.
         operation: &'static str,
-        /// On which path.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The storage refused; nothing of the call is stored.
+    /// The storage returned an error; nothing of the call is stored.
     #[error("the storage failed while it tried to {operation}; nothing of this call is stored")]
     #[non_exhaustive]
     Storage {
         /// What was tried.
         operation: &'static str,
-        /// What the storage said.
+        /// The error of the storage.
         source: BoxError,
     },
-    /// The disk is full; nothing of the call is stored. It heals when there is space again.
-    #[error("the disk is full; nothing of this call is stored: make room and try again")]
+    /// The disk is full; nothing of the call is stored. Calls succeed again once there is space.
+    #[error("the disk is full; nothing of this call is stored: free some space and try again")]
     StorageFull,
-    /// The commit failed in a way that leaves open whether it is on the disk.
+    /// The commit failed, and it is not known whether it is on the disk.
     ///
-    /// Jobs with a [`unique_key`](crate::NewJob::unique_key) can be enqueued again as they are: what is
-    /// there already is not stored twice, and the answer is its id. That holds for the time that the key is
-    /// held after the enqueue, five minutes unless set, also if the job has run meanwhile. Without a key look
-    /// for the job, or for the rows that were written with it, first.
+    /// Jobs with a [`unique_key`](crate::NewJob::unique_key) can be enqueued again unchanged: a job that is stored
+    /// already is not stored twice, and the call returns its id. That holds as long as the key is held after the enqueue,
+    /// five minutes by default, even if the job has run meanwhile. Without a key, search for the job first, or for the rows
+    /// that were written with it.
     #[error(
-        "the commit failed and may or may not be on the disk: enqueue jobs that have a unique key again, and look for others, or for the rows written with them, before trying again"
+        "the commit failed and may or may not be on the disk: enqueue jobs that have a unique key again, and search for other jobs, or for the rows written with them, before trying again"
     )]
     #[non_exhaustive]
     OutcomeUnknown {
-        /// What the storage said.
+        /// The error of the storage.
         source: BoxError,
     },
-    /// The file cannot be written for now; calls fail at once until it can be again: an I/O error has stopped the
-    /// writer, which opens the file again by itself, or somebody holds the file's write transaction.
-    #[error("the queue is degraded and accepts nothing for now: {}", told(reason))]
+    /// The file cannot be written for now, and calls fail at once until it can. Either an I/O error has stopped the writer,
+    /// which opens the file again by itself, or another caller holds the file's write transaction.
+    #[error("the queue is degraded and refuses calls for now: {}", told(reason))]
     #[non_exhaustive]
     Degraded {
-        /// What is in the way.
+        /// What prevents it.
         reason: String,
     },
-    /// Somebody has held the file's only write transaction for longer than
+    /// Another caller has held the file's only write transaction for longer than
     /// [`write_wait_max`](crate::Builder::write_wait_max). Nothing of this call is stored.
     ///
     /// If the caller itself holds that transaction, this call could never have succeeded. Calls that are made until the
     /// transaction ends are answered [`Degraded`](Self::Degraded) at once.
     #[error(
-        "{held_by}, for {waited:?} by now; nothing of this call is stored: end that transaction and try again, and do not wait for the queue while it is open"
+        "{held_by}; this call has waited for {waited:?}, and nothing of it is stored: end that transaction and try again, and do not wait for the queue while it is open"
     )]
     #[non_exhaustive]
     WriteHeld {
-        /// Who holds it, as a sentence.
+        /// What holds the transaction, as a sentence.
         held_by: &'static str,
         /// How long the queue has waited.
         waited: std::time::Duration,
@@ -203,8 +211,8 @@ pub enum Error {
         "the async runtime in which the queue was opened has ended: open the queue again in one that lives as long as the queue, or give it one with `Builder::runtime`"
     )]
     RuntimeEnded,
-    /// A shutdown has passed its deadline, and the queue is not closed yet, or what its workers held is still being dropped. It
-    /// goes on closing; another [`shutdown`](crate::Millpond::shutdown) waits for it.
+    /// A shutdown has passed its deadline, and the queue is not closed yet, or the values of its workers are still being dropped.
+    /// The closing continues; another [`shutdown`](crate::Millpond::shutdown) waits for it.
     #[error("the queue is not closed yet: {held_by}; it closes when that ends, and another shutdown waits for it")]
     #[non_exhaustive]
     StillClosing {
@@ -219,7 +227,7 @@ pub enum Error {
     #[error("invalid {what} name {name:?}: use 1 to 128 of A-Z a-z 0-9 . _ : -")]
     #[non_exhaustive]
     InvalidName {
-        /// What it was to name: queue, kind or plugin.
+        /// What it names: queue, kind, plugin or payload codec.
         what: &'static str,
         /// The name, cut to 128 characters.
         name: String,
@@ -228,11 +236,11 @@ pub enum Error {
     #[error("invalid {what} of {len} bytes: use 1 to {max} bytes, such as a hash of what is longer")]
     #[non_exhaustive]
     InvalidKey {
-        /// What it was to be: group or unique key.
+        /// Which of them: group or unique key.
         what: &'static str,
         /// Its length in bytes.
         len: usize,
-        /// The most bytes.
+        /// The limit in bytes.
         max: usize,
     },
     /// A setting that cannot work.
@@ -255,33 +263,34 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
-    /// More in one call or transaction than one commit takes. Nothing of a call is stored then; a transaction may go
-    /// on without the job that was too much.
+    /// One call or transaction has more jobs or bytes than one commit takes. Nothing of a call is stored then; a transaction
+    /// can continue without the job that exceeds the limit.
     #[error(
-        "one call or transaction carries {jobs} jobs with {bytes} bytes or more, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
+        "one call or transaction has {jobs} jobs with {bytes} bytes or more, the limit is {jobs_max} jobs and {bytes_max} bytes: split it"
     )]
     #[non_exhaustive]
     BatchTooLarge {
-        /// Jobs up to the one that is too much: what follows it was not looked at.
+        /// How many jobs there are up to the one that exceeds the limit; later ones were not counted.
         jobs: usize,
         /// Their bytes.
         bytes: usize,
-        /// Most jobs in one call or transaction.
+        /// The limit of jobs in one call or transaction.
         jobs_max: usize,
-        /// Most bytes in one call or transaction.
+        /// The limit of bytes in one call or transaction.
         bytes_max: usize,
     },
-    /// The payload could not be written as the kind's codec, or would not be read back as it is.
+    /// The payload could not be encoded by the kind's codec or by the [payload codec](crate::Builder::payload_codec), or would
+    /// not be the same after decoding.
     #[error("the payload of kind {kind:?} could not be encoded")]
     #[non_exhaustive]
     Unencodable {
         /// The kind.
         kind: String,
-        /// What the encoder said, or a [`PayloadError`](crate::PayloadError).
+        /// The error of the encoder or of the payload codec, or a [`PayloadError`](crate::PayloadError).
         source: BoxError,
     },
-    /// The queue has reached its capacity, and the caller is not to wait for room: because of the queue's setting, or
-    /// because it must not, in a transaction or in some handlers; see [`WhenFull`](crate::WhenFull).
+    /// The queue has reached its capacity, and the caller does not wait for room: because of the queue's setting, or because
+    /// callers must not wait in a transaction and in some handlers; see [`WhenFull`](crate::WhenFull).
     #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
     #[non_exhaustive]
     QueueFull {
@@ -307,7 +316,7 @@ pub enum Error {
         source: BoxError,
     },
 
-    /// A table of the queue's own: an application cannot open, delete or rename it.
+    /// The table belongs to the queue: an application cannot open, delete or rename it.
     #[error("table {table:?} belongs to the queue: use a name that does not begin with `millpond/`")]
     #[non_exhaustive]
     ReservedTable {
@@ -322,11 +331,11 @@ pub enum Error {
         operation: &'static str,
         /// The table.
         table: String,
-        /// What redb said.
+        /// The error of redb.
         source: BoxError,
     },
 
-    /// There is no such job, or none any more.
+    /// There is no job with this id, or not any more.
     ///
     /// A job that has ended is kept for as long as its queue's [`Retention`](crate::Retention) says. By default a completed
     /// job is kept for a day if it has a result, and not at all otherwise.
@@ -335,28 +344,35 @@ pub enum Error {
     )]
     #[non_exhaustive]
     NoSuchJob {
-        /// The id asked for.
+        /// The id of the call.
         id: JobId,
     },
-    /// The job's state does not allow this.
+    /// The job's state does not allow the call.
     #[error("cannot {action} job {id}: it is {state}")]
     #[non_exhaustive]
     NotAllowed {
-        /// What was asked.
+        /// What the call does, as a verb.
         action: &'static str,
         /// The job.
         id: JobId,
         /// Its state.
         state: State,
     },
-    /// A record that cannot be read. It is set aside; the others go on.
-    #[error("the record of job {id} is corrupt ({}); it is set aside", told(detail))]
+    /// The record of a job cannot be read. It is moved to the quarantine; other jobs are not affected.
+    #[error("the record of job {id} is corrupt ({}); it is moved to the quarantine", told(detail))]
     #[non_exhaustive]
     CorruptRecord {
         /// The job.
         id: JobId,
         /// What is wrong with it.
         detail: String,
+    },
+    /// There is no schedule of this name.
+    #[error("there is no schedule {:?}: it was never stored, or was removed", told(name))]
+    #[non_exhaustive]
+    NoSuchSchedule {
+        /// The name of the call.
+        name: String,
     },
     /// A worker for this queue is already running.
     #[error("queue {queue:?} already has a worker: give that one more kinds, or shut it down first")]
@@ -372,23 +388,23 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
-    /// The worker was stopped, or the queue shut down; its queue may have another one.
+    /// The worker was stopped, or the queue was shut down. The queue may have another worker.
     #[error("this worker of queue {queue:?} was stopped: use the handle of the one that followed it")]
     #[non_exhaustive]
     WorkerStopped {
         /// The queue.
         queue: String,
     },
-    /// A handler asks for shared data that the worker was not given.
+    /// A handler needs shared data that the worker was not given.
     #[error("the handler of kind {kind:?} takes Data<{data}>, but the worker has none: add it with `.data(...)`")]
     #[non_exhaustive]
     MissingData {
-        /// The kind whose handler asks.
+        /// The kind of the handler.
         kind: String,
-        /// The type it asks for.
+        /// The type that it needs.
         data: &'static str,
     },
-    /// A plugin that is not fit to run.
+    /// A plugin was refused.
     #[cfg(feature = "wasm")]
     #[error("plugin {plugin:?} was refused: {reason}")]
     #[non_exhaustive]
@@ -399,10 +415,10 @@ pub enum Error {
         reason: PluginError,
     },
     /// The bucket is empty.
-    #[error("rate limited: the next token is there in {retry_in:?}")]
+    #[error("rate limited: the next token is available in {retry_in:?}")]
     #[non_exhaustive]
     RateLimited {
-        /// How long until a token is there.
+        /// How long until there is a token.
         retry_in: std::time::Duration,
     },
 }
@@ -416,7 +432,7 @@ impl Error {
         Self::InvalidConfig { field, reason }
     }
 
-    /// The system has refused a thread.
+    /// The system could not start a thread.
     pub(crate) fn no_thread(source: std::io::Error) -> Self {
         Self::Storage { operation: "start a thread", source: Box::new(source) }
     }
@@ -440,12 +456,76 @@ impl Error {
         }
     }
 
-    /// The disk failed: the next command would fare no better.
+    /// The error with which the closure of a transaction has failed, if that is an `E`.
+    ///
+    /// A closure returns its own errors as boxed errors; `?` does that. Errors of the queue that the closure passes on, such
+    /// as [`Error::QueueFull`], are found as an `E` of the type [`Error`](Self). A text that was made an error with `into()` has no
+    /// type that can be named: it is the [source](std::error::Error::source).
+    ///
+    /// # Errors
+    /// This error itself, if it is another one, or if the closure failed with another type of error.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// #[derive(Debug, PartialEq)]
+    /// enum Refused {
+    ///     SoldOut { left: u64 },
+    /// }
+    /// # impl std::fmt::Display for Refused {
+    /// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("refused") }
+    /// # }
+    /// impl std::error::Error for Refused {}
+    ///
+    /// async fn buy(pond: &Millpond) -> Result<Result<Enqueued, Refused>, Error> {
+    ///     let bought = pond.transaction(|tx| {
+    ///         let left = 0; // read from a table of the application
+    ///         if left == 0 {
+    ///             return Err(Refused::SoldOut { left }.into());
+    ///         }
+    ///         Ok(tx.enqueue("billing", Charge { order: 7 })?)
+    ///     });
+    ///     match bought.await {
+    ///         Ok(id) => Ok(Ok(id)),
+    ///         Err(error) => Ok(Err(error.aborted()?)),
+    ///     }
+    /// }
+    /// # with_pond(async |pond| {
+    /// assert_eq!(buy(&pond).await?, Err(Refused::SoldOut { left: 0 }));
+    /// # Ok(()) });
+    /// ```
+    pub fn aborted<E: std::error::Error + 'static>(self) -> Result<E, Self> {
+        match self {
+            Self::Aborted { source } => match source.downcast() {
+                Ok(error) => Ok(*error),
+                Err(source) => Err(Self::Aborted { source }),
+            },
+            other => Err(other),
+        }
+    }
+
+    /// [`aborted`](Self::aborted) by reference: the error with which the closure of a transaction has failed, if that is an
+    /// `E`.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let failed = pond.transaction(|_| Ok("seven".parse::<u64>()?)).await.unwrap_err();
+    /// assert!(failed.aborted_ref::<std::num::ParseIntError>().is_some());
+    /// assert!(failed.aborted_ref::<std::io::Error>().is_none());
+    /// # Ok(()) });
+    /// ```
+    pub fn aborted_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::Aborted { source } => source.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the disk has failed, so that other commands would fail too.
     pub(crate) fn is_of_the_disk(&self) -> bool {
         matches!(self, Self::Storage { .. } | Self::StorageFull | Self::Io { .. } | Self::OutcomeUnknown { .. })
     }
 
-    /// The file could not be read or written, whatever was asked of it.
+    /// Whether the file could not be read or written, independently of the call.
     pub(crate) fn is_of_storage(&self) -> bool {
         matches!(
             self,
@@ -457,12 +537,17 @@ impl Error {
         )
     }
 
-    /// Whether the same call may succeed later without any change to it. Not so for
-    /// [`OutcomeUnknown`](Self::OutcomeUnknown): a second call could do it twice, unless its jobs have
-    /// unique keys.
+    /// Whether the writer could not write at all. What the engine itself has asked of it is asked again once the file is open
+    /// again.
+    pub(crate) fn is_of_the_writer(&self) -> bool {
+        self.is_of_storage() || matches!(self, Self::Degraded { .. } | Self::Closed)
+    }
+
+    /// Whether the same call can succeed later without any change to it. It is false for
+    /// [`OutcomeUnknown`](Self::OutcomeUnknown): a second call could make the change twice, unless its jobs have unique keys.
     ///
     /// ```
-    /// # use millpond::Error;
+    /// # use doc_prelude::*;
     /// assert!(Error::StorageFull.is_transient());
     /// assert!(!Error::Closed.is_transient());
     /// ```

@@ -1,4 +1,4 @@
-//! What happened, told after it is durable.
+//! Events: what has happened to jobs and queues, published after the commit that made it durable.
 
 mod filtered;
 
@@ -12,18 +12,15 @@ use crate::error::Error;
 use crate::error::panics::{catch, drop_quietly};
 use crate::job::{JobId, PluginHash, Record};
 use crate::sync::{MustNotWait, Mutex, MutexGuard, Process, block_on, may_wait};
+use crate::time::Timestamp;
 pub(crate) use filtered::EventFilter;
 use filtered::Filtered;
 
-/// Something that happened. It is published after the commit that made it so. Serialized its `type` is the variant's name
-/// and its fields stand beside it.
+/// Something that happened. It is published after the commit that made it durable. In its serialized form, the field
+/// `type` is the variant's name, beside the variant's fields.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// pond.worker("billing")
 ///     .retry(Retry::none())
 ///     .handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) })
@@ -40,7 +37,7 @@ use filtered::Filtered;
 ///         _ => {}
 ///     }
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type")]
@@ -56,7 +53,7 @@ pub enum Event {
         /// Its kind.
         kind: Arc<str>,
     },
-    /// A job is done.
+    /// A job completed.
     #[non_exhaustive]
     Completed {
         /// The job.
@@ -65,12 +62,12 @@ pub enum Event {
         queue: Arc<str>,
         /// Its kind.
         kind: Arc<str>,
-        /// Which attempt did it.
+        /// The attempt that completed it.
         attempt: u32,
         /// How long that attempt ran.
         took: Duration,
     },
-    /// An attempt failed; the job runs again.
+    /// An attempt failed; the job will run again.
     #[non_exhaustive]
     Retrying {
         /// The job.
@@ -83,10 +80,10 @@ pub enum Event {
         attempt: u32,
         /// What went wrong.
         error: String,
-        /// How long until the next one.
+        /// How long until the next attempt.
         delay: Duration,
     },
-    /// A handler put its job off without using up an attempt.
+    /// A handler postponed its job without using up an attempt.
     #[non_exhaustive]
     Snoozed {
         /// The job.
@@ -98,7 +95,7 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
-    /// A job went to the dead letters.
+    /// A job became a dead letter.
     #[non_exhaustive]
     Dead {
         /// The job.
@@ -111,10 +108,20 @@ pub enum Event {
         reason: String,
         /// The last attempt's error, if an attempt failed.
         error: Option<String>,
-        /// The queue had no dead letters before it.
+        /// Whether the queue had no dead letters before it.
         first: bool,
     },
-    /// A job was cancelled, by a caller or by its handler, or it expired.
+    /// [`Builder::on_dead`](crate::Builder::on_dead) failed for a job: the job is a dead letter without what the hook would
+    /// have written. For jobs that a crash ended it happens while the file is opened, before anybody can listen: then only
+    /// the log says so.
+    #[non_exhaustive]
+    OnDeadFailed {
+        /// The job.
+        id: JobId,
+        /// The hook's error, or the message of its panic.
+        error: String,
+    },
+    /// A job was cancelled by a caller or by its handler, or it expired.
     #[non_exhaustive]
     Cancelled {
         /// The job.
@@ -134,16 +141,38 @@ pub enum Event {
         /// Its queue.
         queue: Arc<str>,
     },
-    /// A job was not stored, because one with its unique key was there.
+    /// A job was moved to another queue.
+    #[non_exhaustive]
+    Moved {
+        /// The job.
+        id: JobId,
+        /// The queue in which it was.
+        from: Arc<str>,
+        /// The queue in which it is now.
+        to: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+    },
+    /// A job was removed for good.
+    #[non_exhaustive]
+    Deleted {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+    },
+    /// A job was not stored, because a job with its unique key existed.
     #[non_exhaustive]
     Deduplicated {
-        /// The one that was there.
+        /// The job that existed.
         id: JobId,
-        /// Their queue.
+        /// The queue of both.
         queue: Arc<str>,
-        /// The kind of the one that was not stored.
+        /// The kind of the job that was not stored.
         kind: Arc<str>,
-        /// Their unique key.
+        /// The unique key of both.
         key: Arc<str>,
     },
     /// A queue, or one of its groups, was paused.
@@ -154,7 +183,7 @@ pub enum Event {
         /// The group, if it was only that.
         group: Option<Arc<str>>,
     },
-    /// A queue, or one of its groups, goes on.
+    /// A queue, or one of its groups, was resumed.
     #[non_exhaustive]
     Resumed {
         /// The queue.
@@ -162,7 +191,8 @@ pub enum Event {
         /// The group, if it was only that.
         group: Option<Arc<str>>,
     },
-    /// A queue or group was told to slow down by a handler.
+    /// A handler asked for a wait with [`Outcome::rate_limited`](crate::Outcome::rate_limited): no job of the queue or
+    /// group starts until it is over.
     #[non_exhaustive]
     RateLimited {
         /// The queue.
@@ -172,30 +202,64 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
+    /// A schedule has enqueued a job. [`Enqueued`](Self::Enqueued) is published as well.
+    #[non_exhaustive]
+    ScheduleFired {
+        /// The schedule's name.
+        schedule: Arc<str>,
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// The time of the run.
+        at: Timestamp,
+    },
+    /// Runs of a schedule were left out, because they were [missed](crate::Misfire) or because the previous run had not
+    /// [ended](crate::Overlap).
+    #[non_exhaustive]
+    ScheduleMissed {
+        /// The schedule's name.
+        schedule: Arc<str>,
+        /// The time of the first run that was left out.
+        from: Timestamp,
+        /// The time of the last one.
+        to: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// A run of a schedule is due, but cannot be enqueued yet, usually because its queue is full. It is tried again until
+    /// it can. This is published once for each run that waits.
+    #[non_exhaustive]
+    ScheduleHeld {
+        /// The schedule's name.
+        schedule: Arc<str>,
+        /// Why it waits.
+        reason: String,
+    },
     /// A row that could not be read was moved to the [quarantine](crate::Millpond::quarantine). The other rows are not affected.
     #[non_exhaustive]
     RowQuarantined {
-        /// Its number there.
+        /// Its number in the quarantine.
         number: u64,
-        /// The table it lay in.
+        /// The table that it was in.
         table: Arc<str>,
-        /// Its queue, if its key tells.
+        /// Its queue, if the row's key names it.
         queue: Option<Arc<str>>,
-        /// Its job, if its key tells.
+        /// Its job, if the row's key names it.
         id: Option<JobId>,
     },
-    /// A plugin broke so often in a row that it is suspended: its jobs wait until it has a new version or an operator
-    /// resumes it (`PluginHandle::resume`).
+    /// A plugin failed so many times in a row that it is suspended: its jobs wait until it has a new version, or until
+    /// it is resumed (`PluginHandle::resume`).
     #[non_exhaustive]
     PluginSuspended {
         /// The plugin's name.
         plugin: Arc<str>,
-        /// The version that broke.
+        /// The version that failed.
         hash: PluginHash,
-        /// How many attempts in a row.
+        /// How many attempts in a row failed.
         failures: u32,
     },
-    /// A plugin has a new version: attempts that start from now on run it.
+    /// A plugin has a new version, which all attempts that start from now on run.
     #[non_exhaustive]
     PluginReloaded {
         /// The plugin's name.
@@ -203,42 +267,42 @@ pub enum Event {
         /// The version.
         hash: PluginHash,
     },
-    /// The file of a plugin that is watched (`Plugin::watch`) has changed and could not be taken: the version before
-    /// goes on.
+    /// The file of a watched plugin (`Plugin::watch`) has changed but could not be loaded: the previous version stays
+    /// in use.
     #[non_exhaustive]
     PluginNotReloaded {
         /// The plugin's name.
         plugin: Arc<str>,
-        /// Why, a sentence.
+        /// Why: a sentence.
         reason: String,
     },
-    /// The file was made small again: it was mostly empty, and nobody needed it.
+    /// The file was compacted, because most of it was unused.
     #[non_exhaustive]
     Compacted {
-        /// Its size before, in bytes.
+        /// Its size before the compaction, in bytes.
         before: u64,
-        /// And after.
+        /// Its size after the compaction, in bytes.
         after: u64,
     },
-    /// The queue cannot do all of its work for now. `reason` says which of these it is:
+    /// The queue cannot do all of its work at the moment. `reason` says which of these it is:
     ///
-    /// - An I/O error stopped the writer. Nothing is accepted until it has the file open again, and then follows
-    ///   [`Healed`](Self::Healed).
-    /// - A guard from [`begin_write`](crate::Millpond::begin_write), or a transaction of the application in an attached database, has
-    ///   kept the writer waiting for longer than [`write_wait_max`](crate::Builder::write_wait_max). Nothing is accepted until
-    ///   it ends, and then follows [`Healed`](Self::Healed).
-    /// - The file was deleted or replaced, or an attached database went back to an earlier state. What is written would be
-    ///   lost, so nothing is accepted until the file is opened anew; no [`Healed`](Self::Healed) follows.
+    /// - An I/O error stopped the writer. Nothing is accepted until the file is open again. [`Healed`](Self::Healed)
+    ///   follows then.
+    /// - A guard from [`begin_write`](crate::Millpond::begin_write), or a transaction of the application in an attached
+    ///   database, has kept the writer waiting for longer than [`write_wait_max`](crate::Builder::write_wait_max).
+    ///   Nothing is accepted until it ends. [`Healed`](Self::Healed) follows then.
+    /// - The file was deleted or replaced, or an attached database was restored to an earlier state. What is written
+    ///   would be lost, so nothing is accepted until the file is opened anew; no [`Healed`](Self::Healed) follows.
     /// - A thread of the queue panicked. Nothing is accepted until the file is opened anew; no [`Healed`](Self::Healed) follows.
-    /// - The async runtime of the handlers has ended. Calls and blocking handlers go on, but async handlers cannot run until
-    ///   the queue is opened anew in another runtime; no [`Healed`](Self::Healed) follows.
+    /// - The async runtime of the handlers has ended. Calls and blocking handlers continue, but async handlers cannot
+    ///   run until the file is opened anew in another runtime; no [`Healed`](Self::Healed) follows.
     #[non_exhaustive]
     Degraded {
         /// What went wrong.
         reason: String,
     },
-    /// The writer goes on after [`Degraded`](Self::Degraded): it has the file open again, or the guard or transaction that it waited
-    /// for has ended.
+    /// The writer works again after [`Degraded`](Self::Degraded): the file is open again, or the guard or transaction
+    /// that it waited for has ended.
     Healed,
 }
 
@@ -251,10 +315,10 @@ impl Event {
     }
 }
 
-/// The listener was too slow: some events were dropped before the next one. The listener goes on with that one.
+/// The listener was too slow: some events were dropped. The listener continues with the event after them.
 ///
 /// ```
-/// # use millpond::{Event, Events, Missed};
+/// # use doc_prelude::*;
 /// async fn follow(mut events: Events) {
 ///     while let Some(event) = events.next().await {
 ///         match event {
@@ -273,40 +337,38 @@ pub struct Missed {
     pub count: u64,
 }
 
-/// A listener: it receives what is committed after it was made, through a bounded channel. A listener that is too slow is
-/// told how many events it has [missed](Missed). It never slows the queue down.
+/// A listener: it receives the events of all commits after its creation, through a bounded channel. A listener that is
+/// too slow is told how many events it has [missed](Missed). It never slows the queue down.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # use std::time::Duration;
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let mut events = pond.events();
 /// pond.queue("billing")?.pause().await?;
 /// assert!(matches!(events.next().await, Some(Ok(Event::Paused { group: None, .. }))));
 ///
 /// pond.shutdown(Duration::ZERO).await?;
 /// assert_eq!(events.next().await, None);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Debug)]
 pub struct Events {
-    /// Gone only in its drop.
+    /// `None` only while the listener is dropped.
     receiver: Option<broadcast::Receiver<Event>>,
-    /// Where events are published. Nobody does so in a process that was forked from it.
+    /// The process in which events are published. None are published in a process that was forked from it.
     process: Process,
 }
 
 impl Events {
-    /// Nothing in a forked process: nobody publishes there, and the channel may be locked for ever.
+    /// The channel. `None` in a forked process: no events are published there, and the channel may be locked for ever.
     fn receiver_here(&mut self) -> Option<&mut broadcast::Receiver<Event>> {
         if self.process.is_this() { self.receiver.as_mut() } else { None }
     }
 
-    /// The next event; `None` once the queue is closed and all events were received.
+    /// The next event; `None` when the queue is closed and all events were received.
     ///
     /// # Errors
-    /// [`Missed`] if events were dropped because this listener was too slow. The next call continues behind them.
+    /// [`Missed`] if events were dropped because this listener was too slow. The next call returns the event after
+    /// them.
     pub async fn next(&mut self) -> Option<Result<Event, Missed>> {
         match self.receiver_here()?.recv().await {
             Ok(event) => Some(Ok(event)),
@@ -315,20 +377,20 @@ impl Events {
         }
     }
 
-    /// The next event, for threads that may block; `None` once the queue is closed and all events were received. The inner result is that of
-    /// [`next`](Self::next).
+    /// The next event, for threads that may block; `None` when the queue is closed and all events were received. The
+    /// inner result is that of [`next`](Self::next).
     ///
     /// # Errors
     /// [`Error::WouldDeadlock`] where the queue waits for the caller: inside a transaction, or in a callback.
     ///
     /// ```
-    /// # use millpond::*;
+    /// # use doc_prelude::*;
     /// # let pond = Millpond::builder().open_backend(redb::backends::InMemoryBackend::new())?;
     /// let mut events = pond.events();
     /// let listener = std::thread::spawn(move || events.next_blocking());
     /// pond.queue("billing")?.pause().wait()?;
     /// assert!(matches!(listener.join().unwrap()?, Some(Ok(Event::Paused { .. }))));
-    /// # Ok::<(), millpond::BoxError>(())
+    /// # Ok::<(), BoxError>(())
     /// ```
     pub fn next_blocking(&mut self) -> Result<Option<Result<Event, Missed>>, Error> {
         if !may_wait() {
@@ -337,15 +399,13 @@ impl Events {
         Ok(block_on(self.next()))
     }
 
-    /// The next event if there is one now.
+    /// The next event, if there is one now.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let mut events = pond.events();
     /// assert_eq!(events.try_next(), None);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn try_next(&mut self) -> Option<Result<Event, Missed>> {
         match self.receiver_here()?.try_recv() {
@@ -359,29 +419,29 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         if !self.process.is_this() {
-            // Dropping it takes the channel's lock, which may be held for ever here.
+            // Dropping the channel takes its lock, which may be held for ever here.
             std::mem::forget(self.receiver.take());
         }
     }
 }
 
-/// The application's hook for first dead letters.
+/// The application's hook for the first dead letter of a queue.
 pub(crate) type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Where events go out.
+/// Publishes events to listeners and to the hook.
 pub(crate) struct EventBus {
     audience: Mutex<Option<Audience>>,
     /// How many events a listener may be behind.
     buffer: usize,
-    /// Where events are published.
+    /// The process in which events are published.
     process: Process,
 }
 
-/// Who hears of events, until the queue is closed.
+/// The receivers of events, until the queue is closed.
 #[derive(Clone)]
 struct Audience {
     listeners: broadcast::Sender<Event>,
-    /// Listeners that hear some events only.
+    /// Listeners with a filter.
     filtered: Arc<[Filtered]>,
     hook: Option<DeadLetterHook>,
 }
@@ -406,7 +466,7 @@ impl EventBus {
         self.events(audience.map(|audience| audience.listeners.subscribe()))
     }
 
-    /// A listener that hears only the events that the filter lets pass.
+    /// A listener that receives only the events for which the filter returns true.
     pub fn listen_where(&self, filter: Box<EventFilter>) -> Events {
         if !self.process.is_this() {
             return self.events(None);
@@ -426,12 +486,12 @@ impl EventBus {
     }
 
     fn events(&self, receiver: Option<broadcast::Receiver<Event>>) -> Events {
-        // Closed already: a channel whose sender is gone says so.
+        // The queue is closed: a channel without a sender tells the listener so.
         let receiver = receiver.unwrap_or_else(|| broadcast::Sender::new(1).subscribe());
         Events { receiver: Some(receiver), process: self.process }
     }
 
-    /// Whether anybody would hear an event.
+    /// Whether there is a hook or a listener.
     pub fn is_heard(&self) -> bool {
         self.lock().as_ref().is_some_and(|audience| {
             let is_heard = audience.hook.is_some() || audience.listeners.receiver_count() > 0;
@@ -446,12 +506,12 @@ impl EventBus {
                 call(&**hook, &event);
             }
             filtered.iter().for_each(|filtered| filtered.publish(&event));
-            // No listener is no error.
+            // That there is no listener is not an error.
             let _ = listeners.send(event);
         }
     }
 
-    /// Lets every listener know that nothing follows, and lets go of the hook, which may hold a handle of this very queue.
+    /// Tells every listener that no events follow, and drops the hook, which may hold a handle of this queue.
     pub fn close(&self) {
         let audience = self.lock().take();
         // Outside of the lock: dropping what the hook holds may run code of the application.
@@ -459,8 +519,8 @@ impl EventBus {
     }
 }
 
-/// Calls the application's hook. It runs on the writer's thread, or on that of a caller that makes its own commit:
-/// everybody else waits for it, so it must not wait for the queue, and its panic must not end the thread.
+/// Calls the application's hook. It runs on the writer's thread, or on that of a caller that makes its own commit. All
+/// other calls wait for it, so it must not wait for the queue, and its panic must not end the thread.
 fn call(hook: &(dyn Fn(&Event) + Send + Sync), event: &Event) {
     let _must_not_wait = MustNotWait::begin();
     if let Err(panic) = catch(|| hook(event)) {

@@ -3,6 +3,11 @@
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
+#[doc = "[storage-format]: storage_format"]
+#[doc = ""]
+#[doc = include_str!("../docs/kinds.md")]
+pub mod kinds {}
+
 #[doc = include_str!("../docs/logging.md")]
 pub mod logging {}
 
@@ -14,6 +19,9 @@ pub mod logging {}
 #[doc = ""]
 #[doc = include_str!("../docs/plugins.md")]
 pub mod plugins {}
+
+#[doc = include_str!("../docs/schedules.md")]
+pub mod schedules {}
 
 #[doc = include_str!("../docs/storage-format.md")]
 pub mod storage_format {}

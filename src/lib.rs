@@ -6,13 +6,16 @@
 #![doc = "[guarantees]: guide::guarantees"]
 #![doc = "[guest-examples]: https://docs.rs/millpond-guest"]
 #![doc = "[guest-sdk]: https://docs.rs/millpond-guest"]
+#![doc = "[kinds]: guide::kinds"]
 #![doc = "[logging]: guide::logging"]
 #![doc = "[performance]: https://docs.rs/crate/millpond/latest/source/docs/performance.md"]
 #![doc = "[plugins]: guide::plugins"]
+#![doc = "[schedules]: guide::schedules"]
 #![doc = "[storage-format]: guide::storage_format"]
 #![doc = "[`dead_letter`]: Outcome::dead_letter"]
 #![doc = "[`cancel`]: Outcome::cancel"]
 #![doc = "[`done_with`]: Outcome::done_with"]
+#![doc = "[`on_dead`]: Builder::on_dead"]
 #![doc = "[`rate_limited`]: Outcome::rate_limited"]
 #![doc = "[`rate_limited_queue`]: Outcome::rate_limited_queue"]
 #![doc = "[`retry_after`]: Outcome::retry_after"]
@@ -46,6 +49,8 @@ mod quarantine;
 mod queue;
 mod runtime;
 mod scheduler;
+mod schedules;
+mod selection;
 mod storage;
 mod sync;
 pub mod testing;
@@ -68,16 +73,23 @@ pub use executor::Allow;
 pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
 pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
 pub use inspect::{Counts, Cursor, Explanation, JobFilter, JobInfo, Page, ParseCursorError};
+#[cfg(feature = "cron")]
+pub use job::Cron;
+#[cfg(feature = "lz4")]
+pub use job::Lz4;
 pub use job::{
-    AttemptError, Backoff, Capacity, Codec, Failure, FailureKind, GroupPolicy, Handled, IntoOutcome, JobId, Keep, Kind,
-    NewJob, Outcome, ParseJobIdError, ParsePluginHashError, Payload, PayloadError, PluginHash, Priority, QueueSettings,
-    Rate, Retention, Retry, RunNumber, State, WhenFull,
+    AttemptError, Backoff, Capacity, Codec, DeadJob, EnqueueStatus, Enqueued, Every, Failure, FailureKind, GroupPolicy,
+    Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, Misfire, NewJob, Outcome,
+    Overlap, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority,
+    QueueSettings, Rate, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, When, WhenFull,
 };
 pub use metrics::MetricsSnapshot;
-pub use millpond::{JobPatch, Millpond};
+pub use millpond::Millpond;
 pub use quarantine::{Quarantine, QuarantinedRow};
 pub use queue::{Queue, RateHandle};
 pub use runtime::{Commit, Stopping};
+pub use schedules::{ScheduleInfo, Schedules};
+pub use selection::{BulkProgress, Selection};
 /// The version of redb that this version of Millpond uses: for the types of an application's own tables.
 pub use storage::redb_types::redb;
 pub use storage::{Backup, Verification};

@@ -1,4 +1,4 @@
-//! What has been counted since the queue was opened. Per-queue counts are kept with the data: see
+//! Counters since the file was opened. The counts of each queue are stored with the data: see
 //! [`Counts`](crate::Counts).
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,21 +7,17 @@ use serde::Serialize;
 
 use crate::job::{Ending, FailureKind};
 
-/// Counters since the queue was opened.
+/// Counters since the file was opened.
 ///
 /// ```
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// # pond.worker("billing").handle(|_: Job<Charge>| async { if true { panic!("boom") }; Ok(()) }).start()?;
 /// # pond.enqueue("billing", Charge { order: 7 }).await?;
 /// # drain(&pond).await;
 /// let MetricsSnapshot { starts_total, failed_total, panics_total, .. } = pond.metrics();
 /// println!("{starts_total} attempts, {failed_total} failed, {panics_total} of them by a panic");
 /// # assert_eq!((starts_total, failed_total, panics_total), (1, 1, 1));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -30,24 +26,25 @@ pub struct MetricsSnapshot {
     pub commits_total: u64,
     /// Attempts started.
     pub starts_total: u64,
-    /// Attempts that ended well.
+    /// Attempts that completed their jobs.
     pub completed_total: u64,
-    /// Attempts whose handlers returned an error, asked for a retry, panicked or ran into their
-    /// timeout, or whose writes with the completion failed.
+    /// Attempts that failed: the handler returned an error, asked for a retry or a dead letter, panicked or exceeded
+    /// its timeout, the payload could not be decoded, or the writes with the completion failed.
     pub failed_total: u64,
-    /// Of those, panics.
+    /// How many of the failed attempts panicked.
     pub panics_total: u64,
-    /// Of those, timeouts.
+    /// How many of the failed attempts exceeded their timeouts.
     pub timeouts_total: u64,
-    /// Jobs that were not stored, because one with their unique key was there.
+    /// Jobs that were not stored, because a job with their unique key existed.
     pub deduplicated_total: u64,
-    /// Rows set aside because they could not be read.
+    /// Rows that were moved to the quarantine because they could not be read.
     pub quarantined_total: u64,
-    /// Ended jobs removed by retention.
+    /// Ended jobs that were removed after their retention.
     pub pruned_total: u64,
-    /// Times the file was compacted.
+    /// How often the file was compacted.
     pub compactions_total: u64,
-    /// Blocking handlers that have outlived their timeout and keep their slots, now.
+    /// Blocking handlers that have exceeded their timeouts and still keep their slots. This is the current number, not
+    /// a total.
     pub stuck: u64,
 }
 
@@ -98,12 +95,12 @@ impl Metrics {
         };
     }
 
-    /// An attempt that wrote something with its completion, and whose end is durable.
+    /// Counts an attempt that wrote something with its completion, and whose end is durable.
     pub fn completed(&self) {
         self.completed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An attempt whose writes with its completion failed.
+    /// Counts an attempt whose writes with its completion failed.
     pub fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }

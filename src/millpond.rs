@@ -1,4 +1,4 @@
-//! The handle of an open queue: enqueueing, transactions, steering and reading jobs, and the stop.
+//! The handle of an open queue. It enqueues jobs, runs transactions, controls and reads jobs, and shuts the queue down.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,29 +11,35 @@ use crate::dead_letters::{DeadLetters, replacement};
 use crate::error::{BoxError, Error};
 use crate::events::{Event, Events};
 use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
-use crate::job::{CallSize, JobId, NewJob, Priority, REASON_BYTES_MAX, check_name};
+use crate::job::{
+    CallSize, Enqueued, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX, Schedule, Scheduled, check_name,
+};
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
 use crate::queue::Queue;
 use crate::runtime::{Commit, Engine, back_up, beside, shutdown, stop_now, verify_beside, wait_for_the_close};
+use crate::schedules::{self, Schedules};
+use crate::selection::Selection;
 use crate::storage::{Backup, Verification, redb_types::ReadTransaction};
 use crate::sync::block_on;
 use crate::text::cut;
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_may_wait};
 use crate::worker::WorkerBuilder;
-use crate::writer::{Lease, Leased, Occupant, Patch, Transact, Transacted, call, control};
+use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call, control};
 
-/// The open store with its engine. Cheap to clone; all clones are the same queue.
+/// An open file with its queues. It is cheap to clone, and all clones are handles of the same file.
 ///
-/// [`shutdown`](Self::shutdown) stops it in order. When the last clone is dropped without that, it
-/// stops at once: running jobs go back to where they were, no attempt used, and what was answered
-/// stays durable. A handler that holds a clone keeps it alive, so shut down explicitly then.
+/// [`shutdown`](Self::shutdown) stops it and lets running jobs finish. If the last clone is dropped without a shutdown,
+/// everything stops at once: running jobs return to their queues without using up an attempt, and everything that was
+/// acknowledged stays durable. A handler that holds a clone keeps the file open, so such an application must call
+/// `shutdown`.
 ///
-/// The last clone may be dropped anywhere. As a rule the drop waits until the file is closed, for 5 s at most, so that it
-/// can be opened again. It does not wait where the queue may wait for the dropping thread, and the file is closed soon
-/// after: inside a transaction's closure, beside a guard from [`begin_write`](Self::begin_write) on the same thread, and in
-/// a callback on a thread of the queue's own. While such code runs on another thread the drop waits for 100 ms at most.
+/// The last clone may be dropped anywhere. Usually the drop waits until the file is closed, for 5 s at most, so that it
+/// can be opened again. It does not wait where the queue may itself wait for the dropping thread: inside a
+/// transaction's closure, while the same thread holds a guard from [`begin_write`](Self::begin_write), and in a
+/// callback on one of the queue's own threads. The file is then closed soon after. While such code runs on another
+/// thread, the drop waits for 100 ms at most.
 ///
 /// ```no_run
 /// use millpond::{Job, Kind, Millpond};
@@ -63,7 +69,7 @@ pub struct Millpond {
 /// Stops the engine when the last clone is gone.
 struct Handle {
     engine: Arc<Engine>,
-    /// A runtime of its own, if it was opened outside of any.
+    /// The async runtime that the queue made for itself, if it was opened outside of any runtime.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -78,28 +84,25 @@ impl Millpond {
     /// Those of [`Builder::open`].
     ///
     /// ```
-    /// # use millpond::*;
-    /// # fn main() -> Result<(), millpond::BoxError> {
-    /// # let dir = tempfile::tempdir()?;
+    /// # doc_prelude::with_dir(|dir| { use doc_prelude::*;
     /// # let path = dir.path().join("app.redb");
     /// let pond = Millpond::open(&path)?;
     /// assert!(matches!(Millpond::open(&path), Err(Error::AlreadyOpen { .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().open(path)
     }
 
-    /// Settings before opening.
+    /// The settings with which a file is opened.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # fn main() -> Result<(), Error> {
+    /// # use doc_prelude::*;
     /// let pond = Millpond::builder()
     ///     .max_running(64)
     ///     .events_buffer(4_096)
     ///     .open_backend(redb::backends::InMemoryBackend::new())?;
-    /// # Ok(()) }
+    /// # Ok::<(), Error>(())
     /// ```
     pub fn builder() -> Builder {
         Builder::default()
@@ -109,36 +112,31 @@ impl Millpond {
         &self.handle.engine
     }
 
-    // --- producing ----------------------------------------------------------------------------
+    // --- enqueueing and transactions ----------------------------------------------------------
 
-    /// Enqueues a job: a typed payload, or a [`NewJob`] with options. Answers its id after the
-    /// commit; calls from many tasks share commits. If another job holds its
-    /// [unique key](NewJob::unique_key), nothing is stored and the answer is that one's id.
+    /// Enqueues a job: a typed payload, or a [`NewJob`] with options. Returns the job's id after the commit; concurrent
+    /// calls share commits. If another job holds the same [unique key](NewJob::unique_key), nothing is stored and the
+    /// id of that job is returned. [`Enqueued::status`] says which it was.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::InvalidKey`], [`Error::InvalidConfig`] for an option that cannot work,
-    /// [`Error::PayloadTooLarge`], [`Error::Unencodable`], [`Error::QueueFull`];
-    /// [`Error::OutcomeUnknown`] if the commit failed in a way that leaves it open, storage errors if
-    /// it failed otherwise; [`Error::Degraded`], [`Error::Closed`].
+    /// [`Error::PayloadTooLarge`], [`Error::Unencodable`], [`Error::QueueFull`]; [`Error::OutcomeUnknown`] if the
+    /// commit failed and it is unknown whether it took effect; storage errors if it failed otherwise;
+    /// [`Error::Degraded`], [`Error::Closed`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// let later = NewJob::new(Charge { order: 8 }).delay(Duration::from_secs(60));
     /// let later = pond.enqueue("billing", later).await?;
     ///
     /// assert_eq!(pond.job(id)?.state, State::Pending);
     /// assert_eq!(pond.job(later)?.state, State::Scheduled);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Commit<JobId> {
-        let ids = self.enqueue_all([(queue, job.into())]);
-        Commit::new(async move { Ok(ids.await?[0]) })
+    pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Commit<Enqueued> {
+        let answers = self.enqueue_all([(queue, job.into())]);
+        Commit::new(async move { Ok(answers.await?[0]) })
     }
 
     /// Enqueues many jobs into one queue in one commit, all or none. At most 10,000 jobs and 32 MiB.
@@ -147,21 +145,21 @@ impl Millpond {
     /// Those of [`enqueue`](Self::enqueue), and [`Error::BatchTooLarge`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let ids = pond.enqueue_many("billing", (0..100).map(|order| Charge { order })).await?;
     /// assert_eq!(ids.len(), 100);
     ///
     /// let too_many = pond.enqueue_many("billing", (0..10_001).map(|order| Charge { order })).await;
     /// assert!(matches!(too_many, Err(Error::BatchTooLarge { jobs_max: 10_000, .. })));
     /// assert_eq!(pond.queue("billing")?.counts().pending, 100);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn enqueue_many<J: Into<NewJob>>(&self, queue: &str, jobs: impl IntoIterator<Item = J>) -> Commit<Vec<JobId>> {
-        let jobs = self.engine().prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into));
+    pub fn enqueue_many<J: Into<NewJob>>(
+        &self,
+        queue: &str,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> Commit<Vec<Enqueued>> {
+        let jobs = self.engine().prepare_many(queue, &mut jobs.into_iter().map(Into::into));
         self.engine().enqueue(jobs)
     }
 
@@ -171,50 +169,88 @@ impl Millpond {
     /// Those of [`enqueue`](Self::enqueue), and [`Error::BatchTooLarge`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let ids = pond
     ///     .enqueue_all([("billing", NewJob::json("charge", &7)), ("emails", NewJob::json("receipt", &7))])
     ///     .await?;
     /// assert_eq!(pond.job(ids[0])?.queue, "billing");
     /// assert_eq!(pond.job(ids[1])?.queue, "emails");
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn enqueue_all<Q: AsRef<str>, J: Into<NewJob>>(
         &self,
         jobs: impl IntoIterator<Item = (Q, J)>,
-    ) -> Commit<Vec<JobId>> {
+    ) -> Commit<Vec<Enqueued>> {
         let mut size = CallSize::default();
         let prepare = |(queue, job): (Q, J)| {
-            let job = self.engine().prepare.prepare(queue.as_ref(), job.into())?;
+            let job = self.engine().prepare(queue.as_ref(), job.into())?;
             size.add(job.bytes.len())?;
             Ok(job)
         };
         self.engine().enqueue(jobs.into_iter().map(prepare).collect())
     }
 
-    /// Runs `write` in the next commit: app rows and jobs are committed together or not at all.
+    /// Enqueues a job into the queue of its kind. It is [`enqueue`](Self::enqueue) with [`HasQueue::QUEUE`] and the options
+    /// of the kind. For a job with other options, use `enqueue` with that constant.
     ///
-    /// It runs on the writer's thread (a lone caller's on its own, with `.wait()`), in a batch with
-    /// whatever else has gathered, so that many concurrent transactions share one fsync. If it or another
-    /// closure of the batch fails after it has written, it may run again, as a rule twice at most: it must not have effects
-    /// outside its [`Transaction`]. It must not block: the writer waits for it. It is dropped on the caller's thread, with
-    /// the answer.
+    /// A kind without a queue is refused by the compiler.
     ///
     /// # Errors
-    /// [`Error::Aborted`] with what the closure returned, or its panic's message, as the source;
+    /// Those of [`enqueue`](Self::enqueue).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// #[derive(Serialize, Deserialize, Kind)]
+    /// #[kind(queue = "billing", max_attempts = 8)]
+    /// struct Refund { order: u64 }
+    ///
+    /// let id = pond.send(Refund { order: 7 }).await?;
+    /// assert_eq!((pond.job(id)?.queue.as_str(), pond.job(id)?.max_attempts), ("billing", Some(8)));
+    ///
+    /// let later = NewJob::new(Refund { order: 8 }).delay(Duration::from_secs(60));
+    /// pond.enqueue(Refund::QUEUE, later).await?;
+    /// # Ok(()) });
+    /// ```
+    pub fn send<K: HasQueue>(&self, job: K) -> Commit<Enqueued> {
+        self.enqueue(K::QUEUE, job)
+    }
+
+    /// Enqueues many jobs of one kind into its queue in one commit, all or none. At most 10,000 jobs and 32 MiB.
+    ///
+    /// # Errors
+    /// Those of [`enqueue_many`](Self::enqueue_many).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # #[derive(Serialize, Deserialize, Kind)]
+    /// # #[kind(queue = "billing")]
+    /// # struct Refund { order: u64 }
+    /// let ids = pond.send_many((0..100).map(|order| Refund { order })).await?;
+    /// assert_eq!(ids.len(), 100);
+    /// # Ok(()) });
+    /// ```
+    pub fn send_many<K: HasQueue>(&self, jobs: impl IntoIterator<Item = K>) -> Commit<Vec<Enqueued>> {
+        self.enqueue_many(K::QUEUE, jobs)
+    }
+
+    /// Runs `write` in the next commit: the application's rows and its jobs are committed together or not at all.
+    ///
+    /// The closure runs on the writer's thread, in one batch with all other calls that wait for the next commit, so
+    /// that many concurrent transactions share one fsync. If the writer is idle and the caller waits with `.wait()`, it
+    /// runs on the caller's thread. If this closure or another one of the batch fails after it has written, the closure
+    /// can run again, usually twice at most: it must have no effects outside its [`Transaction`]. It must not block,
+    /// because the writer waits for it. It is dropped on the caller's thread when the result arrives.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`] if the closure fails: its source is the closure's error, or the message of its panic.
+    /// [`Error::aborted`] gives the closure's own error back.
     /// [`Error::WouldDeadlock`] where the queue waits for the caller; storage errors.
     ///
     /// ```
-    /// # use millpond::{Kind, testing::{in_memory, ManualClock}};
-    /// # use redb::TableDefinition;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Welcome { email: String }
-    /// # impl Kind for Welcome { const KIND: &'static str = "welcome"; }
+    /// # use doc_prelude::*;
     /// const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
     ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # with_pond(async |pond| {
     /// pond.transaction(|tx| {
     ///     tx.open_table(USERS)?.insert(7, "ada@example.org")?;
     ///     tx.enqueue("emails", Welcome { email: "ada@example.org".into() })?;
@@ -222,7 +258,7 @@ impl Millpond {
     /// })
     /// .await?;
     /// assert_eq!(pond.queue("emails")?.counts().pending, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn transaction<T: Send + 'static>(
         &self,
@@ -237,32 +273,31 @@ impl Millpond {
         })
     }
 
-    /// Begins a write transaction with a commit of its own. Blocks until it is this caller's turn, and everybody else until
-    /// it ends, for [`write_wait_max`](crate::Builder::write_wait_max) at most; prefer [`transaction`](Self::transaction), which shares
-    /// its fsync.
+    /// Begins a write transaction that has a commit of its own. The call blocks until the file's write transaction is
+    /// free. Until the guard ends, all other writes of the queue wait, for
+    /// [`write_wait_max`](crate::Builder::write_wait_max) at most. Prefer [`transaction`](Self::transaction), which
+    /// shares its fsync with other calls.
     ///
     /// # Errors
-    /// [`Error::WouldDeadlock`] inside another transaction or in a callback; [`Error::WriteHeld`] if another one has been
-    /// held for longer than [`write_wait_max`](crate::Builder::write_wait_max); storage errors.
+    /// [`Error::WouldDeadlock`] inside another transaction or in a callback; [`Error::WriteHeld`] if another write
+    /// transaction has been held for longer than [`write_wait_max`](crate::Builder::write_wait_max); storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use redb::TableDefinition;
+    /// # use doc_prelude::*;
     /// # const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
-    /// # fn main() -> Result<(), millpond::BoxError> {
     /// # let pond = in_memory(&ManualClock::new())?;
     /// let mut tx = pond.begin_write()?;
     /// tx.open_table(USERS)?.insert(7, "ada@example.org")?;
     /// let id = tx.enqueue("emails", NewJob::json("welcome", &"ada@example.org"))?;
     /// tx.commit()?;
     /// assert_eq!(pond.job(id)?.state, State::Pending);
-    /// # Ok(()) }
+    /// # Ok::<(), BoxError>(())
     /// ```
     pub fn begin_write(&self) -> Result<WriteGuard, Error> {
         check_may_wait()?;
-        self.engine().store.check_process()?;
+        self.engine().check_process()?;
         let (lease, lent) = Lease::new();
-        self.engine().to_writer.lease(lease)?;
+        self.engine().lease(lease)?;
         let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
         let give_back = Box::new(move |ended: Option<_>| {
             let Some((txn, jobs)) = ended else {
@@ -274,42 +309,76 @@ impl Millpond {
             back.send(Some(Leased { txn, jobs, answer })).map_err(|_| Error::Closed)?;
             block_on(committed).map_err(|_| Error::Closed)?
         });
-        Ok(WriteGuard::new(txn, now, next_id, self.engine().prepare.clone(), give_back))
+        Ok(WriteGuard::new(txn, now, next_id, self.engine().preparer(), give_back))
     }
 
-    /// A snapshot of the file, to read the application's own tables. Do not keep it for long: while
-    /// it lives the file cannot reuse what is written over.
+    /// A snapshot of the file, for reading the application's own tables. Do not keep it for long: while it exists, the
+    /// file cannot reuse the space of overwritten data, and grows.
     ///
     /// # Errors
     /// Storage errors, [`Error::Closed`].
     ///
     /// ```
-    /// # use millpond::testing::{ManualClock, in_memory};
+    /// # use doc_prelude::*;
     /// use redb::TableDefinition;
     ///
     /// const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
     ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # with_pond(async |pond| {
     /// # pond.transaction(|tx| Ok(tx.open_table(USERS)?.insert(7, "ada@example.org").map(drop)?)).await?;
     /// let users = pond.begin_read()?.open_table(USERS)?;
     /// assert_eq!(users.get(7)?.unwrap().value(), "ada@example.org");
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn begin_read(&self) -> Result<ReadTransaction, Error> {
-        self.engine().store.begin_read()
+        self.engine().begin_read()
     }
 
-    // --- running ------------------------------------------------------------------------------
+    // --- schedules ----------------------------------------------------------------------------
 
-    /// A worker for this queue, to be given handlers and limits and then started.
+    /// Stores a schedule under this name, which is any text of 1 to 200 bytes. It enqueues its job at its times from then
+    /// on, also after a restart.
+    ///
+    /// An application usually makes this call at each start. If the schedule of this name has the same definition, nothing
+    /// changes. If it has another one, that is replaced: the count of runs and the latest run stay. A run that is due
+    /// and not enqueued yet is enqueued with the new job, and no time runs twice.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue) for a job or a queue's name that is not accepted, except
+    /// [`Error::QueueFull`]; [`Error::InvalidKey`] for the name; [`Error::InvalidConfig`] for a schedule that cannot
+    /// work, and for more than 100,000 schedules.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// let noon = Cron::parse("0 12 * * *")?.zone("America/New_York")?;
+    /// pond.schedule("lunch", Schedule::new(noon, "billing", Charge { order: 7 })).await?;
+    ///
+    /// clock.advance(Duration::from_secs(17 * 3600)); // 12:00 in New York
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("billing")?.counts().pending, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn schedule(&self, name: &str, schedule: Schedule) -> Commit<Scheduled> {
+        schedules::store(self.engine(), name, schedule)
+    }
+
+    /// The schedules: list, pause, resume and remove them, run one now, and see when it runs next.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// assert!(pond.schedules().list("", 100)?.is_empty());
+    /// # Ok(()) });
+    /// ```
+    pub fn schedules(&self) -> Schedules {
+        Schedules::new(self.engine().clone())
+    }
+
+    // --- running jobs -------------------------------------------------------------------------
+
+    /// A builder for this queue's worker: give it handlers and limits, then [start](WorkerBuilder::start) it.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .handle(|job: Job<Charge>| async move {
     ///         println!("charge order {}", job.order);
@@ -320,28 +389,27 @@ impl Millpond {
     /// pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn worker(&self, queue: &str) -> WorkerBuilder {
         WorkerBuilder::new(self.engine().clone(), queue)
     }
 
-    /// What the queue's clock says now: the system's time, or that of the clock that
-    /// [`Builder::clock`](crate::Builder::clock) was given. Times of jobs, such as [`JobInfo::enqueued_at`], are of this clock.
+    /// The current time of the queue's clock: the system's time, or that of the clock that was passed to
+    /// [`Builder::clock`](crate::Builder::clock). The times of jobs, such as [`JobInfo::enqueued_at`], come from this
+    /// clock.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), millpond::Error> {
+    /// # use doc_prelude::*;
     /// let clock = ManualClock::new();
     /// let pond = in_memory(&clock)?;
     /// let before = pond.now();
     /// clock.advance(Duration::from_secs(1));
     /// assert_eq!(pond.now(), before + Duration::from_secs(1));
-    /// # Ok(()) }
+    /// # Ok::<(), Error>(())
     /// ```
     pub fn now(&self) -> Timestamp {
-        self.engine().time.wall()
+        self.engine().wall_now()
     }
 
     /// How many jobs run at a time in this process, from now on. With fewer slots than running jobs,
@@ -351,200 +419,217 @@ impl Millpond {
     /// [`Error::InvalidConfig`] for 0; [`Error::Forked`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.set_max_running(32)?;
     /// assert!(matches!(pond.set_max_running(0), Err(Error::InvalidConfig { field: "max_running", .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn set_max_running(&self, jobs: usize) -> Result<(), Error> {
         if jobs == 0 {
             return Err(Error::config("max_running", "it must be at least 1".into()));
         }
-        self.engine().store.check_process()?;
+        self.engine().check_process()?;
         self.engine().scheduler().set_running_max(jobs);
         self.engine().wake_dispatcher();
         Ok(())
     }
 
-    // --- steering -----------------------------------------------------------------------------
+    // --- controlling queues and jobs ----------------------------------------------------------
 
     /// The queue of this name. It need not exist yet.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::InvalidConfig`] for one more than the 65,536 that a file can
-    /// have.
+    /// [`Error::InvalidName`]; [`Error::Forked`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// assert_eq!(billing.counts().unfinished(), 0);
     ///
     /// assert!(matches!(pond.queue("no spaces"), Err(Error::InvalidName { what: "queue", .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn queue(&self, name: &str) -> Result<Queue, Error> {
-        self.engine().store.check_process()?;
+        self.engine().check_process()?;
         check_name("queue", name)?;
         Ok(Queue::new(self.engine().clone(), name.into()))
     }
 
-    /// The queues that the file knows, by name. None in a process that was forked from the one that has opened it.
+    /// All queues in the file, sorted by name. Empty in a process that was forked from the one that opened the file.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.enqueue("emails", NewJob::json("receipt", &7)).await?;
     /// pond.queue("billing")?.pause().await?;
     ///
     /// let names: Vec<_> = pond.queues().iter().map(|queue| queue.name().to_owned()).collect();
     /// assert_eq!(names, ["billing", "emails"]);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn queues(&self) -> Vec<Queue> {
         if self.engine().is_forked() {
             return Vec::new();
         }
-        let catalog = &self.engine().store.catalog;
-        let names = catalog.stored_queues().into_iter().map(|id| catalog.queue_name(id));
-        names.map(|name| Queue::new(self.engine().clone(), name)).collect()
+        let engine = self.engine();
+        let names = engine.stored_queues().into_iter().map(|id| engine.queue_name(id));
+        names.map(|name| Queue::new(engine.clone(), name)).collect()
     }
 
-    /// Ends a waiting job as cancelled. False if it was cancelled already.
+    /// Cancels a waiting job. Returns false if it was already cancelled.
     ///
     /// # Errors
-    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if it runs or has ended otherwise.
+    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if the job is running or has ended in another way.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     ///
     /// assert!(pond.cancel(id, "the order was withdrawn").await?);
     /// assert!(!pond.cancel(id, "again").await?);
     /// assert_eq!(pond.job(id)?.reason.as_deref(), Some("the order was withdrawn"));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn cancel(&self, id: JobId, reason: impl Into<String>) -> Commit<bool> {
+    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Commit<bool> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.engine().change_waiting(id, 0, move |batch, target| control::cancel(batch, target, &reason))
+        self.engine().change_waiting(id.into(), 0, move |batch, target| control::cancel(batch, target, &reason))
     }
 
     /// Changes a waiting job.
     ///
     /// # Errors
-    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if it runs or has ended; what is wrong with the
-    /// change.
+    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if the job is running or has ended; those of
+    /// [`enqueue`](Self::enqueue) for a payload that is not accepted.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// pond.update(id, JobPatch::new().payload(Charge { order: 8 }).priority(Priority::FIRST)).await?;
     ///
     /// let job = pond.job(id)?;
     /// assert_eq!(job.payload.decode::<Charge>()?.order, 8);
     /// assert_eq!(job.priority, Priority::FIRST);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn update(&self, id: JobId, patch: JobPatch) -> Commit<()> {
-        let engine = self.engine().clone();
+    pub fn update(&self, id: impl Into<JobId>, patch: JobPatch) -> Commit<()> {
+        let (engine, id) = (self.engine().clone(), id.into());
         Commit::new(async move {
-            let payload = match patch.payload {
-                Some(payload) => {
-                    let info = inspect::find(&engine, id)?;
-                    Some(replacement(&engine, &info.queue, &info.kind, payload)?)
-                }
-                None => None,
-            };
-            let patch = Patch { payload, priority: patch.priority, run_at: patch.run_at };
+            let patch = patch.stored(|payload| {
+                let info = inspect::find(&engine, id)?;
+                replacement(&engine, &info.queue, &info.kind, payload)
+            })?;
             let bytes = patch.payload.as_ref().map_or(0, |payload| payload.bytes.len());
             engine.change_waiting(id, bytes, move |batch, target| control::update(batch, target, &patch)).await
         })
     }
 
-    /// Makes a scheduled or retrying job due now. One that is due already stays as it is.
+    /// Makes a scheduled or retrying job due now. A job that is already due is not changed.
     ///
     /// # Errors
     /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if it runs or has ended.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let job = NewJob::json("charge", &7).delay(Duration::from_secs(3600));
     /// let id = pond.enqueue("billing", job).await?;
     ///
     /// pond.run_now(id).await?;
     /// assert_eq!(pond.job(id)?.state, State::Pending);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn run_now(&self, id: JobId) -> Commit<()> {
-        self.update(id, JobPatch { run_at: Some(Timestamp::EPOCH), ..JobPatch::default() })
+    pub fn run_now(&self, id: impl Into<JobId>) -> Commit<()> {
+        self.update(id, JobPatch::new().run_at(Timestamp::EPOCH))
     }
 
-    /// What failed for good.
+    /// Moves a job that waits, or a dead letter, to another queue. It keeps its id, its priority and the time for which it
+    /// waits, and joins the end of its group there if it has one. Returns false if it is in that queue already, or if another
+    /// job there holds its unique key.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if the job is running, has completed or was cancelled;
+    /// [`Error::QueueFull`]; those of [`queue`](Self::queue) for the name.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    /// assert!(pond.move_to(id, "billing-by-hand").await?);
+    /// assert_eq!(pond.job(id)?.queue, "billing-by-hand");
+    /// # Ok(()) });
+    /// ```
+    pub fn move_to(&self, id: impl Into<JobId>, queue: &str) -> Commit<bool> {
+        let (id, engine, queue_name) = (id.into(), self.engine().clone(), queue.to_owned());
+        let name = check_name("queue", queue);
+        Commit::new(async move {
+            name?;
+            engine.change_waiting(id, 0, move |batch, target| bulk::move_to(batch, target, &queue_name)).await
+        })
+    }
+
+    /// Removes a job for good, whether it waits or has ended, with its errors and its result. Its unique key is free at once.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if the job is running.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
+    /// pond.delete(id).await?;
+    /// assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })));
+    /// # Ok(()) });
+    /// ```
+    pub fn delete(&self, id: impl Into<JobId>) -> Commit<()> {
+        self.engine().change_waiting(id.into(), 0, |batch, target| bulk::delete(batch, target).map(drop))
+    }
+
+    /// The dead letters: the jobs that failed permanently.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let dead = pond.dead_letters();
     /// assert_eq!(dead.count(&JobFilter::new().queue("billing"))?, 0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.engine().clone())
     }
 
-    /// What could not be read and was set aside.
+    /// The quarantine: the rows that could not be read.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// for row in pond.quarantine().list(0, 100)? {
     ///     eprintln!("row {} from {}: {}", row.number, row.table, row.why);
     /// }
-    /// # Ok::<(), millpond::BoxError>(())
+    /// # Ok(()) });
     /// ```
     pub fn quarantine(&self) -> Quarantine {
         Quarantine::new(self.engine().clone())
     }
 
-    // --- looking ------------------------------------------------------------------------------
+    // --- reading ------------------------------------------------------------------------------
 
-    /// Runs `read` on a thread that may block, and answers what it returns: for async tasks, which must not wait for the disk.
-    /// With [`wait`](Commit::wait) it runs on the caller's thread. A panic of `read` is passed on to the caller.
+    /// Runs `read` on a thread that may block, and returns its result. It is for async tasks, which must not wait for
+    /// the disk. With [`wait`](Commit::wait), `read` runs on the caller's thread. A panic of `read` continues in the
+    /// caller.
     ///
     /// These calls read the file and block their thread while they do: [`job`](Self::job), [`jobs`](Self::jobs),
     /// [`explain`](Self::explain), [`quarantined`](Self::quarantined), the lists and counts of [`DeadLetters`] and
-    /// [`Quarantine`], and the state of a plugin. What is in the page cache takes microseconds; what is not takes one disk
-    /// access or more, and a filter that matches little reads up to 64 MiB for a page. No other call blocks on the disk:
-    /// those that return a [`Commit`] wait without a thread, and [`Queue::counts`], [`Queue::settings`],
-    /// [`metrics`](Self::metrics) and [`degraded`](Self::degraded) read memory.
-    /// [`begin_write`](Self::begin_write), [`begin_read`](Self::begin_read) and opening a file block as their own docs say.
+    /// [`Quarantine`], and the state of a plugin. A read from the page cache takes microseconds. Any other read takes
+    /// one disk access or more, and a filter that matches few jobs can read up to 64 MiB for a page. No other call
+    /// blocks on the disk: calls that return a [`Commit`] wait without blocking a thread, and [`Queue::counts`],
+    /// [`Queue::settings`], [`metrics`](Self::metrics) and [`degraded`](Self::degraded) read memory.
+    /// [`begin_write`](Self::begin_write), [`begin_read`](Self::begin_read) and opening a file block as their own docs
+    /// say.
     ///
     /// # Errors
     /// Those of `read`; [`Error::RuntimeEnded`] if the async runtime ends before `read` was begun.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     /// let (job, why) = pond.read(move |pond| Ok((pond.job(id)?, pond.explain(id)?))).await?;
     /// assert_eq!(job.state, State::Pending);
     /// assert_eq!(why.to_string(), r#"no worker of its queue handles kind "charge""#);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn read<T: Send + 'static>(&self, read: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static) -> Commit<T> {
         let pond = self.clone();
@@ -559,24 +644,22 @@ impl Millpond {
     /// [`Error::NoSuchJob`]; storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7).group("order-7")).await?;
     ///
     /// let job = pond.job(id)?;
     /// assert_eq!((job.queue.as_str(), job.kind.as_str()), ("billing", "charge"));
     /// assert_eq!(job.group.as_deref(), Some("order-7"));
     /// assert!(matches!(pond.job(JobId::new(999)), Err(Error::NoSuchJob { .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn job(&self, id: JobId) -> Result<JobInfo, Error> {
-        inspect::find(self.engine(), id)
+    pub fn job(&self, id: impl Into<JobId>) -> Result<JobInfo, Error> {
+        inspect::find(self.engine(), id.into())
     }
 
-    /// Jobs that match, up to `limit` (at least 1, at most 1,000), from `cursor` on. A page ends with the job that makes
-    /// it 8 MiB, and looks at 10,000 jobs or 64 MiB of them at most: it may be short, or empty, and still have a next
-    /// one.
+    /// The jobs that match `filter`, starting at `cursor`: up to `limit` of them (at least 1, at most 1,000). A page
+    /// ends with the job with which it reaches 8 MiB, and a call reads 10,000 jobs or 64 MiB at most. A page can
+    /// therefore be short, or empty, and still have a next one.
     ///
     /// It reads the file on the caller's thread: in an async task call it in [`read`](Self::read).
     ///
@@ -584,11 +667,7 @@ impl Millpond {
     /// Storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # pond.enqueue_many("billing", (0..5).map(|order| Charge { order })).await?;
     /// let filter = JobFilter::new().queue("billing").state(State::Pending);
     /// let mut cursor = None;
@@ -602,10 +681,23 @@ impl Millpond {
     ///     }
     /// }
     /// assert_eq!(seen, 5);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn jobs(&self, filter: &JobFilter, cursor: Option<Cursor>, limit: usize) -> Result<Page, Error> {
         inspect::list(self.engine(), filter, cursor, limit)
+    }
+
+    /// The jobs that match `filter`, to be counted, cancelled, changed or removed all together.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # pond.enqueue_many("emails", (0..3).map(|order| Charge { order })).await?;
+    /// let done = pond.select(&JobFilter::new().queue("emails")).cancel("the newsletter was recalled").await?;
+    /// assert_eq!(done.changed, 3);
+    /// # Ok(()) });
+    /// ```
+    pub fn select(&self, filter: &JobFilter) -> Selection {
+        Selection::new(self.engine().clone(), filter.clone())
     }
 
     /// Why a job is not running.
@@ -616,53 +708,46 @@ impl Millpond {
     /// [`Error::NoSuchJob`]; storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     /// assert_eq!(pond.explain(id)?.to_string(), r#"no worker of its queue handles kind "charge""#);
     ///
     /// pond.queue("billing")?.pause().await?;
     /// assert_eq!(pond.explain(id)?, Explanation::QueuePaused);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn explain(&self, id: JobId) -> Result<Explanation, Error> {
-        inspect::explain(self.engine(), id)
+    pub fn explain(&self, id: impl Into<JobId>) -> Result<Explanation, Error> {
+        inspect::explain(self.engine(), id.into())
     }
 
-    /// Listens to what is committed from now on.
+    /// A listener that receives every event from now on, each after it is durable.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let mut events = pond.events();
     /// let enqueued = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     ///
     /// match events.next().await {
     ///     Some(Ok(Event::Enqueued { id, queue, .. })) => {
-    ///         assert_eq!((id, &*queue), (enqueued, "billing"));
+    ///         assert_eq!((id, &*queue), (enqueued.id, "billing"));
     ///     }
     ///     other => panic!("{other:?}"),
     /// }
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn events(&self) -> Events {
-        self.engine().bus.listen()
+        self.engine().listen()
     }
 
-    /// Events of some sort only. What the filter refuses takes no place in the listener's buffer, so that an import of
-    /// 100,000 jobs, for example, does not push the dead ones out of it.
+    /// A listener that receives only the events for which `filter` returns true. The other events take no place in the
+    /// listener's buffer. A listener for dead letters, for example, misses none of them while 100,000 jobs are
+    /// imported.
     ///
-    /// The filter runs on the queue's own threads, for each event: it must be fast, and it must not wait for the queue; calls
-    /// that do are answered [`Error::WouldDeadlock`]. An event for which it panics is let pass.
+    /// The filter runs on the queue's own threads, for every event. It must be fast, and it must not wait for the
+    /// queue: calls that would wait return [`Error::WouldDeadlock`]. If the filter panics, the event is delivered.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # let charge = |job: Job<Charge>| async move {
     /// #     Ok(if job.order == 0 { Outcome::dead_letter("card expired") } else { Outcome::Done(None) })
     /// # };
@@ -672,34 +757,29 @@ impl Millpond {
     /// # drain(&pond).await;
     /// assert!(matches!(dead.try_next(), Some(Ok(Event::Dead { .. }))));
     /// assert!(dead.try_next().is_none());
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn events_where(&self, filter: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Events {
-        self.engine().bus.listen_where(Box::new(filter))
+        self.engine().listen_where(Box::new(filter))
     }
 
-    /// What was counted since the queue was opened. Nothing but zeros in a process that was forked from the one that has
-    /// opened it.
+    /// The counters since the file was opened. All are zero in a process that was forked from the one that opened it.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
     /// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
     /// drain(&pond).await;
     ///
     /// let metrics = pond.metrics();
     /// assert_eq!((metrics.starts_total, metrics.completed_total, metrics.failed_total), (3, 3, 0));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn metrics(&self) -> MetricsSnapshot {
         if self.engine().is_forked() {
             return MetricsSnapshot::default();
         }
-        self.engine().metrics.snapshot(self.engine().executor.running.stuck())
+        self.engine().metrics()
     }
 
     /// How many rows are in [`quarantine`](Self::quarantine).
@@ -710,81 +790,75 @@ impl Millpond {
     /// Storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// assert_eq!(pond.quarantined()?, 0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn quarantined(&self) -> Result<u64, Error> {
         self.quarantine().count()
     }
 
-    /// What keeps the queue from doing its work, if anything does: an I/O error has stopped the writer, somebody holds the
-    /// file's write transaction, or the async runtime of its handlers has ended.
+    /// The reason why the queue cannot work at the moment, if there is one: for example, an I/O error has stopped the
+    /// writer, the file's write transaction has been held for too long, or the async runtime of the handlers has ended.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// if let Some(reason) = pond.degraded() {
     ///     eprintln!("the queue accepts nothing: {reason}");
     /// }
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn degraded(&self) -> Option<String> {
         self.engine().degraded()
     }
 
-    /// Goes through the whole file and says what does not agree: records that cannot be read, jobs in
-    /// two places, jobs that nothing leads to, indexes, pointers and keys that lead nowhere, wrong counts.
+    /// Checks the whole file and reports every inconsistency: records that cannot be read, jobs that are in two tables
+    /// or in none, entries of indexes, groups and unique keys that refer to no job, and wrong counts.
     ///
-    /// It reads the file as it is after one commit, which is not earlier than this call. With `.await` it runs on a thread of its own, with
-    /// `.wait()` on the caller's. The writer goes on in the meantime. The time is linear in the number of rows, and the memory is about
-    /// two bytes for each job. A read transaction is held until the end, so the file grows by what is written in the meantime.
+    /// It reads the state after one commit, which is not earlier than this call. With `.await` it runs on a thread of
+    /// its own, with `.wait()` on the caller's. The writer continues meanwhile. The time is linear in the number of
+    /// rows, and the memory is about two bytes for each job. A read transaction is held until the end, so the file
+    /// grows by what is written meanwhile.
     ///
     /// # Errors
-    /// [`Error::Degraded`]: after a failed commit nobody knows yet what the file holds, so there is nothing
-    /// to hold it against. Storage errors, [`Error::Closed`].
+    /// [`Error::Degraded`] after a failed commit: until the file is open again, it is unknown what it holds. Storage
+    /// errors, [`Error::Closed`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     ///
     /// let verification = pond.verify().await?;
     /// assert!(verification.is_ok(), "{:?}", verification.problems);
     /// assert_eq!(verification.jobs, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn verify(&self) -> Commit<Verification> {
         verify_beside(self.engine().clone())
     }
 
-    /// Copies the file to `path` while it is in use, the application's tables included. The copy is the
-    /// state of one commit, at least as late as this call: everything acknowledged before it is there. It
-    /// is checked as [`verify_on_open`](crate::Builder::verify_on_open) does, closed in order and durable
-    /// before it gets its name. Until then its name is `<path>.backing-up-` and 16 hexadecimal digits. A backup that fails leaves
-    /// nothing, and a backup never replaces a file that was created at `path` in the meantime. Jobs that were running run again when the copy
-    /// is opened.
+    /// Copies the file to `path` while it is in use, including the application's tables. The copy is the state after
+    /// one commit, which is not earlier than this call: it holds everything that was acknowledged before. Before the
+    /// copy gets its name, it is checked as [`verify_on_open`](crate::Builder::verify_on_open) does, closed cleanly and
+    /// made durable. Until then its name is `<path>.backing-up-` and 16 hexadecimal digits. A backup that fails leaves
+    /// no file, and a backup never replaces a file that was created at `path` meanwhile. Jobs that were running run
+    /// again when the copy is opened.
     ///
     /// The copy has the permissions of the file, and the same owner and group if this process is allowed to set them. If the group cannot be
     /// set, the group gets no permissions. Access control lists are not copied. The backup of a queue that is not in a file
     /// has the permissions of any new file.
     ///
-    /// It reads beside the queue on a thread of its own; the writer waits for the last few MiB only. No
-    /// read transaction is held, so the file does not grow by it.
+    /// The backup runs on a thread of its own; the writer waits only while the last few MiB are copied. No read
+    /// transaction is held, so the file does not grow because of it.
     ///
     /// # Errors
-    /// [`Error::NotBackedUp`] if something of this name exists, if it is the file itself, if another
-    /// backup is being taken, or if the database was [attached](crate::Builder::attach): then the
-    /// application has to do it; [`Error::StorageFull`], [`Error::Io`], [`Error::Corrupt`] if a page of the
-    /// file does not fit its checksum; [`Error::Degraded`], [`Error::Closed`].
+    /// [`Error::NotBackedUp`] if `path` exists, if it is the queue's own file, if another backup is being made, or if
+    /// the database was [attached](crate::Builder::attach), because only the application can back that up;
+    /// [`Error::StorageFull`], [`Error::Io`]; [`Error::Corrupt`] if a page of the file does not match its checksum;
+    /// [`Error::Degraded`], [`Error::Closed`].
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+    /// # doc_prelude::block_on(async { use doc_prelude::*;
     /// # let dir = tempfile::tempdir()?;
     /// let pond = Millpond::open(dir.path().join("app.redb"))?;
     /// pond.enqueue("billing", NewJob::json("charge", &7)).await?;
@@ -792,7 +866,7 @@ impl Millpond {
     /// let backup = pond.backup(dir.path().join("monday.redb")).await?;
     /// let restored = Millpond::open(&backup.path)?;
     /// assert_eq!(restored.queue("billing")?.counts().pending, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn backup(&self, path: impl AsRef<Path>) -> Commit<Backup> {
         back_up(self.engine().clone(), path.as_ref().to_owned())
@@ -800,40 +874,37 @@ impl Millpond {
 
     // --- stopping -----------------------------------------------------------------------------
 
-    /// Stops in order: nothing more starts; running jobs have until `deadline` to finish; then
-    /// their contexts are cancelled; what still runs half a second later goes back to where it was,
-    /// no attempt used, or to the dead letters if it [runs at most once](crate::NewJob::at_most_once). Returns when the
-    /// file is closed, or a second after that if it is not.
+    /// Shuts the queue down. No more jobs start, and running jobs have `deadline` to finish. After it their contexts
+    /// are cancelled. A job that still runs half a second later returns to its queue without using up an attempt, or
+    /// becomes a dead letter if it [runs at most once](crate::NewJob::at_most_once). The call returns when the file is
+    /// closed; if it is not closed a second after that, the call fails.
     ///
-    /// A second call waits for the same stop, until its own deadline and a second longer. It does not shorten the first
-    /// one's.
+    /// A second call waits for the same shutdown, until its own deadline and one second more. It does not shorten the
+    /// deadline of the first call.
     ///
-    /// Blocking handlers cannot be stopped from outside: one that does not return is left behind,
-    /// and what it answers is void.
+    /// Blocking handlers cannot be stopped from outside: a handler that does not return keeps its thread, and its
+    /// result is ignored.
     ///
     /// # Errors
-    /// [`Error::StillClosing`] with what is in the way: a guard from [`begin_write`](Self::begin_write), a closure that
-    /// blocks, the drop of a handler, of [data](WorkerBuilder::data) or of a hook that blocks, a write transaction of the
-    /// application's in a database that it has [attached](crate::Builder::attach), the disk. The queue takes nothing any more and is closed when that ends; call
-    /// this again to wait for it.
+    /// [`Error::StillClosing`] with the cause: a guard from [`begin_write`](Self::begin_write); a closure that blocks;
+    /// a handler, [data](WorkerBuilder::data) or a hook whose drop blocks; a write transaction of the application in a
+    /// database that it has [attached](crate::Builder::attach); or the disk. The queue accepts no more calls, and is
+    /// closed when the cause ends. Call `shutdown` again to wait for that.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.shutdown(Duration::from_secs(10)).await?;
     ///
     /// let late = pond.enqueue("billing", NewJob::json("charge", &7)).await;
     /// assert!(matches!(late, Err(Error::Closed)));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn shutdown(&self, deadline: Duration) -> Commit<()> {
         let engine = self.engine().clone();
         Commit::new(async move {
-            engine.store.check_process()?;
+            engine.check_process()?;
             let stopped = shutdown(engine.clone(), deadline).await;
-            // No thread could be started: it stops at once, behind.
+            // No thread could be started for the shutdown: the queue stops at once, and the file is closed later.
             stopped.unwrap_or(Err(Error::StillClosing { held_by: Occupant::Nobody.sentence() }))
         })
     }
@@ -843,13 +914,14 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let runtime = self.runtime.take();
         if self.engine.is_forked() {
-            // All of it belongs to another process: none of its threads is here to stop, and its locks may be held for ever.
+            // The engine belongs to another process: its threads do not exist in this one, and its locks may be held
+            // for ever.
             std::mem::forget(runtime);
             return;
         }
         let has_stopped = stop_now(&self.engine);
-        // A stepped engine has no threads that close the file: whoever drives it does.
-        if !self.engine.config.stepped {
+        // A stepped engine has no threads that close the file: the caller that drives it does so.
+        if !self.engine.is_stepped() {
             wait_for_the_close(&self.engine, has_stopped);
         }
         if let Some(runtime) = runtime {
@@ -861,47 +933,5 @@ impl Drop for Handle {
 impl std::fmt::Debug for Millpond {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Millpond").field("closed", &self.engine().is_closed()).finish_non_exhaustive()
-    }
-}
-
-/// What to change of a waiting job.
-///
-/// ```
-/// use millpond::{JobPatch, Priority};
-///
-/// let urgent = JobPatch::new().priority(Priority::FIRST);
-/// # let _ = urgent;
-/// ```
-#[derive(Debug, Default)]
-#[must_use]
-pub struct JobPatch {
-    payload: Option<NewJob>,
-    priority: Option<Priority>,
-    run_at: Option<Timestamp>,
-}
-
-impl JobPatch {
-    /// No change.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Another payload, of the same kind: a typed payload, or a [`NewJob`] without options. One that has options, such as
-    /// a group, is refused by [`update`](Millpond::update) as [`Error::InvalidConfig`].
-    pub fn payload(mut self, payload: impl Into<NewJob>) -> Self {
-        self.payload = Some(payload.into());
-        self
-    }
-
-    /// Another priority.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-
-    /// Another time. One in the past means now.
-    pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
-        self.run_at = Some(at.into());
-        self
     }
 }

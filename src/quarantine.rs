@@ -1,4 +1,4 @@
-//! The quarantine: see what could not be read, export it, restore it, purge it.
+//! The quarantine: list the rows that could not be read, export them, restore them, purge them.
 
 use std::sync::Arc;
 
@@ -13,17 +13,15 @@ use crate::storage::Aside;
 /// Rows in one page, at most.
 const ROWS_PER_PAGE_MAX: usize = 1_000;
 
-/// Their bytes, about: a page ends with the row that reaches this.
+/// Bytes in one page, approximately: a page ends with the row that reaches this.
 const BYTES_PER_PAGE: usize = 8 << 20;
 
-/// Rows of the file that could not be read. Each is kept with its key and its bytes, and the others
-/// go on without it: what was a job's record waits here for somebody to look at it; what was derived
-/// from jobs' records (an index entry, a group's row, a bucket) has been made anew.
+/// The rows of the file that could not be read. Each is kept here with its key and its bytes; other jobs are not
+/// affected. A job whose record is here does not run until it is [restored](Self::restore). Rows that are derived from
+/// jobs' records, such as index entries, were rebuilt.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let quarantine = pond.quarantine();
 /// let mut after = 0;
 /// loop {
@@ -36,17 +34,17 @@ const BYTES_PER_PAGE: usize = 8 << 20;
 ///     }
 /// }
 /// assert_eq!(quarantine.count()?, 0);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone)]
 pub struct Quarantine {
     engine: Arc<Engine>,
 }
 
-/// A row that could not be read. Serialized it is an export: nothing of the row is left out.
+/// A row that could not be read. Its serialized form is complete: it can be used as an export of the row.
 ///
 /// ```
-/// # use millpond::QuarantinedRow;
+/// # use doc_prelude::*;
 /// fn tell(row: &QuarantinedRow) -> String {
 ///     let QuarantinedRow { number, table, queue, id, value, why, .. } = row;
 ///     format!("{number}: job {id:?} of {queue:?}, {} bytes from {table}: {why}", value.len())
@@ -55,17 +53,17 @@ pub struct Quarantine {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct QuarantinedRow {
-    /// Its number, counted from 1 in the order in which rows were set aside.
+    /// Its number, counted from 1 in the order in which rows were quarantined.
     pub number: u64,
-    /// The table it lay in; `docs/storage-format.md` says what each holds.
+    /// The table that it was in; `docs/storage-format.md` says what each table holds.
     pub table: String,
-    /// The queue, if its key tells.
+    /// The queue, if the row's key names it.
     pub queue: Option<String>,
-    /// The group, if its key tells.
+    /// The group, if the row's key names it.
     pub group: Option<String>,
-    /// The job, if its key tells.
+    /// The job, if the row's key names it.
     pub id: Option<JobId>,
-    /// The row as it was found. Most damage leaves a payload legible: it stands at the end.
+    /// The row's bytes as they were found. A job's payload is at the end, and often still legible.
     pub value: Bytes,
     /// What is wrong with it.
     pub why: String,
@@ -82,59 +80,53 @@ impl Quarantine {
     /// Storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// assert_eq!(pond.quarantine().count()?, 0);
-    /// # Ok::<(), millpond::BoxError>(())
+    /// # Ok(()) });
     /// ```
     pub fn count(&self) -> Result<u64, Error> {
-        Ok(self.engine.store.reader()?.quarantined()?)
+        Ok(self.engine.reader()?.quarantined()?)
     }
 
-    /// The rows behind number `after` (0: from the first), oldest first, up to `limit` (at most 1,000). It ends early
-    /// with the row that makes it 8 MiB: only an empty answer says that there are no more.
+    /// The rows with numbers above `after` (0 for all), oldest first, up to `limit` (at most 1,000). A page ends early
+    /// with the row with which it reaches 8 MiB: only an empty page means that there are no more.
     ///
     /// # Errors
     /// Storage errors.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let rows: Vec<QuarantinedRow> = pond.quarantine().list(0, 100)?;
     /// assert!(rows.is_empty());
-    /// # Ok::<(), millpond::BoxError>(())
+    /// # Ok(()) });
     /// ```
     pub fn list(&self, after: u64, limit: usize) -> Result<Vec<QuarantinedRow>, Error> {
-        let rows = self.engine.store.reader()?.quarantine(after, limit.clamp(1, ROWS_PER_PAGE_MAX), BYTES_PER_PAGE)?;
+        let rows = self.engine.reader()?.quarantine(after, limit.clamp(1, ROWS_PER_PAGE_MAX), BYTES_PER_PAGE)?;
         Ok(rows.into_iter().map(|row| self.describe(row)).collect())
     }
 
-    /// Removes a row for good. False if there is none of this number (any more).
+    /// Removes a row permanently. Returns false if there is no row with this number.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// assert!(!pond.quarantine().purge(1).await?);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn purge(&self, number: u64) -> Commit<bool> {
         self.engine.change(move |batch| Ok(batch.purge_quarantined(number)?))
     }
 
-    /// Puts a job back whose record can be read after all: a newer build knows its version, or what
-    /// read it wrongly was not the disk. It joins the tail of its group, if it has one. `None` if there
-    /// is no row of this number, or it is no job's record.
+    /// Restores a job whose record can be read now, for example by a newer build that knows the record's version, or
+    /// because the bytes were not damaged on the disk. If the job has a group, it goes to the group's end. Returns
+    /// `None` if there is no row with this number, or if the row is not a job's record.
     ///
     /// # Errors
-    /// [`Error::CorruptRecord`] if it still cannot be read; [`Error::NotAllowed`] if there is such a job.
+    /// [`Error::CorruptRecord`] if it still cannot be read; [`Error::NotAllowed`] if a job with this id exists.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// assert_eq!(pond.quarantine().restore(1).await?, None);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn restore(&self, number: u64) -> Commit<Option<JobId>> {
         self.engine.change(move |batch| batch.restore_quarantined(number))
@@ -142,7 +134,7 @@ impl Quarantine {
 
     fn describe(&self, row: Aside) -> QuarantinedRow {
         let Aside { number, table, queue, group, id, value, why } = row;
-        let queue = queue.map(|queue| self.engine.store.catalog.queue_name(queue).to_string());
+        let queue = queue.map(|queue| self.engine.queue_name(queue).to_string());
         QuarantinedRow { number, table, queue, group, id, value, why }
     }
 }

@@ -1,26 +1,24 @@
-//! One queue: its settings, its counts, pauses, and its rate limits.
+//! One queue: its settings, counts, pauses and rate limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Counts};
-use crate::job::{BucketKey, JobId, NewJob, QueueId, QueueSettings, check_key};
+use crate::job::{BucketKey, Enqueued, NewJob, QueueId, QueueSettings, check_key};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::{control, upkeep};
 
-/// A named queue: steer it, look at it, enqueue into it. Cheap to clone.
+/// A queue with this name: enqueue jobs in it, configure it, pause it, read its counts. It is cheap to clone.
 ///
 /// ```
-/// # use millpond::testing::{in_memory, ManualClock};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let emails = pond.queue("emails")?;
 /// emails.pause().await?;                    // durable; running jobs finish
 /// println!("{} wait", emails.counts().pending);
 /// emails.resume().await?;
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone)]
 pub struct Queue {
@@ -33,58 +31,52 @@ impl Queue {
         Self { engine, name }
     }
 
-    /// Its number, if something of it is stored or a worker uses it: a name that is only asked about has none.
-    /// There is none in a process that was forked from the one that has opened the queue: there the catalog may be locked for ever.
+    /// The queue's number, if something of the queue is stored or a worker uses it. A name that was only looked up has
+    /// none. `None` in a process that was forked from the one that opened the file: there the catalog may be locked for
+    /// ever.
     fn id(&self) -> Option<QueueId> {
         if self.engine.is_forked() {
             return None;
         }
-        self.engine.store.catalog.find_queue(&self.name)
+        self.engine.find_queue(&self.name)
     }
 
-    /// Its name.
+    /// The queue's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Enqueues a job. The id is answered after the commit.
+    /// Enqueues a job. Returns its id after the commit.
     ///
     /// # Errors
     /// Those of [`Millpond::enqueue`](crate::Millpond::enqueue).
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// let id = billing.enqueue(Charge { order: 7 }).await?;
     /// assert_eq!(pond.job(id)?.queue, "billing");
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn enqueue(&self, job: impl Into<NewJob>) -> Commit<JobId> {
-        let ids = self.engine.enqueue(self.engine.prepare.prepare(&self.name, job.into()).map(|job| vec![job]));
-        Commit::new(async move { Ok(ids.await?[0]) })
+    pub fn enqueue(&self, job: impl Into<NewJob>) -> Commit<Enqueued> {
+        let answers = self.engine.enqueue(self.engine.prepare(&self.name, job.into()).map(|job| vec![job]));
+        Commit::new(async move { Ok(answers.await?[0]) })
     }
 
-    /// Replaces the queue's durable settings, all of them: start from [`settings`](Self::settings) to
-    /// change one.
+    /// Replaces all durable settings of the queue. To change one setting, start from [`settings`](Self::settings).
     ///
     /// # Errors
     /// [`Error::InvalidConfig`] for settings that cannot work.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// billing.configure(QueueSettings::default().capacity(Capacity::jobs(1))).await?;
     ///
     /// billing.enqueue(NewJob::json("charge", &7)).await?;
     /// let full = billing.enqueue(NewJob::json("charge", &8)).await;
     /// assert!(matches!(full, Err(Error::QueueFull { jobs: 1, .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn configure(&self, settings: QueueSettings) -> Commit<()> {
         let (engine, queue) = (self.engine.clone(), self.name.clone());
@@ -97,37 +89,33 @@ impl Queue {
     /// The queue's durable settings.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// let settings = billing.settings().groups(GroupPolicy::Skip);
     /// billing.configure(settings).await?;
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn settings(&self) -> QueueSettings {
-        self.id().map(|id| self.engine.store.catalog.row(id).settings).unwrap_or_default()
+        self.id().map(|id| self.engine.settings(id)).unwrap_or_default()
     }
 
-    /// Starts nothing of this queue any more, until it is resumed; running jobs finish. Durable.
-    /// False if it was paused already.
+    /// Pauses the queue: none of its jobs starts until the queue is resumed; running jobs finish. A pause is durable.
+    /// Returns false if the queue was already paused.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// assert!(billing.pause().await?);
     /// assert!(!billing.pause().await?);
     /// assert!(billing.is_paused());
     /// assert!(billing.resume().await?);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn pause(&self) -> Commit<bool> {
         self.set_paused(true)
     }
 
-    /// Lets a paused queue go on. False if it was not paused.
+    /// Resumes a paused queue. Returns false if it was not paused.
     pub fn resume(&self) -> Commit<bool> {
         self.set_paused(false)
     }
@@ -142,34 +130,32 @@ impl Queue {
         })
     }
 
-    /// Whether it is paused.
+    /// Whether the queue is paused.
     pub fn is_paused(&self) -> bool {
-        self.id().is_some_and(|id| self.engine.store.catalog.row(id).paused)
+        self.id().is_some_and(|id| self.engine.is_paused(id))
     }
 
-    /// Starts nothing of this group any more, until it is resumed; a running job finishes. Durable,
-    /// also for a group that has no jobs yet. False if it was paused already.
+    /// Pauses a group: none of its jobs starts until the group is resumed; a running job finishes. A pause is durable,
+    /// also that of a group that has no jobs yet. Returns false if the group was already paused.
     ///
     /// # Errors
     /// [`Error::InvalidKey`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// billing.pause_group("order-7").await?;
     ///
     /// let held = billing.enqueue(NewJob::json("charge", &7).group("order-7")).await?;
     /// assert_eq!(pond.explain(held)?, Explanation::GroupPaused);
     /// billing.resume_group("order-7").await?;
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn pause_group(&self, group: &str) -> Commit<bool> {
         self.set_group_paused(group, true)
     }
 
-    /// Lets a paused group go on. False if it was not paused.
+    /// Resumes a paused group. Returns false if it was not paused.
     ///
     /// # Errors
     /// [`Error::InvalidKey`].
@@ -182,10 +168,10 @@ impl Queue {
         let group: Arc<str> = group.into();
         Commit::new(async move {
             check_key("group", &group)?;
-            let looker = engine.clone();
+            let of_engine = engine.clone();
             let (name, of_name) = (queue.clone(), group.clone());
             let write = move |batch: &mut Batch<'_>| {
-                control::pause_group(batch, &queue, &group, paused, |id| looker.scheduler().order_of_handed_out(id))
+                control::pause_group(batch, &queue, &group, paused, |id| of_engine.scheduler().order_of_handed_out(id))
             };
             let is_changed = engine.change(write).await?;
             log_paused(is_changed, &name, Some(&of_name), paused);
@@ -193,33 +179,26 @@ impl Queue {
         })
     }
 
-    /// Its counts, as of the last commit.
+    /// The queue's counts, as of the last commit.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// billing.enqueue(NewJob::json("charge", &7)).await?;
     /// billing.enqueue(NewJob::json("charge", &8).delay(Duration::from_secs(60))).await?;
     ///
     /// let counts = billing.counts();
     /// assert_eq!((counts.pending, counts.scheduled, counts.unfinished()), (1, 1, 2));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn counts(&self) -> Counts {
         self.id().map(|id| inspect::counts(&self.engine, id)).unwrap_or_default()
     }
 
-    /// Its token bucket, to be used by hand: for calls outside handlers that draw on the same limit.
+    /// The queue's token bucket, for code outside handlers that shares the same limit.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .rate_limit(Rate::per_minute(60).burst(10))
     ///     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -228,23 +207,19 @@ impl Queue {
     /// let rate = pond.queue("billing")?.rate();
     /// rate.take(4).await?;
     /// assert_eq!(rate.available(), 6.0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn rate(&self) -> RateHandle {
         RateHandle { engine: self.engine.clone(), queue: self.name.clone(), group: None }
     }
 
-    /// One group's token bucket.
+    /// The token bucket of one group.
     ///
     /// # Errors
     /// [`Error::InvalidKey`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .group_rate_limit(Rate::per_minute(60).burst(2))
     ///     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -254,7 +229,7 @@ impl Queue {
     /// billing.group_rate("customer-1")?.take(2).await?;
     /// assert_eq!(billing.group_rate("customer-1")?.available(), 0.0);
     /// assert_eq!(billing.group_rate("customer-2")?.available(), 2.0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn group_rate(&self, group: &str) -> Result<RateHandle, Error> {
         check_key("group", group)?;
@@ -276,16 +251,12 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-/// A token bucket, used by hand.
+/// A token bucket, for code that takes tokens itself.
 ///
-/// The rate is the worker's: a worker that sets none limits nothing, and tokens can be taken only while there is a worker.
+/// The worker sets the rate. Tokens can be taken only while the queue has a worker; without a rate there is no limit.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// # pond.worker("crm")
 /// #     .rate_limit(Rate::per_second(1).burst(2))
 /// #     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -296,7 +267,7 @@ impl std::fmt::Debug for Queue {
 ///     Err(Error::RateLimited { retry_in, .. }) => println!("not before {retry_in:?}"),
 ///     Err(other) => return Err(other.into()),
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone)]
 pub struct RateHandle {
@@ -307,32 +278,26 @@ pub struct RateHandle {
 
 impl RateHandle {
     /// # Errors
-    /// The queue is closed: for a call that has nothing to do.
+    /// If the queue is closed: for a call that has nothing else to do.
     fn unless_closed(&self) -> Result<(), Error> {
         if self.engine.is_closed() { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Its bucket. A queue of which nothing is stored, and which no worker uses, has none.
+    /// The bucket's key. A queue of which nothing is stored, and which no worker uses, has none.
     fn key(&self) -> Option<BucketKey> {
-        let queue = self.engine.store.catalog.find_queue(&self.queue)?;
+        let queue = self.engine.find_queue(&self.queue)?;
         Some(BucketKey { queue, group: self.group.clone() })
     }
 
-    /// Takes so many tokens, durably.
+    /// Takes this many tokens, durably.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] with the wait if there are not enough; nothing is taken then.
-    /// [`Error::InvalidConfig`] for more than the burst. [`Error::NoWorker`] if the queue's worker, which sets the rate, was
-    /// not started yet or was stopped. A worker that sets no rate limits nothing.
+    /// [`Error::RateLimited`] with the time to wait if there are not enough tokens; none is taken then.
+    /// [`Error::InvalidConfig`] for more tokens than the burst. [`Error::NoWorker`] if the queue has no worker, which
+    /// sets the rate.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let clock = ManualClock::new();
-    /// # let pond = in_memory(&clock)?;
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
     /// # pond.worker("crm")
     /// #     .rate_limit(Rate::per_second(1))
     /// #     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -343,12 +308,12 @@ impl RateHandle {
     ///
     /// clock.advance(Duration::from_secs(1));
     /// crm.take(1).await?;
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn take(&self, tokens: u32) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
-            handle.engine.store.check_process()?;
+            handle.engine.check_process()?;
             handle.unless_closed()?;
             let now = handle.engine.now();
             let key = handle.key().filter(|key| handle.engine.has_worker(key.queue));
@@ -369,14 +334,11 @@ impl RateHandle {
         })
     }
 
-    /// Fills the bucket and lifts whatever hold a handler has put on it.
+    /// Fills the bucket, and ends the wait that a handler has asked for with
+    /// [`Outcome::rate_limited`](crate::Outcome::rate_limited).
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # pond.worker("crm")
     /// #     .rate_limit(Rate::per_second(1).burst(5))
     /// #     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -385,12 +347,12 @@ impl RateHandle {
     /// crm.take(5).await?;
     /// crm.reset().await?;
     /// assert_eq!(crm.available(), 5.0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn reset(&self) -> Commit<()> {
         let handle = self.clone();
         Commit::new(async move {
-            handle.engine.store.check_process()?;
+            handle.engine.check_process()?;
             let now = handle.engine.now();
             let Some(key) = handle.key() else { return Ok(()) };
             handle.engine.scheduler().fill_bucket(&key, now);
@@ -399,13 +361,14 @@ impl RateHandle {
         })
     }
 
-    /// Makes durable what the bucket holds when the commit is made: others may have changed it since, and an
-    /// older state must not be written last.
+    /// Stores what the bucket holds at the moment of the commit, not at the moment of the call: other threads can
+    /// change the bucket in between, and an older state must not be written last.
     fn save(&self, key: BucketKey) -> Commit<()> {
         let (engine, queue) = (self.engine.clone(), self.queue.clone());
         self.engine.change(move |batch| {
-            if engine.store.catalog.find_queue(&queue) != Some(key.queue) {
-                // Its worker was stopped, and nothing of it is stored: its number may be another queue's by now.
+            if engine.find_queue(&queue) != Some(key.queue) {
+                // The worker was stopped, and nothing of the queue is stored: its number may already belong to another
+                // queue.
                 return Ok(());
             }
             let state = engine.scheduler().bucket_to_store(&key, engine.now());
@@ -413,16 +376,15 @@ impl RateHandle {
         })
     }
 
-    /// Tokens there now; infinite without a limit. A hold that a handler has put on the bucket does
-    /// not show here: see [`available_in`](Self::available_in).
+    /// The number of tokens that are available now; infinite without a limit. It does not include the wait that a
+    /// handler has asked for with [`Outcome::rate_limited`](crate::Outcome::rate_limited): see
+    /// [`available_in`](Self::available_in).
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let unlimited = pond.queue("billing")?.rate();
     /// assert_eq!(unlimited.available(), f64::INFINITY);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn available(&self) -> f64 {
         if self.engine.is_forked() {
@@ -436,19 +398,14 @@ impl RateHandle {
     /// [`Outcome::rate_limited`](crate::Outcome::rate_limited). `None` if a token is available now. This does not wait.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("crm")
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::rate_limited(Duration::from_secs(30))) })
     ///     .start()?;
     /// pond.enqueue("crm", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("crm")?.rate().available_in(), Some(Duration::from_secs(30)));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn available_in(&self) -> Option<Duration> {
         if self.engine.is_forked() {

@@ -1,5 +1,5 @@
-//! Helpers for tests of applications: a queue in memory, a clock driven by hand, running everything
-//! that is due, looking at what was enqueued, running one handler on one payload.
+//! Helpers for tests of applications: a queue in memory, a clock that the test advances, running everything that is
+//! due, checking what was enqueued, running one handler on one payload.
 //!
 //! ```
 //! use millpond::testing::{self, ManualClock};
@@ -43,7 +43,7 @@ use crate::time::{Clock, SystemClock, TimeReader, Timestamp};
 
 pub use crate::transaction::Unguarded;
 
-/// A clock that stands still until it is moved. Clones are the same clock.
+/// A clock that stands still until the test moves it. Clones are the same clock.
 ///
 /// ```
 /// use millpond::Clock;
@@ -77,21 +77,17 @@ impl ManualClock {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Lets time pass.
+    /// Advances both readings of the clock by `by`.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let clock = ManualClock::new();
-    /// # let pond = in_memory(&clock)?;
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
     /// let job = NewJob::json("charge", &7).delay(Duration::from_secs(60));
     /// let id = pond.enqueue("billing", job).await?;
     ///
     /// clock.advance(Duration::from_secs(60));
     /// drain(&pond).await;
     /// assert!(matches!(pond.explain(id)?, Explanation::NoHandler { .. }));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn advance(&self, by: Duration) {
         self.moved(|hands| {
@@ -100,11 +96,10 @@ impl ManualClock {
         });
     }
 
-    /// Sets the wall clock, as an operator or a time server does: no time passes.
+    /// Sets the wall clock, as an operator or a time server does. The monotonic clock does not change.
     ///
     /// ```
-    /// # use millpond::{Clock, Timestamp, testing::ManualClock};
-    /// # use std::time::Duration;
+    /// # use doc_prelude::*;
     /// let clock = ManualClock::new();
     /// clock.set_wall(Timestamp::EPOCH);
     /// assert_eq!((clock.wall(), clock.monotonic()), (Timestamp::EPOCH, Duration::ZERO));
@@ -151,7 +146,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A queue in memory, on this clock, with a fixed seed. It reads each typed payload back and compares it
+/// Opens a queue in memory with this clock and a fixed seed. It reads each typed payload back and compares it
 /// ([`Builder::verify_payloads`](crate::Builder::verify_payloads)).
 ///
 /// # Errors
@@ -169,14 +164,10 @@ pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
     Millpond::builder().clock(clock.clone()).seed(0).verify_payloads(true).open_backend(InMemoryBackend::new())
 }
 
-/// What [`drain`] has seen.
+/// What has ended, as [`drain`] returns it.
 ///
 /// ```
-/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// pond.worker("billing")
 ///     .retry(Retry::none())
 ///     .handle(|job: Job<Charge>| async move { if job.order == 0 { Err("no such order".into()) } else { Ok(()) } })
@@ -185,33 +176,27 @@ pub fn in_memory(clock: &ManualClock) -> Result<Millpond, Error> {
 ///
 /// let drained = testing::drain(&pond).await;
 /// assert_eq!((drained.completed, drained.failed, drained.dead), (2, 1, 1));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Attempts that ended well.
+    /// Attempts that completed their jobs.
     pub completed: u64,
-    /// Attempts that failed; their jobs are retrying or dead.
+    /// Attempts that failed; their jobs are retried or are dead letters.
     pub failed: u64,
-    /// Jobs that went to the dead letters.
+    /// Jobs that became dead letters.
     pub dead: u64,
 }
 
-/// Runs everything that is due by the queue's clock, and what that enqueues, until nothing more can
-/// start and nothing runs. Handlers that wait for something outside keep it waiting.
+/// Waits until all jobs that are due by the queue's clock have run, and all jobs that they enqueue: until no more can
+/// start and none runs. A handler that waits for something outside of the queue keeps `drain` waiting.
 ///
-/// It tells what has ended since the last drain, or since the queue was opened: a job that was
-/// enqueued before this call may have ended before it too.
+/// It returns what has ended since the last drain, or since the queue was opened. This includes jobs that ended before
+/// this call.
 ///
 /// ```
-/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
-/// # use std::time::Duration;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let clock = ManualClock::new();
-/// # let pond = in_memory(&clock)?;
+/// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
 /// pond.worker("billing")
 ///     .retry(Retry::fixed(Duration::from_secs(5)).jitter(0.0))
 ///     .handle(|job: Job<Charge>| async move { if job.attempt() == 1 { Err("busy".into()) } else { Ok(()) } })
@@ -221,15 +206,14 @@ pub struct Drained {
 ///
 /// clock.advance(Duration::from_secs(5));
 /// assert_eq!(testing::drain(&pond).await.completed, 1);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 pub async fn drain(pond: &Millpond) -> Drained {
     let driver = pond.testing();
     driver.idle().await;
     let metrics = pond.metrics();
     let dead = pond.queues().iter().map(|queue| queue.counts().dead_total).sum();
-    let mut told = driver.engine.drained.lock().unwrap_or_else(|e| e.into_inner());
-    let before = std::mem::replace(&mut *told, [metrics.completed_total, metrics.failed_total, dead]);
+    let before = driver.engine.note_drained([metrics.completed_total, metrics.failed_total, dead]);
     Drained {
         completed: metrics.completed_total - before[0],
         failed: metrics.failed_total - before[1],
@@ -243,15 +227,13 @@ pub async fn drain(pond: &Millpond) -> Drained {
 /// If the storage fails.
 ///
 /// ```
-/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// pond.enqueue("billing", NewJob::json("charge", &7)).await?;
 /// pond.enqueue("billing", NewJob::json("refund", &8)).await?;
 ///
 /// let kinds: Vec<_> = testing::all_enqueued(&pond, "billing").into_iter().map(|job| job.kind).collect();
 /// assert_eq!(kinds, ["charge", "refund"]);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 pub fn all_enqueued(pond: &Millpond, queue: &str) -> Vec<JobInfo> {
     let filter = JobFilter::new().queue(queue);
@@ -277,16 +259,12 @@ fn enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool)
 /// If there is none; the message lists what there is.
 ///
 /// ```
-/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// pond.enqueue("billing", NewJob::new(Charge { order: 7 }).group("order-7")).await?;
 ///
 /// let job = testing::assert_enqueued::<Charge>(&pond, "billing", |charge| charge.order == 7);
 /// assert_eq!(job.group.as_deref(), Some("order-7"));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[track_caller]
 pub fn assert_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) -> JobInfo {
@@ -303,14 +281,10 @@ pub fn assert_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&
 /// If there is one.
 ///
 /// ```
-/// # use millpond::{*, testing::{self, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// pond.enqueue("billing", Charge { order: 7 }).await?;
 /// testing::refute_enqueued::<Charge>(&pond, "billing", |charge| charge.order == 8);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[track_caller]
 pub fn refute_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&K) -> bool) {
@@ -319,16 +293,15 @@ pub fn refute_enqueued<K: Kind>(pond: &Millpond, queue: &str, matches: impl Fn(&
     }
 }
 
-/// Asserts that `payload` reaches its handler as it is: it can be written with its kind's codec, read back, and
-/// is then equal to what it was. Unlike [`Builder::verify_payloads`](crate::Builder::verify_payloads) it also finds what
-/// leaves no trace in the bytes, such as a variant of an untagged enum that is read as another one.
+/// Asserts that `payload` reaches its handler unchanged: its kind's codec can write it and read it back, and the two
+/// values are equal. Unlike [`Builder::verify_payloads`](crate::Builder::verify_payloads), this also finds differences
+/// that are not visible in the bytes, such as a variant of an untagged enum that is read as another one.
 ///
 /// # Panics
-/// If it does not; the message says why.
+/// If the payload does not reach its handler unchanged; the message says why.
 ///
 /// ```
-/// # use millpond::{testing, Kind};
-/// # use serde::{Deserialize, Serialize};
+/// # use doc_prelude::*;
 /// #[derive(Debug, PartialEq, Serialize, Deserialize)]
 /// struct Reading { sensor: u16, value: f64 }
 /// # impl Kind for Reading { const KIND: &'static str = "reading"; }
@@ -348,12 +321,11 @@ pub fn assert_round_trip<K: Kind + PartialEq + std::fmt::Debug>(payload: K) {
     assert_eq!(read, payload, "the payload of kind {kind:?} comes back as another value");
 }
 
-/// Runs one handler on one payload, without a queue. The payload goes through its codec, as it
-/// would; what the handler registers with [`Context::on_complete`] is dropped.
+/// Runs one handler on one payload, without a queue. The payload is written and read by its codec, as in a queue. What
+/// the handler registers with [`Context::on_complete`] is dropped.
 ///
 /// ```
-/// # use millpond::{testing, Data, Handled, Job, Kind, Outcome};
-/// # use serde::{Deserialize, Serialize};
+/// # use doc_prelude::*;
 /// # #[derive(Serialize, Deserialize)] struct Remind { user: u64 }
 /// # impl Kind for Remind { const KIND: &'static str = "remind"; }
 /// async fn remind(job: Job<Remind>) -> Handled<Outcome> {
@@ -368,7 +340,7 @@ pub fn assert_round_trip<K: Kind + PartialEq + std::fmt::Debug>(payload: K) {
 /// ```
 ///
 /// # Panics
-/// If the payload does not survive its codec, or the handler takes data that was not given.
+/// If the codec cannot write and read the payload, or the handler takes data that was not passed.
 pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, given: Given) -> Outcome {
     let payload = Payload::encode(K::CODEC, &payload).expect("the payload can be encoded");
     let runnable = erase(handler);
@@ -385,12 +357,12 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
         max_attempts: given.max_attempts,
         run: RunNumber::new(1, 1),
         enqueued_at: Timestamp::EPOCH,
-        #[cfg(feature = "wasm")]
-        generation: 0,
+        scheduled_for: None,
         timeout: None,
         data: Arc::new(given.data),
         time: TimeReader::new(Arc::new(SystemClock::new())),
         live: Default::default(),
+        guest: Default::default(),
     };
     facts.call_begins_now();
     let context = Context::new(Arc::new(facts));
@@ -398,14 +370,11 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
     run(&payload, &context).expect("the payload can be decoded").await
 }
 
-/// What [`perform`] gives a handler beside its payload. Default: the first attempt of 5, no data.
-/// The job's id is 1, its queue is `testing`, and it has no group and no timeout.
+/// What [`perform`] passes to a handler beside its payload. Default: the first attempt of 5, no data. The job's id is
+/// 1, its queue is `testing`, and it has no group and no timeout.
 ///
 /// ```
-/// # use millpond::{*, testing::{self}};
-/// # use std::time::Duration;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # use doc_prelude::*;
 /// struct Bank { is_open: bool }
 ///
 /// async fn charge(job: Job<Charge>, bank: Data<Bank>) -> Handled<Outcome> {
@@ -437,13 +406,13 @@ impl Default for Given {
 }
 
 impl Given {
-    /// This is attempt number `attempt` of `max_attempts`.
+    /// Sets the number of the attempt and the highest number of attempts.
     pub fn attempt(mut self, attempt: u32, max_attempts: u32) -> Self {
         (self.attempt, self.max_attempts) = (attempt, max_attempts);
         self
     }
 
-    /// Shared data.
+    /// Shared data for the handler, as from [`WorkerBuilder::data`](crate::WorkerBuilder::data).
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
         self
@@ -456,8 +425,8 @@ impl std::fmt::Debug for Given {
     }
 }
 
-/// For simulations: opens the queue without threads, to be driven with the [`Stepper`]. With a clock, a
-/// disk, an async runtime and a seed that are the caller's, the same steps give the same run.
+/// For simulations: opens the queue without threads; the [`Stepper`] drives it. If the clock, the disk, the async
+/// runtime and the seed are the caller's, the same steps always do the same.
 #[doc(hidden)]
 pub fn open_stepped<B: StorageBackend>(
     builder: Builder,
@@ -467,67 +436,67 @@ pub fn open_stepped<B: StorageBackend>(
     Ok((pond, Stepper { steps }))
 }
 
-/// Drives a queue without threads a step at a time.
+/// Drives a queue without threads, one step at a time.
 #[doc(hidden)]
 pub struct Stepper {
     steps: Steps,
 }
 
 impl Stepper {
-    /// What the writer's thread does between two waits: one commit of what has gathered, its answers.
-    /// False if there was nothing to do.
+    /// Does what the writer's thread does between two waits: commits the calls that have gathered, and answers them.
+    /// Returns false if there was nothing to do.
     pub fn write(&mut self) -> bool {
         self.steps.write()
     }
 
-    /// The dispatcher's thread would not sleep on, or not fall asleep.
+    /// Whether the dispatcher's thread would run now rather than sleep.
     pub fn is_woken(&self) -> bool {
         self.steps.is_woken()
     }
 
-    /// What the dispatcher's thread does between two sleeps. Returns how long nothing will happen by
-    /// itself.
+    /// Does what the dispatcher's thread does between two sleeps. Returns how long it would then sleep.
     pub fn dispatch(&mut self) -> Option<Duration> {
         self.steps.dispatch()
     }
 
-    /// What a thread of the pool for blocking handlers does: one of them. False if none waits.
+    /// Does what a thread of the pool for blocking handlers does: runs one of them. Returns false if none waits.
     pub fn run_thread(&mut self) -> bool {
         self.steps.run_thread()
     }
 
-    /// Blocking attempts that were handed out and wait for [`run_thread`](Self::run_thread).
+    /// How many blocking attempts were handed out and wait for [`run_thread`](Self::run_thread).
     pub fn waiting_for_threads(&self) -> usize {
         self.steps.waiting_for_threads()
     }
 
-    /// How many posts wait for the writer.
+    /// How many messages wait for the writer.
     pub fn inbox(&self) -> usize {
         self.steps.inbox()
     }
 
-    /// The first part of a shutdown: nothing starts any more.
+    /// The first part of a shutdown: no more jobs start.
     pub fn begin_stop(&mut self) {
         self.steps.begin_stop();
     }
 
-    /// Its second part, at the deadline: handlers are told to stop.
+    /// The second part of a shutdown, at the deadline: handlers are told to stop.
     pub fn cancel_running(&mut self) {
         self.steps.cancel_running();
     }
 
-    /// Its last part: what still runs is taken back. The [`write`](Self::write)s that follow close the file.
+    /// The last part of a shutdown: jobs that still run return to their queues. The calls of [`write`](Self::write)
+    /// that follow close the file.
     pub fn take_back(&mut self) {
         self.steps.take_back();
     }
 
-    /// The file is closed.
+    /// Whether the file is closed.
     pub fn is_closed(&self) -> bool {
         self.steps.is_closed()
     }
 }
 
-/// Waits for the engine itself.
+/// Waits until the engine has reached a state: for this crate's own tests.
 #[doc(hidden)]
 pub struct Driver {
     engine: Arc<Engine>,
@@ -553,9 +522,9 @@ impl Drop for LastHandle {
 }
 
 impl Driver {
-    /// How many numbers of queues and of kinds stand for a name.
+    /// How many numbers of queues and of kinds are assigned to names.
     pub fn names_in_use(&self) -> (usize, usize) {
-        self.engine.store.catalog.in_use()
+        self.engine.names_in_use()
     }
 
     /// Runs `while_held` while this thread holds the locks of the queue, so that a test can fork at that moment.
@@ -571,18 +540,18 @@ impl Driver {
         LastHandle { engine: self.engine.clone() }
     }
 
-    /// Until nothing runs and nothing can start before the clock moves.
+    /// Waits until no job runs and none can start before the clock moves.
     pub async fn idle(&self) {
         self.until(|engine| engine.is_idle()).await;
     }
 
-    /// Until nothing can start before the clock moves or a running handler returns.
+    /// Waits until no job can start before the clock moves or a running handler returns.
     pub async fn settled(&self) {
         self.until(|engine| engine.is_quiet()).await;
     }
 
     async fn until(&self, done: impl Fn(&Engine) -> bool) {
-        // Nothing moves in a forked process.
+        // Nothing runs in a forked process.
         while !self.engine.is_forked() {
             let moved = self.engine.moved();
             tokio::pin!(moved);
@@ -598,33 +567,27 @@ impl Driver {
     /// How many handlers of this queue were called and have not returned. An attempt's time begins with the call, which
     /// follows some time after the job is handed out.
     pub fn called(&self, queue: &str) -> u64 {
-        let all = self.engine.executor.running.all();
-        all.iter().filter(|attempt| *attempt.facts.queue == *queue && attempt.facts.called_at().is_some()).count()
-            as u64
+        self.engine.called_handlers(queue) as u64
     }
 
-    /// How many posts wait for the writer.
+    /// How many messages wait for the writer.
     pub fn inbox(&self) -> usize {
-        self.engine.to_writer.len()
+        self.engine.waiting_commands()
     }
 
-    /// Until the writer has done everything submitted so far, and the dispatcher has seen it.
+    /// Waits until the writer has done everything that was submitted so far, and the dispatcher has processed it.
     async fn flush(&self) {
         let (reply, done) = oneshot::channel();
-        if self
-            .engine
-            .to_writer
-            .between(move || {
-                let _ = reply.send(());
-            })
-            .is_ok()
-        {
+        let reply = move || {
+            let _ = reply.send(());
+        };
+        if self.engine.between_commits(reply) {
             let _ = done.await;
         }
         self.engine.dispatch_now();
     }
 
-    /// The state of every job, for a model to be held against.
+    /// The state of every job, for comparison with a model.
     pub fn states(&self, pond: &Millpond) -> Vec<(JobId, State)> {
         let (mut states, mut cursor) = (Vec::new(), None);
         loop {

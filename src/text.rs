@@ -1,4 +1,4 @@
-//! Texts from elsewhere: how long they may be, and what of them may be shown on a terminal.
+//! Texts from outside of the crate: how long they may be, and how they are made safe to print.
 
 mod nearest;
 
@@ -6,15 +6,16 @@ use std::borrow::Cow;
 
 pub(crate) use nearest::nearest;
 
-/// Names and messages of others in an error of ours, at most, in bytes. Names in a WebAssembly file may have 100,000.
+/// The limit of a name or message from outside in one of the crate's errors, in bytes. Names in a WebAssembly file can
+/// have 100,000.
 pub(crate) const TOLD_BYTES_MAX: usize = 1_024;
 
-/// The text with everything escaped that would do something to a terminal instead of being shown, as in `\u{1b}`:
-/// control characters (escape sequences begin with one, and a line break could forge a line of a log), the characters
-/// that turn the direction of writing, and those that are invisible. What is left is shown as it is written.
+/// Returns the text with all characters escaped, as in `\u{1b}`, that a terminal does not simply show: control
+/// characters (escape sequences begin with one, and a line break could forge a line of a log), characters that change
+/// the direction of writing, and invisible characters. All other characters are unchanged.
 ///
-/// Names, reasons, errors and log lines of a job may come from anywhere. Errors of this crate and the program `millpond`
-/// show them like this; an application that prints them itself does well to do the same.
+/// Names, reasons, errors and log lines of a job can come from anywhere. The errors of this crate and the program
+/// `millpond` escape them with this function; an application that prints them itself should do the same.
 ///
 /// ```
 /// use millpond::printable;
@@ -36,7 +37,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Part of an error: printable, and not endless.
+/// A text for use in an error: printable, and cut to its limit.
 pub(crate) fn told(text: &str) -> Cow<'_, str> {
     if text.len() <= TOLD_BYTES_MAX {
         return printable(text);
@@ -52,7 +53,8 @@ pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// A text of `bytes_max` at most, which holds no more memory than that: a longer one is cut and ends in an ellipsis.
+/// The text, cut to at most `bytes_max` bytes; a text that is cut ends in an ellipsis. It holds no more memory than
+/// that.
 pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(char_boundary(&text, bytes_max - '…'.len_utf8()));
@@ -70,8 +72,8 @@ fn is_printable(c: char) -> bool {
     !c.is_control() && !turns && !ends_line && !is_invisible(c)
 }
 
-/// What takes no place and changes nothing but how a text is compared: two that look alike would not be. Joiners and
-/// variation selectors are part of many scripts and of pictograms, and are not among them.
+/// Characters that are invisible, so that two texts that look the same can be different. Joiners and variation
+/// selectors are not among them, because many scripts and emoji need them.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_do_something_to_a_terminal_is_shown_instead() {
+    fn characters_that_control_a_terminal_are_escaped() {
         let harmful = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}').chain('\u{202a}'..='\u{202e}');
         for c in harmful.chain(['\u{2028}', '\u{2029}', '\u{2066}', '\u{2069}', '\u{200b}', '\u{feff}', '\u{e0041}']) {
             let text = format!("a{c}b");
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_is_left_alone() {
+    fn ordinary_text_is_unchanged() {
         for text in ["", "plain", "tilde~ \"quotes\" back\\slash", "日本語", "עברית", "नमस्ते क्‍ष", "👩‍👩‍👧 ❤️", "e\u{301}"]
         {
             assert!(matches!(printable(text), Cow::Borrowed(shown) if shown == text), "{text}");

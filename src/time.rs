@@ -1,9 +1,8 @@
-//! The clocks that the queue reads, and the times that they tell.
+//! The clocks that the queue reads, and the times that they return.
 //!
-//! Four readings travel together as [`Now`]: the wall clock (what a person means by "at nine"), the engine's own time
-//! line (what a back-off means by "in five seconds"), the age line (what a retention means by "for a day"), and the
-//! monotonic clock (what a rate means by "per second"). Everything below the runtime receives `Now` and never reads a
-//! clock.
+//! [`Now`] holds four readings of the same moment: the wall clock (for "at nine o'clock"), the engine's own time line
+//! (for a back-off, "in five seconds"), the age line (for a retention, "for a day"), and the monotonic clock (for a
+//! rate, "per second"). All code below the runtime receives `Now` and never reads a clock.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +14,8 @@ use crate::sync::Mutex;
 
 /// A point in time: milliseconds since the Unix epoch.
 ///
-/// Arithmetic saturates; a time before the epoch is the epoch. It converts from and to [`SystemTime`], from which it
-/// rounds up to a millisecond, and displays as a date and time in UTC.
+/// Arithmetic saturates; a time before the epoch is the epoch. It converts to and from [`SystemTime`]; the conversion
+/// from it rounds up to a millisecond. It displays as a date and time in UTC.
 ///
 /// ```
 /// use millpond::Timestamp;
@@ -35,7 +34,7 @@ pub struct Timestamp(u64);
 impl Timestamp {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// The last time there is. Nothing scheduled for it ever runs.
+    /// The last point in time. A job that is scheduled for it never runs.
     pub const MAX: Self = Self(u64::MAX);
 
     /// The time that is `millis` milliseconds after the Unix epoch.
@@ -51,8 +50,7 @@ impl Timestamp {
     /// How long after `earlier` this is; zero if it is not after it.
     ///
     /// ```
-    /// # use millpond::Timestamp;
-    /// # use std::time::Duration;
+    /// # use doc_prelude::*;
     /// let start = Timestamp::from_millis(1_000);
     /// assert_eq!(Timestamp::from_millis(1_500).since(start), Duration::from_millis(500));
     /// assert_eq!(start.since(Timestamp::from_millis(1_500)), Duration::ZERO);
@@ -110,8 +108,9 @@ const DAY_MILLIS: u64 = 24 * 3_600 * 1_000;
 /// 9999-12-31T23:59:59Z: the last second that RFC 3339 can write.
 const YEAR_9999_END: Duration = Duration::from_secs(253_402_300_799);
 
-/// Year, month and day in the Gregorian calendar, so many days after 1970-01-01. In eras of 400 years, which all have the
-/// same number of days, and years that begin in March, so that a leap day is a year's last.
+/// Year, month and day in the Gregorian calendar, this many days after 1970-01-01. It counts in eras of 400 years,
+/// which all have the same number of days, and in years that begin in March, so that a leap day is the last day of a
+/// year.
 fn date(days: u64) -> (u64, u64, u64) {
     const DAYS_PER_ERA: u64 = 146_097;
     let since_year_0 = days + 719_468;
@@ -130,10 +129,11 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Where the engine reads the time. [`SystemClock`] unless a test drives its own.
+/// The clock that the queue reads. The default is [`SystemClock`]; tests use
+/// [`ManualClock`](crate::testing::ManualClock).
 ///
-/// Both readings must be cheap: they are taken several times per job. They must not call the queue: it takes them under its
-/// locks.
+/// Both readings must be cheap, because they are taken several times per job. They must not call the queue, because it
+/// takes them while it holds locks.
 ///
 /// ```
 /// use millpond::{Clock, SystemClock, Timestamp};
@@ -158,17 +158,18 @@ impl fmt::Debug for Timestamp {
 /// # Ok::<(), millpond::Error>(())
 /// ```
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock. It may jump either way.
+    /// The wall clock. It may jump forwards and backwards.
     fn wall(&self) -> Timestamp;
 
-    /// Time since an arbitrary start. It never goes back.
+    /// The monotonic clock: the time since an arbitrary start. It never goes back.
     ///
-    /// While a file is open, ages are measured by it: how long an ended job is kept, how long a unique key is held, when
-    /// [`expires_in`](crate::NewJob::expires_in) is over. [`SystemClock`] reads a clock that stands still while the
-    /// machine is suspended on Linux and macOS: a machine that sleeps keeps jobs for longer, and never too short.
+    /// While a file is open, ages are measured with this clock: how long an ended job is kept, how long a unique key is
+    /// held, when [`expires_in`](crate::NewJob::expires_in) is over. On Linux and macOS, [`SystemClock`] reads a clock
+    /// that stands still while the machine is suspended: a machine that was suspended keeps jobs for longer, and never
+    /// for too short a time.
     fn monotonic(&self) -> Duration;
 
-    /// Registers `wake`, to be called whenever this clock is moved by hand. A clock that moves by
+    /// Registers `wake`, which a clock that is moved by hand must call whenever it is moved. A clock that moves by
     /// itself ignores it.
     fn on_move(&self, wake: Arc<dyn Fn() + Send + Sync>) {
         let _ = wake;
@@ -190,7 +191,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock whose monotonic reading starts at zero now.
+    /// A clock whose monotonic reading is zero now.
     pub fn new() -> Self {
         Self { origin: Instant::now() }
     }
@@ -212,26 +213,28 @@ impl Clock for SystemClock {
     }
 }
 
-/// The readings that belong together.
+/// All readings of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Now {
-    /// What the machine says the time is. Absolute times (`run_at`, `expires_at`) are held against it.
+    /// The wall clock of the machine. Absolute times (`run_at`, `expires_at`) are compared with it.
     pub wall: Timestamp,
-    /// The engine's time line: never goes back, not even across a restart, and follows the wall
-    /// clock forward. Relative times (delays, back-off) are held against it, so that a clock set
-    /// back ten years does not turn "in five seconds" into "in ten years".
+    /// The engine's time line. It follows the wall clock forward and never goes back, not even across a restart.
+    /// Relative times (delays, back-off) are compared with it, so that a clock that is set back ten years does not turn
+    /// "in five seconds" into "in ten years".
     pub engine: Timestamp,
     /// The age line: the time that has passed since the file was made, as far as it is known. It grows with the
     /// monotonic clock and is never moved by a clock that is set. Ages (retention, unique keys, `expires_in`, buckets)
-    /// are held against it, so that a machine that learns the time does not find everything 56 years old.
+    /// are compared with it, so that nothing becomes 56 years older when a machine that started with the clock at 1970
+    /// learns the time.
     pub age: Timestamp,
-    /// The latest time that the wall clock has shown, and what has passed since: what the age line has counted up to.
+    /// The latest time that the wall clock has shown, plus the time that has passed since then: the age line has
+    /// counted up to this.
     pub counted: Timestamp,
     /// The monotonic clock of this process. Rates, timeouts and measured durations use it.
     pub mono: Duration,
 }
 
-/// Which time line a time lies on.
+/// Which time line a time is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum TimeLine {
     Wall,
@@ -239,7 +242,7 @@ pub(crate) enum TimeLine {
     Age,
 }
 
-/// When something may happen, and by which clock.
+/// When something may happen, and by which clock that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Due {
     pub line: TimeLine,
@@ -255,7 +258,7 @@ impl Due {
         Self { line: TimeLine::Engine, at: now.engine + delay }
     }
 
-    /// Once this much more time has passed, whatever clocks are set to.
+    /// When this much time has passed, whatever the clocks are set to.
     pub fn once_passed(now: Now, time: Duration) -> Self {
         Self { line: TimeLine::Age, at: now.age + time }
     }
@@ -279,22 +282,22 @@ impl Now {
     }
 }
 
-/// How far the wall clock must be from where it is expected to count as set: below this it is drift between the two
-/// clocks, above it somebody set it, or the machine slept.
+/// How far the wall clock must be from its expected time to count as set. A smaller difference is drift between the two
+/// clocks; a larger one means that the clock was set, or that the machine was suspended.
 const JUMP: Duration = Duration::from_secs(1);
 
-/// A wall clock that shows an earlier time has not been set since the machine lost its power: 2020-01-01 00:00 UTC, when
-/// there was no version of this crate.
+/// A wall clock that shows an earlier time than this was not set since the machine lost its power: 2020-01-01 00:00
+/// UTC, before the first version of this crate.
 const CLOCKS_SET_FROM: Timestamp = Timestamp(1_577_836_800_000);
 
 impl Timestamp {
-    /// Whether a wall clock that shows this time has been set, as far as can be told.
+    /// Whether a wall clock that shows this time seems to have been set.
     pub(crate) fn is_of_a_set_clock(self) -> bool {
         self >= CLOCKS_SET_FROM
     }
 }
 
-/// Where the time lines stood at a commit, as the file keeps it.
+/// The positions of the time lines at a commit, as the file stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedTime {
     pub engine: Timestamp,
@@ -304,7 +307,7 @@ pub(crate) struct SavedTime {
 }
 
 impl SavedTime {
-    /// What a commit at `now` saves. A line never goes back.
+    /// What a commit at `now` stores. A line never goes back.
     pub fn and(self, now: Now) -> Self {
         Self {
             engine: self.engine.max(now.engine),
@@ -314,13 +317,14 @@ impl SavedTime {
         }
     }
 
-    /// The lines as the process finds them that opens the file while the wall clock shows `wall`.
+    /// The positions of the lines in a process that opens the file while the wall clock shows `wall`.
     ///
-    /// The engine's line goes on by what the wall clock has gone on since the last commit, also while it is ahead of
-    /// it. If the clock had not been set then and is now, or the other way round, nobody knows how much that is.
+    /// The engine's line advances by as much as the wall clock has advanced since the last commit, even if the line is
+    /// ahead of the wall clock. If the clock was set at only one of the two moments, that time is unknown, and the line
+    /// does not advance by it.
     ///
-    /// The age line is careful: it must count no time that it has counted before, and none that has not passed. So it
-    /// goes on only by what lies between what it has counted and a later time of a clock that is set.
+    /// The age line must not count any time twice, and none that has not passed. So it advances only from the time up
+    /// to which it has counted to a later time of a clock that is set.
     fn gone_on(self, wall: Timestamp) -> Self {
         let is_set = wall.is_of_a_set_clock();
         let down = if is_set == self.wall.is_of_a_set_clock() { wall.since(self.wall) } else { Duration::ZERO };
@@ -335,7 +339,7 @@ impl SavedTime {
     }
 }
 
-/// Tells the time in rooms that have no clock of their own. Made by `runtime` from its clock, and by `testing` for a handler
+/// Reads the time for rooms that have no clock. `runtime` makes it from its clock, and `testing` makes it for a handler
 /// that runs without a queue.
 #[derive(Clone)]
 pub(crate) struct TimeReader(Arc<dyn Clock>);
@@ -356,13 +360,13 @@ impl TimeReader {
     }
 }
 
-/// Turns a [`Clock`] into [`Now`]: owns the time lines.
+/// Turns the readings of a [`Clock`] into [`Now`]. It owns the time lines.
 pub(crate) struct TimeSource {
     clock: Arc<dyn Clock>,
     anchor: Mutex<Anchor>,
 }
 
-/// Where the lines stood when the wall clock was last seen to be set, or at the start.
+/// The positions of the lines when the wall clock was last seen to be set, or at the start.
 struct Anchor {
     lines: SavedTime,
     mono: Duration,
@@ -371,14 +375,14 @@ struct Anchor {
 }
 
 impl TimeSource {
-    /// Lines that go on from what the file has saved.
+    /// Time lines that continue from the positions in the file.
     pub fn new(clock: Arc<dyn Clock>, saved: SavedTime) -> Self {
         let lines = saved.gone_on(clock.wall());
         let mono = clock.monotonic();
         Self { clock, anchor: Mutex::new(Anchor { lines, mono, jumps: 0 }) }
     }
 
-    /// What the wall clock says. It takes no lock of the queue's.
+    /// The time of the wall clock. This takes no lock of the queue.
     pub fn wall(&self) -> Timestamp {
         self.clock.wall()
     }
@@ -386,7 +390,8 @@ impl TimeSource {
     pub fn now(&self) -> Now {
         let wall = self.clock.wall();
         let mut anchor = self.anchor.lock().unwrap_or_else(|e| e.into_inner());
-        // Read under the lock: a reading taken before somebody else's must not come after it.
+        // Read under the lock, so that the readings of several threads are processed in the order in which they were
+        // taken.
         let mono = self.clock.monotonic();
         let passed = u64::try_from(mono.saturating_sub(anchor.mono).as_millis()).unwrap_or(u64::MAX);
         let on = |from: Timestamp| Timestamp(from.0.saturating_add(passed));
@@ -424,7 +429,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
     const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
 
-    /// What the file saves of a process that opens it, and the process.
+    /// What the file stores of a process that opened it, and the process.
     fn open(clock: &ManualClock, saved: SavedTime) -> TimeSource {
         TimeSource::new(Arc::new(clock.clone()), saved)
     }
@@ -449,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_line_goes_on_while_the_file_is_closed_also_if_the_clock_is_behind_it() {
+    fn the_engine_line_advances_while_the_file_is_closed_even_if_the_clock_is_behind_it() {
         let clock = ManualClock::new();
         let source = open(&clock, SavedTime::default());
         let start = source.now();
@@ -466,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn the_age_line_grows_by_what_has_passed_whatever_the_clock_is_set_to() {
+    fn the_age_line_advances_by_the_time_that_has_passed_whatever_the_clock_is_set_to() {
         let clock = ManualClock::new();
         let start = clock.wall();
         clock.set_wall(Timestamp::EPOCH);
@@ -496,23 +501,23 @@ mod tests {
         let clock = ManualClock::new();
         let saved = save(&open(&clock, SavedTime::default()));
         let today = clock.wall();
-        // Closed for an hour, with a clock that is right.
+        // The file is closed for an hour, and the clock is right.
         clock.advance(HOUR);
         let source = open(&clock, saved);
         assert_eq!(source.now().age, saved.age + HOUR);
-        // Two hours of work with a clock that was set back; it is put right while the file is closed.
+        // Two hours of work with a clock that was set back; the clock is corrected while the file is closed.
         clock.set_wall(today - YEARS);
         clock.advance(HOUR * 2);
         let behind = save(&source);
         clock.set_wall(today + HOUR * 3);
         assert_eq!(open(&clock, behind).now().age, saved.age + HOUR * 3);
-        // Or it stays as it is: nobody can tell how long that was, so it counts for nothing.
+        // Or the clock stays set back: it is unknown how long the file was closed, so that time does not count.
         clock.set_wall(behind.wall + HOUR);
         assert_eq!(open(&clock, behind).now().age, behind.age);
     }
 
     #[test]
-    fn a_clock_that_had_not_been_set_tells_nothing_of_the_time_between() {
+    fn a_clock_that_had_not_been_set_does_not_measure_the_time_between() {
         let clock = ManualClock::new();
         let today = clock.wall();
         clock.set_wall(Timestamp::from_millis(5_000));
@@ -531,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_seen_to_be_set_and_not_to_drift() {
+    fn a_set_of_the_clock_is_noticed_and_a_drift_is_not() {
         let clock = ManualClock::new();
         let source = open(&clock, SavedTime::default());
         for (by, jumps) in [(900i64, 0), (-1_800, 0), (-200, 1), (1_001, 2), (0, 2), (86_400_000, 3)] {

@@ -1,6 +1,6 @@
-//! App rows and jobs in one commit.
+//! Transactions: the application's rows and jobs in one commit.
 //!
-//! With `storage/` the only place that names redb: what it hands out are redb's own tables.
+//! Beside `storage/` this is the only file that names redb, because the tables that it returns are redb's own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,13 +10,9 @@ use redb::{
     UntypedTableHandle, Value, WriteTransaction,
 };
 
-#[cfg(feature = "wasm")]
-use crate::error::BoxError;
-use crate::error::Error;
-use crate::job::{CallSize, JobId, NewJob};
-use crate::storage::{Batch, Prepared, key_holder};
-#[cfg(feature = "wasm")]
-use crate::storage::{StateWrite, Usage};
+use crate::error::{BoxError, Error};
+use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Schedule, Scheduled};
+use crate::storage::{Batch, Prepared, StateWrite, Usage, define, key_holder};
 use crate::sync::{MustNotWait, may_wait};
 use crate::time::Now;
 
@@ -25,29 +21,31 @@ pub(crate) fn check_may_wait() -> Result<(), Error> {
     if may_wait() { Ok(()) } else { Err(Error::WouldDeadlock) }
 }
 
-/// Turns a job as the caller wrote it into one that can be stored.
+/// Turns a job as the caller describes it into one that can be stored.
 pub(crate) trait Prepare: Send + Sync {
-    /// Refuses a process that was forked from the one that has opened the queue.
+    /// Refuses a process that was forked from the one that opened the file.
     fn check_process(&self) -> Result<(), Error>;
+
+    /// The payload codec, which reads what is stored of jobs.
+    fn coder(&self) -> &Coder;
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 
-    /// Many for one queue: what they have in common is looked up once.
+    /// Prepares many jobs for one queue; what they have in common is looked up once.
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error>;
 }
 
-/// What the closure of [`Millpond::transaction`](crate::Millpond::transaction), and of
-/// [`Context::on_complete`](crate::Context::on_complete), works on: the app's own tables, and the
-/// queue, in one commit.
+/// What the closures of [`Millpond::transaction`](crate::Millpond::transaction) and
+/// [`Context::on_complete`](crate::Context::on_complete) write in: the application's own tables and the queue, in one
+/// commit.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
+/// # use doc_prelude::*;
 /// use redb::TableDefinition;
 ///
 /// const ORDERS: TableDefinition<u64, &str> = TableDefinition::new("orders");
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # with_pond(async |pond| {
 /// let id = pond
 ///     .transaction(|tx| {
 ///         let mut orders = tx.open_table(ORDERS)?;
@@ -58,44 +56,55 @@ pub(crate) trait Prepare: Send + Sync {
 ///     })
 ///     .await?;
 /// assert_eq!(pond.job(id)?.kind, "charge");
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 pub struct Transaction<'t> {
     batch: RefCell<&'t mut dyn Staging>,
-    /// Of the jobs that it enqueues, together with those of what shares its limits.
+    /// The size of the jobs that it enqueues, together with those of all transactions that share its limits.
     size: &'t Cell<CallSize>,
     txn: &'t WriteTransaction,
     prepare: &'t dyn Prepare,
     _must_not_wait: MustNotWait,
 }
 
-/// The part of a batch that a transaction's closure reaches.
+/// The part of a batch that a transaction's closure can use.
 trait Staging {
-    fn insert(&mut self, job: Prepared) -> Result<JobId, Error>;
+    fn insert(&mut self, job: Prepared) -> Result<Enqueued, Error>;
+    fn schedule(&mut self, name: &str, definition: &Definition, coder: &Coder) -> Result<Scheduled, Error>;
+    fn unschedule(&mut self, name: &str) -> Result<bool, Error>;
+    fn insert_many(&mut self, jobs: Vec<Prepared>) -> Result<Vec<Enqueued>, Error>;
     fn touch(&mut self);
-    #[cfg(feature = "wasm")]
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
 
-/// What an attempt of a plugin changes of its state, by key.
-#[cfg(feature = "wasm")]
+/// The changes that an attempt of a plugin makes to its state, by key.
 pub(crate) type StateWrites = std::collections::BTreeMap<String, StateWrite>;
 
 impl Staging for Batch<'_> {
-    fn insert(&mut self, mut job: Prepared) -> Result<JobId, Error> {
-        let names = self.new_names();
-        let inserted = insert(self, &mut job);
-        if inserted.is_err() {
-            self.forget_names_since(names);
-        }
-        inserted
+    fn insert(&mut self, mut job: Prepared) -> Result<Enqueued, Error> {
+        self.forgetting_names(|batch| insert(batch, &mut job))
+    }
+
+    fn schedule(&mut self, name: &str, definition: &Definition, coder: &Coder) -> Result<Scheduled, Error> {
+        Batch::schedule(self, name, definition, coder)
+    }
+
+    fn unschedule(&mut self, name: &str) -> Result<bool, Error> {
+        self.remove_schedule(name)
+    }
+
+    fn insert_many(&mut self, mut jobs: Vec<Prepared>) -> Result<Vec<Enqueued>, Error> {
+        self.forgetting_names(|batch| {
+            jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
+            batch.room_for_all(&jobs)?;
+            jobs.iter_mut().map(|job| batch.insert_or_find(job)).collect()
+        })
     }
 
     fn touch(&mut self) {
         Batch::touch(self);
     }
 
-    #[cfg(feature = "wasm")]
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError> {
         let writes = writes.iter().map(|(key, write)| (key.as_str(), write));
         let kept = self.keep_plugin_state(plugin, writes, quota).map_err(Error::from)?;
@@ -103,24 +112,25 @@ impl Staging for Batch<'_> {
     }
 }
 
-fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<JobId, Error> {
+fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<Enqueued, Error> {
     batch.resolve(job)?;
     if let Some(there) = batch.there_already(job)? {
         batch.deduplicated(job, there);
-        return Ok(there);
+        return Ok(Enqueued::duplicate_of(there));
     }
     batch.admit(job)?;
-    Ok(batch.insert(job)?)
+    Ok(Enqueued::stored(batch.insert(job)?))
 }
 
-/// What a transaction and a guard do with the application's tables. `$lifetime` is that of an open table.
+/// The methods with which a transaction and a guard access the application's tables. `$lifetime` is that of an open
+/// table.
 macro_rules! application_tables {
     ($lifetime:lifetime) => {
-        /// Opens one of the application's tables, creating it if need be.
+        /// Opens one of the application's tables, and creates it if it does not exist.
         ///
         /// # Errors
-        /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error: another type under this
-        /// name, the table is open already, I/O.
+        /// [`Error::ReservedTable`] for the queue's own tables; [`Error::Table`] with redb's error if the table has
+        /// another type, if it is already open, or after an I/O error.
         #[track_caller]
         pub fn open_table<K: Key + 'static, V: Value + 'static>(
             &self,
@@ -130,19 +140,18 @@ macro_rules! application_tables {
             self.tables().open_table(table).map_err(failed("open", table.name()))
         }
 
-        /// Opens one of the application's multimap tables, creating it if need be.
+        /// Opens one of the application's multimap tables, and creates it if it does not exist.
         ///
         /// # Errors
         /// As [`open_table`](Self::open_table).
         ///
         /// ```
-        /// # use millpond::{*, testing::{in_memory, ManualClock}};
+        /// # use doc_prelude::*;
         /// use redb::MultimapTableDefinition;
         ///
         /// const TAGS: MultimapTableDefinition<&str, u64> = MultimapTableDefinition::new("tags");
         ///
-        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-        /// # let pond = in_memory(&ManualClock::new())?;
+        /// # with_pond(async |pond| {
         /// pond.transaction(|tx| {
         ///     let mut tags = tx.open_multimap_table(TAGS)?;
         ///     tags.insert("gift", 7)?;
@@ -150,7 +159,7 @@ macro_rules! application_tables {
         ///     Ok(())
         /// })
         /// .await?;
-        /// # Ok(()) }
+        /// # Ok(()) });
         /// ```
         #[track_caller]
         pub fn open_multimap_table<K: Key + 'static, V: Key + 'static>(
@@ -161,26 +170,25 @@ macro_rules! application_tables {
             self.tables().open_multimap_table(table).map_err(failed("open", table.name()))
         }
 
-        /// Deletes one of the application's tables. False if there is none of this name.
+        /// Deletes one of the application's tables. Returns false if there is no such table.
         ///
         /// # Errors
         /// As [`open_table`](Self::open_table).
         ///
         /// ```
-        /// # use millpond::{*, testing::{in_memory, ManualClock}};
+        /// # use doc_prelude::*;
         /// use millpond::redb::TableDefinition;
         ///
         /// const DRAFTS: TableDefinition<u64, &str> = TableDefinition::new("drafts");
         /// const INDEX: TableDefinition<u64, &[u8]> = TableDefinition::new("millpond/index");
         ///
-        /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-        /// # let pond = in_memory(&ManualClock::new())?;
+        /// # with_pond(async |pond| {
         /// let existed = pond.transaction(|tx| Ok(tx.delete_table(DRAFTS)?)).await?;
         /// assert!(!existed);
         ///
         /// let refused = pond.transaction(|tx| Ok(tx.delete_table(INDEX)?)).await;
         /// assert!(matches!(refused, Err(Error::Aborted { .. })));
-        /// # Ok(()) }
+        /// # Ok(()) });
         /// ```
         #[track_caller]
         pub fn delete_table(&self, table: impl TableHandle) -> Result<bool, Error> {
@@ -189,7 +197,7 @@ macro_rules! application_tables {
             self.tables().delete_table(table).map_err(failed("delete", &name))
         }
 
-        /// Deletes one of the application's multimap tables. False if there is none of this name.
+        /// Deletes one of the application's multimap tables. Returns false if there is no such table.
         ///
         /// # Errors
         /// As [`open_table`](Self::open_table).
@@ -200,10 +208,11 @@ macro_rules! application_tables {
             self.tables().delete_multimap_table(table).map_err(failed("delete", &name))
         }
 
-        /// Gives one of the application's tables another name.
+        /// Renames one of the application's tables.
         ///
         /// # Errors
-        /// As [`open_table`](Self::open_table), for either name; there is no such table, or there is one of the new name.
+        /// As [`open_table`](Self::open_table), for both names; [`Error::Table`] also if there is no such table, or if
+        /// the new name is in use.
         #[track_caller]
         pub fn rename_table(&self, table: impl TableHandle, to: impl TableHandle) -> Result<(), Error> {
             let name = table.name().to_owned();
@@ -212,7 +221,7 @@ macro_rules! application_tables {
             self.tables().rename_table(table, to).map_err(failed("rename", &name))
         }
 
-        /// Gives one of the application's multimap tables another name.
+        /// Renames one of the application's multimap tables.
         ///
         /// # Errors
         /// As [`rename_table`](Self::rename_table).
@@ -227,7 +236,7 @@ macro_rules! application_tables {
             self.tables().rename_multimap_table(table, to).map_err(failed("rename", &name))
         }
 
-        /// The application's tables, without multimap tables.
+        /// Lists the application's tables, without multimap tables.
         ///
         /// # Errors
         /// [`Error::Storage`].
@@ -248,7 +257,7 @@ impl<'t> Transaction<'t> {
         Self { batch: RefCell::new(batch), size, txn, prepare, _must_not_wait: MustNotWait::begin() }
     }
 
-    /// The tables of the file, about to be written.
+    /// The tables of the file, for writing.
     fn tables(&self) -> &'t WriteTransaction {
         self.batch.borrow_mut().touch();
         self.txn
@@ -259,25 +268,23 @@ impl<'t> Transaction<'t> {
     /// Enqueues a job. It exists if and only if this transaction is committed.
     ///
     /// # Errors
-    /// What is wrong with the job or the queue's name; [`Error::QueueFull`] whatever the queue's
-    /// setting, because waiting here would stop the writer; [`Error::BatchTooLarge`] for more than 10,000 jobs or
-    /// 32 MiB in one transaction.
+    /// Those of [`Millpond::enqueue`](crate::Millpond::enqueue) for a job or a queue's name that is not accepted;
+    /// [`Error::QueueFull`] even if the queue's setting is to wait, because a wait here would stop the writer;
+    /// [`Error::BatchTooLarge`] for more than 10,000 jobs or 32 MiB in one transaction.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let (charge, receipt) = pond
     ///     .transaction(|tx| {
     ///         let charge = tx.enqueue("billing", NewJob::json("charge", &7))?;
-    ///         let receipt = tx.enqueue("emails", NewJob::json("receipt", &charge))?;
+    ///         let receipt = tx.enqueue("emails", NewJob::json("receipt", &charge.id))?;
     ///         Ok((charge, receipt))
     ///     })
     ///     .await?;
     /// assert_eq!(pond.job(receipt)?.payload.decode::<JobId>()?, charge);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
-    pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
+    pub fn enqueue(&self, queue: &str, job: impl Into<NewJob>) -> Result<Enqueued, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
         let mut size = self.size.get();
         size.add(job.bytes.len())?;
@@ -285,8 +292,96 @@ impl<'t> Transaction<'t> {
         self.batch.borrow_mut().insert(job)
     }
 
-    /// Changes what a plugin keeps.
-    #[cfg(feature = "wasm")]
+    /// Stores a schedule under this name, as [`Millpond::schedule`](crate::Millpond::schedule) does, if and only if this
+    /// transaction is committed.
+    ///
+    /// # Errors
+    /// Those of [`Millpond::schedule`](crate::Millpond::schedule).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// const CUSTOMERS: TableDefinition<u64, &str> = TableDefinition::new("customers");
+    ///
+    /// pond.transaction(|tx| {
+    ///     tx.open_table(CUSTOMERS)?.insert(7, "ada@example.org")?;
+    ///     let monthly = Cron::parse("0 6 1 * *")?;
+    ///     tx.schedule("invoice-7", Schedule::new(monthly, "billing", Charge { order: 7 }))?;
+    ///     Ok(())
+    /// })
+    /// .await?;
+    /// assert_eq!(pond.schedules().count()?, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn schedule(&self, name: &str, schedule: Schedule) -> Result<Scheduled, Error> {
+        let definition = define(name, schedule, |queue, job| self.prepare.prepare(queue, job))?;
+        self.batch.borrow_mut().schedule(name, &definition, self.prepare.coder())
+    }
+
+    /// Removes a schedule, as [`Schedules::remove`](crate::Schedules::remove) does. Returns false if there is none of this
+    /// name.
+    ///
+    /// # Errors
+    /// Storage errors.
+    pub fn unschedule(&self, name: &str) -> Result<bool, Error> {
+        self.batch.borrow_mut().unschedule(name)
+    }
+
+    /// Enqueues many jobs into one queue, all or none. They exist if and only if this transaction is committed. They count
+    /// for the limits of the transaction, 10,000 jobs and 32 MiB.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue). None of the jobs is enqueued then, and the transaction can continue.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let ids = pond
+    ///     .transaction(|tx| Ok(tx.enqueue_many("billing", (0..100).map(|order| Charge { order }))?))
+    ///     .await?;
+    /// assert_eq!(ids.len(), 100);
+    /// assert_eq!(pond.queue("billing")?.counts().pending, 100);
+    /// # Ok(()) });
+    /// ```
+    pub fn enqueue_many<J: Into<NewJob>>(
+        &self,
+        queue: &str,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> Result<Vec<Enqueued>, Error> {
+        let jobs = self.prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into))?;
+        let size = with_all(self.size.get(), &jobs)?;
+        let answers = self.batch.borrow_mut().insert_many(jobs)?;
+        self.size.set(size);
+        Ok(answers)
+    }
+
+    /// Enqueues a job into the queue of its kind. See [`Millpond::send`](crate::Millpond::send).
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// #[derive(Serialize, Deserialize, Kind)]
+    /// #[kind(queue = "emails")]
+    /// struct Receipt { order: u64 }
+    ///
+    /// let id = pond.transaction(|tx| Ok(tx.send(Receipt { order: 7 })?)).await?;
+    /// assert_eq!(pond.job(id)?.queue, "emails");
+    /// # Ok(()) });
+    /// ```
+    pub fn send<K: HasQueue>(&self, job: K) -> Result<Enqueued, Error> {
+        self.enqueue(K::QUEUE, job)
+    }
+
+    /// Enqueues many jobs of one kind into its queue, all or none.
+    ///
+    /// # Errors
+    /// Those of [`enqueue_many`](Self::enqueue_many).
+    pub fn send_many<K: HasQueue>(&self, jobs: impl IntoIterator<Item = K>) -> Result<Vec<Enqueued>, Error> {
+        self.enqueue_many(K::QUEUE, jobs)
+    }
+
+    /// Changes the state that a plugin keeps.
+    #[cfg_attr(not(feature = "wasm"), expect(dead_code, reason = "only plugins keep state"))]
     pub(crate) fn keep(&self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError> {
         self.batch.borrow_mut().keep(plugin, writes, quota)
     }
@@ -298,29 +393,26 @@ impl std::fmt::Debug for Transaction<'_> {
     }
 }
 
-/// A write transaction with a commit of its own: the application's tables and [`enqueue`](Self::enqueue), as in a
-/// [`Transaction`]. Dropped without [`commit`](Self::commit), it is undone.
+/// A write transaction with a commit of its own, for the application's tables and [`enqueue`](Self::enqueue), as in a
+/// [`Transaction`]. If it is dropped without [`commit`](Self::commit), nothing of it is stored.
 ///
-/// While it lives, nothing else is written to the file: keep it short. It stays on the thread that
-/// began it.
+/// While it exists, nothing else is written to the file: keep it short. It cannot be sent to another thread.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let mut tx = pond.begin_write()?;
 /// let id = tx.enqueue("billing", NewJob::json("charge", &7))?;
 /// let waiting = pond.enqueue("billing", NewJob::json("charge", &8)).wait();
 /// assert!(matches!(waiting, Err(Error::WouldDeadlock)));
 /// drop(tx);
 /// assert!(matches!(pond.job(id), Err(Error::NoSuchJob { .. })));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
     jobs: Vec<Prepared>,
     size: CallSize,
-    /// Unique keys that these jobs take, by queue and key.
+    /// The unique keys of these jobs, by queue and key.
     keys: HashMap<(String, String), JobId>,
     now: Now,
     next_id: u64,
@@ -329,7 +421,7 @@ pub struct WriteGuard {
     _must_not_wait: MustNotWait,
 }
 
-/// Takes a leased transaction back, with the jobs staged in it; `None` undoes it.
+/// Gives a leased transaction back to the writer, with the jobs staged in it; `None` rolls it back.
 pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Vec<Prepared>)>) -> Result<(), Error>>;
 
 impl WriteGuard {
@@ -356,40 +448,111 @@ impl WriteGuard {
     /// Enqueues a job. It exists if and only if this transaction is committed.
     ///
     /// # Errors
-    /// What is wrong with the job or the queue's name; [`Error::BatchTooLarge`] for more than 10,000 jobs or 32 MiB in
-    /// one transaction. A full queue is noticed by [`commit`](Self::commit).
-    pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<JobId, Error> {
+    /// Those of [`Millpond::enqueue`](crate::Millpond::enqueue) for a job or a queue's name that is not accepted;
+    /// [`Error::BatchTooLarge`] for more than 10,000 jobs or 32 MiB in one transaction. For a full queue,
+    /// [`commit`](Self::commit) returns the error.
+    pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<Enqueued, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
         self.size.add(job.bytes.len())?;
         let there = self.there_already(queue, &job)?;
-        let id = there.unwrap_or_else(|| JobId::new(self.next_id));
-        if there.is_none() {
-            self.next_id += 1;
-            if let Some((key, _)) = job.claims() {
-                self.keys.insert((queue.to_owned(), key.to_owned()), id);
-            }
-        }
-        // Also one that will not be stored: the commit finds the same, and tells of it.
-        self.jobs.push(job);
-        Ok(id)
+        Ok(self.stage(queue, job, there))
     }
 
-    /// The job that is there, or will be with this transaction, instead of this one.
+    /// Enqueues many jobs into one queue, all or none. They exist if and only if this transaction is committed. They count
+    /// for the limits of the transaction, 10,000 jobs and 32 MiB.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue). None of the jobs is enqueued then, and the transaction can continue.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let mut tx = pond.begin_write()?;
+    /// let ids = tx.enqueue_many("billing", (0..100).map(|order| Charge { order }))?;
+    /// tx.commit()?;
+    /// assert_eq!(pond.job(ids[99])?.payload.decode::<Charge>()?.order, 99);
+    /// # Ok(()) });
+    /// ```
+    pub fn enqueue_many<J: Into<NewJob>>(
+        &mut self,
+        queue: &str,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> Result<Vec<Enqueued>, Error> {
+        let jobs = self.prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into))?;
+        let size = with_all(self.size, &jobs)?;
+        let there = jobs.iter().map(|job| self.there_already(queue, job)).collect::<Result<Vec<_>, _>>()?;
+        self.size = size;
+        Ok(jobs.into_iter().zip(there).map(|(job, there)| self.stage(queue, job, there)).collect())
+    }
+
+    /// Enqueues a job into the queue of its kind. See [`Millpond::send`](crate::Millpond::send).
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// #[derive(Serialize, Deserialize, Kind)]
+    /// #[kind(queue = "emails")]
+    /// struct Receipt { order: u64 }
+    ///
+    /// let mut tx = pond.begin_write()?;
+    /// let id = tx.send(Receipt { order: 7 })?;
+    /// tx.commit()?;
+    /// assert_eq!(pond.job(id)?.queue, "emails");
+    /// # Ok(()) });
+    /// ```
+    pub fn send<K: HasQueue>(&mut self, job: K) -> Result<Enqueued, Error> {
+        self.enqueue(K::QUEUE, job)
+    }
+
+    /// Enqueues many jobs of one kind into its queue, all or none.
+    ///
+    /// # Errors
+    /// Those of [`enqueue_many`](Self::enqueue_many).
+    pub fn send_many<K: HasQueue>(&mut self, jobs: impl IntoIterator<Item = K>) -> Result<Vec<Enqueued>, Error> {
+        self.enqueue_many(K::QUEUE, jobs)
+    }
+
+    /// Adds a job, which is not stored if one is `there` already.
+    fn stage(&mut self, queue: &str, job: Prepared, there: Option<JobId>) -> Enqueued {
+        let staged = job.claims().and_then(|(key, _)| self.staged(queue, key));
+        let answer = match there.or(staged) {
+            Some(there) => Enqueued::duplicate_of(there),
+            None => {
+                let id = JobId::new(self.next_id);
+                self.next_id += 1;
+                if let Some((key, _)) = job.claims() {
+                    self.keys.insert((queue.to_owned(), key.to_owned()), id);
+                }
+                Enqueued::stored(id)
+            }
+        };
+        // Add it also if it will not be stored: the commit finds the same job, and publishes the event.
+        self.jobs.push(job);
+        answer
+    }
+
+    /// The job with this unique key that this transaction will store.
+    fn staged(&self, queue: &str, key: &str) -> Option<JobId> {
+        self.keys.get(&(queue.to_owned(), key.to_owned())).copied()
+    }
+
+    /// The job with the same unique key that exists, or that this transaction will store, instead of this one.
     fn there_already(&self, queue: &str, job: &Prepared) -> Result<Option<JobId>, Error> {
         let Some((key, _)) = job.claims() else { return Ok(None) };
-        match self.keys.get(&(queue.to_owned(), key.to_owned())) {
-            Some(&staged) => Ok(Some(staged)),
+        match self.staged(queue, key) {
+            Some(staged) => Ok(Some(staged)),
             None => Ok(key_holder(self.tables(), self.now, job.queue, key)?),
         }
     }
 
-    /// Makes everything durable.
+    /// Commits the transaction: everything in it is durable when this returns.
     ///
     /// # Errors
-    /// [`Error::QueueFull`] and storage errors; nothing of the transaction is stored then, except
-    /// with [`Error::OutcomeUnknown`], which says that it may be.
+    /// [`Error::QueueFull`] and storage errors. Nothing of the transaction is stored then, except with
+    /// [`Error::OutcomeUnknown`]: then it is unknown.
     pub fn commit(mut self) -> Result<(), Error> {
-        // In another process the drop leaves all of it alone.
+        // In another process the drop does nothing.
         self.prepare.check_process()?;
         let txn = self.txn.take().expect("only commit and drop take it");
         let jobs = std::mem::take(&mut self.jobs);
@@ -406,11 +569,20 @@ impl WriteGuard {
     application_tables!('_);
 }
 
-/// All names that begin like this are tables of the queue.
+/// The size of a transaction with these jobs.
+///
+/// # Errors
+/// [`Error::BatchTooLarge`] if it is above the limit.
+fn with_all(mut size: CallSize, jobs: &[Prepared]) -> Result<CallSize, Error> {
+    jobs.iter().try_for_each(|job| size.add(job.bytes.len()))?;
+    Ok(size)
+}
+
+/// Tables whose names begin with this belong to the queue.
 const QUEUE_TABLES: &str = "millpond/";
 
 /// # Errors
-/// The table belongs to the queue.
+/// If the table belongs to the queue.
 fn own(table: &str) -> Result<(), Error> {
     match table.starts_with(QUEUE_TABLES) {
         true => Err(Error::ReservedTable { table: table.to_owned() }),
@@ -423,10 +595,10 @@ fn failed(operation: &'static str, table: &str) -> impl FnOnce(TableError) -> Er
     move |source| Error::Table { operation, table, source: Box::new(source) }
 }
 
-/// redb's write transaction itself, with the queue's own tables: for tests that damage a file on purpose. Changing those
-/// tables loses jobs.
+/// redb's write transaction itself, including the queue's own tables, for tests that damage a file on purpose. Changes
+/// to those tables lose jobs.
 pub trait Unguarded {
-    /// redb's transaction. Savepoints, durability and its commit are the queue's: leave them alone.
+    /// redb's transaction. Do not commit it, and do not use its savepoints or its durability: the queue does.
     fn unguarded(&self) -> &WriteTransaction;
 }
 
@@ -446,7 +618,7 @@ impl Drop for WriteGuard {
     fn drop(&mut self) {
         if let (Some(txn), Some(give_back)) = (self.txn.take(), self.give_back.take()) {
             if self.prepare.check_process().is_err() {
-                // It is another process's: undoing it may write too.
+                // It belongs to another process: a rollback could write, too.
                 return std::mem::forget((txn, give_back));
             }
             drop(txn);

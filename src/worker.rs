@@ -1,11 +1,11 @@
+//! Workers: the handlers of a queue, with their limits.
+
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::Error;
-#[cfg(feature = "wasm")]
-use crate::executor::{self, Plugin};
 use crate::executor::{Binding, Handling};
 use crate::handler::{
     BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
@@ -13,15 +13,21 @@ use crate::handler::{
 use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
 use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
-use crate::storage::NamesInUse;
 
-/// Slots of a worker unless set.
+#[cfg(feature = "wasm")]
+#[path = "worker/plugins.rs"]
+mod plugins;
+
+/// Loads a handler that is no Rust function when its worker starts: its kind is given by name.
+type LoadForeign = Box<dyn FnOnce(&Arc<Engine>, Arc<str>) -> Result<Handling, Error> + Send + Sync>;
+
+/// Default number of a worker's slots.
 const CONCURRENCY_DEFAULT: usize = 10;
 
-/// Longest attempt unless set.
+/// Default timeout of an attempt.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
 
-/// A worker in the making: which kinds of a queue's jobs it handles, and its limits.
+/// Builds a worker: the handlers for the kinds of jobs in a queue, and the worker's limits.
 ///
 /// ```no_run
 /// use millpond::{Context, Data, Job, Kind, Millpond, Rate, Retry};
@@ -63,8 +69,7 @@ pub struct WorkerBuilder {
     at_most_once: bool,
     data: DataMap,
     handlers: Vec<(String, Runnable)>,
-    #[cfg(feature = "wasm")]
-    plugins: Vec<(String, Plugin)>,
+    foreign: Vec<(String, LoadForeign)>,
 }
 
 impl WorkerBuilder {
@@ -80,31 +85,27 @@ impl WorkerBuilder {
             at_most_once: false,
             data: DataMap::default(),
             handlers: Vec::new(),
-            #[cfg(feature = "wasm")]
-            plugins: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 
-    /// How many of its jobs run at a time; at least 1. Default 10; can be changed while it runs.
+    /// How many of the worker's jobs run at the same time; at least 1. Default 10. [`Worker::set_concurrency`] changes
+    /// it later.
     ///
-    /// The process has limits of its own, over all workers: [`max_running`](crate::Builder::max_running), 256 unless
-    /// set, and [`blocking_threads`](crate::Builder::blocking_threads), 64 unless set, for handlers that block. A
-    /// worker whose concurrency is above them starts with a warning in the log, which names both numbers.
+    /// The process has limits for all workers together: [`max_running`](crate::Builder::max_running), 256 by default,
+    /// and for blocking handlers [`blocking_threads`](crate::Builder::blocking_threads), 64 by default. A worker whose
+    /// concurrency is above one of them logs a warning with both numbers when it starts.
     pub fn concurrency(mut self, jobs: usize) -> Self {
         self.concurrency = jobs;
         self
     }
 
-    /// How many of the queue's jobs start per time. Default: no limit. Durable: a restart does not
-    /// refill the bucket. If the queue's worker has had no rate for an hour, or the queue has had no worker for 30
-    /// days, a rate that is set then begins with a full bucket.
+    /// How many of the queue's jobs start per period of time. Default: no limit. The bucket is durable: a restart does
+    /// not refill it. If the queue's worker had no rate for an hour, or the queue had no worker for 30 days, the next
+    /// rate begins with a full bucket.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("crm")
     ///     .rate_limit(Rate::per_minute(60).burst(2))
     ///     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -112,22 +113,18 @@ impl WorkerBuilder {
     /// pond.enqueue_many("crm", (0..3).map(|order| Charge { order })).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("crm")?.counts().completed_total, 2);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn rate_limit(mut self, rate: Rate) -> Self {
         self.rate = Some(rate);
         self
     }
 
-    /// How many jobs of each group start per time. Default: no limit. Durable, as
-    /// [`rate_limit`](Self::rate_limit). A limited group never holds up the others.
+    /// How many jobs of each group start per period of time. Default: no limit. It is durable like
+    /// [`rate_limit`](Self::rate_limit). A limited group never delays other groups.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("webhooks")
     ///     .group_rate_limit(Rate::per_second(1))
     ///     .handle(|_: Job<Charge>| async { Ok(()) })
@@ -137,21 +134,17 @@ impl WorkerBuilder {
     /// }
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("webhooks")?.counts().completed_total, 2); // the second "a" waits
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn group_rate_limit(mut self, rate: Rate) -> Self {
         self.group_rate = Some(rate);
         self
     }
 
-    /// How often a job is tried and how long it waits in between. Default: [`Retry::default`].
+    /// How many times a job is tried, and how long it waits between attempts. Default: [`Retry::default`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .retry(Retry::none())
     ///     .handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) })
@@ -159,7 +152,7 @@ impl WorkerBuilder {
     /// pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("billing")?.counts().dead, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -168,25 +161,18 @@ impl WorkerBuilder {
 
     /// How long one attempt may run; not zero. Default 5 minutes.
     ///
-    /// An attempt's time begins when its handler is called: time that the job spends waiting for a slot, for a
-    /// thread or for the async runtime is not part of it. When it has passed, the handler's
-    /// [`Context`](crate::Context) is cancelled. An async handler is dropped at its next await; a blocking one, which
-    /// cannot be stopped from outside, keeps its slot and its thread until it returns.
+    /// An attempt's time begins when its handler is called; waiting for a slot, for a thread or for the async runtime
+    /// does not count. When the time has passed, the handler's [`Context`](crate::Context) is cancelled. An async
+    /// handler is dropped at its next await. A blocking handler cannot be stopped from outside: it keeps its slot and
+    /// its thread until it returns.
     ///
-    /// An attempt whose time has passed has failed with [`FailureKind::Timeout`](crate::FailureKind::Timeout),
-    /// whatever its handler returns afterwards, be it a result, an error or any [`Outcome`](crate::Outcome): the
-    /// same for async and blocking handlers and for plugins, by the queue's monotonic clock at the moment of the
-    /// return. What the attempt has registered with [`on_complete`](crate::Context::on_complete) is not
-    /// written.
+    /// An attempt whose time has passed fails with [`FailureKind::Timeout`](crate::FailureKind::Timeout), whatever its
+    /// handler returns afterwards: a result, an error or any [`Outcome`](crate::Outcome). The queue's monotonic clock
+    /// at the moment of the return decides, in the same way for async handlers, blocking handlers and plugins. What the
+    /// attempt registered with [`on_complete`](crate::Context::on_complete) is not written.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let clock = ManualClock::new();
-    /// # let pond = in_memory(&clock)?;
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
     /// # let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
     /// pond.worker("billing")
     ///     .timeout(Duration::from_secs(30))
@@ -202,49 +188,42 @@ impl WorkerBuilder {
     /// clock.advance(Duration::from_secs(30));
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.errors[0].kind, FailureKind::Timeout);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Lets attempts run for ever.
+    /// Lets attempts run without a time limit.
     pub fn no_timeout(mut self) -> Self {
         self.timeout = None;
         self
     }
 
-    /// Calls the handler of each job at most once, rather than at least once: [`NewJob::at_most_once`](crate::NewJob::at_most_once)
-    /// for all jobs of this worker, whatever attempts they or [`retry`](Self::retry) allow. Default: no. A job that was
-    /// tried before, under a worker without this, is tried once more.
+    /// Calls the handler of each job at most once, rather than at least once:
+    /// [`NewJob::at_most_once`](crate::NewJob::at_most_once) for all jobs of this worker, whatever number of attempts
+    /// they or [`retry`](Self::retry) allow. Default: no. A job that was tried earlier, by a worker without this
+    /// setting, is tried once more.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("sirens").at_most_once().handle(|_: Job<Charge>| async { Err::<(), _>("no power".into()) }).start()?;
     /// let id = pond.enqueue("sirens", NewJob::new(Charge { order: 7 }).max_attempts(9)).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.state, State::Dead);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn at_most_once(mut self) -> Self {
         self.at_most_once = true;
         self
     }
 
-    /// Shared state for the handlers, which take it as [`Data<T>`](crate::Data). One per type; a
-    /// second of the same type replaces the first.
+    /// Shared state for the handlers, which take it as an argument of type [`Data<T>`](crate::Data). There is one value
+    /// per type; a second value of the same type replaces the first.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// struct Bank { name: &'static str }
     ///
     /// pond.worker("billing")
@@ -254,7 +233,7 @@ impl WorkerBuilder {
     ///         Ok(())
     ///     })
     ///     .start()?;
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
@@ -264,13 +243,10 @@ impl WorkerBuilder {
     /// Handles jobs of kind `T` with an async function. See [`Handler`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Refund { order: u64 }
     /// # impl Kind for Refund { const KIND: &'static str = "refund"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # with_pond(async |pond| {
     /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
     ///     ctx.log(format!("charge order {}", job.order));
     ///     Ok(())
@@ -286,20 +262,17 @@ impl WorkerBuilder {
     /// drain(&pond).await;
     /// let counts = pond.queue("billing")?.counts();
     /// assert_eq!((counts.completed_total, counts.dead), (1, 1));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn handle<T: Kind, Args>(self, handler: impl Handler<T, Args>) -> Self {
         self.with(T::KIND, erase(handler))
     }
 
-    /// Handles jobs of the kind named `kind` with an async function that takes the payload's bytes
-    /// as they are.
+    /// Handles jobs of the kind named `kind` with an async function that takes the payload as unchanged bytes.
     ///
     /// ```
     /// use bytes::Bytes;
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("thumbnails")
     ///     .handle_raw("png", |job: Job<Bytes>| async move {
     ///         assert_eq!(&job[..], [0x89, b'P', b'N', b'G']);
@@ -309,21 +282,17 @@ impl WorkerBuilder {
     /// pond.enqueue("thumbnails", NewJob::raw("png", &b"\x89PNG"[..])).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("thumbnails")?.counts().completed_total, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn handle_raw<Args>(self, kind: &str, handler: impl Handler<Bytes, Args>) -> Self {
         self.with(kind, erase_raw(handler))
     }
 
-    /// Handles jobs of kind `T` with a function that may block. It runs on a pool of threads of its
-    /// own, not on the async runtime's.
+    /// Handles jobs of kind `T` with a function that may block. It runs on a separate pool of threads, not on those of
+    /// the async runtime.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("reports")
     ///     .handle_blocking(|job: Job<Charge>| {
     ///         std::fs::read_dir(".")?; // may block
@@ -334,31 +303,15 @@ impl WorkerBuilder {
     /// pond.enqueue("reports", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.queue("reports")?.counts().completed_total, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn handle_blocking<T: Kind, Args>(self, handler: impl BlockingHandler<T, Args>) -> Self {
         self.with(T::KIND, erase_blocking(handler))
     }
 
-    /// [`handle_blocking`](Self::handle_blocking) for the payload's bytes as they are.
+    /// Like [`handle_blocking`](Self::handle_blocking), with the payload as unchanged bytes.
     pub fn handle_blocking_raw<Args>(self, kind: &str, handler: impl BlockingHandler<Bytes, Args>) -> Self {
         self.with(kind, erase_blocking_raw(handler))
-    }
-
-    /// Handles jobs of the kind named `kind` with a plugin: it gets the payload's bytes as they are. It is
-    /// compiled by [`start`](Self::start), which takes milliseconds for most and seconds for an interpreter.
-    ///
-    /// ```no_run
-    /// # use millpond::{Millpond, Plugin};
-    /// # fn example(pond: Millpond) -> Result<(), millpond::Error> {
-    /// let filter = Plugin::from_file("plugins/webhook_filter.wasm")?;
-    /// pond.worker("webhooks").handle_wasm("webhook", filter).start()?;
-    /// # Ok(()) }
-    /// ```
-    #[cfg(feature = "wasm")]
-    pub fn handle_wasm(mut self, kind: &str, plugin: Plugin) -> Self {
-        self.plugins.push((kind.to_owned(), plugin));
-        self
     }
 
     fn with(mut self, kind: &str, runnable: Runnable) -> Self {
@@ -366,20 +319,16 @@ impl WorkerBuilder {
         self
     }
 
-    /// Starts it: from now on the queue's jobs of these kinds run.
+    /// Starts the worker: from now on it runs the queue's jobs of its kinds.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] and [`Error::InvalidName`] for what cannot work,
-    /// [`Error::MissingData`] if a handler takes [`Data`](crate::Data) that the worker was not
-    /// given, [`Error::WorkerExists`] if the queue has a worker, [`Error::RuntimeEnded`] if a handler is async and the
-    /// runtime has ended in which the queue was opened, [`Error::Closed`].
+    /// [`Error::InvalidConfig`] and [`Error::InvalidName`] for settings and names that are not valid,
+    /// [`Error::MissingData`] if a handler takes [`Data`](crate::Data) that was not passed to the worker,
+    /// [`Error::WorkerExists`] if the queue has a worker, [`Error::RuntimeEnded`] if a handler is async and the queue's
+    /// runtime has ended, [`Error::Closed`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # struct Bank;
     /// let charge = |_: Job<Charge>, _: Data<Bank>| async { Ok(()) };
     ///
@@ -389,37 +338,37 @@ impl WorkerBuilder {
     /// pond.worker("billing").data(Bank).handle(charge).start()?;
     /// let second = pond.worker("billing").data(Bank).handle(charge).start();
     /// assert!(matches!(second, Err(Error::WorkerExists { .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn start(self) -> Result<Worker, Error> {
-        self.engine.store.check_process()?;
+        self.engine.check_process()?;
         self.check()?;
-        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, handlers, .. } =
-            self;
-        let mut names = NamesInUse::of_queue(&engine.store.catalog, &queue)?;
+        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, .. } = self;
+        let mut names = engine.use_names(&queue)?;
         let id = names.queue();
         let mut by_kind = IdMap::default();
-        for (kind, runnable) in handlers {
+        for (kind, runnable) in self.handlers {
             if let Some(data) = runnable.missing(&data) {
                 return Err(Error::MissingData { kind, data });
             }
             let id = names.add_kind(&kind)?;
-            let name = engine.store.catalog.kind_name(id);
+            let name = engine.kind_name(id);
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
             }
         }
-        #[cfg(feature = "wasm")]
-        for (kind, plugin) in self.plugins {
+        for (kind, load) in self.foreign {
             let id = names.add_kind(&kind)?;
-            let handling = executor::load(engine.store.catalog.kind_name(id), plugin, engine.plugin_host())?;
+            let handling = load(&engine, engine.kind_name(id))?;
             if by_kind.insert(id, handling).is_some() {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
             }
         }
-        let name = engine.store.catalog.queue_name(id);
+        let name = engine.queue_name(id);
         let data = Arc::new(data);
-        let binding = Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, names };
+        let coder = engine.coder().clone();
+        let binding =
+            Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, coder, names };
         let kinds = binding.handlers.keys().copied().collect();
         let limits = WorkerLimits { kinds, blocking: binding.blocking_kinds(), concurrency, rate, group_rate };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
@@ -437,11 +386,7 @@ impl WorkerBuilder {
         if self.timeout == Some(Duration::ZERO) {
             return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));
         }
-        #[cfg(feature = "wasm")]
-        let has_plugins = !self.plugins.is_empty();
-        #[cfg(not(feature = "wasm"))]
-        let has_plugins = false;
-        if self.handlers.is_empty() && !has_plugins {
+        if self.handlers.is_empty() && self.foreign.is_empty() {
             return Err(Error::config("handle", "the worker has no handler: add one with `.handle(...)`".into()));
         }
         self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
@@ -456,15 +401,11 @@ impl std::fmt::Debug for WorkerBuilder {
     }
 }
 
-/// A worker that runs. Dropping this handle changes nothing: the worker runs until it is stopped or
-/// the queue is shut down.
+/// A handle of a running worker. Dropping it changes nothing: the worker runs until it is stopped or the queue is shut
+/// down.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
 /// worker.set_concurrency(2)?;
 /// assert_eq!(worker.running(), 0);
@@ -472,29 +413,28 @@ impl std::fmt::Debug for WorkerBuilder {
 ///
 /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
 /// assert!(matches!(pond.explain(id)?, Explanation::NoHandler { .. }));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone)]
 pub struct Worker {
     engine: Arc<Engine>,
     queue: QueueId,
     name: Arc<str>,
-    /// Which of the queue's workers this is: another may have followed it.
+    /// Identifies this worker: after it was stopped, the queue can have another one.
     binding: Weak<Binding>,
 }
 
 impl Worker {
-    /// How many of its jobs run at a time, from now on. With fewer slots than running jobs, those
-    /// finish. A number above the limits of the process is accepted with a warning, as by
-    /// [`WorkerBuilder::concurrency`].
+    /// Sets how many of the worker's jobs run at the same time. If more jobs are running, they finish. A number above
+    /// the limits of the process is accepted with a warning, as by [`WorkerBuilder::concurrency`].
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if it was stopped; [`Error::Forked`].
+    /// [`Error::InvalidConfig`] for 0; [`Error::WorkerStopped`] if the worker was stopped; [`Error::Forked`].
     pub fn set_concurrency(&self, jobs: usize) -> Result<(), Error> {
         if jobs == 0 {
             return Err(Error::config("concurrency", "0 slots would never run a job: pause the queue instead".into()));
         }
-        self.engine.store.check_process()?;
+        self.engine.check_process()?;
         match self.engine.set_concurrency(self.queue, &self.binding, jobs) {
             true => {
                 self.warn_of_lower_limits(jobs);
@@ -511,8 +451,8 @@ impl Worker {
         tracing::info!(queue = &*self.name, kinds = kinds.join(", "), concurrency, "worker started");
     }
 
-    /// Other limits that let fewer of its jobs run than it has slots are no error: they can be raised, and slots
-    /// that are not used cost nothing. But nobody should have to find out by measuring.
+    /// Warns if another limit allows fewer running jobs than the worker has slots. This is not an error, because that
+    /// limit can be raised, and unused slots cost nothing. Without the warning, one would notice it only by measuring.
     fn warn_of_lower_limits(&self, concurrency: usize) {
         let queue = &self.name;
         let (max_running, blocking_threads) = self.engine.scheduler().limits();
@@ -536,49 +476,28 @@ impl Worker {
         }
     }
 
-    /// How many of its jobs run now. None do in a process that was forked from the one that has started it.
+    /// How many of the worker's jobs are running now; 0 in a process that was forked from the one that started the
+    /// worker.
     pub fn running(&self) -> usize {
-        // Once it is gone, its queue's number may stand for another one.
+        // After the worker was stopped, its queue's number can belong to another queue.
         if self.engine.is_forked() || self.binding.strong_count() == 0 {
             return 0;
         }
         self.engine.scheduler().running_in(self.queue)
     }
 
-    /// The plugin that handles jobs of this kind, if one does and the worker was not stopped.
+    /// Stops the worker at once: no more jobs of its queue start, and running jobs finish. The queue can then have
+    /// another worker. To wait until the running jobs have ended, await the returned value, or call
+    /// [`wait`](Stopping::wait) on it. Stopping a worker twice has no further effect. In a process that was forked from
+    /// the one that started the worker, this does nothing.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
-    /// let worker = pond.worker("q").handle_raw("png", |_: Job<bytes::Bytes>| async { Ok(()) }).start()?;
-    /// assert!(worker.plugin("png").is_none());
-    /// # Ok(()) }
-    /// ```
-    #[cfg(feature = "wasm")]
-    pub fn plugin(&self, kind: &str) -> Option<executor::PluginHandle> {
-        if self.engine.is_forked() {
-            return None;
-        }
-        let binding = self.binding.upgrade()?;
-        binding.handlers.values().find(|handling| *handling.kind == *kind)?.plugin.clone()
-    }
-
-    /// Stops it, at once: nothing more of its queue starts, and running jobs finish. The queue may be given another worker
-    /// then. Await what this returns, or call [`wait`](Stopping::wait) on it, to wait until the running jobs have ended.
-    /// Stopping a worker twice does no harm. In a process that was forked from the one that has started it this does nothing.
-    ///
-    /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
     /// pond.enqueue("billing", Charge { order: 7 }).await?;
     /// worker.stop().await?;
     /// assert_eq!(worker.running(), 0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn stop(&self) -> Stopping {
         if !self.engine.is_forked() && self.engine.unbind(self.queue, &self.binding) {

@@ -1,3 +1,3 @@
-//! The README's first program. A test holds its text against the README's.
+//! The README's first program. A test compares its text with the README's.
 
 include!("program.rs");

@@ -1,14 +1,14 @@
-//! Signups, orders and everything that follows from them, on a durable queue in the same file.
+//! A web shop: signups and orders are stored in the same file as the durable queue of the jobs that they cause.
 //!
 //! ```text
 //! cargo run --release --features wasm --example signup              # a guided tour: half a minute, exits 0
 //! cargo run --release --features wasm --example signup -- --serve   # keeps running, prints what to try
 //! ```
 //!
-//! Without the feature it is the same without pictures and plugins.
+//! Without the feature there are no pictures and no plugins.
 //!
-//! `app/` is the application, the part to copy. `loopback/` stands in for the services outside, and
-//! `tour/` loads the application, breaks what can break, kills it, and checks every promise.
+//! `app/` is the application, the part to copy. `loopback/` has stand-ins for the external services. `tour/` puts load
+//! on the application, makes services fail, kills the process, and checks every promise.
 
 mod app;
 mod loopback;

@@ -1,4 +1,4 @@
-//! `--serve`: the application until Ctrl-C, and what to try on it.
+//! `--serve`: runs the application until Ctrl-C, and prints commands to try.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -8,7 +8,9 @@ mod all_jobs;
 mod check;
 #[path = "../../tests/model/engine.rs"]
 mod engine;
-#[path = "../../tests/model/model.rs"]
+#[path = "../../tests/support/made.rs"]
+mod made;
+#[path = "../../tests/model/model/mod.rs"]
 mod model;
 #[path = "../../tests/model/ops.rs"]
 mod ops;

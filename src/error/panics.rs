@@ -1,4 +1,4 @@
-//! The application's code may panic wherever it is called, and again when what it left behind is dropped.
+//! Catches panics of the application's code: when the crate calls it, and when its values are dropped.
 
 use std::any::Any;
 use std::mem;
@@ -7,23 +7,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Calls `run` and catches its panic.
 ///
-/// The only place that catches panics: what is thrown may be any value, and its drop may panic in turn.
+/// This is the only place that catches panics: the value of a panic can have any type, and its drop can panic too.
 pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| Panic(Quiet::new(payload)))
 }
 
-/// What was thrown. Dropping it does not panic.
+/// The value of a panic. Its drop does not panic.
 pub(crate) struct Panic(Quiet<Box<dyn Any + Send>>);
 
 impl Panic {
-    /// What it says, if it says it as text.
+    /// Its message, if it is text.
     pub fn text(&self) -> &str {
         let payload: &(dyn Any + Send) = &**self.0;
         let text = payload.downcast_ref::<&str>().copied();
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
     }
 
-    /// Panics with it again, on another thread.
+    /// Panics with the same value again, on this thread.
     pub fn resume(self) -> ! {
         resume_unwind(self.0.into_inner())
     }
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Panic {
     }
 }
 
-/// A value of the application's. Its drop may panic: the panic ends here.
+/// A value of the application. If its drop panics, the panic is caught.
 pub(crate) struct Quiet<T>(Option<T>);
 
 impl<T> Quiet<T> {
@@ -70,21 +70,21 @@ impl<T> Drop for Quiet<T> {
     }
 }
 
-/// Drops a value of the application's. A panic ends here.
+/// Drops a value of the application. A panic is caught.
 pub(crate) fn drop_quietly<T>(value: T) {
     if !mem::needs_drop::<T>() {
         return;
     }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         tracing::error!("a value of the application's panicked when it was dropped");
-        // Any other type's drop may panic like the one before it, without end: such a payload is leaked.
+        // The drop of any other type could panic again, and so on without end: such a value is leaked.
         if !payload.is::<&str>() && !payload.is::<String>() {
             mem::forget(payload);
         }
     }
 }
 
-/// What an error of the application's says. Its `Display` may panic: then this is what the panic says.
+/// The text of an error of the application. If its `Display` panics, it is the message of the panic.
 pub(crate) fn text_of(error: &dyn std::error::Error) -> String {
     catch(|| error.to_string()).unwrap_or_else(|panic| format!("an error whose text panicked: {}", panic.text()))
 }
@@ -93,7 +93,7 @@ pub(crate) fn text_of(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    /// Panics when it is dropped, with another one of its kind so many times.
+    /// Panics when it is dropped, with another value of its type as often as the number says.
     struct Bomb(u32);
 
     impl Drop for Bomb {

@@ -5,7 +5,7 @@ use crate::text::told;
 
 /// Why a plugin was refused when it was registered. None of its code has run.
 ///
-/// Names and messages in the fields are as they were found, and may be a stranger's. The sentence that each variant
+/// The names and messages in the fields are unchanged and can come from an untrusted plugin. The sentence that each variant
 /// displays shows them [printable](crate::printable), and no more than 1 KiB of each.
 ///
 /// ```
@@ -24,7 +24,7 @@ pub enum PluginError {
     /// The bytes do not begin as a WebAssembly module or component does.
     #[error("it is not WebAssembly: give the `.wasm` file that the build has made")]
     NotWasm,
-    /// The file is larger than any that is compiled.
+    /// The file is larger than the limit.
     #[error("it has {len} bytes, the limit is {max}")]
     TooLarge {
         /// Its size in bytes.
@@ -32,19 +32,19 @@ pub enum PluginError {
         /// The limit in bytes.
         max: usize,
     },
-    /// It is native code, compiled ahead by somebody: that would run outside any sandbox.
+    /// It is native code that was compiled ahead of time, which would run outside any sandbox.
     #[error("it is compiled already, which is native code and not sandboxed: give the `.wasm` file it was made from")]
     Precompiled,
-    /// It breaks WebAssembly's rules, or uses a part of it that is switched off here.
+    /// It is not valid WebAssembly, or uses a part of it that is switched off here.
     #[error("it is not valid here: {}", told(detail))]
     Invalid {
-        /// What the validator said.
+        /// The message of the validator.
         detail: String,
     },
-    /// A module that does not say which interfaces it was made for.
+    /// It is a module, which does not say for which interfaces it was made.
     #[error("it is a core module without interface types: build it with the guest SDK, or make it a component first")]
     NoInterface,
-    /// Compiling it would take out of all proportion long, or more memory than there is.
+    /// Compiling it would take far too long or too much memory.
     #[error("compiling it would cost too much: {what} {found}, the limit is {max}")]
     TooComplex {
         /// What there is too much of.
@@ -54,7 +54,7 @@ pub enum PluginError {
         /// The limit.
         max: u64,
     },
-    /// It is made for another world: there is no handler in it.
+    /// It is made for another WIT world: it has no handler.
     #[error("it is no job handler: it does not export {export}")]
     NoHandler {
         /// What is missing.
@@ -75,15 +75,15 @@ pub enum PluginError {
         /// What it needs.
         import: String,
     },
-    /// It needs something that was left out of this build.
+    /// It needs something that this build was compiled without.
     #[error("it imports {}, which was left out of this build: add the feature `{feature}` of `millpond`", told(import))]
     FeatureOff {
         /// What it needs.
         import: String,
-        /// What would build it in.
+        /// What to enable in the build.
         feature: &'static str,
     },
-    /// It needs something that it was not given.
+    /// It needs something that was not granted.
     #[error("it imports {}, which it was not granted: add `.grant({grant})`", told(import))]
     MissingGrant {
         /// What it needs.
@@ -91,14 +91,14 @@ pub enum PluginError {
         /// What would grant it.
         grant: &'static str,
     },
-    /// Even at its start it needs more than its limits allow.
+    /// It needs more at its start than its limits allow.
     #[error("it starts with {needs} {what}, its limit is {limit}")]
     OverLimits {
-        /// Of what.
+        /// Which resource.
         what: &'static str,
         /// How much it starts with.
         needs: u64,
-        /// What it may have.
+        /// The limit.
         limit: u64,
     },
     /// A limit or a grant that cannot work.
@@ -117,10 +117,10 @@ pub enum PluginError {
         /// The version that it is.
         found: PluginHash,
     },
-    /// The compiler gave up on it.
+    /// The compiler could not compile it.
     #[error("it could not be compiled: {}", told(detail))]
     NotCompiled {
-        /// What the compiler said.
+        /// The message of the compiler.
         detail: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Listeners that hear some events only: what they do not want takes no place in their buffer.
+//! Listeners with a filter: events that the filter refuses take no place in their buffers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::Event;
 use crate::error::panics::{Quiet, catch};
 use crate::sync::MustNotWait;
 
-/// Whether a listener wants to hear an event.
+/// Whether a listener receives an event.
 pub(crate) type EventFilter = dyn Fn(&Event) -> bool + Send + Sync;
 
 /// One listener with its filter.
@@ -28,16 +28,16 @@ impl Filtered {
         self.listener.receiver_count() > 0
     }
 
-    /// Sends the event if its listener wants it. Where the filter panics, it does.
+    /// Sends the event if the filter returns true or panics.
     pub fn publish(&self, event: &Event) {
         if self.is_heard() && self.wants(event) {
-            // No listener is no error.
+            // That the listener is gone is not an error.
             let _ = self.listener.send(event.clone());
         }
     }
 
-    /// The filter is code of the application, and everybody waits for it: it must not wait for the queue, and its panic must
-    /// not end the thread.
+    /// The filter is code of the application, and all other calls wait for it: it must not wait for the queue, and its
+    /// panic must not end the thread.
     fn wants(&self, event: &Event) -> bool {
         let _must_not_wait = MustNotWait::begin();
         catch(|| (*self.filter)(event)).unwrap_or_else(|panic| {

@@ -1,13 +1,15 @@
 //! One attempt of one job, from its start to its end.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::binding::{Binding, Handling};
-use super::slow_poll;
-use crate::handler::{AttemptFacts, CalledAt, Runnable};
+use super::slow_poll::SLOW_POLL;
+use crate::error::BoxError;
+use crate::handler::{AttemptFacts, CalledAt, GuestFacts, Runnable};
 use crate::job::{AttemptNumber, Caller, Ending, FailureKind, Payload, QueueId, ReadyJob, RunNumber};
 use crate::scheduler::{RunId, Start};
 use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -21,38 +23,38 @@ pub(super) enum Kill {
     Release = 2,
 }
 
-/// One attempt. It is made when its job is handed out, and shared by everything that has to do with it until its end is on its
-/// way to the writer.
+/// One attempt. It is made when its job is handed out, and shared by all code that works on it until its end is sent to the
+/// writer.
 pub(crate) struct Attempt {
     pub run: RunId,
     pub queue: QueueId,
-    /// The job, as it was when it was handed out.
+    /// The job as it was when it was handed out.
     pub job: Arc<ReadyJob>,
     number: AttemptNumber,
-    /// The worker that makes it.
+    /// The worker that makes the attempt.
     pub binding: Arc<Binding>,
-    /// Nothing else ran when it was handed out.
+    /// Whether nothing else ran when the job was handed out.
     pub alone: bool,
     pub handed_out: Now,
-    /// What enqueued the job, if that is known.
+    /// The span in which the job was enqueued, if it is known.
     pub caller: Option<Caller>,
-    /// Its handler needs a thread of its own.
+    /// Whether the handler needs a thread of its own.
     pub blocking: bool,
-    /// What its handler may see of it.
+    /// What the handler may see of the attempt.
     pub facts: Arc<AttemptFacts>,
     killed: AtomicU8,
     kill: Notify,
-    /// How far it is from its handler's call: one of the constants below.
+    /// Whether the handler was called: one of the constants below.
     called: AtomicU8,
-    /// Its async handler was not done with its first poll.
+    /// Whether the first poll of the async handler has returned without a result.
     awaited: AtomicBool,
 }
 
-/// Handed out: it waits for a thread, or for the async runtime.
+/// The attempt waits for a thread, or for the async runtime.
 const WAITS: u8 = 0;
-/// The same, and its start is to be written once its handler is called.
+/// The same, and its start is to be written once the handler is called.
 const WAITS_FOR_ITS_MARK: u8 = 1;
-/// Its handler is called.
+/// The handler was called.
 const CALLED: u8 = 2;
 
 impl Attempt {
@@ -78,12 +80,12 @@ impl Attempt {
             max_attempts: number.max,
             run: run_number,
             enqueued_at: record.enqueued_at,
-            #[cfg(feature = "wasm")]
-            generation: record.generation(),
+            scheduled_for: record.extra.as_deref().and_then(|extra| extra.scheduled_for.as_deref().cloned()),
             timeout: binding.timeout(job.kind(), record.extra.as_deref().and_then(|extra| extra.timeout)),
             data: binding.data.clone(),
             time,
             live: Default::default(),
+            guest: GuestFacts::of(record),
         };
         Self {
             run,
@@ -103,13 +105,13 @@ impl Attempt {
         }
     }
 
-    /// Its start once more, for an attempt that was not entered: the job goes back unstarted.
+    /// The start of an attempt that was not entered, so that the job can go back unstarted.
     pub fn start_again(&self) -> Start {
         Start { run: self.run, queue: self.queue, job: self.job.clone(), commit_first: true, alone: self.alone }
     }
 
-    /// Notes that its handler is about to be called: at `at` if the clock was read just now. Returns true if its start should have
-    /// been written by now, had the handler been called earlier: then whatever writes starts is to check it again.
+    /// Notes that the handler is about to be called: at `at`, if the clock was read just now. Returns true if
+    /// [`Self::is_called`] has asked before: the start of the attempt is due to be written then.
     pub(super) fn call(&self, at: Option<CalledAt>) -> bool {
         match at {
             Some(at) => self.facts.call_begins(at),
@@ -118,12 +120,12 @@ impl Attempt {
         self.called.swap(CALLED, Ordering::SeqCst) == WAITS_FOR_ITS_MARK
     }
 
-    /// Whether its handler was called. If not, [`Self::call`] will say that its start is to be written.
+    /// Whether the handler was called. If it was not, [`Self::call`] will return true.
     pub fn is_called(&self) -> bool {
         self.called.compare_exchange(WAITS, WAITS_FOR_ITS_MARK, Ordering::SeqCst, Ordering::SeqCst) == Err(CALLED)
     }
 
-    /// Its number. It started when its handler was called, or, before that, when it was handed out.
+    /// The attempt's number. It started when the handler was called. Before that, the time is when the job was handed out.
     pub fn number(&self) -> AttemptNumber {
         match self.facts.called_at() {
             Some(CalledAt { wall, .. }) => AttemptNumber { started_at: wall, ..self.number },
@@ -131,22 +133,29 @@ impl Attempt {
         }
     }
 
-    /// How long its handler has run.
+    /// How long the handler has run.
     pub fn took(&self, now: Now) -> Duration {
         self.facts.called_at().map_or(Duration::ZERO, |called| now.mono.saturating_sub(called.mono))
     }
 
-    /// Notes that its async handler waits for something.
+    /// Notes that the async handler waits for something.
     pub(super) fn note_awaited(&self) {
         self.awaited.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its async handler has ever waited for something.
-    pub(super) fn has_awaited(&self) -> bool {
+    /// Warns if a poll of the async handler `took` too long.
+    pub(super) fn warn_if_slow(&self, took: Duration, now: Duration) {
+        if took > SLOW_POLL {
+            self.handling().slow_polls.warn(&self.facts, took, now);
+        }
+    }
+
+    /// Whether the async handler has ever waited for something.
+    fn has_awaited(&self) -> bool {
         self.awaited.load(Ordering::Relaxed)
     }
 
-    pub(super) fn handling(&self) -> &Handling {
+    fn handling(&self) -> &Handling {
         &self.binding.handlers[&self.job.kind()]
     }
 
@@ -154,13 +163,17 @@ impl Attempt {
         &self.handling().runnable
     }
 
-    pub(super) fn payload(&self) -> &Payload {
-        &self.job.record.payload
+    /// The payload as it was given.
+    ///
+    /// # Errors
+    /// Why the payload codec cannot read it.
+    pub(super) fn payload(&self) -> Result<Cow<'_, Payload>, BoxError> {
+        self.binding.coder.payload(&self.job.record.payload)
     }
 
     // --- its end --------------------------------------------------------------------------------
 
-    /// Tells the handler to stop. One that is async is dropped at its next await.
+    /// Tells the handler to stop. An async handler is dropped at its next await.
     pub(super) fn end(&self, why: Kill) {
         let first = self.killed.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if first {
@@ -182,11 +195,14 @@ impl Attempt {
         &self.kill
     }
 
-    /// How it has ended, as of `now`, if its handler has ended with `ending`. An attempt whose time is over has failed, whatever its
-    /// handler returned. This is the only place that decides so: one rule for all handlers, by the clock at the time of
-    /// their return.
+    /// How the attempt has ended, as of `now`, if its handler has ended with `ending`. An attempt whose time is over has failed,
+    /// whatever the handler returned. Only this decides that, so that all handlers have one rule: the time when they return
+    /// counts.
     pub fn judge(&self, ending: Ending, now: Now) -> Ending {
-        slow_poll::after_only_poll(self, now);
+        if !self.blocking && !self.has_awaited() {
+            // The handler returned in its first poll, which took the whole attempt.
+            self.warn_if_slow(self.took(now), now.mono);
+        }
         if self.killed() != Some(Kill::Timeout) && !self.facts.is_overdue(now.mono) {
             return ending;
         }
@@ -199,7 +215,7 @@ impl Attempt {
         }
     }
 
-    /// How it has ended, if it was ended from outside.
+    /// How the attempt has ended, if it was ended from outside.
     pub(super) fn ending_from_outside(&self) -> Ending {
         match self.killed() {
             Some(Kill::Timeout) => self.timed_out(None),

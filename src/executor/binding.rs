@@ -1,11 +1,12 @@
-//! A worker's handlers, and how the worker runs them.
+//! A worker's handlers and the worker's settings.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::foreign::ForeignHandler;
 use super::slow_poll::SlowPolls;
 use crate::handler::{DataMap, Run, Runnable};
-use crate::job::{IdMap, IdSet, KindId, Retry};
+use crate::job::{Coder, IdMap, IdSet, KindId, Retry};
 use crate::storage::NamesInUse;
 
 /// A worker's handlers and how it runs them.
@@ -15,9 +16,11 @@ pub(crate) struct Binding {
     pub data: Arc<DataMap>,
     pub retry: Retry,
     pub timeout: Option<Duration>,
-    /// Its jobs run at most once, whatever they say themselves.
+    /// The worker's jobs run at most once, whatever the jobs themselves ask for.
     pub at_most_once: bool,
-    /// As long as it lives, the numbers of its names stand for them.
+    /// Reads the payloads as they are stored.
+    pub coder: Coder,
+    /// While this exists, the numbers of the queue and its kinds are not given to other names.
     #[expect(dead_code, reason = "held, not read")]
     pub names: NamesInUse,
 }
@@ -26,28 +29,20 @@ pub(crate) struct Binding {
 pub(crate) struct Handling {
     pub kind: Arc<str>,
     pub runnable: Runnable,
-    /// Longest attempt, whatever its worker and its job allow.
+    /// The longest attempt, even if the worker and the job allow more.
     pub timeout_max: Option<Duration>,
     pub slow_polls: SlowPolls,
-    /// The plugin that it is, if it is one.
-    #[cfg(feature = "wasm")]
-    pub plugin: Option<super::PluginHandle>,
+    /// The foreign handler that it is, if it is no Rust function.
+    pub foreign: Option<Arc<dyn ForeignHandler>>,
 }
 
 impl Handling {
-    /// A Rust function.
+    /// Handles a kind with a Rust function.
     pub fn native(kind: Arc<str>, runnable: Runnable) -> Self {
-        Self {
-            kind,
-            runnable,
-            timeout_max: None,
-            slow_polls: SlowPolls::default(),
-            #[cfg(feature = "wasm")]
-            plugin: None,
-        }
+        Self { kind, runnable, timeout_max: None, slow_polls: SlowPolls::default(), foreign: None }
     }
 
-    /// Its handler needs a thread of its own while it runs.
+    /// Whether the handler needs a thread of its own while it runs.
     pub fn blocks(&self) -> bool {
         matches!(self.runnable.run, Run::Blocking(_))
     }
@@ -59,7 +54,7 @@ impl Binding {
         self.handlers.values().any(|handling| matches!(handling.runnable.run, Run::Async(_)))
     }
 
-    /// Kinds whose handlers need a thread of their own.
+    /// The kinds whose handlers need a thread of their own.
     pub fn blocking_kinds(&self) -> IdSet<KindId> {
         let blocking = self.handlers.iter().filter(|(_, handling)| handling.blocks());
         blocking.map(|(kind, _)| *kind).collect()

@@ -17,14 +17,14 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long to wait before another try when the system has refused a thread.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Threads for handlers that block: started when they are needed, at most so many.
+/// Threads for handlers that block. They are started when they are needed, up to a limit.
 pub(crate) struct BlockingPool {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// Notified for each task that an idle thread is to take.
+    /// Notified for each task that an idle thread is to run.
     tasks: Condvar,
     threads_max: usize,
     /// The system has refused a thread that a task waits for.
@@ -33,19 +33,19 @@ struct Shared {
     refuse: AtomicBool,
 }
 
-/// All of it changes under one lock: a task that counts on an idle thread is in the queue before that
-/// thread can look for the last time.
+/// All of this changes under one lock, so that a task for which no thread is started, because one is idle, is in the queue
+/// before that thread checks the queue for the last time.
 #[derive(Default)]
 struct State {
-    /// Unbounded by type: each task is a job that holds a slot, and those are bounded.
+    /// It needs no limit of its own: each task is a job that holds a slot, and slots are limited.
     queue: VecDeque<Task>,
     threads: usize,
-    /// Threads that wait for a task, were woken, or were started, and have not looked at the queue yet. Each looks
-    /// at it before it waits or ends.
+    /// Threads that wait for a task, or that were woken or started and have not checked the queue yet. Each checks it before it
+    /// waits or ends.
     idle: usize,
     /// The pool is gone: threads end as soon as the queue is empty.
     closed: bool,
-    /// It has no threads: somebody runs its tasks by hand.
+    /// The pool starts no threads: a test runs its tasks by hand.
     by_hand: bool,
 }
 
@@ -62,8 +62,8 @@ impl BlockingPool {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Has `task` run by a thread of the pool. It waits if all of them are busy. False if the system has refused a
-    /// thread for it: [`Self::retry`] is to be called.
+    /// Has a thread of the pool run `task`, which waits while all threads are busy. Returns false if the system has refused to
+    /// start a thread for it: then call [`Self::retry`].
     pub fn spawn(&self, task: Task) -> bool {
         let mut state = self.shared.lock();
         state.queue.push_back(task);
@@ -75,26 +75,26 @@ impl BlockingPool {
         self.shared.lock().by_hand = true;
     }
 
-    /// Runs the first task that waits, on this thread. False if there was none.
+    /// Runs the first waiting task on this thread. Returns false if there was none.
     pub fn run_one(&self) -> bool {
         let Some(task) = self.shared.lock().queue.pop_front() else { return false };
         task();
         true
     }
 
-    /// Tasks that wait for a thread.
+    /// How many tasks wait for a thread.
     pub fn waiting(&self) -> usize {
         self.shared.lock().queue.len()
     }
 
-    /// Drops the tasks that wait: they hold what holds this pool.
+    /// Drops the waiting tasks, because they hold the engine, which holds this pool.
     pub fn forget_waiting(&self) {
         let queue = std::mem::take(&mut self.shared.lock().queue);
         drop(queue);
     }
 
-    /// Tries again to start the threads that the system has refused. Returns when to call it again, if it
-    /// still does.
+    /// Tries again to start the threads that the system has refused. Returns after what time to call this again, if the system
+    /// still refuses.
     pub fn retry(&self) -> Option<Duration> {
         if !self.shared.lacks_a_thread.swap(false, Ordering::SeqCst) {
             return None;
@@ -103,8 +103,8 @@ impl BlockingPool {
         (!has_threads).then_some(TRY_AGAIN)
     }
 
-    /// Wakes an idle thread, and starts threads while there are more tasks than idle ones. What is decided holds for
-    /// the queue as it is: the lock is held from the moment a task was added. False if the system has refused a thread.
+    /// Wakes an idle thread, and starts threads while there are more tasks than idle threads. The caller has held the lock since
+    /// it added a task, so no thread has checked the queue in between. Returns false if the system has refused a thread.
     fn provide_threads<'a>(&'a self, mut state: MutexGuard<'a, State>) -> bool {
         if state.by_hand {
             return true;
@@ -152,7 +152,7 @@ impl Shared {
         thread::Builder::new().name("millpond-blocking".into()).spawn(move || shared.work()).map(drop)
     }
 
-    /// Runs tasks until there are none for a while. The thread counts as idle when it begins.
+    /// Runs tasks until there were none for [`IDLE`]. The thread counts as idle when it begins.
     fn work(&self) {
         let mut state = self.lock();
         state.idle -= 1;

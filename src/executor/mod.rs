@@ -5,8 +5,10 @@
 mod attempt;
 mod binding;
 mod blocking;
+mod foreign;
 mod native;
 mod panics;
+mod polls;
 mod running_attempts;
 mod slow_poll;
 #[cfg(feature = "wasm")]
@@ -14,6 +16,7 @@ mod wasm;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use binding::{Binding, Handling};
+pub(crate) use foreign::ForeignHandler;
 pub(crate) use native::{AttemptTask, Executor, Lost, Report};
 #[cfg(feature = "wasm-http")]
 pub use wasm::Allow;

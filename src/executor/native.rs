@@ -11,8 +11,8 @@ use super::attempt::{Attempt, Kill};
 use super::binding::Binding;
 use super::blocking::BlockingPool;
 use super::panics;
+use super::polls::Polls;
 use super::running_attempts::RunningAttempts;
-use super::slow_poll::Polls;
 use crate::error::BoxError;
 use crate::error::panics::drop_quietly;
 use crate::handler::{Boxed, CalledAt, Context, Inside, Run};
@@ -21,26 +21,26 @@ use crate::scheduler::Start;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Now, TimeReader};
 
-/// Is told how attempts go.
+/// What the executor reports of its attempts.
 pub(crate) trait Report: Send + Sync + 'static {
-    /// A handler is called, and its start is not written yet although the attempt was handed out a while ago.
+    /// A handler is called late: the attempt was handed out a while ago, and its start is not written yet.
     fn called_late(&self, attempt: &Attempt);
 
-    /// An attempt has ended; said exactly once for each. Returns the next one, if the same task is to run it: that
-    /// saves a task for each.
+    /// An attempt has ended. Called exactly once for each attempt that is not lost. Returns the next attempt, if the same task is
+    /// to run it, which saves spawning a task.
     fn ended(&self, attempt: Arc<Attempt>, ending: Ending) -> Option<AttemptTask>;
 
-    /// Said instead of [`ended`](Self::ended) if the task is dropped before the attempt has ended.
+    /// Called instead of [`ended`](Self::ended) if the task is dropped before the attempt has ended.
     fn lost(&self, lost: Lost);
 }
 
-/// An attempt that was entered and is to be run, by a task or a thread.
+/// An attempt that was entered, and that a task or a thread is to run.
 pub(crate) struct AttemptTask {
     attempt: Arc<Attempt>,
     span: tracing::Span,
-    /// The attempt's deadline is the next one to watch.
+    /// Whether the attempt's deadline is the next one.
     pub next_deadline: bool,
-    /// Other tasks of the application's runtime run before it.
+    /// Whether other tasks of the application's runtime run before it.
     pub yield_first: bool,
 }
 
@@ -51,10 +51,10 @@ impl AttemptTask {
     }
 }
 
-/// Attempts that one task runs before others get their turn, if none of them waits for anything.
+/// Attempts that one task runs before it lets other tasks run, if none of them waits for anything.
 const IN_TURN_MAX: u32 = 32;
 
-/// Runs attempts on the application's async runtime and on its own threads for those that block.
+/// Runs attempts: async handlers on the application's runtime, blocking handlers on the threads of a pool.
 pub(crate) struct Executor {
     tasks: Tasks,
     pub blocking: BlockingPool,
@@ -82,7 +82,7 @@ impl Executor {
         Arc::new(Attempt::new(start, binding, number, caller, run, self.time.clone(), now))
     }
 
-    /// Enters an attempt: from now on it can be ended from outside, and [`Self::run`] runs it.
+    /// Enters an attempt: from now on it can be ended from outside. Then call [`Self::run`].
     pub fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
         let handed_out = attempt.handed_out.mono.as_nanos() as u64;
         tracing::trace!(id = attempt.facts.id.get(), handed_out, "an attempt is entered");
@@ -91,8 +91,8 @@ impl Executor {
         AttemptTask { attempt, span, next_deadline, yield_first: false }
     }
 
-    /// Runs it, and what `report` names after it. False if the system has refused the thread that it needs: then
-    /// [`BlockingPool::retry`] is to be called.
+    /// Runs the attempt, and those that `report` returns after it. Returns false if the system has refused the thread that it
+    /// needs: then call [`BlockingPool::retry`].
     pub fn run(&self, task: AttemptTask, report: impl Report) -> bool {
         let attempts = self.running.clone();
         if task.attempt.blocking {
@@ -114,9 +114,9 @@ impl Executor {
 
 /// An attempt whose task was dropped before it had ended.
 pub(crate) enum Lost {
-    /// The runtime has ended, and all its tasks with it.
+    /// The runtime has ended and has dropped its tasks.
     WithItsRuntime(Arc<Attempt>),
-    /// A panic has ended the task, outside of the handler: a subscriber of `tracing` may panic.
+    /// A panic outside the handler has ended the task: a subscriber of `tracing` may panic.
     ByAPanic(Arc<Attempt>, Ending),
 }
 
@@ -125,8 +125,8 @@ struct InHand<R: Report> {
     attempts: Arc<RunningAttempts>,
     task: Option<AttemptTask>,
     report: R,
-    /// The task is being polled. Whether its thread panics says less: a runtime may be dropped, and its tasks with it,
-    /// because its owner panics.
+    /// Whether the task is being polled. Whether its thread panics does not tell that, because a runtime may drop its tasks while
+    /// its owner panics.
     is_polled: bool,
 }
 
@@ -142,7 +142,7 @@ impl<R: Report> Drop for InHand<R> {
     }
 }
 
-/// The future, with a note in `is_polled` of whether its task is being polled. The task is when this is called.
+/// The future, which notes in `is_polled` whether its task is being polled. It is being polled when this is called.
 fn noting<T>(is_polled: &mut bool, mut future: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
     poll_fn(move |cx| {
         *is_polled = true;
@@ -152,8 +152,8 @@ fn noting<T>(is_polled: &mut bool, mut future: Pin<&mut impl Future<Output = T>>
     })
 }
 
-/// The attempt's span. It has no parent: the one the job was enqueued in may be closed by now, and would otherwise
-/// have to stay open for as long as the job waits. What is known of that one are two fields.
+/// The attempt's span. It has no parent: the span in which the job was enqueued would have to stay open for as long as the job
+/// waits. Two fields name that span instead.
 fn span(attempt: &Attempt) -> tracing::Span {
     let facts = &attempt.facts;
     tracing::info_span!(
@@ -173,7 +173,7 @@ async fn run_in_turn(mut hand: InHand<impl Report>) {
     let mut in_turn = 0;
     while let Some(task) = &mut hand.task {
         in_turn += 1;
-        // The first one has waited for the runtime, as one that yields first does.
+        // The first attempt has waited for the runtime, like one that yields first.
         let mut waited = in_turn == 1;
         if task.yield_first || in_turn % IN_TURN_MAX == 0 {
             noting(&mut hand.is_polled, pin!(yield_now())).await;
@@ -193,7 +193,8 @@ async fn run_in_turn(mut hand: InHand<impl Report>) {
     }
 }
 
-/// The handler is about to be called: from now on the attempt's time runs. `at` is now, if the clock was read just now.
+/// Notes that the handler is about to be called: from now on the attempt's time runs. `at` is the time, if the clock was read just
+/// now.
 fn call_begins(attempt: &Attempt, at: Option<CalledAt>, report: &impl Report) {
     if attempt.call(at) {
         report.called_late(attempt);
@@ -202,13 +203,14 @@ fn call_begins(attempt: &Attempt, at: Option<CalledAt>, report: &impl Report) {
 
 async fn run_async(attempt: &Attempt, inside: Inside) -> Ending {
     if attempt.killed() == Some(Kill::Release) {
-        // It was given up before its handler was called: its job goes back uncalled, unless it has gone back already.
+        // The attempt was given up before its handler was called: the job goes back, unless it has gone back already.
         return Ending::Uncalled;
     }
     let called = panics::catch(|| match &attempt.runnable().run {
         Run::Async(run) => {
             let _entered = inside.enter();
-            run(attempt.payload(), &Context::new(attempt.facts.clone()))
+            let payload = attempt.payload()?;
+            run(&payload, &Context::new(attempt.facts.clone()))
         }
         Run::Blocking(_) => unreachable!("the caller has checked"),
     });
@@ -243,7 +245,7 @@ async fn finish_or_kill(attempt: &Attempt, inside: Inside, mut future: Boxed) ->
             Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
             Ok(Poll::Pending) => match kill.as_mut().poll(cx) {
-                // Registered now: a kill after this wakes the task, and one before this is seen here.
+                // The waker is registered now: a kill after this wakes the task, and a kill before this is found here.
                 Poll::Pending if attempt.killed().is_none() => Poll::Pending,
                 _ => Poll::Ready(None),
             },
@@ -252,13 +254,12 @@ async fn finish_or_kill(attempt: &Attempt, inside: Inside, mut future: Boxed) ->
     .await;
     if finished.is_none() {
         {
-            // What it holds is dropped by its own code.
+            // What the future holds is dropped by code of the application.
             let _entered = inside.enter();
             drop_quietly(future);
         }
-        #[cfg(feature = "wasm")]
-        // A guest that computes elsewhere is dropped there, when it next gives way.
-        attempt.facts.gone().await;
+        // A guest that computes on another thread is dropped there, when it next yields.
+        attempt.facts.guest.gone().await;
     } else {
         drop_quietly(future);
     }
@@ -274,10 +275,11 @@ fn run_blocking(attempt: &Attempt, inside: Inside) -> Ending {
     let Run::Blocking(run) = &attempt.runnable().run else { unreachable!("the caller has checked") };
     let called = panics::catch(|| {
         let _entered = inside.enter();
-        run(attempt.payload(), &Context::new(attempt.facts.clone()))
+        let payload = attempt.payload()?;
+        run(&payload, &Context::new(attempt.facts.clone()))
     });
     if attempt.killed() == Some(Kill::Release) {
-        // It was given up meanwhile: its outcome is void.
+        // The attempt was given up meanwhile: its outcome does not count.
         drop_quietly(called);
         return Ending::Released;
     }
@@ -293,16 +295,16 @@ fn panicked(message: String) -> Ending {
 }
 
 fn undecodable(error: BoxError) -> Ending {
-    Ending::Undecodable(said(error))
+    Ending::Undecodable(text_of(error))
 }
 
-/// What the outcome says.
+/// The ending that an outcome stands for.
 fn ended(outcome: Outcome) -> Ending {
     match outcome {
         Outcome::Done(result) => Ending::Done(result),
         Outcome::Retry { error, delay } => {
             let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
-            Ending::Failed { kind, message: said(error), delay }
+            Ending::Failed { kind, message: text_of(error), delay }
         }
         Outcome::Snooze(delay) => Ending::snoozed(delay),
         Outcome::RateLimited(delay) => Ending::rate_limited(delay, false),
@@ -312,14 +314,14 @@ fn ended(outcome: Outcome) -> Ending {
     }
 }
 
-/// What an error says. Asking it calls the application's code once more, and so does dropping it.
-fn said(error: BoxError) -> String {
+/// The text of an error. Both making the text and dropping the error run code of the application.
+fn text_of(error: BoxError) -> String {
     let text = panics::catch(|| chain(&error));
     drop_quietly(error);
     text.unwrap_or_else(|panic| format!("an error whose text panicked: {panic}"))
 }
 
-/// Sources of an error that its text takes in, at most: one may be its own source.
+/// The most sources of an error that its text includes: an error may be its own source.
 const SOURCES_MAX: usize = 64;
 
 /// An error with its sources, joined by `: `.
@@ -328,7 +330,7 @@ fn chain(error: &BoxError) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     for error in sources.take(SOURCES_MAX) {
         let cause = error.to_string();
-        // Many errors already say their source's text at their own end.
+        // The text of many errors already ends with the text of their source.
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

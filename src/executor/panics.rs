@@ -1,4 +1,4 @@
-//! A handler's panic as text, with the place it happened.
+//! Turns a handler's panic into text that names the place where it happened.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Once;
@@ -10,8 +10,8 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The place of a panic is known to the panic hook only. Ours notes it for handlers, and hands
-/// every panic on to the hook that was there.
+/// Installs a panic hook, because only a hook gets to know the place of a panic. It notes the place for handlers, and passes every
+/// panic on to the hook that was installed before.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

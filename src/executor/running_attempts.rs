@@ -1,4 +1,4 @@
-//! The attempts that are under way: which there are, and which have outlived their timeouts.
+//! The attempts that are under way, and their deadlines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +27,17 @@ impl RunningAttempts {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// By what handlers of this executor are told from those of others.
+    /// A number that tells the handlers of this executor from those of other executors.
     pub fn identity(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
 
-    /// For the time that the handler of this attempt runs on a thread.
+    /// What a thread notes while it runs the handler of this attempt.
     pub fn inside(&self, attempt: &Attempt) -> Inside {
         Inside { executor: self.identity(), queue: attempt.queue, blocking: attempt.blocking }
     }
 
-    /// True if its deadline is the next one.
+    /// Adds an attempt. Returns true if its deadline is the next one.
     pub fn enter(&self, attempt: Arc<Attempt>) -> bool {
         let own = attempt.facts.deadline(attempt.handed_out.mono);
         let mut inner = self.lock();
@@ -51,7 +51,7 @@ impl RunningAttempts {
         }
         let before = inner.by_id.insert(attempt.run.job, attempt);
         drop(inner);
-        // A run that was given up. What its handler holds is dropped outside of the lock.
+        // This may be an earlier run that was given up. What its handler holds is dropped outside the lock.
         drop(before);
         sooner
     }
@@ -73,17 +73,17 @@ impl RunningAttempts {
         self.lock().by_id.values().cloned().collect()
     }
 
-    /// Ends what has outlived its timeout. Returns how long until the next deadline.
+    /// Ends the attempts that have outlived their timeouts. Returns how long until the next deadline.
     pub fn end_overdue(&self, now: Now) -> Option<Duration> {
         let (overdue, next_deadline) = self.overdue(now);
-        // Outside of the lock: it wakes the task that runs the attempt, and a waker may be the application's.
+        // Outside the lock, because this wakes the task that runs the attempt, and the waker may be code of the application.
         for attempt in overdue {
             attempt.end(Kill::Timeout);
         }
         next_deadline.map(|next| next.saturating_sub(now.mono))
     }
 
-    /// Those that have outlived their timeouts, and the next deadline.
+    /// The attempts that have outlived their timeouts, and the next deadline.
     fn overdue(&self, now: Now) -> (Vec<Arc<Attempt>>, Option<Duration>) {
         let mut inner = self.lock();
         let mut overdue = Vec::new();
@@ -117,13 +117,13 @@ impl RunningAttempts {
         all
     }
 
-    /// Runs `while_held` under the lock: for tests.
+    /// Runs `while_held` under the lock, for tests.
     pub fn with_lock_held(&self, while_held: impl FnOnce()) {
         let _inner = self.lock();
         while_held();
     }
 
-    /// Blocking handlers that have outlived their timeout and keep their slots.
+    /// How many blocking handlers have outlived their timeouts and keep their slots.
     pub fn stuck(&self) -> usize {
         self.lock().by_id.values().filter(|r| r.blocking && r.killed() == Some(Kill::Timeout)).count()
     }

@@ -1,34 +1,33 @@
-//! What a handler may see of its attempt, and what it leaves behind: shared by the handler's [`Context`](super::Context)
+//! What a handler can see of its attempt, and what it reports: shared by the handler's [`Context`](super::Context)
 //! and [`Job`](super::Job) with the executor that runs the attempt.
 
 use std::collections::VecDeque;
-#[cfg(feature = "wasm")]
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
-use super::extract::DataMap;
+use super::data_map::DataMap;
+use super::guest_facts::GuestFacts;
+use super::progress::Progress;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
-use crate::job::{JobId, PluginHash, Priority, RunNumber};
+use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{TimeReader, Timestamp};
 use crate::transaction::Transaction;
 
-/// Log lines kept per running attempt: the latest ones.
+/// How many log lines are kept of a running attempt: the latest ones.
 pub(crate) const LOG_LINES_MAX: usize = 100;
 
-/// Longest log line or progress message kept, in bytes.
+/// Longest log line or progress message that is kept, in bytes.
 pub(super) const LINE_BYTES_MAX: usize = 1_024;
 
 /// Writes in the transaction that acknowledges the job.
 pub(crate) type CompleteHook = Quiet<Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>>;
 
-/// What a handler may see of its attempt, and what it leaves behind beside its outcome.
+/// What a handler can see of its attempt, and what it reports besides its outcome.
 pub(crate) struct AttemptFacts {
     pub id: JobId,
     pub queue: Arc<str>,
@@ -40,33 +39,26 @@ pub(crate) struct AttemptFacts {
     pub max_attempts: u32,
     pub run: RunNumber,
     pub enqueued_at: Timestamp,
-    /// How many plugins' follow-up jobs this job descends from.
-    #[cfg(feature = "wasm")]
-    pub generation: u32,
+    /// If a schedule has enqueued the job.
+    pub scheduled_for: Option<ScheduledFor>,
     /// How long the attempt may run, counted from its handler's call.
     pub timeout: Option<Duration>,
     /// What the worker was given with `.data(...)`.
     pub data: Arc<DataMap>,
     pub time: TimeReader,
-    /// What changes while the attempt runs.
+    /// The part that changes while the attempt runs.
     pub live: Live,
+    /// What is known of the attempt if a plugin makes it.
+    pub guest: GuestFacts,
 }
 
-/// What changes while an attempt runs.
+/// The part of [`AttemptFacts`] that changes while an attempt runs.
 #[derive(Default)]
 pub(crate) struct Live {
     called: CallTime,
     cancelled: AtomicBool,
-    /// Made when a handler first asks for it: most never do.
+    /// Made when the handler first asks for it, because most handlers never do.
     token: OnceLock<CancellationToken>,
-    /// The version of the plugin that makes this attempt.
-    #[cfg(feature = "wasm")]
-    plugin: OnceLock<PluginHash>,
-    #[cfg(feature = "wasm")]
-    waited: Mutex<Waited>,
-    /// Ready once nothing of the attempt runs any more, if it was ended while it ran on a thread for guests.
-    #[cfg(feature = "wasm")]
-    left_behind: Mutex<Option<Gone>>,
     notes: Mutex<Notes>,
 }
 
@@ -96,7 +88,7 @@ impl Default for CallTime {
 impl CallTime {
     fn set(&self, CalledAt { mono, wall }: CalledAt) {
         self.wall.store(wall.as_millis(), Ordering::Relaxed);
-        // 584 years fit in.
+        // A `u64` of nanoseconds holds 584 years.
         self.mono.store(mono.as_nanos().min(u128::from(NOT_YET - 1)) as u64, Ordering::Release);
     }
 
@@ -107,35 +99,6 @@ impl CallTime {
             wall: Timestamp::from_millis(self.wall.load(Ordering::Relaxed)),
         };
         (mono != NOT_YET).then(called)
-    }
-}
-
-/// The time that an attempt has waited for a place to run. It does not count as the attempt's own.
-#[cfg(feature = "wasm")]
-#[derive(Default)]
-struct Waited {
-    before: Duration,
-    since: Option<Duration>,
-    /// The attempt has no place yet: its guest was not called.
-    in_line: bool,
-}
-
-/// Ready when what ran elsewhere has ended.
-#[cfg(feature = "wasm")]
-type Gone = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// The attempt waits for a place while this lives.
-#[cfg(feature = "wasm")]
-pub(crate) struct InLine<'a>(&'a AttemptFacts);
-
-#[cfg(feature = "wasm")]
-impl Drop for InLine<'_> {
-    fn drop(&mut self) {
-        let now = self.0.time.mono();
-        let mut waited = self.0.waited();
-        if let Some(since) = waited.since.take() {
-            waited.before += now.saturating_sub(since);
-        }
     }
 }
 
@@ -172,7 +135,7 @@ impl AttemptFacts {
     /// Whether the attempt's time is over.
     pub fn is_overdue(&self, now: Duration) -> bool {
         let (Some(CalledAt { mono, .. }), Some(timeout)) = (self.called_at(), self.timeout) else { return false };
-        // A wait for a place only adds to the deadline, so mostly it need not be read.
+        // A wait for a place only moves the deadline, so it is read only when the deadline without it has passed.
         now >= mono.saturating_add(timeout) && self.deadline(now).is_some_and(|deadline| deadline <= now)
     }
 
@@ -181,79 +144,10 @@ impl AttemptFacts {
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
         let called = self.called_at().map_or(now, |called| called.mono);
         let deadline = called.saturating_add(self.timeout?);
-        #[cfg(feature = "wasm")]
-        let deadline = {
-            let Waited { before, since, .. } = *self.waited();
-            let in_line = since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-            deadline.saturating_add(before).saturating_add(in_line)
-        };
-        #[cfg(not(feature = "wasm"))]
-        let _ = now;
-        Some(deadline)
+        Some(deadline.saturating_add(self.guest.waited(now)))
     }
 
-    // --- plugins --------------------------------------------------------------------------------
-
-    #[cfg(feature = "wasm")]
-    fn waited(&self) -> MutexGuard<'_, Waited> {
-        self.live.waited.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// Notes that the attempt waits for a place to run: its time stands still until the returned value is dropped.
-    #[cfg(feature = "wasm")]
-    pub fn in_line(&self) -> InLine<'_> {
-        let mut waited = self.waited();
-        (waited.since, waited.in_line) = (Some(self.time.mono()), true);
-        drop(waited);
-        InLine(self)
-    }
-
-    /// Notes that the attempt has a place and its guest is to be called. Returns false if it was told to stop while it
-    /// waited: then its job may be given back as one that was not called, so the guest must not be called.
-    #[cfg(feature = "wasm")]
-    pub fn leaves_the_line(&self) -> bool {
-        self.waited().in_line = false;
-        !self.is_cancelled()
-    }
-
-    /// Whether the attempt's guest was not called because the attempt waits for a place, or was ended while it did.
-    pub fn is_in_line(&self) -> bool {
-        #[cfg(feature = "wasm")]
-        return self.waited().in_line;
-        #[cfg(not(feature = "wasm"))]
-        false
-    }
-
-    /// Notes that the attempt was dropped, and that nothing of it runs elsewhere once `gone` is ready.
-    #[cfg(feature = "wasm")]
-    pub fn left_behind(&self, gone: impl Future<Output = ()> + Send + 'static) {
-        *self.live.left_behind.lock().unwrap_or_else(|e| e.into_inner()) = Some(Box::pin(gone));
-    }
-
-    /// Waits until nothing of the attempt runs any more. To be called after the attempt was ended and dropped.
-    #[cfg(feature = "wasm")]
-    pub async fn gone(&self) {
-        let left_behind = self.live.left_behind.lock().unwrap_or_else(|e| e.into_inner()).take();
-        if let Some(gone) = left_behind {
-            gone.await;
-        }
-    }
-
-    /// Notes which version of a plugin makes this attempt. Each attempt is made by one.
-    #[cfg(feature = "wasm")]
-    pub fn set_plugin(&self, hash: PluginHash) {
-        let _ = self.live.plugin.set(hash);
-    }
-
-    /// The version of the plugin that makes this attempt, if one does.
-    pub fn plugin(&self) -> Option<PluginHash> {
-        #[cfg(feature = "wasm")]
-        return self.live.plugin.get().copied();
-        #[cfg(not(feature = "wasm"))]
-        None
-    }
-
-    // --- what the handler leaves behind -----------------------------------------------------------
+    // --- what the handler reports -----------------------------------------------------------------
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.live.notes.lock().unwrap_or_else(|e| e.into_inner())
@@ -300,7 +194,7 @@ impl AttemptFacts {
 
     // --- the stop -------------------------------------------------------------------------------
 
-    /// Tells the handler that it should stop.
+    /// Tells the handler to stop.
     pub fn cancel(&self) {
         self.live.cancelled.store(true, Ordering::SeqCst);
         if let Some(token) = self.live.token.get() {
@@ -314,7 +208,7 @@ impl AttemptFacts {
 
     pub(super) fn token(&self) -> &CancellationToken {
         let token = self.live.token.get_or_init(CancellationToken::new);
-        // A thread that cancels either finds the token, or has set the flag before it is read here.
+        // A thread that cancels either finds this token, or has set the flag before it is read here.
         if self.is_cancelled() {
             token.cancel();
         }

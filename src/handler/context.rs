@@ -1,57 +1,22 @@
-//! What a handler may ask and say while it runs: [`Context`], and the [`Progress`] it reports.
+//! What a handler may ask and say while it runs: [`Context`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt_facts::{AttemptFacts, LINE_BYTES_MAX};
+use super::progress::Progress;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
 use crate::text::cut;
 use crate::transaction::Transaction;
 
-/// How far a handler says it is.
-///
-/// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
-/// # let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
-/// # let (go, gone) = tokio::sync::watch::channel(());
-/// # pond.worker("billing").handle(move |_: Job<Charge>, ctx: Context| { let (started, mut gone) = (started.clone(), gone.clone()); async move {
-/// #     ctx.progress(3, Some(10), "line items");
-/// #     let _ = started.send(());
-/// #     gone.changed().await?;
-/// #     Ok(())
-/// # } }).start()?;
-/// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
-/// # starts.recv().await;
-/// let Progress { done, total, message, .. } = pond.job(id)?.progress.unwrap_or_default();
-/// assert_eq!((done, total, message.as_str()), (3, Some(10), "line items"));
-/// # go.send(())?;
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Units done.
-    pub done: u64,
-    /// Units in all, if known.
-    pub total: Option<u64>,
-    /// What it is doing; at most 1 KiB.
-    pub message: String,
-}
-
-/// What a handler may ask and say while it runs. Cheap to clone.
+/// What a handler can read and report while it runs. Cheap to clone.
 ///
 /// ```
 /// use millpond::{Context, Handled, Job};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
-/// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+/// # use doc_prelude::*;
 ///
 /// async fn import(job: Job<Import>, ctx: Context) -> Handled {
 ///     let total = job.files.len() as u64;
@@ -72,22 +37,17 @@ impl Context {
         Self { facts }
     }
 
-    /// What the attempt is, and what its handler leaves behind.
+    /// The facts of the attempt, and what its handler reports.
     pub(crate) fn facts(&self) -> &Arc<AttemptFacts> {
         &self.facts
     }
 
     /// Resolves when the handler should stop: the queue is shutting down and its deadline has passed,
     /// which leaves half a second, or the attempt's timeout has passed. An async handler itself is
-    /// dropped at its timeout: that it has passed, only what it has spawned gets to hear.
+    /// dropped at its timeout, so only the tasks that it has spawned see that it has passed.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
     /// # let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
     /// pond.worker("billing")
@@ -97,7 +57,7 @@ impl Context {
     /// #             let _ = started.send(());
     ///             ctx.cancelled().await;
     /// #             let _ = told.send(());
-    ///             Ok(Outcome::snooze(Duration::from_secs(60))) // goes on after the restart
+    ///             Ok(Outcome::snooze(Duration::from_secs(60))) // continues after the restart
     ///         }
     ///     })
     ///     .start()?;
@@ -105,19 +65,17 @@ impl Context {
     /// # starts.recv().await;
     /// pond.shutdown(Duration::ZERO).await?;
     /// # assert!(tells.recv().await.is_some());
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub async fn cancelled(&self) {
         self.facts.token().cancelled().await;
     }
 
-    /// Whether the handler should stop. For blocking handlers, which cannot be stopped from
-    /// outside: look at it now and then.
+    /// Whether the handler should stop. Blocking handlers, which cannot be stopped from outside, should check it regularly.
     ///
     /// ```
     /// use millpond::{Context, Handled, Job};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
-    /// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+    /// # use doc_prelude::*;
     ///
     /// fn import(job: Job<Import>, ctx: Context) -> Handled {
     ///     for file in &job.files {
@@ -133,12 +91,11 @@ impl Context {
         self.facts.is_cancelled()
     }
 
-    /// The token behind [`cancelled`](Self::cancelled), to be handed on.
+    /// The token behind [`cancelled`](Self::cancelled), to pass on to other tasks.
     ///
     /// ```
     /// use millpond::{Context, Handled, Job};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
-    /// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+    /// # use doc_prelude::*;
     ///
     /// async fn import(job: Job<Import>, ctx: Context) -> Handled {
     ///     let stop = ctx.cancellation();
@@ -156,12 +113,7 @@ impl Context {
     /// Time left until this attempt's deadline; `None` if it has none.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .timeout(Duration::from_secs(30))
     ///     .handle(|_: Job<Charge>, ctx: Context| async move {
@@ -172,20 +124,18 @@ impl Context {
     /// # pond.enqueue("billing", Charge { order: 7 }).await?;
     /// # drain(&pond).await;
     /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn time_left(&self) -> Option<Duration> {
         let now = self.facts.time.mono();
         self.facts.deadline(now).map(|deadline| deadline.saturating_sub(now))
     }
 
-    /// Says how far the handler is. Kept in memory while it runs, the latest only. A message of more than 1 KiB is cut and ends
+    /// Reports the progress of the handler. Only the latest report is kept, in memory, while the handler runs. A message of more than 1 KiB is cut and ends
     /// in an ellipsis.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
     ///     ctx.progress(1, Some(2), "asking the bank");
     ///     println!("charge order {}", job.order);
@@ -201,9 +151,7 @@ impl Context {
     /// Keeps a line while the handler runs: the latest 100, at most 1 KiB each. A longer one is cut and ends in an ellipsis.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
     ///     ctx.log(format!("charge order {}", job.order));
     ///     Ok(())
@@ -215,19 +163,17 @@ impl Context {
 
     /// Runs `write` in the transaction that acknowledges the job: app rows and follow-up jobs are
     /// committed with the acknowledgement, exactly once, or not at all if this attempt does not
-    /// complete. May be called more than once; the closures run in that order. Each may run more
+    /// complete. It can be called more than once; the closures run in that order. Each can run more
     /// than once, and must have no effect outside its transaction.
     ///
-    /// If it returns an error or panics, nothing of it is stored and the attempt has failed. All that an attempt gives to
-    /// `on_complete` shares the limits of one transaction: 10,000 jobs and 32 MiB.
+    /// If it returns an error or panics, nothing of it is stored and the attempt has failed. All closures that an
+    /// attempt passes to `on_complete` share the limits of one transaction: 10,000 jobs and 32 MiB.
     ///
     /// ```
     /// use millpond::{Context, Handled, Job, Kind};
-    /// # use redb::TableDefinition;
-    /// # use serde::{Deserialize, Serialize};
+    /// # use doc_prelude::*;
     /// # #[derive(Serialize, Deserialize)]
     /// # struct Welcome { email: String }
-    /// # impl Kind for Welcome { const KIND: &'static str = "welcome"; }
     /// const WELCOMED: TableDefinition<&str, u64> = TableDefinition::new("welcomed");
     ///
     /// async fn welcome(job: Job<Welcome>, ctx: Context) -> Handled {
@@ -243,12 +189,10 @@ impl Context {
         self.facts.add_hook(Quiet::new(Box::new(write)));
     }
 
-    /// What the worker was given with `.data(...)`, if it was given such a thing.
+    /// The value of this type that the worker was given with `.data(...)`, if there is one.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// struct Bank { name: &'static str }
     ///
     /// async fn charge(job: Job<Charge>, ctx: Context) -> Handled {
@@ -287,12 +231,12 @@ mod tests {
             max_attempts: 1,
             run: RunNumber::new(1, 1),
             enqueued_at: Timestamp::EPOCH,
-            #[cfg(feature = "wasm")]
-            generation: 0,
+            scheduled_for: None,
             timeout: None,
             data: Arc::default(),
             time: TimeReader::new(Arc::new(SystemClock::new())),
             live: Default::default(),
+            guest: Default::default(),
         };
         let context = Context::new(Arc::new(facts));
         for _ in 0..2 * LOG_LINES_MAX {

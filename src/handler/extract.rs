@@ -1,50 +1,19 @@
-//! The values that a handler can take beside its job, and the shared data of a worker's handlers.
+//! The values that a handler can take beside its job.
 
-use std::any::{Any, TypeId, type_name};
-use std::collections::HashMap;
+use std::any::{TypeId, type_name};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use super::context::Context;
-use crate::error::panics::drop_quietly;
 
-/// Shared state of a worker's handlers, by type.
-#[derive(Clone, Default)]
-pub(crate) struct DataMap {
-    values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-}
-
-impl Drop for DataMap {
-    fn drop(&mut self) {
-        for (_, value) in self.values.drain() {
-            drop_quietly(value);
-        }
-    }
-}
-
-impl DataMap {
-    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.values.insert(TypeId::of::<T>(), Arc::new(value));
-    }
-
-    pub fn find<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.values.get(&TypeId::of::<T>()).cloned()?.downcast().ok()
-    }
-
-    fn has(&self, id: TypeId) -> bool {
-        self.values.contains_key(&id)
-    }
-}
-
-/// What a handler may take beside its job. Implemented by [`Context`] and [`Data`]; implement it for
-/// whatever can be made of those.
+/// A value that a handler can take as an argument beside its job. Implemented by [`Context`] and [`Data`]; implement it for
+/// types that can be made from those.
 ///
 /// ```
 /// use millpond::{Context, FromContext, Handled, Job};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Import { files:Vec<String> }
-/// # impl millpond::Kind for Import { const KIND: &'static str = "import"; }
+/// # use doc_prelude::*;
 ///
-/// /// Whether there is time for a thorough look.
+/// /// Whether there is time for a thorough check.
 /// struct Thorough(bool);
 ///
 /// impl FromContext for Thorough {
@@ -59,7 +28,7 @@ impl DataMap {
 /// }
 /// ```
 pub trait FromContext: Sized {
-    /// Takes it from the attempt's context.
+    /// Makes the value from the attempt's context.
     fn from_context(context: &Context) -> Self;
 
     /// The shared data this needs, so that a worker without it is refused when it starts.
@@ -75,14 +44,13 @@ impl FromContext for Context {
     }
 }
 
-/// Shared state: what the worker was given with `.data(value)`, as in axum and apalis.
+/// Shared state that the worker was given with `.data(value)`, as in axum and apalis.
 ///
 /// ```
 /// use millpond::{Data, Handled, Job, Kind};
-/// # use serde::{Deserialize, Serialize};
+/// # use doc_prelude::*;
 /// # #[derive(Serialize, Deserialize)]
 /// # struct Welcome { email: String }
-/// # impl Kind for Welcome { const KIND: &'static str = "welcome"; }
 /// struct Mailer { from: String }
 ///
 /// async fn welcome(job: Job<Welcome>, mailer: Data<Mailer>) -> Handled {
@@ -122,9 +90,4 @@ impl<T: Send + Sync + 'static> FromContext for Data<T> {
     fn needs() -> Option<(TypeId, &'static str)> {
         Some((TypeId::of::<T>(), type_name::<T>()))
     }
-}
-
-/// The first of `needs` that `data` does not have.
-pub(crate) fn missing(data: &DataMap, needs: &[(TypeId, &'static str)]) -> Option<&'static str> {
-    needs.iter().find(|(id, _)| !data.has(*id)).map(|(_, name)| *name)
 }

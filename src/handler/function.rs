@@ -1,4 +1,4 @@
-//! What counts as a handler: async functions, functions that block, and structs.
+//! The types that can be a handler: async functions, functions that block, and structs.
 
 use std::any::TypeId;
 use std::future::Future;
@@ -7,7 +7,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use super::context::Context;
-use super::extract::{DataMap, FromContext, missing};
+use super::data_map::DataMap;
+use super::extract::FromContext;
 use super::job::Job;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
@@ -17,14 +18,12 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 /// of [`Context`] and [`Data`](super::Data), and returns a
 /// [`Handled`](crate::Handled) of `()`, [`Outcome`] or a result.
 ///
-/// `Args` tells functions with different arguments apart and is inferred. A type that is no function implements
+/// `Args` tells functions with different arguments apart and is inferred. A type that is not a function implements
 /// `Handler<T>`, as [below](#a-handler-that-is-a-struct).
 ///
 /// ```
 /// use millpond::{Context, Data, Handled, Job, Outcome};
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # use doc_prelude::*;
 /// struct Bank;
 ///
 /// async fn plain(job: Job<Charge>) -> Handled {
@@ -56,9 +55,7 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 /// use millpond::{Context, Handled, Handler, IntoOutcome, Job, Outcome};
 /// use std::future::Future;
 /// use std::sync::Arc;
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # use doc_prelude::*;
 /// trait Bank: Send + Sync + 'static {
 ///     fn charge(&self, order: u64) -> std::io::Result<u32>;
 /// }
@@ -83,13 +80,12 @@ use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
 ///     fn charge(&self, order: u64) -> std::io::Result<u32> { Ok(order as u32 + 1) }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # with_pond(async |pond| {
 /// pond.worker("billing").handle(Charger { bank: Arc::new(NoBank) }).start()?;
 /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
 /// drain(&pond).await;
 /// assert_eq!(pond.job(id)?.result_json::<u32>()?, Some(8));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async handler",
@@ -115,9 +111,7 @@ pub trait Handler<T, Args = ()>: Send + Sync + 'static {
 /// [`Handler`], and a struct implements it likewise, as `BlockingHandler<T>`.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # use doc_prelude::*;
 /// fn charge(job: Job<Charge>, ctx: Context) -> Handled {
 ///     ctx.log(format!("charge order {}", job.order));
 ///     Ok(())
@@ -194,34 +188,34 @@ handlers!(A, B);
 handlers!(A, B, C);
 handlers!(A, B, C, D);
 
-/// A handler's run in the making.
+/// The future of one call of a handler.
 pub(crate) type Boxed = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// Decodes the payload and calls the handler, or says that it cannot decode it.
+/// Decodes the payload and calls the handler, or returns why the payload cannot be decoded.
 type Caller<T> = Quiet<Box<dyn Fn(&Payload, &Context) -> Result<T, BoxError> + Send + Sync>>;
 
-/// How a handler is called: on the async runtime, or on a thread of its own.
+/// How a handler is called: on the async runtime, or on a thread for blocking handlers.
 pub(crate) enum Run {
     Async(Caller<Boxed>),
     Blocking(Caller<Outcome>),
 }
 
-/// A handler whose types are forgotten: it decodes the payload, or says that it cannot.
+/// A handler with its types erased: it decodes the payload, or returns why it cannot.
 pub(crate) struct Runnable {
     pub run: Run,
     needs: Vec<(TypeId, &'static str)>,
 }
 
 impl Runnable {
-    /// A handler that is no Rust function.
+    /// A handler that is not a Rust function.
     #[cfg(feature = "wasm")]
     pub fn foreign(run: impl Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync + 'static) -> Self {
         Self { run: Run::Async(Quiet::new(Box::new(run))), needs: Vec::new() }
     }
 
-    /// The shared data it needs and the worker does not have.
+    /// The shared data that it needs and the worker does not have.
     pub fn missing(&self, data: &DataMap) -> Option<&'static str> {
-        missing(data, &self.needs)
+        data.missing(&self.needs)
     }
 }
 

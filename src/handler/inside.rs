@@ -1,17 +1,17 @@
-//! Whether the code that runs on this thread right now is a handler's.
+//! Notes which handler, if any, is running on a thread.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 
 use crate::job::QueueId;
 
-/// Whose handler it is.
+/// The handler that runs on a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Inside {
-    /// Which executor runs it: a process may have several files open.
+    /// The executor that runs it: a process can have several files open.
     pub executor: usize,
     pub queue: QueueId,
-    /// It has a thread of its own.
+    /// It runs on a thread for blocking handlers.
     pub blocking: bool,
 }
 
@@ -19,12 +19,12 @@ crate::sync::thread_local! {
     static INSIDE: Cell<Option<Inside>> = const { Cell::new(None) };
 }
 
-/// Whose handler runs on this thread, if one does. Tasks that it has spawned do not count.
+/// The handler that runs on this thread, if one does. Tasks that a handler has spawned do not count.
 pub(crate) fn handler_here() -> Option<Inside> {
     INSIDE.with(Cell::get)
 }
 
-/// While it lives, this thread runs that handler.
+/// This thread runs the handler until this is dropped.
 pub(crate) struct Entered {
     outer: Option<Inside>,
     _here: PhantomData<*const ()>,

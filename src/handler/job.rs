@@ -4,17 +4,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::attempt_facts::AttemptFacts;
-use crate::job::{JobId, Priority, RunNumber};
+use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
 use crate::time::Timestamp;
 
-/// The job a handler is to do: its payload, which it derefs to, and what is known about it.
+/// The job that a handler receives: its payload, to which it derefs, and what is known about the job.
 ///
 /// ```
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// pond.worker("billing")
 ///     .handle(|job: Job<Charge>| async move {
 ///         let key = format!("charge-{}", job.id());
@@ -25,7 +21,7 @@ use crate::time::Timestamp;
 /// # pond.enqueue("billing", Charge { order: 7 }).await?;
 /// # drain(&pond).await;
 /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone)]
 pub struct Job<T> {
@@ -38,24 +34,24 @@ impl<T> Job<T> {
         Self { payload, facts }
     }
 
-    /// Its id: the same in every run of the job, and so the key for effects outside the file that must not be there twice.
+    /// Its id: the same in every run of the job. Use it as the key for effects outside the file that must not happen twice.
     pub fn id(&self) -> JobId {
         self.facts.id
     }
 
-    /// Which attempt this is, counted from 1. Several runs may be the same attempt, because not every run uses one up: a
-    /// snooze does not, nor a stop, nor a crash for which another job may be to blame. [`run`](Self::run)
+    /// Which attempt this is, counted from 1. Several runs can be the same attempt, because not every run uses one up: a
+    /// snooze does not, and neither does a stop, or a crash that another job may have caused. [`run`](Self::run)
     /// tells them apart.
     pub fn attempt(&self) -> u32 {
         self.facts.attempt
     }
 
-    /// Which run of the job this is: a number that no other run has, and that rises from run to run.
+    /// The number of this run. No other run has it, and later runs have higher numbers.
     pub fn run(&self) -> RunNumber {
         self.facts.run
     }
 
-    /// How many attempts there are in all.
+    /// How many attempts the job has in all.
     pub fn max_attempts(&self) -> u32 {
         self.facts.max_attempts
     }
@@ -83,6 +79,21 @@ impl<T> Job<T> {
     /// When it was enqueued.
     pub fn enqueued_at(&self) -> Timestamp {
         self.facts.enqueued_at
+    }
+
+    /// The schedule that has enqueued it, and for which time; `None` if it was enqueued otherwise.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// async fn report(job: Job<Charge>) -> Handled {
+    ///     // The time of the run, and not the present time: a retry or a late run makes the same report.
+    ///     let day = job.scheduled_for().map_or(job.enqueued_at(), |run| run.at);
+    ///     println!("charges up to {day}");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
+        self.facts.scheduled_for.as_ref()
     }
 
     /// The payload.

@@ -1,18 +1,27 @@
-//! What a handler gets and what counts as one.
+//! Handlers: what can be one, and what it receives.
 
 mod attempt_facts;
 mod context;
+mod data_map;
 mod extract;
 mod function;
+#[cfg(feature = "wasm")]
+mod guest_facts;
+#[cfg(not(feature = "wasm"))]
+#[path = "no_guest_facts.rs"]
+mod guest_facts;
 mod inside;
 mod job;
+mod progress;
 
-pub use context::{Context, Progress};
+pub use context::Context;
 pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
+pub use progress::Progress;
 
 pub(crate) use attempt_facts::{AttemptFacts, CalledAt, CompleteHook};
-pub(crate) use extract::DataMap;
+pub(crate) use data_map::DataMap;
 pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};
+pub(crate) use guest_facts::GuestFacts;
 pub(crate) use inside::{Inside, handler_here};

@@ -18,17 +18,13 @@ pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// ellipsis.
 pub(crate) const REASON_BYTES_MAX: usize = 4 * 1024;
 
-/// What stands in the file for the number of attempts of a job that runs at most once. No other job has this number.
+/// The number of attempts that the file has for a job that runs at most once. No other job has this number.
 pub(crate) const AT_MOST_ONCE: u32 = 0;
 
 /// How an attempt failed.
 ///
 /// ```
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// # pond.worker("billing").handle(|_: Job<Charge>| async { if true { panic!("boom") }; Ok(()) }).start()?;
 /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
 /// # drain(&pond).await;
@@ -37,7 +33,7 @@ pub(crate) const AT_MOST_ONCE: u32 = 0;
 ///     Some(FailureKind::Timeout) => println!("too slow"),
 ///     _ => println!("something else"),
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -83,18 +79,14 @@ impl fmt::Display for FailureKind {
 /// What went wrong in one attempt, and when.
 ///
 /// ```
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// # pond.worker("billing").handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
 /// # let id = pond.enqueue("billing", Charge { order: 7 }).await?;
 /// # drain(&pond).await;
 /// for AttemptError { attempt, kind, message, .. } in pond.job(id)?.errors {
 ///     println!("attempt {attempt}: {kind}: {message}");
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

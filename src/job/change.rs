@@ -35,7 +35,7 @@ impl Order {
 pub(crate) struct ReadyJob {
     pub id: JobId,
     pub order: Order,
-    /// Its record, as it stands in the file.
+    /// Its record as in the file.
     pub record: Record,
     /// How many bytes the record takes there.
     pub bytes: u32,

@@ -1,7 +1,7 @@
-//! Encodes a value and refuses on the way what its codec would not bring back: a [`Serializer`] around the codec's own.
+//! Encodes a value, and refuses values that would be different after decoding. It is a [`Serializer`] around that of the
+//! codec.
 //!
-//! It looks at each value once, as it is written. What can only be seen by reading it back is noted in
-//! [`Check::read_back`].
+//! It checks each value once, as it is written. [`Check::read_back`] says whether the value must also be decoded to be sure.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
@@ -11,38 +11,38 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::payload::Codec;
+use super::codec::Codec;
 use super::payload_error::PayloadError;
 use crate::error::BoxError;
 use crate::text::char_boundary;
 
-/// Most lists, maps, structs and enums inside one another. `serde_json` reads no more; postcard would, and use up its
-/// reader's stack.
+/// How deep lists, maps, structs and enums can be nested. `serde_json` reads no deeper nesting. postcard does, and a deep
+/// value can overflow the reader's stack.
 pub(crate) const NESTING_MAX: usize = 127;
 
 /// Longest path in an error, in bytes.
 const PATH_BYTES_MAX: usize = 128;
 
-/// How the names begin by which `serde_json` knows its own types, whose text it writes as it is.
+/// The prefix of the names by which `serde_json` recognises its own types. It writes their text unchanged.
 const TEXT_OF_ITS_OWN: &str = "$serde_json::private::";
 
-/// The one `f32` that is another one after it was read as an `f64`, as a reader that looks ahead does; its sign does not
-/// matter. All others were tried.
+/// The only `f32` that changes if it is read as an `f64`, as a reader does that buffers values before it knows their types.
+/// Its sign does not matter. All other values were tried.
 const F32_CHANGED_AS_F64: u32 = 0x15ae_43fd;
 
-/// What has to be done to know that a value comes back as it was.
+/// What must be done to know that a value is the same after decoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ReadBack {
-    /// Nothing: every part of it is read as it was written.
+    /// Nothing: every part of the value is the same after decoding.
     #[default]
     Needless,
-    /// Read it: some types cannot.
+    /// Decode it, because some types cannot be decoded.
     Read,
-    /// Read it, and see that it is written the same again.
+    /// Decode it, encode it again, and compare the bytes.
     Compare,
 }
 
-/// What is known of a value that is being written.
+/// What is known of a value that is being encoded.
 #[derive(Default)]
 pub(crate) struct Check {
     codec: Codec,
@@ -78,13 +78,13 @@ impl Check {
         Watched { value, check: self, at: At::Value }
     }
 
-    /// What has to be done with what was written.
+    /// What must be done with the encoded value.
     pub fn read_back(&self) -> ReadBack {
         // Postcard cannot read every type that it writes.
         if self.codec == Codec::Postcard { ReadBack::Read } else { self.read_back.get() }
     }
 
-    /// Why it could not be written, if this has a reason of its own for it.
+    /// Replaces the error of the codec if the value was refused here.
     pub fn explain(&self, error: impl Into<BoxError>) -> BoxError {
         let Some(refusal) = self.refusal.get() else { return error.into() };
         let path = self.path();
@@ -141,7 +141,7 @@ impl Check {
         self.depth.set(self.depth.get() - levels);
     }
 
-    /// Notes where an error happened, as it goes up.
+    /// Adds a step to the path of an error.
     fn located<T, E>(&self, result: Result<T, E>, step: impl FnOnce() -> Step) -> Result<T, E> {
         if result.is_err() {
             self.path.borrow_mut().push(step());
@@ -150,11 +150,11 @@ impl Check {
     }
 }
 
-/// What a value is to the one that it stands in.
+/// The role of a value in the one that contains it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     Value,
-    /// All there is in a `Some`.
+    /// The content of a `Some`.
     Some,
     /// A map's key.
     Key,
@@ -179,8 +179,8 @@ struct Checked<'c, S> {
 }
 
 impl<'c, S: Serializer> Checked<'c, S> {
-    /// A key that is no text is read only by a reader that knows its type, which one that looks ahead, for a tag or
-    /// for fields of a flattened struct, does not.
+    /// Notes that a key is not a text. Only a reader that knows the key's type can read it. A reader that buffers values,
+    /// for a tag or for the fields of a flattened struct, does not know the type.
     fn not_text(&self) {
         if self.at == At::Key {
             self.check.needs(ReadBack::Read);
@@ -235,7 +235,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
         serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64)
     }
 
-    /// A reader that looks ahead has no room for numbers of this size.
+    /// A reader that buffers values cannot hold numbers of this size.
     fn serialize_i128(self, value: i128) -> Result<S::Ok, S::Error> {
         self.check.needs(ReadBack::Compare);
         self.inner.serialize_i128(value)
@@ -345,8 +345,8 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
             if !self.check.is_json() {
                 return Err(self.check.refuse(Refusal::UnknownLength));
             }
-            // So structs with flattened fields are written: their readers look ahead, may meet a name twice, and give
-            // each of two flattened maps what was in the other.
+            // Structs with flattened fields are written like this. Their readers buffer the fields, can find a name twice,
+            // and put the entries of each of two flattened maps into the other one too.
             self.check.needs(ReadBack::Compare);
         }
         Parts::begin(self.check, 1, || self.inner.serialize_map(len))
@@ -354,7 +354,7 @@ impl<'c, S: Serializer> Serializer for Checked<'c, S> {
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
         let levels = if name.starts_with(TEXT_OF_ITS_OWN) {
-            // Only a reader that does not look ahead reads such a text.
+            // A reader that buffers values cannot read such a text.
             self.check.needs(ReadBack::Read);
             0
         } else {
@@ -419,7 +419,7 @@ impl<'c, P> Parts<'c, P> {
         Watched { value: key, check: self.check, at: At::Key }
     }
 
-    /// Its inner part, when all of it was written.
+    /// Ends the value and returns the serializer of the codec.
     fn end(self) -> P {
         self.check.leave(self.levels);
         self.inner

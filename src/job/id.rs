@@ -76,7 +76,7 @@ pub(crate) type IdMap<T, K = JobId> = HashMap<K, T, BuildHasherDefault<IdHasher>
 /// A set of numbers of ours.
 pub(crate) type IdSet<K = JobId> = HashSet<K, BuildHasherDefault<IdHasher>>;
 
-/// The numbers are our own counters: nobody can choose them to collide, so one multiplication is
+/// The numbers are our own counters: a caller cannot choose them to collide, so one multiplication is
 /// hash enough.
 #[derive(Debug, Default)]
 pub(crate) struct IdHasher(u64);

@@ -5,7 +5,7 @@
 //! a transition true in the file.
 //!
 //! ```text
-//!               Enter               Promote            a handler
+//!               Enter               Promote             HandOut
 //! (nothing) ----------> scheduled ----------> pending ----------> running
 //!     |                    ^  |                ^ ^  ^              | | |
 //!     |                    |  +-- Steer -------+ |  +-- GiveBack --+ | | End
@@ -16,8 +16,9 @@
 //!                                              (removed) <---- Forget ----+----------+------+
 //! ```
 //!
-//! A job that waits can also be changed (`Steer`), cancelled (`Cancel`) or expire (`End`). A job whose row cannot be read
-//! is moved to the quarantine (`SetAside`), and comes back from there if a later build can read it (`Restore`).
+//! A job that waits can also be changed (`Steer`), cancelled (`Cancel`) or expire (`End`). One that waits or is dead can be moved to
+//! another queue (`MoveOut`, `MoveIn`). A job that no handler has can be removed (`Purge`). A job whose row cannot be read
+//! is moved to the quarantine (`Quarantine`), and comes back from there if a later build can read it (`Restore`).
 
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use bytes::Bytes;
 
 use super::attempt::{AT_MOST_ONCE, AttemptError, FailureKind, REASON_BYTES_MAX};
 use super::outcome::Outcome;
-use super::payload::Payload;
 use super::priority::Priority;
 use super::queue_settings::Retention;
 use super::record::Record;
 use super::retry::Retry;
 use super::state::State;
+use super::stored_payload::StoredPayload;
 use crate::text::cut;
 use crate::time::{Due, Now, Timestamp};
 
@@ -43,6 +44,9 @@ pub(crate) enum Transition {
     Restore,
     /// The time has come for which the job waited.
     Promote,
+    /// The job was handed out, and the file is told: a start mark is written. Only a job that runs for long, or whose
+    /// start must be durable, gets one. The record does not change.
+    HandOut,
     /// An attempt has ended, and the job runs again once it is `due`. `failed` says whether the attempt is used up.
     PutOff { due: Due, failed: bool },
     /// An attempt has ended without an answer, and the job is back at its place. `failed` says whether the attempt
@@ -56,12 +60,16 @@ pub(crate) enum Transition {
     Steer,
     /// An operator has put a dead letter back into its queue.
     Redrive,
+    /// An operator has moved the job to another queue: it leaves the queue in which it was.
+    MoveOut,
+    /// An operator has moved the job to another queue: it enters that queue, in the state in which it was.
+    MoveIn,
     /// Retention has removed what was kept of a job that has ended.
     Forget,
-    /// An operator has removed a dead letter, and its unique key is free at once.
+    /// An operator has removed the job, and its unique key is free at once.
     Purge,
     /// The job's row cannot be read, and is moved to the quarantine.
-    SetAside,
+    Quarantine,
 }
 
 /// How an attempt ended, as the executor reports it.
@@ -133,7 +141,7 @@ impl AttemptNumber {
 /// What an operator changes of a waiting job.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Patch {
-    pub payload: Option<Payload>,
+    pub payload: Option<StoredPayload>,
     pub priority: Option<Priority>,
     /// A new time; the epoch is "now".
     pub run_at: Option<Timestamp>,

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::attempt::ATTEMPT_ERRORS_MAX;
 use super::plugin_hash::PluginHash;
 
-/// What plugins have to do with a job. Most have none: it stands in rows of a version of their own.
+/// How plugins are involved in a job. Most jobs have none of this: it is stored in rows of a version of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lineage {
-    /// 0 for a job that somebody enqueued, one more than its parent's for a plugin's follow-up job.
+    /// 0 for a job that the application enqueued, one more than its parent's for a plugin's follow-up job.
     pub generation: u32,
     /// Which version made its attempts, from which one on.
     pub plugins: Vec<(u32, PluginHash)>,

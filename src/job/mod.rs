@@ -7,13 +7,29 @@ mod call_size;
 mod caller;
 mod change;
 mod checked;
+mod codec;
+mod coded_text;
+mod coder;
+#[cfg(feature = "cron")]
+mod cron;
+mod dead_job;
+#[cfg(feature = "derive")]
+mod derive;
+mod enqueued;
+mod firing;
 mod id;
+mod job_patch;
+mod kind_options;
+mod kind_traits;
 pub(crate) mod life;
 mod lineage;
+#[cfg(feature = "lz4")]
+mod lz4;
 mod name;
 mod new_job;
 mod outcome;
 mod payload;
+mod payload_codec;
 mod payload_error;
 mod plugin_hash;
 mod priority;
@@ -23,15 +39,34 @@ mod read_back;
 mod record;
 mod retry;
 mod run_number;
+mod schedule;
+mod schedule_policy;
+mod schedule_row;
+mod scheduled_for;
 mod state;
+mod stored_payload;
 mod suspicion;
 
 pub use attempt::{AttemptError, FailureKind};
+pub use codec::Codec;
+#[cfg(feature = "cron")]
+pub use cron::Cron;
+pub use dead_job::DeadJob;
+#[cfg(feature = "derive")]
+pub use derive::Kind;
+pub use enqueued::{EnqueueStatus, Enqueued};
+pub(crate) use firing::is_set_back;
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
+pub use job_patch::JobPatch;
+pub use kind_options::KindOptions;
+pub use kind_traits::{HasOutput, HasQueue};
+#[cfg(feature = "lz4")]
+pub use lz4::Lz4;
 pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
-pub use payload::{Codec, Kind, Payload};
+pub use payload::{Kind, Payload};
+pub use payload_codec::PayloadCodec;
 pub use payload_error::PayloadError;
 pub use plugin_hash::{ParsePluginHashError, PluginHash};
 pub use priority::Priority;
@@ -39,6 +74,9 @@ pub use queue_settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, 
 pub use rate::Rate;
 pub use retry::{Backoff, Retry};
 pub use run_number::RunNumber;
+pub use schedule::{Every, Schedule, Scheduled, When};
+pub use schedule_policy::{Misfire, Overlap};
+pub use scheduled_for::ScheduledFor;
 pub use state::State;
 
 pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
@@ -46,6 +84,7 @@ pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill};
 pub(crate) use checked::ReadBack;
+pub(crate) use coder::{Coder, EndTexts};
 pub(crate) use life::{AttemptNumber, Ending, Patch, Transition};
 pub(crate) use lineage::Lineage;
 #[cfg(feature = "wasm")]
@@ -55,4 +94,9 @@ pub(crate) use new_job::{Expires, Options, StartTime, UNIQUE_FOR_DEFAULT};
 pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;
 pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
-pub(crate) use suspicion::{Suspect, Trial, Witness, culprit, dead_by};
+pub(crate) use schedule::check_schedule_name;
+pub(crate) use schedule_row::{Definition, JobTemplate, ScheduleRow};
+#[cfg(test)]
+pub(crate) use schedule_row::{Plan, Progress, Recurrence};
+pub(crate) use stored_payload::StoredPayload;
+pub(crate) use suspicion::{Suspect, Trial, Witness, blamed, dead_by};

@@ -1,4 +1,4 @@
-//! A job that is to be enqueued, and its options.
+//! A job to be enqueued, and its options.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,8 +8,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::checked::ReadBack;
+use super::codec::Codec;
+use super::kind_options::KindOptions;
 use super::name;
-use super::payload::{Codec, Kind, Payload};
+use super::payload::{Kind, Payload};
 use super::priority::Priority;
 use super::read_back::{self, read_back};
 use super::retry::Backoff;
@@ -18,7 +20,7 @@ use crate::time::Timestamp;
 
 /// A job to be enqueued: its kind, its payload, and what differs from the defaults.
 ///
-/// A typed payload alone will do where a `NewJob` is asked for.
+/// A typed payload alone is accepted wherever a `NewJob` is.
 ///
 /// ```
 /// use millpond::{NewJob, Priority};
@@ -34,7 +36,6 @@ use crate::time::Timestamp;
 ///     .delay(Duration::from_secs(30))
 ///     .priority(Priority::FIRST)
 ///     .max_attempts(3);
-/// # let _ = job;
 /// ```
 #[derive(Debug)]
 #[must_use = "a job does nothing until it is enqueued"]
@@ -42,9 +43,11 @@ pub struct NewJob {
     kind: Cow<'static, str>,
     payload: Result<Written, BoxError>,
     options: Options,
+    /// Returns the options of the kind, if the job was made from its type.
+    of_kind: Option<fn() -> KindOptions>,
 }
 
-/// A payload, and what has to be done to know that its handler can read it.
+/// A payload, and what must be checked to know that its handler can read it.
 #[derive(Debug)]
 struct Written {
     payload: Payload,
@@ -60,7 +63,7 @@ impl From<Payload> for Written {
 
 impl Written {
     /// # Errors
-    /// Its handler could not read it, or would not get what was enqueued.
+    /// The handler could not read the payload, or would get a different value.
     fn check(self, kind: &str, payload_bytes_max: usize, compare: bool) -> Result<Payload, Error> {
         let Self { payload, read_back, reader } = self;
         let len = payload.bytes.len();
@@ -76,10 +79,10 @@ impl Written {
     }
 }
 
-/// What differs from the defaults.
+/// The options of a job that differ from the defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    pub priority: Priority,
+    pub priority: Option<Priority>,
     pub group: Option<Arc<str>>,
     pub start: Option<StartTime>,
     pub expires: Option<Expires>,
@@ -89,15 +92,29 @@ pub(crate) struct Options {
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
     pub unique_for: Option<Duration>,
-    /// Of a plugin's follow-up job.
+    /// Only a plugin's follow-up job has this.
     pub generation: u32,
 }
 
-/// How long a unique key is held at least: as long as a caller that was not told how the call went may
-/// take to make it again. It is what SQS FIFO queues use.
+impl Options {
+    /// Sets the options that the job does not set itself.
+    fn fill_in(&mut self, of_kind: KindOptions) {
+        let KindOptions { priority, max_attempts, at_most_once, backoff, timeout, expires_in } = of_kind;
+        self.priority = self.priority.or(priority);
+        if self.max_attempts.is_none() && !self.at_most_once {
+            (self.max_attempts, self.at_most_once) = (max_attempts, at_most_once);
+        }
+        self.backoff = self.backoff.take().or(backoff);
+        self.timeout = self.timeout.or(timeout);
+        self.expires = self.expires.or(expires_in.map(Expires::After));
+    }
+}
+
+/// The default of [`NewJob::unique_for`]. It gives a caller that does not know the result of its call time to make the call
+/// again. SQS FIFO queues use the same time.
 pub(crate) const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
 
-/// And at most: until then each key is a row in the file, whatever became of its job.
+/// The longest time of [`NewJob::unique_for`]. Until it ends, each key is a row in the file, even if its job is gone.
 const UNIQUE_FOR_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Clone, Copy, Debug)]
@@ -113,106 +130,93 @@ pub(crate) enum Expires {
 }
 
 impl NewJob {
-    /// A typed job.
+    /// Makes a job with a typed payload. It has the [options of the kind](KindOptions) where it is not given others.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// let job = NewJob::new(Charge { order: 7 });
     /// assert_eq!(job.kind(), "charge");
     /// ```
     pub fn new<K: Kind>(payload: K) -> Self {
         let written = |(payload, needed)| Written { payload, read_back: needed, reader: Some(read_back::<K>) };
-        Self::with(Cow::Borrowed(K::KIND), Payload::written(K::CODEC, &payload).map(written))
+        let job = Self::with(Cow::Borrowed(K::KIND), Payload::written(K::CODEC, &payload).map(written));
+        Self { of_kind: Some(K::options), ..job }
     }
 
-    /// A job of the kind named `kind` with any value as JSON.
+    /// Makes a job of the kind named `kind` with any value as JSON.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let job = NewJob::json("charge", &serde_json::json!({ "order": 7 }));
     /// let id = pond.enqueue("billing", job).await?;
     /// assert_eq!(&pond.job(id)?.payload.bytes[..], br#"{"order":7}"#);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn json<T: Serialize + ?Sized>(kind: impl Into<Cow<'static, str>>, payload: &T) -> Self {
         Self::with(kind, Payload::written(Codec::Json, payload).map(|(payload, _)| payload.into()))
     }
 
-    /// A job of the kind named `kind` with bytes that only its handler understands.
+    /// Makes a job of the kind named `kind` with bytes that only its handler understands.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("thumbnails", NewJob::raw("png", &b"\x89PNG"[..])).await?;
     /// assert_eq!(pond.job(id)?.payload.codec, Codec::Raw);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn raw(kind: impl Into<Cow<'static, str>>, payload: impl Into<Bytes>) -> Self {
         Self::with(kind, Ok(Payload::raw(payload).into()))
     }
 
-    /// A follow-up job of a plugin.
+    /// Makes a follow-up job of a plugin.
     #[cfg(feature = "wasm")]
     pub(crate) fn generation(mut self, generation: u32) -> Self {
         self.options.generation = generation;
         self
     }
 
-    /// A payload that is written already.
+    /// Makes a job with an encoded payload.
     #[cfg(feature = "wasm")]
     pub(crate) fn encoded(kind: String, codec: Codec, bytes: Bytes) -> Self {
         Self::with(kind, Ok(Payload { codec, bytes }.into()))
     }
 
     fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Written, BoxError>) -> Self {
-        Self { kind: kind.into(), payload, options: Options::default() }
+        Self { kind: kind.into(), payload, options: Options::default(), of_kind: None }
     }
 
-    /// Do not start before `delay` has passed. [`Duration::MAX`] means never.
+    /// The job does not start before `delay` has passed. [`Duration::MAX`] means never.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// let job = NewJob::new(Charge { order: 7 }).delay(Duration::from_secs(30));
-    /// # let _ = job;
     /// ```
     pub fn delay(mut self, delay: Duration) -> Self {
         self.options.start = Some(StartTime::After(delay));
         self
     }
 
-    /// Do not start before this time of the wall clock: a [`SystemTime`](std::time::SystemTime) or a [`Timestamp`]. A time in the past means now.
+    /// The job does not start before this time of the wall clock: a [`SystemTime`](std::time::SystemTime) or a
+    /// [`Timestamp`]. A time in the past means now.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// use std::time::{Duration, SystemTime};
     ///
     /// let tomorrow = SystemTime::now() + Duration::from_secs(24 * 3600);
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7).run_at(tomorrow)).await?;
     /// assert_eq!(pond.job(id)?.run_at, Some(tomorrow.into()));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
         self.options.start = Some(StartTime::At(at.into()));
         self
     }
 
-    /// Which ready jobs go first: 0 (first) to 9 (last), 5 by default.
+    /// Which of the ready jobs start first: 0 (first) to 9 (last), 5 by default.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.enqueue("emails", NewJob::raw("mail", "newsletter").priority(Priority::LAST)).await?;
     /// pond.enqueue("emails", NewJob::raw("mail", "password reset").priority(Priority::FIRST)).await?;
     /// # let log = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -224,126 +228,104 @@ impl NewJob {
     /// # drain(&pond).await;
     /// # let sent = log.lock().unwrap().clone();
     /// assert_eq!(sent, ["password reset", "newsletter"]);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.options.priority = priority;
+        self.options.priority = Some(priority);
         self
     }
 
-    /// One of a group runs at a time, in the order of enqueueing. A group is any text of 1 to 1,024 bytes. See the crate's
+    /// The jobs of a group run one at a time, in the order of their enqueues. A group is any text of 1 to 1,024 bytes. See the crate's
     /// documentation on groups for what a failing or delayed head does.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let first = pond.enqueue("orders", NewJob::json("charge", &7).group("order-7")).await?;
     /// let second = pond.enqueue("orders", NewJob::json("ship", &7).group("order-7")).await?;
     /// assert!(matches!(pond.explain(second)?, Explanation::GroupBusy { head, ahead: 1, .. } if head == first));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.options.group = Some(group.into().into());
         self
     }
 
-    /// Attempts in all, at least 1, instead of the worker's setting.
+    /// The number of attempts, the first one included. At least 1. It replaces the worker's setting.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// let job = NewJob::new(Charge { order: 7 }).max_attempts(1);
-    /// # let _ = job;
     /// ```
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.options.max_attempts = Some(attempts);
         self
     }
 
-    /// The handler is called at most once, rather than at least once: for effects that are worse twice than not at all.
+    /// The handler is called at most once, instead of at least once. This is for effects that are worse if they happen twice
+    /// than if they do not happen.
     ///
-    /// The job has one attempt. If the process dies or is stopped while it runs, so that nobody knows how far
-    /// it came, it goes to the dead letters with [`FailureKind::Crash`](crate::FailureKind::Crash) instead of running again;
-    /// so does one whose end could not be written before the process died. Its start is made durable before its handler is
+    /// The job has one attempt. If the process dies or is stopped while it runs, it is unknown how far the handler came.
+    /// The job then becomes a dead letter with [`FailureKind::Crash`](crate::FailureKind::Crash) instead of running again.
+    /// The same happens if its end could not be written before the process died. Its start is made durable before its handler is
     /// called, which costs a commit.
     ///
-    /// A handler that answers [`snooze`](crate::Outcome::snooze) or [`rate_limited`](crate::Outcome::rate_limited) asks to be
-    /// called again, and is; and so is that of a job that an operator redrives.
+    /// A handler that returns [`snooze`](crate::Outcome::snooze) or [`rate_limited`](crate::Outcome::rate_limited) is called
+    /// again, because it asks for that. It is also called again if the job is redriven.
     ///
-    /// [`WorkerBuilder::at_most_once`](crate::WorkerBuilder::at_most_once) says the same of all jobs of a worker.
+    /// [`WorkerBuilder::at_most_once`](crate::WorkerBuilder::at_most_once) sets the same for all jobs of a worker.
     ///
     /// # Errors
     /// When it is enqueued: [`Error::InvalidConfig`] if [`max_attempts`](Self::max_attempts) is above 1.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// # pond.worker("billing").handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
     /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).at_most_once()).await?;
     /// # drain(&pond).await;
     /// assert_eq!(pond.job(id)?.state, State::Dead); // its handler has failed
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn at_most_once(mut self) -> Self {
         self.options.at_most_once = true;
         self
     }
 
-    /// How long to wait between attempts, instead of the worker's setting.
+    /// How long the job waits between attempts. It replaces the worker's setting.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// let job = NewJob::new(Charge { order: 7 }).backoff(Backoff::Fixed(Duration::from_secs(10)));
-    /// # let _ = job;
     /// ```
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.options.backoff = Some(backoff);
         self
     }
 
-    /// Longest run of one attempt, not zero, instead of the worker's setting:
-    /// [`WorkerBuilder::timeout`](crate::WorkerBuilder::timeout) says when it begins and what it ends.
+    /// The longest time of one attempt. It must not be zero, and replaces the worker's setting.
+    /// [`WorkerBuilder::timeout`](crate::WorkerBuilder::timeout) says when the time begins and what a timeout ends.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// let job = NewJob::new(Charge { order: 7 }).timeout(Duration::from_secs(30));
-    /// # let _ = job;
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started within this time after its enqueue.
+    /// The job ends as cancelled, with the reason `expired`, if it has not started within this time after its enqueue.
     ///
-    /// A job expires wherever it waits: in a paused queue or group, in a queue without a worker, behind others of its
-    /// group, before it is due. From then on it takes no room in a full queue, and its unique key is held as after any
-    /// other end. A job that has started does not expire: it is retried as usual, and goes to the dead letters if it
-    /// fails for good. Started means that an attempt failed, was snoozed or ran when the process died; an attempt that
+    /// A job expires wherever it waits: in a paused queue or group, in a queue without a worker, behind other jobs of its
+    /// group, or before it is due. An expired job takes no room in a full queue, and its unique key is held as after any
+    /// other end. A job that has started does not expire: it is retried as usual, and becomes a dead letter after
+    /// its last attempt has failed. Started means that an attempt failed, was snoozed or ran when the process died; an attempt that
     /// is taken back at a shutdown, or answers [`rate_limited`](crate::Outcome::rate_limited), counts for nothing.
     ///
-    /// It is time that has passed, to the millisecond: a wall clock that is set makes it neither longer nor shorter.
+    /// The time is measured to the millisecond. Setting the wall clock does not change it.
     /// [`Duration::MAX`] means never.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let clock = ManualClock::new();
-    /// # let pond = in_memory(&clock)?;
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
     /// let job = NewJob::new(Charge { order: 7 }).expires_in(Duration::from_secs(60));
     /// let id = pond.enqueue("billing", job).await?;
     /// clock.advance(Duration::from_secs(60));
@@ -352,78 +334,66 @@ impl NewJob {
     /// drain(&pond).await;
     /// let job = pond.job(id)?;
     /// assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some("expired")));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn expires_in(mut self, after: Duration) -> Self {
         self.options.expires = Some(Expires::After(after));
         self
     }
 
-    /// End as cancelled, with the reason `expired`, if it has not started by this time of the wall clock. A time in the
-    /// past ends it at once. Otherwise as [`expires_in`](Self::expires_in).
+    /// The job ends as cancelled, with the reason `expired`, if it has not started by this time of the wall clock. A time in
+    /// the past ends it at once. Everything else is as for [`expires_in`](Self::expires_in).
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// use std::time::{Duration, SystemTime};
     ///
     /// let tonight = SystemTime::now() + Duration::from_secs(6 * 3600);
     /// let job = NewJob::new(Charge { order: 7 }).expires_at(tonight);
-    /// # let _ = job;
     /// ```
     pub fn expires_at(mut self, at: impl Into<Timestamp>) -> Self {
         self.options.expires = Some(Expires::At(at.into()));
         self
     }
 
-    /// At most one job of the queue has this key, any text of 1 to 1,024 bytes: while one is there that has
-    /// not ended, and for five minutes after its enqueue even if it has
-    /// ([`unique_for`](Self::unique_for)), an enqueue with the same key stores nothing and is answered
-    /// with the id of that one. So a call that was answered [`Error::OutcomeUnknown`], or not at all, may
-    /// be made again.
+    /// At most one job of the queue holds this key, which is any text of 1 to 1,024 bytes. A job holds its key until it ends,
+    /// and for at least five minutes after its enqueue ([`unique_for`](Self::unique_for)). Meanwhile an enqueue with the same
+    /// key stores nothing and returns the id of that job. So a call that returned [`Error::OutcomeUnknown`], or whose result
+    /// was lost, can be made again.
     ///
     /// [Cancelling](crate::Millpond::cancel) the job, or [purging](crate::DeadLetters::purge) it, frees its
-    /// key at once; any other end does not, nor does a place among the dead letters hold it for longer. A
-    /// redriven job has its key again, unless another one holds it by then: it is redriven all the same.
+    /// key at once. No other end does that, and a dead letter does not hold its key for longer than other ended jobs. A
+    /// redriven job holds its key again, unless another job holds it by then. It is redriven in both cases.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7).unique_key("order-7")).await?;
     /// let again = pond.enqueue("billing", NewJob::json("charge", &7).unique_key("order-7")).await?;
-    /// assert_eq!(again, id);
+    /// assert_eq!(again.id, id.id);
     /// assert_eq!(pond.queue("billing")?.counts().pending, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
         self.options.unique_key = Some(key.into());
         self
     }
 
-    /// How long after its enqueue the job holds its [`unique_key`](Self::unique_key) even if it has ended:
-    /// five minutes unless set, at most 30 days. Zero: only until it ends.
+    /// How long after its enqueue the job holds its [`unique_key`](Self::unique_key) even if it has ended. The default is
+    /// five minutes, the maximum 30 days. With zero, the job holds the key only until it ends.
     ///
-    /// It is time that has passed: a wall clock that is set makes it neither longer nor shorter.
+    /// Setting the wall clock does not change this time.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let clock = ManualClock::new();
-    /// # let pond = in_memory(&clock)?;
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
     /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
     /// let charge = || NewJob::new(Charge { order: 7 }).unique_key("order-7").unique_for(Duration::from_secs(60));
     /// let id = pond.enqueue("billing", charge()).await?;
     /// drain(&pond).await;
-    /// assert_eq!(pond.enqueue("billing", charge()).await?, id); // it is done, and known
+    /// assert_eq!(pond.enqueue("billing", charge()).await?.id, id.id); // it is done, and known
     ///
     /// clock.advance(Duration::from_secs(60));
     /// assert!(pond.enqueue("billing", charge()).await? > id);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn unique_for(mut self, at_least: Duration) -> Self {
         self.options.unique_for = Some(at_least);
@@ -435,7 +405,7 @@ impl NewJob {
         &self.kind
     }
 
-    /// The first option that differs from its default, by the name of its method.
+    /// The first option that it was given, by the name of its method. The options of its kind do not count.
     pub(crate) fn option_set(&self) -> Option<&'static str> {
         let Options {
             priority,
@@ -451,7 +421,7 @@ impl NewJob {
             generation: _,
         } = &self.options;
         let options = [
-            (*priority != Priority::default(), "priority"),
+            (priority.is_some(), "priority"),
             (group.is_some(), "group"),
             (matches!(start, Some(StartTime::After(_))), "delay"),
             (matches!(start, Some(StartTime::At(_))), "run_at"),
@@ -467,16 +437,47 @@ impl NewJob {
         options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option)
     }
 
-    /// Checks everything that can be checked without the store. `compare` has each typed payload read back and
+    /// The job of a schedule, without its expiry, and how long after its enqueue each run expires.
+    ///
+    /// # Errors
+    /// It has an option that is about one job only.
+    pub(crate) fn for_a_schedule(mut self) -> Result<(Self, Option<Duration>), Error> {
+        let refused = |option: &str, instead: &str| {
+            Err(Error::config("job", format!("the job of a schedule cannot have the option `{option}`: {instead}")))
+        };
+        let options = &mut self.options;
+        match options.start {
+            Some(StartTime::After(_)) => return refused("delay", "the schedule says when it starts"),
+            Some(StartTime::At(_)) => return refused("run_at", "the schedule says when it starts"),
+            None => {}
+        }
+        if options.unique_key.is_some() {
+            return refused(
+                "unique_key",
+                "the schedule's `overlap` says what happens while the previous run has not ended",
+            );
+        }
+        let expires_in = match options.expires.take() {
+            Some(Expires::At(_)) => return refused("expires_at", "use `expires_in`"),
+            Some(Expires::After(after)) => Some(after),
+            None => None,
+        };
+        Ok((self, expires_in))
+    }
+
+    /// Checks everything that can be checked without the store. With `compare`, each typed payload is read back and
     /// compared.
     pub(crate) fn check(
         self,
         payload_bytes_max: usize,
         compare: bool,
     ) -> Result<(Cow<'static, str>, Payload, Options), Error> {
-        let Self { kind, payload, options } = self;
+        let Self { kind, payload, mut options, of_kind } = self;
         let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
         let payload = payload.check(&kind, payload_bytes_max, compare)?;
+        if let Some(of_kind) = of_kind {
+            options.fill_in(of_kind());
+        }
         if let Some(group) = &options.group {
             name::check_key("group", group)?;
         }
@@ -513,5 +514,60 @@ impl NewJob {
 impl<K: Kind> From<K> for NewJob {
     fn from(payload: K) -> Self {
         Self::new(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> KindOptions {
+        KindOptions::new()
+            .priority(Priority::LAST)
+            .max_attempts(3)
+            .backoff(Backoff::Fixed(Duration::from_secs(3)))
+            .timeout(Duration::from_secs(3))
+            .expires_in(Duration::from_secs(3))
+    }
+
+    #[test]
+    fn an_option_of_the_job_stays_and_the_kinds_options_fill_in_the_others() {
+        let mut plain = Options::default();
+        plain.fill_in(all());
+        assert_eq!((plain.priority, plain.max_attempts), (Some(Priority::LAST), Some(3)));
+        assert_eq!(
+            (plain.backoff, plain.timeout),
+            (Some(Backoff::Fixed(Duration::from_secs(3))), Some(Duration::from_secs(3)))
+        );
+        assert!(matches!(plain.expires, Some(Expires::After(after)) if after == Duration::from_secs(3)));
+
+        let own = Backoff::List(vec![Duration::ZERO]);
+        let mut options = Options {
+            priority: Some(Priority::default()),
+            max_attempts: Some(1),
+            backoff: Some(own.clone()),
+            timeout: Some(Duration::MAX),
+            expires: Some(Expires::After(Duration::MAX)),
+            ..Options::default()
+        };
+        options.fill_in(all());
+        assert_eq!((options.priority, options.max_attempts), (Some(Priority::default()), Some(1)));
+        assert_eq!((options.backoff, options.timeout), (Some(own), Some(Duration::MAX)));
+        assert!(matches!(options.expires, Some(Expires::After(Duration::MAX))));
+    }
+
+    #[test]
+    fn the_number_of_attempts_and_at_most_once_are_one_option() {
+        let mut once = Options { at_most_once: true, ..Options::default() };
+        once.fill_in(all());
+        assert_eq!((once.max_attempts, once.at_most_once), (None, true));
+
+        let mut tries = Options { max_attempts: Some(2), ..Options::default() };
+        tries.fill_in(KindOptions::new().at_most_once());
+        assert_eq!((tries.max_attempts, tries.at_most_once), (Some(2), false));
+
+        let mut plain = Options::default();
+        plain.fill_in(KindOptions::new().at_most_once());
+        assert_eq!((plain.max_attempts, plain.at_most_once), (None, true));
     }
 }

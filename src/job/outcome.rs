@@ -1,4 +1,4 @@
-//! What a handler returns: what becomes of its job, and the result that is kept with it.
+//! What a handler returns: what happens to its job, and the result that is kept with it.
 
 use std::time::Duration;
 
@@ -6,13 +6,15 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::attempt::FailureKind;
-use super::payload::{Codec, Payload};
+use super::codec::Codec;
+use super::kind_traits::HasOutput;
+use super::payload::Payload;
 use crate::error::BoxError;
 
-/// What a handler returns: what becomes of the job.
+/// What a handler returns: what happens to the job.
 ///
-/// A handler returns `Ok(())` for done, `Ok(Outcome::...)` for anything else, and any error by `?`
-/// for a retry by the queue's back-off.
+/// A handler returns `Ok(())` if the job is done, and `Ok(Outcome::...)` for anything else. An error that it returns by `?`
+/// is a failed attempt, and the job is retried by the back-off.
 ///
 /// ```
 /// use millpond::Outcome;
@@ -20,67 +22,62 @@ use crate::error::BoxError;
 ///
 /// let later = Outcome::snooze(Duration::from_secs(30));
 /// let never = Outcome::cancel("the account was closed");
-/// # let _ = (later, never);
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Done. The result, if any, is kept with the completed job. One above
+    /// The job is done. The result, if any, is kept with the completed job. A result above
     /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) fails the attempt.
     Done(Option<Bytes>),
-    /// Failed: run again after `delay`, or by the queue's back-off. Uses up an attempt.
+    /// The attempt failed. The job runs again after `delay`, or by the back-off. This uses up an attempt.
     #[non_exhaustive]
     Retry {
         /// What went wrong.
         error: BoxError,
-        /// Earliest next attempt; `None` is the back-off's choice.
+        /// How long to wait for the next attempt at least. With `None`, the back-off decides.
         delay: Option<Duration>,
     },
-    /// Not now: run again after this long, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up.
+    /// The job runs again after this time, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up.
     Snooze(Duration),
-    /// The other side said "too many requests": nothing more of this queue (or, if the job has a
-    /// group, of this group) starts for this long, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up, no
-    /// place lost.
+    /// A service has refused a request because there were too many. No more jobs of this queue, or of the job's group if it
+    /// has one, start for this time, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). No attempt is used up, and the job keeps its
+    /// place.
     RateLimited(Duration),
     /// As [`RateLimited`](Self::RateLimited), for the whole queue even if the job has a group.
     RateLimitedQueue(Duration),
-    /// No longer needed: the job ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
+    /// The job is no longer needed: it ends as cancelled, with this reason. Of a long reason 4 KiB are kept.
     Cancel(String),
-    /// Failed for good: straight to the dead letters, with this reason. Of a long reason 4 KiB are kept.
+    /// The job can never succeed: it becomes a dead letter at once, with this reason. Of a long reason 4 KiB are kept.
     DeadLetter(String),
 }
 
 impl Outcome {
-    /// Shortest delay of [`snooze`](Self::snooze) and [`rate_limited`](Self::rate_limited), 100 ms: a shorter one counts
-    /// as this long. Neither uses up an attempt, so nothing else bounds how often a handler answers so, and
-    /// each answer costs commits.
+    /// Shortest delay of [`snooze`](Self::snooze) and [`rate_limited`](Self::rate_limited), 100 ms: a shorter one
+    /// is raised to this. Neither uses up an attempt, so nothing else limits how often a handler returns them, and each costs
+    /// commits.
     pub const SNOOZE_MIN: Duration = Duration::from_millis(100);
 
-    /// Done, without a result: the same as a handler's `Ok(())`.
+    /// The job is done, without a result. This is the same as `Ok(())`.
     ///
     /// ```
-    /// # use millpond::Outcome;
+    /// # use doc_prelude::*;
     /// assert!(matches!(Outcome::done(), Outcome::Done(None)));
     /// ```
     pub const fn done() -> Self {
         Self::Done(None)
     }
 
-    /// Done, with a value as JSON as its result. [`JobInfo::result_json`](crate::JobInfo::result_json) reads it again.
+    /// The job is done, with a value as JSON as its result. [`JobInfo::result_json`](crate::JobInfo::result_json) reads it.
     ///
-    /// It is written as a payload is: a value that JSON would not give back as it was, such as a float that is NaN, is
+    /// It is encoded like a payload: a value that would be a different one after decoding, such as a float that is NaN, is
     /// refused. [`done_with`](Self::done_with) says for how long a result is kept and how large it may be.
     ///
     /// # Errors
-    /// A [`Failure`] with a [`PayloadError`](crate::PayloadError), or with what the value's own `Serialize` says. A handler
-    /// that returns it has failed its attempt.
+    /// A [`Failure`] with a [`PayloadError`](crate::PayloadError), or with the error of the value's `Serialize`. If the
+    /// handler returns it, the attempt fails.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
     /// struct Receipt { number: u32 }
     ///
@@ -90,39 +87,54 @@ impl Outcome {
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.result_json::<Receipt>()?, Some(Receipt { number: 12 }));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn done_json<T: Serialize + ?Sized>(result: &T) -> Handled<Self> {
         let (written, _) = Payload::written(Codec::Json, result).map_err(Failure)?;
         Ok(Self::Done(Some(written.bytes)))
     }
 
-    /// Done, with bytes as its result. They are kept with the completed job for a day unless the queue's
-    /// [retention](crate::Retention) says otherwise. They may be 1 MiB unless
-    /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max) says otherwise; a larger result fails the attempt.
+    /// The job is done, with the result of its kind, written as JSON. [`JobInfo::output`](crate::JobInfo::output) reads it.
+    /// Everything else is as for [`done_json`](Self::done_json).
+    ///
+    /// # Errors
+    /// As [`done_json`](Self::done_json).
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # use doc_prelude::*;
+    /// #[derive(Serialize, Deserialize, Kind)]
+    /// #[kind(output = u32)]
+    /// struct Count { files: Vec<String> }
+    ///
+    /// async fn count(job: Job<Count>) -> Handled<Outcome> {
+    ///     Outcome::done_as::<Count>(&(job.files.len() as u32))
+    /// }
+    /// # let _ = |pond: Millpond| pond.worker("imports").handle(count).start();
+    /// ```
+    pub fn done_as<K: HasOutput>(output: &K::Output) -> Handled<Self> {
+        Self::done_json(output)
+    }
+
+    /// The job is done, with bytes as its result. They are kept with the completed job for a day unless the queue's
+    /// [retention](crate::Retention) says otherwise. A result above
+    /// [`Builder::result_bytes_max`](crate::Builder::result_bytes_max), by default 1 MiB, fails the attempt.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing").handle(|_: Job<Charge>| async { Ok(Outcome::done_with("receipt 12")) }).start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.result.as_deref(), Some(&b"receipt 12"[..]));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn done_with(result: impl Into<Bytes>) -> Self {
         Self::Done(Some(result.into()))
     }
 
-    /// Failed: run again by the queue's back-off.
+    /// The attempt failed. The job runs again by the back-off.
     ///
     /// ```
-    /// # use millpond::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+    /// # use doc_prelude::*;
     /// async fn charge(job: Job<Charge>) -> Handled<Outcome> {
     ///     match job.order {
     ///         0 => Ok(Outcome::retry("the order is not there yet")),
@@ -135,16 +147,11 @@ impl Outcome {
         Self::Retry { error: error.into(), delay: None }
     }
 
-    /// Failed: run again after `delay`. From its eleventh attempt on a job waits for at least
+    /// The attempt failed. The job runs again after `delay`. From its eleventh attempt on a job waits for at least
     /// [`Retry::WAIT_MIN`](crate::Retry::WAIT_MIN).
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::retry_after("503", Duration::from_secs(30))) })
     ///     .start()?;
@@ -152,21 +159,16 @@ impl Outcome {
     /// drain(&pond).await;
     /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(30)));
     /// assert_eq!(pond.job(id)?.attempts, 1);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
         Self::Retry { error: error.into(), delay: Some(delay) }
     }
 
-    /// Not now: run again after `delay`, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN), without using up an attempt.
+    /// The job runs again after `delay`, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). This uses up no attempt.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::snooze(Duration::from_secs(30))) })
     ///     .start()?;
@@ -174,22 +176,17 @@ impl Outcome {
     /// drain(&pond).await;
     /// let job = pond.job(id)?;
     /// assert_eq!((job.state, job.attempts, job.snoozes), (State::Scheduled, 0, 1));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn snooze(delay: Duration) -> Self {
         Self::Snooze(delay)
     }
 
-    /// "Too many requests": hold the queue, or if the job has a group only that, for `delay`, at least
-    /// [`SNOOZE_MIN`](Self::SNOOZE_MIN). See also [`rate_limited_queue`](Self::rate_limited_queue).
+    /// A service has refused a request because there were too many. The queue, or only the group if the job has one, starts
+    /// no jobs for `delay`, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN). See also [`rate_limited_queue`](Self::rate_limited_queue).
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("crm")
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::rate_limited(Duration::from_secs(30))) })
     ///     .start()?;
@@ -197,25 +194,20 @@ impl Outcome {
     /// drain(&pond).await;
     /// assert!(matches!(pond.explain(id)?, Explanation::RateLimited { wait, .. } if wait == Duration::from_secs(30)));
     /// assert_eq!(pond.job(id)?.attempts, 0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn rate_limited(delay: Duration) -> Self {
         Self::RateLimited(delay)
     }
 
-    /// "Too many requests", for every job of the queue: hold the whole queue for `delay`, at least
-    /// [`SNOOZE_MIN`](Self::SNOOZE_MIN), even if the job has a group.
+    /// A service has refused a request because there were too many, and this concerns every job of the queue. The whole
+    /// queue starts no jobs for `delay`, at least [`SNOOZE_MIN`](Self::SNOOZE_MIN), even if the job has a group.
     ///
     /// Use it where all groups share one provider's limit. With [`rate_limited`](Self::rate_limited) each group would
     /// make a request of its own to find out.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("crm")
     ///     .concurrency(1)
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::rate_limited_queue(Duration::from_secs(30))) })
@@ -225,7 +217,7 @@ impl Outcome {
     /// drain(&pond).await;
     /// let why = pond.explain(other)?;
     /// assert!(matches!(why, Explanation::RateLimited { wait, .. } if wait == Duration::from_secs(30)));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn rate_limited_queue(delay: Duration) -> Self {
         Self::RateLimitedQueue(delay)
@@ -233,21 +225,17 @@ impl Outcome {
 
     /// The job is no longer needed: it ends as cancelled, with this reason.
     ///
-    /// A job that can never succeed is a [`dead_letter`](Self::dead_letter) instead: somebody shall look at it.
+    /// A job that can never succeed should be a [`dead_letter`](Self::dead_letter) instead, so that an operator sees it.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::cancel("the order was withdrawn")) })
     ///     .start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert_eq!(pond.job(id)?.state, State::Cancelled);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn cancel(reason: impl Into<String>) -> Self {
         Self::Cancel(reason.into())
@@ -256,11 +244,7 @@ impl Outcome {
     /// The job can never succeed: it becomes a dead letter with this reason, without another attempt.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .handle(|_: Job<Charge>| async { Ok(Outcome::dead_letter("card expired")) })
     ///     .start()?;
@@ -268,7 +252,7 @@ impl Outcome {
     /// drain(&pond).await;
     /// let job = pond.job(id)?;
     /// assert_eq!((job.state, job.reason.as_deref()), (State::Dead, Some("card expired")));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn dead_letter(reason: impl Into<String>) -> Self {
         Self::DeadLetter(reason.into())
@@ -284,7 +268,7 @@ pub(crate) struct ClassedError {
 }
 
 /// The error side of a handler: anything that `?` can turn into a boxed error, which is every
-/// [`std::error::Error`] and `anyhow::Error`. It means: retry by the back-off.
+/// [`std::error::Error`] and `anyhow::Error`. It fails the attempt, and the job is retried by the back-off.
 ///
 /// It does not implement [`std::error::Error`] itself, because that is what lets `?` convert every
 /// error into it.
@@ -316,9 +300,7 @@ impl<E: Into<BoxError>> From<E> for Failure {
 ///
 /// ```
 /// use millpond::{Handled, Job, Outcome};
-/// # use millpond::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
+/// # use doc_prelude::*;
 /// async fn charge(job: Job<Charge>) -> Handled {
 ///     println!("order {}", job.order);
 ///     Ok(())
@@ -335,7 +317,7 @@ pub type Handled<T = ()> = Result<T, Failure>;
 /// (`String`, `&'static str`, as its UTF-8 bytes). A value as JSON is [`Outcome::done_json`].
 ///
 /// ```
-/// # use millpond::*;
+/// # use doc_prelude::*;
 /// struct Receipt(u64);
 ///
 /// impl IntoOutcome for Receipt {
@@ -344,15 +326,13 @@ pub type Handled<T = ()> = Result<T, Failure>;
 ///     }
 /// }
 ///
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
 /// async fn charge(job: Job<Charge>) -> Handled<Receipt> {
 ///     Ok(Receipt(job.order))
 /// }
 /// # let _ = |pond: Millpond| pond.worker("billing").handle(charge).start();
 /// ```
 pub trait IntoOutcome {
-    /// What becomes of the job.
+    /// Converts the value into what happens to the job.
     fn into_outcome(self) -> Outcome;
 }
 

@@ -11,16 +11,14 @@ use crate::error::BoxError;
 /// `[indexes]`, and is empty for the payload itself.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let refused = pond.enqueue("sensors", NewJob::json("reading", &[20.5, f64::NAN])).await;
 /// let Err(Error::Unencodable { source, .. }) = refused else { panic!("{refused:?}") };
 /// match source.downcast_ref() {
 ///     Some(PayloadError::NotFinite { path }) => assert_eq!(path, "[1]"),
 ///     _ => panic!("{source}"),
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,7 +29,7 @@ pub enum PayloadError {
         Place(path)
     )]
     NotFinite {
-        /// Where it stands.
+        /// Its place in the value.
         path: String,
     },
     /// JSON writes this `Some` as `null`, and reads `null` as `None`.
@@ -40,10 +38,10 @@ pub enum PayloadError {
         Place(path)
     )]
     NullInSome {
-        /// Where it stands.
+        /// Its place in the value.
         path: String,
     },
-    /// Lists, maps, structs and enums lie deeper in one another than a reader follows.
+    /// Lists, maps, structs and enums are nested deeper than a reader can read.
     #[error(
         "{}values are nested deeper than {max} levels, the most that is read back: flatten the payload",
         Place(path)

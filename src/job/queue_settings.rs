@@ -1,4 +1,4 @@
-//! A queue's durable settings: how much may wait, what a full queue does, how groups wait, what is kept.
+//! A queue's durable settings: its capacity, what it does when it is full, how groups wait, and which ended jobs are kept.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// A queue's durable settings: they hold for producers and workers alike and survive a restart.
+/// A queue's durable settings. They apply to all callers and workers, and survive a restart.
 ///
 /// ```
 /// use millpond::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
@@ -24,7 +24,7 @@ use crate::error::Error;
 #[must_use]
 #[non_exhaustive]
 pub struct QueueSettings {
-    /// How many jobs may wait.
+    /// How many jobs the queue can hold.
     pub capacity: Capacity,
     /// What a full queue does to a caller that enqueues.
     pub when_full: WhenFull,
@@ -35,7 +35,7 @@ pub struct QueueSettings {
 }
 
 impl QueueSettings {
-    /// How many jobs may wait; 0 is refused. Default: no limit but the disk.
+    /// How many jobs the queue can hold. 0 is refused. By default only the disk limits it.
     pub fn capacity(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
         self
@@ -68,19 +68,17 @@ impl QueueSettings {
     }
 }
 
-/// How much may wait in a queue: jobs that are pending, scheduled or retrying, and running ones.
+/// How much a queue can hold: jobs that are pending, scheduled or retrying, and running ones.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let billing = pond.queue("billing")?;
 /// let capacity = Capacity::jobs(2).bytes(1 << 20);
 /// billing.configure(QueueSettings::default().capacity(capacity)).await?;
 ///
 /// let three = (0..3).map(|order| NewJob::json("charge", &order));
 /// assert!(matches!(pond.enqueue_many("billing", three).await, Err(Error::QueueFull { .. })));
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
@@ -93,7 +91,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// No limit but the disk.
+    /// There is no limit except the disk.
     pub const UNLIMITED: Self = Self { jobs: None, bytes: None };
 
     /// At most this many jobs.
@@ -101,7 +99,7 @@ impl Capacity {
         Self { jobs: Some(jobs), bytes: None }
     }
 
-    /// And at most this many bytes of records.
+    /// Also allows at most this many bytes of records.
     pub const fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = Some(bytes);
         self
@@ -115,9 +113,7 @@ impl Capacity {
 /// What a full queue does to a caller that enqueues.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let billing = pond.queue("billing")?;
 /// let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(WhenFull::Wait);
 /// billing.configure(settings).await?;
@@ -125,7 +121,7 @@ impl Capacity {
 /// billing.enqueue(NewJob::json("charge", &7)).await?;
 /// let full = pond.transaction(|tx| Ok(tx.enqueue("billing", NewJob::json("charge", &8))?)).await;
 /// assert!(matches!(full, Err(Error::Aborted { .. }))); // outside of a transaction it would wait
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -133,27 +129,24 @@ pub enum WhenFull {
     /// Refuse with [`Error::QueueFull`].
     #[default]
     Refuse,
-    /// Make the caller wait until there is room; at most 10,000 callers at once, over all queues: a later
-    /// one is refused. Inside a transaction it refuses all the same: waiting there would stop the writer.
+    /// Make the caller wait until there is room. At most 10,000 callers can wait at once, over all queues; further ones are
+    /// refused. Inside a transaction the call is refused too, because a wait there would stop the writer.
     ///
-    /// A handler may wait as well, for the queue of the next step for example, but it holds its slot meanwhile. So it
-    /// is refused at once where its wait could be for itself: in its own queue; in a queue whose handlers
-    /// wait for its own, perhaps by way of others; while half of the [slots](crate::Builder::max_running), or of the
+    /// A handler is allowed to wait too, for example for the queue of the next step, but it keeps its slot meanwhile. So it
+    /// is refused at once if it could wait for itself: in its own queue; in a queue whose handlers wait for
+    /// the handler's queue, directly or through other queues; while half of the [slots](crate::Builder::max_running), or of the
     /// [threads](crate::Builder::blocking_threads) if it blocks, are held by handlers that wait; in an async handler that
     /// blocks its thread with [`wait`](crate::Commit::wait); and in the handler of another open file. A handler that is
-    /// refused can answer [`Outcome::snooze`](crate::Outcome::snooze) to be run again later without using up
-    /// an attempt. A task that a handler has spawned is not known to be its own: if the handler awaits it, nobody but
-    /// its timeout ends a wait for itself.
+    /// refused can return [`Outcome::snooze`](crate::Outcome::snooze) to be run again later without using up
+    /// an attempt. The queue does not know which tasks a handler has spawned: if such a task waits and the handler awaits
+    /// it, only the handler's timeout ends a wait for itself.
     Wait,
 }
 
-/// What a group does while its first job waits for a retry or for its time.
+/// What a group does while its first job waits for a retry or for the time at which it is due.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # use std::time::Duration;
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let orders = pond.queue("orders")?;
 /// orders.configure(QueueSettings::default().groups(GroupPolicy::Skip)).await?;
 ///
@@ -161,24 +154,24 @@ pub enum WhenFull {
 /// orders.enqueue(later.group("customer-1")).await?;
 /// let now = orders.enqueue(NewJob::json("ship", &8).group("customer-1")).await?;
 /// assert!(matches!(pond.explain(now)?, Explanation::NoHandler { .. })); // with `Block`: `GroupBusy`
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum GroupPolicy {
-    /// The group waits with it: the order is strict. A job delayed by an hour holds everything
-    /// enqueued behind it in its group for an hour.
+    /// The group waits with it, so the order is strict. A job that is delayed by an hour delays all jobs behind it in its
+    /// group by an hour.
     #[default]
     Block,
-    /// The next one goes; the head comes back in when its time has come.
+    /// The next job of the group runs. The first job returns to the group when it is due.
     Skip,
 }
 
-/// How long and how many to keep.
+/// How many ended jobs are kept, and for how long.
 ///
-/// The time is time that has passed, by the monotonic clock while the file is open: a wall clock that is set, as that of
-/// a machine which boots without knowing the time, makes nothing older. While the file is closed, time counts as far as
-/// the wall clock can be believed: it goes on from the latest time that the file has seen.
+/// While the file is open, the time is measured by the monotonic clock, so setting the wall clock makes no job older. While
+/// the file is closed, it is measured by the wall clock, from the latest wall time that the file has recorded, and only if
+/// that clock has been set.
 ///
 /// ```
 /// use millpond::{Keep, Retention};
@@ -188,24 +181,23 @@ pub enum GroupPolicy {
 ///     .completed(Keep::new(Duration::from_secs(3600), 1_000))
 ///     .cancelled(Keep::NOTHING)
 ///     .dead(Keep::FOREVER);
-/// # let _ = retention;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Keep {
-    /// For how long after their end.
+    /// How long jobs are kept after their end.
     pub age: Duration,
-    /// How many: the latest ones.
+    /// How many jobs are kept. These are the latest ones.
     pub count: u64,
 }
 
 impl Keep {
-    /// Everything, for ever: the file grows.
+    /// Keeps all jobs for ever, so the file grows.
     pub const FOREVER: Self = Self { age: Duration::MAX, count: u64::MAX };
-    /// Nothing.
+    /// Keeps no jobs.
     pub const NOTHING: Self = Self { age: Duration::ZERO, count: 0 };
 
-    /// What is younger than `age`, and of those the `count` latest.
+    /// Keeps the latest `count` of the jobs that ended less than `age` ago.
     pub const fn new(age: Duration, count: u64) -> Self {
         Self { age, count }
     }
@@ -219,12 +211,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// not kept; cancelled jobs for a day, 10,000 of them; dead letters for 180 days, 1,000,000 of them.
 ///
 /// ```
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # use std::time::Duration;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let billing = pond.queue("billing")?;
 /// let week = Keep::new(Duration::from_secs(7 * 24 * 3600), 100_000);
 /// billing.configure(QueueSettings::default().retention(Retention::default().completed(week))).await?;
@@ -233,7 +220,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// let id = billing.enqueue(Charge { order: 7 }).await?;
 /// drain(&pond).await;
 /// assert_eq!(pond.job(id)?.state, State::Completed);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use]
@@ -272,10 +259,7 @@ impl Retention {
     /// Keeps completed jobs that have a result like this, and none without: a job without a result costs nothing more.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let billing = pond.queue("billing")?;
     /// let week = Keep::new(Duration::from_secs(7 * 24 * 3600), 100_000);
     /// billing.configure(QueueSettings::default().retention(Retention::default().results(week))).await?;
@@ -289,7 +273,7 @@ impl Retention {
     /// drain(&pond).await;
     /// assert_eq!(pond.job(charge)?.result.as_deref(), Some(&b"receipt 12"[..]));
     /// assert!(matches!(pond.job(remind), Err(Error::NoSuchJob { .. })));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn results(mut self, keep: Keep) -> Self {
         self.completed = keep;

@@ -51,7 +51,7 @@ impl Rate {
     /// How many tokens may be saved up, and so be used at once.
     ///
     /// ```
-    /// # use millpond::Rate;
+    /// # use doc_prelude::*;
     /// let steady = Rate::per_minute(600);
     /// let bursty = Rate::per_minute(600).burst(50);
     /// assert_eq!(steady.tokens_per_second(), bursty.tokens_per_second());

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::checked::ReadBack;
-use super::payload::{Codec, Kind, Payload};
+use super::codec::Codec;
+use super::payload::{Kind, Payload};
 use super::payload_error::PayloadError;
 use crate::error::BoxError;
 use crate::text::char_boundary;
 
-/// How much of a payload stands in an error, in bytes.
+/// How much of a payload an error shows, in bytes.
 const EXCERPT_BYTES_MAX: usize = 80;
 
 /// Reads the payload back, as its handler will.
@@ -81,7 +82,7 @@ fn changed(written: &Payload, read: &Payload) -> PayloadError {
     PayloadError::Changed { written: excerpt(written, same), read: excerpt(read, same) }
 }
 
-/// What stands around `at`.
+/// The part of the payload around `at`.
 fn excerpt(payload: &Payload, at: usize) -> String {
     let Ok(text) = std::str::from_utf8(&payload.bytes) else {
         return format!("{} bytes, of which byte {at} is the first that differs", payload.bytes.len());

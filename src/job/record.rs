@@ -8,16 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use super::attempt::{ATTEMPT_ERRORS_MAX, AttemptError};
 use super::lineage::Lineage;
-use super::payload::Payload;
 use super::priority::Priority;
 use super::retry::Backoff;
+use super::scheduled_for::ScheduledFor;
 use super::state::State;
+use super::stored_payload::StoredPayload;
 use crate::time::{Due, Now, Timestamp};
 
-/// A queue's number in keys and records; its name stands once, in its row.
+/// A queue's number in keys and records. Its name is stored only in its row.
 pub(crate) type QueueId = u32;
 
-/// A kind's number in records; its name stands once, in its row.
+/// A kind's number in records. Its name is stored only in its row.
 pub(crate) type KindId = u32;
 
 /// All that is kept of a job, less its id and queue, which are its key.
@@ -31,7 +32,7 @@ pub(crate) struct Record {
     pub attempts: u32,
     /// What most jobs do not have: one byte in their record.
     pub extra: Option<Box<Extra>>,
-    pub payload: Payload,
+    pub payload: StoredPayload,
 }
 
 /// What a plain job does without. Each part of it is a section of the stored record.
@@ -53,9 +54,13 @@ pub(crate) struct Extra {
     /// Why it ended, where it did not simply complete.
     pub reason: Option<String>,
     pub result: Option<Bytes>,
+    /// Whether the payload codec has made the result's bytes.
+    pub is_result_coded: bool,
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub lineage: Option<Box<Lineage>>,
+    /// If a schedule has made it: which one, and for which time.
+    pub scheduled_for: Option<Box<ScheduledFor>>,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }
@@ -94,13 +99,14 @@ impl Extra {
 impl Record {
     /// A plain job of kind 1 for unit tests, enqueued at the start of time.
     pub fn plain() -> Self {
-        Self::new(1, Priority::default(), Timestamp::EPOCH, Payload::raw("x"))
+        Self::new(1, Priority::default(), Timestamp::EPOCH, super::payload::Payload::raw("x"))
     }
 }
 
 impl Record {
     /// A new job without options. It is pending until [`life::enter`](super::life::enter) says otherwise.
-    pub fn new(kind: KindId, priority: Priority, enqueued_at: Timestamp, payload: Payload) -> Self {
+    pub fn new(kind: KindId, priority: Priority, enqueued_at: Timestamp, payload: impl Into<StoredPayload>) -> Self {
+        let payload = payload.into();
         Self { state: State::Pending, kind, priority, enqueued_at, attempts: 0, extra: None, payload }
     }
 

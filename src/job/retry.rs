@@ -10,19 +10,19 @@ use crate::error::Error;
 use crate::error::panics::{Quiet, catch};
 use crate::sync::MustNotWait;
 
-/// Attempts in all, the first one included, unless set.
+/// The default number of attempts, the first one included.
 pub(crate) const MAX_ATTEMPTS_DEFAULT: u32 = 5;
 
-/// Wait after the first attempt unless set.
+/// The default wait after the first attempt.
 const BASE_DEFAULT: Duration = Duration::from_secs(2);
 
-/// Longest wait between attempts unless set.
+/// The default of the longest wait between attempts.
 const CAP_DEFAULT: Duration = Duration::from_secs(3600);
 
-/// Share of the delay that is random unless set: 0.2 is between 80 % and 120 % of it.
+/// The default share of the delay that is random: 0.2 means between 80 % and 120 % of the delay.
 const JITTER_DEFAULT: f64 = 0.2;
 
-/// How long to wait after a failed attempt. This much of a policy can be stored with a job.
+/// How long to wait after a failed attempt. This part of a policy can be stored with a job.
 ///
 /// ```
 /// use millpond::{Backoff, NewJob};
@@ -32,7 +32,6 @@ const JITTER_DEFAULT: f64 = 0.2;
 /// let doubling = Backoff::Exponential { base: minute, cap: 60 * minute };
 /// let listed = Backoff::List(vec![minute, 5 * minute, 30 * minute]);
 /// let job = NewJob::json("charge", &7).backoff(listed).max_attempts(4);
-/// # let _ = (doubling, job);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -46,7 +45,7 @@ pub enum Backoff {
     },
     /// Always the same wait.
     Fixed(Duration),
-    /// The n-th wait for the n-th attempt; the last one again after that.
+    /// The n-th wait after the n-th attempt, and the last one after all later attempts.
     List(Vec<Duration>),
 }
 
@@ -92,7 +91,7 @@ enum Policy {
     Custom(Custom),
 }
 
-/// How often a job is tried and how long it waits in between.
+/// How often a job is tried, and how long it waits between attempts.
 ///
 /// The default: 5 attempts in all, `2 s × 2^(attempt - 1)` capped at an hour, ±20 % jitter.
 ///
@@ -104,21 +103,19 @@ enum Policy {
 /// let strict = Retry::none();
 /// let listed = Retry::list([Duration::from_secs(1), Duration::from_secs(60)]);
 /// let custom = Retry::custom(|attempt| Duration::from_secs(u64::from(attempt).pow(4)));
-/// # let _ = (patient, strict, listed, custom);
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Retry {
     policy: Policy,
-    /// Attempts in all, the first one included.
+    /// The number of attempts, the first one included.
     pub max_attempts: u32,
     /// How much of the wait is random, from 0 to 1.
     pub jitter: f64,
 }
 
 impl Retry {
-    /// Retries of a job that may follow at once, if that is what the back-off or the handler says: 10. The later ones
-    /// wait for [`WAIT_MIN`](Self::WAIT_MIN) at least, so that a job with very many attempts does not keep the
+    /// How many retries of a job can follow at once, if the back-off or the handler says so: 10. Later retries wait for [`WAIT_MIN`](Self::WAIT_MIN) at least, so that a job with very many attempts does not keep the
     /// disk busy: each retry costs two commits.
     pub const AT_ONCE_MAX: u32 = 10;
 
@@ -130,26 +127,22 @@ impl Retry {
         if attempt > Self::AT_ONCE_MAX { Self::WAIT_MIN } else { Duration::ZERO }
     }
 
-    /// Doubles from `base`, capped at an hour unless [`cap`](Self::cap) says otherwise.
+    /// The wait doubles from `base` on, and is capped at an hour unless [`cap`](Self::cap) says otherwise.
     pub fn exponential(base: Duration) -> Self {
         Self::stored(Backoff::Exponential { base, cap: CAP_DEFAULT })
     }
 
-    /// Always the same wait. Zero retries at once, but no more than [`AT_ONCE_MAX`](Self::AT_ONCE_MAX) times.
+    /// The wait is always the same. With zero, the job is retried at once, but at most
+    /// [`AT_ONCE_MAX`](Self::AT_ONCE_MAX) times.
     pub fn fixed(delay: Duration) -> Self {
         Self::stored(Backoff::Fixed(delay))
     }
 
-    /// The n-th wait after the n-th attempt; the last one from then on. The list also sets the
-    /// number of attempts to its length plus one.
+    /// The n-th wait follows the n-th attempt, and the last one all later attempts. This also sets the number of attempts to
+    /// the length of the list plus one.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// pond.worker("billing")
     ///     .retry(Retry::list([Duration::from_secs(1), Duration::from_secs(60)]))
     ///     .handle(|job: Job<Charge>| async move {
@@ -160,7 +153,7 @@ impl Retry {
     /// # pond.enqueue("billing", Charge { order: 7 }).await?;
     /// # drain(&pond).await;
     /// # assert_eq!(pond.metrics().failed_total, 0);
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn list(delays: impl IntoIterator<Item = Duration>) -> Self {
         let delays: Vec<_> = delays.into_iter().collect();
@@ -168,34 +161,28 @@ impl Retry {
         Self::stored(Backoff::List(delays)).max_attempts(attempts)
     }
 
-    /// Whatever `delay` says, given the number of the attempt that failed (from 1). The
-    /// [`jitter`](Self::jitter) is added to it. If it panics, the default back-off is used. It may run on the queue's own
-    /// thread, for which everybody waits: calls in it that wait for the queue are answered [`Error::WouldDeadlock`].
+    /// `delay` returns the wait, given the number of the attempt that failed (from 1). The [`jitter`](Self::jitter) is added
+    /// to it. If `delay` panics, the default back-off is used. It can run on the queue's own thread, for which all callers
+    /// wait: calls in it that wait for the queue fail with [`Error::WouldDeadlock`].
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let retry = Retry::custom(|attempt| Duration::from_secs(u64::from(attempt).pow(4) + 15)).jitter(0.0);
     /// pond.worker("billing").retry(retry).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(16)));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Self { policy: Policy::Custom(Arc::new(Quiet::new(Box::new(delay)))), ..Self::default() }
     }
 
-    /// One attempt only: the first failure is final.
+    /// There is only one attempt: the first failure is final.
     ///
     /// ```
-    /// # use millpond::Retry;
+    /// # use doc_prelude::*;
     /// let strict = Retry::none();
-    /// # let _ = strict;
     /// ```
     pub fn none() -> Self {
         Self::default().max_attempts(1)
@@ -205,19 +192,17 @@ impl Retry {
         Self { policy: Policy::Stored(backoff), max_attempts: MAX_ATTEMPTS_DEFAULT, jitter: JITTER_DEFAULT }
     }
 
-    /// Attempts in all, the first one included; at least 1. Default 5.
+    /// The number of attempts, the first one included. At least 1, by default 5.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// The longest wait of an exponential back-off. Default one hour. Others ignore it.
+    /// The longest wait of an exponential back-off, by default one hour. Other back-offs ignore it.
     ///
     /// ```
-    /// # use millpond::Retry;
-    /// # use std::time::Duration;
+    /// # use doc_prelude::*;
     /// let retry = Retry::exponential(Duration::from_secs(2)).cap(Duration::from_secs(600));
-    /// # let _ = retry;
     /// ```
     pub fn cap(mut self, longest: Duration) -> Self {
         if let Policy::Stored(Backoff::Exponential { cap, .. }) = &mut self.policy {
@@ -226,33 +211,26 @@ impl Retry {
         self
     }
 
-    /// How much of the wait is random, from 0 (none) to 1 (from nothing to twice as long).
-    /// Default 0.2.
+    /// How much of the wait is random, from 0 (none) to 1 (the wait is between zero and twice as long). By default 0.2.
     ///
     /// ```
-    /// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-    /// # use std::time::Duration;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-    /// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-    /// # let pond = in_memory(&ManualClock::new())?;
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let exact = Retry::fixed(Duration::from_secs(5)).jitter(0.0);
     /// pond.worker("billing").retry(exact).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
     /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
     /// drain(&pond).await;
     /// assert!(matches!(pond.explain(id)?, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(5)));
-    /// # Ok(()) }
+    /// # Ok(()) });
     /// ```
     pub fn jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// How long it waits between attempts; `None` if a [function](Self::custom) says so.
+    /// How long a job waits between attempts. `None` if a [function](Self::custom) decides it.
     ///
     /// ```
-    /// # use millpond::{Backoff, Retry};
-    /// # use std::time::Duration;
+    /// # use doc_prelude::*;
     /// let retry = Retry::fixed(Duration::from_secs(5)).max_attempts(3);
     /// assert_eq!(retry.backoff(), Some(&Backoff::Fixed(Duration::from_secs(5))));
     /// assert_eq!((retry.max_attempts, retry.jitter), (3, 0.2));
@@ -272,8 +250,7 @@ impl Retry {
     pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, random: f64) -> Duration {
         let plain = match (own, &self.policy) {
             (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
-            // A panic must not take its thread with it, nor the job. The thread may be the writer's, for which everybody
-            // waits.
+            // A panic must end neither the thread nor the job. The thread can be the writer's, for which all callers wait.
             (None, Policy::Custom(delay)) => {
                 let _must_not_wait = MustNotWait::begin();
                 catch(|| delay(attempt)).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))

@@ -17,13 +17,7 @@ use serde::{Deserialize, Serialize};
 /// it was taken, as it does with ids.
 ///
 /// ```
-/// # use millpond::{*, testing::{drain, in_memory, ManualClock}};
-/// # use std::time::Duration;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let clock = ManualClock::new();
-/// # let pond = in_memory(&clock)?;
+/// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
 /// # let runs = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
 /// # let log = runs.clone();
 /// pond.worker("billing")
@@ -43,7 +37,7 @@ use serde::{Deserialize, Serialize};
 /// let [(first_attempt, first), (second_attempt, second)] = runs[..] else { panic!("two runs") };
 /// assert_eq!(first_attempt, second_attempt);
 /// assert!(first < second);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunNumber {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a job is, seen from outside.
+/// The state of a job, as applications see it.
 ///
 /// ```
 /// use millpond::State;
@@ -16,21 +16,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum State {
-    /// Could run: waits for a slot, its turn, or a handler. The dispatcher moves it on.
+    /// The job can run. It waits for a slot, for the jobs before it, or for a worker with a handler for its kind.
     Pending,
-    /// Due later. The promoter makes it `Pending` when its time has come.
+    /// The job is due later. It becomes `Pending` when it is due.
     Scheduled,
-    /// A handler has it.
+    /// The job was handed to a handler.
     Running,
-    /// An attempt failed; due again later. The promoter moves it on.
+    /// An attempt failed, and the job is due again later. It becomes `Pending` when it is due.
     Retrying,
-    /// Done. Kept as long as the queue's retention says, by default only if it has a result.
+    /// The job is done. It is kept for as long as the queue's retention says, by default only if it has a result.
     Completed,
-    /// Failed for good: in the dead-letter table until redriven or purged.
+    /// The job has failed and is not tried again. It is kept as a dead letter until it is redriven, purged or removed by
+    /// retention.
     Dead,
-    /// Stopped on purpose: cancelled by a caller or by its handler, or expired.
+    /// The job was cancelled by a caller or by its handler, or has expired.
     Cancelled,
-    /// Waits for other jobs. Reserved: nothing enters this state yet.
+    /// The job waits for other jobs. Reserved: no job has this state yet.
     Blocked,
 }
 

@@ -1,7 +1,7 @@
 //! Which job is held responsible when a process dies, and how the jobs that ran then are tried again.
 //!
-//! A process that dies names nobody. What the next one finds are the marks of the jobs that ran, and on each
-//! job's record at how many deaths it was there. A job that kills its process is there at every death it
+//! A process that dies does not say which job was the cause. The next process finds the start marks of the jobs that
+//! ran, and on each job's record at how many deaths it was there. A job that kills its process is there at every death it
 //! causes. Most such jobs kill soon after their start, so the job that started last is suspected first.
 
 use std::cmp::Reverse;
@@ -23,20 +23,20 @@ pub(crate) struct Witness {
     pub alone: bool,
 }
 
-/// A job that was there at this many deaths is held responsible if it is [`DEATHS_AHEAD`] of everybody else
-/// who was there at the last one. Fewer may be chance.
+/// A job that was there at this many deaths is held responsible if it is [`DEATHS_AHEAD`] of every other job that was
+/// there at the last one. Fewer deaths can be chance.
 const DEATHS_MIN: u32 = 3;
 
-/// See [`DEATHS_MIN`]. One that was there at the deaths of others by chance is not that far ahead.
+/// See [`DEATHS_MIN`]. A job that was there by chance when others killed the process is not that far ahead.
 const DEATHS_AHEAD: u32 = 2;
 
-/// From this many deaths on one more than anybody else is enough, if all the others were there at an earlier
-/// death, too: those were tried without it.
+/// From this many deaths on, one more than every other job is enough, if all the others were there at an earlier death,
+/// too: those were tried without it.
 const DEATHS_CERTAIN: u32 = 5;
 
-/// Who is held responsible for a death: the job that was alone, or else the job that has been there at
-/// clearly more deaths than everybody else who was there at this one. Without such a job nobody is.
-pub(crate) fn culprit(there: &[Witness]) -> Option<JobId> {
+/// The job that is held responsible for a death: the one that was alone, or else the one that has been there at
+/// clearly more deaths than every other job that was there at this one. `None` if there is no such job.
+pub(crate) fn blamed(there: &[Witness]) -> Option<JobId> {
     let alone = there.iter().find(|witness| witness.alone);
     if let (Some(alone), 1) = (alone, there.len()) {
         return Some(alone.id);
@@ -95,8 +95,8 @@ impl Trial {
     /// The job that started last comes first: most killers kill soon. Then those that were there at most
     /// deaths, again the latest first.
     ///
-    /// `dead_by` is when the process was dead for certain, by the same clock as the starts. It is `None` if nobody knows,
-    /// because that clock was set back or has not been set since the machine started.
+    /// `dead_by` is when the process was dead for certain, by the same clock as the starts. It is `None` if that is not
+    /// known, because that clock was set back or has not been set since the machine started.
     pub fn new(mut suspects: Vec<Suspect>, dead_by: Option<Timestamp>) -> Self {
         let deaths = |suspect: &Suspect| suspect.job.record.crashes();
         suspects.sort_by_key(|suspect| (Reverse(deaths(suspect)), Reverse(suspect.started_at), suspect.job.id));
@@ -107,7 +107,8 @@ impl Trial {
         let most = suspects.iter().map(deaths).max().unwrap_or(0);
         let is_candidate = |suspect: &Suspect| most >= 2 && deaths(suspect) == most;
         let candidates = suspects.iter().filter(|suspect| is_candidate(suspect)).count();
-        // Whoever kills again has run no longer than this at the last death. If it is not known of all, there is no bound.
+        // The job that kills again has run no longer than this at the last death. If that is not known of all, there is no
+        // bound.
         let ran_for = |one: &Suspect| Some(dead_by.filter(|dead_by| *dead_by >= one.started_at)?.since(one.started_at));
         let ran_for: Option<Vec<_>> = suspects.iter().filter(|suspect| is_candidate(suspect)).map(ran_for).collect();
         let longest = ran_for.map_or(HOLD_MAX, |all| all.into_iter().max().unwrap_or_default());
@@ -146,25 +147,25 @@ mod tests {
 
     #[test]
     fn a_job_that_died_alone_is_held_responsible() {
-        assert_eq!(culprit(&[alone(1, 1)]), Some(JobId::new(1)));
-        assert_eq!(culprit(&[witness(1, 1)]), None, "others may have run beside it without a mark");
-        assert_eq!(culprit(&[]), None);
+        assert_eq!(blamed(&[alone(1, 1)]), Some(JobId::new(1)));
+        assert_eq!(blamed(&[witness(1, 1)]), None, "others may have run beside it without a mark");
+        assert_eq!(blamed(&[]), None);
     }
 
     #[test]
     fn a_job_that_is_tried_alone_beside_others_is_not_held_responsible() {
-        assert_eq!(culprit(&[alone(1, 2), witness(2, 2)]), None);
-        assert_eq!(culprit(&[alone(1, 2), witness(2, 9)]), None, "nor is one that has run for long");
+        assert_eq!(blamed(&[alone(1, 2), witness(2, 2)]), None);
+        assert_eq!(blamed(&[alone(1, 2), witness(2, 9)]), None, "nor is one that has run for long");
     }
 
     #[test]
     fn a_job_that_is_clearly_ahead_is_held_responsible() {
-        assert_eq!(culprit(&[witness(1, 3), witness(2, 1)]), Some(JobId::new(1)));
-        assert_eq!(culprit(&[witness(1, 3), witness(2, 2)]), None);
-        assert_eq!(culprit(&[witness(1, 2)]), None);
-        assert_eq!(culprit(&[witness(1, 5), witness(2, 4)]), Some(JobId::new(1)));
-        assert_eq!(culprit(&[witness(1, 5), witness(2, 4), witness(3, 1)]), None, "one of them is new");
-        assert_eq!(culprit(&[witness(1, 5), witness(2, 5)]), None);
+        assert_eq!(blamed(&[witness(1, 3), witness(2, 1)]), Some(JobId::new(1)));
+        assert_eq!(blamed(&[witness(1, 3), witness(2, 2)]), None);
+        assert_eq!(blamed(&[witness(1, 2)]), None);
+        assert_eq!(blamed(&[witness(1, 5), witness(2, 4)]), Some(JobId::new(1)));
+        assert_eq!(blamed(&[witness(1, 5), witness(2, 4), witness(3, 1)]), None, "one of them is new");
+        assert_eq!(blamed(&[witness(1, 5), witness(2, 5)]), None);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex, thread};
 
-/// A thread that sleeps wakes up late, usually by a tenth of a millisecond. One that must not be late
-/// sleeps so much less, and looks at the clock for the rest.
+/// A thread that sleeps wakes up late, usually by a tenth of a millisecond. A thread that must not be late sleeps this much
+/// less, and reads the clock again and again for the rest.
 const USUALLY_LATE: Duration = Duration::from_micros(150);
 
-/// Longer waits are slept through: being late by a tenth of a millisecond is then a small part of the wait. The rates
-/// that need exact times are above 50 per second, so they wait for 20 ms at most.
+/// A longer wait is an ordinary sleep, because a tenth of a millisecond is a small part of it. Rates that need exact times are
+/// above 50 per second, so their waits are 20 ms at most.
 const EXACT_MAX: Duration = Duration::from_millis(50);
 
 /// Wakes one sleeper; a wake-up while no thread sleeps is not lost.
@@ -28,7 +28,7 @@ impl Alarm {
         }
     }
 
-    /// Whether nobody has slept since it was woken.
+    /// Whether it was woken and no thread has slept since.
     pub fn is_woken(&self) -> bool {
         *self.woken.lock().unwrap_or_else(|e| e.into_inner())
     }

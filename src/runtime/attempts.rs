@@ -1,4 +1,4 @@
-//! From a start to its end: hands attempts to the executor, has their ends written.
+//! Attempts from start to end: hands jobs to the executor, frees their slots, and has their ends written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::engine::{Engine, MARK_AFTER};
 use super::log;
 use crate::error::Error;
+use crate::error::panics::{drop_quietly, text_of};
 use crate::executor::{Attempt, AttemptTask, Lost, Report};
 use crate::handler::CompleteHook;
 use crate::job::life::after;
@@ -15,10 +16,10 @@ use crate::storage::StartMark;
 use crate::time::Now;
 use crate::writer::{Command, Finish, HoldBack, MarkStarts, More, Retried};
 
-/// Jobs handed out at one look at the scheduler, so that its lock is never held for long.
+/// Jobs that are handed out at once, at most, so that the scheduler's lock is never held for long.
 const STARTS_AT_ONCE: usize = 64;
 
-/// After an attempt that took longer, other tasks get their turn before the next one.
+/// After an attempt that took longer than this, the task lets other tasks run before the next one.
 const SHORT: Duration = Duration::from_micros(50);
 
 impl Engine {
@@ -27,16 +28,16 @@ impl Engine {
         loop {
             let now = self.now();
             let mut starts = Vec::new();
-            let restless = {
+            let chores_changed = {
                 let mut scheduler = self.scheduler();
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
-                scheduler.is_restless()
+                scheduler.have_chores_changed()
             };
             let full = starts.len() == STARTS_AT_ONCE;
             for start in starts {
                 self.launch(start, now);
             }
-            if restless {
+            if chores_changed {
                 self.wake_dispatcher();
             }
             if !full {
@@ -52,10 +53,10 @@ impl Engine {
         }
     }
 
-    /// The attempt to be made now. `None` if there is none to be made, or not before its start is durable: then
-    /// everything that has to be done for it is under way.
+    /// The attempt to be made now. `None` if the job is given back, or if its start has to be durable first: this call has then
+    /// done or begun everything that is needed.
     fn attempt(self: &Arc<Self>, start: Start, now: Now) -> Option<Arc<Attempt>> {
-        // Another worker may have taken the queue since the scheduler chose: it need not know this kind.
+        // The queue may have another worker since the scheduler chose, which may not handle this kind.
         let binding = self.binding(start.queue).filter(|binding| binding.handlers.contains_key(&start.job.kind()));
         let Some(binding) = binding else {
             self.give_back(start);
@@ -65,7 +66,7 @@ impl Engine {
         let number = record.attempts.saturating_add(1);
         let own = record.extra.as_deref().and_then(|extra| extra.max_attempts);
         let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
-        // It may have been tried before, under a worker that tries more often: this is its last attempt, then.
+        // A job that runs at most once may have been tried before, under a worker that retries: then this is its last attempt.
         let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
         let number = AttemptNumber { number, max, once, started_at: now.wall };
         let caller = self.callers.take(start.job.id).or(start.job.caller);
@@ -89,16 +90,16 @@ impl Engine {
 
     fn run(self: &Arc<Self>, task: AttemptTask) {
         if !self.executor.run(task, Reporter(self.clone())) {
-            // The dispatcher asks for the thread again.
+            // The system has refused a thread: the dispatcher tries again.
             self.wake_dispatcher();
         }
     }
 
-    /// An attempt was dropped with its task.
+    /// Handles an attempt that was dropped with its task.
     fn lose(self: &Arc<Self>, lost: Lost) {
         match lost {
             Lost::WithItsRuntime(attempt) => {
-                // Its job goes back, and no attempt is used. Nothing more is started there, or it would be lost again.
+                // The job goes back and no attempt is used up. No async handler is started any more, because it would be lost too.
                 self.note_runtime_ended();
                 self.release(&[attempt]);
                 self.moved.notify_waiters();
@@ -111,7 +112,7 @@ impl Engine {
         }
     }
 
-    /// The start is made durable first: if this job kills the process, that will be known.
+    /// Makes the start durable before the attempt runs, so that recovery knows of it if this job kills the process.
     fn mark_then_run(self: &Arc<Self>, attempt: Arc<Attempt>) {
         let engine = self.clone();
         let run = attempt.run;
@@ -127,13 +128,13 @@ impl Engine {
         self.to_writer.send(Command::StartMark(MarkStarts::before(mark, no_longer_alone, then)));
     }
 
-    /// A job that was handed out and did not start.
+    /// Gives back a job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
         tracing::trace!("a job that was handed out goes back unstarted");
         let job = start.job.clone();
         self.scheduler().given_back(start.run, start.job);
         self.expires_again(&job.record);
-        // Whoever made it startable again may have had the dispatcher look before it was back.
+        // A change that lets it start may have woken the dispatcher before the job was back.
         self.wake_dispatcher();
     }
 
@@ -145,13 +146,14 @@ impl Engine {
     fn finished(self: &Arc<Self>, attempt: &Arc<Attempt>, ending: Ending, start_next: bool) -> Option<AttemptTask> {
         let now = self.now();
         let ending = attempt.judge(ending, now);
-        let ending = match attempt.facts.plugin() {
-            // It has been held to a limit of its own.
+        let ending = match attempt.facts.guest.plugin() {
+            // A plugin has a limit of its own, which was checked.
             Some(_) => ending,
             None => self.within_limit(ending),
         };
+        let ending = self.coded(ending);
         let mut starts = Vec::new();
-        let restless = {
+        let chores_changed = {
             let mut scheduler = self.scheduler();
             if !scheduler.finished(attempt.run) {
                 tracing::debug!(job = %attempt.run.job, "the outcome of an attempt that was given up came too late");
@@ -160,7 +162,7 @@ impl Engine {
             if let Ending::Done(Some(result)) = &ending {
                 scheduler.ends_with(attempt.run, result.len());
             }
-            // The handler was told to slow down: nothing may start before that is known.
+            // A handler that was rate limited: nothing may start before the scheduler knows that.
             let held = matches!(ending, Ending::RateLimited { .. });
             if let Ending::RateLimited { delay, whole_queue } = ending {
                 let (key, until) = limit(attempt, delay, whole_queue, now);
@@ -168,11 +170,11 @@ impl Engine {
             } else if start_next {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
             }
-            held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.is_restless()
+            held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.have_chores_changed()
         };
         self.finish(attempt, ending, now);
         let next = self.launch_all(starts, attempt, now);
-        if restless {
+        if chores_changed {
             self.wake_dispatcher();
         }
         self.moved.notify_waiters();
@@ -194,7 +196,22 @@ impl Engine {
         }
     }
 
-    /// Starts them, but for one that the task of `before`, which has just ended, can run.
+    /// The ending with its result as it is stored. A result that the payload codec refuses fails its attempt.
+    fn coded(&self, ending: Ending) -> Ending {
+        match ending {
+            Ending::Done(Some(result)) => match self.coder().coded_result(result, self.config.result_bytes_max) {
+                Ok(coded) => Ending::Done(Some(coded)),
+                Err(error) => {
+                    let message = format!("the payload codec could not write the result: {}", text_of(&*error));
+                    drop_quietly(error);
+                    Ending::Failed { kind: FailureKind::Error, message, delay: None }
+                }
+            },
+            ending => ending,
+        }
+    }
+
+    /// Starts these jobs. Returns one of them instead, if the task of `before`, which has just ended, can run it.
     fn launch_all(self: &Arc<Self>, starts: Vec<Start>, before: &Attempt, now: Now) -> Option<AttemptTask> {
         let mut next = None;
         for start in starts {
@@ -210,23 +227,23 @@ impl Engine {
         next
     }
 
-    /// Decides what follows and has it written.
+    /// Decides what follows an attempt, and has it written.
     fn finish(self: &Arc<Self>, attempt: &Attempt, ending: Ending, now: Now) {
         let hooks = match ending {
             Ending::Done(_) => attempt.facts.take_hooks(),
             _ => Vec::new(),
         };
-        // How an attempt ends that writes something with its completion is known when that is written.
+        // An attempt that writes something with its completion is counted when that is written.
         if hooks.is_empty() {
             self.metrics.ended(&ending);
         }
         let number = attempt.number();
         let (transition, more) = match ending {
-            // Nothing is kept of it, not even which plugin it was.
+            // Nothing is kept of the job, so it is not noted which plugin ran it.
             Ending::Done(None) if hooks.is_empty() => (Transition::End(State::Completed), None),
             ending => {
                 let (transition, mut more) = self.decide(attempt, ending, hooks, now);
-                if let Some(hash) = attempt.facts.plugin() {
+                if let Some(hash) = attempt.facts.guest.plugin() {
                     more.record.lineage_mut().ran(number.number, hash);
                 }
                 (transition, Some(Box::new(more)))
@@ -234,7 +251,7 @@ impl Engine {
         };
         let took = attempt.took(now);
         log::attempt_ended(attempt, transition, more.as_deref(), took, now);
-        // The writes with a completion may fail: then it is retried.
+        // The writes with the completion may fail, and then the job is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || !matches!(transition, Transition::End(_)) {
             self.callers.remember(attempt.caller.map(|caller| (attempt.job.id, caller)));
@@ -258,11 +275,11 @@ impl Engine {
         hooks: Vec<CompleteHook>,
         now: Now,
     ) -> (Transition, More) {
-        let random = self.random();
+        let random = self.seeds.random();
         let retry = &attempt.binding.retry;
         let retried = (!hooks.is_empty()).then(|| {
             let (queue, kind) = (attempt.facts.queue.clone(), attempt.facts.kind.clone());
-            Retried { queue, kind, retry: retry.clone(), now, random }
+            Retried { queue, kind, retry: retry.clone(), now, random, coder: self.coder().clone() }
         });
         let hold = match ending {
             Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(attempt, delay, whole_queue, now)),
@@ -270,7 +287,11 @@ impl Engine {
         };
         let mut record = attempt.job.record.clone();
         let transition = after(&mut record, attempt.number(), ending, retry, now, random);
-        (transition, More { record, hooks, retried, hold })
+        let texts = self.coder().code_end(&mut record, &attempt.job.record);
+        // If the handler writes with its completion, the job can still be dead after those writes have failed.
+        let may_be_dead = retried.is_some() || transition == Transition::End(State::Dead);
+        let on_dead = if may_be_dead { self.on_dead() } else { None };
+        (transition, More { hooks, retried, hold, on_dead, texts, ..More::of(record) })
     }
 
     fn hold_back(self: &Arc<Self>, attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> HoldBack {
@@ -280,44 +301,44 @@ impl Engine {
         HoldBack { key, until, state, delay }
     }
 
-    /// Ends that never began: their expiry has passed.
+    /// Ends a job whose expiry has passed before it started.
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
         let now = self.now();
         let mut record = start.job.record.clone();
         let attempt = AttemptNumber { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
         let transition = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
-        let more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
+        let more = Some(Box::new(More::of(record)));
         let (queue, taken, took) = (start.queue, start.job, Duration::ZERO);
         self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));
     }
 
-    /// Gives up on attempts that did not stop when told: their jobs go back, whatever their handlers
-    /// still do is void.
+    /// Gives up on attempts that did not stop when they were told to: their jobs go back, and what their handlers still return is
+    /// ignored.
     pub(super) fn release(self: &Arc<Self>, attempts: &[Arc<Attempt>]) {
         for attempt in attempts {
             if self.scheduler().finished(attempt.run) {
-                // A handler that is about to be called sees that it was given up, or is seen here.
-                let was_called = attempt.is_called() && !attempt.facts.is_in_line();
+                // A handler that is about to be called either is found here, or finds that its attempt was given up.
+                let was_called = attempt.is_called() && !attempt.facts.guest.waits_for_place();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };
                 self.finish(attempt, ending, self.now());
             }
         }
     }
 
-    /// Writes the starts of those jobs that have been running for a while. Under the scheduler's lock,
-    /// which every end takes before it is sent, so that no start is written after its end.
+    /// Writes the starts of jobs that have been running for a while. The caller holds the scheduler's lock, which every end takes
+    /// before it is sent, so that no start is written after its end.
     pub(super) fn mark_long_running(self: &Arc<Self>, scheduler: &mut Scheduler, now: Now) {
         let mut marks = Vec::new();
         for run in scheduler.long_running(now, MARK_AFTER) {
             match self.executor.running.get(run.job).filter(|attempt| attempt.run == run) {
                 // Its guest waits for a place.
-                Some(attempt) if attempt.facts.is_in_line() => scheduler.not_marked(run, now),
+                Some(attempt) if attempt.facts.guest.waits_for_place() => scheduler.not_marked(run, now),
                 Some(attempt) if attempt.is_called() => {
                     marks.push((run.job, mark(&attempt, false)));
                 }
-                // It waits for a thread or for the async runtime: `called_late` follows.
+                // It waits for a thread or for the async runtime: `called_late` will be called.
                 Some(_) => {}
-                // Handed out, and not entered yet.
+                // It was handed out, and is not entered yet.
                 None => scheduler.not_marked(run, now),
             }
         }
@@ -346,7 +367,8 @@ impl Report for Reporter {
     }
 }
 
-/// What is held back by "too many requests", and until when: the job's group, if it has one and not the whole queue is meant.
+/// Which bucket a rate-limited attempt holds back, and until when: that of the job's group, unless the job has none or the whole
+/// queue is meant.
 fn limit(attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> (BucketKey, Now) {
     let group = if whole_queue { None } else { attempt.job.group().cloned() };
     let key = BucketKey { queue: attempt.queue, group };

@@ -1,4 +1,4 @@
-//! A backup: copied on a thread of its own, the last of it by the writer between two commits.
+//! A backup: a thread of its own copies the file, and the writer copies the last blocks between two commits.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn copy(engine: &Arc<Engine>, target: &std::path::Path) -> Result<Backup, Error>
     Ok(backup)
 }
 
-/// What is left is copied while nothing is written.
+/// Has the writer copy what is left, while nothing is written.
 fn arrive(engine: &Arc<Engine>, mut copying: Copying) -> Result<Copying, Error> {
     let (done, answer) = oneshot::channel();
     let writer = engine.clone();

@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::error::panics::catch;
 use crate::sync::thread;
 
-/// Runs `read` on a thread that may block: one of the caller's async runtime for such work, or one of its own if there is no
-/// runtime. A caller that blocks its thread anyway, with [`Commit::wait`], runs it there. A panic of `read` is the caller's.
+/// Runs `read` on a thread that may block: on one of the caller's async runtime, or on a new one if there is no runtime. If
+/// the caller blocks its thread anyway, with [`Commit::wait`], `read` runs there. A panic of `read` goes on in the caller.
 pub(crate) fn beside<T: Send + 'static>(
     engine: Arc<Engine>,
     read: impl FnOnce() -> Result<T, Error> + Send + 'static,
@@ -34,7 +34,7 @@ pub(crate) fn beside<T: Send + 'static>(
                 started.map_err(Error::no_thread)?;
             }
         }
-        // A runtime that ends drops what it has not begun.
+        // A runtime that ends drops the work that it has not begun.
         answer.await.map_err(|_| Error::RuntimeEnded)?.unwrap_or_else(|panic| panic.resume())
     })
 }

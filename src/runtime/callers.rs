@@ -6,7 +6,7 @@ use crate::job::{Caller, IdMap, JobId};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// Jobs whose callers are remembered, at most: some 60 bytes each. Those of the oldest are forgotten.
+/// How many jobs' callers are remembered at most, at some 60 bytes each. The oldest are forgotten first.
 const CALLERS_MAX: usize = 10_000;
 
 /// The spans in which the jobs that wait were enqueued. Dispatch can read any of these jobs from the file, which does
@@ -22,8 +22,8 @@ pub(super) struct Callers {
 #[derive(Default)]
 struct Known {
     by_job: IdMap<(u64, Caller)>,
-    /// In the order in which they were remembered, each with a number of its own. Some may have been taken since, or
-    /// remembered again.
+    /// In the order in which they were remembered, each with a number of its own. Some may have been removed from `by_job`
+    /// since, or remembered again.
     order: VecDeque<(u64, JobId)>,
     next: u64,
 }
@@ -36,7 +36,7 @@ impl Known {
         while self.by_job.len() > CALLERS_MAX {
             self.forget_the_oldest();
         }
-        // What was taken stands in the order only: half of it at most is of that kind.
+        // Jobs that were removed from `by_job` are still in `order`: remove them once they could be half of it.
         if self.order.len() > 2 * CALLERS_MAX {
             let by_job = &self.by_job;
             self.order.retain(|(number, id)| by_job.get(id).is_some_and(|(of, _)| of == number));

@@ -12,17 +12,15 @@ use crate::transaction::check_may_wait;
 /// A call that is answered when its commit is durable: `.await` it, or [`wait`](Self::wait) for it
 /// on a thread that may block.
 ///
-/// Like every future it does nothing until then. Dropped before it was ever polled, it leaves no
-/// trace; dropped later, what it asked for may happen all the same.
+/// Like every future it does nothing before it is polled. If it is dropped before that, nothing happens. If it is dropped
+/// later, the change may be made nevertheless.
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
 /// let next = std::thread::spawn(move || pond.enqueue("billing", NewJob::json("charge", &8)).wait());
 /// assert!(next.join().unwrap()? > id);
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[must_use = "nothing happens until it is awaited, or waited for with `.wait()`"]
 pub struct Commit<T> {
@@ -41,11 +39,11 @@ impl<T> Commit<T> {
     /// a callback.
     ///
     /// ```
-    /// # use millpond::{*, testing::{in_memory, ManualClock}};
+    /// # use doc_prelude::*;
     /// let pond = in_memory(&ManualClock::new())?;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).wait()?;
     /// assert_eq!(pond.job(id)?.state, State::Pending);
-    /// # Ok::<(), millpond::BoxError>(())
+    /// # Ok::<(), BoxError>(())
     /// ```
     pub fn wait(self) -> Result<T, Error> {
         let _blocked = Blocked::enter();
@@ -59,7 +57,7 @@ crate::sync::thread_local! {
 
 /// A thread that waits for its commit.
 struct Blocked {
-    /// It did before: what it waited for has dropped something that waits for a commit of its own.
+    /// The thread did so already: while it waited, it dropped something that waits for a commit of its own.
     before: bool,
     _of_this_thread: PhantomData<*const ()>,
 }
@@ -76,7 +74,7 @@ impl Drop for Blocked {
     }
 }
 
-/// Whether this thread does nothing but wait for a commit.
+/// Whether this thread blocks until its commit is durable.
 pub(super) fn is_blocked() -> bool {
     BLOCKED.with(Cell::get)
 }
@@ -85,7 +83,7 @@ impl<T> Future for Commit<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Polled inside a transaction or a callback, it could only wait for the very commit that it holds up.
+        // Inside a transaction or a callback this would wait for the commit that the same thread holds up.
         if let Err(error) = check_may_wait() {
             return Poll::Ready(Err(error));
         }

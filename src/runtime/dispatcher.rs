@@ -1,27 +1,25 @@
-//! Decides when: looks at the scheduler after every change and whenever it says that something will
-//! happen by itself. On a thread of its own, so that handlers which block the async runtime do not
-//! stop it.
+//! Decides when jobs start: runs after every change, and whenever the scheduler has said that something becomes due.
+//!
+//! It runs on a thread of its own, so that handlers that block the async runtime do not stop it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::maintenance;
 use crate::error::Error;
 use crate::error::panics::catch;
 use crate::job::{BucketKey, QueueId, Refill};
 use crate::scheduler::{Chores, Reservation};
 use crate::storage::{Batch, WindowPage};
 use crate::sync::MustNotWait;
-use crate::sync::atomic::Ordering;
 use crate::writer::upkeep;
 
-/// Longest sleep: a wall clock that was set is noticed within it.
+/// Longest sleep. A wall clock that was set is noticed within this time.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// The dispatcher's thread.
 pub(super) fn run(engine: &Arc<Engine>) {
-    while !engine.stopping.load(Ordering::SeqCst) {
+    while !engine.is_stopping() {
         let wait = catch(|| run_once(engine)).unwrap_or_else(|panic| {
             engine.give_up("the dispatcher", &panic);
             None
@@ -33,17 +31,17 @@ pub(super) fn run(engine: &Arc<Engine>) {
             None => engine.alarm.sleep(SLEEP_MAX),
         };
     }
-    // A stop still needs timeouts to be kept until everything has ended.
+    // During a stop, running attempts still have their timeouts.
     while engine.scheduler().running() > 0 && !engine.is_closed() {
         let wait = engine.executor.running.end_overdue(engine.now());
         engine.alarm.sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }
 }
 
-/// How long nothing happens by itself.
+/// How long nothing becomes due.
 pub(super) struct Sleep {
     pub at_most: Duration,
-    /// What happens then must happen exactly then.
+    /// What becomes due then must not be late.
     is_exact: bool,
 }
 
@@ -53,19 +51,20 @@ impl Sleep {
     }
 }
 
-/// One look at everything. Returns how long nothing will happen by itself.
+/// Starts what may start, and does everything else that is due. Returns how long nothing becomes due.
 pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
-    // Handlers may be started here, and let go of: that runs code of the application, and nothing else starts meanwhile.
+    // This may call and drop handlers, which is code of the application. Nothing else starts meanwhile, so that code must not
+    // wait for the queue.
     let _must_not_wait = MustNotWait::begin();
     if engine.unwritable().is_some() {
-        // Nothing can be written: what starts now could not be acknowledged.
+        // Nothing can be written, so the end of an attempt that started now could not be written either.
         return engine.executor.running.end_overdue(engine.now()).map(Sleep::roughly);
     }
     engine.pump();
     let now = engine.now();
     let chores = {
         let mut scheduler = engine.scheduler();
-        // Under the lock: an attempt that ends meanwhile must not have its end written before its start.
+        // Under the lock, so that the end of an attempt is not written before its start.
         engine.mark_long_running(&mut scheduler, now);
         scheduler.chores(now)
     };
@@ -84,7 +83,7 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     }
     let overdue = engine.executor.running.end_overdue(now);
     let threads = engine.executor.blocking.retry();
-    let upkeep = maintenance::run_once(engine, now);
+    let upkeep = engine.upkeep().run_once(engine, now);
     let others = [overdue, threads, Some(upkeep)].into_iter().flatten().min();
     match wait {
         Some(wait) if others.is_none_or(|others| wait < others) => Some(Sleep { at_most: wait, is_exact }),
@@ -92,27 +91,27 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     }
 }
 
-/// Fills a window from the table.
+/// Reads a page of ready jobs from the file into the queue's window.
 fn read_page(engine: &Arc<Engine>, refill: Refill) {
     match engine.store.reader().and_then(|reader| Ok(reader.page(refill)?)) {
         Ok(WindowPage { jobs, end, damaged }) => {
-            let damaged = engine.not_flying(damaged);
+            let damaged = engine.without_handed_out(damaged);
             if damaged.is_empty() {
                 engine.scheduler().refilled(refill, jobs, end);
                 engine.wake_dispatcher();
             } else {
-                // Read again once they are out of the way: what is behind them would be as good as lost.
+                // Read the page again once they are in the quarantine: until then no job behind them can be read.
                 let reader = engine.clone();
-                engine.set_aside(damaged, move || reader.scheduler().look_again_later(refill));
+                engine.quarantine(damaged, move || reader.scheduler().request_again(refill));
             }
         }
         Err(error) => {
             tracing::error!(%error, "could not read the next jobs");
             tracing::trace!("a page could not be read");
-            // After an I/O error the writer finds that it cannot write either, and heals.
+            // After an I/O error the writer cannot write either: an empty step makes it notice, and open the file again.
             let write = |_: &mut Batch<'_>| Ok(());
             engine.internally(write, move |engine, _| {
-                engine.scheduler().look_again_later(refill);
+                engine.scheduler().request_again(refill);
                 engine.wake_dispatcher();
             });
         }
@@ -124,17 +123,17 @@ fn ask_promotion(engine: &Arc<Engine>, queue: QueueId) {
     engine.internally_in_bulk(write, move |engine, result| {
         if result.is_err() {
             tracing::trace!("a promotion failed");
-            engine.scheduler().look_again(queue);
+            engine.scheduler().read_again(queue);
         }
     });
 }
 
 fn ask_reservations(engine: &Arc<Engine>, reservations: Vec<Reservation>) {
     let refused: Vec<BucketKey> = reservations.iter().map(|reservation| reservation.key.clone()).collect();
-    let looker = engine.clone();
+    let reader = engine.clone();
     let write = move |batch: &mut Batch<'_>| {
         for Reservation { key, tokens } in &reservations {
-            let state = looker.scheduler().bucket_to_store(key, looker.now());
+            let state = reader.scheduler().bucket_to_store(key, reader.now());
             upkeep::reserve(batch, key, *tokens, state.as_ref())?;
         }
         Ok(())

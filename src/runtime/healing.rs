@@ -9,13 +9,13 @@ use crate::time::Now;
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 const REOPEN_AFTER_MAX: Duration = Duration::from_secs(5);
 
-/// Why the file cannot be written, and when it is tried again.
+/// Why the file cannot be written, and when the next try to open it again is due.
 pub(super) struct Healing {
     pub reason: String,
-    /// The application holds the write transaction: nothing has failed, and the next try costs nothing.
+    /// The application holds the write transaction. Nothing has failed, so the next try costs nothing.
     pub is_held: bool,
     wait: Duration,
-    /// On the monotonic clock; never, if nothing in memory can be trusted any more.
+    /// When the next try is due, on the monotonic clock. `None` if nothing in memory can be trusted any more.
     next: Option<Duration>,
 }
 
@@ -25,7 +25,7 @@ impl Healing {
         Self { reason: reason(error), is_held: is_held(error), wait: REOPEN_AFTER, next }
     }
 
-    /// Not before the process opens the file anew.
+    /// Nothing is tried: the process has to open the file again.
     pub fn never(reason: String) -> Self {
         Self { reason, is_held: false, wait: Duration::MAX, next: None }
     }
@@ -34,7 +34,7 @@ impl Healing {
         self.next.is_none()
     }
 
-    /// Returns whether that is worth telling.
+    /// Takes note that a try has failed. Returns whether to log that.
     pub fn failed_again(&mut self, error: &Error, now: Now) -> bool {
         let was_held = std::mem::replace(&mut self.is_held, is_held(error));
         self.reason = reason(error);

@@ -9,7 +9,7 @@ use crate::sync::atomic::Ordering;
 use crate::transaction::Prepare;
 use crate::writer::{Command, Refusal, Step};
 
-/// A step of the engine's own. Whoever settles its commit calls `after`: it needs no task, and so no runtime.
+/// A step of the engine itself. The thread that answers its commit calls `after`, so it needs no task and no runtime.
 struct Internal<T, W, A>
 where
     A: FnOnce(&Arc<Engine>, Result<T, Error>),
@@ -23,9 +23,9 @@ where
 }
 
 impl Engine {
-    /// Has `write` done in the writer's batch, on the engine's own behalf. `after` hears how it went, exactly once, on the
-    /// writer's thread, or on the thread that asks if the writer is gone: it must not take long, nor take a lock that the
-    /// asking thread holds.
+    /// Runs `write` in the writer's batch, for the engine itself. `after` is called with the result, exactly once: on the
+    /// writer's thread, or on this thread if the writer is gone. It must not take long, nor take a lock that this thread
+    /// holds.
     pub(super) fn internally<T: Send + 'static>(
         self: &Arc<Self>,
         write: impl FnMut(&mut Batch<'_>) -> Result<T, Error> + Send + 'static,
@@ -93,7 +93,7 @@ impl<T, W, A> Drop for Internal<T, W, A>
 where
     A: FnOnce(&Arc<Engine>, Result<T, Error>),
 {
-    /// The writer has dropped it without an answer: the file is closed, or a panic has taken it.
+    /// The writer has dropped the step without an answer: the file is closed, or the writer has panicked.
     fn drop(&mut self) {
         self.end(Err(Error::Closed));
     }

@@ -1,23 +1,22 @@
-//! The log lines on what becomes of jobs and of the queue. `docs/logging.md` lists them.
+//! The log lines about the ends of attempts and about the queue's opening and stop. `docs/logging.md` lists them.
 
 use std::time::Duration;
 
-use super::engine::Engine;
 use crate::error::panics::catch;
 use crate::events::Event;
 use crate::executor::Attempt;
 use crate::job::{State, Transition};
+use crate::storage::Store;
 use crate::text::told;
 use crate::time::Now;
 use crate::writer::More;
 
-/// An attempt has ended. What follows is on its way to the disk.
+/// Logs that an attempt has ended. Its end is not durable yet.
 pub(super) fn attempt_ended(ended: &Attempt, transition: Transition, more: Option<&More>, took: Duration, now: Now) {
     let facts = &ended.facts;
     let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
-    let extra = more.and_then(|more| more.record.extra.as_deref());
-    let error = || told(extra.and_then(|extra| extra.errors.last()).map_or("", |error| &error.message));
-    let reason = || told(extra.and_then(|extra| extra.reason.as_deref()).unwrap_or_default());
+    let error = || told(more.and_then(More::error).unwrap_or_default());
+    let reason = || told(more.and_then(More::reason).unwrap_or_default());
     match transition {
         Transition::End(State::Completed) if more.is_some_and(|more| !more.hooks.is_empty()) => {
             tracing::debug!(id, queue, kind, attempt, ?took, "its handler has returned: its writes follow");
@@ -43,12 +42,12 @@ pub(super) fn attempt_ended(ended: &Attempt, transition: Transition, more: Optio
         Transition::End(_) => {
             tracing::warn!(id, queue, kind, attempt, ?took, reason = %reason(), error = %error(), "dead");
         }
-        // An attempt ends in none of the others.
+        // No attempt ends in another transition.
         _ => {}
     }
 }
 
-/// What recovery has done to jobs that a crash cut short.
+/// Logs which jobs recovery has made dead letters after a crash.
 pub(super) fn recovered(events: &[Event]) {
     for event in events {
         if let Event::Dead { id, queue, kind, reason, error, .. } = event {
@@ -58,35 +57,35 @@ pub(super) fn recovered(events: &[Event]) {
     }
 }
 
-/// The queue stops. A subscriber that panics must not keep it from that.
+/// Logs that the queue stops. A subscriber that panics must not prevent the stop.
 pub(super) fn stopping(running: usize) {
     let _ = catch(|| tracing::info!(running, "stopping: {running} jobs run"));
 }
 
-/// The stop has taken back so many jobs.
+/// Logs how many running jobs the stop gives back.
 pub(super) fn taken_back(jobs: usize) {
     if jobs > 0 {
         let _ = catch(|| tracing::warn!(jobs, "stopping: jobs that still run go back into their queues"));
     }
 }
 
-/// The file is closed.
+/// Logs that the file is closed.
 pub(super) fn closed() {
     let _ = catch(|| tracing::info!("closed"));
 }
 
-/// The queue is open. The counts are those of all its queues.
-pub(super) fn opened(engine: &Engine) {
+/// Logs that the file is open, with counts over all its queues.
+pub(super) fn opened(store: &Store) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
-    let catalog = &engine.store.catalog;
+    let catalog = &store.catalog;
     let (mut waiting, mut dead) = (0, 0);
     for queue in catalog.stored_queues() {
         let tally = catalog.row(queue).tally;
         waiting += tally.unfinished();
         dead += tally.dead;
     }
-    let path = engine.store.path().map(|path| told(&path.to_string_lossy()).into_owned());
+    let path = store.path().map(|path| told(&path.to_string_lossy()).into_owned());
     tracing::info!(path, waiting, dead, "open: {waiting} jobs wait, {dead} are dead");
 }

@@ -1,20 +1,24 @@
 //! Wires the rooms together: opening, the dispatcher's loop, the writer's loop, upkeep, the stop.
 //!
-//! It owns the clock and the two threads that write and dispatch. The rooms below it are told the time: as `Now`, or by a
-//! `TimeReader` that is made here.
+//! It owns the clock and the two threads that write and dispatch. The rooms below it get the time as an argument: as `Now`, or
+//! as a `TimeReader` that is made here.
 
 mod alarm;
 mod attempts;
 mod backup;
 mod beside;
 mod callers;
+mod calls;
 mod commit;
 mod commit_turn;
+mod damage;
+mod degradation;
 mod dispatcher;
 mod engine;
+mod expiries;
 mod expiry;
+mod firing;
 mod healing;
-mod health;
 mod internal;
 mod log;
 mod maintenance;
@@ -22,22 +26,26 @@ mod open;
 #[cfg(feature = "wasm")]
 mod plugins;
 mod prepare;
+mod queries;
 mod regather;
-mod set_aside;
+mod schedule_times;
 mod shutdown;
 mod steps;
 mod stopping;
+mod test_hooks;
 mod unserved;
 mod verification;
+mod workers;
 mod writer_loop;
 
 pub(crate) use backup::back_up;
 pub(crate) use beside::beside;
 pub use commit::Commit;
-pub(crate) use engine::{Config, Engine, WorkerConfig};
-pub(crate) use open::{Setup, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
+pub(crate) use engine::{Config, Engine, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX};
+pub(crate) use open::{Setup, open};
 pub(crate) use shutdown::{shutdown, stop_now, wait_for_the_close};
 pub(crate) use steps::Steps;
 pub use stopping::Stopping;
 pub(crate) use unserved::Handlers;
 pub(crate) use verification::verify_beside;
+pub(crate) use workers::WorkerConfig;

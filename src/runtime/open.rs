@@ -1,32 +1,32 @@
-//! Opening: recover first, dispatch after.
+//! Opens a queue: first recovers what a crash left, then starts the threads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::commit_turn;
 use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::log;
+use super::maintenance::Chores;
 use super::prepare::Preparer;
 use super::shutdown::stop_now;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
-use crate::job::Retention;
+use crate::job::{Coder, JobId, Retention};
 use crate::metrics::Metrics;
-use crate::scheduler::{Scheduler, WindowLimits};
+use crate::scheduler::{Scheduler, WindowLimits, careful_starts};
 use crate::storage::{
-    Batch, BatchLimits, Counters, Fault, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify,
+    Batch, BatchLimits, Counters, NotedExpiries, Recovered, Sealed, Store, put_right, recover, verify,
 };
 use crate::sync::{Tasks, thread};
 use crate::time::{Clock, TimeReader, TimeSource};
-use crate::writer::{Occupied, Writer, writer_channel};
+use crate::transaction::Prepare;
+use crate::writer::{DeadHook, Occupied, Writer, cause_of, log_failed_hook, writer_channel};
 
-/// Ready jobs held in memory per queue, for those with and those without a group each.
-pub(crate) const WINDOW_JOBS_MAX: usize = 4_096;
-
-/// And their bytes: whichever is reached first.
-pub(crate) const WINDOW_BYTES_MAX: usize = 2 << 20;
+/// How often the application's hook may fail for jobs that are dead after a crash, each time with a recovery that is undone and
+/// made again. After that the others are dead without it.
+const HOOK_FAILURES_MAX: usize = 64;
 
 /// What an engine is opened with.
 pub(crate) struct Setup {
@@ -39,30 +39,34 @@ pub(crate) struct Setup {
     pub blocking_threads: usize,
     pub payload_bytes_max: usize,
     pub verify_payloads: bool,
+    /// What payloads, results and error texts pass on their way into the file.
+    pub coder: Coder,
     pub window_jobs_max: usize,
     pub window_bytes_max: usize,
     pub batch_limits: BatchLimits,
-    /// Of queues that have none of their own.
+    /// The retention of queues that have none of their own.
     pub retention: Option<Retention>,
-    /// If it was given one: then all that is random in it can be had again.
+    /// Called in the commit that makes a job dead.
+    pub on_dead: Option<DeadHook>,
+    /// The seed, if one was given: then every run makes the same random choices.
     pub seed: Option<u64>,
 }
 
-/// Recovers what a crash left, then starts the threads. Nobody waits for their ends: they stop by themselves once the queue
-/// is told to, and whoever waits for that waits for the file to be closed.
+/// Recovers what a crash left, then starts the threads. The threads are not joined: they end by themselves after a stop, and a
+/// caller that waits for the stop waits until the file is closed.
 pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
     let (engine, writer) = assemble(setup)?;
     let wakeup = writer.wakeup();
     engine.commit_turn.put(writer);
     let (for_writer, for_dispatcher) = (engine.clone(), engine.clone());
     let writer =
-        thread::Builder::new().name("millpond-writer".into()).spawn(move || commit_turn::run(&for_writer, &wakeup));
+        thread::Builder::new().name("millpond-writer".into()).spawn(move || for_writer.commit_turn.run(&wakeup));
     let dispatcher =
         thread::Builder::new().name("millpond-dispatcher".into()).spawn(move || dispatcher::run(&for_dispatcher));
     let has_writer = writer.is_ok();
     match writer.and(dispatcher) {
         Ok(_) => {
-            log::opened(&engine);
+            log::opened(&engine.store);
             Ok(engine)
         }
         Err(source) => {
@@ -75,26 +79,29 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
     }
 }
 
-/// Recovers what a crash left. Nothing happens yet: the writer's loop and the dispatcher's turns are
-/// for whoever drives them.
+/// Recovers what a crash left, and makes the engine and the writer's loop. The caller runs the loops, on threads or by hand.
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
     let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
-    let Setup { window_bytes_max, batch_limits, retention, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
+    let new_codec = coder.name_to_store(store.reader()?.payload_codec()?)?.map(str::to_owned);
     if let Some(retention) = retention {
         store.catalog.set_default_retention(retention);
     }
     let time = Arc::new(TimeSource::new(clock.clone(), counters.time));
-    let (counters, mut events, mut set_aside) = match config.verify_on_open {
+    let (counters, mut events, mut quarantined_rows) = match config.verify_on_open {
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
-    let (recovery, recovered) = recover_and_commit(&store, counters, &time)?;
+    let prepare =
+        Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads, coder });
+    let (recovery, recovered) =
+        recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
     let counters = recovery.counters;
     events.extend(recovery.events);
-    set_aside += recovery.set_aside;
+    quarantined_rows += recovery.quarantined_rows;
 
     let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: window_bytes_max, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
@@ -106,23 +113,39 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     for (key, state) in store.reader()?.buckets()? {
         scheduler.restore_bucket(key, state, recovered.crashed, read);
     }
-    // As many as could have been running: the next ones to start may be those that were.
+    // After a crash this many jobs start carefully, because the ones that were running may be the next to start.
     let next_expiry = store.reader()?.next_expiry()?;
-    let careful = if recovered.crashed { running_max } else { 0 };
+    let next_schedules = store.reader()?.next_schedules()?;
+    let careful = if recovered.crashed { careful_starts(running_max) } else { 0 };
     scheduler.restore_crashed(recovered.trial, careful);
 
-    let prepare = Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads });
     let (to_writer, receiver) = writer_channel();
     let (metrics, occupied) = (Arc::<Metrics>::default(), Occupied::default());
     let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
     let executor =
         Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, TimeReader::new(clock.clone()));
-    let parts = Parts { store, time, prepare, to_writer, bus, metrics, occupied, executor, scheduler, config, seed };
+    let upkeep = Box::<Chores>::default();
+    let parts = Parts {
+        store,
+        time,
+        prepare,
+        to_writer,
+        bus,
+        metrics,
+        occupied,
+        executor,
+        scheduler,
+        upkeep,
+        config,
+        on_dead,
+        seed,
+    };
     let engine = Arc::new(Engine::new(parts));
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
+    engine.schedule_times.learn(next_schedules);
     log::recovered(&events);
     engine.bus.publish(events);
-    engine.metrics.quarantined(set_aside);
+    engine.metrics.quarantined(quarantined_rows);
     let weak = Arc::downgrade(&engine);
     clock.on_move(Arc::new(move || {
         if let Some(engine) = weak.upgrade() {
@@ -134,7 +157,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     Ok((engine, writer))
 }
 
-/// Holds everything against everything else. What can be put right is; the rest is an error.
+/// Verifies the whole file, and repairs what can be repaired. The rest is an error.
 fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Counters, Vec<Event>, u64), Error> {
     if verify(&store.reader()?)?.is_ok() {
         return Ok((counters, Vec::new(), 0));
@@ -143,31 +166,79 @@ fn verify_first(store: &Store, counters: Counters, time: &TimeSource) -> Result<
     let (sealed, ()) = commit_alone(store, counters, time, |batch| put_right(batch, &reader))?;
     let problems = verify(&store.reader()?)?.problems;
     match problems.is_empty() {
-        true => Ok((sealed.counters, sealed.events, sealed.set_aside)),
+        true => Ok((sealed.counters, sealed.events, sealed.quarantined_rows)),
         false => Err(Error::Inconsistent { problems }),
     }
 }
 
-fn recover_and_commit(store: &Store, counters: Counters, time: &TimeSource) -> Result<(Sealed, Recovered), Error> {
-    let (sealed, recovered) = commit_alone(store, counters, time, recover)?;
+/// Recovers in one commit. The application's hook is called in it for each job that is dead now; if the hook fails,
+/// everything is undone and done again without the hook for that job. The same commit stores the name of the payload codec if the
+/// file has none, so that nothing is coded in a file that does not say so.
+fn recover_and_commit(
+    store: &Store,
+    counters: Counters,
+    time: &TimeSource,
+    hook: Option<&DeadHook>,
+    prepare: &dyn Prepare,
+    new_codec: Option<&str>,
+) -> Result<(Sealed, Recovered), Error> {
+    // What the hook said of the jobs for which it has failed.
+    let mut failed: BTreeMap<JobId, String> = BTreeMap::new();
+    let (mut sealed, recovered) = loop {
+        let mut failing = None;
+        let tried = commit_alone(store, counters, time, |batch| {
+            let recovered = recover(batch)?;
+            if let Some(name) = new_codec {
+                batch.set_payload_codec(name)?;
+            }
+            let hook = hook.filter(|_| failed.len() < HOOK_FAILURES_MAX);
+            let dead = recovered.dead.iter().filter(|died| !failed.contains_key(&died.id));
+            for (hook, died) in hook.into_iter().flat_map(|hook| dead.clone().map(move |died| (hook, died))) {
+                failing = Some(died.id);
+                hook.run(batch, prepare, died.id, died.queue, &died.record)?;
+            }
+            // What fails from here on is not the hook's.
+            failing = None;
+            Ok::<_, Error>(recovered)
+        });
+        match (tried, failing) {
+            (Err(error), Some(id)) if !error.is_of_storage() => drop(failed.insert(id, cause_of(error))),
+            (tried, _) => break tried?,
+        }
+    };
+    if hook.is_some() && failed.len() == HOOK_FAILURES_MAX {
+        let cause = format!("not called: it has failed for {HOOK_FAILURES_MAX} jobs of this recovery");
+        for died in &recovered.dead {
+            failed.entry(died.id).or_insert_with(|| cause.clone());
+        }
+    }
+    failed.iter().for_each(|(id, cause)| log_failed_hook(*id, cause));
+    sealed.events.extend(failed.into_iter().map(|(id, error)| Event::OnDeadFailed { id, error }));
     if recovered.crashed {
-        let (orphans, dead) = (recovered.trial.suspects.len(), recovered.dead);
+        let (orphans, dead) = (recovered.trial.suspects.len(), recovered.dead.len());
         tracing::warn!(orphans, dead, "the queue was not closed in order; its running jobs run again");
     }
     Ok((sealed, recovered))
 }
 
-/// A commit before there is a writer.
-fn commit_alone<T>(
+/// Makes a commit before there is a writer.
+fn commit_alone<T, E: Into<Error>>(
     store: &Store,
     counters: Counters,
     time: &TimeSource,
-    write: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault>,
+    write: impl FnOnce(&mut Batch<'_>) -> Result<T, E>,
 ) -> Result<(Sealed, T), Error> {
     let txn = store.begin_write()?;
     let marked = store.reader()?.marked()?;
     let mut batch = Batch::new(&txn, &store.catalog, counters, &marked, time.now(), true);
-    let done = write(&mut batch)?;
+    let done = write(&mut batch).map_err(Into::into);
+    if let Err(forked) = store.check_process() {
+        // A hook has forked, and this is the child: it must not touch the transaction any more.
+        std::mem::forget(batch);
+        std::mem::forget(txn);
+        return Err(forked);
+    }
+    let done = done?;
     let mut sealed = batch.seal()?;
     store.commit(txn)?;
     store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds);

@@ -16,7 +16,7 @@ impl Engine {
         };
         let turn = if self.config.stepped { Turn::EveryStep } else { Turn::Tick };
         let make = || {
-            let seed = self.seed.map(|_| self.rng().u64(..));
+            let seed = self.seeds.derived();
             Arc::new(Host::new(self.store.clone(), self.prepare.clone(), seed, turn, tell))
         };
         self.plugin_host.get_or_init(make).clone()

@@ -1,4 +1,4 @@
-//! Turns new jobs into rows on the caller's thread.
+//! Turns new jobs into rows, on the caller's thread.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, StartTime,
+    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, StartTime,
     UNIQUE_FOR_DEFAULT,
 };
 use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
@@ -21,13 +21,18 @@ pub(super) struct Preparer {
     pub store: Arc<Store>,
     pub time: Arc<TimeSource>,
     pub payload_bytes_max: usize,
-    /// Each typed payload is read back and compared.
+    /// Whether each typed payload is read back and compared.
     pub verify_payloads: bool,
+    pub coder: Coder,
 }
 
 impl Prepare for Preparer {
     fn check_process(&self) -> Result<(), Error> {
         self.store.check_process()
+    }
+
+    fn coder(&self) -> &Coder {
+        &self.coder
     }
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
@@ -51,7 +56,7 @@ impl Prepare for Preparer {
     }
 }
 
-/// One caller's jobs for one queue, and what is known of them since the first.
+/// Prepares the jobs of one call for one queue. Names are looked up for the first job and kept for the others.
 struct Preparing<'p> {
     preparer: &'p Preparer,
     now: Now,
@@ -83,7 +88,7 @@ impl<'p> Preparing<'p> {
         Self { preparer, now: preparer.time.now(), caller, queue: None, kind: None, chunk: BytesMut::new() }
     }
 
-    /// The first of `left` jobs.
+    /// Prepares the first of `left` jobs.
     fn prepare(&mut self, queue: &str, job: NewJob, left: usize) -> Result<Prepared, Error> {
         let (kind, payload, options) = job.check(self.preparer.payload_bytes_max, self.preparer.verify_payloads)?;
         let catalog = &self.preparer.store.catalog;
@@ -95,8 +100,9 @@ impl<'p> Preparing<'p> {
             let named = Named::of(&kind, catalog.kind(&kind)?);
             self.kind = Some((kind, named));
         }
-        let (_, kind) = self.kind.as_ref().expect("it was looked up a line ago");
-        let mut record = Record::new(kind.id, options.priority, self.now.wall, payload);
+        let (name, kind) = self.kind.as_ref().expect("it was set above");
+        let payload = self.preparer.coder.stored(name, payload, self.preparer.payload_bytes_max)?;
+        let mut record = Record::new(kind.id, options.priority.unwrap_or_default(), self.now.wall, payload);
         let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
         set_options(&mut record, options, self.now);
         let mut prepared = Prepared::first_of(left, &mut self.chunk, queue.id, record, self.caller);

@@ -17,7 +17,7 @@ const WAIT_MAX: Duration = Duration::from_millis(1);
 /// The clock is read at most this many times: a test's clock may stand still.
 const READS_MAX: u32 = 1_000;
 
-/// If few callers return, at most so many commits are made without a wait before the next one.
+/// If few callers return, at most this many commits are made without a wait before the next wait.
 const SKIPS_MAX: u32 = 64;
 
 /// How many callers may return, and whether it is worth waiting for them.
@@ -29,19 +29,19 @@ pub(super) struct Regather {
     waiting: usize,
     /// How long the last commit took.
     took: Duration,
-    /// Commits that are still to be made without a wait.
+    /// How many more commits are made without a wait.
     skips_left: u32,
-    /// How many there were to be last time.
+    /// How many commits were made without a wait after the last wait.
     skips: u32,
 }
 
 impl Regather {
-    /// Takes note of a commit that took this long and is about to answer so many callers; so many commands wait by now.
+    /// Notes a commit: how many callers it answers, how many commands wait by now, and how long it took.
     pub fn answered(&mut self, answered: usize, waiting: usize, took: Duration) {
         (self.answered, self.waiting, self.took) = (answered, waiting, took);
     }
 
-    /// No caller was answered, or only one and nothing else waits.
+    /// Whether no caller was answered, or only one and no command waits.
     pub fn expects_no_one(&self) -> bool {
         self.answered == 0 || self.answered + self.waiting < 2
     }

@@ -1,4 +1,4 @@
-//! The stop: no new starts, drain, tell handlers to stop, take back what still runs.
+//! The stop: starts nothing more, waits for running jobs, tells handlers to stop, and gives back the jobs that still run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,31 +8,31 @@ use tokio::sync::oneshot;
 use super::engine::Engine;
 use super::log;
 use crate::error::Error;
-use crate::sync::atomic::Ordering;
 use crate::sync::{block_on_with_timer, may_wait, thread, timeout};
 use crate::writer::Occupant;
 
-/// How long handlers may still take after they were told to stop.
+/// How long handlers have after they were told to stop.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// How long the last commits and the close of the file may take after that before the caller is told that they are not done
-/// yet: a slow disk takes some 100 ms for them.
+/// How long the last commits and the close of the file can take after that before the caller gets [`Error::StillClosing`]. A
+/// slow disk takes some 100 ms for them.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the drop of the last handle waits for the close, so that the file can be opened again after it.
 const DROP_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The same while code of the application keeps the writer from closing it: that may wait for the thread that drops.
+/// How long it waits while code of the application keeps the writer from closing the file: that code may wait for the thread
+/// that drops the handle.
 const OCCUPIED_WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// How often the drop looks whether it is so.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often the drop checks what keeps the writer from closing the file.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// A deadline beyond this is one that never comes.
+/// A deadline after this time never comes.
 const DEADLINE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Stops the engine on a thread of its own: the application's runtime may be blocked by whoever waits
-/// for this, or have no timer.
+/// Stops the engine on a thread of its own, because the caller that waits for this may block the application's runtime, or the
+/// runtime may have no timer.
 pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Receiver<Result<(), Error>> {
     let (done, stopped) = oneshot::channel();
     let for_thread = engine.clone();
@@ -50,8 +50,8 @@ pub(crate) fn shutdown(engine: Arc<Engine>, deadline: Duration) -> oneshot::Rece
     stopped
 }
 
-/// Lets what runs finish until `end`, then takes it back. If an earlier call does that already, only waits for it, and no
-/// longer than this.
+/// Waits until `end` for running jobs, then gives them back. If an earlier call does that already, this only waits for it, until
+/// `end` at most.
 async fn stop(engine: &Arc<Engine>, end: Instant) {
     let is_first = begin(engine);
     drained_by(engine, end).await;
@@ -62,21 +62,21 @@ async fn stop(engine: &Arc<Engine>, end: Instant) {
         engine.executor.running.cancel_all();
         drained_by(engine, Instant::now() + GRACE).await;
     }
-    engine.set_left_to_stop(end.saturating_duration_since(Instant::now()));
+    engine.stop.set_time_left(end.saturating_duration_since(Instant::now()));
     take_back(engine);
 }
 
-/// What the answer of a shutdown says while what the workers held is still being dropped.
+/// What [`Error::StillClosing`] says while what the workers held is still being dropped.
 const STILL_DROPPING: &str = "the drop of a handler, or of data that a worker was given, is still running";
 
 /// Waits until the file is closed and the workers' handlers and data are dropped.
 ///
 /// # Errors
-/// [`Error::StillClosing`] if it is not by then: it goes on closing.
+/// [`Error::StillClosing`] if it is not closed by `end`. The close goes on.
 fn closed_by(engine: &Engine, end: Instant) -> Result<(), Error> {
     let left = || end.saturating_duration_since(Instant::now());
-    if engine.wait_until_closed(left()) {
-        return match engine.wait_until_let_go(left()) {
+    if engine.stop.wait_until_closed(left()) {
+        return match engine.wait_until_workers_are_dropped(left()) {
             true => Ok(()),
             false => Err(Error::StillClosing { held_by: STILL_DROPPING }),
         };
@@ -88,7 +88,7 @@ fn closed_by(engine: &Engine, end: Instant) -> Result<(), Error> {
     Err(Error::StillClosing { held_by })
 }
 
-/// Stops at once: what runs is taken back. False if somebody else has stopped it already.
+/// Stops at once, and gives back the running jobs. Returns false if the engine was stopped already.
 pub(crate) fn stop_now(engine: &Arc<Engine>) -> bool {
     let is_first = begin(engine);
     if is_first {
@@ -97,30 +97,30 @@ pub(crate) fn stop_now(engine: &Arc<Engine>) -> bool {
     is_first
 }
 
-/// Blocks the thread that has dropped the last handle until the file is closed, unless somebody may wait for this thread:
-/// then it closes behind. Whoever `has_stopped` it by that also waits for the drop of handlers and data: nobody else may, because
-/// they may hold the last handle themselves.
+/// Blocks the thread that has dropped the last handle until the file is closed, unless other code may wait for this thread: then
+/// the file is closed later. If this drop `has_stopped` the engine, it also waits until handlers and data are dropped. Another
+/// drop must not, because a handler may hold the last handle itself.
 pub(crate) fn wait_for_the_close(engine: &Engine, has_stopped: bool) {
     let begun = Instant::now();
-    let (mut moment, mut since) = (engine.occupied.now(), begun);
-    while may_wait() && !engine.wait_until_closed(LOOK_EVERY) {
+    let (mut occupation, mut since) = (engine.occupied.now(), begun);
+    while may_wait() && !engine.stop.wait_until_closed(CHECK_EVERY) {
         let (is_now, now) = (engine.occupied.now(), Instant::now());
-        if is_now != moment {
-            (moment, since) = (is_now, now);
+        if is_now != occupation {
+            (occupation, since) = (is_now, now);
         }
-        let is_stuck = moment.by() != Occupant::Nobody && now - since >= OCCUPIED_WAIT_MAX;
+        let is_stuck = occupation.by() != Occupant::Nobody && now - since >= OCCUPIED_WAIT_MAX;
         if is_stuck || now - begun >= DROP_WAIT_MAX {
             return;
         }
     }
     if has_stopped && may_wait() {
-        engine.wait_until_let_go(DROP_WAIT_MAX.saturating_sub(begun.elapsed()));
+        engine.wait_until_workers_are_dropped(DROP_WAIT_MAX.saturating_sub(begun.elapsed()));
     }
 }
 
-/// No more starts. False if somebody else stops it already.
+/// Begins the stop: nothing starts any more. Returns false if it has begun already.
 pub(super) fn begin(engine: &Arc<Engine>) -> bool {
-    if engine.stopping.swap(true, Ordering::SeqCst) {
+    if !engine.stop.begin() {
         return false;
     }
     let running = {
@@ -133,13 +133,14 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
     true
 }
 
+/// Ends the attempts that still run and gives their jobs back, has the writer close the file, and drops the workers.
 pub(super) fn take_back(engine: &Arc<Engine>) {
     let still_running = engine.executor.running.release_all();
     log::taken_back(still_running.len());
     engine.release(&still_running);
     engine.to_writer.close();
     engine.wake_dispatcher();
-    // Last, because it drops the handlers: they may wait for the queue, and find it closed.
+    // Last, because this drops the handlers: one that waits for the queue finds it closed.
     engine.unbind_all();
 }
 

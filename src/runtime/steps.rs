@@ -1,4 +1,4 @@
-//! An engine without threads, which the caller drives one step at a time.
+//! An engine without threads, which a test drives one step at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use super::writer_loop::WriterLoop;
 use super::{dispatcher, shutdown};
 use crate::error::Error;
 
-/// An engine without threads, driven a step at a time: the same loops, on the caller's thread. With a
-/// clock, a disk and a runtime of the caller's own, the same steps give the same run.
+/// An engine without threads: the caller runs the same loops, a step at a time, on its own thread. With the caller's clock, disk
+/// and runtime, the same steps give the same run.
 pub(crate) struct Steps {
     engine: Arc<Engine>,
-    /// Gone once the file is closed.
+    /// `None` once the file is closed.
     writer: Option<WriterLoop>,
 }
 
@@ -25,7 +25,7 @@ impl Steps {
         Ok((engine.clone(), Self { engine, writer: Some(writer) }))
     }
 
-    /// Commits what has gathered, answers whom it concerns. False if there was nothing to do.
+    /// Commits what has gathered and answers its callers. Returns false if there was nothing to do.
     pub fn write(&mut self) -> bool {
         let Some(writer) = &mut self.writer else { return false };
         let Some(round) = writer.gathered() else { return false };
@@ -37,12 +37,12 @@ impl Steps {
         true
     }
 
-    /// Whether the dispatcher was woken since its last look.
+    /// Whether the dispatcher was woken since it last ran.
     pub fn is_woken(&self) -> bool {
         self.engine.alarm.is_woken()
     }
 
-    /// One look of the dispatcher. Returns how long nothing will happen by itself.
+    /// Runs the dispatcher once. Returns how long nothing becomes due.
     pub fn dispatch(&mut self) -> Option<Duration> {
         self.engine.alarm.sleep(Duration::ZERO);
         if self.engine.is_stopping() {
@@ -51,7 +51,7 @@ impl Steps {
         dispatcher::run_once(&self.engine).map(|sleep| sleep.at_most)
     }
 
-    /// Runs one blocking handler, as a thread of the pool does. False if none waits for a thread.
+    /// Runs one blocking handler, as a thread of the pool does. Returns false if none waits for a thread.
     pub fn run_thread(&mut self) -> bool {
         self.engine.executor.blocking.run_one()
     }
@@ -61,12 +61,12 @@ impl Steps {
         self.engine.executor.blocking.waiting()
     }
 
-    /// So much waits for the writer.
+    /// How many commands wait for the writer.
     pub fn inbox(&self) -> usize {
         self.engine.to_writer.len()
     }
 
-    /// No more starts.
+    /// Begins the stop: nothing starts any more.
     pub fn begin_stop(&mut self) {
         shutdown::begin(&self.engine);
     }
@@ -76,7 +76,7 @@ impl Steps {
         self.engine.executor.running.cancel_all();
     }
 
-    /// What still runs goes back to its place; the next [`Self::write`] closes the file.
+    /// Gives back the jobs that still run. The next [`Self::write`] closes the file.
     pub fn take_back(&mut self) {
         shutdown::take_back(&self.engine);
     }

@@ -20,17 +20,13 @@ use crate::job::QueueId;
 /// caller: inside a transaction, or in a callback. [`Error::Forked`].
 ///
 /// ```
-/// # use millpond::{*, testing::{in_memory, ManualClock}};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Charge { order: u64 }
-/// # impl Kind for Charge { const KIND: &'static str = "charge"; }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
-/// # let pond = in_memory(&ManualClock::new())?;
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
 /// let worker = pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
 /// let deadline = std::time::Duration::from_secs(10);
 /// if tokio::time::timeout(deadline, worker.stop()).await.is_err() {
 ///     eprintln!("{} jobs of the worker are still running", worker.running());
 /// }
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 pub struct Stopping(Commit<()>);
 
@@ -79,9 +75,10 @@ impl Engine {
             let moved = self.moved.notified();
             tokio::pin!(moved);
             moved.as_mut().enable();
-            // Jobs of a worker that followed count among those of the queue: then the attempts of this one tell.
+            // The jobs of a worker that followed count among those of the queue. Then the attempts of this worker, which hold
+            // its binding, tell whether one is left.
             let has_successor = self.has_worker(queue);
-            let has_ended = self.scheduler().taken_in(queue) == 0 || has_successor && worker.strong_count() == 0;
+            let has_ended = self.scheduler().handed_out_in(queue) == 0 || has_successor && worker.strong_count() == 0;
             if has_ended || self.is_closed() {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Names the workers and handlers that there are, beside the name of a queue or kind for which there is none.
+//! Names the workers and handlers that exist, for a message about a queue or kind that has none.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::text::nearest;
 pub(crate) struct Handlers {
     /// The kinds that its worker handles, sorted; none if it has no worker.
     pub kinds: Vec<String>,
-    /// The name that was probably meant: of those kinds, or, if the queue has no worker, of the queues that have one.
+    /// The name that the caller probably meant: one of these kinds, or, if the queue has no worker, a queue that has one.
     pub nearest: Option<String>,
 }
 

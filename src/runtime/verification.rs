@@ -22,19 +22,19 @@ pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
             let snapshot = refused(&writer).map_or_else(|| writer.store.reader(), Err);
             let _ = reply.send(match stepped {
                 // A stepped engine has no other threads.
-                true => snapshot.and_then(|reader| look(&writer, reader)).map(Looked::Done),
-                false => snapshot.map(Looked::NotYet),
+                true => snapshot.and_then(|reader| check(&writer, reader)).map(Verified::Done),
+                false => snapshot.map(Verified::NotYet),
             });
         })?;
         match answer.await.map_err(|_| engine.unanswered())?? {
-            Looked::Done(found) => Ok(found),
+            Verified::Done(found) => Ok(found),
             // The caller's thread is blocked anyway, so it does the work.
-            Looked::NotYet(reader) if is_blocked() => look(&engine, reader),
-            Looked::NotYet(reader) => {
+            Verified::NotYet(reader) if is_blocked() => check(&engine, reader),
+            Verified::NotYet(reader) => {
                 let (done, found) = oneshot::channel();
-                let looker = engine.clone();
+                let checker = engine.clone();
                 let started = thread::Builder::new().name("millpond-verify".into()).spawn(move || {
-                    let _ = done.send(look(&looker, reader));
+                    let _ = done.send(check(&checker, reader));
                 });
                 started.map_err(Error::no_thread)?;
                 found.await.map_err(|_| Error::Closed)?
@@ -43,12 +43,12 @@ pub(crate) fn verify_beside(engine: Arc<Engine>) -> Commit<Verification> {
     })
 }
 
-enum Looked {
+enum Verified {
     NotYet(Reader),
     Done(Verification),
 }
 
-fn look(engine: &Engine, reader: Reader) -> Result<Verification, Error> {
+fn check(engine: &Engine, reader: Reader) -> Result<Verification, Error> {
     // Ends the read transaction before the caller is answered, because a compaction waits for it.
     let found = unless_damaged(move || Ok(verify(&reader)?));
     // The file may have been closed, or opened again, in the meantime.

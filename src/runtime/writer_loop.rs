@@ -1,10 +1,12 @@
-//! The writer's loop: gathers, has it committed, tells everyone.
+//! The writer's loop: it gathers commands, has the writer commit them, and tells dispatch, callers and listeners.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::commit_turn::CommitLoop;
 use super::engine::Engine;
 use super::healing::Healing;
+use super::log;
 use super::maintenance::compact_before_close;
 use super::regather::Regather;
 use crate::error::Error;
@@ -17,16 +19,15 @@ use crate::writer::{
     upkeep,
 };
 
-/// What the writer's thread owns.
+/// The state of the loop. The thread that has the commit turn runs it.
 pub(super) struct WriterLoop {
     engine: Arc<Engine>,
     writer: Writer,
     receiver: WriterReceiver,
-    /// The file could not be written. Until it can be again callers are turned away, and ended jobs
-    /// wait in the writer.
+    /// Set while the file cannot be written. Until it can, callers are refused, and ends of attempts wait in the writer.
     healing: Option<Healing>,
     regather: Regather,
-    /// The commit is made by a caller's thread, which starts what it has made ready.
+    /// The commit is made on a caller's thread, which starts the jobs that it makes ready.
     is_on_callers_thread: bool,
     /// A closure has forked the process, and this is the child.
     forked: bool,
@@ -49,7 +50,7 @@ impl WriterLoop {
         self.receiver.wakeup()
     }
 
-    /// What has gathered, as one commit. False after the last one.
+    /// Commits what has gathered. Returns false after the last commit.
     pub fn next(&mut self) -> bool {
         let mut round = self.receiver.gathered();
         self.linger(&mut round);
@@ -58,7 +59,7 @@ impl WriterLoop {
         self.run_round(round)
     }
 
-    /// When there is something to do, though nobody rings: to look at the disk again, or what was put off.
+    /// How long until the loop has something to do without a message: to try the file again, or to commit what was put off.
     pub fn runs_again_in(&self) -> Option<Duration> {
         if self.receiver.has_put_off() || self.writer.has_put_off() {
             return Some(Duration::ZERO);
@@ -67,7 +68,7 @@ impl WriterLoop {
         Some(healing.wait(self.engine.now()))
     }
 
-    /// Nobody else has or expects anything to be written.
+    /// Whether nothing else must be written, and no caller is expected to send anything.
     pub fn is_free(&self) -> bool {
         self.healing.is_none()
             && self.engine.config.linger.is_zero()
@@ -76,19 +77,19 @@ impl WriterLoop {
             && self.writer.is_free()
     }
 
-    /// A closure has forked the process, and this is the child: nothing may be done here any more.
+    /// Whether a closure has forked the process and this is the child, where the loop must do nothing any more.
     pub fn is_forked(&self) -> bool {
         self.forked
     }
 
-    /// Makes a caller's own commit. The code that calls this dispatches what may start then.
+    /// Makes the commit of one command on the caller's thread, which then starts the jobs that may start.
     pub fn write_for(&mut self, command: Command) {
         self.is_on_callers_thread = true;
         self.run_round(Round::of(command));
         self.is_on_callers_thread = false;
     }
 
-    /// What has gathered by now, if anything has or if it is time to look whether the disk is back.
+    /// Receives what has gathered. `None` if there is nothing, nothing was put off, and it is not time to try the file again.
     pub fn gathered(&mut self) -> Option<Round> {
         let round = self.receiver.gathered();
         (!round.is_empty() || self.is_time_to_heal() || self.writer.has_put_off()).then_some(round)
@@ -102,13 +103,12 @@ impl WriterLoop {
         }
     }
 
-    /// One round: one commit, and what stands alone. False after the last one.
+    /// Runs one round: one commit, and then what is not part of a commit. Returns false after the last one.
     ///
-    /// A panic in it comes from the storage engine, which asserts what holds of every file it has
-    /// written, or is a mistake of ours. Either way nothing in memory can be trusted: the loop goes on,
-    /// but only to turn everybody away.
+    /// A panic in it comes from the storage engine, which asserts what is true of every file that it has written, or is a bug
+    /// of this crate. In both cases nothing in memory can be trusted: the loop continues, but only to refuse all callers.
     pub fn run_round(&mut self, round: Round) -> bool {
-        // Everybody waits for this thread now: code of the application that it runs must not wait for the queue.
+        // All callers wait for this thread now: code of the application that it runs must not wait for the queue.
         let _must_not_wait = MustNotWait::begin();
         catch(|| self.round(round)).unwrap_or_else(|panic| {
             let reason = self.engine.give_up("the writer", &panic);
@@ -120,11 +120,11 @@ impl WriterLoop {
     fn round(&mut self, round: Round) -> bool {
         let Round { commands, then } = round;
         if self.healing.is_some() {
-            self.turn_away(commands, &self.degraded());
+            self.refuse(commands, &self.degraded());
         } else if !commands.is_empty() || self.writer.has_unfinished() {
             self.commit(commands);
         }
-        // What stands alone comes behind everything that came before it.
+        // What is not part of a commit follows all commands that arrived before it.
         while !matches!(then, Then::Nothing) && self.healing.is_none() && self.writer.has_put_off() && !self.forked {
             self.commit(Vec::new());
         }
@@ -146,7 +146,7 @@ impl WriterLoop {
         }
         let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
         if committed.is_forked() {
-            // Every lock may be held for ever here, by a thread that does not exist.
+            // In the child any lock can be held for ever, by a thread that does not exist there.
             self.forked = true;
             return committed.answer();
         }
@@ -172,7 +172,7 @@ impl WriterLoop {
                 let told = self.degrade(&error);
                 lease.refuse(error);
                 self.engine.bus.publish([told]);
-                return self.let_readers_go_on();
+                return self.reopen_for_readers();
             }
         };
         let Some(leased) = self.wait_beside_a_guard(&lent) else { return };
@@ -181,8 +181,8 @@ impl WriterLoop {
         self.admit();
     }
 
-    /// Waits until the guard is committed, or dropped (`None`). Whoever waits for the queue beside it for too long is
-    /// turned away: the guard's holder may wait for one of them.
+    /// Waits until the guard is committed, or dropped (`None`). Callers that wait for the queue meanwhile for too long are
+    /// refused: the holder of the guard may wait for one of them.
     fn wait_beside_a_guard(&mut self, lent: &Lent) -> Option<Leased> {
         let wait_max = self.engine.config.write_wait_max;
         let mut told = false;
@@ -192,16 +192,16 @@ impl WriterLoop {
                 Err(StillLent) => {
                     if !std::mem::replace(&mut told, true) {
                         let reason = format!("{}: commit it or drop it", Occupant::Guard.sentence());
-                        tracing::warn!(reason, "degraded: nobody else can write");
-                        self.engine.set_unwritable(Some(reason.clone()));
+                        tracing::warn!(reason, "degraded: no other caller can write");
+                        self.engine.health.set_unwritable(Some(reason.clone()));
                         self.engine.bus.publish([Event::Degraded { reason }]);
                     }
-                    self.turn_away_beside_a_guard(wait_max);
+                    self.refuse_beside_a_guard(wait_max);
                 }
             }
         };
         if told {
-            self.engine.set_unwritable(None);
+            self.engine.health.set_unwritable(None);
             self.engine.wake_dispatcher();
             self.engine.bus.publish([Event::Healed]);
             tracing::info!("healed: the guard has ended");
@@ -209,12 +209,12 @@ impl WriterLoop {
         returned
     }
 
-    fn turn_away_beside_a_guard(&mut self, waited: Duration) {
+    fn refuse_beside_a_guard(&mut self, waited: Duration) {
         let error = Error::WriteHeld { held_by: Occupant::Guard.sentence(), waited };
         loop {
             let Round { commands, then } = self.receiver.gathered();
             let is_empty = commands.is_empty();
-            self.turn_away(commands, &error);
+            self.refuse(commands, &error);
             match then {
                 Then::Nothing if is_empty => return,
                 Then::Nothing => {}
@@ -233,15 +233,16 @@ impl WriterLoop {
         }
     }
 
-    /// Dispatch first, so that who is answered and asks again sees it; listeners last. That the disk
-    /// has failed is known before anybody is answered: who asks again at once is told so.
+    /// Tells the effects of a commit: first to dispatch, so that an answered caller sees them in its next call, and last to
+    /// listeners. A failure of the disk is noted before any caller is answered, so that its next call is refused at once.
     fn publish(&mut self, mut committed: Committed) {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
-        self.engine.callers.remember(std::mem::take(&mut committed.callers));
-        self.tell_dispatch(std::mem::take(&mut committed.changes));
-        if self.engine.expiries.learn(committed.expiries) {
+        self.engine.callers.remember(std::mem::take(&mut committed.jobs.callers));
+        self.tell_dispatch(std::mem::take(&mut committed.jobs.changes));
+        let expires_sooner = self.engine.expiries.learn(committed.jobs.expiries);
+        if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner {
             self.engine.wake_dispatcher();
         }
         let _occupation = self.engine.occupied.begin(Occupant::Callback);
@@ -249,15 +250,15 @@ impl WriterLoop {
         let has_failed = told.is_some();
         self.engine.bus.publish(events.into_iter().chain(told));
         if has_failed {
-            self.let_readers_go_on();
+            self.reopen_for_readers();
         }
     }
 
-    /// redb reads nothing more after an I/O error, though what is in the file can be read.
-    fn let_readers_go_on(&self) {
+    /// Opens the file again for reading: after an I/O error redb reads nothing, although the file can be read.
+    fn reopen_for_readers(&self) {
         let is_held = self.healing.as_ref().is_some_and(|healing| healing.is_held);
         if !is_held && let Err(error) = self.engine.store.reopen_to_read() {
-            tracing::debug!(%error, "the file is left as it is");
+            tracing::debug!(%error, "the file cannot be opened again for reading");
         }
     }
 
@@ -270,18 +271,17 @@ impl WriterLoop {
 
     // --- the disk has failed ------------------------------------------------------------------
 
-    /// Nothing starts and nothing is taken in until the file is open again. Returns what listeners are
-    /// to hear.
+    /// Stops all starts and refuses all commands until the file is open again. Returns the event for listeners.
     fn degrade(&mut self, error: &Error) -> Event {
         let healing = match error {
-            // Opening the database again would not help.
+            // It would not help to open the database again.
             Error::Degraded { reason } if self.writer.went_back() => Healing::never(reason.clone()),
             error => Healing::begin(error, self.engine.now()),
         };
         let reason = healing.reason.clone();
         tracing::error!(reason, "degraded: the file could not be written");
         self.engine.scheduler().suspend();
-        self.engine.set_unwritable(Some(reason.clone()));
+        self.engine.health.set_unwritable(Some(reason.clone()));
         self.healing = Some(healing);
         Event::Degraded { reason }
     }
@@ -291,8 +291,8 @@ impl WriterLoop {
         Error::Degraded { reason: reason.unwrap_or_default() }
     }
 
-    /// Callers who came before they could be told hear it now; ended jobs are kept.
-    fn turn_away(&mut self, commands: Vec<Command>, error: &Error) {
+    /// Answers these commands with an error; ends of attempts are kept.
+    fn refuse(&mut self, commands: Vec<Command>, error: &Error) {
         let _occupation = self.engine.occupied.begin(Occupant::Callback);
         for command in commands {
             match command {
@@ -313,7 +313,7 @@ impl WriterLoop {
         }
     }
 
-    /// One try at opening the file again and writing what could not be written.
+    /// Tries once to open the file again and to write what could not be written.
     fn heal(&mut self) {
         let retried = self.open_again();
         let now = self.engine.now();
@@ -331,7 +331,7 @@ impl WriterLoop {
                 if healing.failed_again(&error, now) {
                     tracing::warn!(reason = healing.reason, "still degraded");
                 }
-                self.engine.set_unwritable(Some(healing.reason.clone()));
+                self.engine.health.set_unwritable(Some(healing.reason.clone()));
             }
         }
     }
@@ -363,41 +363,44 @@ impl WriterLoop {
 
     // --- the stop -----------------------------------------------------------------------------
 
-    /// The last commits: what came late, and that the file was closed in order.
+    /// Makes the last commits: the late ends of attempts, and the note that the file was closed in order.
     pub fn close(mut self) {
         let _must_not_wait = MustNotWait::begin();
-        self.engine.store.be_patient();
-        // What was handed out before the stop and waited for its start to be durable may have begun since.
+        self.engine.store.wait_without_limit();
+        // A job that was handed out before the stop and waited for its start mark can have started since.
         let engine = self.engine.clone();
         engine.release(&engine.executor.running.release_all());
         if self.healing.as_ref().is_some_and(|healing| !healing.is_hopeless()) {
             self.heal();
         }
         let late = self.receiver.leftovers();
-        let (mine, theirs): (Vec<_>, Vec<_>) =
+        let (ends, others): (Vec<_>, Vec<_>) =
             late.into_iter().partition(|command| matches!(command, Command::Finish(_)));
         if self.healing.is_none() {
-            self.write_the_last(mine);
+            self.write_the_last(ends);
         } else {
             tracing::error!("the file cannot be written: the next open recovers");
         }
         let in_order = self.healing.is_none();
         {
-            // What is dropped here may hold values of the application's.
+            // The values that are dropped here can belong to the application.
             let _occupation = engine.occupied.begin(Occupant::Callback);
             self.writer.close();
-            self.turn_away(theirs, &Error::Closed);
+            self.refuse(others, &Error::Closed);
             drop(self.writer);
         }
         if in_order {
             compact_before_close(&engine);
         }
         engine.store.close();
-        // A listener that is told that nothing follows may open the file again.
+        // A listener that receives the end of the events may open the file again.
         let occupation = engine.occupied.begin(Occupant::Callback);
         engine.bus.close();
+        engine.drop_on_dead();
         drop(occupation);
-        engine.set_closed();
+        engine.stop.close(log::closed);
+        engine.wake_dispatcher();
+        engine.moved.notify_waiters();
     }
 
     fn write_the_last(&mut self, mut ends: Vec<Command>) {
@@ -422,13 +425,39 @@ impl WriterLoop {
     }
 }
 
+impl CommitLoop for WriterLoop {
+    fn next(&mut self) -> bool {
+        Self::next(self)
+    }
+
+    fn runs_again_in(&self) -> Option<Duration> {
+        Self::runs_again_in(self)
+    }
+
+    fn is_free(&self) -> bool {
+        Self::is_free(self)
+    }
+
+    fn is_forked(&self) -> bool {
+        Self::is_forked(self)
+    }
+
+    fn write_for(&mut self, command: Command) {
+        Self::write_for(self, command);
+    }
+
+    fn close(self: Box<Self>) {
+        Self::close(*self);
+    }
+}
+
 fn publish_last(engine: &Arc<Engine>, mut committed: Committed) {
     if let Some(error) = &committed.failure {
         tracing::error!(%error, "the last commit failed: the next open recovers");
     }
     let events = std::mem::take(&mut committed.events);
-    // Nothing starts any more.
-    let _ = engine.apply(std::mem::take(&mut committed.changes));
+    // The result says whether the dispatcher has something to do. Nothing starts any more.
+    let _ = engine.apply(std::mem::take(&mut committed.jobs.changes));
     let _occupation = engine.occupied.begin(Occupant::Callback);
     committed.answer();
     engine.bus.publish(events);

@@ -1,12 +1,16 @@
-//! What follows the death of a process, over as many lives as it takes: the scheduler and the rules of
-//! suspicion, beside jobs of which some kill the process.
+//! Tests of the time after a crash: a simulation in which some jobs kill the process, over several openings of the file.
+//! It runs the scheduler and the rules of suspicion.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::job::life::after_crash;
-use crate::job::{AttemptNumber, Change, Record, State, Suspect, Transition, Trial, Witness, culprit};
-use crate::time::Timestamp;
+use crate::job::{
+    AttemptNumber, Change, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness, blamed,
+};
+use crate::time::{Now, Timestamp};
 
 const LONG: u64 = 3_600_000;
 const MAIL: QueueId = 2;
@@ -34,10 +38,10 @@ struct StartMark {
     alone: bool,
 }
 
-/// What can be seen of one life.
+/// What the tests know of one life, from an opening of the file to the death of the process.
 #[derive(Debug, Default)]
 struct Life {
-    /// When each job started, from the opening on.
+    /// When each job started, counted from the opening.
     starts: BTreeMap<u64, u64>,
     suspects: BTreeSet<u64>,
 }
@@ -48,6 +52,7 @@ struct World {
     trial: Trial,
     now: u64,
     slots: usize,
+    running_max: usize,
     group_rate: Option<crate::job::Rate>,
     deaths: u32,
     lives: Vec<Life>,
@@ -56,7 +61,17 @@ struct World {
 impl World {
     fn new() -> Self {
         let (jobs, marks, lives) = Default::default();
-        Self { jobs, marks, trial: Trial::default(), now: 0, slots: 64, group_rate: None, deaths: 0, lives }
+        Self {
+            jobs,
+            marks,
+            trial: Trial::default(),
+            now: 0,
+            slots: 64,
+            running_max: 256,
+            group_rate: None,
+            deaths: 0,
+            lives,
+        }
     }
 
     fn add(&mut self, queue: QueueId, runs_for: u64, kills_after: Option<u64>, max: u32) -> u64 {
@@ -83,15 +98,15 @@ impl World {
         Arc::new(ReadyJob::new(JobId::new(id), id, self.jobs[&id].record.clone(), 32))
     }
 
-    /// One life, until it is killed, from outside after `most` at the latest.
+    /// Runs one life until a job kills the process. After `most` it is killed from outside.
     fn live(&mut self, most: u64) {
         let opened = self.now;
         let limits = WindowLimits { jobs_max: 256, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
-        let mut scheduler = Scheduler::new(256, limits);
+        let mut scheduler = Scheduler::new(self.running_max, limits);
         let trial = std::mem::take(&mut self.trial);
         let suspects = trial.suspects.iter().map(|suspect| suspect.job.id.get()).collect();
         self.lives.push(Life { suspects, ..Life::default() });
-        scheduler.restore_crashed(trial, if self.deaths > 0 { 256 } else { 0 });
+        scheduler.restore_crashed(trial, if self.deaths > 0 { careful_starts(self.running_max) } else { 0 });
         let settings = WorkerLimits {
             kinds: [1].into_iter().collect(),
             blocking: Default::default(),
@@ -151,7 +166,7 @@ impl World {
             for queue in chores.promote {
                 scheduler.apply([Change::Promoted { queue, next_due: [None; 2] }]);
             }
-            if is_busy || scheduler.is_restless() {
+            if is_busy || scheduler.have_chores_changed() {
                 continue;
             }
             let next = running.iter().map(|(id, (_, since))| {
@@ -168,7 +183,7 @@ impl World {
         self.marks.insert(id, StartMark { started_at: self.now, attempt, alone });
     }
 
-    /// The process dies, and the next one finds what was durable.
+    /// The process dies, and the next one reads what was durable.
     fn die(&mut self) {
         self.deaths += 1;
         self.now += 100;
@@ -177,13 +192,13 @@ impl World {
             let deaths = self.jobs[id].record.crashes() + 1;
             Witness { id: JobId::new(*id), deaths, alone: mark.alone }
         };
-        let culprit = culprit(&marks.iter().map(witness).collect::<Vec<_>>());
+        let blamed_id = blamed(&marks.iter().map(witness).collect::<Vec<_>>());
         let mut suspects = Vec::new();
         for (id, mark) in marks {
             let job = self.jobs.get_mut(&id).unwrap();
             let started_at = at(mark.started_at).wall;
             let attempt = AttemptNumber { number: mark.attempt, max: job.max, once: false, started_at };
-            let blamed = culprit == Some(JobId::new(id));
+            let blamed = blamed_id == Some(JobId::new(id));
             if after_crash(&mut job.record, attempt, blamed, at(self.now)) == Transition::End(State::Dead) {
                 job.is_dead = true;
                 continue;
@@ -195,7 +210,7 @@ impl World {
         self.trial = Trial::new(suspects, Some(at(self.now).wall));
     }
 
-    /// Lives until each killer is dead. How many deaths that took.
+    /// Runs lives until each job that kills is a dead letter. Returns how many deaths that took.
     fn until_killers_are_dead(&mut self, deaths_most: u32) -> u32 {
         let is_left = |world: &Self| world.jobs.values().any(|job| job.kills_after.is_some() && !job.is_dead);
         while is_left(self) {
@@ -208,7 +223,7 @@ impl World {
         self.deaths
     }
 
-    /// In each life but the first one the suspects have started by then, as far as it lasted.
+    /// The latest start of a suspect in any life but the first, counted from the opening.
     fn last_start_of_suspects(&self) -> u64 {
         let last = |life: &Life| life.suspects.iter().filter_map(|id| life.starts.get(id)).max().copied();
         self.lives.iter().filter_map(last).max().unwrap_or(0)
@@ -259,7 +274,7 @@ fn a_job_that_kills_late_beside_twenty_long_ones_is_found() {
                     false => world.long(5),
                 };
             }
-            // Two deaths for each of the five halvings of 21 jobs, and one for each hold that is too short.
+            // Two deaths for each of the five halvings of 21 jobs, and one for each hold-back that is too short.
             let too_short = [5_000, 40_000, 320_000].iter().filter(|hold| **hold < after).count() as u32;
             world.until_killers_are_dead(max + 2 + 2 * 5 + too_short);
         }
@@ -342,7 +357,7 @@ fn the_last_of_many_suspects_starts_within_seconds_too() {
 }
 
 #[test]
-fn a_long_job_that_is_killed_from_outside_holds_nobody_up() {
+fn a_long_job_that_is_killed_from_outside_does_not_delay_other_jobs() {
     for max in [1, 5, 20] {
         let mut world = World::new();
         world.long(max);
@@ -357,7 +372,7 @@ fn a_long_job_that_is_killed_from_outside_holds_nobody_up() {
 }
 
 #[test]
-fn suspects_keep_their_queues_slots() {
+fn suspects_count_against_the_slots_of_their_queues() {
     let mut world = World::new();
     world.slots = 5;
     for _ in 0..5 {
@@ -370,4 +385,21 @@ fn suspects_keep_their_queues_slots() {
     world.live(60_000);
     let started: Vec<u64> = world.lives[1].starts.keys().copied().collect();
     assert_eq!(started, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_job_that_kills_at_its_start_is_found_behind_more_jobs_than_can_run_at_a_time() {
+    let mut world = World::new();
+    world.running_max = 2;
+    for _ in 0..8 {
+        world.add(1, 1, None, 5);
+    }
+    // In each life these jobs are there again, and start first.
+    let ahead = world.jobs.clone();
+    let killer = world.killer(0, 1);
+    while !world.jobs[&killer].is_dead {
+        world.jobs.extend(ahead.clone());
+        world.live(LONG);
+        assert!(world.deaths <= 3, "{} deaths: {:#?}", world.deaths, world.jobs);
+    }
 }

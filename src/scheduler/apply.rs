@@ -1,20 +1,20 @@
-//! Takes in what has changed: committed changes, a reopened file, and what the file says when it is opened.
+//! Applies changes to the scheduler: committed changes, a reopened file, and what the file contains when it is opened.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{HandedOut, Scheduler};
-use crate::job::{BucketKey, BucketState, Change, JobId, QueueId, ReadyJob, Refill, Trial};
-use crate::time::Now;
+use super::handed_out::HandedOut;
+use super::state::Scheduler;
+use crate::job::{Change, JobId, QueueId, ReadyJob, Refill, Trial};
 
 impl Scheduler {
-    /// Takes in what a commit has changed. Must be called in commit order. Returns whether the dispatcher has something
-    /// to do.
+    /// Applies the changes of a commit. Must be called in commit order. Returns whether the dispatcher has something to
+    /// do.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> bool {
         for change in changes {
             self.apply_one(change);
         }
-        self.restless || !self.turns.is_empty() || self.threads.is_waited_for(self.handed_out.blocking())
+        self.chores_changed || !self.rotation.is_empty() || self.threads.is_waited_for(self.handed_out.blocking())
     }
 
     fn apply_one(&mut self, change: Change) {
@@ -31,7 +31,7 @@ impl Scheduler {
                 self.queues.get_or_make(queue).gone(grouped, order, id);
                 self.note(queue);
                 if self.probation.holds(id) {
-                    // Its slot is free for others.
+                    // The slot that was kept for the suspect is free for other jobs.
                     self.probation.gone(id);
                     self.wake(queue);
                 }
@@ -49,13 +49,13 @@ impl Scheduler {
                 }
             }
             Change::Due { queue, due } => {
-                self.restless |= self.queues.get_or_make(queue).due_at(due);
+                self.chores_changed |= self.queues.get_or_make(queue).due_at(due);
                 self.note(queue);
             }
             Change::Promoted { queue, next_due } => {
                 self.queues.get_or_make(queue).promoted(next_due);
                 self.note(queue);
-                self.restless = true;
+                self.chores_changed = true;
             }
             Change::Paused { queue, paused } => {
                 self.queues.get_or_make(queue).paused = paused;
@@ -69,7 +69,7 @@ impl Scheduler {
             Change::Limited { key, until } => {
                 self.buckets.hold(&key, until);
                 self.wake(key.queue);
-                self.restless = true;
+                self.chores_changed = true;
             }
         }
     }
@@ -86,19 +86,19 @@ impl Scheduler {
         }
         if self.probation.is_active() {
             self.probation.ended(id);
-            self.restless = true;
+            self.chores_changed = true;
         }
         Some(handed)
     }
 
-    /// A commit that was to change the queue has failed: its tables are to be read again.
-    pub fn look_again(&mut self, queue: QueueId) {
+    /// Reads the queue's tables again, because a commit that would have changed the queue has failed.
+    pub fn read_again(&mut self, queue: QueueId) {
         let state = self.queues.get_or_make(queue);
         state.restart();
         state.promotion_failed();
         self.note(queue);
         self.wake(queue);
-        self.restless = true;
+        self.chores_changed = true;
     }
 
     /// Nothing starts until [`Self::resume`].
@@ -106,21 +106,21 @@ impl Scheduler {
         self.suspended = true;
     }
 
-    /// The file was opened again, and only the file knows whether its last commit was made: what is in memory of its rows
-    /// is read anew. `queues` are the queues that it has, and whether they are paused; `gone` are suspects that are no
-    /// longer where they were.
+    /// Starts again after the file was reopened. Only the file says whether the last commit was made, so everything in
+    /// memory about its rows is read again. `queues` are the queues in the file, and whether they are paused; `gone` are
+    /// suspects that are no longer at their places.
     pub fn resume(&mut self, queues: impl IntoIterator<Item = (QueueId, bool)>, gone: &[JobId]) {
         self.suspended = false;
         for id in gone {
             self.probation.gone(*id);
         }
         for queue in self.queues.ids() {
-            self.look_again(queue);
+            self.read_again(queue);
         }
         for (queue, paused) in queues {
             self.restore(queue, paused);
         }
-        // Whether the start marks were written is not known either: they are written again.
+        // It is not known either whether the start marks were written: they are written again.
         for handed in self.handed_out.iter_mut() {
             handed.marked = false;
         }
@@ -128,19 +128,24 @@ impl Scheduler {
         self.mark_at = Some(Duration::ZERO);
     }
 
-    /// A page could not be read.
-    pub fn look_again_later(&mut self, refill: Refill) {
+    /// The rows that a [`Refill`] requested. `end` says that the table has no rows behind them.
+    pub fn refilled(&mut self, refill: Refill, rows: Vec<Arc<ReadyJob>>, end: bool) {
+        let Self { queues, handed_out, probation, .. } = self;
+        if let Some(state) = queues.get_mut(refill.queue) {
+            state.refilled(refill, rows, end, |row| handed_out.contains(row.id) || probation.holds(row.id));
+            self.note(refill.queue);
+            self.wake(refill.queue);
+        }
+    }
+
+    /// Requests a page again that could not be read.
+    pub fn request_again(&mut self, refill: Refill) {
         self.queues.get_or_make(refill.queue).page_failed(refill.grouped);
         self.note(refill.queue);
         self.wake(refill.queue);
     }
 
-    pub fn refuse_reservation(&mut self, key: &BucketKey) {
-        self.buckets.refused(key);
-        self.reservation_answered(key);
-    }
-
-    /// A queue that has rows when the file is opened.
+    /// Adds a queue that has rows when the file is opened.
     pub fn restore(&mut self, queue: QueueId, paused: bool) {
         let state = self.queues.get_or_make(queue);
         state.paused = paused;
@@ -150,8 +155,8 @@ impl Scheduler {
         self.note(queue);
     }
 
-    /// Jobs that were running when the process died are tried as probation says. The next `careful` starts are made
-    /// durable before their handlers are called.
+    /// Starts the probation after a crash, for the jobs that were running when the process died. The next `careful` starts
+    /// of other jobs are made durable before their handlers are called.
     pub fn restore_crashed(&mut self, trial: Trial, careful: usize) {
         self.probation.begin(careful, trial);
         for queue in self.queues.ids() {
@@ -159,18 +164,13 @@ impl Scheduler {
         }
     }
 
-    /// The kinds that this queue's worker handles have changed: probation learns which suspects can be tried.
+    /// Tells probation which suspects of this queue can be started, after its worker or its pause has changed.
     pub(super) fn attend_suspects(&mut self, queue: QueueId) {
         let Self { probation, queues, .. } = self;
-        probation.attend(queue, |kind| queues.get(queue).is_some_and(|state| state.takes(kind)));
+        probation.attend(queue, |kind| queues.get(queue).is_some_and(|state| state.handles(kind)));
     }
 
-    /// What the file says of a bucket, and whether the process that wrote it died.
-    pub fn restore_bucket(&mut self, key: BucketKey, state: BucketState, crashed: bool, now: Now) {
-        self.buckets.restore(key, state, crashed, now);
-    }
-
-    /// Jobs that ran when the process died and have not been tried since.
+    /// Jobs that were running when the process died and have not been started since.
     pub fn suspects(&self) -> Vec<(QueueId, Arc<ReadyJob>)> {
         self.probation.suspects().map(|(queue, job)| (queue, job.clone())).collect()
     }

@@ -1,20 +1,29 @@
 //! Chooses the jobs that may start now, and says what else there is to do and when to ask again.
 //!
-//! Queues take turns in [`Scheduler::turns`]. A queue that yields no job leaves the round, and everything that could make
-//! it yield one puts it back in.
+//! Queues with something to start stand in a rotation ([`Scheduler::rotation`]), and each starts one job at a time. A queue
+//! that has nothing to start is removed from it, and every change that could let the queue start a job adds it again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bucket::Gate;
+use super::buckets::Gate;
 use super::probation::MayStart;
 use super::queue_state::Pick;
-use super::{Chores, Scheduler, Start, UNSETTLED_BYTES_MAX, UNSETTLED_MAX};
+use super::start::{Chores, Start};
+use super::state::Scheduler;
 use crate::job::{QueueId, ReadyJob, Suspect};
 use crate::time::Now;
 
+/// The maximum number of jobs that have ended and whose end is not durable yet: at this number nothing starts until the
+/// writer has caught up. This bounds the number of outcomes that wait in the writer's messages.
+pub(super) const UNSETTLED_MAX: usize = 8_192;
+
+/// The maximum size of their records and results, in bytes. The job that exceeds it has already ended, so it is still
+/// accepted.
+pub(super) const UNSETTLED_BYTES_MAX: usize = 64 << 20;
+
 impl Scheduler {
-    /// The jobs that may start now, at most `starts_max`.
+    /// Adds the jobs that may start now to `into`, until it holds `starts_max`.
     pub fn starts(&mut self, now: Now, starts_max: usize, into: &mut Vec<Start>) {
         while into.len() < starts_max && self.has_room() {
             if self.probation.is_active() {
@@ -25,12 +34,12 @@ impl Scheduler {
                     break;
                 }
             }
-            self.call_those_in_line();
-            let Some(queue) = self.turns.pop_front() else { break };
+            self.wake_queues_for_threads();
+            let Some(queue) = self.rotation.pop_front() else { break };
             if self.start_one(queue, now, into) {
-                self.turns.push_back(queue);
+                self.rotation.push_back(queue);
             } else {
-                self.waiting.remove(&queue);
+                self.in_rotation.remove(&queue);
             }
         }
     }
@@ -43,9 +52,9 @@ impl Scheduler {
             && self.handed_out.unsettled_bytes() < UNSETTLED_BYTES_MAX
     }
 
-    /// Puts queues that wait for a thread back into the round if there is one.
-    fn call_those_in_line(&mut self) {
-        while let Some(queue) = self.threads.call(self.handed_out.blocking()) {
+    /// Puts queues that wait for a thread back into the rotation while threads are free.
+    fn wake_queues_for_threads(&mut self) {
+        while let Some(queue) = self.threads.reserve(self.handed_out.blocking()) {
             self.wake(queue);
         }
     }
@@ -59,11 +68,11 @@ impl Scheduler {
         let held = (&mut self.withdrawn, &mut self.found.reserve);
         let pick = state.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
         state.wants_refills(queue, &mut self.found.refills);
-        self.restless |= self.queues.note(queue) || self.found.has_some();
+        self.chores_changed |= self.queues.note(queue) || self.found.has_some();
         match pick {
             Pick::Nothing => false,
             Pick::NoThread => {
-                self.threads.line_up(queue);
+                self.threads.wait(queue);
                 false
             }
             Pick::Expired(job) => {
@@ -83,17 +92,18 @@ impl Scheduler {
         let run = self.handed_out.hand_out(queue, &job, false, now);
         self.handed_out.finish(run);
         self.found.expired.push(Start { run, queue, job, commit_first: false, alone: false });
-        self.restless = true;
+        self.chores_changed = true;
     }
 
-    /// How many slots of a queue are kept free for suspects that could start, once they are next.
+    /// How many slots of a queue are kept free for suspects that wait for nothing but their position in the order of
+    /// suspicion.
     pub(super) fn slots_of_suspects(&self, queue: QueueId, now: Now) -> usize {
         if !self.probation.is_active() {
             return 0;
         }
         let Some(state) = self.queues.get(queue) else { return 0 };
         let would_start = |job: &&Arc<ReadyJob>| {
-            state.takes(job.kind())
+            state.handles(job.kind())
                 && !self.withdrawn.contains_key(&job.id)
                 && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
         };
@@ -102,7 +112,7 @@ impl Scheduler {
 
     /// Hands out the next suspect of the last crash. Returns false if none may start now.
     fn start_suspect(&mut self, now: Now, into: &mut Vec<Start>) -> bool {
-        if !self.probation.looks(now) {
+        if !self.probation.is_check_due(now) {
             return false;
         }
         let Self { queues, handed_out, threads, buckets, withdrawn, .. } = self;
@@ -115,16 +125,16 @@ impl Scheduler {
         };
         let may_start = |Suspect { queue, job, .. }: &Suspect| {
             let Some(state) = queues.get(*queue) else { return MayStart::No };
-            // A suspect does not wait behind the queues that wait for a thread: there are few suspects, and each is tried once.
+            // A suspect overtakes the queues that wait for a thread: there are few suspects, and each is started once.
             let has_thread = !state.blocks(job.kind()) || threads.has_free(handed_out.blocking());
-            if withdrawn.contains_key(&job.id) || !has_thread || !state.takes(job.kind()) {
+            if withdrawn.contains_key(&job.id) || !has_thread || !state.handles(job.kind()) {
                 return MayStart::No;
             }
             let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
             group.map_or(MayStart::Now, MayStart::After)
         };
         let chosen = self.probation.next(now, handed_out.running() == 0, may_start_in, may_start);
-        self.restless = true;
+        self.chores_changed = true;
         let Some((queue, job)) = chosen else { return false };
         if job.record.has_expired(now) {
             self.probation.tried(job.id, now);
@@ -154,29 +164,29 @@ impl Scheduler {
     fn hand_out(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
         // A job whose end is not durable yet does not count as running: its handler has returned. If its end is lost, the
         // next opening finds both start marks.
-        let is_clear = self.handed_out.running() == 0;
+        let is_idle = self.handed_out.running() == 0;
         let run = self.handed_out.hand_out(queue, &job, blocking, now);
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
-            self.restless = true;
+            self.chores_changed = true;
         }
         let (commit_first, alone) = if self.probation.is_active() || job.is_suspect() {
-            self.restless = true;
-            self.probation.started(&job, is_tried, is_clear, now)
+            self.chores_changed = true;
+            self.probation.started(&job, is_tried, is_idle, now)
         } else {
             (false, false)
         };
         Start { run, queue, job, commit_first, alone }
     }
 
-    /// Whether [`Self::chores`] has something new to say.
-    pub fn is_restless(&self) -> bool {
-        self.restless
+    /// Whether the answer of [`Self::chores`] has changed since it was last asked.
+    pub fn have_chores_changed(&self) -> bool {
+        self.chores_changed
     }
 
     /// What there is to do besides starting jobs, and when to ask again.
     pub fn chores(&mut self, now: Now) -> Chores {
-        self.restless = false;
+        self.chores_changed = false;
         let mut chores = std::mem::take(&mut self.found);
         if self.stopped {
             return chores;
@@ -202,7 +212,7 @@ impl Scheduler {
         }
         (chores.wait, chores.is_exact) = self.queues.next_event(now);
         if !woken.is_empty() {
-            // The next start may be due at once, and nothing else may wake the dispatcher for long.
+            // A start may be due at once, and nothing else may wake the dispatcher for a long time.
             (chores.wait, chores.is_exact) = (Some(Duration::ZERO), false);
         }
         for queue in woken {
@@ -216,5 +226,17 @@ impl Scheduler {
             (chores.wait, chores.is_exact) = (Some(others), false);
         }
         chores
+    }
+    /// Whether nothing can start before the clock moves or a running job finishes, and no answer is outstanding that would
+    /// let something start.
+    pub fn is_quiet(&self, now: Now) -> bool {
+        let none_may_start = self.probation.holds_others(now).is_some()
+            || (self.rotation.is_empty() && !self.threads.is_waited_for(self.handed_out.blocking()));
+        let blocked = !self.has_room() || (none_may_start && !self.probation.is_check_due(now));
+        !self.found.has_some()
+            && blocked
+            && self.handed_out.unsettled() == 0
+            && !self.queues.is_busy(now)
+            && !self.buckets.is_reserving()
     }
 }

@@ -1,13 +1,15 @@
-//! Whatever happens to a queue, each of its jobs starts exactly once: the scheduler beside a table of rows.
+//! Tests that each job of a queue starts exactly once under random events. They run the scheduler beside a simulated table
+//! of rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::*;
-use crate::job::Change;
-use crate::job::{Priority, Rate, Record};
-use crate::time::Timestamp;
+use crate::job::{BucketKey, Change, JobId, Order, Priority, QueueId, Rate, ReadyJob, Record, Refill};
+use crate::time::{Now, Timestamp};
 
 const QUEUE: QueueId = 1;
 
@@ -16,7 +18,7 @@ fn at(micros: u64) -> Now {
     Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_micros(micros) }
 }
 
-/// An answer that the scheduler waits for: it comes later, and others may come before it.
+/// An answer that the scheduler waits for. Answers can come in any order.
 enum Answer {
     Page(Refill, Vec<Arc<ReadyJob>>, bool),
     NoPage(Refill),
@@ -30,13 +32,13 @@ struct World {
     settings: WorkerLimits,
     has_worker: bool,
     now: u64,
-    /// What is durable: rows that can start, and behind each group's head the others of the group.
+    /// The durable rows: those that can start, and behind each group's head the other members of the group.
     plain: BTreeMap<Order, Arc<ReadyJob>>,
     heads: BTreeMap<Order, Arc<ReadyJob>>,
     lines: BTreeMap<Arc<str>, VecDeque<u64>>,
     answers: Vec<Answer>,
     running: Vec<Start>,
-    /// Jobs that an operator's call holds.
+    /// Jobs that a call has withdrawn.
     withdrawn: Vec<JobId>,
     started: BTreeSet<u64>,
     open: BTreeSet<u64>,
@@ -124,8 +126,8 @@ impl World {
         self.scheduler.apply([change]);
     }
 
-    /// The head of a group leaves: the next one is the head.
-    fn next_in_line(&mut self, group: &Arc<str>) -> Option<Change> {
+    /// The head of a group is removed, and the next member becomes the head.
+    fn next_member(&mut self, group: &Arc<str>) -> Option<Change> {
         let line = self.lines.get_mut(group)?;
         line.pop_front();
         let next = *line.front()?;
@@ -147,7 +149,7 @@ impl World {
         let table = if group.is_some() { &mut self.heads } else { &mut self.plain };
         table.remove(&start.job.order);
         self.open.remove(&id.get());
-        let next = group.and_then(|group| self.next_in_line(&group));
+        let next = group.and_then(|group| self.next_member(&group));
         self.scheduler.apply([Change::Settled { id }].into_iter().chain(next));
     }
 
@@ -164,7 +166,7 @@ impl World {
         self.scheduler.fill_bucket(&key, at(self.now));
     }
 
-    /// An operator's call takes a job out of reach; its commit comes later.
+    /// A call withdraws a job. Its commit follows later.
     fn withdraw(&mut self) {
         let rows = self.plain.values().chain(self.heads.values());
         if let Some(id) = self.rng.choice(rows.map(|job| job.id).collect::<Vec<_>>())
@@ -185,7 +187,7 @@ impl World {
             let (grouped, order) = (row.is_grouped(), row.order);
             if grouped { &mut self.heads } else { &mut self.plain }.remove(&order);
             self.open.remove(&id.get());
-            let next = row.group().and_then(|group| self.next_in_line(group));
+            let next = row.group().and_then(|group| self.next_member(group));
             let gone = Change::Gone { queue: QUEUE, grouped, order, id };
             self.scheduler.apply([gone].into_iter().chain(next));
         }
@@ -209,8 +211,8 @@ impl World {
         }
     }
 
-    /// A look of the dispatcher. How long it may sleep.
-    fn look(&mut self) -> Option<Duration> {
+    /// Runs one round of the dispatcher. Returns how long it can sleep.
+    fn run_round(&mut self) -> Option<Duration> {
         self.pump();
         self.scheduler.long_running(at(self.now), Duration::from_millis(10));
         let chores = self.scheduler.chores(at(self.now));
@@ -247,7 +249,7 @@ impl World {
         }
         match self.answers.swap_remove(self.rng.usize(..self.answers.len())) {
             Answer::Page(refill, rows, end) => self.scheduler.refilled(refill, rows, end),
-            Answer::NoPage(refill) => self.scheduler.look_again_later(refill),
+            Answer::NoPage(refill) => self.scheduler.request_again(refill),
             Answer::Reserved(Reservation { key, tokens }) => {
                 self.scheduler.apply([Change::Reserved { key, tokens }]);
             }
@@ -259,7 +261,7 @@ impl World {
     fn step(&mut self) {
         match self.rng.u8(..24) {
             0..=6 => self.enqueue(),
-            7..=10 => drop(self.look()),
+            7..=10 => drop(self.run_round()),
             11 | 12 => self.pump(),
             13..=15 => drop(self.answer_one()),
             16..=18 => {
@@ -276,14 +278,14 @@ impl World {
             _ => match self.rng.u8(..6) {
                 0 => self.change_worker(),
                 1 => self.reset_one(),
-                2 => self.scheduler.look_again(QUEUE),
+                2 => self.scheduler.read_again(QUEUE),
                 3 => self.scheduler.set_concurrency(QUEUE, self.settings.concurrency),
                 _ => {}
             },
         }
     }
 
-    /// With nothing in its way any more, each job that is left starts.
+    /// Removes all limits, and checks that each job that is left starts.
     fn drain(&mut self) -> Result<(), String> {
         while !self.withdrawn.is_empty() {
             self.reinstate(false);
@@ -295,7 +297,7 @@ impl World {
             if self.open.is_empty() {
                 return Ok(());
             }
-            let wait = self.look();
+            let wait = self.run_round();
             if self.answer_one() {
                 continue;
             }
@@ -303,11 +305,11 @@ impl World {
                 self.end_one(false);
                 continue;
             }
-            if self.scheduler.is_restless() || wait == Some(Duration::ZERO) {
+            if self.scheduler.have_chores_changed() || wait == Some(Duration::ZERO) {
                 continue;
             }
             match wait {
-                // Never earlier than it said.
+                // Nothing happens before the announced time.
                 Some(wait) => self.now += wait.as_nanos().div_ceil(1_000) as u64,
                 None => return Err(format!("the dispatcher sleeps for good, and {:?} have not started", self.open)),
             }
@@ -317,7 +319,7 @@ impl World {
 }
 
 #[test]
-fn whatever_happens_each_job_starts_exactly_once() {
+fn each_job_starts_exactly_once_under_random_events() {
     for seed in 0..3_000 {
         let mut world = World::new(seed);
         for _ in 0..world.rng.usize(1..300) {
@@ -329,7 +331,7 @@ fn whatever_happens_each_job_starts_exactly_once() {
     }
 }
 
-/// Many more groups than a window holds, each with a rate: none is forgotten.
+/// There are many more groups than fit into a window, and each has a rate. None is forgotten.
 #[test]
 fn each_job_of_many_limited_groups_starts() {
     for (jobs_max, bytes) in [(1, 10), (3, 10), (64, 10), (4_096, 1_000_000)] {

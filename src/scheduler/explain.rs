@@ -1,14 +1,31 @@
 //! Explains why a waiting job does not start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Blocked, Scheduler};
+use super::state::Scheduler;
 use crate::job::{JobId, KindId, Order, QueueId};
 use crate::time::Now;
 
+/// Why a waiting job does not start, as far as the scheduler can tell.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Blocked {
+    QueuePaused,
+    NoHandler,
+    RateLimited(Duration),
+    NoFreeSlot,
+    NoThread,
+    /// The process has crashed, and other jobs start first. The duration is an estimate of the remaining wait.
+    Recovering(Duration),
+    ProcessBudget(usize),
+    Draining,
+    /// The job starts as soon as the dispatcher reaches it.
+    Next,
+}
+
 impl Scheduler {
-    /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, with its place among
-    /// the heads.
+    /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, and its position
+    /// among the heads.
     pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
         let Some(state) = self.queues.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
@@ -17,7 +34,7 @@ impl Scheduler {
         if state.paused {
             return Blocked::QueuePaused;
         }
-        if !state.takes(kind) {
+        if !state.handles(kind) {
             return Blocked::NoHandler;
         }
         let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
@@ -44,5 +61,16 @@ impl Scheduler {
             return Blocked::NoThread;
         }
         Blocked::Next
+    }
+    /// The kinds of jobs that were passed over because the queue's worker has no handler for them.
+    pub fn passed_over(&self, queue: QueueId) -> impl Iterator<Item = KindId> {
+        self.queues.get(queue).into_iter().flat_map(|state| state.passed_over())
+    }
+
+    /// Forgets a kind of which no job waits in the queue any more. Later jobs of the kind are noted again.
+    pub fn forget_passed_over(&mut self, queue: QueueId, kind: KindId) {
+        if let Some(state) = self.queues.get_mut(queue) {
+            state.forget_passed_over(kind);
+        }
     }
 }

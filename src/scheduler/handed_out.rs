@@ -3,7 +3,7 @@
 use crate::job::{IdMap, JobId, Order, QueueId, ReadyJob};
 use crate::time::Now;
 
-/// One run of one job. A late outcome of an older run bears an older serial and is void.
+/// One run of one job. A late outcome of an earlier run has an earlier serial and is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RunId {
     pub job: JobId,
@@ -11,7 +11,7 @@ pub(crate) struct RunId {
 }
 
 impl RunId {
-    /// How many runs were handed out up to it since the file was opened.
+    /// How many runs were handed out since the file was opened, up to and including this one.
     pub fn serial(self) -> u64 {
         self.serial
     }
@@ -23,20 +23,20 @@ pub(crate) struct HandedOut {
     pub run: RunId,
     pub queue: QueueId,
     pub grouped: bool,
-    /// A thread for blocking handlers is taken by it while it runs.
+    /// While it runs, it occupies a thread for blocking handlers.
     pub blocking: bool,
-    /// At which place it was handed out.
+    /// The position from which it was handed out.
     pub order: Order,
     pub started: Now,
-    /// Its handler has returned; the end is on its way to the disk.
+    /// Its handler has returned; its end is not durable yet.
     pub finished: bool,
-    /// Its start is durable, or on its way to be.
+    /// Its start mark is durable, or is being written.
     pub marked: bool,
-    /// Of its record, and once it has finished of its result.
+    /// The size of its record, and after it has finished of its result too.
     bytes: usize,
 }
 
-/// How many of a queue's jobs are out.
+/// How many of a queue's jobs are handed out.
 #[derive(Debug, Default)]
 struct Load {
     running: usize,
@@ -44,16 +44,16 @@ struct Load {
     taken: usize,
 }
 
-/// Everything between "handed out" and "its end is durable". Slots are derived from it, so they
-/// can be neither leaked nor given back twice.
+/// All jobs that were handed out and are not settled. Slots are computed from it, so a slot can neither leak nor be freed
+/// twice.
 #[derive(Debug, Default)]
 pub(crate) struct HandedOutJobs {
     by_id: IdMap<HandedOut>,
     by_queue: IdMap<Load, QueueId>,
     running: usize,
-    /// Of those, how many take a thread for blocking handlers.
+    /// How many of the running jobs occupy a thread for blocking handlers.
     blocking: usize,
-    /// Of those that have finished and are not settled.
+    /// The bytes of jobs that have finished and are not settled.
     unsettled_bytes: usize,
     serial: u64,
 }
@@ -75,7 +75,7 @@ impl HandedOutJobs {
         run
     }
 
-    /// The queue whose slot is free again, unless this run is not the current one.
+    /// Frees the slot of a run, and returns its queue. Returns `None` if the run is not the current one of its job.
     pub fn finish(&mut self, run: RunId) -> Option<QueueId> {
         let handed = self.by_id.get_mut(&run.job).filter(|handed| handed.run == run && !handed.finished)?;
         handed.finished = true;
@@ -85,7 +85,7 @@ impl HandedOutJobs {
         Some(queue)
     }
 
-    /// This run, which has finished, ends with a result of so many bytes.
+    /// Adds the size of the result, in bytes, to a run that has finished.
     pub fn ends_with(&mut self, run: RunId, bytes: usize) {
         if let Some(handed) = self.by_id.get_mut(&run.job).filter(|handed| handed.run == run && handed.finished) {
             handed.bytes += bytes;
@@ -137,7 +137,7 @@ impl HandedOutJobs {
         self.running
     }
 
-    /// Threads for blocking handlers that are taken.
+    /// How many threads for blocking handlers are occupied.
     pub fn blocking(&self) -> usize {
         self.blocking
     }
@@ -146,12 +146,12 @@ impl HandedOutJobs {
         self.by_id.len() - self.running
     }
 
-    /// What the ends that are on their way to the disk hold in memory, about.
+    /// Approximately how many bytes the ends that are not durable yet hold in memory.
     pub fn unsettled_bytes(&self) -> usize {
         self.unsettled_bytes
     }
 
-    pub fn taken_in(&self, queue: QueueId) -> usize {
+    pub fn handed_out_in(&self, queue: QueueId) -> usize {
         self.by_queue.get(&queue).map_or(0, |load| load.taken)
     }
 

@@ -4,24 +4,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::queue_state::WindowLimits;
+use super::limits::WindowLimits;
 use crate::job::{IdMap, JobId, ReadyJob};
 
-/// The table is read again from its start for heads that were passed over. At most so often for each head that
-/// may be parked, which is ten times a second unless a window was made smaller: there are at least as many
-/// heads to be read.
+/// How often the table is read again from its start for heads that were passed over: at most once in this time for each
+/// head that can be parked. That is ten times a second, unless a window was made smaller. There are at least as many heads
+/// to read.
 const READ_AGAIN_EVERY: Duration = Duration::from_micros(25);
 
-/// Heads that were popped and could not start, because their group's bucket is closed. As many as a window
-/// may hold, in jobs and in bytes; those that wait longest are passed over and read again later.
+/// Heads that were popped and could not start, because the bucket of their group is closed. They are limited as a window
+/// is, in jobs and in bytes; the heads with the longest waits are passed over, and read again later.
 #[derive(Debug)]
 pub(crate) struct Parked {
     heads: HashMap<Arc<str>, Head>,
     groups: IdMap<Arc<str>>,
-    /// When which group's bucket may be open.
+    /// When the bucket of a group may be open, in order of time.
     wakes: BTreeSet<(Duration, Arc<str>)>,
     bytes: usize,
-    /// When the heads that were passed over are to be read again.
+    /// When the heads that were passed over must be read again.
     read_again: Option<Duration>,
     limits: WindowLimits,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Parked {
 #[derive(Debug)]
 struct Head {
     job: Arc<ReadyJob>,
-    /// Nothing while its reservation is under way.
+    /// `None` while its reservation is under way.
     until: Option<Duration>,
 }
 
@@ -47,8 +47,11 @@ impl Parked {
         self.groups.contains_key(&id)
     }
 
-    /// Parks a head until its bucket may be open, or until its reservation is durable. It comes back if there
-    /// is no room: all who are here wait for reservations, and those are soon over.
+    /// Parks a head until its bucket may be open, or until its reservation is durable.
+    ///
+    /// # Errors
+    ///
+    /// Returns the head if there is no room because all parked heads wait for reservations, which are soon answered.
     pub fn park(&mut self, job: Arc<ReadyJob>, until: Option<Duration>, now: Duration) -> Result<(), Arc<ReadyJob>> {
         while self.is_full(&job) {
             let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).cloned();
@@ -65,7 +68,7 @@ impl Parked {
             }
         }
         let group = job.group().expect("only heads are parked").clone();
-        // A head that was here before is no longer its group's.
+        // A head that was parked before is not the head of its group any more.
         self.remove_group(&group);
         if let Some(until) = until {
             self.wakes.insert((until, group.clone()));
@@ -104,29 +107,29 @@ impl Parked {
         }
     }
 
-    /// A reservation of the group was answered: the head that has waited for it.
+    /// A reservation of the group was answered: removes and returns the head that waited for it.
     pub fn answered(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
         let waits_for_it = self.heads.get(group).is_some_and(|head| head.until.is_none());
         if waits_for_it { self.remove_group(group) } else { None }
     }
 
-    /// The group's bucket may be open earlier than was known.
+    /// The bucket of the group may be open earlier than was known: removes and returns its head.
     pub fn opened(&mut self, group: &Arc<str>) -> Option<Arc<ReadyJob>> {
         let head = self.remove_group(group);
         if head.is_none() && self.read_again.is_some() {
-            // It may be one that was passed over.
+            // The head of the group may be one that was passed over.
             self.read_again = Some(Duration::ZERO);
         }
         head
     }
 
-    /// The next head whose bucket may be open.
+    /// Removes and returns the next head whose bucket may be open.
     pub fn woken(&mut self, now: Duration) -> Option<Arc<ReadyJob>> {
         let (_, group) = self.wakes.first().filter(|(at, _)| *at <= now).cloned()?;
         self.remove_group(&group)
     }
 
-    /// Whether the table is to be read again now.
+    /// Whether the table must be read again now.
     pub fn is_to_be_read_again(&self, now: Duration) -> bool {
         self.read_again.is_some_and(|at| at <= now)
     }
@@ -136,7 +139,7 @@ impl Parked {
         self.read_again?.checked_sub(now).filter(|wait| !wait.is_zero())
     }
 
-    /// When something happens by itself. `may_read_again` says whether the table may be read again now.
+    /// When something happens here without a call from outside. `may_read_again` says whether the table may be read again now.
     pub fn next_event(&self, may_read_again: bool) -> Option<Duration> {
         let wake = self.wakes.first().map(|(at, _)| *at);
         let read_again = self.read_again.filter(|_| may_read_again);

@@ -1,4 +1,4 @@
-//! Limits which jobs start, and when, after a crash.
+//! Limits which jobs start after a crash, and when, so that a job that kills the process is found.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,41 +8,45 @@ use std::time::Duration;
 use crate::job::{IdMap, IdSet, JobId, KindId, QueueId, ReadyJob, Suspect, Trial};
 use crate::time::Now;
 
-/// For so long after a crash jobs that are not suspected are started one at a time, each durable first: a job
-/// that kills at its start, of which no mark was found, is then the last one that started.
+/// How long after a crash jobs that are not suspects start one at a time, each only once its start mark is durable. If a
+/// job without a mark kills the process at its start, it is then the last job that started.
 const ONE_AT_A_TIME: Duration = Duration::from_secs(1);
 
-/// The next of those starts when the one before has ended, or has run for so long. A job that runs for longer
-/// has a mark after any crash.
+/// How many starts after a crash are made durable before their handlers run, at the least. There must be as many as jobs
+/// could have been running. With a small limit that is too few: if that many other jobs start first in each process, a
+/// job that kills the process at its start has no mark at any of its deaths, and is never found.
+const CAREFUL_STARTS_MIN: usize = 256;
+
+/// During that time the next job starts when the previous one has ended or has run for this long. A job that runs for
+/// longer has a mark after any crash.
 const NEXT_AFTER: Duration = Duration::from_millis(20);
 
-/// The same after one that has been there at a death before.
+/// The same after a job that was running at an earlier crash.
 const NEXT_AFTER_SUSPECT: Duration = Duration::from_millis(250);
 
-/// All suspects have started after so long: this is divided among them.
+/// The time within which all suspects start. It is divided among them.
 const ALL_TRIED_AFTER: Duration = Duration::from_secs(5);
 
-/// But no suspect keeps the next one waiting for longer.
+/// The longest that one suspect delays the next.
 const STEP_MAX: Duration = Duration::from_secs(1);
 
-/// A suspect that may lose its last attempt runs with nothing beside it for so long. It keeps everybody else
-/// waiting: this is the longest that a crash may hold up a job which had nothing to do with it, together with
-/// [`FIELD_CLEAR_AFTER`].
+/// How long a suspect that can lose its last attempt runs with no other job beside it. All other jobs wait meanwhile:
+/// together with [`IDLE_WAIT_MAX`] this is the longest that a crash delays a job that did not cause it.
 const ALONE: Duration = Duration::from_secs(1);
 
-/// How long such a suspect waits for jobs that run already, before it starts beside them.
-const FIELD_CLEAR_AFTER: Duration = Duration::from_millis(500);
+/// How long such a suspect waits for running jobs to end, before it starts beside them.
+const IDLE_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// A job that was there at so many deaths may be held responsible for the next one without having been alone:
-/// while it runs, each start beside it is made durable first.
+/// A job that was running at this many crashes can be blamed for the next one even if it did not run alone: while it runs,
+/// the start mark of each other job is made durable before that job starts.
 const WATCHED_FROM: u32 = 2;
 
-/// But for no longer than this after its own start, which is as long as half of the suspects may be held back: a job
-/// that runs for days must not make each start beside it wait for the disk. A job of which a mark was found at a
-/// death is started durably first at any time.
+/// How long after such a job's own start this applies. It is the longest time for which half of the suspects can be held
+/// back. A job that runs for days must not make each start beside it wait for the disk. A job of which a mark was found
+/// at a crash always starts with a durable mark.
 const WATCHED_FOR: Duration = Duration::from_secs(20 * 60);
 
-/// A suspect, and its place in the order of suspicion.
+/// A suspect, and its rank in the order of suspicion.
 #[derive(Clone, Debug)]
 pub(crate) struct Ranked {
     suspect: Suspect,
@@ -52,64 +56,67 @@ pub(crate) struct Ranked {
 /// Suspects that wait, in the order of suspicion, by queue.
 type Waiting = BTreeMap<QueueId, BTreeMap<u32, Ranked>>;
 
-/// What a look for the next suspect has to know of one, or of a queue.
+/// Whether a suspect, or any job of a queue, may start.
 pub(crate) enum MayStart {
     Now,
-    /// Its queue's or its group's rate lets it start after so long.
+    /// The rate of its queue or group lets it start after this time.
     After(Duration),
     /// It waits for something else: a worker, a slot, an operator.
     No,
 }
 
-/// The time after a crash. The jobs that ran when the process died are suspects, and are started one after
-/// another in the order of suspicion; everybody else starts beside them. Only a suspect whose next attempt is
-/// its last one is tried alone: only such a job can be lost by being blamed.
+/// The rules for the time after a crash. The jobs that were running when the process died are suspects, and start one
+/// after another in the order of suspicion; all other jobs start beside them. Only a suspect whose next attempt is its
+/// last one runs alone, because only such a job is lost if it is blamed.
 #[derive(Debug, Default)]
 pub(crate) struct Probation {
-    /// Starts of others that must still be durable before they run.
+    /// How many more starts of other jobs must be durable before their handlers run.
     careful: usize,
-    /// Until when they are made one at a time, once the first one was made.
-    one_at_a_time_until: Option<Duration>,
-    /// The last one of those, and when the next may follow if it has not ended by then.
+    /// Until then the starts of other jobs must be durable first, however many they are, and the careful ones are made one
+    /// at a time. Set by the first of these starts. Without it, a job that kills the process at its start would never be
+    /// known if more jobs than slots start before it each time.
+    careful_until: Option<Duration>,
+    /// The last of those starts, and when the next may follow if that job has not ended by then.
     last_start: Option<(JobId, Duration)>,
 
-    /// Those that a worker takes.
+    /// Waiting suspects that a worker handles.
     waiting: Waiting,
-    /// Those of queues that are paused or have no worker for their kind: nobody looks at them until that changes.
+    /// Waiting suspects whose queue is paused or has no worker for their kind. They are not checked until that changes.
     unattended: Waiting,
-    /// Where each of them is.
+    /// The queue and the rank of each waiting suspect.
     ranks: IdMap<(QueueId, u32)>,
     /// Suspects that were started and have not ended.
     running: IdMap<Ranked>,
     /// How long after the start of a suspect the next one starts.
     step: Duration,
     next_step: Duration,
-    /// The suspect that was started last.
+    /// The suspect that started last.
     last_suspect: Option<JobId>,
-    /// When it was first looked for a suspect to start, and how many are not held back.
-    first_look: Option<Duration>,
+    /// When suspects were first checked.
+    first_check: Option<Duration>,
+    /// How long the held back suspects wait after the others were due to start.
     hold: Duration,
-    /// Those that are not held back, and have not ended.
-    in_front: IdSet,
-    /// How many those were.
-    in_front_first: u32,
-    /// The suspect that runs with nothing beside it, and until when.
+    /// Suspects that are not held back and have not ended.
+    not_held: IdSet,
+    /// How many suspects were not held back when the probation began.
+    not_held_first: u32,
+    /// The suspect that runs with no other job beside it, and until when.
     exclusive: Option<(JobId, Duration)>,
-    /// Until when nothing starts, so that the first suspect finds the field clear.
-    field_clears_at: Option<Duration>,
-    /// No suspect is given the field for itself after this.
+    /// Until when nothing starts, so that running jobs can end before the first suspect starts.
+    idle_wait_ends_at: Option<Duration>,
+    /// After this time no suspect runs alone.
     exclusive_ends_at: Option<Duration>,
 
-    /// The job whose mark says that nothing has run beside it.
+    /// The job whose start mark says that no other job has run beside it.
     alone: Option<JobId>,
-    /// Running jobs that were there at several deaths, and until when each start beside them is made durable first.
+    /// Running jobs that were running at several crashes, and until when each start beside them is made durable first.
     watched: IdMap<Duration>,
 
-    /// A suspect may be startable that was not at the last look.
-    look: bool,
-    look_at: Option<Duration>,
-    /// How many waiting suspects were looked at, for tests.
-    walked: Cell<u64>,
+    /// A suspect that could not start at the last check may be able to start now.
+    must_check: bool,
+    check_at: Option<Duration>,
+    /// How many waiting suspects were checked, for tests.
+    checks: Cell<u64>,
 }
 
 fn insert(waiting: &mut Waiting, ranked: Ranked) {
@@ -125,31 +132,36 @@ fn remove(waiting: &mut Waiting, queue: QueueId, rank: u32) -> Option<Ranked> {
     ranked
 }
 
+/// How many starts after a crash are made durable before their handlers run, if so many jobs can run at a time.
+pub(crate) fn careful_starts(running_max: usize) -> usize {
+    running_max.max(CAREFUL_STARTS_MIN)
+}
+
 impl Probation {
     pub fn begin(&mut self, careful: usize, trial: Trial) {
         let Trial { suspects, hold } = trial;
         let count = u32::try_from(suspects.len()).unwrap_or(u32::MAX);
-        *self = Self { careful, hold, look: true, ..Self::default() };
+        *self = Self { careful, hold, must_check: true, ..Self::default() };
         self.step = (ALL_TRIED_AFTER / count.max(1)).min(STEP_MAX);
         for (rank, suspect) in (0..).zip(suspects) {
             if !suspect.is_held_back {
-                self.in_front.insert(suspect.job.id);
+                self.not_held.insert(suspect.job.id);
             }
             self.ranks.insert(suspect.job.id, (suspect.queue, rank));
             insert(&mut self.unattended, Ranked { suspect, rank });
         }
-        self.in_front_first = u32::try_from(self.in_front.len()).unwrap_or(u32::MAX);
+        self.not_held_first = u32::try_from(self.not_held.len()).unwrap_or(u32::MAX);
     }
 
-    /// Whether anything is different from other times. A plain start asks no more than this.
+    /// Whether any of these rules apply now. A start without a crash before it calls only this.
     pub fn is_active(&self) -> bool {
         let has_suspects = !self.waiting.is_empty() || !self.running.is_empty() || !self.watched.is_empty();
-        self.careful > 0 || has_suspects || self.alone.is_some()
+        self.careful > 0 || self.careful_until.is_some() || has_suspects || self.alone.is_some()
     }
 
-    fn walked_one(&self) {
+    fn note_check(&self) {
         if cfg!(test) {
-            self.walked.set(self.walked.get() + 1);
+            self.checks.set(self.checks.get() + 1);
         }
     }
 
@@ -164,27 +176,28 @@ impl Probation {
         all.map(|waiting| (waiting.suspect.queue, &waiting.suspect.job))
     }
 
-    /// A queue was opened, closed, paused or resumed. `takes` says which kinds its worker takes now.
-    pub fn attend(&mut self, queue: QueueId, takes: impl Fn(KindId) -> bool) {
+    /// Sorts the suspects of a queue that was opened, closed, paused or resumed. `handles` says which kinds its worker handles
+    /// now.
+    pub fn attend(&mut self, queue: QueueId, handles: impl Fn(KindId) -> bool) {
         let both = [self.waiting.remove(&queue), self.unattended.remove(&queue)];
         for ranked in both.into_iter().flatten().flat_map(BTreeMap::into_values) {
-            let is_taken = takes(ranked.suspect.job.kind());
-            self.look |= is_taken;
-            insert(if is_taken { &mut self.waiting } else { &mut self.unattended }, ranked);
+            let is_handled = handles(ranked.suspect.job.kind());
+            self.must_check |= is_handled;
+            insert(if is_handled { &mut self.waiting } else { &mut self.unattended }, ranked);
         }
     }
 
-    /// Suspects of this queue whose turn comes by itself.
+    /// Suspects of this queue that wait only for their position in the order.
     pub fn next_in(&self, queue: QueueId) -> impl Iterator<Item = &Arc<ReadyJob>> {
         let of_queue = self.waiting.get(&queue).into_iter().flat_map(BTreeMap::values);
-        let next = of_queue.inspect(|_| self.walked_one()).filter(|waiting| !self.is_held(waiting));
+        let next = of_queue.inspect(|_| self.note_check()).filter(|waiting| !self.is_held(waiting));
         next.map(|waiting| &waiting.suspect.job)
     }
 
-    /// It is not where it was: cancelled, changed or put off.
+    /// Removes a suspect that was cancelled, changed or put off.
     pub fn gone(&mut self, id: JobId) {
         if self.take_out(id).is_some() {
-            self.no_longer_in_front(id);
+            self.remove_not_held(id);
         }
     }
 
@@ -193,55 +206,55 @@ impl Probation {
         remove(&mut self.waiting, queue, rank).or_else(|| remove(&mut self.unattended, queue, rank))
     }
 
-    /// A suspect may be startable that was not at the last look.
-    pub fn look(&mut self) {
-        self.look = true;
+    /// A suspect that could not start at the last check may be able to start now.
+    pub fn check_again(&mut self) {
+        self.must_check = true;
     }
 
     /// Something has changed that may let a suspect of this queue start.
     pub fn wake(&mut self, queue: QueueId) {
-        self.look |= !self.waiting.is_empty() && self.waiting.contains_key(&queue);
+        self.must_check |= !self.waiting.is_empty() && self.waiting.contains_key(&queue);
     }
 
-    /// Whether it is to be looked for a suspect to start.
-    pub fn looks(&self, now: Now) -> bool {
-        !self.waiting.is_empty() && (self.look || self.look_at.is_some_and(|at| at <= now.mono))
+    /// Whether the waiting suspects must be checked now.
+    pub fn is_check_due(&self, now: Now) -> bool {
+        !self.waiting.is_empty() && (self.must_check || self.check_at.is_some_and(|at| at <= now.mono))
     }
 
     fn is_held(&self, waiting: &Ranked) -> bool {
-        waiting.suspect.is_held_back && !self.in_front.is_empty()
+        waiting.suspect.is_held_back && !self.not_held.is_empty()
     }
 
     fn held_until(&self) -> Duration {
-        let tried = self.step.saturating_mul(self.in_front_first);
-        self.first_look.unwrap_or_default().saturating_add(tried).saturating_add(self.hold)
+        let tried = self.step.saturating_mul(self.not_held_first);
+        self.first_check.unwrap_or_default().saturating_add(tried).saturating_add(self.hold)
     }
 
-    fn no_longer_in_front(&mut self, id: JobId) {
-        if self.in_front.remove(&id) && self.in_front.is_empty() {
-            self.look = true;
+    fn remove_not_held(&mut self, id: JobId) {
+        if self.not_held.remove(&id) && self.not_held.is_empty() {
+            self.must_check = true;
         }
     }
 
-    /// The next suspect to start now, if there is one. `may_start` says what else keeps one from starting, and
-    /// `may_start_in` what keeps a whole queue from it; `is_clear` that nothing runs.
+    /// The next suspect to start now, if there is one. `may_start` and `may_start_in` say whether anything else prevents a
+    /// suspect, or all jobs of a queue, from starting; `is_idle` says that no job is running.
     pub fn next(
         &mut self,
         now: Now,
-        is_clear: bool,
+        is_idle: bool,
         may_start_in: impl Fn(QueueId) -> MayStart,
         may_start: impl Fn(&Suspect) -> MayStart,
     ) -> Option<(QueueId, Arc<ReadyJob>)> {
-        self.look = false;
-        self.look_at = None;
-        self.first_look.get_or_insert(now.mono);
+        self.must_check = false;
+        self.check_at = None;
+        self.first_check.get_or_insert(now.mono);
         if let Some((_, until)) = self.exclusive.filter(|(_, until)| now.mono < *until) {
-            self.look_at = Some(until);
+            self.check_at = Some(until);
             return None;
         }
-        let clears_at = self.field_clears_at.take();
-        let mut look_at: Option<Duration> = None;
-        let mut later = |at: Duration| look_at = Some(look_at.map_or(at, |before| before.min(at)));
+        let idle_wait_end = self.idle_wait_ends_at.take();
+        let mut check_at: Option<Duration> = None;
+        let mut later = |at: Duration| check_at = Some(check_at.map_or(at, |before| before.min(at)));
         let mut chosen = None;
         let mut queues = Vec::new();
         for (&queue, of_queue) in &self.waiting {
@@ -251,14 +264,14 @@ impl Probation {
                 MayStart::No => {}
             }
         }
-        // By rank, over all those queues.
+        // By rank, over all of these queues.
         let mut in_order = std::iter::from_fn(|| {
             let ranks = queues.iter_mut().enumerate();
             let (_, at) = ranks.filter_map(|(at, queue)| queue.peek().map(|ranked| (ranked.rank, at))).min()?;
             queues[at].next()
         });
         for waiting in &mut in_order {
-            self.walked_one();
+            self.note_check();
             if self.is_held(waiting) && now.mono < self.held_until() {
                 later(self.held_until());
                 continue;
@@ -273,17 +286,17 @@ impl Probation {
             }
             let may_be_alone =
                 waiting.suspect.is_last_attempt && self.exclusive_ends_at.is_none_or(|end| now.mono < end);
-            let is_first = self.exclusive_ends_at.is_none() || clears_at.is_some();
-            if may_be_alone && is_first && !is_clear {
-                let until = clears_at.unwrap_or_else(|| now.mono.saturating_add(FIELD_CLEAR_AFTER));
+            let is_first = self.exclusive_ends_at.is_none() || idle_wait_end.is_some();
+            if may_be_alone && is_first && !is_idle {
+                let until = idle_wait_end.unwrap_or_else(|| now.mono.saturating_add(IDLE_WAIT_MAX));
                 if now.mono < until {
                     later(until);
-                    self.field_clears_at = Some(until);
+                    self.idle_wait_ends_at = Some(until);
                     self.exclusive_ends_at.get_or_insert(until.saturating_add(ALONE));
                     break;
                 }
             }
-            let is_exclusive = may_be_alone && is_clear;
+            let is_exclusive = may_be_alone && is_idle;
             if !is_exclusive && now.mono < self.next_step {
                 later(self.next_step);
                 break;
@@ -291,17 +304,17 @@ impl Probation {
             chosen = Some((waiting.suspect.queue, waiting.suspect.job.clone(), is_exclusive));
             break;
         }
-        self.look_at = look_at;
+        self.check_at = check_at;
         let (queue, job, is_exclusive) = chosen?;
         if is_exclusive {
-            let most = now.mono.saturating_add(FIELD_CLEAR_AFTER + ALONE);
+            let most = now.mono.saturating_add(IDLE_WAIT_MAX + ALONE);
             let end = *self.exclusive_ends_at.get_or_insert(most);
             self.exclusive = Some((job.id, now.mono.saturating_add(ALONE).min(end)));
         }
         Some((queue, job))
     }
 
-    /// The chosen suspect cannot start after all: a token for it is not reserved yet.
+    /// The chosen suspect cannot start: the token for it is not reserved yet.
     pub fn not_now(&mut self, id: JobId) {
         self.exclusive.take_if(|(exclusive, _)| *exclusive == id);
     }
@@ -312,60 +325,64 @@ impl Probation {
         self.running.extend(waiting.map(|waiting| (id, waiting)));
         self.last_suspect = Some(id);
         self.next_step = now.mono.saturating_add(self.step);
-        self.look = true;
+        self.must_check = true;
     }
 
-    /// The suspect was handed out, and does not start: it is to wait again.
+    /// Removes a suspect that was handed out and did not start from the running ones.
     pub fn take_back(&mut self, id: JobId) -> Option<Ranked> {
         self.running.remove(&id)
     }
 
-    /// See [`Self::take_back`]. `is_taken` says whether a worker takes it.
-    pub fn wait_again(&mut self, waiting: Ranked, is_taken: bool) {
+    /// Adds what [`Self::take_back`] returned to the waiting suspects. `is_handled` says whether a worker handles it.
+    pub fn wait_again(&mut self, waiting: Ranked, is_handled: bool) {
         let Ranked { suspect, rank } = &waiting;
         if !suspect.is_held_back {
-            self.in_front.insert(suspect.job.id);
+            self.not_held.insert(suspect.job.id);
         }
         self.ranks.insert(suspect.job.id, (suspect.queue, *rank));
-        insert(if is_taken { &mut self.waiting } else { &mut self.unattended }, waiting);
-        self.look = true;
+        insert(if is_handled { &mut self.waiting } else { &mut self.unattended }, waiting);
+        self.must_check = true;
     }
 
-    // --- everybody else -----------------------------------------------------------------------
+    // --- other jobs ---------------------------------------------------------------------------
 
-    /// How long nobody may start who is not suspected, if nobody may now.
+    /// How long jobs that are not suspects must wait, if they must.
     pub fn holds_others(&self, now: Now) -> Option<Duration> {
         let exclusive = self.exclusive.map(|(_, until)| until);
         let next = self.last_start.filter(|_| self.is_one_at_a_time(now)).map(|(_, at)| at);
-        let until = [exclusive, self.field_clears_at, next].into_iter().flatten().max()?;
+        let until = [exclusive, self.idle_wait_ends_at, next].into_iter().flatten().max()?;
         until.checked_sub(now.mono).filter(|wait| !wait.is_zero())
     }
 
     fn is_one_at_a_time(&self, now: Now) -> bool {
-        self.careful > 0 && self.one_at_a_time_until.is_none_or(|until| now.mono < until)
+        self.careful > 0 && self.careful_until.is_none_or(|until| now.mono < until)
     }
 
-    /// How long until this suspect may start, as far as that depends on the others.
+    /// How long until this suspect may start, as far as that depends on other jobs.
     pub fn wait_of(&self, id: JobId, now: Now) -> Option<Duration> {
         let (queue, rank) = self.ranks.get(&id)?;
         let of_queue = self.waiting.get(queue).and_then(|of_queue| of_queue.get(rank));
         let waiting = of_queue.or_else(|| self.unattended.get(queue)?.get(rank))?;
         let held = if self.is_held(waiting) { self.held_until() } else { Duration::ZERO };
         let exclusive = self.exclusive.map(|(_, until)| until);
-        let until = [exclusive, self.field_clears_at, Some(self.next_step.max(held))].into_iter().flatten().max()?;
+        let until = [exclusive, self.idle_wait_ends_at, Some(self.next_step.max(held))].into_iter().flatten().max()?;
         Some(until.saturating_sub(now.mono))
     }
 
     // --- starts and ends ----------------------------------------------------------------------
 
-    /// A job is handed out; `is_clear` says that nothing runs beside it. Returns whether its start must be durable
-    /// before it runs, and whether its mark is to say that it is alone.
-    pub fn started(&mut self, job: &ReadyJob, is_tried: bool, is_clear: bool, now: Now) -> (bool, bool) {
+    /// Notes that a job is handed out; `is_idle` says that no other job is running. Returns whether its start must be durable
+    /// before it runs, and whether its start mark says that it runs alone.
+    pub fn started(&mut self, job: &ReadyJob, is_tried: bool, is_idle: bool, now: Now) -> (bool, bool) {
         let id = job.id;
         self.watched.retain(|_, until| now.mono < *until);
-        let is_careful = self.careful > 0 || self.alone.is_some() || !self.watched.is_empty() || job.is_suspect();
+        if self.careful == 0 {
+            self.careful_until.take_if(|until| *until <= now.mono);
+        }
+        let is_early = self.careful > 0 || self.careful_until.is_some();
+        let is_careful = is_early || self.alone.is_some() || !self.watched.is_empty() || job.is_suspect();
         if !is_tried && self.careful > 0 {
-            self.one_at_a_time_until.get_or_insert(now.mono.saturating_add(ONE_AT_A_TIME));
+            self.careful_until.get_or_insert(now.mono.saturating_add(ONE_AT_A_TIME));
             let next_after = if job.is_suspect() { NEXT_AFTER_SUSPECT } else { NEXT_AFTER };
             self.last_start = Some((id, now.mono.saturating_add(next_after)));
             self.careful -= 1;
@@ -373,26 +390,26 @@ impl Probation {
         if job.record.crashes() >= WATCHED_FROM {
             self.watched.insert(id, now.mono.saturating_add(WATCHED_FOR));
         }
-        let is_alone = job.is_suspect() && is_clear;
+        let is_alone = job.is_suspect() && is_idle;
         if is_alone {
             self.alone = Some(id);
         }
         (is_careful, is_alone)
     }
 
-    /// The start of this job is to be made durable. Returns the job that is no longer alone by it.
+    /// Notes that the start of this job is being made durable. Returns the job that therefore no longer runs alone.
     pub fn marked(&mut self, id: JobId) -> Option<JobId> {
         self.alone.take_if(|alone| *alone != id)
     }
 
-    /// What marks say is not known any more: no job counts as alone.
+    /// It is not known any more what the start marks in the file say: no job counts as alone.
     pub fn marks_are_lost(&mut self) {
         self.alone = None;
     }
 
-    /// Its end is durable, or it has not started after all.
+    /// Notes that the end of a job is durable, or that it was handed out and did not start.
     pub fn ended(&mut self, id: JobId) {
-        self.no_longer_in_front(id);
+        self.remove_not_held(id);
         self.running.remove(&id);
         self.watched.remove(&id);
         self.alone.take_if(|alone| *alone == id);
@@ -401,21 +418,21 @@ impl Probation {
         if self.last_suspect.take_if(|last| *last == id).is_some() {
             self.next_step = Duration::ZERO;
         }
-        // The field may be clear.
-        self.look = true;
+        // No job may be running now.
+        self.must_check = true;
     }
 
     pub fn next_event(&self, now: Now) -> Option<Duration> {
-        let look_at = self.look_at.filter(|_| !self.waiting.is_empty());
-        let suspects = look_at.and_then(|at| at.checked_sub(now.mono)).filter(|wait| !wait.is_zero());
+        let check_at = self.check_at.filter(|_| !self.waiting.is_empty());
+        let suspects = check_at.and_then(|at| at.checked_sub(now.mono)).filter(|wait| !wait.is_zero());
         [suspects, self.holds_others(now)].into_iter().flatten().min()
     }
 }
 
 #[cfg(test)]
 impl Probation {
-    /// How many waiting suspects were looked at.
-    pub fn walked(&self) -> u64 {
-        self.walked.get()
+    /// How many waiting suspects were checked.
+    pub fn checks(&self) -> u64 {
+        self.checks.get()
     }
 }

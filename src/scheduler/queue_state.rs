@@ -1,37 +1,21 @@
-//! What the scheduler holds of one queue, and its limits.
+//! What the scheduler keeps of one queue: its ready jobs, and what prevents them from starting.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Withdrawn;
-use super::bucket::{Buckets, Gate, Reservation, is_exact};
+use super::buckets::{Buckets, Gate, Reservation, is_exact};
+use super::limits::{WindowLimits, WorkerLimits};
 use super::parked::Parked;
 use super::window::Window;
-use crate::job::{IdSet, JobId, KindId, Order, QueueId, Rate, ReadyJob, Refill};
+use crate::job::{IdMap, IdSet, JobId, KindId, Order, QueueId, ReadyJob, Refill};
 use crate::time::{Due, Now, TimeLine};
 
-/// How much of a queue's ready jobs is held in memory, for jobs with and without a group each.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WindowLimits {
-    pub jobs_max: usize,
-    pub bytes_max: usize,
-    /// A run that lasts this long gets its start written.
-    pub mark_after: Duration,
-}
-
-/// Kinds without a handler that are remembered for each queue: those are for a warning only.
+/// The maximum number of kinds without a handler that are remembered for each queue. They are used for a warning only.
 const PASSED_OVER_KINDS_MAX: usize = 64;
 
-/// A worker's limits.
-#[derive(Clone, Debug)]
-pub(crate) struct WorkerLimits {
-    pub kinds: IdSet<KindId>,
-    /// Those of them whose handlers need a thread.
-    pub blocking: IdSet<KindId>,
-    pub concurrency: usize,
-    pub rate: Option<Rate>,
-    pub group_rate: Option<Rate>,
-}
+/// Waiting jobs that must not start, because an operator's call is about to change them. The value is the queue and the
+/// job if dispatch has reached the job meanwhile.
+pub(crate) type Withdrawn = IdMap<Option<(QueueId, Arc<ReadyJob>)>>;
 
 #[derive(Debug)]
 pub(crate) enum Pick {
@@ -46,7 +30,7 @@ pub(crate) enum Pick {
     Nothing,
 }
 
-/// One queue: its ready jobs, and what keeps them from starting.
+/// One queue: its ready jobs, and what prevents them from starting.
 #[derive(Debug)]
 pub(crate) struct QueueState {
     pub settings: Option<WorkerLimits>,
@@ -55,19 +39,20 @@ pub(crate) struct QueueState {
     plain: Window<Arc<ReadyJob>>,
     /// Ready heads of groups.
     heads: Window<Arc<ReadyJob>>,
-    /// After a job without a group it is a head's turn, and the other way round.
-    heads_turn: bool,
-    /// Heads whose group's bucket is closed.
+    /// Of two jobs of the same priority the head goes first. It changes with each job, so that jobs with and without a
+    /// group alternate.
+    heads_first: bool,
+    /// Heads that cannot start because the bucket of their group is closed.
     parked: Parked,
-    /// Heads that have started since the window of heads began to be filled from the start of its table.
+    /// How many heads have started since the window of heads was last filled from the start of its table.
     heads_started: usize,
     /// The queue's own bucket is closed until then.
     closed_until: Option<Duration>,
-    /// When something is due on either time line; never later than the truth.
+    /// When the next delayed job is due on either time line, or an earlier time.
     due: [Option<Due>; 2],
     /// A promotion is under way.
     promoting: bool,
-    /// Kinds of jobs that were passed over, because the worker has no handler for them.
+    /// The kinds of jobs that were passed over because the worker has no handler for them.
     passed_over: IdSet<KindId>,
     limits: WindowLimits,
 }
@@ -79,7 +64,7 @@ impl QueueState {
             paused: false,
             plain: Window::new(limits),
             heads: Window::new(limits),
-            heads_turn: false,
+            heads_first: false,
             parked: Parked::new(limits),
             heads_started: 0,
             closed_until: None,
@@ -94,8 +79,8 @@ impl QueueState {
         self.settings.is_some() && !self.paused
     }
 
-    /// Whether a worker of this queue handles the kind and nobody has paused it.
-    pub fn takes(&self, kind: KindId) -> bool {
+    /// Whether the queue has a worker that handles the kind, and is not paused.
+    pub fn handles(&self, kind: KindId) -> bool {
         !self.paused && self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&kind))
     }
 
@@ -103,7 +88,7 @@ impl QueueState {
         self.settings.as_ref().map_or(0, |settings| settings.concurrency)
     }
 
-    /// Whether its starts are to be made at their exact time: a rate would fall short otherwise.
+    /// Whether its starts must happen at their exact times, because a rate would not be reached otherwise.
     pub fn is_exact(&self) -> bool {
         let rates = self.settings.iter().flat_map(|settings| [settings.rate, settings.group_rate]);
         rates.flatten().any(is_exact)
@@ -115,13 +100,13 @@ impl QueueState {
         if grouped { &mut self.heads } else { &mut self.plain }
     }
 
-    /// A row was committed. `taken` says that somebody has it already.
+    /// A row was committed. `taken` says that the job was handed out or is a suspect, so it must not be started from here.
     pub fn arrive(&mut self, job: Arc<ReadyJob>, taken: bool) {
-        let unmanned = self.settings.is_none();
+        let has_no_worker = self.settings.is_none();
         let parked = self.parked.holds(job.id);
         let window = self.window(job.is_grouped());
-        if unmanned {
-            // Nobody would take it: the table keeps it, memory need not.
+        if has_no_worker {
+            // No job starts without a worker: the row stays in the table only.
             window.restart();
         } else {
             window.arrive(job, taken || parked);
@@ -135,7 +120,7 @@ impl QueueState {
         }
     }
 
-    /// A job that was handed out is not in the table any more.
+    /// The row of a job that was handed out has left the table.
     pub fn settled(&mut self, grouped: bool, id: JobId) {
         self.window(grouped).settled(id);
     }
@@ -146,7 +131,7 @@ impl QueueState {
 
     pub fn wants_refills(&mut self, queue: QueueId, into: &mut Vec<Refill>) {
         if self.settings.is_none() {
-            // Nobody would take what a page shows.
+            // No job starts without a worker, so no page is needed.
             return;
         }
         let limits = self.limits;
@@ -157,7 +142,7 @@ impl QueueState {
         }
     }
 
-    /// A page was read. `taken` says which of its rows somebody has.
+    /// A page was read. `taken` says which of its jobs were handed out or are suspects.
     pub fn refilled(
         &mut self,
         refill: Refill,
@@ -170,12 +155,12 @@ impl QueueState {
         window.refilled(rows, end, |row| taken(row) || parked.holds(row.id));
     }
 
-    /// A page could not be read: it is asked for again at the next look.
+    /// A page could not be read: it is requested again with the next call of [`Self::wants_refills`].
     pub fn page_failed(&mut self, grouped: bool) {
         self.window(grouped).page_failed();
     }
 
-    /// Accounts for the tables anew.
+    /// Forgets all rows: the tables are read again from the start.
     pub fn restart(&mut self) {
         self.plain.restart();
         self.restart_heads();
@@ -187,9 +172,9 @@ impl QueueState {
         self.heads_started = 0;
     }
 
-    /// Whether the table may be read again for heads that were passed over. Not before the window has come to the
-    /// table's end, or has let as many heads start as it may hold: those that stand behind many others that cannot
-    /// start would not be reached otherwise.
+    /// Whether the table may be read again for heads that were passed over. It may once the window has reached the end of
+    /// the table, or has let as many heads start as it can hold. Otherwise heads that stand behind many others that cannot
+    /// start would never be reached.
     fn may_read_again(&self) -> bool {
         self.heads.is_whole() || self.heads_started >= self.limits.jobs_max
     }
@@ -202,7 +187,7 @@ impl QueueState {
 
     // --- delayed jobs -------------------------------------------------------------------------
 
-    /// Something is due then. True if nothing was due earlier.
+    /// Notes when a delayed job is due. Returns true if no other is due earlier.
     pub fn due_at(&mut self, due: Due) -> bool {
         let slot = &mut self.due[due.line as usize];
         let first = slot.is_none_or(|earlier| due < earlier);
@@ -212,7 +197,7 @@ impl QueueState {
         first
     }
 
-    /// There are delayed jobs, nobody has looked when they are due.
+    /// There are delayed jobs, and it is not known when they are due: they are checked at once.
     pub fn unknown_due(&mut self) {
         for line in [TimeLine::Wall, TimeLine::Engine] {
             self.due_at(Due { line, at: crate::time::Timestamp::EPOCH });
@@ -228,7 +213,7 @@ impl QueueState {
         self.promoting = false;
     }
 
-    /// Whether due jobs are to be made ready now. Says so once per promotion.
+    /// Whether due jobs must be made ready now. Returns true once per promotion.
     pub fn promotion_due(&mut self, now: Now) -> bool {
         let due = self.due.iter().flatten().any(|due| due.is_due(now));
         let begin = due && !self.promoting;
@@ -236,7 +221,7 @@ impl QueueState {
         begin
     }
 
-    /// When something is due, unless a promotion is under way already.
+    /// When the next delayed job is due. `None` while a promotion is under way.
     pub fn next_due(&self) -> [Option<Due>; 2] {
         if self.promoting { [None; 2] } else { self.due }
     }
@@ -263,21 +248,21 @@ impl QueueState {
                 Gate::Open => {}
                 Gate::Reserving => return Pick::Nothing,
                 Gate::Wait(wait) => {
-                    // The earlier one if this is asked twice: a dispatcher that is told a new time each time would
-                    // never sleep.
+                    // A second call keeps the earlier time: a dispatcher that gets a new time with each call would never
+                    // sleep.
                     let until = now.mono.saturating_add(wait);
                     self.closed_until = Some(closed_before.map_or(until, |before| until.min(before)));
                     return Pick::Nothing;
                 }
             }
-            let heads_turn = self.heads_turn;
+            let heads_first = self.heads_first;
             let job = self.pop();
             if let Some(held) = withdrawn.get_mut(&job.id) {
                 *held = Some((queue, job));
                 continue;
             }
             if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&job.kind())) {
-                // Passed over: the table keeps it, and a new worker looks at the table anew.
+                // Passed over: the row stays in the table, and a new worker reads the table from its start.
                 if self.passed_over.len() < PASSED_OVER_KINDS_MAX {
                     self.passed_over.insert(job.kind());
                 }
@@ -303,7 +288,7 @@ impl QueueState {
             let blocking = self.blocks(job.kind());
             if blocking && !thread_is_free {
                 self.put_back(job);
-                self.heads_turn = heads_turn;
+                self.heads_first = heads_first;
                 return Pick::NoThread;
             }
             if let Some(group) = job.group() {
@@ -315,7 +300,7 @@ impl QueueState {
         }
     }
 
-    /// Kinds of jobs that were passed over since the lane was made, and that its worker still does not handle.
+    /// The kinds of jobs that were passed over since this state was made, and that the worker still does not handle.
     pub fn passed_over(&self) -> impl Iterator<Item = KindId> {
         let is_handled = |kind: &KindId| self.settings.as_ref().is_none_or(|settings| settings.kinds.contains(kind));
         self.passed_over.iter().copied().filter(move |kind| !is_handled(kind))
@@ -331,25 +316,26 @@ impl QueueState {
         self.settings.as_ref().is_some_and(|settings| settings.blocking.contains(&kind))
     }
 
-    /// Whether the next row is known. While a window has run empty and the table may have more, a row
-    /// of the other kind must not go first: the page may bring a more urgent one.
+    /// Whether the next row is known. While a window is empty and the table may have more rows, no row of the other window
+    /// starts: the page may bring a more urgent one.
     fn has_rows(&self) -> bool {
         let rows = self.plain.first().is_some() || self.heads.first().is_some();
-        rows && !self.plain.is_in_the_dark() && !self.heads.is_in_the_dark()
+        rows && !self.plain.needs_page() && !self.heads.needs_page()
     }
 
-    /// The next row: the more urgent one; of equals, a head after a plain job and the reverse.
+    /// Removes and returns the next row: the more urgent one. If both have the same priority, jobs with and without a group
+    /// alternate.
     fn pop(&mut self) -> Arc<ReadyJob> {
         let plain = self.plain.first().map(|job| job.order.priority);
         let head = self.heads.first().map(|job| job.order.priority);
         let from_heads = match (plain, head) {
             (None, _) => true,
             (_, None) => false,
-            (Some(plain), Some(head)) if plain == head => self.heads_turn,
+            (Some(plain), Some(head)) if plain == head => self.heads_first,
             (Some(plain), Some(head)) => head < plain,
         };
-        self.heads_turn = !from_heads;
-        self.window(from_heads).pop().expect("the caller has seen a row")
+        self.heads_first = !from_heads;
+        self.window(from_heads).pop().expect("the caller has checked that there is a row")
     }
 
     /// A reservation of this group was answered.
@@ -359,20 +345,20 @@ impl QueueState {
         }
     }
 
-    /// This group's bucket may be open earlier than was known.
+    /// The bucket of this group may be open earlier than was known.
     pub fn group_opened(&mut self, group: &Arc<str>) {
         if let Some(job) = self.parked.opened(group) {
             self.heads.put_back(job);
         }
     }
 
-    /// How long until this head is read again, if it was passed over because too many others wait for their buckets.
+    /// How long until this head is read again, if it was passed over because too many other heads wait for their buckets.
     pub fn read_again_in(&self, id: JobId, order: Order, now: Now) -> Option<Duration> {
-        let is_passed_over = self.heads.has_let_go_of(order) && !self.parked.holds(id);
+        let is_passed_over = self.heads.has_passed(order) && !self.parked.holds(id);
         if is_passed_over { self.parked.read_again_in(now.mono) } else { None }
     }
 
-    /// Lets heads back in whose bucket may be open. True if there is something to look at.
+    /// Puts heads whose bucket may be open back into the window. Returns true if the queue may have something to start.
     pub fn wake_parked(&mut self, now: Now) -> bool {
         let mut woken = false;
         while let Some(job) = self.parked.woken(now.mono) {
@@ -390,7 +376,7 @@ impl QueueState {
         woken
     }
 
-    /// When something here happens by itself, on the monotonic clock.
+    /// When something happens in this queue without a call from outside, on the monotonic clock.
     pub fn next_timer(&self) -> Option<Duration> {
         [self.closed_until, self.parked.next_event(self.may_read_again())].into_iter().flatten().min()
     }

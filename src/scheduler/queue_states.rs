@@ -3,27 +3,28 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::queue_state::{QueueState, WindowLimits};
+use super::limits::WindowLimits;
+use super::queue_state::QueueState;
 use crate::job::{IdMap, IdSet, QueueId};
 use crate::time::{Now, TimeLine, Timestamp};
 
-/// All queues, and in which of them something happens by itself and when: there may be many thousand queues
-/// with nothing to do, and a search for those with something must not walk through the others.
+/// All queues, and when something happens in them without a call from outside. There can be many thousand queues with
+/// nothing to do, so a search for those with something to do must not go through all of them.
 #[derive(Debug)]
 pub(crate) struct QueueStates {
     by_queue: IdMap<Noted, QueueId>,
     limits: WindowLimits,
-    /// By the monotonic clock.
+    /// When a timer of a queue ends, by the monotonic clock.
     timers: BTreeSet<(Duration, QueueId)>,
-    /// When delayed jobs are due, by each time line.
+    /// When delayed jobs are due, for each time line.
     dues: [BTreeSet<(Timestamp, QueueId)>; 2],
-    /// QueueStates that wait for an answer to a page or a promotion.
+    /// Queues that wait for a page or for a promotion.
     working: IdSet<QueueId>,
-    /// How many queues were looked at, for tests.
-    looks: u64,
+    /// How many queues were accessed, for tests.
+    accesses: u64,
 }
 
-/// A queue, and what is noted of it.
+/// A queue, and the times that are noted of it.
 #[derive(Debug)]
 struct Noted {
     state: QueueState,
@@ -35,18 +36,18 @@ struct Noted {
 impl QueueStates {
     pub fn new(limits: WindowLimits) -> Self {
         let (by_queue, timers, dues, working) = Default::default();
-        Self { by_queue, limits, timers, dues, working, looks: 0 }
+        Self { by_queue, limits, timers, dues, working, accesses: 0 }
     }
 
-    fn looked(&mut self) {
+    fn note_access(&mut self) {
         if cfg!(test) {
-            self.looks += 1;
+            self.accesses += 1;
         }
     }
 
-    /// The queue's state to be changed. [`Self::note`] it after a change of its times.
+    /// The queue's state. Call [`Self::note`] after a change of its times.
     pub fn get_mut(&mut self, queue: QueueId) -> Option<&mut QueueState> {
-        self.looked();
+        self.note_access();
         self.by_queue.get_mut(&queue).map(|noted| &mut noted.state)
     }
 
@@ -54,9 +55,9 @@ impl QueueStates {
         self.by_queue.get(&queue).map(|noted| &noted.state)
     }
 
-    /// The queue's state to be changed, made if need be. [`Self::note`] it after a change of its times.
+    /// The queue's state, which is made if there is none. Call [`Self::note`] after a change of its times.
     pub fn get_or_make(&mut self, queue: QueueId) -> &mut QueueState {
-        self.looked();
+        self.note_access();
         let limits = self.limits;
         let new = || Noted { state: QueueState::new(limits), timer: None, dues: [None; 2], works: false };
         &mut self.by_queue.entry(queue).or_insert_with(new).state
@@ -66,8 +67,7 @@ impl QueueStates {
         self.by_queue.keys().copied().collect()
     }
 
-    /// Takes note of when something happens in a queue that was changed. True if that is earlier than was
-    /// known.
+    /// Notes when something happens in a queue that was changed. Returns true if that is earlier than was known.
     pub fn note(&mut self, queue: QueueId) -> bool {
         let Some(Noted { state, timer, dues, works }) = self.by_queue.get_mut(&queue) else { return false };
         let mut is_earlier = false;
@@ -110,12 +110,12 @@ impl QueueStates {
         due(TimeLine::Wall).or_else(|| due(TimeLine::Engine))
     }
 
-    /// A queue in which a time has come.
+    /// A queue of which a timer has ended.
     pub fn next_timer(&self, now: Now) -> Option<QueueId> {
         self.timers.first().filter(|(at, _)| *at <= now.mono).map(|(_, queue)| *queue)
     }
 
-    /// How long until something happens by itself, and whether it must happen exactly then.
+    /// How long until something happens without a call from outside, and whether that must happen exactly on time.
     pub fn next_event(&self, now: Now) -> (Option<Duration>, bool) {
         let timer = self.timers.first().map(|(at, queue)| (at.saturating_sub(now.mono), queue));
         let due = |line: TimeLine| self.dues[line as usize].first().map(|(at, _)| at.since(now.on(line)));
@@ -128,7 +128,7 @@ impl QueueStates {
         }
     }
 
-    /// A page is being read somewhere, or a promotion is under way or due.
+    /// Whether a page is being read, or a promotion is under way or due, in any queue.
     pub fn is_busy(&self, now: Now) -> bool {
         !self.working.is_empty() || self.next_due(now).is_some()
     }
@@ -136,8 +136,8 @@ impl QueueStates {
 
 #[cfg(test)]
 impl QueueStates {
-    /// How many queues were looked at.
-    pub fn looks(&self) -> u64 {
-        self.looks
+    /// How many queues were accessed.
+    pub fn accesses(&self) -> u64 {
+        self.accesses
     }
 }

@@ -1,8 +1,12 @@
 //! Tests of the scheduler.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::choose::{UNSETTLED_BYTES_MAX, UNSETTLED_MAX};
 use super::*;
-use crate::job::{Change, Priority, Rate, Record, Suspect, Trial};
-use crate::time::Timestamp;
+use crate::job::{BucketKey, Change, JobId, KindId, Order, Priority, QueueId, Rate, ReadyJob, Record, Suspect, Trial};
+use crate::time::{Now, Timestamp};
 
 const QUEUE: QueueId = 1;
 const KIND: KindId = 1;
@@ -33,7 +37,7 @@ fn settings(concurrency: usize) -> WorkerLimits {
     WorkerLimits { kinds: [KIND].into_iter().collect(), blocking, concurrency, rate, group_rate }
 }
 
-/// A scheduler with a worker, its tables known to be empty.
+/// A scheduler with a worker, whose tables were read and are empty.
 fn open(concurrency: usize) -> Scheduler {
     open_with(settings(concurrency))
 }
@@ -46,7 +50,7 @@ fn open_with(settings: WorkerLimits) -> Scheduler {
     scheduler
 }
 
-/// Lets every page that was asked for show `rows`.
+/// Answers every page that was requested with `rows`.
 fn answer_pages(scheduler: &mut Scheduler, rows: &[Arc<ReadyJob>], now: Now) {
     scheduler.starts(now, 0, &mut Vec::new());
     scheduler.starts(now, 1, &mut Vec::new());
@@ -66,7 +70,7 @@ fn ids(starts: &[Start]) -> Vec<u64> {
     starts.iter().map(|start| start.job.id.get()).collect()
 }
 
-/// Suspects that were there at one death, and have attempts left.
+/// Suspects that were running at one death and have attempts left.
 fn trial(suspects: &[Suspect]) -> Trial {
     Trial::new(suspects.to_vec(), Some(at(0).wall))
 }
@@ -89,14 +93,14 @@ fn end(scheduler: &mut Scheduler, start: &Start) {
 }
 
 #[test]
-fn priority_then_the_order_of_enqueueing() {
+fn jobs_start_by_priority_and_then_in_the_order_of_their_enqueues() {
     let mut scheduler = open(10);
     scheduler.apply([ready(1, 5, None), ready(2, 9, None), ready(3, 0, None), ready(4, 5, None)]);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [3, 1, 4, 2]);
 }
 
 #[test]
-fn heads_and_plain_jobs_of_one_priority_take_turns() {
+fn heads_and_plain_jobs_of_one_priority_alternate() {
     let mut scheduler = open(10);
     scheduler.apply([
         ready(1, 5, None),
@@ -109,7 +113,7 @@ fn heads_and_plain_jobs_of_one_priority_take_turns() {
 }
 
 #[test]
-fn running_never_exceeds_the_slots_also_while_they_change() {
+fn running_jobs_never_exceed_the_slots_even_while_the_slots_change() {
     let mut scheduler = open(2);
     scheduler.apply((1..=6).map(|id| ready(id, 5, None)));
     let first = start(&mut scheduler, at(0));
@@ -125,7 +129,7 @@ fn running_never_exceeds_the_slots_also_while_they_change() {
 }
 
 #[test]
-fn a_slot_is_given_back_once_whatever_is_reported() {
+fn a_slot_is_freed_only_once_however_often_an_end_is_reported() {
     let mut scheduler = open(1);
     scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
     let first = start(&mut scheduler, at(0));
@@ -143,13 +147,13 @@ fn a_job_is_not_handed_out_again_before_its_end_is_durable() {
     scheduler.apply([ready(1, 5, None)]);
     let first = start(&mut scheduler, at(0));
     assert!(scheduler.finished(first[0].run));
-    scheduler.look_again(QUEUE);
+    scheduler.read_again(QUEUE);
     answer_pages(&mut scheduler, &[ready_job(1, 5, None)], at(0));
     assert!(start(&mut scheduler, at(0)).is_empty(), "the table still has it, a run does too");
 }
 
 #[test]
-fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
+fn jobs_without_a_handler_are_skipped_until_a_worker_starts() {
     let mut scheduler = open(10);
     let mut unknown = record(0, None);
     unknown.kind = 99;
@@ -169,7 +173,7 @@ fn kinds_without_a_handler_are_passed_over_until_a_worker_comes() {
 }
 
 #[test]
-fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
+fn a_queue_whose_worker_was_stopped_holds_no_rows_and_requests_none() {
     let mut scheduler = open(1);
     let heads = [ready_job(4, 5, Some("a")), ready_job(5, 5, Some("b"))];
     scheduler.apply((1..=3).map(|id| ready(id, 5, None)).chain([ready(4, 5, Some("a")), ready(5, 5, Some("b"))]));
@@ -177,10 +181,10 @@ fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
     scheduler.close_queue(QUEUE);
     let rows_held = |scheduler: &Scheduler| scheduler.queues.get(QUEUE).unwrap().rows_held();
     assert_eq!(rows_held(&scheduler), 0);
-    // Whatever wakes the queue meanwhile brings nothing back.
+    // Events that wake the queue meanwhile do not bring rows back.
     end(&mut scheduler, &running[0]);
     scheduler.apply([Change::Paused { queue: QUEUE, paused: false }, ready(6, 5, None)]);
-    scheduler.look_again(QUEUE);
+    scheduler.read_again(QUEUE);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [0; 0]);
     assert!(scheduler.chores(at(0)).refills.is_empty());
     assert_eq!(rows_held(&scheduler), 0);
@@ -194,7 +198,7 @@ fn a_queue_whose_worker_was_stopped_holds_no_rows_and_asks_for_none() {
 }
 
 #[test]
-fn a_backlog_larger_than_the_window_comes_out_whole_and_in_order() {
+fn a_backlog_larger_than_the_window_starts_completely_and_in_order() {
     let mut scheduler = open(3);
     let table: Vec<_> = (1..=50).map(|id| ready_job(id, 5, None)).collect();
     scheduler.apply(table.iter().map(|job| Change::Ready { queue: QUEUE, job: job.clone() }));
@@ -221,7 +225,7 @@ fn a_backlog_larger_than_the_window_comes_out_whole_and_in_order() {
 }
 
 #[test]
-fn a_limited_group_holds_nobody_else_up() {
+fn a_limited_group_does_not_delay_other_jobs() {
     let group_rate = Some(Rate::per_second(1));
     let mut scheduler = open_with(WorkerLimits { group_rate, ..settings(10) });
     scheduler.apply([ready(1, 5, Some("a")), ready(2, 5, Some("b"))]);
@@ -239,7 +243,7 @@ fn a_limited_group_holds_nobody_else_up() {
         seen.clone()
     };
     assert_eq!(turn(&mut scheduler, at(0)), [1, 2]);
-    // Group a's next one is limited, what stands behind it is not.
+    // The next job of group a is limited, the jobs behind it are not.
     scheduler.apply([ready(3, 5, Some("a")), ready(4, 5, Some("c")), ready(5, 5, None)]);
     let after = turn(&mut scheduler, at(10));
     assert!(after.contains(&4) && after.contains(&5) && !after.contains(&3), "{after:?}");
@@ -295,7 +299,7 @@ fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
         Change::Ready { queue: QUEUE, job: Arc::new(ReadyJob::new(JobId::new(id), id, record, 1 << 20)) }
     };
     let mut finished = 0;
-    // Each comes to 2 MiB with its result.
+    // Each end holds 2 MiB with its result.
     for id in 1..=100 {
         scheduler.apply([ready(id)]);
         let started = start(&mut scheduler, at(0));
@@ -307,7 +311,7 @@ fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
     assert_eq!(finished, UNSETTLED_BYTES_MAX >> 21);
     scheduler.apply([Change::Settled { id: JobId::new(1) }]);
     assert_eq!(start(&mut scheduler, at(0)).len(), 1);
-    // What is given back counts no more either.
+    // Jobs that are given back no longer count either.
     for id in 2..=finished as u64 {
         scheduler.apply([Change::Settled { id: JobId::new(id) }]);
     }
@@ -318,7 +322,7 @@ fn nothing_starts_while_too_many_bytes_of_ends_wait_for_the_disk() {
 }
 
 #[test]
-fn a_long_run_is_named_once_to_be_marked() {
+fn a_long_run_is_reported_once_for_a_start_mark() {
     let mut scheduler = open(10);
     scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
     let started = start(&mut scheduler, at(0));
@@ -330,7 +334,7 @@ fn a_long_run_is_named_once_to_be_marked() {
 }
 
 #[test]
-fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
+fn nothing_starts_before_the_first_pages_of_both_tables_are_read() {
     let limits = WindowLimits { jobs_max: 8, bytes_max: 1 << 20, mark_after: Duration::from_millis(10) };
     let mut scheduler = Scheduler::new(100, limits);
     scheduler.open_queue(QUEUE, settings(1), at(0));
@@ -343,10 +347,10 @@ fn nothing_starts_before_both_kinds_of_rows_are_in_view() {
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
 }
 
-/// What a rate holds back starts when its time has come, though nothing else happens: the dispatcher
-/// is told to look again, and then finds it.
+/// A job that its rate holds back starts when the wait is over, although nothing else happens: the scheduler tells the
+/// dispatcher when to run again, and the dispatcher then finds the job.
 #[test]
-fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
+fn jobs_that_wait_for_a_rate_start_when_the_wait_is_over() {
     for group in [None, Some("g")] {
         let rate = Some(Rate::per_second(20));
         let limited = WorkerLimits {
@@ -357,7 +361,7 @@ fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
         let mut scheduler = open_with(limited);
         scheduler.apply([ready(1, 5, group)]);
         let (mut now, mut started) = (0, Vec::new());
-        // Each round is a turn of the dispatcher, and a sleep for as long as it says.
+        // Each round is a round of the dispatcher, and a sleep for as long as the scheduler says.
         for _ in 0..20 {
             for one in start(&mut scheduler, at(now)) {
                 started.push((one.job.id.get(), now));
@@ -369,7 +373,7 @@ fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
             for reservation in chores.reserve {
                 scheduler.apply([Change::Reserved { key: reservation.key, tokens: reservation.tokens }]);
             }
-            let is_woken = scheduler.is_restless();
+            let is_woken = scheduler.have_chores_changed();
             if !is_woken {
                 let Some(wait) = chores.wait else { break };
                 now += wait.as_micros().div_ceil(1_000) as u64;
@@ -382,7 +386,7 @@ fn who_waits_for_a_rate_is_asked_again_when_it_is_over() {
 }
 
 #[test]
-fn a_suspect_on_its_last_attempt_runs_alone_for_a_second_and_holds_others_up_no_longer() {
+fn a_suspect_on_its_last_attempt_runs_alone_for_at_most_a_second() {
     let mut scheduler = open(10);
     scheduler.restore_crashed(trial(&[on_its_last(suspect(7, None)), on_its_last(suspect(8, None))]), 4);
     scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
@@ -394,13 +398,13 @@ fn a_suspect_on_its_last_attempt_runs_alone_for_a_second_and_holds_others_up_no_
     let others = start(&mut scheduler, at(1_000));
     assert_eq!(ids(&others), [8, 1]);
     assert!(others.iter().all(|start| start.commit_first && !start.alone));
-    // The first start beside it says in its commit that it is not alone any more.
+    // The commit of the first start beside it notes that it no longer runs alone.
     assert_eq!(scheduler.marked(others[0].run), Some(JobId::new(7)));
     assert_eq!(scheduler.marked(others[1].run), None);
 }
 
 #[test]
-fn a_suspect_with_attempts_left_holds_nobody_up() {
+fn a_suspect_with_attempts_left_does_not_delay_other_jobs() {
     let mut scheduler = open(10);
     scheduler.restore_crashed(trial(&[suspect(7, None), suspect(8, None)]), 0);
     scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
@@ -411,7 +415,7 @@ fn a_suspect_with_attempts_left_holds_nobody_up() {
 }
 
 #[test]
-fn a_suspect_that_has_ended_makes_way_for_the_next_at_once() {
+fn the_next_suspect_starts_as_soon_as_the_one_before_has_ended() {
     let mut scheduler = open(10);
     scheduler.restore_crashed(trial(&[on_its_last(suspect(7, None)), on_its_last(suspect(8, None))]), 0);
     let first = start(&mut scheduler, at(0));
@@ -423,12 +427,12 @@ fn a_suspect_that_has_ended_makes_way_for_the_next_at_once() {
 }
 
 #[test]
-fn a_suspect_on_its_last_attempt_waits_for_the_field_to_be_clear_but_not_for_long() {
+fn a_suspect_on_its_last_attempt_waits_for_running_jobs_only_for_a_limited_time() {
     for ends in [false, true] {
         let mut scheduler = open(10);
         scheduler.apply([ready(1, 0, None)]);
         let running = start(&mut scheduler, at(0));
-        // Its worker came later than the other one's.
+        // Its worker was started after the other one.
         scheduler.restore_crashed(trial(&[on_its_last(suspect(7, None))]), 0);
         scheduler.apply([ready(2, 0, None)]);
         assert_eq!(ids(&start(&mut scheduler, at(10))), [0; 0]);
@@ -466,8 +470,27 @@ fn after_a_crash_others_start_one_at_a_time_for_a_second() {
     assert!(rest.iter().all(|start| start.commit_first), "still with care");
 }
 
+/// Otherwise a job that kills the process at its start is never known if two jobs start before it each time.
 #[test]
-fn a_suspect_whose_group_is_held_makes_nobody_wait() {
+fn in_the_first_second_after_a_crash_every_start_is_durable_first() {
+    let mut scheduler = open(100);
+    scheduler.restore_crashed(Trial::default(), 2);
+    scheduler.apply((1..=4).map(|id| ready(id, 5, None)));
+    let first = start(&mut scheduler, at(0));
+    assert_eq!(ids(&first), [1]);
+    end(&mut scheduler, &first[0]);
+    let others = start(&mut scheduler, at(1));
+    assert_eq!(ids(&others), [2, 3, 4], "the second careful one, and no longer one at a time");
+    assert!(others.iter().all(|start| start.commit_first), "durable first, although there are more than two");
+    others.iter().for_each(|start| end(&mut scheduler, start));
+    scheduler.apply([ready(5, 5, None)]);
+    let later = start(&mut scheduler, at(1_001));
+    assert_eq!(ids(&later), [5]);
+    assert!(!later[0].commit_first, "the second is over");
+}
+
+#[test]
+fn a_suspect_whose_group_is_held_does_not_delay_other_jobs() {
     let mut scheduler = open(10);
     scheduler.restore_crashed(trial(&[on_its_last(suspect(7, Some("held")))]), 0);
     let key = BucketKey { queue: QUEUE, group: Some("held".into()) };
@@ -493,7 +516,7 @@ fn a_suspect_whose_group_has_a_rate_is_tried_alone_too() {
 }
 
 #[test]
-fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
+fn a_suspect_that_waits_for_its_group_starts_when_the_group_opens() {
     let mut scheduler = open(10);
     scheduler.restore_crashed(trial(&[suspect(7, Some("g"))]), 0);
     scheduler.apply([Change::Limited { key: BucketKey { queue: QUEUE, group: Some("g".into()) }, until: at(300) }]);
@@ -503,7 +526,7 @@ fn a_suspect_that_waits_for_its_group_is_looked_at_when_that_opens() {
 }
 
 #[test]
-fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_gives_one_back() {
+fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_frees_one() {
     const OTHER: QueueId = QUEUE + 1;
     let blocking = WorkerLimits { blocking: [KIND].into_iter().collect(), ..settings(10) };
     let mut scheduler = open_with(blocking.clone());
@@ -524,7 +547,7 @@ fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_gives_one_back() 
 }
 
 #[test]
-fn a_run_whose_mark_is_put_off_does_not_put_off_those_of_others() {
+fn a_delayed_start_mark_does_not_delay_the_marks_of_other_runs() {
     let mut scheduler = open(10);
     scheduler.apply([ready(1, 5, None), ready(2, 5, None)]);
     let started = start(&mut scheduler, at(0));
@@ -541,11 +564,11 @@ fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
         scheduler.take_tokens(&BucketKey { queue: QUEUE, group: None }, 1, at(0)).unwrap();
         scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
         scheduler.apply((0..others).map(|id| ready(20 + id, 5, None)));
-        // Looks that something else was the reason for, each at a later time.
+        // Rounds that have another cause, each at a later time.
         let mut woken = 0;
         for look in 0..100 {
             assert_eq!(ids(&start(&mut scheduler, at(look))), [0; 0]);
-            woken += u32::from(scheduler.is_restless());
+            woken += u32::from(scheduler.have_chores_changed());
             let wait = scheduler.chores(at(look)).wait.expect("it is to be looked at again");
             assert!(wait > Duration::from_secs(3_599) && wait <= Duration::from_secs(3_600), "{wait:?}");
         }
@@ -554,7 +577,7 @@ fn the_dispatcher_sleeps_while_a_suspect_waits_for_its_queues_rate() {
 }
 
 #[test]
-fn a_suspect_that_an_operator_has_stays_a_suspect() {
+fn a_suspect_that_is_withdrawn_and_reinstated_stays_a_suspect() {
     let mut scheduler = open(10);
     scheduler.restore_crashed(trial(&[suspect(7, None)]), 0);
     assert!(scheduler.withdraw(JobId::new(7)));
@@ -580,7 +603,7 @@ fn a_suspect_that_was_handed_out_and_did_not_start_is_tried_again() {
 }
 
 #[test]
-fn a_suspect_that_is_cancelled_leaves_its_slot_to_others() {
+fn a_cancelled_suspect_does_not_keep_a_slot() {
     let mut scheduler = open(1);
     scheduler.restore_crashed(trial(&[suspect(7, None), suspect(8, None)]), 0);
     let first = start(&mut scheduler, at(0));
@@ -593,7 +616,7 @@ fn a_suspect_that_is_cancelled_leaves_its_slot_to_others() {
     assert_eq!(ids(&start(&mut scheduler, at(1))), [1]);
 }
 
-/// Queues with nothing to do, of which some have a rate or delayed jobs.
+/// Adds queues that have nothing to do. Some of them have a rate or delayed jobs.
 fn beside_idle_queues(scheduler: &mut Scheduler, queues: u32) {
     for queue in 100..100 + queues {
         scheduler.restore(queue, false);
@@ -615,19 +638,19 @@ fn beside_idle_queues(scheduler: &mut Scheduler, queues: u32) {
         for queue in chores.promote {
             scheduler.apply([Change::Promoted { queue, next_due }]);
         }
-        if is_done && !scheduler.is_restless() {
+        if is_done && !scheduler.have_chores_changed() {
             return;
         }
     }
 }
 
 #[test]
-fn a_lone_job_costs_the_same_beside_any_number_of_idle_queues() {
+fn a_single_job_costs_the_same_beside_any_number_of_idle_queues() {
     let looks = |queues| {
         let mut scheduler = open(10);
         scheduler.restore_crashed(trial(&[suspect(7, Some("nobody has a worker for this one"))]), 0);
         beside_idle_queues(&mut scheduler, queues);
-        let before = scheduler.queues.looks();
+        let before = scheduler.queues.accesses();
         for id in 1..=10 {
             scheduler.apply([ready(id, 5, None)]);
             let started = start(&mut scheduler, at(id));
@@ -637,12 +660,12 @@ fn a_lone_job_costs_the_same_beside_any_number_of_idle_queues() {
             scheduler.chores(at(id));
             assert!(scheduler.is_quiet(at(id)));
         }
-        scheduler.queues.looks() - before
+        scheduler.queues.accesses() - before
     };
     assert_eq!(looks(10), looks(3_000));
 }
 
-/// A bucket that is filled by hand lets the group start that was passed over because too many waited.
+/// A group that was passed over because too many groups waited starts when its bucket is filled by a call.
 #[test]
 fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
     let hourly = Some(Rate::per_hour(1));
@@ -677,8 +700,8 @@ fn a_group_that_was_passed_over_starts_when_its_bucket_is_filled() {
     assert_eq!(look(&mut scheduler), [1, 20]);
 }
 
-/// The table is to be read again all the time, because buckets are filled by hand. The walk through the table comes
-/// to its end all the same.
+/// Calls fill buckets all the time, so the table is always to be read again. The scan of the table reaches its end all the
+/// same.
 #[test]
 fn a_job_behind_many_limited_groups_is_reached_although_the_table_is_to_be_read_again() {
     let hourly = Some(Rate::per_hour(1));
@@ -687,7 +710,7 @@ fn a_job_behind_many_limited_groups_is_reached_although_the_table_is_to_be_read_
     let groups: Vec<String> = (0..61).map(|n| format!("g{n}")).collect();
     groups[..60].iter().for_each(|group| assert_eq!(scheduler.take_tokens(&key(group), 1, at(0)), Ok(true)));
     let rows: Vec<_> = (1..).zip(&groups).map(|(id, group)| ready_job(id, 5, Some(group))).collect();
-    scheduler.look_again(QUEUE);
+    scheduler.read_again(QUEUE);
     let mut started = Vec::new();
     let mut look = |scheduler: &mut Scheduler| {
         for _ in 0..100 {
@@ -712,7 +735,7 @@ fn a_job_behind_many_limited_groups_is_reached_although_the_table_is_to_be_read_
 }
 
 #[test]
-fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
+fn suspects_that_cannot_start_are_not_checked_at_each_start_of_another_job() {
     const NO_WORKER: QueueId = 8;
     const FULL: QueueId = 9;
     let mut scheduler = open(10);
@@ -731,7 +754,7 @@ fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
     scheduler.restore_crashed(trial(&suspects), 0);
     let others = start(&mut scheduler, at(0));
     assert_eq!(ids(&others).len(), 1, "the slot of one queue is taken by a suspect");
-    let before = scheduler.probation.walked();
+    let before = scheduler.probation.checks();
     for id in 1..=50 {
         scheduler.apply([ready(id, 5, None)]);
         let started = start(&mut scheduler, at(id));
@@ -739,8 +762,8 @@ fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
         scheduler.chores(at(id));
         end(&mut scheduler, &started[0]);
     }
-    assert_eq!(scheduler.probation.walked() - before, 0);
-    // They are looked at once a worker takes them.
+    assert_eq!(scheduler.probation.checks() - before, 0);
+    // They are checked as soon as a worker handles them.
     scheduler.open_queue(NO_WORKER, settings(1), at(100));
     assert_eq!(ids(&start(&mut scheduler, at(10_000))), [1_000]);
     let kinds = [KIND, 99].into_iter().collect();
@@ -754,7 +777,7 @@ fn suspects_that_cannot_start_are_not_walked_through_at_each_start_of_others() {
 }
 
 #[test]
-fn starts_beside_a_job_that_was_there_at_two_deaths_are_durable_first_for_a_while_only() {
+fn starts_beside_a_job_that_ran_at_two_deaths_are_durable_first_only_for_a_limited_time() {
     let mut scheduler = open(10);
     let crashed = |id, deaths| {
         let mut record = record(5, None);

@@ -1,4 +1,4 @@
-//! Counts the threads for blocking handlers, and keeps the queues whose next job waits for one.
+//! Threads for blocking handlers: how many are free, and which queues wait for one.
 
 use std::collections::VecDeque;
 
@@ -6,65 +6,66 @@ use crate::job::{IdSet, QueueId};
 
 /// Threads for blocking handlers, and the queues whose next job waits for one.
 ///
-/// A job that needs a thread is handed out only when one is free, so that none of them holds a slot while it
-/// waits. Its queue waits with it, because its jobs go in order; other queues go on. Queues get threads in the
-/// order in which they came into line.
+/// A job that needs a thread is handed out only when one is free, so that it holds no slot while it waits. Its queue waits
+/// with it, because its jobs start in order; other queues go on. Queues get threads in the order in which they began to
+/// wait.
 #[derive(Debug)]
 pub(super) struct Threads {
     pub max: usize,
-    /// Queues in the order in which they found no thread.
-    line: VecDeque<QueueId>,
-    in_line: IdSet<QueueId>,
-    /// Queues out of the line for which a thread is kept until they have been asked for their next job.
-    called: IdSet<QueueId>,
+    /// Waiting queues, in the order in which they found no thread.
+    waiting: VecDeque<QueueId>,
+    /// The same queues, to be found by number.
+    is_waiting: IdSet<QueueId>,
+    /// Queues that have waited and for which a thread is reserved until they were asked for their next job.
+    reserved: IdSet<QueueId>,
 }
 
 impl Threads {
     pub fn new(max: usize) -> Self {
-        Self { max, line: VecDeque::new(), in_line: IdSet::default(), called: IdSet::default() }
+        Self { max, waiting: VecDeque::new(), is_waiting: IdSet::default(), reserved: IdSet::default() }
     }
 
-    /// Threads that are neither taken nor kept for a queue.
-    fn left(&self, taken: usize) -> usize {
-        self.max.saturating_sub(taken).saturating_sub(self.called.len())
+    /// How many threads are neither occupied nor reserved for a queue.
+    fn free(&self, occupied: usize) -> usize {
+        self.max.saturating_sub(occupied).saturating_sub(self.reserved.len())
     }
 
-    /// Whether a job of this queue gets a thread while so many are taken. One that comes from elsewhere goes behind
-    /// those in line.
-    pub fn is_free_for(&self, queue: QueueId, taken: usize) -> bool {
-        self.called.contains(&queue) || self.left(taken) > self.line.len()
+    /// Whether a job of this queue gets a thread while `occupied` threads are in use. A queue for which none is reserved does
+    /// not overtake the waiting ones.
+    pub fn is_free_for(&self, queue: QueueId, occupied: usize) -> bool {
+        self.reserved.contains(&queue) || self.free(occupied) > self.waiting.len()
     }
 
-    /// A thread is free that is not kept for a queue, which may be one in line.
-    pub fn has_free(&self, taken: usize) -> bool {
-        self.left(taken) > 0
+    /// Whether a thread is free that is not reserved for a queue, even if queues wait for it.
+    pub fn has_free(&self, occupied: usize) -> bool {
+        self.free(occupied) > 0
     }
 
-    /// A thread is free that a queue waits for.
-    pub fn is_waited_for(&self, taken: usize) -> bool {
-        !self.line.is_empty() && self.left(taken) > 0
+    /// Whether a queue waits and a thread is free for it.
+    pub fn is_waited_for(&self, occupied: usize) -> bool {
+        !self.waiting.is_empty() && self.free(occupied) > 0
     }
 
-    /// The next queue in line, if there is a thread for it: it is to be asked now.
-    pub fn call(&mut self, taken: usize) -> Option<QueueId> {
-        if !self.is_waited_for(taken) {
+    /// Reserves a free thread for the next waiting queue, and returns the queue: it must be asked for its next job now.
+    pub fn reserve(&mut self, occupied: usize) -> Option<QueueId> {
+        if !self.is_waited_for(occupied) {
             return None;
         }
-        let queue = self.line.pop_front()?;
-        self.in_line.remove(&queue);
-        self.called.insert(queue);
+        let queue = self.waiting.pop_front()?;
+        self.is_waiting.remove(&queue);
+        self.reserved.insert(queue);
         Some(queue)
     }
 
-    /// The queue is asked for its next job: it takes a thread now, or leaves it to others.
+    /// The queue is asked for its next job: it uses its reserved thread now, or the thread is free for other queues.
     pub fn asked(&mut self, queue: QueueId) {
-        self.called.remove(&queue);
+        self.reserved.remove(&queue);
     }
 
     /// The next job of this queue waits for a thread.
-    pub fn line_up(&mut self, queue: QueueId) {
-        if self.in_line.insert(queue) {
-            self.line.push_back(queue);
+    pub fn wait(&mut self, queue: QueueId) {
+        if self.is_waiting.insert(queue) {
+            self.waiting.push_back(queue);
         }
     }
 }
@@ -74,19 +75,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_kept_for_the_first_in_line_until_it_has_been_asked() {
+    fn a_thread_is_reserved_for_the_first_waiting_queue_until_that_was_asked() {
         let mut threads = Threads::new(2);
         assert!(threads.is_free_for(1, 1));
         assert!(!threads.is_free_for(1, 2));
-        threads.line_up(1);
-        threads.line_up(2);
-        threads.line_up(1);
-        assert_eq!(threads.call(2), None);
-        assert!(!threads.is_free_for(3, 1), "it would overtake those in line");
-        assert_eq!((threads.call(1), threads.call(1)), (Some(1), None));
+        threads.wait(1);
+        threads.wait(2);
+        threads.wait(1);
+        assert_eq!(threads.reserve(2), None);
+        assert!(!threads.is_free_for(3, 1), "it would overtake the waiting queues");
+        assert_eq!((threads.reserve(1), threads.reserve(1)), (Some(1), None));
         assert!(threads.is_free_for(1, 1) && !threads.is_free_for(2, 1) && !threads.is_free_for(3, 1));
         threads.asked(1);
-        assert_eq!((threads.call(1), threads.call(1)), (Some(2), None), "the first did not use it");
+        assert_eq!((threads.reserve(1), threads.reserve(1)), (Some(2), None), "the first did not use it");
         threads.asked(2);
         assert!(threads.is_free_for(3, 1) && !threads.is_waited_for(1));
     }

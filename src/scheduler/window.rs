@@ -1,9 +1,10 @@
 //! The next rows of one table range in dispatch order, as many as memory allows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::queue_state::WindowLimits;
-use crate::job::{IdSet, JobId, Order, Refill};
+use super::limits::WindowLimits;
+use crate::job::{IdSet, JobId, Order, ReadyJob, Refill};
 
 /// What a window needs to know of a row.
 pub(crate) trait Source {
@@ -12,23 +13,36 @@ pub(crate) trait Source {
     fn bytes(&self) -> usize;
 }
 
+impl Source for Arc<ReadyJob> {
+    fn order(&self) -> Order {
+        self.order
+    }
+
+    fn id(&self) -> JobId {
+        self.id
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+}
+
 /// The next rows of one table range in dispatch order: as many as memory allows.
 ///
-/// The rows up to and including `known` are accounted for: each is here, taken by a run, parked, or
-/// passed over. Behind `known` the table knows more than this window does, unless `whole`. Only a page
-/// raises `known`: nothing else tells what lies behind it.
+/// The rows up to and including `known` are accounted for: each is here, handed out, parked, or passed over. Behind `known`
+/// the table can have rows that this window does not know of, unless `whole` is set. Only a page raises `known`: nothing
+/// else shows which rows follow.
 #[derive(Debug)]
 pub(crate) struct Window<E> {
     rows: BTreeMap<Order, E>,
     bytes: usize,
     known: Option<Order>,
-    /// The window accounts for every row there is.
+    /// The window accounts for every row of the table.
     whole: bool,
-    /// The size of the row that was dropped last: it was the first of those that are only in the table. Reading it
-    /// again is in vain until it fits.
+    /// The size of the row that was dropped last, which is the first row that is only in the table. Reading it again is
+    /// useless until it fits.
     dropped_bytes: usize,
-    /// A page is being read; what commits meanwhile is noted here, because the page may or may not
-    /// show it.
+    /// Set while a page is being read: commits in that time are noted here, because the page may or may not show them.
     reading: Option<Reading<E>>,
     limits: WindowLimits,
 }
@@ -37,7 +51,7 @@ pub(crate) struct Window<E> {
 struct Reading<E> {
     arrived: Vec<E>,
     gone: IdSet,
-    /// Too much happened meanwhile, or the window was restarted: the page is void.
+    /// The page must be ignored, because too many rows arrived while it was read or the window was restarted.
     void: bool,
 }
 
@@ -46,17 +60,17 @@ impl<E: Source> Window<E> {
         Self { rows: BTreeMap::new(), bytes: 0, known: None, whole: true, dropped_bytes: 0, reading: None, limits }
     }
 
-    /// No row is here, and there may be some in the table.
-    pub fn is_in_the_dark(&self) -> bool {
+    /// Whether the window is empty and the table may have rows.
+    pub fn needs_page(&self) -> bool {
         self.rows.is_empty() && !self.whole
     }
 
-    /// Every row there is has been seen.
+    /// Whether the window accounts for every row of the table.
     pub fn is_whole(&self) -> bool {
         self.whole
     }
 
-    /// A row was committed. `taken` says that a run has it already: a page showed it first.
+    /// A row was committed. `taken` says that a page has shown it before, and it was handed out.
     pub fn arrive(&mut self, row: E, taken: bool) {
         let order = row.order();
         if taken || self.rows.contains_key(&order) {
@@ -67,14 +81,14 @@ impl<E: Source> Window<E> {
             return;
         }
         self.insert(row);
-        self.shed();
+        self.drop_excess();
     }
 
     fn note_arrival(&mut self, row: E) {
         let limit = self.limits.jobs_max;
         if let Some(reading) = &mut self.reading {
             if reading.arrived.len() < limit {
-                // If it was gone before, it still is for the page, which may show it at its old place.
+                // If the job has left the table before, it stays in `gone`: the page may show it at its old position.
                 reading.arrived.push(row);
             } else {
                 reading.void = true;
@@ -105,7 +119,7 @@ impl<E: Source> Window<E> {
         }
     }
 
-    /// The first row, taken out. It stays accounted for.
+    /// Removes and returns the first row. It stays accounted for.
     pub fn pop(&mut self) -> Option<E> {
         let (_, row) = self.rows.pop_first()?;
         self.bytes -= row.bytes();
@@ -116,19 +130,19 @@ impl<E: Source> Window<E> {
         self.rows.first_key_value().map(|(_, row)| row)
     }
 
-    /// A row that was popped and did not start after all. Behind `known` the table keeps it, and the page that
-    /// shows what is there shows it in its turn.
+    /// Puts back a row that was popped and did not start. If it lies behind `known`, it stays in the table only, and a later
+    /// page shows it.
     pub fn put_back(&mut self, row: E) {
         if self.accounts_for(row.order()) {
             self.insert(row);
-            self.shed();
+            self.drop_excess();
         } else {
             tracing::trace!("a row that is put back stays in the table");
         }
     }
 
-    /// The row at this place is accounted for, and is not here.
-    pub fn has_let_go_of(&self, place: Order) -> bool {
+    /// Whether the row at this position is accounted for and is not in the window.
+    pub fn has_passed(&self, place: Order) -> bool {
         self.accounts_for(place) && !self.rows.contains_key(&place)
     }
 
@@ -136,7 +150,7 @@ impl<E: Source> Window<E> {
         self.whole || self.known.is_some_and(|known| place <= known)
     }
 
-    /// Account for the table anew, from its start.
+    /// Forgets all rows: the table is read again from its start.
     pub fn restart(&mut self) {
         self.rows.clear();
         self.bytes = 0;
@@ -178,15 +192,15 @@ impl<E: Source> Window<E> {
         self.reading = None;
     }
 
-    /// The page that was asked for. `end` says that no row is behind it.
+    /// Adds the page that was requested. `end` says that no row follows it.
     pub fn refilled(&mut self, page: Vec<E>, end: bool, taken: impl Fn(&E) -> bool) {
         let Some(reading) = self.reading.take() else { return };
         if reading.void {
-            tracing::trace!("a page is void");
+            tracing::trace!("a page that was read meanwhile is ignored");
             return;
         }
         if self.known.is_some() {
-            tracing::trace!("a window is filled behind what it knows");
+            tracing::trace!("a window is filled behind the rows that it accounts for");
         }
         if let Some(last) = page.last() {
             self.known = Some(last.order());
@@ -202,7 +216,7 @@ impl<E: Source> Window<E> {
             let handed_out = taken(&row);
             self.arrive(row, handed_out);
         }
-        self.shed();
+        self.drop_excess();
     }
 
     fn insert(&mut self, row: E) {
@@ -212,24 +226,24 @@ impl<E: Source> Window<E> {
         }
     }
 
-    /// Drops the last rows while there are too many: the table keeps them.
-    fn shed(&mut self) {
+    /// Drops the last rows while there are too many: they stay in the table.
+    fn drop_excess(&mut self) {
         while self.rows.len() > 1 && (self.rows.len() > self.limits.jobs_max || self.bytes > self.limits.bytes_max) {
             tracing::trace!("a window is full: its last row stays in the table");
             let (order, row) = self.rows.pop_last().expect("more than one");
             self.bytes -= row.bytes();
-            // What lies before the dropped row stays accounted for, the row itself does not. `known` never rises
-            // here: what lies between it and a row behind it was not read.
+            // The rows before the dropped row stay accounted for, the row itself does not. `known` never rises here:
+            // the rows between it and a row behind it were not read.
             let before = order.before();
             let known = if self.whole { before } else { self.known.min(before) };
             if known == before {
-                // It is the first of those that are only in the table.
+                // It is the first row that is only in the table.
                 self.dropped_bytes = row.bytes();
             }
             self.known = known;
             self.whole = false;
             if let Some(reading) = &mut self.reading {
-                // The page begins behind a place that is no longer the end of what is known.
+                // The page begins behind a position that is no longer the end of the accounted rows.
                 reading.void = true;
             }
         }
@@ -242,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    /// Its place; the last two digits are the job.
+    /// Its position. The last two digits are the job.
     #[derive(Debug, Clone)]
     struct Row(u64);
 
@@ -271,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_window_sheds_its_last_rows_and_reads_them_again() {
+    fn a_full_window_drops_its_last_rows_and_reads_them_again() {
         let mut w = window(2);
         for n in 1..=5 {
             w.arrive(Row(n), false);
@@ -284,19 +298,19 @@ mod tests {
     }
 
     #[test]
-    fn what_commits_during_a_read_is_neither_lost_nor_doubled() {
+    fn rows_committed_during_a_read_are_neither_lost_nor_duplicated() {
         let mut w = window(4);
         w.restart();
         assert!(w.wants_refill(limits(4)).is_some());
-        w.arrive(Row(9), false); // the page does not show it
-        w.arrive(Row(3), false); // the page shows it too
-        w.gone(Order { priority: 0, position: 2 }, JobId::new(2)); // the page still shows it
+        w.arrive(Row(9), false); // the page does not contain it
+        w.arrive(Row(3), false); // the page contains it too
+        w.gone(Order { priority: 0, position: 2 }, JobId::new(2)); // the page still contains it
         w.refilled(vec![Row(1), Row(2), Row(3)], true, |row| row.0 == 1);
         assert_eq!(drain(&mut w), [3, 9]);
     }
 
     #[test]
-    fn a_job_that_comes_back_at_another_place_during_a_read_is_there_once() {
+    fn a_job_that_returns_at_another_position_during_a_read_is_in_the_window_once() {
         let mut w = window(4);
         w.restart();
         assert!(w.wants_refill(limits(4)).is_some());
@@ -307,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_voids_the_page_being_read() {
+    fn a_page_that_was_being_read_at_a_restart_is_ignored() {
         let mut w = window(4);
         w.restart();
         w.wants_refill(limits(4)).unwrap();
@@ -318,8 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_does_not_fit_beside_the_first_is_not_read_again_before_that_has_gone() {
-        /// Its place and its size.
+    fn a_row_that_does_not_fit_beside_the_first_is_read_again_only_after_the_first_is_gone() {
+        /// Its position and its size.
         #[derive(Debug)]
         struct Sized(u64, usize);
         impl Source for Sized {
@@ -344,11 +358,11 @@ mod tests {
         assert_eq!(refill.after.unwrap().position, 1);
         w.refilled(vec![Sized(2, 120)], true, |_| false);
         assert_eq!(w.pop().map(|row| row.0), Some(2));
-        assert!(w.first().is_none() && !w.is_in_the_dark());
+        assert!(w.first().is_none() && !w.needs_page());
     }
 
     #[test]
-    fn a_smaller_order_enters_a_window_that_is_not_whole() {
+    fn a_more_urgent_row_enters_a_window_that_does_not_have_the_whole_table() {
         let mut w = window(2);
         for n in [5, 6, 7] {
             w.arrive(Row(n), false);
@@ -356,7 +370,7 @@ mod tests {
         w.arrive(Row(1), false);
         assert_eq!(drain(&mut w), [1, 5]);
         let refill = w.wants_refill(limits(2)).unwrap();
-        assert_eq!(refill.after.unwrap().position, 5, "6 was shed and must be read again");
+        assert_eq!(refill.after.unwrap().position, 5, "6 was dropped and must be read again");
     }
 
     /// A row for each job, so that ids do not repeat.
@@ -364,7 +378,7 @@ mod tests {
         Order { priority: 0, position }
     }
 
-    /// What a page shows of `table` behind a place.
+    /// The page of `table` that begins behind a position.
     fn page(table: &BTreeSet<u64>, refill: Refill) -> (Vec<Row>, bool) {
         let behind = |row: &&u64| refill.after.is_none_or(|after| place(**row) > after);
         let rows: Vec<_> = table.iter().filter(behind).map(|row| Row(*row)).collect();
@@ -399,15 +413,15 @@ mod tests {
         assert_eq!(got, [1, 2, 3, 9]);
     }
 
-    /// Rows arrive, are popped, put back and removed in any order, while pages are read and answered late;
-    /// in the end each row that is left is popped exactly once.
+    /// Rows arrive, are popped, put back and removed in any order, while pages are read and answered late. At the end, each
+    /// row that is left is popped exactly once.
     #[test]
-    fn whatever_happens_to_a_window_each_row_is_popped_exactly_once() {
+    fn each_row_is_popped_exactly_once_under_random_operations() {
         for seed in 0..4_000 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let size = rng.usize(1..6);
             let mut w = window(size);
-            // All rows of the table, and of them those that were popped and not put back.
+            // All rows of the table, and those of them that were popped and not put back.
             let (mut table, mut popped) = (BTreeSet::new(), BTreeSet::new());
             let mut reading = None;
             for _ in 0..rng.usize(1..120) {

@@ -6,14 +6,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::job::BucketState;
-use crate::storage::life::groups::GroupRow;
-use crate::storage::life::started::StartMark;
+use crate::storage::life::groups::row::GroupRow;
 use crate::storage::life::unique::Holder;
 use crate::storage::rows::batch::Counters;
 use crate::storage::rows::catalog::QueueRow;
 use crate::storage::rows::codec::{RECORD_VERSION, decode, decode_record, encode, encode_record, seal};
 use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::place::Location;
+use crate::storage::rows::start_mark::StartMark;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::{DeadKey, DelayedKey, ExpiringKey, FinishedKey, HeadKey, MemberKey, ReadyKey};
 

@@ -17,28 +17,30 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "wasm")]
-pub(crate) use file::open_file::open_regular;
 pub(crate) use file::opening::Opening;
+#[cfg(feature = "wasm")]
+pub(crate) use file::regular::open_regular;
 pub(crate) use life::ended::SweepRoom;
 pub(crate) use life::expiring::Expiring;
-pub(crate) use life::groups::HeadAt;
-#[cfg(feature = "wasm")]
-pub(crate) use life::kept::{StateWrite, Usage, added};
-pub(crate) use life::started::StartMark;
+pub(crate) use life::groups::row::HeadAt;
+pub(crate) use life::kept::{StateWrite, Usage};
+pub(crate) use life::room::Share;
+pub(crate) use life::schedules::{FiringRoom, StoredSchedule, define};
 pub(crate) use life::unique::key_holder;
+pub use life::verifier::Verification;
+pub(crate) use life::waiting::Stored;
 pub(crate) use life::{Move, NewHome, OldHome};
 pub(crate) use open::compact::Compacted;
 pub use open::copy::Backup;
 pub(crate) use open::copy::Copying;
 pub(crate) use open::store::Store;
-pub(crate) use read::find::Found;
+pub(crate) use read::found::Found;
 pub(crate) use read::listing::{ScanCursor, ScanMost, Source};
 pub(crate) use read::pages::WindowPage;
 pub(crate) use redb::WriteTransaction as RawTransaction;
+pub(crate) use repair::rebuild::put_right;
 pub(crate) use repair::recovery::{Recovered, recover};
-pub use repair::verify::Verification;
-pub(crate) use repair::verify::{put_right, verify};
+pub(crate) use repair::verify::verify;
 pub(crate) use rows::aside::{Aside, Damage};
 pub(crate) use rows::batch::{Batch, BatchLimits, Counters, Sealed};
 pub(crate) use rows::catalog::{NamesInUse, Number};
@@ -47,6 +49,8 @@ pub(crate) use rows::fault::{Fault, unless_damaged};
 pub(crate) use rows::place::{KnownQueue, Location, Place};
 pub(crate) use rows::prepared::{NO_NUMBER, NewJobNames, Prepared};
 pub(crate) use rows::reader::Reader;
+pub(crate) use rows::schedule_times::NotedSchedules;
+pub(crate) use rows::start_mark::StartMark;
 pub(crate) use rows::tally::Tally;
 
 /// redb's types that stand in the public interface: what an application shares with the queue.

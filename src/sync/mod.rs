@@ -1,7 +1,6 @@
-//! What threads meet with: locks, channels, threads, tasks, timeouts.
+//! Locks, channels, threads, tasks and timeouts.
 //!
-//! The only room that knows whether these are the real ones, or those of a test that tries out one
-//! interleaving after another (`--cfg millpond_shuttle`, which is for this crate's own tests only).
+//! Only this module knows whether these are the real ones, or those of a test that runs many interleavings (`--cfg millpond_shuttle`, which is for this crate's own tests only).
 
 mod must_not_wait;
 mod process;

@@ -7,10 +7,10 @@ super::thread_local! {
     static MARKS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Marks this thread while it lives: the queue waits for the code that runs now, so that code must not wait for the
-/// queue. Code of the application may run under it, and calls that wait are refused there instead of waiting for ever.
+/// Marks this thread until it is dropped: the queue waits for the code that runs now, so that code must not wait for the
+/// queue. Where the application's code runs meanwhile, calls that would wait are refused instead of waiting for ever.
 ///
-/// Marks nest. It costs two changes of a number that belongs to the thread.
+/// Marks can be nested. One costs two changes of a thread-local number.
 pub(crate) struct MustNotWait(PhantomData<*const ()>);
 
 impl MustNotWait {
@@ -26,7 +26,7 @@ impl Drop for MustNotWait {
     }
 }
 
-/// Whether nobody waits for what this thread does now.
+/// Whether the queue does not wait for this thread now.
 pub(crate) fn may_wait() -> bool {
     MARKS.with(Cell::get) == 0
 }

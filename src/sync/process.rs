@@ -1,7 +1,7 @@
-//! Tells the process that opened something from a forked child of it.
+//! Distinguishes the process that opened something from its forked children.
 
-/// The process in which something was opened. A fork leaves a copy of it in the child, where none of its threads run and
-/// every lock may be held for ever.
+/// The process in which something was opened. After a fork the child has a copy of it, but none of its threads, and any lock
+/// can be held for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process(u32);
 

@@ -9,17 +9,13 @@ pub(crate) use tokio::time::timeout;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
-#[cfg(feature = "wasm")]
-use std::{
-    any::Any,
-    pin::Pin,
-    task::{Context, Poll},
-};
 
 #[cfg(feature = "wasm")]
-use tokio::task::JoinError;
+mod own_threads;
+#[cfg(feature = "wasm")]
+pub(crate) use own_threads::OtherTask;
 
-/// Where async handlers run.
+/// The async runtime on which async handlers run.
 #[derive(Clone)]
 pub(crate) struct Tasks(tokio::runtime::Handle);
 
@@ -33,52 +29,7 @@ impl Tasks {
     }
 }
 
-#[cfg(feature = "wasm")]
-impl Tasks {
-    /// The runtime that the caller's task runs on.
-    pub fn current() -> Option<Self> {
-        tokio::runtime::Handle::try_current().ok().map(Self)
-    }
-
-    /// On so many threads of that name and no others, which are there until the process ends. What waits for the network or for
-    /// a time must do so in the context of another runtime: see [`Self::enter`].
-    pub fn on_own_threads(name: &str, threads: usize) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name(name).build()?;
-        let tasks = Self(runtime.handle().clone());
-        // Dropping it would end the threads.
-        std::mem::forget(runtime);
-        Ok(tasks)
-    }
-
-    /// What is made on this thread while the guard lives belongs to this runtime: connections, timers.
-    pub fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
-        self.0.enter()
-    }
-
-    pub fn spawn_task<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> OtherTask<T> {
-        OtherTask(self.0.spawn(task))
-    }
-}
-
-/// A task on another runtime, and what comes of it.
-#[cfg(feature = "wasm")]
-pub(crate) struct OtherTask<T>(tokio::task::JoinHandle<T>);
-
-#[cfg(feature = "wasm")]
-impl<T: Send + 'static> OtherTask<T> {
-    /// What it answers, or what it has panicked with.
-    pub fn poll_end(&mut self, task: &mut Context<'_>) -> Poll<Result<T, Box<dyn Any + Send>>> {
-        Pin::new(&mut self.0).poll(task).map(|end| end.map_err(JoinError::into_panic))
-    }
-
-    /// Has it dropped where it runs, at once or when it gives way. What is returned is ready when that has been done.
-    pub fn end(self) -> impl Future<Output = ()> + Send + 'static {
-        self.0.abort();
-        async { drop(self.0.await) }
-    }
-}
-
-/// Waits for a notification, but no longer than `at_most`: then the answer is true.
+/// Waits for a notification, but no longer than `at_most`. Returns true if the time is over.
 pub(crate) fn wait_timeout<'a, T>(
     condvar: &Condvar,
     _mutex: &'a Mutex<T>,
@@ -89,7 +40,7 @@ pub(crate) fn wait_timeout<'a, T>(
     (guard, result.timed_out())
 }
 
-/// Blocks this thread; [`timeout`] works inside.
+/// Runs the future on this thread and blocks it until the future is ready. [`timeout`] works inside.
 pub(crate) fn block_on_with_timer<T>(task: impl Future<Output = T>) -> io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(task))
 }
@@ -101,7 +52,7 @@ pub(crate) mod channel {
 
     use crossbeam_channel::Select;
 
-    /// Waits until a message is there, or `at_most` is over. Takes none.
+    /// Waits until there is a message, or `at_most` is over. The message is not received.
     pub(crate) fn wait_for_message<T>(receiver: &Receiver<T>, at_most: Option<Duration>) {
         let mut select = Select::new();
         select.recv(receiver);

@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Where async handlers run: each a task of its own in the test's schedule.
+/// The runtime on which async handlers run: each is a task in the test's schedule.
 #[derive(Clone)]
 pub(crate) struct Tasks;
 
@@ -25,7 +25,7 @@ impl Tasks {
     }
 }
 
-/// Any timeout may be over at any time: the schedule decides.
+/// A timeout can be over at any time: the schedule decides.
 pub(crate) async fn timeout<T>(_: Duration, task: impl Future<Output = T>) -> Result<T, ()> {
     let mut task = pin!(task);
     poll_fn(|cx| match task.as_mut().poll(cx) {
@@ -39,7 +39,7 @@ pub(crate) async fn timeout<T>(_: Duration, task: impl Future<Output = T>) -> Re
     .await
 }
 
-/// Waits for a notification. The time may be over at any moment: the schedule decides.
+/// Waits for a notification. The time can be over at any moment: the schedule decides.
 pub(crate) fn wait_timeout<'a, T>(
     condvar: &Condvar,
     mutex: &'a Mutex<T>,

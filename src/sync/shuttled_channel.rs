@@ -1,4 +1,4 @@
-//! As much of crossbeam's channels as this crate uses.
+//! The part of crossbeam's channels that this crate uses, for the shuttle tests.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(channel.clone()), Receiver(channel))
 }
 
-/// Never full here: this crate sends no more than fits.
+/// A bounded channel that is never full: this crate sends no more messages than fit.
 pub(crate) fn bounded<T>(_: usize) -> (Sender<T>, Receiver<T>) {
     unbounded()
 }
@@ -65,7 +65,7 @@ impl<T> Receiver<T> {
         self.0.lock().queue.len()
     }
 
-    /// Once there is a message, or there will be none.
+    /// Waits until there is a message, or until there can be none any more.
     fn wait(&self) -> MutexGuard<'_, State<T>> {
         let mut state = self.0.lock();
         while state.queue.is_empty() && state.senders > 0 {
@@ -74,7 +74,7 @@ impl<T> Receiver<T> {
         state
     }
 
-    /// The time may be over at any moment: the schedule decides.
+    /// The time can be over at any moment: the schedule decides.
     pub fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
         for _ in 0..shuttle::rand::Rng::gen_range(&mut shuttle::rand::thread_rng(), 1..4) {
             match self.try_recv() {
@@ -100,7 +100,7 @@ impl<T> Receiver<T> {
     }
 }
 
-/// Waits until a message is there. A time that is given may be over at any moment: the schedule decides.
+/// Waits until there is a message. If a time is given, it can be over at any moment: the schedule decides.
 pub(crate) fn wait_for_message<T>(receiver: &Receiver<T>, at_most: Option<Duration>) {
     match at_most {
         Some(_) => shuttle::thread::yield_now(),
@@ -133,7 +133,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.receivers -= 1;
-        // As crossbeam does: what nobody will take is dropped now.
+        // As in crossbeam, messages that no receiver can receive any more are dropped now.
         let left = if state.receivers == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() };
         drop(state);
         drop(left);

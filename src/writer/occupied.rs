@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// Who keeps the writer from going on.
+/// What keeps the writer from continuing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Occupant {
-    /// Nobody: it waits, or does its own work.
+    /// Nothing: it waits for messages, or does its own work.
     Nobody = 0,
     /// A guard from `begin_write`.
     Guard = 1,
     /// A transaction's closure, or what a handler writes with its completion.
     Closure = 2,
-    /// A hook, a waker, or the drop of a value of the application's.
+    /// A hook, a waker, or the drop of a value of the application.
     Callback = 3,
-    /// Whoever has the write transaction of the database: the application, if it has attached it.
+    /// The write transaction of an attached database, which its application holds.
     Transaction = 4,
 }
 
@@ -26,7 +26,7 @@ impl Occupant {
         all.into_iter().find(|occupant| *occupant as u8 == number).unwrap_or(Self::Nobody)
     }
 
-    /// As a sentence.
+    /// The reason, as a sentence.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Nobody => "the last commit is not on the disk yet",
@@ -38,16 +38,16 @@ impl Occupant {
     }
 }
 
-/// Says who keeps the writer from going on, to whoever waits for it. Clones are the same.
+/// Shows callers that wait for the writer what keeps it from continuing. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Occupied(Arc<AtomicU64>);
 
-/// One moment: who keeps the writer from going on, and how often that has changed.
+/// What keeps the writer from continuing at one moment, and how often that has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    /// Above these bits is how often it has changed.
+    /// The lowest bits are the occupant, the others are how often it has changed.
     const OCCUPANT_BITS: u32 = 8;
 
     fn next(self, occupant: u8) -> Self {
@@ -69,7 +69,7 @@ impl Occupied {
         Moment(self.0.load(Ordering::SeqCst))
     }
 
-    /// The writer is occupied until the returned [`Occupation`] is dropped. Only the thread that writes may call this.
+    /// Marks the writer as occupied until the returned [`Occupation`] is dropped. Only the thread that writes may call this.
     pub fn begin(&self, by: Occupant) -> Occupation {
         let before = self.now();
         self.0.store(before.next(by as u8).0, Ordering::SeqCst);
@@ -77,7 +77,7 @@ impl Occupied {
     }
 }
 
-/// While it lives the writer is occupied.
+/// The writer is occupied until this is dropped.
 pub(crate) struct Occupation {
     occupied: Occupied,
     before: u8,

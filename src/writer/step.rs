@@ -1,4 +1,4 @@
-//! What the writer applies to a batch, and answers after the commit: the `Step` trait, and a step made of a closure.
+//! The trait [`Step`], which the writer applies to a batch and answers after the commit, and a step made of a closure.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use crate::job::QueueId;
 use crate::storage::{Batch, Fault};
 use crate::transaction::Prepare;
 
-/// Why a command did not go into the batch.
+/// Why a command was not written in the batch.
 pub(crate) enum Refusal {
     Error(Error),
-    /// This queue is full: try again when there is room. Said before anything was written.
+    /// This queue is full: try again when there is room. Only returned before anything was written.
     Later(QueueId),
 }
 
@@ -28,28 +28,28 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// Something to be written in one commit with others, and somebody to be answered after it.
+/// A change that is written in one commit with others, and a caller that is answered after it.
 pub(crate) trait Step: Send {
-    /// Writes. May be called again with a fresh batch if another command spoiled this one.
+    /// Writes to the batch. It can be called again with a new batch, if this one is undone because of another command.
     fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal>;
 
-    /// After the commit, or instead of it.
+    /// Answers the caller, after the commit or instead of it.
     fn answer(self: Box<Self>, result: Result<(), Error>);
 
-    /// The first of these `full` queues that it puts jobs into and may wait for room in. It looks up its own queues,
-    /// because many may be full.
+    /// The first of these `full` queues into which it puts jobs. It looks up its own queues in `full`, because many can be
+    /// full.
     fn fills(&self, full: &BTreeSet<QueueId>) -> Option<QueueId> {
         let _ = full;
         None
     }
 
-    /// Whether it would put anything there now: what is there already needs no room.
+    /// Whether it would store anything now: jobs that are stored already need no room.
     fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
         let _ = batch;
         true
     }
 
-    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    /// Whether it moves many jobs. Then it waits for another batch if this one has moved many bytes already.
     fn is_in_bulk(&self) -> bool {
         false
     }
@@ -59,29 +59,29 @@ pub(crate) trait Step: Send {
         false
     }
 
-    /// How many bytes it holds while it waits.
+    /// How many bytes it holds in memory while it waits.
     fn bytes(&self) -> usize {
         0
     }
 
-    /// The handler that waits for its answer, if one does.
+    /// The handler that waits for the answer, if the caller is one.
     fn handler(&self) -> Option<WaitingHandler> {
         None
     }
 
-    /// Nobody waits for the answer any more: the call was dropped.
+    /// Whether the caller does not wait for the answer any more.
     fn is_abandoned(&self) -> bool {
         false
     }
 }
 
-/// A handler that waits for room holds its slot meanwhile, and its thread if it has one.
+/// A handler that waits for room. It holds its slot meanwhile, and its thread if it has one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitingHandler {
-    /// Of which queue it is; `None` if nothing can be said about what its wait would hold up.
+    /// The queue of its job; `None` if it is not known which jobs its wait would delay.
     pub queue: Option<QueueId>,
     pub blocking: bool,
-    /// So many handlers may wait at a time, and so many of those that have a thread.
+    /// How many handlers may wait at a time, and how many of those that occupy a thread.
     pub most: usize,
     pub most_blocking: usize,
 }
@@ -94,13 +94,13 @@ pub(crate) struct Call<T, F> {
     write: F,
     value: Option<T>,
     then: Option<Box<dyn FnOnce() + Send>>,
-    /// It moves many jobs.
+    /// See [`Step::is_in_bulk`].
     in_bulk: bool,
     reply: Reply<T>,
 }
 
 impl<T: Default, F> Call<T, F> {
-    /// Nothing of its own to write: it only wants to be answered.
+    /// Sets the default as its value, so that it can be answered without having been applied.
     pub fn answered(mut self: Box<Self>) -> Box<Self> {
         self.value = Some(T::default());
         self
@@ -108,21 +108,21 @@ impl<T: Default, F> Call<T, F> {
 }
 
 impl<T, F> Call<T, F> {
-    /// Has `then` done after the commit, or instead of it, before the caller is answered and even if
-    /// the caller no longer waits.
+    /// Runs `then` after the commit, or instead of it: before the caller is answered, and even if the caller does not wait any
+    /// more.
     pub fn then(mut self: Box<Self>, then: impl FnOnce() + Send + 'static) -> Box<Self> {
         self.then = Some(Box::new(then));
         self
     }
 
-    /// It moves many jobs: it waits for another batch if this one has moved much already.
+    /// Marks it as a step that moves many jobs: see [`Step::is_in_bulk`].
     pub fn in_bulk(mut self: Box<Self>) -> Box<Self> {
         self.in_bulk = true;
         self
     }
 }
 
-/// Makes a step of `write`; whoever holds the receiver gets what it returned, once it is durable.
+/// Makes a step of `write`. The receiver gets the value that it returned, once that is durable.
 pub(crate) fn call<T, F>(write: F) -> (Box<Call<T, F>>, Answer<T>)
 where
     F: FnMut(&mut Batch<'_>) -> Result<T, Error> + Send,

@@ -1,12 +1,19 @@
-//! How much work the writer does for calls that wait for room.
+//! Tests of how much work the writer does for calls that wait for room.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::job::NewJob;
+use crate::error::Error;
+use crate::job::{Coder, NewJob, QueueId};
+use crate::metrics::Metrics;
+use crate::storage::{Batch, BatchLimits, Store};
 use crate::storage::{Opening, Prepared};
+use crate::time::Now;
+use crate::transaction::Prepare;
 
-/// Finds its queue full.
+/// A step that finds its queue full.
 struct FindsNoRoom {
     queue: QueueId,
     asked: Arc<AtomicUsize>,
@@ -25,12 +32,16 @@ impl Step for FindsNoRoom {
     }
 }
 
-/// Nothing is prepared here.
-struct NoPrepare;
+/// Prepares no jobs.
+struct NoPrepare(Coder);
 
 impl Prepare for NoPrepare {
     fn check_process(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn coder(&self) -> &Coder {
+        &self.0
     }
 
     fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
@@ -43,7 +54,7 @@ impl Prepare for NoPrepare {
 }
 
 #[test]
-fn a_call_is_asked_once_a_batch_which_queue_it_waits_for_however_many_are_full() {
+fn each_waiting_call_is_asked_once_in_a_batch_however_many_queues_are_full() {
     const QUEUES: u32 = 1_000;
     let dir = tempfile::tempdir().unwrap();
     let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
@@ -52,7 +63,8 @@ fn a_call_is_asked_once_a_batch_which_queue_it_waits_for_however_many_are_full()
     let metrics = Arc::new(Metrics::default());
     let limits = BatchLimits::default();
     let occupied = Occupied::default();
-    let mut writer = Writer::new(Arc::new(store), Arc::new(NoPrepare), limits, counters, metrics, occupied);
+    let mut writer =
+        Writer::new(Arc::new(store), Arc::new(NoPrepare(Coder::default())), limits, counters, metrics, occupied);
     let asked = Arc::new(AtomicUsize::new(0));
     let calls = (0..QUEUES).map(|queue| Command::Step(Box::new(FindsNoRoom { queue, asked: asked.clone() })));
     for batch in [calls.collect(), Vec::new(), Vec::new()] {

@@ -82,7 +82,7 @@ fn an_attempt_that_breaks_a_limit_is_reported_by_its_kind_of_failure() {
         );
     }
     let said = with_input(&["plugin", "run", &crc32(), "--payload", "-"], b"");
-    assert!(said.code == Some(1) && said.out.contains("given up\n  there is nothing to sum"), "{said:?}");
+    assert!(said.code == Some(1) && said.out.contains("dead letter\n  there is nothing to sum"), "{said:?}");
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! The real engine on a simulated disk, on one thread; the test runs its steps.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Error, Millpond, Timestamp};
+use millpond::{Error, JobFilter, Millpond, Timestamp};
 use millpond_testkit::{Fault, SimDisk};
 use tokio::runtime::Runtime;
 
+use crate::workload::{DEAD, count_up};
+
 pub const QUEUES: [&str; 4] = ["plain", "grouped", "rated", "narrow"];
+/// The queue of scheduled jobs. It has no worker, so its jobs never end, and nothing else is in it.
+pub const SCHEDULED: &str = "scheduled";
 pub const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
 pub const KIND: &str = "k";
 const RUNNING_MAX: usize = 8;
@@ -31,11 +36,27 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The jobs that schedules have enqueued, and the number of runs that the schedules count.
+    pub fn scheduled(&self) -> Result<(BTreeSet<u64>, u64), Error> {
+        let (mut ids, mut cursor) = (BTreeSet::new(), None);
+        loop {
+            let page = self.pond.jobs(&JobFilter::new().queue(SCHEDULED), cursor, 1_000)?;
+            ids.extend(page.jobs.into_iter().map(|job| job.id.get()));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let schedules = self.pond.schedules().list("", 1_000)?;
+        Ok((ids, schedules.iter().map(|schedule| schedule.runs).sum()))
+    }
+
     pub fn open(disk: &SimDisk, clock: &ManualClock) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(RUNNING_MAX).cache_bytes(1 << 20);
         // An operation on many jobs takes several commits, and the power can be cut after each.
         let builder = builder.batch_bytes_max(1_000).window_bytes_max(10_000);
+        let builder = builder.on_dead(|tx, dead| count_up(tx, DEAD, dead.id().get()));
         let again = disk.clone();
         let (pond, steps) = open_stepped(builder.runtime(runtime.handle().clone()), move || Ok(again.clone()))?;
         Ok(Self { pond, steps, runtime, disk: disk.clone() })

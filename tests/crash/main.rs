@@ -13,6 +13,8 @@ mod bare_redb;
 mod cut;
 mod engine;
 mod faults;
+#[path = "../support/made.rs"]
+mod made;
 mod mutants;
 mod observations;
 mod outside;

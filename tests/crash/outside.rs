@@ -1,10 +1,11 @@
 //! Disks that do what no file format can prevent: syncs that lie, bits that flip, writes that land
 //! elsewhere. After a power cut the storage engine checks everything that it is going to use, so the file is
-//! either right or refused. A file that was closed by a shutdown is not checked when it is opened: there only
-//! a check of the whole file finds the damage.
+//! either right or refused. A file that was closed by a shutdown is not checked when it is opened, also if a power cut
+//! follows before the next commit: there only a check of the whole file finds the damage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ enum Fate {
     SilentlyWrong,
     /// The file was opened, and a call on it panicked.
     Panicked,
+    /// The file is wrong, and the storage engine opened it without a check: the power was cut between an orderly close
+    /// and the next commit.
+    Unchecked,
 }
 
 struct Judge {
@@ -47,6 +51,9 @@ impl Judge {
     fn fate(&self, image: Image) -> Fate {
         let sum = catch_unwind(AssertUnwindSafe(|| raw::read_image(image.clone(), raw::sum)));
         let right = matches!(&sum, Ok(Ok(sum)) if self.sums.contains(sum));
+        if !right && is_opened_without_check(image.clone()) {
+            return Fate::Unchecked;
+        }
         let clock = clock_at(self.clock.wall());
         let Ok(engine) = Engine::open(&SimDisk::holding(image), &clock) else { return Fate::Refused };
         match catch_unwind(AssertUnwindSafe(|| is_sound(engine, &clock))) {
@@ -76,6 +83,21 @@ fn is_sound(mut engine: Engine, clock: &ManualClock) -> bool {
     }
     engine.close();
     sound
+}
+
+/// Whether the storage engine opens the file, and does not check it first as it does after a power cut.
+fn is_opened_without_check(image: Image) -> bool {
+    let is_checked = Arc::new(AtomicBool::new(false));
+    let checked = is_checked.clone();
+    let open = || {
+        let disk = SimDisk::holding(image);
+        let mut builder = Database::builder();
+        let db = builder.set_repair_callback(move |_| checked.store(true, Ordering::Relaxed));
+        let is_open = db.create_with_backend(disk.clone()).is_ok();
+        disk.fail(Fault::DEAD);
+        is_open
+    };
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or(false) && !is_checked.load(Ordering::Relaxed)
 }
 
 /// Whether the storage engine's own check of the whole file finds nothing.

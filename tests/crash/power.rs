@@ -61,6 +61,7 @@ struct Reached {
     finished: u64,
     unique_keys: u64,
     expiries: u64,
+    schedules: u64,
     app_tables: u64,
     grown: u64,
     shrunk: u64,
@@ -88,6 +89,7 @@ impl Reached {
                 self.finished += has("millpond/finished");
                 self.unique_keys += has("millpond/unique");
                 self.expiries += has("millpond/expiring");
+                self.schedules += has("millpond/schedule_due");
                 self.app_tables += u64::from(tables.keys().any(|name| name.starts_with("extra")));
             }
         }
@@ -95,9 +97,9 @@ impl Reached {
 
     fn check(&self) {
         let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys, .. } = self;
-        let Self { expiries, app_tables, grown, shrunk, .. } = self;
+        let Self { expiries, schedules, app_tables, grown, shrunk, .. } = self;
         let jobs = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys];
-        let all = jobs.into_iter().chain([expiries, app_tables, grown, shrunk]);
+        let all = jobs.into_iter().chain([expiries, schedules, app_tables, grown, shrunk]);
         assert!(all.into_iter().all(|count| *count > 0), "something was never reached: {self:?}");
     }
 }

@@ -155,7 +155,8 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             "finished" => table.rows::<(u32, u8, u64, u64), Bytes>(reader, |key, _| Says::HasEnded(key.3))?,
             "quarantine" => table.rows::<u64, (&str, Bytes, Bytes)>(reader, |_, _| Says::Nothing)?,
             "plugin_state" => table.rows::<(&str, &str), Bytes>(reader, |_, _| Says::Nothing)?,
-            "plugin_usage" => table.rows::<&str, Bytes>(reader, |_, _| Says::Nothing)?,
+            "plugin_usage" | "schedules" => table.rows::<&str, Bytes>(reader, |_, _| Says::Nothing)?,
+            "schedule_due" => table.rows::<(u8, u64, &str), ()>(reader, |_, _| Says::Nothing)?,
             _ => return Err(redb::Error::Corrupted(format!("table {name} is new: say here how its rows are read"))),
         }
     }

@@ -10,11 +10,11 @@ use millpond::testing::ManualClock;
 use millpond::{Clock, Context, Job, JobId, NewJob, State as JobState};
 use millpond_testkit::{CUT_POLICIES, Image, SimDisk, Walk};
 
-use crate::engine::{Engine, GROUPS, KIND, QUEUES, clock_at};
+use crate::engine::{Engine, GROUPS, KIND, QUEUES, SCHEDULED, clock_at};
 use crate::observations::{Observation, Observations};
 use crate::raw;
 use crate::record::{State, Take, resolve};
-use crate::workload::{DRAINED, HOURS_MAX, count_up};
+use crate::workload::{DEAD, DRAINED, HOURS_MAX, count_up};
 
 /// Checks that every unfinished job of `state` runs to its end, once, and no other job does.
 pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), String> {
@@ -22,7 +22,9 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     let disk = SimDisk::holding(image);
     let mut engine = Engine::open(&disk, &clock).map_err(|error| format!("it does not open: {error}"))?;
     sound(&mut engine)?;
-    let dead: BTreeSet<u64> = state.dump.live.iter().copied().filter(|&id| is_dead(&engine, id)).collect();
+    let (scheduled, _) = engine.scheduled().map_err(|error| error.to_string())?;
+    let live: BTreeSet<u64> = state.dump.live.difference(&scheduled).copied().collect();
+    let dead: BTreeSet<u64> = live.iter().copied().filter(|&id| is_dead(&engine, id)).collect();
     if let Some(id) = dead.iter().find(|id| !state.dump.running.contains(id)) {
         return Err(format!("job {id} did not run and is dead"));
     }
@@ -30,10 +32,11 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     let ran: Arc<Mutex<BTreeMap<u64, u32>>> = Arc::default();
     start_everything(&mut engine, &ran)?;
     let mut due: BTreeMap<u64, u32> =
-        state.dump.live.iter().filter(|id| !dead.contains(id)).chain([&more]).map(|&id| (id, 1)).collect();
+        live.iter().filter(|id| !dead.contains(id)).chain([&more]).map(|&id| (id, 1)).collect();
     for _ in 0..HOURS_MAX {
         engine.run_until_quiet();
-        if engine.pond.queues().iter().all(|queue| queue.counts().unfinished() == 0) {
+        let others = engine.pond.queues().into_iter().filter(|queue| queue.name() != SCHEDULED);
+        if others.into_iter().all(|queue| queue.counts().unfinished() == 0) {
             break;
         }
         clock.advance(Duration::from_secs(3_600));
@@ -54,7 +57,8 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     if written != due {
         return Err("the handlers' rows were not written exactly once".into());
     }
-    if let Some(id) = left.live.first() {
+    let (scheduled, _) = engine.scheduled().map_err(|error| error.to_string())?;
+    if let Some(id) = left.live.difference(&scheduled).next() {
         return Err(format!("job {id} never ends"));
     }
     engine.cut_off();
@@ -68,13 +72,29 @@ fn is_dead(engine: &Engine, id: u64) -> bool {
 fn sound(engine: &mut Engine) -> Result<(), String> {
     let verify = engine.pond.verify();
     let found = engine.call(verify).map_err(|error| format!("it cannot be verified: {error}"))?;
-    if found.is_ok() { Ok(()) } else { Err(format!("verify: {:?}", found.problems)) }
+    if !found.is_ok() {
+        return Err(format!("verify: {:?}", found.problems));
+    }
+    // A run is one commit: its job is there, and it is counted.
+    let (scheduled, runs) = engine.scheduled().map_err(|error| error.to_string())?;
+    if scheduled.len() as u64 != runs {
+        return Err(format!("schedules count {runs} runs, and {} jobs are there", scheduled.len()));
+    }
+    let read = engine.pond.begin_read().map_err(|error| error.to_string())?;
+    let dump = raw::dump(&read).map_err(|error| error.to_string())?;
+    let rows = dump.rows.iter().filter(|((table, _), _)| table == redb::TableHandle::name(&DEAD));
+    let written: u64 = rows.map(|(_, count)| *count).sum();
+    let deaths: u64 = engine.pond.queues().iter().map(|queue| queue.counts().dead_total).sum();
+    match written == deaths {
+        true => Ok(()),
+        false => Err(format!("{deaths} jobs became dead, and the hook has written {written} times")),
+    }
 }
 
 /// Makes one more commit, whose job must have an id that no other job had.
 fn one_more(engine: &mut Engine, max_id: u64) -> Result<u64, String> {
     let more = engine.pond.enqueue("plain", NewJob::raw(KIND, 0u64.to_le_bytes().to_vec()));
-    let id = engine.call(more).map_err(|error| format!("nothing can be written: {error}"))?.get();
+    let id = engine.call(more).map_err(|error| format!("nothing can be written: {error}"))?.id.get();
     if id > max_id { Ok(id) } else { Err(format!("id {id} is used again: {max_id} was there")) }
 }
 

@@ -12,14 +12,16 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{
-    BoxError, Capacity, Clock, Context, Error, GroupPolicy, Handled, Job, JobFilter, JobId, JobPatch, Keep, Millpond,
-    NewJob, Outcome, Pace, Priority, QueueSettings, Rate, Retention, Retry, Timestamp, Transaction, WhenFull, Worker,
+    BoxError, Capacity, Clock, Context, Enqueued, Error, Every, GroupPolicy, Handled, Job, JobFilter, JobId, JobPatch,
+    Keep, Millpond, Misfire, NewJob, Outcome, Overlap, Pace, Priority, QueueSettings, Rate, Retention, Retry, Schedule,
+    Timestamp, Transaction, WhenFull, Worker,
 };
-use millpond_testkit::{ON_PURPOSE, SimDisk};
+use millpond_testkit::{Expires, JobSpec, ON_PURPOSE, SimDisk, When};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
-use crate::engine::{Engine, GROUPS, KIND, QUEUES};
+use crate::engine::{Engine, GROUPS, KIND, QUEUES, SCHEDULED};
+use crate::made::with_options;
 use crate::observations::{Asked, COMPLETED, Call, Observation, Observations, Refusal, Run, Waiting};
 use crate::raw;
 
@@ -27,8 +29,13 @@ use crate::raw;
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 /// The rows that handlers write in the transaction that completes their job, by job.
 pub const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
-/// The same, after a crash.
+/// The rows that the hook for dead jobs writes, by job.
+pub const DEAD: TableDefinition<u64, u64> = TableDefinition::new("dead");
+/// The rows of handlers, after a crash.
 pub const DRAINED: TableDefinition<u64, u64> = TableDefinition::new("drained");
+
+/// One is at times of the wall clock, the other one at intervals.
+const SCHEDULES: [&str; 2] = ["aligned", "interval"];
 
 const ATTEMPTS: u32 = 3;
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,53 +93,12 @@ struct Stage {
     tell: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
 }
 
-/// A job to be made; it can be made more than once, if a transaction's closure runs more than once.
-#[derive(Clone, Copy, Debug)]
-struct Spec {
-    tag: u64,
-    len: usize,
-    group: Option<&'static str>,
-    priority: u8,
-    start: Start,
-    /// 0 means that it runs at most once.
-    max_attempts: Option<u32>,
-    /// Whether it holds a unique key of its own.
-    unique: bool,
-    expires: Option<Start>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    Now,
-    After(Duration),
-    At(Timestamp),
-}
-
-impl Spec {
-    fn make(&self) -> NewJob {
-        let mut job = NewJob::raw(KIND, payload(self.tag, self.len)).priority(priority(self.priority));
-        if let Some(group) = self.group {
-            job = job.group(group);
-        }
-        job = match self.max_attempts {
-            Some(0) => job.at_most_once(),
-            Some(max) => job.max_attempts(max),
-            None => job,
-        };
-        if self.unique {
-            job = job.unique_key(format!("key-{}", self.tag));
-        }
-        job = match self.expires {
-            None | Some(Start::Now) => job,
-            Some(Start::After(time)) => job.expires_in(time),
-            Some(Start::At(at)) => job.expires_at(time(at)),
-        };
-        match self.start {
-            Start::Now => job,
-            Start::After(delay) => job.delay(delay),
-            Start::At(at) => job.run_at(time(at)),
-        }
-    }
+/// Makes the job. A transaction's closure that runs more than once makes it more than once.
+fn make(spec: &JobSpec) -> NewJob {
+    let job = NewJob::raw(KIND, payload(spec.n, spec.padding));
+    // Its times do not depend on the wall clock any more.
+    let job = with_options(job, spec, Timestamp::from_millis(0), |group| GROUPS[usize::from(group)].to_owned());
+    if spec.key.is_some() { job.unique_key(format!("key-{}", spec.n)) } else { job }
 }
 
 fn priority(digit: u8) -> Priority {
@@ -272,7 +238,8 @@ impl Workload {
         for _ in 0..HOURS_MAX {
             self.let_all_handlers_continue();
             self.wait(HOUR);
-            if self.pond().queues().iter().all(|queue| queue.counts().unfinished() == 0) {
+            let others = self.pond().queues().into_iter().filter(|queue| queue.name() != SCHEDULED);
+            if others.into_iter().all(|queue| queue.counts().unfinished() == 0) {
                 return true;
             }
         }
@@ -304,13 +271,20 @@ impl Workload {
             self.call(asked("configure"), async move { queue.configure(settings).await.map(|()| Vec::new()) });
         }
         self.transaction(1, 0);
+        for name in SCHEDULES {
+            self.schedule(name);
+        }
         self.run_until_quiet();
         for queue in 0..QUEUES.len() {
             self.start_worker(queue);
         }
     }
 
-    fn call(&mut self, asked: Asked, answer: impl Future<Output = Result<Vec<JobId>, Error>> + Send + 'static) -> Call {
+    fn call(
+        &mut self,
+        asked: Asked,
+        answer: impl Future<Output = Result<Vec<Enqueued>, Error>> + Send + 'static,
+    ) -> Call {
         let call = self.observations.ask(asked);
         self.calls.push(Waiting::new(call, &self.observations, &self.disk, Box::pin(answer)));
         call
@@ -345,8 +319,12 @@ impl Workload {
             89..93 => self.redrive(),
             93..95 => self.purge(),
             95..97 => self.tokens(),
-            97..98 => self.create_or_delete_table(),
-            98..99 => self.stop_or_start_worker(),
+            97 => self.create_or_delete_table(),
+            98 if self.rng.bool() => {
+                let name = SCHEDULES[self.rng.usize(0..SCHEDULES.len())];
+                self.schedule(name);
+            }
+            98 => self.stop_or_start_worker(),
             _ if self.disk_fails => self.advance(),
             _ => self.reopen(),
         }
@@ -359,27 +337,30 @@ impl Workload {
         self.next_tag
     }
 
-    fn job(&mut self, tag: u64) -> Spec {
+    fn job(&mut self, tag: u64) -> JobSpec {
         let rng = &mut self.rng;
-        let len = if rng.u8(0..10) == 0 { rng.usize(1_000..6_000) } else { rng.usize(8..100) };
-        let group = (rng.u8(0..3) == 0).then(|| GROUPS[rng.usize(0..GROUPS.len())]);
+        let padding = if rng.u8(0..10) == 0 { rng.usize(1_000..6_000) } else { rng.usize(8..100) };
+        let group = (rng.u8(0..3) == 0).then(|| rng.usize(0..GROUPS.len()) as u8);
         let priority = if rng.u8(0..4) == 0 { rng.u8(0..10) } else { 5 };
-        let start = match rng.u8(0..10) {
-            0 => Start::After(Duration::from_millis(rng.u64(1..20_000))),
-            1 => Start::At(self.clock.wall() + 5 * SECOND),
-            _ => Start::Now,
+        let when = match rng.u8(0..10) {
+            0 => When::Delay(rng.u64(1..20_000)),
+            1 => When::In(5_000),
+            _ => When::Now,
         };
-        let max_attempts = (rng.u8(0..5) == 0).then(|| rng.u32(0..3));
-        let unique = rng.u8(0..4) == 0;
+        let runs = (rng.u8(0..5) == 0).then(|| rng.u32(0..3));
+        let (once, max) = (runs == Some(0), runs.filter(|runs| *runs > 0));
+        // Each key is the job's own.
+        let key = (rng.u8(0..4) == 0).then_some((tag as usize, 0));
         let expires = match rng.u8(0..12) {
-            0 => Some(Start::After(Duration::from_millis(rng.u64(1..20_000)))),
-            1 => Some(Start::At(self.clock.wall() + 5 * SECOND)),
+            0 => Some(Expires::In(rng.u64(1..20_000))),
+            1 => Some(Expires::Ahead(5_000)),
             _ => None,
         };
         if expires.is_some() {
             self.observations.may_expire(tag);
         }
-        Spec { tag, len, group, priority, start, max_attempts, unique, expires }
+        let spec = JobSpec { n: tag, padding, group, priority, when, once, max, key, expires, ..JobSpec::PLAIN };
+        spec.made_at(self.clock.wall().as_millis())
     }
 
     fn queue(&mut self) -> &'static str {
@@ -388,7 +369,7 @@ impl Workload {
 
     fn enqueue(&mut self) {
         let (queue, tag) = (self.queue(), self.tag());
-        let job = self.job(tag).make();
+        let job = make(&self.job(tag));
         let answer = self.pond().enqueue(queue, job);
         self.call(Asked { tags: vec![tag], ..asked("enqueue") }, async move { answer.await.map(|id| vec![id]) });
     }
@@ -396,7 +377,7 @@ impl Workload {
     fn enqueue_many(&mut self) {
         let jobs = self.rng.usize(2..8);
         let tags: Vec<u64> = (0..jobs).map(|_| self.tag()).collect();
-        let jobs: Vec<_> = tags.iter().map(|&tag| (self.queue(), self.job(tag).make())).collect();
+        let jobs: Vec<_> = tags.iter().map(|&tag| (self.queue(), make(&self.job(tag)))).collect();
         let answer = self.pond().enqueue_all(jobs);
         self.call(Asked { tags, ..asked("enqueue_all") }, answer);
     }
@@ -420,7 +401,7 @@ impl Workload {
             written.iter().try_for_each(|&row| count_up(tx, ROWS, row))?;
             let mut ids = Vec::new();
             for (queue, job) in &jobs {
-                ids.push(tx.enqueue(queue, job.make())?);
+                ids.push(tx.enqueue(queue, make(job))?);
             }
             match fate {
                 0 => Err(ON_PURPOSE.into()),
@@ -443,10 +424,10 @@ impl Workload {
             let write = || -> Result<Vec<u64>, Refusal> {
                 let mut guard = pond.begin_write()?;
                 guard.open_table(ROWS)?.insert(row, 1).map_err(redb::TableError::from)?;
-                let id = guard.enqueue("plain", job.make())?;
+                let id = guard.enqueue("plain", make(&job))?;
                 if commits {
                     guard.commit()?;
-                    return Ok(vec![id.get()]);
+                    return Ok(vec![id.id.get()]);
                 }
                 drop(guard);
                 Err(Refusal::No(ON_PURPOSE.into()))
@@ -519,6 +500,18 @@ impl Workload {
         let by = [20, 20, 500, 1_000, 5_000, 31_000, 3_600_000];
         let by = Duration::from_millis(by[self.rng.usize(0..by.len())]);
         self.clock.advance(by);
+    }
+
+    /// Stores a schedule, or changes it: a number of runs that it never reaches.
+    fn schedule(&mut self, name: &'static str) {
+        let every = Every::new(HOUR / 2);
+        let every = if name == SCHEDULES[0] { every.aligned() } else { every };
+        let schedule = Schedule::new(every, SCHEDULED, NewJob::raw(KIND, payload(0, 20)))
+            .misfire(Misfire::All { at_most: 3 })
+            .overlap(Overlap::Allow)
+            .at_most(1_000_000 + self.rng.u64(0..3));
+        let answer = self.pond().schedule(name, schedule);
+        self.call(asked("schedule"), async move { answer.await.map(|_| Vec::new()) });
     }
 
     // --- steering -----------------------------------------------------------------------------

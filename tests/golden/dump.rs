@@ -19,7 +19,7 @@ const PLUGIN_USAGE: TableDefinition<&str, &[u8]> = TableDefinition::new("millpon
 pub async fn dump(pond: &Millpond) -> Value {
     let mut jobs = all_jobs(pond);
     jobs.sort_by_key(|job| job.id);
-    json!({
+    let mut dump = json!({
         "jobs": jobs.iter().map(|job| self::job(pond, job)).collect::<Vec<_>>(),
         "queues": pond.queues().iter().map(queue).collect::<Vec<_>>(),
         "rates": rates(pond).await,
@@ -28,7 +28,18 @@ pub async fn dump(pond: &Millpond) -> Value {
         "expiring": expiring(pond),
         "plugins": plugins(pond),
         "app": app(pond),
-    })
+    });
+    // Files of earlier builds have none.
+    if pond.schedules().count().unwrap() > 0 {
+        dump["schedules"] = schedules(pond, &jobs);
+    }
+    dump
+}
+
+/// Each schedule, and which job is which run.
+fn schedules(pond: &Millpond, jobs: &[JobInfo]) -> Value {
+    let runs = jobs.iter().filter_map(|job| Some(json!({ "id": job.id, "run": job.scheduled_for.as_ref()? })));
+    json!({ "all": pond.schedules().list("", 1_000).unwrap(), "runs": runs.collect::<Value>() })
 }
 
 fn job(pond: &Millpond, job: &JobInfo) -> Value {

@@ -34,7 +34,7 @@ const EXPIRING: &str = "expiring";
 
 /// The features that files of this version have.
 pub fn features_of(schema: u32) -> impl Iterator<Item = &'static str> {
-    FEATURES.into_iter().chain((schema >= 3).then_some(OF_PLUGINS)).chain((schema >= 4).then_some(EXPIRING))
+    FEATURES.into_iter().chain((schema >= 3).then_some(OF_PLUGINS)).chain(later_features(schema))
 }
 
 /// Every kind in the files.
@@ -67,8 +67,8 @@ pub async fn make(feature: &str) -> Vec<u8> {
         #[cfg(feature = "wasm")]
         OF_PLUGINS => plugins(&pond).await,
         "quarantine" => return quarantine(disk, pond).await,
-        "killed" => return killed(disk, pond).await,
-        other => panic!("there is no feature {other:?}"),
+        "killed" | CODED => return left(feature, disk, pond).await,
+        other => added(other, &pond, &disk.clock).await,
     }
     close(pond).await;
     fs::read(disk.path()).unwrap()
@@ -346,6 +346,78 @@ async fn killed(disk: OnDisk, pond: Millpond) -> Vec<u8> {
     heads.next(2).await;
     starts_written(&pond, &disk.clock).await;
     pond.enqueue("q", work(20).delay(HOUR)).await.unwrap();
+    fs::read(disk.path()).unwrap()
+}
+
+// --- added without a new version ---
+//
+// A message in the files has the number of a line above: what is added comes here.
+
+const SCHEDULES: &str = "schedules";
+
+/// A file with a payload codec, which is at version 5.
+const CODED: &str = "coded";
+
+/// What files since version 4 have. `SCHEDULES` and `CODED` came to it without a new version.
+fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
+    (schema >= 4).then_some([EXPIRING, SCHEDULES, CODED]).into_iter().flatten()
+}
+
+/// Makes a file that is not simply closed.
+async fn left(feature: &str, disk: OnDisk, pond: Millpond) -> Vec<u8> {
+    if feature == CODED { coded(disk, pond).await } else { killed(disk, pond).await }
+}
+
+async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
+    match feature {
+        SCHEDULES => schedules(pond, clock).await,
+        other => panic!("there is no feature {other:?}"),
+    }
+}
+
+/// Schedules by the wall clock and at intervals, with their options; one is paused, one has ended, one waits for room.
+async fn schedules(pond: &Millpond, clock: &ManualClock) {
+    use millpond::{Cron, Every, Misfire, Overlap, Schedule};
+    pond.queue("full").unwrap().configure(QueueSettings::default().capacity(Capacity::jobs(1))).await.unwrap();
+    let yearly = Cron::parse("30 2 1 1 *").unwrap().zone("Europe/Berlin").unwrap();
+    let yearly = Schedule::new(yearly, "q", work(1).group("a").max_attempts(3).expires_in(HOUR * 10_000));
+    pond.schedule("yearly", yearly.misfire(Misfire::Skip).jitter(SECOND * 60)).await.unwrap();
+    let often =
+        |queue: &str| Schedule::new(Every::new(HOUR).aligned(), queue, raw("scheduled")).overlap(Overlap::Allow);
+    pond.schedule("twice", often("q").at_most(2)).await.unwrap();
+    pond.schedule("paused", often("q").misfire(Misfire::All { at_most: 9 })).await.unwrap();
+    pond.schedules().pause("paused").await.unwrap();
+    pond.schedule("waits", often("full").ends_at(clock.wall() + HOUR * 2)).await.unwrap();
+    let rarely = Schedule::new(Every::new(HOUR * 10_000), "q", raw("rarely"));
+    pond.schedule("rarely", rarely.overlap(Overlap::Queue).starts_at(clock.wall() + HOUR * 9_000)).await.unwrap();
+    for _ in 0..3 {
+        clock.advance(HOUR);
+        testing::drain(pond).await;
+    }
+    pond.schedules().run_now("rarely").await.unwrap();
+}
+
+/// The payload codec of the files that have one.
+pub fn scrambled() -> crate::scrambled::Scrambled {
+    crate::scrambled::Scrambled { key: 9, reads: |_, _| {} }
+}
+
+/// Jobs whose payloads, results, errors and reasons are coded, next to those from before the file had a codec.
+async fn coded(disk: OnDisk, pond: Millpond) -> Vec<u8> {
+    const SAYS: [&str; 5] = ["fail", "dead", "discard", "result", "snooze"];
+    pond.enqueue_many("q", SAYS.map(raw)).await.unwrap();
+    run(&pond, "q").await;
+    pond.enqueue_many("q", [raw("waits"), raw("in a group").group("a")]).await.unwrap();
+    close(pond).await;
+    let pond = disk.builder().payload_codec(scrambled()).open(disk.path()).unwrap();
+    pond.enqueue_many("r", SAYS.map(raw)).await.unwrap();
+    run(&pond, "r").await;
+    disk.clock.advance(HOUR);
+    run(&pond, "q").await;
+    pond.enqueue_many("r", [raw("waits"), raw("in a group").group("a"), raw("later").delay(HOUR)]).await.unwrap();
+    pond.enqueue("r", Packed { text: "packed".into() }).await.unwrap();
+    pond.enqueue("r", work(7)).await.unwrap();
+    close(pond).await;
     fs::read(disk.path()).unwrap()
 }
 

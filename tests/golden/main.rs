@@ -8,7 +8,7 @@
 //! cargo test --features wasm --test golden write_the_files_of_this_schema -- --ignored
 //! ```
 //!
-//! writes the directory of the present version ([`SCHEMA`]). It refuses to replace a file that exists.
+//! writes the files of the present version ([`SCHEMA`]) that do not exist yet.
 
 #[path = "../support/all_jobs.rs"]
 mod all_jobs;
@@ -18,6 +18,8 @@ mod features;
 #[path = "../it/wasm/guest.rs"]
 mod guest;
 mod migration;
+#[path = "../support/scrambled.rs"]
+mod scrambled;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -31,7 +33,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use millpond::testing::{self, ManualClock};
-use millpond::{Job, Millpond};
+use millpond::{Error, Job, Millpond};
 
 use crate::features::{OF_PLUGINS, features_of};
 use crate::support::{HOUR, OnDisk, assert_sound, close, settled};
@@ -55,7 +57,17 @@ fn stored(schema: u32, feature: &str) -> (Vec<u8>, serde_json::Value) {
 /// Opens a copy of a file, with a clock that shows the time at which the clock of its writer began.
 fn open(disk: &OnDisk, bytes: &[u8]) -> Millpond {
     fs::write(disk.path(), bytes).unwrap();
-    disk.open()
+    reopen(disk)
+}
+
+/// Opens the file, with its payload codec if it has one.
+fn reopen(disk: &OnDisk) -> Millpond {
+    match disk.builder().open(disk.path()) {
+        Err(Error::OtherPayloadCodec { .. }) => {
+            disk.builder().payload_codec(features::scrambled()).open(disk.path()).unwrap()
+        }
+        opened => opened.unwrap(),
+    }
 }
 
 async fn dumped(pond: &Millpond) -> serde_json::Value {
@@ -126,7 +138,7 @@ async fn every_file_of_an_earlier_version_keeps_its_contents_and_its_jobs_run_to
             assert!(found == expected, "v{schema}/{feature} holds {}\nexpected {}", text(&found), text(&expected));
             work_off(&pond, &disk.clock).await;
             close(pond).await;
-            assert_eq!(totals(&disk.open()).0, 0, "v{schema}/{feature}, opened again");
+            assert_eq!(totals(&reopen(&disk)).0, 0, "v{schema}/{feature}, opened again");
         }
     }
 }
@@ -152,7 +164,10 @@ async fn write_the_files_of_this_schema() {
     fs::create_dir_all(&directory).unwrap();
     for feature in features_of(SCHEMA) {
         let file = directory.join(format!("{feature}.redb.gz"));
-        assert!(!file.exists(), "{} exists: the files of a version are written once", file.display());
+        if file.exists() {
+            println!("{} exists: the files of a version are written once", file.display());
+            continue;
+        }
         let bytes = made(feature).await;
         let disk = OnDisk::new();
         let dump = dumped(&open(&disk, &bytes)).await;

@@ -38,12 +38,12 @@ async fn the_oldest_unfinished_job_holds_a_key_that_several_jobs_have() {
     // The jobs that had ended hold no key: no time was asked for.
     for key in ["dead", "discarded"] {
         let new = pond.enqueue("q", NewJob::raw("raw", "again").unique_key(key)).await.unwrap();
-        assert!(new.get() > 15, "{key}");
+        assert!(new.id.get() > 15, "{key}");
     }
     // The younger jobs with the key continue without it.
     pond.cancel(JobId::new(6), "the one that holds it").await.unwrap();
     let new = pond.enqueue("q", NewJob::raw("raw", "again").unique_key("same")).await.unwrap();
-    assert!(new.get() > 15);
+    assert!(new.id.get() > 15);
     assert_sound(&pond).await;
     close(pond).await;
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millpond::{Explanation, JobId, Millpond, NewJob};
+use millpond::{Enqueued, Explanation, Millpond, NewJob};
 
 use crate::support::*;
 
@@ -13,7 +13,7 @@ fn long(n: u64, max_attempts: u32) -> NewJob {
 }
 
 /// The queue after a crash beside twenty long jobs, and the ids of those jobs.
-async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, Vec<JobId>) {
+async fn crashed_beside_twenty(disk: &OnDisk, max_attempts: u32) -> (Millpond, Vec<Enqueued>) {
     let pond = disk.open();
     let (_worker, mut keeper) = gated(&pond, "long", 20);
     let ids = pond.enqueue_many("long", (0..20).map(|n| long(n, max_attempts))).await.unwrap();

@@ -212,9 +212,9 @@ async fn a_clock_set_forward_frees_no_unique_key() {
     drained(&pond).await;
     disk.clock.set_wall(disk.clock.wall() + TEN_YEARS);
     pass(&disk.clock, &pond, SECOND).await;
-    assert_eq!(pond.enqueue("q", keyed(2)).await.unwrap(), id);
+    assert_eq!(pond.enqueue("q", keyed(2)).await.unwrap(), id.id);
     let pond = reopened(&disk, pond).await;
-    assert_eq!(pond.enqueue("q", keyed(3)).await.unwrap(), id);
+    assert_eq!(pond.enqueue("q", keyed(3)).await.unwrap(), id.id);
     disk.clock.set_wall(disk.clock.wall() - TEN_YEARS * 2);
     disk.clock.advance(HOUR);
     assert!(pond.enqueue("q", keyed(4)).await.unwrap() > id, "an hour has passed");

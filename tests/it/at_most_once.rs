@@ -30,7 +30,8 @@ fn at_a_gate(builder: WorkerBuilder) -> (Log<u64>, Keeper) {
     (ran, keeper)
 }
 
-fn assert_cut_short(pond: &Millpond, id: JobId, how: &str) {
+fn assert_cut_short(pond: &Millpond, id: impl Into<JobId>, how: &str) {
+    let id = id.into();
     let info = pond.job(id).unwrap();
     let reason = info.reason.unwrap_or_default();
     assert_eq!((info.state, info.attempts), (State::Dead, 1), "job {id}: {reason}");

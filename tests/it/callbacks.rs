@@ -5,18 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::{Context as TaskContext, Wake, Waker};
 
-use millpond::{BoxError, Context, Error, Job, JobId, Millpond, NewJob, Outcome, Retry, State};
+use millpond::{BoxError, Context, Enqueued, Error, Job, JobId, Millpond, NewJob, Outcome, Retry, State};
 use millpond_testkit::{Fault, SimDisk};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
+use crate::support::on_event::OnEvent;
 use crate::support::*;
 
 /// A queue that callbacks made before it can reach, and the answers that their waiting calls got.
 #[derive(Clone, Default)]
 struct Caller {
     pond: Arc<OnceLock<Millpond>>,
-    answers: Arc<Mutex<Vec<Result<JobId, Error>>>>,
+    answers: Arc<Mutex<Vec<Result<Enqueued, Error>>>>,
     calls: Arc<AtomicBool>,
 }
 
@@ -47,7 +48,7 @@ impl Caller {
         self.pond.set(pond.clone()).unwrap();
     }
 
-    fn answers(&self) -> Vec<Result<JobId, Error>> {
+    fn answers(&self) -> Vec<Result<Enqueued, Error>> {
         std::mem::take(&mut self.answers.lock().unwrap())
     }
 
@@ -466,25 +467,6 @@ fn a_wait_for_the_queue_in_a_storage_backend_is_refused() {
     }
 }
 
-/// A subscriber that calls the queue when the queue logs on this thread.
-struct CallingSubscriber(Caller);
-
-impl tracing::Subscriber for CallingSubscriber {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() == tracing::Level::ERROR
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.call();
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
 #[test]
 fn a_wait_for_the_queue_in_a_tracing_subscriber_is_refused() {
     in_time("a subscriber that waits", || {
@@ -493,7 +475,11 @@ fn a_wait_for_the_queue_in_a_tracing_subscriber_is_refused() {
         let pond = Millpond::builder().open_backend_with(move || Ok(again.clone())).unwrap();
         let caller = Caller::new();
         caller.holds(&pond);
-        let _here = tracing::subscriber::set_default(CallingSubscriber(caller.clone()));
+        let calls = caller.clone();
+        let is_error = |metadata: &tracing::Metadata<'_>| *metadata.level() == tracing::Level::ERROR;
+        // It calls the queue when the queue logs on this thread.
+        let subscriber = OnEvent { wants: is_error, then: move |_: &tracing::Event<'_>| calls.call() };
+        let _here = tracing::subscriber::set_default(subscriber);
         disk.fail(Fault::FULL);
         // The commit is made on this thread, so its failure is logged on this thread.
         assert!(matches!(pond.enqueue("q", work(1)).wait(), Err(Error::StorageFull)));
@@ -512,7 +498,7 @@ fn an_iterator_of_jobs_and_a_payloads_serialize_can_call_the_queue() {
     impl serde::Serialize for CallsWhenWritten {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let id = self.0.enqueue("called-back", work(1)).wait().map_err(serde::ser::Error::custom)?;
-            serializer.serialize_u64(id.get())
+            serializer.serialize_u64(id.id.get())
         }
     }
     in_time("a payload that calls", || {

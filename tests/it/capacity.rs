@@ -1,6 +1,6 @@
 //! A queue holds jobs up to its capacity, and then refuses calls or makes callers wait.
 
-use millpond::{Capacity, Commit, Error, JobId, Millpond, QueueSettings, WhenFull};
+use millpond::{Capacity, Commit, Enqueued, Error, JobId, Millpond, QueueSettings, WhenFull};
 
 use crate::support::*;
 
@@ -10,7 +10,7 @@ async fn bounded(pond: &Millpond, queue: &str, capacity: Capacity, when_full: Wh
 }
 
 /// A call that has been submitted and waits for room.
-async fn waiting(pond: &Millpond, call: Commit<JobId>) -> tokio::task::JoinHandle<Result<JobId, Error>> {
+async fn waiting(pond: &Millpond, call: Commit<Enqueued>) -> tokio::task::JoinHandle<Result<Enqueued, Error>> {
     let call = tokio::spawn(call);
     tokio::task::yield_now().await;
     settled(pond).await;
@@ -67,13 +67,19 @@ async fn a_running_job_counts_towards_the_capacity_until_it_has_ended() {
     drained(&pond).await;
 }
 
-#[tokio::test]
-async fn a_caller_that_waits_for_room_proceeds_when_a_job_ends() {
+/// A queue with room for one job, which is running. Other callers wait.
+async fn full_with_a_running_job() -> (Millpond, Keeper) {
     let (_, pond) = memory();
     bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
     let (_worker, mut keeper) = gated(&pond, "q", 1);
     pond.enqueue("q", work(1)).await.unwrap();
     keeper.entered().await;
+    (pond, keeper)
+}
+
+#[tokio::test]
+async fn a_caller_that_waits_for_room_proceeds_when_a_job_ends() {
+    let (pond, mut keeper) = full_with_a_running_job().await;
     let second = waiting(&pond, pond.enqueue("q", work(2))).await;
     assert!(!second.is_finished());
     keeper.let_go(1);
@@ -121,7 +127,7 @@ async fn callers_that_wait_for_room_proceed_in_the_order_of_their_calls() {
     keeper.let_go(10);
     let mut ids = Vec::new();
     for call in calls {
-        ids.push(call.await.unwrap().unwrap().get());
+        ids.push(call.await.unwrap().unwrap().id.get());
     }
     assert_eq!(ids, (3..=10).collect::<Vec<_>>());
     drained(&pond).await;
@@ -130,11 +136,7 @@ async fn callers_that_wait_for_room_proceed_in_the_order_of_their_calls() {
 
 #[tokio::test]
 async fn a_caller_that_gives_up_no_longer_waits_for_room() {
-    let (_, pond) = memory();
-    bounded(&pond, "q", Capacity::jobs(1), WhenFull::Wait).await;
-    let (_worker, mut keeper) = gated(&pond, "q", 1);
-    pond.enqueue("q", work(1)).await.unwrap();
-    keeper.entered().await;
+    let (pond, mut keeper) = full_with_a_running_job().await;
     let second = waiting(&pond, pond.enqueue("q", work(2))).await;
     let third = waiting(&pond, pond.enqueue("q", work(3))).await;
     second.abort();

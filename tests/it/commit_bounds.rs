@@ -1,8 +1,8 @@
 //! The bytes that wait for the writer, and the bytes that one commit writes, are bounded for every kind of call.
 
 use millpond::{
-    Capacity, Commit, Context, Error, Job, JobFilter, JobId, JobPatch, Millpond, NewJob, Outcome, QueueSettings, Retry,
-    State, WhenFull,
+    Capacity, Commit, Context, Enqueued, Error, Job, JobFilter, JobPatch, Millpond, NewJob, Outcome, QueueSettings,
+    Retry, State, WhenFull,
 };
 
 use crate::support::*;
@@ -21,7 +21,7 @@ fn on(disk: &SimDisk) -> Millpond {
 }
 
 /// Jobs that a handler has made dead letters.
-async fn dead(pond: &Millpond, jobs: usize, reason: &str) -> Vec<JobId> {
+async fn dead(pond: &Millpond, jobs: usize, reason: &str) -> Vec<Enqueued> {
     let reason = reason.to_owned();
     let dies = move |_: Job<bytes::Bytes>| {
         let reason = reason.clone();

@@ -123,7 +123,7 @@ async fn a_filter_selects_the_dead_letters_that_are_redriven() {
     drained(&pond).await;
     turn(&switch);
     let dead = pond.dead_letters();
-    let some = [all[0], all[1], JobId::new(77)];
+    let some = [all[0].id, all[1].id, JobId::new(77)];
     assert_eq!(dead.redrive_some(some, Pace::at_once()).await.unwrap(), 2);
     assert_eq!(dead.redrive_all(&JobFilter::new().error_contains("error 1"), Pace::at_once()).await.unwrap(), 4);
     assert_eq!(dead.redrive_all(&JobFilter::new().queue("none"), Pace::at_once()).await.unwrap(), 0);
@@ -225,7 +225,7 @@ async fn the_hook_and_the_event_report_only_the_first_dead_letter() {
         })
         .collect();
     let reason = "no attempts left".to_owned();
-    assert_eq!(told, [(first, reason.clone(), "error 1".into()), (other, reason, "error 0".into())]);
+    assert_eq!(told, [(first.id, reason.clone(), "error 1".into()), (other.id, reason, "error 0".into())]);
     let dead: Vec<bool> = heard(&mut events)
         .iter()
         .filter_map(|event| match event {

@@ -88,7 +88,7 @@ async fn an_id_is_not_reused_after_its_job_is_removed() {
     let pond = disk.open();
     assert!(pond.enqueue("q", work(2)).await.unwrap() > last);
     let crashed = disk.crashed("copy.redb");
-    assert!(crashed.enqueue("q", work(3)).await.unwrap() > JobId::new(last.get() + 1));
+    assert!(crashed.enqueue("q", work(3)).await.unwrap().id > JobId::new(last.id.get() + 1));
 }
 
 #[tokio::test]

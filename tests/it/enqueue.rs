@@ -38,7 +38,7 @@ async fn one_bad_job_refuses_the_whole_call() {
 #[tokio::test]
 async fn enqueueing_no_jobs_is_not_an_error() {
     let (_, pond) = memory();
-    assert_eq!(pond.enqueue_many("q", Vec::<NewJob>::new()).await.unwrap(), []);
+    assert!(pond.enqueue_many("q", Vec::<NewJob>::new()).await.unwrap().is_empty());
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn answering(pond: &Millpond, retry: Retry, answer: impl Fn() -> Outcome + Send 
 }
 
 #[track_caller]
-fn expired(pond: &Millpond, id: JobId) {
+fn expired(pond: &Millpond, id: impl Into<JobId>) {
+    let id = id.into();
     let info = pond.job(id).unwrap();
     assert_eq!((info.state, info.reason.as_deref(), info.attempts), (State::Cancelled, Some("expired"), 0), "{id}");
     assert!(info.ended_at.is_some() && info.started_at.is_none(), "{info:?}");
@@ -192,7 +193,7 @@ async fn a_job_expires_in_a_paused_queue_and_in_a_paused_group() {
     assert_eq!((state_or_gone(&pond, last), ran.all()), (None, vec![4]));
 }
 
-fn state_or_gone(pond: &Millpond, id: JobId) -> Option<State> {
+fn state_or_gone(pond: &Millpond, id: impl Into<JobId>) -> Option<State> {
     pond.job(id).ok().map(|job| job.state)
 }
 
@@ -259,7 +260,7 @@ async fn an_expired_job_makes_room_in_a_full_queue_and_frees_its_unique_key() {
     let jobs = [work(1).expires_in(SECOND), keyed(2).expires_in(SECOND), work(3)];
     let ids = pond.enqueue_many("q", jobs).await.unwrap();
     assert!(matches!(pond.enqueue("q", work(4)).await, Err(Error::QueueFull { .. })));
-    assert_eq!(pond.enqueue("q", keyed(4)).await.unwrap(), ids[1]);
+    assert_eq!(pond.enqueue("q", keyed(4)).await.unwrap(), ids[1].id);
     clock.advance(SECOND);
     // The next commit ends the job, whichever call makes it.
     let new = pond.enqueue("q", keyed(5)).await.unwrap();
@@ -295,7 +296,7 @@ async fn a_unique_key_held_for_longer_than_the_expiry_stays_held() {
     clock.advance(SECOND);
     drained(&pond).await;
     expired(&pond, id);
-    assert_eq!(pond.enqueue("q", keyed(2)).await.unwrap(), id);
+    assert_eq!(pond.enqueue("q", keyed(2)).await.unwrap(), id.id);
     clock.advance(HOUR);
     assert!(pond.enqueue("q", keyed(3)).await.unwrap() > id);
     drained(&pond).await;

@@ -106,28 +106,26 @@ async fn with_the_skip_policy_other_members_run_before_a_retry_which_then_is_the
     assert_eq!(ran.all(), [(3, 1), (1, 2), (4, 1)], "3 was the head already");
 }
 
-#[tokio::test]
-async fn a_delayed_head_blocks_its_group() {
+/// Asserts that of these jobs `at_once` run at once, and `later` an hour later.
+async fn run_in_two_parts<const N: usize>(jobs: [NewJob; N], at_once: &[u64], later: &[u64]) {
     let (clock, pond) = memory();
     let ran = record(&pond, "q", 10);
-    pond.enqueue_many("q", [member("a", 1).delay(HOUR), member("a", 2), member("b", 3)]).await.unwrap();
+    pond.enqueue_many("q", jobs).await.unwrap();
     drained(&pond).await;
-    assert_eq!(ran.take(), [3]);
+    assert_eq!(ran.take(), at_once);
     clock.advance(HOUR);
     drained(&pond).await;
-    assert_eq!(ran.all(), [1, 2]);
+    assert_eq!(ran.all(), later);
+}
+
+#[tokio::test]
+async fn a_delayed_head_blocks_its_group() {
+    run_in_two_parts([member("a", 1).delay(HOUR), member("a", 2), member("b", 3)], &[3], &[1, 2]).await;
 }
 
 #[tokio::test]
 async fn a_delayed_member_in_the_middle_blocks_its_group_once_it_is_the_head() {
-    let (clock, pond) = memory();
-    let ran = record(&pond, "q", 10);
-    pond.enqueue_many("q", [member("a", 1), member("a", 2).delay(HOUR), member("a", 3)]).await.unwrap();
-    drained(&pond).await;
-    assert_eq!(ran.take(), [1]);
-    clock.advance(HOUR);
-    drained(&pond).await;
-    assert_eq!(ran.all(), [2, 3]);
+    run_in_two_parts([member("a", 1), member("a", 2).delay(HOUR), member("a", 3)], &[1], &[2, 3]).await;
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ fn opened_again(disk: &OnDisk) -> Millpond {
 
 /// The job exists and is undamaged.
 #[track_caller]
-fn is_pending(pond: &Millpond, id: JobId) {
+fn is_pending(pond: &Millpond, id: impl Into<JobId>) {
     let info = pond.job(id).unwrap();
     assert_eq!((info.state, info.attempts, info.errors.len()), (State::Pending, 0, 0));
     assert_eq!(pond.verify().wait().unwrap().problems, Vec::<String>::new());

@@ -139,7 +139,7 @@ fn a_full_disk_is_reported_at_once_and_the_queue_recovers_when_there_is_room() {
     assert_eq!(events.try_next(), Some(Ok(Event::Healed)));
     let after = rig.pond.enqueue("q", work(5));
     let after = rig.call(after).unwrap();
-    assert_eq!((after.get(), rig.pond.job(before).unwrap().state), (before.get() + 1, State::Pending));
+    assert_eq!((after.id.get(), rig.pond.job(before).unwrap().state), (before.id.get() + 1, State::Pending));
 
     let ran = rig.worker("q");
     rig.settle();
@@ -448,7 +448,7 @@ fn a_call_with_an_unknown_outcome_can_be_repeated_with_a_unique_key() {
         rig.settle();
         // The job has run by now, and a third call gets that as its answer.
         let third = rig.pond.enqueue("q", keyed());
-        assert_eq!(rig.call(third).unwrap(), id);
+        assert_eq!(rig.call(third).unwrap(), id.id);
         rig.settle();
         assert_eq!((ran.lock().unwrap().clone(), rig.rows()), (vec![1], vec![(1, 1)]), "{failure:?}");
         rig.assert_sound();

@@ -23,7 +23,7 @@ async fn done<T: millpond::IntoOutcome + Clone + Send + Sync + 'static>(pond: &M
     let id = pond.enqueue("q", work(1)).await.unwrap();
     drained(pond).await;
     worker.stop().await.unwrap();
-    id
+    id.id
 }
 
 #[tokio::test]
@@ -262,6 +262,20 @@ fn states_failures_and_priorities_are_displayed_as_words() {
     assert_eq!(words, ["pending", "scheduled", "running", "retrying", "completed", "dead", "cancelled"]);
     assert_eq!(format!("{:>8}|{}", State::Dead, FailureKind::MemoryLimit), "    dead|memory limit");
     assert_eq!(Priority::LAST.to_string(), "9");
+}
+
+#[test]
+fn an_explanation_is_displayed_as_a_sentence_of_its_own() {
+    for (why, sentence) in [
+        (Explanation::Running, "it is running"),
+        (Explanation::QueuePaused, "its queue is paused"),
+        (Explanation::GroupPaused, "its group is paused"),
+        (Explanation::NoFreeSlot, "all slots of its queue's worker are taken"),
+        (Explanation::NoThread, "all threads for blocking handlers are taken (`blocking_threads`)"),
+        (Explanation::ShuttingDown, "the queue is shutting down"),
+    ] {
+        assert_eq!(why.to_string(), sentence);
+    }
 }
 
 #[tokio::test]
@@ -512,7 +526,8 @@ async fn a_unique_key_is_any_text_of_up_to_1_024_bytes_and_is_taken_for_no_other
     assert_sound(&pond).await;
     close(pond).await;
     let pond = disk.open();
-    assert_eq!(enqueue_all(&pond).await, ids);
+    let again = enqueue_all(&pond).await;
+    assert!(again.iter().zip(&ids).all(|(again, first)| again.id == first.id && !again.is_stored()));
     for (id, key) in ids.iter().zip(keys()) {
         assert_eq!(pond.job(*id).unwrap().unique_key, Some(key));
     }
@@ -544,7 +559,7 @@ async fn a_read_runs_beside_the_task_and_with_wait_on_the_callers_thread() {
     let read = |pond: &Millpond| pond.read(move |pond| Ok((pond.job(id)?.id, std::thread::current().id())));
     let (found, there) = read(&pond).await.unwrap();
     assert!(found == id && there != here);
-    assert_eq!(read(&pond).wait().unwrap(), (id, here));
+    assert_eq!(read(&pond).wait().unwrap(), (id.id, here));
     assert!(matches!(pond.read(|pond| pond.job(JobId::new(99))).await, Err(Error::NoSuchJob { .. })));
     let panicked = tokio::spawn(pond.read(|_| -> Result<(), Error> { panic!("on purpose") })).await.unwrap_err();
     assert_eq!(panicked.into_panic().downcast_ref(), Some(&"on purpose"));

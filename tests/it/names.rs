@@ -251,7 +251,7 @@ async fn a_duplicate_of_a_new_kind_leaves_no_name() {
     let first = pond.enqueue("q", of_kind("known").unique_key("once")).await.unwrap();
     for n in 0..100 {
         let again = ("q", of_kind(format!("new-{n}")).unique_key("once"));
-        assert_eq!(pond.enqueue_all([again, ("q", of_kind("known"))]).await.unwrap()[0], first);
+        assert_eq!(pond.enqueue_all([again, ("q", of_kind("known"))]).await.unwrap()[0], first.id);
     }
     assert_eq!(kinds(&pond).into_values().collect::<Vec<_>>(), ["known"]);
 }
@@ -370,7 +370,7 @@ async fn a_transaction_can_use_a_new_name_more_than_once() {
             tx.enqueue(queue, job_naming(queue, kind))?;
         }
         let first = tx.enqueue("c", job_naming("c", "x").unique_key("once"))?;
-        assert_eq!(tx.enqueue("c", job_naming("c", "x").unique_key("once"))?, first);
+        assert_eq!(tx.enqueue("c", job_naming("c", "x").unique_key("once"))?, first.id);
         Ok(())
     };
     pond.transaction(write).await.unwrap();
@@ -378,7 +378,7 @@ async fn a_transaction_can_use_a_new_name_more_than_once() {
     let guard = move || {
         let mut guard = guarded.begin_write().unwrap();
         let first = guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap();
-        assert_eq!(guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap(), first);
+        assert_eq!(guard.enqueue("d", job_naming("d", "z").unique_key("once")).unwrap(), first.id);
         guard.enqueue("e", job_naming("e", "z").unique_key("once")).unwrap();
         guard.commit().unwrap();
     };

@@ -421,7 +421,7 @@ async fn dead_letter(pond: &Millpond) -> millpond::JobId {
     pond.worker("dying").retry(Retry::none()).handle(die).start().unwrap();
     let id = pond.enqueue("dying", Json(2.0)).await.unwrap();
     drained(pond).await;
-    id
+    id.id
 }
 
 /// A type whose `Serialize` and `Deserialize` do not agree.

@@ -4,14 +4,10 @@ use std::fmt::Debug;
 
 use millpond::{Job, Millpond, WorkerBuilder};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata};
 
+use crate::support::on_event::OnEvent;
 use crate::support::*;
-
-/// Keeps the warnings, each as its fields in their order.
-#[derive(Clone)]
-struct Warnings(Log<String>);
 
 struct Fields(String);
 
@@ -21,33 +17,18 @@ impl Visit for Fields {
     }
 }
 
-impl Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() == Level::WARN
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
+/// The warnings that are logged while `run` runs, each as its fields in their order.
+fn warnings(run: impl FnOnce()) -> Vec<String> {
+    let warnings = Log::new();
+    let log = warnings.clone();
+    let note = move |event: &Event<'_>| {
         let mut fields = Fields(String::new());
         event.record(&mut fields);
-        self.0.push(fields.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-/// The warnings that are logged while `run` runs.
-fn warnings(run: impl FnOnce()) -> Vec<String> {
-    let warnings = Warnings(Log::new());
-    tracing::subscriber::with_default(warnings.clone(), run);
-    warnings.0.all()
+        log.push(fields.0);
+    };
+    let is_warning = |metadata: &Metadata<'_>| *metadata.level() == Level::WARN;
+    tracing::subscriber::with_default(OnEvent { wants: is_warning, then: note }, run);
+    warnings.all()
 }
 
 fn asynchronous(builder: WorkerBuilder) -> WorkerBuilder {

@@ -157,12 +157,12 @@ pub async fn everything() -> Everything {
         .unwrap();
     // The unique key of an ended job is held for a while.
     let first = (0..4).map(|n| if n == 2 { work(n).unique_key("ended") } else { work(n) });
-    let mut ended = vec![pond.enqueue_many("q", first).await.unwrap()[2]];
+    let mut ended = vec![pond.enqueue_many("q", first).await.unwrap()[2].id];
     pond.testing().idle().await;
     worker.stop();
     let cancelled = q.enqueue(work(4)).await.unwrap();
     pond.cancel(cancelled, "not wanted").await.unwrap();
-    ended.push(cancelled);
+    ended.push(cancelled.id);
     q.enqueue(work(10).priority(Priority::FIRST)).await.unwrap();
     q.enqueue(work(11).unique_key("ready")).await.unwrap();
     q.enqueue(work(12).delay(HOUR).unique_key("delayed")).await.unwrap();

@@ -1,7 +1,7 @@
 //! A rate-limited answer for a whole queue: one answer holds all of its groups, durably.
 
 use millpond::testing::ManualClock;
-use millpond::{Explanation, Job, JobId, Millpond, Outcome};
+use millpond::{Enqueued, Explanation, Job, Millpond, Outcome};
 
 use crate::support::*;
 
@@ -20,7 +20,7 @@ fn start(pond: &Millpond, clock: &ManualClock, until: millpond::Timestamp) -> Lo
     calls
 }
 
-async fn enqueue(pond: &Millpond) -> Vec<JobId> {
+async fn enqueue(pond: &Millpond) -> Vec<Enqueued> {
     let jobs = (0..GROUPS).map(|n| member(&format!("customer-{n}"), n));
     pond.enqueue_many("crm", jobs).await.unwrap()
 }

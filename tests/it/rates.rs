@@ -297,8 +297,8 @@ async fn using_a_bucket_that_no_worker_limits_does_not_empty_it_for_a_later_work
     assert_eq!(starts.len(), 5);
 }
 
-#[tokio::test]
-async fn a_reset_before_the_worker_starts_fills_the_bucket_too() {
+/// A file whose queue has two jobs left and an empty bucket of this rate.
+async fn with_an_empty_bucket() -> (OnDisk, Rate) {
     let disk = OnDisk::new();
     let rate = Rate::per_hour(1).burst(2);
     let pond = disk.open();
@@ -307,6 +307,12 @@ async fn a_reset_before_the_worker_starts_fills_the_bucket_too() {
     drained(&pond).await;
     assert_eq!(starts.len(), 2);
     close(pond).await;
+    (disk, rate)
+}
+
+#[tokio::test]
+async fn a_reset_before_the_worker_starts_fills_the_bucket_too() {
+    let (disk, rate) = with_an_empty_bucket().await;
     let pond = disk.open();
     pond.queue("q").unwrap().rate().reset().await.unwrap();
     let starts = limited(&pond, &disk.clock, rate);
@@ -316,14 +322,7 @@ async fn a_reset_before_the_worker_starts_fills_the_bucket_too() {
 
 #[tokio::test]
 async fn reading_a_bucket_before_the_worker_starts_does_not_fill_it() {
-    let disk = OnDisk::new();
-    let rate = Rate::per_hour(1).burst(2);
-    let pond = disk.open();
-    let starts = limited(&pond, &disk.clock, rate);
-    pond.enqueue_many("q", (0..4).map(work)).await.unwrap();
-    drained(&pond).await;
-    assert_eq!(starts.len(), 2);
-    close(pond).await;
+    let (disk, rate) = with_an_empty_bucket().await;
     let pond = disk.open();
     let bucket = pond.queue("q").unwrap().rate();
     assert_eq!((bucket.available(), bucket.available_in()), (f64::INFINITY, None));

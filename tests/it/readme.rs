@@ -155,7 +155,8 @@ fn every_relative_link_of_a_page_leads_to_an_existing_file() {
 /// defined twice, in the page and before the place where it is included.
 #[test]
 fn every_link_of_a_page_that_rustdoc_includes_is_defined_for_rustdoc_too() {
-    let includes = [("README.md", "src/lib.rs"), ("docs/plugins.md", "src/guide.rs")];
+    let includes =
+        [("README.md", "src/lib.rs"), ("docs/kinds.md", "src/guide.rs"), ("docs/plugins.md", "src/guide.rs")];
     for (page, includer) in includes {
         let text = prose(&fs::read_to_string(root().join(page)).unwrap());
         let includer = fs::read_to_string(root().join(includer)).unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each line may name only the lines above it; rooms on one line do not name each other.
-const ORDER: [&[&str]; 16] = [
+const ORDER: [&[&str]; 17] = [
     &["sync", "text"],
     &["time"],
     &["error"],
@@ -17,7 +17,8 @@ const ORDER: [&[&str]; 16] = [
     &["writer", "executor"],
     &["runtime"],
     &["inspect"],
-    &["dead_letters", "quarantine", "worker", "queue"],
+    &["dead_letters", "quarantine", "schedules", "worker", "queue"],
+    &["selection"],
     &["millpond", "builder"],
     &["testing"],
     &["fuzzing"],
@@ -27,7 +28,7 @@ const ORDER: [&[&str]; 16] = [
 /// Pairs that may name each other as an exception.
 const TOGETHER: [(&str, &str); 2] = [("error", "job"), ("millpond", "builder")];
 
-fn sources() -> Vec<(PathBuf, String)> {
+pub(super) fn sources() -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, into: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -57,7 +58,7 @@ fn code(text: &str) -> String {
     kept.collect::<Vec<_>>().join("\n")
 }
 
-fn inside(path: &Path) -> &Path {
+pub(super) fn inside(path: &Path) -> &Path {
     path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap()
 }
 
@@ -321,4 +322,29 @@ fn the_import_reader_finds_every_import() {
     assert_eq!(named(code).into_iter().collect::<Vec<_>>(), expected);
     assert!(may_name("runtime", "job") && may_name("error", "job") && !may_name("job", "runtime"));
     assert!(!may_name("storage", "scheduler") && !may_name("scheduler", "storage"));
+}
+
+/// What the files of `writer/` that serve every tenant may name of `job`: the wait for room in a full queue is by the
+/// number of a queue, and the size of a call is bounded.
+const OF_JOB_FOR_ALL_TENANTS: [&str; 2] = ["QueueId", "ENQUEUE_BYTES_MAX"];
+
+#[test]
+fn only_the_files_of_the_tenant_jobs_in_the_writer_name_jobs() {
+    let mut wrong = Vec::new();
+    for (path, code) in sources() {
+        let Ok(file) = inside(&path).strip_prefix("writer") else { continue };
+        if file.starts_with("commands") || [Path::new("jobs.rs"), Path::new("jobs_of_writer.rs")].contains(&file) {
+            continue;
+        }
+        for (at, _) in code.match_indices("crate::job::") {
+            let rest = &code[at + "crate::job::".len()..];
+            let names = match rest.strip_prefix('{') {
+                Some(list) => heads(list),
+                None => Vec::from_iter(word(rest)),
+            };
+            let names = names.into_iter().filter(|name| !OF_JOB_FOR_ALL_TENANTS.contains(&name.as_str()));
+            wrong.extend(names.map(|name| format!("writer/{} names {name}", file.display())));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
 }

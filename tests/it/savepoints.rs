@@ -57,7 +57,7 @@ async fn a_queue_whose_database_was_rolled_back_accepts_nothing_until_it_is_atta
     let ran = record(&pond, "q", 1);
     let next = pond.enqueue("q", work(7)).await.unwrap();
     drained(&pond).await;
-    assert_eq!((ran.all(), next.get()), (vec![1, 7], 2));
+    assert_eq!((ran.all(), next.id.get()), (vec![1, 7], 2));
 }
 
 /// Only rows of the application were rolled back, and no commit of the queue.

@@ -228,7 +228,7 @@ async fn a_drop_after_a_shutdown_is_safe_and_so_is_dropping_at_once() {
     for _ in 0..5 {
         drop(disk.open());
     }
-    assert_eq!(disk.open().enqueue("q", work(1)).await.unwrap().get(), 1);
+    assert_eq!(disk.open().enqueue("q", work(1)).await.unwrap().id.get(), 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Pause, cancel and update: from every state the call is allowed or refused by name, and it is idempotent.
 
-use millpond::{Error, Job, JobId, JobPatch, Millpond, Outcome, Priority, Retry, State};
+use millpond::{Enqueued, Error, Job, JobId, JobPatch, Millpond, Outcome, Priority, Retry, State};
 
 use crate::support::*;
 
@@ -62,7 +62,7 @@ async fn a_job_that_becomes_due_while_its_queue_is_paused_waits() {
 struct EachState {
     pond: Millpond,
     keeper: Keeper,
-    jobs: Vec<(State, bool, JobId)>,
+    jobs: Vec<(State, bool, Enqueued)>,
 }
 
 async fn each_state() -> EachState {
@@ -133,7 +133,7 @@ async fn cancel_ends_waiting_jobs_and_is_refused_by_name_for_others() {
                 Ok(true) => assert!(waits(was) && !again, "{was:?} {grouped}"),
                 Ok(false) => assert!(was == State::Cancelled || (waits(was) && again), "{was:?} {grouped}"),
                 Err(Error::NotAllowed { action: "cancel", id: named, state, .. }) => {
-                    assert_eq!((named, state), (id, was));
+                    assert_eq!((named, state), (id.id, was));
                     assert!(matches!(was, State::Running | State::Completed | State::Dead));
                 }
                 other => panic!("{was:?} {other:?}"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millpond::testing::ManualClock;
 use millpond::{
-    Clock, Context, Explanation, Failure, FailureKind, Handled, Job, JobId, JobInfo, Millpond, Outcome, Retry, State,
+    Clock, Context, Enqueued, Explanation, Failure, FailureKind, Handled, Job, JobInfo, Millpond, Outcome, Retry, State,
 };
 use redb::{ReadableTableMetadata, TableDefinition};
 
@@ -42,7 +42,7 @@ fn answer_late(clock: &ManualClock, n: u64, ctx: &Context) -> Handled<Outcome> {
     answer(n)
 }
 
-async fn assert_all_timed_out(pond: &Millpond, ids: &[JobId]) {
+async fn assert_all_timed_out(pond: &Millpond, ids: &[Enqueued]) {
     let drained = drained(pond).await;
     assert_eq!((drained.completed, drained.failed), (0, ids.len() as u64));
     assert_eq!(pond.metrics().timeouts_total, ids.len() as u64);

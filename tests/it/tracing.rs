@@ -177,9 +177,13 @@ fn fields_of_runs(pond: &Millpond, queue: &str, recorder: &'static Recorder) -> 
     seen
 }
 
-fn fields(id: JobId, queue: &str, kind: &str, attempt: u32, request: Option<&Id>) -> Option<Fields> {
-    let fields =
-        [("attempt", attempt.to_string()), ("id", id.to_string()), ("kind", kind.into()), ("queue", queue.into())];
+fn fields(id: impl Into<JobId>, queue: &str, kind: &str, attempt: u32, request: Option<&Id>) -> Option<Fields> {
+    let fields = [
+        ("attempt", attempt.to_string()),
+        ("id", id.into().to_string()),
+        ("kind", kind.into()),
+        ("queue", queue.into()),
+    ];
     let mut fields: Fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
     if let Some(request) = request {
         fields.insert("caller".into(), "request".into());
@@ -215,7 +219,7 @@ async fn a_handler_runs_in_a_span_with_its_jobs_fields() {
     drained(&pond).await;
     assert_eq!(
         seen.all(),
-        [(id, fields(id, "plain", "work", 1, None)), (other, fields(other, "plain", "packed", 1, None))]
+        [(id.id, fields(id, "plain", "work", 1, None)), (other.id, fields(other, "plain", "packed", 1, None))]
     );
     assert_eq!(recorder.here(), None, "and no thread stays inside");
 }
@@ -244,7 +248,7 @@ async fn the_callers_span_closes_with_the_call_however_long_the_job_waits() {
     // The jobs have the span in which they were enqueued, though it is closed.
     let mut seen = seen.all();
     seen.sort_by_key(|(id, _)| *id);
-    assert_eq!(seen, ids.map(|id| (id, fields(id, "waits", "work", 1, Some(&span)))));
+    assert_eq!(seen, ids.map(|id| (id.id, fields(id, "waits", "work", 1, Some(&span)))));
 }
 
 #[tokio::test]
@@ -300,7 +304,7 @@ async fn jobs_of_a_transaction_name_the_callers_span_whichever_thread_runs_the_c
     );
     let id = call.await.unwrap();
     drained(&pond).await;
-    assert_eq!(seen.all(), [(id, fields(id, "in_tx", "work", 1, Some(&span)))]);
+    assert_eq!(seen.all(), [(id.id, fields(id, "in_tx", "work", 1, Some(&span)))]);
     assert!(!recorder.is_open(&span));
     let said = recorder.events.lock().unwrap().clone();
     assert!(said.iter().any(|(at, fields)| *at == span.into_u64() && fields["message"] == "in the closure"));
@@ -315,6 +319,6 @@ async fn the_id_of_a_job_is_recorded_in_the_span_that_enqueues_it() {
     let call = tracing::Instrument::instrument(pond.enqueue_many("said", [work(1), work(2)]), request);
     let ids = call.await.unwrap();
     for id in ids {
-        assert_eq!(recorder.events_in(span, id), ["enqueued"]);
+        assert_eq!(recorder.events_in(span, id.id), ["enqueued"]);
     }
 }

@@ -101,7 +101,7 @@ async fn a_closure_that_fails_does_not_affect_the_rest_of_its_batch() {
     assert_eq!(pond.metrics().commits_total, commits + 2, "the six shared one commit");
     let ok: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(ok, [true, true, false, true, false, true]);
-    let ids: Vec<u64> = answers.into_iter().flatten().map(JobId::get).collect();
+    let ids: Vec<u64> = answers.into_iter().flatten().map(|answer| answer.id.get()).collect();
     assert_eq!(ids, [2, 3, 4, 5], "no gaps, no duplicates");
     assert_eq!((users(&pond), pending(&pond, "q")), (vec![0, 1, 3, 5], 4));
     assert_sound(&pond).await;
@@ -170,7 +170,7 @@ async fn reading_the_queue_inside_a_closure_is_allowed() {
     let id = pond.enqueue("q", work(1)).await.unwrap();
     let inner = pond.clone();
     let seen = pond.transaction(move |_| Ok((inner.job(id)?.id, inner.queue("q")?.counts().pending))).await.unwrap();
-    assert_eq!(seen, (id, 1));
+    assert_eq!(seen, (id.id, 1));
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn a_guard_commits_rows_and_jobs() {
     guard.commit().unwrap();
     drained(&pond).await;
     assert_eq!(ran.all(), [7]);
-    assert_eq!((id, second), (JobId::new(1), JobId::new(2)));
+    assert_eq!([id, second], [JobId::new(1), JobId::new(2)]);
     assert_eq!(pond.job(second).unwrap().queue, "later");
     let after = disk.crashed("copy.redb");
     assert_eq!((users(&after), pending(&after, "later")), (vec![7], 1));
@@ -255,7 +255,7 @@ async fn concurrent_transactions_share_commits_and_keep_their_rows() {
         let (n, id) = call.await.unwrap().unwrap();
         let payload: Work = pond.job(id).unwrap().payload.decode().unwrap();
         assert_eq!(payload.n, n, "the id is that of this closure's job");
-        ids.push(id.get());
+        ids.push(id.id.get());
     }
     ids.sort_unstable();
     assert_eq!(ids, (1..=64).collect::<Vec<_>>());
@@ -298,4 +298,51 @@ async fn a_closure_can_hold_the_last_handle() {
     });
     drop(pond);
     call.await.unwrap();
+}
+
+/// An error of the application, with which its closures fail.
+#[derive(Debug, PartialEq)]
+struct SoldOut {
+    left: u64,
+}
+
+impl std::fmt::Display for SoldOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "only {} are left", self.left)
+    }
+}
+
+impl std::error::Error for SoldOut {}
+
+#[tokio::test]
+async fn the_closures_own_error_comes_back_as_its_type() {
+    let (_, pond) = memory();
+    let fail = || {
+        pond.transaction(|tx| {
+            tx.enqueue("q", work(1))?;
+            Err::<(), _>(SoldOut { left: 3 }.into())
+        })
+    };
+    let error = fail().await.unwrap_err();
+    assert_eq!(error.aborted_ref::<SoldOut>(), Some(&SoldOut { left: 3 }));
+    assert_eq!(error.aborted_ref::<std::fmt::Error>(), None);
+    let error = error.aborted::<std::fmt::Error>().unwrap_err();
+    assert_eq!(error.aborted::<SoldOut>().unwrap(), SoldOut { left: 3 }, "a wrong guess loses nothing");
+    assert_eq!(
+        std::thread::scope(|scope| scope.spawn(|| fail().wait()).join().unwrap())
+            .unwrap_err()
+            .aborted::<SoldOut>()
+            .unwrap()
+            .left,
+        3
+    );
+    assert_eq!(pending(&pond, "q"), 0);
+
+    let refused = pond.transaction(|tx| Ok(tx.enqueue("no name", work(1))?)).await.unwrap_err();
+    assert!(matches!(refused.aborted::<Error>(), Ok(Error::InvalidName { .. })));
+    let panicked = pond.transaction(|_| -> Result<(), _> { panic!("no") }).await.unwrap_err();
+    assert!(panicked.aborted_ref::<SoldOut>().is_none());
+    close(pond.clone()).await;
+    let closed = pond.transaction(|_| Ok(())).await.unwrap_err();
+    assert!(matches!(closed.aborted::<SoldOut>(), Err(Error::Closed)));
 }

@@ -79,7 +79,7 @@ async fn a_batch_whose_transactions_fail_costs_each_of_them_two_calls_at_most() 
         assert!(pond.metrics().commits_total <= commits + 2, "{which}");
         let there: Vec<u64> = (0..CLOSURES).filter(|n| !fails(*n)).map(|n| n as u64).collect();
         assert_eq!((rows(&pond), pond.queue("q").unwrap().counts().pending), (there.clone(), there.len() as u64));
-        let mut ids: Vec<u64> = answers.into_iter().flatten().map(millpond::JobId::get).collect();
+        let mut ids: Vec<u64> = answers.into_iter().flatten().map(|answer| answer.id.get()).collect();
         ids.sort_unstable();
         assert_eq!(ids, (2..2 + ids.len() as u64).collect::<Vec<_>>(), "{which}: no gaps, no doubles");
         assert_sound(&pond).await;

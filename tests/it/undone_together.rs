@@ -1,9 +1,9 @@
 //! Transactions that fail only because of the writes of another failed transaction delay no other caller.
 
-use std::future::Future;
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 
 use millpond::{Commit, Error, Millpond};
 use redb::{ReadableTable, TableDefinition};
@@ -30,11 +30,16 @@ enum Fails {
 struct NotesCommits {
     pond: Millpond,
     commits: AtomicU64,
+    /// The task that waits for the same, if one does by now.
+    waits: Mutex<Option<Waker>>,
 }
 
 impl Wake for NotesCommits {
     fn wake(self: Arc<Self>) {
         self.commits.store(self.pond.metrics().commits_total, Ordering::SeqCst);
+        if let Some(task) = self.waits.lock().unwrap().take() {
+            task.wake();
+        }
     }
 }
 
@@ -68,7 +73,7 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
     for _ in 0..=CLOSURES {
         tokio::task::yield_now().await;
     }
-    let noted = Arc::new(NotesCommits { pond: pond.clone(), commits: AtomicU64::new(0) });
+    let noted = Arc::new(NotesCommits { pond: pond.clone(), commits: AtomicU64::new(0), waits: Mutex::default() });
     let waker = Waker::from(noted.clone());
     let mut plain = std::pin::pin!(pond.enqueue("q", work(1)));
     assert!(plain.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -85,10 +90,12 @@ async fn share_a_batch(fails: impl Fn(u64) -> Fails) -> (u64, u64) {
         let calls = calls[n].load(Ordering::SeqCst);
         assert!(calls <= 3, "{n} was called {calls} times");
     }
-    match plain.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(_)) => {}
-        other => panic!("{other:?}"),
-    }
+    // It may be answered a moment after the others.
+    let answered = poll_fn(|task| {
+        *noted.waits.lock().unwrap() = Some(task.waker().clone());
+        plain.as_mut().poll(&mut Context::from_waker(&waker))
+    });
+    answered.await.unwrap();
     let rows = pond.begin_read().unwrap().open_table(ROWS).ok();
     let rows: Vec<u64> = rows.iter().flat_map(|rows| rows.iter().unwrap().map(|row| row.unwrap().0.value())).collect();
     let there = (1..=CLOSURES).filter(|n| matches!(fails(*n), Fails::IfItIsThere | Fails::Never));

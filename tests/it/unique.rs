@@ -28,7 +28,7 @@ fn while_open(n: u64) -> NewJob {
 async fn put(pond: &Millpond, job: NewJob) -> JobId {
     let id = pond.enqueue("q", job).await.unwrap();
     assert_sound(pond).await;
-    id
+    id.id
 }
 
 /// The rows of the two tables of keys.
@@ -111,12 +111,12 @@ async fn keys_belong_to_a_queue_and_do_not_affect_jobs_without_one() {
     let (_clock, pond) = memory();
     let here = pond.enqueue("q", keyed(1)).await.unwrap();
     let there = pond.enqueue("other", keyed(1)).await.unwrap();
-    assert_ne!(here, there);
+    assert_ne!(here.id, there.id);
     assert_ne!(pond.enqueue("q", work(1).unique_key("another-key")).await.unwrap(), here);
     let plain = pond.enqueue_many("q", [work(1), work(1)]).await.unwrap();
     assert_ne!(plain[0], plain[1]);
     let again = pond.enqueue_all([("other", keyed(2)), ("q", keyed(2))]).await.unwrap();
-    assert_eq!(again, [there, here]);
+    assert_eq!(again, [there.id, here.id]);
     assert_eq!(stored(&pond), 5);
     assert_sound(&pond).await;
 }
@@ -126,7 +126,7 @@ async fn of_equal_keys_within_one_call_the_first_is_stored() {
     let (_clock, pond) = memory();
     let known = put(&pond, work(0).unique_key("known")).await.get();
     let jobs = [work(1), keyed(2), work(3).unique_key("known"), keyed(4), work(5), work(6).unique_key("other")];
-    let ids: Vec<_> = pond.enqueue_many("q", jobs).await.unwrap().into_iter().map(JobId::get).collect();
+    let ids: Vec<_> = pond.enqueue_many("q", jobs).await.unwrap().into_iter().map(|answer| answer.id.get()).collect();
     assert_eq!(ids, [known + 1, known + 2, known, known + 2, known + 3, known + 4]);
     let ran = record(&pond, "q", 1);
     drained(&pond).await;
@@ -149,7 +149,7 @@ async fn calls_that_share_a_commit_get_one_job() {
     first.await.unwrap().unwrap();
     let mut ids = Vec::new();
     for call in calls {
-        ids.push(call.await.unwrap().unwrap());
+        ids.push(call.await.unwrap().unwrap().id);
     }
     ids.dedup();
     assert_eq!((ids.len(), stored(&pond)), (1, 2));
@@ -170,7 +170,7 @@ async fn a_transaction_gets_the_id_of_the_existing_job_and_of_its_own() {
     assert!(matches!(undone, Err(Error::Aborted { .. })));
     assert_eq!((stored(&pond), rows(&pond)), (1, (1, 0)), "a key taken in a transaction that failed is free");
     let [first, second, third] = pond.transaction(write).await.unwrap();
-    assert_eq!((first, third), (second, known));
+    assert_eq!((first.id, third.id), (second.id, known));
     assert_eq!(stored(&pond), 2);
     assert_eq!(put(&pond, keyed(4)).await, first);
 }
@@ -187,7 +187,7 @@ async fn the_ids_that_a_guard_returns_are_those_of_its_commit() {
         let jobs = [work(1), keyed(2), keyed(3), work(4).unique_key("known"), work(5)];
         let ids: Vec<_> = jobs.into_iter().map(|job| guard.enqueue("later", job).unwrap()).collect();
         let there = guard.enqueue("q", work(6).unique_key("known")).unwrap();
-        assert_eq!((ids[1], there), (ids[2], known));
+        assert_eq!((ids[1].id, there.id), (ids[2].id, known));
         if !commits {
             continue;
         }
@@ -199,12 +199,12 @@ async fn the_ids_that_a_guard_returns_are_those_of_its_commit() {
             _ => None,
         };
         settled(&pond).await;
-        assert_eq!(heard(&mut events).iter().filter_map(told).collect::<Vec<_>>(), [ids[1], known]);
+        assert_eq!(heard(&mut events).iter().filter_map(told).collect::<Vec<_>>(), [ids[1].id, known]);
     }
     assert_sound(&pond).await;
     clock.advance(FIVE_MINUTES);
     let mut guard = pond.begin_write().unwrap();
-    assert!(guard.enqueue("q", work(7).unique_key("known")).unwrap() > known, "its time has passed");
+    assert!(guard.enqueue("q", work(7).unique_key("known")).unwrap().id > known, "its time has passed");
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_job_that_holds_its_key_until_it_ends_can_enqueue_a_successor_with_it(
             if n < 3 {
                 ctx.on_complete(move |tx| {
                     let job = if n == 0 { keyed(10) } else { while_open(n + 1) };
-                    log.push(tx.enqueue("q", job)?);
+                    log.push(tx.enqueue("q", job)?.id);
                     Ok(())
                 });
             }
@@ -241,11 +241,11 @@ async fn a_full_queue_still_returns_the_existing_job() {
         let settings = QueueSettings::default().capacity(Capacity::jobs(1)).when_full(when_full);
         pond.queue("q").unwrap().configure(settings).await.unwrap();
         let ids = pond.enqueue_many("q", [keyed(1), keyed(2)]).await.unwrap();
-        assert_eq!(ids[0], ids[1], "only what is stored needs room");
-        assert_eq!(put(&pond, keyed(3)).await, ids[0]);
-        assert_eq!(pond.transaction(|tx| Ok(tx.enqueue("q", keyed(4))?)).await.unwrap(), ids[0]);
+        assert_eq!(ids[0].id, ids[1].id, "only what is stored needs room");
+        assert_eq!(put(&pond, keyed(3)).await, ids[0].id);
+        assert_eq!(pond.transaction(|tx| Ok(tx.enqueue("q", keyed(4))?)).await.unwrap(), ids[0].id);
         let mut guard = pond.begin_write().unwrap();
-        assert_eq!(guard.enqueue("q", keyed(5)).unwrap(), ids[0]);
+        assert_eq!(guard.enqueue("q", keyed(5)).unwrap(), ids[0].id);
         guard.commit().unwrap();
         let refused = pond.transaction(|tx| Ok(tx.enqueue("q", work(6))?)).await;
         assert!(matches!(refused, Err(Error::Aborted { .. })));
@@ -265,7 +265,7 @@ async fn a_caller_whose_job_exists_does_not_wait_for_room() {
     assert!(!waits.is_finished() && !waits_with_a_key.is_finished());
     let ran = record(&pond, "q", 1);
     let (second, third) = (waits.await.unwrap().unwrap(), waits_with_a_key.await.unwrap().unwrap());
-    assert_eq!((third[0], second < third[1]), (there, true), "it waits, and the key is still held");
+    assert_eq!((third[0].id, second < third[1]), (there, true), "it waits, and the key is still held");
     drained(&pond).await;
     assert_eq!(ran.all(), [1, 2, 4]);
 }
@@ -284,7 +284,7 @@ async fn a_caller_that_waits_for_room_gets_the_key_when_its_job_is_stored() {
     for call in waiting {
         ids.push(call.await.unwrap().unwrap());
     }
-    assert_eq!(ids[0], ids[1]);
+    assert_eq!(ids[0].id, ids[1].id);
     let _ran = record(&pond, "q", 1);
     drained(&pond).await;
     assert_eq!(put(&pond, keyed(3)).await, ids[0], "its five minutes have just begun");
@@ -402,14 +402,14 @@ async fn a_restart_loses_no_key_and_extends_no_time() {
         close(pond).await;
         pond = disk.open();
         assert_eq!(put(&pond, keyed(3)).await, ended);
-        assert_eq!(pond.enqueue("later", keyed(4)).await.unwrap(), waits);
+        assert_eq!(pond.enqueue("later", keyed(4)).await.unwrap(), waits.id);
         disk.clock.advance(MINUTE);
     }
     close(pond).await;
     disk.clock.advance(MINUTE);
     let pond = disk.open();
-    assert!(put(&pond, keyed(5)).await > waits);
-    assert_eq!(pond.enqueue("later", keyed(6)).await.unwrap(), waits);
+    assert!(put(&pond, keyed(5)).await > waits.id);
+    assert_eq!(pond.enqueue("later", keyed(6)).await.unwrap(), waits.id);
 }
 
 #[tokio::test]
@@ -425,7 +425,7 @@ async fn a_job_that_ran_or_had_ended_at_a_kill_still_holds_its_key() {
     starts_written(&pond, &disk.clock).await;
 
     let after = disk.crashed("copy.redb");
-    assert_eq!(after.enqueue("done", keyed(2)).await.unwrap(), ended);
+    assert_eq!(after.enqueue("done", keyed(2)).await.unwrap(), ended.id);
     assert_eq!(put(&after, while_open(2)).await, id);
     let (_again, mut second) = gated(&after, "q", 1);
     second.entered().await; // its start is durable before it runs
@@ -522,7 +522,7 @@ async fn keys_whose_time_has_passed_are_removed_from_the_file() {
     clock.advance(FIVE_MINUTES);
     drained(&pond).await;
     swept(&pond, (1, 0)).await;
-    assert_eq!(pond.enqueue("later", keyed(2)).await.unwrap(), waits);
+    assert_eq!(pond.enqueue("later", keyed(2)).await.unwrap(), waits.id);
 }
 
 fn raw(text: &'static str) -> NewJob {
@@ -587,7 +587,7 @@ async fn a_key_whose_holder_cannot_be_read_is_free() {
     pond.transaction(spoil_keys).await.unwrap();
     let problems = pond.verify().await.unwrap().problems;
     assert!(problems.iter().any(|problem| problem.contains("cannot be read")), "{problems:#?}");
-    assert!(pond.enqueue("q", keyed(2)).await.unwrap() > id);
+    assert!(pond.enqueue("q", keyed(2)).await.unwrap().id > id);
     pond.transaction(spoil_keys).await.unwrap();
     let both = record(&pond, "q", 1);
     pond.testing().idle().await;

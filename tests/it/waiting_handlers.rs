@@ -1,6 +1,6 @@
 //! A handler that enqueues into a full queue waits for room only if it cannot be waiting for itself.
 
-use millpond::{Capacity, Error, Handled, Job, JobId, Millpond, Outcome, QueueSettings, Retry, State, WhenFull};
+use millpond::{Capacity, Enqueued, Error, Handled, Job, Millpond, Outcome, QueueSettings, Retry, State, WhenFull};
 use tokio::sync::mpsc;
 
 use crate::support::*;
@@ -14,7 +14,7 @@ async fn bounded(pond: &Millpond, queue: &str, jobs: u64) {
 /// The answers that handlers got: the queue, and the id or that there is no room.
 type Answers = Log<(String, Result<(), String>)>;
 
-fn room_or_full_queue(answer: &Result<JobId, Error>) -> Result<(), String> {
+fn room_or_full_queue(answer: &Result<Enqueued, Error>) -> Result<(), String> {
     match answer {
         Ok(_) => Ok(()),
         Err(Error::QueueFull { queue, .. }) => Err(queue.clone()),

@@ -41,7 +41,7 @@ fn job() -> NewJob {
 /// What the parent had before it forked.
 struct Had {
     pond: Millpond,
-    earlier: millpond::Commit<millpond::JobId>,
+    earlier: millpond::Commit<millpond::Enqueued>,
     queue: millpond::Queue,
     rate: millpond::RateHandle,
     worker: millpond::Worker,
@@ -158,7 +158,7 @@ pub fn child() {
                             0 => pond.enqueue("q", job()).wait(),
                             _ => block_on(pond.enqueue("q", job())),
                         };
-                        ids.push(id.unwrap().get());
+                        ids.push(id.unwrap().id.get());
                     }
                     ids
                 })

@@ -10,14 +10,16 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use millpond::{
-    Capacity, Context, Error, Event, Job, JobFilter, JobInfo, Keep, Kind, Millpond, NewJob, Outcome, Priority,
-    QueueSettings, Rate, Retention, Retry, State, Transaction, WhenFull,
+    Capacity, Context, Error, Event, Job, JobFilter, JobInfo, Keep, Kind, Millpond, NewJob, Outcome, QueueSettings,
+    Rate, Retention, Retry, State, Timestamp, Transaction, WhenFull,
 };
+use millpond_testkit::{JobSpec, ON_PURPOSE, When};
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::all_jobs::all_jobs;
 use crate::child::{self, number, setting};
+use crate::made::with_options;
 use crate::starts::{self, Start};
 
 /// The row that a transaction writes with its job: the job's number -> how often.
@@ -26,7 +28,7 @@ const WRITTEN: TableDefinition<u64, u64> = TableDefinition::new("written");
 const DONE: TableDefinition<u64, u64> = TableDefinition::new("done");
 
 const QUEUES: [&str; 5] = ["plain", "grouped", starts::LIMITED, "flaky", "small"];
-const GROUPS: u64 = 5;
+const GROUPS: u8 = 5;
 /// The unfinished jobs of a queue at which producers pause, so that the last run can drain them.
 const BACKLOG: u64 = 40;
 /// The same for the queue with a rate.
@@ -150,7 +152,7 @@ fn work(pond: &Millpond, queue: &'static str, log: &Arc<File>) {
             note(&log, &start.to_string());
             tokio::time::sleep(Duration::from_micros(job.micros)).await;
             if job.fate == Fate::Fails || job.fate == Fate::FailsOnce && job.attempt() == 1 {
-                return Ok(Outcome::retry("on purpose"));
+                return Ok(Outcome::retry(ON_PURPOSE));
             }
             let (id, number) = (job.id().get(), job.number);
             ctx.on_complete(move |tx| match tx.open_table(DONE)?.insert(id, number)? {
@@ -207,12 +209,12 @@ async fn in_transaction(
     queue: &'static str,
     succeeds: bool,
     rng: &mut fastrand::Rng,
-) -> Result<Vec<millpond::JobId>, Error> {
+) -> Result<Vec<millpond::Enqueued>, Error> {
     let (number, job) = new_job(queue, true, rng);
     let written = pond.transaction(move |tx| {
         count(tx, WRITTEN, number)?;
         let id = tx.enqueue(queue, job())?;
-        if succeeds { Ok(vec![id]) } else { Err("on purpose".into()) }
+        if succeeds { Ok(vec![id]) } else { Err(ON_PURPOSE.into()) }
     });
     written.await
 }
@@ -235,24 +237,19 @@ fn new_job(queue: &str, in_transaction: bool, rng: &mut fastrand::Rng) -> (u64, 
         _ => Fate::Done,
     };
     let micros = [0, 0, 300, 3_000, 15_000][rng.usize(..5)];
-    let delay = (rng.u8(..8) == 0).then(|| Duration::from_millis(rng.u64(..40)));
-    let not_before = delay.map_or(0, |delay| micros_now() + delay.as_micros() as u64);
-    let work = Work { number, fate, micros, not_before };
-    let group = (queue == "grouped").then(|| format!("g{}", rng.u64(..GROUPS)));
-    let priority = Priority::new(rng.u8(..10)).unwrap();
-    let job = move || {
-        let mut job = NewJob::new(work).priority(priority);
-        if let Some(group) = &group {
-            job = job.group(group.clone());
-        }
-        if let Some(delay) = delay {
-            job = job.delay(delay);
-        }
-        if fate == Fate::Fails {
-            job = job.max_attempts(2);
-        }
-        job
+    let delay = (rng.u8(..8) == 0).then(|| rng.u64(..40));
+    let not_before = delay.map_or(0, |millis| micros_now() + millis * 1_000);
+    let spec = JobSpec {
+        group: (queue == "grouped").then(|| rng.u8(..GROUPS)),
+        priority: rng.u8(..10),
+        when: delay.map_or(When::Now, When::Delay),
+        max: (fate == Fate::Fails).then_some(2),
+        ..JobSpec::PLAIN
     };
+    let work = Work { number, fate, micros, not_before };
+    // No option is a time of the wall clock.
+    let no_wall = Timestamp::from_millis(0);
+    let job = move || with_options(NewJob::new(work), &spec, no_wall, |group| format!("g{group}"));
     (number, job)
 }
 

@@ -16,6 +16,8 @@ mod full;
 mod hammered;
 mod load;
 mod long_jobs;
+#[path = "../support/made.rs"]
+mod made;
 mod once;
 mod poison;
 mod room;

@@ -102,7 +102,7 @@ fn fill(pond: &Millpond, case: Case) -> Vec<u64> {
                 };
                 let its_place = jobs.len() / 2;
                 let ids = pond.enqueue_many(queue, jobs).wait().unwrap();
-                poisons.push(ids[its_place].get());
+                poisons.push(ids[its_place].id.get());
             }
         }
         pond.enqueue_many(queue, innocents()).wait().unwrap();

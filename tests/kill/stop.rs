@@ -93,7 +93,7 @@ async fn calls_while_it_stops(file: &std::path::Path, round: u64) -> (std::colle
         let (mut acknowledged, mut refused) = (std::collections::BTreeSet::new(), 0);
         for call in calls {
             match call.await.unwrap() {
-                Ok(id) => assert!(acknowledged.insert(id.get())),
+                Ok(id) => assert!(acknowledged.insert(id.id.get())),
                 Err(Error::Closed) => refused += 1,
                 Err(error) => panic!("round {round}: {error:?}"),
             }

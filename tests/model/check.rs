@@ -5,12 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use millpond::{Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
-use millpond_testkit::ON_PURPOSE;
+use millpond::{Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+use millpond_testkit::{JobSpec, ON_PURPOSE};
 
 use crate::engine::{Engine, ROWS, at, group_name, new_job, queue_name, write_row};
 use crate::model::{Check, KEPT, Model};
-use crate::ops::{Answer, Call, Fate, Op, QUEUES, Spec, Tx};
+use crate::ops::{Answer, Call, Fate, Op, QUEUES, Tx};
 
 const SLOTS: usize = 3;
 const MAX_RUNNING: usize = 4;
@@ -42,7 +42,7 @@ impl Run {
         match op {
             Op::Enqueue(spec) => {
                 let id = self.engine.pond.enqueue(&queue_name(spec.queue), self.job(spec)).await;
-                self.model.insert(id.map_err(text)?.get(), spec)?;
+                self.model.insert(id.map_err(text)?.id.get(), spec)?;
             }
             Op::EnqueueMany(specs) => {
                 let jobs = specs.iter().map(|spec| (queue_name(spec.queue), self.job(spec)));
@@ -115,6 +115,23 @@ impl Run {
                     expect("purged", done, self.model.purge(id))?;
                 }
             }
+            Op::CancelAll(queue) => {
+                let filter = millpond::JobFilter::new().queue(queue_name(*queue));
+                let done = self.engine.pond.select(&filter).cancel(ON_PURPOSE).await.map_err(text)?;
+                let waiting = self.model.waiting(*queue);
+                expect("cancelled", done.changed, waiting.len() as u64)?;
+                waiting.into_iter().for_each(|id| self.model.cancel(id));
+            }
+            Op::Delete(pick) => {
+                if let Some(id) = self.any_job(*pick) {
+                    self.delete(id).await?;
+                }
+            }
+            Op::MoveTo(pick, queue) => {
+                if let Some(id) = self.any_job(*pick) {
+                    self.move_to(id, *queue).await?;
+                }
+            }
             Op::SetConcurrency(queue, slots) => {
                 if self.model.has_worker(*queue) {
                     self.model.start_worker(*queue, *slots);
@@ -166,7 +183,7 @@ impl Run {
         Ok(self)
     }
 
-    fn job(&self, spec: &Spec) -> NewJob {
+    fn job(&self, spec: &JobSpec) -> NewJob {
         new_job(spec, self.engine.wall())
     }
 
@@ -174,16 +191,16 @@ impl Run {
         nth(&self.model.jobs.keys().copied().collect(), pick)
     }
 
-    fn inserted(&mut self, ids: Vec<JobId>, specs: &[Spec]) -> Check {
+    fn inserted(&mut self, ids: Vec<Enqueued>, specs: &[JobSpec]) -> Check {
         expect("ids", ids.len(), specs.len())?;
-        ids.iter().zip(specs).try_for_each(|(id, spec)| self.model.insert(id.get(), spec))
+        ids.iter().zip(specs).try_for_each(|(id, spec)| self.model.insert(id.id.get(), spec))
     }
 
     /// Several calls that were made at once inserted these jobs.
-    fn inserted_at_once(&mut self, ids: Vec<JobId>, specs: &[Spec]) -> Check {
+    fn inserted_at_once(&mut self, ids: Vec<Enqueued>, specs: &[JobSpec]) -> Check {
         self.inserted(ids.clone(), specs)?;
         if self.engine.moves_little {
-            ids.iter().for_each(|id| self.model.came_later(id.get()));
+            ids.iter().for_each(|id| self.model.came_later(id.id.get()));
         }
         Ok(())
     }
@@ -291,6 +308,26 @@ impl Run {
             self.model.update(id, priority, run_at);
         }
         Ok(())
+    }
+
+    async fn delete(&mut self, id: u64) -> Check {
+        match (self.model.refusal(id), self.engine.pond.delete(JobId::new(id)).await) {
+            (Some(State::Running), Err(Error::NotAllowed { state: State::Running, .. })) => Ok(()),
+            (refusal, Ok(())) if refusal != Some(State::Running) => {
+                self.model.delete(id);
+                Ok(())
+            }
+            (refusal, answer) => Err(format!("job {id} is {refusal:?}, and the call to delete it got {answer:?}")),
+        }
+    }
+
+    async fn move_to(&mut self, id: u64, queue: usize) -> Check {
+        let refusal = self.model.refusal(id).filter(|state| *state != State::Dead);
+        match (refusal, self.engine.pond.move_to(JobId::new(id), &queue_name(queue)).await) {
+            (Some(state), Err(Error::NotAllowed { state: named, .. })) if state == named => Ok(()),
+            (None, Ok(moved)) => expect("moved", moved, self.model.move_to(id, queue)),
+            (refusal, answer) => Err(format!("job {id} is {refusal:?}, and the call to move it got {answer:?}")),
+        }
     }
 
     // --- comparing ----------------------------------------------------------------------------

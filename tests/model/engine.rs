@@ -8,16 +8,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{
-    Clock, Context, Handled, Job, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, Priority, QueueSettings, Retention,
+    Clock, Context, DeadJob, Handled, Job, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, QueueSettings, Retention,
     Retry, Timestamp, Transaction, Worker,
 };
-use millpond_testkit::{ON_PURPOSE, SimDisk};
+use millpond_testkit::{JobSpec, ON_PURPOSE, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
 use crate::all_jobs::all_jobs;
-use crate::model::{ATTEMPTS, BACKOFF, KEPT, Start, hook_row};
-use crate::ops::{Answer, Expires, ONCE, QUEUES, Spec, When};
+use crate::made::with_options;
+use crate::model::{ATTEMPTS, BACKOFF, Hook, KEPT, Start, death_row, hook_of, hook_row};
+use crate::ops::{Answer, QUEUES};
+use crate::scrambled::Scrambled;
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -50,32 +52,14 @@ pub fn group_name(group: usize) -> String {
     format!("g{group}")
 }
 
-pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
+pub fn new_job(spec: &JobSpec, wall: Timestamp) -> NewJob {
     // Some payloads do not fit into the smaller window.
     let payload = vec![7; if spec.priority == 5 { 7 } else { 400 }];
-    let mut job = NewJob::raw(KIND, payload).priority(Priority::new(spec.priority).unwrap());
-    if let Some(group) = spec.group {
-        job = job.group(group_name(group));
-    }
-    job = match spec.when {
-        When::Now => job,
-        When::Delay(delay) => job.delay(Duration::from_millis(delay)),
-        When::At(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
-    };
-    job = match spec.max {
-        Some(ONCE) => job.at_most_once(),
-        Some(max) => job.max_attempts(max),
+    let job = with_options(NewJob::raw(KIND, payload), spec, wall, |group| group_name(usize::from(group)));
+    match spec.key {
+        Some((key, unique_for)) => job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for)),
         None => job,
-    };
-    job = match spec.expires {
-        None => job,
-        Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),
-        Some(Expires::At(after)) => job.expires_at(at(wall.as_millis().saturating_add(after))),
-    };
-    if let Some((key, unique_for)) = spec.key {
-        job = job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for));
     }
-    job
 }
 
 pub fn at(millis: u64) -> SystemTime {
@@ -95,12 +79,39 @@ fn moves_little(max_running: usize) -> bool {
     max_running.is_multiple_of(2)
 }
 
+/// Whether an engine with such a window has a payload codec: nothing that can be seen from outside depends on it. The window
+/// stays the same when the file is opened again.
+fn is_coded(window: usize) -> bool {
+    !window.is_multiple_of(2)
+}
+
 fn open(memory: &SimDisk, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
-    let builder = builder.window_jobs_max(window);
+    let builder = builder.window_jobs_max(window).on_dead(on_dead);
     // It moves one or two jobs at a time, and holds no more of them in memory.
     let builder = if moves_little(max_running) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
+    let scrambled = Scrambled { key: max_running as u8, reads: |_, _| {} };
+    let builder = if is_coded(window) { builder.payload_codec(scrambled) } else { builder };
     builder.open_backend(memory.clone()).expect("it opens")
+}
+
+/// The hook for dead jobs. It writes a row for each death, and fails for some jobs.
+fn on_dead(tx: &Transaction<'_>, dead: &DeadJob<'_>) -> Result<(), millpond::BoxError> {
+    let id = dead.id().get();
+    let mut death = 0;
+    while tx.open_table(ROWS)?.get(death_row(id, death))?.is_some() {
+        death += 1;
+    }
+    write_row(tx, death_row(id, death))?;
+    match hook_of(id) {
+        Hook::Writes => Ok(()),
+        Hook::Enqueues => {
+            tx.enqueue(&queue_name(JobSpec::PLAIN.queue), new_job(&JobSpec::PLAIN, Timestamp::from_millis(0)))?;
+            Ok(())
+        }
+        Hook::Errs => Err(ON_PURPOSE.into()),
+        Hook::Panics => panic!("{ON_PURPOSE}"),
+    }
 }
 
 impl Engine {
@@ -293,6 +304,7 @@ async fn handle(stage: Arc<Mutex<Stage>>, clock: ManualClock, job: Job<Bytes>, c
         Answer::RetryAfter(delay) => Outcome::retry_after(ON_PURPOSE, Duration::from_millis(delay)),
         Answer::Snooze(delay) => Outcome::snooze(Duration::from_millis(delay)),
         Answer::RateLimited(delay) => Outcome::rate_limited(Duration::from_millis(delay)),
+        Answer::RateLimitedQueue(delay) => Outcome::rate_limited_queue(Duration::from_millis(delay)),
         Answer::Cancel => Outcome::cancel(ON_PURPOSE),
         Answer::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
         Answer::Panic => panic!("{ON_PURPOSE}"),

@@ -13,10 +13,15 @@
 mod all_jobs;
 mod check;
 mod engine;
+#[path = "../support/made.rs"]
+mod made;
 mod model;
 mod ops;
 mod rates;
 mod scenarios;
+mod schedules;
+#[path = "../support/scrambled.rs"]
+mod scrambled;
 mod stream;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};

@@ -2,47 +2,12 @@
 //! that exist, so that every sequence is valid and every part of one is too: this lets proptest shrink
 //! them.
 
+use millpond_testkit::{Expires, JobSpec, When};
 use proptest::prelude::*;
 
 pub const QUEUES: usize = 2;
 pub const GROUPS: usize = 3;
 pub const KEYS: usize = 3;
-
-#[derive(Clone, Copy, Debug)]
-pub enum When {
-    Now,
-    Delay(u64),
-    /// Milliseconds from the wall clock's present time; can be in the past.
-    At(i64),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum Expires {
-    In(u64),
-    /// Milliseconds from the wall clock's present time.
-    At(u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Spec {
-    pub queue: usize,
-    pub group: Option<usize>,
-    pub priority: u8,
-    pub when: When,
-    /// The number of its attempts; [`ONCE`] if it runs at most once.
-    pub max: Option<u32>,
-    pub expires: Option<Expires>,
-    /// A unique key, and the shortest time in milliseconds for which the job holds it.
-    pub key: Option<(usize, u64)>,
-}
-
-/// The number of attempts of a job that runs at most once.
-pub const ONCE: u32 = 0;
-
-impl Spec {
-    pub const PLAIN: Self =
-        Self { queue: 0, group: None, priority: 5, when: When::Now, max: None, expires: None, key: None };
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -54,13 +19,13 @@ pub enum Fate {
 #[derive(Clone, Debug)]
 pub struct Tx {
     pub rows: u8,
-    pub jobs: Vec<Spec>,
+    pub jobs: Vec<JobSpec>,
     pub fate: Fate,
 }
 
 #[derive(Clone, Debug)]
 pub enum Call {
-    Enqueue(Spec),
+    Enqueue(JobSpec),
     Tx(Tx),
 }
 
@@ -70,7 +35,7 @@ pub enum Answer {
     /// The job is done, and writes a row in the transaction that completes it.
     DoneWithRow,
     /// The same, and that transaction also enqueues another job.
-    DoneWithJob(Spec),
+    DoneWithJob(JobSpec),
     /// The job is done, but the code that writes in its transaction returns an error after it has written.
     DoneButHookErrs,
     DoneButHookPanics,
@@ -78,6 +43,8 @@ pub enum Answer {
     RetryAfter(u64),
     Snooze(u64),
     RateLimited(u64),
+    /// For the whole queue, even if the job has a group.
+    RateLimitedQueue(u64),
     Cancel,
     DeadLetter,
     Panic,
@@ -85,8 +52,8 @@ pub enum Answer {
 
 #[derive(Clone, Debug)]
 pub enum Op {
-    Enqueue(Spec),
-    EnqueueMany(Vec<Spec>),
+    Enqueue(JobSpec),
+    EnqueueMany(Vec<JobSpec>),
     Tx(Tx),
     /// The caller's own transaction. Unless it is committed, it is undone.
     Guard(Tx),
@@ -107,6 +74,11 @@ pub enum Op {
     Redrive(usize),
     RedriveAll(usize),
     Purge(usize),
+    /// Cancels all waiting jobs of a queue.
+    CancelAll(usize),
+    Delete(usize),
+    /// Moves a job to a queue.
+    MoveTo(usize, usize),
     SetConcurrency(usize, usize),
     SetMaxRunning(usize),
     Advance(u64),
@@ -133,31 +105,37 @@ fn when() -> impl Strategy<Value = When> {
     prop_oneof![
         6 => Just(When::Now),
         2 => delay().prop_map(When::Delay),
-        1 => prop_oneof![Just(-5_000i64), Just(0), Just(5_000), Just(HOUR as i64)].prop_map(When::At),
+        1 => prop_oneof![Just(-5_000i64), Just(0), Just(5_000), Just(HOUR as i64)].prop_map(When::In),
     ]
 }
 
-pub fn spec() -> impl Strategy<Value = Spec> {
-    let group = prop_oneof![2 => Just(None), 3 => (0..GROUPS).prop_map(Some)];
+pub fn spec() -> impl Strategy<Value = JobSpec> {
+    let group = prop_oneof![2 => Just(None), 3 => (0..GROUPS as u8).prop_map(Some)];
     let priority = prop_oneof![4 => Just(5u8), 1 => Just(0), 1 => Just(9)];
-    let max = prop_oneof![12 => Just(None), 4 => (1u32..3).prop_map(Some), 3 => Just(Some(ONCE))];
+    let runs = prop_oneof![
+        12 => Just((None, false)),
+        4 => (1u32..3).prop_map(|max| (Some(max), false)),
+        3 => Just((None, true)),
+    ];
     let after = prop_oneof![Just(1u64), Just(7_000), Just(HOUR * 2)];
     let expires = prop_oneof![
         6 => Just(None),
         2 => after.clone().prop_map(|after| Some(Expires::In(after))),
-        1 => after.prop_map(|after| Some(Expires::At(after))),
+        1 => after.prop_map(|after| Some(Expires::Ahead(after as i64))),
     ];
     let unique_for = prop_oneof![Just(0u64), Just(5_000), Just(300_000)];
     let key = prop_oneof![3 => Just(None), 1 => (0..KEYS, unique_for).prop_map(Some)];
-    let all = (0..QUEUES, group, priority, when(), max, expires, key);
-    all.prop_map(|(queue, group, priority, when, max, expires, key)| Spec {
+    let all = (0..QUEUES, group, priority, when(), runs, expires, key);
+    all.prop_map(|(queue, group, priority, when, (max, once), expires, key)| JobSpec {
         queue,
         group,
         priority,
         when,
         max,
+        once,
         expires,
         key,
+        ..JobSpec::PLAIN
     })
 }
 
@@ -177,6 +155,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         2 => delay().prop_map(Answer::RetryAfter),
         2 => delay().prop_map(Answer::Snooze),
         2 => delay().prop_map(Answer::RateLimited),
+        1 => delay().prop_map(Answer::RateLimitedQueue),
         1 => Just(Answer::Cancel),
         2 => Just(Answer::DeadLetter),
         1 => Just(Answer::Panic),
@@ -210,6 +189,9 @@ pub fn op() -> impl Strategy<Value = Op> {
         3 => job().prop_map(Op::Redrive),
         1 => (0..QUEUES).prop_map(Op::RedriveAll),
         1 => job().prop_map(Op::Purge),
+        1 => (0..QUEUES).prop_map(Op::CancelAll),
+        1 => job().prop_map(Op::Delete),
+        2 => (job(), 0..QUEUES).prop_map(|(job, queue)| Op::MoveTo(job, queue)),
         2 => (0..QUEUES, 1usize..5).prop_map(|(queue, jobs)| Op::SetConcurrency(queue, jobs)),
         2 => (1usize..6).prop_map(Op::SetMaxRunning),
         9 => prop_oneof![Just(1u64), Just(10), Just(1_000), Just(5_000), Just(60_000), Just(HOUR)].prop_map(Op::Advance),

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use millpond_testkit::{JobSpec, When};
+
 use crate::engine::{Engine, queue_name};
-use crate::ops::{Answer, HOUR, Op, Spec, When};
+use crate::ops::{Answer, HOUR, Op};
 use crate::{be_quiet_about_panics_on_purpose, run};
 
-const PLAIN: Spec = Spec::PLAIN;
+const PLAIN: JobSpec = JobSpec::PLAIN;
 
 #[track_caller]
 fn holds(ops: &[Op]) {
@@ -16,13 +18,13 @@ fn holds(ops: &[Op]) {
     }
 }
 
-fn grouped(group: usize) -> Spec {
-    Spec { group: Some(group), ..PLAIN }
+fn grouped(group: u8) -> JobSpec {
+    JobSpec { group: Some(group), ..PLAIN }
 }
 
 #[test]
 fn a_job_that_was_tried_alone_is_not_blamed_once_others_have_started_beside_it() {
-    let once = Spec { max: Some(1), ..PLAIN };
+    let once = JobSpec { max: Some(1), ..PLAIN };
     let (start, mark) = (Op::StartWorker(0), Op::Advance(10));
     holds(&[
         Op::Enqueue(once),
@@ -39,7 +41,7 @@ fn a_job_that_was_tried_alone_is_not_blamed_once_others_have_started_beside_it()
 
 #[test]
 fn a_job_that_was_tried_alone_is_not_blamed_for_one_that_kills_before_its_start_is_written() {
-    let once = Spec { max: Some(1), ..PLAIN };
+    let once = JobSpec { max: Some(1), ..PLAIN };
     // More than one start after the crash, so that start marks are written after the handler is called again.
     let mut ops = vec![Op::SetMaxRunning(2), Op::Enqueue(once), Op::StartWorker(0), Op::Advance(10), Op::Crash];
     ops.extend([Op::StartWorker(0), Op::Advance(6_000)]);
@@ -52,7 +54,7 @@ fn a_job_that_was_tried_alone_is_not_blamed_for_one_that_kills_before_its_start_
 
 #[test]
 fn a_suspect_that_is_rate_limited_does_not_hold_up_other_queues() {
-    let elsewhere = Spec { queue: 1, ..PLAIN };
+    let elsewhere = JobSpec { queue: 1, ..PLAIN };
     holds(&[
         Op::Enqueue(PLAIN),
         Op::Enqueue(PLAIN),
@@ -98,8 +100,8 @@ fn a_group_paused_while_its_head_runs_is_paused_after_a_crash() {
 fn the_head_of_a_group_keeps_its_place_when_it_is_changed() {
     let change = |at| Op::Update { job: 0, priority: Some(9), at };
     for queue in [0, 1] {
-        let job = Spec { queue, ..grouped(0) };
-        let late = Spec { when: When::Delay(HOUR), ..job };
+        let job = JobSpec { queue, ..grouped(0) };
+        let late = JobSpec { when: When::Delay(HOUR), ..job };
         for op in [change(None), change(Some(0)), change(Some(HOUR as i64)), Op::RunNow(0)] {
             holds(&[Op::Enqueue(job), Op::Enqueue(job), op.clone(), Op::StartWorker(queue)]);
             holds(&[Op::Enqueue(late), Op::Enqueue(job), op, Op::StartWorker(queue)]);
@@ -143,7 +145,7 @@ fn a_job_whose_end_is_not_durable_yet_is_still_counted() {
         engine.until_at_rest().await.unwrap();
         // No other commit is made while the guard exists.
         let guard = engine.pond.begin_write().unwrap();
-        engine.answer(id.get(), Answer::Done).await;
+        engine.answer(id.id.get(), Answer::Done).await;
         assert_eq!(engine.queue(0).counts().unfinished(), 1);
         drop(guard);
         engine.until_at_rest().await.unwrap();
@@ -182,7 +184,7 @@ fn no_start_mark_is_written_after_the_attempts_end() {
 fn a_job_that_kills_late_beside_a_long_job_is_blamed() {
     on_a_thread(async {
         let mut engine = Engine::new(4, 4_096).await;
-        let once = Spec { max: Some(1), ..PLAIN };
+        let once = JobSpec { max: Some(1), ..PLAIN };
         for _ in 0..2 {
             engine.pond.enqueue(&queue_name(0), crate::engine::new_job(&once, engine.wall())).await.unwrap();
         }

@@ -6,13 +6,13 @@ use std::task::{Context as Task, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millpond::{BoxError, Capacity, Clock, Commit, Error, JobId, JobPatch, Pace, Priority, WhenFull};
-use millpond_testkit::ON_PURPOSE;
+use millpond::{BoxError, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+use millpond_testkit::{JobSpec, ON_PURPOSE, When};
 
 use crate::handlers::{ROWS, write_row};
 use crate::oracle::{Check, Pausing};
 use crate::paths::took;
-use crate::plan::{HEAVY_BYTES, Spec, When, at, group_name, new_job, queue_name};
+use crate::plan::{HEAVY_BYTES, at, group_name, new_job, queue_name, random_job};
 use crate::world::World;
 
 /// The number of delayed jobs in one call, in a world that has such a call: more than one promotion makes ready.
@@ -70,6 +70,7 @@ impl World {
     // --- calls --------------------------------------------------------------------------------
 
     pub fn call(&mut self) -> Check {
+        self.edit_schedules();
         let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
         match self.rng.u8(..100) {
             0..=39 if room => self.store(1),
@@ -101,19 +102,24 @@ impl World {
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
     }
 
+    /// A call whose answer says nothing.
+    pub fn ask_for_nothing<T: Send + 'static>(&mut self, commit: Commit<T>) {
+        self.push(Asks::Other, boxed(commit, nothing));
+    }
+
     /// A call during which the queue ends.
     pub fn ask_for_the_end(&mut self, commit: Commit<()>) {
         self.push(Asks::Other, boxed(commit, nothing));
     }
 
-    fn specs(&mut self, jobs: usize) -> Vec<Spec> {
+    fn specs(&mut self, jobs: usize) -> Vec<JobSpec> {
         let (queues, groups) = (self.plan.queues.len(), self.plan.groups);
         let mut stage = self.stage.lock().unwrap();
         let mut specs = Vec::new();
         for _ in 0..jobs {
             let n = stage.next_n;
             stage.next_n += 1;
-            let mut spec = Spec::random(&mut self.rng, n, queues, groups);
+            let mut spec = random_job(&mut self.rng, n, queues, groups);
             if self.plan.heavy {
                 spec.padding = HEAVY_BYTES;
             }
@@ -131,25 +137,23 @@ impl World {
         self.store_these(specs);
     }
 
-    fn store_these(&mut self, specs: Vec<Spec>) {
+    fn store_these(&mut self, specs: Vec<JobSpec>) {
         let wall = self.clock.wall();
         let jobs = specs.iter().map(|spec| (queue_name(spec.queue), new_job(spec, wall)));
         let commit = self.now().pond.enqueue_all(jobs);
         self.note(|_| format!("store {specs:?}"));
         self.oracle.asked(self.next_call, &specs);
-        self.push(Asks::Store, boxed(commit, |ids: Vec<JobId>| ids.iter().map(|id| id.get()).collect()));
+        self.push(
+            Asks::Store,
+            boxed(commit, |answers: Vec<Enqueued>| answers.iter().map(|answer| answer.id.get()).collect()),
+        );
     }
 
     /// Stores more delayed jobs than one promotion makes ready.
     pub fn store_bulk(&mut self) {
         let mut specs = self.specs(BULK);
         for spec in &mut specs {
-            let Spec { n, .. } = *spec;
-            let when = When::Delay(5_000);
-            let (group, max, expires, timeout, backoff) = Default::default();
-            let (once, padding) = (false, 0);
-            *spec =
-                Spec { n, queue: 0, group, priority: 5, kind: 0, when, max, expires, timeout, backoff, once, padding };
+            *spec = JobSpec { n: spec.n, when: When::Delay(5_000), ..JobSpec::PLAIN };
         }
         self.plan.jobs_max += BULK as u64;
         self.store_these(specs);
@@ -175,7 +179,7 @@ impl World {
             rows.iter().try_for_each(|row| write_row(tx, *row))?;
             let mut ids = Vec::new();
             for spec in &specs {
-                ids.push(tx.enqueue(&queue_name(spec.queue), new_job(spec, wall))?.get());
+                ids.push(tx.enqueue(&queue_name(spec.queue), new_job(spec, wall))?.id.get());
             }
             match way {
                 Way::Commits => Ok(ids),
@@ -214,7 +218,7 @@ impl World {
             drop(table);
             let mut ids = Vec::new();
             for spec in &specs {
-                ids.push(guard.enqueue(&queue_name(spec.queue), new_job(spec, wall))?.get());
+                ids.push(guard.enqueue(&queue_name(spec.queue), new_job(spec, wall))?.id.get());
             }
             if !commits {
                 return Err("undone".into());

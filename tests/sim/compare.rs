@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millpond::{Counts, FailureKind, JobInfo, State};
 
-use crate::handlers::{Act, row_of};
+use crate::handlers::{Act, hook_fails, row_of};
 use crate::kept::Rows;
 use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
@@ -27,6 +27,8 @@ pub enum Moment {
 pub struct View {
     pub jobs: Vec<JobInfo>,
     pub rows: BTreeMap<u64, u64>,
+    /// What the hook for dead jobs has written.
+    pub dead_rows: BTreeMap<u64, u64>,
     pub counts: Vec<Counts>,
     /// Which queues are paused.
     pub paused: Vec<bool>,
@@ -78,6 +80,8 @@ impl Oracle {
         }
         self.transactions(moment, view)?;
         self.completions(view)?;
+        self.deaths(view)?;
+        self.failures_of_the_hook(moment)?;
         self.keeps(moment, &view.kept)?;
         self.counts(view)?;
         if moment != Moment::Running {
@@ -266,6 +270,38 @@ impl Oracle {
                     took("a transaction with OutcomeUnknown was resolved whole");
                 }
                 tx.fate = if all { Fate::Stored } else { Fate::Refused };
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that the hook for dead jobs has written in the commits that made them dead.
+    fn deaths(&self, view: &View) -> Check {
+        let fails = self.plan.dead_hook_fails;
+        if let Some(id) = view.dead_rows.keys().find(|id| hook_fails(**id, fails)) {
+            return Err(format!("I20: the hook has failed for job {id}, and its row is stored"));
+        }
+        for job in view.jobs.iter().filter(|job| job.state == State::Dead) {
+            let id = job.id.get();
+            if !hook_fails(id, fails) && !view.dead_rows.contains_key(&id) {
+                return Err(format!("I20: the hook has written nothing for job {id}, which is dead"));
+            }
+        }
+        let written: u64 = view.dead_rows.values().sum();
+        let deaths: u64 = view.counts.iter().map(|counts| counts.dead_total).sum();
+        let is_right = if fails { written <= deaths } else { written == deaths };
+        match is_right {
+            true => Ok(()),
+            false => Err(format!("I20: {deaths} jobs became dead, and the hook has written {written} times")),
+        }
+    }
+
+    /// Every failure of the hook for dead jobs was told together with the death.
+    fn failures_of_the_hook(&mut self, moment: Moment) -> Check {
+        for job in self.jobs.values_mut() {
+            // A process that has died tells nobody.
+            if std::mem::take(&mut job.owes_failure) && moment == Moment::Running {
+                return Err(format!("I24: nobody was told that the hook for dead jobs has failed: {job:?}"));
             }
         }
         Ok(())

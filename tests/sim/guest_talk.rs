@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use millpond::Clock;
 use millpond::testing::ManualClock;
+use millpond_testkit::{JobSpec, When};
 
 use crate::handlers::{Act, Note, Stage};
-use crate::plan::{KINDS, PluginPlan, Spec, When};
+use crate::plan::{KINDS, PluginPlan};
 
 thread_local! {
     static WORLD: RefCell<Option<Listening>> = const { RefCell::new(None) };
@@ -115,7 +116,7 @@ fn act(how: u64, delay: u64, nonce: u64) -> Act {
 }
 
 /// The follow-up job that a guest makes of a number that it drew.
-fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
+fn child(drawn: u64, queues: usize, groups: u8) -> JobSpec {
     let bits = |from: u32, mask: u64| (drawn >> from & mask) as usize;
     let groups = usize::from(groups);
     let group = (bits(51, 3) < 2 && groups > 0).then(|| (bits(53, 3) % groups) as u8);
@@ -124,7 +125,7 @@ fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
         delay => When::Delay(delay),
     };
     let max = bits(59, 3) as u32;
-    Spec {
+    JobSpec {
         n: CHILD_BIT | (drawn & 0xFFFF_FFFF_FFFF),
         queue: bits(48, 3) % queues,
         group,
@@ -132,11 +133,7 @@ fn child(drawn: u64, queues: usize, groups: u8) -> Spec {
         kind: bits(50, 1),
         when,
         max: (max >= 2).then_some(max),
-        expires: None,
-        timeout: None,
-        backoff: None,
-        once: false,
-        padding: 0,
+        ..JobSpec::PLAIN
     }
 }
 

@@ -10,19 +10,43 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
-use millpond::{BoxError, Clock, Context, Handled, Job, Outcome, RunNumber, Timestamp, Transaction};
-use millpond_testkit::ON_PURPOSE;
+use millpond::{BoxError, Clock, Context, DeadJob, Handled, Job, Outcome, RunNumber, Timestamp, Transaction};
+use millpond_testkit::{JobSpec, ON_PURPOSE};
 use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::{self, GuestStart};
-use crate::plan::{Expires, Spec, When, new_job, queue_name};
+use crate::plan::{new_job, queue_name, random_job};
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
-/// Adds one to a row: a row that was written twice shows it.
+/// Each row counts how often the hook for dead jobs has written for a job, by its id.
+pub const DEAD_ROWS: TableDefinition<u64, u64> = TableDefinition::new("dead_rows");
+
+/// The hook for dead jobs. It writes for every job, and then fails for some of them if `fails`.
+pub fn on_dead(tx: &Transaction<'_>, dead: &DeadJob<'_>, fails: bool) -> Result<(), BoxError> {
+    let id = dead.id().get();
+    count_up(tx, DEAD_ROWS, id)?;
+    match id % 8 {
+        _ if !hook_fails(id, fails) => Ok(()),
+        6 => panic!("{ON_PURPOSE}"),
+        _ => Err(ON_PURPOSE.into()),
+    }
+}
+
+/// Whether the hook for dead jobs fails for this job.
+pub fn hook_fails(id: u64, fails: bool) -> bool {
+    fails && id % 8 >= 6
+}
+
+/// Adds one to a row of the application.
 pub fn write_row(tx: &Transaction<'_>, row: u64) -> Result<(), BoxError> {
-    let mut table = tx.open_table(ROWS)?;
+    count_up(tx, ROWS, row)
+}
+
+/// Adds one to a row: a row that was written twice shows it.
+fn count_up(tx: &Transaction<'_>, table: TableDefinition<'_, u64, u64>, row: u64) -> Result<(), BoxError> {
+    let mut table = tx.open_table(table)?;
     let before = table.get(row)?.map_or(0, |count| count.value());
     table.insert(row, before + 1)?;
     Ok(())
@@ -46,6 +70,8 @@ pub enum Act {
     RetryAfter(u64),
     Snooze(u64),
     RateLimited(u64),
+    /// For the whole queue, even if the job has a group.
+    RateLimitedQueue(u64),
     Cancel,
     DeadLetter,
     Panic,
@@ -86,7 +112,7 @@ pub enum Note {
         /// The number of the run, if known.
         number: Option<RunNumber>,
         /// The job that it enqueues in the transaction that completes it, if it does.
-        child: Option<Spec>,
+        child: Option<JobSpec>,
         guest: Option<GuestStart>,
     },
     /// The instance of a guest has been used before.
@@ -108,7 +134,7 @@ pub enum Note {
     Child {
         n: u64,
         run: u32,
-        child: Spec,
+        child: JobSpec,
         accepted: bool,
     },
     /// A guest's attempt has ended without a log line of the guest.
@@ -218,7 +244,7 @@ struct Doing {
     wait: Duration,
     act: Act,
     heeds: bool,
-    child: Option<Spec>,
+    child: Option<JobSpec>,
 }
 
 impl Stage {
@@ -236,13 +262,7 @@ impl Stage {
         let wait = if self.calm { 0 } else { [0, 0, 0, 1, 5, 20, 300, 2_000, 7_000, 40_000][rng.usize(..10)] };
         let wait = if act == Act::Kill { [0, 0, 20, 300][rng.usize(..4)] } else { wait };
         let child = (act == Act::DoneWithJob).then(|| {
-            let mut spec = Spec::random(&mut rng, self.next_n, self.queues, self.groups);
-            if let When::In(offset) = spec.when {
-                spec.when = When::At(clock.wall().as_millis().saturating_add_signed(offset));
-            }
-            if let Some(Expires::Ahead(offset)) = spec.expires {
-                spec.expires = Some(Expires::At(clock.wall().as_millis().saturating_add_signed(offset)));
-            }
+            let spec = random_job(&mut rng, self.next_n, self.queues, self.groups).made_at(clock.wall().as_millis());
             self.next_n += 1;
             spec
         });
@@ -250,18 +270,7 @@ impl Stage {
         assert_eq!(ctx.time_left(), Some(timeout), "an attempt's time begins when its handler is called");
         let deadline = u64::try_from((clock.monotonic() + timeout).as_nanos()).ok();
         let (id, attempt, max, number) = (job.id().get(), job.attempt(), job.max_attempts(), Some(job.run()));
-        self.notes.push(Note::Start {
-            n,
-            id,
-            attempt,
-            max,
-            taken,
-            deadline,
-            run,
-            number,
-            child: child.clone(),
-            guest: None,
-        });
+        self.notes.push(Note::Start { n, id, attempt, max, taken, deadline, run, number, child, guest: None });
         Doing { run, wait: Duration::from_millis(wait), act, heeds: rng.bool(), child }
     }
 }
@@ -279,7 +288,8 @@ fn act(rng: &mut Rng, tame: bool) -> Act {
         13..=16 => Act::Fail,
         17..=18 => Act::RetryAfter(delay),
         19..=20 => Act::Snooze(delay),
-        21..=22 => Act::RateLimited(delay),
+        21 => Act::RateLimited(delay),
+        22 => Act::RateLimitedQueue(delay),
         23 => Act::Cancel,
         24 => Act::DeadLetter,
         25 => Act::Panic,
@@ -369,7 +379,7 @@ pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handle
     answer(act, (n, run), child, ctx, scene.clock.wall())
 }
 
-fn answer(act: Act, (n, run): (u64, u32), child: Option<Spec>, ctx: &Context, wall: Timestamp) -> Handled<Outcome> {
+fn answer(act: Act, (n, run): (u64, u32), child: Option<JobSpec>, ctx: &Context, wall: Timestamp) -> Handled<Outcome> {
     let millis = Duration::from_millis;
     Ok(match act {
         Act::Done => Outcome::Done(None),
@@ -401,6 +411,7 @@ fn answer(act: Act, (n, run): (u64, u32), child: Option<Spec>, ctx: &Context, wa
         Act::RetryAfter(delay) => Outcome::retry_after(ON_PURPOSE, millis(delay)),
         Act::Snooze(delay) => Outcome::snooze(millis(delay)),
         Act::RateLimited(delay) => Outcome::rate_limited(millis(delay)),
+        Act::RateLimitedQueue(delay) => Outcome::rate_limited_queue(millis(delay)),
         Act::Cancel => Outcome::cancel(ON_PURPOSE),
         Act::DeadLetter => Outcome::dead_letter(ON_PURPOSE),
         Act::Panic => panic!("{ON_PURPOSE}"),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use millpond::{Event, JobInfo, State};
+use millpond_testkit::JobSpec;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 
 use crate::compare::Moment;
@@ -11,7 +12,7 @@ use crate::guest_talk::GuestStart;
 use crate::handlers::Act;
 use crate::oracle::{Check, History, Job, Oracle, Origin, ever};
 use crate::paths::took;
-use crate::plan::{KINDS, Spec, plugin_name};
+use crate::plan::{KINDS, plugin_name};
 
 const STATE: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("millpond/plugin_state");
 
@@ -201,7 +202,7 @@ impl Oracle {
         Ok(())
     }
 
-    pub fn fanned_out(&mut self, n: u64, run: u32, child: &Spec, accepted: bool) -> Check {
+    pub fn fanned_out(&mut self, n: u64, run: u32, child: &JobSpec, accepted: bool) -> Check {
         let limits = &self.plan.plugins;
         let job = &self.jobs[&n];
         let within = job.generation < limits.generations && job.children < limits.follow_ups;

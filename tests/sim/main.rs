@@ -22,10 +22,14 @@ mod guest_talk;
 mod guests;
 mod handlers;
 mod kept;
+#[path = "../support/made.rs"]
+mod made;
 mod oracle;
 mod paths;
 mod plan;
-mod starts;
+mod schedules;
+#[path = "../support/scrambled.rs"]
+mod scrambled;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -29,13 +29,13 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 79 + 12] = [
+static PATHS: [Path; 89 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
     said("a promotion left some to the next commit", "a promotion leaves the rest to the next commit"),
-    said("a start and its end cancelled out", "a start and its end cancel out"),
-    said("an end was found in the file after healing", "its end is in the file already"),
+    said("a start and its end cancelled out", "a start mark is dropped, because the job has ended"),
+    said("an end was found in the file after healing", "the end of the attempt is in the file already"),
     seen("a closure was run twice"),
     seen("OutcomeUnknown, and it was durable"),
     seen("OutcomeUnknown, and it was not durable"),
@@ -52,6 +52,8 @@ static PATHS: [Path; 79 + 12] = [
     seen("a closure failed"),
     seen("a closure panicked"),
     seen("the writes with a completion failed"),
+    said("the hook for dead jobs failed", "`on_dead` failed: the job is dead without what the hook would have written"),
+    seen("the hook for dead jobs was called when the file was opened"),
     // Healing.
     seen("it healed"),
     seen("it was degraded for more than a minute"),
@@ -82,8 +84,8 @@ static PATHS: [Path; 79 + 12] = [
     said("a late outcome was ignored", "the outcome of an attempt that was given up came too late"),
     // Dispatch.
     said("a window was full", "a window is full: its last row stays in the table"),
-    said("a window was filled after its last known row", "a window is filled behind what it knows"),
-    said("a page was discarded", "a page is void"),
+    said("a window was filled after its last known row", "a window is filled behind the rows that it accounts for"),
+    said("a page was discarded", "a page that was read meanwhile is ignored"),
     said("a head was put back after its window's last known row", "a row that is put back stays in the table"),
     said("a head was passed over because too many waited", "a head is passed over"),
     seen("a promotion in several batches"),
@@ -95,6 +97,7 @@ static PATHS: [Path; 79 + 12] = [
     seen("a rate held a queue back"),
     seen("a rate held a group back"),
     seen("an answer held a queue or group back"),
+    seen("an answer about a job of a group held the whole queue back"),
     seen("concurrency was lowered below what ran"),
     seen("a blocking handler ran"),
     seen("all threads were busy"),
@@ -105,6 +108,8 @@ static PATHS: [Path; 79 + 12] = [
     seen("no attempts were left"),
     seen("a snooze"),
     seen("a follow-up job"),
+    seen("something coded was read"),
+    seen("something was read that an earlier opening had coded"),
     // Plugins.
     in_plugins("a guest completed its job"),
     in_plugins("a guest broke"),
@@ -124,6 +129,12 @@ static PATHS: [Path; 79 + 12] = [
     seen("a job became due by a jump"),
     seen("the wall clock was lost"),
     seen("the machine learned the time"),
+    // Schedules.
+    seen("a schedule fired"),
+    seen("a schedule was edited"),
+    seen("runs of a schedule were missed"),
+    seen("a missed run of a schedule was made up"),
+    said("schedules began anew because the clock was set back", "the times of schedules are computed again"),
     // Ages.
     seen("a waiting job expired"),
     seen("a job expired by the wall clock"),

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use millpond::{
-    Backoff, Capacity, GroupPolicy, Keep, NewJob, Priority, QueueSettings, Rate, Retention, Timestamp, WhenFull,
-};
+use millpond::{Capacity, GroupPolicy, Keep, NewJob, QueueSettings, Rate, Retention, Timestamp, WhenFull};
+use millpond_testkit::{Expires, JobSpec, When, one_of};
+
+use crate::made::with_options;
 
 pub const KINDS: [&str; 2] = ["even", "odd"];
 /// A guest writes its group as one digit.
@@ -32,115 +33,43 @@ pub fn at(millis: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    Now,
-    Delay(u64),
-    /// By the wall clock.
-    At(u64),
-    /// Milliseconds after the time that the wall clock shows when the job is made.
-    In(i64),
-}
-
-/// When a job that has not started expires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expires {
-    /// After so many milliseconds.
-    In(u64),
-    /// Milliseconds after the time that the wall clock shows when the job is made.
-    Ahead(i64),
-    /// By the wall clock.
-    At(u64),
-}
-
-/// How a job is made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spec {
-    pub n: u64,
-    pub queue: usize,
-    pub group: Option<u8>,
-    pub priority: u8,
-    pub kind: usize,
-    pub when: When,
-    pub max: Option<u32>,
-    pub expires: Option<Expires>,
-    pub timeout: Option<u64>,
-    pub backoff: Option<u64>,
-    /// It runs at most once.
-    pub once: bool,
-    /// The number of bytes of its payload that mean nothing.
-    pub padding: usize,
-}
-
-fn one_of<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
-    of[rng.usize(..of.len())]
-}
-
-impl Spec {
-    pub fn random(rng: &mut Rng, n: u64, queues: usize, groups: u8) -> Self {
-        let when = match rng.u8(..10) {
-            0..=6 => When::Now,
-            7..=8 => When::Delay(one_of(rng, &[0, 1, 30, 1_000, 5_000, 60_000, 3_600_000])),
-            _ => When::In(one_of(rng, &[-5_000, 0, 10, 5_000, 60_000, 3_600_000])),
-        };
-        let once = rng.u8(..8) == 0;
-        Self {
-            n,
-            queue: rng.usize(..queues),
-            group: (groups > 0 && rng.u8(..5) < 3).then(|| rng.u8(..groups)),
-            priority: one_of(rng, &[5, 5, 5, 5, 0, 9, 3]),
-            kind: usize::from(rng.u8(..6) == 0),
-            when,
-            max: (rng.u8(..4) == 0 && !once).then(|| rng.u32(1..4)),
-            expires: (rng.u8(..8) == 0).then(|| match (n % 3, one_of(rng, &[1, 2_000, 30_000, 7_200_000])) {
-                (0, 1) => Expires::Ahead(-1),
-                (0, millis) => Expires::Ahead(millis as i64),
-                (_, millis) => Expires::In(millis),
-            }),
-            timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
-            backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
-            once,
-            padding: one_of(rng, &[0, 0, 0, 0, 0, 100, 1_000, 5_000]),
-        }
+/// A random job of a world.
+pub fn random_job(rng: &mut Rng, n: u64, queues: usize, groups: u8) -> JobSpec {
+    let when = match rng.u8(..10) {
+        0..=6 => When::Now,
+        7..=8 => When::Delay(one_of(rng, &[0, 1, 30, 1_000, 5_000, 60_000, 3_600_000])),
+        _ => When::In(one_of(rng, &[-5_000, 0, 10, 5_000, 60_000, 3_600_000])),
+    };
+    let once = rng.u8(..8) == 0;
+    JobSpec {
+        n,
+        queue: rng.usize(..queues),
+        group: (groups > 0 && rng.u8(..5) < 3).then(|| rng.u8(..groups)),
+        priority: one_of(rng, &[5, 5, 5, 5, 0, 9, 3]),
+        kind: usize::from(rng.u8(..6) == 0),
+        when,
+        max: (rng.u8(..4) == 0 && !once).then(|| rng.u32(1..4)),
+        expires: (rng.u8(..8) == 0).then(|| match (n % 3, one_of(rng, &[1, 2_000, 30_000, 7_200_000])) {
+            (0, 1) => Expires::Ahead(-1),
+            (0, millis) => Expires::Ahead(millis as i64),
+            (_, millis) => Expires::In(millis),
+        }),
+        timeout: (rng.u8(..6) == 0).then(|| one_of(rng, &[1, 100, 1_000, 20_000])),
+        backoff: (rng.u8(..8) == 0).then(|| one_of(rng, &[0, 1, 500, 10_000])),
+        once,
+        padding: one_of(rng, &[0, 0, 0, 0, 0, 100, 1_000, 5_000]),
+        key: None,
     }
 }
 
-pub fn new_job(spec: &Spec, wall: Timestamp) -> NewJob {
+pub fn new_job(spec: &JobSpec, wall: Timestamp) -> NewJob {
     let mut payload = [spec.n.to_le_bytes(), spec.timeout.unwrap_or(0).to_le_bytes()].concat();
     if cfg!(feature = "wasm") {
         // A guest has no other way to learn these.
         payload.extend([spec.group.unwrap_or(u8::MAX), spec.queue as u8]);
     }
     payload.resize(payload.len() + spec.padding, 0);
-    let mut job = NewJob::raw(KINDS[spec.kind], payload).priority(Priority::new(spec.priority).unwrap());
-    if let Some(group) = spec.group {
-        job = job.group(group_name(group));
-    }
-    job = match spec.when {
-        When::Now => job,
-        When::Delay(delay) => job.delay(Duration::from_millis(delay)),
-        When::At(millis) => job.run_at(at(millis)),
-        When::In(offset) => job.run_at(at(wall.as_millis().saturating_add_signed(offset))),
-    };
-    if let Some(max) = spec.max {
-        job = job.max_attempts(max);
-    }
-    if spec.once {
-        job = job.at_most_once();
-    }
-    job = match spec.expires {
-        None => job,
-        Some(Expires::In(after)) => job.expires_in(Duration::from_millis(after)),
-        Some(Expires::Ahead(offset)) => job.expires_at(at(wall.as_millis().saturating_add_signed(offset))),
-        Some(Expires::At(millis)) => job.expires_at(at(millis)),
-    };
-    if let Some(timeout) = spec.timeout {
-        job = job.timeout(Duration::from_millis(timeout));
-    }
-    if let Some(backoff) = spec.backoff {
-        job = job.backoff(Backoff::Fixed(Duration::from_millis(backoff)));
-    }
-    job
+    with_options(NewJob::raw(KINDS[spec.kind], payload), spec, wall, group_name)
 }
 
 /// Which ended jobs a queue keeps.
@@ -314,6 +243,8 @@ pub struct Plan {
     pub window_bytes: usize,
     /// How many bytes one command on many jobs moves, if not the default.
     pub batch_bytes: Option<u64>,
+    /// The hook for dead jobs fails for some jobs.
+    pub dead_hook_fails: bool,
     pub cache_bytes: usize,
     pub steps: u32,
     pub jobs_max: u64,
@@ -327,6 +258,8 @@ pub struct Plan {
     pub reconfigures: bool,
     /// The machine does not know the time when it begins.
     pub clock_unset: bool,
+    /// The queue has a payload codec, whose key is another one after each opening.
+    pub coded: bool,
     pub plugins: PluginPlan,
     pub threads: ThreadPlan,
     pub weights: Weights,
@@ -337,6 +270,7 @@ impl Plan {
         let mut plan = Self::of_closures(rng);
         plan.plugins = PluginPlan::random(seed, &plan);
         plan.clock_unset = !plan.poison && Rng::with_seed(seed ^ 0x0063_6C6F_636B).u8(..6) == 0;
+        plan.coded = Rng::with_seed(seed ^ 0x0063_6F64_6563).u8(..4) == 0;
         plan.weights.plugin = if plan.plugins.any() { 2 } else { 0 };
         plan.threads = ThreadPlan::random(seed, &plan);
         plan.weights.thread = if plan.threads.any() { 6 } else { 0 };
@@ -387,6 +321,7 @@ impl Plan {
             max_running: rng.usize(1..8),
             window: if tiny { rng.usize(1..6) } else { 4_096 },
             window_bytes: one_of(rng, &[2 << 20, 2 << 20, 4_000, 500]),
+            dead_hook_fails: rng.bool(),
             batch_bytes: (rng.u8(..3) == 0 && !bulk).then(|| one_of(rng, &[1, 100, 2_000])),
             cache_bytes: if rng.bool() { 1 << 20 } else { 64 << 10 },
             steps: rng.u32(120..280),
@@ -396,6 +331,7 @@ impl Plan {
             bulk,
             heavy,
             reconfigures: rng.u8(..4) == 0,
+            coded: false,
             clock_unset: false,
             plugins: PluginPlan::default(),
             threads: ThreadPlan { kinds: Vec::new(), threads: 1 },

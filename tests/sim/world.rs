@@ -1,8 +1,8 @@
 //! One world: a queue without threads, its disk, its clock, its callers and its workers. The seed decides what
 //! happens next.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,17 +10,19 @@ use fastrand::Rng;
 use millpond::testing::{ManualClock, Stepper, open_stepped};
 use millpond::{Clock, Context, Event, Events, Explanation, Job, JobFilter, JobId, Millpond, Retry, Timestamp, Worker};
 use millpond_testkit::{CUT_POLICIES, CutPolicy, Failure, Fault, Op, SimDisk};
-use redb::ReadableTable;
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
 
 use crate::calls::Caller;
 use crate::compare::{Moment, View, number_of};
 use crate::guest_talk;
-use crate::handlers::{Note, ROWS, Scene, Stage, Timers, handle, handle_blocking};
+use crate::handlers::{DEAD_ROWS, Note, ROWS, Scene, Stage, Timers, handle, handle_blocking, on_dead};
 use crate::kept;
 use crate::oracle::{Check, Oracle};
 use crate::paths::took;
 use crate::plan::{KINDS, Plan, queue_name};
+use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
+use crate::scrambled::Scrambled;
 
 /// What a clock shows that was not set.
 const UNSET: u64 = 5_000;
@@ -32,6 +34,14 @@ const TRACE_LINES: usize = 40;
 const RECOVERS_MOST: Duration = Duration::from_millis(1_500);
 /// A guest yields at each of its steps, also while it waits.
 const TASKS_WITH_GUESTS: u32 = 192;
+
+/// The payload codec has read something.
+fn read_coded(own: u8, other: u8) {
+    took("something coded was read");
+    if own != other {
+        took("something was read that an earlier opening had coded");
+    }
+}
 
 /// What a process has open.
 pub struct Open {
@@ -69,6 +79,7 @@ impl Trace {
 
 pub struct World {
     pub plan: Plan,
+    pub schedules: Schedules,
     pub rng: Rng,
     pub clock: ManualClock,
     pub disk: SimDisk,
@@ -119,6 +130,7 @@ impl World {
             tame: plan.tame,
         };
         let oracle = Oracle::new(&plan, wall);
+        let schedules = Schedules::random(seed, &plan);
         let stage = Arc::new(Mutex::new(stage));
         guest_talk::listen(stage.clone(), clock.clone(), plan.plugins.clone());
         let mut world = Self {
@@ -142,6 +154,7 @@ impl World {
             wall_most: today,
             clock,
             plan,
+            schedules,
         };
         world.note(|world| format!("{:?}", world.plan));
         world.open_file().map_err(|error| format!("the file does not open: {error}"))?;
@@ -182,12 +195,25 @@ impl World {
             .window_jobs_max(self.plan.window)
             .window_bytes_max(self.plan.window_bytes)
             .events_buffer(if self.plan.bulk { 8_192 } else { 1_024 });
+        let (fails, opening) = (self.plan.dead_hook_fails, Arc::new(AtomicBool::new(true)));
+        let opens = opening.clone();
+        let builder = builder.on_dead(move |tx, dead| {
+            if opens.load(Ordering::Relaxed) {
+                took("the hook for dead jobs was called when the file was opened");
+            }
+            on_dead(tx, dead, fails)
+        });
         let builder = match self.plan.batch_bytes {
             Some(bytes) => builder.batch_bytes_max(bytes),
             None => builder,
         };
+        let builder = match self.plan.coded {
+            true => builder.payload_codec(Scrambled { key: self.rng.u8(..), reads: read_coded }),
+            false => builder,
+        };
         let disk = self.disk.clone();
         let opened = open_stepped(builder, move || Ok(disk.clone()));
+        opening.store(false, Ordering::Relaxed);
         self.account_for_slow_disk();
         let (pond, steps) = opened?;
         let events = pond.events();
@@ -206,7 +232,7 @@ impl World {
                 self.start_worker(queue);
             }
         }
-        Ok(())
+        self.set_up_schedules()
     }
 
     pub fn start_worker(&mut self, queue: usize) {
@@ -324,6 +350,10 @@ impl World {
                 Event::Retrying { id, attempt, delay, .. } => format!("    told Retrying {id} {attempt} {delay:?}"),
                 event => format!("    told {event:?}"),
             });
+            if is_of_schedules(&event) {
+                self.oracle.told_of_schedules(&event)?;
+                continue;
+            }
             // Faults are for the engine, not for the reads of the simulation.
             let read =
                 |id| self.disk.without_faults(|| open.pond.job(JobId::new(id)).ok().as_ref().and_then(number_of));
@@ -514,7 +544,8 @@ impl World {
         };
         self.note(|_| format!("compare: {moment:?}, {} jobs, {} rows", view.jobs.len(), view.rows.len()));
         self.see_rates();
-        self.oracle.compare(moment, &view)
+        self.oracle.compare(moment, &view)?;
+        self.compare_schedules()
     }
 
     fn view(&self) -> Option<View> {
@@ -522,23 +553,19 @@ impl World {
         let (mut jobs, mut cursor) = (Vec::new(), None);
         loop {
             let page = pond.jobs(&JobFilter::new(), cursor, 1_000).ok()?;
-            jobs.extend(page.jobs);
+            jobs.extend(page.jobs.into_iter().filter(|job| !is_scheduled(job)));
             cursor = page.next;
             if cursor.is_none() {
                 break;
             }
         }
         let read = pond.begin_read().ok()?;
-        let rows = match read.open_table(ROWS) {
-            Ok(table) => table.iter().ok()?.map(|row| row.map(|(row, count)| (row.value(), count.value()))).collect(),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Default::default()),
-            Err(_) => return None,
-        };
+        let (rows, dead_rows) = (counted(&read, ROWS)?, counted(&read, DEAD_ROWS)?);
         let queues = || (0..self.plan.queues.len()).map(|queue| pond.queue(&queue_name(queue)).unwrap());
         let kept = kept::rows(&read)?;
         let counts = queues().map(|queue| queue.counts()).collect();
         let paused = queues().map(|queue| queue.is_paused()).collect();
-        Some(View { jobs, rows: rows.ok()?, counts, paused, kept })
+        Some(View { jobs, rows, dead_rows, counts, paused, kept })
     }
 
     fn see_rates(&self) {
@@ -679,6 +706,7 @@ impl World {
             return Ok(());
         }
         self.oracle.no_job_outlives_its_expiry()?;
+        self.no_schedule_is_due()?;
         if let Err(why) = self.oracle.no_job_was_passed_by() {
             return Err(format!("{why}; {}", self.left_over()));
         }
@@ -719,5 +747,14 @@ impl World {
             at if at < CUT_POLICIES.len() => CUT_POLICIES[at],
             _ => CutPolicy::All,
         }
+    }
+}
+
+/// The rows of a table that counts, if they can be read.
+fn counted(read: &ReadTransaction, table: TableDefinition<'_, u64, u64>) -> Option<BTreeMap<u64, u64>> {
+    match read.open_table(table) {
+        Ok(table) => table.iter().ok()?.map(|row| row.map(|(row, count)| (row.value(), count.value())).ok()).collect(),
+        Err(redb::TableError::TableDoesNotExist(_)) => Some(BTreeMap::new()),
+        Err(_) => None,
     }
 }

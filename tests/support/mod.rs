@@ -2,12 +2,16 @@
 //! handlers wait.
 #![allow(dead_code)]
 
+pub mod on_event;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond::testing::{self, ManualClock};
-use millpond::{Builder, Codec, Commit, Error, Event, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard};
+use millpond::{
+    Builder, Codec, Commit, Enqueued, Error, Event, Job, JobId, Kind, Millpond, NewJob, State, Worker, WriteGuard,
+};
 pub use millpond_testkit::SimDisk;
 use redb::backends::InMemoryBackend;
 use serde::{Deserialize, Serialize};
@@ -240,7 +244,7 @@ pub async fn drained(pond: &Millpond) -> testing::Drained {
     drained
 }
 
-pub fn state(pond: &Millpond, id: JobId) -> State {
+pub fn state(pond: &Millpond, id: impl Into<JobId>) -> State {
     pond.job(id).unwrap().state
 }
 
@@ -297,7 +301,7 @@ pub fn guard_elsewhere<T: Send + 'static>(
 }
 
 /// Enqueues a job and commits.
-pub fn enqueue_and_commit(mut guard: WriteGuard) -> Result<JobId, Error> {
+pub fn enqueue_and_commit(mut guard: WriteGuard) -> Result<Enqueued, Error> {
     let id = guard.enqueue("q", work(1))?;
     guard.commit().map(|()| id)
 }

@@ -1,4 +1,4 @@
-//! Pictures that users upload, made small by code that is trusted with nothing: plugins, each attempt in a sandbox.
+//! Thumbnails of pictures that users upload, made by untrusted plugins, each attempt in a sandbox.
 //!
 //! ```text
 //! PUT  /avatars/{email}            the upload becomes a job
@@ -38,21 +38,21 @@ pub const THUMBNAIL_WASM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest-exa
 /// Pixels on a thumbnail's longer side.
 pub const THUMBNAIL_SIDE: u32 = 96;
 
-/// Attempts in all: a plugin does the same again, unless the machine was busy.
+/// Attempts in all: few, because a plugin does the same again, unless the machine was busy.
 const ATTEMPTS: u32 = 2;
 
-/// Largest upload: as large as a payload may be, unless the file is opened with more.
+/// Largest upload: as large as a payload can be with the default settings.
 const UPLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// Whose picture is made by which job: email -> job.
+/// The job that makes each user's thumbnail: email -> job.
 const AVATARS: TableDefinition<&str, u64> = TableDefinition::new("avatars");
 
-/// The folder of plugins beside the file: each `NAME.wasm` in it handles jobs of the kind `NAME`.
+/// The folder of plugins next to the database file: each `NAME.wasm` in it handles jobs of the kind `NAME`.
 pub fn plugins_beside(file: &FilePath) -> PathBuf {
     file.with_extension("plugins")
 }
 
-/// Compiles the plugins, starts their worker, and says what is served then.
+/// Compiles the plugins, starts their worker, and returns the routes.
 pub async fn open(pond: &Millpond, file: &FilePath, retry: &Retry) -> Result<Router> {
     let folder = plugins_beside(file);
     let mut worker = pond.worker(QUEUE).retry(retry.clone());
@@ -64,7 +64,7 @@ pub async fn open(pond: &Millpond, file: &FilePath, retry: &Retry) -> Result<Rou
         worker = worker.handle_wasm(&kind, plugin);
     }
     let worker = worker.start()?;
-    // The results are what is served.
+    // The results are served, so keep them.
     let settings = QueueSettings::default().retention(Retention::default().completed(Keep::FOREVER));
     pond.queue(QUEUE)?.configure(settings).await?;
     pond.transaction(|tx| {
@@ -75,7 +75,7 @@ pub async fn open(pond: &Millpond, file: &FilePath, retry: &Retry) -> Result<Rou
     Ok(routes(Avatars { pond: pond.clone(), folder, worker }))
 }
 
-/// The job that makes or has made this user's picture.
+/// The job that makes or has made this user's thumbnail.
 pub fn job_of(pond: &Millpond, email: &str) -> Result<Option<JobId>> {
     let avatars = pond.begin_read()?.open_table(AVATARS)?;
     Ok(avatars.get(email)?.map(|job| JobId::new(job.value())))
@@ -110,7 +110,7 @@ impl Avatars {
                 }
                 let job = NewJob::raw(plugin.clone(), picture.clone()).max_attempts(ATTEMPTS);
                 let job = tx.enqueue(QUEUE, job)?;
-                tx.open_table(AVATARS)?.insert(&*email, job.get())?;
+                tx.open_table(AVATARS)?.insert(&*email, job.id.get())?;
                 Ok(true)
             })
             .await?;
@@ -122,7 +122,7 @@ impl Avatars {
     }
 }
 
-/// What there is in the folder, and the thumbnails.
+/// The kinds of jobs: one for each plugin in the folder, and thumbnails in any case.
 fn kinds(folder: &FilePath) -> std::io::Result<Vec<String>> {
     let mut kinds = vec![THUMBNAIL.to_owned()];
     if folder.is_dir() {
@@ -142,12 +142,12 @@ fn wasm(folder: &FilePath, kind: &str) -> PathBuf {
     if kind == THUMBNAIL && !file.exists() { THUMBNAIL_WASM.into() } else { file }
 }
 
-/// Of an attempt at a thumbnail: a photo of 24 megapixels needs 75 MiB beside its own bytes.
+/// The memory of an attempt at a thumbnail: a photo of 24 megapixels needs 75 MiB in addition to its own bytes.
 fn thumbnail_limits() -> PluginLimits {
     PluginLimits::default().time(Duration::from_secs(5)).memory_bytes(128 << 20)
 }
 
-/// Of any other plugin's attempt.
+/// The memory of an attempt of any other plugin.
 fn strangers_limits() -> PluginLimits {
     PluginLimits::default().time(Duration::from_secs(2)).memory_bytes(16 << 20)
 }
@@ -174,7 +174,7 @@ async fn show(State(avatars): State<Avatars>, Path(email): Path<String>) -> Resu
     };
     let job = avatars.pond.job(job)?;
     match (job.state, job.result) {
-        // What a plugin has made is as little trusted as what it was made of.
+        // A plugin's output is as untrusted as its input.
         (JobState::Completed, Some(thumbnail)) => {
             Ok(([(CONTENT_TYPE, "image/jpeg"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], thumbnail).into_response())
         }
@@ -192,13 +192,14 @@ struct Reloaded {
     version: String,
 }
 
-/// A version that is refused leaves the one before in place. Attempts under way finish with theirs.
+/// If a version is refused, the previous one stays in use. Running attempts finish with the version that they started
+/// with.
 async fn reload(State(avatars): State<Avatars>, Path(plugin): Path<String>) -> Result<Response, ApiError> {
     let Some(running) = avatars.worker.plugin(&plugin) else {
         return Err(ApiError::refused(StatusCode::NOT_FOUND, format!("there is no plugin {plugin:?}")));
     };
     let file = wasm(&avatars.folder, &plugin);
-    // It is compiled there, which takes its time.
+    // This compiles the plugin, which can take seconds.
     match tokio::task::spawn_blocking(move || running.reload_file(file)).await {
         Ok(Ok(version)) => Ok(Json(Reloaded { version: version.to_string() }).into_response()),
         Ok(Err(refused @ Error::Plugin { .. })) => {

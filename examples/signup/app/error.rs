@@ -1,4 +1,4 @@
-//! How a failed call is answered.
+//! The HTTP response to a call that failed.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ impl ApiError {
     }
 }
 
-/// What may work later is a 503, so that clients know to come back.
+/// An error that is temporary is a 503, so that clients try again.
 impl From<millpond::Error> for ApiError {
     fn from(error: millpond::Error) -> Self {
         let status =

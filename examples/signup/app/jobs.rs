@@ -1,9 +1,9 @@
-//! What is put off until later: the queues, and the kinds of jobs in them.
+//! The queues, and the kinds of jobs in them.
 
 use millpond::Kind;
 use serde::{Deserialize, Serialize};
 
-/// The queues, one per outside service: a service that is slow or down holds up only its own.
+/// The queues, one per external service: a service that is slow or down delays only the jobs of its own queue.
 pub mod queue {
     pub const MAIL: &str = "mail";
     pub const SLACK: &str = "slack";
@@ -35,7 +35,7 @@ impl Kind for SlackNote {
     const KIND: &'static str = "slack-note";
 }
 
-/// A user for the CRM to know.
+/// A user, for the CRM.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CrmContact {
     pub email: String,
@@ -46,7 +46,7 @@ impl Kind for CrmContact {
     const KIND: &'static str = "crm-contact";
 }
 
-/// Something a user did, for the statistics.
+/// An action of a user, for the statistics.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AnalyticsEvent {
     pub event: String,

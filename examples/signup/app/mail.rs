@@ -11,14 +11,14 @@ use super::jobs::Welcome;
 
 const FROM: &str = "The Mill <hello@mill.example>";
 
-/// How a mail was taken.
+/// The result of sending a mail.
 pub enum Answer {
     Delivered,
-    /// The server will never take it (5xx).
+    /// The server refuses it permanently (5xx).
     Refused(SmtpError),
 }
 
-/// Keeps connections to the mail server, one per mail under way.
+/// A pool of connections to the mail server, one for each mail that is being sent.
 pub struct Mailer {
     smtp: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
@@ -28,8 +28,8 @@ impl Mailer {
     /// `server` is `host:port`.
     pub fn new(server: &str, connections: u32) -> Result<Self> {
         let (host, port) = server.rsplit_once(':').with_context(|| format!("{server:?} is not host:port"))?;
-        // Lettre's word for "without TLS", which is for a server on this machine only. One across a network
-        // needs a TLS feature of lettre, and `relay` in the place of this.
+        // This connects without TLS, which is only for a server on the same machine. A server across a network needs a
+        // TLS feature of lettre, and `relay` instead of this.
         let smtp = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(port.parse()?)
             .pool_config(PoolConfig::new().max_size(connections))
@@ -37,11 +37,11 @@ impl Mailer {
         Ok(Self { smtp, from: FROM.parse()? })
     }
 
-    /// Sends the welcome mail. An error may pass: a server out of reach, a 4xx.
+    /// Sends the welcome mail. An error can be temporary: the server cannot be reached, or answers 4xx.
     pub async fn welcome(&self, job: JobId, user: &Welcome) -> Result<Answer> {
         let to = Mailbox::new(Some(user.name.clone()), user.email.parse::<Address>()?);
         let letter = Message::builder()
-            // A job that runs twice sends the same Message-ID twice, by which mailboxes know a copy.
+            // A job that runs twice sends the same Message-ID twice, so mailboxes can recognise the copy.
             .message_id(Some(format!("<welcome-{job}@mill.example>")))
             .from(self.from.clone())
             .to(to)

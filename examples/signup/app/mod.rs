@@ -1,7 +1,7 @@
-//! The application: users sign up and place orders over HTTP, everything slow happens in jobs.
+//! The application: users sign up and place orders over HTTP, and all slow work runs in jobs.
 //!
-//! This folder is the model to copy. It knows nothing of the tour and of the servers the tour
-//! starts: it talks to whatever [`Outside`] names.
+//! This folder is the model to copy. It does not depend on the tour and its servers: it connects to the services that
+//! [`Outside`] names.
 
 #[cfg_attr(not(feature = "wasm"), path = "no_avatars.rs")]
 pub mod avatars;

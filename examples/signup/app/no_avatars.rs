@@ -1,4 +1,4 @@
-//! In the place of `avatars.rs` where plugins are not built in: the application without pictures.
+//! Replaces `avatars.rs` if plugins are not built in: the application without pictures.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What whoever runs the application asks: how much waits, what has failed, try that again.
+//! Routes for the operator: how many jobs wait, which have failed, and trying those again.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::error::ApiError;
 /// Most dead letters shown at once.
 const DEAD_SHOWN_MAX: usize = 20;
 
-/// Redriven jobs a second: what a service that has just come back can take.
+/// Redriven jobs per second: a rate that a service which has just recovered can handle.
 const REDRIVEN_PER_SECOND: u32 = 500;
 
 /// `GET /status`: each queue's counts.

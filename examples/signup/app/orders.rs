@@ -1,4 +1,4 @@
-//! `POST /orders/{id}/{action}`: work that must keep its order, one order's steps after another.
+//! `POST /orders/{id}/{action}`: work in sequence, the steps of one order one after another.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -26,8 +26,8 @@ pub async fn step(
             let mut orders = tx.open_table(ORDERS)?;
             let number = orders.get(order)?.map_or(0, |latest| latest.value()) + 1;
             orders.insert(order, number)?;
-            // The group is what keeps the steps in order: of each group one job runs at a time, and a
-            // step that fails holds back those behind it, but no other order's.
+            // The group keeps the steps in order: one job of each group runs at a time, and a step that fails delays
+            // the steps after it, but not those of other orders.
             let job = NewJob::new(OrderStep { order, number, action }).group(format!("order-{order}"));
             tx.enqueue(queue::ORDERS, job)?;
             Ok(number)

@@ -1,4 +1,4 @@
-//! The application, running: the open file, its workers, its HTTP server.
+//! The running application: the open file, the workers, the HTTP server.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::{Outside, avatars, routes, workers};
 
-/// Longest wait for running jobs when the application stops. What is not done by then goes back to
-/// its queue and is done after the next start.
+/// Longest wait for running jobs when the application stops. Jobs that are not done by then return to their queues and
+/// run after the next start.
 const DRAIN: Duration = Duration::from_secs(5);
 
 pub struct Site {
@@ -21,7 +21,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Opens `file`, creating it if there is none, and serves on `port` of loopback; 0 is any free one.
+    /// Opens `file`, or creates it, and serves on `port` of loopback; 0 means any free port.
     pub async fn open(file: &Path, port: u16, outside: &Outside, retry: &Retry) -> Result<Self> {
         let pond = Millpond::open(file)?;
         workers::start(&pond, outside, retry)?;
@@ -37,7 +37,7 @@ impl Site {
         Ok(Self { pond, url, server })
     }
 
-    /// Stops taking requests, lets what runs come to its end, closes the file.
+    /// Stops accepting requests, lets running jobs finish, and closes the file.
     pub async fn close(self) -> Result<()> {
         self.server.abort();
         self.pond.shutdown(DRAIN).await?;

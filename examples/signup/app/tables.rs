@@ -5,9 +5,9 @@ use redb::TableDefinition;
 /// Who has signed up: email -> name.
 pub const USERS: TableDefinition<&str, &str> = TableDefinition::new("users");
 
-/// Who was welcomed: email -> how often. Written with the acknowledgement of the welcome mail's job, so
-/// it says 1 for everybody; a number above would be a broken promise of the queue.
+/// How often each user was welcomed: email -> count. It is written together with the acknowledgement of the welcome
+/// mail's job, so it is 1 for every user; a higher number would be a broken promise of the queue.
 pub const WELCOMED: TableDefinition<&str, u64> = TableDefinition::new("welcomed");
 
-/// How many steps each order has taken: order -> number of the latest.
+/// The number of steps of each order: order -> number of the latest step.
 pub const ORDERS: TableDefinition<u64, u64> = TableDefinition::new("orders");

@@ -1,4 +1,4 @@
-//! Who does the jobs: one worker per queue, each within the limits of the service it talks to.
+//! The workers: one per queue, each within the limits of the service that it calls.
 
 use anyhow::Result;
 use millpond::{Context, Data, Handled, Job, Kind, Millpond, Outcome, Rate, Retry};
@@ -10,15 +10,15 @@ use super::outside::Outside;
 use super::tables::WELCOMED;
 use super::webhooks::Webhook;
 
-/// Connections the mail server and the CRM grant us.
+/// The number of connections that the mail server and the CRM allow.
 pub const MAIL_AT_ONCE: usize = 20;
 pub const CRM_AT_ONCE: usize = 10;
 
-/// Events a second in our analytics plan, and how many may come at once after a pause.
+/// The number of events per second in our analytics plan, and how many it allows at once after a pause.
 pub const ANALYTICS_PER_SECOND: u32 = 250;
 pub const ANALYTICS_BURST: u32 = 25;
 
-/// Orders worked on at once. Within an order it is one step at a time, whatever stands here.
+/// The number of orders that are processed at the same time. Within an order it is always one step at a time.
 const ORDERS_AT_ONCE: usize = 16;
 
 /// Starts them all. They run until the handle is shut down.
@@ -30,7 +30,7 @@ pub fn start(pond: &Millpond, outside: &Outside, retry: &Retry) -> Result<()> {
         .data(Mailer::new(&outside.smtp, MAIL_AT_ONCE as u32)?)
         .handle(welcome)
         .start()?;
-    // Slack does not say how much it takes: it answers 429, and then the queue waits as long as it says.
+    // Slack does not document its limit: it answers 429, and then the queue waits for as long as the answer says.
     pond.worker(queue::SLACK)
         .retry(retry.clone())
         .data(Webhook::new(&outside.slack)?)
@@ -62,7 +62,7 @@ async fn welcome(job: Job<Welcome>, mailer: Data<Mailer>, ctx: Context) -> Handl
         return Ok(Outcome::dead_letter(format!("{} cannot be reached: {error}", job.email)));
     }
     let email = job.email.clone();
-    // Committed with the acknowledgement of this job: a crash before it leaves neither, one after it both.
+    // Committed together with the acknowledgement of this job: after a crash, both are stored or neither.
     ctx.on_complete(move |tx| {
         let mut welcomed = tx.open_table(WELCOMED)?;
         let times = welcomed.get(&*email)?.map_or(0, |times| times.value()) + 1;

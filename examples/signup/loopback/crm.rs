@@ -1,4 +1,4 @@
-//! The CRM: can be broken, and mended again.
+//! The CRM: the tour can make it fail, and repair it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

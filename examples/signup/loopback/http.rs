@@ -4,7 +4,7 @@ use anyhow::Result;
 use axum::Router;
 use tokio::net::TcpListener;
 
-/// Serves `routes` until the process ends, and says at which URL.
+/// Serves `routes` until the process ends, and returns the URL.
 pub async fn serve(routes: Router) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);

@@ -1,13 +1,13 @@
-//! What a stand-in was sent.
+//! The record of everything that a stand-in has received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// What was sent within a window arrives within one that may be shorter by this, on a busy machine.
+/// Requests that were sent within a window can arrive within a window that is shorter by this time, on a busy machine.
 const ON_THE_WAY: Duration = Duration::from_millis(250);
 
-/// The record of one stand-in. Users are known by their mail address.
+/// The record of one stand-in. Users are identified by their mail addresses.
 #[derive(Default)]
 pub struct Ledger {
     entries: Mutex<Entries>,
@@ -27,7 +27,7 @@ impl Ledger {
         self.entries.lock().expect("no code panics while it holds the ledger")
     }
 
-    /// Something arrives; it is under way until the answer drops.
+    /// Records an arrival; it is in progress until the returned guard is dropped.
     pub fn arrival(self: &Arc<Self>) -> UnderWay {
         let mut entries = self.entries();
         entries.arrivals.push(Instant::now());
@@ -49,12 +49,12 @@ impl Ledger {
         self.entries().accepted.get(user).copied().unwrap_or(0)
     }
 
-    /// How many users something was accepted for, copies not counted.
+    /// For how many users something was accepted, not counting copies.
     pub fn users(&self) -> usize {
         self.entries().accepted.len()
     }
 
-    /// How often something was accepted again that had been accepted before.
+    /// How many times something was accepted that had been accepted before.
     pub fn duplicates(&self) -> u64 {
         self.entries().accepted.values().map(|times| times - 1).sum()
     }
@@ -74,7 +74,7 @@ impl Ledger {
         (arrivals.len(), span.unwrap_or_default())
     }
 
-    /// Whether within every window at most `per_second` arrived, and `burst` on top.
+    /// Whether at most `per_second` plus `burst` arrived within every window.
     pub fn keeps_to(&self, per_second: u32, burst: u32) -> bool {
         let arrivals = &self.entries().arrivals;
         let allowed = |window: Duration| f64::from(burst) + f64::from(per_second) * (window + ON_THE_WAY).as_secs_f64();

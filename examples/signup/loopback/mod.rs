@@ -1,7 +1,7 @@
-//! Stand-ins for the services outside: real SMTP and HTTP servers on loopback, each with a weakness.
+//! Stand-ins for the external services: real SMTP and HTTP servers on loopback, each with a weakness.
 //!
-//! One is started for every service that the environment does not name. They keep count of what they
-//! were sent, which is how the tour knows what arrived.
+//! One is started for every service that the environment does not name. They record what they receive, so that the tour
+//! knows what has arrived.
 
 mod analytics;
 mod crm;
@@ -25,7 +25,7 @@ pub use slack::TAKEN_PER_SECOND as SLACK_TAKES_PER_SECOND;
 pub use smtp::{GREYLISTING_DOMAIN, NEVER};
 pub use warehouse::Warehouse;
 
-/// The services outside, and those of them that are stand-ins.
+/// The external services, and those of them that are stand-ins.
 pub struct Loopback {
     pub outside: Outside,
     pub mail: Option<Arc<Ledger>>,
@@ -48,12 +48,12 @@ impl Loopback {
         Ok(Self { outside, mail, slack, crm, analytics, warehouse })
     }
 
-    /// Whether no service is a real one.
+    /// Whether all services are stand-ins.
     pub fn is_complete(&self) -> bool {
         self.ledgers().len() == 4 && self.warehouse.is_some()
     }
 
-    /// What the stand-ins that a signup goes to were sent, by the queue that sends to them.
+    /// The records of the stand-ins that a signup sends jobs to, by queue.
     pub fn ledgers(&self) -> HashMap<&'static str, Arc<Ledger>> {
         let crm = self.crm.as_ref().map(|crm| crm.ledger.clone());
         let ledgers = [

@@ -1,4 +1,4 @@
-//! The chat: takes so much a second, and answers 429 to the rest.
+//! The chat: accepts a limited number of requests per second, and answers 429 to the others.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use super::{Ledger, http};
 use crate::app::jobs::SlackNote;
 
-/// Requests taken per second, counted from the first one.
+/// Requests that are accepted per second, counted from the first one.
 pub const TAKEN_PER_SECOND: u32 = 300;
 
 pub async fn start() -> Result<(String, Arc<Ledger>)> {

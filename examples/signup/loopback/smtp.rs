@@ -1,6 +1,7 @@
-//! The mail server: slow, puts strangers off at first, and has one mailbox that does not exist.
+//! The mail server: it is slow, refuses the first mail from unknown senders for some mailboxes, and has one mailbox
+//! that does not exist.
 //!
-//! `mailin` speaks the protocol; here is the I/O around it, and what the server makes of a recipient.
+//! `mailin` implements the protocol; this file has the I/O, and the decisions about recipients.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -18,10 +19,10 @@ use super::Ledger;
 /// The address that never works: answered with 550.
 pub const NEVER: &str = "nobody@nowhere.example";
 
-/// Mailboxes here put off the first mail from a stranger with a 451, as many real servers do.
+/// Mailboxes of this domain refuse the first mail from an unknown sender with a 451, as many real servers do.
 pub const GREYLISTING_DOMAIN: &str = "@greylisting.example";
 
-/// From the end of a mail until the server has answered.
+/// The time from the end of a mail to the server's answer.
 const FILING: Duration = Duration::from_millis(50);
 
 /// The reply to DATA: a mail follows.
@@ -41,7 +42,7 @@ async fn accept(listener: TcpListener, ledger: Arc<Ledger>) {
     let known = Acquaintances::default();
     while let Ok((stream, client)) = listener.accept().await {
         let desk = Desk { ledger: ledger.clone(), known: known.clone(), recipient: String::new() };
-        // A client that goes away in mid-session, as a killed one does, is no business of the server's.
+        // A client that disconnects during a session, because it was killed, is not an error of the server.
         tokio::spawn(async move { converse(stream, client.ip(), desk).await.ok() });
     }
 }

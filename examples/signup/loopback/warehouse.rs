@@ -1,4 +1,4 @@
-//! The warehouse: notes in which order it hears of each order's steps, and stumbles over some.
+//! The warehouse: records in which sequence the steps of each order arrive, and fails for some of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,7 +16,7 @@ use crate::app::jobs::OrderStep;
 /// How long the warehouse takes for a step: long enough for two of one order to be seen to overlap.
 const HANDLING: Duration = Duration::from_millis(15);
 
-/// It fails the first delivery of this step of every order: those behind it must wait.
+/// It fails the first delivery of this step of every order, so that the steps after it must wait.
 const STUMBLES_OVER: u64 = 3;
 
 #[derive(Default)]
@@ -24,14 +24,14 @@ pub struct Warehouse {
     orders: Mutex<HashMap<u64, History>>,
 }
 
-/// What was heard of one order.
+/// What was received of one order.
 #[derive(Clone, Default)]
 pub struct History {
     /// The steps' numbers as they were accepted.
     pub accepted: Vec<u64>,
     /// Deliveries that were answered with 503.
     pub failed: u64,
-    /// Another step of the same order was under way when one arrived.
+    /// Whether a step arrived while another step of the same order was in progress.
     pub overlapped: bool,
     under_way: u32,
 }

@@ -1,4 +1,4 @@
-//! A thousand signups at once, and the work draining behind them.
+//! A thousand signups at once, and the jobs that they cause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ const SIGNUPS: usize = 1_000;
 /// The queues that a signup puts a job into.
 pub const SIGNUP_QUEUES: [&str; 4] = [queue::MAIL, queue::SLACK, queue::CRM, queue::ANALYTICS];
 
-/// One in so many mailboxes greylists.
+/// One in this many mailboxes uses greylisting.
 const GREYLISTING_EVERY: usize = 25;
 
 pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<Load> {

@@ -1,4 +1,4 @@
-//! The application in a process of its own that kills itself in mid-load.
+//! The application in a process of its own, which kills itself under load.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -11,12 +11,12 @@ use crate::app::Site;
 use crate::app::jobs::queue;
 use crate::loopback::Loopback;
 
-/// The word that makes the program this.
+/// The argument that makes the program run as this child.
 pub const CRASH_CHILD: &str = "--crash-child";
 
-/// Serves on `db`, says where on the first line of its output, and dies once `signups` more are stored.
+/// Serves the file `db`, prints its URL as the first line, and kills itself when `signups` more are stored.
 pub async fn run(db: &Path, signups: u64) -> Result<ExitCode> {
-    // The parent names its own stand-ins in the environment: they outlive this process.
+    // The parent names its own stand-ins in the environment, because they must outlive this process.
     let loopback = Loopback::start().await?;
     let site = Site::open(db, 0, &loopback.outside, &retry()).await?;
     let mail = site.pond.queue(queue::MAIL)?;
@@ -28,9 +28,9 @@ pub async fn run(db: &Path, signups: u64) -> Result<ExitCode> {
     die()
 }
 
-/// SIGKILL: nothing is flushed, closed or told. The shell has `kill` built in wherever there is one.
+/// SIGKILL: nothing is flushed or closed. Every shell has `kill` built in.
 fn die() -> ! {
     let _ = Command::new("sh").args(["-c", "kill -KILL $PPID"]).status();
-    // Where there is no shell, this is the next hardest end.
+    // If there is no shell, this is the most abrupt end that is left.
     std::process::abort()
 }

@@ -1,4 +1,4 @@
-//! What the tour claims, each claim checked where it is made.
+//! The tour's claims, each checked where it is made.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Says whether `claim` holds; `seen` is what it rests on.
+    /// Prints whether `claim` holds; `seen` is the evidence.
     pub fn check(&mut self, holds: bool, claim: &str, seen: impl Display) {
         println!("  {} {claim}\n      {seen}", if holds { "✓" } else { "✗ BROKEN:" });
         if holds {
@@ -23,7 +23,7 @@ impl Claims {
         }
     }
 
-    /// Fails if anything claimed did not hold.
+    /// Fails if a claim did not hold.
     pub fn conclude(self, took: Duration) -> Result<ExitCode> {
         if self.broken.is_empty() {
             println!("\nAll {} claims hold. The tour took {:.1} s.", self.held, took.as_secs_f64());

@@ -1,4 +1,4 @@
-//! The application is killed in mid-load, again and again, and opens the same file each time.
+//! The application is killed under load, again and again, and opens the same file each time.
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -22,16 +22,17 @@ use crate::loopback::Loopback;
 
 const KILLS: usize = 3;
 
-/// A process dies when it has stored this many signups, while more are coming in.
+/// A process kills itself when it has stored this many signups, while more arrive.
 const SIGNUPS_SURVIVED: usize = 500;
 
-/// More than come in before it is dead.
+/// More signups than arrive before it is dead.
 const SIGNUPS_ASKED: usize = 5_000;
 
-/// A process that takes longer to come up, or to die once the load is over, hangs.
+/// A process that takes longer to start, or to end after the load, hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Loads and kills one process after another. The load's 201s are kept here, where nobody dies.
+/// Puts load on one process after another, and each kills itself. The 201 responses are recorded in this process, which
+/// lives on.
 pub async fn run(file: &Path, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<Load> {
     screen.chapter(&format!("A process serves on the same file and kills itself in mid-load, {KILLS} times"));
     let mut all = Load::default();
@@ -53,7 +54,7 @@ pub async fn run(file: &Path, loopback: &Loopback, screen: &mut Screen, claims: 
     Ok(all)
 }
 
-/// Opens the file after the last kill and lets the work come to its end.
+/// Opens the file after the last kill and waits until all jobs have ended.
 pub async fn reopen(file: &Path, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<Site> {
     screen.chapter("The same file is opened again, and the work goes on");
     let begun = Instant::now();
@@ -72,7 +73,7 @@ pub async fn reopen(file: &Path, loopback: &Loopback, screen: &mut Screen, claim
     Ok(site)
 }
 
-/// This program again, as [`CRASH_CHILD`], and the URL it serves.
+/// Starts this program again as [`CRASH_CHILD`], and returns its URL.
 async fn spawn(file: &Path, services: &Outside) -> Result<(Child, String)> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg(CRASH_CHILD)

@@ -1,4 +1,4 @@
-//! What there is to check promises against: the file, and what the stand-ins were sent.
+//! The evidence for the promises: the file, and the records of the stand-ins.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::app::jobs::queue;
 use crate::app::tables::{USERS, WELCOMED};
 use crate::loopback::{Ledger, Loopback};
 
-/// Dead letters read at once.
+/// Dead letters in one page.
 const PAGE: usize = 1_000;
 
-/// Users are known by their mail address.
+/// Users are identified by their mail addresses.
 pub struct Evidence {
     pub users: HashSet<String>,
-    /// How often each user was welcomed, by the file.
+    /// How often each user was welcomed, according to the file.
     pub welcomed: HashMap<String, u64>,
     /// The dead letters: queue and user.
     pub dead: HashSet<(String, String)>,
-    /// What the stand-ins were sent, by the queue that sends to them.
+    /// The records of the stand-ins, by queue.
     ledgers: HashMap<&'static str, Arc<Ledger>>,
 }
 
@@ -44,7 +44,7 @@ impl Evidence {
         SIGNUP_QUEUES.iter().filter(|queue| self.is_dead(queue, user)).count()
     }
 
-    /// A user's jobs that left neither their effect nor a dead letter.
+    /// A user's jobs that had no effect and are no dead letters.
     pub fn jobs_not_done(&self, user: &str) -> usize {
         SIGNUP_QUEUES.iter().filter(|queue| !self.is_done(queue, user) && !self.is_dead(queue, user)).count()
     }
@@ -90,7 +90,7 @@ fn dead_letters(pond: &Millpond) -> Result<HashSet<(String, String)>> {
     }
 }
 
-/// The user a dead letter is about, as its payload says.
+/// The user that a dead letter's payload names.
 fn user_of(letter: &JobInfo) -> String {
     let payload: serde_json::Value = letter.payload.decode().unwrap_or_default();
     let text = payload["email"].as_str().or_else(|| payload["text"].as_str()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! How far the queues are, counted from when the gauges were set up, and waiting until they are empty.
+//! The progress of the queues since the gauges were set up, and the wait until the queues are empty.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use millpond::{Counts, Millpond, Queue};
 
 use super::screen::{Row, Screen, grouped};
 
-/// Time between two looks.
+/// Time between two readings.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// A tour that waits longer than this for work to end will not see it end.
+/// If the work takes longer than this, it will not end.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 pub struct Gauges {
@@ -18,7 +18,7 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// Sets the gauges of these queues to zero; what waits in them counts as work to be done.
+    /// Sets the gauges of these queues to zero; jobs that wait in them count as work to do.
     pub fn new(pond: &Millpond, names: &[&'static str]) -> Result<Self> {
         let mut queues = Vec::new();
         for &name in names {
@@ -38,7 +38,7 @@ impl Gauges {
         self.queues.iter().map(|(_, queue, _)| queue.counts().unfinished()).sum()
     }
 
-    /// Shows the rows until nothing waits.
+    /// Shows the rows until no job waits.
     pub async fn drain(&self, screen: &mut Screen) -> Result<Duration> {
         let begun = Instant::now();
         while self.waiting() > 0 {

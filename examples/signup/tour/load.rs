@@ -1,4 +1,4 @@
-//! Signups over HTTP, many at once, each on a connection that is kept.
+//! Signups over HTTP, many at once, on connections that are kept open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,19 @@ use reqwest::{Client, StatusCode};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-/// Clients at once.
+/// The number of clients at the same time.
 pub const AT_ONCE: usize = 64;
 
-/// What became of the signups.
+/// The results of the signups.
 #[derive(Default)]
 pub struct Load {
     /// Answered with 201.
     pub acknowledged: Vec<String>,
-    /// Asked for, but the connection broke before an answer: they may or may not be stored.
+    /// The connection broke before an answer: they can be stored or not.
     pub cut_off: Vec<String>,
     /// Answered with anything else.
     pub refused: Vec<StatusCode>,
-    /// How long the 201s took, shortest first.
+    /// The times of the answers with 201, shortest first.
     pub took: Vec<Duration>,
 }
 
@@ -41,7 +41,7 @@ impl Load {
     }
 }
 
-/// Signs `emails` up. `answered` counts the 201s while it runs. A client whose connection breaks stops.
+/// Signs `emails` up. Meanwhile `answered` counts the answers with 201. A client stops if its connection breaks.
 pub async fn sign_up(url: &str, emails: Vec<String>, answered: Arc<AtomicUsize>) -> Result<Load> {
     let (emails, next) = (Arc::new(emails), Arc::new(AtomicUsize::new(0)));
     let client = Client::new();

@@ -1,4 +1,4 @@
-//! The guided tour: loads the application, breaks what can break, kills it, and checks every promise.
+//! The guided tour: puts load on the application, makes services fail, kills the process, and checks every promise.
 
 mod burst;
 mod child;
@@ -29,7 +29,7 @@ use summary::Summary;
 
 pub use child::{CRASH_CHILD, run as crash_child};
 
-/// Attempts in all in the tour, where nobody wants to wait for the default back-off of seconds to minutes.
+/// Attempts in all in the tour, which does not wait for the default back-off of seconds to minutes.
 const ATTEMPTS: u32 = 4;
 const BACKOFF: Duration = Duration::from_millis(200);
 

@@ -1,4 +1,4 @@
-//! In the place of `plugins/` where they are not built in.
+//! Replaces `plugins/` if plugins are not built in.
 
 use std::path::Path;
 

@@ -26,7 +26,7 @@ pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: 
     Ok(())
 }
 
-/// Each order's steps are asked for one after another, all orders side by side.
+/// Requests the steps of each order one after another, and those of all orders at the same time.
 async fn place_all(url: &str) -> Result<()> {
     let client = Client::new();
     let mut orders = JoinSet::new();

@@ -1,4 +1,4 @@
-//! The CRM was down all the while: its jobs are dead letters now. It is mended, and they are redriven.
+//! The CRM was down, and its jobs became dead letters. Now it works again, and they are redriven.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const LETTERS_READ_MAX: usize = 1_000;
 /// Times are recorded in whole milliseconds.
 const CLOCK_GRAIN: Duration = Duration::from_millis(1);
 
-/// Redrives what is dead in the CRM's queue, and says how many jobs that were.
+/// Redrives the dead letters of the CRM's queue, and returns their number.
 pub async fn run(site: &Site, loopback: &Loopback, screen: &mut Screen, claims: &mut Claims) -> Result<u64> {
     screen.chapter("The CRM outage: dead letters, mended, redriven");
     let Some(crm) = &loopback.crm else {
@@ -71,7 +71,7 @@ fn print_letter(letter: &JobInfo) {
     println!();
 }
 
-/// Whether the waits between attempts were at least those of the back-off, less its jitter of a fifth.
+/// Whether the waits between attempts were at least those of the back-off, minus its jitter of a fifth.
 fn backed_off(letter: &JobInfo) -> bool {
     let waits = letter.errors.windows(2).map(|pair| pair[1].started_at.since(pair[0].ended_at) + CLOCK_GRAIN);
     let least = (0..).map(|doublings| BACKOFF * (1 << doublings) * 4 / 5);

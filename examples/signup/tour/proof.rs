@@ -13,11 +13,11 @@ use super::screen::grouped;
 use crate::app::jobs::queue;
 use crate::loopback::{Loopback, NEVER};
 
-/// What the summary wants to know.
+/// The figures for the summary.
 pub struct Proven {
-    /// Jobs of acknowledged signups that were neither done nor kept as dead letters.
+    /// Jobs of acknowledged signups that neither completed nor became dead letters.
     pub lost: usize,
-    /// What stand-ins were sent again after they had accepted it.
+    /// Requests that stand-ins received again after they had accepted them.
     pub duplicates: u64,
 }
 

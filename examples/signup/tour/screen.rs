@@ -1,15 +1,15 @@
-//! Live progress: rows drawn over each other on a terminal, now and then a line elsewhere.
+//! Live progress: on a terminal rows that are drawn over each other, elsewhere a line from time to time.
 
 use std::io::{IsTerminal, Write, stdout};
 use std::time::{Duration, Instant};
 
-/// Time between two lines where nothing can be drawn over.
+/// Time between two lines if the output is not a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
 
-/// Leaves room for the counts in 80 columns: a line that wraps cannot be drawn over.
+/// Short enough for the counts to fit into 80 columns: a line that wraps cannot be drawn over.
 const BAR_CELLS: u64 = 16;
 
-/// How far something is.
+/// The progress of one row.
 pub struct Row {
     pub name: &'static str,
     pub done: u64,
@@ -55,7 +55,7 @@ impl Screen {
         self.plain_at = self.chapter_begun;
     }
 
-    /// Shows rows in the place of those shown before.
+    /// Shows rows in place of those shown before.
     pub fn show(&mut self, rows: &[Row]) {
         if self.draws {
             self.draw(rows);
@@ -66,7 +66,7 @@ impl Screen {
         }
     }
 
-    /// Shows rows for good: what is shown next stands below.
+    /// Shows rows that stay: the next ones are below.
     pub fn settle(&mut self, rows: &[Row]) {
         self.draw(rows);
         self.lines_drawn = 0;
@@ -84,7 +84,7 @@ impl Screen {
         }
         self.lines_drawn = if self.draws { rows.len() } else { 0 };
         print!("{frame}");
-        // A terminal that is gone is no reason to stop the tour.
+        // The tour continues if the terminal is gone.
         let _ = stdout().flush();
     }
 }

@@ -27,7 +27,7 @@ impl Summary {
         let (mut retries, mut dead) = (0, 0);
         for name in queue::ALL {
             let counts = pond.queue(name)?.counts();
-            // The last failure of a job that dies is followed by no retry.
+            // The last failure of a dead letter is not followed by a retry.
             retries += counts.failures_total - counts.dead_total;
             dead += counts.dead_total;
         }

@@ -2,9 +2,7 @@
 //! [`Outcome`].
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,50 +13,20 @@ use super::deployed::Deployed;
 use super::elsewhere::GuestAttempt;
 use super::exceeded::Exceeded;
 use super::failure;
-use super::guest::Guest;
+use super::guest::{Guest, HANDLES_MAX};
 use super::overlay::Overlay;
-use super::pace::Pace;
 use super::plain::plain;
 use super::sandbox::Slot;
+use super::serving::Serving;
 use super::version::Version;
 use super::warm::{IdleInstances, Warm};
 use crate::handler::Context;
 use crate::job::{Outcome, REASON_BYTES_MAX};
-
-/// The most resource handles that a guest can hold at a time. A guest that leaks handles fails here.
-pub(super) const HANDLES_MAX: usize = 1_000;
+use crate::storage::Usage;
 
 /// How long a job of a suspended plugin is put off. After that time the next attempt checks whether the plugin was
 /// resumed.
 const OUT_OF_SERVICE: Duration = Duration::from_secs(60);
-
-/// A registered plugin, and what its attempts share: the idle instances and the pace.
-pub(super) struct Serving {
-    pub plugin: Arc<Deployed>,
-    pub idle_instances: IdleInstances,
-    pub pace: Pace,
-}
-
-impl Serving {
-    pub fn new(plugin: Arc<Deployed>) -> Self {
-        let idle_instances = IdleInstances::new(plugin.reuse);
-        Self { plugin, idle_instances, pace: Pace::default() }
-    }
-
-    /// Polls an attempt, and returns whether a tick passed during the poll. If so, a guest that is not done has
-    /// computed until that tick.
-    pub fn poll<T>(&self, run: Pin<&mut impl Future<Output = T>>, task: &mut TaskContext<'_>) -> (Poll<T>, bool) {
-        let before = self.plugin.sandbox.ticks();
-        let polled = run.poll(task);
-        let ticks = self.plugin.sandbox.ticks().saturating_sub(before);
-        match ticks {
-            0 if polled.is_ready() => self.pace.was_short(),
-            0 => {}
-            ticks => self.pace.ticked(ticks),
-        }
-        (polled, ticks > 0)
-    }
-}
 
 /// Returns a future that runs one attempt, on the application's runtime or on a thread for guests: see
 /// [`elsewhere`](super::elsewhere).
@@ -77,8 +45,8 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
         context.log(format!("plugin {} is suspended after too many broken attempts", plugin.name));
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
-    let version = plugin.current();
-    context.facts().set_plugin(version.hash);
+    let version = serving.current();
+    context.facts().guest.set_plugin(version.hash);
     // Declared before the instance, so that it is dropped after the instance: a slot becomes free only when its
     // instance is gone.
     let _slot: Slot;
@@ -93,12 +61,13 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
                 Some(slot) => slot,
                 None => {
                     let facts = context.facts();
-                    let in_line = facts.in_line();
+                    let waits = facts.guest.wait_for_place(&facts.time);
                     let name = &*plugin.name;
                     tracing::debug!(target: "millpond::plugin", "{name} waits for a place: all are taken");
                     let slot = plugin.places.slot().await;
-                    drop(in_line);
-                    if !facts.leaves_the_line() {
+                    drop(waits);
+                    facts.guest.has_place();
+                    if facts.is_cancelled() {
                         return Outcome::Snooze(Duration::ZERO);
                     }
                     slot
@@ -191,7 +160,8 @@ fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &C
         Ok(output) => {
             if !overlay.is_empty() {
                 let plugin = plugin.clone();
-                context.on_complete(move |tx| overlay.commit(&plugin, tx));
+                let quota = Usage { keys: plugin.limits.state_keys, bytes: plugin.limits.state_bytes };
+                context.on_complete(move |tx| overlay.commit(&plugin.name, quota, tx));
             }
             Outcome::Done((!output.is_empty()).then(|| output.into()))
         }

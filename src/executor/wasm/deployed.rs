@@ -1,4 +1,4 @@
-//! A plugin that a worker has registered: its settings, and the version that runs now.
+//! A plugin that a worker has registered, without its code: its settings, and whether it is suspended.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -10,20 +10,16 @@ use super::host::Host;
 use super::limits::PluginLimits;
 use super::sandbox::{PluginPlaces, Sandbox};
 use super::service::Service;
-use super::version::Version;
 use super::watched::WatchedFile;
 use crate::job::PluginHash;
-use crate::sync::RwLock;
 
-/// A plugin that a worker has registered.
+/// A plugin that a worker has registered, without its code.
 pub(super) struct Deployed {
     pub setting: Setting,
     pub host: Arc<Host>,
     pub sandbox: &'static Sandbox,
     pub service: Service,
     pub places: PluginPlaces,
-    /// An attempt keeps the version that it started with until it ends.
-    current: RwLock<Arc<Version>>,
 }
 
 /// The settings of a plugin, without its code.
@@ -54,19 +50,9 @@ impl Deref for Deployed {
 }
 
 impl Deployed {
-    pub fn new(setting: Setting, version: Version, host: Arc<Host>, sandbox: &'static Sandbox) -> Self {
+    pub fn new(setting: Setting, host: Arc<Host>, sandbox: &'static Sandbox) -> Self {
         let service = Service::new(setting.limits.traps_in_a_row);
-        let current = RwLock::new(Arc::new(version));
-        Self { setting, host, sandbox, service, places: sandbox.places(), current }
-    }
-
-    pub fn current(&self) -> Arc<Version> {
-        self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
-    }
-
-    /// Replaces the current version. Attempts that start from now on run the new one.
-    pub fn replace(&self, version: Version) {
-        *self.current.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(version);
+        Self { setting, host, sandbox, service, places: sandbox.places() }
     }
 
     /// Whether the plugin is granted follow-up jobs of this kind into this queue. `own` is the queue of the running

@@ -14,9 +14,9 @@ use std::task::{Context as TaskContext, Poll, ready};
 use tracing::Instrument;
 use tracing::instrument::WithSubscriber;
 
-use super::attempt::Serving;
 use super::host::Turn;
 use super::sandbox::cpus;
+use super::serving::Serving;
 use crate::handler::Context;
 use crate::job::Outcome;
 use crate::sync::{OtherTask, Tasks};
@@ -83,7 +83,7 @@ impl<F> Drop for GuestAttempt<F> {
         // The executor, which drops the attempt, waits for this future: it is ready once the attempt no longer runs
         // there.
         if let Place::Elsewhere(other) = std::mem::replace(&mut self.place, Place::Nowhere) {
-            self.context.facts().left_behind(other.end());
+            self.context.facts().guest.left_behind(other.end());
         }
     }
 }

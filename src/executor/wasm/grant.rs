@@ -12,7 +12,6 @@ use crate::job::check_name;
 /// use millpond::Grant;
 ///
 /// let resize = Grant::enqueue("resize").to_queue("images");
-/// # let _ = resize;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -69,7 +68,6 @@ impl Grant {
     /// use millpond::{Allow, Grant};
     ///
     /// let hooks = Grant::http(Allow::https("*.hooks.example.org"));
-    /// # let _ = hooks;
     /// ```
     #[cfg(feature = "wasm-http")]
     pub fn http(allow: Allow) -> Self {
@@ -83,7 +81,6 @@ impl Grant {
     ///
     /// ```
     /// let prints = millpond::Grant::stdio();
-    /// # let _ = prints;
     /// ```
     #[cfg(feature = "wasm-wasi")]
     pub fn stdio() -> Self {

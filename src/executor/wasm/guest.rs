@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 
-use super::attempt::HANDLES_MAX;
 use super::deployed::Deployed;
 use super::exceeded::Exceeded;
 use super::meter::Meter;
@@ -13,6 +12,9 @@ use super::overlay::Overlay;
 use super::random::Random;
 use crate::handler::Context;
 use crate::time::Timestamp;
+
+/// The most resource handles that a guest can hold at a time. A guest that leaks handles fails here.
+pub(super) const HANDLES_MAX: usize = 1_000;
 
 /// The longest message that a guest logged as an error which is kept for its attempt's error, in bytes.
 const LAST_WORDS_BYTES_MAX: usize = 1 << 10;

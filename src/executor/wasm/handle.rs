@@ -8,9 +8,11 @@ use bytes::Bytes;
 
 use super::deployed::Deployed;
 use super::file;
+use super::serving::Serving;
 use super::version::Version;
 use crate::error::{Error, PluginError};
 use crate::events::Event;
+use crate::executor::ForeignHandler;
 use crate::job::PluginHash;
 
 /// The most keys of a plugin's state in one answer.
@@ -30,35 +32,39 @@ const STATE_KEYS_MAX: usize = 1_000;
 /// ```
 #[derive(Clone)]
 pub struct PluginHandle {
-    deployed: Arc<Deployed>,
+    serving: Arc<Serving>,
 }
 
 impl PluginHandle {
-    pub(super) fn new(deployed: Arc<Deployed>) -> Self {
-        Self { deployed }
+    pub(super) fn new(serving: Arc<Serving>) -> Self {
+        Self { serving }
+    }
+
+    fn deployed(&self) -> &Deployed {
+        &self.serving.plugin
     }
 
     /// The plugin's name.
     pub fn name(&self) -> &str {
-        &self.deployed.name
+        &self.deployed().name
     }
 
     /// The current version, which attempts that start now run.
     pub fn hash(&self) -> PluginHash {
-        self.deployed.current().hash
+        self.serving.current().hash
     }
 
     /// Whether the plugin is suspended, because too many attempts in a row broke. Its jobs wait until it is
     /// [resumed](Self::resume) or has a new version.
     pub fn is_suspended(&self) -> bool {
         // In a forked process a lock may be held forever, so nothing is read there.
-        self.deployed.host.store.check_process().is_ok() && self.deployed.service.is_suspended()
+        self.deployed().host.store.check_process().is_ok() && self.deployed().service.is_suspended()
     }
 
     /// Ends the plugin's suspension, without a new version.
     pub fn resume(&self) {
-        if self.deployed.host.store.check_process().is_ok() {
-            self.deployed.service.resume();
+        if self.deployed().host.store.check_process().is_ok() {
+            self.deployed().service.resume();
         }
     }
 
@@ -71,16 +77,16 @@ impl PluginHandle {
     ///   version stays.
     /// - [`Error::Forked`] in a forked process.
     pub fn reload(&self, bytes: impl AsRef<[u8]>) -> Result<PluginHash, Error> {
-        self.deployed.host.store.check_process()?;
-        let Deployed { setting, sandbox, .. } = &*self.deployed;
+        self.deployed().host.store.check_process()?;
+        let Deployed { setting, sandbox, .. } = self.deployed();
         let name = &setting.name;
         let refused = |reason: PluginError| Error::Plugin { plugin: name.clone(), reason };
         let version = Version::make(bytes.as_ref(), &OnceLock::new(), setting, sandbox).map_err(refused)?;
         let hash = version.hash;
-        self.deployed.replace(version);
-        self.deployed.service.resume();
+        self.serving.replace(version);
+        self.deployed().service.resume();
         tracing::info!(plugin = name, %hash, "a plugin has a new version");
-        self.deployed.host.tell(Event::PluginReloaded { plugin: name.as_str().into(), hash });
+        self.deployed().host.tell(Event::PluginReloaded { plugin: name.as_str().into(), hash });
         Ok(hash)
     }
 
@@ -90,7 +96,7 @@ impl PluginHandle {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, and the errors of [`reload`](Self::reload).
     pub fn reload_file(&self, path: impl AsRef<Path>) -> Result<PluginHash, Error> {
-        self.deployed.host.store.check_process()?;
+        self.deployed().host.store.check_process()?;
         let bytes = file::read(path.as_ref())?;
         if Version::hash(&bytes) == self.hash() { Ok(self.hash()) } else { self.reload(bytes) }
     }
@@ -101,7 +107,7 @@ impl PluginHandle {
     /// # Errors
     /// The errors of every call that reads the file.
     pub fn state_keys(&self, after: Option<&str>) -> Result<Vec<String>, Error> {
-        Ok(self.deployed.host.store.reader()?.plugin_keys(self.name(), "", after, STATE_KEYS_MAX)?)
+        Ok(self.deployed().host.store.reader()?.plugin_keys(self.name(), "", after, STATE_KEYS_MAX)?)
     }
 
     /// The value under a key of the plugin's state. A counter is a signed number of 8 bytes, little-endian.
@@ -109,17 +115,17 @@ impl PluginHandle {
     /// # Errors
     /// The errors of every call that reads the file.
     pub fn state(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        Ok(self.deployed.host.store.reader()?.plugin_value(self.name(), key)?)
+        Ok(self.deployed().host.store.reader()?.plugin_value(self.name(), key)?)
+    }
+}
+
+impl ForeignHandler for PluginHandle {
+    fn watched_every(&self) -> Option<Duration> {
+        self.deployed().watched.as_ref().map(|watched| watched.every)
     }
 
-    /// How often the plugin's file is checked, if it is watched.
-    pub(crate) fn watched_every(&self) -> Option<Duration> {
-        self.deployed.watched.as_ref().map(|watched| watched.every)
-    }
-
-    /// Checks the plugin's file, and reloads the plugin if the file holds another version.
-    pub(crate) fn look_at_file(&self) {
-        let Some(watched) = &self.deployed.watched else { return };
+    fn check_file(&self) {
+        let Some(watched) = &self.deployed().watched else { return };
         let Some(mut checks) = watched.begin() else { return };
         if !checks.is_due(&watched.path) {
             return;
@@ -127,7 +133,7 @@ impl PluginHandle {
         if let Err(error) = self.reload_file(&watched.path) {
             let (plugin, reason) = (self.name(), error.to_string());
             tracing::warn!(plugin, reason, "a plugin's file has changed and cannot be used: the current version stays");
-            self.deployed.host.tell(Event::PluginNotReloaded { plugin: plugin.into(), reason });
+            self.deployed().host.tell(Event::PluginNotReloaded { plugin: plugin.into(), reason });
         }
     }
 }

@@ -40,6 +40,7 @@ mod random;
 mod sandbox;
 mod scan;
 mod service;
+mod serving;
 mod ticker;
 mod version;
 mod wants;

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::deployed::Deployed;
 use crate::error::BoxError;
 use crate::job::{Codec, NewJob, Priority};
-use crate::storage::{StateWrite, Usage, added};
+use crate::storage::{StateWrite, Usage};
 use crate::transaction::{StateWrites, Transaction};
 
 /// A follow-up job that the guest has created and not enqueued yet.
@@ -99,12 +98,11 @@ impl Overlay {
         self.writes.is_empty() && self.follow_ups.is_empty()
     }
 
-    /// Writes everything, in the transaction that completes the job. It can be called again if that transaction is
-    /// retried.
-    pub fn commit(&self, plugin: &Deployed, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    /// Writes everything, in the transaction that completes the job. `quota` is the state that the plugin can keep. This can
+    /// be called again if that transaction is retried.
+    pub fn commit(&self, plugin: &str, quota: Usage, tx: &Transaction<'_>) -> Result<(), BoxError> {
         if !self.writes.is_empty() {
-            let quota = Usage { keys: plugin.limits.state_keys, bytes: plugin.limits.state_bytes };
-            tx.keep(&plugin.name, &self.writes, quota)?;
+            tx.keep(plugin, &self.writes, quota)?;
         }
         for FollowUp { queue, draft } in &self.follow_ups {
             tx.enqueue(queue, draft.job())?;
@@ -119,7 +117,7 @@ impl Overlay {
     pub fn add(&mut self, key: String, delta: i64) -> Result<(), String> {
         let put = |value: Option<&[u8]>| {
             let wrong = || format!("the value of {key:?} is not a number that could be added to");
-            added(value, delta).map(StateWrite::Put).ok_or_else(wrong)
+            StateWrite::added(value, delta).map(StateWrite::Put).ok_or_else(wrong)
         };
         let write = match self.writes.get(&key) {
             None => StateWrite::Add(delta),

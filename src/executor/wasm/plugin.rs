@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::attempt::{self, Serving};
+use super::attempt;
 use super::deployed::{Deployed, Setting};
 use super::grant::Grant;
 use super::handle::PluginHandle;
@@ -15,11 +15,12 @@ use super::host::Host;
 use super::info::PluginInfo;
 use super::limits::PluginLimits;
 use super::sandbox::{Nan, Sandbox};
+use super::serving::Serving;
 use super::version::{Code, Version};
 use super::watched::WatchedFile;
 use super::{file, scan};
 use crate::error::{Error, PluginError};
-use crate::executor::Handling;
+use crate::executor::{ForeignHandler, Handling};
 use crate::handler::Runnable;
 use crate::job::{PluginHash, check_name};
 
@@ -262,7 +263,7 @@ impl std::fmt::Debug for Plugin {
 /// Compiles a plugin and makes a handler from it.
 pub(crate) fn load(kind: Arc<str>, plugin: Plugin, host: Arc<Host>) -> Result<Handling, Error> {
     let Ready { setting, version, sandbox } = prepare(plugin.clone()).map_err(|reason| plugin.refused(reason))?;
-    Ok(handling(kind, Arc::new(Deployed::new(setting, version, host, sandbox))))
+    Ok(handling(kind, Serving::new(Arc::new(Deployed::new(setting, host, sandbox)), version)))
 }
 
 /// A plugin that has passed all checks.
@@ -296,12 +297,12 @@ fn prepare(plugin: Plugin) -> Result<Ready, PluginError> {
     Ok(Ready { setting, version, sandbox })
 }
 
-fn handling(kind: Arc<str>, deployed: Arc<Deployed>) -> Handling {
-    let timeout_max = Some(deployed.limits.time);
-    let plugin = Some(PluginHandle::new(deployed.clone()));
-    let serving = Arc::new(Serving::new(deployed));
+fn handling(kind: Arc<str>, serving: Serving) -> Handling {
+    let serving = Arc::new(serving);
+    let timeout_max = Some(serving.plugin.limits.time);
+    let foreign: Arc<dyn ForeignHandler> = Arc::new(PluginHandle::new(serving.clone()));
     let runnable = Runnable::foreign(move |payload, context| {
         Ok(Box::pin(attempt::run(&serving, payload.bytes.clone(), context.clone())))
     });
-    Handling { kind, runnable, timeout_max, slow_polls: Default::default(), plugin }
+    Handling { kind, runnable, timeout_max, slow_polls: Default::default(), foreign: Some(foreign) }
 }

@@ -10,17 +10,17 @@ use crate::storage::Batch;
 use crate::time::Now;
 use crate::writer::upkeep;
 
-/// How often rates' buckets are looked at.
+/// How often the rates' buckets are checked.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Buckets looked at under the scheduler's lock at once.
-const LOOKS_AT_ONCE: usize = 4_096;
+/// Buckets that are checked at once under the scheduler's lock.
+const CHECKED_AT_ONCE: usize = 4_096;
 
 /// Rows removed in one commit, at most.
 const ROWS_AT_ONCE: usize = 1_000;
 
-/// Removes the rows of buckets that are full again, in small batches: each group that ever had a rate would
-/// keep its row otherwise. A bucket that still says something, a hold or a token that is missing, keeps it.
+/// Removes the rows of buckets that are full again, in small batches. Otherwise each group that ever had a rate would keep its
+/// row. A bucket that is on hold or lacks a token keeps its row.
 #[derive(Default)]
 pub(in crate::runtime) struct BucketSweeper {
     next: Every,
@@ -37,28 +37,28 @@ impl BucketSweeper {
     }
 }
 
-/// Looks at so many buckets, and goes on after each batch of rows until all that were found are removed.
-fn sweep(engine: &Arc<Engine>, mut looks_left: usize) {
-    while looks_left > 0 {
-        let looks = looks_left.min(LOOKS_AT_ONCE);
-        looks_left -= looks;
-        let full: Arc<[_]> = engine.scheduler().buckets_to_forget(looks, ROWS_AT_ONCE, engine.now()).into();
+/// Checks `left` buckets. After each batch of rows it goes on, until all rows that were found are removed.
+fn sweep(engine: &Arc<Engine>, mut left: usize) {
+    while left > 0 {
+        let checked = left.min(CHECKED_AT_ONCE);
+        left -= checked;
+        let full: Arc<[_]> = engine.scheduler().buckets_to_forget(checked, ROWS_AT_ONCE, engine.now()).into();
         if full.is_empty() {
             continue;
         }
-        // There may be more of those that were found already.
-        let looks_left = if full.len() == ROWS_AT_ONCE { looks_left.max(1) } else { looks_left };
-        let (looker, keys) = (engine.clone(), full.clone());
+        // A full batch may have left rows of the buckets that were checked.
+        let left = if full.len() == ROWS_AT_ONCE { left.max(1) } else { left };
+        let (engine_of_step, keys) = (engine.clone(), full.clone());
         let write = move |batch: &mut Batch<'_>| -> Result<(), Error> {
             for key in &*keys {
-                if looker.scheduler().forget_bucket(key, looker.now()) {
+                if engine_of_step.scheduler().forget_bucket(key, engine_of_step.now()) {
                     upkeep::save_bucket(batch, key, None)?;
                 }
             }
             Ok(())
         };
         engine.internally(write, move |engine, result| match result {
-            Ok(()) if !engine.is_stopping() => sweep(engine, looks_left),
+            Ok(()) if !engine.is_stopping() => sweep(engine, left),
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(%error, "the rows of full buckets could not be removed");

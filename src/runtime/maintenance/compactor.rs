@@ -8,102 +8,117 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::runtime::engine::Engine;
 use crate::storage::{Batch, Compacted};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Now;
 
-/// How often it looks whether the queue is idle, and how long it must have been: compacting holds up
-/// whoever comes meanwhile.
-const EVERY: Duration = Duration::from_secs(60);
+/// How often this checks whether the queue is idle, and how long the queue must have been idle: compacting holds up the
+/// calls that come meanwhile.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// A smaller file is left as it is, in bytes: there is little to gain.
 const FILE_BYTES_MIN: u64 = 4 << 20;
 
-/// A larger file is left as it is, in bytes: what is in use of it, a quarter at most, is moved within about
-/// ten seconds on a slow disk.
+/// A larger file is left as it is, in bytes: the part of it that is in use, a quarter at most, is moved within about ten
+/// seconds on a slow disk.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// At most one part in so many may be in use: what is moved is written twice.
+/// The file is compacted if at most one part in this many is in use, because what is moved is written twice.
 const USED_PARTS: u64 = 4;
 
-/// Longest wait after a look that found too much in use: each look walks through what is.
-const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait after a check that found too much in use: each check walks through everything that is in use.
+const CHECK_AGAIN_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What a stop may compact for each second that it has left, in bytes of the file.
+/// How large a file a stop compacts, in bytes for each second that the stop has left.
 const STOP_BYTES_PER_SECOND: u64 = 32 << 20;
 
-/// Makes the file small again when it is mostly empty and nobody needs it.
+/// Makes the file small again when it is mostly empty and nothing uses it.
+#[derive(Default)]
 pub(in crate::runtime) struct Compactor {
     next: Every,
-    /// Commits made when it last looked whether the queue is idle.
+    /// Commits made when this last checked whether the queue is idle.
     commits: u64,
-    /// Commits made when it last looked into the file: without another one it would find the same.
-    looked_at: Option<u64>,
-    /// How long to wait after the next look that is in vain.
+    last_check: Arc<Mutex<LastCheck>>,
+}
+
+/// The last check of the file. The dispatcher reads it, and the writer makes it.
+struct LastCheck {
+    /// Commits made at that time: without another one, a check would find the same.
+    commits: Option<u64>,
+    /// How long to wait after the next check that finds too much in use.
     patience: Duration,
+    /// When the next check may be made, on the monotonic clock.
     not_before: Duration,
 }
 
-impl Default for Compactor {
+impl Default for LastCheck {
     fn default() -> Self {
-        Self { next: Every::default(), commits: 0, looked_at: None, patience: EVERY, not_before: Duration::ZERO }
+        Self { commits: None, patience: CHECK_EVERY, not_before: Duration::ZERO }
+    }
+}
+
+impl LastCheck {
+    fn is_due(&self, commits: u64, now: Now) -> bool {
+        self.commits != Some(commits) && now.mono >= self.not_before
+    }
+
+    fn made(&mut self, commits: u64, worthwhile: bool, now: Now) {
+        self.commits = Some(commits);
+        self.patience = if worthwhile { CHECK_EVERY } else { (self.patience * 2).min(CHECK_AGAIN_AFTER_MAX) };
+        self.not_before = now.mono.saturating_add(self.patience);
     }
 }
 
 impl Compactor {
     pub fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
-        if let Some(wait) = self.next.wait(EVERY, now) {
+        if let Some(wait) = self.next.wait(CHECK_EVERY, now) {
             return wait;
         }
         let commits = engine.metrics.commits();
         let quiet = std::mem::replace(&mut self.commits, commits) == commits;
-        if engine.config.compaction && quiet && self.looked_at != Some(commits) && now.mono >= self.not_before {
-            // The writer looks again whether nobody needs the file: here it may have changed by now.
-            let writer = engine.clone();
-            let _ = engine.to_writer.between(move || compact_if_idle(&writer, commits));
+        if engine.config.compaction && quiet && lock(&self.last_check).is_due(commits, now) {
+            // The writer checks again whether nothing needs the file: that may have changed by then.
+            let (writer, last_check) = (engine.clone(), self.last_check.clone());
+            let _ = engine.to_writer.between(move || compact_if_idle(&writer, commits, &last_check));
         }
-        EVERY
-    }
-
-    fn looked(&mut self, commits: u64, worthwhile: bool, now: Now) {
-        self.looked_at = Some(commits);
-        self.patience = if worthwhile { EVERY } else { (self.patience * 2).min(LOOK_AGAIN_AFTER_MAX) };
-        self.not_before = now.mono.saturating_add(self.patience);
+        CHECK_EVERY
     }
 }
 
 /// Called by the writer between two commits.
-fn compact_if_idle(engine: &Arc<Engine>, commits: u64) {
+fn compact_if_idle(engine: &Arc<Engine>, commits: u64, last_check: &Mutex<LastCheck>) {
     let is_idle = engine.to_writer.is_quiet() && engine.scheduler().running() == 0 && engine.unwritable().is_none();
-    if !is_idle || engine.metrics.commits() != commits || !is_worth_a_look(engine, FILE_BYTES_MAX) {
+    if !is_idle || engine.metrics.commits() != commits || !is_worth_a_check(engine, FILE_BYTES_MAX) {
         return;
     }
     let compacted = compact(engine);
     let now = engine.now();
     match compacted {
-        // Somebody reads: the next time.
-        Ok(Look::Busy) => {}
-        Ok(look) => engine.upkeep().compactor.looked(commits, matches!(look, Look::Done), now),
+        // A reader has the file: try again the next time.
+        Ok(Outcome::Busy) => {}
+        Ok(outcome) => lock(last_check).made(commits, matches!(outcome, Outcome::Done), now),
         Err(error) => {
             tracing::warn!(%error, "the file could not be compacted");
-            engine.upkeep().compactor.looked(commits, false, now);
+            lock(last_check).made(commits, false, now);
             // After an I/O error the writer finds that it cannot write either, and heals.
             engine.internally(|_: &mut Batch<'_>| Ok(()), |_, _| {});
         }
     }
 }
 
-/// The last thing before the file is closed, if the stop has time for it.
+/// Compacts the file before it is closed, if the stop has time for it.
 pub(in crate::runtime) fn compact_before_close(engine: &Arc<Engine>) {
-    let bytes_max = engine.left_to_stop().as_secs().saturating_mul(STOP_BYTES_PER_SECOND).min(FILE_BYTES_MAX);
+    let bytes_max = engine.stop.time_left().as_secs().saturating_mul(STOP_BYTES_PER_SECOND).min(FILE_BYTES_MAX);
     if engine.config.compaction
-        && is_worth_a_look(engine, bytes_max)
+        && is_worth_a_check(engine, bytes_max)
         && let Err(error) = compact(engine)
     {
         tracing::warn!(%error, "the file could not be compacted before it was closed");
     }
 }
 
-/// As far as can be said without walking through the file: jobs that wait take up little of it.
-fn is_worth_a_look(engine: &Engine, bytes_max: u64) -> bool {
+/// Whether a check can be worth its time, as far as can be known without walking through the file: jobs that wait take up
+/// little of it.
+fn is_worth_a_check(engine: &Engine, bytes_max: u64) -> bool {
     let Some(file) = engine.store.file_bytes() else { return false };
     if !(FILE_BYTES_MIN..=bytes_max).contains(&file) {
         return false;
@@ -113,21 +128,25 @@ fn is_worth_a_look(engine: &Engine, bytes_max: u64) -> bool {
     waiting <= file / USED_PARTS
 }
 
-enum Look {
+enum Outcome {
     Done,
     NotWorthwhile,
     Busy,
 }
 
-fn compact(engine: &Arc<Engine>) -> Result<Look, Error> {
+fn compact(engine: &Arc<Engine>) -> Result<Outcome, Error> {
     let file = engine.store.file_bytes().unwrap_or(0);
     if engine.store.used_bytes()? > file / USED_PARTS {
-        return Ok(Look::NotWorthwhile);
+        return Ok(Outcome::NotWorthwhile);
     }
-    let Some(Compacted { before, after }) = engine.store.compact()? else { return Ok(Look::Busy) };
+    let Some(Compacted { before, after }) = engine.store.compact()? else { return Ok(Outcome::Busy) };
     tracing::info!(before, after, "the file was compacted");
     engine.metrics.compacted();
     engine.bus.publish([Event::Compacted { before, after }]);
     engine.moved.notify_waiters();
-    Ok(Look::Done)
+    Ok(Outcome::Done)
+}
+
+fn lock(last_check: &Mutex<LastCheck>) -> MutexGuard<'_, LastCheck> {
+    last_check.lock().unwrap_or_else(|e| e.into_inner())
 }

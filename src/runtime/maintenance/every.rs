@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use crate::time::Now;
 
-/// When a chore is next due: the first time after one whole wait.
+/// When a chore is next due. It is first due one whole wait after the first call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Every {
     #[default]
     NotAskedYet,
     /// On the monotonic clock.
     At(Duration),
-    /// The clock stands at its end: there is no later.
+    /// The clock is at its end, so there is no later time.
     Never,
 }
 
 impl Every {
-    /// Nothing if it is due now, for the next time to come then; otherwise how long until it is.
+    /// How long until the chore is due. `None` if it is due now: this also sets the next time.
     pub fn wait(&mut self, every: Duration, now: Now) -> Option<Duration> {
         let later = now.mono.checked_add(every).map_or(Self::Never, Self::At);
         match *self {

@@ -1,4 +1,4 @@
-//! Finds out that the file was deleted although nothing is written.
+//! Notices that the file was deleted or replaced while nothing is written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use crate::runtime::engine::Engine;
 use crate::storage::Batch;
 use crate::time::Now;
 
-/// How often it is looked whether the file still has its name. Each commit looks too.
+/// How often this checks that the file still has its name. Each commit checks it too.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Finds out that the file was deleted though nothing is written: a commit is tried, which says so to
-/// everybody.
+/// Notices that the file was deleted or replaced while nothing is written. Then it asks for a commit: the commit fails, and
+/// the queue is degraded.
 #[derive(Default)]
 pub(in crate::runtime) struct FileWatch {
     next: Every,

@@ -8,7 +8,7 @@ use crate::runtime::engine::Engine;
 use crate::time::Now;
 use crate::writer::upkeep::{self, KEYS_SWEPT_AT_ONCE};
 
-/// How often unique keys are looked at. One whose time has passed is free before it is swept.
+/// How often unique keys are checked. A key whose time has passed can be used again even before it is removed.
 const EVERY: Duration = Duration::from_secs(30);
 
 /// Removes unique keys of ended jobs whose time has passed, in small batches.
@@ -31,7 +31,7 @@ impl KeySweeper {
     }
 }
 
-/// One batch, and the next one after it as long as they come back full.
+/// Removes one batch of keys, and the next one after it as long as the batches are full.
 fn sweep(engine: &Arc<Engine>) {
     engine.internally(upkeep::sweep_keys, move |engine, result| match result {
         Ok(keys) => {

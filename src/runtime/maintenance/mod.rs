@@ -1,4 +1,4 @@
-//! What has to be done now and then, a file per chore. Called by the dispatcher at each turn.
+//! What has to be done now and then, a file per chore. The dispatcher calls this each time it runs.
 
 mod bucket_sweeper;
 mod clock_watch;
@@ -6,32 +6,32 @@ mod compactor;
 mod every;
 mod file_watch;
 mod key_sweeper;
-#[cfg(feature = "wasm")]
 mod plugin_watch;
 mod pruner;
 mod unserved_watch;
 mod watchdog;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{Engine, Upkeep};
+use crate::executor::Binding;
 use crate::time::Now;
 
-pub(super) use bucket_sweeper::BucketSweeper;
-pub(super) use clock_watch::ClockWatch;
-pub(super) use compactor::{Compactor, compact_before_close};
-pub(super) use file_watch::FileWatch;
-pub(super) use key_sweeper::KeySweeper;
-#[cfg(feature = "wasm")]
-pub(super) use plugin_watch::PluginWatch;
-pub(super) use pruner::Pruner;
-pub(super) use unserved_watch::UnservedWatch;
-pub(super) use watchdog::Watchdog;
+use bucket_sweeper::BucketSweeper;
+use clock_watch::ClockWatch;
+use compactor::Compactor;
+pub(super) use compactor::compact_before_close;
+use file_watch::FileWatch;
+use key_sweeper::KeySweeper;
+use plugin_watch::PluginWatch;
+use pruner::Pruner;
+use unserved_watch::UnservedWatch;
+use watchdog::Watchdog;
 
-/// When each chore is next due. Owned by the dispatcher.
+/// When each chore is next due.
 #[derive(Default)]
-pub(super) struct Upkeep {
+pub(super) struct Chores {
     pruner: Pruner,
     key_sweeper: KeySweeper,
     bucket_sweeper: BucketSweeper,
@@ -40,33 +40,33 @@ pub(super) struct Upkeep {
     compactor: Compactor,
     clock_watch: ClockWatch,
     unserved_watch: UnservedWatch,
-    #[cfg(feature = "wasm")]
-    pub(super) plugin_watch: PluginWatch,
+    plugin_watch: PluginWatch,
 }
 
-impl Upkeep {
-    /// What is due by the clock and can be written is done, but for chores that look only now and then.
-    pub(super) fn is_quiet(&self, engine: &Engine) -> bool {
-        let is_done = || self.clock_watch.is_done(engine) && !engine.expiries.is_due(engine.now());
-        engine.unwritable().is_some() || engine.is_stopping() || is_done()
+impl Upkeep for Chores {
+    fn run_once(&mut self, engine: &Arc<Engine>, now: Now) -> Duration {
+        let waits = [
+            self.pruner.run_once(engine, now),
+            self.key_sweeper.run_once(engine, now),
+            self.bucket_sweeper.run_once(engine, now),
+            self.watchdog.run_once(engine, now),
+            self.file_watch.run_once(engine, now),
+            self.compactor.run_once(engine, now),
+            self.clock_watch.run_once(engine),
+            self.unserved_watch.run_once(engine, now),
+            engine.expire_due(now),
+            engine.fire_due(now),
+            self.plugin_watch.run_once(now),
+        ];
+        waits.into_iter().fold(Duration::MAX, Duration::min)
     }
-}
 
-/// Does what is due. Returns how long until the next chore.
-pub(super) fn run_once(engine: &Arc<Engine>, now: Now) -> Duration {
-    let mut upkeep = engine.upkeep();
-    let pruner = upkeep.pruner.run_once(engine, now);
-    let key_sweeper = upkeep.key_sweeper.run_once(engine, now);
-    let bucket_sweeper = upkeep.bucket_sweeper.run_once(engine, now);
-    let watchdog = upkeep.watchdog.run_once(engine, now);
-    let file_watch = upkeep.file_watch.run_once(engine, now);
-    let compactor = upkeep.compactor.run_once(engine, now);
-    let clock_watch = upkeep.clock_watch.run_once(engine);
-    let unserved_watch = upkeep.unserved_watch.run_once(engine, now);
-    let expiry = engine.expire_due(now);
-    #[cfg(feature = "wasm")]
-    let pruner = pruner.min(upkeep.plugin_watch.run_once(now));
-    [key_sweeper, bucket_sweeper, watchdog, file_watch, compactor, clock_watch, unserved_watch, expiry]
-        .into_iter()
-        .fold(pruner, Duration::min)
+    fn is_quiet(&self, engine: &Engine) -> bool {
+        let is_due = || engine.expiries.is_due(engine.now()) || engine.schedule_times.is_due(engine.now());
+        engine.unwritable().is_some() || engine.is_stopping() || self.clock_watch.is_done(engine) && !is_due()
+    }
+
+    fn worker_started(&mut self, worker: &Weak<Binding>) {
+        self.plugin_watch.add(worker);
+    }
 }

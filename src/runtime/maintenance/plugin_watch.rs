@@ -1,14 +1,14 @@
-//! Watches the files of plugins while their workers run.
+//! Watches the files that hold the code of foreign handlers while their workers run.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::every::Every;
-use crate::executor::{Binding, PluginHandle};
+use crate::executor::{Binding, ForeignHandler};
 use crate::sync::thread;
 use crate::time::Now;
 
-/// Looks at the files of plugins that are to be watched, for as long as their workers run.
+/// Checks the files of foreign handlers that are to be watched, for as long as their workers run.
 #[derive(Default)]
 pub(in crate::runtime) struct PluginWatch {
     watches: Vec<Watch>,
@@ -16,19 +16,19 @@ pub(in crate::runtime) struct PluginWatch {
 
 struct Watch {
     worker: Weak<Binding>,
-    plugin: PluginHandle,
+    handler: Arc<dyn ForeignHandler>,
     every: Duration,
     next: Every,
 }
 
 impl PluginWatch {
-    /// Those of a worker that has started.
+    /// Watches the files of a worker that has started.
     pub fn add(&mut self, worker: &Weak<Binding>) {
         let Some(binding) = worker.upgrade() else { return };
-        let plugins = binding.handlers.values().filter_map(|handling| handling.plugin.clone());
-        let watches = plugins.filter_map(|plugin| {
-            let every = plugin.watched_every()?;
-            Some(Watch { worker: worker.clone(), plugin, every, next: Every::default() })
+        let handlers = binding.handlers.values().filter_map(|handling| handling.foreign.clone());
+        let watches = handlers.filter_map(|handler| {
+            let every = handler.watched_every()?;
+            Some(Watch { worker: worker.clone(), handler, every, next: Every::default() })
         });
         self.watches.extend(watches);
     }
@@ -39,21 +39,21 @@ impl PluginWatch {
         for watch in &mut self.watches {
             let left = watch.next.wait(watch.every, now);
             if left.is_none() {
-                due.push(watch.plugin.clone());
+                due.push(watch.handler.clone());
             }
             wait = wait.min(left.unwrap_or(watch.every));
         }
         if !due.is_empty() {
-            look(due);
+            check(due);
         }
         wait
     }
 }
 
-/// On a thread of its own: a disk may keep one waiting, and what has changed is compiled.
-fn look(plugins: Vec<PluginHandle>) {
-    let look = move || plugins.iter().for_each(PluginHandle::look_at_file);
-    if let Err(error) = thread::Builder::new().name("millpond-plugins".into()).spawn(look) {
+/// Checks the files on a thread of its own, because a disk can be slow and code that has changed is compiled.
+fn check(handlers: Vec<Arc<dyn ForeignHandler>>) {
+    let check = move || handlers.iter().for_each(|handler| handler.check_file());
+    if let Err(error) = thread::Builder::new().name("millpond-plugins".into()).spawn(check) {
         tracing::warn!(%error, "plugins' files could not be looked at: no thread could be started");
     }
 }

@@ -11,14 +11,14 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Now;
 use crate::writer::upkeep;
 
-/// How often ended jobs are looked at.
+/// How often ended jobs are checked.
 const EVERY: Duration = Duration::from_secs(30);
 
 /// Removes ended jobs that retention no longer keeps, a slice of the queues in each commit.
 #[derive(Default)]
 pub(in crate::runtime) struct Pruner {
     next: Every,
-    /// The writer has not come to the end of the queues yet.
+    /// The writer has not reached the last of the queues yet.
     sweeping: Arc<AtomicBool>,
 }
 
@@ -35,7 +35,8 @@ impl Pruner {
     }
 }
 
-/// One slice of the queues from this one on, and the next slice after it. So there is never more than one step of it.
+/// Prunes one slice of the queues, beginning with `from`, and then the next slice. So the writer never has more than one step of
+/// this.
 fn sweep(engine: &Arc<Engine>, from: QueueId, sweeping: Arc<AtomicBool>) {
     let write = move |batch: &mut Batch<'_>| upkeep::prune(batch, from);
     engine.internally_in_bulk(write, move |engine, result| match result {

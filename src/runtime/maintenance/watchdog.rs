@@ -10,12 +10,12 @@ use crate::time::Now;
 /// How often handlers that do not stop are counted.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Says so when blocking handlers have outlived their timeouts: they keep their slots, and nobody
-/// but the application can free them.
+/// Warns when blocking handlers have outlived their timeouts. They keep their slots, and only the application can free
+/// those.
 #[derive(Default)]
 pub(in crate::runtime) struct Watchdog {
     next: Every,
-    said: usize,
+    warned_of: usize,
 }
 
 impl Watchdog {
@@ -24,10 +24,10 @@ impl Watchdog {
             return wait;
         }
         let stuck = engine.executor.running.stuck();
-        if stuck > self.said {
+        if stuck > self.warned_of {
             tracing::warn!(stuck, "blocking handlers have outlived their timeouts and keep their slots");
         }
-        self.said = stuck;
+        self.warned_of = stuck;
         EVERY
     }
 }

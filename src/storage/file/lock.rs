@@ -29,7 +29,7 @@ pub(crate) struct FileLock {
     holder: Mutex<Holder>,
 }
 
-/// What unlocks the file.
+/// Which event unlocks the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
     /// The owner of the [`FileLock`]. No database is open on the file.
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gets_the_file_while_its_database_is_opened_again() {
+    fn the_file_stays_locked_while_its_database_is_opened_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let store = Store::open(&path, OPENING).unwrap();

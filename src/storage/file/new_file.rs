@@ -1,15 +1,15 @@
-//! How a new file gets its name: it is written under a temporary name, and never replaces anything that has its own
-//! name already.
+//! Creates files. A new file is written under a temporary name and then gets its own name. It never replaces an existing
+//! file.
 
 use crate::storage::file::lock::FileLock;
-use crate::storage::file::open_file::{Identity, open_regular};
+use crate::storage::file::regular::{Identity, open_regular};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What temporary files are made for, as it stands in their names.
+/// The purpose of a temporary file, as it appears in its name.
 pub(in crate::storage) const CREATING: &str = "creating";
 pub(in crate::storage) const BACKING_UP: &str = "backing-up";
 
@@ -28,7 +28,7 @@ pub(in crate::storage) struct Unpublished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) enum Published {
     Done,
-    /// The name is taken. What has it was left as it is.
+    /// The name is taken. The existing file was not changed.
     Taken,
     /// The temporary name is gone: another process took the file for a leftover before it was locked.
     Lost,
@@ -39,7 +39,7 @@ impl Unpublished {
     /// write a `private` one.
     pub fn beside(target: &Path, what: &str, private: bool) -> io::Result<Self> {
         remove_leftovers(target, what);
-        let mut last = io::Error::other("each temporary file was removed at once by somebody else");
+        let mut last = io::Error::other("another program removes each temporary file at once");
         for _ in 0..TRIES {
             let path = target.with_file_name(temporary_name(target, what)?);
             let file = match new(&path, private) {
@@ -88,7 +88,8 @@ impl Drop for Unpublished {
     }
 }
 
-/// Returns false if the name is taken. Neither way replaces what has the name, which a rename alone would do.
+/// Gives a file its name. Returns false if the name is taken. Neither of the two ways replaces an existing file, which a
+/// rename alone would do.
 fn publish(from: &Path, to: &Path, link: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<bool> {
     match link(from, to) {
         Ok(()) => {
@@ -103,7 +104,7 @@ fn publish(from: &Path, to: &Path, link: impl FnOnce(&Path, &Path) -> io::Result
             io::ErrorKind::NotFound | io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(error),
             // The file system has no hard links, or does not allow them. An empty file claims the name, because
             // creating it fails if the name is taken, and is replaced at once. An opener that comes in between gets
-            // `EmptyFile`, and so does everybody after a kill in between.
+            // `EmptyFile`, and so do all openers if the process is killed in between.
             _ => match File::create_new(to) {
                 Ok(_claim) => {
                     let renamed = fs::rename(from, to);
@@ -145,7 +146,7 @@ fn temporary_name(target: &Path, what: &str) -> io::Result<OsString> {
     Ok(name)
 }
 
-/// Whether this is one of our temporary names. Earlier versions used the prefix alone.
+/// Whether this is a temporary name that Millpond gives. Earlier versions used the prefix alone.
 fn is_temporary(name: &OsStr, prefix: &OsStr) -> bool {
     let rest = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
     rest.is_some_and(|rest| match rest {
@@ -214,22 +215,22 @@ pub(in crate::storage) fn sync_directory_of(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The path at which a file of this name is created: symbolic links are followed, also if they lead nowhere yet.
+/// The path at which a file of this name is created: symbolic links are followed, even if their target does not exist yet.
 pub(in crate::storage) fn place_of(path: &Path) -> io::Result<PathBuf> {
-    /// As many as Linux follows.
+    /// The number of links that Linux follows.
     const LINKS_MAX: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
         match fs::read_link(&path) {
             Ok(target) => path = directory_of(&path).join(target),
-            // There is something other than a link, or nothing.
+            // The path is not a link, or does not exist.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 return Ok(path);
             }
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other("too many symbolic links lead to one another"))
+    Err(io::Error::other("there are too many symbolic links in a row, perhaps in a circle"))
 }
 
 #[cfg(test)]
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_want_a_name_the_first_has_it_and_the_second_leaves_it_as_it_is() {
+    fn of_two_files_published_under_one_name_the_second_replaces_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("file");
         let mut first = Unpublished::beside(&target, "creating", false).unwrap();
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn without_hard_links_a_name_that_is_taken_is_left_as_it_is_too() {
+    fn without_hard_links_publishing_replaces_nothing_either() {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_are_removed_and_what_is_being_written_is_not() {
+    fn leftovers_are_removed_and_files_being_written_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let target = at("file");
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_removed_before_it_was_published_is_lost_and_nothing_is_published() {
+    fn a_file_that_was_removed_before_it_was_published_is_lost_and_nothing_is_published() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("file");
         let mut unpublished = Unpublished::beside(&target, "creating", false).unwrap();

@@ -1,5 +1,4 @@
-//! What the file is to the operating system: how it is opened, which one it is, whether it still has a
-//! name.
+//! The open file of a queue: how it is locked, opened and opened again, and whether it still has its name.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,27 +11,11 @@ use crate::error::Error;
 use crate::storage::file::lock::FileLock;
 use crate::storage::file::new_file::remove_second_name;
 use crate::storage::file::opening::{Opening, check_magic, failed, open_error};
+use crate::storage::file::regular::{Identity, is_regular, open_regular};
 use crate::storage::file::watched::Watch;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Which file it is, whatever its name. Not known on every system: nothing then differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) struct Identity(Option<(u64, u64)>);
-
-impl Identity {
-    #[cfg(unix)]
-    pub(in crate::storage) fn of(file: &fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self(Some((file.dev(), file.ino())))
-    }
-
-    #[cfg(not(unix))]
-    pub(in crate::storage) fn of(_: &fs::Metadata) -> Self {
-        Self(None)
-    }
-}
-
-/// Whether the open file has no name any more: what is written to it goes when it is closed.
+/// Whether the open file no longer has a name. If so, everything written to it is lost when it is closed.
 #[cfg(unix)]
 fn is_deleted(file: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -48,7 +31,7 @@ fn is_deleted(_: &File) -> bool {
 pub(in crate::storage) enum Found {
     /// A file, which is locked now.
     Locked(Arc<FileLock>),
-    /// A file that another one replaced before it was locked.
+    /// A file that was replaced by another one before it was locked.
     Replaced,
     Nothing,
 }
@@ -131,7 +114,7 @@ impl OpenFile {
         open_database(&lock, &self.path, self.opening.again(), &self.watch)
     }
 
-    /// The backend once more, for a database that only reads. The file stays locked.
+    /// Another backend for the open file, for a database that only reads. The file stays locked.
     pub fn open_to_read(&self) -> Result<Arc<dyn StorageBackend>, Error> {
         let lock = self.free_lock()?;
         Ok(Arc::new(self.watch.over_file(&lock)))
@@ -156,15 +139,15 @@ impl OpenFile {
     }
 
     fn replaced(&self) -> Error {
-        failed("find", &self.path, io::Error::other("another file has taken its place, and is left alone"))
+        failed("find", &self.path, io::Error::other("another file is at its path now, and is not touched"))
     }
 
-    /// The size in bytes, or 0 if the system does not say.
+    /// The size in bytes, or 0 if the system returns an error.
     pub fn len(&self) -> u64 {
         self.metadata().map_or(0, |file| file.len())
     }
 
-    /// The metadata of the open file, whatever its path leads to by now.
+    /// The metadata of the open file, even if another file is at its path by now.
     pub fn metadata(&self) -> Option<fs::Metadata> {
         self.lock().as_ref().and_then(|lock| lock.handle().metadata().ok())
     }
@@ -173,8 +156,8 @@ impl OpenFile {
         self.lock.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Gives up the file. Call this after the database was closed.
-    pub fn let_go(&self) {
+    /// Releases the lock of the file. Call this after the database was closed.
+    pub fn release(&self) {
         if let Some(lock) = self.lock().take() {
             lock.release();
         }
@@ -188,51 +171,4 @@ fn open_database(lock: &Arc<FileLock>, path: &Path, opening: Opening, watch: &Wa
     let database = opened.map_err(|error| open_error(error, path, "open"))?;
     lock.give_to(number);
     Ok(database)
-}
-
-/// Opens a regular file to read it, or to read and write it. Anything else is an error, because opening a pipe can wait
-/// forever, and opening a device can have side effects.
-pub(crate) fn open_regular(path: &Path, to_write: bool) -> io::Result<File> {
-    is_regular(&fs::metadata(path)?)?;
-    // The path may lead to something else by now, so the open file is checked as well.
-    let file = without_waiting(File::options().read(true).write(to_write)).open(path)?;
-    is_regular(&file.metadata()?)?;
-    Ok(file)
-}
-
-#[cfg(unix)]
-fn without_waiting(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    // `O_NONBLOCK` has no effect on a regular file.
-    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-}
-
-#[cfg(not(unix))]
-fn without_waiting(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
-    options
-}
-
-/// Returns an error that names the kind of the file if it is not a regular one.
-fn is_regular(found: &fs::Metadata) -> io::Result<()> {
-    match found.file_type() {
-        kind if kind.is_file() => Ok(()),
-        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        kind => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {}, not a file", named(kind)))),
-    }
-}
-
-#[cfg(unix)]
-fn named(kind: fs::FileType) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    match kind {
-        kind if kind.is_fifo() => "a named pipe",
-        kind if kind.is_socket() => "a socket",
-        kind if kind.is_char_device() || kind.is_block_device() => "a device",
-        _ => "something else",
-    }
-}
-
-#[cfg(not(unix))]
-fn named(_: fs::FileType) -> &'static str {
-    "something else"
 }

@@ -15,9 +15,9 @@ const REDB_MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opening {
     pub cache_bytes: usize,
-    /// Take a redb file without tables of ours.
+    /// Accept a redb file that has none of the queue's tables.
     pub adopt: bool,
-    /// Have redb check each page's checksum first. Not when it is opened again after an I/O error.
+    /// Have redb check each page's checksum first, except when the file is opened again after an I/O error.
     pub check: bool,
 }
 

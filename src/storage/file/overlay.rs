@@ -1,31 +1,31 @@
-//! Reading a file on a disk that takes nothing more: what redb writes while it opens the file stays in memory.
+//! Reads a file on a disk that refuses writes. The writes that redb makes while it opens the file stay in memory.
 //!
-//! redb cannot read a file that a failed commit has left without repairing it first, and that writes.
+//! After a failed commit redb must repair the file before it can read it, and a repair writes.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
-// Not those of `crate::sync`: redb calls from under locks of its own.
+// Not the locks of `crate::sync`: redb calls this code while it holds locks of its own.
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{BackendError, StorageBackend};
 
-/// What is written is kept by blocks of so many bytes.
+/// The size of the blocks in which writes are kept, in bytes.
 const BLOCK_BYTES: u64 = 4 << 10;
 
-/// Bytes kept in memory, at most. A repair writes a few pages.
+/// The most bytes of writes that are kept in memory. A repair writes only a few pages.
 const KEPT_BYTES_MAX: u64 = 64 << 20;
 
-/// A backend whose writes never reach what is below it.
+/// A backend whose writes never reach the backend below it.
 #[derive(Clone, Debug)]
 pub(in crate::storage) struct Overlay(Arc<RwLock<Layers>>);
 
 #[derive(Debug)]
 struct Layers {
-    /// Gone once the file is opened again, or closed.
+    /// The backend below. `None` after the file was opened again or closed.
     below: Option<Arc<dyn StorageBackend>>,
     len: u64,
-    /// Beyond it nothing of what is below shows: it was cut off.
+    /// The visible length of the file below. Later bytes are hidden, because the file was shortened.
     below_len: u64,
     blocks: BTreeMap<u64, Vec<u8>>,
 }
@@ -44,8 +44,8 @@ impl Overlay {
         self.0.write().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Lets go of what is below, also if somebody still reads: that fails from now on.
-    pub fn let_go(&self) {
+    /// Closes the backend below, even if a read is under way. Reads fail from now on.
+    pub fn detach(&self) {
         let below = self.layers_mut().below.take();
         if let Some(below) = below {
             let _ = below.close();
@@ -55,7 +55,7 @@ impl Overlay {
 
 impl Layers {
     fn below(&self) -> io::Result<&Arc<dyn StorageBackend>> {
-        let gone = || io::Error::other("the file is being opened again: begin the read anew");
+        let gone = || io::Error::other("the file is being opened again: try the read again");
         self.below.as_ref().ok_or_else(gone)
     }
 
@@ -105,7 +105,7 @@ impl Layers {
     fn set_len(&mut self, len: u64) {
         self.blocks.retain(|block, _| block * BLOCK_BYTES < len);
         if let Some(bytes) = self.blocks.get_mut(&(len / BLOCK_BYTES)) {
-            // What was cut off and comes back is empty.
+            // Bytes that were cut off are zero if the file grows again.
             bytes[(len % BLOCK_BYTES) as usize..].fill(0);
         }
         self.len = len;
@@ -136,7 +136,7 @@ impl StorageBackend for Overlay {
     }
 
     fn close(&self) -> io::Result<()> {
-        self.let_go();
+        self.detach();
         Ok(())
     }
 
@@ -174,7 +174,7 @@ mod tests {
     use redb::backends::InMemoryBackend;
 
     #[test]
-    fn what_is_written_is_read_again_and_never_reaches_what_is_below() {
+    fn writes_can_be_read_again_and_never_reach_the_backend_below() {
         let below = Arc::new(InMemoryBackend::new());
         below.set_len(3 * BLOCK_BYTES).unwrap();
         below.write(0, &vec![1; 3 * BLOCK_BYTES as usize]).unwrap();
@@ -205,12 +205,12 @@ mod tests {
         let mut untouched = vec![0; 3 * BLOCK_BYTES as usize];
         below.read(0, &mut untouched).unwrap();
         assert!(untouched.iter().all(|byte| *byte == 1));
-        overlay.let_go();
+        overlay.detach();
         assert!(overlay.read(0, &mut part).is_err());
     }
 
     #[test]
-    fn what_is_kept_in_memory_is_bounded() {
+    fn the_writes_kept_in_memory_are_bounded() {
         let overlay = Overlay::over(Arc::new(InMemoryBackend::new())).unwrap();
         overlay.set_len(2 * KEPT_BYTES_MAX).unwrap();
         let megabyte = vec![1; 1 << 20];

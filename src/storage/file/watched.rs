@@ -1,10 +1,10 @@
-//! The backend under every database that we open ourselves: it notes what is written while a backup is
-//! being taken, lets the backup read beside the database, and knows whether a failed commit may count.
+//! The backend of every database that the queue opens itself. It records which blocks are written during a backup, lets the
+//! backup read while the database is in use, and knows whether a failed commit can be in the file.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::{Bound, Range};
-// Not those of `crate::sync`: redb calls from under locks of its own.
+// Not the locks of `crate::sync`: redb calls this code while it holds locks of its own.
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -13,22 +13,21 @@ use redb::{BackendError, StorageBackend};
 use crate::storage::file::lock::FileLock;
 use crate::sync::Process;
 
-/// What is noted is rounded to blocks of so many bytes: 65,536 of them are a GB.
+/// The size in bytes of the recorded blocks. 65,536 of them are a GB.
 pub(in crate::storage) const BLOCK_BYTES: u64 = 16 << 10;
 
-/// What stands behind a database, and what has been written to it of late. One for all the times the
-/// file is opened again.
+/// The backend of a database, and which blocks were written to it. It is kept when the file is opened again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     inner: Arc<Mutex<Inner>>,
-    /// Since the last commit began a sync was tried, or what could not be written was there already.
+    /// Since the last commit began, a sync was tried, or the bytes that could not be written were in the file already.
     may_count: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     backend: Option<Arc<dyn StorageBackend>>,
-    /// The blocks written since they were last taken, if anybody wants to know.
+    /// The blocks written since they were last read out, if they are recorded.
     written: Option<BTreeSet<u64>>,
 }
 
@@ -37,7 +36,7 @@ impl Watch {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Puts the watch over a backend.
+    /// Wraps a backend in this watch.
     pub fn over(&self, backend: impl StorageBackend) -> Watched {
         self.over_shared(Arc::new(backend))
     }
@@ -46,7 +45,7 @@ impl Watch {
         self.put_over(backend, None)
     }
 
-    /// Puts the watch over a locked file. A database that opens it gets every lock that it asks for.
+    /// Wraps a locked file in this watch. A database that opens it gets every lock that it asks for.
     pub fn over_file(&self, lock: &Arc<FileLock>) -> Watched {
         static DATABASES: AtomicU64 = AtomicU64::new(0);
         let database = DATABASES.fetch_add(1, Ordering::Relaxed);
@@ -66,15 +65,15 @@ impl Watch {
         self.may_count.store(false, Ordering::SeqCst);
     }
 
-    /// Whether a commit that found the disk full may be there all the same. Before its first sync it lacks the
-    /// bytes that did not fit, unless those were there already: redb writes a page twice that had to make room
-    /// in its cache, and work that is done again after a crash may find its own pages. In a database that is not
-    /// watched it may always be.
+    /// Whether a commit that found the disk full can be in the file all the same. Before its first sync, the bytes that did
+    /// not fit are missing, unless they were in the file already: redb writes a page twice if it was evicted from its
+    /// cache, and work that is repeated after a crash can find the pages of the first time. In a database that is not
+    /// watched, the commit can always be in the file.
     pub fn may_count(&self) -> bool {
         self.may_count.load(Ordering::SeqCst) || self.inner().backend.is_none()
     }
 
-    /// From now on what is written is noted. False if it is already.
+    /// Starts to record the written blocks. Returns false if they are recorded already.
     pub fn begin(&self) -> bool {
         let mut inner = self.inner();
         let idle = inner.written.is_none();
@@ -82,8 +81,8 @@ impl Watch {
         idle
     }
 
-    /// What was written since the last time. A write is noted when it is through, so that what was read
-    /// while it was under way is read again.
+    /// The blocks written since the last call. A write is recorded after it is done, so that a block that was read during
+    /// the write is read again.
     pub fn take(&self) -> BTreeSet<u64> {
         self.inner().written.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -92,7 +91,7 @@ impl Watch {
         self.inner().written = None;
     }
 
-    /// Lets go of the file.
+    /// Drops the backend.
     pub fn close(&self) {
         self.inner().backend = None;
     }
@@ -122,7 +121,7 @@ pub(crate) struct Watched {
     backend: Arc<dyn StorageBackend>,
     watch: Watch,
     held: Option<Held>,
-    /// The only one that may write. redb writes at other moments than its commits too.
+    /// The only process that may write. redb also writes at other times than during a commit.
     process: Process,
 }
 
@@ -146,7 +145,7 @@ impl Watched {
         }
     }
 
-    /// Whether these bytes are there already, as far as can be told.
+    /// Whether the file has these bytes already. True if it cannot be read.
     fn holds(&self, offset: u64, data: &[u8]) -> bool {
         let mut found = vec![0; data.len()];
         self.backend.read(offset, &mut found).is_err() || found == data
@@ -166,14 +165,14 @@ impl StorageBackend for Watched {
         self.check_process()?;
         let before = self.backend.len()?;
         let result = self.backend.set_len(len);
-        // What was cut off and comes back is empty.
+        // Bytes that were cut off are zero if the file grows again.
         self.watch.note_resized(before, len);
         result
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.check_process()?;
-        // Before it is tried: one that fails may have done its work.
+        // Recorded before the sync is tried, because a sync that fails can have written the data.
         self.watch.may_count.store(true, Ordering::SeqCst);
         self.backend.sync_data()
     }
@@ -181,7 +180,7 @@ impl StorageBackend for Watched {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check_process()?;
         let result = self.backend.write(offset, data);
-        // Also what failed: it may have come halfway.
+        // A failed write is recorded too, because a part of it can be in the file.
         self.watch.note_written(offset, data.len());
         if result.is_err() && self.holds(offset, data) {
             self.watch.may_count.store(true, Ordering::SeqCst);
@@ -190,7 +189,7 @@ impl StorageBackend for Watched {
     }
 
     fn close(&self) -> io::Result<()> {
-        // A forked process shares the file's lock, and would let go of it for both.
+        // A forked process shares the file's lock and would release it for both processes.
         match &self.held {
             _ if !self.process.is_this() => Ok(()),
             Some(held) => held.lock.closed(held.database),
@@ -221,7 +220,7 @@ impl StorageBackend for Watched {
         }
     }
 
-    /// Whether a lock is held there elsewhere.
+    /// Whether another owner holds a lock there.
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         if self.held.is_some() { Ok(false) } else { self.backend.query_lock_range(start, end) }
     }
@@ -232,7 +231,7 @@ mod tests {
     use super::*;
     use redb::backends::InMemoryBackend;
 
-    /// A disk that is full on demand.
+    /// A simulated disk that a test can make full.
     #[derive(Debug)]
     struct Filling(InMemoryBackend, Arc<AtomicBool>);
 
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_noted_block_by_block_while_somebody_wants_to_know() {
+    fn written_blocks_are_recorded_during_a_backup() {
         let watch = Watch::default();
         let disk = watch.over(InMemoryBackend::new());
         disk.set_len(BLOCK_BYTES * 8).unwrap();

@@ -1,19 +1,36 @@
-//! Verbs: an attempt has ended, and its job waits again or is back at its place.
+//! Verbs: an attempt has started; or it has ended, and its job waits again or is back at its place.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::moved::{Moved, Side};
+use super::moved::{Moved, Side, WithHandler};
 use super::ready::ready_key;
-use crate::job::{Change, QueueId, ReadyJob, Record, State, Transition};
+use crate::job::{Change, JobId, QueueId, ReadyJob, Record, State, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::encode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Place;
+use crate::storage::rows::start_mark::StartMark;
 use crate::time::Due;
 
 impl Batch<'_> {
+    /// Notes that a job was handed out, with the start mark of its attempt. Most attempts end before their mark is
+    /// written, so nothing may depend on it but what a crash leaves. The job's row stays where it is.
+    pub fn hand_out(&mut self, id: JobId, mark: &StartMark) -> Result<(), Fault> {
+        self.touch();
+        self.tell_facets(&Moved {
+            id,
+            queue: mark.queue,
+            transition: Transition::HandOut,
+            from: None,
+            to: None,
+            was_indexed: false,
+            indexed: None,
+            handler: WithHandler::Is(mark),
+        })
+    }
+
     /// Puts off a job that was handed out until `due`. `failed` says whether its attempt is used up.
     pub fn put_off(
         &mut self,
@@ -25,7 +42,7 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         self.touch();
         let id = taken.id;
-        // Before anything that makes it ready again: while it is taken, dispatch ignores it.
+        // This comes before any change that makes it ready again, because dispatch ignores a job that is handed out.
         self.changes.push(Change::Settled { id });
         let bytes = encode_record(record);
         let member = if taken.is_grouped() { self.member(id)? } else { None };
@@ -47,7 +64,7 @@ impl Batch<'_> {
             to: place.is_some().then_some(is),
             was_indexed: member.is_some(),
             indexed: place.as_ref(),
-            was_handed_out: true,
+            handler: WithHandler::Was,
         })?;
         match (&member, &place) {
             (Some(from), Some(Place::Member(to))) => self.put_off_head(queue, taken, (from, to), bytes, due)?,
@@ -57,8 +74,8 @@ impl Batch<'_> {
         self.put_unreadable_aside()
     }
 
-    /// Gives a job that was handed out back to its place, rewritten if it has `changed`.
-    /// Nothing if a paused group holds it there.
+    /// Gives a job that was handed out back to its place, rewritten if it has `changed`. Returns `None` if its group is
+    /// paused, which holds it there.
     pub fn give_back(
         &mut self,
         queue: QueueId,
@@ -86,7 +103,7 @@ impl Batch<'_> {
             to: Some(Side { state, bytes: is, record: Some(&entry.record) }),
             was_indexed: false,
             indexed: None,
-            was_handed_out: true,
+            handler: WithHandler::Was,
         })?;
         if entry.is_grouped() && !self.return_head(queue, &entry)? {
             self.changes.push(Change::Settled { id });

@@ -1,11 +1,19 @@
 //! Facet: how many jobs and bytes each queue has, by state, and how many there were in total. Part of the queue's row.
 
+use std::collections::BTreeMap;
+
 use super::moved::Moved;
+use super::verifier::Verifier;
 use crate::error::Error;
 use crate::job::{QueueId, State, Transition};
 use crate::storage::rows::batch::Batch;
+use crate::storage::rows::catalog::QueueRow;
+use crate::storage::rows::codec;
+use crate::storage::rows::fault::Fault;
 use crate::storage::rows::prepared::Prepared;
+use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tally::Tally;
+use redb::ReadableTable;
 
 /// Counts a job where it is now, and no longer where it was.
 #[inline]
@@ -91,5 +99,50 @@ impl Batch<'_> {
     pub fn full(&mut self, queue: QueueId) -> Error {
         let row = self.queue_ref(queue);
         Error::QueueFull { queue: row.name.to_string(), jobs: row.tally.unfinished(), bytes: row.tally.bytes }
+    }
+}
+
+// --- verification ---
+
+/// Reads the queues' rows, before the jobs are read.
+pub(in crate::storage) fn read_queues(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    let mut names: BTreeMap<_, QueueId> = BTreeMap::new();
+    for row in verifier.tables().queues()?.iter()? {
+        verifier.work.rows += 1;
+        let (queue, row) = row?;
+        let queue = queue.value();
+        match codec::decode::<QueueRow>(TableName::Queues, u64::from(queue), row.value()) {
+            Ok(row) => {
+                if let Some(other) = names.insert(row.name.clone(), queue) {
+                    verifier.problem(format!("the queues number {other} and {queue} are both named {:?}", &*row.name));
+                }
+                verifier.queues.insert(queue, row);
+            }
+            Err(fault) => verifier.unreadable(fault),
+        }
+    }
+    Ok(())
+}
+
+/// Counts a job whose row was read.
+pub(super) fn check_job(verifier: &mut Verifier<'_>, queue: QueueId, state: State, bytes: usize) {
+    let tally = verifier.tallies.entry(queue).or_default();
+    *tally.count_mut(state) += 1;
+    tally.bytes += if state.is_final() { 0 } else { bytes as u64 };
+}
+
+/// Compares the counts in the queues' rows with the jobs that were read.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) {
+    for (queue, row) in std::mem::take(&mut verifier.queues) {
+        let counted = verifier.tallies.remove(&queue).unwrap_or_default();
+        let of = |t: &Tally| [t.pending, t.scheduled, t.retrying, t.completed, t.cancelled, t.dead, t.bytes];
+        let (says, has) = (of(&row.tally), of(&counted));
+        if says != has {
+            let what = "pending, scheduled, retrying, completed, cancelled, dead jobs and bytes";
+            verifier.problem(format!("queue {:?} counts {says:?} {what}, but has {has:?}", &*row.name));
+        }
+    }
+    for queue in std::mem::take(&mut verifier.tallies).into_keys() {
+        verifier.problem(format!("there are jobs in queue number {queue}, but that queue has no row"));
     }
 }

@@ -5,14 +5,16 @@ use std::ops::Bound;
 use bytes::Bytes;
 use redb::ReadableTable;
 
+use super::facets::check_job;
+use super::verifier::Verifier;
 use crate::job::{Change, JobId, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::POINTER;
+use crate::storage::rows::place::{POINTER, Place, is_pointer};
 use crate::storage::rows::tables::DelayedKey;
 use crate::time::{Due, TimeLine, Timestamp};
 
-/// Bytes of due rows that are read at a time, about: each is moved before more are read.
+/// About how many bytes of due rows are read at a time. They are moved before more are read.
 const PAGE_BYTES: usize = 1 << 20;
 
 fn key(queue: QueueId, due: Due, id: JobId) -> DelayedKey {
@@ -83,4 +85,31 @@ impl Batch<'_> {
         let first = self.tables.delayed()?.range(range)?.next().transpose()?;
         Ok(first.map(|(key, _)| Due { line, at: Timestamp::from_millis(key.value().2) }))
     }
+}
+
+/// Checks the jobs of this home. `check_pointer` checks the pointers to members of groups, which are in the same table.
+pub(in crate::storage) fn problems(
+    verifier: &mut Verifier<'_>,
+    check_pointer: impl Fn(&mut Verifier<'_>, QueueId, u64, Due) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let all = (0, 0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX, u64::MAX);
+    for row in verifier.delayed.range(all)? {
+        let (key, row) = row?;
+        let (queue, line, at, id) = key.value();
+        let Some(line) = time_line(line) else {
+            let queue = verifier.name(queue);
+            verifier.problem(format!("job {id} of {queue} is delayed on a time line that does not exist"));
+            continue;
+        };
+        let due = Due { line, at: Timestamp::from_millis(at) };
+        match is_pointer(row.value()) {
+            true => check_pointer(verifier, queue, id, due)?,
+            false => drop(check_job(verifier, queue, id, Place::Delayed { due }, row.value())?),
+        }
+    }
+    Ok(())
+}
+
+fn time_line(line: u8) -> Option<TimeLine> {
+    [TimeLine::Wall, TimeLine::Engine].into_iter().find(|known| *known as u8 == line)
 }

@@ -2,6 +2,8 @@
 
 use redb::ReadableTable;
 
+use super::facets::check_job;
+use super::verifier::Verifier;
 use crate::job::{JobId, Keep, QueueId, Record, Retention, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::encode_record;
@@ -23,7 +25,7 @@ impl SweepRoom {
 }
 
 impl Batch<'_> {
-    /// Keeps an ended job at its place, in the dead letters or among the finished.
+    /// Stores an ended job at its place, in the dead letters or among the finished jobs.
     pub(super) fn put_ended(&mut self, queue: QueueId, id: JobId, place: &Place, bytes: &[u8]) -> Result<(), Fault> {
         self.moved(bytes.len());
         match place {
@@ -102,7 +104,8 @@ impl Batch<'_> {
         Ok(old)
     }
 
-    /// What was kept since then or longer is too old. Nothing is, if as much time has not passed yet.
+    /// Jobs that ended at this time or earlier, on the age line, are too old. `None` if that much time has not passed
+    /// yet.
     fn cutoff(&self, keep: Keep) -> Option<u64> {
         self.now.age.as_millis().checked_sub(u64::try_from(keep.age.as_nanos().div_ceil(1_000_000)).ok()?)
     }
@@ -136,7 +139,27 @@ fn oldest(
     Ok(old)
 }
 
-/// How many of `count` rows are too many, as far as one batch goes.
+/// How many of `count` rows are too many, at most as many as one batch has room for.
 fn surplus(count: u64, keep: Keep, room: usize) -> usize {
     usize::try_from(count.saturating_sub(keep.count)).unwrap_or(usize::MAX).min(room)
+}
+
+/// Checks the jobs of this home.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    for row in verifier.dead_letters.range((0, 0, 0)..=(u32::MAX, u64::MAX, u64::MAX))? {
+        let (key, row) = row?;
+        let (queue, at, id) = key.value();
+        check_job(verifier, queue, id, Place::Dead { at: Timestamp::from_millis(at) }, row.value())?;
+    }
+    for row in verifier.finished.range((0, 0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX, u64::MAX))? {
+        let (key, row) = row?;
+        let (queue, state, at, id) = key.value();
+        let Some(state) = [State::Completed, State::Cancelled].into_iter().find(|known| *known as u8 == state) else {
+            let queue = verifier.name(queue);
+            verifier.problem(format!("job {id} of {queue} has ended in a state that does not exist"));
+            continue;
+        };
+        check_job(verifier, queue, id, Place::Finished { state, at: Timestamp::from_millis(at) }, row.value())?;
+    }
+    Ok(())
 }

@@ -2,15 +2,15 @@
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{JobId, Transition};
+use crate::job::{Enqueued, JobId, Transition};
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::prepared::{NewJobNames, Prepared};
 
 impl Batch<'_> {
-    /// Gives names that the file does not have their numbers: to be done before anything else with a new job. What is
-    /// undone gives them back, so it is done again in the next batch.
+    /// Gives numbers to the names that the file does not have. Call this before anything else with a new job. A batch
+    /// that is undone gives the numbers back, so call it again in the next batch.
     ///
     /// # Errors
     /// The file has as many queues or kinds as it may have.
@@ -29,6 +29,17 @@ impl Batch<'_> {
             job.set_kind(self.kind_named(kind)?);
         }
         Ok(())
+    }
+
+    /// Stores a new job, unless another job holds its unique key.
+    pub fn insert_or_find(&mut self, job: &mut Prepared) -> Result<Enqueued, Error> {
+        match self.there_already(job)? {
+            Some(there) => {
+                self.deduplicated(job, there);
+                Ok(Enqueued::duplicate_of(there))
+            }
+            None => Ok(Enqueued::stored(self.insert(job)?)),
+        }
     }
 
     /// Stores a new job, whose key is free if it has one, and gives it its id.

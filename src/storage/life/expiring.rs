@@ -1,16 +1,17 @@
 //! Facet: when jobs expire that have not started. An index of the waiting jobs that have an expiry.
 //!
-//! A job's row is written with the job. It goes when the job has left, or once its record says that it has started:
-//! from then on it does not expire. While a handler has the job for the first time its row stays.
+//! A job's row is written with the job. It is removed when the job has ended, or once its record says that it has
+//! started: from then on it does not expire. While a handler has the job for the first time, the row stays.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use redb::ReadableTable;
 
 use super::moved::{Moved, Side};
-use crate::job::{JobId, QueueId};
+use super::verifier::Verifier;
+use crate::job::{JobId, QueueId, Record};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::expiry::{NextExpiry, NotedExpiries};
@@ -45,7 +46,7 @@ impl Expiring {
     }
 }
 
-/// The job's row is there while it has not started. One that is back from a handler may have expired meanwhile.
+/// The row is there while the job has not started. A job that is back from a handler can have expired meanwhile.
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
     let expires = |side: &Option<Side<'_>>| side.as_ref().and_then(|side| side.unfinished()?.expiry());
     let (was, is) = (expires(&moved.from), expires(&moved.to));
@@ -78,7 +79,7 @@ impl Batch<'_> {
         rows.map(|row| Ok(Expiring::read(row?.0.value()))).collect()
     }
 
-    /// The row leads nowhere.
+    /// Removes a row that leads to no job that expires then.
     pub(super) fn expires_not(&mut self, expiring: Expiring) -> Result<(), Fault> {
         if self.tables.expiring()?.remove(expiring.key())?.is_some() {
             self.touch();
@@ -87,7 +88,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// All that has passed was looked at, but for what lies from `left` on.
+    /// Notes that all expiries that have passed were checked, except those from `left` on.
     pub fn looked_at_expiries(&mut self, left: Option<Expiring>) -> Result<(), Fault> {
         let mut next = NextExpiry::default();
         left.into_iter().for_each(|left| next.add(left.due));
@@ -99,49 +100,6 @@ impl Batch<'_> {
             }
         }
         self.expiries = NotedExpiries { next, of_all: true };
-        Ok(())
-    }
-
-    /// Makes the index what follows from the records, if it is not. It goes through all jobs that wait.
-    pub(in crate::storage) fn mend_expiries(&mut self) -> Result<(), Fault> {
-        let mut expected = BTreeSet::new();
-        let mut see = |queue: QueueId, id: u64, row: &[u8]| {
-            let record = decode_record(TableName::Ready, id, &Bytes::copy_from_slice(row)).ok();
-            let due = record.and_then(|record| record.expiry());
-            expected.extend(due.map(|due| Expiring { due, queue, id: JobId::new(id) }.key()));
-        };
-        for row in self.tables.ready()?.iter()? {
-            let (key, row) = row?;
-            let (queue, _, id) = key.value();
-            see(queue, id, row.value());
-        }
-        for row in self.tables.delayed()?.iter()? {
-            let (key, row) = row?;
-            let (queue, _, _, id) = key.value();
-            if !is_pointer(row.value()) {
-                see(queue, id, row.value());
-            }
-        }
-        for row in self.tables.members()?.iter()? {
-            let (key, row) = row?;
-            let (queue, .., id) = key.value();
-            see(queue, id, row.value());
-        }
-        let mut wrong = Vec::new();
-        for row in self.tables.expiring()?.iter()? {
-            let key = row?.0.value();
-            if !expected.remove(&key) {
-                wrong.push(key);
-            }
-        }
-        for key in wrong {
-            self.touch();
-            self.tables.expiring()?.remove(key)?;
-        }
-        for key in expected {
-            self.touch();
-            self.tables.expiring()?.insert(key, ())?;
-        }
         Ok(())
     }
 }
@@ -159,27 +117,75 @@ impl Reader {
         }
         Ok(next)
     }
+}
 
-    /// What is wrong with the index, a sentence each. `waiting` are the jobs that expire, by their records; of those in
-    /// `unread` nothing is known.
-    pub(in crate::storage) fn expiry_problems(
-        &self,
-        mut waiting: HashMap<JobId, (QueueId, Due)>,
-        unread: &HashSet<JobId>,
-    ) -> Result<Vec<String>, Fault> {
-        let mut problems = Vec::new();
-        for row in self.tables().expiring()?.iter()? {
-            let key = row?.0.value();
-            let Expiring { id, .. } = Expiring::read(key);
-            let expected = waiting.get(&id).map(|&(queue, due)| Expiring { due, queue, id }.key());
-            if expected == Some(key) {
-                waiting.remove(&id);
-            } else if !unread.contains(&id) {
-                problems.push(format!("the index of expiries has job {id} at {key:?}, where it does not expire"));
-            }
-        }
-        let missing = waiting.keys().map(|id| format!("job {id} is not in the index of expiries"));
-        problems.extend(missing);
-        Ok(problems)
+// --- verification ---
+
+/// Notes when a job that was read expires.
+pub(super) fn check_job(verifier: &mut Verifier<'_>, queue: QueueId, id: u64, record: &Record) {
+    if let Some(due) = record.expiry() {
+        verifier.expiries.insert(JobId::new(id), (queue, due));
     }
+}
+
+/// Compares the index with when the jobs that were read expire. Of jobs that cannot be read nothing is known.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    let mut waiting = std::mem::take(&mut verifier.expiries);
+    for row in verifier.tables().expiring()?.iter()? {
+        let key = row?.0.value();
+        let Expiring { id, .. } = Expiring::read(key);
+        let expected = waiting.get(&id).map(|&(queue, due)| Expiring { due, queue, id }.key());
+        if expected == Some(key) {
+            waiting.remove(&id);
+        } else if !verifier.unread.contains(&id) {
+            verifier.problem(format!("the index of expiries has job {id} at {key:?}, where it does not expire"));
+        }
+    }
+    for id in waiting.keys() {
+        verifier.problem(format!("job {id} is not in the index of expiries"));
+    }
+    Ok(())
+}
+
+/// Makes the index agree with the records, if it does not. Reads all jobs that wait.
+pub(super) fn rebuild(batch: &mut Batch<'_>) -> Result<(), Fault> {
+    let mut expected = BTreeSet::new();
+    let mut see = |queue: QueueId, id: u64, row: &[u8]| {
+        let record = decode_record(TableName::Ready, id, &Bytes::copy_from_slice(row)).ok();
+        let due = record.and_then(|record| record.expiry());
+        expected.extend(due.map(|due| Expiring { due, queue, id: JobId::new(id) }.key()));
+    };
+    for row in batch.tables.ready()?.iter()? {
+        let (key, row) = row?;
+        let (queue, _, id) = key.value();
+        see(queue, id, row.value());
+    }
+    for row in batch.tables.delayed()?.iter()? {
+        let (key, row) = row?;
+        let (queue, _, _, id) = key.value();
+        if !is_pointer(row.value()) {
+            see(queue, id, row.value());
+        }
+    }
+    for row in batch.tables.members()?.iter()? {
+        let (key, row) = row?;
+        let (queue, .., id) = key.value();
+        see(queue, id, row.value());
+    }
+    let mut wrong = Vec::new();
+    for row in batch.tables.expiring()?.iter()? {
+        let key = row?.0.value();
+        if !expected.remove(&key) {
+            wrong.push(key);
+        }
+    }
+    for key in wrong {
+        batch.touch();
+        batch.tables.expiring()?.remove(key)?;
+    }
+    for key in expected {
+        batch.touch();
+        batch.tables.expiring()?.insert(key, ())?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Where jobs are taken from: each job's row is in one of five tables.
+//! The homes that jobs are moved from: each job's row is in one of five tables.
 
 use super::moved::Side;
 use super::ready;
@@ -13,8 +13,8 @@ pub(crate) enum OldHome<'m> {
     Nowhere,
     /// It was handed out. `row_was_there` is known if [`Batch::take_rows_out`] has taken its row already.
     Handler { taken: &'m ReadyJob, row_was_there: Option<bool> },
-    /// It waits or has ended there, and counts as being in `state`. Without its record, what follows from the record
-    /// stays as it is.
+    /// It waits or has ended there, and counts as being in `state`. Without its record, the facets that depend on the
+    /// record do not change.
     Place { place: &'m Place, state: State, record: Option<&'m Record>, bytes: usize },
 }
 
@@ -42,7 +42,7 @@ impl<'m> OldHome<'m> {
 }
 
 impl Batch<'_> {
-    /// Takes a job out of the table that has its row. False if it was not there.
+    /// Removes a job from the table that has its row. Returns false if it was not there.
     #[inline]
     pub(super) fn leave_home(
         &mut self,
@@ -57,7 +57,7 @@ impl Batch<'_> {
             OldHome::Handler { taken, row_was_there: None } => match taken.group() {
                 None => Ok(self.tables.ready()?.remove(ready::ready_key(queue, taken))?.is_some()),
                 Some(_) => {
-                    // Its head's row last: it tells whose turn it was, if the group's own cannot be read.
+                    // The row in `heads` is removed last: a group's row that cannot be read is made anew from it.
                     let was_there = self.leave_group(queue, id)?;
                     self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
                     Ok(was_there)

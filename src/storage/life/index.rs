@@ -3,11 +3,14 @@
 use redb::ReadableTable;
 
 use super::moved::Moved;
-use crate::job::{JobId, QueueId, State};
+use super::verifier::Verifier;
+use crate::job::{Change, JobId, QueueId, State};
+use crate::storage::rows::aside::Damage;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{KnownQueue, Location, Member, Place, is_pointer};
+use crate::storage::rows::reader::Reader;
 use crate::storage::rows::ready;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
@@ -31,7 +34,7 @@ impl Batch<'_> {
         self.locate_with(id, queue)
     }
 
-    /// Where the job lies that is in `queue` if it is anywhere: a job never changes its queue.
+    /// Where the job lies that is in `queue` if it is anywhere.
     pub fn locate_in(&mut self, queue: QueueId, id: JobId) -> Result<Option<Location>, Fault> {
         self.locate_with(id, Some(queue))
     }
@@ -53,8 +56,25 @@ impl Batch<'_> {
             KnownQueue::Nowhere => self.catalog().recent.queue_of(id),
         };
         match queue {
-            Some(queue) => self.locate_in(queue, id),
+            Some(queue) => match self.locate_in(queue, id)? {
+                None => self.locate_moved(id, queue),
+                location => Ok(location),
+            },
             None => self.indexed(id),
+        }
+    }
+
+    /// Where the job lies if an operator has moved it from `queue` to another one since a reader has searched for it: in
+    /// an earlier commit, or in this batch.
+    fn locate_moved(&mut self, id: JobId, queue: QueueId) -> Result<Option<Location>, Fault> {
+        let made_ready = |change: &Change| match change {
+            Change::Ready { queue, job } if job.id == id => Some(*queue),
+            _ => None,
+        };
+        let in_batch = self.changes.iter().rev().find_map(made_ready);
+        match in_batch.or_else(|| self.catalog().recent.queue_of(id)).filter(|other| *other != queue) {
+            Some(other) => self.locate_in(other, id),
+            None => Ok(None),
         }
     }
 
@@ -110,7 +130,7 @@ impl Batch<'_> {
     }
 
     fn index_anew(&mut self, id: JobId, damaged: &[u8]) -> Result<Option<Location>, Fault> {
-        self.set_row_aside(TableName::Index, &id, damaged, (None, Some(id)))?;
+        self.quarantine_row_of(TableName::Index, &id, damaged, (None, Some(id)))?;
         self.unindex(id)?;
         let found = self.search(id)?;
         if let Some(Location { queue, place }) = found.clone() {
@@ -154,6 +174,77 @@ impl Batch<'_> {
         }
         Ok(None)
     }
+}
+
+// --- verification ---
+
+/// The entry of a job in the index. The inner result is an error if the entry cannot be read.
+pub(super) fn look_up(verifier: &mut Verifier<'_>, id: u64) -> Result<Result<Option<Location>, Fault>, Fault> {
+    verifier.work.lookups += 1;
+    let row = verifier.index.get(id)?;
+    Ok(row.map(|row| codec::decode(TableName::Index, id, row.value())).transpose())
+}
+
+/// Checks that the index has the job that was read at this place. Jobs in `ready` have no entry.
+pub(super) fn check_job(verifier: &mut Verifier<'_>, queue: QueueId, id: u64, place: &Place) -> Result<(), Fault> {
+    let is_ready = matches!(place, Place::Ready { .. });
+    match look_up(verifier, id)? {
+        Ok(None) if is_ready => {}
+        Ok(Some(_)) if is_ready => {
+            verifier.problem(format!("job {id} is ready, but the index has an entry for it"));
+        }
+        Ok(Some(found)) if (found.queue, &found.place) == (queue, place) => {}
+        Ok(_) => verifier.problem(format!("the index has no entry for job {id}, or a wrong one")),
+        // An entry that cannot be read is reported with the index.
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Checks that each entry leads to a job. [`check_job`] checks that each job has an entry.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    for row in verifier.index.range::<u64>(..)? {
+        verifier.work.rows += 1;
+        let (id, row) = row?;
+        let id = id.value();
+        match codec::decode::<Location>(TableName::Index, id, row.value()) {
+            Err(fault) => verifier.unreadable(fault),
+            Ok(location) if is_at(verifier, id, &location)? => {}
+            Ok(Location { queue, place }) => {
+                let queue = verifier.name(queue);
+                verifier.problem(format!("the index has job {id} at {place:?} of {queue}, but no such row exists"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_at(verifier: &mut Verifier<'_>, id: u64, location: &Location) -> Result<bool, Fault> {
+    verifier.work.lookups += 1;
+    let queue = location.queue;
+    match &location.place {
+        // Ready jobs have no index entry.
+        Place::Ready { .. } => Ok(false),
+        Place::Delayed { due } => {
+            let row = verifier.delayed.get((queue, due.line as u8, due.at.as_millis(), id))?;
+            Ok(row.is_some_and(|row| !is_pointer(row.value())))
+        }
+        Place::Member(member) => verifier.members.has(member.key(queue, JobId::new(id))),
+        Place::Dead { at } => verifier.dead_letters.has((queue, at.as_millis(), id)),
+        Place::Finished { state, at } => verifier.finished.has((queue, *state as u8, at.as_millis(), id)),
+    }
+}
+
+/// The jobs whose entries cannot be read. [`Batch::indexed`] makes such an entry anew.
+pub(in crate::storage) fn damages(reader: &Reader) -> Result<Vec<Damage>, Fault> {
+    let mut damages = Vec::new();
+    for row in reader.tables().index()?.iter()? {
+        let (id, row) = row?;
+        if codec::decode::<Location>(TableName::Index, id.value(), row.value()).is_err() {
+            damages.push(Damage::Job(JobId::new(id.value())));
+        }
+    }
+    Ok(damages)
 }
 
 #[cfg(test)]

@@ -1,20 +1,18 @@
 //! What plugins keep: keys and values of their own, written with the jobs that they complete.
 //!
-//! Each plugin's rows are counted, so that its quota costs one look and not a scan.
+//! Each plugin's rows are counted, so that checking its quota reads one row and does not scan.
 
 use bytes::Bytes;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "wasm")]
+use super::verifier::Verifier;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
-#[cfg(feature = "wasm")]
 use crate::storage::rows::tables_ext::RowTable;
-#[cfg(feature = "wasm")]
 use crate::text::printable;
 
 /// How much a plugin keeps.
@@ -26,7 +24,7 @@ pub(crate) struct Usage {
 }
 
 /// One change to one key.
-#[cfg(feature = "wasm")]
+#[cfg_attr(not(feature = "wasm"), expect(dead_code, reason = "only plugins keep state"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateWrite {
     Put(Bytes),
@@ -35,19 +33,19 @@ pub(crate) enum StateWrite {
     Add(i64),
 }
 
-/// A counter's value, 8 bytes, little-endian, after `delta` was added to what is there, or to 0. `None` if that is no
-/// number.
-#[cfg(feature = "wasm")]
-pub(crate) fn added(value: Option<&[u8]>, delta: i64) -> Option<Bytes> {
-    let number = value.map_or(Some(0), |value| Some(i64::from_le_bytes(value.try_into().ok()?)))?;
-    Some(Bytes::copy_from_slice(&number.saturating_add(delta).to_le_bytes()))
+impl StateWrite {
+    /// A counter's value, 8 bytes, little-endian, after `delta` was added to what is there, or to 0. `None` if what is there
+    /// is not a counter.
+    pub fn added(value: Option<&[u8]>, delta: i64) -> Option<Bytes> {
+        let number = value.map_or(Some(0), |value| Some(i64::from_le_bytes(value.try_into().ok()?)))?;
+        Some(Bytes::copy_from_slice(&number.saturating_add(delta).to_le_bytes()))
+    }
 }
 
 fn size(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
 }
 
-#[cfg(feature = "wasm")]
 impl Batch<'_> {
     /// Changes what a plugin keeps. `quota` is what it may keep afterwards.
     pub fn keep_plugin_state<'w>(
@@ -67,7 +65,7 @@ impl Batch<'_> {
             let after = match write {
                 StateWrite::Put(value) => Some(value.clone()),
                 StateWrite::Delete => None,
-                StateWrite::Add(delta) => match added(before.as_deref(), *delta) {
+                StateWrite::Add(delta) => match StateWrite::added(before.as_deref(), *delta) {
                     Some(value) => Some(value),
                     None => return Ok(Err(format!("the value of {key:?} is not a number that could be added to"))),
                 },
@@ -114,7 +112,6 @@ impl Batch<'_> {
 }
 
 /// What a plugin's rows come to. Rows that cannot be read count for nothing, as when they are replaced.
-#[cfg(feature = "wasm")]
 fn count(
     table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
     plugin: &str,
@@ -140,16 +137,15 @@ fn add(usage: &mut Usage, key: &str, row: &[u8]) -> bool {
     value.is_ok()
 }
 
+#[cfg_attr(not(feature = "wasm"), expect(dead_code, reason = "only plugins keep state"))]
 impl Reader {
     /// What a plugin keeps under a key.
-    #[cfg(feature = "wasm")]
     pub fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Bytes>, Fault> {
         let row = self.tables().plugin_state()?.get_row((plugin, key))?;
         row.map(|row| codec::decode(TableName::PluginState, 0, &row)).transpose()
     }
 
     /// The keys of a plugin that begin with `prefix` and come after `after`, at most `keys_max` of them.
-    #[cfg(feature = "wasm")]
     pub fn plugin_keys(
         &self,
         plugin: &str,
@@ -174,7 +170,6 @@ impl Reader {
     }
 
     /// How much a plugin keeps, as it is counted.
-    #[cfg(feature = "wasm")]
     pub fn plugin_usage(&self, plugin: &str) -> Result<Usage, Fault> {
         match self.tables().plugin_usage()?.get_row(plugin)? {
             Some(row) => codec::decode(TableName::PluginUsage, 0, &row)
@@ -182,31 +177,32 @@ impl Reader {
             None => Ok(Usage::default()),
         }
     }
+}
 
-    /// What is wrong with what plugins keep, a sentence each.
-    pub(in crate::storage) fn plugin_problems(&self) -> Result<Vec<String>, Fault> {
-        let mut problems = Vec::new();
-        let mut counted = std::collections::BTreeMap::<String, Usage>::new();
-        for row in self.tables().plugin_state()?.iter()? {
-            let (key, row) = row?;
-            let (plugin, key) = key.value();
-            if !add(counted.entry(plugin.to_owned()).or_default(), key, row.value()) {
-                problems.push(format!("what plugin {plugin:?} keeps under {key:?} cannot be read"));
-            }
+/// Checks that what plugins keep can be read, and that each plugin's count agrees with it.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    let tables = verifier.tables();
+    let mut counted = std::collections::BTreeMap::<String, Usage>::new();
+    for row in tables.plugin_state()?.iter()? {
+        let (key, row) = row?;
+        let (plugin, key) = key.value();
+        if !add(counted.entry(plugin.to_owned()).or_default(), key, row.value()) {
+            verifier.problem(format!("what plugin {plugin:?} keeps under {key:?} cannot be read"));
         }
-        for row in self.tables().plugin_usage()?.iter()? {
-            let (plugin, row) = row?;
-            let found = counted.remove(plugin.value()).unwrap_or_default();
-            match codec::decode::<Usage>(TableName::PluginUsage, 0, row.value()) {
-                Ok(usage) if usage == found => {}
-                Ok(usage) => {
-                    problems.push(format!("plugin {:?} counts {usage:?}, but keeps {found:?}", plugin.value()));
-                }
-                Err(_) => problems.push(format!("how much plugin {:?} keeps cannot be read", plugin.value())),
-            }
-        }
-        let uncounted = counted.keys().map(|plugin| format!("what plugin {plugin:?} keeps is not counted"));
-        problems.extend(uncounted);
-        Ok(problems)
     }
+    for row in tables.plugin_usage()?.iter()? {
+        let (plugin, row) = row?;
+        let found = counted.remove(plugin.value()).unwrap_or_default();
+        match codec::decode::<Usage>(TableName::PluginUsage, 0, row.value()) {
+            Ok(usage) if usage == found => {}
+            Ok(usage) => {
+                verifier.problem(format!("plugin {:?} counts {usage:?}, but keeps {found:?}", plugin.value()));
+            }
+            Err(_) => verifier.problem(format!("how much plugin {:?} keeps cannot be read", plugin.value())),
+        }
+    }
+    for plugin in counted.keys() {
+        verifier.problem(format!("what plugin {plugin:?} keeps is not counted"));
+    }
+    Ok(())
 }

@@ -5,18 +5,20 @@
 //! The rules of what follows what are in `job::life`. Here a [`Transition`] becomes rows:
 //!
 //! 1. the job leaves its **home**, the table that has its row: [`ready`], [`delayed`], [`groups`] or [`ended`];
-//! 2. each **facet** hears of it: [`counts`], [`index`], [`expiring`], [`unique`], [`started`]. A facet is what else the
-//!    file has of jobs, and keeps it in step with their records. It looks at the transition, and at the job before and
-//!    after; a plain job has nothing to do with most of them;
+//! 2. each **facet** is told of it: [`counts`], [`index`], [`expiring`], [`unique`], [`started`]. A facet is what else the
+//!    file has of jobs, and keeps it in step with their records. It reads the transition, and the job before and
+//!    after; most facets have no rows of a plain job;
 //! 3. the job enters its new home, if it has one.
 //!
 //! A home that meets a row which cannot be read does not repair anything: it notes the row (`Batch::unreadable`), and
 //! the door moves it to the quarantine at the end of the verb ([`unreadable`]).
 //!
-//! Beside the jobs' facets, [`kept`] has what plugins keep. It does not depend on jobs.
+//! Beside the jobs' facets, [`kept`] has what plugins keep, and [`schedules`] the schedules. They do not depend on jobs;
+//! a schedule's run enters through the door like any other job.
 
 mod attempts;
-mod counts;
+pub(super) mod buckets;
+pub(super) mod counts;
 pub(super) mod delayed;
 pub(super) mod ended;
 mod entering;
@@ -24,14 +26,18 @@ pub(super) mod expiring;
 mod facets;
 pub(super) mod groups;
 mod homes;
+mod id_set;
 pub(super) mod index;
 pub(super) mod kept;
 mod moved;
 mod promoting;
-mod ready;
+pub(super) mod ready;
+pub(super) mod room;
+pub(super) mod schedules;
 pub(super) mod started;
 pub(super) mod unique;
 mod unreadable;
+pub(super) mod verifier;
 pub(super) mod waiting;
 
 use crate::job::{JobId, QueueId, Record, State, Transition, life};
@@ -41,7 +47,7 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Place;
 use crate::storage::rows::prepared::Prepared;
 pub(crate) use homes::OldHome;
-use moved::{Moved, Side};
+use moved::{Moved, Side, WithHandler};
 
 /// What happens to one job: from where to where.
 pub(crate) struct Move<'m> {
@@ -56,7 +62,7 @@ pub(crate) struct Move<'m> {
 pub(crate) enum NewHome<'m> {
     /// Nothing of it is kept.
     Nowhere,
-    /// It waits or could run. `seq` is its place in line, if it has a group.
+    /// It waits or could run. `seq` is its place in the group, if it has one.
     Waiting { job: &'m mut Prepared, seq: u64 },
     /// It is kept in the state that its record says, which is final.
     Ended { record: &'m Record },
@@ -77,7 +83,7 @@ impl Batch<'_> {
             to: None,
             was_indexed: was_there && from.is_indexed(),
             indexed: None,
-            was_handed_out: matches!(from, OldHome::Handler { .. }),
+            handler: if matches!(from, OldHome::Handler { .. }) { WithHandler::Was } else { WithHandler::No },
         };
         match to {
             NewHome::Nowhere => self.tell_facets(&moved)?,

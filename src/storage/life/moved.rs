@@ -1,7 +1,8 @@
-//! What the facets hear when something has happened to a job.
+//! What the facets are told when something has happened to a job.
 
 use crate::job::{JobId, QueueId, Record, State, Transition};
 use crate::storage::rows::place::Place;
+use crate::storage::rows::start_mark::StartMark;
 
 /// One job, before and after a transition.
 pub(in crate::storage) struct Moved<'m> {
@@ -12,12 +13,22 @@ pub(in crate::storage) struct Moved<'m> {
     pub from: Option<Side<'m>>,
     /// What the file has of it from now on. `None` if nothing is kept.
     pub to: Option<Side<'m>>,
-    /// The index has its old place.
+    /// Whether the index has its old place.
     pub was_indexed: bool,
     /// Its new place, if the index is to have it. Jobs in `ready` are not in the index.
     pub indexed: Option<&'m Place>,
-    /// A handler has had it.
-    pub was_handed_out: bool,
+    pub handler: WithHandler<'m>,
+}
+
+/// Whether a handler has the job, as far as the file is to know it.
+#[derive(Clone, Copy)]
+pub(in crate::storage) enum WithHandler<'m> {
+    /// It was with no handler, and is with none.
+    No,
+    /// It can have been with a handler until now.
+    Was,
+    /// It is with a handler from now on.
+    Is(&'m StartMark),
 }
 
 impl Moved<'_> {
@@ -37,7 +48,7 @@ pub(in crate::storage) struct Side<'m> {
     pub state: State,
     /// How many bytes its row has.
     pub bytes: u64,
-    /// Its record, unless that cannot be read or nobody needs it.
+    /// Its record, unless that cannot be read or no facet needs it.
     pub record: Option<&'m Record>,
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::moved::{Moved, Side};
+use super::moved::{Moved, Side, WithHandler};
 use crate::job::{Change, JobId, QueueId, ReadyJob, State, Transition};
-use crate::storage::rows::aside::Unreadable;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Place, is_pointer};
 use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::unreadable::Unreadable;
 use crate::time::{Due, TimeLine};
 
 impl Batch<'_> {
@@ -28,7 +28,7 @@ impl Batch<'_> {
                 for (id, due, row) in rows {
                     self.promote_one(queue, id, due, row)?;
                     promoted += 1;
-                    // The rest stays where it is, and is due.
+                    // The other jobs stay where they are, and are still due.
                     if promoted == jobs_max || self.moved_bytes() - before >= self.limits.moved_at_once {
                         tracing::trace!("a promotion leaves the rest to the next commit");
                         break 'lines;
@@ -62,7 +62,7 @@ impl Batch<'_> {
                         to: side(State::Pending),
                         was_indexed: true,
                         indexed: None,
-                        was_handed_out: false,
+                        handler: WithHandler::No,
                     })?;
                     self.put_ready(queue, Arc::new(ReadyJob::new(id, id.get(), record, row.len())), &row);
                 }

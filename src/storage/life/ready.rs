@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::facets::check_job;
+use super::verifier::Verifier;
 use crate::job::{Change, JobId, Order, QueueId, ReadyJob};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Place;
 use crate::storage::rows::tables::ReadyKey;
 
 #[inline]
@@ -22,7 +25,7 @@ impl Batch<'_> {
         self.changes.push(Change::Ready { queue, job: entry });
     }
 
-    /// Takes a job that waits out of `ready`, and tells dispatch.
+    /// Removes a job that waits from `ready`, and tells dispatch.
     pub(super) fn take_ready(&mut self, queue: QueueId, id: JobId, priority: u8) -> Result<bool, Fault> {
         let was_there = self.tables.ready()?.remove((queue, priority, id.get()))?.is_some();
         let order = Order { priority, position: id.get() };
@@ -30,8 +33,8 @@ impl Batch<'_> {
         Ok(was_there)
     }
 
-    /// Takes the rows of jobs that were handed out and have no group, all at once. Says of each whether
-    /// it was there; [`Batch::apply`] does the rest.
+    /// Removes the rows of jobs that were handed out and have no group, all at once. Returns for each whether it was
+    /// there. [`Batch::apply`] does the rest.
     pub fn take_rows_out(&mut self, taken: &[(QueueId, &ReadyJob)]) -> Result<Vec<bool>, Fault> {
         if taken.is_empty() {
             return Ok(Vec::new());
@@ -40,4 +43,14 @@ impl Batch<'_> {
         let keys: Vec<_> = taken.iter().map(|(queue, entry)| ready_key(*queue, entry)).collect();
         self.tables.remove_ready(&keys)
     }
+}
+
+/// Checks the jobs of this home.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    for row in verifier.tables().ready_rows()?.range((0, 0, 0)..=(u32::MAX, u8::MAX, u64::MAX))? {
+        let (key, row) = row?;
+        let (queue, priority, id) = key.value();
+        check_job(verifier, queue, id, Place::Ready { priority }, row.value())?;
+    }
+    Ok(())
 }

@@ -1,54 +1,45 @@
-//! Facet: which jobs a handler has, as far as it is durable. Recovery goes by these start marks.
+//! Facet: start marks, which say durably which jobs a handler has. Recovery after a crash reads them.
 
 use redb::ReadableTable;
-use serde::{Deserialize, Serialize};
 
-use super::moved::Moved;
-use crate::job::{JobId, QueueId};
+use super::index;
+use super::moved::{Moved, WithHandler};
+use super::verifier::Verifier;
+use crate::job::JobId;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::start_mark::StartMark;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
-use crate::time::Timestamp;
 
-/// One attempt that has started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StartMark {
-    pub queue: QueueId,
-    pub priority: u8,
-    /// The head's position; the id for a job without a group.
-    pub position: u64,
-    pub attempt: u32,
-    pub max_attempts: u32,
-    pub started_at: Timestamp,
-    /// It was suspected of an earlier death and tried alone: nothing ran when it started, and nothing has
-    /// started beside it since.
-    pub alone: bool,
-}
-
-/// The mark goes with the end of the attempt, whatever that is.
+/// Writes the mark of a job that was handed out, and removes it when the attempt ends, however that is.
 #[inline]
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
-    if moved.was_handed_out { batch.unmark(moved.id) } else { Ok(()) }
+    match moved.handler {
+        WithHandler::No => Ok(()),
+        WithHandler::Was => batch.unmark(moved.id),
+        WithHandler::Is(mark) => batch.mark(moved.id, mark),
+    }
 }
 
 impl Batch<'_> {
-    pub fn mark(&mut self, id: JobId, mark: &StartMark) -> Result<(), Fault> {
-        self.touch();
+    fn mark(&mut self, id: JobId, mark: &StartMark) -> Result<(), Fault> {
         self.tables.running()?.insert(id.get(), codec::encode(mark).as_slice())?;
         self.marked.push(id);
         Ok(())
     }
 
-    /// Another job starts beside this one, whose mark says that it is alone.
+    /// Another job starts beside this one, whose mark says that it is alone: from now on it says otherwise.
     pub fn no_longer_alone(&mut self, id: JobId) -> Result<(), Fault> {
         if !self.is_marked(id) {
             return Ok(());
         }
         let Some(row) = self.tables.running()?.get_row(id.get())? else { return Ok(()) };
-        // One that cannot be read is set aside by the next opening, and nobody is blamed by it.
+        // A mark that cannot be read is moved to the quarantine by the next opening, and no job is blamed because of it.
         let Ok(mark) = codec::decode::<StartMark>(TableName::Running, id.get(), &row) else { return Ok(()) };
+        self.touch();
         self.mark(id, &StartMark { alone: false, ..mark })
     }
 
@@ -70,7 +61,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// All marks. One that cannot be read is set aside: its job is where it was, no attempt used.
+    /// All marks. One that cannot be read is moved to the quarantine: its job stays where it is, and no attempt is used.
     pub fn marks(&mut self) -> Result<Vec<(JobId, StartMark)>, Fault> {
         let (mut marks, mut damaged) = (Vec::new(), Vec::new());
         for row in self.tables.running()?.iter()? {
@@ -83,7 +74,7 @@ impl Batch<'_> {
         }
         for (id, row) in damaged {
             self.tables.running()?.remove(id.get())?;
-            self.set_row_aside(TableName::Running, &id, &row, (None, Some(id)))?;
+            self.quarantine_row_of(TableName::Running, &id, &row, (None, Some(id)))?;
         }
         Ok(marks)
     }
@@ -93,4 +84,39 @@ impl Batch<'_> {
         self.tables.running()?.retain(|_, _| false)?;
         Ok(())
     }
+}
+
+/// Checks that each mark belongs to a job that can be running.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    for row in verifier.tables().running()?.iter()? {
+        verifier.work.rows += 1;
+        let (id, row) = row?;
+        let id = id.value();
+        if let Err(fault) = codec::decode::<StartMark>(TableName::Running, id, row.value()) {
+            verifier.unreadable(fault);
+            continue;
+        }
+        if !verifier.seen.contains(id) {
+            if !verifier.unread.contains(&JobId::new(id)) {
+                verifier.problem(format!("job {id} is marked as running, but there is no such job"));
+            }
+            continue;
+        }
+        let could_run = match index::look_up(verifier, id)? {
+            // The job is ready. An entry that cannot be read is reported with the index.
+            Ok(None) | Err(_) => true,
+            Ok(Some(Location { place: Place::Member(member), .. })) => !member.parked,
+            Ok(Some(_)) => false,
+        };
+        if !could_run {
+            verifier
+                .problem(format!("job {id} is marked as running, but it is neither ready nor a member that can run"));
+        }
+    }
+    Ok(())
+}
+
+/// Moves the marks that cannot be read to the quarantine.
+pub(super) fn rebuild(batch: &mut Batch<'_>) -> Result<(), Fault> {
+    batch.marks().map(drop)
 }

@@ -8,13 +8,13 @@ use crate::job::life::{self, after};
 use crate::job::{AttemptNumber, Change, Ending, Expiry, FailureKind, GroupPolicy, JobId, Keep, Patch, ReadyJob};
 use crate::job::{Priority, QueueId, QueueSettings, Record, Retention, Retry, State, Transition};
 use crate::storage::life::ended::SweepRoom;
-use crate::storage::life::started::StartMark;
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::open::store::Store;
 use crate::storage::repair::verify::verify;
 use crate::storage::rows::batch::{Batch, Counters};
 use crate::storage::rows::place::Place;
 use crate::storage::rows::prepared::Prepared;
+use crate::storage::rows::start_mark::StartMark;
 use crate::time::{Due, Now, Timestamp};
 
 const QUEUES: u32 = 3;
@@ -119,7 +119,7 @@ impl World {
                     started_at: now.wall,
                     alone: false,
                 };
-                batch.mark(id, &mark).unwrap();
+                batch.hand_out(id, &mark).unwrap();
             }
             let ending = match rng.u8(..6) {
                 0 => Ending::Done(Some(b"result".as_slice().into())),

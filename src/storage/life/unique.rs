@@ -1,4 +1,4 @@
-//! Facet: unique keys, which job has one, and until when at least.
+//! Facet: unique keys: which job holds a key, and until when at least.
 //!
 //! A key is held while its job has not ended, and until a time that was set when the job was enqueued,
 //! even if it has. So a row is gone when both are over: the job's end removes it if its time has passed,
@@ -8,12 +8,13 @@ use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
 use super::moved::Moved;
+use super::verifier::Verifier;
 use crate::events::Event;
-use crate::job::{JobId, QueueId, Transition};
+use crate::job::{JobId, QueueId, Record, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::place::Location;
 use crate::storage::rows::prepared::Prepared;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::ready;
@@ -22,7 +23,7 @@ use crate::storage::rows::tables::Tables;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::time::{Now, Timestamp};
 
-/// Who holds a key.
+/// The job that holds a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     pub id: JobId,
@@ -30,7 +31,7 @@ pub(crate) struct Holder {
     pub until: Timestamp,
 }
 
-/// The job that holds this key of `queue` now, in a transaction that somebody else writes.
+/// The job that holds this key of `queue` now, in a transaction that is not a [`Batch`].
 pub(crate) fn key_holder(
     txn: &redb::WriteTransaction,
     now: Now,
@@ -46,8 +47,8 @@ fn holder(tables: &mut Tables<'_>, now: Now, queue: QueueId, key: &str) -> Resul
     Ok(held.then_some(id))
 }
 
-/// A row that cannot be read holds nothing: a job more is less harm than a key that is lost for good,
-/// or an end that can never be written.
+/// A row that cannot be read holds nothing: a second job with the key does less harm than a key that is never free
+/// again, or an end that can never be written.
 fn row(tables: &mut Tables<'_>, queue: QueueId, key: &str) -> Result<Option<Holder>, Fault> {
     let Some(row) = tables.unique()?.get_row((queue, key))? else { return Ok(None) };
     match codec::decode(TableName::Unique, u64::from(queue), &row) {
@@ -59,40 +60,41 @@ fn row(tables: &mut Tables<'_>, queue: QueueId, key: &str) -> Result<Option<Hold
     }
 }
 
-/// Looked up and not kept: who was set aside, whatever of its record could be read, holds nothing.
+/// This is looked up each time and stored nowhere, so a job in the quarantine holds no key, whatever of its record can be
+/// read.
 fn has_not_ended(tables: &mut Tables<'_>, queue: QueueId, id: JobId) -> Result<bool, Fault> {
     if let Some(row) = tables.index()?.get_row(id.get())? {
         let location: Location = codec::decode(TableName::Index, id.get(), &row)?;
-        return Ok(!matches!(location.place, Place::Dead { .. } | Place::Finished { .. }));
+        return Ok(!location.place.has_ended());
     }
     let (found, _) = ready::find(tables.ready()?, id, Some(queue))?;
     Ok(found.is_some())
 }
 
-/// The key is taken by a new job, held for the rest of its time after an end, free once an operator has taken the job
-/// away, and taken again by a job that is back.
+/// A new job holds its key from now on. After the job's end it holds the key for the rest of its time. The key is free
+/// once an operator has removed the job. A job that is back holds its key again.
 pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Fault> {
     let Moved { id, queue, from, to, .. } = moved;
     let Some(record) = from.as_ref().or(to.as_ref()).and_then(|side| side.record) else { return Ok(()) };
     let Some(key) = record.unique_key() else { return Ok(()) };
     let is_back = to.as_ref().is_some_and(|to| !to.state.is_final());
     match moved.transition {
-        // Nobody holds it: the caller has looked.
+        // No job holds it: the caller has checked that.
         Transition::Enter { unique_for: Some(unique_for) } => {
             let until = batch.now.age + unique_for;
             batch.set_holder(*queue, key, Holder { id: *id, until })
         }
-        Transition::End(_) | Transition::SetAside if from.is_some_and(|from| !from.state.is_final()) => {
+        Transition::End(_) | Transition::Quarantine if from.is_some_and(|from| !from.state.is_final()) => {
             batch.end_key(*queue, *id, key)
         }
-        Transition::Cancel | Transition::Purge => batch.free_key(*queue, *id, key),
-        Transition::Redrive | Transition::Restore if is_back => batch.regain_key(*queue, *id, key),
+        Transition::Cancel | Transition::Purge | Transition::MoveOut => batch.free_key(*queue, *id, key),
+        Transition::Redrive | Transition::Restore | Transition::MoveIn if is_back => batch.regain_key(*queue, *id, key),
         _ => Ok(()),
     }
 }
 
 impl Batch<'_> {
-    /// The job that is there already instead of this one.
+    /// The job that holds the key of this one.
     pub fn there_already(&mut self, job: &Prepared) -> Result<Option<JobId>, Fault> {
         match job.claims() {
             Some((key, _)) => holder(&mut self.tables, self.now, job.queue, key),
@@ -100,7 +102,12 @@ impl Batch<'_> {
         }
     }
 
-    /// This job was not stored: `there` is.
+    /// Whether a job of `queue` holds this unique key.
+    pub fn key_is_held(&mut self, queue: QueueId, key: &str) -> Result<bool, Fault> {
+        Ok(holder(&mut self.tables, self.now, queue, key)?.is_some())
+    }
+
+    /// Notes that this job was not stored, because `there` holds its key.
     pub fn deduplicated(&mut self, job: &Prepared, there: JobId) {
         self.deduplicated += 1;
         if self.listening {
@@ -134,7 +141,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Somebody took the job away on purpose: its key is free at once.
+    /// An operator has removed the job: its key is free at once.
     fn free_key(&mut self, queue: QueueId, id: JobId, key: &str) -> Result<(), Fault> {
         if let Some(Holder { until, .. }) = self.held_key(queue, key, id)? {
             self.touch();
@@ -144,7 +151,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A job that had ended is back: it has its key again, unless another one holds it now.
+    /// A job that had ended is back: it holds its key again, unless another job holds it now.
     fn regain_key(&mut self, queue: QueueId, id: JobId, key: &str) -> Result<(), Fault> {
         match self.held_key(queue, key, id)? {
             Some(Holder { until, .. }) => {
@@ -183,4 +190,72 @@ impl Reader {
         let until = now.age.as_millis().saturating_add(1);
         Ok(self.tables().unique_ended()?.range(..(until, 0, ""))?.next().transpose()?.is_some())
     }
+}
+
+// --- verification ---
+
+/// The row of a key. The inner result is an error if the row cannot be read.
+fn holder_found(
+    verifier: &mut Verifier<'_>,
+    queue: QueueId,
+    key: &str,
+) -> Result<Result<Option<Holder>, Fault>, Fault> {
+    verifier.work.lookups += 1;
+    let row = verifier.unique.get((queue, key))?;
+    Ok(row.map(|row| codec::decode(TableName::Unique, u64::from(queue), row.value())).transpose())
+}
+
+/// Checks the key of a job that was read and has not ended, if it has one.
+pub(super) fn check_job(verifier: &mut Verifier<'_>, queue: QueueId, id: u64, record: &Record) -> Result<(), Fault> {
+    let Some(key) = record.unique_key() else { return Ok(()) };
+    match holder_found(verifier, queue, key)? {
+        Ok(Some(holder)) if holder.id.get() == id => {
+            verifier.holders.insert(id);
+        }
+        // Another job held the key when this one came back from the dead letters.
+        Ok(Some(_)) => {}
+        // That other job may have ended since. A job without errors was never a dead letter.
+        Ok(None) if record.extra.as_ref().is_some_and(|extra| !extra.errors.is_empty()) => {}
+        Ok(None) => {
+            let queue = verifier.name(queue);
+            verifier.problem(format!("job {id} has the unique key {key:?} of {queue}, but no job holds that key"));
+        }
+        // A holder that cannot be read is reported with the keys.
+        Err(_) => {}
+    }
+    Ok(())
+}
+
+/// Checks that each key is held by a job that has it and has not ended, or is to be swept.
+pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
+    for row in verifier.unique.range::<(u32, &str)>(..)? {
+        verifier.work.rows += 1;
+        let (key, row) = row?;
+        let (queue, key) = key.value();
+        let Ok(Holder { id, until }) = codec::decode(TableName::Unique, u64::from(queue), row.value()) else {
+            let queue = verifier.name(queue);
+            verifier.problem(format!("the row of the unique key {key:?} of {queue} cannot be read"));
+            continue;
+        };
+        verifier.work.lookups += 1;
+        let has_ended = verifier.unique_ended.get((until.as_millis(), queue, key))?.is_some();
+        // A job holds one key only.
+        let bears_it = verifier.holders.remove(id.get());
+        if bears_it == has_ended && !verifier.unread.contains(&id) {
+            let what = if has_ended { "has not ended" } else { "has ended or does not have this key" };
+            let queue = verifier.name(queue);
+            verifier.problem(format!("the unique key {key:?} of {queue} is held by job {id}, which {what}"));
+        }
+    }
+    for row in verifier.unique_ended.range::<(u64, u32, &str)>(..)? {
+        verifier.work.rows += 1;
+        let (key, _) = row?;
+        let (until, queue, key) = key.value();
+        let holder = holder_found(verifier, queue, key)?;
+        if !matches!(holder, Ok(Some(holder)) if holder.until.as_millis() == until) {
+            let queue = verifier.name(queue);
+            verifier.problem(format!("the unique key {key:?} of {queue} is listed for removal, but no job holds it"));
+        }
+    }
+    Ok(())
 }

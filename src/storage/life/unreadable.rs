@@ -1,18 +1,18 @@
-//! Verb: a job's row that cannot be read is moved to the quarantine, and what it held up goes on.
+//! Verb: a job's row that cannot be read is moved to the quarantine, and the jobs that it blocked can run.
 
 use bytes::Bytes;
 
 use super::OldHome;
-use super::moved::{Moved, Side};
+use super::moved::{Moved, Side, WithHandler};
 use crate::job::{JobId, QueueId, State, Transition};
-use crate::storage::rows::aside::Unreadable;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::unreadable::Unreadable;
 
 impl Batch<'_> {
-    /// Moves the rows that a verb could not read to the quarantine. Taking one out may bring up the next.
+    /// Moves the rows that a verb could not read to the quarantine. Removing one can make the next one known.
     #[inline]
     pub(in crate::storage) fn put_unreadable_aside(&mut self) -> Result<(), Fault> {
         if self.unreadable.is_empty() { Ok(()) } else { self.put_all_aside() }
@@ -22,7 +22,7 @@ impl Batch<'_> {
         while !self.unreadable.is_empty() {
             for unreadable in std::mem::take(&mut self.unreadable) {
                 match unreadable {
-                    Unreadable::Left { queue, id, place, row } => self.set_aside(queue, id, &place, &row)?,
+                    Unreadable::Left { queue, id, place, row } => self.quarantine_row(queue, id, &place, &row)?,
                     Unreadable::InPlace(id) => drop(self.take_unreadable(id)?),
                 }
             }
@@ -47,29 +47,29 @@ impl Batch<'_> {
         let state = presumed_state(&place, &row);
         let from = OldHome::Place { place: &place, state, record: None, bytes: row.len() };
         self.leave_home(queue, id, &from, false)?;
-        self.set_aside(queue, id, &place, &row)?;
+        self.quarantine_row(queue, id, &place, &row)?;
         Ok(true)
     }
 
-    /// Sets a job's record aside that has left its table.
-    fn set_aside(&mut self, queue: QueueId, id: JobId, place: &Place, row: &Bytes) -> Result<(), Fault> {
-        self.set_row_aside(place.table(), &(queue, id), row, (Some(queue), Some(id)))?;
+    /// Moves the row of a job, which was already removed from its table, to the quarantine.
+    fn quarantine_row(&mut self, queue: QueueId, id: JobId, place: &Place, row: &Bytes) -> Result<(), Fault> {
+        self.quarantine_row_of(place.table(), &(queue, id), row, (Some(queue), Some(id)))?;
         let record = codec::presumed_record(row);
         let state = presumed_state(place, row);
         self.tell_facets(&Moved {
             id,
             queue,
-            transition: Transition::SetAside,
+            transition: Transition::Quarantine,
             from: Some(Side { state, bytes: row.len() as u64, record: record.as_ref() }),
             to: None,
             was_indexed: true,
             indexed: None,
-            was_handed_out: true,
+            handler: WithHandler::Was,
         })
     }
 }
 
-/// The state that a job counted as, whose record cannot be read.
+/// The state in which a job was counted whose record cannot be read.
 fn presumed_state(place: &Place, row: &Bytes) -> State {
     let borne = || codec::presumed_state(row);
     match place {

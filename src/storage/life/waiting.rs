@@ -10,6 +10,7 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::prepared::Prepared;
 use crate::time::Timestamp;
 
 /// A job that was read at its place.
@@ -21,7 +22,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// To take it from there.
+    /// The home that it is moved from.
     pub fn from(&self) -> OldHome<'_> {
         // A job in `ready` is pending whatever it once waited for.
         let is_ready = matches!(self.place, Place::Ready { .. });
@@ -39,6 +40,24 @@ impl Batch<'_> {
         let Some(row) = self.row_at(queue, id, &place)? else { return Ok(None) };
         let record = decode_record(place.table(), id.get(), &row)?;
         Ok(Some(Stored { place, record, bytes: row.len() }))
+    }
+
+    /// Moves a job that waits or is a dead letter to another queue. It keeps its id, and joins the end of its group there.
+    /// Its unique key is free in the old queue; in the new one no other job may hold it.
+    pub fn move_job(&mut self, id: JobId, queue: QueueId, stored: Stored, to: QueueId) -> Result<(), Fault> {
+        let nowhere = NewHome::Nowhere;
+        self.apply(Move { id, queue, transition: Transition::MoveOut, from: stored.from(), to: nowhere })?;
+        let (transition, from) = (Transition::MoveIn, OldHome::Nowhere);
+        let record = stored.record;
+        if record.state.is_final() {
+            let home = NewHome::Ended { record: &record };
+            self.apply(Move { id, queue: to, transition, from, to: home })?;
+        } else {
+            let seq = if record.group().is_some() { self.next_number() } else { id.get() };
+            let job = &mut Prepared::new(to, record, None);
+            self.apply(Move { id, queue: to, transition, from, to: NewHome::Waiting { job, seq } })?;
+        }
+        Ok(())
     }
 
     /// Ends a job that has expired, and returns its record and how many bytes it took; nothing if no such job waits there.
@@ -68,8 +87,7 @@ impl Batch<'_> {
     /// The place of a job of this queue that has not ended.
     fn waits_at(&mut self, queue: QueueId, id: JobId) -> Result<Option<Place>, Fault> {
         let Some(Location { queue: of, place }) = self.locate_in(queue, id)? else { return Ok(None) };
-        let ended = matches!(place, Place::Dead { .. } | Place::Finished { .. });
-        Ok((of == queue && !ended).then_some(place))
+        Ok((of == queue && !place.has_ended()).then_some(place))
     }
 
     /// Removes what retention no longer keeps of one queue, as long as there is room. Returns how many jobs that were.
@@ -97,7 +115,7 @@ impl Batch<'_> {
         Ok(Some(row.len()))
     }
 
-    /// Pauses a group, or lets it go on. A running head finishes. False if it was so already.
+    /// Pauses or resumes a group. A head that runs finishes. Returns false if the group was in that state already.
     ///
     /// `handed_out` says in which order dispatch has handed a job out, if it has.
     pub fn pause_group(

@@ -11,74 +11,78 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::channel::{RecvTimeoutError, bounded};
 use crate::sync::thread;
 
-/// What callers are told who wait for a transaction of the application's.
+/// What the error says that callers get if a wait takes too long.
 const HELD_BY: &str = "the application holds the write transaction of the database that it has attached";
 
-/// How long the queue waits when it has waited in vain before: it looks again by itself.
-const LOOK: Duration = Duration::from_millis(10);
+/// How long the queue waits for the transaction if its last wait timed out. It tries again by itself.
+const WAIT_AFTER_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Begins transactions, without waiting for ever for one of the application's. A caller that holds it and waits for the
-/// queue waits for itself: redb cannot tell, and neither can this.
-pub(in crate::storage) struct Turns {
+/// Begins write transactions, and waits only for a limited time for one of the application. The limit is needed because a
+/// caller that holds a write transaction and waits for the queue waits for itself: neither redb nor this type can detect
+/// that.
+pub(in crate::storage) struct AttachedWrites {
     wait_max: Duration,
-    /// The last wait was in vain.
-    held: AtomicBool,
-    /// Nobody waits for the queue any more: it may wait for as long as it takes.
-    patient: AtomicBool,
-    /// A thread waits for the transaction.
-    in_line: Arc<AtomicBool>,
+    /// The last wait timed out.
+    timed_out: AtomicBool,
+    /// Wait without a time limit, because no caller waits for the queue any more.
+    waits_forever: AtomicBool,
+    /// A thread waits for the transaction. There is at most one.
+    is_waiting: Arc<AtomicBool>,
 }
 
-impl Turns {
+impl AttachedWrites {
     pub fn new(wait_max: Duration) -> Self {
-        Self { wait_max, held: false.into(), patient: false.into(), in_line: Arc::default() }
+        Self { wait_max, timed_out: false.into(), waits_forever: false.into(), is_waiting: Arc::default() }
     }
 
-    /// From now on waits for as long as it takes.
-    pub fn be_patient(&self) {
-        self.patient.store(true, Ordering::SeqCst);
+    /// From now on waits without a time limit.
+    pub fn wait_without_limit(&self) {
+        self.waits_forever.store(true, Ordering::SeqCst);
     }
 
+    /// Begins a write transaction.
+    ///
     /// # Errors
+    ///
     /// [`Error::WriteHeld`] if the application has held a transaction for too long.
     pub fn begin(&self, db: &Arc<Database>) -> Result<WriteTransaction, Error> {
         let begun = match db.try_begin_write() {
-            Err(TransactionError::WouldBlock) if self.patient.load(Ordering::SeqCst) => db.begin_write(),
-            Err(TransactionError::WouldBlock) => self.wait_in_line(db)?,
+            Err(TransactionError::WouldBlock) if self.waits_forever.load(Ordering::SeqCst) => db.begin_write(),
+            Err(TransactionError::WouldBlock) => self.wait_on_a_thread(db)?,
             begun => begun,
         };
-        self.held.store(false, Ordering::SeqCst);
+        self.timed_out.store(false, Ordering::SeqCst);
         Ok(begun.map_err(Fault::from)?)
     }
 
-    /// Has a thread wait for the transaction: only redb knows whose turn it is, and its wait has no end of its own. One
-    /// that comes too late gives the transaction back at once.
-    fn wait_in_line(&self, db: &Arc<Database>) -> Result<Result<WriteTransaction, TransactionError>, Error> {
-        let wait = if self.held.load(Ordering::SeqCst) { LOOK } else { self.wait_max };
-        if self.in_line.swap(true, Ordering::SeqCst) {
-            // An earlier one is still in line: the application has not ended its transaction since.
+    /// Waits for the transaction on a thread of its own, because redb's wait has no time limit. If the thread gets the
+    /// transaction after the time limit, it aborts it at once.
+    fn wait_on_a_thread(&self, db: &Arc<Database>) -> Result<Result<WriteTransaction, TransactionError>, Error> {
+        let wait = if self.timed_out.load(Ordering::SeqCst) { WAIT_AFTER_TIMEOUT } else { self.wait_max };
+        if self.is_waiting.swap(true, Ordering::SeqCst) {
+            // An earlier thread still waits: the application has not ended its transaction since.
             return Err(self.given_up());
         }
-        let (hand_over, turn) = bounded(0);
-        let (db, in_line) = (db.clone(), self.in_line.clone());
-        let started = thread::Builder::new().name("millpond-turn".into()).spawn(move || {
+        let (hand_over, received) = bounded(0);
+        let (db, is_waiting) = (db.clone(), self.is_waiting.clone());
+        let started = thread::Builder::new().name("millpond-attached".into()).spawn(move || {
             let begun = db.begin_write();
-            in_line.store(false, Ordering::SeqCst);
-            // If nobody takes it, it is undone here.
+            is_waiting.store(false, Ordering::SeqCst);
+            // If the receiver has timed out, the transaction is dropped here, which aborts it.
             let _ = hand_over.send(begun);
         });
         if let Err(source) = started {
-            self.in_line.store(false, Ordering::SeqCst);
+            self.is_waiting.store(false, Ordering::SeqCst);
             return Err(Error::no_thread(source));
         }
-        match turn.recv_timeout(wait) {
+        match received.recv_timeout(wait) {
             Ok(begun) => Ok(begun),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(self.given_up()),
         }
     }
 
     fn given_up(&self) -> Error {
-        self.held.store(true, Ordering::SeqCst);
+        self.timed_out.store(true, Ordering::SeqCst);
         Error::WriteHeld { held_by: HELD_BY, waited: self.wait_max }
     }
 }

@@ -1,5 +1,5 @@
-//! Making the file small again. redb reuses free pages by itself, but gives space in the middle of the
-//! file back only when it has the database to itself.
+//! Compaction of the file. redb reuses free pages, but it gives space in the middle of the file back to the system only
+//! while nothing else uses the database.
 
 use redb::CompactionError;
 
@@ -15,12 +15,12 @@ pub(crate) struct Compacted {
 }
 
 impl Store {
-    /// The file's size. None for an attached database: that is the application's to compact.
+    /// The file's size. `None` for an attached database, which only the application can compact.
     pub fn file_bytes(&self) -> Option<u64> {
         self.watched()?.len().ok()
     }
 
-    /// How much of the file is in use, the application's tables included. It walks through all of it.
+    /// How many bytes of the file are in use, the application's tables included. This reads all of them.
     pub fn used_bytes(&self) -> Result<u64, Error> {
         let txn = self.begin_write()?;
         let stats = txn.stats().map_err(Fault::from)?;
@@ -28,8 +28,8 @@ impl Store {
         Ok(stats.allocated_pages() * stats.page_size() as u64)
     }
 
-    /// Moves what is in use to the front and cuts the rest off. Reads wait meanwhile; if
-    /// somebody reads already it is not done: `None`.
+    /// Moves the pages in use to the front of the file and cuts off the rest. Reads wait meanwhile. If a read is under
+    /// way, this does nothing and returns `None`.
     pub fn compact(&self) -> Result<Option<Compacted>, Error> {
         let Some(before) = self.file_bytes() else { return Ok(None) };
         let compacted = self.alone(|db| match db.compact() {

@@ -1,8 +1,8 @@
-//! A copy of the file, taken while it is being written: everything once, then again what was written
-//! meanwhile, until so little is left that the writer can wait for it. It is then what a kill between two
-//! commits would have left; opened and closed once, it is in order.
+//! A copy of the file that is made while the file is written: first the whole file, then again what was written
+//! meanwhile, until so little is left that the writer can wait for it. The copy is then what a kill between two commits
+//! would have left, so it is opened and closed once.
 //!
-//! No read transaction is held: the file may reuse its pages all the time.
+//! No read transaction is held, so redb can reuse free pages meanwhile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,8 +18,9 @@ use crate::storage::file::new_file::{BACKING_UP, Published, Unpublished, sync_di
 use crate::storage::file::open_file::OpenFile;
 use crate::storage::file::opening::{failed, open_error};
 use crate::storage::file::watched::{BLOCK_BYTES, Watch};
+use crate::storage::life::verifier::Verification;
 use crate::storage::open::schema;
-use crate::storage::repair::verify::{Verification, verify};
+use crate::storage::repair::verify::verify;
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::reader::Reader;
 use redb::ReadableDatabase;
@@ -27,27 +28,26 @@ use redb::ReadableDatabase;
 /// Bytes read at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// What may be left for the writer to wait for, in bytes: a few milliseconds.
+/// The most bytes that are copied while the writer waits: a few milliseconds.
 const LAST_ROUND_BYTES_MAX: u64 = 4 << 20;
 
-/// Rounds before the writer waits for whatever is left: with a disk that is read more slowly than it is
-/// written they would never end.
+/// The most rounds before the writer waits for the rest: if the disk is read more slowly than it is written, the rounds
+/// would never end.
 const ROUNDS_MAX: usize = 16;
 
-/// redb's page cache while the copy is looked at, in bytes.
+/// The size of redb's page cache while the copy is verified, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// What [`Millpond::backup`](crate::Millpond::backup) has written.
 ///
 /// ```
-/// # use millpond::*;
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), millpond::BoxError> {
+/// # doc_prelude::block_on(async { use doc_prelude::*;
 /// # let dir = tempfile::tempdir()?;
 /// # let pond = Millpond::open(dir.path().join("app.redb"))?;
 /// let Backup { path, bytes, verification, .. } = pond.backup(dir.path().join("monday.redb")).await?;
 /// println!("{} has {bytes} bytes and {} jobs", path.display(), verification.jobs);
 /// assert!(verification.is_ok());
-/// # Ok(()) }
+/// # Ok(()) });
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -60,7 +60,7 @@ pub struct Backup {
     pub verification: Verification,
 }
 
-/// A copy in the making. Dropped before its end it leaves nothing behind.
+/// A copy that is being made. If it is dropped before its end, it leaves no file.
 pub(crate) struct Copying {
     watch: Watch,
     from: Arc<dyn StorageBackend>,
@@ -102,8 +102,7 @@ impl Copying {
         }
     }
 
-    /// Everything once, then what was written meanwhile, until little is left. The file is in use all the
-    /// time.
+    /// Copies everything once, then what was written meanwhile, until little is left. The file is in use all the time.
     pub fn approach(&mut self) -> Result<(), Error> {
         let len = self.from.len().map_err(|error| self.failed(error))?;
         self.copy(0..len)?;
@@ -117,7 +116,7 @@ impl Copying {
         self.into.lock.handle().sync_data().map_err(|error| self.failed(error))
     }
 
-    /// What is left. Nobody may write meanwhile, and nobody may be in the middle of a commit.
+    /// Copies the rest. Nothing may write meanwhile, and no commit may be under way.
     pub fn arrive(&mut self) -> Result<(), Error> {
         let written = self.watch.take();
         self.copy_blocks(&written)?;
@@ -125,7 +124,7 @@ impl Copying {
         self.into.lock.handle().set_len(len).map_err(|error| self.failed(error))
     }
 
-    /// Opens the copy and closes it in order, has it on the disk, and gives it its name.
+    /// Opens the copy and closes it in order, syncs it, and gives it its name.
     pub fn finish(mut self) -> Result<Backup, Error> {
         let file = self.into.lock.handle();
         file.sync_all().map_err(|error| self.failed(error))?;
@@ -167,7 +166,7 @@ impl Copying {
         Ok(())
     }
 
-    /// Copies what there is of a range. The file may become shorter meanwhile: then it is not needed.
+    /// Copies a range as far as it exists. The file can become shorter meanwhile: then the rest is not needed.
     fn copy(&mut self, range: Range<u64>) -> Result<(), Error> {
         let mut at = range.start;
         while at < range.end {

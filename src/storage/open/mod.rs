@@ -3,5 +3,6 @@
 mod attached;
 pub(super) mod compact;
 pub(super) mod copy;
+mod payload_codec;
 pub(super) mod schema;
 pub(super) mod store;

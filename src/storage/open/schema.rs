@@ -1,4 +1,5 @@
-//! The file's version, and what is in memory of it: read at open, checked before anything is written.
+//! The schema version of the file, which is checked before anything is written, and what is read into memory at the
+//! opening.
 
 use redb::{ReadTransaction, WriteTransaction};
 
@@ -16,6 +17,11 @@ use crate::storage::rows::tables_ext::RowTable;
 /// The layout that this build writes. Raised by every change to `tables.rs` or to a row.
 pub(crate) const SCHEMA_VERSION: u32 = 4;
 
+/// The version of a file that has a payload codec. The layout is the same, but a build that knows no payload codecs must
+/// refuse the file: it would pass what it cannot read to handlers. Other files do not get this version, so that older builds
+/// can still read them.
+const CODED_VERSION: u32 = 5;
+
 const VERSION_KEY: &str = "schema";
 
 /// The schema version of the file; `None` if it has no tables of ours.
@@ -32,8 +38,8 @@ pub(in crate::storage) fn version(txn: &ReadTransaction) -> Result<Option<u32>, 
 }
 
 pub(in crate::storage) fn check(found: u32) -> Result<(), Error> {
-    if found > SCHEMA_VERSION {
-        return Err(Error::TooNew { found, known: SCHEMA_VERSION });
+    if found > CODED_VERSION {
+        return Err(Error::TooNew { found, known: CODED_VERSION });
     }
     Ok(())
 }
@@ -41,17 +47,32 @@ pub(in crate::storage) fn check(found: u32) -> Result<(), Error> {
 /// Writes the schema into a file that has none of our tables.
 pub(in crate::storage) fn create(batch: &mut Batch<'_>) -> Result<(), Fault> {
     batch.create_tables()?;
-    write_version(&mut batch.tables)
+    write_version(&mut batch.tables, SCHEMA_VERSION)
 }
 
-/// Brings a file of an older version up to this one.
+/// Migrates a file of an older version to this one.
 pub(in crate::storage) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
     migrations::migrate(txn, from)?;
-    write_version(&mut Tables::new(txn))
+    write_version(&mut Tables::new(txn), SCHEMA_VERSION)
 }
 
-fn write_version(tables: &mut Tables<'_>) -> Result<(), Fault> {
-    let row = codec::encode(&SCHEMA_VERSION);
+/// Whether the file has every table of this build.
+pub(in crate::storage) fn is_complete(txn: &ReadTransaction) -> Result<bool, Fault> {
+    ReadTables::new(txn).are_complete()
+}
+
+/// Creates the tables that a file of this version does not have, because an earlier build of the same version wrote it.
+pub(in crate::storage) fn complete(txn: &WriteTransaction) -> Result<(), Fault> {
+    Tables::new(txn).create_all()
+}
+
+/// Notes that the file has a payload codec.
+pub(in crate::storage) fn write_coded_version(tables: &mut Tables<'_>) -> Result<(), Fault> {
+    write_version(tables, CODED_VERSION)
+}
+
+fn write_version(tables: &mut Tables<'_>, version: u32) -> Result<(), Fault> {
+    let row = codec::encode(&version);
     tables.meta()?.insert(VERSION_KEY, row.as_slice())?;
     Ok(())
 }
@@ -68,7 +89,8 @@ pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Resu
     for row in tables.kinds()?.iter()? {
         let (id, name) = row?;
         let name = std::str::from_utf8(name.value()).ok().filter(|name| check_name("kind", name).is_ok());
-        let name = name.ok_or_else(|| Fault::corrupt(TableName::Kinds, u64::from(id.value()), "it is no name"))?;
+        let name =
+            name.ok_or_else(|| Fault::corrupt(TableName::Kinds, u64::from(id.value()), "the name is invalid"))?;
         catalog.restore_kind(id.value(), name);
     }
     match tables.meta()?.get_row(COUNTERS)? {

@@ -15,7 +15,7 @@ use crate::storage::file::open_file::{Found, OpenFile};
 use crate::storage::file::opening::{Opening, check_magic, failed, open_error};
 use crate::storage::file::overlay::Overlay;
 use crate::storage::file::watched::Watch;
-use crate::storage::open::attached::Turns;
+use crate::storage::open::attached::AttachedWrites;
 use crate::storage::open::copy::Copying;
 use crate::storage::open::schema;
 use crate::storage::open::schema::SCHEMA_VERSION;
@@ -32,18 +32,18 @@ use crate::time::Now;
 /// where the free pages are; below it, recording costs more than it saves.
 const QUICK_REPAIR_ABOVE_BYTES: u64 = 100 << 20;
 
-/// How many commits go by between two looks at the file's size.
-const SIZE_LOOKS_EVERY: u64 = 256;
+/// After how many commits the file's size is read again.
+const SIZE_READ_EVERY: u64 = 256;
 
 /// An open file, and the names in it.
 pub(crate) struct Store {
     /// Nothing while it is opened again, and after it was closed.
     db: RwLock<Option<Arc<Database>>>,
-    /// What stands behind it while it can only be read.
+    /// The backend behind the database while it can only be read.
     read_only: Mutex<Option<Overlay>>,
     closed: AtomicBool,
     origin: Origin,
-    /// The only one that may use the file.
+    /// The only process that may use the file.
     process: Process,
     watch: Watch,
     attachment: Mutex<Option<Attachment>>,
@@ -57,15 +57,15 @@ type OpenBackend = Box<dyn Fn() -> Result<Arc<dyn StorageBackend>, Error> + Send
 enum Origin {
     Path(OpenFile),
     /// The application's own database: it closes and reopens it, and writes to it too.
-    Attached(Turns),
-    /// A backend that cannot be had twice.
+    Attached(AttachedWrites),
+    /// A backend that cannot be opened again.
     Backend,
     /// A backend that can be opened again.
     Backends(OpenBackend, Opening),
 }
 
 impl Store {
-    /// Where the file lies, if it was opened by its path.
+    /// The path of the file, if it was opened by its path.
     pub fn path(&self) -> Option<&Path> {
         match &self.origin {
             Origin::Path(file) => Some(&file.path),
@@ -79,34 +79,34 @@ impl Store {
         let path = std::path::absolute(path).map_err(|source| failed("find", path, source))?;
         let lock = lock_or_create(&path)?;
         let watch = Watch::default();
-        look_before_opening(&lock, &watch, &path, opening.adopt)?;
+        check_before_opening(&lock, &watch, &path, opening.adopt)?;
         let (db, file) = OpenFile::open(path, opening, lock, &watch)?;
         Self::new(Arc::new(db), Origin::Path(file), watch, opening.adopt)
     }
 
-    /// Lives in the application's own database, and waits so long for a write transaction of the application's.
+    /// Opens a store in the application's own database. It waits this long for a write transaction of the application.
     pub fn attach(db: Arc<Database>, write_wait_max: Duration) -> Result<Self, Error> {
         let attachment = Attachment::new(&db)?;
-        let store = Self::new(db, Origin::Attached(Turns::new(write_wait_max)), Watch::default(), true)?;
+        let store = Self::new(db, Origin::Attached(AttachedWrites::new(write_wait_max)), Watch::default(), true)?;
         *store.attachment.lock().unwrap_or_else(|e| e.into_inner()) = Some(attachment);
         Ok(store)
     }
 
-    /// An empty one in memory, for unit tests.
+    /// Opens an empty store in memory, for unit tests.
     #[cfg(test)]
     pub fn in_memory() -> Self {
         let opening = Opening { cache_bytes: 1 << 20, adopt: true, check: false };
         Self::with_backend(redb::backends::InMemoryBackend::new(), opening).expect("memory can be written")
     }
 
-    /// Lives on a backend given by the caller: memory, or a disk that fails on demand.
+    /// Opens a store on a backend of the caller: memory, or a disk that fails on demand.
     pub fn with_backend(backend: impl StorageBackend, opening: Opening) -> Result<Self, Error> {
         let watch = Watch::default();
         let db = open_database(watch.over(backend), opening)?;
         Self::new(Arc::new(db), Origin::Backend, watch, true)
     }
 
-    /// The same, on one that `open` gives, and gives again after an I/O error.
+    /// Opens a store on a backend that `open` returns, and returns again after an I/O error.
     pub fn with_backends<B: StorageBackend>(
         open: impl Fn() -> io::Result<B> + Send + Sync + 'static,
         opening: Opening,
@@ -138,6 +138,7 @@ impl Store {
             (Some(found), _) => {
                 schema::check(found)?;
                 store.migrate(found)?;
+                store.complete()?;
             }
             (None, Origin::Path(file)) if !adopt => {
                 return Err(Error::NotAMillpond { path: file.path.clone() });
@@ -149,7 +150,7 @@ impl Store {
 
     /// Before anything else is read of the file.
     fn migrate(&self, from: u32) -> Result<(), Error> {
-        if from == SCHEMA_VERSION {
+        if from >= SCHEMA_VERSION {
             return Ok(());
         }
         let txn = self.begin_write()?;
@@ -157,6 +158,16 @@ impl Store {
         self.make_durable(txn)?;
         tracing::info!(from, to = SCHEMA_VERSION, "the file was brought up to this build's schema version");
         Ok(())
+    }
+
+    /// Adds the tables that later builds of the same schema version have.
+    fn complete(&self) -> Result<(), Error> {
+        if schema::is_complete(&self.begin_read()?)? {
+            return Ok(());
+        }
+        let txn = self.begin_write()?;
+        schema::complete(&txn)?;
+        self.make_durable(txn)
     }
 
     fn create_schema(&self) -> Result<(), Error> {
@@ -174,8 +185,8 @@ impl Store {
     }
 
     /// Refuses a process that was forked from the one that has opened the file. Two processes with one open file would
-    /// each go on from what it remembers, and destroy what the other one has acknowledged. Before any lock: in a forked
-    /// process it may be held by a thread that does not exist there.
+    /// each go on from what it remembers, and destroy what the other one has acknowledged. Call this before a lock is
+    /// taken: in a forked process a thread can hold it that does not exist there.
     pub fn check_process(&self) -> Result<(), Error> {
         match self.process.is_this() {
             true => Ok(()),
@@ -204,8 +215,8 @@ impl Store {
     pub fn begin_write(&self) -> Result<WriteTransaction, Error> {
         let db = self.db()?;
         let mut txn = match &self.origin {
-            Origin::Attached(turns) => turns.begin(&db)?,
-            // Nobody else has it: its only writer waits for the transaction that it has lent.
+            Origin::Attached(writes) => writes.begin(&db)?,
+            // It is free: the only writer waits for the transaction that it has lent.
             Origin::Path(_) | Origin::Backend | Origin::Backends(..) => db.begin_write().map_err(Fault::from)?,
         };
         if self.large.load(Ordering::Relaxed) {
@@ -214,19 +225,21 @@ impl Store {
         Ok(txn)
     }
 
-    /// Nobody waits for the queue any more: it may wait for the application's transactions as long as they take.
-    pub fn be_patient(&self) {
-        if let Origin::Attached(turns) = &self.origin {
-            turns.be_patient();
+    /// From now on waits for write transactions of the application without a time limit. For a stop, when no caller waits
+    /// for the queue any more.
+    pub fn wait_without_limit(&self) {
+        if let Origin::Attached(writes) = &self.origin {
+            writes.wait_without_limit();
         }
     }
 
-    /// The caller has [checked](Self::check_process) that the process may, after the last code of the application has run.
+    /// The caller has [checked](Self::check_process) that the process may, after the last code of the application has
+    /// run.
     pub fn commit(&self, txn: WriteTransaction) -> Result<(), Error> {
         self.make_durable(txn)?;
         self.is_there()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
-        if commits.is_multiple_of(SIZE_LOOKS_EVERY)
+        if commits.is_multiple_of(SIZE_READ_EVERY)
             && let Origin::Path(file) = &self.origin
         {
             self.large.store(file.len() > QUICK_REPAIR_ABOVE_BYTES, Ordering::Relaxed);
@@ -248,8 +261,8 @@ impl Store {
         matches!(self.origin, Origin::Attached(_))
     }
 
-    /// Whether what is written is to be found again. A file that was deleted while it is open, or
-    /// replaced by another, takes every write and keeps none.
+    /// Checks that the open file still has its name. A file that was deleted or replaced while it is open accepts every
+    /// write, but nothing of it can be found after the close.
     pub fn is_there(&self) -> Result<(), Error> {
         match &self.origin {
             Origin::Path(file) => file.is_there(),
@@ -268,7 +281,7 @@ impl Store {
             Origin::Attached(_) | Origin::Backend => return Ok(false),
         };
         self.is_where_it_was()?;
-        let mut db = self.let_go();
+        let mut db = self.close_to_reopen();
         match open() {
             Ok(opened) => *db = Some(Arc::new(opened)),
             Err(error) => {
@@ -279,11 +292,11 @@ impl Store {
         Ok(true)
     }
 
-    /// Opens the file again so that it can be read. redb reads nothing more after an I/O error, not even what is there.
+    /// Opens the file again so that it can be read. After an I/O error redb refuses reads as well.
     pub fn reopen_to_read(&self) -> Result<(), Error> {
         if matches!(self.origin, Origin::Path(_) | Origin::Backends(..)) {
             self.is_where_it_was()?;
-            let mut db = self.let_go();
+            let mut db = self.close_to_reopen();
             *db = self.open_to_read();
         }
         Ok(())
@@ -297,12 +310,13 @@ impl Store {
         }
     }
 
-    /// Closes the database before it is opened again: one process opens a file once. Whoever wants to read waits meanwhile.
-    fn let_go(&self) -> RwLockWriteGuard<'_, Option<Arc<Database>>> {
+    /// Closes the database before it is opened again, because a process can open a file only once. Readers wait
+    /// meanwhile.
+    fn close_to_reopen(&self) -> RwLockWriteGuard<'_, Option<Arc<Database>>> {
         let mut db = self.db.write().unwrap_or_else(|e| e.into_inner());
         let read_only = self.read_only.lock().unwrap_or_else(|e| e.into_inner()).take();
-        // Also if somebody still reads in it.
-        read_only.iter().for_each(Overlay::let_go);
+        // A reader that still uses it gets an error.
+        read_only.iter().for_each(Overlay::detach);
         if let Origin::Path(file) = &self.origin {
             file.keep_locked();
         }
@@ -334,12 +348,12 @@ impl Store {
         }
     }
 
-    /// What stands behind the database, if we opened it and it is not closed.
+    /// The backend of the database, if this process opened it and it is not closed.
     pub(in crate::storage) fn watched(&self) -> Option<Arc<dyn StorageBackend>> {
         self.watch.backend()
     }
 
-    /// Has `work` done with the database to itself. None if somebody is about to use it, or nobody can.
+    /// Runs `work` while nothing else uses the database. Returns `None` if something uses it, or if it is closed.
     pub(in crate::storage) fn alone<T>(
         &self,
         work: impl FnOnce(&mut Database) -> Result<T, Error>,
@@ -361,7 +375,7 @@ impl Store {
         Copying::begin(&self.watch, own, target)
     }
 
-    /// Lets go of the file.
+    /// Closes the file.
     pub fn close(&self) {
         if self.check_process().is_err() {
             // It is another process's, and closing it would write to it.
@@ -369,8 +383,8 @@ impl Store {
         }
         self.closed.store(true, Ordering::SeqCst);
         let db = self.db.write().unwrap_or_else(|e| e.into_inner()).take();
-        // After a panic in the middle of a commit redb panics here once more. Whoever waits for the close
-        // must be told all the same.
+        // After a panic in the middle of a commit redb panics here once more. The thread that waits for the close must
+        // get an answer all the same.
         let closed = unless_damaged(|| {
             drop(db);
             Ok(())
@@ -379,7 +393,7 @@ impl Store {
             tracing::error!(%error, "the file was not closed in order");
         }
         if let Origin::Path(file) = &self.origin {
-            file.let_go();
+            file.release();
         }
         self.watch.close();
         *self.read_only.lock().unwrap_or_else(|e| e.into_inner()) = None;
@@ -390,8 +404,7 @@ impl Store {
 /// The databases of applications that a queue lives in, by address.
 static ATTACHED: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::new(Vec::new());
 
-/// Keeps a second queue out of a database: both would give out the same ids. A file has its lock for
-/// that.
+/// Keeps a second queue out of a database, because both would give out the same ids. A file has its lock for that.
 struct Attachment(usize);
 
 impl Attachment {
@@ -413,12 +426,12 @@ impl Drop for Attachment {
 }
 
 /// How often opening a file is tried if other programs create, remove or replace it each time.
-const LOOKS_MAX: usize = 100;
+const TRIES_MAX: usize = 100;
 
 /// Locks the file at a path, and creates it if it does not exist. If several openers create it at once, one of them
 /// succeeds and the others open its file.
 fn lock_or_create(path: &Path) -> Result<Arc<FileLock>, Error> {
-    for _ in 0..LOOKS_MAX {
+    for _ in 0..TRIES_MAX {
         match file::lock(path)? {
             Found::Locked(lock) => return Ok(lock),
             Found::Replaced => {}
@@ -429,7 +442,7 @@ fn lock_or_create(path: &Path) -> Result<Arc<FileLock>, Error> {
             }
         }
     }
-    Err(failed("open", path, io::Error::other("somebody else removes or replaces it each time that it is looked for")))
+    Err(failed("open", path, io::Error::other("another program removes or replaces it at each try to open it")))
 }
 
 /// Creates the file under a temporary name and gives it its own name when it is complete, so that a crash leaves either
@@ -437,7 +450,7 @@ fn lock_or_create(path: &Path) -> Result<Arc<FileLock>, Error> {
 fn create(path: &Path) -> Result<Option<Arc<FileLock>>, Error> {
     let not_created = |source| failed("create", path, source);
     let place = place_of(path).map_err(not_created)?;
-    for _ in 0..LOOKS_MAX {
+    for _ in 0..TRIES_MAX {
         let mut file = Unpublished::beside(&place, CREATING, false).map_err(not_created)?;
         write_schema(&file.lock, path)?;
         match file.publish(&place).map_err(not_created)? {
@@ -449,7 +462,7 @@ fn create(path: &Path) -> Result<Option<Arc<FileLock>>, Error> {
             Published::Lost => {}
         }
     }
-    Err(not_created(io::Error::other("somebody else removes its temporary file each time")))
+    Err(not_created(io::Error::other("another program removes its temporary file at each try")))
 }
 
 fn write_schema(lock: &Arc<FileLock>, path: &Path) -> Result<(), Error> {
@@ -461,8 +474,8 @@ fn write_schema(lock: &Arc<FileLock>, path: &Path) -> Result<(), Error> {
 }
 
 /// Refuses a file that is not ours or too new before anything is written to it: opening it for
-/// writing would change its bytes already. One that must be repaired first is looked at after that.
-fn look_before_opening(lock: &Arc<FileLock>, watch: &Watch, path: &Path, adopt: bool) -> Result<(), Error> {
+/// writing would change its bytes already. A file that must be repaired first is checked after that.
+fn check_before_opening(lock: &Arc<FileLock>, watch: &Watch, path: &Path, adopt: bool) -> Result<(), Error> {
     check_magic(lock, path)?;
     let db = Database::builder().open_read_only_with_backend(watch.over_file(lock));
     let Ok(db) = db else { return Ok(()) };

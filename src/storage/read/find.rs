@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use crate::job::{BucketKey, BucketState, JobId, Order, QueueId, Record, State};
-use crate::storage::life::groups::GroupRow;
+use crate::job::{BucketKey, BucketState, JobId, Order, QueueId};
+use crate::storage::life::groups::row::GroupRow;
+use crate::storage::read::found::Found;
 use crate::storage::read::listing::{ScanMost, Source};
+use crate::storage::rows::batch::{COUNTERS, Counters};
 use crate::storage::rows::catalog::Catalog;
 use crate::storage::rows::codec;
 use crate::storage::rows::codec::decode_record;
@@ -19,35 +21,14 @@ use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::untrusted::HeadValue;
 
-/// A job, and where it was found.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub id: JobId,
-    pub queue: QueueId,
-    pub place: Place,
-    pub record: Record,
-    /// Its index entry cannot be read: it was searched for.
-    pub unindexed: bool,
-}
-
-impl Found {
-    /// Its state as far as the file knows; whether a handler has it only the scheduler knows.
-    pub fn state(&self) -> State {
-        match self.place {
-            Place::Ready { .. } => State::Pending,
-            _ => self.record.state,
-        }
-    }
-
-    /// With bytes of its own, to be kept after the scan. A scan reads each record where it lies, so its bytes are slices
-    /// of a page of the file with other rows in it: whoever keeps one keeps the page from being used again.
-    pub fn kept(mut self) -> Self {
-        self.record.own_bytes();
-        self
-    }
-}
-
 impl Reader {
+    /// The id that the next job gets. All jobs of this snapshot have lower ones.
+    pub fn next_id(&self) -> Result<JobId, Fault> {
+        let row = self.tables().meta()?.get_row(COUNTERS)?;
+        let counters = row.map(|row| codec::decode::<Counters>(TableName::Meta, 1, &row)).transpose()?;
+        Ok(JobId::new(counters.map_or(1, |counters| counters.next_id)))
+    }
+
     /// One job, wherever it lies.
     pub fn find(&self, catalog: &Catalog, id: JobId) -> Result<Option<Found>, Fault> {
         if let Some(row) = self.tables().index()?.get_row(id.get())? {
@@ -118,8 +99,8 @@ impl Reader {
         }
     }
 
-    /// How many ready jobs, with a group or without, stand before this place, as far as `most` goes. Those that a
-    /// handler has stand there still: `taken` knows them.
+    /// How many ready jobs, with a group or without, stand before this place, as far as `most` allows counting. The rows
+    /// of jobs that a handler has are still there: `taken` says which these are.
     pub fn ahead(
         &self,
         queue: QueueId,
@@ -152,7 +133,7 @@ impl Reader {
         Ok(count)
     }
 
-    /// How many of a group's members stand before this one, as far as `most` goes.
+    /// How many of a group's members stand before this one, as far as `most` allows counting.
     pub fn ahead_in_group(&self, queue: QueueId, group: &str, seq: u64, most: ScanMost) -> Result<u64, Fault> {
         let range = (queue, group, 0, 0, 0)..(queue, group, 0, seq, 0);
         let (mut count, mut bytes) = (0, 0);

@@ -7,7 +7,7 @@ use redb::{AccessGuard, Key, Range};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{JobId, QueueId, State};
-use crate::storage::read::find::Found;
+use crate::storage::read::found::Found;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Member, Place, is_pointer};
@@ -67,7 +67,7 @@ impl Source {
     }
 }
 
-/// How much one scan looks at: a snapshot of the file must not be held for long.
+/// How much one scan reads at most: a snapshot of the file must not be held for long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScanMost {
     pub rows: usize,

@@ -1,6 +1,7 @@
 //! Reads: one short read transaction for each page, so that none lives long enough to make the file grow.
 
 pub(super) mod find;
+pub(super) mod found;
 pub(super) mod listing;
 pub(super) mod pages;
 mod unchanged;

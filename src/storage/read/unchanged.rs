@@ -12,9 +12,9 @@ use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 
 impl Reader {
-    /// Whether a job that was handed out is in the file as it was then: no end of that run, and nothing
-    /// else, has been written of it.
-    pub fn is_as_taken(&self, queue: QueueId, taken: &ReadyJob) -> Result<bool, Fault> {
+    /// Whether a job that was handed out is in the file as it was then: neither the end of that run nor another change
+    /// has been written.
+    pub fn is_unchanged_since_start(&self, queue: QueueId, taken: &ReadyJob) -> Result<bool, Fault> {
         let id = taken.id.get();
         let row = match taken.group() {
             None => self.tables().ready_rows()?.get_row((queue, taken.order.priority, id))?,
@@ -24,7 +24,7 @@ impl Reader {
                         self.tables().members()?.get_row(member.key(queue, taken.id))?
                     }
                     Ok(_) => None,
-                    Err(_) => self.in_line(queue, group, id)?,
+                    Err(_) => self.find_member(queue, group, id)?,
                 },
                 None => None,
             },
@@ -32,13 +32,13 @@ impl Reader {
         let Some(row) = row else { return Ok(false) };
         match decode_record(TableName::Ready, id, &row) {
             Ok(found) => Ok(runs(&found) == runs(&taken.record)),
-            // Memory knows better than a row that cannot be read: the end of the run replaces it.
+            // The end of the run, which is in memory, replaces a row that cannot be read.
             Err(_) => Ok(true),
         }
     }
 
-    /// A member that is not parked, without the index.
-    fn in_line(&self, queue: QueueId, group: &str, id: u64) -> Result<Option<Bytes>, Fault> {
+    /// The row of a member that is not parked, found without the index.
+    fn find_member(&self, queue: QueueId, group: &str, id: u64) -> Result<Option<Bytes>, Fault> {
         for row in self.tables().members()?.range((queue, group, 0, 0, 0)..=(queue, group, 0, u64::MAX, u64::MAX))? {
             let (key, row) = row?;
             if key.value().4 == id {
@@ -49,7 +49,7 @@ impl Reader {
     }
 }
 
-/// What every end of an attempt that leaves the job waiting changes.
+/// The numbers of which an attempt's end changes one if the job waits for another time afterwards.
 fn runs(record: &Record) -> (u32, u32) {
     (record.attempts, record.extra.as_ref().map_or(0, |extra| extra.snoozes))
 }

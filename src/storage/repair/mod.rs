@@ -2,6 +2,6 @@
 
 mod damages;
 pub(super) mod quarantine;
-mod rebuild;
+pub(super) mod rebuild;
 pub(super) mod recovery;
 pub(super) mod verify;

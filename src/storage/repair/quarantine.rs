@@ -1,4 +1,5 @@
-//! Rows that cannot be read: set aside with their keys and bytes, so that the others go on.
+//! Moves rows that cannot be read to the quarantine, with their keys and bytes, so that the other jobs can run; and puts
+//! jobs back from there.
 
 use redb::ReadableTable;
 
@@ -11,12 +12,17 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::prepared::Prepared;
 
 impl Batch<'_> {
-    /// Sets aside what was met, if it is as bad as it seemed. Whatever it held up goes on.
+    /// Checks again whether the row that a reader has met cannot be read. If so, moves it to the quarantine or makes it
+    /// anew, and the jobs that it blocked can run.
     pub fn quarantine(&mut self, damage: &Damage) -> Result<(), Fault> {
         match damage {
             Damage::Job(id) => self.quarantine_job(*id).map(drop),
-            Damage::Head(queue, order) => self.renew_head(*queue, *order),
+            Damage::Head(queue, order) => {
+                self.renew_head(*queue, *order)?;
+                self.put_unreadable_aside()
+            }
             Damage::Group(queue, group) => self.group(*queue, group).map(drop),
+            Damage::Schedule(name) => self.quarantine_schedule(name),
         }
     }
 

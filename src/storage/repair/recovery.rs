@@ -1,18 +1,20 @@
-//! What a crash leaves: jobs that a handler had. One process owns the file, so at open they are
-//! all orphaned; each goes back to its place with the attempt on its record, or to the dead letters.
-//! O(running), whatever the backlog.
+//! Recovery after a crash: puts back the jobs that a handler had when the process died. One process owns the file, so at
+//! its opening no handler has them any more. Each one is back at its place, with the attempt on its record, or becomes a
+//! dead letter. The time depends on the number of start marks, and not on how many jobs wait.
 
 use std::sync::Arc;
 
 use crate::events::Event;
 use crate::job::life::after_crash;
-use crate::job::{AttemptNumber, JobId, ReadyJob, State, Suspect, Transition, Trial, Witness, culprit, dead_by};
-use crate::storage::life::started::StartMark;
-use crate::storage::life::{Move, NewHome, OldHome};
+use crate::job::{
+    AttemptNumber, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness, blamed, dead_by,
+};
+use crate::storage::life::{Move, NewHome, OldHome, buckets};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
+use crate::storage::rows::start_mark::StartMark;
 
 /// What recovery found and did.
 #[derive(Debug, Default)]
@@ -22,9 +24,17 @@ pub(crate) struct Recovered {
     /// Jobs that a handler had, back at their places, as they are to be tried.
     pub trial: Trial,
     /// Jobs whose last attempt it was.
-    pub dead: usize,
+    pub dead: Vec<Died>,
     /// The number of this opening of the file: greater than those before it, and durable before anything starts.
     pub opening: u64,
+}
+
+/// A job that recovery has moved to the dead letters.
+#[derive(Debug)]
+pub(crate) struct Died {
+    pub id: JobId,
+    pub queue: QueueId,
+    pub record: Record,
 }
 
 /// Puts the orphans back. To be committed before anything is dispatched.
@@ -34,7 +44,7 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     let mut recovered = Recovered { crashed: !batch.counters.clean, opening, ..Recovered::default() };
     batch.counters.clean = false;
     batch.touch();
-    batch.tidy_buckets()?;
+    buckets::rebuild(batch)?;
     let marks = batch.marks()?;
     if marks.is_empty() {
         return Ok(recovered);
@@ -46,10 +56,10 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
         }
     }
     let there: Vec<Witness> = orphans.iter().map(Orphan::as_witness).collect();
-    let culprit = culprit(&there);
+    let blamed_id = blamed(&there);
     let mut suspects = Vec::new();
     for orphan in orphans {
-        let blamed = culprit == Some(orphan.taken.id);
+        let blamed = blamed_id == Some(orphan.taken.id);
         suspects.extend(bring_back(batch, orphan, blamed, &mut recovered)?);
     }
     recovered.trial = Trial::new(suspects, dead_by);
@@ -87,11 +97,11 @@ fn bring_back(
         Transition::End(State::Dead) => {
             let from = OldHome::Handler { taken: &taken, row_was_there: None };
             batch.apply(Move { id, queue, transition, from, to: NewHome::Ended { record: &record } })?;
-            recovered.dead += 1;
             let first = batch.queue(queue).tally.dead == 1;
             let event =
                 Event::dead(id, batch.queue(queue).name, batch.catalog().kind_name(record.kind), &record, first);
             batch.event(|| event);
+            recovered.dead.push(Died { id, queue, record });
             Ok(None)
         }
         _ => {
@@ -164,7 +174,7 @@ mod tests {
                 started_at,
                 alone: false,
             };
-            batch.mark(id, &mark).unwrap();
+            batch.hand_out(id, &mark).unwrap();
             ids.push(id);
         }
         let sealed = batch.seal().unwrap();

@@ -15,29 +15,21 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::Place;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::untrusted::AsideValue;
 
-/// What somebody met who only reads: the writer looks at it again and sets it aside.
+/// What a reader has met that cannot be read. The writer checks it again, and moves it to the quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
     /// A job's record.
     Job(JobId),
-    /// What stands in the dispatch order for a group's head.
+    /// The entry of a group's head in the dispatch order.
     Head(QueueId, Order),
     /// A group's row.
     Group(QueueId, String),
-}
-
-/// A job's row that a verb has met and could not read. It is moved to the quarantine at the end of the verb.
-#[derive(Debug)]
-pub(in crate::storage) enum Unreadable {
-    /// The row has left its table.
-    Left { queue: QueueId, id: JobId, place: Place, row: Bytes },
-    /// The row is where the index says.
-    InPlace(JobId),
+    /// A schedule's row.
+    Schedule(String),
 }
 
 /// A row in quarantine.
@@ -74,6 +66,8 @@ impl Aside {
                 let (queue, group) = key_of::<(QueueId, String)>(key).unzip();
                 Self { queue, group: group.filter(|group| !group.is_empty()), ..aside }
             }
+            // A schedule has no number: its name is in the quarantine's row as its key.
+            Some(TableName::Schedules) => aside,
             Some(TableName::Heads) => {
                 Self { queue: key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue), ..aside }
             }
@@ -114,8 +108,8 @@ fn damage(table: Option<TableName>, value: &Bytes) -> String {
 }
 
 impl Batch<'_> {
-    /// Puts a row into quarantine that has left its table, or is about to be written anew.
-    pub(in crate::storage) fn set_row_aside(
+    /// Adds a row to the quarantine that was removed from its table, or that is about to be rewritten.
+    pub(in crate::storage) fn quarantine_row_of(
         &mut self,
         table: TableName,
         key: &impl Serialize,
@@ -126,13 +120,13 @@ impl Batch<'_> {
         let number = self.tables.quarantine()?.last()?.map_or(0, |(number, _)| number.value()) + 1;
         let value = AsideValue::encode(table.as_str(), &codec::encode(key), row);
         self.tables.quarantine()?.insert(number, value.as_slice())?;
-        self.set_aside += 1;
+        self.quarantined_rows += 1;
         let queue = queue.map(|queue| self.catalog().queue_name(queue));
         self.event(|| Event::RowQuarantined { number, table: table.as_str().into(), queue, id });
         Ok(())
     }
 
-    /// Removes a row from quarantine for good.
+    /// Deletes a row of the quarantine.
     pub fn purge_quarantined(&mut self, number: u64) -> Result<bool, Fault> {
         let was = self.tables.quarantine()?.remove(number)?.is_some();
         if was {
@@ -169,7 +163,7 @@ fn find_job(rows: redb::Range<'_, u64, AsideValue>, id: JobId) -> Result<Option<
 }
 
 impl Reader {
-    /// A job that lies nowhere: is it in quarantine?
+    /// Whether a job that is in no table of jobs is in the quarantine.
     pub(in crate::storage) fn missing(&self, id: JobId) -> Result<(), Fault> {
         let rows = self.tables().quarantine()?;
         find_job(rows.iter()?, id)?.map_or(Ok(()), Err)
@@ -196,7 +190,7 @@ impl Reader {
         Ok(rows)
     }
 
-    /// The jobs that were set aside.
+    /// The jobs whose rows are in the quarantine.
     pub(in crate::storage) fn quarantined_jobs(&self) -> Result<HashSet<JobId>, Fault> {
         let mut jobs = HashSet::new();
         for row in self.tables().quarantine()?.iter()? {

@@ -1,5 +1,5 @@
-//! One write transaction while it is built: the rows that it changes, the counters, and what the rest of the queue is told
-//! after the commit.
+//! One write transaction while it is built: the rows that it changes, the counters, and what the rest of the queue is
+//! told after the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{BucketKey, BucketState, Caller, Change, JobId, KindId, QueueId};
-use crate::storage::rows::aside::Unreadable;
 use crate::storage::rows::catalog::{Catalog, NewNames, QueueRow};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::schedule_times::NotedSchedules;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::Tables;
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::tally::Tally;
+use crate::storage::rows::unreadable::Unreadable;
 use crate::time::{Now, SavedTime};
 
 /// What concerns the whole file and changes with nearly every commit.
@@ -41,16 +42,17 @@ impl Default for Counters {
 
 pub(in crate::storage) const COUNTERS: &str = "counters";
 
-/// How many bytes of records one commit moves, about. Memory holds them until the commit, and everybody else waits for it.
+/// About how many bytes of records one commit moves. They are in memory until the commit, and all other callers wait
+/// for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
     /// One command of many jobs ends with the row that reaches this.
     pub moved_at_once: u64,
-    /// A command that removes many rows ends with the one that reaches this. None of them is held in memory, but each
-    /// is read.
+    /// A command that removes many rows ends with the row that reaches this. The rows are not held in memory, but each
+    /// one is read.
     pub removed_at_once: u64,
-    /// Commands share a batch until it has moved this: the rest waits for the next one, in order. A closure may enqueue
-    /// as much again, and nobody knows before it ran.
+    /// Commands share a batch until it has moved this: the others wait for the next batch, in order. A closure can
+    /// enqueue as much again, which is not known before it has run.
     pub shared: u64,
     /// Commands of many jobs share it only until it has moved this: neither memory nor others' waiting grows with their
     /// number.
@@ -64,14 +66,14 @@ impl Default for BatchLimits {
 }
 
 impl BatchLimits {
-    /// Those of a simulation, which has no room for large jobs.
+    /// The limits of a simulation, whose disk has no room for large jobs.
     pub fn small(bytes: u64) -> Self {
         Self { moved_at_once: bytes, removed_at_once: bytes, shared: 4 * bytes, shared_in_bulk: 2 * bytes }
     }
 }
 
-/// One write transaction in the making: its tables, opened as they are needed, and what it will
-/// have changed once it is durable.
+/// One write transaction that is being built: its tables, opened when they are needed, and what it will have changed
+/// once it is durable.
 pub(crate) struct Batch<'t> {
     pub(in crate::storage) tables: Tables<'t>,
     txn: &'t WriteTransaction,
@@ -86,18 +88,19 @@ pub(crate) struct Batch<'t> {
     pub events: Vec<Event>,
     /// The callers that enqueued the jobs that it has stored, as far as they are known.
     pub(in crate::storage) callers: Vec<(JobId, Caller)>,
-    /// Whether anybody listens: events nobody hears are not made.
+    /// Whether there are listeners: without one, no events are made.
     pub listening: bool,
     /// Jobs that were not stored, because one with their key was there.
     pub deduplicated: u64,
     marks: &'t BTreeSet<JobId>,
     pub(in crate::storage) marked: Vec<JobId>,
     pub(in crate::storage) unmarked: Vec<JobId>,
-    /// Rows set aside.
-    pub(in crate::storage) set_aside: u64,
+    /// How many rows were moved to the quarantine.
+    pub(in crate::storage) quarantined_rows: u64,
     /// Rows that the present verb could not read.
     pub(in crate::storage) unreadable: Vec<Unreadable>,
     pub(in crate::storage) expiries: NotedExpiries,
+    pub(in crate::storage) schedules: NotedSchedules,
     /// Ended jobs that retention has removed.
     pub pruned: u64,
     writes: u64,
@@ -128,8 +131,9 @@ pub(crate) struct Sealed {
     pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
-    pub set_aside: u64,
+    pub quarantined_rows: u64,
     pub expiries: NotedExpiries,
+    pub schedules: NotedSchedules,
     pub pruned: u64,
 }
 
@@ -158,9 +162,10 @@ impl<'t> Batch<'t> {
             marks,
             marked: Vec::new(),
             unmarked: Vec::new(),
-            set_aside: 0,
+            quarantined_rows: 0,
             unreadable: Vec::new(),
             expiries: NotedExpiries::default(),
+            schedules: NotedSchedules::default(),
             pruned: 0,
             writes: 0,
             moved_bytes: 0,
@@ -193,14 +198,15 @@ impl<'t> Batch<'t> {
         self.writes
     }
 
-    /// A number for this opening of the file. The counter is that of group heads, whose turns may have gaps.
+    /// A number for this opening of the file. It comes from the counter of positions of group heads, which are allowed
+    /// to have gaps.
     pub fn next_opening(&mut self) -> u64 {
         let opening = self.counters.next_position;
         self.counters.next_position += 1;
         opening
     }
 
-    /// The next id, or the next place in line of a job that has an id already.
+    /// The next id, or the next place in a group for a job that has an id already.
     pub fn next_number(&mut self) -> u64 {
         let number = self.counters.next_id;
         self.counters.next_id += 1;
@@ -265,11 +271,22 @@ impl<'t> Batch<'t> {
         self.names.mark()
     }
 
-    /// What these names were for is not stored: their numbers may be given to others, also in this batch.
+    /// Nothing is stored under the names that are newer than `mark`: their numbers can be given to other names, also in
+    /// this batch.
     pub fn forget_names_since(&mut self, mark: (usize, usize)) {
         for queue in self.names.forget_since(mark) {
             self.rows.remove(&queue);
         }
+    }
+
+    /// Does this with new jobs, and forgets their new names if it fails.
+    pub fn forgetting_names<T>(&mut self, write: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        let names = self.new_names();
+        let written = write(self);
+        if written.is_err() {
+            self.forget_names_since(names);
+        }
+        written
     }
 
     pub(in crate::storage) fn stored_kind(&mut self, kind: KindId) {
@@ -324,11 +341,12 @@ impl<'t> Batch<'t> {
             events: self.events,
             deduplicated: self.deduplicated,
             expiries: self.expiries,
+            schedules: self.schedules,
             ..Sealed::default()
         }
     }
 
-    /// Writes what was gathered along the way. The transaction is ready to be committed then.
+    /// Writes the rows that were kept in memory until now. After that the transaction can be committed.
     pub fn seal(mut self) -> Result<Sealed, Fault> {
         self.tables.write_arrivals()?;
         self.counters.time = self.counters.time.and(self.now);
@@ -353,8 +371,9 @@ impl<'t> Batch<'t> {
             deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,
-            set_aside: self.set_aside,
+            quarantined_rows: self.quarantined_rows,
             expiries: self.expiries,
+            schedules: self.schedules,
             pruned: self.pruned,
         })
     }

@@ -1,5 +1,5 @@
 //! The names of queues and kinds with their numbers, and each queue's row as of the last commit. It refuses more than
-//! [`NAMES_MAX`] names of a sort.
+//! [`NAMES_MAX`] queues, and more than [`NAMES_MAX`] kinds.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -12,10 +12,10 @@ use crate::storage::rows::ready::Recent;
 use crate::storage::rows::tally::Tally;
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Queues and kinds a file may have: each costs a row and a little memory for good.
+/// The most queues, and the most kinds, of a file. The limit exists because each takes a row and some memory for ever.
 pub(crate) const NAMES_MAX: usize = 65_536;
 
-/// All that is kept of a queue.
+/// A queue as the file keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct QueueRow {
     pub name: Arc<str>,
@@ -30,12 +30,12 @@ impl QueueRow {
     }
 }
 
-/// Names to numbers, and each queue's row as of the last commit.
+/// Maps names to numbers, and has each queue's row as of the last commit.
 ///
-/// A name is in the file with the first commit that stores something under it. Until then it has a number only while
-/// a worker uses it, or while the batch is made that will store it: asking about a queue, or an enqueue that is
-/// refused, uses up nothing. Only the writer reserves numbers for what is to be stored, so a number that a refused
-/// command gives back is known to nobody else.
+/// A name is in the file from the first commit that stores something under it. Until then it has a number only while a
+/// worker uses it, or while the batch that will store it is made. So reading about a queue or a refused enqueue uses up
+/// no number. Only the writer reserves numbers for a batch, so no other thread knows a number that a refused command
+/// frees.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     inner: RwLock<Inner>,
@@ -57,25 +57,25 @@ struct Inner {
 struct Names {
     ids: HashMap<Arc<str>, u32>,
     names: Vec<Name>,
-    /// The numbers in `names` that nobody has.
+    /// The numbers in `names` that no name has.
     free: BTreeSet<u32>,
     saved: usize,
 }
 
-/// What a number stands for, and why it does. It is given out again once there is no reason any more.
+/// The name of a number, and the reasons why the number is in use. Without a reason it can be assigned again.
 #[derive(Clone, Debug, Default)]
 struct Name {
     text: Arc<str>,
-    /// The file has it.
+    /// The name is in the file.
     is_saved: bool,
-    /// A batch is to store it. It stays so if nobody knows whether the commit has stored it.
+    /// A batch will store it. This stays true if it is unknown whether the commit has stored it.
     is_reserved: bool,
-    /// Workers of this process that use it.
+    /// How many workers of this process use it.
     uses: u32,
 }
 
 impl Name {
-    /// Whether others than the batch that has reserved it may know its number.
+    /// Whether its number can be known outside of the batch that has reserved it.
     fn is_known(&self) -> bool {
         self.is_saved || self.uses > 0
     }
@@ -95,7 +95,7 @@ impl Names {
         self.names.get(id as usize).map(|name| &name.text)
     }
 
-    /// The number of a name, a new one if need be. The caller notes why it is not free.
+    /// The number of a name. If the name has none, it is assigned one. The caller must record why it is in use.
     fn number(&mut self, name: &str) -> (u32, &mut Name) {
         let id = match self.ids.get(name) {
             Some(id) => *id,
@@ -116,30 +116,30 @@ impl Names {
         place
     }
 
-    /// The file has it from now on.
+    /// Records that a commit has stored the name.
     fn save(&mut self, id: u32) {
         let Some(name) = self.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return };
         self.saved += usize::from(!std::mem::replace(&mut name.is_saved, true));
         name.is_reserved = false;
     }
 
-    /// The file has it, as is found when it is opened.
+    /// Adds a name that is found in the file when it is opened.
     fn restore(&mut self, id: u32, name: Arc<str>) {
         let was_saved = std::mem::replace(&mut self.put(id, name).is_saved, true);
         self.saved += usize::from(!was_saved);
     }
 
-    /// A batch does not store it.
+    /// Records that a batch does not store the name after all.
     fn release(&mut self, id: u32) {
         self.change(id, |name| name.is_reserved = false);
     }
 
-    /// A worker does not use it any more.
+    /// Records that one worker no longer uses the name.
     fn end_use(&mut self, id: u32) {
         self.change(id, |name| name.uses -= 1);
     }
 
-    /// Takes the number back if there is no reason for it any more.
+    /// Changes the reasons of a number, and frees the number if none is left.
     fn change(&mut self, id: u32, change: impl FnOnce(&mut Name)) {
         let Some(name) = self.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return };
         change(name);
@@ -149,7 +149,7 @@ impl Names {
         }
     }
 
-    /// Numbers that stand for something.
+    /// How many numbers are in use.
     fn in_use(&self) -> usize {
         self.names.len() - self.free.len()
     }
@@ -175,7 +175,7 @@ impl Catalog {
         self.inner.write().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Runs `while_held` under the lock: for tests.
+    /// Runs `while_held` under the lock, for tests.
     pub fn with_lock_held(&self, while_held: impl FnOnce()) {
         let _inner = self.write();
         while_held();
@@ -186,8 +186,8 @@ impl Catalog {
         let _ = self.default_retention.set(retention);
     }
 
-    /// How long ended jobs are kept in a queue with this setting. One that is the same as [`Retention::default`] is none of
-    /// its own.
+    /// How long ended jobs are kept in a queue with this setting. A setting that equals [`Retention::default`] counts
+    /// as none.
     pub fn retention(&self, stored: Retention) -> Retention {
         match self.default_retention.get() {
             Some(default) if stored == Retention::default() => *default,
@@ -205,7 +205,7 @@ impl Catalog {
         self.write().kinds.restore(id, name.into());
     }
 
-    /// Numbers of queues and of kinds that stand for a name.
+    /// How many numbers of queues and of kinds are in use.
     pub fn in_use(&self) -> (usize, usize) {
         let inner = self.read();
         (inner.queues.in_use(), inner.kinds.in_use())
@@ -246,14 +246,14 @@ impl Catalog {
         self.read().kinds.name(id).cloned().unwrap_or_else(|| "?".into())
     }
 
-    /// The queue's row as of the last commit; a fresh one if nothing of it was ever stored.
+    /// The queue's row as of the last commit, or a new row if nothing was stored under its name.
     pub fn row(&self, id: QueueId) -> QueueRow {
         let inner = self.read();
         let fresh = || QueueRow::new(inner.queues.name(id).cloned().unwrap_or_default());
         inner.rows.get(&id).cloned().unwrap_or_else(fresh)
     }
 
-    /// Whether the queue has a row, so that its number is its own for good.
+    /// Whether the queue has a row. If so, its number never changes.
     pub fn is_stored(&self, id: QueueId) -> bool {
         self.read().rows.contains_key(&id)
     }
@@ -267,13 +267,13 @@ impl Catalog {
         ids
     }
 
-    /// The first queue from this number on that keeps ended jobs, of which retention may remove some.
+    /// The first queue from this number on that has ended jobs, some of which retention can remove.
     pub fn next_with_ended(&self, from: QueueId) -> Option<QueueId> {
         self.read().with_ended.range(from..).next().copied()
     }
 
-    /// The queues among the next `most` numbers from this one on in which jobs wait that may start, and from where to go on:
-    /// 0 after the last one.
+    /// Scans `most` numbers from this one on. Returns the queues among them that have jobs that could start, and the number
+    /// at which to continue, which is 0 after the last one.
     pub fn waiting_from(&self, from: QueueId, most: usize) -> (Vec<QueueId>, QueueId) {
         let inner = self.read();
         let end = inner.queues.names.len().min(from as usize + most);
@@ -283,7 +283,7 @@ impl Catalog {
         (waiting, next)
     }
 
-    /// What a commit made durable.
+    /// Applies what a commit has made durable.
     pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: &[KindId]) {
         let mut inner = self.write();
         for (id, row) in rows {
@@ -296,7 +296,7 @@ impl Catalog {
     }
 }
 
-/// The names that a worker uses. Dropped, it gives back the numbers that the file does not have.
+/// The names that a worker uses. Its drop frees the numbers that are not in the file.
 pub(crate) struct NamesInUse {
     catalog: Arc<Catalog>,
     queue: QueueId,
@@ -304,7 +304,7 @@ pub(crate) struct NamesInUse {
 }
 
 impl NamesInUse {
-    /// The number of the worker's queue, a new one if need be.
+    /// The number of the worker's queue. It is assigned if the name has none.
     ///
     /// # Errors
     /// [`Error::InvalidName`].
@@ -321,7 +321,7 @@ impl NamesInUse {
         self.queue
     }
 
-    /// The number of a kind that the worker handles, a new one if need be.
+    /// The number of a kind that the worker handles. It is assigned if the name has none.
     ///
     /// # Errors
     /// [`Error::InvalidName`].
@@ -347,17 +347,17 @@ impl Drop for NamesInUse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number {
     pub id: u32,
-    /// The file has it.
+    /// The name is in the file.
     pub is_saved: bool,
 }
 
-/// Not what is only reserved: it may be given back.
+/// A number that is only reserved does not count, because it can be freed again.
 fn known(found: Option<(u32, &Name)>) -> Option<Number> {
     let (id, name) = found?;
     name.is_known().then_some(Number { id, is_saved: name.is_saved })
 }
 
-/// The names that one batch may bring into the file. Dropped, it gives back the numbers that were reserved for them.
+/// The new names that one batch stores. Its drop frees the numbers that were reserved for them.
 pub(in crate::storage) struct NewNames<'c> {
     catalog: &'c Catalog,
     queues: New,
@@ -397,7 +397,7 @@ impl<'c> NewNames<'c> {
     /// The queue's number, to store something under it.
     ///
     /// # Errors
-    /// The file has as many queues as it may have.
+    /// The file already has the most queues that are allowed.
     pub fn queue(&mut self, name: &str) -> Result<QueueId, Error> {
         number(&mut self.catalog.write().queues, "queue", name, &mut self.queues)
     }
@@ -405,13 +405,13 @@ impl<'c> NewNames<'c> {
     /// The kind's number, to store a job of it.
     ///
     /// # Errors
-    /// The file has as many kinds as it may have.
+    /// The file already has the most kinds that are allowed.
     pub fn kind(&mut self, name: &str) -> Result<KindId, Error> {
         number(&mut self.catalog.write().kinds, "kind", name, &mut self.kinds)
     }
 
-    /// Keeps a queue's number from being given out again while this batch stores something under it. False if it stands for
-    /// nothing any more.
+    /// Keeps a queue's number from being assigned again while this batch stores something under it. Returns false if the
+    /// number is no longer in use.
     pub fn hold_queue(&mut self, id: QueueId) -> bool {
         let mut inner = self.catalog.write();
         let Some(name) = inner.queues.names.get_mut(id as usize).filter(|name| !name.is_free()) else { return false };
@@ -427,12 +427,13 @@ impl<'c> NewNames<'c> {
         self.catalog.read().queues.find(name).map(|(id, _)| id)
     }
 
-    /// How many there are, for [`Self::forget_since`].
+    /// How many names there are, for [`Self::forget_since`].
     pub fn mark(&self) -> (usize, usize) {
         (self.queues.ids.len(), self.kinds.ids.len())
     }
 
-    /// Gives back what was reserved since then: what it was for is not stored. Returns the numbers of queues.
+    /// Frees the numbers that were reserved since then, because nothing is stored under them. Returns the numbers of
+    /// queues.
     pub fn forget_since(&mut self, (queues, kinds): (usize, usize)) -> Vec<QueueId> {
         if self.mark() == (queues, kinds) {
             return Vec::new();
@@ -447,20 +448,20 @@ impl<'c> NewNames<'c> {
         queues
     }
 
-    /// A job of this kind, which may be a new one, is stored.
+    /// Records that a job of this kind is stored. The kind can be new.
     pub fn stored(&mut self, kind: KindId) {
         if self.kinds.set.contains(&kind) {
             self.stored_kinds.insert(kind);
         }
     }
 
-    /// The new kinds that the file is to have.
+    /// The new kinds that the batch adds to the file.
     pub fn stored_kinds(&self) -> &BTreeSet<KindId> {
         &self.stored_kinds
     }
 
-    /// The batch is to be committed: what it stores keeps its number whatever becomes of that, because nobody knows
-    /// whether a commit that fails has stored it.
+    /// Records that the batch is about to be committed. Its names keep their numbers even if the commit fails, because it is
+    /// unknown whether a failed commit has stored them.
     pub fn keep(mut self, is_stored: impl Fn(QueueId) -> bool) -> Vec<KindId> {
         let (queues, kinds) = (self.queues.since(0), self.kinds.since(0));
         let mut inner = self.catalog.write();

@@ -1,11 +1,11 @@
-//! Rows as bytes: a version byte, a checksum, the content. Reads do not verify redb's own page
-//! checksums, so each row bears one.
+//! Rows as bytes: a version byte, a checksum, the content. redb does not verify its page checksums when it reads, so
+//! each row has a checksum of its own.
 
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Codec, KindId, Payload, Priority, Record, State};
+use crate::job::{Codec, KindId, Payload, Priority, Record, State, StoredPayload};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::migrations::old_records;
 use crate::storage::rows::sections;
@@ -13,10 +13,10 @@ use crate::storage::rows::sections::Sections;
 use crate::storage::rows::table_name::TableName;
 use crate::time::Timestamp;
 
-/// The version of what follows it, in all rows but records.
+/// The version of the content, in all rows but records.
 const VERSION: u8 = 1;
 
-/// A record: its header, its sections, its payload. [`old_records`] has those before it.
+/// The version of a record: its header, its sections, its payload. [`old_records`] reads the earlier versions.
 pub(in crate::storage) const RECORD_VERSION: u8 = 3;
 
 /// What every record begins with.
@@ -25,11 +25,47 @@ struct Header {
     state: State,
     kind: KindId,
     priority: Priority,
-    codec: Codec,
+    codec: StoredCodec,
     enqueued_at: Timestamp,
     attempts: u32,
     /// How many sections stand between the header and the payload.
     sections: u8,
+}
+
+/// How the bytes of a payload are to be read: the codec of the kind, and whether the payload codec comes first.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum StoredCodec {
+    Json,
+    Postcard,
+    Raw,
+    CodedJson,
+    CodedPostcard,
+    CodedRaw,
+}
+
+impl StoredCodec {
+    fn of(payload: &StoredPayload) -> Self {
+        match (payload.codec, payload.is_coded()) {
+            (Codec::Json, false) => Self::Json,
+            (Codec::Postcard, false) => Self::Postcard,
+            (Codec::Raw, false) => Self::Raw,
+            (Codec::Json, true) => Self::CodedJson,
+            (Codec::Postcard, true) => Self::CodedPostcard,
+            (Codec::Raw, true) => Self::CodedRaw,
+        }
+    }
+
+    fn payload(self, bytes: Bytes) -> StoredPayload {
+        let (codec, is_coded) = match self {
+            Self::Json => (Codec::Json, false),
+            Self::Postcard => (Codec::Postcard, false),
+            Self::Raw => (Codec::Raw, false),
+            Self::CodedJson => (Codec::Json, true),
+            Self::CodedPostcard => (Codec::Postcard, true),
+            Self::CodedRaw => (Codec::Raw, true),
+        };
+        StoredPayload::new(Payload { codec, bytes }, is_coded)
+    }
 }
 
 /// The version byte and the checksum.
@@ -80,7 +116,7 @@ pub(crate) fn decode<T: DeserializeOwned>(table: TableName, id: u64, row: &[u8])
     postcard::from_bytes(content).map_err(|error| Fault::corrupt(table, id, error.to_string()))
 }
 
-/// Whether a row is whole, whatever it holds.
+/// Whether a row's checksum is right, whatever the row holds.
 pub(crate) fn check(row: &[u8]) -> Result<(), Fault> {
     open_any(row).map(drop).map_err(|detail| Fault::corrupt(TableName::Quarantine, 0, detail))
 }
@@ -90,11 +126,12 @@ pub(crate) fn encode_record(record: &Record) -> Bytes {
     encode_record_into(&mut BytesMut::new(), record, 1)
 }
 
-/// The most that records which are encoded together have in common, in bytes: it stays in memory as long as one of them.
+/// The most that records which are encoded together have in common, in bytes: it stays in memory as long as one of
+/// them.
 const CHUNK_BYTES_MAX: usize = 32 << 10;
 
 /// The same for the first of `left` records that are encoded one after the other: their rows are slices of few
-/// allocations, which the writer's thread, not theirs, gives back.
+/// allocations, because the writer's thread frees them, which is slow for memory of another thread.
 pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: usize) -> Bytes {
     let sections = record.extra.as_deref().map(Sections::of);
     let (count, sections) = sections.as_ref().map_or((0, &[][..]), |sections| (sections.count, sections.bytes()));
@@ -102,7 +139,7 @@ pub(crate) fn encode_record_into(chunk: &mut BytesMut, record: &Record, left: us
         state: record.state,
         kind: record.kind,
         priority: record.priority,
-        codec: record.payload.codec,
+        codec: StoredCodec::of(&record.payload),
         enqueued_at: record.enqueued_at,
         attempts: record.attempts,
         sections: count,
@@ -130,11 +167,12 @@ pub(crate) fn decode_record(table: TableName, id: u64, row: &Bytes) -> Result<Re
     read_record(version, row).map_err(|detail| Fault::corrupt(table, id, detail))
 }
 
-/// What a record that cannot be read seems to say: most damage is in the payload, behind it.
+/// A record whose checksum is wrong, as far as it can be read. Most damage is in the payload, so the header and the
+/// sections before it are usually right.
 pub(crate) fn presumed_record(row: &Bytes) -> Option<Record> {
     let (head, content) = row.split_at_checked(HEAD)?;
     let sum = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
-    // If the version itself is what was damaged, the checksum tells which one it was.
+    // If only the version byte is damaged, the checksum says which version it was.
     let versions = [RECORD_VERSION, old_records::VERSION, old_records::VERSION_WITH_LINEAGE];
     let version = versions.into_iter().find(|version| checksum(*version, content) == sum).unwrap_or(head[0]);
     read_record(version, row).ok()
@@ -152,7 +190,7 @@ fn read_record(version: u8, row: &Bytes) -> Result<Record, String> {
                 let (read, rest) = sections::read(sections, payload)?;
                 (extra, payload) = (Some(Box::new(read)), rest);
             }
-            let payload = Payload { codec, bytes: payload };
+            let payload = codec.payload(payload);
             Ok(Record { state, kind, priority, enqueued_at, attempts, extra, payload })
         }
         old_records::VERSION | old_records::VERSION_WITH_LINEAGE => {
@@ -164,8 +202,8 @@ fn read_record(version: u8, row: &Bytes) -> Result<Record, String> {
     }
 }
 
-/// The state that a record bears which cannot be read, for the counts. It is the first of the content:
-/// if it is what was damaged, the checksum tells which one it was.
+/// The state of a record that cannot be read, for the counts. It is the first byte of the content: if only that byte is
+/// damaged, the checksum says which state it was.
 pub(crate) fn presumed_state(row: &[u8]) -> Option<State> {
     let state = |row: &[u8]| postcard::take_from_bytes(row.get(HEAD..)?).ok().map(|(state, _)| state);
     let mut tried = row.to_vec();
@@ -191,7 +229,7 @@ mod tests {
             enqueued_at: Timestamp::from_millis(1_700_000_000_000),
             attempts: 0,
             extra: None,
-            payload: Payload::raw(vec![7; 128]),
+            payload: Payload::raw(vec![7; 128]).into(),
         }
     }
 
@@ -203,7 +241,13 @@ mod tests {
         let mut descended = record();
         descended.lineage_mut().generation = 3;
         descended.lineage_mut().ran(1, PluginHash::new([7; 32]));
-        for record in [record(), full, descended] {
+        let mut coded = record();
+        coded.payload = StoredPayload::new(Payload { codec: Codec::Json, bytes: Bytes::from_static(b"coded") }, true);
+        let mut coded_end = coded.clone();
+        coded_end.extra_mut().result = Some(Bytes::from_static(b"coded result"));
+        coded_end.extra_mut().is_result_coded = true;
+        coded_end.lineage_mut().generation = 3;
+        for record in [record(), full, descended, coded, coded_end] {
             assert_eq!(decode_record(TableName::Ready, 1, &encode_record(&record)).unwrap(), record);
         }
     }

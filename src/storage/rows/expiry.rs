@@ -10,7 +10,7 @@ pub(crate) struct NextExpiry {
 }
 
 impl NextExpiry {
-    /// Something may have expired: nobody has looked.
+    /// Something can have expired: this was not checked yet.
     pub const UNKNOWN: Self = Self { wall: Some(Timestamp::EPOCH), age: Some(Timestamp::EPOCH) };
 
     pub fn add(&mut self, due: Due) {
@@ -33,9 +33,9 @@ impl NextExpiry {
 /// What a batch says of the next expiry.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NotedExpiries {
-    /// Of the jobs that it has stored or put back; of all jobs, if it has looked at what has passed.
+    /// The next expiry of the jobs that it has stored or put back; of all jobs, if `of_all`.
     pub next: NextExpiry,
-    /// It has looked.
+    /// It has checked which expiries have passed.
     pub of_all: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The one error type of this room, and how it leaves it.
+//! The error type of this room, and how it becomes the public [`Error`].
 
 use crate::error::Error;
 use crate::error::panics::catch;
@@ -6,7 +6,7 @@ use crate::job::JobId;
 use crate::storage::file::opening::is_full;
 use crate::storage::rows::table_name::TableName;
 
-/// What can go wrong in this room. It leaves it as an [`Error`] that hides redb.
+/// What can go wrong in this room. Other rooms get an [`Error`], which hides redb.
 #[derive(Debug)]
 pub(crate) enum Fault {
     Redb(redb::Error),
@@ -45,11 +45,11 @@ impl From<redb::CursorError> for Fault {
     }
 }
 
-/// Reads a file that may be damaged. redb checks what it is going to use only after an unclean stop:
-/// otherwise it asserts what holds of every file it has written.
+/// Reads a file that may be damaged. redb checks the pages that it uses only after an unclean stop. Otherwise it
+/// asserts what is true of every file that it has written, so a damaged file makes it panic.
 pub(crate) fn unless_damaged<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch(read).unwrap_or_else(|panic| {
-        let detail = format!("the storage engine gave up: {}", panic.text());
+        let detail = format!("the storage engine panicked: {}", panic.text());
         Err(Error::Corrupt { detail, hint: "restore a backup, or copy the readable jobs out" })
     })
 }

@@ -1,4 +1,4 @@
-//! Where a job lies: which table has it, and under which key.
+//! The place of a job in the file: which table has it, and under which key.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ pub(crate) enum Place {
     Finished { state: State, at: Timestamp },
 }
 
-/// A job's place among the waiting of its group.
+/// A job's place among the waiting jobs of its group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub group: Arc<str>,
-    /// Out of the line until it is due: the others go before it.
+    /// Whether the other members run before it until it is due.
     pub parked: bool,
-    /// Its place in line.
+    /// Its place in the group.
     pub seq: u64,
 }
 
@@ -41,10 +41,10 @@ pub(crate) struct Location {
     pub place: Place,
 }
 
-/// What a search in a read transaction has said of a job's queue.
+/// What a search in a read transaction has found out about a job's queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KnownQueue {
-    /// There was none, or it has failed.
+    /// There was no search, or it has failed.
     #[default]
     NotSearched,
     Nowhere,
@@ -52,6 +52,11 @@ pub(crate) enum KnownQueue {
 }
 
 impl Place {
+    /// Whether the jobs there have ended.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Dead { .. } | Self::Finished { .. })
+    }
+
     pub fn table(&self) -> TableName {
         match self {
             Self::Ready { .. } => TableName::Ready,
@@ -63,8 +68,8 @@ impl Place {
     }
 }
 
-/// What a delayed row holds for a job with a group, instead of its record: the index says where
-/// that is. No record is as short as one byte, whatever that byte has become.
+/// What a row of `delayed` holds for a job with a group instead of its record: the index says where the record is. A
+/// record is longer than one byte, so a damaged pointer cannot be taken for one.
 pub(in crate::storage) const POINTER: [u8; 1] = [0];
 
 pub(in crate::storage) fn is_pointer(row: &[u8]) -> bool {

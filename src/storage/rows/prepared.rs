@@ -15,9 +15,9 @@ pub(crate) struct Prepared {
     pub queue: QueueId,
     pub bytes: Bytes,
     job: Form,
-    /// Names that the file does not have yet: they get their numbers where it is stored.
+    /// Names that the file does not have yet: they get their numbers when the job is stored.
     pub(in crate::storage) names: Option<Box<NewJobNames>>,
-    /// For a new job with a unique key: how long the key is held, whatever becomes of the job.
+    /// For a new job with a unique key: how long the key is held at least, even if the job ends earlier.
     unique_for: Option<Duration>,
 }
 
@@ -31,13 +31,13 @@ pub(crate) struct NewJobNames {
     pub kind: Option<Arc<str>>,
 }
 
-/// What dispatch will hold of a job. Made by the writer's thread, which gives most of it back as well: memory that
-/// one thread takes and another one returns is dear.
+/// What dispatch will hold of a job. The writer's thread makes it, because that thread also frees most of it: memory
+/// that one thread allocates and another one frees is slow.
 #[derive(Debug)]
 enum Form {
     /// Without an id yet.
     Unstored(Option<(Record, Option<Caller>)>),
-    /// As a batch has stored it, perhaps one that was undone.
+    /// As a batch has stored it. That batch can have been undone.
     Stored(Arc<ReadyJob>),
 }
 
@@ -52,7 +52,7 @@ impl Prepared {
         Self { queue, bytes, job: Form::Unstored(Some((record, caller))), names: None, unique_for: None }
     }
 
-    /// It takes its unique key when it is stored, and holds it at least for so long.
+    /// From now on the job claims its unique key when it is stored, and holds it at least for this long.
     pub fn claim_key_for(&mut self, unique_for: Option<Duration>) {
         self.unique_for = unique_for;
     }
@@ -90,17 +90,17 @@ impl Prepared {
         self.job = Form::Unstored(Some((record, caller)));
     }
 
-    /// For how long it holds its unique key at least, if it is new and takes one.
+    /// For how long it holds its unique key at least, if it is new and claims one.
     pub(in crate::storage) fn unique_for(&self) -> Option<Duration> {
         self.unique_for
     }
 
-    /// The key that it takes, and for how long at least.
+    /// The key that it claims, and for how long at least.
     pub fn claims(&self) -> Option<(&str, Duration)> {
         self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
     }
 
-    /// Who enqueues it, if that is known.
+    /// The caller that enqueues it, if that is known.
     pub(in crate::storage) fn caller(&self) -> Option<Caller> {
         match &self.job {
             Form::Unstored(job) => job.as_ref()?.1,

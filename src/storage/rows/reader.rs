@@ -1,4 +1,4 @@
-//! One snapshot of the file. What can be read from it is said by the facets in `life/` and the queries in `read/`.
+//! One snapshot of the file. The facets in `life/` and the queries in `read/` read from it.
 
 use crate::storage::rows::tables::ReadTables;
 use redb::ReadTransaction;

@@ -17,7 +17,8 @@ const RECENT_MAX: usize = 1 << 15;
 /// as one lookup.
 const STEPS_MAX: u64 = 16;
 
-/// The queues in which the latest jobs were stored. A job never changes its queue, and its id is never used again.
+/// The queues in which the latest jobs are ready, as of the last commit. An operator can move a job to another queue; its id is never
+/// used again.
 #[derive(Debug)]
 pub(crate) struct Recent(Box<[AtomicU64]>);
 

@@ -1,5 +1,5 @@
-//! Rows of `ready` go into their tree and out of it by runs: a bulk of new jobs and a batch of ended ones lie side
-//! by side, and a leaf that is made once for all of them costs a fraction of one that is changed for each.
+//! Inserts and removes rows of `ready` by runs. The rows of many new jobs, or of a batch of ended ones, are neighbours: a
+//! leaf of the tree that is made once for all of them costs a fraction of a leaf that is changed for each.
 
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
@@ -11,21 +11,11 @@ use redb::{CursorError, Table};
 
 type Ready<'t> = Table<'t, Numbers<ReadyKey>, &'static [u8]>;
 
-/// Fewer new rows go in one by one: a run of them copies the leaf it begins in, which was dearer below 8.
+/// Fewer new rows are inserted one by one: a run of them copies the leaf it begins in, which was slower below 8.
 const INSERTED_MIN: usize = 8;
 
-/// Ids between two rows of one run that are not of it, at most: a removal looks at each.
+/// The most ids between two rows of a run that are not part of it: a removal reads each of them.
 const GAP_MAX: u64 = 4;
-
-/// New rows, kept until the batch is sealed or looks into the table.
-#[derive(Default)]
-pub(in crate::storage) struct Arriving(Vec<(ReadyKey, Bytes)>);
-
-impl Arriving {
-    pub fn push(&mut self, key: ReadyKey, row: Bytes) {
-        self.0.push((key, row));
-    }
-}
 
 impl<'t> Tables<'t> {
     /// The ready rows, with those that have just arrived.
@@ -71,7 +61,7 @@ fn insert(table: &mut Ready<'_>, mut rows: &[(ReadyKey, Bytes)]) -> Result<(), F
         for (key, row) in rows {
             match cursor.insert_before(key, &**row) {
                 Ok(()) => written += 1,
-                // A row that is there already lies in between.
+                // A row that is in the table already is between them.
                 Err(CursorError::UnorderedKey) => break,
                 Err(error) => return Err(error.into()),
             }

@@ -1,9 +1,9 @@
-//! What a record has beside its header and its payload, as sections: a tag, a length, the bytes.
+//! The sections of a record, between its header and its payload: each is a tag, a length and the bytes.
 //!
-//! A fact that few jobs have stands in a section that only those jobs have. A new fact is a new section: rows that are
-//! there stay as they are, and a plain job pays nothing for it. A section whose tag this build does not know is kept
-//! as it is and written back with its record: it is of a newer build with the same schema version, and may be left
-//! alone. What must not be left alone raises the schema version, which refuses the whole file by name.
+//! A fact that few jobs have is in a section that only those jobs have. A new fact is a new section: existing rows do
+//! not change, and a plain job pays nothing for it. A section whose tag this build does not know was written by a newer
+//! build with the same schema version. It is kept and written back with its record. A fact that an older build must not
+//! ignore raises the schema version, so that an older build refuses the file.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::job::Extra;
 
-/// The tags. A tag is never given to something else; 0 is none.
+/// The tags. A tag is never used for another fact, and 0 is not a tag.
 const GROUP: u8 = 1;
 const DUE: u8 = 2;
 const EXPIRY: u8 = 3;
@@ -23,6 +23,9 @@ const HISTORY: u8 = 6;
 const END: u8 = 7;
 const RESULT: u8 = 8;
 const LINEAGE: u8 = 9;
+const SCHEDULED_FOR: u8 = 12;
+/// In place of [`RESULT`], if the payload codec has made its bytes.
+const CODED_RESULT: u8 = 15;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -57,11 +60,17 @@ impl Sections {
         if extra.reason.is_some() || extra.started_at.is_some() || extra.ended_at.is_some() {
             sections.row(END, &(&extra.reason, extra.started_at, extra.ended_at));
         }
-        if let Some(result) = &extra.result {
+        if let Some(result) = extra.result.as_ref().filter(|_| !extra.is_result_coded) {
             sections.raw(RESULT, result);
         }
         if let Some(lineage) = &extra.lineage {
             sections.row(LINEAGE, lineage);
+        }
+        if let Some(run) = &extra.scheduled_for {
+            sections.row(SCHEDULED_FOR, run);
+        }
+        if let Some(result) = extra.result.as_ref().filter(|_| extra.is_result_coded) {
+            sections.raw(CODED_RESULT, result);
         }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
@@ -86,7 +95,7 @@ impl Sections {
     fn section(&mut self, tag: u8, write: impl FnOnce(&mut Scratch)) {
         self.count += 1;
         let scratch = &mut self.bytes;
-        // Most sections are shorter than what one byte can say.
+        // Most sections are so short that one byte can hold their length.
         scratch.push(&[tag, 0]);
         let from = scratch.as_slice().len();
         write(scratch);
@@ -132,7 +141,9 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         HISTORY => (extra.snoozes, extra.crashes, extra.errors) = row(tag, &bytes)?,
         END => (extra.reason, extra.started_at, extra.ended_at) = row(tag, &bytes)?,
         RESULT => extra.result = Some(bytes),
+        CODED_RESULT => (extra.result, extra.is_result_coded) = (Some(bytes), true),
         LINEAGE => extra.lineage = Some(row(tag, &bytes)?),
+        SCHEDULED_FOR => extra.scheduled_for = Some(row(tag, &bytes)?),
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())
@@ -150,7 +161,7 @@ fn row<T: DeserializeOwned>(tag: u8, bytes: &[u8]) -> Result<T, String> {
     }
 }
 
-/// Bytes that are mostly few, and then take no allocation.
+/// A list of bytes. A short one, as most are, takes no allocation.
 struct Scratch {
     short: [u8; Self::SHORT],
     len: usize,

@@ -46,6 +46,7 @@ table_names! {
     Unique => "unique",
     PluginState => "plugin_state",
     PluginUsage => "plugin_usage",
+    Schedules => "schedules",
     Quarantine => "quarantine",
 }
 

@@ -1,29 +1,42 @@
-//! Every table of ours, by the question it answers. The layout is documented in
-//! `docs/storage-format.md`; a change here is a change of the schema version.
+//! All tables of the queue, with their keys and values. `docs/storage-format.md` describes the layout. A change here
+//! needs a new schema version.
 
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
-use crate::storage::rows::runs::Arriving;
 use crate::storage::rows::untrusted::{AsideValue, HeadValue, Text};
+use bytes::Bytes;
 use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransaction};
 
 /// Ready without a group, in dispatch order: (queue, priority, id) -> record.
 pub(crate) type ReadyKey = (u32, u8, u64);
 /// Due later: (queue, time line, at, id) -> record, or a pointer to a group's member.
 pub(crate) type DelayedKey = (u32, u8, u64, u64);
-/// Waiting in a group: (queue, group, parked, place in line, id) -> record. The place in line is
-/// the id, except for a job that came back from the dead letters: it stands at the tail.
+/// Waiting in a group: (queue, group, parked, place in the group, id) -> record. The place is
+/// the id, except for a redriven job, which is at the end.
 pub(crate) type MemberKey<'a> = (u32, &'a str, u8, u64, u64);
-/// Ready heads of groups, in dispatch order: (queue, priority, position) -> (id, place in line, group).
+/// Ready heads of groups, in dispatch order: (queue, priority, position) -> (id, place in the group, group).
 pub(crate) type HeadKey = (u32, u8, u64);
-/// Failed for good, oldest first: (queue, at, id) -> record. `at` lies on the age line.
+/// Dead letters, oldest first: (queue, at, id) -> record. `at` is on the age line.
 pub(crate) type DeadKey = (u32, u64, u64);
-/// Ended otherwise and kept, oldest first: (queue, state, at, id) -> record. `at` lies on the age line.
+/// Other ended jobs that are kept, oldest first: (queue, state, at, id) -> record. `at` is on the age line.
 pub(crate) type FinishedKey = (u32, u8, u64, u64);
-/// Unique keys whose jobs have ended, by when they are free: (until, queue, key). `until` lies on the age line.
+/// Unique keys whose jobs have ended, by the time at which they are free: (until, queue, key). `until` is on the age line.
 pub(crate) type UniqueEndedKey = (u64, u32, &'static str);
 /// Waiting jobs that have not started, by when they expire: (time line, at, queue, id).
 pub(crate) type ExpiringKey = (u8, u64, u32, u64);
+
+/// When schedules are due: (time line, at, name).
+pub(crate) type ScheduleDueKey = (u8, u64, &'static str);
+
+/// New rows of `ready`, kept until the batch is sealed or the table is read: then `runs.rs` writes them.
+#[derive(Default)]
+pub(in crate::storage) struct Arriving(pub Vec<(ReadyKey, Bytes)>);
+
+impl Arriving {
+    pub fn push(&mut self, key: ReadyKey, row: Bytes) {
+        self.0.push((key, row));
+    }
+}
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $stored:literal;)*) => {
@@ -67,6 +80,16 @@ macro_rules! tables {
                 Self { txn }
             }
 
+            /// Whether the file has every table of this build. A build of the same schema version may have added one.
+            pub fn are_complete(&self) -> Result<bool, Fault> {
+                $(match self.$name() {
+                    Ok(_) => {}
+                    Err(Fault::Redb(redb::Error::TableDoesNotExist(_))) => return Ok(false),
+                    Err(fault) => return Err(fault),
+                })*
+                Ok(true)
+            }
+
             $(pub fn $name(&self) -> Result<ReadOnlyTable<$key, $value>, Fault> {
                 Ok(self.txn.open_table($name)?)
             })*
@@ -87,7 +110,7 @@ tables! {
     heads: Numbers<HeadKey> => HeadValue, "heads";
     /// Each group that has members or is paused: (queue, group) -> row.
     groups: (u32, &'static str) => &'static [u8], "groups";
-    /// Where a job lies that is not in `ready`: id -> location.
+    /// The place of each job that is not in `ready`: id -> location.
     index: u64 => &'static [u8], "index";
     /// Which jobs a handler has, as far as it is durable: id -> mark.
     running: u64 => &'static [u8], "running";
@@ -103,6 +126,9 @@ tables! {
     plugin_state: (&'static str, &'static str) => &'static [u8], "plugin_state";
     /// How much each of them keeps: plugin -> keys and bytes.
     plugin_usage: &'static str => &'static [u8], "plugin_usage";
+    /// Schedules: name -> what was asked for, and how far it has come.
+    schedules: &'static str => &'static [u8], "schedules";
+    schedule_due: ScheduleDueKey => (), "schedule_due";
     /// Rows that could not be read: number -> (table, key, value).
     quarantine: u64 => AsideValue, "quarantine";
 }

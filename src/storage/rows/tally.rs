@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::State;
 
-/// A queue's counts, kept with every commit. What each means stands at
-/// [`Counts`](crate::Counts), less that `pending` here includes the running ones.
+/// A queue's counts, stored with each commit. [`Counts`](crate::Counts) says what each one means, except that `pending`
+/// includes the running jobs here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub pending: u64,

@@ -1,6 +1,6 @@
-//! Values of tables that have no checksum of ours, read without being trusted: redb panics on text
-//! that is not UTF-8 and on a tuple whose lengths do not add up. On the disk they are what redb
-//! writes for the types they stand for.
+//! Values of tables that have no checksum of ours. They are read as bytes and checked, because redb panics on text that
+//! is not UTF-8 and on a tuple whose lengths do not add up. Their bytes on the disk are those that redb writes for the
+//! same types.
 
 use std::str;
 
@@ -47,9 +47,9 @@ macro_rules! untrusted {
 untrusted! {
     /// A text.
     Text stands for &'static str;
-    /// A group's ready head: its id, its place in line, its group.
+    /// A group's ready head: its id, its place in the group, its group.
     HeadValue stands for HeadTuple<'static>;
-    /// A row in quarantine: the table it lay in, its key, its value.
+    /// A row in quarantine: the table that it was in, its key, its value.
     AsideValue stands for AsideTuple<'static>;
 }
 
@@ -58,7 +58,7 @@ impl HeadValue {
         <HeadTuple<'_> as Value>::as_bytes(&(id, seq, group))
     }
 
-    /// Nothing if it is damaged so that it shows. Whether it is true its group's row knows.
+    /// `None` if it is visibly damaged. Only the group's row can tell whether it is true.
     pub fn decode(row: &[u8]) -> Option<HeadTuple<'_>> {
         let (id, rest) = row.split_first_chunk()?;
         let (seq, group) = rest.split_first_chunk()?;
@@ -71,7 +71,7 @@ impl AsideValue {
         <AsideTuple<'_> as Value>::as_bytes(&(table, key, value))
     }
 
-    /// Nothing if the quarantine itself is damaged.
+    /// `None` if the row of the quarantine is damaged itself.
     pub fn decode(row: &[u8]) -> Option<AsideTuple<'_>> {
         let (table_len, row) = take_len(row)?;
         let (key_len, row) = take_len(row)?;

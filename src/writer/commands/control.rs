@@ -1,4 +1,4 @@
-//! Steering: what an operator asks of a queue or of one waiting job.
+//! The changes that an operator makes to a queue or to one waiting job.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::job::life;
 use crate::job::{Change, JobId, Order, Patch, QueueId, QueueSettings, State};
-use crate::storage::{Batch, KnownQueue, Move, NewHome, Place, Prepared};
+use crate::storage::{Batch, KnownQueue, Location, Move, NewHome, Place, Prepared};
 
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<(), Error> {
     let queue = batch.queue_named(queue)?;
@@ -14,12 +14,12 @@ pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueS
     Ok(())
 }
 
-/// The queue that is to be paused or to go on. One of which nothing is stored goes on as it is.
+/// The queue to pause or resume. `None` if it is to be resumed and nothing of it is stored: then it is not paused.
 fn steered(batch: &mut Batch<'_>, queue: &str, paused: bool) -> Result<Option<QueueId>, Error> {
     if paused { batch.queue_named(queue).map(Some) } else { Ok(batch.find_queue(queue)) }
 }
 
-/// False if it was so already.
+/// Pauses or resumes a queue. Returns false if it was paused or resumed already.
 pub(crate) fn pause_queue(batch: &mut Batch<'_>, queue: &str, paused: bool) -> Result<bool, Error> {
     let Some(queue) = steered(batch, queue, paused)? else { return Ok(false) };
     if batch.queue_ref(queue).paused == paused {
@@ -31,7 +31,7 @@ pub(crate) fn pause_queue(batch: &mut Batch<'_>, queue: &str, paused: bool) -> R
     Ok(true)
 }
 
-/// False if it was so already.
+/// Pauses or resumes a group. Returns false if it was paused or resumed already.
 pub(crate) fn pause_group(
     batch: &mut Batch<'_>,
     queue: &str,
@@ -55,17 +55,17 @@ fn tell_paused(batch: &mut Batch<'_>, queue: QueueId, group: Option<Arc<str>>, p
     });
 }
 
-/// The waiting job that is to be changed.
+/// The waiting job to change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub id: JobId,
-    /// Where a reader has found it.
+    /// The queue in which a reader has found it.
     pub queue: KnownQueue,
-    /// A handler has it already.
+    /// It was handed out.
     pub is_taken: bool,
 }
 
-/// Ends a waiting job as cancelled. False if it was cancelled already.
+/// Ends a waiting job as cancelled. Returns false if it was cancelled already.
 pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Result<bool, Error> {
     let id = target.id;
     let (queue, place) = match find(batch, target, "cancel") {
@@ -83,7 +83,7 @@ pub(crate) fn cancel(batch: &mut Batch<'_>, target: Target, reason: &str) -> Res
     Ok(true)
 }
 
-/// Changes a waiting job. It keeps its id, and within a group its place in line.
+/// Changes a waiting job. It keeps its id, and its position within its group.
 pub(crate) fn update(batch: &mut Batch<'_>, target: Target, patch: &Patch) -> Result<(), Error> {
     let id = target.id;
     let (queue, place) = find(batch, target, "change")?;
@@ -99,15 +99,35 @@ pub(crate) fn update(batch: &mut Batch<'_>, target: Target, patch: &Patch) -> Re
     Ok(())
 }
 
-/// A waiting job's place; refused by name if it does not wait.
+/// The place of a waiting job.
+///
+/// # Errors
+///
+/// [`Error::NotAllowed`] with the job's state if the job does not wait.
 fn find(batch: &mut Batch<'_>, target: Target, action: &'static str) -> Result<(QueueId, Place), Error> {
-    let Target { id, queue, is_taken } = target;
-    let Some(location) = batch.locate_known(id, queue)? else { return Err(batch.missing(id)) };
-    let refuse = |state| Err(Error::NotAllowed { action, id, state });
-    match location.place {
+    let (queue, place) = find_free(batch, target, action)?;
+    let refuse = |state| Err(Error::NotAllowed { action, id: target.id, state });
+    match place {
         Place::Dead { .. } => refuse(State::Dead),
         Place::Finished { state, .. } => refuse(state),
-        _ if is_taken => refuse(State::Running),
-        place => Ok((location.queue, place)),
+        place => Ok((queue, place)),
     }
+}
+
+/// The place of a job that waits or has ended.
+///
+/// # Errors
+///
+/// [`Error::NotAllowed`] if a handler has the job.
+pub(super) fn find_free(
+    batch: &mut Batch<'_>,
+    target: Target,
+    action: &'static str,
+) -> Result<(QueueId, Place), Error> {
+    let Target { id, queue, is_taken } = target;
+    let Some(Location { queue, place }) = batch.locate_known(id, queue)? else { return Err(batch.missing(id)) };
+    if is_taken && !place.has_ended() {
+        return Err(Error::NotAllowed { action, id, state: State::Running });
+    }
+    Ok((queue, place))
 }

@@ -1,26 +1,25 @@
-//! What can be done with a job that failed for good.
+//! The changes that can be made to dead letters: redrive, edit and purge.
 
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::life;
-use crate::job::{JobId, Payload, QueueId};
+use crate::job::{JobId, QueueId, StoredPayload};
 use crate::storage::{Batch, Location, Move, NewHome, Place, Prepared};
 use crate::time::{Due, Timestamp};
 
-/// How far one command came with the jobs that it was given.
+/// How many of its jobs one command has handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// How many of them it changed.
+    /// How many jobs it changed.
     pub changed: u64,
-    /// How many it looked at, at least one: the rest is for another commit.
+    /// How many jobs it handled, at least one: the rest needs another commit.
     pub looked_at: usize,
 }
 
-/// Puts dead letters back into their queues with all their attempts before them, at the tail of
-/// their group if they have one, each `spacing` after the one before. Those that are not dead
-/// letters (any more) are passed over.
+/// Puts dead letters back into their queues with all attempts available again, at the end of their group if they have one.
+/// Each becomes due `spacing` after the previous one. Jobs that are not dead letters, or not any more, are passed over.
 pub(crate) fn redrive(
     batch: &mut Batch<'_>,
     ids: &[JobId],
@@ -49,7 +48,7 @@ pub(crate) fn redrive(
 }
 
 /// Replaces a dead letter's payload.
-pub(crate) fn edit(batch: &mut Batch<'_>, id: JobId, payload: &Payload) -> Result<(), Error> {
+pub(crate) fn edit(batch: &mut Batch<'_>, id: JobId, payload: &StoredPayload) -> Result<(), Error> {
     let (queue, at) = find(batch, id)?.ok_or(Error::NoSuchJob { id })?;
     let mut record = batch.stored(queue, id, Place::Dead { at })?.ok_or(Error::NoSuchJob { id })?.record;
     record.payload = payload.clone();
@@ -57,7 +56,7 @@ pub(crate) fn edit(batch: &mut Batch<'_>, id: JobId, payload: &Payload) -> Resul
     Ok(())
 }
 
-/// Removes dead letters for good.
+/// Deletes dead letters.
 pub(crate) fn purge(batch: &mut Batch<'_>, ids: &[JobId]) -> Result<Progress, Error> {
     let (mut purged, mut bytes) = (0, 0);
     for (looked_at, &id) in ids.iter().enumerate() {

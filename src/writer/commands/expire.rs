@@ -1,4 +1,4 @@
-//! The end of jobs that did not start in time.
+//! Ends jobs that have not started before they expire.
 
 use crate::error::Error;
 use crate::events::Event;
@@ -6,17 +6,17 @@ use crate::job::{JobId, life};
 use crate::storage::{Batch, Expiring};
 use crate::time::TimeLine;
 
-/// Jobs that expire in one commit, at most: a million at once must not hold up everybody else.
+/// How many jobs expire in one commit: a million at once must not delay all other commands.
 const EXPIRED_AT_ONCE: usize = 1_000;
 
-/// And the bytes of their records, at most, but for one that is larger.
+/// How many bytes of records expire in one commit, except for a single record that is larger.
 const EXPIRED_BYTES_AT_ONCE: usize = 4 << 20;
 
-/// Rows of the index read at a time.
+/// How many rows are read at a time.
 const ROWS_AT_ONCE: usize = 256;
 
-/// Ends waiting jobs whose expiry has passed. `is_taken` tells of which ones a handler has: they are passed over, and
-/// expire if they come back without having started.
+/// Ends waiting jobs whose expiry has passed. `is_taken` says which jobs were handed out: they are passed over, and expire
+/// if they are given back without having started.
 pub(crate) fn expire_passed(batch: &mut Batch<'_>, mut is_taken: impl FnMut(JobId) -> bool) -> Result<(), Error> {
     let (mut jobs, mut bytes) = (0, 0);
     for line in [TimeLine::Wall, TimeLine::Age] {
@@ -39,7 +39,7 @@ pub(crate) fn expire_passed(batch: &mut Batch<'_>, mut is_taken: impl FnMut(JobI
     Ok(batch.looked_at_expiries(None)?)
 }
 
-/// Returns how many bytes the job took.
+/// Returns how many bytes the record of the job had.
 fn expire_one(batch: &mut Batch<'_>, expiring: Expiring) -> Result<usize, Error> {
     let Expiring { queue, id, .. } = expiring;
     let Some((record, bytes)) = batch.expire(expiring)? else { return Ok(0) };

@@ -4,14 +4,16 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::on_dead::{DeadHook, cause_of, log_failed_hook};
 use super::transact;
 use crate::error::Error;
-use crate::error::panics::{drop_quietly, text_of};
+use crate::error::panics::drop_quietly;
 use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::life;
 use crate::job::{
-    AttemptNumber, BucketKey, BucketState, Change, JobId, QueueId, ReadyJob, Record, Retry, State, Transition,
+    AttemptNumber, BucketKey, BucketState, Change, Coder, EndTexts, JobId, QueueId, ReadyJob, Record, Retry, State,
+    Transition,
 };
 use crate::storage::{Batch, Move, NewHome, OldHome};
 use crate::text::told;
@@ -19,7 +21,7 @@ use crate::time::Now;
 use crate::transaction::Prepare;
 use crate::writer::step::Refusal;
 
-/// The end of one attempt: what is to be written of it.
+/// The command that writes the end of one attempt.
 pub(crate) struct Finish {
     pub queue: QueueId,
     /// The job as it was handed out.
@@ -27,25 +29,54 @@ pub(crate) struct Finish {
     pub transition: Transition,
     pub attempt: AttemptNumber,
     pub took: Duration,
-    /// What most jobs that simply complete do without.
+    /// What an end has that is not a plain completion.
     pub more: Option<Box<More>>,
-    /// Whether its row was there, if this try at the batch has taken it out already.
+    /// Whether its row was in the table, if this try at the batch has removed it already.
     pub was_there: Option<bool>,
 }
 
-/// What an end may bring along.
+/// The parts of an end that a plain completion does not have.
 pub(crate) struct More {
-    /// Its record as `job::life` left it.
+    /// The record as `job::life` has changed it.
     pub record: Record,
     /// The handler's own writes, for a job that completes.
     pub hooks: Vec<CompleteHook>,
-    /// What to do if they fail. Present if there are any.
+    /// How the job continues if they fail. Set if there are any.
     pub retried: Option<Retried>,
     /// "Too many requests": the queue or group to hold back.
     pub hold: Option<HoldBack>,
+    /// The application's hook, if the job is dead or may be once its own writes have failed.
+    pub on_dead: Option<DeadHook>,
+    /// What the hook said when it failed: the job is dead without what the hook would have written.
+    pub hook_error: Option<String>,
+    /// The texts of the end, if the payload codec has coded those in the record.
+    pub texts: Option<Box<EndTexts>>,
 }
 
-/// What decides how it goes on when the handler's own writes fail.
+impl More {
+    /// Only the record.
+    pub fn of(record: Record) -> Self {
+        Self { record, hooks: Vec::new(), retried: None, hold: None, on_dead: None, hook_error: None, texts: None }
+    }
+
+    /// The last error of the job's attempts, as it was before it was coded.
+    pub fn error(&self) -> Option<&str> {
+        match &self.texts {
+            Some(texts) => texts.error.as_deref(),
+            None => self.record.extra.as_deref()?.errors.last().map(|error| error.message.as_str()),
+        }
+    }
+
+    /// Why the job has ended, as it was before it was coded.
+    pub fn reason(&self) -> Option<&str> {
+        match &self.texts {
+            Some(texts) => texts.reason.as_deref(),
+            None => self.record.extra.as_deref()?.reason.as_deref(),
+        }
+    }
+}
+
+/// What decides how the job continues when the handler's own writes fail.
 pub(crate) struct Retried {
     /// The names of its queue and kind, for the log.
     pub queue: Arc<str>,
@@ -53,24 +84,25 @@ pub(crate) struct Retried {
     pub retry: Retry,
     pub now: Now,
     pub random: f64,
+    pub coder: Coder,
 }
 
-/// What the file is to have of a bucket now.
+/// Returns the state of a bucket to store now.
 type BucketNow = Arc<dyn Fn(&BucketKey) -> Option<BucketState> + Send + Sync>;
 
 /// A bucket from which nothing starts for a while.
 pub(crate) struct HoldBack {
     pub key: BucketKey,
     pub until: Now,
-    /// What the file is to have of it. Asked while the commit is made: somebody else may have changed the bucket
-    /// since, and the older state must not be written last.
+    /// Returns the state to store. Called while the commit is made: the bucket can have changed since the attempt ended, and
+    /// an older state must not be written last.
     pub state: BucketNow,
     pub delay: Duration,
 }
 
-/// Takes the rows of all jobs that simply complete out at once. That it happens before what else is in the batch is no
-/// change that anybody could tell: a batch has no order but that of one caller's commands, and whoever sent
-/// something about a job before it ended has not been answered yet.
+/// Removes the rows of all jobs that simply complete, in one pass. No caller can observe that this happens before the other
+/// commands of the batch: a batch keeps only the order of one caller's commands, and a caller that sent a command about a
+/// job before it ended was not answered yet.
 pub(crate) fn take_rows_out(ends: &mut [&mut Finish], batch: &mut Batch<'_>) -> Result<(), Error> {
     let taken: Vec<_> = ends.iter().filter(|end| end.is_plain()).map(|end| (end.queue, &*end.taken)).collect();
     let was_there = batch.take_rows_out(&taken)?;
@@ -86,36 +118,49 @@ impl Finish {
         self.taken.id
     }
 
-    /// The handler wants to write with its completion.
+    /// Whether the handler writes with its completion.
     pub fn has_hooks(&self) -> bool {
         self.more.as_ref().is_some_and(|more| !more.hooks.is_empty())
     }
 
-    /// It has [failed](Self::fail) without a way to say so in the file.
+    /// Whether it makes the job dead and the application has a hook for that.
+    fn calls_on_dead(&self) -> bool {
+        self.transition == Transition::End(State::Dead) && self.more.as_ref().is_some_and(|more| more.on_dead.is_some())
+    }
+
+    /// Whether it runs code of the application in the batch.
+    pub fn runs_application_code(&self) -> bool {
+        self.has_hooks() || self.calls_on_dead()
+    }
+
+    /// Whether it has [failed](Self::fail) and the failure cannot be written either.
     pub fn is_given_up(&self) -> bool {
         self.more.is_none() && matches!(self.transition, Transition::GiveBack { .. })
     }
 
-    /// The handler's own writes failed: the attempt has.
+    /// The application's code in it failed. If that was the hook for dead jobs, the job is dead without it; otherwise it was
+    /// the handler's own writes, and the attempt has failed.
     pub fn fail(&mut self, error: Error) {
-        let (hooks, retried) = match self.more.take() {
-            Some(more) => (more.hooks, more.retried),
-            None => (Vec::new(), None),
+        if self.calls_on_dead() {
+            return self.go_on_without_hook(error);
+        }
+        let (hooks, retried, on_dead) = match self.more.take() {
+            Some(more) => (more.hooks, more.retried, more.on_dead),
+            None => (Vec::new(), None, None),
         };
         drop_quietly(hooks);
-        let Some(Retried { queue, kind, retry, now, random }) = retried else {
-            // Something of ours cannot be written, and not for want of a disk: the job stays as it is
-            // in the file.
+        let Some(Retried { queue, kind, retry, now, random, coder }) = retried else {
+            // The end itself cannot be written, although the disk works: the job stays as it is in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
             self.transition = Transition::GiveBack { failed: false };
             return;
         };
         let mut record = self.taken.record.clone();
-        let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), text_of);
-        drop_quietly(error);
+        let cause = cause_of(error);
         self.transition = life::after_failed_writes(&mut record, self.attempt, &cause, &retry, now, random);
-        let errors = record.extra.as_deref().map(|extra| &*extra.errors).unwrap_or_default();
-        let shown = errors.last().map_or_else(String::new, |error| told(&error.message).into_owned());
+        let texts = coder.code_end(&mut record, &self.taken.record);
+        let more = More { on_dead, texts, ..More::of(record) };
+        let shown = told(more.error().unwrap_or_default()).into_owned();
         let attempt = self.attempt.number;
         let (id, queue, kind, took) = (self.id().get(), &*queue, &*kind, self.took);
         match self.transition {
@@ -124,7 +169,16 @@ impl Finish {
             }
             _ => tracing::warn!(id, queue, kind, attempt, ?took, reason = "no attempts left", error = shown, "dead"),
         }
-        self.more = Some(Box::new(More { record, hooks: Vec::new(), retried: None, hold: None }));
+        self.more = Some(Box::new(more));
+    }
+
+    fn go_on_without_hook(&mut self, error: Error) {
+        let error = cause_of(error);
+        log_failed_hook(self.id(), &error);
+        if let Some(more) = &mut self.more {
+            more.on_dead = None;
+            more.hook_error = Some(error);
+        }
     }
 
     pub fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
@@ -139,6 +193,11 @@ impl Finish {
             Transition::End(state) => {
                 let kept = batch.keeps(queue, state, false);
                 self.end(batch, kept.then(|| self.record()))?;
+                if let Some(hook) = self.more.as_ref().and_then(|more| more.on_dead.as_ref())
+                    && state == State::Dead
+                {
+                    hook.run(batch, prepare, self.id(), queue, self.record())?;
+                }
             }
             _ => {
                 batch.give_back(queue, self.taken.clone(), None)?;
@@ -158,7 +217,7 @@ impl Finish {
             record
         });
         self.end(batch, kept.as_ref())?;
-        // All of them together may enqueue as much as one transaction.
+        // All hooks together may enqueue as much as one transaction.
         let size = Cell::default();
         for hook in self.more.iter().flat_map(|more| &more.hooks) {
             transact::run(&***hook, batch, &size, prepare)?;
@@ -166,9 +225,9 @@ impl Finish {
         Ok(())
     }
 
-    /// The job leaves its place, and is kept as this record if it is kept.
+    /// Ends the job, and keeps it with this record if there is one.
     fn end(&self, batch: &mut Batch<'_>, kept: Option<&Record>) -> Result<(), Error> {
-        // Before what leaving sets free, so that the slot is free for it.
+        // The slot is freed first, so that it is free for a job that becomes ready by this end.
         batch.changes.push(Change::Settled { id: self.id() });
         let from = OldHome::Handler { taken: &self.taken, row_was_there: self.was_there };
         let to = kept.map_or(NewHome::Nowhere, |record| NewHome::Ended { record });
@@ -180,7 +239,7 @@ impl Finish {
         self.more.as_ref().map_or(&self.taken.record, |more| &more.record)
     }
 
-    /// Its job simply completes, and is in no group.
+    /// Whether the job simply completes and is in no group.
     fn is_plain(&self) -> bool {
         self.more.is_none() && self.transition == Transition::End(State::Completed) && !self.taken.is_grouped()
     }
@@ -189,24 +248,23 @@ impl Finish {
         let id = self.id();
         let queue = batch.catalog().queue_name(self.queue);
         let kind = batch.catalog().kind_name(self.taken.kind());
-        let extra = self.record().extra.as_deref();
+        let text = |of: fn(&More) -> Option<&str>| self.more.as_deref().and_then(of).map(str::to_owned);
         let event = match self.transition {
             Transition::End(State::Completed) => {
                 Event::Completed { id, queue, kind, attempt: self.attempt.number, took: self.took }
             }
             Transition::PutOff { due, failed: true } => {
-                let error = extra.and_then(|extra| extra.errors.last()).map(|error| error.message.clone());
                 let (attempt, delay) = (self.attempt.number, due.wait(batch.now));
-                Event::Retrying { id, queue, kind, attempt, error: error.unwrap_or_default(), delay }
+                Event::Retrying { id, queue, kind, attempt, error: text(More::error).unwrap_or_default(), delay }
             }
             Transition::PutOff { due, .. } => Event::Snoozed { id, queue, kind, delay: due.wait(batch.now) },
             Transition::End(State::Cancelled) => {
-                let reason = extra.and_then(|extra| extra.reason.clone()).unwrap_or_default();
-                Event::Cancelled { id, queue, kind, reason }
+                Event::Cancelled { id, queue, kind, reason: text(More::reason).unwrap_or_default() }
             }
             Transition::End(_) => {
                 let first = batch.queue_ref(self.queue).tally.dead == 1;
-                Event::dead(id, queue, kind, self.record(), first)
+                let (reason, error) = (text(More::reason).unwrap_or_default(), text(More::error));
+                Event::Dead { id, queue, kind, reason, error, first }
             }
             _ => match self.more.as_ref().and_then(|more| more.hold.as_ref()) {
                 Some(hold) => Event::RateLimited { queue, group: hold.key.group.clone(), delay: hold.delay },
@@ -214,5 +272,8 @@ impl Finish {
             },
         };
         batch.event(|| event);
+        if let Some(error) = self.more.as_ref().and_then(|more| more.hook_error.clone()) {
+            batch.event(|| Event::OnDeadFailed { id, error });
+        }
     }
 }

@@ -9,22 +9,22 @@ use crate::writer::step::Refusal;
 
 type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-/// Notes that these jobs have started.
+/// Writes the start marks of these jobs.
 pub(crate) struct MarkStarts {
     marks: Vec<(JobId, StartMark)>,
-    /// The mark of this job says that nothing has started beside it, which is not so any more.
+    /// The mark of this job says that it runs alone, which is not true any more.
     no_longer_alone: Option<JobId>,
-    /// Somebody waits for it: the start is made durable before the handler runs.
+    /// Called with the result, if the handler must not run before the mark is durable.
     then: Option<Then>,
 }
 
 impl MarkStarts {
-    /// Starts that are written behind: nobody waits.
+    /// Marks that are written after the starts: nothing waits for them.
     pub fn behind(marks: Vec<(JobId, StartMark)>) -> Box<Self> {
         Box::new(Self { marks, no_longer_alone: None, then: None })
     }
 
-    /// A start that must be durable before `then`.
+    /// A mark that must be durable before `then` is called.
     pub fn before(mark: (JobId, StartMark), no_longer_alone: Option<JobId>, then: Then) -> Box<Self> {
         Box::new(Self { marks: vec![mark], no_longer_alone, then: Some(then) })
     }
@@ -33,13 +33,13 @@ impl MarkStarts {
         let marks = self.marks.len();
         self.marks.retain(|(id, _)| !finished.contains(id));
         if self.marks.len() < marks {
-            tracing::trace!("a start and its end cancel out");
+            tracing::trace!("a start mark is dropped, because the job has ended");
         }
     }
 
     pub fn apply(&mut self, batch: &mut Batch<'_>) -> Result<(), Refusal> {
         for (id, mark) in &self.marks {
-            batch.mark(*id, mark)?;
+            batch.hand_out(*id, mark)?;
         }
         if let Some(id) = self.no_longer_alone {
             batch.no_longer_alone(id)?;

@@ -1,17 +1,20 @@
-//! The durable verbs, a file each.
+//! The commands that change jobs and queues, one file each.
 
+pub(crate) mod bulk;
 pub(crate) mod control;
 pub(crate) mod dead_letters;
 mod enqueue;
 mod expire;
 mod finish;
 mod mark;
+mod on_dead;
+pub(crate) mod schedules;
 mod transact;
 pub(crate) mod upkeep;
 
-pub(crate) use crate::job::Patch;
-pub(crate) use enqueue::{Enqueue, check_room, insert_all};
+pub(crate) use enqueue::{Enqueue, insert_all};
 pub(crate) use expire::expire_passed;
 pub(crate) use finish::{Finish, HoldBack, More, Retried, take_rows_out};
 pub(crate) use mark::MarkStarts;
+pub(crate) use on_dead::{DeadHook, cause_of, log_failed_hook};
 pub(crate) use transact::{Transact, Transacted};

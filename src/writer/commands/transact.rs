@@ -13,21 +13,21 @@ use crate::writer::step::{Refusal, Step};
 
 /// Runs an application's closure in the batch.
 pub(crate) struct Transact<T, F> {
-    /// The caller's, for what the closure logs and enqueues. It stays open while the caller waits.
+    /// The span of the caller, in which the closure logs and enqueues. It stays open while the caller waits.
     span: tracing::Span,
     closure: Quiet<F>,
     value: Option<Quiet<T>>,
     reply: oneshot::Sender<Transacted<T, F>>,
 }
 
-/// What became of a transaction. Its closure comes back to the caller, so that what it holds is dropped on a thread that
-/// may wait for the queue: the writer's may not.
+/// The result of a transaction. Its closure is returned to the caller, so that its values are dropped on a thread that may
+/// wait for the queue: the writer's thread must not.
 pub(crate) struct Transacted<T, F> {
     pub result: Result<T, Error>,
-    #[expect(dead_code, reason = "to be dropped by whoever receives it")]
+    #[expect(dead_code, reason = "held only to be dropped by the receiver")]
     closure: Quiet<F>,
-    #[expect(dead_code, reason = "to be dropped by whoever receives it")]
-    in_vain: Option<Quiet<T>>,
+    #[expect(dead_code, reason = "held only to be dropped by the receiver")]
+    not_durable: Option<Quiet<T>>,
 }
 
 impl<T, F> Transact<T, F> {
@@ -52,11 +52,11 @@ where
         let answer = match result {
             Ok(()) => {
                 let value = value.expect("applied before it is answered").into_inner();
-                Transacted { result: Ok(value), closure, in_vain: None }
+                Transacted { result: Ok(value), closure, not_durable: None }
             }
-            Err(error) => Transacted { result: Err(error), closure, in_vain: value },
+            Err(error) => Transacted { result: Err(error), closure, not_durable: value },
         };
-        // A caller that has gone leaves it here.
+        // If the caller has gone, the answer is dropped here.
         drop_quietly(reply.send(answer));
     }
 
@@ -65,8 +65,8 @@ where
     }
 }
 
-/// Runs `closure` inside the batch's transaction; `size` is what it and others that share its limits have enqueued. A panic
-/// is caught here, while the transaction is still whole: unwinding through it would leak its pages.
+/// Runs `closure` inside the batch's transaction; `size` counts what it and others that share its limits have enqueued. A
+/// panic is caught here, because unwinding through the transaction would leak its pages.
 pub(super) fn run<T>(
     closure: &(impl Fn(&Transaction<'_>) -> Result<T, BoxError> + ?Sized),
     batch: &mut Batch<'_>,
@@ -78,7 +78,7 @@ pub(super) fn run<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(Error::Aborted { source }),
         Err(panic) => {
-            // It may have stopped anywhere.
+            // The closure may have written before it panicked.
             batch.touch();
             Err(Error::Aborted { source: format!("the closure panicked: {}", panic.text()).into() })
         }

@@ -1,28 +1,27 @@
-//! What the engine itself asks for: promotion, tokens, retention, rows that cannot be read.
+//! The changes that the engine itself makes: promotion, tokens, retention, rows that cannot be read.
 
 use crate::error::Error;
 use crate::job::{BucketKey, BucketState, Change, JobId, QueueId};
 use crate::storage::{Batch, Damage, SweepRoom};
 
-/// Due jobs made ready in one commit, at most, per queue: a million due at once must not hold up
-/// everybody else.
+/// How many due jobs of a queue are made ready in one commit: a million at once must not delay all other commands.
 pub(crate) const PROMOTED_AT_ONCE: usize = 1_000;
 
-/// Rows that retention removes in one commit, at most.
+/// How many rows retention removes in one commit.
 pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
 
-/// Queues in which retention looks for rows to remove in one commit, at most: a look costs some microseconds, and others wait
-/// meanwhile.
+/// In how many queues retention searches for rows to remove in one commit: each search takes some microseconds, and other
+/// commands wait meanwhile.
 pub(crate) const QUEUES_PRUNED_AT_ONCE: usize = 256;
 
-/// Unique keys whose time has passed, removed in one commit, at most.
+/// How many unique keys whose time has passed are removed in one commit.
 pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
 
 pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
     Ok(batch.promote(queue, PROMOTED_AT_ONCE)?)
 }
 
-/// Makes durable that these tokens are taken, so that they may be used. `state` is the bucket without them.
+/// Makes durable that these tokens are reserved, so that they may be used. `state` is the bucket without them.
 pub(crate) fn reserve(
     batch: &mut Batch<'_>,
     key: &BucketKey,
@@ -34,13 +33,13 @@ pub(crate) fn reserve(
     Ok(())
 }
 
-/// Makes durable what a bucket holds; nothing if that is what a bucket nobody knows would.
+/// Makes the state of a bucket durable. `None` removes its row, because it equals a new bucket.
 pub(crate) fn save_bucket(batch: &mut Batch<'_>, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Error> {
     Ok(batch.put_rate(key, state)?)
 }
 
-/// Removes what retention no longer keeps, from this queue on. Returns the queue to go on from, unless it has come to the
-/// end.
+/// Removes ended jobs that retention does not keep any more, beginning with the queue `from`. Returns the queue to continue
+/// with, or `None` after the last one.
 pub(crate) fn prune(batch: &mut Batch<'_>, from: QueueId) -> Result<Option<QueueId>, Error> {
     let mut next = from;
     let mut room = SweepRoom { rows: PRUNED_AT_ONCE, bytes: batch.limits.removed_at_once };
@@ -60,20 +59,21 @@ pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
     Ok(batch.sweep_keys(KEYS_SWEPT_AT_ONCE)?)
 }
 
-/// Sets a row aside that cannot be read, so that the others go on.
+/// Moves a row that cannot be read to the quarantine, so that other jobs continue.
 pub(crate) fn quarantine(batch: &mut Batch<'_>, damage: &Damage) -> Result<(), Error> {
     Ok(batch.quarantine(damage)?)
 }
 
-/// The first commit after the file was opened again: that it can be made is what matters. These jobs were
-/// handed out and did not start, because nobody knew whether their marks were durable. They were.
+/// The first commit after the file was reopened, which proves that the file can be written. `unstarted` are jobs that were
+/// handed out and did not start, because it was not known whether their start marks were durable. The marks were durable,
+/// and are removed.
 pub(crate) fn begin_again(batch: &mut Batch<'_>, unstarted: &[JobId]) -> Result<(), Error> {
     batch.touch();
     batch.unmark_all(unstarted)?;
     Ok(())
 }
 
-/// The last commit of an orderly stop: nothing runs, and the file says so.
+/// The last commit of an orderly stop: it writes to the file that nothing runs.
 pub(crate) fn close_clean(batch: &mut Batch<'_>) -> Result<(), Error> {
     batch.touch();
     batch.counters.clean = true;

@@ -12,7 +12,7 @@ pub async fn ran(pond: &Millpond, plugin: Plugin, payload: &'static str) -> JobI
     pond.worker("q").retry(Retry::fixed(HOUR).jitter(0.0)).handle_wasm("job", plugin).start().unwrap();
     let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap();
     drained(pond).await;
-    id
+    id.id
 }
 
 pub async fn info(plugin: Plugin, payload: &'static str) -> JobInfo {

@@ -7,7 +7,7 @@ use millpond::{FailureKind, JobId, Millpond, NewJob, Plugin, PluginLimits, Retry
 use tracing::Event;
 
 use super::guest::{NOTHING, SPIN, module_with, plugin};
-use super::told::OnLine;
+use crate::support::on_event::on_plugin_line;
 use crate::support::*;
 
 /// Logs a line again and again until the queue's clock shows another second.
@@ -41,7 +41,7 @@ pub struct Threads {
 impl Threads {
     pub fn listen(&self) -> tracing::subscriber::DefaultGuard {
         let threads = self.clone();
-        tracing::subscriber::set_default(OnLine(move |_: &Event<'_>| threads.note()))
+        tracing::subscriber::set_default(on_plugin_line(move |_: &Event<'_>| threads.note()))
     }
 
     fn note(&self) {
@@ -73,7 +73,7 @@ pub async fn computing(pond: &Millpond, threads: &Threads, payload: &'static str
         assert_eq!(pond.job(id).unwrap().state, State::Running, "it was never moved: {:?}", threads.seen());
         tokio::task::yield_now().await;
     }
-    id
+    id.id
 }
 
 #[tokio::test]

@@ -3,36 +3,13 @@
 use std::fmt::Debug;
 
 use millpond::{Millpond, NewJob, Plugin, PluginLimits};
-
+use tracing::Event;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use super::guest::{module_with, plugin};
 use super::outcomes::{info, ran};
+use crate::support::on_event::on_plugin_line;
 use crate::support::*;
-
-/// Calls the function for each line that plugins log.
-pub struct OnLine<F>(pub F);
-
-impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for OnLine<F> {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "millpond::plugin"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        self.0(event);
-    }
-}
 
 struct Line<'l>(&'l Log<String>);
 
@@ -54,7 +31,7 @@ impl Visit for Line<'_> {
 pub fn heard() -> (Log<String>, tracing::subscriber::DefaultGuard) {
     let lines = Log::new();
     let heard = lines.clone();
-    let listener = OnLine(move |event: &Event<'_>| event.record(&mut Line(&heard)));
+    let listener = on_plugin_line(move |event: &Event<'_>| event.record(&mut Line(&heard)));
     (lines, tracing::subscriber::set_default(listener))
 }
 

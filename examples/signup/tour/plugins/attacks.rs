@@ -1,4 +1,4 @@
-//! What hostile plugins and hostile pictures do, and as what each is found in the dead letters.
+//! Hostile plugins and hostile pictures, and the kind of dead letter that each must end as.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use super::{picture, upload};
 use crate::app::avatars::{THUMBNAIL, job_of};
 use crate::tour::claims::Claims;
 
-/// Where these plugins are kept, built.
+/// The folder of these plugins, which are committed built.
 const BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/built");
 
-/// Letters of a message that are shown.
+/// Characters of a message that are shown.
 const SHOWN: usize = 110;
 
 struct Attack {
@@ -31,7 +31,7 @@ const ATTACKS: [Attack; 4] = [
     Attack { plugin: "panics", does: "panics at length", payload: "\x1b[2J all is lost ", ends_as: FailureKind::Trap },
 ];
 
-/// Each plugin is sent something by a user of its own, and one more sends a picture that is a trap.
+/// A different user sends an upload to each plugin, and one more user sends a picture that is a trap.
 pub const USERS: usize = ATTACKS.len() + 1;
 
 pub fn install(folder: &Path) -> Result<()> {
@@ -56,7 +56,7 @@ pub async fn begin(url: &str, users: &[String]) -> Result<()> {
 pub fn check(pond: &Millpond, users: &[String], claims: &mut Claims) -> Result<()> {
     for (Attack { plugin, does, ends_as, .. }, user) in ATTACKS.iter().zip(users) {
         let job = job(pond, user)?;
-        // On a machine that is busy with other things any of them may once run out of time first.
+        // On a busy machine, any of them can exceed its time first.
         let named = job.errors.iter().find(|error| error.kind == *ends_as);
         let message = named.or(job.errors.last()).map_or("", |error| &error.message);
         claims.check(

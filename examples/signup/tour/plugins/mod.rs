@@ -1,4 +1,4 @@
-//! Users upload pictures: a plugin makes them small and is replaced in mid-load, with hostile ones beside it.
+//! Users upload pictures. A plugin makes thumbnails of them and is replaced under load, while hostile plugins run too.
 
 mod attacks;
 mod picture;
@@ -20,13 +20,13 @@ use super::screen::Screen;
 use crate::app::Site;
 use crate::app::avatars::{QUEUE, plugins_beside};
 
-/// Uploads before, while and after the new version comes.
+/// Uploads before, during and after the change to the new version.
 const EACH: usize = 100;
 
-/// Thumbnails made when the new version comes.
+/// Thumbnails that are made before the new version is loaded.
 const MADE_BY_THE_FIRST: u64 = 20;
 
-/// Puts the hostile plugins where the application looks for plugins.
+/// Copies the hostile plugins to the application's folder of plugins.
 pub fn install(file: &Path) -> Result<()> {
     let folder = plugins_beside(file);
     fs::create_dir_all(&folder)?;

@@ -1,9 +1,9 @@
-//! Pictures to upload, and how large one is that comes back.
+//! Pictures to upload, and the size of a picture that is returned.
 
 const WIDTH: u32 = 512;
 const HEIGHT: u32 = 384;
 
-/// More than any decoder should believe.
+/// A size that every decoder should refuse.
 const BOMB_SIDE: u32 = 60_000;
 
 /// A picture of this user's own.
@@ -20,7 +20,7 @@ pub fn png(user: &str) -> Vec<u8> {
     file(WIDTH, HEIGHT, &rows)
 }
 
-/// Some bytes that say they are 10 GB of pixels.
+/// A few bytes that claim to be 10 GB of pixels.
 pub fn bomb() -> Vec<u8> {
     file(BOMB_SIDE, BOMB_SIDE, &[NO_FILTER; 1_000])
 }

@@ -1,4 +1,4 @@
-//! Whether each user is shown a thumbnail of the picture that was uploaded.
+//! Checks that each user gets a thumbnail of the picture that was uploaded.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! A new version of the thumbnails' plugin, while jobs run; and a file before it that is no plugin.
+//! A new version of the thumbnails' plugin while jobs run, and before it a file that is not a plugin.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,13 @@ use crate::app::Site;
 use crate::app::avatars::{THUMBNAIL, THUMBNAIL_WASM, job_of};
 use crate::tour::claims::Claims;
 
-/// What is added to the first version to have a second: a section that no code looks at, named `build`.
+/// The bytes that turn the first version into a second: a section named `build`, which no code reads.
 const SECOND_BUILD: &[u8] = b"\0\x07\x05build2";
 
 /// Digits of a version that are shown.
 const SHOWN: usize = 12;
 
-/// Puts the second version beside the file, tells the application, and returns how it is known.
+/// Writes the second version to the folder, tells the application, and returns the version's hash.
 pub async fn replace(url: &str, folder: &Path, claims: &mut Claims) -> Result<String> {
     let file = folder.join(THUMBNAIL).with_extension("wasm");
     fs::write(&file, "<html>404 Not Found</html>")?;

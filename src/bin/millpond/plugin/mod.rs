@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod ended;
 mod listener;
 mod new;
 mod report;

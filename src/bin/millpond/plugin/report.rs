@@ -5,7 +5,7 @@ use std::time::Duration;
 use millpond::{JobInfo, PluginHandle, State, printable};
 use tracing::Level;
 
-use super::run::Ended;
+use super::ended::Ended;
 use super::timings::Timings;
 use crate::Result;
 use crate::shown::shown;
@@ -28,7 +28,8 @@ pub fn outcome(job: &JobInfo, ended: &Ended) {
                 ended.delay.map_or(String::new(), |delay| format!(" (its queue would try it again in {delay:?})"));
             println!("job {}: failed{delay}\n  {}", job.id, shown(&failed));
         }
-        (State::Dead | State::Cancelled, _, Some(reason)) => println!("job {}: given up\n  {}", job.id, shown(reason)),
+        (State::Dead, _, Some(reason)) => println!("job {}: dead letter\n  {}", job.id, shown(reason)),
+        (State::Cancelled, _, Some(reason)) => println!("job {}: cancelled\n  {}", job.id, shown(reason)),
         (State::Scheduled, ..) => {
             let delay = ended.delay.unwrap_or_default();
             println!("job {}: put off by {delay:?}, without using up an attempt", job.id);

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use millpond::{
-    Event, Events, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings, Retention, State,
+    Event, Events, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, PluginHandle, QueueSettings, Retention,
 };
 use redb::backends::InMemoryBackend;
 
+use super::ended::Ended;
 use super::listener::Listener;
 use super::{report, setting};
 use crate::Result;
@@ -88,16 +89,6 @@ struct Session {
     watch: bool,
     /// A new version was loaded and has not run yet.
     reloaded: bool,
-}
-
-/// How a job's first attempt ended, as far as its event says.
-#[derive(Default)]
-pub struct Ended {
-    pub completed: bool,
-    /// How long the attempt took, if it completed the job.
-    pub took: Option<Duration>,
-    /// How long until the next attempt, if there is one.
-    pub delay: Option<Duration>,
 }
 
 impl Session {
@@ -180,16 +171,16 @@ impl Session {
     /// Enqueues a job, and waits for the end of its first attempt.
     async fn job(&mut self) -> Result<(JobId, Ended)> {
         let job = NewJob::raw(self.kind.clone(), self.payload.clone());
-        let id = self.pond.enqueue(QUEUE, job).await?;
+        let id = self.pond.enqueue(QUEUE, job).await?.id;
         loop {
             let event = self.events.next().await.ok_or("the queue was closed")?;
             if let Ok(event) = &event {
                 self.note(event);
             }
             let ended = match &event {
-                Ok(event) => ended(event, id),
+                Ok(event) => Ended::of(event, id),
                 // Events were missed, for example because of many follow-up jobs. The job's end can be among them.
-                _ => ended_without_event(&self.pond.job(id)?),
+                _ => Ended::without_event(&self.pond.job(id)?),
             };
             if let Some(ended) = ended {
                 return Ok((id, ended));
@@ -217,25 +208,6 @@ impl Session {
             _ => {}
         }
     }
-}
-
-/// How the first attempt of the job ended, if the event says so.
-fn ended(event: &Event, job: JobId) -> Option<Ended> {
-    match event {
-        Event::Completed { id, took, .. } if *id == job => {
-            Some(Ended { completed: true, took: Some(*took), delay: None })
-        }
-        Event::Retrying { id, delay, .. } | Event::Snoozed { id, delay, .. } if *id == job => {
-            Some(Ended { delay: Some(*delay), ..Ended::default() })
-        }
-        Event::Dead { id, .. } | Event::Cancelled { id, .. } if *id == job => Some(Ended::default()),
-        _ => None,
-    }
-}
-
-fn ended_without_event(job: &JobInfo) -> Option<Ended> {
-    let is_open = matches!(job.state, State::Pending | State::Running);
-    (!is_open).then(|| Ended { completed: job.state == State::Completed, ..Ended::default() })
 }
 
 /// The follow-up jobs that were enqueued after the job `since`.

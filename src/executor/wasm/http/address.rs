@@ -59,6 +59,12 @@ fn scope_v6(address: Ipv6Addr) -> Scope {
     }
 }
 
+/// The address, if the host is one. An IPv6 address has brackets in a URL.
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

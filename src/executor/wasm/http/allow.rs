@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::address::{Scope, scope};
+use super::address::{Scope, literal, scope};
 use super::asked::{Origin, Scheme};
 
 /// Hosts that a plugin is allowed to send requests to, for [`Grant::http`](crate::Grant::http): a scheme, a port, and
@@ -19,7 +19,6 @@ use super::asked::{Origin, Scheme};
 ///     Grant::http(Allow::https("*.example.net").port(8443)),
 ///     Grant::http(Allow::http("localhost").port(9200).private()),
 /// ];
-/// # let _ = grants;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -96,12 +95,6 @@ impl Allow {
             Scope::Special => self.private && literal(&self.host) == Some(address),
         }
     }
-}
-
-/// The address, if the host is one. An IPv6 address has brackets in a URL.
-pub(super) fn literal(host: &str) -> Option<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok()
 }
 
 #[cfg(test)]

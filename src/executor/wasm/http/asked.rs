@@ -5,7 +5,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::http::Uri;
 use hyper::{Method, StatusCode, header};
 
-use super::allow::literal;
+use super::address::literal;
 use crate::executor::wasm::contract::outbound_http as contract;
 
 /// The most headers of one request or response.

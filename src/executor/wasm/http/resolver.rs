@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::allow::literal;
+use super::address::literal;
 use super::asked::Origin;
 use crate::sync::thread;
 

@@ -8,7 +8,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use super::allow::literal;
+use super::address::literal;
 
 /// The configuration that trusts the root certificates of the operating system. They are read once per process.
 pub(super) fn system() -> Result<Arc<ClientConfig>, String> {

@@ -72,7 +72,7 @@ impl Host for Guest {
     fn enqueue(&mut self, job: Resource<Draft>) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
         let mut draft = self.take_draft(job)?;
-        draft.generation = self.context.facts().generation.saturating_add(1);
+        draft.generation = self.context.facts().guest.generation().saturating_add(1);
         Ok(self.stage(draft))
     }
 }

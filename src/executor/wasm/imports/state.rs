@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::executor::wasm::contract::state::{Error, Host};
 use crate::executor::wasm::guest::Guest;
-use crate::storage::{StateWrite, Usage, added};
+use crate::storage::{StateWrite, Usage};
 use crate::text::printable;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
@@ -70,7 +70,8 @@ impl Guest {
     /// The committed counter with `delta` added.
     fn stored_with(&self, key: &str, delta: i64) -> Result<Bytes, Error> {
         let value = self.stored(key)?;
-        added(value.as_deref(), delta).ok_or_else(|| Error::Other(format!("the value of {key:?} is not a number")))
+        StateWrite::added(value.as_deref(), delta)
+            .ok_or_else(|| Error::Other(format!("the value of {key:?} is not a number")))
     }
 
     /// The next keys after `after`, with the cursor for the next page. A full page of stored keys ends at its last key.

@@ -7,7 +7,7 @@ use wasmparser::{
 };
 
 use super::super::sandbox::CORE_INSTANCES_MAX;
-use super::{invalid, starts_within, within};
+use super::refusal::{invalid, starts_within, within};
 use crate::error::PluginError;
 
 /// The deepest nesting of components. QuickJS has 1.

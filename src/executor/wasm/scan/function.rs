@@ -6,7 +6,7 @@
 
 use wasmparser::{BlockType, FuncValidator, FunctionBody, ModuleArity, Operator, OperatorsReader, ValidatorResources};
 
-use super::{invalid, within};
+use super::refusal::{invalid, within};
 use crate::error::PluginError;
 
 /// The most local variables, parameters included. CPython needs 273.

@@ -9,6 +9,7 @@
 
 mod component;
 mod function;
+mod refusal;
 
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, DataSectionReader, ElementItems, ElementKind, ElementSectionReader,
@@ -18,6 +19,8 @@ use wasmparser::{
 use wasmtime::Engine;
 
 use self::component::Components;
+pub(super) use self::refusal::starts_within;
+use self::refusal::{invalid, within};
 use super::limits::PluginLimits;
 use super::sandbox::{FEATURES, MEMORIES_MAX, TABLES_MAX};
 use crate::error::PluginError;
@@ -297,15 +300,3 @@ pub(super) const INTERFACES: &str = "component-type";
 
 /// The bytes of a page. Memories with other page sizes are not enabled.
 const PAGE_BYTES: u64 = 64 << 10;
-
-pub(super) fn starts_within(what: &'static str, needs: u64, limit: u64) -> Result<(), PluginError> {
-    if needs > limit { Err(PluginError::OverLimits { what, needs, limit }) } else { Ok(()) }
-}
-
-fn within(what: &'static str, found: u64, max: u64) -> Result<(), PluginError> {
-    if found > max { Err(PluginError::TooComplex { what, found, max }) } else { Ok(()) }
-}
-
-fn invalid(error: wasmparser::BinaryReaderError) -> PluginError {
-    PluginError::Invalid { detail: error.to_string() }
-}

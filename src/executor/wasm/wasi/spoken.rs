@@ -1,13 +1,9 @@
-//! Logs what a guest prints, line by line.
+//! What one attempt has printed: the lines that have not ended yet, and the end of standard error.
 
-use std::mem;
-
-use crate::executor::wasm::contract::log::Level;
-use crate::executor::wasm::guest::Guest;
 use crate::text::printable;
 
 /// The longest line in bytes. A longer line is logged in pieces.
-const LINE_BYTES_MAX: usize = 4 << 10;
+pub(super) const LINE_BYTES_MAX: usize = 4 << 10;
 
 /// How much of the end of standard error is kept for the attempt's error, in bytes. An interpreter prints its exception
 /// there. An error keeps 4 KiB, and the trap itself comes first in it.
@@ -30,7 +26,7 @@ pub(in crate::executor::wasm) struct Spoken {
 }
 
 impl Spoken {
-    fn note(&mut self, bytes: &[u8]) {
+    pub(super) fn note(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL_BYTES_MAX)..]);
         if self.tail.len() > 2 * TAIL_BYTES_MAX {
             self.tail.drain(..self.tail.len() - TAIL_BYTES_MAX);
@@ -46,48 +42,11 @@ impl Spoken {
         (!text.is_empty()).then(|| text[start..].to_owned())
     }
 
-    fn line(&mut self, stream: Stream) -> &mut Vec<u8> {
+    pub(super) fn line(&mut self, stream: Stream) -> &mut Vec<u8> {
         match stream {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         }
-    }
-}
-
-impl Guest {
-    pub(super) fn speak(&mut self, stream: Stream, bytes: &[u8]) {
-        if stream == Stream::Err {
-            self.spoken.note(bytes);
-        }
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let mut rest = piece;
-            while !rest.is_empty() {
-                let line = self.spoken.line(stream);
-                let (fits, more) = rest.split_at(rest.len().min(LINE_BYTES_MAX - line.len()));
-                line.extend_from_slice(fits);
-                if line.ends_with(b"\n") || line.len() == LINE_BYTES_MAX {
-                    self.end_line(stream);
-                }
-                rest = more;
-            }
-        }
-    }
-
-    fn end_line(&mut self, stream: Stream) {
-        let line = mem::take(self.spoken.line(stream));
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if text.is_empty() {
-            return;
-        }
-        let level = if stream == Stream::Err { Level::Error } else { Level::Info };
-        self.log_line(level, printable(text).into_owned());
-    }
-
-    /// Logs the lines that the guest has not ended.
-    pub(in crate::executor::wasm) fn end_lines(&mut self) {
-        self.end_line(Stream::Out);
-        self.end_line(Stream::Err);
     }
 }
 

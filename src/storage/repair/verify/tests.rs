@@ -6,9 +6,13 @@ use std::time::Duration;
 use redb::backends::InMemoryBackend;
 
 use super::*;
-use crate::job::{Priority, Record, State, Transition};
+use crate::job::{JobId, Priority, QueueId, Record, State, Transition};
+use crate::storage::life::verifier::PROBLEMS_MAX;
 use crate::storage::life::{Move, NewHome};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::place::Place;
 use crate::storage::rows::prepared::Prepared;
+use crate::storage::rows::start_mark::StartMark;
 use crate::storage::{Opening, Store};
 use crate::time::{Due, Now, Timestamp};
 
@@ -51,7 +55,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
                 started_at: now().wall,
                 alone: false,
             };
-            batch.mark(id, &mark).unwrap();
+            batch.hand_out(id, &mark).unwrap();
         }
         for due in [None, Some(later)] {
             let group = format!("g{n}-{}", due.is_some());

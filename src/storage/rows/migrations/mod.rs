@@ -1,8 +1,8 @@
-//! From each older layout to the next, a file per step. All steps that a file needs are one transaction:
-//! a crash leaves it as it was or as it is to be.
+//! Migrations from each older layout to the next, one file per step. All steps that a file needs are made in one
+//! transaction, so a crash leaves the file either old or new.
 //!
-//! A step is never changed again once it was released. It names the tables as they were, not as
-//! `tables.rs` has them now, and what it writes is what the version after it wrote.
+//! A step is never changed after its release. It names the tables as they were in its version, not as in `tables.rs`, and
+//! it writes what the version after it wrote.
 
 pub(in crate::storage) mod old_records;
 mod v1_to_v2;
@@ -13,7 +13,7 @@ use redb::{Key, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::storage::rows::fault::Fault;
 
-/// Brings a file of version `from` up to the present one, less the version itself.
+/// Migrates a file of version `from` to the current version. It does not write the version number.
 pub(in crate::storage) fn migrate(txn: &WriteTransaction, from: u32) -> Result<(), Fault> {
     if from < 2 {
         v1_to_v2::migrate(txn)?;

@@ -1,5 +1,5 @@
-//! Records as schema versions 1 to 3 wrote them. Such rows stay as they are until their jobs change, so they are read
-//! for good. Never changed again.
+//! Records as schema versions 1 to 3 wrote them. Such rows stay as they are until their jobs change, so they must
+//! always be readable. Never change this code.
 //!
 //! Row version 1 is the header, and behind it one byte that says whether all of [`OldExtra`] follows. Row version 2 has
 //! the lineage between that and the payload.
@@ -46,7 +46,7 @@ struct OldExtra {
     ended_at: Option<Timestamp>,
 }
 
-/// The record, and where in `content` its payload begins.
+/// Returns the record, and where in `content` its payload begins.
 pub(in crate::storage) fn read(version: u8, content: &[u8]) -> Result<(Record, usize), postcard::Error> {
     let (header, mut rest): (OldHeader, _) = postcard::take_from_bytes(content)?;
     let mut extra = header.extra.map(|extra| Box::new(Extra::from(*extra)));
@@ -62,7 +62,7 @@ pub(in crate::storage) fn read(version: u8, content: &[u8]) -> Result<(Record, u
         enqueued_at: header.enqueued_at,
         attempts: header.attempts,
         extra,
-        payload: Payload { codec: header.codec, bytes: Bytes::new() },
+        payload: Payload { codec: header.codec, bytes: Bytes::new() }.into(),
     };
     Ok((record, content.len() - rest.len()))
 }

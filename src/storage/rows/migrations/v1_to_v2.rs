@@ -1,5 +1,5 @@
-//! Version 2 lets a unique key in once. In version 1 it was written down and nothing more, so several
-//! jobs that have not ended may bear the same: the oldest holds it, the others go on without it.
+//! Version 2 makes unique keys unique. Version 1 only stored them, so several jobs that have not ended can have the same
+//! key: the oldest one holds it, and the others continue without it.
 
 use bytes::Bytes;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -26,7 +26,7 @@ pub(in crate::storage) fn migrate(txn: &WriteTransaction) -> Result<(), Fault> {
     each_row(txn, MEMBERS, |(queue, _, _, _, id), row| give_key(&mut keys, queue, id, row))
 }
 
-/// A row that cannot be read is left to whoever meets it: it is set aside then.
+/// A row that cannot be read stays where it is. It is moved to the quarantine when a verb meets it.
 fn give_key(
     keys: &mut Table<'_, (u32, &'static str), &'static [u8]>,
     queue: QueueId,
@@ -40,12 +40,12 @@ fn give_key(
     let Some(key) = record.ok().and_then(|record| record.extra?.unique_key) else { return Ok(()) };
     let held = keys.get((queue, key.as_str()))?.map(|row| codec::decode::<Holder>(TableName::Unique, id, row.value()));
     if held.transpose()?.is_none_or(|(holder, _)| id < holder.get()) {
-        // No time to hold it for was ever asked for: until the job ends.
+        // Version 1 had no time for which a key is held, so it is held until the job ends.
         let holder: Holder = (JobId::new(id), Timestamp::EPOCH);
         keys.insert((queue, key.as_str()), codec::encode(&holder).as_slice())?;
     }
     Ok(())
 }
 
-/// Who holds a key, and until when at least.
+/// The job that holds a key, and the earliest time at which it can lose it.
 type Holder = (JobId, Timestamp);

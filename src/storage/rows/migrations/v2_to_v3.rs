@@ -1,5 +1,5 @@
-//! Version 3 keeps state for plugins: two tables, empty at first. Jobs' records may bear what plugins
-//! brought about from then on, in rows of a version of their own; those that are there stay as they are.
+//! Version 3 adds two tables for the state of plugins, which are empty at first. From this version on, the records of
+//! follow-up jobs of plugins have a row version of their own. Existing records stay as they are.
 
 use redb::{TableDefinition, WriteTransaction};
 

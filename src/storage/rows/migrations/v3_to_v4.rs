@@ -1,10 +1,10 @@
-//! Version 4 counts ages on a time line of their own, which no clock that is set moves. Until then ended jobs lay by the
-//! wall clock, unique keys and buckets by the engine's line. The new line begins where the engine's stood, so that all
-//! of them keep their ages without being written anew, but for jobs that ended under a clock that had not been set:
-//! nobody knows how old they are, so they count from now.
+//! Version 4 measures ages on a time line of their own, which setting a clock does not move. Before, ended jobs were stored
+//! by the wall clock, and unique keys and buckets by the engine's line. The new line begins at the engine's present time,
+//! so all of them keep their ages without being rewritten. Jobs that ended under a clock that had not been set are the
+//! exception: their age is unknown, so it counts from now.
 //!
-//! What few records have is written in sections from then on. Records that are there stay as they are until their jobs
-//! change: both layouts are read. Waiting jobs that have an expiry and have not started are in an index of expiries, by
+//! From this version on, fields that few records have are written in sections. Existing records stay as they are until their
+//! jobs change: both layouts can be read. Waiting jobs that have an expiry and have not started are in an index of expiries, by
 //! the wall clock, as those versions meant it.
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ const FINISHED: Rows<(u32, u8, u64, u64)> = TableDefinition::new("millpond/finis
 
 const COUNTERS: &str = "counters";
 
-/// 2020-01-01 00:00 UTC in milliseconds: an earlier time is of a clock that had not been set.
+/// 2020-01-01 00:00 UTC in milliseconds. An earlier time is from a clock that had not been set.
 const CLOCKS_SET_FROM: u64 = 1_577_836_800_000;
 
 #[derive(Deserialize)]
@@ -50,7 +50,7 @@ struct Counters {
     clean: bool,
 }
 
-/// Where a job lies, as the index says: only the places of ended jobs are written here.
+/// The place of a job, as the index has it. Only the places of ended jobs are written here.
 #[derive(Serialize)]
 struct Location {
     queue: u32,
@@ -78,7 +78,7 @@ pub(in crate::storage) fn migrate(txn: &WriteTransaction) -> Result<(), Fault> {
 
 fn index_expiries(txn: &WriteTransaction) -> Result<(), Fault> {
     let mut expiring = txn.open_table(EXPIRING)?;
-    // A row that cannot be read is left to whoever meets it: it is set aside then.
+    // A row that cannot be read stays where it is. It is moved to the quarantine when a verb meets it.
     let mut index = |queue: u32, id: u64, row: &[u8]| -> Result<(), Fault> {
         let Ok(record) = decode_record(TableName::Ready, id, &Bytes::copy_from_slice(row)) else { return Ok(()) };
         let Some(extra) = record.extra.filter(|_| record.attempts == 0) else { return Ok(()) };
@@ -131,7 +131,7 @@ fn migrate_counters(txn: &WriteTransaction) -> Result<u64, Fault> {
     let old = meta.get(COUNTERS)?.map(|row| codec::decode::<OldCounters>(TableName::Meta, 1, row.value()));
     let old = old.ok_or_else(|| Fault::corrupt(TableName::Meta, 1, "the counters are missing"))??;
     let OldCounters { next_id, next_turn, engine, clean } = old;
-    // No wall clock has shown more than the engine's line.
+    // The engine's line was never behind the wall clock.
     let (age, wall, counted) = (engine, engine, engine);
     let counters = Counters { next_id, next_turn, engine, age, wall, counted, clean };
     meta.insert(COUNTERS, codec::encode(&counters).as_slice())?;

@@ -1,6 +1,7 @@
 //! Other jobs and other plugins find nothing that a job leaves behind.
 
 use super::*;
+use crate::support::on_event::on_plugin_line;
 use crate::wasm::built::{file, hostile};
 use crate::wasm::guest::plugin;
 
@@ -67,7 +68,7 @@ async fn a_panic_in_the_host_is_a_failed_attempt() {
     // subscriber.
     pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
-    let subscriber = tracing::subscriber::set_default(PanickingSubscriber);
+    let subscriber = tracing::subscriber::set_default(on_plugin_line(|_| panic!("the subscriber panics")));
     let id = pond.enqueue("q", NewJob::raw("job", "")).await.unwrap();
     drained(&pond).await;
     drop(subscriber);
@@ -78,26 +79,4 @@ async fn a_panic_in_the_host_is_a_failed_attempt() {
     drained(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 2);
     assert_unaffected(&pond).await;
-}
-
-/// A subscriber of the application that panics in the middle of a guest's call.
-struct PanickingSubscriber;
-
-impl tracing::Subscriber for PanickingSubscriber {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "millpond::plugin"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        panic!("the subscriber panics");
-    }
 }

@@ -1,0 +1,112 @@
+//! The counts of a queue.
+
+use serde::Serialize;
+
+use crate::job::QueueId;
+use crate::runtime::Engine;
+use crate::storage::Tally;
+
+/// A queue's counts. Every commit updates them, so that reading them costs nothing.
+///
+/// ```
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+/// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+/// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+/// drain(&pond).await;
+///
+/// let counts = pond.queue("billing")?.counts();
+/// assert_eq!((counts.enqueued_total, counts.completed_total), (3, 3));
+/// assert_eq!((counts.unfinished(), counts.completed), (0, 0)); // without a result nothing is kept
+/// # Ok(()) });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Jobs that could run: they wait for a slot, for jobs before them or for a handler.
+    pub pending: u64,
+    /// Jobs that a handler is running.
+    pub running: u64,
+    /// Jobs whose handlers have returned, and whose ends are not durable yet.
+    pub ending: u64,
+    /// Jobs that are due later and were never tried.
+    pub scheduled: u64,
+    /// Jobs that are due later after a failed attempt.
+    pub retrying: u64,
+    /// Completed jobs that are kept.
+    pub completed: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Cancelled and expired jobs that are kept.
+    pub cancelled: u64,
+    /// Bytes of the records of all jobs that have not ended.
+    pub bytes: u64,
+    /// All jobs that were ever enqueued.
+    pub enqueued_total: u64,
+    /// All jobs that ever completed, kept or not.
+    pub completed_total: u64,
+    /// All attempts that ever failed.
+    pub failures_total: u64,
+    /// All jobs that ever became dead letters.
+    pub dead_total: u64,
+    /// All jobs that were ever cancelled or expired.
+    pub cancelled_total: u64,
+}
+
+impl Counts {
+    /// Jobs that have not ended.
+    pub fn unfinished(&self) -> u64 {
+        self.pending + self.running + self.ending + self.scheduled + self.retrying
+    }
+}
+
+pub(crate) fn counts(engine: &Engine, queue: QueueId) -> Counts {
+    // Read the commit's counts first: a job whose end becomes durable in between is then counted as pending for a
+    // moment longer, rather than not at all.
+    let tally: Tally = engine.tally(queue);
+    let (taken, running) = {
+        let scheduler = engine.scheduler();
+        (scheduler.handed_out_in(queue) as u64, scheduler.running_in(queue) as u64)
+    };
+    split(&tally, taken, running)
+}
+
+/// The commit's counts, with its pending jobs split into pending, running and ending by what the scheduler knows. The
+/// scheduler can have handed out more jobs by now than were pending at that commit; the commit counts the others as
+/// delayed.
+fn split(tally: &Tally, taken: u64, running: u64) -> Counts {
+    let taken = taken.min(tally.pending);
+    let running = running.min(taken);
+    Counts {
+        pending: tally.pending - taken,
+        running,
+        ending: taken - running,
+        scheduled: tally.scheduled,
+        retrying: tally.retrying,
+        completed: tally.completed,
+        dead: tally.dead,
+        cancelled: tally.cancelled,
+        bytes: tally.bytes,
+        enqueued_total: tally.enqueued_total,
+        completed_total: tally.completed_total,
+        failures_total: tally.failures_total,
+        dead_total: tally.dead_total,
+        cancelled_total: tally.cancelled_total,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_promoted_and_taken_since_the_commit_is_counted_once() {
+        let tally = Tally { pending: 3, retrying: 5, ..Tally::default() };
+        for (taken, running, [pending, still_running, ending]) in
+            [(0, 0, [3, 0, 0]), (2, 1, [1, 1, 1]), (4, 4, [0, 3, 0]), (8, 1, [0, 1, 2])]
+        {
+            let counts = split(&tally, taken, running);
+            assert_eq!([counts.pending, counts.running, counts.ending], [pending, still_running, ending]);
+            assert_eq!(counts.unfinished(), 8, "{taken} taken");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The reason why a job is not running.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{look_up, state_of};
+use crate::error::Error;
+use crate::job::{JobId, KindId, Order, QueueId, State};
+use crate::runtime::{Engine, Handlers};
+use crate::scheduler::Blocked;
+use crate::storage::{Found, HeadAt, Place, Reader, ScanMost};
+use crate::time::Timestamp;
+
+/// How far [`Explanation::Waiting`] and [`Explanation::GroupBusy`] count the jobs ahead.
+const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
+
+/// Why a job is not running. Its `Display` is a sentence. In its serialized form, the field `type` is the variant's
+/// name, beside the variant's fields.
+///
+/// ```
+/// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+/// let job = NewJob::json("charge", &7).delay(Duration::from_secs(60));
+/// let id = pond.enqueue("billing", job).await?;
+///
+/// let why = pond.explain(id)?;
+/// assert!(matches!(why, Explanation::NotDue { wait, .. } if wait == Duration::from_secs(60)));
+/// assert_eq!(why.to_string(), "it is not due for another 60s");
+/// # Ok(()) });
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type")]
+#[non_exhaustive]
+pub enum Explanation {
+    /// It is running.
+    Running,
+    /// It has ended.
+    #[non_exhaustive]
+    Ended {
+        /// The state in which it has ended.
+        state: State,
+    },
+    /// No job starts: the file cannot be written, or the runtime of the queue's worker has ended.
+    #[non_exhaustive]
+    Degraded {
+        /// The cause.
+        reason: String,
+    },
+    /// It is not due yet.
+    #[non_exhaustive]
+    NotDue {
+        /// When it is due.
+        at: Timestamp,
+        /// How long that is from now.
+        wait: Duration,
+    },
+    /// Its queue is paused.
+    QueuePaused,
+    /// Its group is paused.
+    GroupPaused,
+    /// Another job of its group comes first.
+    #[non_exhaustive]
+    GroupBusy {
+        /// That job.
+        head: JobId,
+        /// The state of that job.
+        state: State,
+        /// How many jobs of the group come before it, including that one; counted up to 10,000 jobs or 64 MiB.
+        ahead: u64,
+    },
+    /// Its queue, or its group, is rate limited.
+    #[non_exhaustive]
+    RateLimited {
+        /// For how long at least.
+        wait: Duration,
+    },
+    /// No worker of its queue handles its kind.
+    #[non_exhaustive]
+    NoHandler {
+        /// Its queue.
+        queue: String,
+        /// Its kind.
+        kind: String,
+        /// The kinds that the queue's worker handles, sorted. Empty if the queue has no worker.
+        handled: Vec<String>,
+        /// The name that was probably meant, if one differs in only a few letters: of a kind that the worker handles,
+        /// or, if the queue has no worker, of a queue that has one.
+        nearest: Option<String>,
+    },
+    /// All slots of its queue's worker are in use.
+    NoFreeSlot,
+    /// Its handler blocks, and all threads for blocking handlers are in use
+    /// ([`blocking_threads`](crate::Builder::blocking_threads)).
+    NoThread,
+    /// All slots of the process are in use ([`max_running`](crate::Builder::max_running)).
+    #[non_exhaustive]
+    ProcessBudget {
+        /// How many there are.
+        max_running: usize,
+    },
+    /// The previous process died, and the jobs that it was running start again one after another. This job is one of
+    /// them and waits, or a job that may have killed the process is tried first.
+    #[non_exhaustive]
+    Recovering {
+        /// For approximately how long.
+        wait: Duration,
+    },
+    /// The queue is shutting down.
+    ShuttingDown,
+    /// Other jobs come first.
+    #[non_exhaustive]
+    Waiting {
+        /// How many; counted up to 10,000 jobs or 64 MiB.
+        ahead: u64,
+    },
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("it is running"),
+            Self::Ended { state } => write!(f, "it has ended: {state}"),
+            Self::NotDue { wait, .. } => write!(f, "it is not due for another {wait:?}"),
+            Self::QueuePaused => f.write_str("its queue is paused"),
+            Self::GroupPaused => f.write_str("its group is paused"),
+            Self::GroupBusy { head, state, ahead } => {
+                write!(f, "its group is busy with job {head}, which is {state}; {ahead} of the group go first")
+            }
+            Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
+            Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
+            Self::NoHandler { queue, kind, handled, nearest } => {
+                match (handled.is_empty(), nearest) {
+                    (true, None) => write!(f, "no worker of its queue handles kind {kind:?}")?,
+                    (true, Some(_)) => write!(f, "queue {queue:?} has no worker")?,
+                    (false, _) => write!(f, "the worker of queue {queue:?} handles {handled:?}, not kind {kind:?}")?,
+                }
+                nearest.iter().try_for_each(|nearest| write!(f, "; did you mean {nearest:?}?"))
+            }
+            Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
+            Self::NoThread => f.write_str("all threads for blocking handlers are taken (`blocking_threads`)"),
+            Self::ProcessBudget { max_running } => {
+                write!(f, "all {max_running} slots of the process are taken (`max_running`)")
+            }
+            Self::Recovering { wait } => {
+                write!(f, "the process died before, and its jobs start again one after another: this one in {wait:?}")
+            }
+            Self::ShuttingDown => f.write_str("the queue is shutting down"),
+            Self::Waiting { ahead } => write!(f, "{ahead} others go first"),
+        }
+    }
+}
+
+pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Error> {
+    let reader = engine.reader()?;
+    let found = look_up(engine, &reader, id)?;
+    let now = engine.now();
+    if engine.scheduler().is_handed_out(id) {
+        return Ok(Explanation::Running);
+    }
+    let queue = found.queue;
+    let position = match &found.place {
+        Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended { state: found.record.state }),
+        Place::Delayed { due } => return Ok(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
+        Place::Ready { .. } => id.get(),
+        Place::Member(member) => match explain_member(engine, &reader, &found, &member.group, member.seq)? {
+            Ok(position) => position,
+            Err(why) => return Ok(why),
+        },
+    };
+    let order = Order { priority: found.record.priority.get(), position };
+    let group = found.record.group().map(|group| (group, order));
+    let blocked = engine.scheduler().why(queue, id, found.record.kind, group, now);
+    if let Some(reason) = engine.unwritable() {
+        return Ok(Explanation::Degraded { reason });
+    }
+    Ok(match blocked {
+        Blocked::QueuePaused => Explanation::QueuePaused,
+        Blocked::NoHandler => match engine.runtime_ended() {
+            Some(reason) => Explanation::Degraded { reason: reason.to_owned() },
+            None => no_handler(engine, queue, found.record.kind),
+        },
+        Blocked::RateLimited(wait) => Explanation::RateLimited { wait },
+        Blocked::Recovering(wait) => Explanation::Recovering { wait },
+        Blocked::Draining => Explanation::ShuttingDown,
+        blocked => {
+            let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
+                engine.scheduler().is_handed_out(id)
+            })?;
+            match blocked {
+                _ if ahead > 0 => Explanation::Waiting { ahead },
+                Blocked::NoFreeSlot => Explanation::NoFreeSlot,
+                Blocked::NoThread => Explanation::NoThread,
+                Blocked::ProcessBudget(max_running) => Explanation::ProcessBudget { max_running },
+                _ => Explanation::Waiting { ahead },
+            }
+        }
+    })
+}
+
+fn no_handler(engine: &Engine, queue: QueueId, kind: KindId) -> Explanation {
+    let (queue_name, kind) = (engine.queue_name(queue).to_string(), engine.kind_name(kind).to_string());
+    let Handlers { kinds, nearest } = engine.handlers_like(queue, &kind);
+    Explanation::NoHandler { queue: queue_name, kind, handled: kinds, nearest }
+}
+
+/// The position of this job if it is its group's ready head; otherwise the reason why it is not.
+fn explain_member(
+    engine: &Engine,
+    reader: &Reader,
+    found: &Found,
+    group: &Arc<str>,
+    seq: u64,
+) -> Result<Result<u64, Explanation>, Error> {
+    let now = engine.now();
+    let row = reader.group(found.queue, group)?;
+    let own_due = found.record.due().filter(|due| !due.is_due(now));
+    let not_due = own_due.map(|due| Explanation::NotDue { at: due.at, wait: due.wait(now) });
+    let Some(head) = row.head else {
+        return Ok(Err(not_due.unwrap_or(if row.paused {
+            Explanation::GroupPaused
+        } else {
+            Explanation::Waiting { ahead: 0 }
+        })));
+    };
+    if head.id != found.id {
+        if let Some(why) = not_due {
+            return Ok(Err(why));
+        }
+        let state = match engine.find(reader, head.id) {
+            Ok(Some(head)) => state_of(engine, &head),
+            // The head's record may be damaged: that is not an error of this job.
+            _ => State::Running,
+        };
+        let ahead = reader.ahead_in_group(found.queue, group, seq, AHEAD_MOST)?;
+        return Ok(Err(Explanation::GroupBusy { head: head.id, state, ahead }));
+    }
+    Ok(match head.at {
+        HeadAt::Ready { position, .. } => Ok(position),
+        HeadAt::Due(due) => Err(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
+        HeadAt::Held => Err(Explanation::GroupPaused),
+    })
+}

@@ -1,0 +1,56 @@
+//! What a caller changes of a job that waits.
+
+use super::life::Patch;
+use super::new_job::NewJob;
+use super::priority::Priority;
+use super::stored_payload::StoredPayload;
+use crate::error::Error;
+use crate::time::Timestamp;
+
+/// The changes that [`update`](crate::Millpond::update) makes to a waiting job.
+///
+/// ```
+/// use millpond::{JobPatch, Priority};
+///
+/// let urgent = JobPatch::new().priority(Priority::FIRST);
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct JobPatch {
+    payload: Option<NewJob>,
+    priority: Option<Priority>,
+    run_at: Option<Timestamp>,
+}
+
+impl JobPatch {
+    /// No change.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The changes with the payload as it is stored. `replace` checks and encodes it.
+    pub(crate) fn stored(self, replace: impl FnOnce(NewJob) -> Result<StoredPayload, Error>) -> Result<Patch, Error> {
+        let Self { payload, priority, run_at } = self;
+        Ok(Patch { payload: payload.map(replace).transpose()?, priority, run_at })
+    }
+
+    /// Another payload of the same kind: a typed payload, or a [`NewJob`] without options. If it has options, such as a
+    /// group, [`update`](crate::Millpond::update) returns
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
+    pub fn payload(mut self, payload: impl Into<NewJob>) -> Self {
+        self.payload = Some(payload.into());
+        self
+    }
+
+    /// Another priority.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Another time to run. A time in the past means now.
+    pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
+        self.run_at = Some(at.into());
+        self
+    }
+}

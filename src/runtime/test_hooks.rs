@@ -1,0 +1,72 @@
+//! What only `testing` asks of an engine: whether it has come to rest, and how to get it there.
+
+use std::sync::Arc;
+
+use super::dispatcher;
+use super::engine::Engine;
+use crate::scheduler::Scheduler;
+use crate::sync::atomic::Ordering;
+
+impl Engine {
+    /// Runs the dispatcher once, on the caller's thread.
+    pub fn dispatch_now(self: &Arc<Self>) {
+        dispatcher::run_once(self);
+    }
+
+    /// Whether nothing can start before the clock moves or a running handler returns.
+    pub fn is_quiet(&self) -> bool {
+        let now = self.now();
+        self.writer_is_idle() && self.scheduler().is_quiet(now) && self.upkeep().is_quiet(self)
+    }
+
+    /// Whether in addition nothing runs.
+    pub fn is_idle(&self) -> bool {
+        let now = self.now();
+        // Under one lock: two separate checks could both miss a handler that returns between them.
+        let is_idle = |scheduler: &Scheduler| scheduler.is_quiet(now) && scheduler.running() == 0;
+        self.writer_is_idle() && is_idle(&self.scheduler()) && self.upkeep().is_quiet(self)
+    }
+
+    /// Whether nothing waits for the writer, and it has answered every step of the engine itself.
+    fn writer_is_idle(&self) -> bool {
+        self.to_writer.is_empty() && self.own_steps.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether a thread of the engine has panicked, so that nothing happens any more.
+    pub fn has_given_up(&self) -> bool {
+        self.health.has_given_up()
+    }
+
+    /// Has the writer run `job` between two commits. Returns false if the writer has stopped.
+    pub fn between_commits(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        self.to_writer.between(job).is_ok()
+    }
+
+    /// How many commands wait for the writer.
+    pub fn waiting_commands(&self) -> usize {
+        self.to_writer.len()
+    }
+
+    /// How many numbers of queues and of kinds stand for a name.
+    pub fn names_in_use(&self) -> (usize, usize) {
+        self.store.catalog.in_use()
+    }
+
+    /// How many handlers of this queue were called and have not returned.
+    pub fn called_handlers(&self, queue: &str) -> usize {
+        let all = self.executor.running.all();
+        all.iter().filter(|attempt| *attempt.facts.queue == *queue && attempt.facts.called_at().is_some()).count()
+    }
+
+    /// Notes completed and failed attempts and dead jobs. Returns those of the call before.
+    pub fn note_drained(&self, totals: [u64; 3]) -> [u64; 3] {
+        std::mem::replace(&mut *self.drained.lock().unwrap_or_else(|e| e.into_inner()), totals)
+    }
+
+    /// Runs `while_held` while this thread holds every lock that a call may take for a moment.
+    pub fn with_locks_held(&self, while_held: impl FnOnce()) {
+        let _bindings = self.bindings_mut();
+        let _scheduler = self.scheduler();
+        self.executor.running.with_lock_held(|| self.store.catalog.with_lock_held(while_held));
+    }
+}

@@ -1,0 +1,43 @@
+//! What the scheduler returns: the jobs that may start now, and what there is to do besides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::buckets::Reservation;
+use super::handed_out::RunId;
+use crate::job::{QueueId, ReadyJob, Refill};
+
+/// A job that may start now.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub run: RunId,
+    pub queue: QueueId,
+    pub job: Arc<ReadyJob>,
+    /// The start must be durable before the handler runs.
+    pub commit_first: bool,
+    /// No other job runs beside it: if the process dies now, this job is to blame.
+    pub alone: bool,
+}
+
+/// What there is to do besides starting jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Chores {
+    /// Ready jobs whose expiry has passed: they end instead of starting.
+    pub expired: Vec<Start>,
+    /// Windows to fill from the table.
+    pub refills: Vec<Refill>,
+    /// Queues with delayed jobs that are due.
+    pub promote: Vec<QueueId>,
+    /// Tokens that must be made durable before they are used.
+    pub reserve: Vec<Reservation>,
+    /// How long until something changes without a call from outside; `None` if nothing does.
+    pub wait: Option<Duration>,
+    /// The wait must end exactly on time, because a rate would not be reached otherwise.
+    pub is_exact: bool,
+}
+
+impl Chores {
+    pub(super) fn has_some(&self) -> bool {
+        !self.expired.is_empty() || !self.refills.is_empty() || !self.reserve.is_empty()
+    }
+}

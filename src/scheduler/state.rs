@@ -1,0 +1,126 @@
+//! The scheduler's state, its settings, and how a queue is put into the rotation.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::buckets::Buckets;
+use super::handed_out::HandedOutJobs;
+use super::limits::{WindowLimits, WorkerLimits};
+use super::probation::Probation;
+use super::queue_state::Withdrawn;
+use super::queue_states::QueueStates;
+use super::start::Chores;
+use super::threads::Threads;
+use crate::job::{IdSet, QueueId};
+use crate::time::Now;
+
+/// Decides which job may start now. [The module](super) lists its parts.
+pub(crate) struct Scheduler {
+    pub(super) queues: QueueStates,
+    /// Queues that may have something to start, in the order in which they start one job each.
+    pub(super) rotation: VecDeque<QueueId>,
+    /// The queues in `rotation`.
+    pub(super) in_rotation: IdSet<QueueId>,
+    pub(super) handed_out: HandedOutJobs,
+    pub(super) threads: Threads,
+    pub(super) buckets: Buckets,
+    pub(super) probation: Probation,
+    /// Waiting jobs that an operator's call is about to change: they must not start meanwhile.
+    pub(super) withdrawn: Withdrawn,
+    /// When to check for runs that need a start mark. `None` if no run can be old enough.
+    pub(super) mark_at: Option<Duration>,
+    /// Chores that were found while jobs were chosen; [`Self::chores`] returns them.
+    pub(super) found: Chores,
+    /// The answer of [`Self::chores`] has changed since it was last asked.
+    pub(super) chores_changed: bool,
+    pub(super) running_max: usize,
+    pub(super) limits: WindowLimits,
+    /// The file cannot be written: the end of a job that starts now could not be stored.
+    pub(super) suspended: bool,
+    pub(super) stopped: bool,
+}
+
+impl Scheduler {
+    pub fn new(running_max: usize, limits: WindowLimits) -> Self {
+        Self {
+            queues: QueueStates::new(limits),
+            rotation: VecDeque::new(),
+            in_rotation: IdSet::default(),
+            handed_out: HandedOutJobs::default(),
+            threads: Threads::new(usize::MAX),
+            buckets: Buckets::default(),
+            probation: Probation::default(),
+            withdrawn: Withdrawn::default(),
+            mark_at: None,
+            found: Chores::default(),
+            chores_changed: true,
+            running_max,
+            limits,
+            suspended: false,
+            stopped: false,
+        }
+    }
+
+    // --- settings -----------------------------------------------------------------------------
+
+    /// Binds a worker's settings to a queue.
+    pub fn open_queue(&mut self, queue: QueueId, settings: WorkerLimits, now: Now) {
+        self.buckets.set_rates(queue, settings.rate, settings.group_rate, now);
+        let state = self.queues.get_or_make(queue);
+        state.settings = Some(settings);
+        state.restart();
+        self.attend_suspects(queue);
+        self.note(queue);
+        self.wake(queue);
+        self.chores_changed = true;
+    }
+
+    /// Sets how many jobs whose handlers need a thread may run at a time, over all queues.
+    pub fn set_threads_max(&mut self, threads: usize) {
+        self.threads.max = threads;
+    }
+
+    /// The queue has no worker any more: none of its jobs start.
+    pub fn close_queue(&mut self, queue: QueueId) {
+        let state = self.queues.get_or_make(queue);
+        state.settings = None;
+        // The rows stay in the table, and the next worker reads it from its start.
+        state.restart();
+        self.note(queue);
+        self.attend_suspects(queue);
+    }
+
+    /// Forgets a queue of which nothing is stored. Its number may be given to another queue.
+    pub fn forget_queue(&mut self, queue: QueueId) {
+        self.buckets.forget_queue(queue);
+    }
+
+    pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
+        if let Some(settings) = &mut self.queues.get_or_make(queue).settings {
+            settings.concurrency = concurrency;
+        }
+        self.wake(queue);
+    }
+
+    pub fn set_running_max(&mut self, running_max: usize) {
+        self.running_max = running_max;
+    }
+
+    /// Stops all starts. They cannot be resumed.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    // --- waking -------------------------------------------------------------------------------
+
+    pub(super) fn wake(&mut self, queue: QueueId) {
+        self.probation.wake(queue);
+        if self.in_rotation.insert(queue) {
+            self.rotation.push_back(queue);
+        }
+    }
+
+    pub(super) fn note(&mut self, queue: QueueId) {
+        self.chores_changed |= self.queues.note(queue);
+    }
+}

@@ -1,0 +1,363 @@
+//! Home: groups. One job of each runs at a time, in the order of enqueueing.
+//!
+//! The members of a group are in `members`, ordered by id. At most one of them is the *head*, the member that can run.
+//! The head has a row in `heads` if it is ready, a pointer in `delayed` if it is due later, and neither while the group
+//! is paused. Dispatch sees only heads. So a group with a million members does not hide other jobs, and no lock is
+//! needed for running one member at a time.
+
+pub(in crate::storage) mod problems;
+pub(in crate::storage) mod row;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::ReadableTable;
+
+use crate::job::life;
+use crate::job::{Change, GroupPolicy, JobId, Order, QueueId, ReadyJob, Record, State};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec;
+use crate::storage::rows::codec::{decode_record, encode_record};
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::{Member, Place};
+use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::unreadable::Unreadable;
+use crate::storage::rows::untrusted::HeadValue;
+use crate::time::Due;
+use row::{GroupRow, Head, HeadAt};
+
+impl Batch<'_> {
+    /// The place in its group that a job gets for this sequence number; `None` if it has no group.
+    pub(super) fn member_for(&mut self, queue: QueueId, record: &Record, seq: u64) -> Option<Member> {
+        let group = record.group()?.clone();
+        let waits = record.due().is_some_and(|due| !due.is_due(self.now));
+        let skips = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
+        Some(Member { group, parked: skips && waits, seq })
+    }
+
+    /// Stores a member at its place. It becomes the head if the group has none. `waits` is when it is due, unless that
+    /// has passed.
+    pub(super) fn join_group(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        member: &Member,
+        waits: Option<Due>,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        self.put_member(queue, member, id, &bytes)?;
+        let row = self.group(queue, &member.group)?;
+        if let (true, Some(due)) = (member.parked, waits) {
+            self.put_pointer(queue, id, due)?;
+            // It can have been the head until now, and come back changed.
+            return if row.head.is_none() { self.advance(queue, &member.group, row) } else { Ok(()) };
+        }
+        match row.head {
+            Some(_) => Ok(()),
+            None => self.set_head(queue, row, member, id, bytes),
+        }
+    }
+
+    /// Writes a member's row at its place. The index is told by the caller.
+    fn put_member(&mut self, queue: QueueId, member: &Member, id: JobId, bytes: &Bytes) -> Result<(), Fault> {
+        self.moved(bytes.len());
+        self.tables.members()?.insert(member.key(queue, id), &**bytes)?;
+        Ok(())
+    }
+
+    /// Makes a member its group's head: ready, due later, or held by a pause.
+    pub(in crate::storage) fn set_head(
+        &mut self,
+        queue: QueueId,
+        row: GroupRow,
+        member: &Member,
+        id: JobId,
+        bytes: Bytes,
+    ) -> Result<(), Fault> {
+        let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
+        let waits = record.due().filter(|due| !due.is_due(self.now));
+        let at = if row.paused {
+            HeadAt::Held
+        } else if let Some(due) = waits {
+            self.put_pointer(queue, id, due)?;
+            HeadAt::Due(due)
+        } else {
+            let bytes = self.make_pending(queue, member, id, &mut record, bytes)?;
+            let position = self.counters.next_position;
+            self.counters.next_position += 1;
+            let priority = record.priority.get();
+            self.tables.heads()?.insert(
+                (queue, priority, position),
+                HeadValue::encode(id.get(), member.seq, &member.group).as_slice(),
+            )?;
+            self.moved(bytes.len());
+            let entry = Arc::new(ReadyJob::new(id, position, record, bytes.len()));
+            self.changes.push(Change::Ready { queue, job: entry });
+            HeadAt::Ready { priority, position }
+        };
+        let head = Some(Head { id, seq: member.seq, at });
+        self.put_group(queue, &member.group, GroupRow { head, ..row })
+    }
+
+    /// A member that was due later is pending once it may run.
+    fn make_pending(
+        &mut self,
+        queue: QueueId,
+        member: &Member,
+        id: JobId,
+        record: &mut Record,
+        bytes: Bytes,
+    ) -> Result<Bytes, Fault> {
+        if record.state == State::Pending {
+            return Ok(bytes);
+        }
+        self.count_promoted(queue, record.state);
+        life::promote(record);
+        let new = encode_record(record);
+        // A row that an earlier version wrote has another length now.
+        let tally = self.tally(queue);
+        tally.bytes = (tally.bytes + new.len() as u64).saturating_sub(bytes.len() as u64);
+        self.tables.members()?.insert(member.key(queue, id), &*new)?;
+        Ok(new)
+    }
+
+    /// Removes a member whose head entry is gone already or was never there. False if there is no
+    /// such member.
+    pub(in crate::storage) fn leave_group(&mut self, queue: QueueId, id: JobId) -> Result<bool, Fault> {
+        let Some(member) = self.member(id)? else { return Ok(false) };
+        self.tables.members()?.remove(member.key(queue, id))?;
+        let row = self.group(queue, &member.group)?;
+        if row.head.is_some_and(|head| head.id == id) {
+            self.advance(queue, &member.group, row)?;
+        }
+        Ok(true)
+    }
+
+    /// Removes a waiting member and every entry that leads to it, and returns its row. If it was the head, the next
+    /// member becomes the head, unless it `comes_back` in the same batch: then the group has no head until it has
+    /// joined again.
+    pub(in crate::storage) fn leave_waiting(
+        &mut self,
+        queue: QueueId,
+        member: &Member,
+        id: JobId,
+        comes_back: bool,
+    ) -> Result<Option<Bytes>, Fault> {
+        let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(None) };
+        let mut row = self.group(queue, &member.group)?;
+        if member.parked {
+            // A member that cannot be read was found by its pointer, which is removed already.
+            let record = decode_record(TableName::Members, id.get(), &bytes).ok();
+            if let Some(due) = record.and_then(|record| record.due()) {
+                self.remove_pointer(queue, id, due)?;
+            }
+        } else if let Some(head) = row.head.filter(|head| head.id == id) {
+            self.drop_head_entry(queue, head)?;
+            if comes_back {
+                row.head = None;
+                self.put_group(queue, &member.group, row)?;
+            }
+        }
+        self.leave_group(queue, id)?;
+        Ok(Some(bytes))
+    }
+
+    fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
+        match head.at {
+            HeadAt::Ready { priority, position } => {
+                self.tables.heads()?.remove((queue, priority, position))?;
+                let order = Order { priority, position };
+                self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
+            }
+            HeadAt::Due(due) => self.remove_pointer(queue, head.id, due)?,
+            HeadAt::Held => {}
+        }
+        Ok(())
+    }
+
+    /// The first member that is not parked becomes the head. Without such a member the group has no head. A member that
+    /// cannot be read is moved to the quarantine, because it would block its group for good.
+    pub(in crate::storage) fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
+        loop {
+            let Some((seq, id, bytes)) = self.first_waiting_member(queue, group)? else {
+                return self.put_group(queue, group, GroupRow { head: None, ..row });
+            };
+            let member = Member { group: group.clone(), parked: false, seq };
+            if decode_record(TableName::Members, id.get(), &bytes).is_err() {
+                self.tables.members()?.remove(member.key(queue, id))?;
+                self.unreadable.push(Unreadable::Left { queue, id, place: Place::Member(member), row: bytes });
+                continue;
+            }
+            return self.set_head(queue, row, &member, id, bytes);
+        }
+    }
+
+    /// The place at which the head, which was handed out, waits. It is parked there if the rest of its group goes on.
+    pub(super) fn place_put_off(&mut self, queue: QueueId, member: Member) -> Member {
+        let parked = self.queue_ref(queue).settings.groups == GroupPolicy::Skip;
+        Member { parked: parked || member.parked, ..member }
+    }
+
+    /// Moves the head, which was handed out, to the place at which it waits.
+    pub(super) fn put_off_head(
+        &mut self,
+        queue: QueueId,
+        taken: &ReadyJob,
+        (from, to): (&Member, &Member),
+        bytes: Bytes,
+        due: Due,
+    ) -> Result<(), Fault> {
+        let id = taken.id;
+        let row = self.group(queue, &to.group)?;
+        self.tables.heads()?.remove((queue, taken.order.priority, taken.order.position))?;
+        if !to.parked {
+            self.put_member(queue, to, id, &bytes)?;
+            return self.set_head(queue, row, to, id, bytes);
+        }
+        self.tables.members()?.remove(from.key(queue, id))?;
+        self.put_member(queue, to, id, &bytes)?;
+        self.put_pointer(queue, id, due)?;
+        self.advance(queue, &to.group, row)
+    }
+
+    /// A head comes back unfinished. If its group was paused meanwhile, the pause holds the head as well, and this
+    /// returns false.
+    pub(in crate::storage) fn return_head(&mut self, queue: QueueId, back: &ReadyJob) -> Result<bool, Fault> {
+        let Some(member) = self.member(back.id)? else { return Ok(false) };
+        let mut row = self.group(queue, &member.group)?;
+        let Some(head) = row.head.filter(|_| row.paused) else { return Ok(true) };
+        self.tables.heads()?.remove((queue, back.order.priority, back.order.position))?;
+        row.head = Some(Head { at: HeadAt::Held, ..head });
+        self.put_group(queue, &member.group, row)?;
+        Ok(false)
+    }
+
+    /// A member's time has come: its pointer is removed, and it is ready if it is the head.
+    pub(in crate::storage) fn promote_member(&mut self, queue: QueueId, id: JobId, due: Due) -> Result<(), Fault> {
+        let member = self.member(id)?;
+        let row = match &member {
+            Some(member) => self.group(queue, &member.group)?,
+            None => GroupRow::default(),
+        };
+        self.remove_pointer(queue, id, due)?;
+        let Some(member) = member else { return Ok(()) };
+        let Some(bytes) = self.tables.members()?.get_row(member.key(queue, id))? else { return Ok(()) };
+        if !member.parked {
+            return self.set_head(queue, row, &member, id, bytes);
+        }
+        let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
+        self.tables.members()?.remove(member.key(queue, id))?;
+        let back = Member { parked: false, ..member };
+        self.put_member(queue, &back, id, &bytes)?;
+        self.index(id, queue, Place::Member(back.clone()))?;
+        let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
+        match row.head {
+            Some(_) => Ok(()),
+            None => self.set_head(queue, row, &back, id, bytes),
+        }
+    }
+
+    /// Pauses or resumes a group. A head that runs finishes. Returns false if the group was in that state already.
+    ///
+    /// The head of a paused group has no row in `heads`, even while it runs or is about to run: if the
+    /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
+    /// a job out, if it has: at that place the row is put back.
+    pub(super) fn set_paused(
+        &mut self,
+        queue: QueueId,
+        group: &Arc<str>,
+        paused: bool,
+        handed_out: impl Fn(JobId) -> Option<Order>,
+    ) -> Result<bool, Fault> {
+        let mut row = self.group(queue, group)?;
+        if row.paused == paused {
+            return Ok(false);
+        }
+        self.touch();
+        // So that the queue has a row even if nothing was ever enqueued to it.
+        self.queue_mut(queue);
+        row.paused = paused;
+        match row.head {
+            Some(head) if paused => {
+                self.drop_head_entry(queue, head)?;
+                row.head = Some(Head { at: HeadAt::Held, ..head });
+                self.put_group(queue, group, row)?;
+            }
+            Some(head) if head.at == HeadAt::Held => {
+                if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
+                    let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
+                    self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
+                    row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });
+                    self.put_group(queue, group, row)?;
+                    return Ok(true);
+                }
+                let member = Member { group: group.clone(), parked: false, seq: head.seq };
+                match self.tables.members()?.get_row(member.key(queue, head.id))? {
+                    Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_err() => {
+                        self.put_group(queue, group, row)?;
+                        self.unreadable.push(Unreadable::InPlace(head.id));
+                    }
+                    Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
+                    None => self.advance(queue, group, row)?,
+                }
+            }
+            _ => self.put_group(queue, group, row)?,
+        }
+        Ok(true)
+    }
+
+    /// Whether the end of its run is part of this batch, which dispatch does not know yet.
+    fn has_ended(&self, id: JobId) -> bool {
+        let ends = |change: &Change| matches!(change, Change::Settled { id: ended } if *ended == id);
+        self.changes.iter().any(ends)
+    }
+
+    // --- made anew ---
+
+    /// Makes the row of a head anew that leads to no member, at the tail of its priority. If the member's own row
+    /// cannot be read, it is noted in `Batch::unreadable`.
+    pub(in crate::storage) fn renew_head(&mut self, queue: QueueId, order: Order) -> Result<(), Fault> {
+        let key = (queue, order.priority, order.position);
+        let damaged = self.tables.heads()?.get(key)?.map(|row| row.value().to_vec());
+        let Some(damaged) = damaged else { return Ok(()) };
+        if let Some((id, seq, group)) = HeadValue::decode(&damaged)
+            && self.tables.members()?.has((queue, group, 0, seq, id))?
+        {
+            return Ok(());
+        }
+        self.tables.heads()?.remove(key)?;
+        self.quarantine_row_of(TableName::Heads, &key, &damaged, (Some(queue), None))?;
+        let Some((group, row, head)) = self.headed_at(queue, order)? else { return Ok(()) };
+        // Dispatch can know the head at its old position from another source: as a suspect after a crash.
+        self.changes.push(Change::Gone { queue, grouped: true, order, id: head.id });
+        let member = Member { group: group.clone(), parked: false, seq: head.seq };
+        match self.tables.members()?.get_row(member.key(queue, head.id))? {
+            None => self.advance(queue, &group, row)?,
+            Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_ok() => {
+                self.set_head(queue, row, &member, head.id, bytes)?;
+            }
+            Some(_) => self.unreadable.push(Unreadable::InPlace(head.id)),
+        }
+        Ok(())
+    }
+
+    /// The group whose head stands at this place in the dispatch order.
+    fn headed_at(&mut self, queue: QueueId, order: Order) -> Result<Option<(Arc<str>, GroupRow, Head)>, Fault> {
+        let stands_at = HeadAt::Ready { priority: order.priority, position: order.position };
+        for row in self.tables.groups()?.range((queue, "")..)? {
+            let (key, value) = row?;
+            let (of, group) = key.value();
+            if of != queue {
+                break;
+            }
+            let Ok(row) = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), value.value()) else {
+                continue;
+            };
+            if let Some(head) = row.head.filter(|head| head.at == stands_at) {
+                return Ok(Some((group.into(), row, head)));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,61 @@
+//! Whether the queues of a call have room for its new jobs.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::Error;
+use crate::job::QueueId;
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::prepared::Prepared;
+
+/// How much of one call a queue must store.
+pub(crate) struct Share {
+    pub queue: QueueId,
+    pub jobs: u64,
+    pub bytes: u64,
+}
+
+impl Batch<'_> {
+    /// Checks that every queue has room for its share of the jobs.
+    pub fn room_for_all(&mut self, jobs: &[Prepared]) -> Result<(), Error> {
+        let shares = self.shares(jobs)?;
+        self.room_for_shares(&shares)
+    }
+
+    pub fn room_for_shares(&mut self, shares: &[Share]) -> Result<(), Error> {
+        shares.iter().try_for_each(|share| self.room_for(share.queue, share.jobs, share.bytes))
+    }
+
+    /// What each queue must store. Jobs that are stored already need no room: a call that repeats them succeeds even if the
+    /// queue is full.
+    pub fn shares(&mut self, jobs: &[Prepared]) -> Result<Vec<Share>, Fault> {
+        let mut shares: Vec<Share> = Vec::new();
+        // The index of a queue's share, once there are several.
+        let mut places: HashMap<QueueId, usize> = HashMap::new();
+        let mut claimed = HashSet::new();
+        for job in jobs {
+            if let Some((key, _)) = job.claims()
+                && (self.there_already(job)?.is_some() || !claimed.insert((job.queue, key)))
+            {
+                continue;
+            }
+            let bytes = job.bytes.len() as u64;
+            let place = match &shares[..] {
+                [] => 0,
+                [.., last] if last.queue == job.queue => shares.len() - 1,
+                [first, ..] => {
+                    if places.is_empty() {
+                        places.insert(first.queue, 0);
+                    }
+                    *places.entry(job.queue).or_insert(shares.len())
+                }
+            };
+            if place == shares.len() {
+                shares.push(Share { queue: job.queue, jobs: 0, bytes: 0 });
+            }
+            shares[place].jobs += 1;
+            shares[place].bytes += bytes;
+        }
+        Ok(shares)
+    }
+}

@@ -1,0 +1,121 @@
+//! Rule 1: a job without a group is ready when it is pending; of a group only the head can be ready. When a group has no
+//! head, the first job in its order becomes the head. It stays the head until it ends (or is parked, where a queue's
+//! groups skip), and is ready when it is due and its group is not paused.
+
+use std::collections::BTreeSet;
+
+use millpond::State;
+
+use super::{Group, Line, Model};
+
+impl Model {
+    pub(super) fn key(&self, id: u64) -> Option<(usize, usize)> {
+        let job = &self.jobs[&id];
+        job.group.map(|group| (job.queue, group))
+    }
+
+    pub(super) fn group(&mut self, key: (usize, usize)) -> &mut Group {
+        self.groups.entry(key).or_default()
+    }
+
+    pub(super) fn join(&mut self, id: u64) {
+        let Some(key) = self.key(id) else { return };
+        if self.queues[key.0].skips && self.waits(id) {
+            self.job(id).parked = true;
+        } else if self.group(key).head.is_none() {
+            self.set_head(key, id);
+        }
+    }
+
+    pub(super) fn set_head(&mut self, key: (usize, usize), id: u64) {
+        let waits = self.waits(id);
+        let group = self.group(key);
+        group.head = Some(id);
+        let ready = !group.paused && !waits;
+        let ticket = ready.then(|| {
+            self.shared_ticket.unwrap_or_else(|| {
+                self.next_ticket += 1;
+                self.next_ticket
+            })
+        });
+        let job = self.job(id);
+        job.ticket = ticket;
+        if ready {
+            job.state = State::Pending;
+        }
+    }
+
+    pub(super) fn advance_group(&mut self, key: (usize, usize)) {
+        let in_order = |job: &&u64| {
+            let job = &self.jobs[job];
+            job.group == Some(key.1) && job.queue == key.0 && !job.parked && !job.state.is_final()
+        };
+        let first = self.jobs.keys().filter(in_order).min_by_key(|id| self.jobs[id].seq).copied();
+        self.group(key).head = None;
+        if let Some(first) = first {
+            self.set_head(key, first);
+            self.job(first).fresh = true;
+        }
+    }
+
+    pub(super) fn is_head(&self, id: u64) -> bool {
+        self.key(id).and_then(|key| self.groups.get(&key)).is_some_and(|group| group.head == Some(id))
+    }
+
+    pub(super) fn promote(&mut self) {
+        let mut due: Vec<(Line, u64, u64)> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| !job.state.is_final() && job.running.is_none() && job.ticket.is_none())
+            .filter_map(|(&id, job)| Some((job.due?, id)))
+            .filter(|(due, _)| self.is_due(*due))
+            .map(|(due, id)| (due.line, due.at, id))
+            .collect();
+        due.sort_unstable();
+        for (_, _, id) in due {
+            let Some(key) = self.key(id) else {
+                self.job(id).state = State::Pending;
+                continue;
+            };
+            if self.jobs[&id].parked {
+                let job = self.job(id);
+                (job.parked, job.state) = (false, State::Pending);
+                if self.group(key).head.is_none() {
+                    self.set_head(key, id);
+                }
+            } else if self.is_head(id) && !self.group(key).paused {
+                self.set_head(key, id);
+            }
+        }
+    }
+
+    pub fn pause_group(&mut self, key: (usize, usize), pause: bool) -> bool {
+        if std::mem::replace(&mut self.group(key).paused, pause) == pause {
+            return false;
+        }
+        if let Some(head) = self.group(key).head
+            && self.jobs[&head].running.is_none()
+        {
+            self.suspects.remove(&head);
+            self.set_head(key, head);
+        }
+        true
+    }
+
+    /// Every job that is due becomes ready, once that is committed.
+    pub fn promote_as_fresh(&mut self) {
+        let before: BTreeSet<u64> = self.ready().collect();
+        self.promote();
+        let now_ready: Vec<u64> = self.ready().filter(|id| !before.contains(id)).collect();
+        for id in now_ready {
+            self.job(id).fresh = true;
+        }
+    }
+
+    pub(super) fn share_tickets(&mut self) {
+        if self.shared_ticket.is_none() {
+            self.next_ticket += 1;
+            self.shared_ticket = Some(self.next_ticket);
+        }
+    }
+}

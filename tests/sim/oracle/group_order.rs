@@ -1,0 +1,71 @@
+//! I9: group order. Where a queue's groups block, a job starts only when all members before it have ended; where they skip,
+//! when all members before it that are due have ended.
+
+use millpond_testkit::When;
+use std::collections::BTreeSet;
+
+use super::{Check, Job, Oracle};
+use crate::paths::took;
+
+impl Oracle {
+    /// In a group that blocks, every job before this one has ended.
+    pub(super) fn in_group_order(&self, n: u64) -> Check {
+        let job = &self.jobs[&n];
+        let (queue, group) = (job.spec.queue, job.spec.group);
+        if group.is_none() || self.policy_changed.contains(&queue) || job.place == u64::MAX {
+            return Ok(());
+        }
+        let before = |other: &&Job| {
+            (other.spec.queue, other.spec.group) == (queue, group)
+                && other.since.is_some()
+                && other.ended.is_none()
+                && other.place < job.place
+        };
+        let skips = self.skips[queue];
+        // Where groups skip, members that are not due are passed by.
+        let is_due = |other: &&Job| {
+            !skips
+                || ((other.starts, other.attempts) == (0, 0)
+                    && other.spec.when == When::Now
+                    && !other.steered
+                    && !other.put_off
+                    && !other.redriven)
+        };
+        let mut ahead = self.jobs.values().filter(before);
+        if skips && ahead.clone().next().is_some() {
+            took("a parked member was passed by");
+        }
+        match ahead.find(is_due) {
+            Some(other) => Err(format!("I9: {job:?} starts before {other:?}, which comes before it in the group")),
+            None => Ok(()),
+        }
+    }
+
+    /// The heads of the queue's groups that nothing holds back, if they have been heads since before `taken`.
+    pub(super) fn heads(&self, queue: usize, taken: u64) -> BTreeSet<u64> {
+        let mut heads = BTreeSet::new();
+        if self.policy_changed.contains(&queue) || self.skips[queue] || self.plan.queues[queue].group_rate.is_some() {
+            return heads;
+        }
+        for group in 0..self.plan.groups {
+            let key = (queue, group);
+            let of_group = (queue, Some(group));
+            let held = self.paused_groups.contains_key(&key)
+                || self.holds.contains_key(&of_group)
+                || self.held_before.contains(&of_group);
+            if held || self.moved.get(&key).is_some_and(|moved| *moved >= taken) {
+                continue;
+            }
+            let here = |job: &&Job| {
+                (job.spec.queue, job.spec.group) == (queue, Some(group)) && job.since.is_some() && job.ended.is_none()
+            };
+            let line: Vec<&Job> = self.jobs.values().filter(here).collect();
+            if line.iter().all(|job| job.place != u64::MAX && !job.steered)
+                && let Some(head) = line.iter().min_by_key(|job| job.place)
+            {
+                heads.insert(head.spec.n);
+            }
+        }
+        heads
+    }
+}
