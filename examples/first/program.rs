@@ -1,29 +1,15 @@
 use std::time::Duration;
 
-use millpond::{Data, Job, Kind, Millpond, Rate, Retry};
+use millpond::{Job, Kind, Millpond, Rate};
 use redb::TableDefinition;
 use serde::{Deserialize, Serialize};
 
 const USERS: TableDefinition<u64, &str> = TableDefinition::new("users");
 
-/// A kind of job is a type that serde can write and read.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Kind)]
+#[kind(name = "welcome", queue = "emails")]
 struct Welcome {
     email: String,
-}
-
-impl Kind for Welcome {
-    const KIND: &'static str = "welcome";
-}
-
-/// Stands in for a mail client.
-struct Mailer;
-
-impl Mailer {
-    async fn send(&self, email: &str) -> std::io::Result<()> {
-        println!("welcome, {email}");
-        Ok(())
-    }
 }
 
 #[tokio::main]
@@ -31,12 +17,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pond = Millpond::open("app.redb")?;
 
     pond.worker("emails")
-        .concurrency(5)
         .rate_limit(Rate::per_minute(600).burst(50))
-        .retry(Retry::exponential(Duration::from_secs(2)).max_attempts(5))
-        .data(Mailer)
-        .handle(|job: Job<Welcome>, mailer: Data<Mailer>| async move {
-            mailer.send(&job.email).await?; // an error is retried
+        .handle(|job: Job<Welcome>| async move {
+            println!("welcome, {}", job.email); // an error would be retried
             Ok(())
         })
         .start()?;
@@ -44,15 +27,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A row and a job in one commit: both are stored, or neither.
     pond.transaction(|tx| {
         tx.open_table(USERS)?.insert(7, "ada@example.org")?;
-        tx.enqueue("emails", Welcome { email: "ada@example.org".into() })?;
+        tx.send(Welcome { email: "ada@example.org".into() })?;
         Ok(())
     })
     .await?;
 
     println!("press Ctrl-C to stop");
     tokio::signal::ctrl_c().await?;
-
-    // Running handlers get ten seconds to finish.
-    pond.shutdown(Duration::from_secs(10)).await?;
+    pond.shutdown(Duration::from_secs(10)).await?; // for the handlers that run
     Ok(())
 }

@@ -30,6 +30,7 @@ mod filtered_events;
 mod floors;
 mod groups;
 mod guests;
+mod guide;
 mod handles;
 mod healing;
 mod held;

@@ -1,10 +1,10 @@
 //! The README's first program is the text of `examples/first/program.rs`, it runs and stops as the README says, and
-//! it builds with the README's dependencies. Every link of the README and of `docs/` has a target.
+//! it builds with the README's dependencies. `guide.rs` checks its links.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::package;
@@ -71,6 +71,11 @@ fn the_first_program_of_the_readme_is_the_example_first() {
 }
 
 #[test]
+fn the_readme_has_fewer_than_200_lines() {
+    assert!(readme().lines().count() < 200);
+}
+
+#[test]
 fn no_program_of_the_readme_has_lines_that_only_rustdoc_hides() {
     let readme = readme();
     for code in readme.split("```rust").skip(1) {
@@ -111,75 +116,4 @@ fn the_first_program_builds_with_the_dependencies_in_the_readme() {
     let program = package::build(directory.path(), &dependencies, block(&readme, "```rust,no_run\n"));
     let program = Command::new(program).current_dir(&directory).stdout(Stdio::piped()).spawn().unwrap();
     assert!(interrupt_once_it_has_printed(program).success());
-}
-
-/// The text without its fenced blocks, in which brackets are code.
-fn prose(text: &str) -> String {
-    text.split("```").step_by(2).collect()
-}
-
-/// The targets of `[text](target)` and of `[label]: target`.
-fn targets(prose: &str) -> Vec<&str> {
-    let inline = prose.match_indices("](").map(|(at, found)| {
-        let target = &prose[at + found.len()..];
-        &target[..target.find(')').unwrap()]
-    });
-    inline.chain(definitions(prose).map(|(_, target)| target)).collect()
-}
-
-fn definitions(prose: &str) -> impl Iterator<Item = (&str, &str)> {
-    let defined = prose.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
-    defined.filter(|(label, _)| !label.contains(']'))
-}
-
-fn pages() -> Vec<PathBuf> {
-    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| root().join(page)).into_iter().chain(docs).collect()
-}
-
-#[test]
-fn every_relative_link_of_a_page_leads_to_an_existing_file() {
-    for page in pages() {
-        let text = prose(&fs::read_to_string(&page).unwrap());
-        for target in targets(&text) {
-            let file = target.split('#').next().unwrap();
-            let is_relative = !file.is_empty() && !target.contains("://");
-            let leads_somewhere = !is_relative || page.parent().unwrap().join(file).exists();
-            assert!(leads_somewhere, "{}: {target}", page.display());
-        }
-    }
-}
-
-/// Paths of the repository do not exist in rustdoc, and paths of items do not exist on a code host: each such link is
-/// defined twice, in the page and before the place where it is included.
-#[test]
-fn every_link_of_a_page_that_rustdoc_includes_is_defined_for_rustdoc_too() {
-    let includes =
-        [("README.md", "src/lib.rs"), ("docs/kinds.md", "src/guide.rs"), ("docs/plugins.md", "src/guide.rs")];
-    for (page, includer) in includes {
-        let text = prose(&fs::read_to_string(root().join(page)).unwrap());
-        let includer = fs::read_to_string(root().join(includer)).unwrap();
-        for (label, _) in definitions(&text) {
-            assert!(includer.contains(&format!("doc = \"[{label}]: ")), "{page}: {includer} does not define {label}");
-        }
-        for target in targets(&text) {
-            let works_in_both = target.starts_with('#') || target.contains("://");
-            let is_defined = definitions(&text).any(|(_, defined)| defined == target);
-            assert!(works_in_both || is_defined, "{page}: an inline link to {target}");
-        }
-    }
-}
-
-#[test]
-fn every_label_that_a_page_uses_is_defined() {
-    for page in pages() {
-        let text = prose(&fs::read_to_string(&page).unwrap());
-        let defined: BTreeSet<&str> = definitions(&text).map(|(label, _)| label).collect();
-        for (at, found) in text.match_indices("][") {
-            let label = &text[at + found.len()..];
-            let label = &label[..label.find(']').unwrap()];
-            assert!(defined.contains(label), "{}: [{label}] is not defined", page.display());
-        }
-    }
 }

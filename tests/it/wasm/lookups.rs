@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::built::hostile;
 use crate::support::*;
 
-/// The number of look-ups of one plugin at a time, as in `docs/plugins.md`.
+/// The number of look-ups of one plugin at a time, as in `docs/guide/src/plugins.md`.
 const OF_A_PLUGIN_MAX: usize = 4;
 
 /// Attempts that ask at once: more than the blocking threads of the runtime below.
