@@ -47,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
     }
     let (wrong, late) = (pond.job(ids[0])?, pond.job(ids[1])?);
     assert_eq!((wrong.state, wrong.attempts, late.state, late.attempts), (State::Dead, 1, State::Dead, 3));
-    println!("{:?}; {:?}", wrong.reason, late.errors.last());
+    println!("{:?}, {:?}", wrong.reason, late.errors[2].message);
     assert_eq!(testing::all_enqueued(&pond, "alerts").len(), 5);
 
     // The bank is open again: repair one, and put all back.

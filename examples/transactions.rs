@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millpond::testing::drain;
 use millpond::{BoxError, Context, Handled, Job, Kind, Millpond};
-use redb::TableDefinition;
+use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 const STOCK: TableDefinition<&str, u64> = TableDefinition::new("stock");
