@@ -235,8 +235,8 @@ impl NewJob {
         self
     }
 
-    /// The jobs of a group run one at a time, in the order of their enqueues. A group is any text of 1 to 1,024 bytes. See the crate's
-    /// documentation on groups for what a failing or delayed head does.
+    /// The jobs of a group run one at a time, in the order of their enqueues. A group is any text of 1 to 1,024 bytes.
+    /// [`GroupPolicy`](crate::GroupPolicy) says what the group does while its first job waits.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
