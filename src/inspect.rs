@@ -162,7 +162,15 @@ fn matching_in(
         }
         Err(Fault::Redb(_)) => true,
     };
-    let next = reader.scan(&filter.queues(engine), sources, cursor.map(|c| c.0), READ_PER_PAGE, visit)?;
+    let (queues, cursor) = (filter.queues(engine), cursor.map(|c| c.0));
+    let next = match filter.indexed_tag() {
+        None => reader.scan(&queues, sources, cursor, READ_PER_PAGE, visit)?,
+        Some(_) if queues.is_empty() => None,
+        Some(tag) => {
+            let queue = filter.only_queue().and(queues.first().copied());
+            reader.scan_tag(tag, queue, sources, cursor, READ_PER_PAGE, visit)?
+        }
+    };
     if !damaged.is_empty() {
         engine.quarantine(damaged, || {});
     }
