@@ -30,6 +30,13 @@ impl Labels {
         self.tags.is_empty() && self.headers.is_empty()
     }
 
+    /// The header `traceparent`, if it is one of the W3C's trace context: version, trace, parent and flags in hexadecimal
+    /// digits, as `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
+    pub fn traceparent(&self) -> Option<&str> {
+        let value = self.headers.get("traceparent")?;
+        is_traceparent(value).then_some(value)
+    }
+
     /// Drops the duplicates, and checks the rest.
     pub fn check(&mut self) -> Result<(), Error> {
         check_tags(&mut self.tags)?;
@@ -75,6 +82,17 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
+/// A later version than 00 can have more parts behind these.
+fn is_traceparent(value: &str) -> bool {
+    let is_hex = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+    let mut parts = value.split('-');
+    let mut part = |len: usize| parts.next().filter(|part| part.len() == len && part.bytes().all(is_hex));
+    let (version, trace, parent, flags) = (part(2), part(32), part(16), part(2));
+    let is_set = |id: Option<&str>| id.is_some_and(|id| id.bytes().any(|digit| digit != b'0'));
+    let ends = parts.next().is_none() || version != Some("00");
+    version.is_some_and(|version| version != "ff") && is_set(trace) && is_set(parent) && flags.is_some() && ends
+}
+
 /// The first bytes of a text that was refused.
 fn start(text: &str, bytes_max: usize) -> String {
     text[..char_boundary(text, bytes_max)].to_owned()
@@ -109,6 +127,19 @@ mod tests {
         let too_long = "é".repeat(33);
         for bad in ["", "a\nb", "\0", "\u{85}", too_long.as_str()] {
             assert!(matches!(labels(&[bad]).check(), Err(Error::InvalidTag { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_only_a_header() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for value in [good.to_owned(), format!("cc{}-more", &good[2..])] {
+            assert!(is_traceparent(&value), "{value}");
+        }
+        let zero = |from: usize, len: usize| format!("{}{}{}", &good[..from], "0".repeat(len), &good[from + len..]);
+        let bad = [String::new(), good.to_uppercase(), format!("{good}-more"), format!("ff{}", &good[2..])];
+        for value in bad.into_iter().chain([zero(3, 32), zero(36, 16), good[..54].to_owned()]) {
+            assert!(!is_traceparent(&value), "{value}");
         }
     }
 

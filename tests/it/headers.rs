@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use millpond::{Error, Job, NewJob, Retry, State};
 
 use crate::support::*;
+use crate::tracing::recorder;
 
 #[tokio::test]
 async fn bad_headers_are_refused_with_an_error_that_names_the_limit() {
@@ -46,6 +47,30 @@ async fn headers_survive_retries_and_a_restart_and_any_text_is_kept() {
     on_disk.clock.advance(SECOND);
     drained(&pond).await;
     assert_eq!(seen.all(), [(2, Some("ada".into()), expected)]);
+}
+
+#[tokio::test]
+async fn the_first_run_has_the_traceparent_in_its_span_and_later_runs_have_a_link() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    recorder();
+    let (clock, pond) = memory();
+    let seen = Log::new();
+    let log = seen.clone();
+    let handler = move |job: Job<Work>| {
+        let fields = recorder().fields_here().unwrap();
+        let field = |name: &str| fields.get(name).cloned();
+        log.push((job.n, job.attempt(), field("traceparent"), field("link")));
+        async { Err::<(), _>("busy".into()) }
+    };
+    pond.worker("q").retry(Retry::fixed(SECOND).jitter(0.0).max_attempts(2)).handle(handler).start().unwrap();
+    pond.enqueue("q", work(1).header("traceparent", TRACE)).await.unwrap();
+    drained(&pond).await;
+    clock.advance(SECOND);
+    drained(&pond).await;
+    pond.enqueue("q", work(2).header("traceparent", "malformed")).await.unwrap();
+    drained(&pond).await;
+    let trace = Some(TRACE.to_owned());
+    assert_eq!(seen.all(), [(1, 1, trace.clone(), None), (1, 2, None, trace), (2, 1, None, None)]);
 }
 
 #[tokio::test]

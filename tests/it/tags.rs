@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use millpond::{
-    Error, Job, JobFilter, JobId, JobPatch, Keep, Millpond, NewJob, Outcome, Pace, QueueSettings, Retention, Retry, State,
+    Error, Job, JobFilter, JobId, JobPatch, Keep, Millpond, NewJob, Outcome, Pace, QueueSettings, Retention, Retry,
+    State,
 };
 use millpond_testkit::SimDisk;
 use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
@@ -122,7 +123,9 @@ async fn what_is_not_kept_leaves_no_tag_behind() {
 
     let worker = pond
         .worker("q")
-        .handle(|job: Job<Work>| async move { if job.n == 1 { Ok(Outcome::dead_letter("no")) } else { Ok(Outcome::done_with("a result")) } })
+        .handle(|job: Job<Work>| async move {
+            if job.n == 1 { Ok(Outcome::dead_letter("no")) } else { Ok(Outcome::done_with("a result")) }
+        })
         .start()
         .unwrap();
     let ids = pond.enqueue_many("q", [1, 2].map(|n| work(n).tag("t"))).await.unwrap();
@@ -147,8 +150,7 @@ async fn a_moved_changed_or_redriven_job_keeps_its_tags_and_headers() {
     let on_disk = OnDisk::new();
     let pond = on_disk.open();
     let labelled = |n| work(n).tag("t").tag(format!("n{n}")).header("tenant", "ada");
-    let worker =
-        pond.worker("a").handle(|_: Job<Work>| async { Ok(Outcome::dead_letter("not yet")) }).start().unwrap();
+    let worker = pond.worker("a").handle(|_: Job<Work>| async { Ok(Outcome::dead_letter("not yet")) }).start().unwrap();
     let dead = pond.enqueue("a", labelled(1)).await.unwrap();
     drained(&pond).await;
     worker.stop();

@@ -16,7 +16,9 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
-use crate::storage::rows::tables::{DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadTables, TagKey, UniqueEndedKey};
+use crate::storage::rows::tables::{
+    DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadTables, TagKey, UniqueEndedKey,
+};
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::tally::Tally;
 use crate::storage::rows::untrusted::HeadValue;

@@ -42,7 +42,8 @@ impl Reader {
             let key = row?.0;
             let (_, queue, id) = key.value();
             let found = self.job_of_queue(queue, JobId::new(id));
-            let bytes = found.as_ref().ok().and_then(Option::as_ref).map_or(0, |found| found.record.payload.bytes.len());
+            let bytes =
+                found.as_ref().ok().and_then(Option::as_ref).map_or(0, |found| found.record.payload.bytes.len());
             left.rows = left.rows.saturating_sub(1);
             left.bytes = left.bytes.saturating_sub(bytes + ENTRY_BYTES);
             let goes_on = match found {
