@@ -305,7 +305,7 @@ async fn a_damaged_job_leaves_no_tag_behind_and_has_its_tags_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_job_without_tags_is_not_looked_up_by_the_filter() {
+async fn a_tagged_job_is_found_among_many_without_tags() {
     let (_, pond) = memory();
     pond.enqueue_many("q", (0..5_000).map(work)).await.unwrap();
     let id = pond.enqueue("q", NewJob::raw("k", "x").tag("needle")).await.unwrap();
