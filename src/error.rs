@@ -243,6 +243,44 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
+    /// A [tag](crate::NewJob::tag) that is empty or too long, or has control characters.
+    #[error("invalid tag {tag:?} of {len} bytes: use 1 to {max} bytes without control characters")]
+    #[non_exhaustive]
+    InvalidTag {
+        /// The tag, cut to the limit.
+        tag: String,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// A job has more [tags](crate::NewJob::tag) than a job can have.
+    #[error("the job has more than {max} tags, the most: leave out some, or put them into headers or the payload")]
+    #[non_exhaustive]
+    TooManyTags {
+        /// The limit.
+        max: usize,
+    },
+    /// The name of a [header](crate::NewJob::header) is empty or too long.
+    #[error("invalid header name {name:?} of {len} bytes: use 1 to {max} bytes")]
+    #[non_exhaustive]
+    InvalidHeader {
+        /// The name, cut to the limit.
+        name: String,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The names and values of the [headers](crate::NewJob::header) of a job have more bytes than they can have.
+    #[error("the headers of the job have {len} bytes, the limit is {max}: put large values into the payload")]
+    #[non_exhaustive]
+    HeadersTooLarge {
+        /// The size of all names and values in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
     /// A setting that cannot work.
     #[error("invalid {field}: {}", told(reason))]
     #[non_exhaustive]

@@ -162,7 +162,15 @@ fn matching_in(
         }
         Err(Fault::Redb(_)) => true,
     };
-    let next = reader.scan(&filter.queues(engine), sources, cursor.map(|c| c.0), READ_PER_PAGE, visit)?;
+    let (queues, cursor) = (filter.queues(engine), cursor.map(|c| c.0));
+    let next = match filter.indexed_tag() {
+        None => reader.scan(&queues, sources, cursor, READ_PER_PAGE, visit)?,
+        Some(_) if queues.is_empty() => None,
+        Some(tag) => {
+            let queue = filter.only_queue().and(queues.first().copied());
+            reader.scan_tag(tag, queue, sources, cursor, READ_PER_PAGE, visit)?
+        }
+    };
     if !damaged.is_empty() {
         engine.quarantine(damaged, || {});
     }
@@ -207,6 +215,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     let payload = payload.into_owned();
     let mut extra = record.extra.map(|extra| *extra).unwrap_or_default();
     let lineage = extra.lineage.take().map(|lineage| *lineage).unwrap_or_default();
+    let labels = extra.labels.take().map(Arc::unwrap_or_clone).unwrap_or_default();
     let result = extra.result.map(|stored| {
         coder.result(stored.clone(), extra.is_result_coded).unwrap_or_else(|error| {
             codec_error.get_or_insert(error);
@@ -237,6 +246,8 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         reason: extra.reason,
         result,
         unique_key: extra.unique_key,
+        tags: labels.tags,
+        headers: labels.headers,
         scheduled_for: extra.scheduled_for.map(|run| *run),
         payload,
         codec_error: codec_error.map(|error| text_of(&*error)),

@@ -119,7 +119,8 @@ impl Millpond {
     /// id of that job is returned. [`Enqueued::status`] says which it was.
     ///
     /// # Errors
-    /// [`Error::InvalidName`], [`Error::InvalidKey`], [`Error::InvalidConfig`] for an option that cannot work,
+    /// [`Error::InvalidName`], [`Error::InvalidKey`], [`Error::InvalidTag`], [`Error::TooManyTags`],
+    /// [`Error::InvalidHeader`], [`Error::HeadersTooLarge`], [`Error::InvalidConfig`] for an option that cannot work,
     /// [`Error::PayloadTooLarge`], [`Error::Unencodable`], [`Error::QueueFull`]; [`Error::OutcomeUnknown`] if the
     /// commit failed and it is unknown whether it took effect; storage errors if it failed otherwise;
     /// [`Error::Degraded`], [`Error::Closed`].

@@ -114,7 +114,8 @@ impl Selection {
         self
     }
 
-    /// How many jobs match now, in every state. It changes nothing. It reads all jobs of the filter's queue, a page at a time.
+    /// How many jobs match now, in every state. It changes nothing. It reads all jobs of the filter's
+    /// queue, or those that have its tag, a page at a time.
     ///
     /// # Errors
     /// Storage errors.

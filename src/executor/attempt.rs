@@ -81,6 +81,7 @@ impl Attempt {
             run: run_number,
             enqueued_at: record.enqueued_at,
             scheduled_for: record.extra.as_deref().and_then(|extra| extra.scheduled_for.as_deref().cloned()),
+            labels: record.labels().cloned(),
             timeout: binding.timeout(job.kind(), record.extra.as_deref().and_then(|extra| extra.timeout)),
             data: binding.data.clone(),
             time,

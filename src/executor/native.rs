@@ -156,6 +156,8 @@ fn noting<T>(is_polled: &mut bool, mut future: Pin<&mut impl Future<Output = T>>
 /// waits. Two fields name that span instead.
 fn span(attempt: &Attempt) -> tracing::Span {
     let facts = &attempt.facts;
+    let traceparent = || facts.labels.as_deref().and_then(|labels| labels.traceparent());
+    let has_run = || attempt.job.record.has_started();
     tracing::info_span!(
         parent: None,
         "job",
@@ -165,6 +167,8 @@ fn span(attempt: &Attempt) -> tracing::Span {
         attempt = facts.attempt,
         caller = attempt.caller.map(|caller| caller.name),
         caller_span = attempt.caller.map(|caller| caller.span),
+        traceparent = traceparent().filter(|_| !has_run()),
+        link = traceparent().filter(|_| has_run()),
     )
 }
 

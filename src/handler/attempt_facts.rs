@@ -12,7 +12,7 @@ use super::guest_facts::GuestFacts;
 use super::progress::Progress;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
-use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
+use crate::job::{JobId, Labels, Priority, RunNumber, ScheduledFor};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{TimeReader, Timestamp};
@@ -41,6 +41,8 @@ pub(crate) struct AttemptFacts {
     pub enqueued_at: Timestamp,
     /// If a schedule has enqueued the job.
     pub scheduled_for: Option<ScheduledFor>,
+    /// The job's tags and headers, if it has any.
+    pub labels: Option<Arc<Labels>>,
     /// How long the attempt may run, counted from its handler's call.
     pub timeout: Option<Duration>,
     /// What the worker was given with `.data(...)`.

@@ -232,6 +232,7 @@ mod tests {
             run: RunNumber::new(1, 1),
             enqueued_at: Timestamp::EPOCH,
             scheduled_for: None,
+            labels: None,
             timeout: None,
             data: Arc::default(),
             time: TimeReader::new(Arc::new(SystemClock::new())),

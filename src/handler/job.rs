@@ -1,5 +1,6 @@
 //! The job as its handler receives it: the payload, and what is known about the job.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -94,6 +95,48 @@ impl<T> Job<T> {
     /// ```
     pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
         self.facts.scheduled_for.as_ref()
+    }
+
+    /// Its tags, without duplicates.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// async fn charge(job: Job<Charge>) -> Handled {
+    ///     println!("order {}: {}", job.order, job.tags().join(", "));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn tags(&self) -> &[String] {
+        self.facts.labels.as_deref().map_or(&[], |labels| &labels.tags)
+    }
+
+    /// The [header](crate::NewJob::header) of this name, if it has one.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// async fn charge(job: Job<Charge>) -> Handled {
+    ///     println!("for {}", job.header("tenant").unwrap_or("nobody"));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.facts.labels.as_deref()?.headers.get(name).map(String::as_str)
+    }
+
+    /// All its headers, by their names.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// async fn charge(job: Job<Charge>) -> Handled {
+    ///     for (name, value) in job.headers() {
+    ///         println!("{name}: {value}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.facts.labels.as_deref().map_or(&NONE, |labels| &labels.headers)
     }
 
     /// The payload.

@@ -23,6 +23,7 @@ pub struct JobFilter {
     kind: Option<String>,
     group: Option<String>,
     unique_key: Option<String>,
+    tags: Vec<String>,
     payload: Option<String>,
     json: Vec<(String, Value)>,
     error: Option<String>,
@@ -63,6 +64,26 @@ impl JobFilter {
     /// Only jobs with this [unique key](crate::NewJob::unique_key), whether they still hold it or not.
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
         self.unique_key = Some(key.into());
+        self
+    }
+
+    /// Only jobs that have this [tag](crate::NewJob::tag). Several calls must all be true.
+    ///
+    /// The jobs are found by an index, so the others are not read: the cost depends on how many jobs have the first of the
+    /// tags, in the filter's queue or in all queues. They are listed by queue and id.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).tags(["gift", "express"])).await?;
+    /// pond.enqueue("billing", NewJob::new(Charge { order: 8 }).tag("gift")).await?;
+    ///
+    /// let page = pond.jobs(&JobFilter::new().tag("gift").tag("express"), None, 10)?;
+    /// assert_eq!(page.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
+    /// assert_eq!(pond.select(&JobFilter::new().tag("gift")).cancel("no gifts today").await?.changed, 2);
+    /// # Ok(()) });
+    /// ```
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
         self
     }
 
@@ -131,6 +152,7 @@ impl JobFilter {
             && self.kind.as_ref().is_none_or(|kind| **kind == *engine.kind_name(found.record.kind))
             && self.group.as_ref().is_none_or(|group| found.record.group().is_some_and(|own| **own == **group))
             && self.unique_key.as_ref().is_none_or(|key| found.record.unique_key() == Some(key))
+            && self.tags.iter().all(|tag| found.record.tags().contains(tag))
             && self.error.as_ref().is_none_or(text)
             && (self.payload.is_none() && self.json.is_empty() || self.payload_matches(engine, &found.record.payload))
             && self.since.is_none_or(|since| time >= since)
@@ -153,6 +175,11 @@ impl JobFilter {
     /// Where the jobs that it matches can be.
     pub(super) fn sources(&self) -> &'static [Source] {
         self.state.map_or(Source::ALL, Source::of)
+    }
+
+    /// The tag by which its jobs are found, if it has one.
+    pub(super) fn indexed_tag(&self) -> Option<&str> {
+        self.tags.first().map(String::as_str)
     }
 
     /// The kind to which it is limited.

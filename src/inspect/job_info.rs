@@ -1,5 +1,7 @@
 //! One job with its history, as a caller sees it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
@@ -76,6 +78,12 @@ pub struct JobInfo {
     /// The schedule that has enqueued it, and for which time. Not serialized if it was enqueued otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_for: Option<ScheduledFor>,
+    /// Its [tags](crate::NewJob::tag). Not serialized if it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Its [headers](crate::NewJob::header). Not serialized if it has none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// Its payload.
     pub payload: Payload,
     /// Why the [payload codec](crate::PayloadCodec) cannot read the payload or the result. The bytes are then those that are

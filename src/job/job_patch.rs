@@ -1,5 +1,6 @@
 //! What a caller changes of a job that waits.
 
+use super::labels::check_tags;
 use super::life::Patch;
 use super::new_job::NewJob;
 use super::priority::Priority;
@@ -20,6 +21,7 @@ pub struct JobPatch {
     payload: Option<NewJob>,
     priority: Option<Priority>,
     run_at: Option<Timestamp>,
+    tags: Option<Vec<String>>,
 }
 
 impl JobPatch {
@@ -30,8 +32,9 @@ impl JobPatch {
 
     /// The changes with the payload as it is stored. `replace` checks and encodes it.
     pub(crate) fn stored(self, replace: impl FnOnce(NewJob) -> Result<StoredPayload, Error>) -> Result<Patch, Error> {
-        let Self { payload, priority, run_at } = self;
-        Ok(Patch { payload: payload.map(replace).transpose()?, priority, run_at })
+        let Self { payload, priority, run_at, mut tags } = self;
+        tags.as_mut().map(check_tags).transpose()?;
+        Ok(Patch { payload: payload.map(replace).transpose()?, priority, run_at, tags })
     }
 
     /// Another payload of the same kind: a typed payload, or a [`NewJob`] without options. If it has options, such as a
@@ -45,6 +48,22 @@ impl JobPatch {
     /// Another priority.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// Other [tags](crate::NewJob::tag) in place of those that the job has. An empty list removes all tags. If they cannot be
+    /// tags, [`update`](crate::Millpond::update) returns [`Error::InvalidTag`](crate::Error::InvalidTag) or
+    /// [`Error::TooManyTags`](crate::Error::TooManyTags).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).tag("new")).await?;
+    /// pond.update(id, JobPatch::new().tags(["checked"])).await?;
+    /// assert_eq!(pond.job(id)?.tags, ["checked"]);
+    /// # Ok(()) });
+    /// ```
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 

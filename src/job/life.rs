@@ -145,6 +145,8 @@ pub(crate) struct Patch {
     pub priority: Option<Priority>,
     /// A new time; the epoch is "now".
     pub run_at: Option<Timestamp>,
+    /// Other tags, without duplicates.
+    pub tags: Option<Vec<String>>,
 }
 
 /// The reason on the record of a job that has expired.
@@ -172,6 +174,9 @@ pub(crate) fn steer(record: &mut Record, patch: &Patch, now: Now) -> Transition 
     }
     if let Some(priority) = patch.priority {
         record.priority = priority;
+    }
+    if let Some(tags) = &patch.tags {
+        record.set_tags(tags.clone());
     }
     if let Some(at) = patch.run_at {
         record.extra_mut().due = Some(Due::wall(at)).filter(|due| !due.is_due(now));

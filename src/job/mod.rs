@@ -21,6 +21,7 @@ mod id;
 mod job_patch;
 mod kind_options;
 mod kind_traits;
+mod labels;
 pub(crate) mod life;
 mod lineage;
 #[cfg(feature = "lz4")]
@@ -85,6 +86,7 @@ pub(crate) use caller::Caller;
 pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use coder::{Coder, EndTexts};
+pub(crate) use labels::Labels;
 pub(crate) use life::{AttemptNumber, Ending, Patch, Transition};
 pub(crate) use lineage::Lineage;
 #[cfg(feature = "wasm")]

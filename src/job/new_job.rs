@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::checked::ReadBack;
 use super::codec::Codec;
 use super::kind_options::KindOptions;
+use super::labels::Labels;
 use super::name;
 use super::payload::{Kind, Payload};
 use super::priority::Priority;
@@ -92,6 +93,7 @@ pub(crate) struct Options {
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
     pub unique_for: Option<Duration>,
+    pub labels: Labels,
     /// Only a plugin's follow-up job has this.
     pub generation: u32,
 }
@@ -400,6 +402,84 @@ impl NewJob {
         self
     }
 
+    /// Adds a tag, by which the job is found: [`JobFilter::tag`](crate::JobFilter::tag) lists the jobs that have it, in all
+    /// queues or in one, without looking at the other jobs.
+    ///
+    /// A tag is a text of 1 to 64 bytes without control characters. A job has 16 tags at most; duplicates are dropped. It
+    /// keeps its tags as long as it is kept, also as a dead letter or a completed job. Each tag is a row of its own in the
+    /// file; a job without tags has no cost. [`JobPatch::tags`](crate::JobPatch::tags) replaces the tags of a job that waits.
+    ///
+    /// # Errors
+    /// When it is enqueued: [`Error::InvalidTag`], [`Error::TooManyTags`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let job = NewJob::new(Charge { order: 7 }).tag("customer:ada").tag("import 2026");
+    /// let id = pond.enqueue("billing", job).await?;
+    /// # pond.enqueue("billing", Charge { order: 8 }).await?;
+    ///
+    /// let page = pond.jobs(&JobFilter::new().tag("customer:ada"), None, 10)?;
+    /// assert_eq!(page.jobs.len(), 1);
+    /// assert_eq!(page.jobs[0].id, id);
+    /// assert_eq!(page.jobs[0].tags, ["customer:ada", "import 2026"]);
+    /// # Ok(()) });
+    /// ```
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.options.labels.tags.push(tag.into());
+        self
+    }
+
+    /// Adds several [tags](Self::tag).
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// let job = NewJob::new(Charge { order: 7 }).tags(["customer:ada", "import 2026"]);
+    /// ```
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.options.labels.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a header: a text with a name that goes to the handler beside the payload ([`Job::header`](crate::Job::header)),
+    /// such as the id of a request or the tenant of a job. The same name again replaces the value.
+    ///
+    /// A name has 1 to 128 bytes, and upper and lower case are different. All names and values of a job together have 4 KiB
+    /// at most. Headers are not indexed. They do not pass the [payload codec](crate::PayloadCodec). A job keeps them as long
+    /// as it is kept.
+    ///
+    /// # Errors
+    /// When it is enqueued: [`Error::InvalidHeader`], [`Error::HeadersTooLarge`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing")
+    ///     .handle(|job: Job<Charge>| async move {
+    ///         println!("charging for {}", job.header("tenant").unwrap_or("nobody"));
+    ///         Ok(())
+    ///     })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).header("tenant", "ada")).await?;
+    /// assert_eq!(pond.job(id)?.headers["tenant"], "ada");
+    /// # Ok(()) });
+    /// ```
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.labels.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets several [headers](Self::header).
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// let headers = [("tenant", "ada"), ("request", "4711")];
+    /// let job = NewJob::new(Charge { order: 7 }).headers(headers);
+    /// ```
+    pub fn headers<N: Into<String>, V: Into<String>>(mut self, headers: impl IntoIterator<Item = (N, V)>) -> Self {
+        let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.options.labels.headers.extend(headers);
+        self
+    }
+
     /// The kind's name.
     pub fn kind(&self) -> &str {
         &self.kind
@@ -418,6 +498,7 @@ impl NewJob {
             timeout,
             unique_key,
             unique_for,
+            labels,
             generation: _,
         } = &self.options;
         let options = [
@@ -433,6 +514,8 @@ impl NewJob {
             (timeout.is_some(), "timeout"),
             (unique_key.is_some(), "unique_key"),
             (unique_for.is_some(), "unique_for"),
+            (!labels.tags.is_empty(), "tags"),
+            (!labels.headers.is_empty(), "headers"),
         ];
         options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option)
     }
@@ -484,6 +567,7 @@ impl NewJob {
         if let Some(key) = &options.unique_key {
             name::check_key("unique key", key)?;
         }
+        options.labels.check()?;
         match options.unique_for {
             Some(_) if options.unique_key.is_none() => {
                 return Err(Error::config("unique_for", "there is no unique_key that it could be for".into()));

@@ -19,7 +19,7 @@ use crate::error::BoxError;
 /// - The result of a handler, when the handler has returned, on the thread that ran it.
 /// - The error of a failed attempt, and the reason that a handler gives for a dead letter or a cancelled job.
 ///
-/// Everything else is stored as it is: names, groups, unique keys, times, the reason of an operator who cancels a job, the
+/// Everything else is stored as it is: names, groups, unique keys, tags, headers, times, the reason of an operator who cancels a job, the
 /// state of plugins, and the application's own tables. Events and log lines have the texts as they were before they passed
 /// the codec.
 ///

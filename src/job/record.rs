@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{ATTEMPT_ERRORS_MAX, AttemptError};
+use super::labels::Labels;
 use super::lineage::Lineage;
 use super::priority::Priority;
 use super::retry::Backoff;
@@ -61,6 +62,8 @@ pub(crate) struct Extra {
     pub lineage: Option<Box<Lineage>>,
     /// If a schedule has made it: which one, and for which time.
     pub scheduled_for: Option<Box<ScheduledFor>>,
+    /// Its tags and headers.
+    pub labels: Option<Arc<Labels>>,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }
@@ -150,6 +153,24 @@ impl Record {
 
     pub fn unique_key(&self) -> Option<&str> {
         self.extra.as_ref()?.unique_key.as_deref()
+    }
+
+    /// Its tags; none for most jobs.
+    pub fn tags(&self) -> &[String] {
+        self.labels().map_or(&[], |labels| &labels.tags)
+    }
+
+    pub fn set_tags(&mut self, tags: Vec<String>) {
+        if self.tags() == tags {
+            return;
+        }
+        let labels = &mut self.extra_mut().labels;
+        let new = Labels { tags, headers: labels.take().map(Arc::unwrap_or_clone).unwrap_or_default().headers };
+        *labels = (!new.is_empty()).then(|| Arc::new(new));
+    }
+
+    pub fn labels(&self) -> Option<&Arc<Labels>> {
+        self.extra.as_ref()?.labels.as_ref()
     }
 
     pub fn lineage_mut(&mut self) -> &mut Lineage {

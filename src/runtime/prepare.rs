@@ -119,7 +119,8 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         record.lineage_mut().generation = options.generation;
     }
     let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
-    let Options { group, start, expires, backoff, timeout, unique_key, .. } = options;
+    let Options { group, start, expires, backoff, timeout, unique_key, labels, .. } = options;
+    let labels = (!labels.is_empty()).then(|| Arc::new(labels));
     let due = match start {
         None => None,
         Some(StartTime::After(Duration::ZERO)) => None,
@@ -136,7 +137,8 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         && max_attempts.is_none()
         && backoff.is_none()
         && timeout.is_none()
-        && unique_key.is_none();
+        && unique_key.is_none()
+        && labels.is_none();
     if !plain {
         let extra = record.extra_mut();
         extra.group = group;
@@ -145,5 +147,6 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         extra.backoff = backoff;
         extra.timeout = timeout;
         extra.unique_key = unique_key;
+        extra.labels = labels;
     }
 }

@@ -72,7 +72,7 @@ impl Recorder {
         inside.iter().rev().find(|(thread, _)| *thread == here).map(|(_, id)| *id)
     }
 
-    fn fields_here(&self) -> Option<Fields> {
+    pub fn fields_here(&self) -> Option<Fields> {
         self.spans.lock().unwrap().get(&self.here()?).cloned()
     }
 

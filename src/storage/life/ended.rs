@@ -6,7 +6,7 @@ use super::facets::check_job;
 use super::verifier::Verifier;
 use crate::job::{JobId, Keep, QueueId, Record, Retention, State};
 use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec::encode_record;
+use crate::storage::rows::codec::{encode_record, record_with_tags};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Place;
 use crate::time::Timestamp;
@@ -89,7 +89,7 @@ impl Batch<'_> {
                 let (key, value) = row?;
                 let (_, _, at, id) = key.value();
                 let at = Timestamp::from_millis(at);
-                Ok(Old { id: JobId::new(id), place: Place::Finished { state, at }, at, bytes: value.value().len() })
+                Ok(Old::new(id, Place::Finished { state, at }, at, value.value()))
             });
             old.extend(oldest(rows, surplus, cutoff, room)?);
         }
@@ -98,7 +98,7 @@ impl Batch<'_> {
             let (key, value) = row?;
             let (_, at, id) = key.value();
             let at = Timestamp::from_millis(at);
-            Ok(Old { id: JobId::new(id), place: Place::Dead { at }, at, bytes: value.value().len() })
+            Ok(Old::new(id, Place::Dead { at }, at, value.value()))
         });
         old.extend(oldest(rows, surplus, cutoff, room)?);
         Ok(old)
@@ -117,6 +117,15 @@ pub(super) struct Old {
     pub place: Place,
     pub bytes: usize,
     at: Timestamp,
+    /// Only if it has tags, which the facet of tags must hear of.
+    pub record: Option<Box<Record>>,
+}
+
+impl Old {
+    fn new(id: u64, place: Place, at: Timestamp, row: &[u8]) -> Self {
+        let record = record_with_tags(row).map(Box::new);
+        Self { id: JobId::new(id), place, bytes: row.len(), at, record }
+    }
 }
 
 /// The first of these rows that are to be removed, as long as there is room.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::moved::Moved;
 use super::verifier::Verifier;
-use super::{counts, expiring, index, started, unique};
+use super::{counts, expiring, index, started, tags, unique};
 use crate::job::{JobId, QueueId, Record, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
@@ -23,6 +23,7 @@ impl Batch<'_> {
         if moved.has_options() {
             expiring::moved(self, moved)?;
             unique::moved(self, moved)?;
+            tags::moved(self, moved)?;
         }
         started::moved(self, moved)
     }
@@ -31,7 +32,8 @@ impl Batch<'_> {
     /// where one is met that cannot be read. A unique key whose row cannot be read is free. Counts are not made anew.
     pub(in crate::storage) fn rebuild_facets(&mut self) -> Result<(), Fault> {
         started::rebuild(self)?;
-        expiring::rebuild(self)
+        expiring::rebuild(self)?;
+        tags::rebuild(self)
     }
 }
 
@@ -73,6 +75,7 @@ pub(super) fn check_job(
         Place::Delayed { .. } | Place::Member(_) => record.state,
     };
     counts::check_job(verifier, queue, state, row.len());
+    tags::check_job(verifier, queue, id, &record)?;
     if !state.is_final() {
         unique::check_job(verifier, queue, id, &record)?;
         expiring::check_job(verifier, queue, id, &record);

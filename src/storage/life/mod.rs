@@ -5,7 +5,7 @@
 //! The rules of what follows what are in `job::life`. Here a [`Transition`] becomes rows:
 //!
 //! 1. the job leaves its **home**, the table that has its row: [`ready`], [`delayed`], [`groups`] or [`ended`];
-//! 2. each **facet** is told of it: [`counts`], [`index`], [`expiring`], [`unique`], [`started`]. A facet is what else the
+//! 2. each **facet** is told of it: [`counts`], [`index`], [`expiring`], [`unique`], [`tags`], [`started`]. A facet is what else the
 //!    file has of jobs, and keeps it in step with their records. It reads the transition, and the job before and
 //!    after; most facets have no rows of a plain job;
 //! 3. the job enters its new home, if it has one.
@@ -35,6 +35,7 @@ pub(super) mod ready;
 pub(super) mod room;
 pub(super) mod schedules;
 pub(super) mod started;
+pub(super) mod tags;
 pub(super) mod unique;
 mod unreadable;
 pub(super) mod verifier;

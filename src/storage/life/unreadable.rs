@@ -65,7 +65,9 @@ impl Batch<'_> {
             was_indexed: true,
             indexed: None,
             handler: WithHandler::Was,
-        })
+        })?;
+        // The tags that its record seems to have can be wrong.
+        self.forget_tags_of(id)
     }
 }
 

@@ -16,7 +16,9 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
-use crate::storage::rows::tables::{DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadTables, UniqueEndedKey};
+use crate::storage::rows::tables::{
+    DeadKey, DelayedKey, FinishedKey, HeadKey, MemberKey, ReadTables, TagKey, UniqueEndedKey,
+};
 use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::tally::Tally;
 use crate::storage::rows::untrusted::HeadValue;
@@ -73,6 +75,8 @@ pub(in crate::storage) struct Verifier<'r> {
     pub finished: ReadOnlyTable<Numbers<FinishedKey>, &'static [u8]>,
     pub unique: ReadOnlyTable<(u32, &'static str), &'static [u8]>,
     pub unique_ended: ReadOnlyTable<UniqueEndedKey, ()>,
+    /// `None` if no job ever had a tag.
+    pub tags: Option<ReadOnlyTable<TagKey, ()>>,
     pub counters: Counters,
     pub kinds: BTreeSet<KindId>,
     /// The rows of the queues by their numbers.
@@ -87,6 +91,8 @@ pub(in crate::storage) struct Verifier<'r> {
     pub holders: IdSet,
     /// When each job expires that waits and has not started.
     pub expiries: HashMap<JobId, (QueueId, Due)>,
+    /// How many rows of the index of tags belong to jobs that were read.
+    pub tags_found: u64,
     pub work: Work,
     pub found: Verification,
 }
@@ -113,6 +119,7 @@ impl<'r> Verifier<'r> {
             finished: tables.finished()?,
             unique: tables.unique()?,
             unique_ended: tables.unique_ended()?,
+            tags: tables.tags()?,
             counters,
             kinds,
             queues: BTreeMap::new(),
@@ -121,6 +128,7 @@ impl<'r> Verifier<'r> {
             unread: reader.quarantined_jobs()?,
             holders: IdSet::default(),
             expiries: HashMap::new(),
+            tags_found: 0,
             work: Work::default(),
             found: Verification::default(),
         })

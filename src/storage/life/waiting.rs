@@ -98,7 +98,7 @@ impl Batch<'_> {
                 Place::Finished { state, .. } => state,
                 _ => State::Dead,
             };
-            let from = OldHome::Place { place: &job.place, state, record: None, bytes: job.bytes };
+            let from = OldHome::Place { place: &job.place, state, record: job.record.as_deref(), bytes: job.bytes };
             self.apply(Move { id: job.id, queue, transition: Transition::Forget, from, to: NewHome::Nowhere })?;
         }
         Ok(old.len() as u64)

@@ -74,7 +74,7 @@ impl Reader {
         result.transpose()
     }
 
-    fn load(&self, id: JobId, location: Location) -> Result<Option<Found>, Fault> {
+    pub(super) fn load(&self, id: JobId, location: Location) -> Result<Option<Found>, Fault> {
         let Location { queue, place } = location;
         let number = id.get();
         let tables = self.tables();

@@ -27,6 +27,8 @@ pub(crate) enum CursorKey {
     Ready(u8, u64),
     Timed(u64, u64),
     Member(String, u8, u64, u64),
+    /// In the index of tags.
+    Tagged(u64),
 }
 
 /// What a scan reads of a queue, in this order: a table, or a part of one.
@@ -41,6 +43,8 @@ pub(crate) enum Source {
     Dead,
     Completed,
     Cancelled,
+    /// The index of tags, which leads to jobs in all the others.
+    Tagged,
 }
 
 impl Source {
@@ -150,6 +154,8 @@ impl Reader {
             }
             Source::Completed => self.finished(queue, State::Completed, after, visit),
             Source::Cancelled => self.finished(queue, State::Cancelled, after, visit),
+            // `scan_tag` reads the index.
+            Source::Tagged => Ok(()),
         }
     }
 

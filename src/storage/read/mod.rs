@@ -4,4 +4,5 @@ pub(super) mod find;
 pub(super) mod found;
 pub(super) mod listing;
 pub(super) mod pages;
+mod tagged;
 mod unchanged;

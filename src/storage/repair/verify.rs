@@ -5,7 +5,7 @@
 
 use crate::storage::life::verifier::{Verification, Verifier, Work};
 use crate::storage::life::{
-    buckets, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, unique,
+    buckets, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, tags, unique,
 };
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
@@ -31,6 +31,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     unique::problems(verifier)?;
     buckets::problems(verifier)?;
     expiring::problems(verifier)?;
+    tags::problems(verifier)?;
     kept::problems(verifier)?;
     schedules::problems(verifier)?;
     counts::problems(verifier);

@@ -178,6 +178,16 @@ pub(crate) fn presumed_record(row: &Bytes) -> Option<Record> {
     read_record(version, row).ok()
 }
 
+/// The record of a row if it has tags, as far as it can be read. Of other rows only the header is read.
+pub(crate) fn record_with_tags(row: &[u8]) -> Option<Record> {
+    let (&version, content) = (row.first()?, row.get(HEAD..)?);
+    if version != RECORD_VERSION {
+        return None;
+    }
+    let (header, rest) = postcard::take_from_bytes::<Header>(content).ok()?;
+    sections::have_tags(header.sections, rest).then(|| presumed_record(&Bytes::copy_from_slice(row))).flatten()
+}
+
 fn read_record(version: u8, row: &Bytes) -> Result<Record, String> {
     let content = row.get(HEAD..).ok_or("it is shorter than its head")?;
     match version {

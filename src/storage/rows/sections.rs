@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::job::Extra;
+use crate::job::{Extra, Labels};
 
 /// The tags. A tag is never used for another fact, and 0 is not a tag.
 const GROUP: u8 = 1;
@@ -23,6 +23,8 @@ const HISTORY: u8 = 6;
 const END: u8 = 7;
 const RESULT: u8 = 8;
 const LINEAGE: u8 = 9;
+const TAGS: u8 = 10;
+const HEADERS: u8 = 11;
 const SCHEDULED_FOR: u8 = 12;
 /// In place of [`RESULT`], if the payload codec has made its bytes.
 const CODED_RESULT: u8 = 15;
@@ -65,6 +67,14 @@ impl Sections {
         }
         if let Some(lineage) = &extra.lineage {
             sections.row(LINEAGE, lineage);
+        }
+        if let Some(labels) = &extra.labels {
+            if !labels.tags.is_empty() {
+                sections.row(TAGS, &labels.tags);
+            }
+            if !labels.headers.is_empty() {
+                sections.row(HEADERS, &labels.headers);
+            }
         }
         if let Some(run) = &extra.scheduled_for {
             sections.row(SCHEDULED_FOR, run);
@@ -143,10 +153,31 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         RESULT => extra.result = Some(bytes),
         CODED_RESULT => (extra.result, extra.is_result_coded) = (Some(bytes), true),
         LINEAGE => extra.lineage = Some(row(tag, &bytes)?),
+        TAGS => labels_mut(extra).tags = row(tag, &bytes)?,
+        HEADERS => labels_mut(extra).headers = row(tag, &bytes)?,
         SCHEDULED_FOR => extra.scheduled_for = Some(row(tag, &bytes)?),
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())
+}
+
+fn labels_mut(extra: &mut Extra) -> &mut Labels {
+    Arc::make_mut(extra.labels.get_or_insert_default())
+}
+
+/// Whether one of the `count` sections at the front of `content` has tags. The sections are not read.
+pub(in crate::storage) fn have_tags(count: u8, content: &[u8]) -> bool {
+    let mut rest = content;
+    for _ in 0..count {
+        let Some((&tag, behind)) = rest.split_first() else { return false };
+        if tag >= TAGS {
+            return tag == TAGS;
+        }
+        let Ok((len, behind)) = postcard::take_from_bytes::<usize>(behind) else { return false };
+        let Some(next) = behind.get(len..) else { return false };
+        rest = next;
+    }
+    false
 }
 
 fn text(tag: u8, bytes: &[u8]) -> Result<&str, String> {

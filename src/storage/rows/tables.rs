@@ -5,7 +5,7 @@ use crate::storage::rows::fault::Fault;
 use crate::storage::rows::keys::Numbers;
 use crate::storage::rows::untrusted::{AsideValue, HeadValue, Text};
 use bytes::Bytes;
-use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, Table, TableDefinition, TableHandle, WriteTransaction};
 
 /// Ready without a group, in dispatch order: (queue, priority, id) -> record.
 pub(crate) type ReadyKey = (u32, u8, u64);
@@ -25,6 +25,9 @@ pub(crate) type UniqueEndedKey = (u64, u32, &'static str);
 /// Waiting jobs that have not started, by when they expire: (time line, at, queue, id).
 pub(crate) type ExpiringKey = (u8, u64, u32, u64);
 
+/// Which jobs have a tag: (tag, queue, id).
+pub(crate) type TagKey = (&'static str, u32, u64);
+
 /// When schedules are due: (time line, at, name).
 pub(crate) type ScheduleDueKey = (u8, u64, &'static str);
 
@@ -38,6 +41,9 @@ impl Arriving {
     }
 }
 
+/// Created with the first job that has a tag: a file without tags has no such table.
+const TAGS: TableDefinition<'static, TagKey, ()> = TableDefinition::new("millpond/tags");
+
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty, $stored:literal;)*) => {
         $($(#[$doc])* #[allow(non_upper_case_globals)]
@@ -48,12 +54,13 @@ macro_rules! tables {
             txn: &'t WriteTransaction,
             /// Rows of `ready` that are not in its tree yet.
             pub(in crate::storage) arriving: Arriving,
+            tags: Option<Table<'t, TagKey, ()>>,
             $($name: Option<Table<'t, $key, $value>>,)*
         }
 
         impl<'t> Tables<'t> {
             pub fn new(txn: &'t WriteTransaction) -> Self {
-                Self { txn, arriving: Arriving::default(), $($name: None,)* }
+                Self { txn, arriving: Arriving::default(), tags: None, $($name: None,)* }
             }
 
             /// Creates what is missing.
@@ -131,4 +138,31 @@ tables! {
     schedule_due: ScheduleDueKey => (), "schedule_due";
     /// Rows that could not be read: number -> (table, key, value).
     quarantine: u64 => AsideValue, "quarantine";
+}
+
+impl<'t> Tables<'t> {
+    /// Which jobs have which tags. Creates the table if the file does not have it.
+    pub fn tags(&mut self) -> Result<&mut Table<'t, TagKey, ()>, Fault> {
+        if self.tags.is_none() {
+            self.tags = Some(self.txn.open_table(TAGS)?);
+        }
+        Ok(self.tags.as_mut().expect("opened above"))
+    }
+
+    /// The same, if the file has the table.
+    pub fn tags_if_used(&mut self) -> Result<Option<&mut Table<'t, TagKey, ()>>, Fault> {
+        let is_there = self.tags.is_some() || self.txn.list_tables()?.any(|table| table.name() == TAGS.name());
+        if is_there { self.tags().map(Some) } else { Ok(None) }
+    }
+}
+
+impl ReadTables<'_> {
+    /// Which jobs have which tags. `None` if the file does not have the table.
+    pub fn tags(&self) -> Result<Option<ReadOnlyTable<TagKey, ()>>, Fault> {
+        match self.txn.open_table(TAGS) {
+            Ok(table) => Ok(Some(table)),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
