@@ -37,18 +37,44 @@ use crate::time::Timestamp;
 ///     .priority(Priority::FIRST)
 ///     .max_attempts(3);
 /// ```
-#[derive(Debug)]
+///
+/// It can be cloned, so that a call whose answer was lost can be made again. With an
+/// [idempotency key](Self::idempotency_key) the second call gets the answer of the first.
+#[derive(Clone, Debug)]
 #[must_use = "a job does nothing until it is enqueued"]
 pub struct NewJob {
     kind: Cow<'static, str>,
-    payload: Result<Written, BoxError>,
+    payload: Result<Written, Unwritten>,
     options: Options,
     /// Returns the options of the kind, if the job was made from its type.
     of_kind: Option<fn() -> KindOptions>,
 }
 
+/// Why a payload could not be written. Clones of the job share it.
+#[derive(Clone, Debug)]
+struct Unwritten(Arc<BoxError>);
+
+impl Unwritten {
+    /// The error itself, if no clone of the job has it too.
+    fn into_error(self) -> BoxError {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| Box::new(Self(shared)))
+    }
+}
+
+impl std::fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Unwritten {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 /// A payload, and what must be checked to know that its handler can read it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Written {
     payload: Payload,
     read_back: ReadBack,
@@ -182,7 +208,7 @@ impl NewJob {
     }
 
     fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Written, BoxError>) -> Self {
-        Self { kind: kind.into(), payload, options: Options::default(), of_kind: None }
+        Self { kind: kind.into(), payload: payload.map_err(|error| Unwritten(Arc::new(error))), options: Options::default(), of_kind: None }
     }
 
     /// The job does not start before `delay` has passed. [`Duration::MAX`] means never.
@@ -473,7 +499,10 @@ impl NewJob {
         compare: bool,
     ) -> Result<(Cow<'static, str>, Payload, Options), Error> {
         let Self { kind, payload, mut options, of_kind } = self;
-        let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
+        let unencodable = |unwritten: Unwritten| {
+            Error::Unencodable { kind: kind.to_string(), source: unwritten.into_error() }
+        };
+        let payload = payload.map_err(unencodable)?;
         let payload = payload.check(&kind, payload_bytes_max, compare)?;
         if let Some(of_kind) = of_kind {
             options.fill_in(of_kind());
