@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::error::BoxError;
 use crate::handler::Progress;
-use crate::job::{AttemptError, HasOutput, JobId, Payload, PluginHash, Priority, ScheduledFor, State};
+use crate::job::{AttemptError, HasOutput, JobId, Payload, PluginHash, Priority, ScheduledFor, State, Unique};
 use crate::time::Timestamp;
 
 /// One job, with its history.
@@ -73,6 +73,12 @@ pub struct JobInfo {
     pub result: Option<Bytes>,
     /// Its unique key, if it has one.
     pub unique_key: Option<String>,
+    /// How it holds its unique key. Not serialized if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
+    /// Its idempotency key. Not serialized if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// The schedule that has enqueued it, and for which time. Not serialized if it was enqueued otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_for: Option<ScheduledFor>,
