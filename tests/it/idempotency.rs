@@ -113,7 +113,10 @@ async fn calls_in_one_batch_a_transaction_and_a_guard_get_one_job() {
 #[tokio::test]
 async fn a_transaction_that_is_undone_holds_no_key() {
     let (_clock, pond) = memory();
-    let undone = pond.transaction(|tx| tx.enqueue("q", call(1)).map(drop).and(Err(Error::Closed)).map_err(Into::into));
+    let undone = pond.transaction(|tx| {
+        tx.enqueue("q", call(1))?;
+        Err::<(), _>("undone".into())
+    });
     assert!(undone.await.is_err());
     assert_eq!(rows(&pond), (0, 0));
     assert!(put(&pond, call(2)).await.is_stored());

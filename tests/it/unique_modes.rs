@@ -39,14 +39,14 @@ fn holder(pond: &Millpond) -> Option<JobId> {
     pond.queue("q").unwrap().unique_holder("key").unwrap()
 }
 
-/// A worker whose handlers wait at a gate, and whose jobs fail as often as their numbers say below 100.
+/// A worker whose handlers wait at a gate, and whose jobs fail in their first `failures` attempts.
 fn failing(pond: &Millpond, failures: u32) -> Keeper {
     let (gate, keeper) = gate();
-    let handler = move |job: Job<Work>, ctx: Context| {
+    let handler = move |job: Job<Work>| {
         let gate = gate.clone();
         async move {
             gate.pass(job.n).await;
-            Ok(if ctx.attempt() <= failures { Outcome::retry("again") } else { Outcome::done() })
+            Ok(if job.attempt() <= failures { Outcome::retry("again") } else { Outcome::done() })
         }
     };
     let retry = Retry::fixed(HOUR).jitter(0.0).max_attempts(10);
