@@ -73,8 +73,8 @@ pub struct JobInfo {
     pub result: Option<Bytes>,
     /// Its unique key, if it has one.
     pub unique_key: Option<String>,
-    /// How it holds its unique key. Not serialized if it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How it holds its unique key. Not serialized if it has none, or holds it until its end.
+    #[serde(skip_serializing_if = "is_until_ended")]
     pub unique: Option<Unique>,
     /// Its idempotency key. Not serialized if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +139,10 @@ impl JobInfo {
         }
         self.result_json()
     }
+}
+
+fn is_until_ended(unique: &Option<Unique>) -> bool {
+    unique.is_none_or(|unique| unique == Unique::until_ended())
 }
 
 /// Serializes a result, which has no codec, in the most legible form that it has.

@@ -191,6 +191,7 @@ async fn a_job_does_not_start_while_the_commit_that_replaces_it_is_made() {
     // The slot is free, and the job that is being replaced would be next.
     keeper.let_go(1);
     while pond.queue("q").unwrap().counts().running > 0 {
+        assert_eq!(keeper.waiting(), [0; 0], "it has started as what it was before");
         tokio::task::yield_now().await;
     }
     disk.release_syncs();
