@@ -172,7 +172,19 @@ pub enum Event {
         queue: Arc<str>,
         /// The kind of the job that was not stored.
         kind: Arc<str>,
-        /// The unique key of both.
+        /// The unique key of both, or the idempotency key of both if the same call was made before.
+        key: Arc<str>,
+    },
+    /// A waiting job was replaced by a new one with the same unique key, and keeps its id.
+    #[non_exhaustive]
+    Replaced {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind from now on.
+        kind: Arc<str>,
+        /// Its unique key.
         key: Arc<str>,
     },
     /// A queue, or one of its groups, was paused.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Counts};
-use crate::job::{BucketKey, Enqueued, NewJob, QueueId, QueueSettings, check_key};
+use crate::job::{BucketKey, Enqueued, JobId, NewJob, QueueId, QueueSettings, check_key};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::{control, upkeep};
@@ -176,6 +176,54 @@ impl Queue {
             let is_changed = engine.change(write).await?;
             log_paused(is_changed, &name, Some(&of_name), paused);
             Ok(is_changed)
+        })
+    }
+
+    /// The job that holds this [unique key](crate::NewJob::unique) in the queue now, as of the last commit: an enqueue with
+    /// the key would find it. A job that ran or ended and is gone can be the one, as long as it holds the key. `None` if the
+    /// key is free.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`], and storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let billing = pond.queue("billing")?;
+    /// assert_eq!(billing.unique_holder("order-7")?, None);
+    /// let id = billing.enqueue(NewJob::new(Charge { order: 7 }).unique_key("order-7")).await?;
+    /// assert_eq!(billing.unique_holder("order-7")?, Some(id.id));
+    /// # Ok(()) });
+    /// ```
+    pub fn unique_holder(&self, key: &str) -> Result<Option<JobId>, Error> {
+        check_key("unique key", key)?;
+        self.engine.check_process()?;
+        let Some(queue) = self.id() else { return Ok(None) };
+        Ok(self.engine.unique_holder(&self.engine.reader()?, queue, key)?)
+    }
+
+    /// Frees a [unique key](crate::NewJob::unique) of the queue by hand, whoever holds it and for however long. The job goes
+    /// on without the key. Returns false if the key was free.
+    ///
+    /// Idempotency keys are not freed by this.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`], and storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let billing = pond.queue("billing")?;
+    /// let charge = || NewJob::new(Charge { order: 7 }).unique_key("order-7");
+    /// billing.enqueue(charge()).await?;
+    ///
+    /// assert!(billing.release_unique_key("order-7").await?);
+    /// assert!(billing.enqueue(charge()).await?.is_stored());
+    /// # Ok(()) });
+    /// ```
+    pub fn release_unique_key(&self, key: &str) -> Commit<bool> {
+        let (engine, queue, key) = (self.engine.clone(), self.name.clone(), key.to_owned());
+        Commit::new(async move {
+            check_key("unique key", &key)?;
+            engine.change(move |batch| control::release_unique_key(batch, &queue, &key)).await
         })
     }
 

@@ -11,8 +11,8 @@ use redb::{
 };
 
 use crate::error::{BoxError, Error};
-use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Schedule, Scheduled};
-use crate::storage::{Batch, Prepared, StateWrite, Usage, define, key_holder};
+use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Schedule, Scheduled, Withdraw};
+use crate::storage::{Batch, Claim, Prepared, StateWrite, Usage, claim_in, define, repeated_in};
 use crate::sync::{MustNotWait, may_wait};
 use crate::time::Now;
 
@@ -22,7 +22,7 @@ pub(crate) fn check_may_wait() -> Result<(), Error> {
 }
 
 /// Turns a job as the caller describes it into one that can be stored.
-pub(crate) trait Prepare: Send + Sync {
+pub(crate) trait Prepare: Withdraw + Send + Sync {
     /// Refuses a process that was forked from the one that opened the file.
     fn check_process(&self) -> Result<(), Error>;
 
@@ -69,10 +69,10 @@ pub struct Transaction<'t> {
 
 /// The part of a batch that a transaction's closure can use.
 trait Staging {
-    fn insert(&mut self, job: Prepared) -> Result<Enqueued, Error>;
+    fn insert(&mut self, job: Prepared, dispatch: &dyn Withdraw) -> Result<Enqueued, Error>;
     fn schedule(&mut self, name: &str, definition: &Definition, coder: &Coder) -> Result<Scheduled, Error>;
     fn unschedule(&mut self, name: &str) -> Result<bool, Error>;
-    fn insert_many(&mut self, jobs: Vec<Prepared>) -> Result<Vec<Enqueued>, Error>;
+    fn insert_many(&mut self, jobs: Vec<Prepared>, dispatch: &dyn Withdraw) -> Result<Vec<Enqueued>, Error>;
     fn touch(&mut self);
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
@@ -81,8 +81,8 @@ trait Staging {
 pub(crate) type StateWrites = std::collections::BTreeMap<String, StateWrite>;
 
 impl Staging for Batch<'_> {
-    fn insert(&mut self, mut job: Prepared) -> Result<Enqueued, Error> {
-        self.forgetting_names(|batch| insert(batch, &mut job))
+    fn insert(&mut self, mut job: Prepared, dispatch: &dyn Withdraw) -> Result<Enqueued, Error> {
+        self.forgetting_names(|batch| insert(batch, &mut job, dispatch))
     }
 
     fn schedule(&mut self, name: &str, definition: &Definition, coder: &Coder) -> Result<Scheduled, Error> {
@@ -93,11 +93,11 @@ impl Staging for Batch<'_> {
         self.remove_schedule(name)
     }
 
-    fn insert_many(&mut self, mut jobs: Vec<Prepared>) -> Result<Vec<Enqueued>, Error> {
+    fn insert_many(&mut self, mut jobs: Vec<Prepared>, dispatch: &dyn Withdraw) -> Result<Vec<Enqueued>, Error> {
         self.forgetting_names(|batch| {
             jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
-            batch.room_for_all(&jobs)?;
-            jobs.iter_mut().map(|job| batch.insert_or_find(job)).collect()
+            batch.room_for_all(&jobs, |batch, n| batch.claim(&jobs[n], dispatch))?;
+            jobs.iter_mut().map(|job| batch.insert_or_find(job, dispatch)).collect()
         })
     }
 
@@ -112,14 +112,13 @@ impl Staging for Batch<'_> {
     }
 }
 
-fn insert(batch: &mut Batch<'_>, job: &mut Prepared) -> Result<Enqueued, Error> {
+fn insert(batch: &mut Batch<'_>, job: &mut Prepared, dispatch: &dyn Withdraw) -> Result<Enqueued, Error> {
     batch.resolve(job)?;
-    if let Some(there) = batch.there_already(job)? {
-        batch.deduplicated(job, there);
-        return Ok(Enqueued::duplicate_of(there));
+    let claim = batch.claim(job, dispatch)?;
+    if claim == Claim::Free {
+        batch.admit(job)?;
     }
-    batch.admit(job)?;
-    Ok(Enqueued::stored(batch.insert(job)?))
+    batch.insert_as(job, claim)
 }
 
 /// The methods with which a transaction and a guard access the application's tables. `$lifetime` is that of an open
@@ -289,7 +288,7 @@ impl<'t> Transaction<'t> {
         let mut size = self.size.get();
         size.add(job.bytes.len())?;
         self.size.set(size);
-        self.batch.borrow_mut().insert(job)
+        self.batch.borrow_mut().insert(job, self.prepare)
     }
 
     /// Stores a schedule under this name, as [`Millpond::schedule`](crate::Millpond::schedule) does, if and only if this
@@ -348,7 +347,7 @@ impl<'t> Transaction<'t> {
     ) -> Result<Vec<Enqueued>, Error> {
         let jobs = self.prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into))?;
         let size = with_all(self.size.get(), &jobs)?;
-        let answers = self.batch.borrow_mut().insert_many(jobs)?;
+        let answers = self.batch.borrow_mut().insert_many(jobs, self.prepare)?;
         self.size.set(size);
         Ok(answers)
     }
@@ -410,10 +409,10 @@ impl std::fmt::Debug for Transaction<'_> {
 /// ```
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
-    jobs: Vec<Prepared>,
+    jobs: Vec<StagedJob>,
     size: CallSize,
-    /// The unique keys of these jobs, by queue and key.
-    keys: HashMap<(String, String), JobId>,
+    /// The keys of these jobs, and the job that each stands for.
+    keys: HashMap<StagedKey, JobId>,
     now: Now,
     next_id: u64,
     prepare: std::sync::Arc<dyn Prepare>,
@@ -422,7 +421,29 @@ pub struct WriteGuard {
 }
 
 /// Gives a leased transaction back to the writer, with the jobs staged in it; `None` rolls it back.
-pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Vec<Prepared>)>) -> Result<(), Error>>;
+pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Vec<StagedJob>)>) -> Result<(), Error>>;
+
+/// A job that a guard will store, and what its keys say: its caller has the answer already.
+pub(crate) struct StagedJob {
+    pub job: Prepared,
+    pub claim: Claim,
+}
+
+/// A key of a job that a guard will store.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct StagedKey {
+    queue: String,
+    kind: StagedKind,
+    key: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum StagedKind {
+    Idempotency,
+    Unique,
+    /// The unique key of a throttled job.
+    Window,
+}
 
 impl WriteGuard {
     pub(crate) fn new(
@@ -454,8 +475,8 @@ impl WriteGuard {
     pub fn enqueue(&mut self, queue: &str, job: impl Into<NewJob>) -> Result<Enqueued, Error> {
         let job = self.prepare.prepare(queue, job.into())?;
         self.size.add(job.bytes.len())?;
-        let there = self.there_already(queue, &job)?;
-        Ok(self.stage(queue, job, there))
+        let claim = self.claim(queue, &job)?;
+        Ok(self.stage(queue, job, claim))
     }
 
     /// Enqueues many jobs into one queue, all or none. They exist if and only if this transaction is committed. They count
@@ -479,9 +500,9 @@ impl WriteGuard {
     ) -> Result<Vec<Enqueued>, Error> {
         let jobs = self.prepare.prepare_many(queue, &mut jobs.into_iter().map(Into::into))?;
         let size = with_all(self.size, &jobs)?;
-        let there = jobs.iter().map(|job| self.there_already(queue, job)).collect::<Result<Vec<_>, _>>()?;
+        let claims = jobs.iter().map(|job| self.claim(queue, job)).collect::<Result<Vec<_>, _>>()?;
         self.size = size;
-        Ok(jobs.into_iter().zip(there).map(|(job, there)| self.stage(queue, job, there)).collect())
+        Ok(jobs.into_iter().zip(claims).map(|(job, claim)| self.stage(queue, job, claim)).collect())
     }
 
     /// Enqueues a job into the queue of its kind. See [`Millpond::send`](crate::Millpond::send).
@@ -513,36 +534,66 @@ impl WriteGuard {
         self.enqueue_many(K::QUEUE, jobs)
     }
 
-    /// Adds a job, which is not stored if one is `there` already.
-    fn stage(&mut self, queue: &str, job: Prepared, there: Option<JobId>) -> Enqueued {
-        let staged = job.claims().and_then(|(key, _)| self.staged(queue, key));
-        let answer = match there.or(staged) {
-            Some(there) => Enqueued::duplicate_of(there),
-            None => {
+    /// Adds a job. What its keys say can have changed by the jobs of its own call before it.
+    fn stage(&mut self, queue: &str, job: Prepared, claim: Claim) -> Enqueued {
+        let claim = match claim {
+            Claim::Repeated(_) => claim,
+            claim => self.staged(queue, &job).unwrap_or(claim),
+        };
+        let answer = match claim {
+            Claim::Free => {
                 let id = JobId::new(self.next_id);
                 self.next_id += 1;
-                if let Some((key, _)) = job.claims() {
-                    self.keys.insert((queue.to_owned(), key.to_owned()), id);
-                }
                 Enqueued::stored(id)
             }
+            Claim::Replaces(id) => Enqueued::replaced(id),
+            Claim::Repeated(id) | Claim::Held(id) => Enqueued::duplicate_of(id),
         };
-        // Add it also if it will not be stored: the commit finds the same job, and publishes the event.
-        self.jobs.push(job);
+        let is_held = matches!(claim, Claim::Held(_) | Claim::Repeated(_));
+        if let Some((key, _)) = job.claims().filter(|_| !is_held) {
+            let is_window = job.record().unique().window().is_some();
+            let kind = if is_window { StagedKind::Window } else { StagedKind::Unique };
+            self.keys.insert(StagedKey { queue: queue.to_owned(), kind, key: key.to_owned() }, answer.id);
+        }
+        if let Some((key, _)) = job.idempotency_key() {
+            let key = StagedKey { queue: queue.to_owned(), kind: StagedKind::Idempotency, key: key.to_owned() };
+            self.keys.insert(key, answer.id);
+        }
+        // Add it also if it will not be stored: the commit publishes the event.
+        self.jobs.push(StagedJob { job, claim });
         answer
     }
 
-    /// The job with this unique key that this transaction will store.
-    fn staged(&self, queue: &str, key: &str) -> Option<JobId> {
-        self.keys.get(&(queue.to_owned(), key.to_owned())).copied()
+    /// What the keys of this job say, if a job of this transaction has the same.
+    fn staged(&self, queue: &str, job: &Prepared) -> Option<Claim> {
+        if !job.has_keys() || self.keys.is_empty() {
+            return None;
+        }
+        let find = |kind, key: Option<&str>| {
+            let key = StagedKey { queue: queue.to_owned(), kind, key: key?.to_owned() };
+            self.keys.get(&key).copied()
+        };
+        if let Some(id) = find(StagedKind::Idempotency, job.idempotency_key().map(|(key, _)| key)) {
+            return Some(Claim::Repeated(id));
+        }
+        let key = job.claims().map(|(key, _)| key);
+        if let Some(id) = find(StagedKind::Window, key) {
+            return Some(Claim::Held(id));
+        }
+        // No job of this transaction has started.
+        let id = find(StagedKind::Unique, key)?;
+        Some(if job.record().unique().replaces() { Claim::Replaces(id) } else { Claim::Held(id) })
     }
 
-    /// The job with the same unique key that exists, or that this transaction will store, instead of this one.
-    fn there_already(&self, queue: &str, job: &Prepared) -> Result<Option<JobId>, Error> {
-        let Some((key, _)) = job.claims() else { return Ok(None) };
-        match self.staged(queue, key) {
-            Some(staged) => Ok(Some(staged)),
-            None => Ok(key_holder(self.tables(), self.now, job.queue, key)?),
+    /// What the keys of this job say: those in the file, and those of jobs that this transaction will store.
+    fn claim(&self, queue: &str, job: &Prepared) -> Result<Claim, Error> {
+        if !job.has_keys() {
+            return Ok(Claim::Free);
+        }
+        let repeated = repeated_in(self.tables(), self.now, job)?.map(Claim::Repeated);
+        match repeated.or_else(|| self.staged(queue, job)) {
+            Some(claim) => Ok(claim),
+            None => Ok(claim_in(self.tables(), self.now, job, &*self.prepare)?),
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::error::BoxError;
 use crate::handler::Progress;
-use crate::job::{AttemptError, HasOutput, JobId, Payload, PluginHash, Priority, ScheduledFor, State};
+use crate::job::{AttemptError, HasOutput, JobId, Payload, PluginHash, Priority, ScheduledFor, State, Unique};
 use crate::time::Timestamp;
 
 /// One job, with its history.
@@ -75,6 +75,12 @@ pub struct JobInfo {
     pub result: Option<Bytes>,
     /// Its unique key, if it has one.
     pub unique_key: Option<String>,
+    /// How it holds its unique key. Not serialized if it has none, or holds it until its end.
+    #[serde(skip_serializing_if = "is_until_ended")]
+    pub unique: Option<Unique>,
+    /// Its idempotency key. Not serialized if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
     /// The schedule that has enqueued it, and for which time. Not serialized if it was enqueued otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled_for: Option<ScheduledFor>,
@@ -141,6 +147,10 @@ impl JobInfo {
         }
         self.result_json()
     }
+}
+
+fn is_until_ended(unique: &Option<Unique>) -> bool {
+    unique.is_none_or(|unique| unique == Unique::until_ended())
 }
 
 /// Serializes a result, which has no codec, in the most legible form that it has.

@@ -34,9 +34,11 @@ pub struct Enqueued {
 pub enum EnqueueStatus {
     /// The job was stored.
     Stored,
-    /// Nothing was stored, because another job holds the same [unique key](crate::NewJob::unique_key). The id is that
-    /// of the other job.
+    /// Nothing was stored, because another job holds the same [unique key](crate::NewJob::unique_key), or because the same
+    /// call was made before ([idempotency key](crate::NewJob::idempotency_key)). The id is that of the other job.
     Duplicate,
+    /// The job has taken the place of a waiting job with the same [unique key](crate::NewJob::unique), whose id it has.
+    Replaced,
 }
 
 impl Enqueued {
@@ -46,6 +48,10 @@ impl Enqueued {
 
     pub(crate) const fn duplicate_of(id: JobId) -> Self {
         Self { id, status: EnqueueStatus::Duplicate }
+    }
+
+    pub(crate) const fn replaced(id: JobId) -> Self {
+        Self { id, status: EnqueueStatus::Replaced }
     }
 
     /// Whether the call stored a new job.

@@ -16,7 +16,7 @@
 //!                                              (removed) <---- Forget ----+----------+------+
 //! ```
 //!
-//! A job that waits can also be changed (`Steer`), cancelled (`Cancel`) or expire (`End`). One that waits or is dead can be moved to
+//! A job that waits can also be changed (`Steer`), replaced (`Replace`), cancelled (`Cancel`) or expire (`End`). One that waits or is dead can be moved to
 //! another queue (`MoveOut`, `MoveIn`). A job that no handler has can be removed (`Purge`). A job whose row cannot be read
 //! is moved to the quarantine (`Quarantine`), and comes back from there if a later build can read it (`Restore`).
 
@@ -58,6 +58,8 @@ pub(crate) enum Transition {
     Cancel,
     /// An operator has changed a job that waits.
     Steer,
+    /// A new job with the unique key of a job that waits has taken its place. The job keeps its id.
+    Replace,
     /// An operator has put a dead letter back into its queue.
     Redrive,
     /// An operator has moved the job to another queue: it leaves the queue in which it was.
@@ -184,6 +186,22 @@ pub(crate) fn steer(record: &mut Record, patch: &Patch, now: Now) -> Transition 
     let waits = record.due().is_some_and(|due| !due.is_due(now));
     record.state = if waits { waiting_state(record) } else { State::Pending };
     Transition::Steer
+}
+
+/// A new job takes the place of one that waits. It has the id of that job, the time of its enqueue, and none of its history.
+/// If both are debounced, it starts no later than the first of them was to start.
+pub(crate) fn replace(old: &Record, new: &Record, now: Now) -> (Record, Transition) {
+    let mut record = Record { enqueued_at: old.enqueued_at, ..new.clone() };
+    let latest = old.extra.as_ref().and_then(|extra| extra.debounced_until);
+    if let (Some(extra), Some(latest)) = (record.extra.as_deref_mut(), latest)
+        && extra.debounced_until.is_some()
+    {
+        extra.debounced_until = Some(latest);
+        extra.due = extra.due.map(|due| due.min(latest));
+    }
+    let waits = record.due().is_some_and(|due| !due.is_due(now));
+    record.state = if waits { State::Scheduled } else { State::Pending };
+    (record, Transition::Replace)
 }
 
 /// An operator cancels a job that waits.

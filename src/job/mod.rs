@@ -47,6 +47,8 @@ mod scheduled_for;
 mod state;
 mod stored_payload;
 mod suspicion;
+mod unique;
+mod withdraw;
 
 pub use attempt::{AttemptError, FailureKind};
 pub use codec::Codec;
@@ -79,6 +81,7 @@ pub use schedule::{Every, Schedule, Scheduled, When};
 pub use schedule_policy::{Misfire, Overlap};
 pub use scheduled_for::ScheduledFor;
 pub use state::State;
+pub use unique::Unique;
 
 pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
 pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
@@ -92,7 +95,7 @@ pub(crate) use lineage::Lineage;
 #[cfg(feature = "wasm")]
 pub(crate) use name::KEY_BYTES_MAX;
 pub(crate) use name::{check as check_name, check_key};
-pub(crate) use new_job::{Expires, Options, StartTime, UNIQUE_FOR_DEFAULT};
+pub(crate) use new_job::{Expires, Options, StartTime};
 pub(crate) use outcome::ClassedError;
 pub(crate) use read_back::read_back;
 pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
@@ -102,3 +105,4 @@ pub(crate) use schedule_row::{Definition, JobTemplate, ScheduleRow};
 pub(crate) use schedule_row::{Plan, Progress, Recurrence};
 pub(crate) use stored_payload::StoredPayload;
 pub(crate) use suspicion::{Suspect, Trial, Witness, blamed, dead_by};
+pub(crate) use withdraw::{Withdraw, Withdrawn};

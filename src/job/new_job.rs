@@ -16,6 +16,7 @@ use super::payload::{Kind, Payload};
 use super::priority::Priority;
 use super::read_back::{self, read_back};
 use super::retry::Backoff;
+use super::unique::{KEY_TIME_MAX, Unique, key_days_max};
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
 
@@ -38,18 +39,44 @@ use crate::time::Timestamp;
 ///     .priority(Priority::FIRST)
 ///     .max_attempts(3);
 /// ```
-#[derive(Debug)]
+///
+/// It can be cloned, so that a call whose answer was lost can be made again. With an
+/// [idempotency key](Self::idempotency_key) the second call gets the answer of the first.
+#[derive(Clone, Debug)]
 #[must_use = "a job does nothing until it is enqueued"]
 pub struct NewJob {
     kind: Cow<'static, str>,
-    payload: Result<Written, BoxError>,
+    payload: Result<Written, Unwritten>,
     options: Options,
     /// Returns the options of the kind, if the job was made from its type.
     of_kind: Option<fn() -> KindOptions>,
 }
 
+/// Why a payload could not be written. Clones of the job share it.
+#[derive(Clone, Debug)]
+struct Unwritten(Arc<BoxError>);
+
+impl Unwritten {
+    /// The error itself, if no clone of the job has it too.
+    fn into_error(self) -> BoxError {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| Box::new(Self(shared)))
+    }
+}
+
+impl std::fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Unwritten {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 /// A payload, and what must be checked to know that its handler can read it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Written {
     payload: Payload,
     read_back: ReadBack,
@@ -92,8 +119,11 @@ pub(crate) struct Options {
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
+    pub unique: Unique,
     pub unique_for: Option<Duration>,
     pub labels: Labels,
+    pub idempotency_key: Option<String>,
+    pub idempotency_for: Option<Duration>,
     /// Only a plugin's follow-up job has this.
     pub generation: u32,
 }
@@ -110,14 +140,79 @@ impl Options {
         self.timeout = self.timeout.or(timeout);
         self.expires = self.expires.or(expires_in.map(Expires::After));
     }
+
+    /// For how long the job holds its unique key at least, or exactly if that is what its mode says.
+    pub fn holds_unique_key_for(&self) -> Option<Duration> {
+        self.unique_key.as_ref()?;
+        // A key that is held for longer than its job is for calls that are made again, which other modes are not about.
+        let time = if self.unique == Unique::default() { UNIQUE_FOR_DEFAULT } else { Duration::ZERO };
+        Some(self.unique.window().or(self.unique_for).unwrap_or(time))
+    }
+
+    /// For how long its idempotency key is held.
+    pub fn holds_call_for(&self) -> Option<Duration> {
+        self.idempotency_key.as_ref()?;
+        Some(self.idempotency_for.unwrap_or(IDEMPOTENCY_FOR_DEFAULT))
+    }
+
+    /// # Errors
+    /// The keys cannot be accepted, or cannot be held in this way.
+    fn check_keys(&self) -> Result<(), Error> {
+        if let Some(key) = &self.unique_key {
+            name::check_key("unique key", key)?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            name::check_key("idempotency key", key)?;
+        }
+        let (unique, days) = (self.unique, key_days_max());
+        unique.check()?;
+        match self.unique_for {
+            Some(_) if self.unique_key.is_none() => {
+                return Err(Error::config("unique_for", "there is no unique_key that it could be for".into()));
+            }
+            Some(_) if unique != Unique::default() => {
+                let reason =
+                    "only a key that is held until its job has ended, and that keeps this job, can be held for longer";
+                return Err(Error::config("unique_for", reason.into()));
+            }
+            Some(time) if time > KEY_TIME_MAX => {
+                return Err(Error::config("unique_for", format!("{time:?} is more than {days} days, the most")));
+            }
+            _ => {}
+        }
+        match self.idempotency_for {
+            Some(_) if self.idempotency_key.is_none() => {
+                return Err(Error::config(
+                    "idempotency_for",
+                    "there is no idempotency_key that it could be for".into(),
+                ));
+            }
+            Some(Duration::ZERO) => {
+                return Err(Error::config("idempotency_for", "a time of zero would recognise no call".into()));
+            }
+            Some(time) if time > KEY_TIME_MAX => {
+                return Err(Error::config("idempotency_for", format!("{time:?} is more than {days} days, the most")));
+            }
+            _ => {}
+        }
+        if unique.is_in_turn() && self.group.is_some() {
+            let reason = "a job of `keep_latest` is in the group of its key and cannot have another one";
+            return Err(Error::config("group", reason.into()));
+        }
+        if unique.debounces().is_some() && self.start.is_some() {
+            let reason = "a debounce says when the job starts: leave out `delay` and `run_at`";
+            return Err(Error::config("unique", reason.into()));
+        }
+        Ok(())
+    }
 }
 
 /// The default of [`NewJob::unique_for`]. It gives a caller that does not know the result of its call time to make the call
 /// again. SQS FIFO queues use the same time.
-pub(crate) const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
+const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
 
-/// The longest time of [`NewJob::unique_for`]. Until it ends, each key is a row in the file, even if its job is gone.
-const UNIQUE_FOR_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The default of [`NewJob::idempotency_for`].
+const IDEMPOTENCY_FOR_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StartTime {
@@ -184,7 +279,12 @@ impl NewJob {
     }
 
     fn with(kind: impl Into<Cow<'static, str>>, payload: Result<Written, BoxError>) -> Self {
-        Self { kind: kind.into(), payload, options: Options::default(), of_kind: None }
+        Self {
+            kind: kind.into(),
+            payload: payload.map_err(|error| Unwritten(Arc::new(error))),
+            options: Options::default(),
+            of_kind: None,
+        }
     }
 
     /// The job does not start before `delay` has passed. [`Duration::MAX`] means never.
@@ -361,7 +461,8 @@ impl NewJob {
     /// At most one job of the queue holds this key, which is any text of 1 to 1,024 bytes. A job holds its key until it ends,
     /// and for at least five minutes after its enqueue ([`unique_for`](Self::unique_for)). Meanwhile an enqueue with the same
     /// key stores nothing and returns the id of that job. So a call that returned [`Error::OutcomeUnknown`], or whose result
-    /// was lost, can be made again.
+    /// was lost, can be made again. [`unique`](Self::unique) has other ways to hold the key, and an
+    /// [`idempotency_key`](Self::idempotency_key) is only about calls that are made again.
     ///
     /// [Cancelling](crate::Millpond::cancel) the job, or [purging](crate::DeadLetters::purge) it, frees its
     /// key at once. No other end does that, and a dead letter does not hold its key for longer than other ended jobs. A
@@ -377,6 +478,66 @@ impl NewJob {
     /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
         self.options.unique_key = Some(key.into());
+        self
+    }
+
+    /// Gives the job a [`unique_key`](Self::unique_key) that is held as `mode` says: until the job has started or ended, or
+    /// for a window of time. The mode also says what happens if the key is held: the job that is there is kept or replaced.
+    /// [`Unique::until_ended`] alone is the same as `unique_key`. With every other mode, the key is held until the job has
+    /// started or ended and not for five minutes more.
+    ///
+    /// # Errors
+    /// When it is enqueued: [`Error::InvalidConfig`] for a mode that cannot work, and for [`group`](Self::group) with
+    /// [`Unique::keep_latest`] or [`delay`](Self::delay) and [`run_at`](Self::run_at) with [`Unique::debounce`].
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let profile = |name: &str| NewJob::json("index", name).unique("user-7", Unique::until_started().replace());
+    /// let first = pond.enqueue("search", profile("Ada")).await?;
+    /// let second = pond.enqueue("search", profile("Ada Lovelace")).await?;
+    ///
+    /// assert_eq!((second.id, second.status), (first.id, EnqueueStatus::Replaced));
+    /// assert_eq!(pond.job(first)?.payload.decode::<String>()?, "Ada Lovelace");
+    /// # Ok(()) });
+    /// ```
+    pub fn unique(mut self, key: impl Into<String>, mode: Unique) -> Self {
+        self.options.unique_key = Some(key.into());
+        self.options.unique = mode;
+        self
+    }
+
+    /// Names this call, so that it can be made again: an enqueue in the same queue with the same key stores nothing and
+    /// returns what became of the first one, its job's id. The key is any text of 1 to 1,024 bytes, and is kept for 24 hours
+    /// after the enqueue ([`idempotency_for`](Self::idempotency_for)) whatever becomes of the job: it may end, be cancelled,
+    /// deleted or moved to another queue meanwhile.
+    ///
+    /// A [`unique_key`](Self::unique_key) is another wish: one of these at a time. A job can have both; the idempotency key
+    /// is looked at first. If another job holds the unique key, the answer is that job, also when the call is made again.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let charge = NewJob::json("charge", &7).idempotency_key("request-4f2a");
+    /// let first = pond.enqueue("billing", charge.clone()).await?;
+    /// pond.delete(first).await?;
+    ///
+    /// let again = pond.enqueue("billing", charge).await?;
+    /// assert_eq!((again.id, again.status), (first.id, EnqueueStatus::Duplicate));
+    /// # Ok(()) });
+    /// ```
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.options.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// How long after its enqueue the [`idempotency_key`](Self::idempotency_key) is kept. The default is 24 hours, the
+    /// maximum 30 days, and it must not be zero. Setting the wall clock does not change this time.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// let charge = NewJob::json("charge", &7).idempotency_key("request-4f2a").idempotency_for(Duration::from_secs(3600));
+    /// ```
+    pub fn idempotency_for(mut self, time: Duration) -> Self {
+        self.options.idempotency_for = Some(time);
         self
     }
 
@@ -497,8 +658,11 @@ impl NewJob {
             backoff,
             timeout,
             unique_key,
+            unique,
             unique_for,
             labels,
+            idempotency_key,
+            idempotency_for,
             generation: _,
         } = &self.options;
         let options = [
@@ -513,9 +677,12 @@ impl NewJob {
             (backoff.is_some(), "backoff"),
             (timeout.is_some(), "timeout"),
             (unique_key.is_some(), "unique_key"),
+            (*unique != Unique::default(), "unique"),
             (unique_for.is_some(), "unique_for"),
             (!labels.tags.is_empty(), "tags"),
             (!labels.headers.is_empty(), "headers"),
+            (idempotency_key.is_some(), "idempotency_key"),
+            (idempotency_for.is_some(), "idempotency_for"),
         ];
         options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option)
     }
@@ -540,6 +707,9 @@ impl NewJob {
                 "the schedule's `overlap` says what happens while the previous run has not ended",
             );
         }
+        if options.idempotency_key.is_some() {
+            return refused("idempotency_key", "each run is a job of its own, and none is made twice");
+        }
         let expires_in = match options.expires.take() {
             Some(Expires::At(_)) => return refused("expires_at", "use `expires_in`"),
             Some(Expires::After(after)) => Some(after),
@@ -556,7 +726,9 @@ impl NewJob {
         compare: bool,
     ) -> Result<(Cow<'static, str>, Payload, Options), Error> {
         let Self { kind, payload, mut options, of_kind } = self;
-        let payload = payload.map_err(|source| Error::Unencodable { kind: kind.to_string(), source })?;
+        let unencodable =
+            |unwritten: Unwritten| Error::Unencodable { kind: kind.to_string(), source: unwritten.into_error() };
+        let payload = payload.map_err(unencodable)?;
         let payload = payload.check(&kind, payload_bytes_max, compare)?;
         if let Some(of_kind) = of_kind {
             options.fill_in(of_kind());
@@ -564,20 +736,8 @@ impl NewJob {
         if let Some(group) = &options.group {
             name::check_key("group", group)?;
         }
-        if let Some(key) = &options.unique_key {
-            name::check_key("unique key", key)?;
-        }
+        options.check_keys()?;
         options.labels.check()?;
-        match options.unique_for {
-            Some(_) if options.unique_key.is_none() => {
-                return Err(Error::config("unique_for", "there is no unique_key that it could be for".into()));
-            }
-            Some(time) if time > UNIQUE_FOR_MAX => {
-                let days = UNIQUE_FOR_MAX.as_secs() / (24 * 3600);
-                return Err(Error::config("unique_for", format!("{time:?} is more than {days} days, the most")));
-            }
-            _ => {}
-        }
         if options.max_attempts == Some(0) {
             return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
         }

@@ -14,6 +14,7 @@ use super::retry::Backoff;
 use super::scheduled_for::ScheduledFor;
 use super::state::State;
 use super::stored_payload::StoredPayload;
+use super::unique::Unique;
 use crate::time::{Due, Now, Timestamp};
 
 /// A queue's number in keys and records. Its name is stored only in its row.
@@ -48,6 +49,11 @@ pub(crate) struct Extra {
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
+    /// How it holds its unique key.
+    pub unique: Unique,
+    /// If it is debounced: when it starts at the latest, counted from the first enqueue.
+    pub debounced_until: Option<Due>,
+    pub idempotency_key: Option<String>,
     pub snoozes: u32,
     /// Times the process died while this job ran. Above 0 it is a suspect: it starts alone.
     pub crashes: u32,
@@ -171,6 +177,14 @@ impl Record {
 
     pub fn labels(&self) -> Option<&Arc<Labels>> {
         self.extra.as_ref()?.labels.as_ref()
+    }
+
+    pub fn unique(&self) -> Unique {
+        self.extra.as_ref().map_or_else(Unique::default, |extra| extra.unique)
+    }
+
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.extra.as_ref()?.idempotency_key.as_deref()
     }
 
     pub fn lineage_mut(&mut self) -> &mut Lineage {

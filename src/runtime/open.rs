@@ -7,7 +7,7 @@ use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::log;
 use super::maintenance::Chores;
-use super::prepare::Preparer;
+use super::prepare::{Preparer, Replacing};
 use super::shutdown::stop_now;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
@@ -95,8 +95,15 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
-    let prepare =
-        Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads, coder });
+    let (preparer_store, preparer_time, replacing) = (store.clone(), time.clone(), Replacing::default());
+    let prepare = Arc::new(Preparer {
+        store: preparer_store,
+        time: preparer_time,
+        payload_bytes_max,
+        verify_payloads,
+        coder,
+        replacing,
+    });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
     let counters = recovery.counters;
@@ -128,7 +135,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let parts = Parts {
         store,
         time,
-        prepare,
+        prepare: prepare.clone(),
         to_writer,
         bus,
         metrics,
@@ -141,6 +148,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         seed,
     };
     let engine = Arc::new(Engine::new(parts));
+    prepare.set_engine(&engine);
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.schedule_times.learn(next_schedules);
     log::recovered(&events);

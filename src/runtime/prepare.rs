@@ -1,18 +1,21 @@
 //! Turns new jobs into rows, on the caller's thread.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::engine::Engine;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, StartTime,
-    UNIQUE_FOR_DEFAULT,
+    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, Expires, Expiry, JobId, NewJob, Options, Record,
+    StartTime, Withdraw, Withdrawn,
 };
-use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
+use crate::storage::{KeyTimes, NO_NUMBER, NewJobNames, Number, Prepared, Store};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
 
@@ -24,6 +27,53 @@ pub(super) struct Preparer {
     /// Whether each typed payload is read back and compared.
     pub verify_payloads: bool,
     pub coder: Coder,
+    pub replacing: Replacing,
+}
+
+/// The waiting jobs that are being replaced: they do not start meanwhile.
+#[derive(Default)]
+pub(super) struct Replacing {
+    /// Set once there is an engine.
+    engine: OnceLock<Weak<Engine>>,
+    withdrawn: Mutex<BTreeSet<JobId>>,
+}
+
+impl Preparer {
+    /// From now on jobs can be withdrawn from this engine's dispatch.
+    pub fn set_engine(&self, engine: &Arc<Engine>) {
+        let _ = self.replacing.engine.set(Arc::downgrade(engine));
+    }
+
+    fn withdrawn(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
+        self.replacing.withdrawn.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Withdraw for Preparer {
+    fn withdraw(&self, id: JobId) -> Withdrawn {
+        let Some(engine) = self.replacing.engine.get().and_then(Weak::upgrade) else { return Withdrawn::NoDispatch };
+        let mut withdrawn = self.withdrawn();
+        if withdrawn.contains(&id) {
+            return Withdrawn::Waits;
+        }
+        if !engine.scheduler().withdraw(id) {
+            return Withdrawn::IsTaken;
+        }
+        withdrawn.insert(id);
+        Withdrawn::Waits
+    }
+
+    fn reinstate_all(&self) {
+        let withdrawn = std::mem::take(&mut *self.withdrawn());
+        if withdrawn.is_empty() {
+            return;
+        }
+        let Some(engine) = self.replacing.engine.get().and_then(Weak::upgrade) else { return };
+        let mut scheduler = engine.scheduler();
+        withdrawn.into_iter().for_each(|id| scheduler.reinstate(id));
+        drop(scheduler);
+        engine.wake_dispatcher();
+    }
 }
 
 impl Prepare for Preparer {
@@ -103,10 +153,10 @@ impl<'p> Preparing<'p> {
         let (name, kind) = self.kind.as_ref().expect("it was set above");
         let payload = self.preparer.coder.stored(name, payload, self.preparer.payload_bytes_max)?;
         let mut record = Record::new(kind.id, options.priority.unwrap_or_default(), self.now.wall, payload);
-        let unique_for = options.unique_key.as_ref().map(|_| options.unique_for.unwrap_or(UNIQUE_FOR_DEFAULT));
+        let times = KeyTimes { unique: options.holds_unique_key_for(), idempotency: options.holds_call_for() };
         set_options(&mut record, options, self.now);
         let mut prepared = Prepared::first_of(left, &mut self.chunk, queue.id, record, self.caller);
-        prepared.claim_key_for(unique_for);
+        prepared.claim_keys_for(times);
         if queue.new.is_some() || kind.new.is_some() {
             prepared.set_names(NewJobNames { queue: queue.new.clone(), kind: kind.new.clone() });
         }
@@ -119,8 +169,9 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         record.lineage_mut().generation = options.generation;
     }
     let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
-    let Options { group, start, expires, backoff, timeout, unique_key, labels, .. } = options;
+    let Options { group, start, expires, backoff, timeout, unique_key, unique, idempotency_key, labels, .. } = options;
     let labels = (!labels.is_empty()).then(|| Arc::new(labels));
+    let start = unique.debounces().map_or(start, |(quiet, _)| Some(StartTime::After(quiet)));
     let due = match start {
         None => None,
         Some(StartTime::After(Duration::ZERO)) => None,
@@ -138,10 +189,17 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         && backoff.is_none()
         && timeout.is_none()
         && unique_key.is_none()
+        && idempotency_key.is_none()
         && labels.is_none();
     if !plain {
         let extra = record.extra_mut();
         extra.group = group;
+        if unique.is_in_turn() {
+            extra.group = unique_key.as_deref().map(Into::into);
+        }
+        extra.unique = unique;
+        extra.debounced_until = unique.debounces().map(|(_, at_most)| Due::after(now, at_most));
+        extra.idempotency_key = idempotency_key;
         extra.expiry = expiry;
         extra.max_attempts = max_attempts;
         extra.backoff = backoff;

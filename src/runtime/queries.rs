@@ -103,6 +103,11 @@ impl Engine {
         reader.find(&self.store.catalog, id)
     }
 
+    /// The job that holds this unique key of a queue now, in a snapshot.
+    pub fn unique_holder(&self, reader: &Reader, queue: QueueId, key: &str) -> Result<Option<JobId>, Fault> {
+        reader.unique_holder(self.time.now(), queue, key, |id| self.scheduler().is_handed_out(id))
+    }
+
     /// The attempt of a job that is under way, if one is.
     pub fn running_attempt(&self, id: JobId) -> Option<Arc<Attempt>> {
         self.executor.running.get(id)

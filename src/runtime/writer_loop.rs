@@ -175,7 +175,7 @@ impl WriterLoop {
                 return self.reopen_for_readers();
             }
         };
-        let Some(leased) = self.wait_beside_a_guard(&lent) else { return };
+        let Some(leased) = self.wait_beside_a_guard(&lent) else { return self.engine.prepare.reinstate_all() };
         let committed = self.writer.commit_lent(leased, now, self.engine.bus.is_heard());
         self.publish(committed);
         self.admit();
@@ -241,6 +241,7 @@ impl WriterLoop {
         let events = std::mem::take(&mut committed.events);
         self.engine.callers.remember(std::mem::take(&mut committed.jobs.callers));
         self.tell_dispatch(std::mem::take(&mut committed.jobs.changes));
+        self.engine.prepare.reinstate_all();
         let expires_sooner = self.engine.expiries.learn(committed.jobs.expiries);
         if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner {
             self.engine.wake_dispatcher();

@@ -13,7 +13,6 @@ use crate::job::{Definition, JobTemplate, Misfire, Overlap, Plan, Progress, Recu
 use crate::job::{Priority, Record, State, StoredPayload};
 use crate::storage::life::groups::row::{GroupRow, Head, HeadAt};
 use crate::storage::life::kept::Usage;
-use crate::storage::life::unique::Holder;
 use crate::storage::open::schema::SCHEMA_VERSION;
 use crate::storage::rows::batch::Counters;
 use crate::storage::rows::catalog::QueueRow;
@@ -231,7 +230,7 @@ fn rows() -> String {
     rows.row("running", &mark);
     rows.row("rates", &BucketState { tokens: 2.5, at: time(0), held_until: None });
     rows.row("rates.held", &BucketState { tokens: 0.0, at: time(0), held_until: Some(time(1)) });
-    rows.row("unique", &Holder { id: JobId::new(10), until: time(0) });
+    rows.row("unique", &(JobId::new(10), time(0)));
     rows.row("plugin_state", &Bytes::from_static(b"value"));
     rows.row("plugin_usage", &Usage { keys: 3, bytes: 400 });
     rows.row("quarantine.key", &(3u32, JobId::new(10)));

@@ -76,7 +76,7 @@ impl Writer {
             }
             // A command waits behind one that found the same queue full, so that callers stay in order.
             let full_queue = match &command {
-                Command::Step(step) => step.fills(&full).filter(|_| step.needs_room(batch)),
+                Command::Step(step) => step.fills(&full).filter(|_| step.needs_room(batch, &*self.prepare)),
                 _ => None,
             };
             let applied = full_queue.map_or_else(|| self.apply(&mut command, batch), Applied::Later);

@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::command::Command;
-use super::commands;
 use super::committed::Committed;
 use super::occupied::{Occupant, Occupation};
 use super::state::Writer;
 use super::step::Step;
 use crate::error::Error;
-use crate::storage::{Batch, Prepared, RawTransaction};
+use crate::storage::{Batch, Claim, RawTransaction};
 use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::time::Now;
+use crate::transaction::StagedJob;
 
 type Loan = (RawTransaction, Now, u64, Sender<Option<Leased>>);
 
@@ -26,7 +26,7 @@ pub(crate) struct Lease {
 /// A transaction that the caller has returned to be committed.
 pub(crate) struct Leased {
     pub txn: RawTransaction,
-    pub jobs: Vec<Prepared>,
+    pub jobs: Vec<StagedJob>,
     pub answer: Box<dyn Step>,
 }
 
@@ -96,13 +96,19 @@ impl Writer {
     /// Commits what the holder of a guard has written.
     pub fn commit_lent(&mut self, leased: Leased, now: Now, listening: bool) -> Committed {
         let mut committed = Committed::default();
-        let Leased { txn, mut jobs, answer } = leased;
+        let Leased { txn, jobs, answer } = leased;
+        let (claims, mut jobs): (Vec<Claim>, Vec<_>) =
+            jobs.into_iter().map(|StagedJob { job, claim }| (claim, job)).unzip();
         let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.jobs.marks, now, listening);
         batch.touch();
         let inserted = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
-            .and_then(|()| batch.room_for_all(&jobs))
-            .and_then(|()| commands::insert_all(&mut batch, &mut jobs));
+            .and_then(|()| batch.room_for_all(&jobs, |_, n| Ok(claims[n])))
+            .and_then(|()| {
+                // The answers that the guard has given hold: nothing of the jobs has changed since.
+                let mut staged = jobs.iter_mut().zip(claims);
+                staged.try_for_each(|(job, claim)| batch.insert_as(job, claim).map(drop))
+            });
         let sealed = match inserted {
             Ok(_) => batch.seal().map_err(Error::from),
             Err(error) => {

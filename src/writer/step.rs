@@ -44,8 +44,8 @@ pub(crate) trait Step: Send {
     }
 
     /// Whether it would store anything now: jobs that are stored already need no room.
-    fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
-        let _ = batch;
+    fn needs_room(&self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> bool {
+        let _ = (batch, prepare);
         true
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::error::Error;
-use crate::job::{Coder, NewJob, QueueId};
+use crate::job::{Coder, JobId, NewJob, QueueId, Withdraw, Withdrawn};
 use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Store};
 use crate::storage::{Opening, Prepared};
@@ -34,6 +34,14 @@ impl Step for FindsNoRoom {
 
 /// Prepares no jobs.
 struct NoPrepare(Coder);
+
+impl Withdraw for NoPrepare {
+    fn withdraw(&self, _: JobId) -> Withdrawn {
+        Withdrawn::NoDispatch
+    }
+
+    fn reinstate_all(&self) {}
+}
 
 impl Prepare for NoPrepare {
     fn check_process(&self) -> Result<(), Error> {

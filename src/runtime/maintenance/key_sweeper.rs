@@ -1,4 +1,4 @@
-//! Removes the unique keys of ended jobs whose time has passed.
+//! Removes keys whose time has passed: the unique keys of ended jobs, and the keys that are held for a time only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::writer::upkeep::{self, KEYS_SWEPT_AT_ONCE};
 /// How often unique keys are checked. A key whose time has passed can be used again even before it is removed.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Removes unique keys of ended jobs whose time has passed, in small batches.
+/// Removes keys whose time has passed, in small batches.
 #[derive(Default)]
 pub(in crate::runtime) struct KeySweeper {
     next: Every,
@@ -22,7 +22,11 @@ impl KeySweeper {
         if let Some(wait) = self.next.wait(EVERY, now) {
             return wait;
         }
-        match engine.store.reader().and_then(|reader| Ok(reader.has_passed_keys(now)?)) {
+        match engine
+            .store
+            .reader()
+            .and_then(|reader| Ok(reader.has_passed_keys(now)? || reader.has_passed_timed_keys(now)?))
+        {
             Ok(true) => sweep(engine),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "unique keys could not be looked at"),

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Enqueued, JobId, Transition};
+use crate::job::{JobId, Transition};
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
@@ -31,22 +31,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Stores a new job, unless another job holds its unique key.
-    pub fn insert_or_find(&mut self, job: &mut Prepared) -> Result<Enqueued, Error> {
-        match self.there_already(job)? {
-            Some(there) => {
-                self.deduplicated(job, there);
-                Ok(Enqueued::duplicate_of(there))
-            }
-            None => Ok(Enqueued::stored(self.insert(job)?)),
-        }
-    }
-
     /// Stores a new job, whose key is free if it has one, and gives it its id.
     pub fn insert(&mut self, job: &mut Prepared) -> Result<JobId, Fault> {
         let id = JobId::new(self.next_number());
         let queue = job.queue;
-        let transition = Transition::Enter { unique_for: job.unique_for() };
+        let transition = Transition::Enter { unique_for: job.held_until_ended_for() };
         self.apply(Move {
             id,
             queue,

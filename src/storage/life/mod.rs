@@ -13,11 +13,13 @@
 //! A home that meets a row which cannot be read does not repair anything: it notes the row (`Batch::unreadable`), and
 //! the door moves it to the quarantine at the end of the verb ([`unreadable`]).
 //!
-//! Beside the jobs' facets, [`kept`] has what plugins keep, and [`schedules`] the schedules. They do not depend on jobs;
+//! Beside the jobs' facets, [`kept`] has what plugins keep, [`timed_keys`] the keys that are held for a time whatever becomes
+//! of a job, and [`schedules`] the schedules. They do not depend on jobs;
 //! a schedule's run enters through the door like any other job.
 
 mod attempts;
 pub(super) mod buckets;
+pub(super) mod claims;
 pub(super) mod counts;
 pub(super) mod delayed;
 pub(super) mod ended;
@@ -36,6 +38,7 @@ pub(super) mod room;
 pub(super) mod schedules;
 pub(super) mod started;
 pub(super) mod tags;
+pub(super) mod timed_keys;
 pub(super) mod unique;
 mod unreadable;
 pub(super) mod verifier;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::claims::Claim;
 use crate::error::Error;
 use crate::job::QueueId;
 use crate::storage::rows::batch::Batch;
@@ -16,9 +17,14 @@ pub(crate) struct Share {
 }
 
 impl Batch<'_> {
-    /// Checks that every queue has room for its share of the jobs.
-    pub fn room_for_all(&mut self, jobs: &[Prepared]) -> Result<(), Error> {
-        let shares = self.shares(jobs)?;
+    /// Checks that every queue has room for its share of the jobs. `claim` says what the keys of
+    /// the job at this place say.
+    pub fn room_for_all(
+        &mut self,
+        jobs: &[Prepared],
+        claim: impl FnMut(&mut Self, usize) -> Result<Claim, Fault>,
+    ) -> Result<(), Error> {
+        let shares = self.shares(jobs, claim)?;
         self.room_for_shares(&shares)
     }
 
@@ -26,18 +32,26 @@ impl Batch<'_> {
         shares.iter().try_for_each(|share| self.room_for(share.queue, share.jobs, share.bytes))
     }
 
-    /// What each queue must store. Jobs that are stored already need no room: a call that repeats them succeeds even if the
-    /// queue is full.
-    pub fn shares(&mut self, jobs: &[Prepared]) -> Result<Vec<Share>, Fault> {
+    /// What each queue must store. Jobs that are stored already need no room: a call that repeats or replaces them succeeds
+    /// even if the queue is full. `claim` says what the keys of the job at this place say.
+    pub fn shares(
+        &mut self,
+        jobs: &[Prepared],
+        mut claim: impl FnMut(&mut Self, usize) -> Result<Claim, Fault>,
+    ) -> Result<Vec<Share>, Fault> {
         let mut shares: Vec<Share> = Vec::new();
         // The index of a queue's share, once there are several.
         let mut places: HashMap<QueueId, usize> = HashMap::new();
         let mut claimed = HashSet::new();
-        for job in jobs {
-            if let Some((key, _)) = job.claims()
-                && (self.there_already(job)?.is_some() || !claimed.insert((job.queue, key)))
-            {
-                continue;
+        for (n, job) in jobs.iter().enumerate() {
+            if job.has_keys() {
+                // Of equal keys within one call the first is stored.
+                let keys = [job.idempotency_key(), job.claims()].into_iter().enumerate();
+                let keys = keys.filter_map(|(kind, key)| Some((job.queue, kind, key?.0)));
+                if claim(self, n)? != Claim::Free || keys.clone().any(|key| claimed.contains(&key)) {
+                    continue;
+                }
+                claimed.extend(keys);
             }
             let bytes = job.bytes.len() as u64;
             let place = match &shares[..] {

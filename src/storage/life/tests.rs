@@ -6,18 +6,31 @@ use std::time::Duration;
 
 use crate::job::life::{self, after};
 use crate::job::{AttemptNumber, Change, Ending, Expiry, FailureKind, GroupPolicy, JobId, Keep, Patch, ReadyJob};
-use crate::job::{Priority, QueueId, QueueSettings, Record, Retention, Retry, State, Transition};
+use crate::job::{
+    Priority, QueueId, QueueSettings, Record, Retention, Retry, State, Transition, Unique, Withdraw, Withdrawn,
+};
 use crate::storage::life::ended::SweepRoom;
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::open::store::Store;
 use crate::storage::repair::verify::verify;
 use crate::storage::rows::batch::{Batch, Counters};
 use crate::storage::rows::place::Place;
-use crate::storage::rows::prepared::Prepared;
+use crate::storage::rows::prepared::{KeyTimes, Prepared};
 use crate::storage::rows::start_mark::StartMark;
 use crate::time::{Due, Now, Timestamp};
 
 const QUEUES: u32 = 3;
+
+/// Nothing is handed out while a batch is made.
+struct NothingRuns;
+
+impl Withdraw for NothingRuns {
+    fn withdraw(&self, _: JobId) -> Withdrawn {
+        Withdrawn::Waits
+    }
+
+    fn reinstate_all(&self) {}
+}
 
 struct World {
     store: Store,
@@ -89,12 +102,20 @@ impl World {
             let key = rng.bool().then(|| format!("k{}", rng.u8(..20)));
             if key.is_some() {
                 record.extra_mut().unique_key = key.clone();
+                record.extra_mut().unique = match rng.u8(..6) {
+                    0 => Unique::until_started(),
+                    1 => Unique::until_started().replace(),
+                    2 => Unique::until_ended().replace(),
+                    3 => Unique::throttle(Duration::from_secs(rng.u64(1..90))),
+                    _ => Unique::until_ended(),
+                };
             }
+            record.extra_mut().idempotency_key = Some(format!("call {}", rng.u8(..20)));
             let mut job = Prepared::new(rng.u32(..QUEUES), record, None);
-            job.claim_key_for(key.map(|_| Duration::from_secs(rng.u64(..90))));
-            if batch.there_already(&job).unwrap().is_none() {
-                batch.insert(&mut job).unwrap();
-            }
+            let idempotency = rng.bool().then(|| Duration::from_secs(rng.u64(1..90)));
+            let unique = key.map(|_| Duration::from_secs(rng.u64(..90)));
+            job.claim_keys_for(KeyTimes { unique, idempotency });
+            batch.insert_or_find(&mut job, &NothingRuns).unwrap();
         });
     }
 

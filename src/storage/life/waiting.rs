@@ -85,7 +85,7 @@ impl Batch<'_> {
     }
 
     /// The place of a job of this queue that has not ended.
-    fn waits_at(&mut self, queue: QueueId, id: JobId) -> Result<Option<Place>, Fault> {
+    pub(super) fn waits_at(&mut self, queue: QueueId, id: JobId) -> Result<Option<Place>, Fault> {
         let Some(Location { queue: of, place }) = self.locate_in(queue, id)? else { return Ok(None) };
         Ok((of == queue && !place.has_ended()).then_some(place))
     }

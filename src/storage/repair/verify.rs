@@ -5,7 +5,7 @@
 
 use crate::storage::life::verifier::{Verification, Verifier, Work};
 use crate::storage::life::{
-    buckets, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, tags, unique,
+    buckets, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, tags, timed_keys, unique,
 };
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
@@ -29,6 +29,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     // These compare their rows with the jobs that were read.
     started::problems(verifier)?;
     unique::problems(verifier)?;
+    timed_keys::problems(verifier)?;
     buckets::problems(verifier)?;
     expiring::problems(verifier)?;
     tags::problems(verifier)?;

@@ -17,8 +17,17 @@ pub(crate) struct Prepared {
     job: Form,
     /// Names that the file does not have yet: they get their numbers when the job is stored.
     pub(in crate::storage) names: Option<Box<NewJobNames>>,
-    /// For a new job with a unique key: how long the key is held at least, even if the job ends earlier.
-    unique_for: Option<Duration>,
+    /// What it does with its keys, if it is new and has any.
+    claims: Option<Box<KeyTimes>>,
+}
+
+/// For how long a new job holds its keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeyTimes {
+    /// The unique key: at least, even if the job ends earlier.
+    pub unique: Option<Duration>,
+    /// The idempotency key.
+    pub idempotency: Option<Duration>,
 }
 
 /// The number of a queue or a kind that has none.
@@ -49,12 +58,13 @@ impl Prepared {
     /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
     pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unstored(Some((record, caller))), names: None, unique_for: None }
+        Self { queue, bytes, job: Form::Unstored(Some((record, caller))), names: None, claims: None }
     }
 
-    /// From now on the job claims its unique key when it is stored, and holds it at least for this long.
-    pub fn claim_key_for(&mut self, unique_for: Option<Duration>) {
-        self.unique_for = unique_for;
+    /// From now on the job claims its keys when it is stored, and holds them for these times.
+    pub fn claim_keys_for(&mut self, times: KeyTimes) {
+        let any = times.unique.is_some() || times.idempotency.is_some();
+        self.claims = any.then(|| Box::new(times));
     }
 
     /// Its queue's and its kind's numbers are [`NO_NUMBER`], or a worker's, where these names are given.
@@ -90,14 +100,26 @@ impl Prepared {
         self.job = Form::Unstored(Some((record, caller)));
     }
 
-    /// For how long it holds its unique key at least, if it is new and claims one.
-    pub(in crate::storage) fn unique_for(&self) -> Option<Duration> {
-        self.unique_for
+    /// Whether it claims any key.
+    #[inline]
+    pub fn has_keys(&self) -> bool {
+        self.claims.is_some()
     }
 
-    /// The key that it claims, and for how long at least.
+    /// For how long it holds its unique key at least, if it is new and claims one that is held until its end or its start.
+    pub(in crate::storage) fn held_until_ended_for(&self) -> Option<Duration> {
+        let claims = self.claims.as_deref()?;
+        claims.unique.filter(|_| self.record().unique().window().is_none())
+    }
+
+    /// The unique key that it claims, and for how long at least.
     pub fn claims(&self) -> Option<(&str, Duration)> {
-        self.unique_for.and_then(|unique_for| Some((self.record().unique_key()?, unique_for)))
+        Some((self.record().unique_key()?, self.claims.as_deref()?.unique?))
+    }
+
+    /// The idempotency key that it claims, and for how long.
+    pub fn idempotency_key(&self) -> Option<(&str, Duration)> {
+        Some((self.record().idempotency_key()?, self.claims.as_deref()?.idempotency?))
     }
 
     /// The caller that enqueues it, if that is known.

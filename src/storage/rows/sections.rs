@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::job::{Extra, Labels};
+use crate::job::{Extra, Labels, Unique};
 
 /// The tags. A tag is never used for another fact, and 0 is not a tag.
 const GROUP: u8 = 1;
@@ -26,6 +26,8 @@ const LINEAGE: u8 = 9;
 const TAGS: u8 = 10;
 const HEADERS: u8 = 11;
 const SCHEDULED_FOR: u8 = 12;
+const UNIQUE: u8 = 13;
+const IDEMPOTENCY_KEY: u8 = 14;
 /// In place of [`RESULT`], if the payload codec has made its bytes.
 const CODED_RESULT: u8 = 15;
 
@@ -78,6 +80,12 @@ impl Sections {
         }
         if let Some(run) = &extra.scheduled_for {
             sections.row(SCHEDULED_FOR, run);
+        }
+        if extra.unique != Unique::default() {
+            sections.row(UNIQUE, &(extra.unique, extra.debounced_until));
+        }
+        if let Some(key) = &extra.idempotency_key {
+            sections.raw(IDEMPOTENCY_KEY, key.as_bytes());
         }
         if let Some(result) = extra.result.as_ref().filter(|_| extra.is_result_coded) {
             sections.raw(CODED_RESULT, result);
@@ -155,6 +163,8 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         LINEAGE => extra.lineage = Some(row(tag, &bytes)?),
         TAGS => labels_mut(extra).tags = row(tag, &bytes)?,
         HEADERS => labels_mut(extra).headers = row(tag, &bytes)?,
+        UNIQUE => (extra.unique, extra.debounced_until) = row(tag, &bytes)?,
+        IDEMPOTENCY_KEY => extra.idempotency_key = Some(text(tag, &bytes)?.to_owned()),
         SCHEDULED_FOR => extra.scheduled_for = Some(row(tag, &bytes)?),
         unknown => extra.unknown.push((unknown, bytes)),
     }

@@ -44,6 +44,7 @@ table_names! {
     Finished => "finished",
     Rates => "rates",
     Unique => "unique",
+    TimedKeys => "timed_keys",
     PluginState => "plugin_state",
     PluginUsage => "plugin_usage",
     Schedules => "schedules",

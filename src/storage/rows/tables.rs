@@ -22,6 +22,8 @@ pub(crate) type DeadKey = (u32, u64, u64);
 pub(crate) type FinishedKey = (u32, u8, u64, u64);
 /// Unique keys whose jobs have ended, by the time at which they are free: (until, queue, key). `until` is on the age line.
 pub(crate) type UniqueEndedKey = (u64, u32, &'static str);
+/// Keys that are held for a time, by when they are free: (until, queue, kind of key, key). `until` is on the age line.
+pub(crate) type TimedKeyUntil = (u64, u32, u8, &'static str);
 /// Waiting jobs that have not started, by when they expire: (time line, at, queue, id).
 pub(crate) type ExpiringKey = (u8, u64, u32, u64);
 
@@ -129,6 +131,9 @@ tables! {
     unique: (u32, &'static str) => &'static [u8], "unique";
     unique_ended: UniqueEndedKey => (), "unique_ended";
     expiring: Numbers<ExpiringKey> => (), "expiring";
+    /// Keys that are held for a time, whatever becomes of the job: (queue, kind of key, key) -> job and time.
+    timed_keys: (u32, u8, &'static str) => &'static [u8], "timed_keys";
+    timed_keys_until: TimedKeyUntil => (), "timed_keys_until";
     /// What plugins keep: (plugin, key) -> value.
     plugin_state: (&'static str, &'static str) => &'static [u8], "plugin_state";
     /// How much each of them keeps: plugin -> keys and bytes.

@@ -58,7 +58,7 @@ pub(crate) fn move_to(batch: &mut Batch<'_>, target: Target, to: &str) -> Result
         return Ok(false);
     }
     if !stored.record.state.is_final() {
-        if let Some(key) = stored.record.unique_key()
+        if let Some(key) = stored.record.unique_key().filter(|_| stored.record.unique().window().is_none())
             && batch.key_is_held(to_queue, key)?
         {
             return Ok(false);

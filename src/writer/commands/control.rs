@@ -55,6 +55,14 @@ fn tell_paused(batch: &mut Batch<'_>, queue: QueueId, group: Option<Arc<str>>, p
     });
 }
 
+/// Frees a unique key. Returns false if it was free.
+pub(crate) fn release_unique_key(batch: &mut Batch<'_>, queue: &str, key: &str) -> Result<bool, Error> {
+    match batch.find_queue(queue) {
+        Some(queue) => Ok(batch.release_unique_key(queue, key)?),
+        None => Ok(false),
+    }
+}
+
 /// The waiting job to change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::error::Error;
-use crate::job::{Enqueued, JobId, QueueId, WhenFull};
+use crate::job::{Enqueued, JobId, QueueId, WhenFull, Withdraw};
 use crate::storage::{Batch, Prepared, Share};
 use crate::transaction::Prepare;
 use crate::writer::step::{Refusal, Reply, Step, WaitingHandler};
 
-/// Stores new jobs, all or none. A job whose unique key another job holds is not stored, and gets the id of that job.
+/// Stores new jobs, all or none. A job whose key is held is not stored, or takes the place of the one that holds it, and gets
+/// the id of that job.
 pub(crate) struct Enqueue {
     jobs: Vec<Prepared>,
     answers: Option<Answers>,
@@ -47,13 +48,13 @@ impl Enqueue {
 }
 
 impl Step for Enqueue {
-    fn apply(&mut self, batch: &mut Batch<'_>, _: &dyn Prepare) -> Result<(), Refusal> {
+    fn apply(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         self.jobs.iter_mut().try_for_each(|job| batch.resolve(job))?;
-        let shares = batch.shares(&self.jobs)?;
+        let shares = batch.shares(&self.jobs, |batch, n| batch.claim(&self.jobs[n], prepare))?;
         if let Err(full) = batch.room_for_shares(&shares) {
             return Err(waits_for(batch, &shares).map_or_else(|| full.into(), Refusal::Later));
         }
-        self.answers = Some(insert_all(batch, &mut self.jobs)?);
+        self.answers = Some(insert_all(batch, &mut self.jobs, prepare)?);
         Ok(())
     }
 
@@ -69,9 +70,10 @@ impl Step for Enqueue {
         self.jobs.iter().filter_map(Prepared::known_queue).find(|queue| full.contains(queue))
     }
 
-    fn needs_room(&self, batch: &mut Batch<'_>) -> bool {
+    fn needs_room(&self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> bool {
         let is_new = |job: &Prepared| job.known_queue().is_none();
-        self.jobs.iter().any(is_new) || batch.shares(&self.jobs).is_ok_and(|shares| !shares.is_empty())
+        let mut shares = || batch.shares(&self.jobs, |batch, n| batch.claim(&self.jobs[n], prepare));
+        self.jobs.iter().any(is_new) || shares().is_ok_and(|shares| !shares.is_empty())
     }
 
     fn bytes(&self) -> usize {
@@ -88,15 +90,15 @@ impl Step for Enqueue {
 }
 
 /// Stores jobs. Their queues must have room.
-pub(crate) fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared]) -> Result<Answers, Error> {
+fn insert_all(batch: &mut Batch<'_>, jobs: &mut [Prepared], dispatch: &dyn Withdraw) -> Result<Answers, Error> {
     let first = JobId::new(batch.counters.next_id);
-    if jobs.iter().all(|job| job.claims().is_none()) {
+    if !jobs.iter().any(Prepared::has_keys) {
         for job in jobs {
             batch.insert(job)?;
         }
         return Ok(Answers::StoredFrom(first));
     }
-    let answers = jobs.iter_mut().map(|job| batch.insert_or_find(job)).collect::<Result<_, _>>();
+    let answers = jobs.iter_mut().map(|job| batch.insert_or_find(job, dispatch)).collect::<Result<_, _>>();
     Ok(Answers::Each(answers?))
 }
 

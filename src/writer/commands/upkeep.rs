@@ -14,7 +14,7 @@ pub(crate) const PRUNED_AT_ONCE: usize = 1_000;
 /// commands wait meanwhile.
 pub(crate) const QUEUES_PRUNED_AT_ONCE: usize = 256;
 
-/// How many unique keys whose time has passed are removed in one commit.
+/// How many unique and idempotency keys whose time has passed are removed in one commit.
 pub(crate) const KEYS_SWEPT_AT_ONCE: usize = 1_000;
 
 pub(crate) fn promote(batch: &mut Batch<'_>, queue: QueueId) -> Result<(), Error> {
@@ -56,7 +56,8 @@ pub(crate) fn prune(batch: &mut Batch<'_>, from: QueueId) -> Result<Option<Queue
 }
 
 pub(crate) fn sweep_keys(batch: &mut Batch<'_>) -> Result<usize, Error> {
-    Ok(batch.sweep_keys(KEYS_SWEPT_AT_ONCE)?)
+    let swept = batch.sweep_keys(KEYS_SWEPT_AT_ONCE)?;
+    Ok(swept + batch.sweep_timed_keys(KEYS_SWEPT_AT_ONCE - swept)?)
 }
 
 /// Moves a row that cannot be read to the quarantine, so that other jobs continue.

@@ -11,7 +11,7 @@ use crate::storage::life::verifier::PROBLEMS_MAX;
 use crate::storage::life::{Move, NewHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::place::Place;
-use crate::storage::rows::prepared::Prepared;
+use crate::storage::rows::prepared::{KeyTimes, Prepared};
 use crate::storage::rows::start_mark::StartMark;
 use crate::storage::{Opening, Store};
 use crate::time::{Due, Now, Timestamp};
@@ -68,7 +68,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
                 .unwrap();
         }
         let mut keyed = job(queue, |record| record.extra_mut().unique_key = Some(format!("k{n}")));
-        keyed.claim_key_for(Some(Duration::from_secs(60)));
+        keyed.claim_keys_for(KeyTimes { unique: Some(Duration::from_secs(60)), ..KeyTimes::default() });
         batch.insert(&mut keyed).unwrap();
         let ended = job(queue, |record| record.state = State::Dead);
         let id = batch.insert(&mut job(queue, |_| {})).unwrap();

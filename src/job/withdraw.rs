@@ -1,0 +1,25 @@
+//! What the writer asks dispatch before it replaces a waiting job.
+
+use super::id::JobId;
+
+/// Keeps waiting jobs from starting while the writer replaces them.
+pub(crate) trait Withdraw {
+    /// Keeps a job from starting until [`reinstate_all`](Self::reinstate_all), if it has not started yet. The answer does
+    /// not change until then.
+    fn withdraw(&self, id: JobId) -> Withdrawn;
+
+    /// Lets all jobs that were withdrawn start again. Called when dispatch knows what became of them.
+    fn reinstate_all(&self);
+}
+
+/// Whether a waiting job could be kept from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Withdrawn {
+    /// It waits, and does not start.
+    Waits,
+    /// It was handed out: it runs, or its end is being written.
+    IsTaken,
+    /// There is no dispatch yet, because the file is being recovered. Nothing runs, but what dispatch will know of waiting
+    /// jobs can have been read already.
+    NoDispatch,
+}
