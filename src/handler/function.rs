@@ -10,6 +10,7 @@ use super::context::Context;
 use super::data_map::DataMap;
 use super::extract::FromContext;
 use super::job::Job;
+use super::middleware::Middleware;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
 use crate::job::{Failure, IntoOutcome, Kind, Outcome, Payload};
@@ -153,8 +154,14 @@ macro_rules! handlers {
             $($arg: FromContext,)*
         {
             fn call(&self, job: Job<T>, _context: &Context) -> impl Future<Output = Outcome> + Send + 'static {
-                let running = self(job, $($arg::from_context(_context)),*);
-                async move { running.await.into_outcome() }
+                let called = || Ok::<_, Failure>(self(job, $($arg::from_context(_context)?),*));
+                let running = called();
+                async move {
+                    match running {
+                        Ok(running) => running.await.into_outcome(),
+                        Err(failure) => Err::<Out, _>(failure).into_outcome(),
+                    }
+                }
             }
 
             fn needs() -> Vec<(TypeId, &'static str)> {
@@ -171,7 +178,8 @@ macro_rules! handlers {
             $($arg: FromContext,)*
         {
             fn call(&self, job: Job<T>, _context: &Context) -> Outcome {
-                self(job, $($arg::from_context(_context)),*).into_outcome()
+                let called = || self(job, $($arg::from_context(_context)?),*);
+                called().into_outcome()
             }
 
             fn needs() -> Vec<(TypeId, &'static str)> {
@@ -211,6 +219,11 @@ impl Runnable {
     #[cfg(feature = "wasm")]
     pub fn foreign(run: impl Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync + 'static) -> Self {
         Self { run: Run::Async(Quiet::new(Box::new(run))), needs: Vec::new() }
+    }
+
+    /// Puts a worker's middleware around the handler.
+    pub fn wrapped(self, middleware: &Middleware) -> Self {
+        Self { run: middleware.wrap(self.run), ..self }
     }
 
     /// The shared data that it needs and the worker does not have.
