@@ -1,5 +1,7 @@
 //! The homes that jobs are moved from: each job's row is in one of five tables.
 
+use std::sync::Arc;
+
 use super::moved::Side;
 use super::ready;
 use crate::job::{JobId, QueueId, ReadyJob, Record, State};
@@ -42,14 +44,15 @@ impl<'m> OldHome<'m> {
 }
 
 impl Batch<'_> {
-    /// Removes a job from the table that has its row. Returns false if it was not there.
+    /// Removes a job from the table that has its row. Returns false if it was not there. `next_group` is the group in which it
+    /// waits afterwards.
     #[inline]
     pub(super) fn leave_home(
         &mut self,
         queue: QueueId,
         id: JobId,
         from: &OldHome<'_>,
-        comes_back: bool,
+        next_group: Option<&Arc<str>>,
     ) -> Result<bool, Fault> {
         match from {
             OldHome::Nowhere => Ok(false),
@@ -66,7 +69,10 @@ impl Batch<'_> {
             OldHome::Place { place, .. } => match place {
                 Place::Ready { priority } => self.take_ready(queue, id, *priority),
                 Place::Delayed { due } => self.take_delayed(queue, id, *due),
-                Place::Member(member) => Ok(self.leave_waiting(queue, member, id, comes_back)?.is_some()),
+                Place::Member(member) => {
+                    let comes_back = next_group == Some(&member.group);
+                    Ok(self.leave_waiting(queue, member, id, comes_back)?.is_some())
+                }
                 Place::Dead { at } => self.take_dead(queue, id, *at),
                 Place::Finished { state, at } => self.take_finished(queue, id, *state, *at),
             },

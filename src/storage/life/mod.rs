@@ -78,7 +78,11 @@ impl Batch<'_> {
     pub fn apply(&mut self, what: Move<'_>) -> Result<bool, Fault> {
         self.touch();
         let Move { id, queue, transition, from, to } = what;
-        let was_there = self.leave_home(queue, id, &from, matches!(to, NewHome::Waiting { .. }))?;
+        let next_group = match &to {
+            NewHome::Waiting { job, .. } => job.record().group(),
+            NewHome::Nowhere | NewHome::Ended { .. } => None,
+        };
+        let was_there = self.leave_home(queue, id, &from, next_group)?;
         let moved = Moved {
             id,
             queue,

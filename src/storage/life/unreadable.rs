@@ -46,7 +46,7 @@ impl Batch<'_> {
         self.touch();
         let state = presumed_state(&place, &row);
         let from = OldHome::Place { place: &place, state, record: None, bytes: row.len() };
-        self.leave_home(queue, id, &from, false)?;
+        self.leave_home(queue, id, &from, None)?;
         self.quarantine_row(queue, id, &place, &row)?;
         Ok(true)
     }
