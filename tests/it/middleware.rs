@@ -4,6 +4,8 @@ use millpond::{
     Context, Failure, FromContext, Handled, Job, NewJob, Next, NextBlocking, Outcome, Priority, Retry, State,
 };
 
+use millpond::testing::drain;
+
 use crate::support::*;
 
 #[tokio::test]
@@ -87,7 +89,7 @@ async fn middleware_can_replace_the_outcome_and_keep_the_handler_from_running() 
     let closed = pond.enqueue("q", work(2).group("closed")).await.unwrap();
     let blocking_open = pond.enqueue("q", NewJob::new(packed())).await.unwrap();
     let blocking_closed = pond.enqueue("q", NewJob::new(packed()).group("closed")).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     for id in [open, blocking_open] {
         assert_eq!(pond.job(id).unwrap().result.as_deref(), Some(&b"replaced"[..]));
     }
@@ -144,7 +146,7 @@ async fn a_payload_that_cannot_be_decoded_does_not_reach_middleware() {
     let id = pond.enqueue("q", NewJob::raw(kind, "nonsense")).await.unwrap();
     let kind = NewJob::new(Packed { text: String::new() }).kind().to_owned();
     let blocking = pond.enqueue("q", NewJob::raw(kind, &[0xff; 3][..])).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     for id in [id, blocking] {
         let job = pond.job(id).unwrap();
         assert_eq!((job.state, job.errors[0].kind), (State::Dead, millpond::FailureKind::Undecodable));
@@ -187,7 +189,7 @@ async fn an_argument_that_cannot_be_made_fails_the_attempt() {
     let good = pond.enqueue("q", work(1).group("7")).await.unwrap();
     let bad = pond.enqueue("q", work(2)).await.unwrap();
     let worse = pond.enqueue("q", NewJob::new(Packed { text: "x".into() }).group("seven")).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     assert_eq!(pond.job(good).unwrap().result_json::<u64>().unwrap(), Some(7));
     let bad = pond.job(bad).unwrap();
     assert_eq!((bad.state, bad.errors[0].message.as_str()), (State::Dead, "the job has no group"));
