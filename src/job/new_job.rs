@@ -613,14 +613,15 @@ impl NewJob {
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).header("tenant", "ada")).await?;
+    /// assert_eq!(pond.job(id)?.headers["tenant"], "ada");
+    ///
     /// pond.worker("billing")
     ///     .handle(|job: Job<Charge>| async move {
     ///         println!("charging for {}", job.header("tenant").unwrap_or("nobody"));
     ///         Ok(())
     ///     })
     ///     .start()?;
-    /// let id = pond.enqueue("billing", NewJob::new(Charge { order: 7 }).header("tenant", "ada")).await?;
-    /// assert_eq!(pond.job(id)?.headers["tenant"], "ada");
     /// # Ok(()) });
     /// ```
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

@@ -31,7 +31,7 @@ async fn each_group_is_listed_with_what_blocks_it() {
     queue.pause_group("paused").await.unwrap();
     let held = queue.enqueue(NewJob::new(Work { n: 3 }).group("paused")).await.unwrap();
     let failed = queue.enqueue(NewJob::new(Work { n: 2 }).group("failed")).await.unwrap();
-    settled(&pond).await;
+    millpond::testing::drain(&pond).await;
     assert_eq!(pond.job(failed).unwrap().state, State::Retrying);
     let running = queue.enqueue(NewJob::new(Work { n: 1 }).group("running")).await.unwrap();
     queue.enqueue(NewJob::new(Work { n: 1 }).group("running")).await.unwrap();

@@ -41,9 +41,9 @@ async fn middleware_runs_around_each_attempt_and_the_first_is_the_outermost() {
         .start()
         .unwrap();
     pond.enqueue("q", Work { n: 1 }).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     let failed = pond.enqueue("q", Work { n: 2 }).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     let kind = pond.job(failed).unwrap().kind;
     let of = |n: u64, end: &str| {
         [format!("outer of {kind} 1"), "inner".to_owned(), format!("handler of {n}"), format!("outer saw {end}")]
@@ -115,9 +115,9 @@ async fn a_panic_in_middleware_fails_the_attempt_and_frees_its_slot() {
         .start()
         .unwrap();
     let bad = pond.enqueue("q", work(1).priority(Priority::LAST)).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     let good = pond.enqueue("q", work(2)).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     let bad = pond.job(bad).unwrap();
     assert_eq!(bad.state, State::Dead);
     assert!(bad.errors[0].message.contains("not the last ones"), "{:?}", bad.errors);
@@ -212,6 +212,6 @@ async fn a_context_knows_the_facts_of_its_job() {
         .start()
         .unwrap();
     pond.enqueue("q", work(1).group("g").priority(Priority::FIRST)).await.unwrap();
-    settled(&pond).await;
+    drain(&pond).await;
     assert_eq!(pond.queue("q").unwrap().counts().completed_total, 1);
 }
