@@ -11,7 +11,7 @@ use redb::{
 };
 
 use crate::error::{BoxError, Error};
-use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Schedule, Scheduled};
+use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Order, Schedule, Scheduled};
 use crate::storage::{Batch, Prepared, StateWrite, Usage, define, key_holder};
 use crate::sync::{MustNotWait, may_wait};
 use crate::time::Now;
@@ -28,6 +28,13 @@ pub(crate) trait Prepare: Send + Sync {
 
     /// The payload codec, which reads what is stored of jobs.
     fn coder(&self) -> &Coder;
+
+    /// Keeps a waiting job from being started until [`reinstate`](Self::reinstate), so that a step can change or remove it.
+    /// Returns the position from which it was handed out, if a handler has it.
+    fn withdraw(&self, id: JobId) -> Option<Order>;
+
+    /// Lets the withdrawn jobs start again: called after the effects of each commit were applied, and if it has failed.
+    fn reinstate(&self);
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 

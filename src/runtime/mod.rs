@@ -35,6 +35,7 @@ mod stopping;
 mod test_hooks;
 mod unserved;
 mod verification;
+mod withdrawals;
 mod workers;
 mod writer_loop;
 

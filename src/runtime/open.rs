@@ -9,6 +9,7 @@ use super::log;
 use super::maintenance::Chores;
 use super::prepare::Preparer;
 use super::shutdown::stop_now;
+use super::withdrawals::Withdrawals;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
@@ -95,8 +96,10 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
+    let withdrawals = Withdrawals::default();
+    let (for_store, for_time) = (store.clone(), time.clone());
     let prepare =
-        Arc::new(Preparer { store: store.clone(), time: time.clone(), payload_bytes_max, verify_payloads, coder });
+        Arc::new(Preparer { store: for_store, time: for_time, payload_bytes_max, verify_payloads, coder, withdrawals });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
     let counters = recovery.counters;
@@ -124,6 +127,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let writer = Writer::new(store.clone(), prepare.clone(), batch_limits, counters, metrics.clone(), occupied.clone());
     let executor =
         Executor::new(Tasks::on(runtime), blocking_threads, recovered.opening, TimeReader::new(clock.clone()));
+    let for_steps = prepare.clone();
     let upkeep = Box::<Chores>::default();
     let parts = Parts {
         store,
@@ -141,6 +145,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         seed,
     };
     let engine = Arc::new(Engine::new(parts));
+    for_steps.withdrawals.set_engine(&engine);
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.schedule_times.learn(next_schedules);
     log::recovered(&events);

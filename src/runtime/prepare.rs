@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::withdrawals::Withdrawals;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, Expires, Expiry, NewJob, Options, Record, StartTime,
-    UNIQUE_FOR_DEFAULT,
+    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, Expires, Expiry, JobId, NewJob, Options, Order, Record,
+    StartTime, UNIQUE_FOR_DEFAULT,
 };
 use crate::storage::{NO_NUMBER, NewJobNames, Number, Prepared, Store};
 use crate::time::{Due, Now, TimeSource};
@@ -24,6 +25,7 @@ pub(super) struct Preparer {
     /// Whether each typed payload is read back and compared.
     pub verify_payloads: bool,
     pub coder: Coder,
+    pub withdrawals: Withdrawals,
 }
 
 impl Prepare for Preparer {
@@ -33,6 +35,14 @@ impl Prepare for Preparer {
 
     fn coder(&self) -> &Coder {
         &self.coder
+    }
+
+    fn withdraw(&self, id: JobId) -> Option<Order> {
+        self.withdrawals.withdraw(id)
+    }
+
+    fn reinstate(&self) {
+        self.withdrawals.reinstate();
     }
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {

@@ -241,6 +241,7 @@ impl WriterLoop {
         let events = std::mem::take(&mut committed.events);
         self.engine.callers.remember(std::mem::take(&mut committed.jobs.callers));
         self.tell_dispatch(std::mem::take(&mut committed.jobs.changes));
+        self.engine.prepare.reinstate();
         let expires_sooner = self.engine.expiries.learn(committed.jobs.expiries);
         if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner {
             self.engine.wake_dispatcher();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::error::Error;
-use crate::job::{Coder, NewJob, QueueId};
+use crate::job::{Coder, JobId, NewJob, Order, QueueId};
 use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Store};
 use crate::storage::{Opening, Prepared};
@@ -43,6 +43,12 @@ impl Prepare for NoPrepare {
     fn coder(&self) -> &Coder {
         &self.0
     }
+
+    fn withdraw(&self, _: JobId) -> Option<Order> {
+        None
+    }
+
+    fn reinstate(&self) {}
 
     fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
         Err(Error::Closed)
