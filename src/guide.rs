@@ -1,5 +1,8 @@
 //! The pages of `docs/`, for readers of this documentation. The module exists in rustdoc only.
 
+#[doc = include_str!("../docs/cancelling.md")]
+pub mod cancelling {}
+
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 

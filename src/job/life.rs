@@ -54,7 +54,8 @@ pub(crate) enum Transition {
     GiveBack { failed: bool },
     /// The job has ended in this state, which is final. Its unique key is held for the rest of its time.
     End(State),
-    /// An operator has ended the job: it is cancelled, and its unique key is free at once.
+    /// An operator has ended the job, before its attempt or with the end of it: it is cancelled, and its unique key is free
+    /// at once.
     Cancel,
     /// An operator has changed a job that waits.
     Steer,
@@ -147,6 +148,9 @@ pub(crate) struct Patch {
     pub run_at: Option<Timestamp>,
 }
 
+/// The error of an attempt that the process did not survive.
+const CRASHED: &str = "the process died while this attempt ran";
+
 /// The reason on the record of a job that has expired.
 pub(crate) const EXPIRED: &str = "expired";
 
@@ -185,6 +189,22 @@ pub(crate) fn steer(record: &mut Record, patch: &Patch, now: Now) -> Transition 
 pub(crate) fn cancel(record: &mut Record, reason: &str, now: Now) -> Transition {
     end_unstarted(record, reason, now);
     Transition::Cancel
+}
+
+/// What follows an attempt during which an operator has asked to cancel the job, and that has not completed it: the job
+/// ends, whatever `record` says after the attempt. Its errors stay.
+pub(crate) fn cancel_requested(record: &mut Record, attempt: AttemptNumber, reason: &str, now: Now) -> Transition {
+    end(record, State::Cancelled, attempt.started_at, now);
+    let extra = record.extra_mut();
+    extra.due = None;
+    extra.reason = Some(reason.to_owned());
+    Transition::Cancel
+}
+
+/// What follows an attempt that the process did not survive, if the cancel of the job was requested before.
+pub(crate) fn cancel_after_crash(record: &mut Record, attempt: AttemptNumber, reason: &str, now: Now) -> Transition {
+    fail(record, attempt, FailureKind::Crash, CRASHED.to_owned(), now);
+    cancel_requested(record, attempt, reason, now)
 }
 
 /// The job has not started, and its expiry has passed.
@@ -275,7 +295,7 @@ pub(crate) fn after_failed_writes(
 /// `blamed` says that this job, and no other that ran beside it, is held responsible. Only then
 /// can the crash be its last attempt: a job that merely ran beside a crash always gets another run.
 pub(crate) fn after_crash(record: &mut Record, attempt: AttemptNumber, blamed: bool, now: Now) -> Transition {
-    let message = "the process died while this attempt ran";
+    let message = CRASHED;
     fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
     let extra = record.extra_mut();
     extra.crashes = extra.crashes.saturating_add(1);

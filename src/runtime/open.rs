@@ -9,6 +9,7 @@ use super::log;
 use super::maintenance::Chores;
 use super::prepare::Preparer;
 use super::shutdown::stop_now;
+use super::waits::Waits;
 use super::withdrawals::Withdrawals;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
@@ -96,10 +97,16 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
-    let withdrawals = Withdrawals::default();
-    let (for_store, for_time) = (store.clone(), time.clone());
-    let prepare =
-        Arc::new(Preparer { store: for_store, time: for_time, payload_bytes_max, verify_payloads, coder, withdrawals });
+    let (withdrawals, waits) = (Withdrawals::default(), Arc::<Waits>::default());
+    let prepare = Arc::new(Preparer {
+        store: store.clone(),
+        time: time.clone(),
+        payload_bytes_max,
+        verify_payloads,
+        coder,
+        withdrawals,
+        waits: waits.clone(),
+    });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
     let counters = recovery.counters;
@@ -139,6 +146,7 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         occupied,
         executor,
         scheduler,
+        waits,
         upkeep,
         config,
         on_dead,

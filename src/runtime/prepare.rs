@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::waits::Waits;
 use super::withdrawals::Withdrawals;
 use crate::error::Error;
 use crate::job::life;
@@ -26,6 +27,7 @@ pub(super) struct Preparer {
     pub verify_payloads: bool,
     pub coder: Coder,
     pub withdrawals: Withdrawals,
+    pub waits: Arc<Waits>,
 }
 
 impl Prepare for Preparer {
@@ -43,6 +45,10 @@ impl Prepare for Preparer {
 
     fn reinstate(&self) {
         self.withdrawals.reinstate();
+    }
+
+    fn ends_are_awaited(&self) -> bool {
+        self.waits.has_any()
     }
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {

@@ -50,6 +50,10 @@ impl Prepare for NoPrepare {
 
     fn reinstate(&self) {}
 
+    fn ends_are_awaited(&self) -> bool {
+        false
+    }
+
     fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
         Err(Error::Closed)
     }

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use millpond::{Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+use millpond::{
+    CancelOutcome, Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp,
+};
 use millpond_testkit::{JobSpec, ON_PURPOSE};
 
 use crate::engine::{Engine, ROWS, at, group_name, new_job, queue_name, write_row};
@@ -285,11 +287,13 @@ impl Run {
     }
 
     async fn cancel(&mut self, id: u64) -> Check {
-        let answer = self.engine.pond.cancel(JobId::new(id), ON_PURPOSE).await;
-        if self.model.refusal(id) == Some(State::Cancelled) {
-            return expect("cancelled again", answer.map_err(text)?, false);
-        }
-        if self.refused(id, answer)? {
+        let answer = self.engine.pond.cancel(JobId::new(id), ON_PURPOSE).await.map_err(text)?;
+        let expected = match self.model.refusal(id) {
+            None => CancelOutcome::Cancelled,
+            Some(state) => CancelOutcome::AlreadyEnded(state),
+        };
+        expect("cancel", answer, expected)?;
+        if answer == CancelOutcome::Cancelled {
             self.model.cancel(id);
         }
         Ok(())

@@ -35,6 +35,7 @@ pub(super) mod ready;
 pub(super) mod room;
 pub(super) mod schedules;
 pub(super) mod started;
+pub(super) mod steering;
 pub(super) mod unique;
 mod unreadable;
 pub(super) mod verifier;
