@@ -19,8 +19,8 @@ async fn it_answers_the_state_and_the_result_while_it_waits_and_afterwards() {
             async move {
                 gate.pass(job.n).await;
                 match job.n {
-                    0 => Outcome::dead_letter("broken"),
-                    n => Outcome::done_json(&(n * 2)).unwrap(),
+                    0 => Ok(Outcome::dead_letter("broken")),
+                    n => Outcome::done_json(&(n * 2)),
                 }
             }
         })
@@ -59,7 +59,7 @@ async fn an_end_that_is_not_kept_is_answered_and_none_is_missed() {
         match wait.await.unwrap() {
             Ok(ended) => assert_eq!(ended.result_json::<u64>().unwrap(), Some(at as u64)),
             // It ended before the wait was registered.
-            Err(Error::NoSuchJob { id: gone }) => assert_eq!(gone, id.id),
+            Err(Error::NoSuchJob { id: gone, .. }) => assert_eq!(gone, id.id),
             Err(error) => panic!("{error}"),
         }
     }

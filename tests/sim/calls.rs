@@ -6,7 +6,9 @@ use std::task::{Context as Task, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millpond::{BoxError, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+use millpond::{
+    BoxError, CancelOutcome, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, State, WhenFull,
+};
 use millpond_testkit::{JobSpec, ON_PURPOSE, When};
 
 use crate::handlers::{ROWS, write_row};
