@@ -81,8 +81,9 @@ impl Engine {
 
     fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
         self.metrics.started();
-        let task = self.executor.begin(attempt.clone());
-        self.check_cancelled(&attempt);
+        let id = attempt.run.job;
+        let task = self.executor.begin(attempt);
+        self.check_cancelled(id);
         if task.next_deadline {
             self.wake_dispatcher();
         }

@@ -36,9 +36,11 @@ impl Engine {
     }
 
     /// Checks whether the cancel of a job was requested before its attempt was entered.
-    pub(super) fn check_cancelled(&self, attempt: &Arc<Attempt>) {
-        if self.cancels.reason(attempt.run.job).is_some() {
-            self.tell_to_stop(attempt);
+    pub(super) fn check_cancelled(&self, id: JobId) {
+        if self.cancels.reason(id).is_some()
+            && let Some(attempt) = self.executor.running.get(id)
+        {
+            self.tell_to_stop(&attempt);
         }
     }
 
