@@ -502,6 +502,16 @@ mod tests {
     }
 
     #[test]
+    fn a_requested_cancel_ends_the_job_whatever_the_attempt_said_and_keeps_its_errors() {
+        let mut job = Record::plain();
+        after(&mut job, attempt(1, 3), failed(), &Retry::none(), now(), 0.5);
+        assert_eq!(cancel_requested(&mut job, attempt(1, 3), "no more", now()), Transition::Cancel);
+        let extra = job.extra.unwrap();
+        assert_eq!((job.state, extra.reason.as_deref(), extra.due), (State::Cancelled, Some("no more"), None));
+        assert_eq!(extra.errors.len(), 1);
+    }
+
+    #[test]
     fn retention_keeps_plain_completed_jobs_only_if_it_is_told_to() {
         use crate::job::Keep;
         let usual = Retention::default();

@@ -5,7 +5,7 @@ use redb::ReadableTable;
 use super::index;
 use super::moved::{Moved, WithHandler};
 use super::verifier::Verifier;
-use crate::job::{JobId, Order, QueueId};
+use crate::job::JobId;
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
@@ -34,37 +34,15 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Makes durable that a running job is to be cancelled. If that was requested before, the first reason counts. The
-    /// handler is told after the commit.
-    pub(super) fn request_cancel(
-        &mut self,
-        queue: QueueId,
-        id: JobId,
-        order: Order,
-        reason: &str,
-    ) -> Result<(), Fault> {
-        if self.cancel_reason(id)?.is_some() {
-            return Ok(());
-        }
-        let mark = match self.start_mark(id)? {
-            Some(mark) => mark,
-            None => StartMark {
-                queue,
-                priority: order.priority,
-                position: order.position,
-                attempt: 1,
-                max_attempts: 1,
-                started_at: self.now.wall,
-                alone: false,
-            },
-        };
-        self.hand_out(id, &mark)?;
+    /// Adds to the mark of a running job why its cancel was requested.
+    pub(super) fn mark_cancelled(&mut self, id: JobId, mark: &StartMark, reason: &str) -> Result<(), Fault> {
         self.tables.running()?.insert(id.get(), codec::encode(&(mark, reason)).as_slice())?;
         self.cancels.push((id, reason.into()));
         Ok(())
     }
 
-    fn start_mark(&mut self, id: JobId) -> Result<Option<StartMark>, Fault> {
+    /// The mark of a job, if it has one.
+    pub(super) fn start_mark(&mut self, id: JobId) -> Result<Option<StartMark>, Fault> {
         if !self.is_marked(id) {
             return Ok(None);
         }
