@@ -42,6 +42,9 @@ const EVENTS_DEFAULT: usize = 1_024;
 /// Highest number of events that a listener may be behind: the buffer is allocated when the file is opened.
 const EVENTS_MAX: usize = 1 << 20;
 
+/// How long an async handler may go on after the cancel of its job was requested.
+const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(30);
+
 /// Longest linger: every commit waits that long, and so do all callers and the shutdown.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -76,6 +79,7 @@ pub struct Builder {
     events: usize,
     linger: Duration,
     write_wait_max: Duration,
+    cancel_grace: Duration,
     adopt: bool,
     verify: bool,
     compaction: bool,
@@ -103,6 +107,7 @@ impl Default for Builder {
             events: EVENTS_DEFAULT,
             linger: Duration::ZERO,
             write_wait_max: WRITE_WAIT_DEFAULT,
+            cancel_grace: CANCEL_GRACE_DEFAULT,
             adopt: false,
             verify: false,
             compaction: true,
@@ -318,6 +323,18 @@ impl Builder {
     /// ```
     pub fn write_wait_max(mut self, wait: Duration) -> Self {
         self.write_wait_max = wait;
+        self
+    }
+
+    /// How long an async handler may go on after a [cancel](Millpond::cancel) of its job was requested; 30 s by default. After
+    /// that it is dropped at its next await. A blocking handler cannot be dropped: it keeps its slot until it returns.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// let builder = Millpond::builder().cancel_grace(Duration::from_secs(5));
+    /// ```
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.cancel_grace = grace;
         self
     }
 
@@ -724,6 +741,7 @@ impl Builder {
             bus: EventBus::new(self.events, self.hook),
             config: Config {
                 linger: self.linger,
+                cancel_grace: self.cancel_grace,
                 write_wait_max: self.write_wait_max,
                 verify_on_open: self.verify,
                 compaction: self.compaction,

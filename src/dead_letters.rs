@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Cursor, JobFilter, Page};
-use crate::job::{JobId, NewJob, State, StoredPayload};
+use crate::job::{JobId, NewJob, State, StoredPayload, check_replacement};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::dead_letters::{self as verbs, Progress};
@@ -323,13 +323,6 @@ fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace)
 
 /// Checks that `job` is a payload for a job of this queue and kind, and returns it as it is stored.
 pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob) -> Result<StoredPayload, Error> {
-    if job.kind() != kind {
-        let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
-        return Err(Error::config("payload", reason));
-    }
-    if let Some(option) = job.option_set() {
-        let reason = format!("it has the option `{option}`, and only the payload is replaced: leave the option out");
-        return Err(Error::config("payload", reason));
-    }
+    check_replacement(kind, &job)?;
     Ok(engine.prepare(queue, job)?.record().payload.clone())
 }

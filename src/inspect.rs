@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::error::panics::text_of;
-use crate::job::{AT_MOST_ONCE, JobId, QueueId, State};
+use crate::job::{AT_MOST_ONCE, EndedJob, JobId, QueueId, State};
 use crate::runtime::Engine;
-use crate::storage::{Damage, Fault, Found, Reader, ScanMost, Source};
+use crate::storage::{Damage, Fault, Found, Place, Reader, ScanMost, Source};
 pub use counts::Counts;
 pub(crate) use counts::counts;
 pub use cursor::{Cursor, ParseCursorError};
@@ -189,6 +189,17 @@ fn size(found: &Found) -> usize {
 
 pub(crate) fn find(engine: &Arc<Engine>, id: JobId) -> Result<JobInfo, Error> {
     Ok(describe(engine, look_up(engine, &engine.reader()?, id)?))
+}
+
+/// A job that has ended, as its end was noted.
+pub(crate) fn describe_ended(engine: &Engine, ended: EndedJob) -> Result<JobInfo, Error> {
+    let EndedJob { id, queue, record } = ended;
+    let Some(record) = record else { return Err(Error::NoSuchJob { id }) };
+    let (state, at) = (record.state, record.enqueued_at);
+    let place = Place::Finished { state, at };
+    let info = describe(engine, Found { id, queue, place, record, unindexed: false });
+    // A dead letter may run again by now.
+    Ok(JobInfo { state, ..info })
 }
 
 /// Finds one job. If something of it is damaged, the writer is told to repair it.

@@ -83,10 +83,11 @@ pub use job::Cron;
 #[cfg(feature = "lz4")]
 pub use job::Lz4;
 pub use job::{
-    AttemptError, Backoff, Capacity, Codec, DeadJob, EnqueueStatus, Enqueued, Every, Failure, FailureKind, GroupPolicy,
-    Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, Misfire, NewJob, Outcome,
-    Overlap, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority,
-    QueueSettings, Rate, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique, When, WhenFull,
+    AttemptError, Backoff, CancelOutcome, Capacity, Codec, DeadJob, EnqueueStatus, Enqueued, Every, Failure,
+    FailureKind, GroupPolicy, Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions,
+    Misfire, NewJob, Outcome, Overlap, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError,
+    PluginHash, Priority, QueueSettings, Rate, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State,
+    Unique, When, WhenFull,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;

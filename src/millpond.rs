@@ -12,7 +12,8 @@ use crate::error::{BoxError, Error};
 use crate::events::{Event, Events};
 use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
 use crate::job::{
-    CallSize, Enqueued, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX, Schedule, Scheduled, check_name,
+    CallSize, CancelOutcome, Enqueued, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX, Schedule, Scheduled,
+    check_name,
 };
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
@@ -26,7 +27,7 @@ use crate::text::cut;
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_may_wait};
 use crate::worker::WorkerBuilder;
-use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call, control};
+use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call};
 
 /// An open file with its queues. It is cheap to clone, and all clones are handles of the same file.
 ///
@@ -476,23 +477,55 @@ impl Millpond {
         names.map(|name| Queue::new(engine.clone(), name)).collect()
     }
 
-    /// Cancels a waiting job. Returns false if it was already cancelled.
+    /// Cancels a job. One that waits ends at once. One that runs is asked to stop, and does not run again; see
+    /// [the guide](crate::guide::cancelling) for what its handler sees. For one that has ended, nothing changes.
+    ///
+    /// A cancelled job keeps its errors and the reason, of which 4 KiB are kept. Its unique key is free once it has ended.
     ///
     /// # Errors
-    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if the job is running or has ended in another way.
+    /// [`Error::NoSuchJob`]; storage errors.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     ///
-    /// assert!(pond.cancel(id, "the order was withdrawn").await?);
-    /// assert!(!pond.cancel(id, "again").await?);
+    /// assert_eq!(pond.cancel(id, "the order was withdrawn").await?, CancelOutcome::Cancelled);
+    /// assert_eq!(pond.cancel(id, "again").await?, CancelOutcome::AlreadyEnded(State::Cancelled));
     /// assert_eq!(pond.job(id)?.reason.as_deref(), Some("the order was withdrawn"));
     /// # Ok(()) });
     /// ```
-    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Commit<bool> {
+    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Commit<CancelOutcome> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.engine().change_waiting(id.into(), 0, move |batch, target| control::cancel(batch, target, &reason))
+        self.engine().change_waiting(id.into(), 0, move |batch, target| batch.cancel_job(target, &reason))
+    }
+
+    /// Waits until the job has ended, and returns it as it has ended: its state, its result
+    /// ([`result_json`](JobInfo::result_json), [`output`](JobInfo::output)), its errors and the reason. A job that has ended
+    /// before is returned at once if it is kept. Ends that are not kept are returned too, if they happen while this waits.
+    ///
+    /// `Dead` is an end: if the job is redriven later, wait again. The wait has no limit of its own: put it into
+    /// `tokio::time::timeout`. A wait that is dropped leaves nothing behind. Each call asks the writer once, which writes nothing
+    /// for it. Without such calls nothing is noted of jobs that end.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`] if the job is not known, has ended and was not kept, or is deleted meanwhile; [`Error::Closed`] if the
+    /// file is closed first; [`Error::Degraded`] while the file cannot be written; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing").handle(|job: Job<Charge>| async move { Outcome::done_json(&(job.order * 2)) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    ///
+    /// let ended = tokio::time::timeout(Duration::from_secs(10), pond.finished(id)).await.expect("it ends in time")?;
+    /// assert_eq!((ended.state, ended.result_json::<u64>()?), (State::Completed, Some(14)));
+    /// # Ok(()) });
+    /// ```
+    pub fn finished(&self, id: impl Into<JobId>) -> Commit<JobInfo> {
+        let (engine, id) = (self.engine().clone(), id.into());
+        Commit::new(async move {
+            let ended = engine.end_of(id).await?;
+            inspect::describe_ended(&engine, ended)
+        })
     }
 
     /// Changes a waiting job.
@@ -519,7 +552,7 @@ impl Millpond {
                 replacement(&engine, &info.queue, &info.kind, payload)
             })?;
             let bytes = patch.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-            engine.change_waiting(id, bytes, move |batch, target| control::update(batch, target, &patch)).await
+            engine.change_waiting(id, bytes, move |batch, target| batch.update_job(target, &patch)).await
         })
     }
 

@@ -10,12 +10,11 @@ use crate::error::Error;
 use crate::inspect::{self, Chunk, Cursor, JobFilter};
 use crate::job::{JobId, JobPatch, NewJob, Patch, QueueId, REASON_BYTES_MAX, StoredPayload, check_name};
 use crate::runtime::{Commit, Engine, beside};
-use crate::storage::{Batch, Source};
+use crate::storage::{Batch, Source, Target};
 use crate::text::cut;
 use crate::time::Timestamp;
-use crate::writer::control::Target;
+use crate::writer::bulk;
 use crate::writer::dead_letters::Progress;
-use crate::writer::{bulk, control};
 
 /// Jobs that one chunk looks up and one commit changes, at most; fewer if they are large.
 const AT_ONCE: usize = 1_000;
@@ -124,7 +123,7 @@ impl Selection {
         beside(engine.clone(), move || inspect::count(&engine, &filter))
     }
 
-    /// Cancels the jobs that wait.
+    /// Cancels the jobs that wait, and requests the cancel of those that run. Both count as changed.
     ///
     /// # Errors
     /// Storage errors. The chunks that were committed before remain.
@@ -139,7 +138,7 @@ impl Selection {
     /// ```
     pub fn cancel(self, reason: impl Into<String>) -> Commit<BulkProgress> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.each("cancel", WAITING, false, move |batch, target| control::cancel(batch, target, &reason))
+        self.each("cancel", WAITING, false, move |batch, target| Ok(batch.cancel_job(target, &reason)?.has_changed()))
     }
 
     /// Makes the scheduled and retrying jobs due now.
@@ -156,7 +155,7 @@ impl Selection {
     /// ```
     pub fn run_now(self) -> Commit<BulkProgress> {
         let patch = Patch { run_at: Some(Timestamp::EPOCH), ..Patch::default() };
-        self.each("run now", NOT_DUE, false, move |batch, target| control::update(batch, target, &patch).map(|()| true))
+        self.each("run now", NOT_DUE, false, move |batch, target| batch.update_job(target, &patch).map(|()| true))
     }
 
     /// Changes the jobs that wait.
@@ -179,7 +178,7 @@ impl Selection {
         Commit::new(async move {
             let patch = patch.stored(|payload| self.checked(&engine, payload))?;
             let moves_ahead = patch.run_at.is_some();
-            let verb = move |batch: &mut Batch<'_>, target| control::update(batch, target, &patch).map(|()| true);
+            let verb = move |batch: &mut Batch<'_>, target| batch.update_job(target, &patch).map(|()| true);
             self.each("update", WAITING, moves_ahead, verb).await
         })
     }

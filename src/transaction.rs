@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use redb::{
     Key, MultimapTable, MultimapTableDefinition, MultimapTableHandle, Table, TableDefinition, TableError, TableHandle,
@@ -11,9 +12,13 @@ use redb::{
 };
 
 use crate::error::{BoxError, Error};
-use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Schedule, Scheduled, Withdraw};
-use crate::storage::{Batch, Claim, Prepared, StateWrite, Usage, claim_in, define, repeated_in};
+use crate::job::{
+    CallSize, CancelOutcome, Coder, Definition, Enqueued, HasQueue, JobId, JobPatch, NewJob, Patch, REASON_BYTES_MAX,
+    Schedule, Scheduled, Withdraw, check_replacement,
+};
+use crate::storage::{Batch, Claim, KnownQueue, Prepared, StateWrite, Target, Usage, claim_in, define, repeated_in};
 use crate::sync::{MustNotWait, may_wait};
+use crate::text::cut;
 use crate::time::Now;
 
 /// Refuses a call that waits for the queue where the queue waits for the caller: inside a transaction, or in a callback.
@@ -28,6 +33,9 @@ pub(crate) trait Prepare: Withdraw + Send + Sync {
 
     /// The payload codec, which reads what is stored of jobs.
     fn coder(&self) -> &Coder;
+
+    /// Whether callers wait for the ends of jobs.
+    fn ends_are_awaited(&self) -> bool;
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 
@@ -73,6 +81,9 @@ trait Staging {
     fn schedule(&mut self, name: &str, definition: &Definition, coder: &Coder) -> Result<Scheduled, Error>;
     fn unschedule(&mut self, name: &str) -> Result<bool, Error>;
     fn insert_many(&mut self, jobs: Vec<Prepared>, dispatch: &dyn Withdraw) -> Result<Vec<Enqueued>, Error>;
+    fn cancel(&mut self, target: Target, reason: &str) -> Result<CancelOutcome, Error>;
+    fn update(&mut self, target: Target, patch: &Patch) -> Result<(), Error>;
+    fn names_of(&mut self, id: JobId) -> Result<(Arc<str>, Arc<str>), Error>;
     fn touch(&mut self);
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
@@ -99,6 +110,18 @@ impl Staging for Batch<'_> {
             batch.room_for_all(&jobs, |batch, n| batch.claim(&jobs[n], dispatch))?;
             jobs.iter_mut().map(|job| batch.insert_or_find(job, dispatch)).collect()
         })
+    }
+
+    fn cancel(&mut self, target: Target, reason: &str) -> Result<CancelOutcome, Error> {
+        self.cancel_job(target, reason)
+    }
+
+    fn update(&mut self, target: Target, patch: &Patch) -> Result<(), Error> {
+        self.update_job(target, patch)
+    }
+
+    fn names_of(&mut self, id: JobId) -> Result<(Arc<str>, Arc<str>), Error> {
+        self.queue_and_kind_of(id)
     }
 
     fn touch(&mut self) {
@@ -289,6 +312,61 @@ impl<'t> Transaction<'t> {
         size.add(job.bytes.len())?;
         self.size.set(size);
         self.batch.borrow_mut().insert(job, self.prepare)
+    }
+
+    /// Cancels a job, as [`Millpond::cancel`](crate::Millpond::cancel) does, if and only if this transaction is committed. The
+    /// handler of a job that runs is told after the commit.
+    ///
+    /// # Errors
+    /// Those of [`Millpond::cancel`](crate::Millpond::cancel).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// const ORDERS: TableDefinition<u64, u64> = TableDefinition::new("orders");
+    ///
+    /// let reminder = pond.enqueue("emails", NewJob::json("reminder", &7).delay(Duration::from_secs(3600))).await?;
+    /// pond.transaction(move |tx| {
+    ///     tx.open_table(ORDERS)?.remove(7)?;
+    ///     tx.cancel(reminder, "the order was deleted")?;
+    ///     Ok(())
+    /// })
+    /// .await?;
+    /// assert_eq!(pond.job(reminder)?.state, State::Cancelled);
+    /// # Ok(()) });
+    /// ```
+    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Result<CancelOutcome, Error> {
+        let reason = cut(reason.into(), REASON_BYTES_MAX);
+        let target = self.withdrawn(id.into());
+        self.batch.borrow_mut().cancel(target, &reason)
+    }
+
+    /// Changes a waiting job, as [`Millpond::update`](crate::Millpond::update) does, if and only if this transaction is
+    /// committed.
+    ///
+    /// # Errors
+    /// Those of [`Millpond::update`](crate::Millpond::update).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// pond.transaction(move |tx| Ok(tx.update(id, JobPatch::new().payload(Charge { order: 8 }))?)).await?;
+    /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 8);
+    /// # Ok(()) });
+    /// ```
+    pub fn update(&self, id: impl Into<JobId>, patch: JobPatch) -> Result<(), Error> {
+        let id = id.into();
+        let patch = patch.stored(|payload| {
+            let (queue, kind) = self.batch.borrow_mut().names_of(id)?;
+            check_replacement(&kind, &payload)?;
+            Ok(self.prepare.prepare(&queue, payload)?.record().payload.clone())
+        })?;
+        let target = self.withdrawn(id);
+        self.batch.borrow_mut().update(target, &patch)
+    }
+
+    /// The job, which is not started until the commit was applied.
+    fn withdrawn(&self, id: JobId) -> Target {
+        Target { id, queue: KnownQueue::NotSearched, taken: self.prepare.withdraw(id).taken_from() }
     }
 
     /// Stores a schedule under this name, as [`Millpond::schedule`](crate::Millpond::schedule) does, if and only if this

@@ -12,7 +12,7 @@ use crate::error::BoxError;
 use crate::handler::{AttemptFacts, CalledAt, GuestFacts, Runnable};
 use crate::job::{AttemptNumber, Caller, Ending, FailureKind, Payload, QueueId, ReadyJob, RunNumber};
 use crate::scheduler::{RunId, Start};
-use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::time::{Now, TimeReader};
 
 /// Why an attempt is ended from outside.
@@ -21,6 +21,8 @@ use crate::time::{Now, TimeReader};
 pub(super) enum Kill {
     Timeout = 1,
     Release = 2,
+    /// The cancel of its job was requested, and the grace is over.
+    Cancel = 3,
 }
 
 /// One attempt. It is made when its job is handed out, and shared by all code that works on it until its end is sent to the
@@ -44,6 +46,8 @@ pub(crate) struct Attempt {
     pub facts: Arc<AttemptFacts>,
     killed: AtomicU8,
     kill: Notify,
+    /// When it is ended because the cancel of its job was requested: nanoseconds of the monotonic clock, or [`NEVER`].
+    cancel_by: AtomicU64,
     /// Whether the handler was called: one of the constants below.
     called: AtomicU8,
     /// Whether the first poll of the async handler has returned without a result.
@@ -56,6 +60,8 @@ const WAITS: u8 = 0;
 const WAITS_FOR_ITS_MARK: u8 = 1;
 /// The handler was called.
 const CALLED: u8 = 2;
+
+const NEVER: u64 = u64::MAX;
 
 impl Attempt {
     pub fn new(
@@ -99,6 +105,7 @@ impl Attempt {
             facts: Arc::new(facts),
             killed: AtomicU8::new(0),
             kill: Notify::new(),
+            cancel_by: AtomicU64::new(NEVER),
             called: AtomicU8::new(WAITS),
             awaited: AtomicBool::new(false),
             job,
@@ -183,11 +190,31 @@ impl Attempt {
         }
     }
 
+    /// Tells the handler to stop, because the cancel of its job was requested. Returns false if the attempt was ended at once:
+    /// its handler was not called, or is a plugin, which cannot react. Otherwise it is ended at `by`.
+    pub(super) fn cancel(&self, by: Duration) -> bool {
+        if self.facts.called_at().is_none() || self.handling().foreign.is_some() {
+            self.end(Kill::Cancel);
+            return false;
+        }
+        let by = by.as_nanos().min(u128::from(NEVER - 1)) as u64;
+        let _ = self.cancel_by.compare_exchange(NEVER, by, Ordering::SeqCst, Ordering::SeqCst);
+        self.facts.cancel();
+        true
+    }
+
+    /// When it is ended because its cancel was requested.
+    pub(super) fn cancel_by(&self) -> Option<Duration> {
+        let by = self.cancel_by.load(Ordering::SeqCst);
+        (by != NEVER).then(|| Duration::from_nanos(by))
+    }
+
     pub(super) fn killed(&self) -> Option<Kill> {
         match self.killed.load(Ordering::SeqCst) {
             0 => None,
             1 => Some(Kill::Timeout),
-            _ => Some(Kill::Release),
+            2 => Some(Kill::Release),
+            _ => Some(Kill::Cancel),
         }
     }
 
@@ -220,6 +247,8 @@ impl Attempt {
     pub(super) fn ending_from_outside(&self) -> Ending {
         match self.killed() {
             Some(Kill::Timeout) => self.timed_out(None),
+            // The writer knows the reason.
+            Some(Kill::Cancel) => Ending::Cancelled("its cancel was requested".to_owned()),
             _ => Ending::Released,
         }
     }

@@ -206,7 +206,7 @@ fn call_begins(attempt: &Attempt, at: Option<CalledAt>, report: &impl Report) {
 }
 
 async fn run_async(attempt: &Attempt, inside: Inside) -> Ending {
-    if attempt.killed() == Some(Kill::Release) {
+    if matches!(attempt.killed(), Some(Kill::Release | Kill::Cancel)) {
         // The attempt was given up before its handler was called: the job goes back, unless it has gone back already.
         return Ending::Uncalled;
     }
@@ -272,7 +272,7 @@ async fn finish_or_kill(attempt: &Attempt, inside: Inside, mut future: Boxed) ->
 
 fn run_blocking(attempt: &Attempt, inside: Inside) -> Ending {
     match attempt.killed() {
-        Some(Kill::Release) => return Ending::Uncalled,
+        Some(Kill::Release | Kill::Cancel) => return Ending::Uncalled,
         Some(Kill::Timeout) => return attempt.ending_from_outside(),
         None => {}
     }

@@ -36,6 +36,12 @@ const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 pub enum Explanation {
     /// It is running.
     Running,
+    /// It is running, and its [cancel](crate::Millpond::cancel) was requested.
+    #[non_exhaustive]
+    CancelRequested {
+        /// Why.
+        reason: String,
+    },
     /// It has ended.
     #[non_exhaustive]
     Ended {
@@ -121,6 +127,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => f.write_str("it is running"),
+            Self::CancelRequested { reason } => write!(f, "it is running, and its cancel was requested: {reason}"),
             Self::Ended { state } => write!(f, "it has ended: {state}"),
             Self::NotDue { wait, .. } => write!(f, "it is not due for another {wait:?}"),
             Self::QueuePaused => f.write_str("its queue is paused"),
@@ -157,7 +164,10 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Er
     let found = look_up(engine, &reader, id)?;
     let now = engine.now();
     if engine.scheduler().is_handed_out(id) {
-        return Ok(Explanation::Running);
+        return Ok(match engine.cancel_requested(id) {
+            Some(reason) => Explanation::CancelRequested { reason: reason.to_string() },
+            None => Explanation::Running,
+        });
     }
     let queue = found.queue;
     let position = match &found.place {

@@ -117,6 +117,15 @@ pub(crate) enum Change {
     },
 }
 
+/// A job that has ended, for the callers that wait for that.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedJob {
+    pub id: JobId,
+    pub queue: QueueId,
+    /// As it is kept, or would be. `None` if it was deleted.
+    pub record: Option<Record>,
+}
+
 /// A page of rows to be read for dispatch: rows of `queue` behind `after`, in dispatch order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refill {

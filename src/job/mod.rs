@@ -5,6 +5,7 @@
 mod attempt;
 mod call_size;
 mod caller;
+mod cancel_outcome;
 mod change;
 mod checked;
 mod codec;
@@ -51,6 +52,7 @@ mod unique;
 mod withdraw;
 
 pub use attempt::{AttemptError, FailureKind};
+pub use cancel_outcome::CancelOutcome;
 pub use codec::Codec;
 #[cfg(feature = "cron")]
 pub use cron::Cron;
@@ -62,6 +64,7 @@ pub(crate) use firing::is_set_back;
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
 pub use job_patch::JobPatch;
+pub(crate) use job_patch::check_replacement;
 pub use kind_options::KindOptions;
 pub use kind_traits::{HasOutput, HasQueue};
 #[cfg(feature = "lz4")]
@@ -86,7 +89,7 @@ pub use unique::Unique;
 pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
 pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 pub(crate) use caller::Caller;
-pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill};
+pub(crate) use change::{BucketKey, BucketState, Change, EndedJob, Order, ReadyJob, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use coder::{Coder, EndTexts};
 pub(crate) use labels::Labels;

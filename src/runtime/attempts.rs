@@ -81,7 +81,9 @@ impl Engine {
 
     fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
         self.metrics.started();
+        let id = attempt.run.job;
         let task = self.executor.begin(attempt);
+        self.check_cancelled(id);
         if task.next_deadline {
             self.wake_dispatcher();
         }
@@ -130,6 +132,7 @@ impl Engine {
 
     /// Gives back a job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
+        let Some(start) = self.unless_cancelled(start) else { return };
         tracing::trace!("a job that was handed out goes back unstarted");
         let job = start.job.clone();
         self.scheduler().given_back(start.run, start.job);
@@ -303,10 +306,15 @@ impl Engine {
 
     /// Ends a job whose expiry has passed before it started.
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
+        self.end_unstarted(start, Ending::Expired);
+    }
+
+    /// Has the end of a job written that was handed out and did not start.
+    pub(super) fn end_unstarted(self: &Arc<Self>, start: Start, ending: Ending) {
         let now = self.now();
         let mut record = start.job.record.clone();
         let attempt = AttemptNumber { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
-        let transition = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
+        let transition = after(&mut record, attempt, ending, &Default::default(), now, 0.0);
         let more = Some(Box::new(More::of(record)));
         let (queue, taken, took) = (start.queue, start.job, Duration::ZERO);
         self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));

@@ -9,8 +9,7 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::handler::{Inside, handler_here};
 use crate::job::{Enqueued, JobId, QueueId};
-use crate::storage::{Batch, KnownQueue, Prepared};
-use crate::writer::control::Target;
+use crate::storage::{Batch, KnownQueue, Prepared, Target};
 use crate::writer::{Answer, Command, Enqueue, Step, WaitingHandler, call};
 
 impl Engine {
@@ -126,7 +125,10 @@ impl Engine {
         let (withdrawer, reinstater) = (self.clone(), self.clone());
         let withdraw = move || {
             let mut scheduler = withdrawer.scheduler();
-            let target = |&(queue, id): &(KnownQueue, JobId)| Target { id, queue, is_taken: !scheduler.withdraw(id) };
+            let target = |&(queue, id): &(KnownQueue, JobId)| {
+                let taken = if scheduler.withdraw(id) { None } else { scheduler.order_of_handed_out(id) };
+                Target { id, queue, taken }
+            };
             jobs.iter().map(target).collect()
         };
         let reinstate = move || {
@@ -139,12 +141,17 @@ impl Engine {
     }
 
     /// Sends a step to the writer, and waits for its answer.
-    async fn answered<T>(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize, answer: Answer<T>) -> Result<T, Error> {
+    pub(super) async fn answered<T>(
+        self: &Arc<Self>,
+        step: Box<dyn Step>,
+        bytes: usize,
+        answer: Answer<T>,
+    ) -> Result<T, Error> {
         self.submit(step, bytes).await?;
         self.note_damage(answer.await.map_err(|_| self.unanswered())?)
     }
 
-    fn queue_of(&self, id: JobId) -> KnownQueue {
+    pub(super) fn queue_of(&self, id: JobId) -> KnownQueue {
         let searched = self.store.reader().and_then(|reader| Ok(reader.queue_of(&self.store.catalog, id)?));
         searched.unwrap_or_else(|error| {
             tracing::debug!(job = %id, %error, "the writer has to search for a job");

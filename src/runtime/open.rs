@@ -7,8 +7,10 @@ use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::log;
 use super::maintenance::Chores;
-use super::prepare::{Preparer, Replacing};
+use super::prepare::Preparer;
 use super::shutdown::stop_now;
+use super::waits::Waits;
+use super::withdrawals::Withdrawals;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
@@ -95,14 +97,15 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
-    let (preparer_store, preparer_time, replacing) = (store.clone(), time.clone(), Replacing::default());
+    let (withdrawals, waits) = (Withdrawals::default(), Arc::<Waits>::default());
     let prepare = Arc::new(Preparer {
-        store: preparer_store,
-        time: preparer_time,
+        store: store.clone(),
+        time: time.clone(),
         payload_bytes_max,
         verify_payloads,
         coder,
-        replacing,
+        withdrawals,
+        waits: waits.clone(),
     });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
@@ -142,13 +145,14 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         occupied,
         executor,
         scheduler,
+        waits,
         upkeep,
         config,
         on_dead,
         seed,
     };
     let engine = Arc::new(Engine::new(parts));
-    prepare.set_engine(&engine);
+    prepare.withdrawals.set_engine(&engine);
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.schedule_times.learn(next_schedules);
     log::recovered(&events);

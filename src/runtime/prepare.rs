@@ -1,13 +1,13 @@
 //! Turns new jobs into rows, on the caller's thread.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::engine::Engine;
+use super::waits::Waits;
+use super::withdrawals::Withdrawals;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
@@ -15,7 +15,6 @@ use crate::job::{
     StartTime, Withdraw, Withdrawn,
 };
 use crate::storage::{KeyTimes, NO_NUMBER, NewJobNames, Number, Prepared, Store};
-use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
 
@@ -27,52 +26,17 @@ pub(super) struct Preparer {
     /// Whether each typed payload is read back and compared.
     pub verify_payloads: bool,
     pub coder: Coder,
-    pub replacing: Replacing,
-}
-
-/// The waiting jobs that are being replaced: they do not start meanwhile.
-#[derive(Default)]
-pub(super) struct Replacing {
-    /// Set once there is an engine.
-    engine: OnceLock<Weak<Engine>>,
-    withdrawn: Mutex<BTreeSet<JobId>>,
-}
-
-impl Preparer {
-    /// From now on jobs can be withdrawn from this engine's dispatch.
-    pub fn set_engine(&self, engine: &Arc<Engine>) {
-        let _ = self.replacing.engine.set(Arc::downgrade(engine));
-    }
-
-    fn withdrawn(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
-        self.replacing.withdrawn.lock().unwrap_or_else(|e| e.into_inner())
-    }
+    pub withdrawals: Withdrawals,
+    pub waits: Arc<Waits>,
 }
 
 impl Withdraw for Preparer {
     fn withdraw(&self, id: JobId) -> Withdrawn {
-        let Some(engine) = self.replacing.engine.get().and_then(Weak::upgrade) else { return Withdrawn::NoDispatch };
-        let mut withdrawn = self.withdrawn();
-        if withdrawn.contains(&id) {
-            return Withdrawn::Waits;
-        }
-        if !engine.scheduler().withdraw(id) {
-            return Withdrawn::IsTaken;
-        }
-        withdrawn.insert(id);
-        Withdrawn::Waits
+        self.withdrawals.withdraw(id)
     }
 
     fn reinstate_all(&self) {
-        let withdrawn = std::mem::take(&mut *self.withdrawn());
-        if withdrawn.is_empty() {
-            return;
-        }
-        let Some(engine) = self.replacing.engine.get().and_then(Weak::upgrade) else { return };
-        let mut scheduler = engine.scheduler();
-        withdrawn.into_iter().for_each(|id| scheduler.reinstate(id));
-        drop(scheduler);
-        engine.wake_dispatcher();
+        self.withdrawals.reinstate_all();
     }
 }
 
@@ -83,6 +47,10 @@ impl Prepare for Preparer {
 
     fn coder(&self) -> &Coder {
         &self.coder
+    }
+
+    fn ends_are_awaited(&self) -> bool {
+        self.waits.has_any()
     }
 
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {

@@ -240,13 +240,18 @@ impl WriterLoop {
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
         self.engine.callers.remember(std::mem::take(&mut committed.jobs.callers));
+        let cancels = std::mem::take(&mut committed.jobs.cancels);
+        self.engine.cancels.note(&cancels);
+        self.engine.cancels.forget_settled(&committed.jobs.changes);
         self.tell_dispatch(std::mem::take(&mut committed.jobs.changes));
         self.engine.prepare.reinstate_all();
+        self.engine.tell_cancelled(cancels.into_iter().map(|(id, _)| id));
         let expires_sooner = self.engine.expiries.learn(committed.jobs.expiries);
         if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner {
             self.engine.wake_dispatcher();
         }
         let _occupation = self.engine.occupied.begin(Occupant::Callback);
+        self.engine.waits.tell(std::mem::take(&mut committed.jobs.ends));
         committed.answer();
         let has_failed = told.is_some();
         self.engine.bus.publish(events.into_iter().chain(told));
@@ -324,6 +329,7 @@ impl WriterLoop {
                 self.healing = None;
                 self.engine.resume(&suspects_gone);
                 self.publish(committed);
+                self.engine.tell_cancelled_again();
                 self.engine.wake_dispatcher();
                 self.engine.bus.publish([Event::Healed]);
                 tracing::info!("healed: the file is open again");
@@ -387,6 +393,7 @@ impl WriterLoop {
             // The values that are dropped here can belong to the application.
             let _occupation = engine.occupied.begin(Occupant::Callback);
             self.writer.close();
+            engine.waits.close();
             self.refuse(others, &Error::Closed);
             drop(self.writer);
         }
@@ -460,6 +467,7 @@ fn publish_last(engine: &Arc<Engine>, mut committed: Committed) {
     // The result says whether the dispatcher has something to do. Nothing starts any more.
     let _ = engine.apply(std::mem::take(&mut committed.jobs.changes));
     let _occupation = engine.occupied.begin(Occupant::Callback);
+    engine.waits.tell(std::mem::take(&mut committed.jobs.ends));
     committed.answer();
     engine.bus.publish(events);
 }

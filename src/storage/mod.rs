@@ -27,6 +27,7 @@ pub(crate) use life::groups::row::HeadAt;
 pub(crate) use life::kept::{StateWrite, Usage};
 pub(crate) use life::room::Share;
 pub(crate) use life::schedules::{FiringRoom, StoredSchedule, define};
+pub(crate) use life::steering::Target;
 pub use life::verifier::Verification;
 pub(crate) use life::waiting::Stored;
 pub(crate) use life::{Move, NewHome, OldHome};

@@ -126,6 +126,8 @@ impl Writer {
         committed.jobs.expiries = committed.jobs.expiries.and_then(sealed.expiries);
         committed.jobs.schedules = committed.jobs.schedules.and_then(sealed.schedules);
         committed.jobs.callers.extend(sealed.callers);
+        committed.jobs.cancels.extend(sealed.cancels);
+        committed.jobs.ends.extend(sealed.ends);
         committed.jobs.changes.extend(sealed.changes);
         committed.events.extend(sealed.events);
     }

@@ -52,6 +52,10 @@ impl Prepare for NoPrepare {
         &self.0
     }
 
+    fn ends_are_awaited(&self) -> bool {
+        false
+    }
+
     fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
         Err(Error::Closed)
     }

@@ -144,12 +144,12 @@ async fn a_job_that_is_moved_is_found_by_a_call_in_the_same_commit() {
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let id = pond.enqueue("old", work(1)).await.unwrap();
     let commits = pond.metrics().commits_total;
-    let calls = vec![pond.move_to(id, "new"), pond.cancel(id, "enough")];
+    let calls = vec![pond.move_to(id, "new"), pond.move_to(id, "newer")];
     let answers = in_one_batch(&pond, &disk, calls).await;
     assert!(answers.into_iter().all(Result::unwrap));
     assert_eq!(pond.metrics().commits_total, commits + 2, "both shared one commit");
     let job = pond.job(id).unwrap();
-    assert_eq!((job.queue.as_str(), job.state), ("new", State::Cancelled));
+    assert_eq!((job.queue.as_str(), job.state), ("newer", State::Pending));
     assert_sound(&pond).await;
 }
 

@@ -6,7 +6,9 @@ use std::task::{Context as Task, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millpond::{BoxError, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+use millpond::{
+    BoxError, CancelOutcome, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, State, WhenFull,
+};
 use millpond_testkit::{JobSpec, ON_PURPOSE, When};
 
 use crate::handlers::{ROWS, write_row};
@@ -262,7 +264,17 @@ impl World {
         let Some(id) = self.any_id() else { return };
         self.oracle.steered(id, false);
         let commit = self.now().pond.cancel(JobId::new(id), ON_PURPOSE);
-        self.push(Asks::Cancel(id), boxed(commit, truth));
+        self.push(
+            Asks::Cancel(id),
+            boxed(commit, |outcome| {
+                let truth = match outcome {
+                    CancelOutcome::Cancelled => 1,
+                    CancelOutcome::AlreadyEnded(State::Cancelled) => 0,
+                    _ => 2,
+                };
+                vec![truth]
+            }),
+        );
     }
 
     fn update(&mut self) {
@@ -436,6 +448,7 @@ impl World {
             (Asks::Verify, Ok(problems)) if problems[0] > 0 => {
                 Err(format!("I4: the file has {} problems", problems[0]))
             }
+            (Asks::Cancel(_), Ok(done)) if done[0] == 2 => Ok(()),
             (Asks::Cancel(id), Ok(done)) => self.oracle.cancelled(id, done[0] == 1),
             (_, Err(error)) => self.oracle.legal_error(error),
             _ => Ok(()),

@@ -17,9 +17,11 @@ use tokio::sync::Notify;
 
 use super::alarm::Alarm;
 use super::callers::Callers;
+use super::cancels::Cancels;
 use super::commit_turn::CommitTurn;
 use super::expiries::Expiries;
 use super::schedule_times::ScheduleTimes;
+use super::waits::Waits;
 use crate::events::EventBus;
 use crate::executor::{Binding, Executor};
 use crate::job::{Change, IdMap, QueueId};
@@ -53,6 +55,8 @@ pub(crate) struct Config {
     pub linger: Duration,
     /// How long callers wait while another caller holds a guard.
     pub write_wait_max: Duration,
+    /// How long an async handler may go on after the cancel of its job was requested.
+    pub cancel_grace: Duration,
     pub verify_on_open: bool,
     pub compaction: bool,
     /// Longest result that is kept, in bytes.
@@ -75,6 +79,8 @@ pub(crate) struct Engine {
     pub(super) occupied: Occupied,
     pub(super) commit_turn: CommitTurn,
     pub(super) callers: Callers,
+    pub(super) cancels: Cancels,
+    pub(super) waits: Arc<Waits>,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
     pub(super) schedule_times: ScheduleTimes,
@@ -123,6 +129,7 @@ pub(super) struct Parts {
     pub occupied: Occupied,
     pub executor: Executor,
     pub scheduler: Scheduler,
+    pub waits: Arc<Waits>,
     pub upkeep: Box<dyn Upkeep>,
     pub config: Config,
     pub on_dead: Option<DeadHook>,
@@ -145,6 +152,8 @@ impl Engine {
             occupied: parts.occupied,
             commit_turn: CommitTurn::default(),
             callers: Callers::default(),
+            cancels: Cancels::default(),
+            waits: parts.waits,
             alarm: Alarm::default(),
             expiries: Expiries::new(),
             schedule_times: ScheduleTimes::default(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::moved::{Moved, Side, WithHandler};
 use super::ready::ready_key;
-use crate::job::{Change, JobId, QueueId, ReadyJob, Record, State, Transition};
+use crate::job::{Change, JobId, Order, QueueId, ReadyJob, Record, State, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::encode_record;
 use crate::storage::rows::fault::Fault;
@@ -29,6 +29,35 @@ impl Batch<'_> {
             indexed: None,
             handler: WithHandler::Is(mark),
         })
+    }
+
+    /// Makes durable that a running job, which was handed out from `order`, is to be cancelled. If that was requested before, the
+    /// first reason counts. The handler is told after the commit.
+    pub(super) fn request_cancel(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        order: Order,
+        reason: &str,
+    ) -> Result<(), Fault> {
+        if self.cancel_reason(id)?.is_some() {
+            return Ok(());
+        }
+        let mark = match self.start_mark(id)? {
+            Some(mark) => mark,
+            // The mark of the attempt, if it comes, replaces this one and keeps the reason.
+            None => StartMark {
+                queue,
+                priority: order.priority,
+                position: order.position,
+                attempt: 1,
+                max_attempts: 1,
+                started_at: self.now.wall,
+                alone: false,
+            },
+        };
+        self.hand_out(id, &mark)?;
+        self.mark_cancelled(id, &mark, reason)
     }
 
     /// Puts off a job that was handed out until `due`. `failed` says whether its attempt is used up.

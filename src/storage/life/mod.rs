@@ -37,6 +37,7 @@ pub(super) mod ready;
 pub(super) mod room;
 pub(super) mod schedules;
 pub(super) mod started;
+pub(super) mod steering;
 pub(super) mod tags;
 pub(super) mod timed_keys;
 pub(super) mod unique;

@@ -2,13 +2,14 @@
 //! told after the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{BucketKey, BucketState, Caller, Change, JobId, KindId, QueueId};
+use crate::job::{BucketKey, BucketState, Caller, Change, EndedJob, JobId, KindId, QueueId, Record};
 use crate::storage::rows::catalog::{Catalog, NewNames, QueueRow};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
@@ -88,6 +89,12 @@ pub(crate) struct Batch<'t> {
     pub events: Vec<Event>,
     /// The callers that enqueued the jobs that it has stored, as far as they are known.
     pub(in crate::storage) callers: Vec<(JobId, Caller)>,
+    /// The running jobs whose cancel it has made durable, with the reasons.
+    pub(in crate::storage) cancels: Vec<(JobId, Arc<str>)>,
+    /// Whether callers wait for the ends of jobs: without one, no ends are noted.
+    pub awaited: bool,
+    /// The jobs that it has ended, if they are noted.
+    ends: Vec<EndedJob>,
     /// Whether there are listeners: without one, no events are made.
     pub listening: bool,
     /// Jobs that were not stored, because one with their key was there.
@@ -128,6 +135,8 @@ pub(crate) struct Sealed {
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
     pub callers: Vec<(JobId, Caller)>,
+    pub cancels: Vec<(JobId, Arc<str>)>,
+    pub ends: Vec<EndedJob>,
     pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
@@ -157,6 +166,9 @@ impl<'t> Batch<'t> {
             changes: Vec::new(),
             events: Vec::new(),
             callers: Vec::new(),
+            cancels: Vec::new(),
+            awaited: false,
+            ends: Vec::new(),
             listening,
             deduplicated: 0,
             marks,
@@ -307,6 +319,13 @@ impl<'t> Batch<'t> {
         }
     }
 
+    /// Notes that a job has ended with this record, for the callers that wait for it; without one if it was deleted.
+    pub fn note_end(&mut self, queue: QueueId, id: JobId, record: impl FnOnce() -> Option<Record>) {
+        if self.awaited {
+            self.ends.push(EndedJob { id, queue, record: record() });
+        }
+    }
+
     /// Stores a bucket: tokens taken out of it may be used once this is durable. Without a state its row is
     /// removed.
     pub fn put_rate(&mut self, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Fault> {
@@ -368,6 +387,8 @@ impl<'t> Batch<'t> {
             changes: self.changes,
             events: self.events,
             callers: self.callers,
+            cancels: self.cancels,
+            ends: self.ends,
             deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,

@@ -43,6 +43,7 @@ pub(crate) fn expire_passed(batch: &mut Batch<'_>, mut is_taken: impl FnMut(JobI
 fn expire_one(batch: &mut Batch<'_>, expiring: Expiring) -> Result<usize, Error> {
     let Expiring { queue, id, .. } = expiring;
     let Some((record, bytes)) = batch.expire(expiring)? else { return Ok(0) };
+    batch.note_end(queue, id, || Some(record.clone()));
     let (name, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
     batch.event(|| Event::Cancelled { id, queue: name, kind, reason: life::EXPIRED.to_owned() });
     Ok(bytes)

@@ -187,12 +187,18 @@ impl Finish {
             batch.put_rate(&hold.key, (hold.state)(&hold.key).as_ref())?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
+        if self.transition != Transition::End(State::Completed)
+            && let Some(reason) = batch.cancel_reason(self.id())?
+        {
+            return self.cancel(batch, reason);
+        }
         match self.transition {
             Transition::End(State::Completed) => self.complete(batch, prepare)?,
             Transition::PutOff { due, failed } => batch.put_off(queue, &self.taken, self.record(), due, failed)?,
             Transition::End(state) => {
                 let kept = batch.keeps(queue, state, false);
                 self.end(batch, kept.then(|| self.record()))?;
+                batch.note_end(queue, self.id(), || Some(self.record().clone()));
                 if let Some(hook) = self.more.as_ref().and_then(|more| more.on_dead.as_ref())
                     && state == State::Dead
                 {
@@ -217,6 +223,12 @@ impl Finish {
             record
         });
         self.end(batch, kept.as_ref())?;
+        let now = batch.now;
+        batch.note_end(self.queue, self.id(), || {
+            let mut record = kept.unwrap_or_else(|| self.record().clone());
+            life::completed(&mut record, self.attempt, now);
+            Some(record)
+        });
         // All hooks together may enqueue as much as one transaction.
         let size = Cell::default();
         for hook in self.more.iter().flat_map(|more| &more.hooks) {
@@ -225,11 +237,36 @@ impl Finish {
         Ok(())
     }
 
+    /// Ends a job whose cancel was requested before its attempt ended without completing it.
+    fn cancel(&self, batch: &mut Batch<'_>, reason: String) -> Result<(), Refusal> {
+        let (id, queue) = (self.id(), self.queue);
+        let mut record = self.record().clone();
+        let transition = life::cancel_requested(&mut record, self.attempt, &reason, batch.now);
+        batch.changes.push(Change::Settled { id });
+        let kept = batch.keeps(queue, record.state, false);
+        let to = if kept { NewHome::Ended { record: &record } } else { NewHome::Nowhere };
+        batch.apply(Move { id, queue, transition, from: self.from(), to })?;
+        let (queue, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
+        tracing::info!(
+            id = id.get(),
+            queue = &*queue,
+            kind = &*kind,
+            reason = &*told(&reason),
+            "cancelled as requested"
+        );
+        batch.event(|| Event::Cancelled { id, queue, kind, reason });
+        Ok(())
+    }
+
+    fn from(&self) -> OldHome<'_> {
+        OldHome::Handler { taken: &self.taken, row_was_there: self.was_there }
+    }
+
     /// Ends the job, and keeps it with this record if there is one.
     fn end(&self, batch: &mut Batch<'_>, kept: Option<&Record>) -> Result<(), Error> {
         // The slot is freed first, so that it is free for a job that becomes ready by this end.
         batch.changes.push(Change::Settled { id: self.id() });
-        let from = OldHome::Handler { taken: &self.taken, row_was_there: self.was_there };
+        let from = self.from();
         let to = kept.map_or(NewHome::Nowhere, |record| NewHome::Ended { record });
         batch.apply(Move { id: self.id(), queue: self.queue, transition: self.transition, from, to })?;
         Ok(())

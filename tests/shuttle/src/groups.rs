@@ -1,6 +1,7 @@
 //! An enqueue at the same time as the completion of the job before it in the group: the second of the two must see the
 //! first, or the new head never starts.
 
+use millpond::CancelOutcome;
 use millpond::testing::ManualClock;
 use millpond_testkit::SimDisk;
 use shuttle::thread;
@@ -45,7 +46,9 @@ fn a_cancel_beside_the_start_of_the_same_job_either_prevents_it_or_is_refused() 
         let next = pond.enqueue("q", job(2).group("g")).wait().unwrap();
         let canceller = {
             let pond = pond.clone();
-            thread::spawn(move || [id, next].map(|id| pond.cancel(id, "on second thoughts").wait().unwrap_or(false)))
+            thread::spawn(move || [id, next].map(|id| {
+                    matches!(pond.cancel(id, "on second thoughts").wait(), Ok(CancelOutcome::Cancelled))
+                }))
         };
         let cancelled = canceller.join().unwrap();
         ran.wait_for(cancelled.iter().filter(|cancelled| !**cancelled).count());
