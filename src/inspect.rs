@@ -4,6 +4,7 @@ mod counts;
 mod cursor;
 mod explanation;
 mod filter;
+mod group_info;
 mod job_info;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub use cursor::{Cursor, ParseCursorError};
 pub use explanation::Explanation;
 pub(crate) use explanation::explain;
 pub use filter::JobFilter;
+pub(crate) use group_info::groups;
+pub use group_info::{GroupInfo, GroupPage};
 pub use job_info::JobInfo;
 
 /// How much one page reads, at most: a filter that matches few jobs must not hold a snapshot of the file for long. A

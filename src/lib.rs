@@ -76,8 +76,8 @@ pub use events::{Event, Events, Missed};
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
 pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
-pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Progress};
-pub use inspect::{Counts, Cursor, Explanation, JobFilter, JobInfo, Page, ParseCursorError};
+pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Next, NextBlocking, Progress};
+pub use inspect::{Counts, Cursor, Explanation, GroupInfo, GroupPage, JobFilter, JobInfo, Page, ParseCursorError};
 #[cfg(feature = "cron")]
 pub use job::Cron;
 #[cfg(feature = "lz4")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::inspect::{self, Counts};
+use crate::inspect::{self, Counts, GroupPage};
 use crate::job::{BucketKey, Enqueued, JobId, NewJob, QueueId, QueueSettings, check_key};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
@@ -241,6 +241,62 @@ impl Queue {
     /// ```
     pub fn counts(&self) -> Counts {
         self.id().map(|id| inspect::counts(&self.engine, id)).unwrap_or_default()
+    }
+
+    /// How long the job waits that has been ready for the longest time; `None` if no job is ready. This is the queue's
+    /// latency: a job that is due later counts from when it was due.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read). The age follows
+    /// the wall clock.
+    ///
+    /// # Errors
+    /// Storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// let billing = pond.queue("billing")?;
+    /// assert_eq!(billing.oldest_ready_age()?, None);
+    ///
+    /// billing.enqueue(Charge { order: 7 }).await?;
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(billing.oldest_ready_age()?, Some(Duration::from_secs(60)));
+    /// # Ok(()) });
+    /// ```
+    pub fn oldest_ready_age(&self) -> Result<Option<Duration>, Error> {
+        self.engine.check_process()?;
+        let Some(id) = self.id() else { return Ok(None) };
+        let taken = |id| self.engine.scheduler().is_handed_out(id);
+        let since = self.engine.reader()?.oldest_ready(id, taken).map_err(Error::from);
+        let since = self.engine.note_damage(since)?;
+        Ok(since.map(|since| self.engine.wall_now().since(since)))
+    }
+
+    /// The queue's groups that have jobs or are paused, in the order of their names, each with what keeps its next job from
+    /// running: up to `limit` of them (at least 1, at most 1,000) behind the name `after`. A call reads 10,000 jobs or 64
+    /// MiB at most, so a page can be short and still have a [`next`](GroupPage::next) one.
+    ///
+    /// It reads the file on the caller's thread: in an async task call it in [`read`](crate::Millpond::read).
+    ///
+    /// # Errors
+    /// Storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let orders = pond.queue("orders")?;
+    /// for order in ["order-7", "order-8", "order-9"] {
+    ///     orders.enqueue(NewJob::json("charge", &order).group(order)).await?;
+    /// }
+    /// let first = orders.groups(None, 2)?;
+    /// let second = orders.groups(first.next.as_deref(), 2)?;
+    /// assert_eq!((first.groups.len(), second.groups.len(), second.next), (2, 1, None));
+    /// # Ok(()) });
+    /// ```
+    pub fn groups(&self, after: Option<&str>, limit: usize) -> Result<GroupPage, Error> {
+        self.engine.check_process()?;
+        match self.id() {
+            Some(id) => inspect::groups(&self.engine, id, after, limit),
+            None => Ok(GroupPage { groups: Vec::new(), next: None }),
+        }
     }
 
     /// The queue's token bucket, for code outside handlers that shares the same limit.

@@ -1,5 +1,6 @@
 //! Workers: the handlers of a queue, with their limits.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::executor::{Binding, Handling};
 use crate::handler::{
-    BlockingHandler, DataMap, Handler, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw,
+    BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, around, around_blocking,
+    erase, erase_blocking, erase_blocking_raw, erase_raw,
 };
-use crate::job::{IdMap, Kind, QueueId, Rate, Retry};
+use crate::job::{IdMap, Kind, Outcome, QueueId, Rate, Retry};
 use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
 
@@ -69,6 +71,7 @@ pub struct WorkerBuilder {
     at_most_once: bool,
     data: DataMap,
     handlers: Vec<(String, Runnable)>,
+    middleware: Middleware,
     foreign: Vec<(String, LoadForeign)>,
 }
 
@@ -85,6 +88,7 @@ impl WorkerBuilder {
             at_most_once: false,
             data: DataMap::default(),
             handlers: Vec::new(),
+            middleware: Middleware::default(),
             foreign: Vec::new(),
         }
     }
@@ -314,6 +318,71 @@ impl WorkerBuilder {
         self.with(kind, erase_blocking_raw(handler))
     }
 
+    /// Puts middleware around every attempt of the worker's async handlers: an async function that takes the attempt's
+    /// [`Context`] and the rest of the attempt, and returns the outcome of the attempt. It can look at the job before, replace
+    /// the outcome after, or not run the handler at all. Middleware that was added first is the outermost, and it does not
+    /// matter whether it is added before or after the handlers.
+    ///
+    /// It runs within the attempt: it is dropped at the attempt's timeout, and a panic in it fails the attempt. A payload that
+    /// cannot be decoded does not reach it. It is not put around plugins, nor around handlers that may block: for those there
+    /// is [`wrap_blocking`](Self::wrap_blocking).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// use millpond::{Context, Next};
+    ///
+    /// async fn timed(context: Context, next: Next) -> Outcome {
+    ///     let start = std::time::Instant::now();
+    ///     let outcome = next.run().await;
+    ///     println!("{} {} took {:?}", context.kind(), context.job_id(), start.elapsed());
+    ///     outcome
+    /// }
+    ///
+    /// pond.worker("billing").wrap(timed).handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// # pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// # assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn wrap<F, Fut>(mut self, middleware: F) -> Self
+    where
+        F: Fn(Context, Next) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.middleware.around.push(around(middleware));
+        self
+    }
+
+    /// Puts middleware around every attempt of the worker's handlers that may block. It runs on the handler's thread, and
+    /// is called before the payload is decoded: a payload that cannot be decoded fails the attempt, whatever the middleware
+    /// returns. See [`wrap`](Self::wrap).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// use millpond::{Context, NextBlocking};
+    ///
+    /// # fn is_night() -> bool { false }
+    /// fn in_office_hours(context: &Context, next: NextBlocking<'_>) -> Outcome {
+    ///     if context.queue() == "calls" && is_night() {
+    ///         return Outcome::snooze(Duration::from_secs(3600));
+    ///     }
+    ///     next.run()
+    /// }
+    ///
+    /// pond.worker("calls").wrap_blocking(in_office_hours).handle_blocking(|_: Job<Charge>| Ok(())).start()?;
+    /// # pond.enqueue("calls", Charge { order: 7 }).await?;
+    /// # drain(&pond).await;
+    /// # assert_eq!(pond.queue("calls")?.counts().completed_total, 1);
+    /// # Ok(()) });
+    /// ```
+    pub fn wrap_blocking<F>(mut self, middleware: F) -> Self
+    where
+        F: Fn(&Context, NextBlocking<'_>) -> Outcome + Send + Sync + 'static,
+    {
+        self.middleware.around_blocking.push(around_blocking(middleware));
+        self
+    }
+
     fn with(mut self, kind: &str, runnable: Runnable) -> Self {
         self.handlers.push((kind.to_owned(), runnable));
         self
@@ -353,6 +422,7 @@ impl WorkerBuilder {
             }
             let id = names.add_kind(&kind)?;
             let name = engine.kind_name(id);
+            let runnable = self.middleware.wrap(runnable);
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
             }

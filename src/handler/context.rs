@@ -9,7 +9,9 @@ use super::attempt_facts::{AttemptFacts, LINE_BYTES_MAX};
 use super::progress::Progress;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
+use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
 use crate::text::cut;
+use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
 /// What a handler can read and report while it runs. Cheap to clone.
@@ -40,6 +42,56 @@ impl Context {
     /// The facts of the attempt, and what its handler reports.
     pub(crate) fn facts(&self) -> &Arc<AttemptFacts> {
         &self.facts
+    }
+
+    /// The id of the job: the same in every run of the job.
+    pub fn job_id(&self) -> JobId {
+        self.facts.id
+    }
+
+    /// The name of the job's queue.
+    pub fn queue(&self) -> &str {
+        &self.facts.queue
+    }
+
+    /// The name of the job's kind.
+    pub fn kind(&self) -> &str {
+        &self.facts.kind
+    }
+
+    /// The job's group, if it has one.
+    pub fn group(&self) -> Option<&str> {
+        self.facts.group.as_deref()
+    }
+
+    /// The job's priority.
+    pub fn priority(&self) -> Priority {
+        self.facts.priority
+    }
+
+    /// Which attempt this is, as [`Job::attempt`](crate::Job::attempt).
+    pub fn attempt(&self) -> u32 {
+        self.facts.attempt
+    }
+
+    /// How many attempts the job has in all.
+    pub fn max_attempts(&self) -> u32 {
+        self.facts.max_attempts
+    }
+
+    /// The number of this run, as [`Job::run`](crate::Job::run).
+    pub fn run(&self) -> RunNumber {
+        self.facts.run
+    }
+
+    /// When the job was enqueued.
+    pub fn enqueued_at(&self) -> Timestamp {
+        self.facts.enqueued_at
+    }
+
+    /// The schedule that has enqueued the job, as [`Job::scheduled_for`](crate::Job::scheduled_for).
+    pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
+        self.facts.scheduled_for.as_ref()
     }
 
     /// Resolves when the handler should stop: the queue is shutting down and its deadline has passed,

@@ -5,31 +5,45 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::context::Context;
+use crate::job::Failure;
 
 /// A value that a handler can take as an argument beside its job. Implemented by [`Context`] and [`Data`]; implement it for
-/// types that can be made from those.
+/// types that can be made from those. A failure fails the attempt, which is retried as usual; the handler is not called.
 ///
 /// ```
-/// use millpond::{Context, FromContext, Handled, Job};
+/// use millpond::{Context, Failure, FromContext, Handled, Job};
 /// # use doc_prelude::*;
 ///
 /// /// Whether there is time for a thorough check.
 /// struct Thorough(bool);
 ///
 /// impl FromContext for Thorough {
-///     fn from_context(context: &Context) -> Self {
-///         Self(context.time_left().is_none_or(|left| left.as_secs() > 60))
+///     fn from_context(context: &Context) -> Result<Self, Failure> {
+///         Ok(Self(context.time_left().is_none_or(|left| left.as_secs() > 60)))
 ///     }
 /// }
 ///
-/// async fn import(job: Job<Import>, thorough: Thorough) -> Handled {
-///     println!("{} files, thorough: {}", job.files.len(), thorough.0);
+/// /// The customer to whom the job's group belongs.
+/// struct Customer(u64);
+///
+/// impl FromContext for Customer {
+///     fn from_context(context: &Context) -> Result<Self, Failure> {
+///         let group = context.group().ok_or("the job has no group")?;
+///         Ok(Self(group.parse()?))
+///     }
+/// }
+///
+/// async fn import(job: Job<Import>, thorough: Thorough, customer: Customer) -> Handled {
+///     println!("{} files of customer {}, thorough: {}", job.files.len(), customer.0, thorough.0);
 ///     Ok(())
 /// }
 /// ```
 pub trait FromContext: Sized {
     /// Makes the value from the attempt's context.
-    fn from_context(context: &Context) -> Self;
+    ///
+    /// # Errors
+    /// What fails the attempt.
+    fn from_context(context: &Context) -> Result<Self, Failure>;
 
     /// The shared data this needs, so that a worker without it is refused when it starts.
     #[doc(hidden)]
@@ -39,8 +53,8 @@ pub trait FromContext: Sized {
 }
 
 impl FromContext for Context {
-    fn from_context(context: &Context) -> Self {
-        context.clone()
+    fn from_context(context: &Context) -> Result<Self, Failure> {
+        Ok(context.clone())
     }
 }
 
@@ -83,8 +97,8 @@ impl<T> Data<T> {
 }
 
 impl<T: Send + Sync + 'static> FromContext for Data<T> {
-    fn from_context(context: &Context) -> Self {
-        Self(context.data().expect("a worker whose handler needs this does not start without it"))
+    fn from_context(context: &Context) -> Result<Self, Failure> {
+        Ok(Self(context.data().expect("a worker whose handler needs this does not start without it")))
     }
 
     fn needs() -> Option<(TypeId, &'static str)> {

@@ -153,8 +153,14 @@ macro_rules! handlers {
             $($arg: FromContext,)*
         {
             fn call(&self, job: Job<T>, _context: &Context) -> impl Future<Output = Outcome> + Send + 'static {
-                let running = self(job, $($arg::from_context(_context)),*);
-                async move { running.await.into_outcome() }
+                let called = || Ok::<_, Failure>(self(job, $($arg::from_context(_context)?),*));
+                let running = called();
+                async move {
+                    match running {
+                        Ok(running) => running.await.into_outcome(),
+                        Err(failure) => Err::<Out, _>(failure).into_outcome(),
+                    }
+                }
             }
 
             fn needs() -> Vec<(TypeId, &'static str)> {
@@ -171,7 +177,8 @@ macro_rules! handlers {
             $($arg: FromContext,)*
         {
             fn call(&self, job: Job<T>, _context: &Context) -> Outcome {
-                self(job, $($arg::from_context(_context)),*).into_outcome()
+                let called = || self(job, $($arg::from_context(_context)?),*);
+                called().into_outcome()
             }
 
             fn needs() -> Vec<(TypeId, &'static str)> {

@@ -12,12 +12,14 @@ mod guest_facts;
 mod guest_facts;
 mod inside;
 mod job;
+mod middleware;
 mod progress;
 
 pub use context::Context;
 pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
+pub use middleware::{Next, NextBlocking};
 pub use progress::Progress;
 
 pub(crate) use attempt_facts::{AttemptFacts, CalledAt, CompleteHook};
@@ -25,3 +27,4 @@ pub(crate) use data_map::DataMap;
 pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};
 pub(crate) use guest_facts::GuestFacts;
 pub(crate) use inside::{Inside, handler_here};
+pub(crate) use middleware::{Middleware, around, around_blocking};

@@ -160,8 +160,12 @@ impl fmt::Display for Explanation {
 }
 
 pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Error> {
-    let reader = engine.reader()?;
-    let found = look_up(engine, &reader, id)?;
+    explain_in(engine, &engine.reader()?, id)
+}
+
+/// [`explain`] with the job as it is in this snapshot.
+pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Result<Explanation, Error> {
+    let found = look_up(engine, reader, id)?;
     let now = engine.now();
     if engine.scheduler().is_handed_out(id) {
         return Ok(match engine.cancel_requested(id) {
@@ -174,7 +178,7 @@ pub(crate) fn explain(engine: &Arc<Engine>, id: JobId) -> Result<Explanation, Er
         Place::Dead { .. } | Place::Finished { .. } => return Ok(Explanation::Ended { state: found.record.state }),
         Place::Delayed { due } => return Ok(Explanation::NotDue { at: due.at, wait: due.wait(now) }),
         Place::Ready { .. } => id.get(),
-        Place::Member(member) => match explain_member(engine, &reader, &found, &member.group, member.seq)? {
+        Place::Member(member) => match explain_member(engine, reader, &found, &member.group, member.seq)? {
             Ok(position) => position,
             Err(why) => return Ok(why),
         },

@@ -36,6 +36,7 @@ pub use open::copy::Backup;
 pub(crate) use open::copy::Copying;
 pub(crate) use open::store::Store;
 pub(crate) use read::found::Found;
+pub(crate) use read::groups::ListedGroup;
 pub(crate) use read::listing::{ScanCursor, ScanMost, Source};
 pub(crate) use read::pages::WindowPage;
 pub(crate) use redb::WriteTransaction as RawTransaction;

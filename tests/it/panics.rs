@@ -6,7 +6,9 @@ use std::panic::panic_any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond::{BoxError, Context, Error, FailureKind, FromContext, Handled, Job, Millpond, Outcome, Retry, State};
+use millpond::{
+    BoxError, Context, Error, Failure, FailureKind, FromContext, Handled, Job, Millpond, Outcome, Retry, State,
+};
 
 use crate::support::*;
 
@@ -56,7 +58,7 @@ impl std::error::Error for BadError {}
 struct Refuses;
 
 impl FromContext for Refuses {
-    fn from_context(_: &Context) -> Self {
+    fn from_context(_: &Context) -> Result<Self, Failure> {
         panic_any(PanicsOnDrop)
     }
 }

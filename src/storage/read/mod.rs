@@ -2,7 +2,9 @@
 
 pub(super) mod find;
 pub(super) mod found;
+pub(super) mod groups;
 pub(super) mod listing;
+mod oldest;
 pub(super) mod pages;
 mod tagged;
 mod unchanged;
