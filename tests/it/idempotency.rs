@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millpond::{Capacity, EnqueueStatus, Enqueued, Error, Event, Millpond, NewJob, QueueSettings, Unique, WhenFull};
+use millpond::{
+    CancelOutcome, Capacity, EnqueueStatus, Enqueued, Error, Event, Millpond, NewJob, QueueSettings, Unique, WhenFull,
+};
 use redb::{ReadableTableMetadata, TableDefinition};
 
 use crate::support::*;
@@ -42,7 +44,7 @@ async fn the_same_call_gets_the_first_ones_id_for_a_day_whatever_became_of_the_j
                 record(&pond, "q", 1);
                 drained(&pond).await;
             }
-            "cancelled" => assert!(pond.cancel(first, "no").await.unwrap()),
+            "cancelled" => assert_eq!(pond.cancel(first, "no").await.unwrap(), CancelOutcome::Cancelled),
             "deleted" => pond.delete(first).await.unwrap(),
             "moved" => assert!(pond.move_to(first, "other").await.unwrap()),
             _ => {}

@@ -192,7 +192,7 @@ async fn an_argument_that_cannot_be_made_fails_the_attempt() {
     let bad = pond.job(bad).unwrap();
     assert_eq!((bad.state, bad.errors[0].message.as_str()), (State::Dead, "the job has no group"));
     assert_eq!(pond.job(worse).unwrap().state, State::Dead);
-    assert_eq!(called.all(), []);
+    assert_eq!(called.len(), 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use millpond::testing::ManualClock;
 use millpond::{
-    Context, EnqueueStatus, Enqueued, Error, Event, Job, JobId, Millpond, NewJob, Outcome, Retry, State, Unique,
+    CancelOutcome, Context, EnqueueStatus, Enqueued, Error, Event, Job, JobId, Millpond, NewJob, Outcome, Retry, State,
+    Unique,
 };
 
 use crate::support::*;
@@ -313,7 +314,7 @@ async fn a_throttled_key_is_held_for_exactly_its_window() {
                 record(&pond, "q", 1);
                 drained(&pond).await;
             }
-            "cancelled" => assert!(pond.cancel(first, "no").await.unwrap()),
+            "cancelled" => assert_eq!(pond.cancel(first, "no").await.unwrap(), CancelOutcome::Cancelled),
             "deleted" => pond.delete(first).await.unwrap(),
             "moved" => assert!(pond.move_to(first, "other").await.unwrap()),
             _ => {}

@@ -192,7 +192,7 @@ impl World {
                         place => {
                             let run_at = rng.bool().then(|| now.wall + Duration::from_secs(rng.u64(..20)));
                             let priority = Some(Priority::new(rng.u8(..3)).unwrap());
-                            let patch = Patch { priority, run_at, payload: None };
+                            let patch = Patch { priority, run_at, payload: None, tags: None };
                             let seq = if let Place::Member(member) = place { member.seq } else { id.get() };
                             (life::steer(&mut record, &patch, now), seq)
                         }
