@@ -499,6 +499,29 @@ impl Millpond {
         self.engine().change_waiting(id.into(), 0, move |batch, target| batch.cancel_job(target, &reason))
     }
 
+    /// Enqueues a job, waits until it has ended, and returns it as it has ended. The wait begins before the job can start, so this
+    /// also returns the end of a job that is not kept. If the job is a duplicate, this waits for the job that was there.
+    ///
+    /// A caller that stops waiting changes nothing for the job. See [`finished`](Self::finished) for what an end is.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue) and of [`finished`](Self::finished).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing").handle(|job: Job<Charge>| async move { Outcome::done_json(&(job.order * 2)) }).start()?;
+    ///
+    /// let charge = pond.enqueue_and_wait("billing", Charge { order: 7 });
+    /// let job = tokio::time::timeout(Duration::from_secs(10), charge).await.expect("it ends in time")?;
+    /// assert_eq!((job.state, job.result_json::<u64>()?), (State::Completed, Some(14)));
+    /// # Ok(()) });
+    /// ```
+    pub fn enqueue_and_wait(&self, queue: &str, job: impl Into<NewJob>) -> Commit<JobInfo> {
+        let engine = self.engine().clone();
+        let end = engine.enqueue_and_wait(engine.prepare(queue, job.into()));
+        Commit::new(async move { inspect::describe_ended(&engine, end.await?) })
+    }
+
     /// Waits until the job has ended, and returns it as it has ended: its state, its result
     /// ([`result_json`](JobInfo::result_json), [`output`](JobInfo::output)), its errors and the reason. A job that has ended
     /// before is returned at once if it is kept. Ends that are not kept are returned too, if they happen while this waits.

@@ -10,11 +10,20 @@ use crate::error::Error;
 use crate::handler::{Inside, handler_here};
 use crate::job::{Enqueued, JobId, QueueId};
 use crate::storage::{Batch, KnownQueue, Prepared, Target};
-use crate::writer::{Answer, Command, Enqueue, Step, WaitingHandler, call};
+use crate::writer::{Answer, Command, Enqueue, NoteId, Step, WaitingHandler, call};
 
 impl Engine {
     /// Stores jobs in one commit and answers for each of them.
     pub fn enqueue(self: &Arc<Self>, jobs: Result<Vec<Prepared>, Error>) -> Commit<Vec<Enqueued>> {
+        self.enqueue_noting(jobs, None)
+    }
+
+    /// [`Self::enqueue`], where `note` learns the ids before the commit.
+    pub(super) fn enqueue_noting(
+        self: &Arc<Self>,
+        jobs: Result<Vec<Prepared>, Error>,
+        note: Option<NoteId>,
+    ) -> Commit<Vec<Enqueued>> {
         let engine = self.clone();
         Commit::new(async move {
             let jobs = jobs?;
@@ -26,7 +35,7 @@ impl Engine {
             let described = tracing::enabled!(tracing::Level::DEBUG).then(|| describe(&engine, &jobs));
             let (reply, answer) = oneshot::channel();
             let handler = handler_here().map(|inside| engine.waiting_handler(inside));
-            engine.submit(Enqueue::new(jobs, reply).for_handler(handler), bytes).await?;
+            engine.submit(Enqueue::new(jobs, reply).for_handler(handler).noting_ids(note), bytes).await?;
             let answers = answer.await.map_err(|_| engine.unanswered())??.list(count);
             log_enqueued(&answers, described.into_iter().flatten());
             Ok(answers)

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
-use millpond::{Error, Job, JobId, Keep, Outcome, QueueSettings, Retention, State};
+use millpond::{Capacity, Error, Job, JobId, Keep, Outcome, QueueSettings, Retention, Retry, State};
 
 use crate::support::*;
 
@@ -101,4 +101,44 @@ async fn a_wait_ends_with_the_file_and_leaves_nothing_when_it_is_dropped() {
     settled(&pond).await;
     pond.shutdown(Duration::ZERO).await.unwrap();
     assert!(matches!(wait.await, Err(Error::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_enqueues_and_waits_misses_no_end() {
+    let (_, pond) = memory();
+    pond.worker("q")
+        .concurrency(8)
+        .retry(Retry::none())
+        .handle(|job: Job<Work>| async move { if job.n % 2 == 0 { Ok(()) } else { Err("odd".into()) } })
+        .start()
+        .unwrap();
+    let waits: Vec<_> = (0..200).map(|n| tokio::spawn(pond.enqueue_and_wait("q", work(n)))).collect();
+    for (n, wait) in waits.into_iter().enumerate() {
+        // A completed job without a result is not kept: its end can be missed by a wait that begins after the enqueue.
+        let job = wait.await.unwrap().unwrap();
+        assert_eq!(job.state, if n % 2 == 0 { State::Completed } else { State::Dead });
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_enqueues_a_duplicate_waits_for_the_job_that_is_there() {
+    let (_, pond) = memory();
+    let keyed = |n| work(n).unique_key("k");
+    let first = pond.enqueue("q", keyed(1)).await.unwrap();
+    let wait = tokio::spawn(pond.enqueue_and_wait("q", keyed(2)));
+    pond.worker("q").handle(|job: Job<Work>| async move { Outcome::done_json(&job.n) }).start().unwrap();
+    let ended = wait.await.unwrap().unwrap();
+    assert_eq!((ended.id, ended.result_json::<u64>().unwrap()), (first.id, Some(1)));
+    // It has ended by now, and still holds its key.
+    let again = pond.enqueue_and_wait("q", keyed(3)).await.unwrap();
+    assert_eq!((again.id, again.result_json::<u64>().unwrap()), (first.id, Some(1)));
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_accepted_is_not_waited_for() {
+    let (_, pond) = memory();
+    pond.queue("q").unwrap().configure(QueueSettings::default().capacity(Capacity::jobs(1))).await.unwrap();
+    pond.enqueue("q", work(1)).await.unwrap();
+    assert!(matches!(pond.enqueue_and_wait("q", work(2)).await, Err(Error::QueueFull { .. })));
+    assert!(matches!(pond.enqueue_and_wait("no name", work(2)).await, Err(Error::InvalidName { .. })));
 }

@@ -66,6 +66,8 @@ impl Batch<'_> {
             indexed: None,
             handler: WithHandler::Was,
         })?;
+        // Nobody can tell how it ends.
+        self.note_end(queue, id, || None);
         // The tags that its record seems to have can be wrong.
         self.forget_tags_of(id)
     }
