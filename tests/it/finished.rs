@@ -109,14 +109,14 @@ async fn a_caller_that_enqueues_and_waits_misses_no_end() {
     pond.worker("q")
         .concurrency(8)
         .retry(Retry::none())
-        .handle(|job: Job<Work>| async move { if job.n % 2 == 0 { Ok(()) } else { Err("odd".into()) } })
+        .handle(|job: Job<Work>| async move { if job.n.is_multiple_of(2) { Ok(()) } else { Err("odd".into()) } })
         .start()
         .unwrap();
     let waits: Vec<_> = (0..200).map(|n| tokio::spawn(pond.enqueue_and_wait("q", work(n)))).collect();
     for (n, wait) in waits.into_iter().enumerate() {
         // A completed job without a result is not kept: its end can be missed by a wait that begins after the enqueue.
         let job = wait.await.unwrap().unwrap();
-        assert_eq!(job.state, if n % 2 == 0 { State::Completed } else { State::Dead });
+        assert_eq!(job.state, if n.is_multiple_of(2) { State::Completed } else { State::Dead });
     }
 }
 
