@@ -95,14 +95,13 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
-    let (preparer_store, preparer_time, replacing) = (store.clone(), time.clone(), Replacing::default());
     let prepare = Arc::new(Preparer {
-        store: preparer_store,
-        time: preparer_time,
+        store: store.clone(),
+        time: time.clone(),
         payload_bytes_max,
         verify_payloads,
         coder,
-        replacing,
+        replacing: Replacing::default(),
     });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;

@@ -16,7 +16,6 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::expiry::{NextExpiry, NotedExpiries};
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::is_pointer;
 use crate::storage::rows::reader::Reader;
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables::ExpiringKey;
@@ -155,23 +154,7 @@ pub(super) fn rebuild(batch: &mut Batch<'_>) -> Result<(), Fault> {
         let due = record.and_then(|record| record.expiry());
         expected.extend(due.map(|due| Expiring { due, queue, id: JobId::new(id) }.key()));
     };
-    for row in batch.tables.ready()?.iter()? {
-        let (key, row) = row?;
-        let (queue, _, id) = key.value();
-        see(queue, id, row.value());
-    }
-    for row in batch.tables.delayed()?.iter()? {
-        let (key, row) = row?;
-        let (queue, _, _, id) = key.value();
-        if !is_pointer(row.value()) {
-            see(queue, id, row.value());
-        }
-    }
-    for row in batch.tables.members()?.iter()? {
-        let (key, row) = row?;
-        let (queue, .., id) = key.value();
-        see(queue, id, row.value());
-    }
+    batch.see_waiting(&mut see)?;
     let mut wrong = Vec::new();
     for row in batch.tables.expiring()?.iter()? {
         let key = row?.0.value();

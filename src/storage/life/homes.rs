@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use redb::ReadableTable;
+
 use super::moved::Side;
 use super::ready;
 use crate::job::{JobId, QueueId, ReadyJob, Record, State};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::Place;
+use crate::storage::rows::place::{Place, is_pointer};
 
 /// Where a job is taken from.
 pub(crate) enum OldHome<'m> {
@@ -44,6 +46,28 @@ impl<'m> OldHome<'m> {
 }
 
 impl Batch<'_> {
+    /// Calls `see` with the queue, the id and the row of each job that waits.
+    pub(super) fn see_waiting(&mut self, mut see: impl FnMut(QueueId, u64, &[u8])) -> Result<(), Fault> {
+        for row in self.tables.ready()?.iter()? {
+            let (key, row) = row?;
+            let (queue, _, id) = key.value();
+            see(queue, id, row.value());
+        }
+        for row in self.tables.delayed()?.iter()? {
+            let (key, row) = row?;
+            let (queue, _, _, id) = key.value();
+            if !is_pointer(row.value()) {
+                see(queue, id, row.value());
+            }
+        }
+        for row in self.tables.members()?.iter()? {
+            let (key, row) = row?;
+            let (queue, .., id) = key.value();
+            see(queue, id, row.value());
+        }
+        Ok(())
+    }
+
     /// Removes a job from the table that has its row. Returns false if it was not there. `next_group` is the group in which it
     /// waits afterwards.
     #[inline]

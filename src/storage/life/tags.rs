@@ -14,7 +14,6 @@ use crate::job::{JobId, QueueId, Record};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{decode_record, record_with_tags};
 use crate::storage::rows::fault::Fault;
-use crate::storage::rows::place::is_pointer;
 use crate::storage::rows::table_name::TableName;
 
 /// A job has its rows as long as the file has its record, in whatever state.
@@ -103,23 +102,7 @@ pub(super) fn rebuild(batch: &mut Batch<'_>) -> Result<(), Fault> {
             expected.extend(record.tags().iter().map(|tag| (tag.clone(), queue, id)));
         }
     };
-    for row in batch.tables.ready()?.iter()? {
-        let (key, row) = row?;
-        let (queue, _, id) = key.value();
-        see(queue, id, row.value());
-    }
-    for row in batch.tables.delayed()?.iter()? {
-        let (key, row) = row?;
-        let (queue, _, _, id) = key.value();
-        if !is_pointer(row.value()) {
-            see(queue, id, row.value());
-        }
-    }
-    for row in batch.tables.members()?.iter()? {
-        let (key, row) = row?;
-        let (queue, .., id) = key.value();
-        see(queue, id, row.value());
-    }
+    batch.see_waiting(&mut see)?;
     for row in batch.tables.dead_letters()?.iter()? {
         let (key, row) = row?;
         let (queue, _, id) = key.value();
