@@ -16,7 +16,8 @@ fn call(n: u64) -> NewJob {
     work(n).idempotency_key("call")
 }
 
-async fn put(pond: &Millpond, job: NewJob) -> Enqueued {
+/// Enqueues a job into queue `q`.
+pub async fn put(pond: &Millpond, job: NewJob) -> Enqueued {
     let answer = pond.enqueue("q", job).await.unwrap();
     assert_sound(pond).await;
     answer
@@ -32,21 +33,26 @@ fn assert_repeats(again: Enqueued, first: Enqueued) {
     assert_eq!((again.id, again.status), (first.id, EnqueueStatus::Duplicate));
 }
 
+/// Lets a job of queue `q` meet one of the fates that a key outlives.
+pub async fn meet(pond: &Millpond, job: Enqueued, fate: &str) {
+    match fate {
+        "ends" => {
+            record(pond, "q", 1);
+            drained(pond).await;
+        }
+        "cancelled" => assert!(pond.cancel(job, "no").await.unwrap()),
+        "deleted" => pond.delete(job).await.unwrap(),
+        "moved" => assert!(pond.move_to(job, "other").await.unwrap()),
+        _ => assert_eq!(fate, "waits"),
+    }
+}
+
 #[tokio::test]
 async fn the_same_call_gets_the_first_ones_id_for_a_day_whatever_became_of_the_job() {
     for fate in ["waits", "ends", "cancelled", "deleted", "moved"] {
         let (clock, pond) = memory();
         let first = put(&pond, call(1)).await;
-        match fate {
-            "ends" => {
-                record(&pond, "q", 1);
-                drained(&pond).await;
-            }
-            "cancelled" => assert!(pond.cancel(first, "no").await.unwrap()),
-            "deleted" => pond.delete(first).await.unwrap(),
-            "moved" => assert!(pond.move_to(first, "other").await.unwrap()),
-            _ => {}
-        }
+        meet(&pond, first, fate).await;
         assert_repeats(put(&pond, call(2)).await, first);
         clock.advance(DAY - Duration::from_millis(1));
         assert_repeats(put(&pond, call(3)).await, first);

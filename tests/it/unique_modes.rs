@@ -7,16 +7,11 @@ use millpond::{
     Context, EnqueueStatus, Enqueued, Error, Event, Job, JobId, Millpond, NewJob, Outcome, Retry, State, Unique,
 };
 
+use crate::idempotency::{meet, put};
 use crate::support::*;
 
 fn with(mode: Unique, n: u64) -> NewJob {
     work(n).unique("key", mode)
-}
-
-async fn put(pond: &Millpond, job: NewJob) -> Enqueued {
-    let answer = pond.enqueue("q", job).await.unwrap();
-    assert_sound(pond).await;
-    answer
 }
 
 fn number(pond: &Millpond, id: impl Into<JobId>) -> u64 {
@@ -308,16 +303,7 @@ async fn a_throttled_key_is_held_for_exactly_its_window() {
         let (clock, pond) = memory();
         let mode = Unique::throttle(HOUR);
         let first = put(&pond, with(mode, 1)).await;
-        match fate {
-            "ends" => {
-                record(&pond, "q", 1);
-                drained(&pond).await;
-            }
-            "cancelled" => assert!(pond.cancel(first, "no").await.unwrap()),
-            "deleted" => pond.delete(first).await.unwrap(),
-            "moved" => assert!(pond.move_to(first, "other").await.unwrap()),
-            _ => {}
-        }
+        meet(&pond, first, fate).await;
         assert_sound(&pond).await;
         clock.advance(HOUR - Duration::from_millis(1));
         for other in [mode, Unique::until_ended(), Unique::until_started().replace()] {
