@@ -1,12 +1,16 @@
 //! The builder that opens a file: where the file is, and the settings for the whole process.
 
+mod hooks;
+mod limits;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{BoxError, Error};
 use crate::events::{DeadLetterHook, Event, EventBus};
-use crate::job::{Coder, DeadJob, PayloadCodec, Retention, check_name};
+use crate::handler::Middleware;
+use crate::job::{Coder, DeadJob, EnqueueHooks, PayloadCodec, Retention, check_name};
 use crate::millpond::Millpond;
 use crate::runtime::{Config, Setup, Steps, WINDOW_BYTES_MAX, WINDOW_JOBS_MAX, open};
 use crate::storage::redb_types::{Database, StorageBackend};
@@ -42,6 +46,9 @@ const EVENTS_DEFAULT: usize = 1_024;
 /// Highest number of events that a listener may be behind: the buffer is allocated when the file is opened.
 const EVENTS_MAX: usize = 1 << 20;
 
+/// How long an async handler may go on after the cancel of its job was requested.
+const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(30);
+
 /// Longest linger: every commit waits that long, and so do all callers and the shutdown.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -76,6 +83,7 @@ pub struct Builder {
     events: usize,
     linger: Duration,
     write_wait_max: Duration,
+    cancel_grace: Duration,
     adopt: bool,
     verify: bool,
     compaction: bool,
@@ -88,6 +96,9 @@ pub struct Builder {
     hook: Option<DeadLetterHook>,
     on_dead: Option<DeadHook>,
     retention: Option<Retention>,
+    enqueue_hooks: EnqueueHooks,
+    middleware: Middleware,
+    limits: Vec<(Arc<str>, u32)>,
 }
 
 impl Default for Builder {
@@ -103,6 +114,7 @@ impl Default for Builder {
             events: EVENTS_DEFAULT,
             linger: Duration::ZERO,
             write_wait_max: WRITE_WAIT_DEFAULT,
+            cancel_grace: CANCEL_GRACE_DEFAULT,
             adopt: false,
             verify: false,
             compaction: true,
@@ -115,6 +127,9 @@ impl Default for Builder {
             hook: None,
             on_dead: None,
             retention: None,
+            enqueue_hooks: EnqueueHooks::default(),
+            middleware: Middleware::default(),
+            limits: Vec::new(),
         }
     }
 }
@@ -318,6 +333,18 @@ impl Builder {
     /// ```
     pub fn write_wait_max(mut self, wait: Duration) -> Self {
         self.write_wait_max = wait;
+        self
+    }
+
+    /// How long an async handler may go on after a [cancel](Millpond::cancel) of its job was requested; 30 s by default. After
+    /// that it is dropped at its next await. A blocking handler cannot be dropped: it keeps its slot until it returns.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// let builder = Millpond::builder().cancel_grace(Duration::from_secs(5));
+    /// ```
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.cancel_grace = grace;
         self
     }
 
@@ -694,7 +721,7 @@ impl Builder {
             let reason = format!("{} is above {RESULT_BYTES_MAX}, the most a job can answer", self.result_bytes_max);
             return Err(Error::config("result_bytes_max", reason));
         }
-        Ok(())
+        self.check_limits()
     }
 
     fn start(self, store: Store) -> Result<Millpond, Error> {
@@ -721,20 +748,24 @@ impl Builder {
             store,
             clock: self.clock,
             runtime,
-            bus: EventBus::new(self.events, self.hook),
+            bus: Arc::new(EventBus::new(self.events, self.hook)),
             config: Config {
                 linger: self.linger,
+                cancel_grace: self.cancel_grace,
                 write_wait_max: self.write_wait_max,
                 verify_on_open: self.verify,
                 compaction: self.compaction,
                 result_bytes_max: self.result_bytes_max,
                 stepped: false,
+                limits: self.limits,
+                middleware: self.middleware,
             },
             running_max: self.max_running,
             blocking_threads: self.blocking_threads,
             payload_bytes_max: self.payload_bytes_max,
             verify_payloads: self.verify_payloads,
             coder: self.coder,
+            enqueue_hooks: self.enqueue_hooks,
             window_jobs_max: self.window_jobs_max,
             window_bytes_max: self.window_bytes_max,
             batch_limits: self.batch_limits,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::inspect::{self, Cursor, JobFilter, Page};
-use crate::job::{JobId, NewJob, State, StoredPayload};
+use crate::job::{JobId, NewJob, State};
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::dead_letters::{self as verbs, Progress};
@@ -258,7 +258,7 @@ impl DeadLetters {
         let (engine, id, payload) = (self.engine.clone(), id.into(), payload.into());
         Commit::new(async move {
             let info = inspect::find(&engine, id)?;
-            let payload = replacement(&engine, &info.queue, &info.kind, payload)?;
+            let payload = engine.prepare_payload(&info.queue, &info.kind, payload)?;
             engine.change_with(payload.bytes.len(), move |batch| verbs::edit(batch, id, &payload)).await
         })
     }
@@ -319,17 +319,4 @@ impl std::fmt::Debug for DeadLetters {
 fn redrive_chunk(engine: &Arc<Engine>, ids: Vec<JobId>, before: u64, pace: Pace) -> Commit<Progress> {
     let first_after = pace.spacing().saturating_mul(u32::try_from(before).unwrap_or(u32::MAX));
     engine.change_in_bulk(move |batch| verbs::redrive(batch, &ids, first_after, pace.spacing()))
-}
-
-/// Checks that `job` is a payload for a job of this queue and kind, and returns it as it is stored.
-pub(crate) fn replacement(engine: &Engine, queue: &str, kind: &str, job: NewJob) -> Result<StoredPayload, Error> {
-    if job.kind() != kind {
-        let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
-        return Err(Error::config("payload", reason));
-    }
-    if let Some(option) = job.option_set() {
-        let reason = format!("it has the option `{option}`, and only the payload is replaced: leave the option out");
-        return Err(Error::config("payload", reason));
-    }
-    Ok(engine.prepare(queue, job)?.record().payload.clone())
 }

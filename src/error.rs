@@ -327,6 +327,17 @@ pub enum Error {
         /// The error of the encoder or of the payload codec, or a [`PayloadError`](crate::PayloadError).
         source: BoxError,
     },
+    /// A hook of [`Builder::on_enqueue`](crate::Builder::on_enqueue) refused the job. Nothing is stored.
+    #[error("the application's hook refused a job of kind {kind:?} for queue {queue:?}: {source}")]
+    #[non_exhaustive]
+    EnqueueRefused {
+        /// The queue.
+        queue: String,
+        /// The kind.
+        kind: String,
+        /// The error of the hook.
+        source: BoxError,
+    },
     /// The queue has reached its capacity, and the caller does not wait for room: because of the queue's setting, or because
     /// callers must not wait in a transaction and in some handlers; see [`WhenFull`](crate::WhenFull).
     #[error("queue {queue:?} is full: it holds {jobs} jobs with {bytes} bytes")]
@@ -411,6 +422,42 @@ pub enum Error {
     NoSuchSchedule {
         /// The name of the call.
         name: String,
+    },
+    /// Nothing is stored under this queue's name, so there is nothing to rename.
+    #[error("there is no queue {queue:?}: nothing was stored in it, or it was removed or renamed")]
+    #[non_exhaustive]
+    NoSuchQueue {
+        /// The queue.
+        queue: String,
+    },
+    /// There is a queue of the name that another one was to get.
+    #[error("there is already a queue {queue:?}: remove it first, or move jobs into it with `Selection::move_to`")]
+    #[non_exhaustive]
+    QueueExists {
+        /// The queue that has the name.
+        queue: String,
+    },
+    /// The queue is not removed or renamed, because something uses it.
+    #[error("queue {queue:?} is in use: {reason}")]
+    #[non_exhaustive]
+    QueueInUse {
+        /// The queue.
+        queue: String,
+        /// What uses it, and what to do.
+        reason: &'static str,
+    },
+    /// The queue is not removed, because it has jobs or schedules.
+    #[error(
+        "queue {queue:?} is not empty: it has {jobs} jobs, and {schedules} schedules enqueue in it: use `Queue::obliterate` to remove all of it"
+    )]
+    #[non_exhaustive]
+    QueueNotEmpty {
+        /// The queue.
+        queue: String,
+        /// Its jobs in every state, and its rows in the [quarantine](crate::Quarantine).
+        jobs: u64,
+        /// The schedules that enqueue in it.
+        schedules: u64,
     },
     /// A worker for this queue is already running.
     #[error("queue {queue:?} already has a worker: give that one more kinds, or shut it down first")]

@@ -1,6 +1,8 @@
-//! Events: what has happened to jobs and queues, published after the commit that made it durable.
+//! Events: what has happened to jobs and queues, published after the commit that made it durable; and what running attempts do.
 
 mod filtered;
+mod of_attempts;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +12,18 @@ use tokio::sync::broadcast;
 
 use crate::error::Error;
 use crate::error::panics::{catch, drop_quietly};
-use crate::job::{JobId, PluginHash, Record};
+use crate::job::{JobId, PluginHash, Progress, Record};
 use crate::sync::{MustNotWait, Mutex, MutexGuard, Process, block_on, may_wait};
 use crate::time::Timestamp;
 pub(crate) use filtered::EventFilter;
 use filtered::Filtered;
+pub(crate) use of_attempts::HeldEvents;
+use of_attempts::OfAttempts;
+pub use stream::EventStream;
 
-/// Something that happened. It is published after the commit that made it durable. In its serialized form, the field
-/// `type` is the variant's name, beside the variant's fields.
+/// Something that happened. It is published after the commit that made it durable, except [`Started`](Self::Started) and
+/// [`Progress`](Self::Progress), which are about attempts that run. In its serialized form, the field `type` is the variant's
+/// name, beside the variant's fields.
 ///
 /// ```
 /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
@@ -52,6 +58,43 @@ pub enum Event {
         queue: Arc<str>,
         /// Its kind.
         kind: Arc<str>,
+    },
+    /// An attempt has started: its handler is about to be called.
+    ///
+    /// Only listeners of [`events_with_attempts`](crate::Millpond::events_with_attempts) receive it. For them it comes after the event of
+    /// the commit that made the job ready, such as [`Enqueued`](Self::Enqueued), and before the event of the attempt's end. No
+    /// event of an end follows if the job goes back to its place, as at a shutdown, or if the process dies. While a commit is
+    /// made, the event waits for it.
+    #[non_exhaustive]
+    Started {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Which attempt, counted from 1.
+        attempt: u32,
+    },
+    /// A handler has reported progress with [`Context::progress`](crate::Context::progress).
+    ///
+    /// Only listeners of [`events_with_attempts`](crate::Millpond::events_with_attempts) receive it, and at most ten times in a second for
+    /// each attempt, however often its handler reports. A report less than 100 ms after the last event of its attempt becomes no
+    /// event; if it was the last one of the attempt, it becomes an event at the attempt's end. So the last report is always
+    /// published, before the event of the attempt's end. A thread that still reports while the handler returns can be late: its
+    /// event can come after that.
+    #[non_exhaustive]
+    Progress {
+        /// The job.
+        id: JobId,
+        /// Its queue.
+        queue: Arc<str>,
+        /// Its kind.
+        kind: Arc<str>,
+        /// Which attempt, counted from 1.
+        attempt: u32,
+        /// What it has reported.
+        progress: Progress,
     },
     /// A job completed.
     #[non_exhaustive]
@@ -162,6 +205,20 @@ pub enum Event {
         queue: Arc<str>,
         /// Its kind.
         kind: Arc<str>,
+    },
+    /// A queue was removed with all that belonged to it.
+    #[non_exhaustive]
+    QueueRemoved {
+        /// The queue.
+        queue: Arc<str>,
+    },
+    /// A queue got another name.
+    #[non_exhaustive]
+    QueueRenamed {
+        /// Its name until then.
+        from: Arc<str>,
+        /// Its name from now on.
+        to: Arc<str>,
     },
     /// A job was not stored, because a job with its unique key existed.
     #[non_exhaustive]
@@ -319,6 +376,11 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it is about an attempt that runs. Only listeners that ask for these events receive it.
+    fn is_of_attempt(&self) -> bool {
+        matches!(self, Self::Started { .. } | Self::Progress { .. })
+    }
+
     pub(crate) fn dead(id: JobId, queue: Arc<str>, kind: Arc<str>, record: &Record, first: bool) -> Self {
         let extra = record.extra.as_deref();
         let reason = extra.and_then(|extra| extra.reason.clone()).unwrap_or_default();
@@ -411,6 +473,25 @@ impl Events {
         Ok(block_on(self.next()))
     }
 
+    /// The listener as a [`Stream`](futures_core::Stream). It ends when the queue is closed and all events were received.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// use std::future::poll_fn;
+    /// use std::pin::pin;
+    ///
+    /// use futures_core::Stream;
+    ///
+    /// let mut events = pin!(pond.events().into_stream());
+    /// pond.queue("billing")?.pause().await?;
+    /// let event = poll_fn(|cx| events.as_mut().poll_next(cx)).await;
+    /// assert!(matches!(event, Some(Ok(Event::Paused { .. }))));
+    /// # Ok(()) });
+    /// ```
+    pub fn into_stream(self) -> EventStream {
+        EventStream::new(self)
+    }
+
     /// The next event, if there is one now.
     ///
     /// ```
@@ -443,6 +524,7 @@ pub(crate) type DeadLetterHook = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Publishes events to listeners and to the hook.
 pub(crate) struct EventBus {
     audience: Mutex<Option<Audience>>,
+    of_attempts: OfAttempts,
     /// How many events a listener may be behind.
     buffer: usize,
     /// The process in which events are published.
@@ -461,7 +543,12 @@ struct Audience {
 impl EventBus {
     pub fn new(buffer: usize, hook: Option<DeadLetterHook>) -> Self {
         let audience = Audience { listeners: broadcast::Sender::new(buffer), filtered: Arc::new([]), hook };
-        Self { audience: Mutex::new(Some(audience)), buffer, process: Process::current() }
+        Self {
+            audience: Mutex::new(Some(audience)),
+            of_attempts: OfAttempts::default(),
+            buffer,
+            process: Process::current(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Audience>> {
@@ -478,16 +565,18 @@ impl EventBus {
         self.events(audience.map(|audience| audience.listeners.subscribe()))
     }
 
-    /// A listener that receives only the events for which the filter returns true.
-    pub fn listen_where(&self, filter: Box<EventFilter>) -> Events {
+    /// A listener that receives only the events for which the filter returns true, and those of attempts only if it asks for
+    /// them.
+    pub fn listen_where(&self, filter: Box<EventFilter>, with_attempts: bool) -> Events {
         if !self.process.is_this() {
             return self.events(None);
         }
-        let (filtered, receiver) = Filtered::new(filter, self.buffer);
+        let (filtered, receiver) = Filtered::new(filter, with_attempts, self.buffer);
         let (receiver, before) = match &mut *self.lock() {
             Some(audience) => {
                 let heard = audience.filtered.iter().filter(|filtered| filtered.is_heard()).cloned();
-                let now = heard.chain([filtered]).collect();
+                let now: Arc<[Filtered]> = heard.chain([filtered]).collect();
+                self.of_attempts.set_heard(now.iter().any(|filtered| filtered.with_attempts));
                 (Some(receiver), std::mem::replace(&mut audience.filtered, now))
             }
             None => (None, Arc::new([filtered]) as Arc<[Filtered]>),
@@ -511,6 +600,15 @@ impl EventBus {
         })
     }
 
+    /// Whether a listener asks for the events of attempts. If not, they cost nothing from now on.
+    fn still_hears_attempts(&self) -> bool {
+        let audience = self.lock();
+        let mut filtered = audience.iter().flat_map(|audience| &*audience.filtered);
+        let is_heard = filtered.any(|filtered| filtered.with_attempts && filtered.is_heard());
+        self.of_attempts.set_heard(is_heard);
+        is_heard
+    }
+
     pub fn publish(&self, events: impl IntoIterator<Item = Event>) {
         let Some(Audience { listeners, filtered, hook }) = self.audience() else { return };
         for event in events {
@@ -518,8 +616,10 @@ impl EventBus {
                 call(&**hook, &event);
             }
             filtered.iter().for_each(|filtered| filtered.publish(&event));
-            // That there is no listener is not an error.
-            let _ = listeners.send(event);
+            if !event.is_of_attempt() {
+                // That there is no listener is not an error.
+                let _ = listeners.send(event);
+            }
         }
     }
 

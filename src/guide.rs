@@ -6,6 +6,7 @@
 macro_rules! page {
     ($name:ident, $file:literal) => {
         #[doc = "[building]: building"]
+        #[doc = "[cancelling]: cancelling"]
         #[doc = "[codecs]: codecs"]
         #[doc = "[coming-from]: coming_from"]
         #[doc = "[deployment]: deployment"]
@@ -45,6 +46,7 @@ page!(rates, "rates.md");
 page!(schedules, "schedules.md");
 page!(unique, "unique.md");
 page!(finding, "finding.md");
+page!(cancelling, "cancelling.md");
 page!(kinds, "kinds.md");
 page!(codecs, "codecs.md");
 page!(testing, "testing.md");

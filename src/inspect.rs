@@ -6,6 +6,7 @@ mod explanation;
 mod filter;
 mod group_info;
 mod job_info;
+mod limits;
 
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::error::panics::text_of;
-use crate::job::{AT_MOST_ONCE, JobId, QueueId, State};
+use crate::executor::Attempt;
+use crate::job::{AT_MOST_ONCE, AttemptLog, AttemptNumber, Coder, EndedJob, JobId, QueueId, State, StoredLog};
 use crate::runtime::Engine;
-use crate::storage::{Damage, Fault, Found, Reader, ScanMost, Source};
+use crate::storage::{Damage, Fault, Found, Place, Reader, ScanMost, Source};
 pub use counts::Counts;
 pub(crate) use counts::counts;
 pub use cursor::{Cursor, ParseCursorError};
@@ -25,6 +27,8 @@ pub use filter::JobFilter;
 pub(crate) use group_info::groups;
 pub use group_info::{GroupInfo, GroupPage};
 pub use job_info::JobInfo;
+pub use limits::LimitInfo;
+pub(crate) use limits::limits;
 
 /// How much one page reads, at most: a filter that matches few jobs must not hold a snapshot of the file for long. A
 /// page can therefore be short, or empty, and still have a next one.
@@ -194,6 +198,17 @@ pub(crate) fn find(engine: &Arc<Engine>, id: JobId) -> Result<JobInfo, Error> {
     Ok(describe(engine, look_up(engine, &engine.reader()?, id)?))
 }
 
+/// A job that has ended, as its end was noted.
+pub(crate) fn describe_ended(engine: &Engine, ended: EndedJob) -> Result<JobInfo, Error> {
+    let EndedJob { id, queue, record } = ended;
+    let Some(record) = record else { return Err(Error::NoSuchJob { id }) };
+    let (state, at) = (record.state, record.enqueued_at);
+    let place = Place::Finished { state, at };
+    let info = describe(engine, Found { id, queue, place, record, unindexed: false });
+    // A dead letter may run again by now.
+    Ok(JobInfo { state, ..info })
+}
+
 /// Finds one job. If something of it is damaged, the writer is told to repair it.
 fn look_up(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Result<Found, Error> {
     let found = engine.find(reader, id).map_err(Error::from);
@@ -227,6 +242,9 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
     });
     let attempt =
         running.as_ref().filter(|attempt| attempt.facts.called_at().is_some()).map(|attempt| attempt.number());
+    let logs = logs(coder, extra.logs.as_deref(), running.as_deref());
+    let latest = logs.last().filter(|log| attempt.is_none() || log.ended_at.is_none());
+    let progress = latest.and_then(|log| log.progress.clone());
     JobInfo {
         id: found.id,
         queue: engine.queue_name(found.queue).to_string(),
@@ -240,6 +258,7 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         enqueued_at: record.enqueued_at,
         run_at: extra.due.map(|due| due.at),
         expires_at: extra.expiry.map(|expiry| expiry.shown),
+        weight: extra.weight.unwrap_or(1),
         started_at: attempt.map(|attempt| attempt.started_at).or(extra.started_at),
         ended_at: extra.ended_at,
         snoozes: extra.snoozes,
@@ -256,7 +275,20 @@ fn describe(engine: &Engine, found: Found) -> JobInfo {
         scheduled_for: extra.scheduled_for.map(|run| *run),
         payload,
         codec_error: codec_error.map(|error| text_of(&*error)),
-        progress: running.as_ref().and_then(|attempt| attempt.facts.progress()),
-        log: running.map(|attempt| attempt.facts.log()).unwrap_or_default(),
+        progress,
+        logs,
     }
+}
+
+/// What the attempts of a job have reported: those of which something is `kept`, and the one that runs.
+fn logs(coder: &Coder, kept: Option<&Vec<Arc<StoredLog>>>, running: Option<&Attempt>) -> Vec<AttemptLog> {
+    let kept = kept.into_iter().flatten().map(|log| {
+        let StoredLog { attempt, started_at, ended_at, ref reported } = **log;
+        coder.report(reported, ended_at).shown(attempt, started_at, Some(ended_at))
+    });
+    let running = running.and_then(|attempt| {
+        let AttemptNumber { number, started_at, .. } = attempt.number();
+        Some(attempt.facts.reported()?.shown(number, started_at, None))
+    });
+    kept.chain(running).collect()
 }

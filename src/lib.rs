@@ -2,6 +2,7 @@
 #![doc = "[`on_dead`]: Builder::on_dead"]
 #![doc = "[architecture]: https://docs.rs/crate/millpond/latest/source/ARCHITECTURE.md"]
 #![doc = "[changelog]: https://docs.rs/crate/millpond/latest/source/CHANGELOG.md"]
+#![doc = "[cancelling]: guide::cancelling"]
 #![doc = "[codecs]: guide::codecs"]
 #![doc = "[coming-from]: guide::coming_from"]
 #![doc = "[contributing]: https://docs.rs/crate/millpond/latest/source/CONTRIBUTING.md"]
@@ -71,27 +72,33 @@ pub use dead_letters::{DeadLetters, Pace};
 #[cfg(feature = "wasm")]
 pub use error::PluginError;
 pub use error::{BoxError, Error};
-pub use events::{Event, Events, Missed};
+pub use events::{Event, EventStream, Events, Missed};
 #[cfg(feature = "wasm-http")]
 pub use executor::Allow;
 #[cfg(feature = "wasm")]
 pub use executor::{EnqueueGrant, Grant, Plugin, PluginHandle, PluginImport, PluginInfo, PluginLimits};
-pub use handler::{BlockingHandler, Context, Data, FromContext, Handler, Job, Next, NextBlocking, Progress};
-pub use inspect::{Counts, Cursor, Explanation, GroupInfo, GroupPage, JobFilter, JobInfo, Page, ParseCursorError};
+pub use handler::{
+    Batch, BatchHandler, BlockingHandler, Context, Data, FromContext, Handler, IntoVerdicts, Job, Jobs, Next,
+    NextBlocking, Verdicts,
+};
+pub use inspect::{
+    Counts, Cursor, Explanation, GroupInfo, GroupPage, JobFilter, JobInfo, LimitInfo, Page, ParseCursorError,
+};
 #[cfg(feature = "cron")]
 pub use job::Cron;
 #[cfg(feature = "lz4")]
 pub use job::Lz4;
 pub use job::{
-    AttemptError, Backoff, Capacity, Codec, DeadJob, EnqueueStatus, Enqueued, Every, Failure, FailureKind, GroupPolicy,
-    Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep, Kind, KindOptions, Misfire, NewJob, Outcome,
-    Overlap, ParseJobIdError, ParsePluginHashError, Payload, PayloadCodec, PayloadError, PluginHash, Priority,
-    QueueSettings, Rate, Retention, Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique, When, WhenFull,
+    AttemptError, AttemptLog, Backoff, CancelOutcome, Capacity, Codec, DeadJob, EnqueueStatus, Enqueued, Every,
+    FailedAttempt, Failure, FailureKind, GroupPolicy, Handled, HasOutput, HasQueue, IntoOutcome, JobId, JobPatch, Keep,
+    Kind, KindOptions, LogLine, Misfire, NewJob, Outcome, Overlap, Overrides, ParseJobIdError, ParsePluginHashError,
+    Payload, PayloadCodec, PayloadError, PluginHash, Priority, Progress, QueueSettings, Rate, RateOverride, Retention,
+    Retry, RunNumber, Schedule, Scheduled, ScheduledFor, State, Unique, When, WhenFull, WorkerSettings,
 };
 pub use metrics::MetricsSnapshot;
 pub use millpond::Millpond;
 pub use quarantine::{Quarantine, QuarantinedRow};
-pub use queue::{Queue, RateHandle};
+pub use queue::{Obliterated, Queue, RateHandle};
 pub use runtime::{Commit, Stopping};
 pub use schedules::{ScheduleInfo, Schedules};
 pub use selection::{BulkProgress, Selection};

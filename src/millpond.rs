@@ -1,5 +1,8 @@
 //! The handle of an open queue. It enqueues jobs, runs transactions, controls and reads jobs, and shuts the queue down.
 
+mod limits;
+mod pausing;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::builder::Builder;
-use crate::dead_letters::{DeadLetters, replacement};
+use crate::dead_letters::DeadLetters;
 use crate::error::{BoxError, Error};
 use crate::events::{Event, Events};
 use crate::inspect::{self, Cursor, Explanation, JobFilter, JobInfo, Page};
 use crate::job::{
-    CallSize, Enqueued, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX, Schedule, Scheduled, check_name,
+    CallSize, CancelOutcome, Enqueued, HasQueue, JobId, JobPatch, NewJob, REASON_BYTES_MAX, Schedule, Scheduled,
+    check_name,
 };
 use crate::metrics::MetricsSnapshot;
 use crate::quarantine::Quarantine;
@@ -26,7 +30,7 @@ use crate::text::cut;
 use crate::time::Timestamp;
 use crate::transaction::{Transaction, WriteGuard, check_may_wait};
 use crate::worker::WorkerBuilder;
-use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call, control};
+use crate::writer::{Lease, Leased, Occupant, Transact, Transacted, bulk, call};
 
 /// An open file with its queues. It is cheap to clone, and all clones are handles of the same file.
 ///
@@ -301,13 +305,13 @@ impl Millpond {
         self.engine().lease(lease)?;
         let (txn, now, next_id, back) = block_on(lent).map_err(|_| Error::Closed)??;
         let give_back = Box::new(move |ended: Option<_>| {
-            let Some((txn, jobs)) = ended else {
+            let Some((txn, staged)) = ended else {
                 let _ = back.send(None);
                 return Ok(());
             };
             let (answer, committed) = call(|_| Ok(()));
             let answer = answer.answered();
-            back.send(Some(Leased { txn, jobs, answer })).map_err(|_| Error::Closed)?;
+            back.send(Some(Leased { txn, staged, answer })).map_err(|_| Error::Closed)?;
             block_on(committed).map_err(|_| Error::Closed)?
         });
         Ok(WriteGuard::new(txn, now, next_id, self.engine().preparer(), give_back))
@@ -476,23 +480,78 @@ impl Millpond {
         names.map(|name| Queue::new(engine.clone(), name)).collect()
     }
 
-    /// Cancels a waiting job. Returns false if it was already cancelled.
+    /// Cancels a job. One that waits ends at once. One that runs is asked to stop, and does not run again; see
+    /// [the guide](crate::guide::cancelling) for what its handler sees. For one that has ended, nothing changes.
+    ///
+    /// A cancelled job keeps its errors and the reason, of which 4 KiB are kept. Its unique key is free once it has ended.
     ///
     /// # Errors
-    /// [`Error::NoSuchJob`]; [`Error::NotAllowed`] if the job is running or has ended in another way.
+    /// [`Error::NoSuchJob`]; storage errors.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
     /// let id = pond.enqueue("billing", NewJob::json("charge", &7)).await?;
     ///
-    /// assert!(pond.cancel(id, "the order was withdrawn").await?);
-    /// assert!(!pond.cancel(id, "again").await?);
+    /// assert_eq!(pond.cancel(id, "the order was withdrawn").await?, CancelOutcome::Cancelled);
+    /// assert_eq!(pond.cancel(id, "again").await?, CancelOutcome::AlreadyEnded(State::Cancelled));
     /// assert_eq!(pond.job(id)?.reason.as_deref(), Some("the order was withdrawn"));
     /// # Ok(()) });
     /// ```
-    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Commit<bool> {
+    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Commit<CancelOutcome> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.engine().change_waiting(id.into(), 0, move |batch, target| control::cancel(batch, target, &reason))
+        self.engine().change_waiting(id.into(), 0, move |batch, target| batch.cancel_job(target, &reason))
+    }
+
+    /// Enqueues a job, waits until it has ended, and returns it as it has ended. The wait begins before the job can start, so this
+    /// also returns the end of a job that is not kept. If the job is a duplicate, this waits for the job that was there.
+    ///
+    /// A caller that stops waiting changes nothing for the job. See [`finished`](Self::finished) for what an end is.
+    ///
+    /// # Errors
+    /// Those of [`enqueue`](Self::enqueue) and of [`finished`](Self::finished).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing").handle(|job: Job<Charge>| async move { Outcome::done_json(&(job.order * 2)) }).start()?;
+    ///
+    /// let charge = pond.enqueue_and_wait("billing", Charge { order: 7 });
+    /// let job = tokio::time::timeout(Duration::from_secs(10), charge).await.expect("it ends in time")?;
+    /// assert_eq!((job.state, job.result_json::<u64>()?), (State::Completed, Some(14)));
+    /// # Ok(()) });
+    /// ```
+    pub fn enqueue_and_wait(&self, queue: &str, job: impl Into<NewJob>) -> Commit<JobInfo> {
+        let engine = self.engine().clone();
+        let end = engine.enqueue_and_wait(engine.prepare(queue, job.into()));
+        Commit::new(async move { inspect::describe_ended(&engine, end.await?) })
+    }
+
+    /// Waits until the job has ended, and returns it as it has ended: its state, its result
+    /// ([`result_json`](JobInfo::result_json), [`output`](JobInfo::output)), its errors and the reason. A job that has ended
+    /// before is returned at once if it is kept. Ends that are not kept are returned too, if they happen while this waits.
+    ///
+    /// `Dead` is an end: if the job is redriven later, wait again. The wait has no limit of its own: put it into
+    /// `tokio::time::timeout`. A wait that is dropped leaves nothing behind. Each call asks the writer once, which writes nothing
+    /// for it. Without such calls nothing is noted of jobs that end.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`] if the job is not known, has ended and was not kept, is deleted meanwhile, or has ended in a commit that
+    /// failed and still reached the disk, and is not kept; [`Error::Closed`] if the file is closed first; [`Error::Degraded`] while the file cannot be written; storage errors.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing").handle(|job: Job<Charge>| async move { Outcome::done_json(&(job.order * 2)) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    ///
+    /// let ended = tokio::time::timeout(Duration::from_secs(10), pond.finished(id)).await.expect("it ends in time")?;
+    /// assert_eq!((ended.state, ended.result_json::<u64>()?), (State::Completed, Some(14)));
+    /// # Ok(()) });
+    /// ```
+    pub fn finished(&self, id: impl Into<JobId>) -> Commit<JobInfo> {
+        let (engine, id) = (self.engine().clone(), id.into());
+        Commit::new(async move {
+            let ended = engine.end_of(id).await?;
+            inspect::describe_ended(&engine, ended)
+        })
     }
 
     /// Changes a waiting job.
@@ -516,10 +575,10 @@ impl Millpond {
         Commit::new(async move {
             let patch = patch.stored(|payload| {
                 let info = inspect::find(&engine, id)?;
-                replacement(&engine, &info.queue, &info.kind, payload)
+                engine.prepare_payload(&info.queue, &info.kind, payload)
             })?;
             let bytes = patch.payload.as_ref().map_or(0, |payload| payload.bytes.len());
-            engine.change_waiting(id, bytes, move |batch, target| control::update(batch, target, &patch)).await
+            engine.change_waiting(id, bytes, move |batch, target| batch.update_job(target, &patch)).await
         })
     }
 
@@ -721,7 +780,8 @@ impl Millpond {
         inspect::explain(self.engine(), id.into())
     }
 
-    /// A listener that receives every event from now on, each after it is durable.
+    /// A listener that receives every event from now on, each after it is durable. The events of attempts that run are received by
+    /// [`events_with_attempts`](Self::events_with_attempts) only.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
@@ -761,7 +821,26 @@ impl Millpond {
     /// # Ok(()) });
     /// ```
     pub fn events_where(&self, filter: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Events {
-        self.engine().listen_where(Box::new(filter))
+        self.engine().listen_where(Box::new(filter), false)
+    }
+
+    /// As [`events_where`](Self::events_where), with the events of attempts that run: [`Event::Started`] and
+    /// [`Event::Progress`]. No other listener receives these.
+    ///
+    /// A queue without such a listener spends nothing on these events. With one, the filter also runs on the threads of the
+    /// handlers, before each handler's call and for each event about its progress.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// # pond.worker("billing").handle(|_: Job<Charge>| async { Ok(()) }).start()?;
+    /// let mut events = pond.events_with_attempts(|event| !matches!(event, Event::Enqueued { .. }));
+    /// pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// assert!(matches!(events.next().await, Some(Ok(Event::Started { attempt: 1, .. }))));
+    /// assert!(matches!(events.next().await, Some(Ok(Event::Completed { attempt: 1, .. }))));
+    /// # Ok(()) });
+    /// ```
+    pub fn events_with_attempts(&self, filter: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Events {
+        self.engine().listen_where(Box::new(filter), true)
     }
 
     /// The counters since the file was opened. All are zero in a process that was forked from the one that opened it.

@@ -1,4 +1,8 @@
-//! One queue: its settings, counts, pauses and rate limits.
+//! One queue: its settings, counts, pauses and rate limits. [`removal`] has the verbs that empty, remove and rename it.
+
+mod removal;
+
+mod overrides;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +13,7 @@ use crate::job::{BucketKey, Enqueued, JobId, NewJob, QueueId, QueueSettings, che
 use crate::runtime::{Commit, Engine};
 use crate::storage::Batch;
 use crate::writer::{control, upkeep};
+pub use removal::Obliterated;
 
 /// A queue with this name: enqueue jobs in it, configure it, pause it, read its counts. It is cheap to clone.
 ///

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::dead_letters::replacement;
 use crate::error::Error;
 use crate::inspect::{self, Chunk, Cursor, JobFilter};
 use crate::job::{JobId, JobPatch, NewJob, Patch, QueueId, REASON_BYTES_MAX, StoredPayload, check_name};
 use crate::runtime::{Commit, Engine, beside};
-use crate::storage::{Batch, Source};
+use crate::storage::{Batch, Source, Target};
 use crate::text::cut;
 use crate::time::Timestamp;
-use crate::writer::control::Target;
+use crate::writer::bulk;
 use crate::writer::dead_letters::Progress;
-use crate::writer::{bulk, control};
 
 /// Jobs that one chunk looks up and one commit changes, at most; fewer if they are large.
 const AT_ONCE: usize = 1_000;
@@ -124,7 +122,7 @@ impl Selection {
         beside(engine.clone(), move || inspect::count(&engine, &filter))
     }
 
-    /// Cancels the jobs that wait.
+    /// Cancels the jobs that wait, and requests the cancel of those that run. Both count as changed.
     ///
     /// # Errors
     /// Storage errors. The chunks that were committed before remain.
@@ -139,7 +137,9 @@ impl Selection {
     /// ```
     pub fn cancel(self, reason: impl Into<String>) -> Commit<BulkProgress> {
         let reason = cut(reason.into(), REASON_BYTES_MAX);
-        self.each("cancel", WAITING, false, move |batch, target| control::cancel(batch, target, &reason))
+        self.each("cancel", WAITING, Met::NoMore, move |batch, target| {
+            Ok(batch.cancel_job(target, &reason)?.has_changed())
+        })
     }
 
     /// Makes the scheduled and retrying jobs due now.
@@ -156,7 +156,7 @@ impl Selection {
     /// ```
     pub fn run_now(self) -> Commit<BulkProgress> {
         let patch = Patch { run_at: Some(Timestamp::EPOCH), ..Patch::default() };
-        self.each("run now", NOT_DUE, false, move |batch, target| control::update(batch, target, &patch).map(|()| true))
+        self.each("run now", NOT_DUE, Met::Behind, move |batch, target| batch.update_job(target, &patch).map(|()| true))
     }
 
     /// Changes the jobs that wait.
@@ -178,9 +178,9 @@ impl Selection {
         let engine = self.engine.clone();
         Commit::new(async move {
             let patch = patch.stored(|payload| self.checked(&engine, payload))?;
-            let moves_ahead = patch.run_at.is_some();
-            let verb = move |batch: &mut Batch<'_>, target| control::update(batch, target, &patch).map(|()| true);
-            self.each("update", WAITING, moves_ahead, verb).await
+            let met = if patch.run_at.is_some() { Met::Ahead } else { Met::Behind };
+            let verb = move |batch: &mut Batch<'_>, target| batch.update_job(target, &patch).map(|()| true);
+            self.each("update", WAITING, met, verb).await
         })
     }
 
@@ -203,7 +203,7 @@ impl Selection {
         let (name, queue) = (check_name("queue", queue), queue.to_owned());
         Commit::new(async move {
             name?;
-            self.each("move", MOVABLE, true, move |batch, target| bulk::move_to(batch, target, &queue)).await
+            self.each("move", MOVABLE, Met::Ahead, move |batch, target| bulk::move_to(batch, target, &queue)).await
         })
     }
 
@@ -222,7 +222,12 @@ impl Selection {
     /// # Ok(()) });
     /// ```
     pub fn delete(self) -> Commit<BulkProgress> {
-        self.each("delete", Source::ALL, false, bulk::delete)
+        self.each("delete", Source::ALL, Met::NoMore, bulk::delete)
+    }
+
+    /// Removes the jobs that wait for good.
+    pub(crate) fn drain(self) -> Commit<BulkProgress> {
+        self.each("drain", WAITING, Met::NoMore, bulk::delete)
     }
 
     /// The payload of a patch, which must be one for all jobs of the selection.
@@ -231,12 +236,11 @@ impl Selection {
             let reason = "the jobs of the selection can be of several kinds: name one in the filter";
             return Err(Error::config("payload", reason.into()));
         };
-        replacement(engine, self.filter.only_queue().unwrap_or("any"), kind, payload)
+        engine.prepare_payload(self.filter.only_queue().unwrap_or("any"), kind, payload)
     }
 
-    /// Calls `verb` for each job in these sources that matches. `moves_ahead` says whether a job that was changed can be met
-    /// again: with another time to run it can be behind the cursor.
-    fn each<V>(self, name: &'static str, sources: &'static [Source], moves_ahead: bool, verb: V) -> Commit<BulkProgress>
+    /// Calls `verb` for each job in these sources that matches. `met` says whether a job that was changed can be met again.
+    fn each<V>(self, name: &'static str, sources: &'static [Source], met: Met, verb: V) -> Commit<BulkProgress>
     where
         V: FnMut(&mut Batch<'_>, Target) -> Result<bool, Error> + Clone + Send + 'static,
     {
@@ -246,22 +250,28 @@ impl Selection {
             let before = beside(engine.clone(), move || Ok(reader.reader()?.next_id()?)).await?;
             let mut done = BulkProgress::default();
             let mut seen = HashSet::new();
+            let mut pass = Pass::default();
             loop {
                 let (reader, matching) = (engine.clone(), filter.clone());
                 let chunk = move || inspect::chunk(&reader, &matching, sources, before, cursor, AT_ONCE);
                 let Chunk { mut jobs, next } = beside(engine.clone(), chunk).await?;
-                jobs.retain(|(_, id)| !moves_ahead || seen.insert(*id));
-                done.matched += jobs.len() as u64;
+                jobs.retain(|(_, id)| met != Met::Ahead || seen.insert(*id));
+                let matched = jobs.len() as u64;
+                let changed_before = done.changed;
                 while !jobs.is_empty() {
                     let Progress { changed, looked_at } = change(&engine, &filter, jobs.clone(), verb.clone()).await?;
                     done.changed += changed;
                     jobs.drain(..looked_at);
                 }
+                let changed = done.changed - changed_before;
+                // A later pass meets again what could not be changed.
+                done.matched += if pass.is_later { changed } else { matched };
                 done.next = next;
+                pass.chunk(changed);
                 if let Some(observe) = &mut on_progress {
                     observe(&done);
                 }
-                if done.next.is_none() {
+                if done.next.is_none() && !(met == Met::NoMore && pass.begin_next()) {
                     break;
                 }
                 cursor = done.next.clone();
@@ -274,6 +284,41 @@ impl Selection {
             );
             Ok(done)
         })
+    }
+}
+
+/// Whether a job that was changed can be met again by the same verb.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Met {
+    /// No: it is not in the sources any more. So the verb can pass through the sources again.
+    NoMore,
+    /// Not by the same pass: it is where it was, or behind the cursor.
+    Behind,
+    /// By the same pass too: with another time to run, or in another queue, it can be ahead of the cursor.
+    Ahead,
+}
+
+/// One pass of a verb through the sources. Between two of its chunks, a job that becomes due moves to where the pass may have
+/// been already. So a pass of several chunks is followed by another one, until one has changed nothing.
+#[derive(Default)]
+struct Pass {
+    /// Whether another pass was made before.
+    is_later: bool,
+    chunks: usize,
+    changed: u64,
+}
+
+impl Pass {
+    fn chunk(&mut self, changed: u64) {
+        self.chunks += 1;
+        self.changed += changed;
+    }
+
+    /// Begins the next pass. Returns false if none is needed.
+    fn begin_next(&mut self) -> bool {
+        let is_needed = self.chunks > 1 && self.changed > 0;
+        *self = Self { is_later: true, ..Self::default() };
+        is_needed
     }
 }
 

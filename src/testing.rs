@@ -32,9 +32,9 @@ use tokio::sync::oneshot;
 
 use crate::builder::Builder;
 use crate::error::Error;
-use crate::handler::{AttemptFacts, Context, DataMap, Handler, Run, erase};
+use crate::handler::{AttemptFacts, Calling, Context, DataMap, Handler, Run, Shared, erase};
 use crate::inspect::{JobFilter, JobInfo};
-use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, RunNumber, State, read_back};
+use crate::job::{JobId, Kind, Outcome, Payload, Priority, ReadBack, ReadyJob, Record, RunNumber, State, read_back};
 use crate::millpond::Millpond;
 use crate::runtime::{Engine, Steps, stop_now};
 use crate::storage::redb_types::{InMemoryBackend, StorageBackend};
@@ -190,7 +190,8 @@ pub struct Drained {
 }
 
 /// Waits until all jobs that are due by the queue's clock have run, and all jobs that they enqueue: until no more can
-/// start and none runs. A handler that waits for something outside of the queue keeps `drain` waiting.
+/// start and none runs. A handler that waits for something outside of the queue keeps `drain` waiting. A
+/// [batch](crate::Batch) does not wait for more jobs once no more can start.
 ///
 /// It returns what has ended since the last drain, or since the queue was opened. This includes jobs that ended before
 /// this call.
@@ -212,7 +213,8 @@ pub async fn drain(pond: &Millpond) -> Drained {
     let driver = pond.testing();
     driver.idle().await;
     let metrics = pond.metrics();
-    let dead = pond.queues().iter().map(|queue| queue.counts().dead_total).sum();
+    let dead: u64 = pond.queues().iter().map(|queue| queue.counts().dead_total).sum();
+    let dead = dead + driver.engine.dead_of_removed_queues();
     let before = driver.engine.note_drained([metrics.completed_total, metrics.failed_total, dead]);
     Drained {
         completed: metrics.completed_total - before[0],
@@ -347,20 +349,16 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
     if let Some(data) = runnable.missing(&given.data) {
         panic!("the handler takes Data<{data}>: give it with `Given::data`");
     }
+    let record = Record::new(0, Priority::default(), Timestamp::EPOCH, payload.clone());
     let facts = AttemptFacts {
-        id: JobId::new(1),
+        job: Arc::new(ReadyJob::new(JobId::new(1), 1, record, 0)),
         queue: "testing".into(),
         kind: K::KIND.into(),
-        group: None,
-        priority: Priority::default(),
         attempt: given.attempt,
         max_attempts: given.max_attempts,
         run: RunNumber::new(1, 1),
-        enqueued_at: Timestamp::EPOCH,
-        scheduled_for: None,
-        labels: None,
         timeout: None,
-        data: Arc::new(given.data),
+        shared: Shared::of_no_queue(given.data),
         time: TimeReader::new(Arc::new(SystemClock::new())),
         live: Default::default(),
         guest: Default::default(),
@@ -368,7 +366,7 @@ pub async fn perform<K: Kind, Args>(handler: impl Handler<K, Args>, payload: K, 
     facts.call_begins_now();
     let context = Context::new(Arc::new(facts));
     let Run::Async(run) = &runnable.run else { unreachable!("erased as async") };
-    run(&payload, &context).expect("the payload can be decoded").await
+    run(&payload, &context, Calling::Now).expect("the payload can be decoded").await
 }
 
 /// What [`perform`] passes to a handler beside its payload. Default: the first attempt of 5, no data. The job's id is
@@ -543,7 +541,12 @@ impl Driver {
 
     /// Waits until no job runs and none can start before the clock moves.
     pub async fn idle(&self) {
-        self.until(|engine| engine.is_idle()).await;
+        let engine = &self.engine;
+        let is_idle = |_: &Engine| {
+            engine.close_batches_if_quiet();
+            engine.is_idle()
+        };
+        self.until(is_idle).await;
     }
 
     /// Waits until no job can start before the clock moves or a running handler returns.

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use redb::{
     Key, MultimapTable, MultimapTableDefinition, MultimapTableHandle, Table, TableDefinition, TableError, TableHandle,
@@ -11,9 +12,13 @@ use redb::{
 };
 
 use crate::error::{BoxError, Error};
-use crate::job::{CallSize, Coder, Definition, Enqueued, HasQueue, JobId, NewJob, Schedule, Scheduled, Withdraw};
-use crate::storage::{Batch, Claim, Prepared, StateWrite, Usage, claim_in, define, repeated_in};
+use crate::job::{
+    CallSize, CancelOutcome, Coder, Definition, Enqueued, HasQueue, JobId, JobPatch, NewJob, Patch, REASON_BYTES_MAX,
+    Schedule, Scheduled, StoredPayload, Withdraw,
+};
+use crate::storage::{Batch, Claim, KnownQueue, Prepared, StateWrite, Target, Usage, claim_in, define, repeated_in};
 use crate::sync::{MustNotWait, may_wait};
+use crate::text::cut;
 use crate::time::Now;
 
 /// Refuses a call that waits for the queue where the queue waits for the caller: inside a transaction, or in a callback.
@@ -29,10 +34,16 @@ pub(crate) trait Prepare: Withdraw + Send + Sync {
     /// The payload codec, which reads what is stored of jobs.
     fn coder(&self) -> &Coder;
 
+    /// Whether callers wait for the ends of jobs.
+    fn ends_are_awaited(&self) -> bool;
+
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error>;
 
     /// Prepares many jobs for one queue; what they have in common is looked up once.
     fn prepare_many(&self, queue: &str, jobs: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error>;
+
+    /// Prepares a payload that replaces the one of a job of this queue and kind. Nothing but a payload is accepted.
+    fn prepare_payload(&self, queue: &str, kind: &str, payload: NewJob) -> Result<StoredPayload, Error>;
 }
 
 /// What the closures of [`Millpond::transaction`](crate::Millpond::transaction) and
@@ -73,6 +84,9 @@ trait Staging {
     fn schedule(&mut self, name: &str, definition: &Definition, coder: &Coder) -> Result<Scheduled, Error>;
     fn unschedule(&mut self, name: &str) -> Result<bool, Error>;
     fn insert_many(&mut self, jobs: Vec<Prepared>, dispatch: &dyn Withdraw) -> Result<Vec<Enqueued>, Error>;
+    fn cancel(&mut self, target: Target, reason: &str) -> Result<CancelOutcome, Error>;
+    fn update(&mut self, target: Target, patch: &Patch) -> Result<(), Error>;
+    fn names_of(&mut self, id: JobId) -> Result<(Arc<str>, Arc<str>), Error>;
     fn touch(&mut self);
     fn keep(&mut self, plugin: &str, writes: &StateWrites, quota: Usage) -> Result<(), BoxError>;
 }
@@ -99,6 +113,18 @@ impl Staging for Batch<'_> {
             batch.room_for_all(&jobs, |batch, n| batch.claim(&jobs[n], dispatch))?;
             jobs.iter_mut().map(|job| batch.insert_or_find(job, dispatch)).collect()
         })
+    }
+
+    fn cancel(&mut self, target: Target, reason: &str) -> Result<CancelOutcome, Error> {
+        self.cancel_job(target, reason)
+    }
+
+    fn update(&mut self, target: Target, patch: &Patch) -> Result<(), Error> {
+        self.update_job(target, patch)
+    }
+
+    fn names_of(&mut self, id: JobId) -> Result<(Arc<str>, Arc<str>), Error> {
+        self.queue_and_kind_of(id)
     }
 
     fn touch(&mut self) {
@@ -291,6 +317,60 @@ impl<'t> Transaction<'t> {
         self.batch.borrow_mut().insert(job, self.prepare)
     }
 
+    /// Cancels a job, as [`Millpond::cancel`](crate::Millpond::cancel) does, if and only if this transaction is committed. The
+    /// handler of a job that runs is told after the commit.
+    ///
+    /// # Errors
+    /// Those of [`Millpond::cancel`](crate::Millpond::cancel).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// const ORDERS: TableDefinition<u64, u64> = TableDefinition::new("orders");
+    ///
+    /// let reminder = pond.enqueue("emails", NewJob::json("reminder", &7).delay(Duration::from_secs(3600))).await?;
+    /// pond.transaction(move |tx| {
+    ///     tx.open_table(ORDERS)?.remove(7)?;
+    ///     tx.cancel(reminder, "the order was deleted")?;
+    ///     Ok(())
+    /// })
+    /// .await?;
+    /// assert_eq!(pond.job(reminder)?.state, State::Cancelled);
+    /// # Ok(()) });
+    /// ```
+    pub fn cancel(&self, id: impl Into<JobId>, reason: impl Into<String>) -> Result<CancelOutcome, Error> {
+        let reason = cut(reason.into(), REASON_BYTES_MAX);
+        let target = self.withdrawn(id.into());
+        self.batch.borrow_mut().cancel(target, &reason)
+    }
+
+    /// Changes a waiting job, as [`Millpond::update`](crate::Millpond::update) does, if and only if this transaction is
+    /// committed.
+    ///
+    /// # Errors
+    /// Those of [`Millpond::update`](crate::Millpond::update).
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// pond.transaction(move |tx| Ok(tx.update(id, JobPatch::new().payload(Charge { order: 8 }))?)).await?;
+    /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 8);
+    /// # Ok(()) });
+    /// ```
+    pub fn update(&self, id: impl Into<JobId>, patch: JobPatch) -> Result<(), Error> {
+        let id = id.into();
+        let patch = patch.stored(|payload| {
+            let (queue, kind) = self.batch.borrow_mut().names_of(id)?;
+            self.prepare.prepare_payload(&queue, &kind, payload)
+        })?;
+        let target = self.withdrawn(id);
+        self.batch.borrow_mut().update(target, &patch)
+    }
+
+    /// The job, which is not started until the commit was applied.
+    fn withdrawn(&self, id: JobId) -> Target {
+        Target { id, queue: KnownQueue::NotSearched, taken: self.prepare.withdraw(id).taken_from() }
+    }
+
     /// Stores a schedule under this name, as [`Millpond::schedule`](crate::Millpond::schedule) does, if and only if this
     /// transaction is committed.
     ///
@@ -409,7 +489,7 @@ impl std::fmt::Debug for Transaction<'_> {
 /// ```
 pub struct WriteGuard {
     txn: Option<WriteTransaction>,
-    jobs: Vec<StagedJob>,
+    staged: Staged,
     size: CallSize,
     /// The keys of these jobs, and the job that each stands for.
     keys: HashMap<StagedKey, JobId>,
@@ -420,8 +500,20 @@ pub struct WriteGuard {
     _must_not_wait: MustNotWait,
 }
 
-/// Gives a leased transaction back to the writer, with the jobs staged in it; `None` rolls it back.
-pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Vec<StagedJob>)>) -> Result<(), Error>>;
+/// Gives a leased transaction back to the writer, with what is staged in it; `None` rolls it back.
+pub(crate) type GiveBack = Box<dyn FnOnce(Option<(WriteTransaction, Staged)>) -> Result<(), Error>>;
+
+/// What the writer does with the queue when a guard is committed.
+#[derive(Default)]
+pub(crate) struct Staged {
+    /// The new jobs.
+    pub jobs: Vec<StagedJob>,
+    /// The changes to jobs, which follow.
+    pub changes: Vec<StagedChange>,
+}
+
+/// A change to a job that a guard will make.
+pub(crate) type StagedChange = Box<dyn FnOnce(&Transaction<'_>) -> Result<(), Error> + Send>;
 
 /// A job that a guard will store, and what its keys say: its caller has the answer already.
 pub(crate) struct StagedJob {
@@ -455,7 +547,7 @@ impl WriteGuard {
     ) -> Self {
         Self {
             txn: Some(txn),
-            jobs: Vec::new(),
+            staged: Staged::default(),
             size: CallSize::default(),
             keys: HashMap::new(),
             now,
@@ -534,6 +626,45 @@ impl WriteGuard {
         self.enqueue_many(K::QUEUE, jobs)
     }
 
+    /// Cancels a job, as [`Millpond::cancel`](crate::Millpond::cancel) does, with the commit. What that does is known only
+    /// then: [`Transaction::cancel`] answers it. A job that is not there any more is passed over. The jobs of this
+    /// transaction can be cancelled too.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let reminder = pond.enqueue("emails", NewJob::json("reminder", &7).delay(Duration::from_secs(3600))).await?;
+    /// let mut tx = pond.begin_write()?;
+    /// tx.cancel(reminder, "the order was deleted");
+    /// tx.commit()?;
+    /// assert_eq!(pond.job(reminder)?.state, State::Cancelled);
+    /// # Ok(()) });
+    /// ```
+    pub fn cancel(&mut self, id: impl Into<JobId>, reason: impl Into<String>) {
+        let (id, reason) = (id.into(), reason.into());
+        self.staged.changes.push(Box::new(move |tx| match tx.cancel(id, reason) {
+            Ok(_) | Err(Error::NoSuchJob { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }));
+    }
+
+    /// Changes a waiting job, as [`Millpond::update`](crate::Millpond::update) does, with the commit. If the job cannot be
+    /// changed then, [`commit`](Self::commit) returns the error of [`Millpond::update`](crate::Millpond::update), and nothing
+    /// of the transaction is stored.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// let mut tx = pond.begin_write()?;
+    /// tx.update(id, JobPatch::new().payload(Charge { order: 8 }));
+    /// tx.commit()?;
+    /// assert_eq!(pond.job(id)?.payload.decode::<Charge>()?.order, 8);
+    /// # Ok(()) });
+    /// ```
+    pub fn update(&mut self, id: impl Into<JobId>, patch: JobPatch) {
+        let id = id.into();
+        self.staged.changes.push(Box::new(move |tx| tx.update(id, patch)));
+    }
+
     /// Adds a job. What its keys say can have changed by the jobs of its own call before it.
     fn stage(&mut self, queue: &str, job: Prepared, claim: Claim) -> Enqueued {
         let claim = match claim {
@@ -560,7 +691,7 @@ impl WriteGuard {
             self.keys.insert(key, answer.id);
         }
         // Add it also if it will not be stored: the commit publishes the event.
-        self.jobs.push(StagedJob { job, claim });
+        self.staged.jobs.push(StagedJob { job, claim });
         answer
     }
 
@@ -600,15 +731,15 @@ impl WriteGuard {
     /// Commits the transaction: everything in it is durable when this returns.
     ///
     /// # Errors
-    /// [`Error::QueueFull`] and storage errors. Nothing of the transaction is stored then, except with
+    /// [`Error::QueueFull`], those of a staged [`update`](Self::update), and storage errors. Nothing of the transaction is stored then, except with
     /// [`Error::OutcomeUnknown`]: then it is unknown.
     pub fn commit(mut self) -> Result<(), Error> {
         // In another process the drop does nothing.
         self.prepare.check_process()?;
         let txn = self.txn.take().expect("only commit and drop take it");
-        let jobs = std::mem::take(&mut self.jobs);
+        let staged = std::mem::take(&mut self.staged);
         let give_back = self.give_back.take().expect("only commit and drop take it");
-        give_back(Some((txn, jobs)))
+        give_back(Some((txn, staged)))
     }
 }
 
@@ -680,6 +811,6 @@ impl Drop for WriteGuard {
 
 impl std::fmt::Debug for WriteGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriteGuard").field("jobs", &self.jobs.len()).finish_non_exhaustive()
+        f.debug_struct("WriteGuard").field("jobs", &self.staged.jobs.len()).finish_non_exhaustive()
     }
 }

@@ -9,16 +9,22 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::executor::{Binding, Handling};
 use crate::handler::{
-    BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, around, around_blocking,
-    erase, erase_blocking, erase_blocking_raw, erase_raw,
+    BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, Shared, erase,
+    erase_blocking, erase_blocking_raw, erase_raw,
 };
 use crate::job::{IdMap, Kind, Outcome, QueueId, Rate, Retry};
 use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
+use crate::sync::atomic::AtomicBool;
 
+#[path = "worker/batches.rs"]
+mod batches;
+mod limits;
 #[cfg(feature = "wasm")]
 #[path = "worker/plugins.rs"]
 mod plugins;
+
+use limits::{KindLimits, NumberedLimits};
 
 /// Loads a handler that is no Rust function when its worker starts: its kind is given by name.
 type LoadForeign = Box<dyn FnOnce(&Arc<Engine>, Arc<str>) -> Result<Handling, Error> + Send + Sync>;
@@ -63,16 +69,19 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
 pub struct WorkerBuilder {
     engine: Arc<Engine>,
     queue: String,
-    concurrency: usize,
+    /// `None` until it was set.
+    concurrency: Option<usize>,
     rate: Option<Rate>,
     group_rate: Option<Rate>,
     retry: Retry,
+    retry_of: Vec<(String, Retry)>,
     timeout: Option<Duration>,
     at_most_once: bool,
     data: DataMap,
     handlers: Vec<(String, Runnable)>,
     middleware: Middleware,
     foreign: Vec<(String, LoadForeign)>,
+    kind_limits: KindLimits,
 }
 
 impl WorkerBuilder {
@@ -80,27 +89,31 @@ impl WorkerBuilder {
         Self {
             engine,
             queue: queue.to_owned(),
-            concurrency: CONCURRENCY_DEFAULT,
+            concurrency: None,
             rate: None,
             group_rate: None,
             retry: Retry::default(),
+            retry_of: Vec::new(),
             timeout: Some(TIMEOUT_DEFAULT),
             at_most_once: false,
             data: DataMap::default(),
             handlers: Vec::new(),
             middleware: Middleware::default(),
             foreign: Vec::new(),
+            kind_limits: KindLimits::default(),
         }
     }
 
-    /// How many of the worker's jobs run at the same time; at least 1. Default 10. [`Worker::set_concurrency`] changes
-    /// it later.
+    /// How many of the worker's jobs run at the same time; at least 1. Default 10, or as many as the largest
+    /// [batch](crate::Batch) of the worker has. [`Worker::set_concurrency`] changes it later.
+    ///
+    /// Each job of a batch counts. A number below that of the largest batch is refused when the worker starts.
     ///
     /// The process has limits for all workers together: [`max_running`](crate::Builder::max_running), 256 by default,
     /// and for blocking handlers [`blocking_threads`](crate::Builder::blocking_threads), 64 by default. A worker whose
     /// concurrency is above one of them logs a warning with both numbers when it starts.
     pub fn concurrency(mut self, jobs: usize) -> Self {
-        self.concurrency = jobs;
+        self.concurrency = Some(jobs);
         self
     }
 
@@ -160,6 +173,25 @@ impl WorkerBuilder {
     /// ```
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// How many times a job of this kind is tried, and how long it waits between attempts, instead of what
+    /// [`retry`](Self::retry) says. Options of the job itself come first.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("billing")
+    ///     .retry_of("charge", Retry::none())
+    ///     .handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) })
+    ///     .start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!((pond.job(id)?.state, pond.job(id)?.attempts), (State::Dead, 1));
+    /// # Ok(()) });
+    /// ```
+    pub fn retry_of(mut self, kind: impl Into<String>, retry: Retry) -> Self {
+        self.retry_of.push((kind.into(), retry));
         self
     }
 
@@ -324,8 +356,8 @@ impl WorkerBuilder {
     /// matter whether it is added before or after the handlers.
     ///
     /// It runs within the attempt: it is dropped at the attempt's timeout, and a panic in it fails the attempt. A payload that
-    /// cannot be decoded does not reach it. It is not put around plugins, nor around handlers that may block: for those there
-    /// is [`wrap_blocking`](Self::wrap_blocking).
+    /// cannot be decoded does not reach it. It is not put around plugins and [batch handlers](Self::handle_batch), nor around
+    /// handlers that may block: for those there is [`wrap_blocking`](Self::wrap_blocking).
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
@@ -349,7 +381,7 @@ impl WorkerBuilder {
         F: Fn(Context, Next) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.middleware.around.push(around(middleware));
+        self.middleware.add(middleware);
         self
     }
 
@@ -379,7 +411,7 @@ impl WorkerBuilder {
     where
         F: Fn(&Context, NextBlocking<'_>) -> Outcome + Send + Sync + 'static,
     {
-        self.middleware.around_blocking.push(around_blocking(middleware));
+        self.middleware.add_blocking(middleware);
         self
     }
 
@@ -412,7 +444,8 @@ impl WorkerBuilder {
     pub fn start(self) -> Result<Worker, Error> {
         self.engine.check_process()?;
         self.check()?;
-        let Self { engine, queue, concurrency, rate, group_rate, retry, timeout, at_most_once, data, .. } = self;
+        let concurrency = self.slots();
+        let Self { engine, queue, rate, group_rate, retry, timeout, at_most_once, data, .. } = self;
         let mut names = engine.use_names(&queue)?;
         let id = names.queue();
         let mut by_kind = IdMap::default();
@@ -422,7 +455,7 @@ impl WorkerBuilder {
             }
             let id = names.add_kind(&kind)?;
             let name = engine.kind_name(id);
-            let runnable = self.middleware.wrap(runnable);
+            let runnable = engine.middleware().wrap(self.middleware.wrap(runnable));
             if by_kind.insert(id, Handling::native(name, runnable)).is_some() {
                 return Err(Error::config("handle", format!("kind {kind:?} has two handlers")));
             }
@@ -434,13 +467,30 @@ impl WorkerBuilder {
                 return Err(Error::config("handle_wasm", format!("kind {kind:?} has two handlers")));
             }
         }
+        for (kind, retry) in self.retry_of {
+            let handling = by_kind.values_mut().find(|handling| *handling.kind == *kind);
+            let reason = || format!("the worker has no handler for kind {kind:?}");
+            handling.ok_or_else(|| Error::config("retry_of", reason()))?.retry = Some(retry);
+        }
         let name = engine.queue_name(id);
-        let data = Arc::new(data);
-        let coder = engine.coder().clone();
-        let binding =
-            Binding { queue: name.clone(), handlers: by_kind, data, retry, timeout, at_most_once, coder, names };
+        let (coder, tasks, closed) = (engine.coder().clone(), engine.tasks().clone(), AtomicBool::new(false));
+        let of_handlers = Shared::new(data, engine.bus(), tasks.clone());
+        let binding = Binding {
+            queue: name.clone(),
+            handlers: by_kind,
+            shared: of_handlers,
+            retry,
+            timeout,
+            at_most_once,
+            closed,
+            coder,
+            names,
+            tasks,
+        };
         let kinds = binding.handlers.keys().copied().collect();
-        let limits = WorkerLimits { kinds, blocking: binding.blocking_kinds(), concurrency, rate, group_rate };
+        let NumberedLimits { shared, concurrency_of } = self.kind_limits.numbered(&engine, id, &binding.handlers)?;
+        let blocking = binding.blocking_kinds();
+        let limits = WorkerLimits { kinds, blocking, concurrency, rate, group_rate, shared, concurrency_of };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
         let worker = Worker { engine, queue: id, name, binding };
         worker.log_start(concurrency);
@@ -449,7 +499,7 @@ impl WorkerBuilder {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.concurrency == 0 {
+        if self.concurrency == Some(0) {
             let reason = "0 slots would never run a job: pause the queue instead".to_owned();
             return Err(Error::config("concurrency", reason));
         }
@@ -459,8 +509,10 @@ impl WorkerBuilder {
         if self.handlers.is_empty() && self.foreign.is_empty() {
             return Err(Error::config("handle", "the worker has no handler: add one with `.handle(...)`".into()));
         }
+        self.kind_limits.check()?;
+        self.check_batches()?;
         self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
-        self.retry.check()
+        self.retry_of.iter().map(|(_, retry)| retry).chain([&self.retry]).try_for_each(Retry::check)
     }
 }
 

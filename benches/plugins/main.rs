@@ -9,7 +9,7 @@
 
 mod bare;
 mod cost;
-#[path = "../../tests/it/wasm/guest.rs"]
+#[path = "../../tests/plugins/guest.rs"]
 mod guest;
 mod neighbours;
 mod pond;

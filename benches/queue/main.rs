@@ -8,6 +8,7 @@
 //! cargo bench --bench queue -- --ratios --events    # with a listener that receives every event
 //! ```
 
+mod features;
 mod floor;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 #[path = "../support/kernel.rs"]

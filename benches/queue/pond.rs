@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millpond::{Job, Millpond, NewJob, Priority, Retry};
+use millpond::{Builder, Job, Millpond, NewJob, Priority, Retry, WorkerBuilder};
 use redb::TableDefinition;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -23,13 +23,17 @@ pub fn listen(listens: bool) {
     LISTENS.store(listens, Ordering::Relaxed);
 }
 
-fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
 }
 
-fn open(runtime: &Runtime, max_running: usize) -> (tempfile::TempDir, Millpond) {
+pub fn open(runtime: &Runtime, max_running: usize) -> (tempfile::TempDir, Millpond) {
+    open_with(Millpond::builder(), runtime, max_running)
+}
+
+fn open_with(builder: Builder, runtime: &Runtime, max_running: usize) -> (tempfile::TempDir, Millpond) {
     let dir = tempfile::tempdir().expect("a directory for the bench");
-    let builder = Millpond::builder().runtime(runtime.handle().clone()).max_running(max_running);
+    let builder = builder.runtime(runtime.handle().clone()).max_running(max_running);
     let pond = builder.open(dir.path().join("pond.redb")).expect("a queue");
     if LISTENS.load(Ordering::Relaxed) {
         let mut events = pond.events();
@@ -38,12 +42,12 @@ fn open(runtime: &Runtime, max_running: usize) -> (tempfile::TempDir, Millpond) 
     (dir, pond)
 }
 
-fn job(payload: usize) -> NewJob {
+pub fn job(payload: usize) -> NewJob {
     const ALL: [u8; 1_024] = [7; 1_024];
     NewJob::raw("noop", Bytes::from_static(&ALL[..payload]))
 }
 
-fn commits(pond: &Millpond) -> u64 {
+pub fn commits(pond: &Millpond) -> u64 {
     pond.metrics().commits_total
 }
 
@@ -119,7 +123,7 @@ pub fn bulk(jobs: u64, payload: usize) -> Sample {
     clock.stop(commits(&pond))
 }
 
-fn fill(pond: &Millpond, jobs: u64, job: impl Fn(u64) -> NewJob) {
+pub fn fill(pond: &Millpond, jobs: u64, job: impl Fn(u64) -> NewJob) {
     for first in (0..jobs).step_by(1_000) {
         let count = 1_000.min(jobs - first);
         pond.enqueue_many("bench", (first..first + count).map(&job)).wait().expect("they are stored");
@@ -135,11 +139,21 @@ async fn completed(pond: &Millpond, jobs: u64) {
 }
 
 pub fn drain(concurrency: usize, jobs: u64) -> Sample {
+    drained(concurrency, jobs, Millpond::builder(), |worker| worker)
+}
+
+/// Runs all jobs with a worker that has the options `with`.
+pub fn drained(
+    concurrency: usize,
+    jobs: u64,
+    builder: Builder,
+    with: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
+) -> Sample {
     let runtime = runtime();
-    let (_dir, pond) = open(&runtime, concurrency);
+    let (_dir, pond) = open_with(builder, &runtime, concurrency);
     fill(&pond, jobs, |_| job(PAYLOAD));
     let clock = Clock::start(commits(&pond));
-    let worker = pond.worker("bench").concurrency(concurrency);
+    let worker = with(pond.worker("bench").concurrency(concurrency));
     worker.handle_raw("noop", |_: Job<Bytes>| async { Ok(()) }).start().expect("a worker");
     runtime.block_on(completed(&pond, jobs));
     clock.stop(commits(&pond))

@@ -14,7 +14,9 @@ pub fn print(args: &[String]) {
         "{:<40} {:>10} {:>10}  {:<18} {:>5}  {:>15}  {:>15}",
         "", "floor", "millpond", "ratio (min..max)", "goal", "bytes/job", "jobs/commit"
     );
-    for work in WORK.iter().filter(|work| wanted.is_empty() || wanted.iter().any(|w| work.name.starts_with(*w))) {
+    for work in
+        WORK.iter().filter(|work| wanted.is_empty() || wanted.iter().any(|w| work.name.split(' ').next() == Some(w)))
+    {
         line(work, turns);
     }
 }

@@ -1,7 +1,7 @@
 //! The pieces of work, each done by both sides.
 
 use crate::measure::Sample;
-use crate::{floor, pond};
+use crate::{features, floor, pond};
 
 pub struct Work {
     pub name: &'static str,
@@ -119,5 +119,37 @@ pub const WORK: &[Work] = &[
         pond: pond::mixed_jobs,
         judged: Judged::Rate,
         goal: 0.3,
+    },
+    Work {
+        name: "W10 unique keys, beside W3",
+        jobs: 50_000,
+        floor: |n| pond::bulk(n, PAYLOAD),
+        pond: features::with_unique_keys,
+        judged: Judged::Rate,
+        goal: 0.0,
+    },
+    Work {
+        name: "W11 three tags, beside W3",
+        jobs: 50_000,
+        floor: |n| pond::bulk(n, PAYLOAD),
+        pond: features::with_three_tags,
+        judged: Judged::Rate,
+        goal: 0.0,
+    },
+    Work {
+        name: "W12 cancel by selection, beside W3",
+        jobs: 50_000,
+        floor: |n| pond::bulk(n, PAYLOAD),
+        pond: features::cancel_all,
+        judged: Judged::Rate,
+        goal: 0.0,
+    },
+    Work {
+        name: "W13 drain under limits, beside W4",
+        jobs: 50_000,
+        floor: |n| pond::drain(100, n),
+        pond: |n| features::drain_with_limits(100, n),
+        judged: Judged::Rate,
+        goal: 0.0,
     },
 ];

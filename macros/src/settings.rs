@@ -15,7 +15,7 @@ use crate::kebab::kebab_case;
 
 /// What `#[kind(...)]` may contain, for the errors.
 const KNOWN: &str =
-    "name, queue, codec, priority, max_attempts, at_most_once, backoff, timeout, expires_in, output, crate";
+    "name, queue, codec, priority, max_attempts, at_most_once, backoff, timeout, weight, expires_in, output, crate";
 
 /// The ways to write a back-off, for the errors.
 const BACKOFFS: &str = "a back-off is `fixed(\"10s\")`, `exponential(\"2s\", \"1h\")` (the first wait and the longest), `list(\"1s\", \"1m\")`, or an expression of the type `Backoff`";
@@ -56,6 +56,7 @@ struct Given {
     at_most_once: Option<Path>,
     backoff: Option<Expr>,
     timeout: Option<Expr>,
+    weight: Option<Expr>,
     expires_in: Option<Expr>,
     output: Option<Type>,
 }
@@ -72,6 +73,7 @@ impl Given {
             "at_most_once" => once(&mut self.at_most_once, meta, |meta| Ok(meta.path.clone())),
             "backoff" => once(&mut self.backoff, meta, |meta| meta.value()?.parse()),
             "timeout" => once(&mut self.timeout, meta, |meta| meta.value()?.parse()),
+            "weight" => once(&mut self.weight, meta, |meta| meta.value()?.parse()),
             "expires_in" => once(&mut self.expires_in, meta, |meta| meta.value()?.parse()),
             "output" => once(&mut self.output, meta, |meta| meta.value()?.parse()),
             "crate" => once(&mut self.krate, meta, |meta| meta.value()?.call(Path::parse_mod_style)),
@@ -99,6 +101,9 @@ impl Given {
         if let Some(timeout) = &self.timeout {
             let timeout = positive(timeout, "a timeout of zero would fail every attempt")?;
             options.push(quote!(.timeout(#timeout)));
+        }
+        if let Some(weight) = &self.weight {
+            options.push(quote!(.weight(#weight)));
         }
         if let Some(expires_in) = &self.expires_in {
             let expires_in = positive(expires_in, "with an expiry of zero no job would run")?;

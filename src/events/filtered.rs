@@ -16,12 +16,14 @@ pub(crate) type EventFilter = dyn Fn(&Event) -> bool + Send + Sync;
 pub(super) struct Filtered {
     filter: Arc<Quiet<Box<EventFilter>>>,
     listener: broadcast::Sender<Event>,
+    /// Whether it asks for the events of attempts.
+    pub with_attempts: bool,
 }
 
 impl Filtered {
-    pub fn new(filter: Box<EventFilter>, buffer: usize) -> (Self, broadcast::Receiver<Event>) {
+    pub fn new(filter: Box<EventFilter>, with_attempts: bool, buffer: usize) -> (Self, broadcast::Receiver<Event>) {
         let (listener, receiver) = broadcast::channel(buffer);
-        (Self { filter: Arc::new(Quiet::new(filter)), listener }, receiver)
+        (Self { filter: Arc::new(Quiet::new(filter)), listener, with_attempts }, receiver)
     }
 
     pub fn is_heard(&self) -> bool {
@@ -30,7 +32,8 @@ impl Filtered {
 
     /// Sends the event if the filter returns true or panics.
     pub fn publish(&self, event: &Event) {
-        if self.is_heard() && self.wants(event) {
+        let is_asked_for = self.with_attempts || !event.is_of_attempt();
+        if is_asked_for && self.is_heard() && self.wants(event) {
             // That the listener is gone is not an error.
             let _ = self.listener.send(event.clone());
         }

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use super::binding::{Binding, Handling};
 use super::slow_poll::SLOW_POLL;
 use crate::error::BoxError;
-use crate::handler::{AttemptFacts, CalledAt, GuestFacts, Runnable};
+use crate::handler::{AttemptFacts, Batch, CalledAt, GuestFacts, Run, Runnable};
 use crate::job::{AttemptNumber, Caller, Ending, FailureKind, Payload, QueueId, ReadyJob, RunNumber};
 use crate::scheduler::{RunId, Start};
-use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::time::{Now, TimeReader};
 
 /// Why an attempt is ended from outside.
@@ -21,6 +21,8 @@ use crate::time::{Now, TimeReader};
 pub(super) enum Kill {
     Timeout = 1,
     Release = 2,
+    /// The cancel of its job was requested, and its handler has had its grace or gets none.
+    Cancel = 3,
 }
 
 /// One attempt. It is made when its job is handed out, and shared by all code that works on it until its end is sent to the
@@ -28,8 +30,6 @@ pub(super) enum Kill {
 pub(crate) struct Attempt {
     pub run: RunId,
     pub queue: QueueId,
-    /// The job as it was when it was handed out.
-    pub job: Arc<ReadyJob>,
     number: AttemptNumber,
     /// The worker that makes the attempt.
     pub binding: Arc<Binding>,
@@ -44,10 +44,14 @@ pub(crate) struct Attempt {
     pub facts: Arc<AttemptFacts>,
     killed: AtomicU8,
     kill: Notify,
+    /// When it is ended because the cancel of its job was requested: nanoseconds of the monotonic clock, or [`NEVER`].
+    cancel_by: AtomicU64,
     /// Whether the handler was called: one of the constants below.
     called: AtomicU8,
     /// Whether the first poll of the async handler has returned without a result.
     awaited: AtomicBool,
+    /// Whether it has joined a batch.
+    joined: AtomicBool,
 }
 
 /// The attempt waits for a thread, or for the async runtime.
@@ -56,6 +60,8 @@ const WAITS: u8 = 0;
 const WAITS_FOR_ITS_MARK: u8 = 1;
 /// The handler was called.
 const CALLED: u8 = 2;
+
+const NEVER: u64 = u64::MAX;
 
 impl Attempt {
     pub fn new(
@@ -69,24 +75,20 @@ impl Attempt {
     ) -> Self {
         let Start { run, queue, job, alone, .. } = start;
         let handling = &binding.handlers[&job.kind()];
-        let record = &job.record;
+        let timeout = binding.timeout(job.kind(), job.record.extra.as_deref().and_then(|extra| extra.timeout));
+        let guest = GuestFacts::of(&job.record);
         let facts = AttemptFacts {
-            id: job.id,
+            job,
             queue: binding.queue.clone(),
             kind: handling.kind.clone(),
-            group: record.group().cloned(),
-            priority: record.priority,
             attempt: number.number,
             max_attempts: number.max,
             run: run_number,
-            enqueued_at: record.enqueued_at,
-            scheduled_for: record.extra.as_deref().and_then(|extra| extra.scheduled_for.as_deref().cloned()),
-            labels: record.labels().cloned(),
-            timeout: binding.timeout(job.kind(), record.extra.as_deref().and_then(|extra| extra.timeout)),
-            data: binding.data.clone(),
+            timeout,
+            shared: binding.shared.clone(),
             time,
             live: Default::default(),
-            guest: GuestFacts::of(record),
+            guest,
         };
         Self {
             run,
@@ -99,16 +101,22 @@ impl Attempt {
             facts: Arc::new(facts),
             killed: AtomicU8::new(0),
             kill: Notify::new(),
+            cancel_by: AtomicU64::new(NEVER),
             called: AtomicU8::new(WAITS),
             awaited: AtomicBool::new(false),
-            job,
+            joined: AtomicBool::new(false),
             binding,
         }
     }
 
+    /// The job as it was when it was handed out.
+    pub fn job(&self) -> &Arc<ReadyJob> {
+        &self.facts.job
+    }
+
     /// The start of an attempt that was not entered, so that the job can go back unstarted.
     pub fn start_again(&self) -> Start {
-        Start { run: self.run, queue: self.queue, job: self.job.clone(), commit_first: true, alone: self.alone }
+        Start { run: self.run, queue: self.queue, job: self.job().clone(), commit_first: true, alone: self.alone }
     }
 
     /// Notes that the handler is about to be called: at `at`, if the clock was read just now. Returns true if
@@ -139,6 +147,16 @@ impl Attempt {
         self.facts.called_at().map_or(Duration::ZERO, |called| now.mono.saturating_sub(called.mono))
     }
 
+    /// Notes that it joins a batch.
+    pub(super) fn note_joined(&self) {
+        self.joined.store(true, Ordering::Release);
+    }
+
+    /// Whether it is about to join a batch.
+    pub fn is_joining(&self) -> bool {
+        self.is_batched() && !self.joined.load(Ordering::Acquire)
+    }
+
     /// Notes that the async handler waits for something.
     pub(super) fn note_awaited(&self) {
         self.awaited.store(true, Ordering::Relaxed);
@@ -157,11 +175,24 @@ impl Attempt {
     }
 
     fn handling(&self) -> &Handling {
-        &self.binding.handlers[&self.job.kind()]
+        &self.binding.handlers[&self.job().kind()]
     }
 
     pub(super) fn runnable(&self) -> &Runnable {
         &self.handling().runnable
+    }
+
+    /// Whether its handler is a batch handler.
+    pub fn is_batched(&self) -> bool {
+        self.batch().is_some()
+    }
+
+    /// How batches of its kind form, if its handler is a batch handler.
+    pub(super) fn batch(&self) -> Option<Batch> {
+        match &self.runnable().run {
+            Run::Batch(handler) => Some(handler.settings),
+            Run::Async(_) | Run::Blocking(_) => None,
+        }
     }
 
     /// The payload as it was given.
@@ -169,7 +200,7 @@ impl Attempt {
     /// # Errors
     /// Why the payload codec cannot read it.
     pub(super) fn payload(&self) -> Result<Cow<'_, Payload>, BoxError> {
-        self.binding.coder.payload(&self.job.record.payload)
+        self.binding.coder.payload(&self.job().record.payload)
     }
 
     // --- its end --------------------------------------------------------------------------------
@@ -183,11 +214,31 @@ impl Attempt {
         }
     }
 
+    /// Tells the handler to stop, because the cancel of its job was requested. Returns false if the attempt was ended at once:
+    /// its handler was not called, or is a plugin, which cannot react. Otherwise it is ended at `by`.
+    pub(super) fn cancel(&self, by: Duration) -> bool {
+        if self.facts.called_at().is_none() || self.handling().foreign.is_some() {
+            self.end(Kill::Cancel);
+            return false;
+        }
+        let by = by.as_nanos().min(u128::from(NEVER - 1)) as u64;
+        let _ = self.cancel_by.compare_exchange(NEVER, by, Ordering::SeqCst, Ordering::SeqCst);
+        self.facts.cancel();
+        true
+    }
+
+    /// When it is ended because its cancel was requested.
+    pub(super) fn cancel_by(&self) -> Option<Duration> {
+        let by = self.cancel_by.load(Ordering::SeqCst);
+        (by != NEVER).then(|| Duration::from_nanos(by))
+    }
+
     pub(super) fn killed(&self) -> Option<Kill> {
         match self.killed.load(Ordering::SeqCst) {
             0 => None,
             1 => Some(Kill::Timeout),
-            _ => Some(Kill::Release),
+            2 => Some(Kill::Release),
+            _ => Some(Kill::Cancel),
         }
     }
 
@@ -220,6 +271,8 @@ impl Attempt {
     pub(super) fn ending_from_outside(&self) -> Ending {
         match self.killed() {
             Some(Kill::Timeout) => self.timed_out(None),
+            // The writer knows the reason.
+            Some(Kill::Cancel) => Ending::Cancelled("its cancel was requested".to_owned()),
             _ => Ending::Released,
         }
     }

@@ -3,21 +3,27 @@
 //! Refuses to decide what follows (`job::life`) or what starts (`scheduler`), and to write.
 
 mod attempt;
+mod batch;
 mod binding;
 mod blocking;
+mod endings;
 mod foreign;
+mod forming;
 mod native;
 mod panics;
 mod polls;
 mod running_attempts;
 mod slow_poll;
+mod task;
 #[cfg(feature = "wasm")]
 mod wasm;
 
 pub(crate) use attempt::Attempt;
 pub(crate) use binding::{Binding, Handling};
 pub(crate) use foreign::ForeignHandler;
-pub(crate) use native::{AttemptTask, Executor, Lost, Report};
+pub(crate) use forming::Joined;
+pub(crate) use native::Executor;
+pub(crate) use task::{AttemptTask, Lost, Report};
 #[cfg(feature = "wasm-http")]
 pub use wasm::Allow;
 #[cfg(feature = "wasm")]

@@ -1,55 +1,28 @@
 //! Runs attempts of Rust handlers: async ones on the application's runtime, blocking ones on threads of the pool.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use tracing::Instrument;
 
 use super::attempt::{Attempt, Kill};
+use super::batch::{self, BatchInHand};
 use super::binding::Binding;
 use super::blocking::BlockingPool;
+use super::endings::{ended, panicked, undecodable};
+use super::forming::FormingBatches;
 use super::panics;
 use super::polls::Polls;
 use super::running_attempts::RunningAttempts;
-use crate::error::BoxError;
+use super::task::{AttemptTask, Lost, Report, noting};
 use crate::error::panics::drop_quietly;
-use crate::handler::{Boxed, CalledAt, Context, Inside, Run};
-use crate::job::{AttemptNumber, Caller, ClassedError, Ending, FailureKind, Outcome, RunNumber};
+use crate::handler::{Boxed, CalledAt, Calling, Context, Inside, Run};
+use crate::job::{AttemptNumber, Caller, Ending, Outcome, RunNumber};
 use crate::scheduler::Start;
 use crate::sync::{Tasks, yield_now};
 use crate::time::{Now, TimeReader};
-
-/// What the executor reports of its attempts.
-pub(crate) trait Report: Send + Sync + 'static {
-    /// A handler is called late: the attempt was handed out a while ago, and its start is not written yet.
-    fn called_late(&self, attempt: &Attempt);
-
-    /// An attempt has ended. Called exactly once for each attempt that is not lost. Returns the next attempt, if the same task is
-    /// to run it, which saves spawning a task.
-    fn ended(&self, attempt: Arc<Attempt>, ending: Ending) -> Option<AttemptTask>;
-
-    /// Called instead of [`ended`](Self::ended) if the task is dropped before the attempt has ended.
-    fn lost(&self, lost: Lost);
-}
-
-/// An attempt that was entered, and that a task or a thread is to run.
-pub(crate) struct AttemptTask {
-    attempt: Arc<Attempt>,
-    span: tracing::Span,
-    /// Whether the attempt's deadline is the next one.
-    pub next_deadline: bool,
-    /// Whether other tasks of the application's runtime run before it.
-    pub yield_first: bool,
-}
-
-impl AttemptTask {
-    /// Whether the attempt would block the task that runs it.
-    pub fn blocks(&self) -> bool {
-        self.attempt.blocking
-    }
-}
 
 /// Attempts that one task runs before it lets other tasks run, if none of them waits for anything.
 const IN_TURN_MAX: u32 = 32;
@@ -62,11 +35,18 @@ pub(crate) struct Executor {
     opening: u64,
     time: TimeReader,
     pub running: Arc<RunningAttempts>,
+    pub forming: FormingBatches,
 }
 
 impl Executor {
     pub fn new(tasks: Tasks, blocking_threads: usize, opening: u64, time: TimeReader) -> Self {
-        Self { tasks, blocking: BlockingPool::new(blocking_threads), opening, time, running: Arc::default() }
+        let (blocking, forming) = (BlockingPool::new(blocking_threads), FormingBatches::default());
+        Self { tasks, blocking, opening, time, running: Arc::default(), forming }
+    }
+
+    /// The async runtime on which it runs handlers.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The attempt that `start` asks for. `binding` has a handler of its kind.
@@ -85,7 +65,7 @@ impl Executor {
     /// Enters an attempt: from now on it can be ended from outside. Then call [`Self::run`].
     pub fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
         let handed_out = attempt.handed_out.mono.as_nanos() as u64;
-        tracing::trace!(id = attempt.facts.id.get(), handed_out, "an attempt is entered");
+        tracing::trace!(id = attempt.facts.id().get(), handed_out, "an attempt is entered");
         let span = span(&attempt);
         let next_deadline = self.running.enter(attempt.clone());
         AttemptTask { attempt, span, next_deadline, yield_first: false }
@@ -110,14 +90,12 @@ impl Executor {
             true
         }
     }
-}
 
-/// An attempt whose task was dropped before it had ended.
-pub(crate) enum Lost {
-    /// The runtime has ended and has dropped its tasks.
-    WithItsRuntime(Arc<Attempt>),
-    /// A panic outside the handler has ended the task: a subscriber of `tracing` may panic.
-    ByAPanic(Arc<Attempt>, Ending),
+    /// Runs the attempts of a batch with one call of their handler.
+    pub fn run_batch(&self, tasks: Vec<AttemptTask>, report: impl Report) {
+        let attempts = self.running.clone();
+        self.tasks.spawn(batch::run(BatchInHand { attempts, tasks, report, is_polled: false }));
+    }
 }
 
 /// The attempt that a task runs now. If the task is dropped, this reports that the attempt is lost.
@@ -142,26 +120,16 @@ impl<R: Report> Drop for InHand<R> {
     }
 }
 
-/// The future, which notes in `is_polled` whether its task is being polled. It is being polled when this is called.
-fn noting<T>(is_polled: &mut bool, mut future: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
-    poll_fn(move |cx| {
-        *is_polled = true;
-        let poll = future.as_mut().poll(cx);
-        *is_polled = poll.is_ready();
-        poll
-    })
-}
-
 /// The attempt's span. It has no parent: the span in which the job was enqueued would have to stay open for as long as the job
 /// waits. Two fields name that span instead.
 fn span(attempt: &Attempt) -> tracing::Span {
     let facts = &attempt.facts;
-    let traceparent = || facts.labels.as_deref().and_then(|labels| labels.traceparent());
-    let has_run = || attempt.job.record.has_started();
+    let traceparent = || facts.labels().and_then(|labels| labels.traceparent());
+    let has_run = || attempt.job().record.has_started();
     tracing::info_span!(
         parent: None,
         "job",
-        id = facts.id.get(),
+        id = facts.id().get(),
         queue = &*facts.queue,
         kind = &*facts.kind,
         attempt = facts.attempt,
@@ -203,10 +171,14 @@ fn call_begins(attempt: &Attempt, at: Option<CalledAt>, report: &impl Report) {
     if attempt.call(at) {
         report.called_late(attempt);
     }
+    // An attempt that was given up before is not called.
+    if attempt.killed().is_none() {
+        report.called(attempt);
+    }
 }
 
 async fn run_async(attempt: &Attempt, inside: Inside) -> Ending {
-    if attempt.killed() == Some(Kill::Release) {
+    if matches!(attempt.killed(), Some(Kill::Release | Kill::Cancel)) {
         // The attempt was given up before its handler was called: the job goes back, unless it has gone back already.
         return Ending::Uncalled;
     }
@@ -214,9 +186,9 @@ async fn run_async(attempt: &Attempt, inside: Inside) -> Ending {
         Run::Async(run) => {
             let _entered = inside.enter();
             let payload = attempt.payload()?;
-            run(&payload, &Context::new(attempt.facts.clone()))
+            run(&payload, &Context::new(attempt.facts.clone()), Calling::Now)
         }
-        Run::Blocking(_) => unreachable!("the caller has checked"),
+        Run::Blocking(_) | Run::Batch(_) => unreachable!("the caller has checked"),
     });
     let future = match called {
         Ok(Ok(future)) => future,
@@ -238,14 +210,7 @@ async fn finish_or_kill(attempt: &Attempt, inside: Inside, mut future: Boxed) ->
         if attempt.killed().is_some() {
             return Poll::Ready(None);
         }
-        let poll = || {
-            let _entered = inside.enter();
-            future.as_mut().poll(cx)
-        };
-        let began = polls.begin(attempt);
-        let polled = panics::catch(poll);
-        polls.end(attempt, began, matches!(polled, Ok(Poll::Pending)));
-        match polled {
+        match polls.poll(attempt, inside, future.as_mut(), cx) {
             Ok(Poll::Ready(outcome)) => Poll::Ready(Some(Ok(outcome))),
             Err(panic) => Poll::Ready(Some(Err(panic))),
             Ok(Poll::Pending) => match kill.as_mut().poll(cx) {
@@ -272,7 +237,7 @@ async fn finish_or_kill(attempt: &Attempt, inside: Inside, mut future: Boxed) ->
 
 fn run_blocking(attempt: &Attempt, inside: Inside) -> Ending {
     match attempt.killed() {
-        Some(Kill::Release) => return Ending::Uncalled,
+        Some(Kill::Release | Kill::Cancel) => return Ending::Uncalled,
         Some(Kill::Timeout) => return attempt.ending_from_outside(),
         None => {}
     }
@@ -292,53 +257,4 @@ fn run_blocking(attempt: &Attempt, inside: Inside) -> Ending {
         Ok(Err(error)) => undecodable(error),
         Err(panic) => panicked(panic),
     }
-}
-
-fn panicked(message: String) -> Ending {
-    Ending::Failed { kind: FailureKind::Panic, message, delay: None }
-}
-
-fn undecodable(error: BoxError) -> Ending {
-    Ending::Undecodable(text_of(error))
-}
-
-/// The ending that an outcome stands for.
-fn ended(outcome: Outcome) -> Ending {
-    match outcome {
-        Outcome::Done(result) => Ending::Done(result),
-        Outcome::Retry { error, delay } => {
-            let kind = error.downcast_ref().map_or(FailureKind::Error, |ClassedError { kind, .. }| *kind);
-            Ending::Failed { kind, message: text_of(error), delay }
-        }
-        Outcome::Snooze(delay) => Ending::snoozed(delay),
-        Outcome::RateLimited(delay) => Ending::rate_limited(delay, false),
-        Outcome::RateLimitedQueue(delay) => Ending::rate_limited(delay, true),
-        Outcome::Cancel(reason) => Ending::Cancelled(reason),
-        Outcome::DeadLetter(reason) => Ending::DeadLetter(reason),
-    }
-}
-
-/// The text of an error. Both making the text and dropping the error run code of the application.
-fn text_of(error: BoxError) -> String {
-    let text = panics::catch(|| chain(&error));
-    drop_quietly(error);
-    text.unwrap_or_else(|panic| format!("an error whose text panicked: {panic}"))
-}
-
-/// The most sources of an error that its text includes: an error may be its own source.
-const SOURCES_MAX: usize = 64;
-
-/// An error with its sources, joined by `: `.
-fn chain(error: &BoxError) -> String {
-    let mut text = error.to_string();
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    for error in sources.take(SOURCES_MAX) {
-        let cause = error.to_string();
-        // The text of many errors already ends with the text of their source.
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }

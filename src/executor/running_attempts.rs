@@ -34,7 +34,12 @@ impl RunningAttempts {
 
     /// What a thread notes while it runs the handler of this attempt.
     pub fn inside(&self, attempt: &Attempt) -> Inside {
-        Inside { executor: self.identity(), queue: attempt.queue, blocking: attempt.blocking }
+        self.inside_batch(attempt, 1)
+    }
+
+    /// What a thread notes while it runs the handler of a batch of `jobs` attempts, of which this is one.
+    pub fn inside_batch(&self, attempt: &Attempt, jobs: usize) -> Inside {
+        Inside { executor: self.identity(), queue: attempt.queue, slots: jobs, blocking: attempt.blocking }
     }
 
     /// Adds an attempt. Returns true if its deadline is the next one.
@@ -77,28 +82,43 @@ impl RunningAttempts {
     pub fn end_overdue(&self, now: Now) -> Option<Duration> {
         let (overdue, next_deadline) = self.overdue(now);
         // Outside the lock, because this wakes the task that runs the attempt, and the waker may be code of the application.
-        for attempt in overdue {
-            attempt.end(Kill::Timeout);
+        for (attempt, why) in overdue {
+            attempt.end(why);
         }
         next_deadline.map(|next| next.saturating_sub(now.mono))
     }
 
-    /// The attempts that have outlived their timeouts, and the next deadline.
-    fn overdue(&self, now: Now) -> (Vec<Arc<Attempt>>, Option<Duration>) {
+    /// The attempts that have outlived their timeouts or the grace of a cancel, and the next deadline.
+    fn overdue(&self, now: Now) -> (Vec<(Arc<Attempt>, Kill)>, Option<Duration>) {
         let mut inner = self.lock();
         let mut overdue = Vec::new();
         if inner.next_deadline.is_some_and(|next| next <= now.mono) {
             let mut next = None;
             for attempt in inner.by_id.values() {
-                match attempt.facts.deadline(now.mono) {
-                    Some(deadline) if deadline <= now.mono => overdue.push(attempt.clone()),
-                    Some(deadline) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
+                let timeout = attempt.facts.deadline(now.mono).map(|at| (at, Kill::Timeout));
+                let cancel = attempt.cancel_by().map(|at| (at, Kill::Cancel));
+                match [timeout, cancel].into_iter().flatten().min_by_key(|(at, _)| *at) {
+                    Some((deadline, why)) if deadline <= now.mono => overdue.push((attempt.clone(), why)),
+                    Some((deadline, _)) => next = Some(next.map_or(deadline, |next: Duration| next.min(deadline))),
                     None => {}
                 }
             }
             inner.next_deadline = next;
         }
         (overdue, inner.next_deadline)
+    }
+
+    /// Tells the handler of this attempt to stop, and ends the attempt at `by`. Returns true if that is the next deadline.
+    pub fn cancel(&self, attempt: &Attempt, by: Duration) -> bool {
+        if !attempt.cancel(by) {
+            return false;
+        }
+        let mut inner = self.lock();
+        let sooner = inner.next_deadline.is_none_or(|next| by < next);
+        if sooner {
+            inner.next_deadline = Some(by);
+        }
+        sooner
     }
 
     /// Tells every handler to stop, without ending it.
@@ -123,8 +143,12 @@ impl RunningAttempts {
         while_held();
     }
 
-    /// How many blocking handlers have outlived their timeouts and keep their slots.
+    /// How many blocking handlers have outlived their timeouts, or the grace of a cancel, and keep their slots.
     pub fn stuck(&self) -> usize {
-        self.lock().by_id.values().filter(|r| r.blocking && r.killed() == Some(Kill::Timeout)).count()
+        self.lock()
+            .by_id
+            .values()
+            .filter(|r| r.blocking && matches!(r.killed(), Some(Kill::Timeout | Kill::Cancel)))
+            .count()
     }
 }

@@ -27,7 +27,7 @@ impl SlowPolls {
             return;
         }
         tracing::warn!(
-            id = facts.id.get(),
+            id = facts.id().get(),
             queue = &*facts.queue,
             kind = &*facts.kind,
             ?took,

@@ -1,52 +1,44 @@
 //! What a handler can see of its attempt, and what it reports: shared by the handler's [`Context`](super::Context)
 //! and [`Job`](super::Job) with the executor that runs the attempt.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::data_map::DataMap;
 use super::guest_facts::GuestFacts;
-use super::progress::Progress;
+use super::shared::Shared;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
-use crate::job::{JobId, Labels, Priority, RunNumber, ScheduledFor};
+use crate::events::Event;
+use crate::job::{JobId, Labels, Priority, Progress, ReadyJob, Reported, Reports, RunNumber, ScheduledFor};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::time::{TimeReader, Timestamp};
 use crate::transaction::Transaction;
 
-/// How many log lines are kept of a running attempt: the latest ones.
-pub(crate) const LOG_LINES_MAX: usize = 100;
-
-/// Longest log line or progress message that is kept, in bytes.
-pub(super) const LINE_BYTES_MAX: usize = 1_024;
+/// The least time between two events about the progress of one attempt. The last report is published with the end of the attempt
+/// if it was not published before.
+const PROGRESS_EVENT_GAP: Duration = Duration::from_millis(100);
 
 /// Writes in the transaction that acknowledges the job.
 pub(crate) type CompleteHook = Quiet<Box<dyn Fn(&Transaction<'_>) -> Result<(), BoxError> + Send + Sync>>;
 
 /// What a handler can see of its attempt, and what it reports besides its outcome.
 pub(crate) struct AttemptFacts {
-    pub id: JobId,
+    /// The job as it was handed out.
+    pub job: Arc<ReadyJob>,
     pub queue: Arc<str>,
     pub kind: Arc<str>,
-    pub group: Option<Arc<str>>,
-    pub priority: Priority,
     /// The attempt's number, counted from 1.
     pub attempt: u32,
     pub max_attempts: u32,
     pub run: RunNumber,
-    pub enqueued_at: Timestamp,
-    /// If a schedule has enqueued the job.
-    pub scheduled_for: Option<ScheduledFor>,
-    /// The job's tags and headers, if it has any.
-    pub labels: Option<Arc<Labels>>,
     /// How long the attempt may run, counted from its handler's call.
     pub timeout: Option<Duration>,
-    /// What the worker was given with `.data(...)`.
-    pub data: Arc<DataMap>,
+    /// What it shares with the worker's other attempts.
+    pub shared: Arc<Shared>,
     pub time: TimeReader,
     /// The part that changes while the attempt runs.
     pub live: Live,
@@ -106,12 +98,59 @@ impl CallTime {
 
 #[derive(Default)]
 struct Notes {
-    progress: Option<Progress>,
-    log: VecDeque<String>,
+    /// `None` until the handler reports something.
+    reports: Option<Box<Reports>>,
+    /// When its progress was last published, on the monotonic clock.
+    published_at: Option<Duration>,
+    /// Whether its latest progress is to be published.
+    is_unpublished: bool,
+    /// The attempt has ended: what is reported now is ignored.
+    is_closed: bool,
     hooks: Vec<CompleteHook>,
 }
 
 impl AttemptFacts {
+    // --- the job --------------------------------------------------------------------------------
+
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    pub fn group(&self) -> Option<&str> {
+        self.job.record.group().map(|group| &**group)
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.job.record.priority
+    }
+
+    pub fn enqueued_at(&self) -> Timestamp {
+        self.job.record.enqueued_at
+    }
+
+    /// For which time a schedule has enqueued the job, if one has.
+    pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
+        self.job.record.extra.as_deref()?.scheduled_for.as_deref()
+    }
+
+    /// The job's tags and headers, if it has any.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.job.record.labels().map(|labels| &**labels)
+    }
+
+    pub fn tags(&self) -> &[String] {
+        self.labels().map_or(&[], |labels| &labels.tags)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name).map(String::as_str)
+    }
+
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.labels().map_or(&NONE, |labels| &labels.headers)
+    }
+
     // --- the attempt's time ---------------------------------------------------------------------
 
     /// Notes that the handler is about to be called.
@@ -159,39 +198,63 @@ impl AttemptFacts {
         self.notes().hooks.push(hook);
     }
 
-    pub fn take_hooks(&self) -> Vec<CompleteHook> {
-        std::mem::take(&mut self.notes().hooks)
-    }
-
+    /// Notes the progress, and publishes it if somebody listens and the last event about it is old enough.
     pub(super) fn set_progress(&self, progress: Progress) {
-        self.notes().progress = Some(progress);
+        let is_heard = self.shared.bus.hears_attempts();
+        let now = if is_heard { self.time.mono() } else { Duration::ZERO };
+        let to_publish = {
+            let mut notes = self.notes();
+            if notes.is_closed {
+                return;
+            }
+            let is_due = notes.published_at.is_none_or(|last| now.saturating_sub(last) >= PROGRESS_EVENT_GAP);
+            let reports = notes.reports.get_or_insert_default();
+            reports.set_progress(progress);
+            let to_publish = (is_heard && is_due).then(|| reports.so_far().progress.clone()).flatten();
+            if to_publish.is_some() {
+                notes.published_at = Some(now);
+            }
+            notes.is_unpublished = to_publish.is_none();
+            to_publish
+        };
+        // Outside of the lock: a filter may ask for this job.
+        self.publish(to_publish);
     }
 
-    pub fn progress(&self) -> Option<Progress> {
-        self.notes().progress.clone()
+    fn publish(&self, progress: Option<Progress>) {
+        if let Some(progress) = progress {
+            let (id, queue, kind, attempt) = (self.id(), self.queue.clone(), self.kind.clone(), self.attempt);
+            self.shared.bus.publish_of_attempt(Event::Progress { id, queue, kind, attempt, progress });
+        }
     }
 
     pub(super) fn add_line(&self, line: String) {
+        let at = self.time.wall();
         let mut notes = self.notes();
-        if notes.log.len() == LOG_LINES_MAX {
-            notes.log.pop_front();
+        if !notes.is_closed {
+            notes.reports.get_or_insert_default().add_line(at, line);
         }
-        notes.log.push_back(line);
     }
 
-    pub fn log(&self) -> Vec<String> {
-        self.notes().log.iter().cloned().collect()
+    /// What the handler has reported so far, if anything.
+    pub fn reported(&self) -> Option<Reported> {
+        self.notes().reports.as_ref().map(|reports| reports.so_far().clone())
     }
 
-    /// How many bytes the kept lines take in memory.
-    #[cfg(test)]
-    pub fn log_capacity(&self) -> usize {
-        self.notes().log.iter().map(String::capacity).sum()
-    }
-
-    #[cfg(test)]
-    pub fn progress_capacity(&self) -> usize {
-        self.notes().progress.as_ref().map_or(0, |progress| progress.message.capacity())
+    /// Takes what the handler leaves, because the attempt has ended: what it has reported and, if it `completes`, its writes with the
+    /// completion. What is reported after this is ignored. The last progress is published if it was not.
+    pub fn close(&self, completes: bool) -> (Vec<CompleteHook>, Option<Reported>) {
+        let (hooks, reports, is_unpublished) = {
+            let mut notes = self.notes();
+            notes.is_closed = true;
+            let hooks = if completes { std::mem::take(&mut notes.hooks) } else { Vec::new() };
+            (hooks, notes.reports.take(), notes.is_unpublished)
+        };
+        let reported = reports.map(|reports| reports.into_reported());
+        if is_unpublished && self.shared.bus.hears_attempts() {
+            self.publish(reported.as_ref().and_then(|reported| reported.progress.clone()));
+        }
+        (hooks, reported)
     }
 
     // --- the stop -------------------------------------------------------------------------------

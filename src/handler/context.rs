@@ -1,16 +1,15 @@
 //! What a handler may ask and say while it runs: [`Context`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::attempt_facts::{AttemptFacts, LINE_BYTES_MAX};
-use super::progress::Progress;
+use super::attempt_facts::AttemptFacts;
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
-use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
-use crate::text::cut;
+use crate::job::{JobId, Priority, Progress, RunNumber, ScheduledFor};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
 
@@ -46,7 +45,7 @@ impl Context {
 
     /// The id of the job: the same in every run of the job.
     pub fn job_id(&self) -> JobId {
-        self.facts.id
+        self.facts.id()
     }
 
     /// The name of the job's queue.
@@ -61,12 +60,12 @@ impl Context {
 
     /// The job's group, if it has one.
     pub fn group(&self) -> Option<&str> {
-        self.facts.group.as_deref()
+        self.facts.group()
     }
 
     /// The job's priority.
     pub fn priority(&self) -> Priority {
-        self.facts.priority
+        self.facts.priority()
     }
 
     /// Which attempt this is, as [`Job::attempt`](crate::Job::attempt).
@@ -84,14 +83,29 @@ impl Context {
         self.facts.run
     }
 
+    /// The job's [tags](crate::NewJob::tag).
+    pub fn tags(&self) -> &[String] {
+        self.facts.tags()
+    }
+
+    /// The job's [header](crate::NewJob::header) of this name, if it has one.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.facts.header(name)
+    }
+
+    /// All [headers](crate::NewJob::header) of the job, by their names.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        self.facts.headers()
+    }
+
     /// When the job was enqueued.
     pub fn enqueued_at(&self) -> Timestamp {
-        self.facts.enqueued_at
+        self.facts.enqueued_at()
     }
 
     /// The schedule that has enqueued the job, as [`Job::scheduled_for`](crate::Job::scheduled_for).
     pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
-        self.facts.scheduled_for.as_ref()
+        self.facts.scheduled_for()
     }
 
     /// Resolves when the handler should stop: the queue is shutting down and its deadline has passed,
@@ -183,8 +197,13 @@ impl Context {
         self.facts.deadline(now).map(|deadline| deadline.saturating_sub(now))
     }
 
-    /// Reports the progress of the handler. Only the latest report is kept, in memory, while the handler runs. A message of more than 1 KiB is cut and ends
-    /// in an ellipsis.
+    /// Reports the progress of the handler. [`JobInfo::progress`](crate::JobInfo::progress) shows the latest report. It is kept in
+    /// memory while the attempt runs, and is written to the file with the attempt's end, in the same commit. If the process dies before,
+    /// it is lost. A message of more than 1 KiB is cut and ends in an ellipsis. What is reported after the end of the attempt is
+    /// ignored.
+    ///
+    /// A report costs no write and takes little time, so a handler can report as often as it likes.
+    /// [`Event::Progress`](crate::Event::Progress) says when a report becomes an event.
     ///
     /// ```
     /// # use doc_prelude::*;
@@ -196,11 +215,18 @@ impl Context {
     /// }
     /// ```
     pub fn progress(&self, done: u64, total: Option<u64>, message: impl Into<String>) {
-        let message = cut(message.into(), LINE_BYTES_MAX);
-        self.facts.set_progress(Progress { done, total, message });
+        self.facts.set_progress(Progress::new(done, total, message));
     }
 
-    /// Keeps a line while the handler runs: the latest 100, at most 1 KiB each. A longer one is cut and ends in an ellipsis.
+    /// Logs a line with the job. [`JobInfo::logs`](crate::JobInfo::logs) shows the lines of the attempt that runs and of the latest
+    /// ones before it. Lines are kept in memory while the attempt runs, and are written to the file with the attempt's end, in the
+    /// same commit, however it ends. If the process dies before, they are lost.
+    ///
+    /// Of each attempt the latest lines are kept, at most 16 KiB, for which each line counts as its text and 16 bytes more; how many
+    /// were dropped before them is kept as well. A line of more than 1 KiB is cut and ends in an ellipsis. Of a job the latest 5
+    /// attempts that reported something are kept. What is logged after the end of the attempt is ignored.
+    ///
+    /// A line can contain anything, also what the payload codec is to hide: [`PayloadCodec`](crate::PayloadCodec) codes lines too.
     ///
     /// ```
     /// # use doc_prelude::*;
@@ -210,7 +236,7 @@ impl Context {
     /// }
     /// ```
     pub fn log(&self, line: impl Into<String>) {
-        self.facts.add_line(cut(line.into(), LINE_BYTES_MAX));
+        self.facts.add_line(line.into());
     }
 
     /// Runs `write` in the transaction that acknowledges the job: app rows and follow-up jobs are
@@ -254,52 +280,12 @@ impl Context {
     /// }
     /// ```
     pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.facts.data.find()
+        self.facts.shared.data.find()
     }
 }
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::attempt_facts::LOG_LINES_MAX;
-    use super::*;
-    use crate::job::{JobId, Priority, RunNumber};
-    use crate::time::{SystemClock, TimeReader, Timestamp};
-
-    #[test]
-    fn long_lines_and_messages_hold_no_more_memory_than_their_limit() {
-        let facts = AttemptFacts {
-            id: JobId::new(1),
-            queue: "q".into(),
-            kind: "k".into(),
-            group: None,
-            priority: Priority::default(),
-            attempt: 1,
-            max_attempts: 1,
-            run: RunNumber::new(1, 1),
-            enqueued_at: Timestamp::EPOCH,
-            scheduled_for: None,
-            labels: None,
-            timeout: None,
-            data: Arc::default(),
-            time: TimeReader::new(Arc::new(SystemClock::new())),
-            live: Default::default(),
-            guest: Default::default(),
-        };
-        let context = Context::new(Arc::new(facts));
-        for _ in 0..2 * LOG_LINES_MAX {
-            context.log("é".repeat(LINE_BYTES_MAX));
-            context.progress(1, None, "é".repeat(LINE_BYTES_MAX));
-        }
-        let held = context.facts.log_capacity();
-        assert!(held <= LOG_LINES_MAX * LINE_BYTES_MAX, "{held} bytes are held");
-        assert_eq!(context.facts.log().len(), LOG_LINES_MAX);
-        let message = context.facts.progress_capacity();
-        assert!(message <= LINE_BYTES_MAX, "{message} bytes are held");
     }
 }

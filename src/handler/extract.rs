@@ -90,6 +90,10 @@ impl<T> Deref for Data<T> {
 }
 
 impl<T> Data<T> {
+    pub(super) fn of(value: Arc<T>) -> Self {
+        Self(value)
+    }
+
     /// The shared value.
     pub fn into_inner(self) -> Arc<T> {
         self.0

@@ -3,9 +3,11 @@
 use std::any::TypeId;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::batch::{Batch, BatchHandler, BatchRun};
 use super::context::Context;
 use super::data_map::DataMap;
 use super::extract::FromContext;
@@ -198,13 +200,27 @@ handlers!(A, B, C, D);
 /// The future of one call of a handler.
 pub(crate) type Boxed = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// Decodes the payload and calls the handler, or returns why the payload cannot be decoded.
-type Caller<T> = Quiet<Box<dyn Fn(&Payload, &Context) -> Result<T, BoxError> + Send + Sync>>;
+/// When the function of an async handler is called, which may do something before it returns its future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calling {
+    /// At once.
+    Now,
+    /// At the first poll of the future: never, if middleware does not run the handler.
+    AtFirstPoll,
+}
 
-/// How a handler is called: on the async runtime, or on a thread for blocking handlers.
+/// Decodes the payload and returns the future of the handler, or why the payload cannot be decoded.
+type AsyncCaller = Quiet<Box<dyn Fn(&Payload, &Context, Calling) -> Result<Boxed, BoxError> + Send + Sync>>;
+
+/// Decodes the payload and calls the handler, or returns why the payload cannot be decoded.
+type BlockingCaller = Quiet<Box<dyn Fn(&Payload, &Context) -> Result<Outcome, BoxError> + Send + Sync>>;
+
+/// How a handler is called.
 pub(crate) enum Run {
-    Async(Caller<Boxed>),
-    Blocking(Caller<Outcome>),
+    Async(AsyncCaller),
+    Blocking(BlockingCaller),
+    /// Many jobs with one call, on the async runtime.
+    Batch(BatchRun),
 }
 
 /// A handler with its types erased: it decodes the payload, or returns why it cannot.
@@ -217,6 +233,7 @@ impl Runnable {
     /// A handler that is not a Rust function.
     #[cfg(feature = "wasm")]
     pub fn foreign(run: impl Fn(&Payload, &Context) -> Result<Boxed, BoxError> + Send + Sync + 'static) -> Self {
+        let run = move |payload: &Payload, context: &Context, _: Calling| run(payload, context);
         Self { run: Run::Async(Quiet::new(Box::new(run))), needs: Vec::new() }
     }
 
@@ -230,9 +247,14 @@ fn erased<T: Send + 'static, Args, H: Handler<T, Args>>(
     handler: H,
     read: impl Fn(&Payload) -> Result<T, BoxError> + Send + Sync + 'static,
 ) -> Runnable {
-    let run = move |payload: &Payload, context: &Context| {
+    let handler = Arc::new(handler);
+    let run = move |payload: &Payload, context: &Context, calling: Calling| -> Result<Boxed, BoxError> {
         let job = Job::new(read(payload)?, context.facts().clone());
-        Ok(Box::pin(handler.call(job, context)) as Boxed)
+        if calling == Calling::Now {
+            return Ok(Box::pin(handler.call(job, context)));
+        }
+        let (handler, context) = (handler.clone(), context.clone());
+        Ok(Box::pin(async move { handler.call(job, &context).await }))
     };
     Runnable { run: Run::Async(Quiet::new(Box::new(run))), needs: H::needs() }
 }
@@ -261,4 +283,20 @@ pub(crate) fn erase_blocking<T: Kind, Args, H: BlockingHandler<T, Args>>(handler
 
 pub(crate) fn erase_blocking_raw<Args, H: BlockingHandler<Bytes, Args>>(handler: H) -> Runnable {
     erased_blocking(handler, |payload| Ok(payload.bytes.clone()))
+}
+
+fn erased_batch<T: Send + 'static, Args, H: BatchHandler<T, Args>>(
+    batch: Batch,
+    handler: H,
+    read: fn(&Payload) -> Result<T, BoxError>,
+) -> Runnable {
+    Runnable { run: Run::Batch(BatchRun::of(batch, handler, read)), needs: H::needs() }
+}
+
+pub(crate) fn erase_batch<T: Kind, Args, H: BatchHandler<T, Args>>(batch: Batch, handler: H) -> Runnable {
+    erased_batch(batch, handler, |payload| payload.decode())
+}
+
+pub(crate) fn erase_batch_raw<Args, H: BatchHandler<Bytes, Args>>(batch: Batch, handler: H) -> Runnable {
+    erased_batch(batch, handler, |payload| Ok(payload.bytes.clone()))
 }

@@ -11,6 +11,8 @@ pub(crate) struct Inside {
     /// The executor that runs it: a process can have several files open.
     pub executor: usize,
     pub queue: QueueId,
+    /// How many slots it occupies: one for each job of a batch.
+    pub slots: usize,
     /// It runs on a thread for blocking handlers.
     pub blocking: bool,
 }

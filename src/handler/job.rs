@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::attempt_facts::AttemptFacts;
+use super::context::Context;
 use crate::job::{JobId, Priority, RunNumber, ScheduledFor};
 use crate::time::Timestamp;
 
@@ -37,7 +38,7 @@ impl<T> Job<T> {
 
     /// Its id: the same in every run of the job. Use it as the key for effects outside the file that must not happen twice.
     pub fn id(&self) -> JobId {
-        self.facts.id
+        self.facts.id()
     }
 
     /// Which attempt this is, counted from 1. Several runs can be the same attempt, because not every run uses one up: a
@@ -69,17 +70,17 @@ impl<T> Job<T> {
 
     /// Its group, if it has one.
     pub fn group(&self) -> Option<&str> {
-        self.facts.group.as_deref()
+        self.facts.group()
     }
 
     /// Its priority.
     pub fn priority(&self) -> Priority {
-        self.facts.priority
+        self.facts.priority()
     }
 
     /// When it was enqueued.
     pub fn enqueued_at(&self) -> Timestamp {
-        self.facts.enqueued_at
+        self.facts.enqueued_at()
     }
 
     /// The schedule that has enqueued it, and for which time; `None` if it was enqueued otherwise.
@@ -94,7 +95,7 @@ impl<T> Job<T> {
     /// }
     /// ```
     pub fn scheduled_for(&self) -> Option<&ScheduledFor> {
-        self.facts.scheduled_for.as_ref()
+        self.facts.scheduled_for()
     }
 
     /// Its tags, without duplicates.
@@ -107,7 +108,7 @@ impl<T> Job<T> {
     /// }
     /// ```
     pub fn tags(&self) -> &[String] {
-        self.facts.labels.as_deref().map_or(&[], |labels| &labels.tags)
+        self.facts.tags()
     }
 
     /// The [header](crate::NewJob::header) of this name, if it has one.
@@ -120,7 +121,7 @@ impl<T> Job<T> {
     /// }
     /// ```
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.facts.labels.as_deref()?.headers.get(name).map(String::as_str)
+        self.facts.header(name)
     }
 
     /// All its headers, by their names.
@@ -135,8 +136,32 @@ impl<T> Job<T> {
     /// }
     /// ```
     pub fn headers(&self) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.facts.labels.as_deref().map_or(&NONE, |labels| &labels.headers)
+        self.facts.headers()
+    }
+
+    /// What the handler can read and report of this attempt of the job. A batch handler has one for each of its jobs; other
+    /// handlers can also take it as an argument.
+    ///
+    /// ```
+    /// # use doc_prelude::*;
+    /// use millpond::Jobs;
+    ///
+    /// const CHARGED: TableDefinition<u64, u64> = TableDefinition::new("charged");
+    ///
+    /// async fn charge(jobs: Jobs<Charge>) -> Handled {
+    ///     for job in &jobs {
+    ///         let (order, id) = (job.order, job.id().get());
+    ///         job.context().on_complete(move |tx| {
+    ///             tx.open_table(CHARGED)?.insert(order, id)?;
+    ///             Ok(())
+    ///         });
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _ = |pond: Millpond| pond.worker("billing").handle_batch(millpond::Batch::up_to(10), charge).start();
+    /// ```
+    pub fn context(&self) -> Context {
+        Context::new(self.facts.clone())
     }
 
     /// The payload.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::function::{Boxed, Run, Runnable};
+use super::function::{Boxed, Calling, Run, Runnable};
 use crate::error::BoxError;
 use crate::error::panics::Quiet;
 use crate::job::{Outcome, Payload};
@@ -48,39 +48,43 @@ impl std::fmt::Debug for NextBlocking<'_> {
 }
 
 /// Middleware around async handlers.
-pub(crate) type Around = Arc<Quiet<Box<dyn Fn(Context, Next) -> Boxed + Send + Sync>>>;
+type Around = Arc<Quiet<Box<dyn Fn(Context, Next) -> Boxed + Send + Sync>>>;
 
 /// Middleware around handlers that may block.
-pub(crate) type AroundBlocking = Arc<Quiet<Box<dyn Fn(&Context, NextBlocking<'_>) -> Outcome + Send + Sync>>>;
+type AroundBlocking = Arc<Quiet<Box<dyn Fn(&Context, NextBlocking<'_>) -> Outcome + Send + Sync>>>;
 
-pub(crate) fn around<F, Fut>(middleware: F) -> Around
-where
-    F: Fn(Context, Next) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
-{
-    Arc::new(Quiet::new(Box::new(move |context, next| Box::pin(middleware(context, next)) as Boxed)))
-}
-
-pub(crate) fn around_blocking<F>(middleware: F) -> AroundBlocking
-where
-    F: Fn(&Context, NextBlocking<'_>) -> Outcome + Send + Sync + 'static,
-{
-    Arc::new(Quiet::new(Box::new(middleware)))
-}
-
-/// The middleware of a worker, in the order in which it was added: the first is the outermost.
+/// The middleware of a worker, or of all workers, in the order in which it was added: the first is the outermost.
 #[derive(Default)]
 pub(crate) struct Middleware {
-    pub around: Vec<Around>,
-    pub around_blocking: Vec<AroundBlocking>,
+    around: Vec<Around>,
+    around_blocking: Vec<AroundBlocking>,
 }
 
 impl Middleware {
+    /// Adds middleware around async handlers.
+    pub fn add<F, Fut>(&mut self, middleware: F)
+    where
+        F: Fn(Context, Next) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        let boxed = move |context, next| Box::pin(middleware(context, next)) as Boxed;
+        self.around.push(Arc::new(Quiet::new(Box::new(boxed))));
+    }
+
+    /// Adds middleware around handlers that may block.
+    pub fn add_blocking<F>(&mut self, middleware: F)
+    where
+        F: Fn(&Context, NextBlocking<'_>) -> Outcome + Send + Sync + 'static,
+    {
+        self.around_blocking.push(Arc::new(Quiet::new(Box::new(middleware))));
+    }
+
     /// Puts the middleware around a handler.
     pub fn wrap(&self, mut handler: Runnable) -> Runnable {
         handler.run = match handler.run {
             run @ Run::Async(_) => self.around.iter().rev().cloned().fold(run, wrapped),
             run @ Run::Blocking(_) => self.around_blocking.iter().rev().cloned().fold(run, wrapped_blocking),
+            run @ Run::Batch(_) => run,
         };
         handler
     }
@@ -89,9 +93,14 @@ impl Middleware {
 fn wrapped(run: Run, around: Around) -> Run {
     let Run::Async(inner) = run else { return run };
     // The payload is decoded before the middleware is called: what cannot be decoded never reaches it.
-    let outer = move |payload: &Payload, context: &Context| -> Result<Boxed, BoxError> {
-        let next = Next(inner(payload, context)?);
-        Ok(around(context.clone(), next))
+    let outer = move |payload: &Payload, context: &Context, calling: Calling| -> Result<Boxed, BoxError> {
+        let next = Next(inner(payload, context, Calling::AtFirstPoll)?);
+        let context = context.clone();
+        if calling == Calling::Now {
+            return Ok(around(context, next));
+        }
+        let around = around.clone();
+        Ok(Box::pin(async move { around(context, next).await }))
     };
     Run::Async(Quiet::new(Box::new(outer)))
 }

@@ -1,6 +1,7 @@
 //! Handlers: what can be one, and what it receives.
 
 mod attempt_facts;
+mod batch;
 mod context;
 mod data_map;
 mod extract;
@@ -13,18 +14,22 @@ mod guest_facts;
 mod inside;
 mod job;
 mod middleware;
-mod progress;
+mod shared;
 
+pub use batch::{Batch, BatchHandler, IntoVerdicts, Jobs, Verdicts};
 pub use context::Context;
 pub use extract::{Data, FromContext};
 pub use function::{BlockingHandler, Handler};
 pub use job::Job;
 pub use middleware::{Next, NextBlocking};
-pub use progress::Progress;
 
 pub(crate) use attempt_facts::{AttemptFacts, CalledAt, CompleteHook};
+pub(crate) use batch::{BatchCall, BoxedBatch};
 pub(crate) use data_map::DataMap;
-pub(crate) use function::{Boxed, Run, Runnable, erase, erase_blocking, erase_blocking_raw, erase_raw};
+pub(crate) use function::{
+    Boxed, Calling, Run, Runnable, erase, erase_batch, erase_batch_raw, erase_blocking, erase_blocking_raw, erase_raw,
+};
 pub(crate) use guest_facts::GuestFacts;
 pub(crate) use inside::{Inside, handler_here};
-pub(crate) use middleware::{Middleware, around, around_blocking};
+pub(crate) use middleware::Middleware;
+pub(crate) use shared::Shared;

@@ -10,7 +10,7 @@ use super::{look_up, state_of};
 use crate::error::Error;
 use crate::job::{JobId, KindId, Order, QueueId, State};
 use crate::runtime::{Engine, Handlers};
-use crate::scheduler::Blocked;
+use crate::scheduler::{Blocked, LimitKey};
 use crate::storage::{Found, HeadAt, Place, Reader, ScanMost};
 use crate::time::Timestamp;
 
@@ -36,6 +36,12 @@ const AHEAD_MOST: ScanMost = ScanMost { rows: 10_000, bytes: 64 << 20 };
 pub enum Explanation {
     /// It is running.
     Running,
+    /// It is running, and its [cancel](crate::Millpond::cancel) was requested.
+    #[non_exhaustive]
+    CancelRequested {
+        /// Why.
+        reason: String,
+    },
     /// It has ended.
     #[non_exhaustive]
     Ended {
@@ -58,6 +64,10 @@ pub enum Explanation {
     },
     /// Its queue is paused.
     QueuePaused,
+    /// Its kind is paused in its queue ([`Queue::pause_kind`](crate::Queue::pause_kind)).
+    KindPaused,
+    /// All queues are paused ([`Millpond::pause`](crate::Millpond::pause)).
+    AllPaused,
     /// Its group is paused.
     GroupPaused,
     /// Another job of its group comes first.
@@ -91,6 +101,32 @@ pub enum Explanation {
     },
     /// All slots of its queue's worker are in use.
     NoFreeSlot,
+    /// As many jobs of its kind run as the worker runs at a time
+    /// ([`concurrency_of`](crate::WorkerBuilder::concurrency_of)).
+    #[non_exhaustive]
+    KindBusy {
+        /// Its kind.
+        kind: String,
+        /// How many jobs of the kind run at a time.
+        concurrency: u32,
+    },
+    /// A limit that it shares with other jobs has too few free units, or a job that waited before takes them first
+    /// ([`Builder::limit`](crate::Builder::limit)).
+    #[non_exhaustive]
+    LimitReached {
+        /// The name of the limit.
+        limit: String,
+        /// How many units the limit has.
+        units: u32,
+        /// How many of them are in use.
+        used: u64,
+    },
+    /// Too many jobs have ended whose ends are not durable yet: nothing starts until the disk has caught up.
+    #[non_exhaustive]
+    EndsNotDurable {
+        /// How many.
+        jobs: usize,
+    },
     /// Its handler blocks, and all threads for blocking handlers are in use
     /// ([`blocking_threads`](crate::Builder::blocking_threads)).
     NoThread,
@@ -121,9 +157,12 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => f.write_str("it is running"),
+            Self::CancelRequested { reason } => write!(f, "it is running, and its cancel was requested: {reason}"),
             Self::Ended { state } => write!(f, "it has ended: {state}"),
             Self::NotDue { wait, .. } => write!(f, "it is not due for another {wait:?}"),
             Self::QueuePaused => f.write_str("its queue is paused"),
+            Self::KindPaused => f.write_str("its kind is paused in its queue"),
+            Self::AllPaused => f.write_str("all queues are paused"),
             Self::GroupPaused => f.write_str("its group is paused"),
             Self::GroupBusy { head, state, ahead } => {
                 write!(f, "its group is busy with job {head}, which is {state}; {ahead} of the group go first")
@@ -139,6 +178,15 @@ impl fmt::Display for Explanation {
                 nearest.iter().try_for_each(|nearest| write!(f, "; did you mean {nearest:?}?"))
             }
             Self::NoFreeSlot => f.write_str("all slots of its queue's worker are taken"),
+            Self::KindBusy { kind, concurrency } => {
+                write!(f, "{concurrency} jobs of kind {kind:?} run, as many as the worker runs at a time")
+            }
+            Self::LimitReached { limit, units, used } => {
+                write!(f, "it waits for the limit {limit:?}, of which {used} of {units} units are in use")
+            }
+            Self::EndsNotDurable { jobs } => {
+                write!(f, "the ends of {jobs} jobs are not durable yet: nothing starts until the disk has caught up")
+            }
             Self::NoThread => f.write_str("all threads for blocking handlers are taken (`blocking_threads`)"),
             Self::ProcessBudget { max_running } => {
                 write!(f, "all {max_running} slots of the process are taken (`max_running`)")
@@ -161,7 +209,10 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
     let found = look_up(engine, reader, id)?;
     let now = engine.now();
     if engine.scheduler().is_handed_out(id) {
-        return Ok(Explanation::Running);
+        return Ok(match engine.cancel_requested(id) {
+            Some(reason) => Explanation::CancelRequested { reason: reason.to_string() },
+            None => Explanation::Running,
+        });
     }
     let queue = found.queue;
     let position = match &found.place {
@@ -175,12 +226,14 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
     };
     let order = Order { priority: found.record.priority.get(), position };
     let group = found.record.group().map(|group| (group, order));
-    let blocked = engine.scheduler().why(queue, id, found.record.kind, group, now);
+    let blocked = engine.scheduler().why(queue, (id, &found.record), group, now);
     if let Some(reason) = engine.unwritable() {
         return Ok(Explanation::Degraded { reason });
     }
     Ok(match blocked {
         Blocked::QueuePaused => Explanation::QueuePaused,
+        Blocked::KindPaused => Explanation::KindPaused,
+        Blocked::AllPaused => Explanation::AllPaused,
         Blocked::NoHandler => match engine.runtime_ended() {
             Some(reason) => Explanation::Degraded { reason: reason.to_owned() },
             None => no_handler(engine, queue, found.record.kind),
@@ -188,6 +241,7 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
         Blocked::RateLimited(wait) => Explanation::RateLimited { wait },
         Blocked::Recovering(wait) => Explanation::Recovering { wait },
         Blocked::Draining => Explanation::ShuttingDown,
+        Blocked::Limit(key) => limit_reached(engine, key),
         blocked => {
             let ahead = reader.ahead(queue, order, found.record.group().is_some(), AHEAD_MOST, |id| {
                 engine.scheduler().is_handed_out(id)
@@ -196,11 +250,22 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
                 _ if ahead > 0 => Explanation::Waiting { ahead },
                 Blocked::NoFreeSlot => Explanation::NoFreeSlot,
                 Blocked::NoThread => Explanation::NoThread,
+                Blocked::Unsettled(jobs) => Explanation::EndsNotDurable { jobs },
                 Blocked::ProcessBudget(max_running) => Explanation::ProcessBudget { max_running },
                 _ => Explanation::Waiting { ahead },
             }
         }
     })
+}
+
+fn limit_reached(engine: &Engine, key: LimitKey) -> Explanation {
+    let (units, used) = engine.limit_usage(key);
+    match key {
+        LimitKey::Kind(_, kind) => {
+            Explanation::KindBusy { kind: engine.kind_name(kind).to_string(), concurrency: units }
+        }
+        LimitKey::Named(limit) => Explanation::LimitReached { limit: engine.limit_name(limit).to_owned(), units, used },
+    }
 }
 
 fn no_handler(engine: &Engine, queue: QueueId, kind: KindId) -> Explanation {

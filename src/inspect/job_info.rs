@@ -8,8 +8,9 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::error::BoxError;
-use crate::handler::Progress;
-use crate::job::{AttemptError, HasOutput, JobId, Payload, PluginHash, Priority, ScheduledFor, State, Unique};
+use crate::job::{
+    AttemptError, AttemptLog, HasOutput, JobId, Payload, PluginHash, Priority, Progress, ScheduledFor, State, Unique,
+};
 use crate::time::Timestamp;
 
 /// One job, with its history.
@@ -54,6 +55,9 @@ pub struct JobInfo {
     /// computed from the wall clock at the time of the enqueue; the job expires when that much time has passed, even if
     /// the wall clock was set meanwhile.
     pub expires_at: Option<Timestamp>,
+    /// How many units it uses of the [limits](crate::Builder::limit) that its worker uses. Not serialized if it is 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub weight: u32,
     /// When its current or last attempt started, if known.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -95,10 +99,12 @@ pub struct JobInfo {
     /// Why the [payload codec](crate::PayloadCodec) cannot read the payload or the result. The bytes are then those that are
     /// stored, and a payload is a raw one. `None` if everything was read.
     pub codec_error: Option<String>,
-    /// The progress that its handler has reported, while it runs.
+    /// The last progress that was reported: by the attempt that runs, or else by the latest attempt in [`logs`](Self::logs).
     pub progress: Option<Progress>,
-    /// The lines that its handler has logged, while it runs.
-    pub log: Vec<String>,
+    /// What the handlers of its attempts have reported, oldest first: of the latest 5 attempts that have ended and reported
+    /// something, and of the attempt that runs. What a running attempt has reported is in memory only: it is written with the end
+    /// of the attempt, and is lost if the process dies before.
+    pub logs: Vec<AttemptLog>,
 }
 
 impl JobInfo {
@@ -147,6 +153,10 @@ impl JobInfo {
         }
         self.result_json()
     }
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
 }
 
 fn is_until_ended(unique: &Option<Unique>) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, JobId, KindId, QueueId, Record};
+use super::{Caller, JobId, KindId, QueueId, Record, Steered};
 use crate::time::{Due, Now, Timestamp};
 
 /// A place in a queue's dispatch order: priority, then `position`.
@@ -105,6 +105,21 @@ pub(crate) enum Change {
         queue: QueueId,
         paused: bool,
     },
+    /// An operator has set limits of the queue, or has paused or resumed a kind.
+    Steered {
+        queue: QueueId,
+        steered: Arc<Steered>,
+        now: Now,
+    },
+    /// All queues are paused or resumed.
+    AllPaused {
+        paused: bool,
+    },
+    /// Nothing of this queue is left in the file. Its number can be given to another queue.
+    QueueRemoved {
+        queue: QueueId,
+        now: Now,
+    },
     /// These tokens may be used: that they are taken is durable.
     Reserved {
         key: BucketKey,
@@ -115,6 +130,15 @@ pub(crate) enum Change {
         key: BucketKey,
         until: Now,
     },
+}
+
+/// A job that has ended, for the callers that wait for that.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedJob {
+    pub id: JobId,
+    pub queue: QueueId,
+    /// As it is kept, or would be. `None` if nothing of it is left: it was deleted, or its end was not noted.
+    pub record: Option<Record>,
 }
 
 /// A page of rows to be read for dispatch: rows of `queue` behind `after`, in dispatch order.

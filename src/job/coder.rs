@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::attempt_log::{LINE_BYTES_MAX, Reported, StoredReport};
 use super::codec::Codec;
 use super::coded_text::{self, is_coded};
 use super::payload::Payload;
@@ -13,6 +14,8 @@ use super::record::Record;
 use super::stored_payload::StoredPayload;
 use crate::error::panics::{Quiet, catch, drop_quietly, text_of};
 use crate::error::{BoxError, Error};
+use crate::text::cut;
+use crate::time::Timestamp;
 
 /// Coded bytes can have this share more than the limit of what was given, and [`CODED_MORE_BYTES`]: what encryption or
 /// a compression that does not work adds.
@@ -148,6 +151,41 @@ impl Coder {
         if is_coded { self.decode(stored) } else { Ok(stored) }
     }
 
+    // --- what attempts report ---------------------------------------------------------------------
+
+    /// What an attempt has reported, as it is stored. `now` is the time of the line that is stored instead if it cannot be coded.
+    pub fn stored_report(&self, reported: Reported, now: Timestamp) -> StoredReport {
+        if !self.is_some() {
+            return StoredReport::Plain(reported);
+        }
+        let bytes = postcard::to_stdvec(&reported).expect("it is plain data");
+        let max = coded_bytes_max(bytes.len());
+        let coded = self.encode(bytes.into()).map_err(told_by).and_then(|coded| match coded.len() {
+            len if len > max => Err(format!("it has made {len} bytes of it, the limit is {max}")),
+            _ => Ok(coded),
+        });
+        match coded {
+            Ok(coded) => StoredReport::Coded(coded.into()),
+            Err(error) => {
+                let text = format!("the payload codec could not write this log: {error}");
+                StoredReport::Plain(Reported::of_line(now, cut(text, LINE_BYTES_MAX)))
+            }
+        }
+    }
+
+    /// What an attempt has reported, as it was before it was stored. `at` is the time of the line that stands for what cannot be
+    /// read.
+    pub fn report(&self, stored: &StoredReport, at: Timestamp) -> Reported {
+        let read = match stored {
+            StoredReport::Plain(reported) => return reported.clone(),
+            StoredReport::Coded(bytes) => self
+                .decode(bytes.clone().into())
+                .and_then(|bytes| Ok(postcard::from_bytes(&bytes).map_err(|_| "it is not what was stored")?)),
+        };
+        let unread = |error| format!("the payload codec could not read this log: {}", told_by(error));
+        read.unwrap_or_else(|error| Reported::of_line(at, unread(error)))
+    }
+
     // --- texts ----------------------------------------------------------------------------------
 
     /// Codes what the end of an attempt has added to the record that was `before`: an error, a reason. A result is coded already,
@@ -229,7 +267,6 @@ impl std::fmt::Debug for Coder {
 mod tests {
     use super::*;
     use crate::job::AttemptError;
-    use crate::time::Timestamp;
 
     /// Adds a byte in front, and refuses what does not begin with it. It panics if it is given "panic", and makes too much of
     /// "bomb".
@@ -324,6 +361,25 @@ mod tests {
         let extra = record.extra.as_deref().unwrap();
         let messages: Vec<_> = extra.errors.iter().map(|error| error.message.as_str()).collect();
         assert_eq!((messages, extra.reason.as_deref()), (vec!["plain from before", "secret"], Some("also secret")));
+    }
+
+    #[test]
+    fn what_an_attempt_reports_is_coded_as_a_whole_and_read_back() {
+        let (coder, now) = (Coder::new(Marked), Timestamp::from_millis(7));
+        let said = Reported::of_line(now, "secret".into());
+        let coded = coder.stored_report(said.clone(), now);
+        assert!(matches!(&coded, StoredReport::Coded(bytes) if bytes[0] == 7), "{coded:?}");
+        assert_eq!(coder.report(&coded, now), said);
+        assert_eq!(Coder::default().stored_report(said.clone(), now), StoredReport::Plain(said.clone()));
+        assert_eq!(coder.report(&StoredReport::Plain(said.clone()), now), said, "from before there was a codec");
+        let texts = [
+            (StoredReport::Coded(vec![1]), "not marked"),
+            (StoredReport::Coded(vec![7, 0xff]), "it is not what was stored"),
+        ];
+        for (stored, why) in texts {
+            let read = coder.report(&stored, now);
+            assert_eq!(read, Reported::of_line(now, format!("the payload codec could not read this log: {why}")));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ const MISFIRE_AFTER: Duration = Duration::from_secs(60);
 
 /// If the wall clock was set back by more than this, times that a schedule has had may come again. If it was set back by less,
 /// they do not: a time server corrects a clock by minutes at most, and the hours of summer time are not set on this clock.
-const SET_BACK_MIN: Duration = Duration::from_secs(3_600);
+pub(crate) const SET_BACK_MIN: Duration = Duration::from_secs(3_600);
 
 /// With a jitter that is longer than the time between two runs, this many runs that are due by their time may still wait
 /// for their jitter. Those before them are not looked for.
@@ -265,8 +265,9 @@ impl ScheduleRow {
         let progress = &mut self.progress;
         progress.next = next.or(progress.next);
         progress.due = Some(due);
-        progress.computed_at = now.wall;
-        progress.held.replace(reason).is_none()
+        let is_new = progress.held.replace(reason).is_none();
+        self.computed(now);
+        is_new
     }
 
     /// The run at `next` is to follow in the next commit.
@@ -281,8 +282,19 @@ impl ScheduleRow {
         let next = if is_over { None } else { self.next_after(&times, self.progress.after, now) };
         let due = next.map(|next| next + jitter(name, next, plan.jitter));
         let progress = &mut self.progress;
-        (progress.next, progress.due, progress.computed_at) = (next, due, now.wall);
+        (progress.next, progress.due) = (next, due);
+        self.computed(now);
         Ok(())
+    }
+
+    /// Notes when the next time was computed: now, or, if the clock was set back a little before, at the time up to which no
+    /// time comes again. So several small steps back count as one.
+    fn computed(&mut self, now: Now) {
+        let after = match self.line() {
+            TimeLine::Wall => self.progress.after,
+            _ => Timestamp::EPOCH,
+        };
+        self.progress.computed_at = now.wall.max(after);
     }
 
     /// The schedule's times.
@@ -610,5 +622,15 @@ mod tests {
         assert_eq!(row.progress.next, Some(at(NEW_YEAR_2026 + 8 * HOUR)));
         let mut row = self::row(plan(Recurrence::Every(Duration::from_millis(HOUR))), NEW_YEAR_2026);
         assert_eq!(row.set_back("s", now(1)), Ok(false), "the engine's line does not go back");
+    }
+
+    #[test]
+    fn small_steps_back_of_the_clock_with_changes_between_them_count_as_one_step() {
+        let mut row = row(hourly(), NEW_YEAR_2026 + 3 * HOUR);
+        for (n, misfire) in [(1, Misfire::Skip), (2, Misfire::Once)] {
+            let wall = NEW_YEAR_2026 + 3 * HOUR - n * (HOUR - 1_000);
+            row.change("s", definition(Plan { misfire, ..hourly() }), now(wall)).unwrap();
+        }
+        assert_eq!(row.progress.next, Some(at(NEW_YEAR_2026 + 2 * HOUR)));
     }
 }

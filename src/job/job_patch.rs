@@ -73,3 +73,19 @@ impl JobPatch {
         self
     }
 }
+
+/// Checks that `job` can replace the payload of a job of this kind.
+///
+/// # Errors
+/// [`Error::InvalidConfig`] for another kind, or for options.
+pub(crate) fn check_replacement(kind: &str, job: &NewJob) -> Result<(), Error> {
+    if job.kind() != kind {
+        let reason = format!("the job is of kind {kind:?}, the new payload of kind {:?}", job.kind());
+        return Err(Error::config("payload", reason));
+    }
+    if let Some(option) = job.option_set() {
+        let reason = format!("it has the option `{option}`, and only the payload is replaced: leave the option out");
+        return Err(Error::config("payload", reason));
+    }
+    Ok(())
+}

@@ -50,13 +50,22 @@ pub struct KindOptions {
     pub(super) at_most_once: bool,
     pub(super) backoff: Option<Backoff>,
     pub(super) timeout: Option<Duration>,
+    pub(super) weight: Option<u32>,
     pub(super) expires_in: Option<Duration>,
 }
 
 impl KindOptions {
     /// No options: the defaults of the queue and its worker apply.
     pub const fn new() -> Self {
-        Self { priority: None, max_attempts: None, at_most_once: false, backoff: None, timeout: None, expires_in: None }
+        Self {
+            priority: None,
+            max_attempts: None,
+            at_most_once: false,
+            backoff: None,
+            timeout: None,
+            weight: None,
+            expires_in: None,
+        }
     }
 
     /// Which of the ready jobs start first. See [`NewJob::priority`](crate::NewJob::priority).
@@ -87,6 +96,12 @@ impl KindOptions {
     /// The longest time of one attempt. It must not be zero. See [`NewJob::timeout`](crate::NewJob::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// How many units of a limit a job uses; not 0. See [`NewJob::weight`](crate::NewJob::weight).
+    pub fn weight(mut self, units: u32) -> Self {
+        self.weight = Some(units);
         self
     }
 

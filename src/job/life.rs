@@ -25,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::attempt::{AT_MOST_ONCE, AttemptError, FailureKind, REASON_BYTES_MAX};
+use super::failed_attempt::FailedAttempt;
 use super::outcome::Outcome;
 use super::priority::Priority;
 use super::queue_settings::Retention;
@@ -54,7 +55,8 @@ pub(crate) enum Transition {
     GiveBack { failed: bool },
     /// The job has ended in this state, which is final. Its unique key is held for the rest of its time.
     End(State),
-    /// An operator has ended the job: it is cancelled, and its unique key is free at once.
+    /// An operator has ended the job, before its attempt or with the end of it: it is cancelled, and its unique key is free
+    /// at once.
     Cancel,
     /// An operator has changed a job that waits.
     Steer,
@@ -151,6 +153,9 @@ pub(crate) struct Patch {
     pub tags: Option<Vec<String>>,
 }
 
+/// The error of an attempt that the process did not survive.
+const CRASHED: &str = "the process died while this attempt ran";
+
 /// The reason on the record of a job that has expired.
 pub(crate) const EXPIRED: &str = "expired";
 
@@ -210,6 +215,22 @@ pub(crate) fn cancel(record: &mut Record, reason: &str, now: Now) -> Transition 
     Transition::Cancel
 }
 
+/// What follows an attempt during which an operator has asked to cancel the job, and that has not completed it: the job
+/// ends, whatever `record` says after the attempt. Its errors stay.
+pub(crate) fn cancel_requested(record: &mut Record, attempt: AttemptNumber, reason: &str, now: Now) -> Transition {
+    end(record, State::Cancelled, attempt.started_at, now);
+    let extra = record.extra_mut();
+    extra.due = None;
+    extra.reason = Some(reason.to_owned());
+    Transition::Cancel
+}
+
+/// What follows an attempt that the process did not survive, if the cancel of the job was requested before.
+pub(crate) fn cancel_after_crash(record: &mut Record, attempt: AttemptNumber, reason: &str, now: Now) -> Transition {
+    fail(record, attempt, FailureKind::Crash, CRASHED.to_owned(), now);
+    cancel_requested(record, attempt, reason, now)
+}
+
 /// The job has not started, and its expiry has passed.
 pub(crate) fn expire(record: &mut Record, now: Now) -> Transition {
     end_unstarted(record, EXPIRED, now);
@@ -245,8 +266,17 @@ pub(crate) fn after(
             if attempt.number >= attempt.max {
                 return die(record, attempt, "no attempts left".into(), now);
             }
-            let own = record.extra.as_ref().and_then(|extra| extra.backoff.as_ref());
-            let delay = delay.unwrap_or_else(|| retry.delay(own, attempt.number, random));
+            let age = now.wall.since(record.enqueued_at);
+            if !retry.allows_age(age) {
+                return die(record, attempt, format!("it is {age:?} old, and is not tried again"), now);
+            }
+            let extra = record.extra.as_deref();
+            let error = extra.and_then(|extra| extra.errors.last()).map_or("", |error| &error.message);
+            let failed = FailedAttempt { attempt: attempt.number, max_attempts: attempt.max, kind, error, age };
+            let own = extra.and_then(|extra| extra.backoff.as_ref());
+            let Some(delay) = delay.or_else(|| retry.delay(own, &failed, random)) else {
+                return die(record, attempt, "its retry policy has given it up".into(), now);
+            };
             let delay = delay.max(Retry::wait_min(attempt.number));
             wait(record, delay, true, now)
         }
@@ -298,12 +328,11 @@ pub(crate) fn after_failed_writes(
 /// `blamed` says that this job, and no other that ran beside it, is held responsible. Only then
 /// can the crash be its last attempt: a job that merely ran beside a crash always gets another run.
 pub(crate) fn after_crash(record: &mut Record, attempt: AttemptNumber, blamed: bool, now: Now) -> Transition {
-    let message = "the process died while this attempt ran";
-    fail(record, attempt, FailureKind::Crash, message.to_owned(), now);
+    fail(record, attempt, FailureKind::Crash, CRASHED.to_owned(), now);
     let extra = record.extra_mut();
     extra.crashes = extra.crashes.saturating_add(1);
     if attempt.once {
-        return die(record, attempt, format!("it runs at most once: {message}"), now);
+        return die(record, attempt, format!("it runs at most once: {CRASHED}"), now);
     }
     record.attempts = if blamed { attempt.number } else { attempt.number.min(attempt.max - 1) };
     if record.attempts >= attempt.max {
@@ -502,6 +531,16 @@ mod tests {
             let extra = job.extra.unwrap();
             assert_eq!((extra.errors.len(), extra.reason, extra.ended_at), (1, None, None));
         }
+    }
+
+    #[test]
+    fn a_requested_cancel_ends_the_job_whatever_the_attempt_said_and_keeps_its_errors() {
+        let mut job = Record::plain();
+        after(&mut job, attempt(1, 3), failed(), &Retry::none(), now(), 0.5);
+        assert_eq!(cancel_requested(&mut job, attempt(1, 3), "no more", now()), Transition::Cancel);
+        let extra = job.extra.unwrap();
+        assert_eq!((job.state, extra.reason.as_deref(), extra.due), (State::Cancelled, Some("no more"), None));
+        assert_eq!(extra.errors.len(), 1);
     }
 
     #[test]

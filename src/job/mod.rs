@@ -3,8 +3,10 @@
 //! Pure: no I/O, no clock, no threads. Refuses to know where a job is stored or what runs it.
 
 mod attempt;
+mod attempt_log;
 mod call_size;
 mod caller;
+mod cancel_outcome;
 mod change;
 mod checked;
 mod codec;
@@ -15,10 +17,13 @@ mod cron;
 mod dead_job;
 #[cfg(feature = "derive")]
 mod derive;
+mod enqueue_hook;
 mod enqueued;
+mod failed_attempt;
 mod firing;
 mod id;
 mod job_patch;
+mod key_options;
 mod kind_options;
 mod kind_traits;
 mod labels;
@@ -29,11 +34,13 @@ mod lz4;
 mod name;
 mod new_job;
 mod outcome;
+mod overrides;
 mod payload;
 mod payload_codec;
 mod payload_error;
 mod plugin_hash;
 mod priority;
+mod progress;
 mod queue_settings;
 mod rate;
 mod read_back;
@@ -51,28 +58,36 @@ mod unique;
 mod withdraw;
 
 pub use attempt::{AttemptError, FailureKind};
+pub use attempt_log::{AttemptLog, LogLine};
+pub use cancel_outcome::CancelOutcome;
 pub use codec::Codec;
 #[cfg(feature = "cron")]
 pub use cron::Cron;
 pub use dead_job::DeadJob;
 #[cfg(feature = "derive")]
 pub use derive::Kind;
+pub(crate) use enqueue_hook::EnqueueHooks;
 pub use enqueued::{EnqueueStatus, Enqueued};
-pub(crate) use firing::is_set_back;
+pub use failed_attempt::FailedAttempt;
+pub(crate) use firing::{SET_BACK_MIN, is_set_back};
 pub(crate) use id::{IdMap, IdSet};
 pub use id::{JobId, ParseJobIdError};
 pub use job_patch::JobPatch;
+pub(crate) use job_patch::check_replacement;
 pub use kind_options::KindOptions;
 pub use kind_traits::{HasOutput, HasQueue};
 #[cfg(feature = "lz4")]
 pub use lz4::Lz4;
 pub use new_job::NewJob;
 pub use outcome::{Failure, Handled, IntoOutcome, Outcome};
+pub(crate) use overrides::Steered;
+pub use overrides::{Overrides, RateOverride, WorkerSettings};
 pub use payload::{Kind, Payload};
 pub use payload_codec::PayloadCodec;
 pub use payload_error::PayloadError;
 pub use plugin_hash::{ParsePluginHashError, PluginHash};
 pub use priority::Priority;
+pub use progress::Progress;
 pub use queue_settings::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
 pub use rate::Rate;
 pub use retry::{Backoff, Retry};
@@ -84,11 +99,15 @@ pub use state::State;
 pub use unique::Unique;
 
 pub(crate) use attempt::{AT_MOST_ONCE, REASON_BYTES_MAX};
+#[cfg(test)]
+pub(crate) use attempt_log::StoredReport;
+pub(crate) use attempt_log::{Reported, Reports, StoredLog};
 pub(crate) use call_size::{CallSize, ENQUEUE_BYTES_MAX, ENQUEUE_JOBS_MAX};
 pub(crate) use caller::Caller;
-pub(crate) use change::{BucketKey, BucketState, Change, Order, ReadyJob, Refill};
+pub(crate) use change::{BucketKey, BucketState, Change, EndedJob, Order, ReadyJob, Refill};
 pub(crate) use checked::ReadBack;
 pub(crate) use coder::{Coder, EndTexts};
+pub(crate) use key_options::KeyOptions;
 pub(crate) use labels::Labels;
 pub(crate) use life::{AttemptNumber, Ending, Patch, Transition};
 pub(crate) use lineage::Lineage;
@@ -102,7 +121,7 @@ pub(crate) use record::{Expiry, Extra, KindId, QueueId, Record};
 pub(crate) use schedule::check_schedule_name;
 pub(crate) use schedule_row::{Definition, JobTemplate, ScheduleRow};
 #[cfg(test)]
-pub(crate) use schedule_row::{Plan, Progress, Recurrence};
+pub(crate) use schedule_row::{Plan, Progress as ScheduleProgress, Recurrence};
 pub(crate) use stored_payload::StoredPayload;
 pub(crate) use suspicion::{Suspect, Trial, Witness, blamed, dead_by};
 pub(crate) use withdraw::{Withdraw, Withdrawn};

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::checked::ReadBack;
 use super::codec::Codec;
+use super::key_options::KeyOptions;
 use super::kind_options::KindOptions;
 use super::labels::Labels;
 use super::name;
@@ -16,7 +17,7 @@ use super::payload::{Kind, Payload};
 use super::priority::Priority;
 use super::read_back::{self, read_back};
 use super::retry::Backoff;
-use super::unique::{KEY_TIME_MAX, Unique, key_days_max};
+use super::unique::Unique;
 use crate::error::{BoxError, Error};
 use crate::time::Timestamp;
 
@@ -47,10 +48,14 @@ use crate::time::Timestamp;
 pub struct NewJob {
     kind: Cow<'static, str>,
     payload: Result<Written, Unwritten>,
-    options: Options,
+    /// `None` if it was given none: most jobs.
+    options: Option<Box<Options>>,
     /// Returns the options of the kind, if the job was made from its type.
     of_kind: Option<fn() -> KindOptions>,
 }
+
+/// The name of the kind of a job that was checked, its payload and its options.
+pub(crate) type Checked = (Cow<'static, str>, Payload, Option<Box<Options>>);
 
 /// Why a payload could not be written. Clones of the job share it.
 #[derive(Clone, Debug)]
@@ -118,12 +123,9 @@ pub(crate) struct Options {
     pub at_most_once: bool,
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
-    pub unique_key: Option<String>,
-    pub unique: Unique,
-    pub unique_for: Option<Duration>,
-    pub labels: Labels,
-    pub idempotency_key: Option<String>,
-    pub idempotency_for: Option<Duration>,
+    pub weight: Option<u32>,
+    pub keys: Option<Box<KeyOptions>>,
+    pub labels: Option<Box<Labels>>,
     /// Only a plugin's follow-up job has this.
     pub generation: u32,
 }
@@ -131,88 +133,56 @@ pub(crate) struct Options {
 impl Options {
     /// Sets the options that the job does not set itself.
     fn fill_in(&mut self, of_kind: KindOptions) {
-        let KindOptions { priority, max_attempts, at_most_once, backoff, timeout, expires_in } = of_kind;
+        let KindOptions { priority, max_attempts, at_most_once, backoff, timeout, weight, expires_in } = of_kind;
         self.priority = self.priority.or(priority);
         if self.max_attempts.is_none() && !self.at_most_once {
             (self.max_attempts, self.at_most_once) = (max_attempts, at_most_once);
         }
         self.backoff = self.backoff.take().or(backoff);
         self.timeout = self.timeout.or(timeout);
+        self.weight = self.weight.or(weight);
         self.expires = self.expires.or(expires_in.map(Expires::After));
     }
 
-    /// For how long the job holds its unique key at least, or exactly if that is what its mode says.
-    pub fn holds_unique_key_for(&self) -> Option<Duration> {
-        self.unique_key.as_ref()?;
-        // A key that is held for longer than its job is for calls that are made again, which other modes are not about.
-        let time = if self.unique == Unique::default() { UNIQUE_FOR_DEFAULT } else { Duration::ZERO };
-        Some(self.unique.window().or(self.unique_for).unwrap_or(time))
-    }
-
-    /// For how long its idempotency key is held.
-    pub fn holds_call_for(&self) -> Option<Duration> {
-        self.idempotency_key.as_ref()?;
-        Some(self.idempotency_for.unwrap_or(IDEMPOTENCY_FOR_DEFAULT))
-    }
-
     /// # Errors
-    /// The keys cannot be accepted, or cannot be held in this way.
-    fn check_keys(&self) -> Result<(), Error> {
-        if let Some(key) = &self.unique_key {
-            name::check_key("unique key", key)?;
+    /// An option cannot be accepted, or does not go with another one.
+    fn check(&mut self) -> Result<(), Error> {
+        if let Some(group) = &self.group {
+            name::check_key("group", group)?;
         }
-        if let Some(key) = &self.idempotency_key {
-            name::check_key("idempotency key", key)?;
+        if let Some(keys) = &self.keys {
+            keys.check(self.group.is_some(), self.start.is_some())?;
         }
-        let (unique, days) = (self.unique, key_days_max());
-        unique.check()?;
-        match self.unique_for {
-            Some(_) if self.unique_key.is_none() => {
-                return Err(Error::config("unique_for", "there is no unique_key that it could be for".into()));
-            }
-            Some(_) if unique != Unique::default() => {
-                let reason =
-                    "only a key that is held until its job has ended, and that keeps this job, can be held for longer";
-                return Err(Error::config("unique_for", reason.into()));
-            }
-            Some(time) if time > KEY_TIME_MAX => {
-                return Err(Error::config("unique_for", format!("{time:?} is more than {days} days, the most")));
-            }
-            _ => {}
+        if let Some(labels) = &mut self.labels {
+            labels.check()?;
         }
-        match self.idempotency_for {
-            Some(_) if self.idempotency_key.is_none() => {
-                return Err(Error::config(
-                    "idempotency_for",
-                    "there is no idempotency_key that it could be for".into(),
-                ));
-            }
-            Some(Duration::ZERO) => {
-                return Err(Error::config("idempotency_for", "a time of zero would recognise no call".into()));
-            }
-            Some(time) if time > KEY_TIME_MAX => {
-                return Err(Error::config("idempotency_for", format!("{time:?} is more than {days} days, the most")));
-            }
-            _ => {}
+        if self.max_attempts == Some(0) {
+            return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
         }
-        if unique.is_in_turn() && self.group.is_some() {
-            let reason = "a job of `keep_latest` is in the group of its key and cannot have another one";
-            return Err(Error::config("group", reason.into()));
+        if self.at_most_once && self.max_attempts.is_some_and(|attempts| attempts > 1) {
+            let reason = "a job that runs at most once has one attempt: leave out `max_attempts` or `at_most_once`";
+            return Err(Error::config("at_most_once", reason.into()));
         }
-        if unique.debounces().is_some() && self.start.is_some() {
-            let reason = "a debounce says when the job starts: leave out `delay` and `run_at`";
-            return Err(Error::config("unique", reason.into()));
+        if self.timeout == Some(Duration::ZERO) {
+            return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));
+        }
+        if self.weight == Some(0) {
+            return Err(Error::config("weight", "a job uses at least 1 unit of its limits".into()));
+        }
+        if let Some(backoff) = &self.backoff {
+            backoff.check()?;
         }
         Ok(())
     }
+
+    fn keys_mut(&mut self) -> &mut KeyOptions {
+        self.keys.get_or_insert_default()
+    }
+
+    fn labels_mut(&mut self) -> &mut Labels {
+        self.labels.get_or_insert_default()
+    }
 }
-
-/// The default of [`NewJob::unique_for`]. It gives a caller that does not know the result of its call time to make the call
-/// again. SQS FIFO queues use the same time.
-const UNIQUE_FOR_DEFAULT: Duration = Duration::from_secs(5 * 60);
-
-/// The default of [`NewJob::idempotency_for`].
-const IDEMPOTENCY_FOR_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StartTime {
@@ -265,10 +235,15 @@ impl NewJob {
         Self::with(kind, Ok(Payload::raw(payload).into()))
     }
 
-    /// Makes a follow-up job of a plugin.
-    #[cfg(feature = "wasm")]
-    pub(crate) fn generation(mut self, generation: u32) -> Self {
-        self.options.generation = generation;
+    /// How many plugins follow each other up to this job: 0 unless it is a plugin's follow-up job.
+    pub(crate) fn generation(&self) -> u32 {
+        self.options.as_ref().map_or(0, |options| options.generation)
+    }
+
+    pub(crate) fn with_generation(mut self, generation: u32) -> Self {
+        if generation != self.generation() {
+            self.options_mut().generation = generation;
+        }
         self
     }
 
@@ -282,7 +257,7 @@ impl NewJob {
         Self {
             kind: kind.into(),
             payload: payload.map_err(|error| Unwritten(Arc::new(error))),
-            options: Options::default(),
+            options: None,
             of_kind: None,
         }
     }
@@ -294,7 +269,7 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).delay(Duration::from_secs(30));
     /// ```
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.options.start = Some(StartTime::After(delay));
+        self.options_mut().start = Some(StartTime::After(delay));
         self
     }
 
@@ -311,7 +286,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn run_at(mut self, at: impl Into<Timestamp>) -> Self {
-        self.options.start = Some(StartTime::At(at.into()));
+        self.options_mut().start = Some(StartTime::At(at.into()));
         self
     }
 
@@ -333,7 +308,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.options.priority = Some(priority);
+        self.options_mut().priority = Some(priority);
         self
     }
 
@@ -348,7 +323,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.options.group = Some(group.into().into());
+        self.options_mut().group = Some(group.into().into());
         self
     }
 
@@ -359,7 +334,7 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).max_attempts(1);
     /// ```
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.options.max_attempts = Some(attempts);
+        self.options_mut().max_attempts = Some(attempts);
         self
     }
 
@@ -388,7 +363,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn at_most_once(mut self) -> Self {
-        self.options.at_most_once = true;
+        self.options_mut().at_most_once = true;
         self
     }
 
@@ -399,7 +374,7 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).backoff(Backoff::Fixed(Duration::from_secs(10)));
     /// ```
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.options.backoff = Some(backoff);
+        self.options_mut().backoff = Some(backoff);
         self
     }
 
@@ -411,7 +386,21 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).timeout(Duration::from_secs(30));
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options.timeout = Some(timeout);
+        self.options_mut().timeout = Some(timeout);
+        self
+    }
+
+    /// How many units of a [limit](crate::Builder::limit) the job uses while it runs, if its worker says that it uses one.
+    /// At least 1, or the job is refused when it is enqueued. Default 1.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let id = pond.enqueue("training", NewJob::new(Charge { order: 7 }).weight(3)).await?;
+    /// assert_eq!(pond.job(id)?.weight, 3);
+    /// # Ok(()) });
+    /// ```
+    pub fn weight(mut self, units: u32) -> Self {
+        self.options_mut().weight = Some(units);
         self
     }
 
@@ -439,7 +428,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn expires_in(mut self, after: Duration) -> Self {
-        self.options.expires = Some(Expires::After(after));
+        self.options_mut().expires = Some(Expires::After(after));
         self
     }
 
@@ -454,7 +443,7 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).expires_at(tonight);
     /// ```
     pub fn expires_at(mut self, at: impl Into<Timestamp>) -> Self {
-        self.options.expires = Some(Expires::At(at.into()));
+        self.options_mut().expires = Some(Expires::At(at.into()));
         self
     }
 
@@ -477,7 +466,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn unique_key(mut self, key: impl Into<String>) -> Self {
-        self.options.unique_key = Some(key.into());
+        self.options_mut().keys_mut().unique_key = Some(key.into());
         self
     }
 
@@ -501,8 +490,8 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn unique(mut self, key: impl Into<String>, mode: Unique) -> Self {
-        self.options.unique_key = Some(key.into());
-        self.options.unique = mode;
+        let keys = self.options_mut().keys_mut();
+        (keys.unique_key, keys.unique) = (Some(key.into()), mode);
         self
     }
 
@@ -525,7 +514,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-        self.options.idempotency_key = Some(key.into());
+        self.options_mut().keys_mut().idempotency_key = Some(key.into());
         self
     }
 
@@ -537,7 +526,7 @@ impl NewJob {
     /// let charge = NewJob::json("charge", &7).idempotency_key("request-4f2a").idempotency_for(Duration::from_secs(3600));
     /// ```
     pub fn idempotency_for(mut self, time: Duration) -> Self {
-        self.options.idempotency_for = Some(time);
+        self.options_mut().keys_mut().idempotency_for = Some(time);
         self
     }
 
@@ -559,7 +548,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn unique_for(mut self, at_least: Duration) -> Self {
-        self.options.unique_for = Some(at_least);
+        self.options_mut().keys_mut().unique_for = Some(at_least);
         self
     }
 
@@ -586,7 +575,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.options.labels.tags.push(tag.into());
+        self.options_mut().labels_mut().tags.push(tag.into());
         self
     }
 
@@ -597,7 +586,7 @@ impl NewJob {
     /// let job = NewJob::new(Charge { order: 7 }).tags(["customer:ada", "import 2026"]);
     /// ```
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.options.labels.tags.extend(tags.into_iter().map(Into::into));
+        self.options_mut().labels_mut().tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
@@ -625,7 +614,7 @@ impl NewJob {
     /// # Ok(()) });
     /// ```
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options.labels.headers.insert(name.into(), value.into());
+        self.options_mut().labels_mut().headers.insert(name.into(), value.into());
         self
     }
 
@@ -638,8 +627,12 @@ impl NewJob {
     /// ```
     pub fn headers<N: Into<String>, V: Into<String>>(mut self, headers: impl IntoIterator<Item = (N, V)>) -> Self {
         let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into()));
-        self.options.labels.headers.extend(headers);
+        self.options_mut().labels_mut().headers.extend(headers);
         self
+    }
+
+    fn options_mut(&mut self) -> &mut Options {
+        self.options.get_or_insert_default()
     }
 
     /// The kind's name.
@@ -658,14 +651,12 @@ impl NewJob {
             at_most_once,
             backoff,
             timeout,
-            unique_key,
-            unique,
-            unique_for,
+            weight,
+            keys,
             labels,
-            idempotency_key,
-            idempotency_for,
             generation: _,
-        } = &self.options;
+        } = self.options.as_deref()?;
+        let (keys, labels) = (keys.as_deref(), labels.as_deref());
         let options = [
             (priority.is_some(), "priority"),
             (group.is_some(), "group"),
@@ -677,15 +668,12 @@ impl NewJob {
             (*at_most_once, "at_most_once"),
             (backoff.is_some(), "backoff"),
             (timeout.is_some(), "timeout"),
-            (unique_key.is_some(), "unique_key"),
-            (*unique != Unique::default(), "unique"),
-            (unique_for.is_some(), "unique_for"),
-            (!labels.tags.is_empty(), "tags"),
-            (!labels.headers.is_empty(), "headers"),
-            (idempotency_key.is_some(), "idempotency_key"),
-            (idempotency_for.is_some(), "idempotency_for"),
+            (weight.is_some(), "weight"),
+            (labels.is_some_and(|labels| !labels.tags.is_empty()), "tags"),
+            (labels.is_some_and(|labels| !labels.headers.is_empty()), "headers"),
         ];
-        options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option)
+        let of_keys = keys.and_then(KeyOptions::option_set);
+        options.into_iter().find(|(is_set, _)| *is_set).map(|(_, option)| option).or(of_keys)
     }
 
     /// The job of a schedule, without its expiry, and how long after its enqueue each run expires.
@@ -696,19 +684,20 @@ impl NewJob {
         let refused = |option: &str, instead: &str| {
             Err(Error::config("job", format!("the job of a schedule cannot have the option `{option}`: {instead}")))
         };
-        let options = &mut self.options;
+        let Some(options) = &mut self.options else { return Ok((self, None)) };
         match options.start {
             Some(StartTime::After(_)) => return refused("delay", "the schedule says when it starts"),
             Some(StartTime::At(_)) => return refused("run_at", "the schedule says when it starts"),
             None => {}
         }
-        if options.unique_key.is_some() {
+        let keys = options.keys.as_deref();
+        if keys.is_some_and(|keys| keys.unique_key.is_some()) {
             return refused(
                 "unique_key",
                 "the schedule's `overlap` says what happens while the previous run has not ended",
             );
         }
-        if options.idempotency_key.is_some() {
+        if keys.is_some_and(|keys| keys.idempotency_key.is_some()) {
             return refused("idempotency_key", "each run is a job of its own, and none is made twice");
         }
         let expires_in = match options.expires.take() {
@@ -721,36 +710,18 @@ impl NewJob {
 
     /// Checks everything that can be checked without the store. With `compare`, each typed payload is read back and
     /// compared.
-    pub(crate) fn check(
-        self,
-        payload_bytes_max: usize,
-        compare: bool,
-    ) -> Result<(Cow<'static, str>, Payload, Options), Error> {
+    pub(crate) fn check(self, payload_bytes_max: usize, compare: bool) -> Result<Checked, Error> {
         let Self { kind, payload, mut options, of_kind } = self;
         let unencodable =
             |unwritten: Unwritten| Error::Unencodable { kind: kind.to_string(), source: unwritten.into_error() };
         let payload = payload.map_err(unencodable)?;
         let payload = payload.check(&kind, payload_bytes_max, compare)?;
-        if let Some(of_kind) = of_kind {
-            options.fill_in(of_kind());
+        let of_kind = of_kind.map_or(KindOptions::new(), |of_kind| of_kind());
+        if of_kind != KindOptions::new() {
+            options.get_or_insert_default().fill_in(of_kind);
         }
-        if let Some(group) = &options.group {
-            name::check_key("group", group)?;
-        }
-        options.check_keys()?;
-        options.labels.check()?;
-        if options.max_attempts == Some(0) {
-            return Err(Error::config("max_attempts", "0 attempts would never run the job: the least is 1".into()));
-        }
-        if options.at_most_once && options.max_attempts.is_some_and(|attempts| attempts > 1) {
-            let reason = "a job that runs at most once has one attempt: leave out `max_attempts` or `at_most_once`";
-            return Err(Error::config("at_most_once", reason.into()));
-        }
-        if options.timeout == Some(Duration::ZERO) {
-            return Err(Error::config("timeout", "a timeout of zero would fail every attempt".into()));
-        }
-        if let Some(backoff) = &options.backoff {
-            backoff.check()?;
+        if let Some(options) = &mut options {
+            options.check()?;
         }
         Ok((kind, payload, options))
     }

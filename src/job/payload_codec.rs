@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::error::BoxError;
 
 /// Changes the bytes of jobs on their way into the file and out of it, for example to encrypt or to compress them:
-/// payloads, results, and the texts of errors and reasons. [`Builder::payload_codec`](crate::Builder::payload_codec) sets
+/// payloads, results, the texts of errors and reasons, and what handlers report. [`Builder::payload_codec`](crate::Builder::payload_codec) sets
 /// it.
 ///
 /// It is not the [`Codec`](crate::Codec) of a kind, which makes bytes of a value: that one comes first when a job is
@@ -18,9 +18,11 @@ use crate::error::BoxError;
 ///   gets it, or somebody reads the job, on the thread that does so.
 /// - The result of a handler, when the handler has returned, on the thread that ran it.
 /// - The error of a failed attempt, and the reason that a handler gives for a dead letter or a cancelled job.
+/// - What a handler has [logged](crate::Context::log) and reported as [progress](crate::Context::progress), all of an attempt
+///   at once, when the attempt has ended.
 ///
 /// Everything else is stored as it is: names, groups, unique keys, tags, headers, times, the reason of an operator who cancels a job, the
-/// state of plugins, and the application's own tables. Events and log lines have the texts as they were before they passed
+/// state of plugins, and the application's own tables. Events and the log of the process have the texts as they were before they passed
 /// the codec.
 ///
 /// # Errors and panics

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// A token bucket: so many starts per period, with a burst.
@@ -16,7 +18,7 @@ use crate::error::Error;
 /// let rate = Rate::per_minute(600).burst(50);
 /// assert_eq!(rate.tokens_per_second(), 10.0);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Rate {
     /// How many starts per period.

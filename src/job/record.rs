@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{ATTEMPT_ERRORS_MAX, AttemptError};
+use super::attempt_log::{ATTEMPT_LOGS_MAX, StoredLog};
 use super::labels::Labels;
 use super::lineage::Lineage;
 use super::priority::Priority;
@@ -49,6 +50,8 @@ pub(crate) struct Extra {
     pub backoff: Option<Backoff>,
     pub timeout: Option<Duration>,
     pub unique_key: Option<String>,
+    /// How many units it uses of a limit that it shares with other jobs, if not one.
+    pub weight: Option<u32>,
     /// How it holds its unique key.
     pub unique: Unique,
     /// If it is debounced: when it starts at the latest, counted from the first enqueue.
@@ -70,6 +73,8 @@ pub(crate) struct Extra {
     pub scheduled_for: Option<Box<ScheduledFor>>,
     /// Its tags and headers.
     pub labels: Option<Arc<Labels>>,
+    /// What the handlers of its latest attempts have reported, oldest first.
+    pub logs: Option<Arc<Vec<Arc<StoredLog>>>>,
     /// Sections that this build does not know, by their tags: they are kept as they are.
     pub unknown: Vec<(u8, Bytes)>,
 }
@@ -101,6 +106,15 @@ impl Extra {
             self.errors.remove(1);
         }
         self.errors.push(error);
+    }
+
+    /// Keeps what an attempt has reported, beside that of the latest attempts before it.
+    pub fn push_log(&mut self, log: StoredLog) {
+        let logs = Arc::make_mut(self.logs.get_or_insert_default());
+        if logs.len() >= ATTEMPT_LOGS_MAX {
+            logs.drain(..=logs.len() - ATTEMPT_LOGS_MAX);
+        }
+        logs.push(Arc::new(log));
     }
 }
 
@@ -181,6 +195,11 @@ impl Record {
 
     pub fn unique(&self) -> Unique {
         self.extra.as_ref().map_or_else(Unique::default, |extra| extra.unique)
+    }
+
+    /// How many units it uses of a limit that it shares with other jobs.
+    pub fn weight(&self) -> u32 {
+        self.extra.as_ref().and_then(|extra| extra.weight).unwrap_or(1)
     }
 
     pub fn idempotency_key(&self) -> Option<&str> {

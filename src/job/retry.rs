@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::failed_attempt::FailedAttempt;
 use crate::error::Error;
 use crate::error::panics::{Quiet, catch};
 use crate::sync::MustNotWait;
@@ -83,12 +84,12 @@ impl Backoff {
     }
 }
 
-type Custom = Arc<Quiet<Box<dyn Fn(u32) -> Duration + Send + Sync>>>;
+type Decide = Arc<Quiet<Box<dyn Fn(&FailedAttempt<'_>) -> Option<Duration> + Send + Sync>>>;
 
 #[derive(Clone)]
 enum Policy {
     Stored(Backoff),
-    Custom(Custom),
+    Decide(Decide),
 }
 
 /// How often a job is tried, and how long it waits between attempts.
@@ -112,6 +113,8 @@ pub struct Retry {
     pub max_attempts: u32,
     /// How much of the wait is random, from 0 to 1.
     pub jitter: f64,
+    /// How old a job may be, to be tried again. `None`: any age.
+    pub within: Option<Duration>,
 }
 
 impl Retry {
@@ -175,7 +178,28 @@ impl Retry {
     /// # Ok(()) });
     /// ```
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
-        Self { policy: Policy::Custom(Arc::new(Quiet::new(Box::new(delay)))), ..Self::default() }
+        Self::decide(move |failed| Some(delay(failed.attempt())))
+    }
+
+    /// `decide` looks at the failed attempt and returns the wait, or `None` if there is nothing to be gained by another
+    /// attempt: the job is dead then. The [`jitter`](Self::jitter) is added to the wait. It is not asked after the last
+    /// attempt, if the handler has said how long to wait, or if the job has a back-off of its own. The rules of
+    /// [`custom`](Self::custom) for the function apply.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let retry = Retry::decide(|failed| match failed.error().contains("declined") {
+    ///     true => None,
+    ///     false => Some(Duration::from_secs(10) * failed.attempt()),
+    /// });
+    /// pond.worker("billing").retry(retry).handle(|_: Job<Charge>| async { Err::<(), _>("declined".into()) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// drain(&pond).await;
+    /// assert_eq!((pond.job(id)?.state, pond.job(id)?.attempts), (State::Dead, 1));
+    /// # Ok(()) });
+    /// ```
+    pub fn decide(decide: impl Fn(&FailedAttempt<'_>) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self { policy: Policy::Decide(Arc::new(Quiet::new(Box::new(decide)))), ..Self::default() }
     }
 
     /// There is only one attempt: the first failure is final.
@@ -189,12 +213,35 @@ impl Retry {
     }
 
     fn stored(backoff: Backoff) -> Self {
-        Self { policy: Policy::Stored(backoff), max_attempts: MAX_ATTEMPTS_DEFAULT, jitter: JITTER_DEFAULT }
+        let (max_attempts, jitter) = (MAX_ATTEMPTS_DEFAULT, JITTER_DEFAULT);
+        Self { policy: Policy::Stored(backoff), max_attempts, jitter, within: None }
     }
 
     /// The number of attempts, the first one included. At least 1, by default 5.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
+        self
+    }
+
+    /// A job whose attempt fails when it is older than this is dead, whatever attempts it has left. Its age counts from its
+    /// enqueue, by the wall clock. By default a job may have any age. The number of attempts holds too: raise it if only
+    /// the age is to count.
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// let minute = Duration::from_secs(60);
+    /// let retry = Retry::fixed(minute).within(minute * 5).max_attempts(1_000).jitter(0.0);
+    /// pond.worker("billing").retry(retry).handle(|_: Job<Charge>| async { Err::<(), _>("503".into()) }).start()?;
+    /// let id = pond.enqueue("billing", Charge { order: 7 }).await?;
+    /// while pond.job(id)?.state != State::Dead {
+    ///     drain(&pond).await;
+    ///     clock.advance(minute);
+    /// }
+    /// assert_eq!(pond.job(id)?.attempts, 7); // the last one after six minutes
+    /// # Ok(()) });
+    /// ```
+    pub fn within(mut self, age: Duration) -> Self {
+        self.within = Some(age);
         self
     }
 
@@ -238,7 +285,7 @@ impl Retry {
     pub fn backoff(&self) -> Option<&Backoff> {
         match &self.policy {
             Policy::Stored(backoff) => Some(backoff),
-            Policy::Custom(_) => None,
+            Policy::Decide(_) => None,
         }
     }
 
@@ -246,18 +293,23 @@ impl Retry {
         self.max_attempts
     }
 
-    /// The wait after attempt `attempt` failed. `random` is a random number from 0 up to 1.
-    pub(crate) fn delay(&self, own: Option<&Backoff>, attempt: u32, random: f64) -> Duration {
+    /// Whether a job of this age may be tried again.
+    pub(crate) fn allows_age(&self, age: Duration) -> bool {
+        self.within.is_none_or(|within| age <= within)
+    }
+
+    /// The wait after this attempt. `None` if the policy allows no other attempt. `random` is a random number from 0 up to 1.
+    pub(crate) fn delay(&self, own: Option<&Backoff>, failed: &FailedAttempt<'_>, random: f64) -> Option<Duration> {
         let plain = match (own, &self.policy) {
-            (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(attempt),
+            (Some(backoff), _) | (None, Policy::Stored(backoff)) => backoff.delay(failed.attempt),
             // A panic must end neither the thread nor the job. The thread can be the writer's, for which all callers wait.
-            (None, Policy::Custom(delay)) => {
+            (None, Policy::Decide(decide)) => {
                 let _must_not_wait = MustNotWait::begin();
-                catch(|| delay(attempt)).unwrap_or_else(|_| Backoff::DEFAULT.delay(attempt))
+                catch(|| decide(failed)).unwrap_or_else(|_| Some(Backoff::DEFAULT.delay(failed.attempt)))?
             }
         };
         let factor = 1.0 + self.jitter * (2.0 * random - 1.0);
-        Duration::try_from_secs_f64(plain.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+        Some(Duration::try_from_secs_f64(plain.as_secs_f64() * factor).unwrap_or(Duration::MAX))
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -269,7 +321,7 @@ impl Retry {
         }
         match &self.policy {
             Policy::Stored(backoff) => backoff.check(),
-            Policy::Custom(_) => Ok(()),
+            Policy::Decide(_) => Ok(()),
         }
     }
 }
@@ -284,12 +336,13 @@ impl fmt::Debug for Retry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let policy: &dyn fmt::Debug = match &self.policy {
             Policy::Stored(backoff) => backoff,
-            Policy::Custom(_) => &"custom",
+            Policy::Decide(_) => &"a function",
         };
         f.debug_struct("Retry")
             .field("policy", policy)
             .field("max_attempts", &self.max_attempts)
             .field("jitter", &self.jitter)
+            .field("within", &self.within)
             .finish()
     }
 }
@@ -297,41 +350,51 @@ impl fmt::Debug for Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::FailureKind;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn failed(attempt: u32) -> FailedAttempt<'static> {
+        let (kind, error, age) = (FailureKind::Error, "503", SECOND * attempt.min(100));
+        FailedAttempt { attempt, max_attempts: 5, kind, error, age }
+    }
+
+    fn delay(retry: &Retry, attempt: u32, random: f64) -> Duration {
+        retry.delay(None, &failed(attempt), random).expect("another attempt")
+    }
 
     #[test]
     fn exponential_doubles_and_is_capped_at_any_attempt() {
         let retry = Retry::exponential(SECOND).cap(SECOND * 60).jitter(0.0);
-        assert_eq!(retry.delay(None, 1, 0.5), SECOND);
-        assert_eq!(retry.delay(None, 4, 0.5), SECOND * 8);
-        assert_eq!(retry.delay(None, 310, 0.5), SECOND * 60);
-        assert_eq!(retry.delay(None, u32::MAX, 0.5), SECOND * 60);
+        assert_eq!(delay(&retry, 1, 0.5), SECOND);
+        assert_eq!(delay(&retry, 4, 0.5), SECOND * 8);
+        assert_eq!(delay(&retry, 310, 0.5), SECOND * 60);
+        assert_eq!(delay(&retry, u32::MAX, 0.5), SECOND * 60);
         let endless = Retry::exponential(Duration::MAX).cap(Duration::MAX).jitter(1.0);
-        assert_eq!(endless.delay(None, u32::MAX, 0.999), Duration::MAX);
+        assert_eq!(delay(&endless, u32::MAX, 0.999), Duration::MAX);
     }
 
     #[test]
     fn a_list_repeats_its_last_delay_and_sets_the_attempts() {
         let retry = Retry::list([SECOND, SECOND * 5]).jitter(0.0);
         assert_eq!(retry.attempts(), 3);
-        assert_eq!(retry.delay(None, 2, 0.0), SECOND * 5);
-        assert_eq!(retry.delay(None, 9, 0.0), SECOND * 5);
+        assert_eq!(delay(&retry, 2, 0.0), SECOND * 5);
+        assert_eq!(delay(&retry, 9, 0.0), SECOND * 5);
     }
 
     #[test]
     fn jitter_stays_within_its_share() {
         let retry = Retry::fixed(SECOND * 10).jitter(0.2);
-        assert_eq!(retry.delay(None, 1, 0.0), SECOND * 8);
-        assert_eq!(retry.delay(None, 1, 0.5), SECOND * 10);
-        assert!(retry.delay(None, 1, 0.999) < SECOND * 12);
+        assert_eq!(delay(&retry, 1, 0.0), SECOND * 8);
+        assert_eq!(delay(&retry, 1, 0.5), SECOND * 10);
+        assert!(delay(&retry, 1, 0.999) < SECOND * 12);
     }
 
     #[test]
     fn a_jobs_own_backoff_wins_over_the_workers() {
         let retry = Retry::custom(|_| SECOND).jitter(0.0);
-        assert_eq!(retry.delay(Some(&Backoff::Fixed(SECOND * 3)), 1, 0.0), SECOND * 3);
-        assert_eq!(retry.delay(None, 1, 0.0), SECOND);
+        assert_eq!(retry.delay(Some(&Backoff::Fixed(SECOND * 3)), &failed(1), 0.0), Some(SECOND * 3));
+        assert_eq!(delay(&retry, 1, 0.0), SECOND);
     }
 
     #[test]

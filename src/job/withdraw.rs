@@ -1,8 +1,9 @@
-//! What the writer asks dispatch before it replaces a waiting job.
+//! What the writer asks dispatch before it changes a waiting job whose id it learns within a batch.
 
+use super::change::Order;
 use super::id::JobId;
 
-/// Keeps waiting jobs from starting while the writer replaces them.
+/// Keeps waiting jobs from starting while the writer changes, replaces or removes them.
 pub(crate) trait Withdraw {
     /// Keeps a job from starting until [`reinstate_all`](Self::reinstate_all), if it has not started yet. The answer does
     /// not change until then.
@@ -18,8 +19,19 @@ pub(crate) enum Withdrawn {
     /// It waits, and does not start.
     Waits,
     /// It was handed out: it runs, or its end is being written.
-    IsTaken,
+    /// It had this place in the order of dispatch.
+    IsTaken(Order),
     /// There is no dispatch yet, because the file is being recovered. Nothing runs, but what dispatch will know of waiting
     /// jobs can have been read already.
     NoDispatch,
+}
+
+impl Withdrawn {
+    /// From which place a job was handed out, if it was.
+    pub fn taken_from(self) -> Option<Order> {
+        match self {
+            Self::IsTaken(order) => Some(order),
+            Self::Waits | Self::NoDispatch => None,
+        }
+    }
 }

@@ -7,10 +7,13 @@ use super::engine::{Engine, MARK_AFTER};
 use super::log;
 use crate::error::Error;
 use crate::error::panics::{drop_quietly, text_of};
+use crate::events::Event;
 use crate::executor::{Attempt, AttemptTask, Lost, Report};
 use crate::handler::CompleteHook;
 use crate::job::life::after;
-use crate::job::{AT_MOST_ONCE, AttemptNumber, BucketKey, Change, Ending, FailureKind, State, Transition};
+use crate::job::{
+    AT_MOST_ONCE, AttemptNumber, BucketKey, Change, Ending, FailureKind, Reported, State, StoredLog, Transition,
+};
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::StartMark;
 use crate::time::Now;
@@ -67,7 +70,7 @@ impl Engine {
         let own = record.extra.as_deref().and_then(|extra| extra.max_attempts);
         let once = binding.at_most_once || own == Some(AT_MOST_ONCE);
         // A job that runs at most once may have been tried before, under a worker that retries: then this is its last attempt.
-        let max = if once { number } else { own.unwrap_or(binding.retry.attempts()) };
+        let max = if once { number } else { own.unwrap_or_else(|| binding.retry(start.job.kind()).attempts()) };
         let number = AttemptNumber { number, max, once, started_at: now.wall };
         let caller = self.callers.take(start.job.id).or(start.job.caller);
         let commit_first = start.commit_first || once;
@@ -79,9 +82,11 @@ impl Engine {
         Some(attempt)
     }
 
-    fn begin(&self, attempt: Arc<Attempt>) -> AttemptTask {
+    fn begin(self: &Arc<Self>, attempt: Arc<Attempt>) -> AttemptTask {
         self.metrics.started();
+        let id = attempt.run.job;
         let task = self.executor.begin(attempt);
+        self.check_cancelled(id);
         if task.next_deadline {
             self.wake_dispatcher();
         }
@@ -89,6 +94,9 @@ impl Engine {
     }
 
     fn run(self: &Arc<Self>, task: AttemptTask) {
+        if task.joins_a_batch() {
+            return self.join_batch(task);
+        }
         if !self.executor.run(task, Reporter(self.clone())) {
             // The system has refused a thread: the dispatcher tries again.
             self.wake_dispatcher();
@@ -121,7 +129,7 @@ impl Engine {
         let then = Box::new(move |result: Result<(), Error>| match result {
             Ok(()) => engine.run(engine.begin(attempt)),
             Err(_) => {
-                engine.callers.remember(attempt.caller.map(|caller| (attempt.job.id, caller)));
+                engine.callers.remember(attempt.caller.map(|caller| (attempt.job().id, caller)));
                 engine.give_back(attempt.start_again());
             }
         });
@@ -130,6 +138,7 @@ impl Engine {
 
     /// Gives back a job that was handed out and did not start.
     fn give_back(self: &Arc<Self>, start: Start) {
+        let Some(start) = self.unless_cancelled(start) else { return };
         tracing::trace!("a job that was handed out goes back unstarted");
         let job = start.job.clone();
         self.scheduler().given_back(start.run, start.job);
@@ -143,31 +152,19 @@ impl Engine {
     /// Frees the slot of an attempt whose handler has ended with `ending`, sends its end to the writer, and starts what may
     /// start now; if `start_next` is false, the dispatcher does that. Returns the next attempt, if the same task is
     /// to run it.
-    fn finished(self: &Arc<Self>, attempt: &Arc<Attempt>, ending: Ending, start_next: bool) -> Option<AttemptTask> {
+    pub(super) fn finished(
+        self: &Arc<Self>,
+        attempt: &Arc<Attempt>,
+        ending: Ending,
+        start_next: bool,
+    ) -> Option<AttemptTask> {
         let now = self.now();
-        let ending = attempt.judge(ending, now);
-        let ending = match attempt.facts.guest.plugin() {
-            // A plugin has a limit of its own, which was checked.
-            Some(_) => ending,
-            None => self.within_limit(ending),
-        };
-        let ending = self.coded(ending);
+        let ending = self.judged(attempt, ending, now);
         let mut starts = Vec::new();
         let chores_changed = {
             let mut scheduler = self.scheduler();
-            if !scheduler.finished(attempt.run) {
-                tracing::debug!(job = %attempt.run.job, "the outcome of an attempt that was given up came too late");
-                return None;
-            }
-            if let Ending::Done(Some(result)) = &ending {
-                scheduler.ends_with(attempt.run, result.len());
-            }
-            // A handler that was rate limited: nothing may start before the scheduler knows that.
-            let held = matches!(ending, Ending::RateLimited { .. });
-            if let Ending::RateLimited { delay, whole_queue } = ending {
-                let (key, until) = limit(attempt, delay, whole_queue, now);
-                scheduler.apply([Change::Limited { key, until }]);
-            } else if start_next {
+            let Freed { held } = free_slot(&mut scheduler, attempt, &ending, now)?;
+            if start_next && !held {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
             }
             held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.have_chores_changed()
@@ -179,6 +176,46 @@ impl Engine {
         }
         self.moved.notify_waiters();
         next
+    }
+
+    /// Frees the slots of the attempts of a batch, sends their ends to the writer together, and starts what may start now.
+    fn finished_together(self: &Arc<Self>, ended: Vec<(Arc<Attempt>, Ending)>) {
+        let now = self.now();
+        let judge = |(attempt, ending): (Arc<Attempt>, Ending)| {
+            let ending = self.judged(&attempt, ending, now);
+            (attempt, ending)
+        };
+        let mut ended: Vec<_> = ended.into_iter().map(judge).collect();
+        let mut is_held = false;
+        {
+            let mut scheduler = self.scheduler();
+            ended.retain(|(attempt, ending)| match free_slot(&mut scheduler, attempt, ending, now) {
+                Some(Freed { held }) => {
+                    is_held |= held;
+                    true
+                }
+                None => false,
+            });
+        }
+        let ends = ended.into_iter().map(|(attempt, ending)| self.decided(&attempt, ending, now)).collect();
+        self.to_writer.send_together(ends);
+        if is_held {
+            self.wake_dispatcher();
+        } else {
+            self.pump();
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// How an attempt has ended whose handler has ended with `ending`.
+    fn judged(&self, attempt: &Attempt, ending: Ending, now: Now) -> Ending {
+        let ending = attempt.judge(ending, now);
+        let ending = match attempt.facts.guest.plugin() {
+            // A plugin has a limit of its own, which was checked.
+            Some(_) => ending,
+            None => self.within_limit(ending),
+        };
+        self.coded(ending)
     }
 
     /// A result that is too large to be kept fails its attempt.
@@ -217,7 +254,7 @@ impl Engine {
         for start in starts {
             let Some(attempt) = self.attempt(start, now) else { continue };
             let mut task = self.begin(attempt);
-            if next.is_some() || before.blocking || task.blocks() {
+            if next.is_some() || before.blocking || !task.runs_in_turn() {
                 self.run(task);
             } else {
                 task.yield_first = before.took(now) > SHORT;
@@ -229,10 +266,13 @@ impl Engine {
 
     /// Decides what follows an attempt, and has it written.
     fn finish(self: &Arc<Self>, attempt: &Attempt, ending: Ending, now: Now) {
-        let hooks = match ending {
-            Ending::Done(_) => attempt.facts.take_hooks(),
-            _ => Vec::new(),
-        };
+        let end = self.decided(attempt, ending, now);
+        self.to_writer.send(end);
+    }
+
+    /// Decides what follows an attempt: what the writer is to write.
+    fn decided(self: &Arc<Self>, attempt: &Attempt, ending: Ending, now: Now) -> Command {
+        let (hooks, reported) = attempt.facts.close(matches!(ending, Ending::Done(_)));
         // An attempt that writes something with its completion is counted when that is written.
         if hooks.is_empty() {
             self.metrics.ended(&ending);
@@ -240,11 +280,18 @@ impl Engine {
         let number = attempt.number();
         let (transition, more) = match ending {
             // Nothing is kept of the job, so it is not noted which plugin ran it.
-            Ending::Done(None) if hooks.is_empty() => (Transition::End(State::Completed), None),
+            Ending::Done(None) if hooks.is_empty() && reported.is_none() => (Transition::End(State::Completed), None),
             ending => {
+                let is_plain = matches!(ending, Ending::Done(None)) && hooks.is_empty();
                 let (transition, mut more) = self.decide(attempt, ending, hooks, now);
-                if let Some(hash) = attempt.facts.guest.plugin() {
+                if let Some(hash) = attempt.facts.guest.plugin().filter(|_| !is_plain) {
                     more.record.lineage_mut().ran(number.number, hash);
+                }
+                if let Some(reported) = reported {
+                    // Until the end is durable this is in memory, which limits how many jobs start meanwhile.
+                    self.scheduler().ends_with(attempt.run, reported.bytes());
+                    more.record.extra_mut().push_log(self.stored_log(number, reported, now));
+                    more.has_log = true;
                 }
                 (transition, Some(Box::new(more)))
             }
@@ -254,18 +301,10 @@ impl Engine {
         // The writes with the completion may fail, and then the job is retried.
         let has_hooks = more.as_ref().is_some_and(|more| !more.hooks.is_empty());
         if has_hooks || !matches!(transition, Transition::End(_)) {
-            self.callers.remember(attempt.caller.map(|caller| (attempt.job.id, caller)));
+            self.callers.remember(attempt.caller.map(|caller| (attempt.job().id, caller)));
         }
-        let (queue, taken) = (attempt.queue, attempt.job.clone());
-        self.to_writer.send(Command::Finish(Finish {
-            queue,
-            taken,
-            transition,
-            attempt: number,
-            took,
-            more,
-            was_there: None,
-        }));
+        let (queue, taken) = (attempt.queue, attempt.job().clone());
+        Command::Finish(Finish { queue, taken, transition, attempt: number, took, more, was_there: None })
     }
 
     fn decide(
@@ -276,7 +315,7 @@ impl Engine {
         now: Now,
     ) -> (Transition, More) {
         let random = self.seeds.random();
-        let retry = &attempt.binding.retry;
+        let retry = attempt.binding.retry(attempt.job().kind());
         let retried = (!hooks.is_empty()).then(|| {
             let (queue, kind) = (attempt.facts.queue.clone(), attempt.facts.kind.clone());
             Retried { queue, kind, retry: retry.clone(), now, random, coder: self.coder().clone() }
@@ -285,13 +324,20 @@ impl Engine {
             Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(attempt, delay, whole_queue, now)),
             _ => None,
         };
-        let mut record = attempt.job.record.clone();
+        let mut record = attempt.job().record.clone();
         let transition = after(&mut record, attempt.number(), ending, retry, now, random);
-        let texts = self.coder().code_end(&mut record, &attempt.job.record);
+        let texts = self.coder().code_end(&mut record, &attempt.job().record);
         // If the handler writes with its completion, the job can still be dead after those writes have failed.
         let may_be_dead = retried.is_some() || transition == Transition::End(State::Dead);
         let on_dead = if may_be_dead { self.on_dead() } else { None };
         (transition, More { hooks, retried, hold, on_dead, texts, ..More::of(record) })
+    }
+
+    /// What is kept of what an attempt has reported.
+    fn stored_log(&self, number: AttemptNumber, reported: Reported, now: Now) -> StoredLog {
+        let AttemptNumber { number: attempt, started_at, .. } = number;
+        let reported = self.coder().stored_report(reported, now.wall);
+        StoredLog { attempt, started_at, ended_at: now.wall, reported }
     }
 
     fn hold_back(self: &Arc<Self>, attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> HoldBack {
@@ -303,10 +349,15 @@ impl Engine {
 
     /// Ends a job whose expiry has passed before it started.
     pub(super) fn expire(self: &Arc<Self>, start: Start) {
+        self.end_unstarted(start, Ending::Expired);
+    }
+
+    /// Has the end of a job written that was handed out and did not start.
+    pub(super) fn end_unstarted(self: &Arc<Self>, start: Start, ending: Ending) {
         let now = self.now();
         let mut record = start.job.record.clone();
         let attempt = AttemptNumber { number: record.attempts, max: u32::MAX, once: false, started_at: now.wall };
-        let transition = after(&mut record, attempt, Ending::Expired, &Default::default(), now, 0.0);
+        let transition = after(&mut record, attempt, ending, &Default::default(), now, 0.0);
         let more = Some(Box::new(More::of(record)));
         let (queue, taken, took) = (start.queue, start.job, Duration::ZERO);
         self.to_writer.send(Command::Finish(Finish { queue, taken, transition, attempt, took, more, was_there: None }));
@@ -349,7 +400,7 @@ impl Engine {
 }
 
 /// Brings the executor's reports to the engine.
-struct Reporter(Arc<Engine>);
+pub(super) struct Reporter(pub Arc<Engine>);
 
 impl Report for Reporter {
     fn called_late(&self, attempt: &Attempt) {
@@ -358,8 +409,21 @@ impl Report for Reporter {
         engine.wake_dispatcher();
     }
 
+    fn called(&self, attempt: &Attempt) {
+        let bus = &self.0.bus;
+        if bus.hears_attempts() {
+            let facts = &attempt.facts;
+            let (id, queue, kind) = (facts.id(), facts.queue.clone(), facts.kind.clone());
+            bus.publish_of_attempt(Event::Started { id, queue, kind, attempt: facts.attempt });
+        }
+    }
+
     fn ended(&self, attempt: Arc<Attempt>, ending: Ending) -> Option<AttemptTask> {
         self.0.finished(&attempt, ending, true)
+    }
+
+    fn ended_together(&self, ended: Vec<(Arc<Attempt>, Ending)>) {
+        self.0.finished_together(ended);
     }
 
     fn lost(&self, lost: Lost) {
@@ -367,10 +431,32 @@ impl Report for Reporter {
     }
 }
 
+/// The slot of an attempt is free.
+struct Freed {
+    /// Nothing else may start before the scheduler has said so: the handler was rate limited.
+    held: bool,
+}
+
+/// Frees the slot of an attempt that has ended. `None` if the attempt was given up before.
+fn free_slot(scheduler: &mut Scheduler, attempt: &Attempt, ending: &Ending, now: Now) -> Option<Freed> {
+    if !scheduler.finished(attempt.run) {
+        tracing::debug!(job = %attempt.run.job, "the outcome of an attempt that was given up came too late");
+        return None;
+    }
+    if let Ending::Done(Some(result)) = ending {
+        scheduler.ends_with(attempt.run, result.len());
+    }
+    let Ending::RateLimited { delay, whole_queue } = *ending else { return Some(Freed { held: false }) };
+    // Nothing may start before the scheduler knows this.
+    let (key, until) = limit(attempt, delay, whole_queue, now);
+    scheduler.apply([Change::Limited { key, until }]);
+    Some(Freed { held: true })
+}
+
 /// Which bucket a rate-limited attempt holds back, and until when: that of the job's group, unless the job has none or the whole
 /// queue is meant.
 fn limit(attempt: &Attempt, delay: Duration, whole_queue: bool, now: Now) -> (BucketKey, Now) {
-    let group = if whole_queue { None } else { attempt.job.group().cloned() };
+    let group = if whole_queue { None } else { attempt.job().group().cloned() };
     let key = BucketKey { queue: attempt.queue, group };
     let until = Now { age: now.age + delay, mono: now.mono.saturating_add(delay), ..now };
     (key, until)
@@ -380,8 +466,8 @@ fn mark(attempt: &Attempt, alone: bool) -> StartMark {
     let number = attempt.number();
     StartMark {
         queue: attempt.queue,
-        priority: attempt.job.order.priority,
-        position: attempt.job.order.position,
+        priority: attempt.job().order.priority,
+        position: attempt.job().order.position,
         attempt: number.number,
         max_attempts: number.max_in_mark(),
         started_at: number.started_at,

@@ -9,13 +9,21 @@ use super::engine::Engine;
 use crate::error::Error;
 use crate::handler::{Inside, handler_here};
 use crate::job::{Enqueued, JobId, QueueId};
-use crate::storage::{Batch, KnownQueue, Prepared};
-use crate::writer::control::Target;
-use crate::writer::{Answer, Command, Enqueue, Step, WaitingHandler, call};
+use crate::storage::{Batch, KnownQueue, Prepared, Target};
+use crate::writer::{Answer, Command, Enqueue, NoteId, Step, WaitingHandler, call};
 
 impl Engine {
     /// Stores jobs in one commit and answers for each of them.
     pub fn enqueue(self: &Arc<Self>, jobs: Result<Vec<Prepared>, Error>) -> Commit<Vec<Enqueued>> {
+        self.enqueue_noting(jobs, None)
+    }
+
+    /// [`Self::enqueue`], where `note` learns the ids before the commit.
+    pub(super) fn enqueue_noting(
+        self: &Arc<Self>,
+        jobs: Result<Vec<Prepared>, Error>,
+        note: Option<NoteId>,
+    ) -> Commit<Vec<Enqueued>> {
         let engine = self.clone();
         Commit::new(async move {
             let jobs = jobs?;
@@ -27,7 +35,7 @@ impl Engine {
             let described = tracing::enabled!(tracing::Level::DEBUG).then(|| describe(&engine, &jobs));
             let (reply, answer) = oneshot::channel();
             let handler = handler_here().map(|inside| engine.waiting_handler(inside));
-            engine.submit(Enqueue::new(jobs, reply).for_handler(handler), bytes).await?;
+            engine.submit(Enqueue::new(jobs, reply).for_handler(handler).noting_ids(note), bytes).await?;
             let answers = answer.await.map_err(|_| engine.unanswered())??.list(count);
             log_enqueued(&answers, described.into_iter().flatten());
             Ok(answers)
@@ -36,13 +44,14 @@ impl Engine {
 
     /// How the handler that is being polled on this thread may wait for room in a full queue.
     fn waiting_handler(&self, inside: Inside) -> WaitingHandler {
-        let Inside { executor, queue, blocking } = inside;
+        let Inside { executor, queue, slots, blocking } = inside;
         let is_ours = executor == self.executor.running.identity();
         // An async handler that blocks its thread may keep the handlers that would make room from running.
         let blocks_the_runtime = !blocking && commit::is_blocked();
         let (max_running, blocking_threads) = self.scheduler().limits();
         WaitingHandler {
             queue: (is_ours && !blocks_the_runtime).then_some(queue),
+            slots,
             blocking,
             most: max_running / 2,
             most_blocking: blocking_threads / 2,
@@ -126,7 +135,10 @@ impl Engine {
         let (withdrawer, reinstater) = (self.clone(), self.clone());
         let withdraw = move || {
             let mut scheduler = withdrawer.scheduler();
-            let target = |&(queue, id): &(KnownQueue, JobId)| Target { id, queue, is_taken: !scheduler.withdraw(id) };
+            let target = |&(queue, id): &(KnownQueue, JobId)| {
+                let taken = if scheduler.withdraw(id) { None } else { scheduler.order_of_handed_out(id) };
+                Target { id, queue, taken }
+            };
             jobs.iter().map(target).collect()
         };
         let reinstate = move || {
@@ -139,12 +151,17 @@ impl Engine {
     }
 
     /// Sends a step to the writer, and waits for its answer.
-    async fn answered<T>(self: &Arc<Self>, step: Box<dyn Step>, bytes: usize, answer: Answer<T>) -> Result<T, Error> {
+    pub(super) async fn answered<T>(
+        self: &Arc<Self>,
+        step: Box<dyn Step>,
+        bytes: usize,
+        answer: Answer<T>,
+    ) -> Result<T, Error> {
         self.submit(step, bytes).await?;
         self.note_damage(answer.await.map_err(|_| self.unanswered())?)
     }
 
-    fn queue_of(&self, id: JobId) -> KnownQueue {
+    pub(super) fn queue_of(&self, id: JobId) -> KnownQueue {
         let searched = self.store.reader().and_then(|reader| Ok(reader.queue_of(&self.store.catalog, id)?));
         searched.unwrap_or_else(|error| {
             tracing::debug!(job = %id, %error, "the writer has to search for a job");

@@ -1,6 +1,8 @@
 //! What the engine does when it cannot do its work, and when it can again: the file cannot be written, the async runtime has
 //! ended, a thread has panicked.
 
+use std::sync::Arc;
+
 use super::engine::Engine;
 use crate::error::Error;
 use crate::error::panics::Panic;
@@ -9,6 +11,13 @@ use crate::job::JobId;
 
 /// What an operator reads when async handlers have lost their runtime.
 const RUNTIME_ENDED: &str = "the async runtime in which the queue was opened has ended, and its async handlers cannot run any more: open the queue again in a runtime that lives as long as the queue, or give it one with `Builder::runtime`";
+
+/// What dispatch must know after the file was opened again.
+pub(super) struct FoundAgain {
+    /// Suspects of a crash that are not where they were.
+    suspects_gone: Vec<JobId>,
+    all_paused: bool,
+}
 
 impl Engine {
     /// What keeps the queue from doing its work, if anything does.
@@ -37,7 +46,7 @@ impl Engine {
 
     /// Notes that the async runtime that the application gave the queue, or opened it in, has ended. Workers that need it are
     /// stopped, because every attempt that they start would be lost at once. Everything else goes on.
-    pub(super) fn note_runtime_ended(&self) {
+    pub(super) fn note_runtime_ended(self: &Arc<Self>) {
         if self.is_stopping() || !self.health.set_runtime_ended(RUNTIME_ENDED) {
             return;
         }
@@ -58,8 +67,13 @@ impl Engine {
         reason
     }
 
-    /// Suspects of a crash that are not where they were, after the file was opened again.
-    pub(super) fn suspects_gone(&self) -> Result<Vec<JobId>, Error> {
+    /// Reads what dispatch must know after the file was opened again.
+    pub(super) fn find_again(&self) -> Result<FoundAgain, Error> {
+        let all_paused = self.reader()?.are_all_paused()?;
+        Ok(FoundAgain { suspects_gone: self.suspects_gone()?, all_paused })
+    }
+
+    fn suspects_gone(&self) -> Result<Vec<JobId>, Error> {
         let reader = self.store.reader()?;
         let mut gone = Vec::new();
         let suspects = self.scheduler().suspects();
@@ -72,10 +86,13 @@ impl Engine {
     }
 
     /// The file can be written again: dispatch goes on, from what the file says.
-    pub(super) fn resume(&self, suspects_gone: &[JobId]) {
+    pub(super) fn resume(&self, found: &FoundAgain) {
         let catalog = &self.store.catalog;
-        let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id).paused));
-        self.scheduler().resume(queues, suspects_gone);
+        let queues = catalog.stored_queues().into_iter().map(|id| (id, catalog.row(id)));
+        let (mut scheduler, now) = (self.scheduler(), self.now());
+        scheduler.resume(queues.map(|(id, row)| (id, row.paused, row.steered)), &found.suspects_gone, now);
+        scheduler.pause_all(found.all_paused);
+        drop(scheduler);
         self.expiries.forget();
         self.schedule_times.forget();
         self.health.set_unwritable(None);

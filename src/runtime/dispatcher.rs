@@ -82,9 +82,10 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
         ask_reservations(engine, reserve);
     }
     let overdue = engine.executor.running.end_overdue(now);
+    let batches = engine.close_due_batches(now);
     let threads = engine.executor.blocking.retry();
     let upkeep = engine.upkeep().run_once(engine, now);
-    let others = [overdue, threads, Some(upkeep)].into_iter().flatten().min();
+    let others = [overdue, batches, threads, Some(upkeep)].into_iter().flatten().min();
     match wait {
         Some(wait) if others.is_none_or(|others| wait < others) => Some(Sleep { at_most: wait, is_exact }),
         _ => others.map(Sleep::roughly),

@@ -14,7 +14,7 @@ use crate::writer::More;
 /// Logs that an attempt has ended. Its end is not durable yet.
 pub(super) fn attempt_ended(ended: &Attempt, transition: Transition, more: Option<&More>, took: Duration, now: Now) {
     let facts = &ended.facts;
-    let (id, queue, kind, attempt) = (facts.id.get(), &*facts.queue, &*facts.kind, facts.attempt);
+    let (id, queue, kind, attempt) = (facts.id().get(), &*facts.queue, &*facts.kind, facts.attempt);
     let error = || told(more.and_then(More::error).unwrap_or_default());
     let reason = || told(more.and_then(More::reason).unwrap_or_default());
     match transition {

@@ -7,13 +7,15 @@ use super::dispatcher;
 use super::engine::{Config, Engine, MARK_AFTER, Parts};
 use super::log;
 use super::maintenance::Chores;
-use super::prepare::{Preparer, Replacing};
+use super::prepare::Preparer;
 use super::shutdown::stop_now;
+use super::waits::Waits;
+use super::withdrawals::Withdrawals;
 use super::writer_loop::WriterLoop;
 use crate::error::Error;
 use crate::events::{Event, EventBus};
 use crate::executor::Executor;
-use crate::job::{Coder, JobId, Retention};
+use crate::job::{Coder, EnqueueHooks, JobId, Retention};
 use crate::metrics::Metrics;
 use crate::scheduler::{Scheduler, WindowLimits, careful_starts};
 use crate::storage::{
@@ -33,7 +35,7 @@ pub(crate) struct Setup {
     pub store: Store,
     pub clock: Arc<dyn Clock>,
     pub runtime: tokio::runtime::Handle,
-    pub bus: EventBus,
+    pub bus: Arc<EventBus>,
     pub config: Config,
     pub running_max: usize,
     pub blocking_threads: usize,
@@ -41,6 +43,8 @@ pub(crate) struct Setup {
     pub verify_payloads: bool,
     /// What payloads, results and error texts pass on their way into the file.
     pub coder: Coder,
+    /// What new jobs pass before they are stored.
+    pub enqueue_hooks: EnqueueHooks,
     pub window_jobs_max: usize,
     pub window_bytes_max: usize,
     pub batch_limits: BatchLimits,
@@ -83,7 +87,7 @@ pub(crate) fn open(setup: Setup) -> Result<Arc<Engine>, Error> {
 pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error> {
     let Setup { store, clock, runtime, bus, config, running_max, .. } = setup;
     let Setup { blocking_threads, payload_bytes_max, verify_payloads, window_jobs_max, seed, .. } = setup;
-    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, .. } = setup;
+    let Setup { window_bytes_max, batch_limits, retention, on_dead, coder, enqueue_hooks, .. } = setup;
     let store = Arc::new(store);
     let counters = store.load()?;
     let new_codec = coder.name_to_store(store.reader()?.payload_codec()?)?.map(str::to_owned);
@@ -95,13 +99,16 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         true => verify_first(&store, counters, &time)?,
         false => (counters, Vec::new(), 0),
     };
+    let (withdrawals, waits) = (Withdrawals::default(), Arc::<Waits>::default());
     let prepare = Arc::new(Preparer {
         store: store.clone(),
         time: time.clone(),
         payload_bytes_max,
         verify_payloads,
         coder,
-        replacing: Replacing::default(),
+        hooks: enqueue_hooks,
+        withdrawals,
+        waits: waits.clone(),
     });
     let (recovery, recovered) =
         recover_and_commit(&store, counters, &time, on_dead.as_ref(), &*prepare, new_codec.as_deref())?;
@@ -112,10 +119,15 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     let limits = WindowLimits { jobs_max: window_jobs_max, bytes_max: window_bytes_max, mark_after: MARK_AFTER };
     let mut scheduler = Scheduler::new(running_max, limits);
     scheduler.set_threads_max(blocking_threads);
-    for queue in store.catalog.stored_queues() {
-        scheduler.restore(queue, store.catalog.row(queue).paused);
+    for (limit, (_, units)) in (0..).zip(&config.limits) {
+        scheduler.set_limit(limit, *units);
     }
     let read = time.now();
+    for queue in store.catalog.stored_queues() {
+        let row = store.catalog.row(queue);
+        scheduler.restore(queue, row.paused, row.steered, read);
+    }
+    scheduler.pause_all(store.reader()?.are_all_paused()?);
     for (key, state) in store.reader()?.buckets()? {
         scheduler.restore_bucket(key, state, recovered.crashed, read);
     }
@@ -141,13 +153,14 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
         occupied,
         executor,
         scheduler,
+        waits,
         upkeep,
         config,
         on_dead,
         seed,
     };
     let engine = Arc::new(Engine::new(parts));
-    prepare.set_engine(&engine);
+    prepare.withdrawals.set_engine(&engine);
     engine.expiries.learn(NotedExpiries { next: next_expiry, of_all: true });
     engine.schedule_times.learn(next_schedules);
     log::recovered(&events);
@@ -248,6 +261,6 @@ fn commit_alone<T, E: Into<Error>>(
     let done = done?;
     let mut sealed = batch.seal()?;
     store.commit(txn)?;
-    store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds);
+    store.catalog.committed(std::mem::take(&mut sealed.rows), &sealed.kinds, &[]);
     Ok((sealed, done))
 }

@@ -1,21 +1,20 @@
 //! Turns new jobs into rows, on the caller's thread.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::engine::Engine;
+use super::waits::Waits;
+use super::withdrawals::Withdrawals;
 use crate::error::Error;
 use crate::job::life;
 use crate::job::{
-    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, Expires, Expiry, JobId, NewJob, Options, Record,
-    StartTime, Withdraw, Withdrawn,
+    AT_MOST_ONCE, CallSize, Caller, Coder, ENQUEUE_JOBS_MAX, EnqueueHooks, Expires, Expiry, JobId, KeyOptions, NewJob,
+    Options, Record, StartTime, StoredPayload, Withdraw, Withdrawn, check_replacement,
 };
 use crate::storage::{KeyTimes, NO_NUMBER, NewJobNames, Number, Prepared, Store};
-use crate::sync::{Mutex, MutexGuard};
 use crate::time::{Due, Now, TimeSource};
 use crate::transaction::Prepare;
 
@@ -27,52 +26,18 @@ pub(super) struct Preparer {
     /// Whether each typed payload is read back and compared.
     pub verify_payloads: bool,
     pub coder: Coder,
-    pub replacing: Replacing,
-}
-
-/// The waiting jobs that are being replaced: they do not start meanwhile.
-#[derive(Default)]
-pub(super) struct Replacing {
-    /// Set once there is an engine.
-    engine: OnceLock<Weak<Engine>>,
-    withdrawn: Mutex<BTreeSet<JobId>>,
-}
-
-impl Preparer {
-    /// From now on jobs can be withdrawn from this engine's dispatch.
-    pub fn set_engine(&self, engine: &Arc<Engine>) {
-        let _ = self.replacing.engine.set(Arc::downgrade(engine));
-    }
-
-    fn withdrawn(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
-        self.replacing.withdrawn.lock().unwrap_or_else(|e| e.into_inner())
-    }
+    pub hooks: EnqueueHooks,
+    pub withdrawals: Withdrawals,
+    pub waits: Arc<Waits>,
 }
 
 impl Withdraw for Preparer {
     fn withdraw(&self, id: JobId) -> Withdrawn {
-        let Some(engine) = self.replacing.engine.get().and_then(Weak::upgrade) else { return Withdrawn::NoDispatch };
-        let mut withdrawn = self.withdrawn();
-        if withdrawn.contains(&id) {
-            return Withdrawn::Waits;
-        }
-        if !engine.scheduler().withdraw(id) {
-            return Withdrawn::IsTaken;
-        }
-        withdrawn.insert(id);
-        Withdrawn::Waits
+        self.withdrawals.withdraw(id)
     }
 
     fn reinstate_all(&self) {
-        let withdrawn = std::mem::take(&mut *self.withdrawn());
-        if withdrawn.is_empty() {
-            return;
-        }
-        let Some(engine) = self.replacing.engine.get().and_then(Weak::upgrade) else { return };
-        let mut scheduler = engine.scheduler();
-        withdrawn.into_iter().for_each(|id| scheduler.reinstate(id));
-        drop(scheduler);
-        engine.wake_dispatcher();
+        self.withdrawals.reinstate_all();
     }
 }
 
@@ -85,8 +50,13 @@ impl Prepare for Preparer {
         &self.coder
     }
 
+    fn ends_are_awaited(&self) -> bool {
+        self.waits.has_any()
+    }
+
     fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
         self.check_process()?;
+        let job = self.hooks.apply(queue, job)?;
         Preparing::new(self).prepare(queue, job, 1)
     }
 
@@ -96,13 +66,19 @@ impl Prepare for Preparer {
         let mut left = jobs.size_hint().0.min(ENQUEUE_JOBS_MAX);
         let mut prepared = Vec::with_capacity(left);
         for job in jobs {
-            let job = call.prepare(queue, job, left.max(1))?;
+            let job = call.prepare(queue, self.hooks.apply(queue, job)?, left.max(1))?;
             let bytes = job.bytes.len();
             prepared.push(job);
             size.add(bytes)?;
             left = left.saturating_sub(1);
         }
         Ok(prepared)
+    }
+
+    fn prepare_payload(&self, queue: &str, kind: &str, payload: NewJob) -> Result<StoredPayload, Error> {
+        check_replacement(kind, &payload)?;
+        self.check_process()?;
+        Ok(Preparing::new(self).prepare(queue, payload, 1)?.record().payload.clone())
     }
 }
 
@@ -111,7 +87,8 @@ struct Preparing<'p> {
     preparer: &'p Preparer,
     now: Now,
     caller: Option<Caller>,
-    queue: Option<Named>,
+    /// Also how many queues were removed when it was looked up.
+    queue: Option<(Named, u32)>,
     kind: Option<(Cow<'static, str>, Named)>,
     chunk: BytesMut,
 }
@@ -144,19 +121,26 @@ impl<'p> Preparing<'p> {
         let catalog = &self.preparer.store.catalog;
         let queue = match &self.queue {
             Some(queue) => queue,
-            None => self.queue.insert(Named::of(queue, catalog.queue(queue)?)),
+            None => {
+                let (number, removals) = catalog.queue(queue)?;
+                self.queue.insert((Named::of(queue, number), removals))
+            }
         };
+        let (queue, removals) = (&queue.0, queue.1);
         if self.kind.as_ref().is_none_or(|(name, _)| *name != kind) {
             let named = Named::of(&kind, catalog.kind(&kind)?);
             self.kind = Some((kind, named));
         }
         let (name, kind) = self.kind.as_ref().expect("it was set above");
         let payload = self.preparer.coder.stored(name, payload, self.preparer.payload_bytes_max)?;
-        let mut record = Record::new(kind.id, options.priority.unwrap_or_default(), self.now.wall, payload);
-        let times = KeyTimes { unique: options.holds_unique_key_for(), idempotency: options.holds_call_for() };
-        set_options(&mut record, options, self.now);
+        let priority = options.as_ref().and_then(|options| options.priority).unwrap_or_default();
+        let mut record = Record::new(kind.id, priority, self.now.wall, payload);
+        let times = options.and_then(|options| set_options(&mut record, *options, self.now));
         let mut prepared = Prepared::first_of(left, &mut self.chunk, queue.id, record, self.caller);
-        prepared.claim_keys_for(times);
+        prepared.set_removals(removals);
+        if let Some(times) = times {
+            prepared.claim_keys_for(times);
+        }
         if queue.new.is_some() || kind.new.is_some() {
             prepared.set_names(NewJobNames { queue: queue.new.clone(), kind: kind.new.clone() });
         }
@@ -164,14 +148,19 @@ impl<'p> Preparing<'p> {
     }
 }
 
-fn set_options(record: &mut Record, options: Options, now: Now) {
+/// Returns for how long the job holds its keys, if it has any.
+fn set_options(record: &mut Record, options: Options, now: Now) -> Option<KeyTimes> {
     if options.generation > 0 {
         record.lineage_mut().generation = options.generation;
     }
     let max_attempts = if options.at_most_once { Some(AT_MOST_ONCE) } else { options.max_attempts };
-    let Options { group, start, expires, backoff, timeout, unique_key, unique, idempotency_key, labels, .. } = options;
-    let labels = (!labels.is_empty()).then(|| Arc::new(labels));
-    let start = unique.debounces().map_or(start, |(quiet, _)| Some(StartTime::After(quiet)));
+    let Options { group, start, expires, backoff, timeout, weight, keys, labels, .. } = options;
+    let times = keys
+        .as_deref()
+        .map(|keys| KeyTimes { unique: keys.holds_unique_key_for(), idempotency: keys.holds_call_for() });
+    let labels = labels.filter(|labels| !labels.is_empty()).map(|labels| Arc::new(*labels));
+    let debounces = keys.as_deref().and_then(|keys| keys.unique.debounces());
+    let start = debounces.map_or(start, |(quiet, _)| Some(StartTime::After(quiet)));
     let due = match start {
         None => None,
         Some(StartTime::After(Duration::ZERO)) => None,
@@ -188,23 +177,26 @@ fn set_options(record: &mut Record, options: Options, now: Now) {
         && max_attempts.is_none()
         && backoff.is_none()
         && timeout.is_none()
-        && unique_key.is_none()
-        && idempotency_key.is_none()
+        && weight.is_none()
+        && keys.is_none()
         && labels.is_none();
     if !plain {
         let extra = record.extra_mut();
         extra.group = group;
-        if unique.is_in_turn() {
-            extra.group = unique_key.as_deref().map(Into::into);
+        if let Some(keys) = keys {
+            let KeyOptions { unique_key, unique, idempotency_key, .. } = *keys;
+            if unique.is_in_turn() {
+                extra.group = unique_key.as_deref().map(Into::into);
+            }
+            (extra.unique_key, extra.unique, extra.idempotency_key) = (unique_key, unique, idempotency_key);
+            extra.debounced_until = debounces.map(|(_, at_most)| Due::after(now, at_most));
         }
-        extra.unique = unique;
-        extra.debounced_until = unique.debounces().map(|(_, at_most)| Due::after(now, at_most));
-        extra.idempotency_key = idempotency_key;
         extra.expiry = expiry;
         extra.max_attempts = max_attempts;
         extra.backoff = backoff;
         extra.timeout = timeout;
-        extra.unique_key = unique_key;
+        extra.weight = weight;
         extra.labels = labels;
     }
+    times
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::engine::Engine;
 use crate::error::Error;
-use crate::events::{EventFilter, Events};
+use crate::events::{EventBus, EventFilter, Events};
 use crate::executor::Attempt;
-use crate::job::{Coder, JobId, KindId, NewJob, QueueId, QueueSettings};
+use crate::job::{Coder, JobId, KindId, NewJob, QueueId, QueueSettings, Steered, StoredPayload, WorkerSettings};
 use crate::metrics::MetricsSnapshot;
 use crate::storage::{Fault, Found, NamesInUse, Prepared, Reader, Tally, redb_types::ReadTransaction};
+use crate::sync::Tasks;
 use crate::time::Timestamp;
 use crate::transaction::Prepare;
 use crate::writer::Lease;
@@ -38,6 +39,16 @@ impl Engine {
         self.time.wall()
     }
 
+    /// The async runtime of the handlers.
+    pub fn tasks(&self) -> &Tasks {
+        self.executor.tasks()
+    }
+
+    /// Where events are published.
+    pub fn bus(&self) -> Arc<EventBus> {
+        self.bus.clone()
+    }
+
     // --- names and queues ---------------------------------------------------------------------------
 
     /// The number of the queue of this name, if it has one.
@@ -62,6 +73,16 @@ impl Engine {
         self.store.catalog.row(queue).settings
     }
 
+    /// What an operator has set for a queue, as of the last commit.
+    pub fn steered(&self, queue: QueueId) -> Steered {
+        self.store.catalog.row(queue).steered.map(|steered| (*steered).clone()).unwrap_or_default()
+    }
+
+    /// The limits that the queue's worker says.
+    pub fn worker_settings(&self, queue: QueueId) -> Option<WorkerSettings> {
+        self.scheduler().worker_settings(queue)
+    }
+
     pub fn is_paused(&self, queue: QueueId) -> bool {
         self.store.catalog.row(queue).paused
     }
@@ -69,6 +90,11 @@ impl Engine {
     /// The counts of a queue as of the last commit.
     pub fn tally(&self, queue: QueueId) -> Tally {
         self.store.catalog.row(queue).tally
+    }
+
+    /// Whether jobs of this queue were handed out whose ends are not durable yet.
+    pub fn has_handed_out(&self, queue: QueueId) -> bool {
+        self.scheduler().handed_out_in(queue) > 0
     }
 
     /// Gives a queue its number, and keeps it in use for a worker.
@@ -81,6 +107,11 @@ impl Engine {
     /// Turns a job into one that can be stored.
     pub fn prepare(&self, queue: &str, job: NewJob) -> Result<Prepared, Error> {
         self.prepare.prepare(queue, job)
+    }
+
+    /// Turns a payload that replaces the one of a job of this queue and kind into one that can be stored.
+    pub fn prepare_payload(&self, queue: &str, kind: &str, payload: NewJob) -> Result<StoredPayload, Error> {
+        self.prepare.prepare_payload(queue, kind, payload)
     }
 
     /// [`Self::prepare`] for many jobs of one queue.
@@ -136,8 +167,8 @@ impl Engine {
         self.bus.listen()
     }
 
-    pub fn listen_where(&self, filter: Box<EventFilter>) -> Events {
-        self.bus.listen_where(filter)
+    pub fn listen_where(&self, filter: Box<EventFilter>, with_attempts: bool) -> Events {
+        self.bus.listen_where(filter, with_attempts)
     }
 
     pub fn metrics(&self) -> MetricsSnapshot {

@@ -123,11 +123,9 @@ pub(super) fn begin(engine: &Arc<Engine>) -> bool {
     if !engine.stop.begin() {
         return false;
     }
-    let running = {
-        let mut scheduler = engine.scheduler();
-        scheduler.stop();
-        scheduler.running()
-    };
+    engine.scheduler().stop();
+    engine.give_back_uncalled(engine.executor.forming.stop());
+    let running = engine.scheduler().running();
     engine.wake_dispatcher();
     log::stopping(running);
     true

@@ -19,6 +19,28 @@ impl Engine {
         self.writer_is_idle() && self.scheduler().is_quiet(now) && self.upkeep().is_quiet(self)
     }
 
+    /// Calls batch handlers with the jobs that wait for others, if no other job can join before the clock moves or a running
+    /// handler returns.
+    pub fn close_batches_if_quiet(self: &Arc<Self>) {
+        if self.executor.forming.is_empty() || !self.is_quiet() {
+            return;
+        }
+        if self.has_begun_all() {
+            self.close_all_batches();
+        } else {
+            // The caller looks again at once.
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// Whether the attempt of each job that was handed out has begun, and has joined its batch if it has one. If not, another
+    /// thread is about to do that.
+    fn has_begun_all(&self) -> bool {
+        let handed_out = self.scheduler().running();
+        let begun = self.executor.running.all();
+        begun.len() == handed_out && !begun.iter().any(|attempt| attempt.is_joining())
+    }
+
     /// Whether in addition nothing runs.
     pub fn is_idle(&self) -> bool {
         let now = self.now();
@@ -56,6 +78,11 @@ impl Engine {
     pub fn called_handlers(&self, queue: &str) -> usize {
         let all = self.executor.running.all();
         all.iter().filter(|attempt| *attempt.facts.queue == *queue && attempt.facts.called_at().is_some()).count()
+    }
+
+    /// How many jobs of queues that were removed since had become dead letters.
+    pub fn dead_of_removed_queues(&self) -> u64 {
+        self.store.catalog.dead_of_removed_queues()
     }
 
     /// Notes completed and failed attempts and dead jobs. Returns those of the call before.

@@ -52,28 +52,34 @@ impl Engine {
     }
 
     /// Takes a queue's worker away. Returns false if the queue has none, or another one by now.
-    pub fn unbind(&self, queue: QueueId, worker: &Weak<Binding>) -> bool {
+    pub fn unbind(self: &Arc<Self>, queue: QueueId, worker: &Weak<Binding>) -> bool {
         let mut bindings = self.bindings_mut();
         let is_bound = bindings.get(&queue).is_some_and(|binding| is_same(binding, worker));
         if is_bound {
             self.close_queue(queue);
             let binding = bindings.remove(&queue);
+            let waiting =
+                binding.iter().flat_map(|binding| self.executor.forming.close(queue, binding)).collect::<Vec<_>>();
             // Handlers may hold the last handle of this queue: drop them outside the lock.
             drop(bindings);
+            self.give_back_uncalled(waiting);
             drop(binding);
         }
         is_bound
     }
 
     /// Takes away the workers that have an async handler.
-    pub(super) fn unbind_async_workers(&self) {
+    pub(super) fn unbind_async_workers(self: &Arc<Self>) {
         let mut bindings = self.bindings_mut();
         let ended: Vec<_> = bindings.extract_if(|_, binding| binding.needs_runtime()).collect();
-        for (queue, _) in &ended {
+        let mut waiting = Vec::new();
+        for (queue, binding) in &ended {
             self.close_queue(*queue);
+            waiting.extend(self.executor.forming.close(*queue, binding));
         }
         // Handlers may hold the last handle of this queue: drop them outside the lock.
         drop(bindings);
+        self.give_back_uncalled(waiting);
         drop(ended);
     }
 

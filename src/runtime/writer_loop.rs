@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit_turn::CommitLoop;
+use super::degradation::FoundAgain;
 use super::engine::Engine;
 use super::healing::Healing;
 use super::log;
@@ -11,7 +12,7 @@ use super::maintenance::compact_before_close;
 use super::regather::Regather;
 use crate::error::Error;
 use crate::error::panics::catch;
-use crate::events::Event;
+use crate::events::{Event, HeldEvents};
 use crate::job::{Change, JobId};
 use crate::sync::{MustNotWait, thread};
 use crate::writer::{
@@ -144,6 +145,7 @@ impl WriterLoop {
         if let Some(expire) = self.engine.expire_first(begun) {
             commands.insert(0, expire);
         }
+        let held = self.engine.bus.hold_attempts();
         let committed = self.writer.commit(commands, begun, self.engine.bus.is_heard());
         if committed.is_forked() {
             // In the child any lock can be held for ever, by a thread that does not exist there.
@@ -152,7 +154,7 @@ impl WriterLoop {
         }
         let took = self.engine.now().mono.saturating_sub(begun.mono);
         self.regather.answered(committed.answers(), self.receiver.len(), took);
-        self.publish(committed);
+        self.publish(committed, held);
         self.admit();
     }
 
@@ -160,8 +162,9 @@ impl WriterLoop {
     fn lend(&mut self, lease: Lease) {
         let now = self.engine.now();
         if let Some(expire) = self.engine.expire_first(now) {
+            let held = self.engine.bus.hold_attempts();
             let expired = self.writer.commit(vec![expire], now, self.engine.bus.is_heard());
-            self.publish(expired);
+            self.publish(expired, held);
             if self.healing.is_some() {
                 return lease.refuse(self.degraded());
             }
@@ -176,8 +179,9 @@ impl WriterLoop {
             }
         };
         let Some(leased) = self.wait_beside_a_guard(&lent) else { return self.engine.prepare.reinstate_all() };
+        let held = self.engine.bus.hold_attempts();
         let committed = self.writer.commit_lent(leased, now, self.engine.bus.is_heard());
-        self.publish(committed);
+        self.publish(committed, held);
         self.admit();
     }
 
@@ -228,28 +232,36 @@ impl WriterLoop {
     /// Admits the callers that wait for room, as long as there is room.
     fn admit(&mut self) {
         while self.healing.is_none() && self.writer.has_made_room() {
+            let held = self.engine.bus.hold_attempts();
             let committed = self.writer.commit(Vec::new(), self.engine.now(), self.engine.bus.is_heard());
-            self.publish(committed);
+            self.publish(committed, held);
         }
     }
 
     /// Tells the effects of a commit: first to dispatch, so that an answered caller sees them in its next call, and last to
-    /// listeners. A failure of the disk is noted before any caller is answered, so that its next call is refused at once.
-    fn publish(&mut self, mut committed: Committed) {
+    /// listeners. A failure of the disk is noted before any caller is answered, so that its next call is refused at once. The
+    /// events of attempts are `held` until those of the commit are published.
+    fn publish(&mut self, mut committed: Committed, held: HeldEvents) {
         let failure = committed.failure.take();
         let told = failure.map(|error| self.degrade(&error));
         let events = std::mem::take(&mut committed.events);
         self.engine.callers.remember(std::mem::take(&mut committed.jobs.callers));
+        let cancels = std::mem::take(&mut committed.jobs.cancels);
+        self.engine.cancels.note(&cancels);
+        self.engine.cancels.forget_settled(&committed.jobs.changes);
         self.tell_dispatch(std::mem::take(&mut committed.jobs.changes));
         self.engine.prepare.reinstate_all();
+        self.engine.tell_cancelled(cancels.into_iter().map(|(id, _)| id));
         let expires_sooner = self.engine.expiries.learn(committed.jobs.expiries);
         if self.engine.schedule_times.learn(committed.jobs.schedules) || expires_sooner {
             self.engine.wake_dispatcher();
         }
         let _occupation = self.engine.occupied.begin(Occupant::Callback);
+        self.engine.waits.tell(std::mem::take(&mut committed.jobs.ends));
         committed.answer();
         let has_failed = told.is_some();
         self.engine.bus.publish(events.into_iter().chain(told));
+        drop(held);
         if has_failed {
             self.reopen_for_readers();
         }
@@ -316,14 +328,17 @@ impl WriterLoop {
 
     /// Tries once to open the file again and to write what could not be written.
     fn heal(&mut self) {
+        let held = self.engine.bus.hold_attempts();
         let retried = self.open_again();
         let now = self.engine.now();
         let Some(healing) = &mut self.healing else { return };
         match retried {
-            Ok((committed, suspects_gone)) => {
+            Ok((committed, found)) => {
                 self.healing = None;
-                self.engine.resume(&suspects_gone);
-                self.publish(committed);
+                self.engine.resume(&found);
+                self.publish(committed, held);
+                self.engine.tell_cancelled_again();
+                self.engine.look_for_ends();
                 self.engine.wake_dispatcher();
                 self.engine.bus.publish([Event::Healed]);
                 tracing::info!("healed: the file is open again");
@@ -337,13 +352,13 @@ impl WriterLoop {
         }
     }
 
-    fn open_again(&mut self) -> Result<(Committed, Vec<JobId>), Error> {
+    fn open_again(&mut self) -> Result<(Committed, FoundAgain), Error> {
         if self.healing.as_ref().is_none_or(|healing| !healing.is_held) {
             self.engine.store.reopen()?;
             let ended = self.writer.reload()?;
             self.tell_dispatch(ended.into_iter().map(|id| Change::Settled { id }).collect());
         }
-        let suspects_gone = self.engine.suspects_gone()?;
+        let found = self.engine.find_again()?;
         let unstarted: Vec<JobId> = {
             let scheduler = self.engine.scheduler();
             self.writer.marks().filter(|id| !scheduler.is_handed_out(*id)).collect()
@@ -351,7 +366,7 @@ impl WriterLoop {
         let (first, _answer) = call(move |batch| upkeep::begin_again(batch, &unstarted));
         let mut retried = self.writer.commit(vec![Command::Step(first)], self.engine.now(), self.engine.bus.is_heard());
         match retried.failure.take() {
-            None => Ok((retried, suspects_gone)),
+            None => Ok((retried, found)),
             Some(error) => {
                 retried.answer();
                 if !matches!(error, Error::WriteHeld { .. }) {
@@ -387,6 +402,7 @@ impl WriterLoop {
             // The values that are dropped here can belong to the application.
             let _occupation = engine.occupied.begin(Occupant::Callback);
             self.writer.close();
+            engine.waits.close();
             self.refuse(others, &Error::Closed);
             drop(self.writer);
         }
@@ -460,6 +476,7 @@ fn publish_last(engine: &Arc<Engine>, mut committed: Committed) {
     // The result says whether the dispatcher has something to do. Nothing starts any more.
     let _ = engine.apply(std::mem::take(&mut committed.jobs.changes));
     let _occupation = engine.occupied.begin(Occupant::Callback);
+    engine.waits.tell(std::mem::take(&mut committed.jobs.ends));
     committed.answer();
     engine.bus.publish(events);
 }

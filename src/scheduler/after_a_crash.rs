@@ -109,10 +109,9 @@ impl World {
         scheduler.restore_crashed(trial, if self.deaths > 0 { careful_starts(self.running_max) } else { 0 });
         let settings = WorkerLimits {
             kinds: [1].into_iter().collect(),
-            blocking: Default::default(),
             concurrency: self.slots,
-            rate: None,
             group_rate: self.group_rate,
+            ..WorkerLimits::default()
         };
         for queue in [1, MAIL] {
             scheduler.open_queue(queue, settings.clone(), at(self.now));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::handed_out::HandedOut;
 use super::state::Scheduler;
-use crate::job::{Change, JobId, QueueId, ReadyJob, Refill, Trial};
+use crate::job::{Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, Trial};
+use crate::time::Now;
 
 impl Scheduler {
     /// Applies the changes of a commit. Must be called in commit order. Returns whether the dispatcher has something to
@@ -28,7 +29,10 @@ impl Scheduler {
                 }
             }
             Change::Gone { queue, grouped, order, id } => {
-                self.queues.get_or_make(queue).gone(grouped, order, id);
+                if self.queues.get_or_make(queue).gone(grouped, order, id) {
+                    // Another queue's turn may have come.
+                    self.wake(queue);
+                }
                 self.note(queue);
                 if self.probation.holds(id) {
                     // The slot that was kept for the suspect is free for other jobs.
@@ -62,6 +66,13 @@ impl Scheduler {
                 self.attend_suspects(queue);
                 self.wake(queue);
             }
+            Change::Steered { queue, steered, now } => self.steer(queue, Some(steered), now),
+            Change::AllPaused { paused } => self.pause_all(paused),
+            Change::QueueRemoved { queue, now } => {
+                self.removed(queue);
+                self.set_rates(queue, now);
+                self.chores_changed = true;
+            }
             Change::Reserved { key, tokens } => {
                 self.buckets.granted(&key, tokens);
                 self.reservation_answered(&key);
@@ -74,6 +85,19 @@ impl Scheduler {
         }
     }
 
+    /// Nothing of this queue is stored, so no overrides either. A worker that has begun to use its name keeps its own slots
+    /// and rates.
+    fn removed(&mut self, queue: QueueId) {
+        let state = self.queues.get_or_make(queue);
+        state.removed();
+        if state.settings.is_none() {
+            self.buckets.forget_queue(queue);
+        }
+        self.attend_suspects(queue);
+        self.note(queue);
+        self.wake(queue);
+    }
+
     /// Whether the job was handed out or is a suspect: then it must not be started from its table.
     fn is_taken(&self, id: JobId) -> bool {
         self.handed_out.contains(id) || self.probation.holds(id)
@@ -83,6 +107,7 @@ impl Scheduler {
         let handed = self.handed_out.settle(id)?;
         if !handed.finished {
             self.wake(handed.queue);
+            self.wake_queues_for_limits();
         }
         if self.probation.is_active() {
             self.probation.ended(id);
@@ -107,18 +132,29 @@ impl Scheduler {
     }
 
     /// Starts again after the file was reopened. Only the file says whether the last commit was made, so everything in
-    /// memory about its rows is read again. `queues` are the queues in the file, and whether they are paused; `gone` are
-    /// suspects that are no longer at their places.
-    pub fn resume(&mut self, queues: impl IntoIterator<Item = (QueueId, bool)>, gone: &[JobId]) {
+    /// memory about its rows is read again. `queues` are the queues in the file, whether they are paused, and what is set for
+    /// them; `gone` are suspects that are no longer at their places.
+    pub fn resume(
+        &mut self,
+        queues: impl IntoIterator<Item = (QueueId, bool, Option<Arc<Steered>>)>,
+        gone: &[JobId],
+        now: Now,
+    ) {
         self.suspended = false;
         for id in gone {
             self.probation.gone(*id);
         }
+        let queues = queues.into_iter().map(|(queue, paused, steered)| (queue, (paused, steered)));
+        let stored: IdMap<(bool, Option<Arc<Steered>>), QueueId> = queues.collect();
         for queue in self.queues.ids() {
             self.read_again(queue);
+            // The failed commit can have removed the queue.
+            if !stored.contains_key(&queue) {
+                self.removed(queue);
+            }
         }
-        for (queue, paused) in queues {
-            self.restore(queue, paused);
+        for (queue, (paused, steered)) in stored {
+            self.restore(queue, paused, steered, now);
         }
         // It is not known either whether the start marks were written: they are written again.
         for handed in self.handed_out.iter_mut() {
@@ -146,11 +182,13 @@ impl Scheduler {
     }
 
     /// Adds a queue that has rows when the file is opened.
-    pub fn restore(&mut self, queue: QueueId, paused: bool) {
+    pub fn restore(&mut self, queue: QueueId, paused: bool, steered: Option<Arc<Steered>>, now: Now) {
         let state = self.queues.get_or_make(queue);
         state.paused = paused;
+        state.steer(steered);
         state.restart();
         state.unknown_due();
+        self.set_rates(queue, now);
         self.attend_suspects(queue);
         self.note(queue);
     }

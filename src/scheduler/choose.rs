@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::Gate;
+use super::handed_out::HandedOutJobs;
 use super::probation::MayStart;
-use super::queue_state::Pick;
+use super::queue_state::{Pick, QueueState, Shared};
+use super::shared_limits::LimitKey;
 use super::start::{Chores, Start};
 use super::state::Scheduler;
 use crate::job::{QueueId, ReadyJob, Suspect};
@@ -21,6 +23,12 @@ pub(super) const UNSETTLED_MAX: usize = 8_192;
 /// The maximum size of their records and results, in bytes. The job that exceeds it has already ended, so it is still
 /// accepted.
 pub(super) const UNSETTLED_BYTES_MAX: usize = 64 << 20;
+
+/// Whether the units that a suspect needs of shared limits are free. A suspect overtakes the queues that wait for units.
+fn has_units(state: &QueueState, handed_out: &HandedOutJobs, job: &ReadyJob) -> bool {
+    let has_room = |key: &LimitKey| handed_out.limits.has_room(*key, job.record.weight());
+    state.shared_by(job.kind()).is_none_or(|keys| keys.iter().all(has_room))
+}
 
 impl Scheduler {
     /// Adds the jobs that may start now to `into`, until it holds `starts_max`.
@@ -47,6 +55,7 @@ impl Scheduler {
     pub(super) fn has_room(&self) -> bool {
         !self.stopped
             && !self.suspended
+            && !self.all_paused
             && self.handed_out.running() < self.running_max
             && self.handed_out.unsettled() < UNSETTLED_MAX
             && self.handed_out.unsettled_bytes() < UNSETTLED_BYTES_MAX
@@ -59,16 +68,29 @@ impl Scheduler {
         }
     }
 
+    /// Puts queues into the rotation that may take units of a shared limit.
+    pub(super) fn wake_queues_for_limits(&mut self) {
+        while let Some(queue) = self.handed_out.limits.next_woken() {
+            self.wake(queue);
+        }
+    }
+
     /// Hands out one job of `queue`. Returns false if it has none to start now.
     fn start_one(&mut self, queue: QueueId, now: Now, into: &mut Vec<Start>) -> bool {
         let running = self.handed_out.running_in(queue) + self.slots_of_suspects(queue, now);
         let thread_is_free = self.threads.is_free_for(queue, self.handed_out.blocking());
         self.threads.asked(queue);
         let Some(state) = self.queues.get_mut(queue) else { return false };
-        let held = (&mut self.withdrawn, &mut self.found.reserve);
-        let pick = state.pick(queue, running, thread_is_free, now, &mut self.buckets, held);
+        let mut shared = Shared {
+            buckets: &mut self.buckets,
+            limits: &mut self.handed_out.limits,
+            withdrawn: &mut self.withdrawn,
+            reserve: &mut self.found.reserve,
+        };
+        let pick = state.pick(queue, running, thread_is_free, now, &mut shared);
         state.wants_refills(queue, &mut self.found.refills);
         self.chores_changed |= self.queues.note(queue) || self.found.has_some();
+        self.wake_queues_for_limits();
         match pick {
             Pick::Nothing => false,
             Pick::NoThread => {
@@ -79,8 +101,8 @@ impl Scheduler {
                 self.expire(queue, job, now);
                 true
             }
-            Pick::Start { job, blocking } => {
-                let start = self.hand_out(queue, job, blocking, false, now);
+            Pick::Start { job, blocking, shared } => {
+                let start = self.hand_out(queue, job, (blocking, shared.as_deref()), false, now);
                 into.push(start);
                 true
             }
@@ -89,7 +111,7 @@ impl Scheduler {
 
     fn expire(&mut self, queue: QueueId, job: Arc<ReadyJob>, now: Now) {
         // The job counts as handed out until its end is durable, but its handler is not called.
-        let run = self.handed_out.hand_out(queue, &job, false, now);
+        let run = self.handed_out.hand_out(queue, &job, false, None, now);
         self.handed_out.finish(run);
         self.found.expired.push(Start { run, queue, job, commit_first: false, alone: false });
         self.chores_changed = true;
@@ -106,6 +128,7 @@ impl Scheduler {
             state.handles(job.kind())
                 && !self.withdrawn.contains_key(&job.id)
                 && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
+                && has_units(state, &self.handed_out, job)
         };
         self.probation.next_in(queue).filter(would_start).count()
     }
@@ -127,7 +150,8 @@ impl Scheduler {
             let Some(state) = queues.get(*queue) else { return MayStart::No };
             // A suspect overtakes the queues that wait for a thread: there are few suspects, and each is started once.
             let has_thread = !state.blocks(job.kind()) || threads.has_free(handed_out.blocking());
-            if withdrawn.contains_key(&job.id) || !has_thread || !state.handles(job.kind()) {
+            let has_units = has_units(state, handed_out, job);
+            if withdrawn.contains_key(&job.id) || !has_thread || !has_units || !state.handles(job.kind()) {
                 return MayStart::No;
             }
             let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
@@ -155,17 +179,33 @@ impl Scheduler {
             self.buckets.spend(queue, Some(group));
         }
         self.probation.tried(job.id, now);
-        let blocking = self.queues.get(queue).is_some_and(|state| state.blocks(job.kind()));
-        let start = self.hand_out(queue, job, blocking, true, now);
+        let state = self.queues.get(queue);
+        let blocking = state.is_some_and(|state| state.blocks(job.kind()));
+        let shared = state.and_then(|state| state.shared_by(job.kind())).cloned();
+        let start = self.hand_out(queue, job, (blocking, shared.as_deref()), true, now);
+        if shared.is_some() {
+            // It may have used up the queue's turn, for which another of its jobs waits.
+            self.wake(queue);
+        }
         into.push(start);
         true
     }
 
-    fn hand_out(&mut self, queue: QueueId, job: Arc<ReadyJob>, blocking: bool, is_tried: bool, now: Now) -> Start {
+    fn hand_out(
+        &mut self,
+        queue: QueueId,
+        job: Arc<ReadyJob>,
+        (blocking, shared): (bool, Option<&[LimitKey]>),
+        is_tried: bool,
+        now: Now,
+    ) -> Start {
         // A job whose end is not durable yet does not count as running: its handler has returned. If its end is lost, the
         // next opening finds both start marks.
         let is_idle = self.handed_out.running() == 0;
-        let run = self.handed_out.hand_out(queue, &job, blocking, now);
+        let limits = &self.handed_out.limits;
+        let units = shared.map(|keys| keys.iter().map(|key| (*key, limits.units(*key, job.record.weight()))).collect());
+        let run = self.handed_out.hand_out(queue, &job, blocking, units, now);
+        self.wake_queues_for_limits();
         if self.mark_at.is_none() {
             self.mark_at = Some(now.mono.saturating_add(self.limits.mark_after));
             self.chores_changed = true;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::*;
-use crate::job::{BucketKey, Change, JobId, Order, Priority, QueueId, Rate, ReadyJob, Record, Refill};
+use crate::job::{
+    BucketKey, Change, JobId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record, Refill, Steered,
+};
 use crate::time::{Now, Timestamp};
 
 const QUEUE: QueueId = 1;
@@ -16,6 +18,25 @@ const QUEUE: QueueId = 1;
 fn at(micros: u64) -> Now {
     let time = Timestamp::from_millis(1_000_000 + micros / 1_000);
     Now { wall: time, engine: time, age: time, counted: time, mono: Duration::from_micros(micros) }
+}
+
+/// Jobs are of this many kinds.
+const KINDS: u32 = 3;
+
+/// Adds limits that some kinds share to the limits of a worker.
+fn with_shared_limits(mut settings: WorkerLimits, rng: &mut Rng) -> WorkerLimits {
+    for kind in 1..=KINDS {
+        let mut keys = Vec::new();
+        if rng.u8(..4) == 0 {
+            settings.concurrency_of.push((kind, rng.u32(1..3)));
+            keys.push(LimitKey::Kind(QUEUE, kind));
+        }
+        keys.extend((0..2).filter(|_| rng.u8(..4) == 0).map(LimitKey::Named));
+        if !keys.is_empty() {
+            settings.shared.insert(kind, keys.into());
+        }
+    }
+    settings
 }
 
 /// An answer that the scheduler waits for. Answers can come in any order.
@@ -46,6 +67,8 @@ struct World {
     next_position: u64,
     groups: usize,
     bytes: usize,
+    /// The units of the named limits.
+    units: [u32; 2],
 }
 
 impl World {
@@ -58,14 +81,19 @@ impl World {
         };
         let rate = |rng: &mut Rng| Rate::new(rng.u32(1..10), Duration::from_secs(1)).burst(rng.u32(1..4));
         let settings = WorkerLimits {
-            kinds: [1].into_iter().collect(),
-            blocking: Default::default(),
+            kinds: (1..=KINDS).collect(),
             concurrency: rng.usize(1..5),
             rate: (rng.u8(..4) == 0).then(|| rate(&mut rng)),
             group_rate: (rng.u8(..4) > 0).then(|| rate(&mut rng)),
+            ..WorkerLimits::default()
         };
+        let settings = with_shared_limits(settings, &mut rng);
+        let units = [rng.u32(1..4), rng.u32(1..4)];
         let mut scheduler = Scheduler::new(rng.usize(1..8), limits);
-        scheduler.restore(QUEUE, false);
+        for (limit, units) in (0..).zip(units) {
+            scheduler.set_limit(limit, units);
+        }
+        scheduler.restore(QUEUE, false, None, at(0));
         let (groups, bytes) = (rng.usize(1..30), [10, 100, 400][rng.usize(..3)]);
         let (plain, heads, lines, answers, running, withdrawn) = Default::default();
         let (started, open) = Default::default();
@@ -88,12 +116,17 @@ impl World {
             next_position,
             groups,
             bytes,
+            units,
         }
     }
 
     fn ready_job(&mut self, id: u64, position: u64, group: Option<Arc<str>>) -> Arc<ReadyJob> {
         let priority = Priority::new([5, 5, 5, 0, 9][id as usize % 5]).unwrap();
-        let mut record = Record { priority, ..Record::plain() };
+        let kind = id as u32 % KINDS + 1;
+        let mut record = Record { kind, priority, ..Record::plain() };
+        if id.is_multiple_of(7) {
+            record.extra_mut().weight = Some(id as u32 % 4 + 1);
+        }
         if group.is_some() {
             record.extra_mut().group = group;
         }
@@ -194,6 +227,21 @@ impl World {
         self.scheduler.reinstate(id);
     }
 
+    /// An operator sets limits, and pauses kinds.
+    fn steer(&mut self) {
+        let mut overrides = Overrides::new();
+        if self.rng.bool() {
+            overrides = overrides.concurrency(self.rng.u32(1..4));
+        }
+        overrides = match self.rng.u8(..4) {
+            0 => overrides.group_rate(Rate::per_second(self.rng.u32(1..5))),
+            1 => overrides.no_group_rate().no_rate(),
+            _ => overrides,
+        };
+        let paused_kinds = (1..=KINDS).filter(|_| self.rng.u8(..3) == 0).collect();
+        self.scheduler.steer(QUEUE, Some(Arc::new(Steered { overrides, paused_kinds })), at(self.now));
+    }
+
     fn change_worker(&mut self) {
         match self.has_worker {
             true => self.scheduler.close_queue(QUEUE),
@@ -208,6 +256,29 @@ impl World {
         for start in starts {
             assert!(self.started.insert(start.job.id.get()), "job {} starts twice", start.job.id);
             self.running.push(start);
+        }
+        self.check_limits();
+    }
+
+    /// Checks that the running jobs do not exceed a limit that they share.
+    fn check_limits(&self) {
+        for key in self.settings.shared.values().flat_map(|keys| keys.iter()) {
+            let uses = |start: &&Start| {
+                let keys = self.settings.shared.get(&start.job.kind());
+                keys.is_some_and(|keys| keys.contains(key))
+            };
+            let running = self.running.iter().filter(uses);
+            let (used, most): (u32, u32) = match key {
+                LimitKey::Named(limit) => {
+                    let units = self.units[*limit as usize];
+                    (running.map(|start| start.job.record.weight().min(units)).sum(), units)
+                }
+                LimitKey::Kind(_, kind) => {
+                    let (_, jobs) = self.settings.concurrency_of.iter().find(|(of, _)| of == kind).unwrap();
+                    (running.count() as u32, *jobs)
+                }
+            };
+            assert!(used <= most, "{used} of {most} units of {key:?} are in use");
         }
     }
 
@@ -280,6 +351,7 @@ impl World {
                 1 => self.reset_one(),
                 2 => self.scheduler.read_again(QUEUE),
                 3 => self.scheduler.set_concurrency(QUEUE, self.settings.concurrency),
+                4 => self.steer(),
                 _ => {}
             },
         }
@@ -293,6 +365,7 @@ impl World {
         if !self.has_worker {
             self.change_worker();
         }
+        self.scheduler.steer(QUEUE, None, at(self.now));
         for _ in 0..200_000 {
             if self.open.is_empty() {
                 return Ok(());
@@ -340,6 +413,7 @@ fn each_job_of_many_limited_groups_starts() {
         world.scheduler = Scheduler::new(8, limits);
         world.settings.group_rate = Some(Rate::per_second(5));
         (world.settings.rate, world.groups, world.bytes) = (None, 400, bytes);
+        world.settings.shared.clear();
         world.change_worker();
         for _ in 0..1_000 {
             world.enqueue();

@@ -3,21 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shared_limits::LimitKey;
 use super::state::Scheduler;
-use crate::job::{JobId, KindId, Order, QueueId};
+use crate::job::{JobId, KindId, Order, QueueId, Record};
 use crate::time::Now;
 
 /// Why a waiting job does not start, as far as the scheduler can tell.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Blocked {
     QueuePaused,
+    KindPaused,
+    AllPaused,
     NoHandler,
     RateLimited(Duration),
+    /// A limit that it shares with other jobs is used up.
+    Limit(LimitKey),
     NoFreeSlot,
     NoThread,
     /// The process has crashed, and other jobs start first. The duration is an estimate of the remaining wait.
     Recovering(Duration),
     ProcessBudget(usize),
+    /// Too many ended jobs wait for their ends to be durable.
+    Unsettled(usize),
     Draining,
     /// The job starts as soon as the dispatcher reaches it.
     Next,
@@ -26,13 +33,26 @@ pub(crate) enum Blocked {
 impl Scheduler {
     /// Why this waiting job of `queue` does not start. `group` is the group of which it is the head, and its position
     /// among the heads.
-    pub fn why(&self, queue: QueueId, id: JobId, kind: KindId, group: Option<(&Arc<str>, Order)>, now: Now) -> Blocked {
+    pub fn why(
+        &self,
+        queue: QueueId,
+        (id, record): (JobId, &Record),
+        group: Option<(&Arc<str>, Order)>,
+        now: Now,
+    ) -> Blocked {
+        let kind = record.kind;
         let Some(state) = self.queues.get(queue) else { return Blocked::NoHandler };
         if self.stopped {
             return Blocked::Draining;
         }
+        if self.all_paused {
+            return Blocked::AllPaused;
+        }
         if state.paused {
             return Blocked::QueuePaused;
+        }
+        if state.is_kind_paused(kind) {
+            return Blocked::KindPaused;
         }
         if !state.handles(kind) {
             return Blocked::NoHandler;
@@ -41,6 +61,11 @@ impl Scheduler {
         let passed_over = group.and_then(|(_, order)| state.read_again_in(id, order, now));
         if let Some(wait) = self.buckets.wait(queue, None, now).max(of_group).max(passed_over) {
             return Blocked::RateLimited(wait);
+        }
+        let own = Order { priority: record.priority.get(), position: id.get() };
+        let place = group.map_or((own, false), |(_, order)| (order, true));
+        if let Some(key) = state.full_limit(queue, record, place, &self.handed_out.limits) {
+            return Blocked::Limit(key);
         }
         let is_suspect = self.probation.holds(id);
         let wait = if is_suspect { self.probation.wait_of(id, now) } else { self.probation.holds_others(now) };
@@ -55,7 +80,10 @@ impl Scheduler {
             return Blocked::Recovering(self.probation.next_event(now).unwrap_or_default());
         }
         if !self.has_room() {
-            return Blocked::ProcessBudget(self.running_max);
+            return match self.handed_out.running() < self.running_max {
+                true => Blocked::Unsettled(self.handed_out.unsettled()),
+                false => Blocked::ProcessBudget(self.running_max),
+            };
         }
         if state.blocks(kind) && !self.threads.is_free_for(queue, self.handed_out.blocking()) {
             return Blocked::NoThread;

@@ -1,5 +1,6 @@
 //! The jobs that were handed out and are not settled yet.
 
+use super::shared_limits::{SharedLimits, Units};
 use crate::job::{IdMap, JobId, Order, QueueId, ReadyJob};
 use crate::time::Now;
 
@@ -32,6 +33,8 @@ pub(crate) struct HandedOut {
     pub finished: bool,
     /// Its start mark is durable, or is being written.
     pub marked: bool,
+    /// While it runs, it uses these units of shared limits.
+    units: Option<Units>,
     /// The size of its record, and after it has finished of its result too.
     bytes: usize,
 }
@@ -55,16 +58,38 @@ pub(crate) struct HandedOutJobs {
     blocking: usize,
     /// The bytes of jobs that have finished and are not settled.
     unsettled_bytes: usize,
+    /// The limits that running jobs share.
+    pub limits: SharedLimits,
     serial: u64,
 }
 
 impl HandedOutJobs {
-    pub fn hand_out(&mut self, queue: QueueId, job: &ReadyJob, blocking: bool, now: Now) -> RunId {
+    pub fn hand_out(
+        &mut self,
+        queue: QueueId,
+        job: &ReadyJob,
+        blocking: bool,
+        units: Option<Units>,
+        now: Now,
+    ) -> RunId {
         self.serial += 1;
         let run = RunId { job: job.id, serial: self.serial };
         let (grouped, order, bytes) = (job.is_grouped(), job.order, job.bytes as usize);
-        let handed =
-            HandedOut { run, queue, grouped, blocking, order, started: now, finished: false, marked: false, bytes };
+        if let Some(units) = &units {
+            self.limits.take(units, queue);
+        }
+        let handed = HandedOut {
+            run,
+            queue,
+            grouped,
+            blocking,
+            order,
+            started: now,
+            finished: false,
+            marked: false,
+            units,
+            bytes,
+        };
         let before = self.by_id.insert(job.id, handed);
         assert!(before.is_none(), "job {} was handed out twice", job.id);
         self.running += 1;
@@ -80,12 +105,12 @@ impl HandedOutJobs {
         let handed = self.by_id.get_mut(&run.job).filter(|handed| handed.run == run && !handed.finished)?;
         handed.finished = true;
         self.unsettled_bytes += handed.bytes;
-        let (queue, blocking) = (handed.queue, handed.blocking);
-        self.free_slot(queue, blocking);
+        let (queue, blocking, units) = (handed.queue, handed.blocking, handed.units.take());
+        self.free_slot(queue, blocking, units);
         Some(queue)
     }
 
-    /// Adds the size of the result, in bytes, to a run that has finished.
+    /// Adds the size of the result or of the log, in bytes, to a run that has finished.
     pub fn ends_with(&mut self, run: RunId, bytes: usize) {
         if let Some(handed) = self.by_id.get_mut(&run.job).filter(|handed| handed.run == run && handed.finished) {
             handed.bytes += bytes;
@@ -94,22 +119,25 @@ impl HandedOutJobs {
     }
 
     pub fn settle(&mut self, id: JobId) -> Option<HandedOut> {
-        let handed = self.by_id.remove(&id)?;
+        let mut handed = self.by_id.remove(&id)?;
         if let Some(load) = self.by_queue.get_mut(&handed.queue) {
             load.taken -= 1;
         }
         match handed.finished {
             true => self.unsettled_bytes -= handed.bytes,
-            false => self.free_slot(handed.queue, handed.blocking),
+            false => self.free_slot(handed.queue, handed.blocking, handed.units.take()),
         }
         Some(handed)
     }
 
-    fn free_slot(&mut self, queue: QueueId, blocking: bool) {
+    fn free_slot(&mut self, queue: QueueId, blocking: bool, units: Option<Units>) {
         self.running -= 1;
         self.blocking -= usize::from(blocking);
         if let Some(load) = self.by_queue.get_mut(&queue) {
             load.running -= 1;
+        }
+        if let Some(units) = units {
+            self.limits.give_back(&units);
         }
     }
 

@@ -1,8 +1,10 @@
 //! The limits that the scheduler is given: of its memory, and of a worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::job::{IdSet, KindId, Rate};
+use super::shared_limits::LimitKey;
+use crate::job::{IdMap, IdSet, KindId, Rate, WorkerSettings};
 
 /// How many ready jobs of a queue are held in memory. The limits apply separately to jobs with and without a group.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +16,7 @@ pub(crate) struct WindowLimits {
 }
 
 /// A worker's limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerLimits {
     pub kinds: IdSet<KindId>,
     /// The kinds whose handlers need a thread.
@@ -22,4 +24,21 @@ pub(crate) struct WorkerLimits {
     pub concurrency: usize,
     pub rate: Option<Rate>,
     pub group_rate: Option<Rate>,
+    /// The limits that the jobs of a kind share with others. Most kinds have none.
+    pub shared: IdMap<Arc<[LimitKey]>, KindId>,
+    /// How many jobs of these kinds may run at a time.
+    pub concurrency_of: Vec<(KindId, u32)>,
+}
+
+impl WorkerLimits {
+    /// What the worker says, without what an operator has set.
+    pub fn own(&self) -> WorkerSettings {
+        WorkerSettings::new(self.concurrency, self.rate, self.group_rate)
+    }
+
+    /// How many limits the jobs of the queue share.
+    pub fn shared_limits(&self) -> usize {
+        let keys: std::collections::BTreeSet<_> = self.shared.values().flat_map(|keys| keys.iter()).collect();
+        keys.len()
+    }
 }

@@ -4,7 +4,8 @@
 //! the time is, and is asked for the next starts ([`choose`]) and why a job does not start ([`explain`]).
 //!
 //! From the inside out: [`window`] and [`parked`] hold ready jobs, [`queue_state`] is one queue, [`queue_states`] are all
-//! of them. [`buckets`] are the rates, [`threads`] and [`handed_out`] the slots, [`probation`] the time after a crash.
+//! of them. [`buckets`] are the rates, [`threads`] and [`handed_out`] the slots, [`shared_limits`] the limits that jobs share
+//! ([`limited`] holds the jobs that wait for one), [`probation`] the time after a crash.
 //! [`state`] puts them together; the other files say what it is told and asked.
 //!
 //! Refuses to do I/O, to read a clock, and to know tokio or redb. It decides *which* job starts; when it is asked, and what
@@ -15,6 +16,7 @@ mod buckets;
 mod choose;
 mod explain;
 mod handed_out;
+mod limited;
 mod limits;
 mod parked;
 mod probation;
@@ -22,9 +24,11 @@ mod queue_state;
 mod queue_states;
 mod rates;
 mod runs;
+mod shared_limits;
 mod start;
 mod state;
 mod threads;
+mod waiting_queues;
 mod window;
 mod withdraw;
 
@@ -33,6 +37,7 @@ pub(crate) use explain::Blocked;
 pub(crate) use handed_out::RunId;
 pub(crate) use limits::{WindowLimits, WorkerLimits};
 pub(crate) use probation::careful_starts;
+pub(crate) use shared_limits::LimitKey;
 pub(crate) use start::{Chores, Start};
 pub(crate) use state::Scheduler;
 
@@ -41,4 +46,10 @@ mod after_a_crash;
 #[cfg(test)]
 mod every_job_starts;
 #[cfg(test)]
+mod shared_by_queues;
+#[cfg(test)]
+mod test_rows;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_limits;

@@ -1,13 +1,18 @@
 //! What the scheduler keeps of one queue: its ready jobs, and what prevents them from starting.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::{Buckets, Gate, Reservation, is_exact};
+use super::limited::{Limited, Place};
 use super::limits::{WindowLimits, WorkerLimits};
 use super::parked::Parked;
+use super::shared_limits::{LimitKey, SharedLimits};
 use super::window::Window;
-use crate::job::{IdMap, IdSet, JobId, KindId, Order, QueueId, ReadyJob, Refill};
+use crate::job::{
+    IdMap, IdSet, JobId, KindId, Order, QueueId, Rate, ReadyJob, Record, Refill, Steered, WorkerSettings,
+};
 use crate::time::{Due, Now, TimeLine};
 
 /// The maximum number of kinds without a handler that are remembered for each queue. They are used for a warning only.
@@ -17,12 +22,22 @@ const PASSED_OVER_KINDS_MAX: usize = 64;
 /// job if dispatch has reached the job meanwhile.
 pub(crate) type Withdrawn = IdMap<Option<(QueueId, Arc<ReadyJob>)>>;
 
+/// What all queues share.
+pub(crate) struct Shared<'a> {
+    pub buckets: &'a mut Buckets,
+    pub limits: &'a mut SharedLimits,
+    pub withdrawn: &'a mut Withdrawn,
+    pub reserve: &'a mut Vec<Reservation>,
+}
+
 #[derive(Debug)]
 pub(crate) enum Pick {
     Start {
         job: Arc<ReadyJob>,
         /// Its handler needs a thread.
         blocking: bool,
+        /// The limits that it shares.
+        shared: Option<Arc<[LimitKey]>>,
     },
     Expired(Arc<ReadyJob>),
     /// The next job needs a thread, and none is free.
@@ -35,6 +50,8 @@ pub(crate) enum Pick {
 pub(crate) struct QueueState {
     pub settings: Option<WorkerLimits>,
     pub paused: bool,
+    /// What an operator has set in place of the worker's settings.
+    steered: Option<Arc<Steered>>,
     /// Ready jobs without a group.
     plain: Window<Arc<ReadyJob>>,
     /// Ready heads of groups.
@@ -44,6 +61,12 @@ pub(crate) struct QueueState {
     heads_first: bool,
     /// Heads that cannot start because the bucket of their group is closed.
     parked: Parked,
+    /// Jobs that cannot start because a shared limit is used up.
+    limited: Limited,
+    /// The limits for which the queue waits.
+    waits_for: BTreeSet<LimitKey>,
+    /// How many jobs have started since the tables were last read from their start.
+    started: usize,
     /// How many heads have started since the window of heads was last filled from the start of its table.
     heads_started: usize,
     /// The queue's own bucket is closed until then.
@@ -62,10 +85,14 @@ impl QueueState {
         Self {
             settings: None,
             paused: false,
+            steered: None,
             plain: Window::new(limits),
             heads: Window::new(limits),
             heads_first: false,
             parked: Parked::new(limits),
+            limited: Limited::new(limits),
+            waits_for: BTreeSet::new(),
+            started: 0,
             heads_started: 0,
             closed_until: None,
             due: [None; 2],
@@ -81,17 +108,44 @@ impl QueueState {
 
     /// Whether the queue has a worker that handles the kind, and is not paused.
     pub fn handles(&self, kind: KindId) -> bool {
-        !self.paused && self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&kind))
+        !self.paused
+            && self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&kind))
+            && !self.is_kind_paused(kind)
+    }
+
+    pub fn is_kind_paused(&self, kind: KindId) -> bool {
+        self.steered.as_ref().is_some_and(|steered| steered.paused_kinds.contains(&kind))
+    }
+
+    /// An operator has set limits, or has paused or resumed a kind. If other kinds are paused, or groups have another rate now,
+    /// the tables are read again: for the jobs that were passed over or parked, and without those that are paused now.
+    pub fn steer(&mut self, steered: Option<Arc<Steered>>) {
+        let (_, group_rate) = self.rates();
+        let before = std::mem::replace(&mut self.steered, steered.filter(|steered| !steered.is_empty()));
+        let same_kinds = paused_kinds(before.as_deref()).eq(paused_kinds(self.steered.as_deref()));
+        if !same_kinds || self.rates().1 != group_rate {
+            self.restart();
+        }
     }
 
     pub fn slots(&self) -> usize {
-        self.settings.as_ref().map_or(0, |settings| settings.concurrency)
+        let Some(settings) = &self.settings else { return 0 };
+        let own = settings.concurrency;
+        self.steered.as_ref().map_or(own, |steered| steered.overrides.slots(own))
+    }
+
+    /// The rate of the queue and that of each of its groups.
+    pub fn rates(&self) -> (Option<Rate>, Option<Rate>) {
+        let Some(settings) = &self.settings else { return (None, None) };
+        let Some(steered) = &self.steered else { return (settings.rate, settings.group_rate) };
+        let WorkerSettings { rate, group_rate, .. } = settings.own().with(&steered.overrides);
+        (rate, group_rate)
     }
 
     /// Whether its starts must happen at their exact times, because a rate would not be reached otherwise.
     pub fn is_exact(&self) -> bool {
-        let rates = self.settings.iter().flat_map(|settings| [settings.rate, settings.group_rate]);
-        rates.flatten().any(is_exact)
+        let (rate, group_rate) = self.rates();
+        [rate, group_rate].into_iter().flatten().any(is_exact)
     }
 
     // --- rows ---------------------------------------------------------------------------------
@@ -103,7 +157,7 @@ impl QueueState {
     /// A row was committed. `taken` says that the job was handed out or is a suspect, so it must not be started from here.
     pub fn arrive(&mut self, job: Arc<ReadyJob>, taken: bool) {
         let has_no_worker = self.settings.is_none();
-        let parked = self.parked.holds(job.id);
+        let parked = self.parked.holds(job.id) || self.limited.holds(job.id);
         let window = self.window(job.is_grouped());
         if has_no_worker {
             // No job starts without a worker: the row stays in the table only.
@@ -113,11 +167,13 @@ impl QueueState {
         }
     }
 
-    pub fn gone(&mut self, grouped: bool, order: Order, id: JobId) {
+    /// A waiting job left its table. Returns true if it waited for a shared limit: the queue must be asked for its next job.
+    pub fn gone(&mut self, grouped: bool, order: Order, id: JobId) -> bool {
         self.window(grouped).gone(order, id);
         if grouped {
             self.parked.remove(id);
         }
+        !self.limited.is_empty() && self.limited.remove(id).is_some()
     }
 
     /// The row of a job that was handed out has left the table.
@@ -150,9 +206,9 @@ impl QueueState {
         end: bool,
         taken: impl Fn(&Arc<ReadyJob>) -> bool,
     ) {
-        let Self { plain, heads, parked, .. } = self;
+        let Self { plain, heads, parked, limited, .. } = self;
         let window = if refill.grouped { heads } else { plain };
-        window.refilled(rows, end, |row| taken(row) || parked.holds(row.id));
+        window.refilled(rows, end, |row| taken(row) || parked.holds(row.id) || limited.holds(row.id));
     }
 
     /// A page could not be read: it is requested again with the next call of [`Self::wants_refills`].
@@ -164,6 +220,18 @@ impl QueueState {
     pub fn restart(&mut self) {
         self.plain.restart();
         self.restart_heads();
+        self.limited.clear();
+        self.started = 0;
+    }
+
+    /// Nothing of the queue is in the file any more. A page that is being read is ignored.
+    pub fn removed(&mut self) {
+        self.restart();
+        self.promoted([None; 2]);
+        self.paused = false;
+        self.steered = None;
+        self.closed_until = None;
+        self.passed_over.clear();
     }
 
     fn restart_heads(&mut self) {
@@ -182,7 +250,7 @@ impl QueueState {
     /// Rows in memory, for tests.
     #[cfg(test)]
     pub fn rows_held(&self) -> usize {
-        self.plain.len() + self.heads.len()
+        self.plain.len() + self.heads.len() + self.limited.len()
     }
 
     // --- delayed jobs -------------------------------------------------------------------------
@@ -235,13 +303,117 @@ impl QueueState {
         running: usize,
         thread_is_free: bool,
         now: Now,
-        buckets: &mut Buckets,
-        (withdrawn, reserve): (&mut Withdrawn, &mut Vec<Reservation>),
+        shared: &mut Shared<'_>,
+    ) -> Pick {
+        // Bounds the loop: no job has to be offered its units twice.
+        let mut offers_left = self.limited.len();
+        let (pick, has_slot) = loop {
+            let waiting = self.limited.len();
+            let offered = self.offer_units(queue, shared.limits);
+            let pick = self.pick_one(queue, running, thread_is_free, now, shared);
+            let has_slot = !self.paused && running < self.slots() && self.closed_until.is_none();
+            // The jobs that were offered their units may have to wait for something else, such as another limit: then the next
+            // ones are offered theirs.
+            let waits_for_another =
+                |(key, id): &(LimitKey, JobId)| self.limited.limit_of(*id).is_some_and(|now| now != *key);
+            let has_moved = self.limited.len() < waiting || offered.iter().any(waits_for_another);
+            if !matches!(pick, Pick::Nothing) || !has_slot || !has_moved || offers_left == 0 {
+                break (pick, has_slot);
+            }
+            offers_left -= 1;
+        };
+        if matches!(pick, Pick::Nothing | Pick::NoThread) {
+            self.give_up_turns(queue, has_slot && matches!(pick, Pick::Nothing), shared.limits);
+        }
+        pick
+    }
+
+    /// Puts the jobs that may have their units now back into their windows, one for each limit. Returns these jobs.
+    fn offer_units(&mut self, queue: QueueId, limits: &mut SharedLimits) -> Vec<(LimitKey, JobId)> {
+        let mut offered = Vec::new();
+        if self.limited.is_empty() {
+            return offered;
+        }
+        for key in self.limited.keys().collect::<Vec<_>>() {
+            let weight = self.limited.first(key).map_or(1, |job| job.record.weight());
+            if !limits.may_start(key, weight, queue) {
+                self.wait_for(key, queue, limits);
+            } else if let Some(job) = self.limited.pop(key) {
+                offered.push((key, job.id));
+                self.put_back(job);
+            } else if self.may_read_all_again() {
+                self.restart();
+                return Vec::new();
+            }
+        }
+        offered
+    }
+
+    fn wait_for(&mut self, key: LimitKey, queue: QueueId, limits: &mut SharedLimits) {
+        self.waits_for.insert(key);
+        limits.wait(key, queue);
+    }
+
+    /// Gives up the queue's turn at the limits for which no job waits, or at all if none `can_start`.
+    fn give_up_turns(&mut self, queue: QueueId, can_start: bool, limits: &mut SharedLimits) {
+        if self.waits_for.is_empty() {
+            return;
+        }
+        let limited = &self.limited;
+        self.waits_for.retain(|key| {
+            let waits = can_start && limited.waits_for(*key);
+            if !waits {
+                limits.leave(*key, queue);
+            }
+            waits
+        });
+    }
+
+    /// Binds a worker's settings to the queue.
+    pub fn open(&mut self, settings: WorkerLimits) {
+        self.limited.set_shares(settings.shared_limits());
+        self.settings = Some(settings);
+        self.restart();
+    }
+
+    /// The queue has no worker any more. Its rows stay in the table, and the next worker reads it from its start.
+    pub fn close(&mut self, queue: QueueId, limits: &mut SharedLimits) {
+        self.settings = None;
+        self.restart();
+        self.give_up_turns(queue, false, limits);
+    }
+
+    /// Whether the tables may be read again for jobs that were passed over, as [`Self::may_read_again`] says for heads.
+    fn may_read_all_again(&self) -> bool {
+        (self.plain.is_whole() && self.heads.is_whole()) || self.started >= self.limits.jobs_max
+    }
+
+    /// The limit that prevents the job at this place from starting.
+    pub fn full_limit(&self, queue: QueueId, record: &Record, place: Place, limits: &SharedLimits) -> Option<LimitKey> {
+        let keys = self.shared_by(record.kind)?;
+        let weight = record.weight();
+        let is_full =
+            |key: &&LimitKey| !limits.may_start(**key, weight, queue) || self.limited.comes_behind(**key, place);
+        keys.iter().find(is_full).copied()
+    }
+
+    /// The limits that the jobs of this kind share.
+    pub fn shared_by(&self, kind: KindId) -> Option<&Arc<[LimitKey]>> {
+        self.settings.as_ref()?.shared.get(&kind)
+    }
+
+    /// The next job to start.
+    fn pick_one(
+        &mut self,
+        queue: QueueId,
+        running: usize,
+        thread_is_free: bool,
+        now: Now,
+        Shared { buckets, limits, withdrawn, reserve }: &mut Shared<'_>,
     ) -> Pick {
         let closed_before = self.closed_until.take().filter(|until| *until > now.mono);
         loop {
-            let Some(settings) = &self.settings else { return Pick::Nothing };
-            if self.paused || running >= settings.concurrency || !self.has_rows() {
+            if self.paused || running >= self.slots() || !self.has_rows() {
                 return Pick::Nothing;
             }
             match buckets.gate(queue, None, now, reserve) {
@@ -261,6 +433,10 @@ impl QueueState {
                 *held = Some((queue, job));
                 continue;
             }
+            if self.is_kind_paused(job.kind()) {
+                // Passed over: the row stays in the table, which is read from its start when the kind is resumed.
+                continue;
+            }
             if !self.settings.as_ref().is_some_and(|settings| settings.kinds.contains(&job.kind())) {
                 // Passed over: the row stays in the table, and a new worker reads the table from its start.
                 if self.passed_over.len() < PASSED_OVER_KINDS_MAX {
@@ -270,6 +446,11 @@ impl QueueState {
             }
             if job.record.has_expired(now) {
                 return Pick::Expired(job);
+            }
+            if let Some(key) = self.full_limit(queue, &job.record, (job.order, job.is_grouped()), limits) {
+                self.wait_for(key, queue, limits);
+                self.limited.keep(key, job);
+                continue;
             }
             let closed = match job.group().map(|group| buckets.gate(queue, Some(group), now, reserve)) {
                 None | Some(Gate::Open) => None,
@@ -296,7 +477,9 @@ impl QueueState {
                 self.heads_started += 1;
             }
             buckets.spend(queue, None);
-            return Pick::Start { job, blocking };
+            self.started += 1;
+            let shared = self.shared_by(job.kind()).cloned();
+            return Pick::Start { job, blocking, shared };
         }
     }
 
@@ -385,4 +568,8 @@ impl QueueState {
     pub fn is_working(&self) -> bool {
         self.promoting || self.plain.is_reading() || self.heads.is_reading()
     }
+}
+
+fn paused_kinds(steered: Option<&Steered>) -> impl Iterator<Item = &KindId> {
+    steered.into_iter().flat_map(|steered| &steered.paused_kinds)
 }

@@ -14,6 +14,7 @@ impl Scheduler {
     pub fn finished(&mut self, run: RunId) -> bool {
         let Some(queue) = self.handed_out.finish(run) else { return false };
         self.wake(queue);
+        self.wake_queues_for_limits();
         if self.probation.is_active() {
             // A suspect of another queue may have waited for the thread.
             self.probation.check_again();
@@ -102,6 +103,11 @@ impl Scheduler {
     /// How many jobs may run at a time, and how many of them with a blocking handler.
     pub fn limits(&self) -> (usize, usize) {
         (self.running_max, self.threads.max)
+    }
+
+    /// How many jobs of a queue can run at a time, by the slots of its worker and of the process.
+    pub fn running_max_in(&self, queue: QueueId) -> usize {
+        self.queues.get(queue).map_or(0, |state| state.slots()).min(self.running_max)
     }
 
     pub fn running_in(&self, queue: QueueId) -> usize {

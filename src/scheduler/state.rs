@@ -1,6 +1,7 @@
 //! The scheduler's state, its settings, and how a queue is put into the rotation.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::Buckets;
@@ -9,9 +10,10 @@ use super::limits::{WindowLimits, WorkerLimits};
 use super::probation::Probation;
 use super::queue_state::Withdrawn;
 use super::queue_states::QueueStates;
+use super::shared_limits::LimitKey;
 use super::start::Chores;
 use super::threads::Threads;
-use crate::job::{IdSet, QueueId};
+use crate::job::{IdSet, QueueId, Steered, WorkerSettings};
 use crate::time::Now;
 
 /// Decides which job may start now. [The module](super) lists its parts.
@@ -38,6 +40,8 @@ pub(crate) struct Scheduler {
     /// The file cannot be written: the end of a job that starts now could not be stored.
     pub(super) suspended: bool,
     pub(super) stopped: bool,
+    /// An operator has paused all queues.
+    pub(super) all_paused: bool,
 }
 
 impl Scheduler {
@@ -58,6 +62,7 @@ impl Scheduler {
             limits,
             suspended: false,
             stopped: false,
+            all_paused: false,
         }
     }
 
@@ -65,14 +70,51 @@ impl Scheduler {
 
     /// Binds a worker's settings to a queue.
     pub fn open_queue(&mut self, queue: QueueId, settings: WorkerLimits, now: Now) {
-        self.buckets.set_rates(queue, settings.rate, settings.group_rate, now);
-        let state = self.queues.get_or_make(queue);
-        state.settings = Some(settings);
-        state.restart();
+        for (kind, jobs) in &settings.concurrency_of {
+            self.handed_out.limits.set(LimitKey::Kind(queue, *kind), *jobs);
+        }
+        self.queues.get_or_make(queue).open(settings);
+        self.limits_changed(queue, now);
+    }
+
+    /// Sets what holds in place of the settings of the queue's worker.
+    pub fn steer(&mut self, queue: QueueId, steered: Option<Arc<Steered>>, now: Now) {
+        self.queues.get_or_make(queue).steer(steered);
+        self.limits_changed(queue, now);
+    }
+
+    /// The worker's limits, or what holds in their place, have changed.
+    fn limits_changed(&mut self, queue: QueueId, now: Now) {
+        self.set_rates(queue, now);
         self.attend_suspects(queue);
         self.note(queue);
         self.wake(queue);
         self.chores_changed = true;
+    }
+
+    /// Sets the rates of the queue's buckets, if it has a worker.
+    pub(super) fn set_rates(&mut self, queue: QueueId, now: Now) {
+        if let Some(state) = self.queues.get(queue).filter(|state| state.settings.is_some()) {
+            let (rate, group_rate) = state.rates();
+            self.buckets.set_rates(queue, rate, group_rate, now);
+        }
+    }
+
+    /// Pauses or resumes all queues.
+    pub fn pause_all(&mut self, paused: bool) {
+        self.all_paused = paused;
+        self.probation.check_again();
+        self.chores_changed = true;
+    }
+
+    /// Whether all queues are paused.
+    pub fn are_all_paused(&self) -> bool {
+        self.all_paused
+    }
+
+    /// The limits that the queue's worker says, without what an operator has set.
+    pub fn worker_settings(&self, queue: QueueId) -> Option<WorkerSettings> {
+        self.queues.get(queue)?.settings.as_ref().map(WorkerLimits::own)
     }
 
     /// Sets how many jobs whose handlers need a thread may run at a time, over all queues.
@@ -83,9 +125,8 @@ impl Scheduler {
     /// The queue has no worker any more: none of its jobs start.
     pub fn close_queue(&mut self, queue: QueueId) {
         let state = self.queues.get_or_make(queue);
-        state.settings = None;
-        // The rows stay in the table, and the next worker reads it from its start.
-        state.restart();
+        state.close(queue, &mut self.handed_out.limits);
+        self.wake_queues_for_limits();
         self.note(queue);
         self.attend_suspects(queue);
     }
@@ -93,6 +134,7 @@ impl Scheduler {
     /// Forgets a queue of which nothing is stored. Its number may be given to another queue.
     pub fn forget_queue(&mut self, queue: QueueId) {
         self.buckets.forget_queue(queue);
+        self.handed_out.limits.forget_queue(queue);
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {
@@ -100,6 +142,17 @@ impl Scheduler {
             settings.concurrency = concurrency;
         }
         self.wake(queue);
+    }
+
+    /// Sets how many units a named limit has. The limit is made if there is none.
+    pub fn set_limit(&mut self, limit: u32, units: u32) {
+        self.handed_out.limits.set(LimitKey::Named(limit), units);
+        self.wake_queues_for_limits();
+    }
+
+    /// How many units a shared limit has, and how many are in use.
+    pub fn limit_usage(&self, key: LimitKey) -> (u32, u64) {
+        self.handed_out.limits.usage(key)
     }
 
     pub fn set_running_max(&mut self, running_max: usize) {

@@ -33,8 +33,7 @@ fn ready(id: u64, priority: u8, group: Option<&str>) -> Change {
 }
 
 fn settings(concurrency: usize) -> WorkerLimits {
-    let (blocking, rate, group_rate) = Default::default();
-    WorkerLimits { kinds: [KIND].into_iter().collect(), blocking, concurrency, rate, group_rate }
+    WorkerLimits { kinds: [KIND].into_iter().collect(), concurrency, ..WorkerLimits::default() }
 }
 
 /// A scheduler with a worker, whose tables were read and are empty.
@@ -160,7 +159,10 @@ fn jobs_without_a_handler_are_skipped_until_a_worker_starts() {
     let unknown = Arc::new(ReadyJob::new(JobId::new(1), 1, unknown, 32));
     scheduler.apply([Change::Ready { queue: QUEUE, job: unknown.clone() }, ready(2, 5, None)]);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [2]);
-    assert_eq!(scheduler.why(QUEUE, JobId::new(1), 99, None, at(0)), Blocked::NoHandler);
+    assert_eq!(
+        scheduler.why(QUEUE, (JobId::new(1), &Record { kind: 99, ..record(5, None) }), None, at(0)),
+        Blocked::NoHandler
+    );
 
     let kinds = [KIND, 99].into_iter().collect();
     scheduler.open_queue(QUEUE, WorkerLimits { kinds, ..settings(10) }, at(0));
@@ -394,7 +396,10 @@ fn a_suspect_on_its_last_attempt_runs_alone_for_at_most_a_second() {
     assert_eq!(ids(&first), [7]);
     assert!(first[0].alone && first[0].commit_first);
     assert_eq!(ids(&start(&mut scheduler, at(999))), [0; 0]);
-    assert_eq!(scheduler.why(QUEUE, JobId::new(1), KIND, None, at(999)), Blocked::Recovering(Duration::from_millis(1)));
+    assert_eq!(
+        scheduler.why(QUEUE, (JobId::new(1), &record(5, None)), None, at(999)),
+        Blocked::Recovering(Duration::from_millis(1))
+    );
     let others = start(&mut scheduler, at(1_000));
     assert_eq!(ids(&others), [8, 1]);
     assert!(others.iter().all(|start| start.commit_first && !start.alone));
@@ -409,7 +414,10 @@ fn a_suspect_with_attempts_left_does_not_delay_other_jobs() {
     scheduler.restore_crashed(trial(&[suspect(7, None), suspect(8, None)]), 0);
     scheduler.apply([ready(1, 0, None), ready(2, 0, None)]);
     assert_eq!(ids(&start(&mut scheduler, at(0))), [7, 1, 2]);
-    assert_eq!(scheduler.why(QUEUE, JobId::new(8), KIND, None, at(0)), Blocked::Recovering(Duration::from_secs(1)));
+    assert_eq!(
+        scheduler.why(QUEUE, (JobId::new(8), &record(5, None)), None, at(0)),
+        Blocked::Recovering(Duration::from_secs(1))
+    );
     assert_eq!(ids(&start(&mut scheduler, at(999))), [0; 0]);
     assert_eq!(ids(&start(&mut scheduler, at(1_000))), [8]);
 }
@@ -541,7 +549,7 @@ fn a_suspect_that_waits_for_a_thread_starts_when_another_queue_frees_one() {
     scheduler.open_queue(QUEUE, blocking, at(0));
     answer_pages(&mut scheduler, &[], at(0));
     assert_eq!(ids(&start(&mut scheduler, at(1))), [0; 0]);
-    assert_eq!(scheduler.why(QUEUE, JobId::new(7), KIND, None, at(1)), Blocked::NoThread);
+    assert_eq!(scheduler.why(QUEUE, (JobId::new(7), &record(5, None)), None, at(1)), Blocked::NoThread);
     end(&mut scheduler, &first[0]);
     assert_eq!(ids(&start(&mut scheduler, at(2))), [7], "ahead of the queue that waits for a thread");
 }
@@ -619,7 +627,7 @@ fn a_cancelled_suspect_does_not_keep_a_slot() {
 /// Adds queues that have nothing to do. Some of them have a rate or delayed jobs.
 fn beside_idle_queues(scheduler: &mut Scheduler, queues: u32) {
     for queue in 100..100 + queues {
-        scheduler.restore(queue, false);
+        scheduler.restore(queue, false, None, at(0));
         let rate = queue.is_multiple_of(3).then(|| Rate::per_second(1));
         scheduler.open_queue(queue, WorkerLimits { rate, ..settings(1) }, at(0));
         if queue.is_multiple_of(2) {
@@ -805,4 +813,30 @@ fn starts_beside_a_job_that_ran_at_two_deaths_are_durable_first_only_for_a_limit
     }
     assert!(is_durable_first(crashed(200, 1), 700), "a job that was there at a death itself");
     assert!(!is_durable_first(ready_job(201, 5, None), 700));
+}
+
+#[test]
+fn jobs_that_wait_for_a_limit_are_kept_up_to_the_size_of_a_window() {
+    let shared = [(KIND, [LimitKey::Kind(QUEUE, KIND)].into())].into_iter().collect();
+    let mut scheduler = open_with(WorkerLimits { shared, concurrency_of: vec![(KIND, 1)], ..settings(10) });
+    let rows: Vec<_> = (1..=100).map(|id| ready_job(id, 5, None)).collect();
+    scheduler.apply(rows.iter().map(|job| Change::Ready { queue: QUEUE, job: job.clone() }));
+    let mut started = Vec::new();
+    for _ in 0..2_000 {
+        let starts = start(&mut scheduler, at(0));
+        assert!(scheduler.queues.get(QUEUE).unwrap().rows_held() <= 16);
+        assert!(starts.len() <= 1, "the kind has one slot");
+        for refill in scheduler.chores(at(0)).refills {
+            let left = rows.iter().filter(|job| !started.contains(&job.id.get()) && !refill.grouped);
+            let behind = left.filter(|job| refill.after.is_none_or(|after| job.order > after)).cloned();
+            let page: Vec<_> = behind.take(refill.jobs_max).collect();
+            let end = page.len() < refill.jobs_max;
+            scheduler.refilled(refill, page, end);
+        }
+        for start in &starts {
+            started.push(start.job.id.get());
+            end(&mut scheduler, start);
+        }
+    }
+    assert_eq!(started, (1..=100).collect::<Vec<_>>());
 }

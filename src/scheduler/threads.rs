@@ -1,7 +1,6 @@
 //! Threads for blocking handlers: how many are free, and which queues wait for one.
 
-use std::collections::VecDeque;
-
+use super::waiting_queues::WaitingQueues;
 use crate::job::{IdSet, QueueId};
 
 /// Threads for blocking handlers, and the queues whose next job waits for one.
@@ -12,17 +11,15 @@ use crate::job::{IdSet, QueueId};
 #[derive(Debug)]
 pub(super) struct Threads {
     pub max: usize,
-    /// Waiting queues, in the order in which they found no thread.
-    waiting: VecDeque<QueueId>,
-    /// The same queues, to be found by number.
-    is_waiting: IdSet<QueueId>,
+    /// Queues that have found no thread.
+    waiting: WaitingQueues,
     /// Queues that have waited and for which a thread is reserved until they were asked for their next job.
     reserved: IdSet<QueueId>,
 }
 
 impl Threads {
     pub fn new(max: usize) -> Self {
-        Self { max, waiting: VecDeque::new(), is_waiting: IdSet::default(), reserved: IdSet::default() }
+        Self { max, waiting: WaitingQueues::default(), reserved: IdSet::default() }
     }
 
     /// How many threads are neither occupied nor reserved for a queue.
@@ -51,8 +48,7 @@ impl Threads {
         if !self.is_waited_for(occupied) {
             return None;
         }
-        let queue = self.waiting.pop_front()?;
-        self.is_waiting.remove(&queue);
+        let queue = self.waiting.pop_first()?;
         self.reserved.insert(queue);
         Some(queue)
     }
@@ -64,9 +60,7 @@ impl Threads {
 
     /// The next job of this queue waits for a thread.
     pub fn wait(&mut self, queue: QueueId) {
-        if self.is_waiting.insert(queue) {
-            self.waiting.push_back(queue);
-        }
+        self.waiting.add(queue);
     }
 }
 

@@ -9,8 +9,11 @@ use serde::Serialize;
 
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
 use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
-use crate::job::{Definition, JobTemplate, Misfire, Overlap, Plan, Progress, Recurrence, ScheduleRow, ScheduledFor};
-use crate::job::{Priority, Record, State, StoredPayload};
+use crate::job::{
+    Definition, JobTemplate, Misfire, Overlap, Plan, Recurrence, ScheduleProgress, ScheduleRow, ScheduledFor,
+};
+use crate::job::{Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
+use crate::job::{StoredLog, StoredPayload, StoredReport};
 use crate::storage::life::groups::row::{GroupRow, Head, HeadAt};
 use crate::storage::life::kept::Usage;
 use crate::storage::open::schema::SCHEMA_VERSION;
@@ -126,9 +129,30 @@ fn expires_in() -> Record {
     record
 }
 
+fn weighs() -> Record {
+    let mut record = plain();
+    record.extra_mut().weight = Some(3);
+    record
+}
+
+fn steered() -> Steered {
+    let overrides = Overrides::new().concurrency(2).rate(Rate::new(3, secs(1)).burst(4)).no_group_rate();
+    Steered { overrides, ..Steered::default() }
+}
+
 fn scheduled() -> Record {
     let mut record = plain();
     record.extra_mut().scheduled_for = Some(Box::new(ScheduledFor::new("nightly", time(7))));
+    record
+}
+
+fn reported(progress: bool) -> Record {
+    let lines = ["first", "second"].map(|text| (time(8), text));
+    let reported = Reported::of_lines(3, lines).with_progress(progress.then(|| Progress::new(1, Some(300), "half")));
+    let log = |reported| StoredLog { attempt: 2, started_at: time(7), ended_at: time(9), reported };
+    let mut record = plain();
+    record.extra_mut().push_log(log(StoredReport::Plain(reported)));
+    record.extra_mut().push_log(log(StoredReport::Coded(b"coded".to_vec())));
     record
 }
 
@@ -149,7 +173,7 @@ fn schedule() -> ScheduleRow {
         expires_in: Some(secs(90)),
         record: Bytes::from_static(b"record"),
     };
-    let progress = Progress {
+    let progress = ScheduleProgress {
         next: Some(time(3)),
         due: Some(time(4)),
         after: time(5),
@@ -196,7 +220,7 @@ fn rows() -> String {
     rows.row("meta.schema", &SCHEMA_VERSION);
     let saved = SavedTime { engine: time(0), age: Timestamp::from_millis(9_000), wall: time(1), counted: time(2) };
     rows.row("meta.counters", &Counters { next_id: 1_000, next_position: 20, time: saved, clean: true });
-    let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally() };
+    let queue = QueueRow { name: "queue".into(), paused: true, settings: settings(), tally: tally(), steered: None };
     rows.row("queues", &queue);
     let fresh = QueueRow { paused: false, settings: QueueSettings::default(), tally: Tally::default(), ..queue };
     rows.row("queues.fresh", &fresh);
@@ -240,6 +264,11 @@ fn rows() -> String {
     rows.add("record.coded", &encode_record(&coded()));
     rows.add("record.coded_end", &encode_record(&coded_end()));
     rows.row("meta.payload_codec", &"codec");
+    rows.add("record.reported", &encode_record(&reported(true)));
+    rows.add("record.reported_lines", &encode_record(&reported(false)));
+    rows.add("record.weighs", &encode_record(&weighs()));
+    rows.row("overrides", &steered());
+    rows.row("overrides.paused_kinds", &Steered { paused_kinds: [3, 4].into(), ..Steered::default() });
 
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
@@ -277,7 +306,18 @@ fn every_row_is_encoded_as_in_earlier_builds() {
 /// Every row of the list can be decoded by this build.
 #[test]
 fn every_record_that_is_written_is_read_back() {
-    for record in [plain(), full(), descended(), expires_in(), scheduled(), coded(), coded_end()] {
+    for record in [
+        plain(),
+        full(),
+        descended(),
+        expires_in(),
+        scheduled(),
+        coded(),
+        coded_end(),
+        reported(true),
+        reported(false),
+        weighs(),
+    ] {
         assert_eq!(decode_record(TableName::Ready, 1, &encode_record(&record)).unwrap(), record);
     }
     let location = Location { queue: 3, place: Place::Member(Member { group: Arc::from("g"), parked: true, seq: 1 }) };

@@ -24,6 +24,13 @@ impl Tasks {
         Self(runtime)
     }
 
+    /// Runs `run` on this thread in the context of the runtime, unless the thread is ending and can have none.
+    pub fn in_context<T>(&self, run: impl FnOnce() -> T) -> T {
+        let is_ending = tokio::runtime::Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed());
+        let _entered = (!is_ending).then(|| self.0.enter());
+        run()
+    }
+
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(task);
     }

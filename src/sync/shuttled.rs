@@ -20,6 +20,10 @@ impl Tasks {
         Self
     }
 
+    pub fn in_context<T>(&self, run: impl FnOnce() -> T) -> T {
+        run()
+    }
+
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(shuttle::future::spawn(task));
     }

@@ -24,8 +24,8 @@ impl Command {
         }
     }
 
-    /// Whether it must wait for another batch, because this one has moved enough bytes. Ends and start marks are small, and
-    /// never wait.
+    /// Whether it must wait for another batch, because this one has moved enough bytes, or has changed which queue has which
+    /// name. Ends and start marks are small and name no queue, and never wait.
     pub(super) fn waits_for_another(&self, batch: &Batch<'_>) -> bool {
         let max = match self {
             Self::Finish(finish) if finish.runs_application_code() => batch.limits.shared,
@@ -33,7 +33,7 @@ impl Command {
             Self::Step(step) if step.is_in_bulk() => batch.limits.shared_in_bulk,
             Self::Step(_) => batch.limits.shared,
         };
-        batch.moved_bytes() >= max
+        batch.is_closed() || batch.moved_bytes() >= max
     }
 }
 

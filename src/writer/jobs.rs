@@ -3,11 +3,12 @@
 //! "The writer's tenants" in ARCHITECTURE.md says what another tenant must supply.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::command::Command;
 use super::commands::{self, Finish};
 use crate::error::Error;
-use crate::job::{Caller, Change, JobId};
+use crate::job::{Caller, Change, EndedJob, JobId};
 use crate::storage::{Batch, NotedExpiries, NotedSchedules, Reader};
 
 /// What the writer keeps of the jobs between commits.
@@ -25,6 +26,10 @@ pub(crate) struct JobNews {
     pub changes: Vec<Change>,
     /// The callers that enqueued the stored jobs.
     pub callers: Vec<(JobId, Caller)>,
+    /// The running jobs that are to be cancelled, with the reasons.
+    pub cancels: Vec<(JobId, Arc<str>)>,
+    /// The jobs that have ended, if callers wait for ends.
+    pub ends: Vec<EndedJob>,
     /// When stored jobs expire.
     pub expiries: NotedExpiries,
     /// When stored schedules are due.

@@ -1,5 +1,6 @@
 //! The writer's transaction, lent to a caller that writes with it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::storage::{Batch, Claim, RawTransaction};
 use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender};
 use crate::time::Now;
-use crate::transaction::StagedJob;
+use crate::transaction::{Staged, StagedJob, Transaction};
 
 type Loan = (RawTransaction, Now, u64, Sender<Option<Leased>>);
 
@@ -26,7 +27,7 @@ pub(crate) struct Lease {
 /// A transaction that the caller has returned to be committed.
 pub(crate) struct Leased {
     pub txn: RawTransaction,
-    pub jobs: Vec<StagedJob>,
+    pub staged: Staged,
     pub answer: Box<dyn Step>,
 }
 
@@ -96,20 +97,26 @@ impl Writer {
     /// Commits what the holder of a guard has written.
     pub fn commit_lent(&mut self, leased: Leased, now: Now, listening: bool) -> Committed {
         let mut committed = Committed::default();
-        let Leased { txn, jobs, answer } = leased;
+        let Leased { txn, staged: Staged { jobs, changes }, answer } = leased;
         let (claims, mut jobs): (Vec<Claim>, Vec<_>) =
             jobs.into_iter().map(|StagedJob { job, claim }| (claim, job)).unzip();
         let store = self.store.clone();
         let mut batch = Batch::new(&txn, &store.catalog, self.counters, &self.jobs.marks, now, listening);
         batch.touch();
-        let inserted = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
+        batch.awaited = self.prepare.ends_are_awaited();
+        let written = (jobs.iter_mut().try_for_each(|job| batch.resolve(job)))
             .and_then(|()| batch.room_for_all(&jobs, |_, n| Ok(claims[n])))
             .and_then(|()| {
                 // The answers that the guard has given hold: nothing of the jobs has changed since.
                 let mut staged = jobs.iter_mut().zip(claims);
                 staged.try_for_each(|(job, claim)| batch.insert_as(job, claim).map(drop))
+            })
+            .and_then(|()| {
+                let size = Cell::default();
+                let tx = Transaction::new(&mut batch, &size, &*self.prepare);
+                changes.into_iter().try_for_each(|change| change(&tx))
             });
-        let sealed = match inserted {
+        let sealed = match written {
             Ok(_) => batch.seal().map_err(Error::from),
             Err(error) => {
                 drop(batch);

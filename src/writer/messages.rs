@@ -21,7 +21,8 @@ const SUBMISSION_KIB_MIN: u32 = WAITING_KIB_MAX / 4_096;
 /// One call must not use up all permits.
 const _: () = assert!(ENQUEUE_BYTES_MAX <= (WAITING_KIB_MAX as usize / 2) << 10);
 
-/// How many commands one commit takes. Further commands wait for the next commit.
+/// How many commands one commit takes. Further commands wait for the next commit. The ends of a batch, which belong together, may
+/// exceed it.
 const ROUND_COMMANDS_MAX: usize = 4_096;
 
 /// A message for the writer thread.
@@ -30,6 +31,8 @@ enum Message {
     Submitted(Command, #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
     /// From the engine itself.
     Internal(Command),
+    /// From the engine itself, for one commit.
+    Together(Vec<Command>),
     Lease(Lease),
     /// A function to run between two commits.
     Between(Box<dyn FnOnce() + Send>),
@@ -95,6 +98,13 @@ impl WriterSender {
     /// Sends a command of the engine itself, without a permit. Returns false if the writer is gone.
     pub fn send(&self, command: Command) -> bool {
         self.sender.send(Message::Internal(command)).is_ok()
+    }
+
+    /// Sends commands of the engine itself that belong to one commit.
+    pub fn send_together(&self, commands: Vec<Command>) {
+        if !commands.is_empty() {
+            let _ = self.sender.send(Message::Together(commands));
+        }
     }
 
     /// Whether no message waits for the writer. It can still be busy with messages that it has received.
@@ -165,6 +175,7 @@ impl WriterReceiver {
         while let Some(message) = next {
             match message {
                 Message::Submitted(command, _) | Message::Internal(command) => round.commands.push(command),
+                Message::Together(commands) => round.commands.extend(commands),
                 Message::Lease(lease) => round.then = Then::Lease(lease),
                 Message::Between(job) => round.then = Then::Between(job),
                 Message::Stop => round.then = Then::Stop,
@@ -192,6 +203,7 @@ impl WriterReceiver {
         while self.held.is_none() && round.commands.len() < ROUND_COMMANDS_MAX {
             match self.receiver.try_recv() {
                 Ok(Message::Submitted(command, _) | Message::Internal(command)) => round.commands.push(command),
+                Ok(Message::Together(together)) => round.commands.extend(together),
                 Ok(other) => self.held = Some(other),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -209,6 +221,7 @@ impl WriterReceiver {
         for message in self.held.take().into_iter().chain(self.receiver.try_iter()) {
             match message {
                 Message::Submitted(command, _) | Message::Internal(command) => commands.push(command),
+                Message::Together(together) => commands.extend(together),
                 Message::Lease(lease) => lease.refuse(Error::Closed),
                 Message::Between(_) | Message::Stop => {}
             }

@@ -28,10 +28,10 @@ mod waiting_room;
 
 pub(crate) use command::Command;
 pub(crate) use commands::{
-    DeadHook, Enqueue, Finish, HoldBack, MarkStarts, More, Retried, Transact, Transacted, cause_of, expire_passed,
-    log_failed_hook,
+    DeadHook, Enqueue, Finish, HoldBack, MarkStarts, More, NoteId, Retried, Transact, Transacted, cause_of,
+    expire_passed, log_failed_hook,
 };
-pub(crate) use commands::{bulk, control, dead_letters, schedules, upkeep};
+pub(crate) use commands::{bulk, control, dead_letters, queues, schedules, upkeep};
 pub(crate) use committed::Committed;
 pub(crate) use lease::{Lease, Leased, Lent, StillLent};
 pub(crate) use messages::{Round, Then, Wakeup, WriterReceiver, WriterSender, writer_channel};

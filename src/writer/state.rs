@@ -119,13 +119,16 @@ impl Writer {
         if sealed.writes {
             self.in_file = sealed.counters;
         }
-        self.room_made |= !self.waiting.is_empty() && !sealed.rows.is_empty();
+        let changes_queues = !sealed.rows.is_empty() || !sealed.removed.is_empty();
+        self.room_made |= changes_queues && !self.waiting.is_empty();
         self.jobs.note_marks(sealed.marked, sealed.unmarked);
-        self.store.catalog.committed(sealed.rows, &sealed.kinds);
+        self.store.catalog.committed(sealed.rows, &sealed.kinds, &sealed.removed);
         self.store.catalog.recent.note(&sealed.changes);
         committed.jobs.expiries = committed.jobs.expiries.and_then(sealed.expiries);
         committed.jobs.schedules = committed.jobs.schedules.and_then(sealed.schedules);
         committed.jobs.callers.extend(sealed.callers);
+        committed.jobs.cancels.extend(sealed.cancels);
+        committed.jobs.ends.extend(sealed.ends);
         committed.jobs.changes.extend(sealed.changes);
         committed.events.extend(sealed.events);
     }

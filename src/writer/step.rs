@@ -75,13 +75,15 @@ pub(crate) trait Step: Send {
     }
 }
 
-/// A handler that waits for room. It holds its slot meanwhile, and its thread if it has one.
+/// A handler that waits for room. It holds its slots meanwhile, and its thread if it has one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitingHandler {
     /// The queue of its job; `None` if it is not known which jobs its wait would delay.
     pub queue: Option<QueueId>,
+    /// How many slots it holds.
+    pub slots: usize,
     pub blocking: bool,
-    /// How many handlers may wait at a time, and how many of those that occupy a thread.
+    /// How many slots may be held by handlers that wait, and how many of those handlers may occupy a thread.
     pub most: usize,
     pub most_blocking: usize,
 }

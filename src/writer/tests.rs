@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::error::Error;
-use crate::job::{Coder, JobId, NewJob, QueueId, Withdraw, Withdrawn};
+use crate::job::{Coder, JobId, NewJob, QueueId, StoredPayload, Withdraw, Withdrawn};
 use crate::metrics::Metrics;
 use crate::storage::{Batch, BatchLimits, Store};
 use crate::storage::{Opening, Prepared};
@@ -52,11 +52,19 @@ impl Prepare for NoPrepare {
         &self.0
     }
 
+    fn ends_are_awaited(&self) -> bool {
+        false
+    }
+
     fn prepare(&self, _: &str, _: NewJob) -> Result<Prepared, Error> {
         Err(Error::Closed)
     }
 
     fn prepare_many(&self, _: &str, _: &mut dyn Iterator<Item = NewJob>) -> Result<Vec<Prepared>, Error> {
+        Err(Error::Closed)
+    }
+
+    fn prepare_payload(&self, _: &str, _: &str, _: NewJob) -> Result<StoredPayload, Error> {
         Err(Error::Closed)
     }
 }

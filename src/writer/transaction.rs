@@ -83,6 +83,7 @@ impl Writer {
     ) -> Tried {
         let mut batch =
             Batch::new(&txn, &store.catalog, self.counters, &jobs.marks, now, listening).with_limits(self.limits);
+        batch.awaited = self.prepare.ends_are_awaited();
         if let Err(error) = self.check_attached(store, &mut batch) {
             return Tried::Failed(commands, error);
         }

@@ -46,7 +46,8 @@ impl WaitingRoom {
     pub fn may_wait(&self, handler: WaitingHandler, queue: QueueId) -> bool {
         let Some(own) = handler.queue else { return false };
         let blocking = self.handlers.iter().filter(|(other, _)| other.blocking).count();
-        self.handlers.len() < handler.most
+        let slots: usize = self.handlers.iter().map(|(other, _)| other.slots).sum();
+        slots + handler.slots <= handler.most
             && (!handler.blocking || blocking < handler.most_blocking)
             && !self.waits_for(queue, own)
     }

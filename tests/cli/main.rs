@@ -2,7 +2,7 @@
 
 mod build;
 mod check;
-#[path = "../it/wasm/guest.rs"]
+#[path = "../plugins/guest.rs"]
 mod guest;
 mod new;
 mod run;

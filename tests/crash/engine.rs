@@ -15,6 +15,8 @@ use crate::workload::{DEAD, count_up};
 pub const QUEUES: [&str; 4] = ["plain", "grouped", "rated", "narrow"];
 /// The queue of scheduled jobs. It has no worker, so its jobs never end, and nothing else is in it.
 pub const SCHEDULED: &str = "scheduled";
+/// The queues that are emptied, removed and renamed. They have no worker, and their jobs end in no other way.
+pub const DOOMED: [&str; 2] = ["doomed", "renamed"];
 pub const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
 pub const KIND: &str = "k";
 const RUNNING_MAX: usize = 8;

@@ -35,6 +35,8 @@ pub struct Asked {
     pub rows: Vec<u64>,
     /// The call cannot succeed.
     pub fails: bool,
+    /// The job that it cancels.
+    pub cancels: Option<u64>,
     pub answer: Option<Result<Vec<u64>, Refusal>>,
 }
 
@@ -80,6 +82,8 @@ struct Contents {
     released: BTreeMap<u64, &'static str>,
     /// The tags of the jobs that are allowed to expire without having run.
     may_expire: BTreeSet<u64>,
+    /// The running jobs that are asked to stop, as callers were told.
+    asked_to_stop: BTreeSet<u64>,
     /// The jobs that ran again after their handlers were done.
     again: Vec<u64>,
 }
@@ -140,6 +144,15 @@ impl Observations {
     /// From now on the file does not have to hold this job.
     pub fn release(&self, id: u64, why: &'static str) {
         self.lock().released.insert(id, why);
+    }
+
+    /// A caller was told that this running job is asked to stop.
+    pub fn is_to_stop(&self, id: u64) {
+        self.lock().asked_to_stop.insert(id);
+    }
+
+    pub fn asked_to_stop(&self) -> BTreeSet<u64> {
+        self.lock().asked_to_stop.clone()
     }
 
     /// The job with this tag is allowed to expire.

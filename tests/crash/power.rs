@@ -53,6 +53,8 @@ fn the_same_seed_does_the_same_to_the_disk() {
 struct Reached {
     /// States in which a handler had a job.
     running: u64,
+    /// States in which a running job is to be cancelled.
+    stopping: u64,
     dead_letters: u64,
     /// Groups whose head is not due.
     parked: u64,
@@ -62,6 +64,9 @@ struct Reached {
     unique_keys: u64,
     expiries: u64,
     schedules: u64,
+    tags: u64,
+    /// Idempotency keys.
+    timed_keys: u64,
     app_tables: u64,
     grown: u64,
     shrunk: u64,
@@ -82,6 +87,9 @@ impl Reached {
                 let tables = &state.dump.tables;
                 let has = |name: &str| u64::from(tables.get(name).is_some_and(|rows| !rows.is_empty()));
                 self.running += u64::from(!state.dump.running.is_empty());
+                self.stopping += u64::from(!state.dump.stopping.is_empty());
+                self.tags += has("millpond/tags");
+                self.timed_keys += has("millpond/timed_keys");
                 self.dead_letters += has("millpond/dead_letters");
                 self.parked += has("millpond/members");
                 self.paused_or_busy_groups += has("millpond/groups");
@@ -97,9 +105,9 @@ impl Reached {
 
     fn check(&self) {
         let Self { running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys, .. } = self;
-        let Self { expiries, schedules, app_tables, grown, shrunk, .. } = self;
+        let Self { stopping, tags, timed_keys, expiries, schedules, app_tables, grown, shrunk, .. } = self;
         let jobs = [running, dead_letters, parked, paused_or_busy_groups, buckets, finished, unique_keys];
-        let all = jobs.into_iter().chain([expiries, schedules, app_tables, grown, shrunk]);
+        let all = jobs.into_iter().chain([stopping, tags, timed_keys, expiries, schedules, app_tables, grown, shrunk]);
         assert!(all.into_iter().all(|count| *count > 0), "something was never reached: {self:?}");
     }
 }

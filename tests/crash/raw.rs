@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, Value};
 
-use millpond_testkit::{Fault, Image, SimDisk};
+use millpond_testkit::{Fault, Image, ON_PURPOSE, SimDisk};
 
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -18,6 +18,8 @@ pub struct Dump {
     pub ended: BTreeSet<u64>,
     /// Jobs with a start mark.
     pub running: BTreeSet<u64>,
+    /// Jobs whose start mark says that they are to be cancelled.
+    pub stopping: BTreeSet<u64>,
     /// Jobs that expire unless they start.
     pub expiring: BTreeSet<u64>,
     /// The application's rows: table, key, value.
@@ -30,6 +32,7 @@ enum Says {
     Lives(u64),
     HasEnded(u64),
     Runs(u64),
+    Stops(u64),
     Expires(u64),
     Nothing,
 }
@@ -59,6 +62,7 @@ impl Reader for Whole {
             Says::Lives(id) => self.dump.live.insert(id),
             Says::HasEnded(id) => self.dump.ended.insert(id),
             Says::Runs(id) => self.dump.running.insert(id),
+            Says::Stops(id) => self.dump.running.insert(id) && self.dump.stopping.insert(id),
             Says::Expires(id) => self.dump.expiring.insert(id),
             Says::Nothing => false,
         };
@@ -136,7 +140,7 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
         let table = Table { read, name: &name };
         match ours {
             "meta" => table.rows::<&str, Bytes>(reader, |_, _| Says::Nothing)?,
-            "queues" => table.rows::<u32, Bytes>(reader, |_, _| Says::Nothing)?,
+            "queues" | "overrides" => table.rows::<u32, Bytes>(reader, |_, _| Says::Nothing)?,
             "kinds" => table.rows::<u32, &str>(reader, |_, _| Says::Nothing)?,
             "ready" => table.rows::<(u32, u8, u64), Bytes>(reader, |key, _| Says::Lives(key.2))?,
             // A pointer to a member of a group is one byte long.
@@ -152,7 +156,14 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             "unique_ended" => table.rows::<(u64, u32, &str), ()>(reader, |_, _| Says::Nothing)?,
             "expiring" => table.rows::<(u8, u64, u32, u64), ()>(reader, |key, _| Says::Expires(key.3))?,
             "index" => table.rows::<u64, Bytes>(reader, |_, _| Says::Nothing)?,
-            "running" => table.rows::<u64, Bytes>(reader, |key, _| Says::Runs(*key))?,
+            // The reason of a cancel that was requested follows the mark.
+            "running" => table.rows::<u64, Bytes>(reader, |key, value| {
+                match value.windows(ON_PURPOSE.len()).any(|part| part == ON_PURPOSE.as_bytes()) {
+                    true => Says::Stops(*key),
+                    false => Says::Runs(*key),
+                }
+            })?,
+            "tags" => table.rows::<(&str, u32, u64), ()>(reader, |_, _| Says::Nothing)?,
             "dead_letters" => table.rows::<(u32, u64, u64), Bytes>(reader, |key, _| Says::HasEnded(key.2))?,
             "finished" => table.rows::<(u32, u8, u64, u64), Bytes>(reader, |key, _| Says::HasEnded(key.3))?,
             "quarantine" => table.rows::<u64, (&str, Bytes, Bytes)>(reader, |_, _| Says::Nothing)?,

@@ -157,6 +157,9 @@ fn state(image: Image, max_id: u64, since: usize) -> Result<State, String> {
 fn check_observation(observed: Observation, observations: &Observations, state: &State) -> Result<(), String> {
     match observed {
         Observation::Opened => Ok(()),
+        Observation::Started(id) if state.dump.stopping.contains(&id) => {
+            Err(format!("job {id} has started, and its cancel is durable"))
+        }
         Observation::Started(id) if state.dump.live.contains(&id) => Ok(()),
         Observation::Started(id) => Err(format!("job {id} has started and is not durable")),
         Observation::Saw(sum) if sum == state.sum => Ok(()),
@@ -166,9 +169,22 @@ fn check_observation(observed: Observation, observations: &Observations, state: 
             match &asked.answer {
                 Some(Ok(_)) if asked.fails => Err(format!("{asked:?} succeeded")),
                 Some(Ok(ids)) => {
+                    let requested = |id: &u64| observations.asked_to_stop().contains(id);
+                    if let Some(id) = asked.cancels.filter(requested)
+                        && state.dump.live.contains(&id)
+                        && !state.dump.stopping.contains(&id)
+                    {
+                        return Err(format!("job {id} was asked to stop, and that is not durable"));
+                    }
                     let rows = &state.dump.rows;
                     let missing_row = asked.rows.iter().find(|&&row| rows.get(&(name(ROWS), row)) != Some(&1));
-                    let missing_job = ids.iter().find(|&id| !state.dump.live.contains(id));
+                    // A job whose expiry has passed while its call waited for room has ended already.
+                    let may_expire = |tag: Option<&u64>| tag.is_some_and(|tag| observations.expiring().contains(tag));
+                    let is_there = |(id, tag): (&u64, Option<&u64>)| {
+                        state.dump.live.contains(id) || (state.dump.ended.contains(id) && may_expire(tag))
+                    };
+                    let tags = asked.tags.iter().map(Some).chain(std::iter::repeat(None));
+                    let missing_job = ids.iter().zip(tags).find(|job| !is_there(*job)).map(|(id, _)| id);
                     match (missing_row, missing_job) {
                         (None, None) => Ok(()),
                         missing => Err(format!("{asked:?} is not durable: {missing:?}")),
@@ -187,8 +203,8 @@ fn name(table: redb::TableDefinition<'_, u64, u64>) -> String {
 /// Checks that every earlier job still exists, unless it has ended in a way that leaves no row.
 fn check_succession(before: &Dump, after: &Dump, observations: &Observations) -> Result<(), String> {
     let released = observations.released();
-    // An expired job need not leave a row.
-    let is_gone = |id: &u64| released.contains(id) || before.expiring.contains(id);
+    // An expired job need not leave a row, and neither need one that was to be cancelled.
+    let is_gone = |id: &u64| released.contains(id) || before.expiring.contains(id) || before.stopping.contains(id);
     let is_there = |id: &u64| after.live.contains(id) || after.ended.contains(id) || is_gone(id);
     match before.live.iter().find(|id| !is_there(id)) {
         Some(id) => Err(format!("job {id} is lost")),

@@ -7,14 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
-use millpond::{Clock, Context, Job, JobId, NewJob, State as JobState};
+use millpond::{AttemptError, Clock, Context, FailureKind, Job, JobFilter, JobId, NewJob, State as JobState};
 use millpond_testkit::{CUT_POLICIES, Image, SimDisk, Walk};
 
-use crate::engine::{Engine, GROUPS, KIND, QUEUES, SCHEDULED, clock_at};
+use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, SCHEDULED, clock_at};
 use crate::observations::{Observation, Observations};
 use crate::raw;
 use crate::record::{State, Take, resolve};
-use crate::workload::{DEAD, DRAINED, HOURS_MAX, count_up};
+use crate::workload::{DEAD, DRAINED, HOURS_MAX, count_up, tag_of, talks};
+
+/// Of how many attempts a job keeps what they reported.
+const LOGS_MAX: usize = 5;
 
 /// Checks that every unfinished job of `state` runs to its end, once, and no other job does.
 pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), String> {
@@ -24,6 +27,12 @@ pub fn drains(image: Image, state: &State, clock: &ManualClock) -> Result<(), St
     sound(&mut engine)?;
     let (scheduled, _) = engine.scheduled().map_err(|error| error.to_string())?;
     let live: BTreeSet<u64> = state.dump.live.difference(&scheduled).copied().collect();
+    // A job whose cancel was requested while it ran does not run again.
+    let (stopping, live): (BTreeSet<u64>, BTreeSet<u64>) =
+        live.into_iter().partition(|id| state.dump.stopping.contains(id));
+    if let Some(id) = stopping.into_iter().find(|id| has_not_ended(&engine, *id)) {
+        return Err(format!("job {id} was asked to stop, and has not ended"));
+    }
     let dead: BTreeSet<u64> = live.iter().copied().filter(|&id| is_dead(&engine, id)).collect();
     if let Some(id) = dead.iter().find(|id| !state.dump.running.contains(id)) {
         return Err(format!("job {id} did not run and is dead"));
@@ -69,6 +78,10 @@ fn is_dead(engine: &Engine, id: u64) -> bool {
     engine.pond.job(JobId::new(id)).is_ok_and(|job| job.state == JobState::Dead)
 }
 
+fn has_not_ended(engine: &Engine, id: u64) -> bool {
+    engine.pond.job(JobId::new(id)).is_ok_and(|job| job.state != JobState::Cancelled)
+}
+
 fn sound(engine: &mut Engine) -> Result<(), String> {
     let verify = engine.pond.verify();
     let found = engine.call(verify).map_err(|error| format!("it cannot be verified: {error}"))?;
@@ -80,6 +93,7 @@ fn sound(engine: &mut Engine) -> Result<(), String> {
     if scheduled.len() as u64 != runs {
         return Err(format!("schedules count {runs} runs, and {} jobs are there", scheduled.len()));
     }
+    logs_belong_to_ends(engine)?;
     let read = engine.pond.begin_read().map_err(|error| error.to_string())?;
     let dump = raw::dump(&read).map_err(|error| error.to_string())?;
     let rows = dump.rows.iter().filter(|((table, _), _)| table == redb::TableHandle::name(&DEAD));
@@ -91,6 +105,30 @@ fn sound(engine: &mut Engine) -> Result<(), String> {
     }
 }
 
+/// What a handler has logged is written in one commit with the end of its attempt: a failed attempt has both its error and its log,
+/// or neither.
+fn logs_belong_to_ends(engine: &Engine) -> Result<(), String> {
+    let page = engine.pond.jobs(&JobFilter::new(), None, 10_000).map_err(|error| error.to_string())?;
+    for job in page.jobs.into_iter().filter(|job| job.queue != SCHEDULED) {
+        let (id, talks) = (job.id, talks(tag_of(&job.payload.bytes)));
+        for log in &job.logs {
+            let line = log.lines.first().map(|line| line.text.clone());
+            if !talks || log.lines.len() != 1 || line != Some(format!("{id} {}", log.attempt)) || log.ended_at.is_none()
+            {
+                return Err(format!("the log of job {id} is not what its handlers have logged: {job:?}"));
+            }
+        }
+        let errors = job.errors.iter().filter(|error| error.kind != FailureKind::Crash);
+        let has_log = |error: &AttemptError| {
+            job.logs.iter().any(|log| (log.attempt, log.ended_at) == (error.attempt, Some(error.ended_at)))
+        };
+        if talks && job.logs.len() < LOGS_MAX && !errors.into_iter().all(has_log) {
+            return Err(format!("an attempt of job {id} has an error and no log: {job:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// Makes one more commit, whose job must have an id that no other job had.
 fn one_more(engine: &mut Engine, max_id: u64) -> Result<u64, String> {
     let more = engine.pond.enqueue("plain", NewJob::raw(KIND, 0u64.to_le_bytes().to_vec()));
@@ -99,9 +137,11 @@ fn one_more(engine: &mut Engine, max_id: u64) -> Result<u64, String> {
 }
 
 pub fn start_everything(engine: &mut Engine, ran: &Arc<Mutex<BTreeMap<u64, u32>>>) -> Result<(), String> {
-    for name in QUEUES {
+    for name in QUEUES.into_iter().chain(DOOMED) {
         let queue = engine.pond.queue(name).map_err(|error| error.to_string())?;
         let resumed = queue.resume();
+        engine.call(resumed).map_err(|error| error.to_string())?;
+        let resumed = queue.resume_kind(KIND);
         engine.call(resumed).map_err(|error| error.to_string())?;
         for group in GROUPS {
             let resumed = queue.resume_group(group);

@@ -12,15 +12,15 @@ use bytes::Bytes;
 use fastrand::Rng;
 use millpond::testing::ManualClock;
 use millpond::{
-    BoxError, Capacity, Clock, Context, Enqueued, Error, Every, GroupPolicy, Handled, Job, JobFilter, JobId, JobPatch,
-    Keep, Millpond, Misfire, NewJob, Outcome, Overlap, Pace, Priority, QueueSettings, Rate, Retention, Retry, Schedule,
-    Timestamp, Transaction, WhenFull, Worker,
+    BoxError, CancelOutcome, Capacity, Clock, Context, Enqueued, Error, Every, GroupPolicy, Handled, Job, JobFilter,
+    JobId, JobPatch, Keep, Millpond, Misfire, NewJob, Outcome, Overlap, Overrides, Pace, Priority, QueueSettings, Rate,
+    Retention, Retry, Schedule, Timestamp, Transaction, WhenFull, Worker,
 };
 use millpond_testkit::{Expires, JobSpec, ON_PURPOSE, SimDisk, When};
 use redb::{ReadableTable, TableDefinition};
 use tokio::sync::oneshot;
 
-use crate::engine::{Engine, GROUPS, KIND, QUEUES, SCHEDULED};
+use crate::engine::{DOOMED, Engine, GROUPS, KIND, QUEUES, SCHEDULED};
 use crate::made::with_options;
 use crate::observations::{Asked, COMPLETED, Call, Observation, Observations, Refusal, Run, Waiting};
 use crate::raw;
@@ -38,6 +38,8 @@ pub const DRAINED: TableDefinition<u64, u64> = TableDefinition::new("drained");
 const SCHEDULES: [&str; 2] = ["aligned", "interval"];
 
 const ATTEMPTS: u32 = 3;
+/// More commits than it takes to remove a queue.
+const CHUNKS_MAX: usize = 100;
 const SECOND: Duration = Duration::from_secs(1);
 /// The hours after which no job waits any more.
 pub const HOURS_MAX: usize = 72;
@@ -98,7 +100,8 @@ fn make(spec: &JobSpec) -> NewJob {
     let job = NewJob::raw(KIND, payload(spec.n, spec.padding));
     // Its times do not depend on the wall clock any more.
     let job = with_options(job, spec, Timestamp::from_millis(0), |group| GROUPS[usize::from(group)].to_owned());
-    if spec.key.is_some() { job.unique_key(format!("key-{}", spec.n)) } else { job }
+    let job = if spec.key.is_some() { job.unique_key(format!("key-{}", spec.n)) } else { job };
+    if spec.n.is_multiple_of(7) { job.idempotency_key(format!("call-{}", spec.n)) } else { job }
 }
 
 fn priority(digit: u8) -> Priority {
@@ -235,6 +238,14 @@ impl Workload {
                 self.start_worker(number);
             }
         }
+        for name in DOOMED {
+            let queue = self.pond().queue(name).expect("a good name");
+            self.obliterate(queue);
+            // It takes several commits.
+            for _ in 0..CHUNKS_MAX {
+                self.run_until_quiet();
+            }
+        }
         for _ in 0..HOURS_MAX {
             self.let_all_handlers_continue();
             self.wait(HOUR);
@@ -318,7 +329,8 @@ impl Workload {
             86..89 => self.update(),
             89..93 => self.redrive(),
             93..95 => self.purge(),
-            95..97 => self.tokens(),
+            95 => self.tokens(),
+            96 => self.doom(),
             97 => self.create_or_delete_table(),
             98 if self.rng.bool() => {
                 let name = SCHEDULES[self.rng.usize(0..SCHEDULES.len())];
@@ -537,10 +549,18 @@ impl Workload {
     }
 
     fn cancel(&mut self) {
-        let Some(id) = self.any_id() else { return };
+        let running: Vec<u64> = self.stage.waiting.lock().unwrap().iter().copied().collect();
+        let running = if self.rng.bool() { self.rng.choice(running).map(JobId::new) } else { None };
+        let Some(id) = running.or_else(|| self.any_id()) else { return };
         let (answer, observations) = (self.pond().cancel(id, ON_PURPOSE), self.observations.clone());
         observations.release(id.get(), "cancelled");
-        self.call(asked("cancel"), async move { answer.await.map(|_| Vec::new()) });
+        let cancels = Some(id.get());
+        self.call(Asked { cancels, ..asked("cancel") }, async move {
+            if answer.await? == CancelOutcome::Requested {
+                observations.is_to_stop(id.get());
+            }
+            Ok(Vec::new())
+        });
     }
 
     fn update(&mut self) {
@@ -569,6 +589,52 @@ impl Workload {
         let Some(id) = self.any_id() else { return };
         let answer = self.pond().dead_letters().purge(id);
         self.call(asked("purge"), async move { answer.await.map(|_| Vec::new()) });
+    }
+
+    /// Fills a queue, sets limits and pauses for it, or empties, removes or renames it.
+    fn doom(&mut self) {
+        let name = DOOMED[self.rng.usize(0..2)];
+        let queue = self.pond().queue(name).expect("a good name");
+        match self.rng.u8(0..8) {
+            0 => {
+                let renamed = queue.rename(DOOMED[usize::from(name == DOOMED[0])]);
+                self.call(asked("rename"), async move { renamed.await.map(|_| Vec::new()) });
+            }
+            verb @ 1..=3 => {
+                // Its jobs are stored by now, or were refused.
+                let Ok(page) = self.pond().jobs(&JobFilter::new().queue(name), None, 1_000) else { return };
+                page.jobs.iter().for_each(|job| self.observations.release(job.id.get(), "its queue was emptied"));
+                match verb {
+                    1 => {
+                        let drained = queue.drain();
+                        self.call(asked("drain"), async move { drained.await.map(|_| Vec::new()) });
+                    }
+                    _ => {
+                        self.obliterate(queue);
+                    }
+                }
+            }
+            4 => {
+                let jobs = self.rng.u32(0..3);
+                let overrides = if jobs > 0 { Overrides::new().concurrency(jobs) } else { Overrides::new() };
+                let set = queue.set_overrides(overrides);
+                self.call(asked("override"), async move { set.await.map(|()| Vec::new()) });
+            }
+            5 => {
+                let paused = if self.rng.bool() { queue.pause_kind(KIND) } else { queue.resume_kind(KIND) };
+                self.call(asked("pause a kind"), async move { paused.await.map(|_| Vec::new()) });
+            }
+            _ => {
+                let tags: Vec<u64> = (0..self.rng.usize(1..20)).map(|_| self.tag()).collect();
+                let jobs: Vec<_> = tags.iter().map(|&tag| make(&self.job(tag)).tag("doomed")).collect();
+                let answer = self.pond().enqueue_many(name, jobs);
+                self.call(Asked { tags, ..asked("fill a queue") }, answer);
+            }
+        }
+    }
+
+    fn obliterate(&mut self, queue: millpond::Queue) -> Call {
+        self.call(asked("obliterate"), async move { queue.obliterate().await.map(|_| Vec::new()) })
     }
 
     fn tokens(&mut self) {
@@ -612,6 +678,11 @@ fn poll_all(calls: &mut Vec<Waiting>) {
     calls.retain_mut(|call| Pin::new(call).poll(&mut cx) == Poll::Pending);
 }
 
+/// Whether the handler of this job logs a line and reports progress.
+pub fn talks(tag: u64) -> bool {
+    tag.is_multiple_of(3)
+}
+
 async fn handle(
     (stage, observations, disk): (Arc<Stage>, Observations, SimDisk),
     seed: u64,
@@ -621,6 +692,10 @@ async fn handle(
     let (id, tag, attempt) = (job.id().get(), tag_of(&job), job.attempt());
     observations.started(&disk, Run { id, tag, attempt });
     let mut rng = Rng::with_seed(seed ^ tag.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(attempt));
+    if talks(tag) {
+        ctx.log(format!("{id} {attempt}"));
+        ctx.progress(u64::from(attempt), None, "");
+    }
     let (mut answer, waits) = (ANSWERS[rng.usize(0..ANSWERS.len())], rng.u8(0..3) == 0);
     if waits && !stage.completes_only.load(Ordering::SeqCst) {
         let (tell, told) = oneshot::channel();

@@ -1,14 +1,15 @@
 //! Describes the contents of a file, whatever its bytes: every job, every queue, the application's rows.
 
-use millpond::{Codec, JobInfo, Millpond, Queue};
+use millpond::{Codec, JobInfo, Millpond, Queue, Unique};
 use redb::{ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::all_jobs::all_jobs;
-use crate::features::{APP, LIMITED, limited};
+use crate::features::{APP, KEYS, LIMITED, limited};
 
 const QUARANTINE: TableDefinition<u64, (&str, &[u8], &[u8])> = TableDefinition::new("millpond/quarantine");
 pub const UNIQUE: TableDefinition<(u32, &str), &[u8]> = TableDefinition::new("millpond/unique");
+const TIMED_KEYS: TableDefinition<(u32, u8, &str), &[u8]> = TableDefinition::new("millpond/timed_keys");
 const UNIQUE_ENDED: TableDefinition<(u64, u32, &str), ()> = TableDefinition::new("millpond/unique_ended");
 
 /// Exists since version 4.
@@ -33,7 +34,32 @@ pub async fn dump(pond: &Millpond) -> Value {
     if pond.schedules().count().unwrap() > 0 {
         dump["schedules"] = schedules(pond, &jobs);
     }
+    if pond.is_paused() {
+        dump["all_paused"] = json!(true);
+    }
+    let holders = holders(pond);
+    if !holders.is_empty() {
+        dump["holders"] = holders.into();
+    }
     dump
+}
+
+/// Which job holds each key of the file with unique modes, and the keys that are held for a time.
+fn holders(pond: &Millpond) -> Vec<Value> {
+    let read = pond.begin_read().unwrap();
+    let timed = read.open_table(TIMED_KEYS).unwrap();
+    let timed = timed.iter().unwrap().map(|row| {
+        let (key, _) = row.unwrap();
+        let (queue, kind, key) = key.value();
+        json!({ "queue": queue, "kind": kind, "key": key })
+    });
+    let timed: Vec<_> = timed.collect();
+    if timed.is_empty() {
+        return timed;
+    }
+    let queue = pond.queue("q").unwrap();
+    let held = KEYS.into_iter().map(|key| json!({ "key": key, "id": queue.unique_holder(key).unwrap() }));
+    timed.into_iter().chain(held).collect()
 }
 
 /// Each schedule, and which job is which run.
@@ -52,7 +78,7 @@ fn job(pond: &Millpond, job: &JobInfo) -> Value {
             "ended_at": error.ended_at,
         })
     });
-    json!({
+    let mut described = json!({
         "id": job.id,
         "queue": job.queue,
         "kind": job.kind,
@@ -76,12 +102,29 @@ fn job(pond: &Millpond, job: &JobInfo) -> Value {
             _ => text(&job.payload.bytes),
         }),
         "why": (!job.state.is_final()).then(|| pond.explain(job.id).unwrap().to_string()),
-    })
+    });
+    // Jobs of earlier builds have none.
+    if !job.tags.is_empty() || !job.headers.is_empty() {
+        (described["tags"], described["headers"]) = (json!(job.tags), json!(job.headers));
+    }
+    if !job.logs.is_empty() {
+        described["logs"] = json!(job.logs);
+    }
+    if let Some(key) = &job.idempotency_key {
+        described["idempotency_key"] = json!(key);
+    }
+    if job.weight != 1 {
+        described["weight"] = json!(job.weight);
+    }
+    if job.unique.is_some_and(|unique| unique != Unique::default()) {
+        described["unique"] = json!(job.unique);
+    }
+    described
 }
 
 fn queue(queue: &Queue) -> Value {
     let counts = queue.counts();
-    json!({
+    let mut described = json!({
         "name": queue.name(),
         "paused": queue.is_paused(),
         "settings": queue.settings(),
@@ -100,7 +143,14 @@ fn queue(queue: &Queue) -> Value {
             "dead_total": counts.dead_total,
             "cancelled_total": counts.cancelled_total,
         },
-    })
+    });
+    if !queue.overrides().is_empty() {
+        described["overrides"] = json!(queue.overrides());
+    }
+    if !queue.paused_kinds().is_empty() {
+        described["paused_kinds"] = json!(queue.paused_kinds());
+    }
+    described
 }
 
 /// What is left in the buckets. They are shown only while the queue has a worker, and it must not start anything.

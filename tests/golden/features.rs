@@ -67,7 +67,7 @@ pub async fn make(feature: &str) -> Vec<u8> {
         #[cfg(feature = "wasm")]
         OF_PLUGINS => plugins(&pond).await,
         "quarantine" => return quarantine(disk, pond).await,
-        "killed" | CODED => return left(feature, disk, pond).await,
+        "killed" | CODED | CANCELLING => return left(feature, disk, pond).await,
         other => added(other, &pond, &disk.clock).await,
     }
     close(pond).await;
@@ -358,19 +358,43 @@ const SCHEDULES: &str = "schedules";
 /// A file with a payload codec, which is at version 5.
 const CODED: &str = "coded";
 
-/// What files since version 4 have. `SCHEDULES` and `CODED` came to it without a new version.
+/// Tags and headers.
+const LABELS: &str = "labels";
+
+/// Unique modes and idempotency keys.
+const MODES: &str = "modes";
+
+/// The process dies after the cancel of running jobs was requested.
+const CANCELLING: &str = "cancelling";
+
+/// What the handlers of earlier attempts have logged and reported as progress.
+const REPORTS: &str = "reports";
+
+/// Weights, overrides, and pauses of kinds and of all queues.
+const LIMITS: &str = "limits";
+
+/// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
-    (schema >= 4).then_some([EXPIRING, SCHEDULES, CODED]).into_iter().flatten()
+    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS];
+    (schema >= 4).then_some(later).into_iter().flatten()
 }
 
 /// Makes a file that is not simply closed.
 async fn left(feature: &str, disk: OnDisk, pond: Millpond) -> Vec<u8> {
-    if feature == CODED { coded(disk, pond).await } else { killed(disk, pond).await }
+    match feature {
+        CODED => coded(disk, pond).await,
+        CANCELLING => cancelling(disk, pond).await,
+        _ => killed(disk, pond).await,
+    }
 }
 
 async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
     match feature {
         SCHEDULES => schedules(pond, clock).await,
+        LABELS => labels(pond).await,
+        MODES => modes(pond, clock).await,
+        REPORTS => reports(pond, clock).await,
+        LIMITS => limits(pond).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -395,6 +419,71 @@ async fn schedules(pond: &Millpond, clock: &ManualClock) {
         testing::drain(pond).await;
     }
     pond.schedules().run_now("rarely").await.unwrap();
+}
+
+/// Jobs with tags and headers: they wait, are in a group, are retried, are dead, and were moved.
+async fn labels(pond: &Millpond) {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let labelled = |text| raw(text).tags(["customer 7", "größer"]).header("traceparent", TRACE).header("lang", "de");
+    pond.enqueue_many("q", ["fail", "dead", "waits"].map(labelled)).await.unwrap();
+    let worker = answering(pond, "q");
+    testing::drain(pond).await;
+    worker.stop();
+    pond.enqueue("q", labelled("in a group").group("a")).await.unwrap();
+    pond.enqueue("q", labelled("later").delay(HOUR)).await.unwrap();
+    pond.enqueue("q", raw("only a header").header("lang", "en")).await.unwrap();
+    let moved = pond.enqueue("q", labelled("moved")).await.unwrap();
+    pond.move_to(moved, "r").await.unwrap();
+}
+
+/// The keys of the file with unique modes.
+pub const KEYS: [&str; 6] = ["ended", "started", "replaced", "debounced", "window", "latest"];
+
+/// A key of each mode, held by a job that waits, is retried or has ended; and calls that can be made again.
+async fn modes(pond: &Millpond, clock: &ManualClock) {
+    use millpond::Unique;
+    let put = async |job: NewJob| pond.enqueue("q", job).await.unwrap();
+    put(raw("result").unique("window", Unique::throttle(HOUR * 100))).await;
+    put(raw("fail").unique("latest", Unique::keep_latest())).await;
+    put(raw("done").idempotency_key("a call whose job has ended")).await;
+    run(pond, "q").await;
+    put(raw("the next one").unique("latest", Unique::keep_latest())).await;
+    put(raw("the latest one").unique("latest", Unique::keep_latest())).await;
+    put(raw("waits").unique("ended", Unique::until_ended())).await;
+    put(raw("waits").unique("started", Unique::until_started())).await;
+    for text in ["the first", "the last"] {
+        put(raw(text).unique("replaced", Unique::until_ended().replace())).await;
+        put(raw(text).unique("debounced", Unique::until_started().debounce(HOUR, HOUR * 3))).await;
+        clock.advance(HOUR / 2);
+    }
+    put(raw("waits").idempotency_key("a call").idempotency_for(HOUR * 100)).await;
+}
+
+/// Jobs with weights; a queue with overrides and a paused kind, one with overrides that were reset, and a pause of all.
+async fn limits(pond: &Millpond) {
+    use millpond::Overrides;
+    let queue = pond.queue("q").unwrap();
+    let overrides = Overrides::new().concurrency(2).rate(Rate::per_minute(6).burst(3)).no_group_rate();
+    queue.set_overrides(overrides).await.unwrap();
+    queue.pause_kind("raw").await.unwrap();
+    let other = pond.queue("r").unwrap();
+    other.set_overrides(Overrides::new().concurrency(7)).await.unwrap();
+    other.set_overrides(Overrides::new()).await.unwrap();
+    pond.enqueue("q", work(1).weight(3)).await.unwrap();
+    pond.enqueue("q", work(2).weight(u32::MAX).group("a")).await.unwrap();
+    pond.enqueue("r", raw("without a weight")).await.unwrap();
+    pond.pause().await.unwrap();
+}
+
+/// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.
+async fn cancelling(disk: OnDisk, pond: Millpond) -> Vec<u8> {
+    let ids = pond.enqueue_many("q", (0..4).map(work)).await.unwrap();
+    let (_worker, mut keeper) = gated(&pond, "q", 3);
+    keeper.next(3).await;
+    pond.cancel(ids[0], "before its start was written").await.unwrap();
+    starts_written(&pond, &disk.clock).await;
+    pond.cancel(ids[1], "after its start was written").await.unwrap();
+    fs::read(disk.path()).unwrap()
 }
 
 /// The payload codec of the files that have one.
@@ -445,4 +534,43 @@ async fn plugins(pond: &Millpond) {
     testing::drain(pond).await;
     counting.stop();
     breaking.stop();
+}
+
+/// Jobs in each table whose handlers have reported something: in one attempt or in more than are kept, little or too much.
+async fn reports(pond: &Millpond, clock: &ManualClock) {
+    let keep = Retention::default().completed(Keep::FOREVER).cancelled(Keep::FOREVER);
+    pond.queue("q").unwrap().configure(QueueSettings::default().retention(keep)).await.unwrap();
+    let texts = ["fail", "snooze", "dead", "discard", "done"];
+    pond.enqueue_many("q", texts.map(raw)).await.unwrap();
+    pond.enqueue_many("q", [raw("much"), raw("slow down").group("a"), raw("fail").group("b")]).await.unwrap();
+    let worker = pond
+        .worker("q")
+        .concurrency(1)
+        .retry(Retry::fixed(HOUR).jitter(0.0).max_attempts(20))
+        .handle_raw("raw", |job: Job<bytes::Bytes>, ctx: Context| async move {
+            ctx.log(format!("attempt {} of \"{}\"", job.attempt(), String::from_utf8_lossy(&job)));
+            ctx.log("a second line: é\u{1b}[0m");
+            let total = (job.attempt() > 1).then_some(20);
+            ctx.progress(u64::from(job.attempt()), total, "half-way");
+            match &job[..] {
+                b"fail" => Err("it does not work".into()),
+                b"snooze" => Ok(Outcome::snooze(HOUR)),
+                b"dead" => Ok(Outcome::dead_letter("it can never work")),
+                b"discard" => Ok(Outcome::cancel("not wanted any more")),
+                b"slow down" => Ok(Outcome::rate_limited(HOUR)),
+                b"much" => {
+                    (0..400).for_each(|n| ctx.log(format!("{n} {:.>60}", "")));
+                    Ok(Outcome::dead_letter("it said too much"))
+                }
+                _ => Ok(Outcome::Done(None)),
+            }
+        })
+        .start()
+        .unwrap();
+    for _ in 0..7 {
+        testing::drain(pond).await;
+        clock.advance(HOUR);
+    }
+    testing::drain(pond).await;
+    worker.stop();
 }

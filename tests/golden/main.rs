@@ -15,7 +15,7 @@ mod all_jobs;
 mod dump;
 mod features;
 #[cfg(feature = "wasm")]
-#[path = "../it/wasm/guest.rs"]
+#[path = "../plugins/guest.rs"]
 mod guest;
 mod migration;
 #[path = "../support/scrambled.rs"]
@@ -95,6 +95,7 @@ fn comparable(feature: &str, mut dump: serde_json::Value, expected: &serde_json:
 /// Resumes everything and runs it until every job has ended.
 async fn work_off(pond: &Millpond, clock: &ManualClock) {
     let (unfinished, ended) = totals(pond);
+    pond.resume().await.unwrap();
     for queue in pond.queues() {
         let mut worker = pond.worker(queue.name()).no_timeout();
         for kind in features::KINDS {
@@ -102,6 +103,9 @@ async fn work_off(pond: &Millpond, clock: &ManualClock) {
         }
         worker.start().unwrap();
         queue.resume().await.unwrap();
+        for kind in features::KINDS {
+            queue.resume_kind(kind).await.unwrap();
+        }
         for group in features::GROUPS {
             queue.resume_group(group).await.unwrap();
         }

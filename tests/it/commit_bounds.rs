@@ -78,7 +78,7 @@ async fn cancelled_jobs_that_are_kept_count_towards_the_bytes_of_a_commit() {
     let before = pond.metrics().commits_total;
     let cancel = |id| pond.cancel(id, "not needed");
     let answers = in_one_batch(&pond, &disk, ids.into_iter().map(cancel).collect()).await;
-    assert!(answers.into_iter().all(Result::unwrap));
+    assert!(answers.into_iter().all(|answer| answer.unwrap() == millpond::CancelOutcome::Cancelled));
     let commits = pond.metrics().commits_total - before;
     assert!(commits > 5, "2 MB were written by {commits} commits, one of them empty");
     assert_eq!(pond.queue("q").unwrap().counts().cancelled, 40);

@@ -3,28 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use millpond::{Error, Millpond};
-use rustix::fs::{CWD, Mode};
 
+use crate::files::{pipe, unless_it_hangs};
 use crate::support::*;
-
-/// Longer than any open takes. An open that waits for a writer of a pipe never ends.
-const HANGS_AFTER: Duration = Duration::from_secs(20);
-
-pub fn pipe(path: &Path) {
-    rustix::fs::mkfifoat(CWD, path, Mode::from_raw_mode(0o600)).unwrap();
-}
-
-/// Runs `work` on a thread of its own and returns its result: if it hangs, only this test fails.
-pub fn unless_it_hangs<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = mpsc::channel();
-    std::thread::spawn(move || done.send(work()));
-    result.recv_timeout(HANGS_AFTER).unwrap_or_else(|_| panic!("{what} hangs"))
-}
 
 fn refused(path: PathBuf) -> String {
     let opened = path.clone();

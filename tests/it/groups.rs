@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use millpond::{
-    Error, GroupPolicy, Job, JobPatch, Kind, Millpond, NewJob, Outcome, Priority, QueueSettings, Rate, Retry, State,
+    CancelOutcome, Error, GroupPolicy, Job, JobPatch, Kind, Millpond, NewJob, Outcome, Priority, QueueSettings, Rate,
+    Retry, State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -486,8 +487,9 @@ async fn a_running_member_cannot_be_changed_and_its_successors_can() {
     let (_worker, mut keeper) = gated(&pond, "q", 10);
     let ids = pond.enqueue_many("q", (1..=3).map(|n| member("a", n))).await.unwrap();
     settled(&pond).await;
-    assert!(matches!(pond.cancel(ids[0], "x").await, Err(Error::NotAllowed { state: State::Running, .. })));
-    assert!(pond.cancel(ids[1], "x").await.unwrap());
+    let refused = pond.update(ids[0], JobPatch::new()).await;
+    assert!(matches!(refused, Err(Error::NotAllowed { state: State::Running, .. })));
+    assert_eq!(pond.cancel(ids[1], "x").await.unwrap(), CancelOutcome::Cancelled);
     keeper.let_go(2);
     drained(&pond).await;
     assert_eq!(keeper.waiting(), [1, 3]);

@@ -7,7 +7,7 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
 use millpond::testing::{ManualClock, Stepper, open_stepped};
-use millpond::{Builder, Context, Error, Event, Job, JobFilter, Millpond, NewJob, State};
+use millpond::{Builder, Context, Error, Event, Job, JobFilter, Millpond, NewJob, Outcome, State};
 use millpond_testkit::{Fault, SimDisk};
 use redb::{ReadableTable, TableDefinition};
 use tokio::runtime::Runtime;
@@ -17,16 +17,16 @@ use crate::support::{OnDisk, SECOND, Work, close, member, work};
 const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
 
 /// A queue driven step by step on a disk that fails on demand.
-struct Rig {
-    disk: SimDisk,
+pub(crate) struct Rig {
+    pub disk: SimDisk,
     clock: ManualClock,
     runtime: Runtime,
-    pond: Millpond,
+    pub pond: Millpond,
     steps: Stepper,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with(|builder| builder)
     }
 
@@ -50,7 +50,7 @@ impl Rig {
     }
 
     /// Lets everything happen that needs no time to pass.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for _ in 0..16 {
             self.steps.write();
             self.steps.dispatch();
@@ -62,13 +62,22 @@ impl Rig {
         }
     }
 
-    fn wait(&mut self, time: Duration) {
+    pub fn wait(&mut self, time: Duration) {
         self.clock.advance(time);
         self.settle();
     }
 
+    /// The disk fails in a handler, and is repaired.
+    pub fn fail_and_heal(&mut self) {
+        self.settle();
+        assert!(self.pond.degraded().is_some(), "the disk has failed");
+        self.disk.repair();
+        self.wait(5 * SECOND);
+        self.wait(60 * SECOND);
+    }
+
     /// Submits a call, and steps the engine until it is answered.
-    fn call<T>(&mut self, commit: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub fn call<T>(&mut self, commit: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut commit = pin!(commit);
         let mut task = Task::from_waker(Waker::noop());
         for _ in 0..16 {
@@ -108,7 +117,7 @@ impl Rig {
         table.iter().unwrap().map(|row| row.unwrap()).map(|(n, count)| (n.value(), count.value())).collect()
     }
 
-    fn assert_sound(&mut self) {
+    pub fn assert_sound(&mut self) {
         let verify = self.pond.verify();
         assert_eq!(self.call(verify).unwrap().problems, Vec::<String>::new());
     }
@@ -253,11 +262,7 @@ fn a_disk_that_fails_under_a_handlers_own_writes_costs_no_attempt() {
         async { Ok(()) }
     };
     rig.pond.worker("q").handle(handler).start().unwrap();
-    rig.settle();
-    assert!(rig.pond.degraded().is_some(), "the disk has failed");
-    rig.disk.repair();
-    rig.wait(5 * SECOND);
-    rig.wait(60 * SECOND);
+    rig.fail_and_heal();
     assert_eq!((attempts.lock().unwrap().clone(), rig.rows()), (vec![1], vec![(7, 2)]));
     assert_eq!(rig.pond.metrics().failed_total, 0);
 }
@@ -292,6 +297,29 @@ fn a_call_with_an_unknown_outcome_is_written_as_a_whole_or_not_at_all() {
             false => assert_eq!(ran, [0], "{failure:?}"),
         }
         rig.assert_sound();
+    }
+}
+
+#[test]
+fn a_wait_is_answered_though_the_commit_with_the_end_has_failed() {
+    for failure in [Fault::FULL, Fault::SYNC] {
+        let mut rig = Rig::new();
+        let first = rig.pond.enqueue("q", work(1));
+        let id = rig.call(first).unwrap();
+        let mut wait = Box::pin(rig.pond.finished(id));
+        for moment in ["before the step", "after the step"] {
+            assert!(wait.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending(), "{moment}");
+            rig.settle();
+        }
+        let disk = rig.disk.clone();
+        let handler = move |_: Job<Work>| {
+            disk.fail(failure);
+            async { Outcome::done_json(&7) }
+        };
+        rig.pond.worker("q").handle(handler).start().unwrap();
+        rig.fail_and_heal();
+        let job = rig.call(wait).unwrap();
+        assert_eq!((job.state, job.result_json::<u64>().unwrap()), (State::Completed, Some(7)), "{failure:?}");
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millpond::{Capacity, EnqueueStatus, Enqueued, Error, Event, Millpond, NewJob, QueueSettings, Unique, WhenFull};
+use millpond::{
+    CancelOutcome, Capacity, EnqueueStatus, Enqueued, Error, Event, Millpond, NewJob, QueueSettings, Unique, WhenFull,
+};
 use redb::{ReadableTableMetadata, TableDefinition};
 
 use crate::support::*;
@@ -40,7 +42,7 @@ pub async fn meet(pond: &Millpond, job: Enqueued, fate: &str) {
             record(pond, "q", 1);
             drained(pond).await;
         }
-        "cancelled" => assert!(pond.cancel(job, "no").await.unwrap()),
+        "cancelled" => assert_eq!(pond.cancel(job, "no").await.unwrap(), CancelOutcome::Cancelled),
         "deleted" => pond.delete(job).await.unwrap(),
         "moved" => assert!(pond.move_to(job, "other").await.unwrap()),
         _ => assert_eq!(fate, "waits"),

@@ -171,9 +171,7 @@ async fn the_progress_and_log_of_a_running_job_are_shown_and_bounded() {
         .handle(move |job: Job<Work>, ctx: Context| {
             let gate = gate.clone();
             async move {
-                for n in 0..250 {
-                    ctx.log(format!("line {n}"));
-                }
+                (0..10_000).for_each(|n| ctx.log(format!("line {n}")));
                 ctx.log("é".repeat(5_000));
                 ctx.progress(1, Some(3), "p".repeat(5_000));
                 ctx.progress(2, Some(3), "nearly");
@@ -188,9 +186,14 @@ async fn the_progress_and_log_of_a_running_job_are_shown_and_bounded() {
     let info = pond.job(id).unwrap();
     let progress = info.progress.unwrap();
     assert_eq!((progress.done, progress.total, progress.message.as_str()), (2, Some(3), "nearly"));
-    assert_eq!((info.log.len(), info.log[0].as_str()), (100, "line 151"));
+    let log = &info.logs[0];
+    assert_eq!((info.logs.len(), log.attempt, log.ended_at, log.progress.as_ref()), (1, 1, None, Some(&progress)));
+    let (last, lines) = log.lines.split_last().unwrap();
+    assert_eq!((lines[0].text.clone(), lines.len() as u64), (format!("line {}", log.dropped), 10_000 - log.dropped));
+    let bytes: usize = log.lines.iter().map(|line| line.text.len() + 16).sum();
+    assert!((16_000..=16 << 10).contains(&bytes), "{bytes}");
     // Cut at a character, with an ellipsis.
-    assert!((1_020..=1_024).contains(&info.log[99].len()) && info.log[99].ends_with('…'), "{}", info.log[99].len());
+    assert!((1_020..=1_024).contains(&last.text.len()) && last.text.ends_with('…'), "{}", last.text.len());
     assert_eq!((info.state, info.attempts), (State::Running, 1));
     assert!(info.started_at.is_some());
     keeper.let_go(1);

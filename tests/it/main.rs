@@ -2,6 +2,8 @@
 
 #[path = "../support/all_jobs.rs"]
 mod all_jobs;
+#[path = "../support/files.rs"]
+mod files;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -9,9 +11,11 @@ mod after_a_crash;
 mod ages;
 mod at_most_once;
 mod backup;
+mod batch_handlers;
 mod bounded;
 mod bulk_in_transactions;
 mod callbacks;
+mod cancelling;
 mod capacity;
 mod circles;
 mod clock;
@@ -22,11 +26,13 @@ mod dead_letters;
 mod default_retention;
 mod durable;
 mod enqueue;
+mod enqueue_hooks;
 mod error_texts;
 mod events;
 mod expiry;
 mod file_kinds;
 mod filtered_events;
+mod finished;
 mod floors;
 mod group_list;
 mod groups;
@@ -40,8 +46,10 @@ mod idempotency;
 mod inspect;
 mod interface;
 mod kinds;
+mod limits;
 mod listed;
 mod logs;
+mod logs_and_progress;
 mod lone_callers;
 mod middleware;
 mod mistakes;
@@ -50,6 +58,7 @@ mod on_complete;
 mod on_dead;
 mod open;
 mod opened_by_several;
+mod overrides;
 mod package;
 #[cfg(unix)]
 mod panic_abort;
@@ -58,6 +67,7 @@ mod payload_codec;
 mod payloads;
 mod process_limits;
 mod quarantine;
+mod queue_removal;
 mod queue_wide_rate;
 mod rates;
 mod rates_in_the_file;
@@ -89,5 +99,3 @@ mod unserved;
 mod verification;
 mod verify_on_open;
 mod waiting_handlers;
-#[cfg(feature = "wasm")]
-mod wasm;

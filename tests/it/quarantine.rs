@@ -334,6 +334,19 @@ async fn with_a_damaged_job() -> (ManualClock, Millpond) {
 }
 
 #[tokio::test]
+async fn a_queue_with_a_job_in_the_quarantine_is_not_empty() {
+    let (_, pond) = with_a_damaged_job().await;
+    let queue = pond.queue("q").unwrap();
+    assert_eq!(queue.drain().await.unwrap(), 2);
+    settled(&pond).await;
+    assert_eq!(pond.quarantine().count().unwrap(), 1);
+    let refused = queue.remove().await;
+    assert!(matches!(refused, Err(Error::QueueNotEmpty { jobs: 1, schedules: 0, .. })), "{refused:?}");
+    assert!(pond.quarantine().purge(1).await.unwrap());
+    assert!(queue.remove().await.unwrap());
+}
+
+#[tokio::test]
 async fn quarantined_rows_are_reported_counted_listed_and_purged() {
     let (_, pond) = with_a_damaged_job().await;
     let mut events = pond.events();

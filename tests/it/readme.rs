@@ -88,7 +88,8 @@ fn no_program_of_the_readme_has_lines_that_only_rustdoc_hides() {
 fn the_first_program_runs_its_job_waits_for_ctrl_c_and_exits_with_success() {
     let directory = tempfile::tempdir().unwrap();
     let program = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "readme::child_that_runs_the_first_program", "--nocapture"])
+        // With one thread the harness would print the name of the test in front of the first line.
+        .args(["--exact", "readme::child_that_runs_the_first_program", "--nocapture", "--test-threads=2"])
         .env(CHILD, "1")
         .current_dir(&directory)
         .stdout(Stdio::piped())

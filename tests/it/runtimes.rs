@@ -205,3 +205,30 @@ fn jobs_on_a_runtime_that_ends_in_a_panic_use_no_attempt_either() {
         });
     }
 }
+
+/// Data of a handler that needs a runtime to be dropped, as a pool of connections can. It reports whether it had one.
+struct Pool(mpsc::Sender<bool>);
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let _ = self.0.send(tokio::runtime::Handle::try_current().is_ok());
+    }
+}
+
+#[test]
+fn the_data_of_handlers_is_dropped_in_the_context_of_their_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pond = runtime.block_on(async { memory().1 });
+    let (sender, dropped) = mpsc::channel();
+    let start = |queue: &str| {
+        let handler = |_: Job<Work>| async { Ok(()) };
+        pond.worker(queue).data(Pool(sender.clone())).handle(handler).start().unwrap()
+    };
+    // This thread has no runtime.
+    let worker = start("stopped");
+    drop(worker.stop());
+    assert!(dropped.recv().unwrap(), "the worker was stopped");
+    let _worker = start("kept");
+    pond.shutdown(SECOND).wait().unwrap();
+    assert!(dropped.recv().unwrap(), "the queue was shut down");
+}

@@ -1,5 +1,6 @@
 //! Many jobs at once: counted, cancelled, changed, moved, removed, and found by what they contain.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millpond::{
@@ -144,12 +145,12 @@ async fn a_job_that_is_moved_is_found_by_a_call_in_the_same_commit() {
     let pond = Millpond::builder().open_backend(disk.clone()).unwrap();
     let id = pond.enqueue("old", work(1)).await.unwrap();
     let commits = pond.metrics().commits_total;
-    let calls = vec![pond.move_to(id, "new"), pond.cancel(id, "enough")];
+    let calls = vec![pond.move_to(id, "new"), pond.move_to(id, "newer")];
     let answers = in_one_batch(&pond, &disk, calls).await;
     assert!(answers.into_iter().all(Result::unwrap));
     assert_eq!(pond.metrics().commits_total, commits + 2, "both shared one commit");
     let job = pond.job(id).unwrap();
-    assert_eq!((job.queue.as_str(), job.state), ("new", State::Cancelled));
+    assert_eq!((job.queue.as_str(), job.state), ("newer", State::Pending));
     assert_sound(&pond).await;
 }
 
@@ -275,14 +276,37 @@ async fn a_verb_that_was_broken_off_continues_at_its_cursor() {
 async fn a_verb_covers_the_jobs_that_exist_when_it_begins() {
     let (_, pond) = memory();
     pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
-    let handle = pond.clone();
+    let (handle, chunks) = (pond.clone(), Arc::new(AtomicU64::new(0)));
+    let counted = chunks.clone();
     let selection = pond.select(&in_queue("q")).on_progress(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
         let producer = handle.clone();
         let more = std::thread::spawn(move || producer.enqueue_many("q", (0..1_000).map(work)).wait());
         more.join().unwrap().unwrap();
     });
     assert_eq!(numbers(&selection.delete().await.unwrap()), done(1_500, 1_500));
-    assert_eq!(pond.queue("q").unwrap().counts().pending, 2_000);
+    assert_eq!(pond.queue("q").unwrap().counts().pending, 1_000 * chunks.load(Ordering::SeqCst));
+}
+
+/// When the first chunk is done, a job that was to run later becomes ready, behind the cursor.
+#[tokio::test]
+async fn a_job_that_becomes_ready_behind_the_cursor_is_covered() {
+    for deletes in [false, true] {
+        let (_, pond) = memory();
+        let later = pond.enqueue("q", work(0).delay(HOUR)).await.unwrap().id;
+        pond.enqueue_many("q", (0..1_500).map(work)).await.unwrap();
+        let handle = pond.clone();
+        let selection = pond.select(&in_queue("q")).on_progress(move |progress| {
+            if progress.changed == 1_000 {
+                let (pond, now) = (handle.clone(), JobPatch::new().run_at(handle.now()));
+                std::thread::spawn(move || pond.update(later, now).wait()).join().unwrap().unwrap();
+            }
+        });
+        let changed = if deletes { selection.delete().await } else { selection.cancel("enough").await };
+        assert_eq!(numbers(&changed.unwrap()), done(1_501, 1_501));
+        assert_eq!(pond.queue("q").unwrap().counts().unfinished(), 0);
+        assert_sound(&pond).await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A handler that enqueues into a full queue waits for room only if it cannot be waiting for itself.
 
+use std::sync::Arc;
+
 use millpond::{Capacity, Enqueued, Error, Handled, Job, Millpond, Outcome, QueueSettings, Retry, State, WhenFull};
 use tokio::sync::mpsc;
 
@@ -55,7 +57,20 @@ async fn a_handler_does_not_wait_for_room_in_its_own_queue() {
     bounded(&pond, "q", 2).await;
     let answers = Answers::new();
     pond.enqueue_many("q", [work(1), work(2)]).await.unwrap();
-    forwarding(&pond, "q", "q", 2, &answers);
+    // Neither job ends, and makes room, before both were answered.
+    let both_answered = Arc::new(tokio::sync::Barrier::new(2));
+    let (inner, log) = (pond.clone(), answers.clone());
+    let handler = move |job: Job<Work>| {
+        let (pond, log, both_answered) = (inner.clone(), log.clone(), both_answered.clone());
+        async move {
+            let answer = pond.enqueue("q", work(0)).await;
+            log.push((job.queue().to_owned(), room_or_full_queue(&answer)));
+            both_answered.wait().await;
+            answer?;
+            Ok(())
+        }
+    };
+    pond.worker("q").concurrency(2).no_timeout().retry(Retry::none()).handle(handler).start().unwrap();
     assert_eq!(drained(&pond).await.dead, 2);
     assert_eq!(answers.all(), [refused("q", "q"), refused("q", "q")]);
     close(pond).await;

@@ -5,7 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use millpond::{Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp};
+use millpond::{
+    AttemptLog, CancelOutcome, Enqueued, Error, Explanation, JobId, JobPatch, NewJob, Pace, Priority, State, Timestamp,
+};
 use millpond_testkit::{JobSpec, ON_PURPOSE};
 
 use crate::engine::{Engine, ROWS, at, group_name, new_job, queue_name, write_row};
@@ -118,9 +120,37 @@ impl Run {
             Op::CancelAll(queue) => {
                 let filter = millpond::JobFilter::new().queue(queue_name(*queue));
                 let done = self.engine.pond.select(&filter).cancel(ON_PURPOSE).await.map_err(text)?;
-                let waiting = self.model.waiting(*queue);
-                expect("cancelled", done.changed, waiting.len() as u64)?;
+                let (waiting, running) = (self.model.waiting(*queue), self.model.running_of(*queue));
+                expect("cancelled", done.changed, (waiting.len() + running.len()) as u64)?;
                 waiting.into_iter().for_each(|id| self.model.cancel(id));
+                running.into_iter().for_each(|id| self.model.request_cancel(id));
+            }
+            Op::Drain(queue) => {
+                let done = self.engine.queue(*queue).drain().await.map_err(text)?;
+                let waiting = self.model.waiting(*queue);
+                expect("drained", done, waiting.len() as u64)?;
+                waiting.into_iter().for_each(|id| self.model.delete(id));
+            }
+            Op::Obliterate(queue) => {
+                let jobs = self.model.jobs.values().filter(|job| job.queue == *queue).count() as u64;
+                let done = self.engine.queue(*queue).obliterate().await;
+                match (self.model.is_in_use(*queue), done) {
+                    (true, Err(Error::QueueInUse { .. })) => {}
+                    (false, Ok(done)) => {
+                        expect("obliterated", done.jobs, jobs)?;
+                        self.model.obliterate(*queue);
+                        self.engine.configure(*queue).await;
+                    }
+                    (in_use, done) => return Err(format!("in use: {in_use}, and it is answered {done:?}")),
+                }
+            }
+            Op::Rename(queue) => {
+                let renamed = self.engine.queue(*queue).rename("another").await;
+                match (self.model.is_in_use(*queue), renamed) {
+                    (true, Err(Error::QueueInUse { .. })) => {}
+                    (false, Ok(renamed)) => drop(renamed.rename(&queue_name(*queue)).await.map_err(text)?),
+                    (in_use, renamed) => return Err(format!("in use: {in_use}, and it is answered {renamed:?}")),
+                }
             }
             Op::Delete(pick) => {
                 if let Some(id) = self.any_job(*pick) {
@@ -285,14 +315,18 @@ impl Run {
     }
 
     async fn cancel(&mut self, id: u64) -> Check {
-        let answer = self.engine.pond.cancel(JobId::new(id), ON_PURPOSE).await;
-        if self.model.refusal(id) == Some(State::Cancelled) {
-            return expect("cancelled again", answer.map_err(text)?, false);
+        let answer = self.engine.pond.cancel(JobId::new(id), ON_PURPOSE).await.map_err(text)?;
+        let expected = match self.model.refusal(id) {
+            None => CancelOutcome::Cancelled,
+            Some(State::Running) => CancelOutcome::Requested,
+            Some(state) => CancelOutcome::AlreadyEnded(state),
+        };
+        match answer {
+            CancelOutcome::Cancelled => self.model.cancel(id),
+            CancelOutcome::Requested => self.model.request_cancel(id),
+            _ => {}
         }
-        if self.refused(id, answer)? {
-            self.model.cancel(id);
-        }
-        Ok(())
+        expect("cancel", answer, expected)
     }
 
     async fn update(&mut self, id: u64, priority: Option<u8>, run_at: Option<u64>) -> Check {
@@ -358,7 +392,10 @@ impl Run {
 
         let shown: BTreeMap<u64, _> = jobs
             .iter()
-            .map(|(id, job)| (*id, (job.state, job.attempts, job.errors.len(), job.priority.get(), job.queue.clone())))
+            .map(|(id, job)| {
+                let seen = (job.state, job.attempts, job.errors.len(), job.priority.get(), job.queue.clone());
+                (*id, (seen, reported(*id, &job.logs)))
+            })
             .collect();
         let expected: BTreeMap<u64, _> = self
             .model
@@ -366,7 +403,8 @@ impl Run {
             .iter()
             .map(|(id, job)| {
                 let (state, attempts) = job.shown();
-                (*id, (state, attempts, job.errors, job.priority, queue_name(job.queue)))
+                let logs = job.logs.iter().map(|attempt| (*attempt, format!("{id} {attempt}"), Some(*id))).collect();
+                (*id, ((state, attempts, job.errors, job.priority, queue_name(job.queue)), logs))
             })
             .collect();
         for id in shown.keys().chain(expected.keys()) {
@@ -379,6 +417,8 @@ impl Run {
                 ));
             }
         }
+        let tagged = self.model.jobs.iter().filter(|(_, job)| job.is_tagged);
+        expect("found by tag", self.engine.tagged(), tagged.map(|(id, _)| *id).collect())?;
         expect("parked handlers", self.engine.parked(), self.model.running())?;
         expect("rows", self.engine.rows(), self.model.rows.iter().map(|row| (*row, 1)).collect())?;
         (0..QUEUES).try_for_each(|queue| self.compare_counts(queue))
@@ -451,6 +491,16 @@ async fn all<T>(mut commits: Vec<millpond::Commit<T>>) -> Vec<Result<T, Error>> 
 
 fn nth(ids: &BTreeSet<u64>, pick: usize) -> Option<u64> {
     (!ids.is_empty()).then(|| *ids.iter().nth(pick % ids.len()).expect("within"))
+}
+
+/// The attempt, the lines and the progress of each kept log.
+fn reported(id: u64, logs: &[AttemptLog]) -> Vec<(u32, String, Option<u64>)> {
+    let one = |log: &AttemptLog| {
+        assert!(log.ended_at.is_some() && log.dropped == 0, "job {id}: {log:?}");
+        let lines: Vec<_> = log.lines.iter().map(|line| line.text.clone()).collect();
+        (log.attempt, lines.join("|"), log.progress.as_ref().map(|progress| progress.done))
+    };
+    logs.iter().map(one).collect()
 }
 
 fn text(error: Error) -> String {

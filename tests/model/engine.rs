@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use millpond::testing::ManualClock;
 use millpond::{
-    Clock, Context, DeadJob, Handled, Job, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, QueueSettings, Retention,
-    Retry, Timestamp, Transaction, Worker,
+    Clock, Context, DeadJob, Handled, Job, JobFilter, JobId, JobInfo, Keep, Millpond, NewJob, Outcome, QueueSettings,
+    Retention, Retry, Timestamp, Transaction, Worker,
 };
 use millpond_testkit::{JobSpec, ON_PURPOSE, SimDisk};
 use redb::{ReadableTable, TableDefinition};
@@ -48,6 +48,9 @@ pub fn queue_name(queue: usize) -> String {
     format!("q{queue}")
 }
 
+/// The tag of each job that is enqueued with a priority.
+const TAG: &str = "with a priority";
+
 pub fn group_name(group: usize) -> String {
     format!("g{group}")
 }
@@ -56,6 +59,7 @@ pub fn new_job(spec: &JobSpec, wall: Timestamp) -> NewJob {
     // Some payloads do not fit into the smaller window.
     let payload = vec![7; if spec.priority == 5 { 7 } else { 400 }];
     let job = with_options(NewJob::raw(KIND, payload), spec, wall, |group| group_name(usize::from(group)));
+    let job = if spec.priority == 5 { job } else { job.tag(TAG) };
     match spec.key {
         Some((key, unique_for)) => job.unique_key(format!("k{key}")).unique_for(Duration::from_millis(unique_for)),
         None => job,
@@ -87,7 +91,7 @@ fn is_coded(window: usize) -> bool {
 
 fn open(memory: &SimDisk, clock: &ManualClock, max_running: usize, window: usize) -> Millpond {
     let builder = Millpond::builder().clock(clock.clone()).seed(0).max_running(max_running).cache_bytes(1 << 20);
-    let builder = builder.window_jobs_max(window).on_dead(on_dead);
+    let builder = builder.window_jobs_max(window).on_dead(on_dead).cancel_grace(Duration::MAX);
     // It moves one or two jobs at a time, and holds no more of them in memory.
     let builder = if moves_little(max_running) { builder.batch_bytes_max(64).window_bytes_max(300) } else { builder };
     let scrambled = Scrambled { key: max_running as u8, reads: |_, _| {} };
@@ -118,16 +122,21 @@ impl Engine {
     pub async fn new(max_running: usize, window: usize) -> Self {
         let (memory, clock) = (SimDisk::new(), ManualClock::new());
         let pond = open(&memory, &clock, max_running, window);
-        for queue in 0..QUEUES {
-            let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
-            let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
-            let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Block };
-            let settings = QueueSettings::default().retention(retention).groups(groups);
-            pond.queue(&queue_name(queue)).unwrap().configure(settings).await.unwrap();
-        }
         let engine = Self::around(pond, clock, memory, max_running, window);
+        for queue in 0..QUEUES {
+            engine.configure(queue).await;
+        }
         engine.commit_something().await;
         engine
+    }
+
+    /// Sets a queue up of which nothing is stored.
+    pub async fn configure(&self, queue: usize) {
+        let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
+        let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
+        let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Block };
+        let settings = QueueSettings::default().retention(retention).groups(groups);
+        self.queue(queue).configure(settings).await.unwrap();
     }
 
     fn around(pond: Millpond, clock: ManualClock, memory: SimDisk, max_running: usize, window: usize) -> Self {
@@ -255,6 +264,12 @@ impl Engine {
         all_jobs(&self.pond).into_iter().map(|job| (job.id.get(), job)).collect()
     }
 
+    /// The jobs that are found by their tag.
+    pub fn tagged(&self) -> BTreeSet<u64> {
+        let page = self.pond.jobs(&JobFilter::new().tag(TAG), None, 10_000).unwrap();
+        page.jobs.into_iter().map(|job| job.id.get()).collect()
+    }
+
     pub fn rows(&self) -> BTreeMap<u64, u64> {
         let read = self.pond.begin_read().unwrap();
         let table = read.open_table(ROWS).unwrap();
@@ -266,6 +281,11 @@ impl Engine {
     }
 }
 
+/// Whether the handler of this job logs a line and reports progress when it is answered.
+pub fn talks(id: u64) -> bool {
+    !id.is_multiple_of(3)
+}
+
 async fn handle(stage: Arc<Mutex<Stage>>, clock: ManualClock, job: Job<Bytes>, ctx: Context) -> Handled<Outcome> {
     let id = job.id().get();
     let (tell, told) = oneshot::channel();
@@ -275,6 +295,10 @@ async fn handle(stage: Arc<Mutex<Stage>>, clock: ManualClock, job: Job<Bytes>, c
         stage.parked.insert(id, tell);
     }
     let Ok(answer) = told.await else { std::future::pending().await };
+    if talks(id) {
+        ctx.log(format!("{id} {}", job.attempt()));
+        ctx.progress(id, None, "");
+    }
     let wall = clock.wall();
     Ok(match answer {
         Answer::Done => Outcome::Done(None),

@@ -50,6 +50,13 @@ pub enum Answer {
     Panic,
 }
 
+impl Answer {
+    /// Whether the job ends as completed.
+    pub fn completes(self) -> bool {
+        matches!(self, Self::Done | Self::DoneWithRow | Self::DoneWithJob(_))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Op {
     Enqueue(JobSpec),
@@ -76,6 +83,12 @@ pub enum Op {
     Purge(usize),
     /// Cancels all waiting jobs of a queue.
     CancelAll(usize),
+    /// Removes all waiting jobs of a queue.
+    Drain(usize),
+    /// Removes a queue, and sets it up again.
+    Obliterate(usize),
+    /// Gives a queue another name, and its own one back.
+    Rename(usize),
     Delete(usize),
     /// Moves a job to a queue.
     MoveTo(usize, usize),
@@ -190,6 +203,9 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (0..QUEUES).prop_map(Op::RedriveAll),
         1 => job().prop_map(Op::Purge),
         1 => (0..QUEUES).prop_map(Op::CancelAll),
+        1 => (0..QUEUES).prop_map(Op::Drain),
+        2 => (0..QUEUES).prop_map(Op::Obliterate),
+        1 => (0..QUEUES).prop_map(Op::Rename),
         1 => job().prop_map(Op::Delete),
         2 => (job(), 0..QUEUES).prop_map(|(job, queue)| Op::MoveTo(job, queue)),
         2 => (0..QUEUES, 1usize..5).prop_map(|(queue, jobs)| Op::SetConcurrency(queue, jobs)),

@@ -6,7 +6,9 @@ use std::task::{Context as Task, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millpond::{BoxError, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, WhenFull};
+use millpond::{
+    BoxError, CancelOutcome, Capacity, Clock, Commit, Enqueued, Error, JobId, JobPatch, Pace, Priority, State, WhenFull,
+};
 use millpond_testkit::{JobSpec, ON_PURPOSE, When};
 
 use crate::handlers::{ROWS, write_row};
@@ -28,8 +30,15 @@ pub enum Asks {
     Transact,
     /// A call on one job, with its id.
     Cancel(u64),
+    /// Makes the call again that has stored a job, or has not: the number of the job.
+    Repeat(u64),
     Redrive(u64),
     Pause,
+    PauseKind {
+        queue: usize,
+        kind: usize,
+        paused: bool,
+    },
     Other,
     Verify,
 }
@@ -71,6 +80,8 @@ impl World {
 
     pub fn call(&mut self) -> Check {
         self.edit_schedules();
+        self.repeat_a_call();
+        self.pause_a_kind();
         let room = self.stage.lock().unwrap().next_n <= self.plan.jobs_max;
         match self.rng.u8(..100) {
             0..=39 if room => self.store(1),
@@ -100,6 +111,11 @@ impl World {
         self.next_call += 1;
         self.note(|_| format!("call {call} {asks:?}"));
         self.callers.push(Caller { call, asks, future, polls: 0, waits: false });
+    }
+
+    /// A call that answers whether it has changed something.
+    pub fn ask(&mut self, asks: Asks, commit: Commit<bool>) {
+        self.push(asks, boxed(commit, truth));
     }
 
     /// A call whose answer says nothing.
@@ -147,6 +163,21 @@ impl World {
             Asks::Store,
             boxed(commit, |answers: Vec<Enqueued>| answers.iter().map(|answer| answer.id.get()).collect()),
         );
+    }
+
+    /// Makes a call again that was answered or dropped, as a caller does that does not know what became of it.
+    fn repeat_a_call(&mut self) {
+        let mut again = self.oracle.can_be_repeated();
+        let unknown: Vec<_> = again.iter().copied().filter(|n| self.oracle.is_unknown(*n)).collect();
+        if !unknown.is_empty() {
+            again = unknown;
+        } else if self.repeats.u8(..8) > 0 {
+            return;
+        }
+        let Some(n) = self.repeats.choice(again) else { return };
+        let spec = self.oracle.repeats(n);
+        let commit = self.now().pond.enqueue(&queue_name(spec.queue), new_job(&spec, self.clock.wall()));
+        self.push(Asks::Repeat(n), boxed(commit, |answer| vec![answer.id.get(), u64::from(answer.is_stored())]));
     }
 
     /// Stores more delayed jobs than one promotion makes ready.
@@ -259,10 +290,23 @@ impl World {
     }
 
     fn cancel(&mut self) {
-        let Some(id) = self.any_id() else { return };
+        let Some(mut id) = self.any_id() else { return };
+        if self.repeats.bool() {
+            id = self.repeats.choice(self.oracle.running_ids()).unwrap_or(id);
+        }
         self.oracle.steered(id, false);
         let commit = self.now().pond.cancel(JobId::new(id), ON_PURPOSE);
-        self.push(Asks::Cancel(id), boxed(commit, truth));
+        self.push(
+            Asks::Cancel(id),
+            boxed(commit, |outcome| {
+                vec![match outcome {
+                    CancelOutcome::AlreadyEnded(State::Cancelled) => 0,
+                    CancelOutcome::Cancelled => 1,
+                    CancelOutcome::Requested => 2,
+                    _ => 3,
+                }]
+            }),
+        );
     }
 
     fn update(&mut self) {
@@ -376,7 +420,7 @@ impl World {
         if caller.polls > 0 {
             took("a call was dropped while it waited");
         }
-        self.oracle.abandoned(caller.call, caller.polls > 0)
+        self.oracle.dropped(caller.asks, caller.call, caller.polls > 0)
     }
 
     // --- answers ------------------------------------------------------------------------------
@@ -433,10 +477,19 @@ impl World {
         }
         match (asks, answer) {
             (Asks::Store | Asks::Transact, _) => self.oracle.answered(call, answer),
+            (Asks::Repeat(n), answer) => self.oracle.repeated(n, answer),
             (Asks::Verify, Ok(problems)) if problems[0] > 0 => {
                 Err(format!("I4: the file has {} problems", problems[0]))
             }
-            (Asks::Cancel(id), Ok(done)) => self.oracle.cancelled(id, done[0] == 1),
+            (Asks::Cancel(id), Ok(done)) => match done[0] {
+                2 => self.oracle.cancel_requested(id),
+                3 => Ok(()),
+                done => self.oracle.cancelled(id, done == 1),
+            },
+            (Asks::PauseKind { queue, kind, paused }, Ok(_)) => {
+                self.oracle.kind_paused(call, (queue, kind), paused);
+                Ok(())
+            }
             (_, Err(error)) => self.oracle.legal_error(error),
             _ => Ok(()),
         }
@@ -445,7 +498,7 @@ impl World {
     /// Every call that is not answered now waits for room.
     pub fn answered_at_rest(&mut self) -> Check {
         for caller in &mut self.callers {
-            if caller.asks != Asks::Store {
+            if !matches!(caller.asks, Asks::Store | Asks::Repeat(_)) {
                 return Err(format!("I23: call {} {:?} is not answered", caller.call, caller.asks));
             }
             caller.waits = true;
@@ -467,7 +520,7 @@ impl World {
     /// The process has ended, and its callers with it.
     pub fn all_gone(&mut self) -> Check {
         for caller in std::mem::take(&mut self.callers) {
-            self.oracle.abandoned(caller.call, caller.polls > 0)?;
+            self.oracle.dropped(caller.asks, caller.call, caller.polls > 0)?;
         }
         Ok(())
     }

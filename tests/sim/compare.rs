@@ -6,6 +6,7 @@ use millpond::{Counts, FailureKind, JobInfo, State};
 
 use crate::handlers::{Act, hook_fails, row_of};
 use crate::kept::Rows;
+use crate::made::tags_of;
 use crate::oracle::{Check, Fate, Job, Oracle, Origin};
 use crate::paths::took;
 use crate::plan::Keeps;
@@ -99,6 +100,9 @@ impl Oracle {
         let is_guest = self.is_guest(&self.jobs[&n]);
         let mut moved = None;
         let job = self.job(n);
+        if matches!(job.origin, Origin::Call(_)) && info.tags != tags_of(&job.spec) {
+            return Err(format!("I25: it has other tags: {info:?}, {job:?}"));
+        }
         if job.fate == Fate::Refused {
             return Err(format!("I3: the job was refused, and it is stored: {info:?}, {job:?}"));
         }
@@ -205,6 +209,7 @@ impl Oracle {
             let mono = self.mono;
             self.moved.insert(key, mono);
         }
+        self.reports(n, info)?;
         self.lineage(&self.jobs[&n], info)
     }
 

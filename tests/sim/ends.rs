@@ -9,7 +9,7 @@ use crate::guest_talk;
 use crate::handlers::Note;
 use crate::oracle::Check;
 use crate::paths::took;
-use crate::plan::{KEPT, Keeps, group_name, queue_name};
+use crate::plan::{KEPT, KINDS, Keeps, group_name, queue_name};
 use crate::world::{Open, World};
 
 /// Everything must end within this many milliseconds of the simulated clock once no fault is left.
@@ -292,6 +292,10 @@ impl World {
     fn resume(&mut self, queue: usize) -> Check {
         let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
         self.done(handle.resume())?;
+        for kind in KINDS {
+            self.done(handle.resume_kind(kind))?;
+        }
+        self.oracle.kinds_resumed(queue);
         for group in 0..self.plan.groups {
             self.done(handle.resume_group(&group_name(group)))?;
         }

@@ -16,6 +16,7 @@ use redb::{ReadableTable, TableDefinition};
 
 use crate::guest_talk::{self, GuestStart};
 use crate::plan::{new_job, queue_name, random_job};
+use crate::reports;
 
 /// Each row counts how often it was written.
 pub const ROWS: TableDefinition<u64, u64> = TableDefinition::new("rows");
@@ -334,6 +335,7 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
     let doing = scene.stage.lock().unwrap().start(n, &job, &ctx, &scene.clock, timeout);
     let Doing { run, wait, act, heeds, child } = doing;
     let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
+    reports::begin(&ctx, n, run);
     if act == Act::Hang {
         scene.timers.sleep(Duration::from_secs(1 << 40)).await;
     }
@@ -355,6 +357,7 @@ pub async fn handle(scene: Scene, job: Job<Bytes>, ctx: Context) -> Handled<Outc
         std::future::pending::<()>().await;
     }
     guard.act = Some(act);
+    reports::end(&ctx, n, run);
     answer(act, (n, run), child, &ctx, scene.clock.wall())
 }
 
@@ -365,6 +368,7 @@ pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handle
     let doing = scene.stage.lock().unwrap().start(n, job, ctx, &scene.clock, timeout);
     let Doing { run, wait, act, child, .. } = doing;
     let mut guard = Guard { stage: scene.stage.clone(), n, run, act: None };
+    reports::begin(ctx, n, run);
     // It cannot be stopped from outside, so it returns at some time.
     let (wait, act) = if act == Act::Hang { (Duration::from_secs(40), Act::Fail) } else { (wait, act) };
     if !wait.is_zero() {
@@ -376,6 +380,7 @@ pub fn handle_blocking(scene: &Scene, job: &Job<Bytes>, ctx: &Context) -> Handle
         return Err(ON_PURPOSE.into());
     }
     guard.act = Some(act);
+    reports::end(ctx, n, run);
     answer(act, (n, run), child, ctx, scene.clock.wall())
 }
 

@@ -15,18 +15,20 @@ mod calls;
 mod compare;
 mod ends;
 #[cfg(feature = "wasm")]
-#[path = "../it/wasm/guest.rs"]
+#[path = "../plugins/guest.rs"]
 mod guest;
 mod guest_talk;
 #[cfg(feature = "wasm")]
 mod guests;
 mod handlers;
 mod kept;
+mod limits;
 #[path = "../support/made.rs"]
 mod made;
 mod oracle;
 mod paths;
 mod plan;
+mod reports;
 mod schedules;
 #[path = "../support/scrambled.rs"]
 mod scrambled;

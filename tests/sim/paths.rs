@@ -29,7 +29,7 @@ const fn said(name: &'static str, said: &'static str) -> Path {
     Path { said: Some(said), ..seen(name) }
 }
 
-static PATHS: [Path; 89 + 12] = [
+static PATHS: [Path; 101 + 12] = [
     // The writer.
     said("a batch was undone and made again", "a batch is undone and made again"),
     said("a command waited for the next batch", "a command waits for the next batch"),
@@ -54,6 +54,9 @@ static PATHS: [Path; 89 + 12] = [
     seen("the writes with a completion failed"),
     said("the hook for dead jobs failed", "`on_dead` failed: the job is dead without what the hook would have written"),
     seen("the hook for dead jobs was called when the file was opened"),
+    seen("a call that was refused was made again"),
+    seen("a call with OutcomeUnknown was made again"),
+    seen("a call that had stored its job was made again"),
     // Healing.
     seen("it healed"),
     seen("it was degraded for more than a minute"),
@@ -99,8 +102,22 @@ static PATHS: [Path; 89 + 12] = [
     seen("an answer held a queue or group back"),
     seen("an answer about a job of a group held the whole queue back"),
     seen("concurrency was lowered below what ran"),
+    seen("all units of a limit were in use"),
+    said(
+        "a job was passed over because too many waited for a limit",
+        "a job that waits for a shared limit is passed over",
+    ),
+    seen("a kind was paused"),
     seen("a blocking handler ran"),
     seen("all threads were busy"),
+    // Reports of handlers.
+    seen("lines of a log were dropped"),
+    seen("what a run reported was kept with its end"),
+    // Cancels.
+    seen("a running job was asked to stop"),
+    seen("a job that was asked to stop completed"),
+    seen("a job that was asked to stop ended as cancelled"),
+    seen("a stop ended a job that was asked to stop"),
     // Attempts.
     seen("a timeout"),
     seen("an answer came when the attempt's time was over"),

@@ -6,6 +6,7 @@ use fastrand::Rng;
 use millpond::{Capacity, GroupPolicy, Keep, NewJob, QueueSettings, Rate, Retention, Timestamp, WhenFull};
 use millpond_testkit::{Expires, JobSpec, When, one_of};
 
+use crate::limits::{LimitPlan, weight_of};
 use crate::made::with_options;
 
 pub const KINDS: [&str; 2] = ["even", "odd"];
@@ -69,7 +70,21 @@ pub fn new_job(spec: &JobSpec, wall: Timestamp) -> NewJob {
         payload.extend([spec.group.unwrap_or(u8::MAX), spec.queue as u8]);
     }
     payload.resize(payload.len() + spec.padding, 0);
-    with_options(NewJob::raw(KINDS[spec.kind], payload), spec, wall, group_name)
+    let job = with_options(NewJob::raw(KINDS[spec.kind], payload), spec, wall, group_name);
+    let job = match weight_of(spec) {
+        Some(weight) => job.weight(weight),
+        None => job,
+    };
+    if is_keyed(spec) { job.idempotency_key(format!("call-{}", spec.n)).idempotency_for(KEY_TIME) } else { job }
+}
+
+/// For how long an idempotency key is held.
+pub const KEY_TIME: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// Whether the job has an idempotency key, so that its call can be made again. A job that expires has none: what is made
+/// again would expire later.
+pub fn is_keyed(spec: &JobSpec) -> bool {
+    spec.n.is_multiple_of(3) && spec.expires.is_none()
 }
 
 /// Which ended jobs a queue keeps.
@@ -262,6 +277,7 @@ pub struct Plan {
     pub coded: bool,
     pub plugins: PluginPlan,
     pub threads: ThreadPlan,
+    pub limits: LimitPlan,
     pub weights: Weights,
 }
 
@@ -273,6 +289,7 @@ impl Plan {
         plan.coded = Rng::with_seed(seed ^ 0x0063_6F64_6563).u8(..4) == 0;
         plan.weights.plugin = if plan.plugins.any() { 2 } else { 0 };
         plan.threads = ThreadPlan::random(seed, &plan);
+        plan.limits = LimitPlan::random(seed, &plan);
         plan.weights.thread = if plan.threads.any() { 6 } else { 0 };
         plan
     }
@@ -335,6 +352,7 @@ impl Plan {
             clock_unset: false,
             plugins: PluginPlan::default(),
             threads: ThreadPlan { kinds: Vec::new(), threads: 1 },
+            limits: LimitPlan::default(),
             weights,
         }
     }

@@ -18,6 +18,7 @@ use crate::compare::{Moment, View, number_of};
 use crate::guest_talk;
 use crate::handlers::{DEAD_ROWS, Note, ROWS, Scene, Stage, Timers, handle, handle_blocking, on_dead};
 use crate::kept;
+use crate::limits::LIMIT;
 use crate::oracle::{Check, Oracle};
 use crate::paths::took;
 use crate::plan::{KINDS, Plan, queue_name};
@@ -81,6 +82,8 @@ pub struct World {
     pub plan: Plan,
     pub schedules: Schedules,
     pub rng: Rng,
+    /// Decides which calls are made again.
+    pub repeats: Rng,
     pub clock: ManualClock,
     pub disk: SimDisk,
     /// How many milliseconds syncs have taken since this was last read.
@@ -155,6 +158,7 @@ impl World {
             clock,
             plan,
             schedules,
+            repeats: Rng::with_seed(seed ^ 0x7265_7065_6174),
         };
         world.note(|world| format!("{:?}", world.plan));
         world.open_file().map_err(|error| format!("the file does not open: {error}"))?;
@@ -194,6 +198,7 @@ impl World {
             .cache_bytes(self.plan.cache_bytes)
             .window_jobs_max(self.plan.window)
             .window_bytes_max(self.plan.window_bytes)
+            .limit(LIMIT, self.plan.limits.units.unwrap_or(1))
             .events_buffer(if self.plan.bulk { 8_192 } else { 1_024 });
         let (fails, opening) = (self.plan.dead_hook_fails, Arc::new(AtomicBool::new(true)));
         let opens = opening.clone();
@@ -216,7 +221,7 @@ impl World {
         opening.store(false, Ordering::Relaxed);
         self.account_for_slow_disk();
         let (pond, steps) = opened?;
-        let events = pond.events();
+        let events = pond.events_with_attempts(|_| true);
         let workers = self.plan.queues.iter().map(|_| None).collect();
         self.open = Some(Open { steps, pond, events, workers, runtime });
         self.note(|_| "open".into());
@@ -248,7 +253,9 @@ impl World {
         }
         let (stage, timers, clock) = (self.stage.clone(), self.timers.clone(), self.clock.clone());
         let scene = Scene { stage, timers, clock, timeout: plan.timeout };
-        for (kind, name) in KINDS[..if plan.all_kinds { 2 } else { 1 }].iter().enumerate() {
+        let kinds = if plan.all_kinds { 2 } else { 1 };
+        worker = self.plan.limits.add_to(worker, queue, kinds);
+        for (kind, name) in KINDS[..kinds].iter().enumerate() {
             #[cfg(feature = "wasm")]
             if self.plan.plugins.is_plugin(queue, kind) {
                 worker = worker.handle_wasm(name, self.deploy(queue, kind));

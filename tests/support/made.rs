@@ -34,7 +34,12 @@ pub fn with_options(mut job: NewJob, spec: &JobSpec, wall: Timestamp, group: imp
     if let Some(backoff) = spec.backoff {
         job = job.backoff(Backoff::Fixed(Duration::from_millis(backoff)));
     }
-    job
+    job.tags(tags_of(&spec))
+}
+
+/// The tags of a job. Some jobs have two, and they say nothing about what becomes of a job.
+pub fn tags_of(spec: &JobSpec) -> Vec<String> {
+    if spec.n % 5 == 1 { vec![format!("t{}", spec.n % 3), "every fifth".to_owned()] } else { Vec::new() }
 }
 
 fn at(millis: u64) -> SystemTime {

@@ -49,7 +49,7 @@ impl Draft {
 
     pub fn job(&self) -> NewJob {
         let mut job = NewJob::encoded(self.kind.clone(), codec(&self.payload), self.payload.clone());
-        job = job.priority(self.priority).generation(self.generation);
+        job = job.priority(self.priority).with_generation(self.generation);
         if !self.delay.is_zero() {
             job = job.delay(self.delay);
         }

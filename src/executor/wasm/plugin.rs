@@ -304,5 +304,5 @@ fn handling(kind: Arc<str>, serving: Serving) -> Handling {
     let runnable = Runnable::foreign(move |payload, context| {
         Ok(Box::pin(attempt::run(&serving, payload.bytes.clone(), context.clone())))
     });
-    Handling { kind, runnable, timeout_max, slow_polls: Default::default(), foreign: Some(foreign) }
+    Handling { kind, runnable, timeout_max, slow_polls: Default::default(), retry: None, foreign: Some(foreign) }
 }

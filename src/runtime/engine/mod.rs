@@ -17,11 +17,14 @@ use tokio::sync::Notify;
 
 use super::alarm::Alarm;
 use super::callers::Callers;
+use super::cancels::Cancels;
 use super::commit_turn::CommitTurn;
 use super::expiries::Expiries;
 use super::schedule_times::ScheduleTimes;
+use super::waits::Waits;
 use crate::events::EventBus;
 use crate::executor::{Binding, Executor};
+use crate::handler::Middleware;
 use crate::job::{Change, IdMap, QueueId};
 use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
@@ -53,6 +56,12 @@ pub(crate) struct Config {
     pub linger: Duration,
     /// How long callers wait while another caller holds a guard.
     pub write_wait_max: Duration,
+    /// How long an async handler may go on after the cancel of its job was requested.
+    pub cancel_grace: Duration,
+    /// The limits that jobs share: their names and their units when the file was opened.
+    pub limits: Vec<(Arc<str>, u32)>,
+    /// What runs around the attempts of all workers.
+    pub middleware: Middleware,
     pub verify_on_open: bool,
     pub compaction: bool,
     /// Longest result that is kept, in bytes.
@@ -67,7 +76,7 @@ pub(crate) struct Engine {
     pub(super) time: Arc<TimeSource>,
     pub(super) prepare: Arc<dyn Prepare>,
     pub(super) to_writer: WriterSender,
-    pub(super) bus: EventBus,
+    pub(super) bus: Arc<EventBus>,
     pub(super) executor: Executor,
     pub(super) metrics: Arc<Metrics>,
     pub(super) config: Config,
@@ -75,6 +84,8 @@ pub(crate) struct Engine {
     pub(super) occupied: Occupied,
     pub(super) commit_turn: CommitTurn,
     pub(super) callers: Callers,
+    pub(super) cancels: Cancels,
+    pub(super) waits: Arc<Waits>,
     pub(super) alarm: Alarm,
     pub(super) expiries: Expiries,
     pub(super) schedule_times: ScheduleTimes,
@@ -118,11 +129,12 @@ pub(super) struct Parts {
     pub time: Arc<TimeSource>,
     pub prepare: Arc<dyn Prepare>,
     pub to_writer: WriterSender,
-    pub bus: EventBus,
+    pub bus: Arc<EventBus>,
     pub metrics: Arc<Metrics>,
     pub occupied: Occupied,
     pub executor: Executor,
     pub scheduler: Scheduler,
+    pub waits: Arc<Waits>,
     pub upkeep: Box<dyn Upkeep>,
     pub config: Config,
     pub on_dead: Option<DeadHook>,
@@ -145,6 +157,8 @@ impl Engine {
             occupied: parts.occupied,
             commit_turn: CommitTurn::default(),
             callers: Callers::default(),
+            cancels: Cancels::default(),
+            waits: parts.waits,
             alarm: Alarm::default(),
             expiries: Expiries::new(),
             schedule_times: ScheduleTimes::default(),
@@ -183,6 +197,11 @@ impl Engine {
         let hook = self.on_dead.lock().unwrap_or_else(|e| e.into_inner()).take();
         // Outside the lock, because dropping what the hook holds may run code of the application.
         drop(hook);
+    }
+
+    /// What runs around the attempts of all workers.
+    pub fn middleware(&self) -> &Middleware {
+        &self.config.middleware
     }
 
     pub fn now(&self) -> Now {

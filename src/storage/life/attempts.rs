@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::moved::{Moved, Side, WithHandler};
 use super::ready::ready_key;
-use crate::job::{Change, JobId, QueueId, ReadyJob, Record, State, Transition};
+use crate::job::{Change, JobId, Order, QueueId, ReadyJob, Record, State, Transition};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::encode_record;
 use crate::storage::rows::fault::Fault;
@@ -29,6 +29,35 @@ impl Batch<'_> {
             indexed: None,
             handler: WithHandler::Is(mark),
         })
+    }
+
+    /// Makes durable that a running job, which was handed out from `order`, is to be cancelled. If that was requested before, the
+    /// first reason counts. The handler is told after the commit.
+    pub(super) fn request_cancel(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        order: Order,
+        reason: &str,
+    ) -> Result<(), Fault> {
+        if self.cancel_reason(id)?.is_some() {
+            return Ok(());
+        }
+        let mark = match self.start_mark(id)? {
+            Some(mark) => mark,
+            // The mark of the attempt, if it comes, replaces this one and keeps the reason.
+            None => StartMark {
+                queue,
+                priority: order.priority,
+                position: order.position,
+                attempt: 1,
+                max_attempts: 1,
+                started_at: self.now.wall,
+                alone: false,
+            },
+        };
+        self.hand_out(id, &mark)?;
+        self.mark_cancelled(id, &mark, reason)
     }
 
     /// Puts off a job that was handed out until `due`. `failed` says whether its attempt is used up.
@@ -74,27 +103,27 @@ impl Batch<'_> {
         self.put_unreadable_aside()
     }
 
-    /// Gives a job that was handed out back to its place, rewritten if it has `changed`. Returns `None` if its group is
-    /// paused, which holds it there.
+    /// Gives a job that was handed out back to its place, rewritten if it has `changed`. `failed` says whether the process died in its
+    /// attempt. Returns `None` if its group is paused, which holds it there.
     pub fn give_back(
         &mut self,
         queue: QueueId,
         taken: Arc<ReadyJob>,
         changed: Option<Record>,
+        failed: bool,
     ) -> Result<Option<Arc<ReadyJob>>, Fault> {
         self.touch();
         let id = taken.id;
-        let failed = changed.is_some();
-        let entry = match changed {
-            None => taken.clone(),
+        let (entry, was) = match changed {
+            None => (taken.clone(), u64::from(taken.bytes)),
             Some(record) => {
                 let bytes = encode_record(&record);
-                self.rewrite(queue, &taken, &bytes)?;
-                Arc::new(ReadyJob::new(id, taken.order.position, record, bytes.len()))
+                // If an earlier commit of this has an unknown outcome, the row may be changed already.
+                let was = self.rewrite(queue, &taken, &bytes)?.unwrap_or(u64::from(taken.bytes));
+                (Arc::new(ReadyJob::new(id, taken.order.position, record, bytes.len())), was)
             }
         };
-        let side = |entry: &'_ ReadyJob| (State::Pending, u64::from(entry.bytes));
-        let ((state, was), (_, is)) = (side(&taken), side(&entry));
+        let (state, is) = (State::Pending, u64::from(entry.bytes));
         self.tell_facets(&Moved {
             id,
             queue,
@@ -113,16 +142,15 @@ impl Batch<'_> {
         Ok(Some(entry))
     }
 
-    /// Replaces the record of a job that was handed out, at its place.
-    fn rewrite(&mut self, queue: QueueId, taken: &ReadyJob, bytes: &Bytes) -> Result<(), Fault> {
+    /// Replaces the record of a job that was handed out, at its place. Returns how many bytes were there.
+    fn rewrite(&mut self, queue: QueueId, taken: &ReadyJob, bytes: &Bytes) -> Result<Option<u64>, Fault> {
         self.moved(bytes.len());
         if taken.is_grouped() {
-            if let Some(member) = self.member(taken.id)? {
-                self.tables.members()?.insert(member.key(queue, taken.id), &**bytes)?;
-            }
-        } else {
-            self.tables.ready()?.insert(ready_key(queue, taken), &**bytes)?;
+            let Some(member) = self.member(taken.id)? else { return Ok(None) };
+            let before = self.tables.members()?.insert(member.key(queue, taken.id), &**bytes)?;
+            return Ok(before.map(|before| before.value().len() as u64));
         }
-        Ok(())
+        let before = self.tables.ready()?.insert(ready_key(queue, taken), &**bytes)?;
+        Ok(before.map(|before| before.value().len() as u64))
     }
 }

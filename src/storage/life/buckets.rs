@@ -3,11 +3,12 @@
 use redb::ReadableTable;
 
 use super::verifier::Verifier;
-use crate::job::BucketState;
+use crate::job::{BucketState, QueueId};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::tables_ext::remove_rows_of;
 
 /// Checks that each bucket can be read.
 pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
@@ -15,12 +16,23 @@ pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fa
         verifier.work.rows += 1;
         let (key, row) = row?;
         let (queue, group) = key.value();
+        if !verifier.queues.contains_key(&queue) {
+            verifier.problem(format!("there is a bucket of queue number {queue}, group {group:?}, which has no row"));
+        }
         if codec::decode::<BucketState>(TableName::Rates, u64::from(queue), row.value()).is_err() {
             let queue = verifier.name(queue);
             verifier.problem(format!("the bucket of {queue}, group {group:?}, cannot be read"));
         }
     }
     Ok(())
+}
+
+impl Batch<'_> {
+    /// Removes buckets of a queue that nobody uses, at most `rows_max` of them. Returns how many.
+    pub(super) fn remove_buckets(&mut self, queue: QueueId, rows_max: usize) -> Result<usize, Fault> {
+        self.touch();
+        remove_rows_of(self.tables.rates()?, queue, rows_max)
+    }
 }
 
 /// A bucket that cannot be read is replaced by an empty one, which fills from now on: it may slow a queue down, but it

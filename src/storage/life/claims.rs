@@ -64,7 +64,7 @@ fn claim(tables: &mut Tables<'_>, now: Now, job: &Prepared, dispatch: &dyn Withd
     }
     Ok(match dispatch.withdraw(held.id) {
         Withdrawn::Waits if replaces => Claim::Replaces(held.id),
-        Withdrawn::IsTaken if held.is_until_started => Claim::Free,
+        Withdrawn::IsTaken(_) if held.is_until_started => Claim::Free,
         _ => Claim::Held(held.id),
     })
 }

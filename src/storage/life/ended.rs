@@ -12,6 +12,7 @@ use crate::storage::rows::place::Place;
 use crate::time::Timestamp;
 
 /// What a sweep may still remove in this batch.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SweepRoom {
     pub rows: usize,
     /// Bytes of records.

@@ -6,6 +6,7 @@ use crate::job::{JobId, Transition};
 use crate::storage::life::{Move, NewHome, OldHome};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::fault::Fault;
+use crate::storage::rows::former_queues::FormerQueue;
 use crate::storage::rows::prepared::{NewJobNames, Prepared};
 
 impl Batch<'_> {
@@ -14,11 +15,29 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// The file has as many queues or kinds as it may have.
+    #[inline]
     pub fn resolve(&mut self, job: &mut Prepared) -> Result<(), Error> {
+        if job.removals != self.catalog().removals() {
+            self.find_queue_again(job)?;
+        }
         match job.names.as_deref().cloned() {
             None => Ok(()),
             Some(names) => self.give_numbers(job, &names),
         }
+    }
+
+    /// A queue was removed since the number of the job's queue was looked up. If it was that queue, the job is stored in a new
+    /// one of its name.
+    fn find_queue_again(&mut self, job: &mut Prepared) -> Result<(), Error> {
+        if let Some(queue) = job.known_queue() {
+            match self.catalog().former_queue(queue, job.removals) {
+                FormerQueue::Same => {}
+                FormerQueue::Removed(name) => job.set_queue_name(name),
+                FormerQueue::Unknown => return Err(Error::NoSuchQueue { queue: "of this call".into() }),
+            }
+        }
+        job.removals = self.catalog().removals();
+        Ok(())
     }
 
     fn give_numbers(&mut self, job: &mut Prepared, names: &NewJobNames) -> Result<(), Error> {

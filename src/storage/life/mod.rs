@@ -34,9 +34,12 @@ pub(super) mod kept;
 mod moved;
 mod promoting;
 pub(super) mod ready;
+pub(super) mod removal;
 pub(super) mod room;
 pub(super) mod schedules;
 pub(super) mod started;
+pub(in crate::storage) mod steered;
+pub(super) mod steering;
 pub(super) mod tags;
 pub(super) mod timed_keys;
 pub(super) mod unique;
@@ -100,6 +103,23 @@ impl Batch<'_> {
         }
         self.put_unreadable_aside()?;
         Ok(was_there)
+    }
+
+    /// Ends a job with this record, which says in which state. The job is kept if the retention of its queue says so, and the
+    /// callers that wait for its end are told after the commit.
+    pub fn end_job(
+        &mut self,
+        id: JobId,
+        queue: QueueId,
+        transition: Transition,
+        from: OldHome<'_>,
+        record: &Record,
+    ) -> Result<(), Fault> {
+        let has_result = record.extra.as_ref().is_some_and(|extra| extra.result.is_some());
+        let to = if self.keeps(queue, record.state, has_result) { NewHome::Ended { record } } else { NewHome::Nowhere };
+        self.apply(Move { id, queue, transition, from, to })?;
+        self.note_end(queue, id, || Some(record.clone()));
+        Ok(())
     }
 
     /// Whether the queue keeps a job that has ended in this state.

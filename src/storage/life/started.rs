@@ -10,7 +10,7 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::{Location, Place};
-use crate::storage::rows::start_mark::StartMark;
+use crate::storage::rows::start_mark::{CancelledMark, StartMark};
 use crate::storage::rows::table_name::TableName;
 use crate::storage::rows::tables_ext::RowTable;
 
@@ -26,9 +26,38 @@ pub(super) fn moved(batch: &mut Batch<'_>, moved: &Moved<'_>) -> Result<(), Faul
 
 impl Batch<'_> {
     fn mark(&mut self, id: JobId, mark: &StartMark) -> Result<(), Fault> {
-        self.tables.running()?.insert(id.get(), codec::encode(mark).as_slice())?;
+        match self.cancel_reason(id)? {
+            None => self.tables.running()?.insert(id.get(), codec::encode(mark).as_slice())?,
+            Some(reason) => self.tables.running()?.insert(id.get(), codec::encode(&(mark, reason)).as_slice())?,
+        };
         self.marked.push(id);
         Ok(())
+    }
+
+    /// Adds to the mark of a running job why its cancel was requested.
+    pub(super) fn mark_cancelled(&mut self, id: JobId, mark: &StartMark, reason: &str) -> Result<(), Fault> {
+        self.tables.running()?.insert(id.get(), codec::encode(&(mark, reason)).as_slice())?;
+        self.cancels.push((id, reason.into()));
+        Ok(())
+    }
+
+    /// The mark of a job, if it has one.
+    pub(super) fn start_mark(&mut self, id: JobId) -> Result<Option<StartMark>, Fault> {
+        if !self.is_marked(id) {
+            return Ok(None);
+        }
+        let Some(row) = self.tables.running()?.get_row(id.get())? else { return Ok(None) };
+        // One that cannot be read is replaced.
+        Ok(codec::decode(TableName::Running, id.get(), &row).ok())
+    }
+
+    /// Why the cancel of a running job was requested, if it was. A job that has no start mark costs no read.
+    pub fn cancel_reason(&mut self, id: JobId) -> Result<Option<String>, Fault> {
+        if !self.is_marked(id) {
+            return Ok(None);
+        }
+        let Some(row) = self.tables.running()?.get_row(id.get())? else { return Ok(None) };
+        Ok(reason_of(id, &row))
     }
 
     /// Another job starts beside this one, whose mark says that it is alone: from now on it says otherwise.
@@ -56,19 +85,22 @@ impl Batch<'_> {
     pub fn unmark_all(&mut self, ids: &[JobId]) -> Result<(), Fault> {
         for &id in ids {
             self.touch();
-            self.unmark(id)?;
+            // A job whose cancel was requested is cancelled once the engine comes to it: until then a crash must not forget it.
+            if self.cancel_reason(id)?.is_none() {
+                self.unmark(id)?;
+            }
         }
         Ok(())
     }
 
-    /// All marks. One that cannot be read is moved to the quarantine: its job stays where it is, and no attempt is used.
-    pub fn marks(&mut self) -> Result<Vec<(JobId, StartMark)>, Fault> {
+    /// All marks, each with the reason of a cancel that was requested. One that cannot be read is moved to the quarantine: its job stays where it is, and no attempt is used.
+    pub fn marks(&mut self) -> Result<Vec<(JobId, StartMark, Option<String>)>, Fault> {
         let (mut marks, mut damaged) = (Vec::new(), Vec::new());
         for row in self.tables.running()?.iter()? {
             let (id, row) = row?;
             let id = JobId::new(id.value());
             match codec::decode(TableName::Running, id.get(), row.value()) {
-                Ok(mark) => marks.push((id, mark)),
+                Ok(mark) => marks.push((id, mark, reason_of(id, row.value()))),
                 Err(_) => damaged.push((id, row.value().to_vec())),
             }
         }
@@ -84,6 +116,12 @@ impl Batch<'_> {
         self.tables.running()?.retain(|_, _| false)?;
         Ok(())
     }
+}
+
+/// The reason in the row of a mark, if a cancel was requested.
+fn reason_of(id: JobId, row: &[u8]) -> Option<String> {
+    let (_, reason) = codec::decode::<CancelledMark>(TableName::Running, id.get(), row).ok()?;
+    Some(reason)
 }
 
 /// Checks that each mark belongs to a job that can be running.

@@ -73,7 +73,7 @@ impl World {
         let sealed = batch.seal().unwrap();
         self.store.commit(txn).unwrap();
         self.counters = sealed.counters;
-        self.store.catalog.committed(sealed.rows, &sealed.kinds);
+        self.store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
         self.marks.extend(sealed.marked);
         self.marks.retain(|id| !sealed.unmarked.contains(id));
         for change in sealed.changes {
@@ -161,7 +161,7 @@ impl World {
                     let to = if kept { NewHome::Ended { record: &record } } else { NewHome::Nowhere };
                     assert!(batch.apply(Move { id, queue, transition, from, to }).unwrap());
                 }
-                _ => drop(batch.give_back(queue, taken, None).unwrap()),
+                _ => drop(batch.give_back(queue, taken, None, false).unwrap()),
             }
         });
     }

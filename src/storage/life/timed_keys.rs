@@ -86,6 +86,28 @@ impl Batch<'_> {
         Ok(self.now.age < until)
     }
 
+    /// Removes keys of a queue that has no jobs, at most `keys_max` of them. Returns how many.
+    pub(super) fn remove_timed_keys(&mut self, queue: QueueId, keys_max: usize) -> Result<usize, Fault> {
+        let mut keys = Vec::new();
+        for row in self.tables.timed_keys()?.range((queue, 0, "")..(queue + 1, 0, ""))?.take(keys_max) {
+            let (key, row) = row?;
+            let row = codec::decode::<TimedKey>(TableName::TimedKeys, u64::from(queue), row.value());
+            let (_, kind, key) = key.value();
+            keys.push((kind, key.to_owned(), row.map(|row| row.until).ok()));
+        }
+        for (kind, key, until) in &keys {
+            self.touch();
+            self.tables.timed_keys()?.remove((queue, *kind, key.as_str()))?;
+            let listed = self.tables.timed_keys_until()?;
+            match until {
+                Some(until) => listed.remove((until.as_millis(), queue, *kind, key.as_str())).map(drop)?,
+                // Only its row could have said when it is to be swept.
+                None => listed.retain(|(_, of, of_kind, listed), ()| (of, of_kind, listed) != (queue, *kind, key))?,
+            }
+        }
+        Ok(keys.len())
+    }
+
     /// Removes keys whose time has passed, at most `keys_max` of them. Returns how many.
     pub fn sweep_timed_keys(&mut self, keys_max: usize) -> Result<usize, Fault> {
         let mut passed: Vec<(u64, QueueId, u8, String)> = Vec::new();
@@ -141,6 +163,9 @@ pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fa
         verifier.work.rows += 1;
         let (key, row) = row?;
         let (queue, kind, key) = key.value();
+        if !verifier.queues.contains_key(&queue) {
+            verifier.problem(format!("the key {key:?} is held for a time in queue number {queue}, which has no row"));
+        }
         match codec::decode::<TimedKey>(TableName::TimedKeys, u64::from(queue), row.value()) {
             Ok(TimedKey { until, .. }) => {
                 verifier.work.lookups += 1;

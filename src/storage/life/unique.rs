@@ -213,6 +213,28 @@ impl Batch<'_> {
         }
     }
 
+    /// Removes keys of a queue that has no jobs, at most `keys_max` of them. Returns how many.
+    pub(super) fn remove_unique_keys(&mut self, queue: QueueId, keys_max: usize) -> Result<usize, Fault> {
+        let mut keys = Vec::new();
+        for row in self.tables.unique()?.range((queue, "")..(queue + 1, ""))?.take(keys_max) {
+            let (key, row) = row?;
+            let until = Holder::decode(queue, row.value()).map(|holder| holder.until);
+            keys.push((key.value().1.to_owned(), until.ok()));
+        }
+        for (key, until) in &keys {
+            self.touch();
+            self.tables.unique()?.remove((queue, key.as_str()))?;
+            match until {
+                Some(until) => {
+                    self.tables.unique_ended()?.remove((until.as_millis(), queue, key.as_str())).map(drop)?
+                }
+                // Only its row could have said when it is to be swept.
+                None => self.tables.unique_ended()?.retain(|(_, of, listed), ()| (of, listed) != (queue, key))?,
+            }
+        }
+        Ok(keys.len())
+    }
+
     /// Removes keys of ended jobs whose time has passed, at most `keys_max` of them. Returns how many.
     pub fn sweep_keys(&mut self, keys_max: usize) -> Result<usize, Fault> {
         let mut passed: Vec<(u64, QueueId, String)> = Vec::new();
@@ -312,6 +334,9 @@ pub(in crate::storage) fn problems(verifier: &mut Verifier<'_>) -> Result<(), Fa
         verifier.work.rows += 1;
         let (key, row) = row?;
         let (queue, key) = key.value();
+        if !verifier.queues.contains_key(&queue) {
+            verifier.problem(format!("a job holds the unique key {key:?} of queue number {queue}, which has no row"));
+        }
         let Ok(Holder { id, until, .. }) = Holder::decode(queue, row.value()) else {
             let queue = verifier.name(queue);
             verifier.problem(format!("the row of the unique key {key:?} of {queue} cannot be read"));

@@ -66,13 +66,15 @@ impl Batch<'_> {
             indexed: None,
             handler: WithHandler::Was,
         })?;
+        // Nobody can tell how it ends.
+        self.note_end(queue, id, || None);
         // The tags that its record seems to have can be wrong.
         self.forget_tags_of(id)
     }
 }
 
 /// The state in which a job was counted whose record cannot be read.
-fn presumed_state(place: &Place, row: &Bytes) -> State {
+pub(super) fn presumed_state(place: &Place, row: &Bytes) -> State {
     let borne = || codec::presumed_state(row);
     match place {
         // A job in `ready` is pending whatever its record says.

@@ -78,9 +78,7 @@ impl Batch<'_> {
         };
         let mut record = stored.record.clone();
         let transition = life::expire(&mut record, self.now);
-        let kept = self.keeps(queue, record.state, false);
-        let to = if kept { NewHome::Ended { record: &record } } else { NewHome::Nowhere };
-        self.apply(Move { id, queue, transition, from: stored.from(), to })?;
+        self.end_job(id, queue, transition, stored.from(), &record)?;
         Ok(Some((record, stored.bytes)))
     }
 

@@ -1,10 +1,13 @@
 //! The schema version of the file, which is checked before anything is written, and what is read into memory at the
 //! opening.
 
+use std::collections::HashSet;
+
 use redb::{ReadTransaction, WriteTransaction};
 
 use crate::error::Error;
 use crate::job::check_name;
+use crate::storage::life::steered;
 use crate::storage::rows::batch::{Batch, COUNTERS, Counters};
 use crate::storage::rows::catalog::{Catalog, QueueRow};
 use crate::storage::rows::codec;
@@ -81,11 +84,16 @@ fn write_version(tables: &mut Tables<'_>, version: u32) -> Result<(), Fault> {
 pub(in crate::storage) fn load(txn: &ReadTransaction, catalog: &Catalog) -> Result<Counters, Fault> {
     use redb::ReadableTable;
     let tables = ReadTables::new(txn);
+    let mut stored = HashSet::new();
+    let mut steered = steered::read(&tables)?;
     for row in tables.queues()?.iter()? {
         let (id, row) = row?;
-        let row: QueueRow = codec::decode(TableName::Queues, u64::from(id.value()), row.value())?;
+        stored.insert(id.value());
+        let mut row: QueueRow = codec::decode(TableName::Queues, u64::from(id.value()), row.value())?;
+        row.steered = steered.remove(&id.value());
         catalog.restore_queue(id.value(), row);
     }
+    catalog.reloaded(&stored);
     for row in tables.kinds()?.iter()? {
         let (id, name) = row?;
         let name = std::str::from_utf8(name.value()).ok().filter(|name| check_name("kind", name).is_ok());

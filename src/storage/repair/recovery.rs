@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::events::Event;
-use crate::job::life::after_crash;
+use crate::job::life::{after_crash, cancel_after_crash};
 use crate::job::{
     AttemptNumber, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness, blamed, dead_by,
 };
@@ -50,9 +50,9 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
         return Ok(recovered);
     }
     let mut orphans = Vec::new();
-    for (id, mark) in marks {
+    for (id, mark, cancel) in marks {
         if let Some(taken) = taken_entry(batch, id, &mark)? {
-            orphans.push(Orphan { mark, taken });
+            orphans.push(Orphan { mark, taken, cancel });
         }
     }
     let there: Vec<Witness> = orphans.iter().map(Orphan::as_witness).collect();
@@ -71,11 +71,13 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
 struct Orphan {
     mark: StartMark,
     taken: Arc<ReadyJob>,
+    /// Why its cancel was requested, if it was.
+    cancel: Option<String>,
 }
 
 impl Orphan {
     fn as_witness(&self) -> Witness {
-        let Self { mark, taken } = self;
+        let Self { mark, taken, .. } = self;
         let deaths = taken.record.crashes().saturating_add(1);
         Witness { id: taken.id, deaths, alone: mark.alone }
     }
@@ -87,12 +89,16 @@ fn bring_back(
     blamed: bool,
     recovered: &mut Recovered,
 ) -> Result<Option<Suspect>, Fault> {
-    let Orphan { mark, taken } = orphan;
+    let Orphan { mark, taken, cancel } = orphan;
     let id = taken.id;
     let mut record = taken.record.clone();
     let attempt = AttemptNumber::of_mark(mark.attempt, mark.max_attempts, mark.started_at);
-    let transition = after_crash(&mut record, attempt, blamed, batch.now);
     let queue = mark.queue;
+    if let Some(reason) = cancel {
+        cancel_orphan(batch, queue, &taken, attempt, reason)?;
+        return Ok(None);
+    }
+    let transition = after_crash(&mut record, attempt, blamed, batch.now);
     match transition {
         Transition::End(State::Dead) => {
             let from = OldHome::Handler { taken: &taken, row_was_there: None };
@@ -106,11 +112,31 @@ fn bring_back(
         }
         _ => {
             let is_last_attempt = attempt.leaves_one_to(&record);
-            let back = batch.give_back(queue, taken, Some(record))?;
+            let back = batch.give_back(queue, taken, Some(record), true)?;
             let started_at = mark.started_at;
             Ok(back.map(|job| Suspect { queue, job, started_at, is_last_attempt, is_held_back: false }))
         }
     }
+}
+
+/// Ends a job whose cancel was requested before the process died.
+fn cancel_orphan(
+    batch: &mut Batch<'_>,
+    queue: QueueId,
+    taken: &ReadyJob,
+    attempt: AttemptNumber,
+    reason: String,
+) -> Result<(), Fault> {
+    let id = taken.id;
+    let mut record = taken.record.clone();
+    // The mark can have been written for the request alone, and then it does not know the attempt.
+    let attempt = AttemptNumber { number: record.attempts.saturating_add(1), ..attempt };
+    let transition = cancel_after_crash(&mut record, attempt, &reason, batch.now);
+    let from = OldHome::Handler { taken, row_was_there: None };
+    batch.end_job(id, queue, transition, from, &record)?;
+    let (queue, kind) = (batch.queue(queue).name, batch.catalog().kind_name(record.kind));
+    batch.event(|| Event::Cancelled { id, queue, kind, reason });
+    Ok(())
 }
 
 /// The job's row as it was handed out, or nothing if it has ended after all.
@@ -179,7 +205,7 @@ mod tests {
         }
         let sealed = batch.seal().unwrap();
         store.commit(txn).unwrap();
-        store.catalog.committed(sealed.rows, &sealed.kinds);
+        store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
         marks.extend(ids);
         let txn = store.begin_write().unwrap();
         let mut batch = Batch::new(&txn, &store.catalog, sealed.counters, &marks, at(opened), false);

@@ -91,6 +91,17 @@ impl Aside {
     }
 }
 
+/// The queue of a row of the quarantine, if its key says one.
+fn queue_of(row: &[u8]) -> Option<QueueId> {
+    let (table, key, _) = AsideValue::decode(row)?;
+    match TableName::of(table) {
+        Some(TableName::Groups | TableName::Rates) => key_of::<(QueueId, String)>(key).map(|(queue, _)| queue),
+        Some(TableName::Heads) => key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue),
+        Some(table) if table.has_jobs() => key_of::<(QueueId, JobId)>(key).map(|(queue, _)| queue),
+        _ => None,
+    }
+}
+
 fn key_of<T: serde::de::DeserializeOwned>(key: &[u8]) -> Option<T> {
     codec::decode(TableName::Quarantine, 0, key).ok()
 }
@@ -124,6 +135,37 @@ impl Batch<'_> {
         let queue = queue.map(|queue| self.catalog().queue_name(queue));
         self.event(|| Event::RowQuarantined { number, table: table.as_str().into(), queue, id });
         Ok(())
+    }
+
+    /// How many rows of a queue are in the quarantine.
+    pub(in crate::storage) fn count_quarantined_of(&mut self, queue: QueueId) -> Result<usize, Fault> {
+        Ok(self.quarantined_of(queue, usize::MAX)?.len())
+    }
+
+    /// Removes the rows of a queue that is removed, at most `rows_max` of them. Returns how many.
+    pub(in crate::storage) fn remove_quarantined_of(
+        &mut self,
+        queue: QueueId,
+        rows_max: usize,
+    ) -> Result<usize, Fault> {
+        let numbers = self.quarantined_of(queue, rows_max)?;
+        for number in &numbers {
+            self.purge_quarantined(*number)?;
+        }
+        Ok(numbers.len())
+    }
+
+    /// The numbers of the rows of a queue in the quarantine, at most `rows_max` of them. Nothing else says which rows are the
+    /// queue's, so all are looked at: damage is rare.
+    fn quarantined_of(&mut self, queue: QueueId, rows_max: usize) -> Result<Vec<u64>, Fault> {
+        let mut numbers = Vec::new();
+        for row in self.tables.quarantine()?.iter()? {
+            let (number, row) = row?;
+            if queue_of(row.value()) == Some(queue) && numbers.len() < rows_max {
+                numbers.push(number.value());
+            }
+        }
+        Ok(numbers)
     }
 
     /// Deletes a row of the quarantine.

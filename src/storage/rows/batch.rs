@@ -2,13 +2,14 @@
 //! told after the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{BucketKey, BucketState, Caller, Change, JobId, KindId, QueueId};
+use crate::job::{BucketKey, BucketState, Caller, Change, EndedJob, JobId, KindId, QueueId, Record};
 use crate::storage::rows::catalog::{Catalog, NewNames, QueueRow};
 use crate::storage::rows::codec;
 use crate::storage::rows::expiry::NotedExpiries;
@@ -81,6 +82,10 @@ pub(crate) struct Batch<'t> {
     pub now: Now,
     pub counters: Counters,
     rows: BTreeMap<QueueId, Touched>,
+    /// Queues that have no row after this batch.
+    removed: Vec<QueueId>,
+    /// No command that looks up a name may join the batch any more, because it has changed which queue has which name.
+    is_closed: bool,
     names: NewNames<'t>,
     /// What dispatch must hear of, in order.
     pub changes: Vec<Change>,
@@ -88,6 +93,12 @@ pub(crate) struct Batch<'t> {
     pub events: Vec<Event>,
     /// The callers that enqueued the jobs that it has stored, as far as they are known.
     pub(in crate::storage) callers: Vec<(JobId, Caller)>,
+    /// The running jobs whose cancel it has made durable, with the reasons.
+    pub(in crate::storage) cancels: Vec<(JobId, Arc<str>)>,
+    /// Whether callers wait for the ends of jobs: without one, no ends are noted.
+    pub awaited: bool,
+    /// The jobs that it has ended, if they are noted.
+    ends: Vec<EndedJob>,
     /// Whether there are listeners: without one, no events are made.
     pub listening: bool,
     /// Jobs that were not stored, because one with their key was there.
@@ -123,11 +134,15 @@ pub(crate) struct Sealed {
     pub writes: bool,
     pub counters: Counters,
     pub rows: BTreeMap<QueueId, QueueRow>,
+    /// Queues that the file does not have any more.
+    pub removed: Vec<QueueId>,
     /// Kinds that the file has from now on.
     pub kinds: Vec<KindId>,
     pub changes: Vec<Change>,
     pub events: Vec<Event>,
     pub callers: Vec<(JobId, Caller)>,
+    pub cancels: Vec<(JobId, Arc<str>)>,
+    pub ends: Vec<EndedJob>,
     pub deduplicated: u64,
     pub marked: Vec<JobId>,
     pub unmarked: Vec<JobId>,
@@ -153,10 +168,15 @@ impl<'t> Batch<'t> {
             now,
             counters,
             rows: BTreeMap::new(),
+            removed: Vec::new(),
+            is_closed: false,
             names: NewNames::new(catalog),
             changes: Vec::new(),
             events: Vec::new(),
             callers: Vec::new(),
+            cancels: Vec::new(),
+            awaited: false,
+            ends: Vec::new(),
             listening,
             deduplicated: 0,
             marks,
@@ -249,6 +269,36 @@ impl<'t> Batch<'t> {
         &mut touched.row
     }
 
+    /// Whether no command that looks up a name may join the batch any more.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Whether this batch has removed the queue's row.
+    pub(in crate::storage) fn is_removed(&self, queue: QueueId) -> bool {
+        self.removed.contains(&queue)
+    }
+
+    /// Removes a queue's row, of which nothing else is left in the file. The number is free after the commit.
+    pub(in crate::storage) fn remove_queue_row(&mut self, queue: QueueId) {
+        self.touch();
+        self.rows.remove(&queue);
+        self.removed.push(queue);
+        self.is_closed = true;
+        self.changes.push(Change::QueueRemoved { queue, now: self.now });
+    }
+
+    /// Gives a queue that is in the file another name.
+    ///
+    /// # Errors
+    /// [`Error::QueueInUse`], [`Error::QueueExists`].
+    pub(in crate::storage) fn rename_queue_row(&mut self, queue: QueueId, to: &Arc<str>) -> Result<(), Error> {
+        self.names.rename(queue, to)?;
+        self.queue_mut(queue).name = to.clone();
+        self.is_closed = true;
+        Ok(())
+    }
+
     /// The number of the queue of this name, to store something in it.
     ///
     /// # Errors
@@ -307,6 +357,13 @@ impl<'t> Batch<'t> {
         }
     }
 
+    /// Notes that a job has ended with this record, for the callers that wait for it; without one if it was deleted.
+    pub fn note_end(&mut self, queue: QueueId, id: JobId, record: impl FnOnce() -> Option<Record>) {
+        if self.awaited {
+            self.ends.push(EndedJob { id, queue, record: record() });
+        }
+    }
+
     /// Stores a bucket: tokens taken out of it may be used once this is durable. Without a state its row is
     /// removed.
     pub fn put_rate(&mut self, key: &BucketKey, state: Option<&BucketState>) -> Result<(), Fault> {
@@ -351,6 +408,9 @@ impl<'t> Batch<'t> {
         self.tables.write_arrivals()?;
         self.counters.time = self.counters.time.and(self.now);
         self.rows.retain(|_, touched| touched.is_changed);
+        for id in &self.removed {
+            self.tables.queues()?.remove(id)?;
+        }
         for (id, Touched { row, .. }) in &self.rows {
             self.tables.queues()?.insert(id, codec::encode(row).as_slice())?;
         }
@@ -364,10 +424,13 @@ impl<'t> Batch<'t> {
             writes: true,
             counters: self.counters,
             rows: self.rows.into_iter().map(|(id, touched)| (id, touched.row)).collect(),
+            removed: self.removed,
             kinds,
             changes: self.changes,
             events: self.events,
             callers: self.callers,
+            cancels: self.cancels,
+            ends: self.ends,
             deduplicated: self.deduplicated,
             marked: self.marked,
             unmarked: self.unmarked,

@@ -3,17 +3,24 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
+// Not the ones of `crate::sync`: only the writer changes them, under the lock.
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::job::{KindId, QueueId, QueueSettings, Retention, check_name};
+use crate::job::{KindId, QueueId, QueueSettings, Retention, Steered, check_name};
+use crate::storage::rows::former_queues::{FormerQueue, FormerQueues};
 use crate::storage::rows::ready::Recent;
 use crate::storage::rows::tally::Tally;
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The most queues, and the most kinds, of a file. The limit exists because each takes a row and some memory for ever.
 pub(crate) const NAMES_MAX: usize = 65_536;
+
+/// Why a queue with a worker is not removed or renamed.
+pub(in crate::storage) const IN_USE: &str =
+    "a worker serves it, or an attempt of a worker that was stopped has not ended: stop the worker and wait for that";
 
 /// A queue as the file keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,11 +29,14 @@ pub(crate) struct QueueRow {
     pub paused: bool,
     pub settings: QueueSettings,
     pub tally: Tally,
+    /// What an operator has set, if anything. It is in a table of its own.
+    #[serde(skip)]
+    pub steered: Option<Arc<Steered>>,
 }
 
 impl QueueRow {
-    fn new(name: Arc<str>) -> Self {
-        Self { name, paused: false, settings: QueueSettings::default(), tally: Tally::default() }
+    pub(in crate::storage) fn new(name: Arc<str>) -> Self {
+        Self { name, paused: false, settings: QueueSettings::default(), tally: Tally::default(), steered: None }
     }
 }
 
@@ -42,6 +52,9 @@ pub(crate) struct Catalog {
     /// The retention of queues that have none of their own, if it is another one than [`Retention::default`].
     default_retention: OnceLock<Retention>,
     pub recent: Recent,
+    /// How many queues were removed since the file was opened: the number of a removed queue can be another one's. It changes
+    /// under the lock.
+    removals: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +64,10 @@ struct Inner {
     rows: HashMap<QueueId, QueueRow>,
     /// Queues that keep ended jobs. There may be many thousand others.
     with_ended: BTreeSet<QueueId>,
+    /// The queues that were removed last.
+    former: FormerQueues,
+    /// The old and the new name of a queue that the present batch renames. No worker may begin to use either.
+    renaming: Option<[Arc<str>; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +128,11 @@ impl Names {
         }
         self.free.remove(&id);
         let place = &mut self.names[id as usize];
-        place.text = name.clone();
+        // A queue can have another name now.
+        let before = std::mem::replace(&mut place.text, name.clone());
+        if before != name && self.ids.get(&before) == Some(&id) {
+            self.ids.remove(&before);
+        }
         self.ids.insert(name, id);
         place
     }
@@ -127,6 +148,12 @@ impl Names {
     fn restore(&mut self, id: u32, name: Arc<str>) {
         let was_saved = std::mem::replace(&mut self.put(id, name).is_saved, true);
         self.saved += usize::from(!was_saved);
+    }
+
+    /// Records that the name is not in the file any more.
+    fn forget(&mut self, id: u32) {
+        self.change(id, |name| (name.is_saved, name.is_reserved) = (false, false));
+        self.saved -= 1;
     }
 
     /// Records that a batch does not store the name after all.
@@ -156,6 +183,15 @@ impl Names {
 }
 
 impl Inner {
+    /// The queue is not in the file any more. Its number is free, unless a worker uses it.
+    fn remove(&mut self, id: QueueId) {
+        if let Some(row) = self.rows.remove(&id) {
+            self.with_ended.remove(&id);
+            self.former.add(id, row.name, row.tally.dead_total);
+            self.queues.forget(id);
+        }
+    }
+
     fn set_row(&mut self, id: QueueId, row: QueueRow) {
         let Tally { completed, cancelled, dead, .. } = row.tally;
         match completed + cancelled + dead > 0 {
@@ -216,15 +252,38 @@ impl Catalog {
         known(self.read().queues.find(name)).map(|number| number.id)
     }
 
-    /// The queue's number as an enqueue needs it.
+    /// The queue's number as an enqueue needs it, and how many queues were removed by then.
     ///
     /// # Errors
     /// [`Error::InvalidName`].
-    pub fn queue(&self, name: &str) -> Result<Option<Number>, Error> {
-        match known(self.read().queues.find(name)) {
-            None => check_name("queue", name).map(|()| None),
-            number => Ok(number),
+    pub fn queue(&self, name: &str) -> Result<(Option<Number>, u32), Error> {
+        let inner = self.read();
+        let number = known(inner.queues.find(name));
+        if number.is_none() {
+            check_name("queue", name)?;
         }
+        Ok((number, inner.former.removals()))
+    }
+
+    /// How many queues were removed since the file was opened.
+    #[inline]
+    pub fn removals(&self) -> u32 {
+        self.removals.load(Ordering::Relaxed)
+    }
+
+    /// How many jobs of the removed queues had become dead letters.
+    pub fn dead_of_removed_queues(&self) -> u64 {
+        self.read().former.dead_total()
+    }
+
+    /// Which queue had this number after so many `removals`.
+    pub(in crate::storage) fn former_queue(&self, id: QueueId, removals: u32) -> FormerQueue {
+        self.read().former.of(id, removals)
+    }
+
+    /// Whether a worker of this process uses the queue's name, or an attempt of a worker that was stopped.
+    pub(in crate::storage) fn is_in_use(&self, id: QueueId) -> bool {
+        self.read().queues.names.get(id as usize).is_some_and(|name| name.uses > 0)
     }
 
     /// The kind's number as an enqueue needs it.
@@ -253,7 +312,7 @@ impl Catalog {
         inner.rows.get(&id).cloned().unwrap_or_else(fresh)
     }
 
-    /// Whether the queue has a row. If so, its number never changes.
+    /// Whether the queue has a row. If so, its number does not change until the queue is removed.
     pub fn is_stored(&self, id: QueueId) -> bool {
         self.read().rows.contains_key(&id)
     }
@@ -284,15 +343,36 @@ impl Catalog {
     }
 
     /// Applies what a commit has made durable.
-    pub fn committed(&self, rows: impl IntoIterator<Item = (QueueId, QueueRow)>, kinds: &[KindId]) {
+    pub fn committed(
+        &self,
+        rows: impl IntoIterator<Item = (QueueId, QueueRow)>,
+        kinds: &[KindId],
+        removed: &[QueueId],
+    ) {
         let mut inner = self.write();
+        inner.renaming = None;
         for (id, row) in rows {
             inner.queues.save(id);
+            if inner.queues.name(id).is_some_and(|name| *name != row.name) {
+                inner.queues.put(id, row.name.clone());
+            }
             inner.set_row(id, row);
         }
+        removed.iter().for_each(|id| inner.remove(*id));
+        self.removals.store(inner.former.removals(), Ordering::Relaxed);
         for &id in kinds {
             inner.kinds.save(id);
         }
+    }
+
+    /// Applies what the file says after it was opened again: a failed commit can have removed a queue. `stored` are the
+    /// queues in the file, which were restored.
+    pub(in crate::storage) fn reloaded(&self, stored: &HashSet<QueueId>) {
+        let mut inner = self.write();
+        inner.renaming = None;
+        let gone: Vec<_> = inner.rows.keys().filter(|id| !stored.contains(id)).copied().collect();
+        gone.into_iter().for_each(|id| inner.remove(id));
+        self.removals.store(inner.former.removals(), Ordering::Relaxed);
     }
 }
 
@@ -307,10 +387,13 @@ impl NamesInUse {
     /// The number of the worker's queue. It is assigned if the name has none.
     ///
     /// # Errors
-    /// [`Error::InvalidName`].
+    /// [`Error::InvalidName`]; [`Error::QueueInUse`] while a queue gets another name.
     pub fn of_queue(catalog: &Arc<Catalog>, name: &str) -> Result<Self, Error> {
         check_name("queue", name)?;
         let mut inner = catalog.write();
+        if inner.renaming.iter().flatten().any(|renamed| **renamed == *name) {
+            return Err(Error::QueueInUse { queue: name.to_owned(), reason: "it is being renamed" });
+        }
         let (queue, name) = inner.queues.number(name);
         name.uses += 1;
         drop(inner);
@@ -364,6 +447,8 @@ pub(in crate::storage) struct NewNames<'c> {
     kinds: New,
     /// Kinds of which the batch has stored a job.
     stored_kinds: BTreeSet<KindId>,
+    /// The batch renames a queue.
+    renames: bool,
 }
 
 /// Numbers in the order in which they were reserved.
@@ -391,7 +476,8 @@ impl New {
 
 impl<'c> NewNames<'c> {
     pub fn new(catalog: &'c Catalog) -> Self {
-        Self { catalog, queues: New::default(), kinds: New::default(), stored_kinds: BTreeSet::new() }
+        let (queues, kinds) = Default::default();
+        Self { catalog, queues, kinds, stored_kinds: BTreeSet::new(), renames: false }
     }
 
     /// The queue's number, to store something under it.
@@ -420,6 +506,25 @@ impl<'c> NewNames<'c> {
             self.queues.add(id);
         }
         true
+    }
+
+    /// Records that the batch gives a queue the name `to`. Until its commit no worker can begin to use the old name or the
+    /// new one.
+    ///
+    /// # Errors
+    /// [`Error::QueueInUse`] if a worker uses the queue; [`Error::QueueExists`] if the new name is in use.
+    pub fn rename(&mut self, id: QueueId, to: &Arc<str>) -> Result<(), Error> {
+        let mut inner = self.catalog.write();
+        let Some(name) = inner.queues.names.get(id as usize) else { return Ok(()) };
+        if name.uses > 0 {
+            return Err(Error::QueueInUse { queue: name.text.to_string(), reason: IN_USE });
+        }
+        if inner.queues.find(to).is_some() {
+            return Err(Error::QueueExists { queue: to.to_string() });
+        }
+        inner.renaming = Some([name.text.clone(), to.clone()]);
+        self.renames = true;
+        Ok(())
     }
 
     /// The queue's number, if it has one, also in this batch.
@@ -464,6 +569,7 @@ impl<'c> NewNames<'c> {
     /// unknown whether a failed commit has stored them.
     pub fn keep(mut self, is_stored: impl Fn(QueueId) -> bool) -> Vec<KindId> {
         let (queues, kinds) = (self.queues.since(0), self.kinds.since(0));
+        self.renames = false;
         let mut inner = self.catalog.write();
         queues.into_iter().filter(|id| !is_stored(*id)).for_each(|id| inner.queues.release(id));
         kinds.into_iter().filter(|id| !self.stored_kinds.contains(id)).for_each(|id| inner.kinds.release(id));
@@ -475,6 +581,9 @@ impl<'c> NewNames<'c> {
 impl Drop for NewNames<'_> {
     fn drop(&mut self) {
         let _ = self.forget_since((0, 0));
+        if self.renames {
+            self.catalog.write().renaming = None;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) mod catalog;
 pub(super) mod codec;
 pub(super) mod expiry;
 pub(super) mod fault;
+pub(super) mod former_queues;
 pub(super) mod keys;
 pub(super) mod migrations;
 pub(super) mod place;

@@ -15,6 +15,8 @@ pub(crate) struct Prepared {
     pub queue: QueueId,
     pub bytes: Bytes,
     job: Form,
+    /// How many queues were removed when its queue's number was looked up: see [`Catalog::removals`].
+    pub(in crate::storage) removals: u32,
     /// Names that the file does not have yet: they get their numbers when the job is stored.
     pub(in crate::storage) names: Option<Box<NewJobNames>>,
     /// What it does with its keys, if it is new and has any.
@@ -58,7 +60,7 @@ impl Prepared {
     /// The first of `left` jobs that are prepared together, and have `chunk` for their rows.
     pub fn first_of(left: usize, chunk: &mut BytesMut, queue: QueueId, record: Record, caller: Option<Caller>) -> Self {
         let bytes = encode_record_into(chunk, &record, left);
-        Self { queue, bytes, job: Form::Unstored(Some((record, caller))), names: None, claims: None }
+        Self { queue, bytes, job: Form::Unstored(Some((record, caller))), removals: 0, names: None, claims: None }
     }
 
     /// From now on the job claims its keys when it is stored, and holds them for these times.
@@ -70,6 +72,17 @@ impl Prepared {
     /// Its queue's and its kind's numbers are [`NO_NUMBER`], or a worker's, where these names are given.
     pub fn set_names(&mut self, names: NewJobNames) {
         self.names = Some(Box::new(names));
+    }
+
+    /// Its queue's number was looked up after so many removals of queues.
+    pub fn set_removals(&mut self, removals: u32) {
+        self.removals = removals;
+    }
+
+    /// Its queue has this name, whatever number was looked up for it.
+    pub(in crate::storage) fn set_queue_name(&mut self, name: Arc<str>) {
+        let kind = self.names.take().and_then(|names| names.kind);
+        self.set_names(NewJobNames { queue: Some(name), kind });
     }
 
     /// Its queue's number, unless the file has none for it: then it has one only within a batch.

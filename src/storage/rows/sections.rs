@@ -30,6 +30,9 @@ const UNIQUE: u8 = 13;
 const IDEMPOTENCY_KEY: u8 = 14;
 /// In place of [`RESULT`], if the payload codec has made its bytes.
 const CODED_RESULT: u8 = 15;
+/// What the handlers of its latest attempts have reported.
+const LOGS: u8 = 16;
+const WEIGHT: u8 = 17;
 
 /// The sections of one record, as they stand in its row.
 #[derive(Default)]
@@ -89,6 +92,12 @@ impl Sections {
         }
         if let Some(result) = extra.result.as_ref().filter(|_| extra.is_result_coded) {
             sections.raw(CODED_RESULT, result);
+        }
+        if let Some(logs) = &extra.logs {
+            sections.row(LOGS, logs);
+        }
+        if let Some(weight) = extra.weight {
+            sections.row(WEIGHT, &weight);
         }
         for (tag, bytes) in &extra.unknown {
             sections.raw(*tag, bytes);
@@ -165,7 +174,9 @@ fn read_section(extra: &mut Extra, tag: u8, bytes: Bytes) -> Result<(), String> 
         HEADERS => labels_mut(extra).headers = row(tag, &bytes)?,
         UNIQUE => (extra.unique, extra.debounced_until) = row(tag, &bytes)?,
         IDEMPOTENCY_KEY => extra.idempotency_key = Some(text(tag, &bytes)?.to_owned()),
+        LOGS => extra.logs = Some(row(tag, &bytes)?),
         SCHEDULED_FOR => extra.scheduled_for = Some(row(tag, &bytes)?),
+        WEIGHT => extra.weight = Some(row(tag, &bytes)?),
         unknown => extra.unknown.push((unknown, bytes)),
     }
     Ok(())

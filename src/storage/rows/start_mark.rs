@@ -19,3 +19,7 @@ pub(crate) struct StartMark {
     /// started beside it since.
     pub alone: bool,
 }
+
+/// A start mark with the reason of a cancel that was requested while the attempt ran. Its row is that of the mark, and the
+/// reason follows it.
+pub(crate) type CancelledMark = (StartMark, String);

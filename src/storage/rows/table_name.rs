@@ -32,6 +32,7 @@ macro_rules! table_names {
 table_names! {
     Meta => "meta",
     Queues => "queues",
+    Overrides => "overrides",
     Kinds => "kinds",
     Ready => "ready",
     Delayed => "delayed",

@@ -111,6 +111,8 @@ tables! {
     meta: &'static str => &'static [u8], "meta";
     /// Each queue's name, settings and counts.
     queues: u32 => &'static [u8], "queues";
+    /// What an operator has set in place of the limits of a queue's worker: queue -> row.
+    overrides: u32 => &'static [u8], "overrides";
     /// Each kind's name.
     kinds: u32 => Text, "kinds";
     ready_rows: Numbers<ReadyKey> => &'static [u8], "ready";

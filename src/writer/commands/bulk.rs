@@ -1,11 +1,10 @@
 //! The changes that one call makes to many jobs, a chunk at a time.
 
-use super::control::{Target, find_free};
 use super::dead_letters::Progress;
 use crate::error::Error;
 use crate::events::Event;
 use crate::job::{QueueId, Transition};
-use crate::storage::{Batch, Fault, Found, Location, Move, NewHome, Place, Stored};
+use crate::storage::{Batch, Fault, Found, Location, Move, NewHome, Place, Stored, Target};
 
 /// Makes one change to each of these jobs, until as much was moved as one command may move. A job that is gone by now, or
 /// that is in a state in which the change is not allowed, is passed over.
@@ -37,6 +36,7 @@ pub(crate) fn delete(batch: &mut Batch<'_>, target: Target) -> Result<bool, Erro
     let id = target.id;
     let (queue, stored) = find(batch, target, "delete")?;
     batch.apply(Move { id, queue, transition: Transition::Purge, from: stored.from(), to: NewHome::Nowhere })?;
+    batch.note_end(queue, id, || None);
     let (queue, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(stored.record.kind));
     batch.event(|| Event::Deleted { id, queue, kind });
     Ok(true)
@@ -77,7 +77,7 @@ pub(crate) fn move_to(batch: &mut Batch<'_>, target: Target, to: &str) -> Result
 /// # Errors
 /// [`Error::NotAllowed`] if a handler has the job.
 fn find(batch: &mut Batch<'_>, target: Target, action: &'static str) -> Result<(QueueId, Stored), Error> {
-    let (queue, place) = find_free(batch, target, action)?;
+    let (queue, place) = batch.find_free(target, action)?;
     let stored = batch.stored(queue, target.id, place)?.ok_or(Error::NoSuchJob { id: target.id })?;
     Ok((queue, stored))
 }

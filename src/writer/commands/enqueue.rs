@@ -15,7 +15,11 @@ pub(crate) struct Enqueue {
     answers: Option<Answers>,
     reply: Reply<Answers>,
     handler: Option<WaitingHandler>,
+    note: Option<NoteId>,
 }
+
+/// Called with the id of each job, before the commit. It is called again if the batch is made again.
+pub(crate) type NoteId = Box<dyn FnMut(JobId) + Send>;
 
 /// The answer for each job, in the order of the call.
 #[derive(Debug)]
@@ -29,15 +33,28 @@ impl Answers {
     /// The answers as a list; `count` is their number.
     pub fn list(self, count: u64) -> Vec<Enqueued> {
         match self {
-            Self::StoredFrom(first) => (0..count).map(|n| Enqueued::stored(JobId::new(first.get() + n))).collect(),
+            Self::StoredFrom(_) => self.ids(count).map(Enqueued::stored).collect(),
             Self::Each(answers) => answers,
         }
+    }
+
+    fn ids(&self, count: u64) -> impl Iterator<Item = JobId> {
+        (0..count).map(move |n| match self {
+            Self::StoredFrom(first) => JobId::new(first.get() + n),
+            Self::Each(answers) => answers[n as usize].id,
+        })
     }
 }
 
 impl Enqueue {
     pub fn new(jobs: Vec<Prepared>, reply: Reply<Answers>) -> Box<Self> {
-        Box::new(Self { jobs, answers: None, reply, handler: None })
+        Box::new(Self { jobs, answers: None, reply, handler: None, note: None })
+    }
+
+    /// Sets what learns the ids before anything can become of the jobs.
+    pub fn noting_ids(mut self: Box<Self>, note: Option<NoteId>) -> Box<Self> {
+        self.note = note;
+        self
     }
 
     /// Sets the handler that waits for the answer, if the caller is one.
@@ -54,7 +71,11 @@ impl Step for Enqueue {
         if let Err(full) = batch.room_for_shares(&shares) {
             return Err(waits_for(batch, &shares).map_or_else(|| full.into(), Refusal::Later));
         }
-        self.answers = Some(insert_all(batch, &mut self.jobs, prepare)?);
+        let answers = insert_all(batch, &mut self.jobs, prepare)?;
+        if let Some(note) = &mut self.note {
+            answers.ids(self.jobs.len() as u64).for_each(note);
+        }
+        self.answers = Some(answers);
         Ok(())
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct More {
     pub on_dead: Option<DeadHook>,
     /// What the hook said when it failed: the job is dead without what the hook would have written.
     pub hook_error: Option<String>,
+    /// Whether the record has what this attempt has reported.
+    pub has_log: bool,
     /// The texts of the end, if the payload codec has coded those in the record.
     pub texts: Option<Box<EndTexts>>,
 }
@@ -56,7 +58,16 @@ pub(crate) struct More {
 impl More {
     /// Only the record.
     pub fn of(record: Record) -> Self {
-        Self { record, hooks: Vec::new(), retried: None, hold: None, on_dead: None, hook_error: None, texts: None }
+        Self {
+            record,
+            hooks: Vec::new(),
+            retried: None,
+            hold: None,
+            on_dead: None,
+            hook_error: None,
+            has_log: false,
+            texts: None,
+        }
     }
 
     /// The last error of the job's attempts, as it was before it was coded.
@@ -144,9 +155,11 @@ impl Finish {
         if self.calls_on_dead() {
             return self.go_on_without_hook(error);
         }
-        let (hooks, retried, on_dead) = match self.more.take() {
-            Some(more) => (more.hooks, more.retried, more.on_dead),
-            None => (Vec::new(), None, None),
+        let (hooks, retried, on_dead, logs) = match self.more.take().map(|more| *more) {
+            Some(More { hooks, retried, on_dead, record, .. }) => {
+                (hooks, retried, on_dead, record.extra.and_then(|extra| extra.logs))
+            }
+            None => (Vec::new(), None, None, None),
         };
         drop_quietly(hooks);
         let Some(Retried { queue, kind, retry, now, random, coder }) = retried else {
@@ -158,6 +171,9 @@ impl Finish {
         let mut record = self.taken.record.clone();
         let cause = cause_of(error);
         self.transition = life::after_failed_writes(&mut record, self.attempt, &cause, &retry, now, random);
+        if logs.is_some() {
+            record.extra_mut().logs = logs;
+        }
         let texts = coder.code_end(&mut record, &self.taken.record);
         let more = More { on_dead, texts, ..More::of(record) };
         let shown = told(more.error().unwrap_or_default()).into_owned();
@@ -187,12 +203,16 @@ impl Finish {
             batch.put_rate(&hold.key, (hold.state)(&hold.key).as_ref())?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
+        if self.transition != Transition::End(State::Completed)
+            && let Some(reason) = batch.cancel_reason(self.id())?
+        {
+            return self.cancel(batch, reason);
+        }
         match self.transition {
             Transition::End(State::Completed) => self.complete(batch, prepare)?,
             Transition::PutOff { due, failed } => batch.put_off(queue, &self.taken, self.record(), due, failed)?,
             Transition::End(state) => {
-                let kept = batch.keeps(queue, state, false);
-                self.end(batch, kept.then(|| self.record()))?;
+                self.end(batch, self.transition, self.record())?;
                 if let Some(hook) = self.more.as_ref().and_then(|more| more.on_dead.as_ref())
                     && state == State::Dead
                 {
@@ -200,7 +220,8 @@ impl Finish {
                 }
             }
             _ => {
-                batch.give_back(queue, self.taken.clone(), None)?;
+                let changed = self.more.as_ref().filter(|more| more.has_log).map(|more| more.record.clone());
+                batch.give_back(queue, self.taken.clone(), changed, false)?;
             }
         }
         if batch.listening {
@@ -211,12 +232,15 @@ impl Finish {
 
     fn complete(&mut self, batch: &mut Batch<'_>, prepare: &dyn Prepare) -> Result<(), Refusal> {
         let has_result = self.record().extra.as_ref().is_some_and(|extra| extra.result.is_some());
-        let kept = batch.keeps(self.queue, State::Completed, has_result).then(|| {
+        if batch.awaited || batch.keeps(self.queue, State::Completed, has_result) {
             let mut record = self.record().clone();
             life::completed(&mut record, self.attempt, batch.now);
-            record
-        });
-        self.end(batch, kept.as_ref())?;
+            self.end(batch, self.transition, &record)?;
+        } else {
+            self.settle(batch);
+            let (id, queue, transition) = (self.id(), self.queue, self.transition);
+            batch.apply(Move { id, queue, transition, from: self.from(), to: NewHome::Nowhere })?;
+        }
         // All hooks together may enqueue as much as one transaction.
         let size = Cell::default();
         for hook in self.more.iter().flat_map(|more| &more.hooks) {
@@ -225,23 +249,46 @@ impl Finish {
         Ok(())
     }
 
-    /// Ends the job, and keeps it with this record if there is one.
-    fn end(&self, batch: &mut Batch<'_>, kept: Option<&Record>) -> Result<(), Error> {
-        // The slot is freed first, so that it is free for a job that becomes ready by this end.
-        batch.changes.push(Change::Settled { id: self.id() });
-        let from = OldHome::Handler { taken: &self.taken, row_was_there: self.was_there };
-        let to = kept.map_or(NewHome::Nowhere, |record| NewHome::Ended { record });
-        batch.apply(Move { id: self.id(), queue: self.queue, transition: self.transition, from, to })?;
+    /// Ends a job whose cancel was requested before its attempt ended without completing it.
+    fn cancel(&self, batch: &mut Batch<'_>, reason: String) -> Result<(), Refusal> {
+        let (id, queue) = (self.id(), self.queue);
+        let mut record = self.record().clone();
+        let transition = life::cancel_requested(&mut record, self.attempt, &reason, batch.now);
+        self.end(batch, transition, &record)?;
+        let (queue, kind) = (batch.catalog().queue_name(queue), batch.catalog().kind_name(record.kind));
+        tracing::info!(
+            id = id.get(),
+            queue = &*queue,
+            kind = &*kind,
+            reason = &*told(&reason),
+            "cancelled as requested"
+        );
+        batch.event(|| Event::Cancelled { id, queue, kind, reason });
         Ok(())
+    }
+
+    fn from(&self) -> OldHome<'_> {
+        OldHome::Handler { taken: &self.taken, row_was_there: self.was_there }
+    }
+
+    /// Ends the job with this record.
+    fn end(&self, batch: &mut Batch<'_>, transition: Transition, record: &Record) -> Result<(), Error> {
+        self.settle(batch);
+        Ok(batch.end_job(self.id(), self.queue, transition, self.from(), record)?)
+    }
+
+    /// Frees the slot. This comes before the end, so that the slot is free for a job that becomes ready by it.
+    fn settle(&self, batch: &mut Batch<'_>) {
+        batch.changes.push(Change::Settled { id: self.id() });
     }
 
     fn record(&self) -> &Record {
         self.more.as_ref().map_or(&self.taken.record, |more| &more.record)
     }
 
-    /// Whether the job simply completes and is in no group.
+    /// Whether the job completes without writes of its handler and is in no group.
     fn is_plain(&self) -> bool {
-        self.more.is_none() && self.transition == Transition::End(State::Completed) && !self.taken.is_grouped()
+        !self.has_hooks() && self.transition == Transition::End(State::Completed) && !self.taken.is_grouped()
     }
 
     fn tell(&self, batch: &mut Batch<'_>) {

@@ -8,11 +8,12 @@ mod expire;
 mod finish;
 mod mark;
 mod on_dead;
+pub(crate) mod queues;
 pub(crate) mod schedules;
 mod transact;
 pub(crate) mod upkeep;
 
-pub(crate) use enqueue::Enqueue;
+pub(crate) use enqueue::{Enqueue, NoteId};
 pub(crate) use expire::expire_passed;
 pub(crate) use finish::{Finish, HoldBack, More, Retried, take_rows_out};
 pub(crate) use mark::MarkStarts;

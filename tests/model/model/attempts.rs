@@ -5,7 +5,11 @@ use millpond::State;
 use millpond_testkit::JobSpec;
 
 use super::{ATTEMPTS, BACKOFF, Due, Hold, Hook, Line, Model, ONCE, SNOOZE_MIN, death_row, hook_of, hook_row};
+use crate::engine::talks;
 use crate::ops::Answer;
+
+/// Of how many attempts a job keeps what they reported.
+const LOGS_MAX: usize = 5;
 
 impl Model {
     pub(super) fn end(&mut self, id: u64, state: State) {
@@ -44,6 +48,16 @@ impl Model {
     pub fn answered(&mut self, id: u64, answer: Answer) {
         let run = self.jobs[&id].running.expect("only a running job is answered");
         self.share_tickets();
+        if talks(id) {
+            let logs = &mut self.job(id).logs;
+            logs.push(run.attempt);
+            logs.drain(..logs.len().saturating_sub(LOGS_MAX));
+        }
+        if self.jobs[&id].cancel_requested && !answer.completes() {
+            self.end_as_requested(id, answer);
+            self.promote_as_fresh();
+            return;
+        }
         match answer {
             Answer::Done => self.done(id, run.attempt),
             Answer::DoneWithRow => {
@@ -67,15 +81,7 @@ impl Model {
                 self.put_off(id, state, delay.max(SNOOZE_MIN));
             }
             Answer::RateLimited(delay) | Answer::RateLimitedQueue(delay) => {
-                let delay = delay.max(SNOOZE_MIN);
-                let job = &self.jobs[&id];
-                let group = job.group.filter(|_| matches!(answer, Answer::RateLimited(_)));
-                let new = Hold { until: self.now.mono + delay, stored: self.now.age + delay };
-                let until = new.until;
-                let hold = self.holds.entry((job.queue, group)).or_insert(new);
-                if until >= hold.until {
-                    *hold = new;
-                }
+                self.hold_back(id, answer, delay);
                 self.return_to_its_place(id);
             }
             Answer::Cancel => {
@@ -90,6 +96,36 @@ impl Model {
         self.promote_as_fresh();
     }
 
+    fn hold_back(&mut self, id: u64, answer: Answer, delay: u64) {
+        let delay = delay.max(SNOOZE_MIN);
+        let job = &self.jobs[&id];
+        let group = job.group.filter(|_| matches!(answer, Answer::RateLimited(_)));
+        let new = Hold { until: self.now.mono + delay, stored: self.now.age + delay };
+        let until = new.until;
+        let hold = self.holds.entry((job.queue, group)).or_insert(new);
+        if until >= hold.until {
+            *hold = new;
+        }
+    }
+
+    /// An attempt that does not complete its job, whose cancel was requested: the job ends as cancelled, whatever the answer is.
+    fn end_as_requested(&mut self, id: u64, answer: Answer) {
+        let attempt = self.jobs[&id].running.expect("it runs").attempt;
+        match answer {
+            Answer::RateLimited(delay) | Answer::RateLimitedQueue(delay) => self.hold_back(id, answer, delay),
+            Answer::Snooze(_) => {}
+            Answer::Cancel | Answer::DeadLetter => self.job(id).attempts = attempt,
+            _ => self.note_error(id, attempt),
+        }
+        self.cancel(id);
+    }
+
+    pub(super) fn note_error(&mut self, id: u64, attempt: u32) {
+        let job = self.job(id);
+        job.attempts = attempt;
+        job.errors += 1;
+    }
+
     fn done(&mut self, id: u64, attempt: u32) {
         self.job(id).attempts = attempt;
         self.end(id, State::Completed);
@@ -97,10 +133,8 @@ impl Model {
 
     fn failed(&mut self, id: u64, attempt: u32, delay: u64) {
         let limit = self.limit(id);
-        let job = self.job(id);
-        job.attempts = attempt;
-        job.errors += 1;
-        job.begun = true;
+        self.note_error(id, attempt);
+        self.job(id).begun = true;
         if attempt >= limit {
             self.end(id, State::Dead);
         } else {
@@ -137,9 +171,7 @@ impl Model {
 
     /// The only attempt of this job was interrupted.
     pub(super) fn cut_short(&mut self, id: u64) {
-        let job = self.job(id);
-        job.attempts = job.running.expect("it runs").attempt;
-        job.errors += 1;
+        self.note_error(id, self.jobs[&id].running.expect("it runs").attempt);
         self.end(id, State::Dead);
     }
 

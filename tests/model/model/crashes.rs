@@ -18,9 +18,16 @@ impl Model {
             hold.stored = self.now.age + hold.until.saturating_sub(self.now.mono);
         }
         for id in self.running() {
-            match self.runs_once(id) {
-                true => self.cut_short(id),
-                false => self.return_to_its_place(id),
+            let Job { running, cancel_requested, .. } = self.jobs[&id];
+            match (cancel_requested, self.runs_once(id)) {
+                (true, once) => {
+                    if once {
+                        self.note_error(id, running.expect("it runs").attempt);
+                    }
+                    self.cancel(id);
+                }
+                (false, true) => self.cut_short(id),
+                (false, false) => self.return_to_its_place(id),
             }
         }
         self.opened(down, wall);
@@ -52,12 +59,20 @@ impl Model {
         if let Some(id) = unknown.iter().find(|id| now.mono >= run(&self.jobs[id]).since + 10) {
             return Err(format!("job {id} ran when the process died, and the file does not show it"));
         }
+        if let Some(id) = unknown.iter().find(|id| self.jobs[id].cancel_requested) {
+            return Err(format!("job {id} ran, its cancel was requested, and the file does not show it"));
+        }
         if let Some(id) = unknown.iter().find(|id| self.runs_once(**id)) {
             return Err(format!("job {id} ran, is to run at most once, and the file does not show it"));
         }
         let blamed = self.blamed(&known);
         unknown.into_iter().for_each(|id| self.return_to_its_place(id));
         for &id in &known {
+            if self.jobs[&id].cancel_requested {
+                self.note_error(id, run(&self.jobs[&id]).attempt);
+                self.cancel(id);
+                continue;
+            }
             if self.runs_once(id) {
                 self.cut_short(id);
                 continue;

@@ -80,10 +80,14 @@ pub struct Job {
     pub queue: usize,
     pub group: Option<usize>,
     pub priority: u8,
+    /// It was enqueued with a priority.
+    pub is_tagged: bool,
     pub state: State,
     pub attempts: u32,
     pub max: Option<u32>,
     pub errors: usize,
+    /// The attempts that are kept with what they have reported.
+    pub logs: Vec<u32>,
     due: Option<Due>,
     expires: Option<Due>,
     /// An attempt of this job has failed, was snoozed, or ran when the process died.
@@ -96,6 +100,8 @@ pub struct Job {
     ticket: Option<u64>,
     fresh: bool,
     running: Option<Run>,
+    /// It was cancelled while it ran: it ends with its attempt.
+    cancel_requested: bool,
     /// When it ended, by the age.
     ended: u64,
     crashes: u32,

@@ -35,6 +35,10 @@ impl Model {
         self.jobs.iter().filter(|(_, job)| job.running.is_some()).map(|(&id, _)| id).collect()
     }
 
+    pub fn running_of(&self, queue: usize) -> BTreeSet<u64> {
+        self.running().into_iter().filter(|id| self.jobs[id].queue == queue).collect()
+    }
+
     fn running_in(&self, queue: usize) -> usize {
         self.jobs.values().filter(|job| job.queue == queue && job.running.is_some()).count()
     }

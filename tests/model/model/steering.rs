@@ -4,7 +4,7 @@
 use millpond::State;
 use millpond_testkit::JobSpec;
 
-use super::{Due, Job, Line, Model};
+use super::{Due, Job, Line, Model, Totals};
 
 impl Model {
     /// The state with which a call on a waiting job is refused.
@@ -19,6 +19,11 @@ impl Model {
     pub fn cancel(&mut self, id: u64) {
         self.end(id, State::Cancelled);
         self.free_key(id);
+    }
+
+    /// The job runs, and ends with its attempt unless the attempt completes it.
+    pub fn request_cancel(&mut self, id: u64) {
+        self.job(id).cancel_requested = true;
     }
 
     /// The job keeps its place in its group's order.
@@ -61,6 +66,7 @@ impl Model {
         let job = self.job(id);
         job.state = State::Pending;
         (job.attempts, job.crashes, job.due, job.expires, job.seq) = (0, 0, None, None, seq);
+        job.cancel_requested = false;
         self.join(id);
         true
     }
@@ -87,6 +93,25 @@ impl Model {
         let of_queue = self.jobs.iter().filter(|(_, job)| job.queue == queue);
         let ids: Vec<_> = of_queue.map(|(&id, _)| id).collect();
         ids.into_iter().filter(|id| self.refusal(*id).is_none()).collect()
+    }
+
+    /// Whether a worker serves the queue, or a job of it runs.
+    pub fn is_in_use(&self, queue: usize) -> bool {
+        self.has_worker(queue) || !self.running_of(queue).is_empty()
+    }
+
+    /// Nothing of the queue is left but its settings.
+    pub fn obliterate(&mut self, queue: usize) {
+        let gone: Vec<u64> = self.jobs.iter().filter(|(_, job)| job.queue == queue).map(|(&id, _)| id).collect();
+        for id in gone {
+            self.no_longer_suspected(id);
+            self.jobs.remove(&id);
+        }
+        self.keys.retain(|(of, _), _| *of != queue);
+        self.groups.retain(|(of, _), _| *of != queue);
+        self.holds.retain(|(of, _), _| *of != queue);
+        self.queues[queue].paused = false;
+        self.totals[queue] = Totals::default();
     }
 
     /// Nothing of the job is left. It is not running.

@@ -2,6 +2,7 @@
 //! first, or the new head never starts.
 
 use millpond::testing::ManualClock;
+use millpond::{CancelOutcome, Error, State};
 use millpond_testkit::SimDisk;
 use shuttle::thread;
 
@@ -37,23 +38,52 @@ fn an_enqueue_beside_a_completion_in_its_group_is_started() {
 }
 
 #[test]
-fn a_cancel_beside_the_start_of_the_same_job_either_prevents_it_or_is_refused() {
+fn a_cancel_beside_the_start_and_the_end_of_a_job_has_one_outcome() {
     explore(|| {
         let pond = open(&SimDisk::new(), &ManualClock::new());
         let (_worker, ran) = noting(&pond, "q", 1);
-        let id = pond.enqueue("q", job(1).group("g")).wait().unwrap();
-        let next = pond.enqueue("q", job(2).group("g")).wait().unwrap();
+        let ids = [1, 2].map(|n| pond.enqueue("q", job(n).group("g")).wait().unwrap());
         let canceller = {
             let pond = pond.clone();
-            thread::spawn(move || [id, next].map(|id| pond.cancel(id, "on second thoughts").wait().unwrap_or(false)))
+            thread::spawn(move || ids.map(|id| pond.cancel(id, "on second thoughts").wait()))
         };
-        let cancelled = canceller.join().unwrap();
-        ran.wait_for(cancelled.iter().filter(|cancelled| !**cancelled).count());
+        let outcomes = canceller.join().unwrap();
         until_drained(&pond);
         let ran = ran.so_far();
-        for (n, cancelled) in [1, 2].into_iter().zip(cancelled) {
-            assert_eq!(ran.contains(&n), !cancelled, "job {n}: cancelled {cancelled}, ran {ran:?}");
+        for ((n, id), outcome) in [1, 2].into_iter().zip(ids).zip(outcomes) {
+            let has_run = ran.contains(&n);
+            let is_cancelled = pond.job(id).is_ok_and(|job| job.state == State::Cancelled);
+            let fits = match outcome {
+                Ok(CancelOutcome::Cancelled) => is_cancelled && !has_run,
+                Ok(CancelOutcome::Requested) => is_cancelled || has_run,
+                // It had completed, and is not kept.
+                Err(Error::NoSuchJob { .. }) => has_run && !is_cancelled,
+                _ => false,
+            };
+            assert!(fits, "job {n}: {outcome:?}, cancelled {is_cancelled}, ran {ran:?}");
         }
+        is_sound(&pond);
+    });
+}
+
+#[test]
+fn a_wait_beside_the_end_of_its_job_is_answered() {
+    explore(|| {
+        let pond = open(&SimDisk::new(), &ManualClock::new());
+        let (_worker, _ran) = noting(&pond, "q", 1);
+        let id = pond.enqueue("q", job(1)).wait().unwrap();
+        let waiter = {
+            let pond = pond.clone();
+            thread::spawn(move || pond.finished(id).wait())
+        };
+        let ended = pond.enqueue_and_wait("q", job(2)).wait().unwrap();
+        assert_eq!(ended.state, State::Completed);
+        match waiter.join().unwrap() {
+            Ok(job) => assert_eq!(job.state, State::Completed),
+            // It had ended before the wait began, and is not kept.
+            Err(error) => assert!(matches!(error, Error::NoSuchJob { .. }), "{error:?}"),
+        }
+        until_drained(&pond);
         is_sound(&pond);
     });
 }

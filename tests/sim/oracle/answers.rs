@@ -5,7 +5,12 @@ use millpond::Error;
 use millpond_testkit::JobSpec;
 
 use super::{Check, Fate, Job, Oracle, Origin, Tx};
+use crate::calls::Asks;
 use crate::paths::took;
+use crate::plan::KEY_TIME;
+
+/// Milliseconds.
+const DAY: u64 = 24 * 3_600_000;
 
 impl Oracle {
     pub fn asked(&mut self, call: u64, specs: &[JobSpec]) {
@@ -74,6 +79,80 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// The jobs whose calls can be made again: those with an idempotency key whose calls were answered or dropped.
+    pub fn can_be_repeated(&self) -> Vec<u64> {
+        let key_time = KEY_TIME.as_millis() as u64 - DAY;
+        let can = |job: &Job| {
+            let alone = matches!(job.origin, Origin::Call(call) if !self.txs.contains_key(&call));
+            let held = self.age.saturating_sub(job.made_at) < key_time;
+            let is_open = job.fate == Fate::Asked || job.before_repeat.is_some();
+            alone && held && job.is_keyed && !is_open
+        };
+        self.jobs.iter().filter(|(_, job)| can(job)).map(|(n, _)| *n).collect()
+    }
+
+    /// Whether it is not known what became of the call for this job.
+    pub fn is_unknown(&self, n: u64) -> bool {
+        self.jobs[&n].fate == Fate::Open
+    }
+
+    /// The call for this job is made again.
+    pub fn repeats(&mut self, n: u64) -> JobSpec {
+        let job = self.job(n);
+        job.before_repeat = Some(job.fate);
+        if job.since.is_none() {
+            job.fate = Fate::Asked;
+        }
+        job.spec
+    }
+
+    /// A call that was made again was answered: there is one job, whichever call has stored it.
+    pub fn repeated(&mut self, n: u64, answer: &Result<Vec<u64>, Error>) -> Check {
+        let (blind, known) = (self.blind, self.jobs[&n].id);
+        match answer {
+            Ok(answer) => {
+                let (id, is_stored) = (answer[0], answer[1] == 1);
+                if known.is_some_and(|known| known != id) {
+                    return Err(format!("I16: the call was made again, and is answered as {id}: {:?}", self.jobs[&n]));
+                }
+                if blind && known.is_none() {
+                    self.learned(n, id)?;
+                }
+                let job = self.job(n);
+                if job.since.is_none() {
+                    return Err(format!("I1: the call was made again, and no event has reported its commit: {job:?}"));
+                }
+                match (job.before_repeat.take(), is_stored) {
+                    (Some(Fate::Refused), true) => took("a call that was refused was made again"),
+                    (Some(Fate::Open), _) => took("a call with OutcomeUnknown was made again"),
+                    (Some(Fate::Stored), false) => took("a call that had stored its job was made again"),
+                    _ => {}
+                }
+                job.fate = Fate::Stored;
+                Ok(())
+            }
+            Err(error) => {
+                self.legal_error(error)?;
+                self.not_repeated(n, matches!(error, Error::OutcomeUnknown { .. }).then_some(Fate::Open));
+                Ok(())
+            }
+        }
+    }
+
+    /// A call was dropped; `asked` tells whether it had been polled.
+    pub fn dropped(&mut self, asks: Asks, call: u64, asked: bool) -> Check {
+        let Asks::Repeat(n) = asks else { return self.abandoned(call, asked) };
+        self.not_repeated(n, asked.then_some(Fate::Adrift));
+        Ok(())
+    }
+
+    /// A call that was made again has not stored its job, as far as is known. Without a new fate the job has that of before.
+    fn not_repeated(&mut self, n: u64, fate: Option<Fate>) {
+        let job = self.job(n);
+        let before = job.before_repeat.take().expect("it was asked");
+        job.fate = if job.since.is_some() { Fate::Stored } else { fate.unwrap_or(before) };
     }
 
     /// The call was dropped; `asked` tells whether it had been polled.

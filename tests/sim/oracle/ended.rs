@@ -36,6 +36,13 @@ impl Oracle {
             (State::Completed, Some(Ending { act: Some(act), .. })) => act.completes(),
             (State::Completed, _) => false,
             (_, Some(_)) => true,
+            (State::Cancelled, None) if job.steered && job.released.is_some() => {
+                took("a stop ended a job that was asked to stop");
+                job.running = None;
+                // The record says of its only run that it was interrupted.
+                job.crash_errors += usize::from(job.spec.once);
+                true
+            }
             // Cancelled by an operator or expired; dead by a crash.
             (State::Cancelled, None) => job.steered || job.spec.expires.is_some(),
             // A guest may have been called without having logged a line yet.
@@ -47,12 +54,20 @@ impl Oracle {
             }
             _ => false,
         };
+        if job.cancel_requested {
+            match state {
+                State::Completed => took("a job that was asked to stop completed"),
+                State::Cancelled => took("a job that was asked to stop ended as cancelled"),
+                _ => return Err(format!("I15: its cancel was requested, and it has ended as {state:?}: {job:?}")),
+            }
+        }
         if !legal {
             return Err(format!("I15: the job has no reason to end as {state:?}: {job:?}"));
         }
         if job.running.is_some() {
             return Err(format!("I15: the job has ended as {state:?} while its handler ran: {job:?}"));
         }
+        job.run_ended = job.ending.map(|ending| ending.run).or(job.run_ended);
         (job.ended, job.ending, job.ended_at) = (Some(state), None, Some(age));
         self.line_moved(n);
         Ok(())

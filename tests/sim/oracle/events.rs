@@ -46,7 +46,9 @@ impl Oracle {
                     None => self.blind = true,
                 }
             }
-            Event::Completed { id, .. } => {
+            Event::Started { id, attempt, .. } => self.heard_start(id.get(), *attempt)?,
+            Event::Completed { id, attempt, .. } => {
+                self.heard_completion(id.get(), *attempt)?;
                 self.ended(id.get(), State::Completed)?;
                 self.kept_by(self.number(id.get())?);
             }

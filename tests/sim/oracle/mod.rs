@@ -29,6 +29,7 @@
 //! | I25 | payloads are known | `compare.rs` |
 //! | I26 | a seed repeats | `main.rs` |
 //! | I27 | each time of a schedule runs once | `schedules.rs` |
+//! | I28 | what runs report is kept, and their events are in order | `reports.rs` |
 
 mod answers;
 mod clocks;
@@ -37,6 +38,7 @@ mod events;
 mod expiries;
 mod faults;
 mod group_order;
+mod limits;
 mod operators;
 mod order;
 mod pauses;
@@ -118,6 +120,12 @@ pub struct Job {
     pub crash_errors: usize,
     /// An operator's call has named it.
     pub steered: bool,
+    /// Its call had an idempotency key.
+    pub is_keyed: bool,
+    /// Its call is made again; what was known of the earlier ones.
+    pub before_repeat: Option<Fate>,
+    /// A call was answered that it is asked to stop.
+    pub cancel_requested: bool,
     pub purged: bool,
     /// Its place in its group's order.
     pub place: u64,
@@ -159,6 +167,10 @@ pub struct Job {
     pub put_off: bool,
     /// An event has said that it is dead, and the event is due that the hook for dead jobs has failed.
     pub owes_failure: bool,
+    /// The last run whose end an event has reported.
+    pub run_ended: Option<u32>,
+    /// The last attempt of which an event has said that it starts.
+    pub heard_start: Option<u32>,
 }
 
 pub struct Tx {
@@ -175,6 +187,14 @@ pub struct Pausing {
     pub paused: bool,
     /// The outcome is unknown: it may be in the file or not.
     pub unknown: bool,
+}
+
+/// What is known of the pauses of a kind in a queue.
+#[derive(Default)]
+pub struct KindPauses {
+    /// The calls that are not answered, and whether another call was made meanwhile: then it is not known which came first.
+    pub calls: BTreeMap<u64, bool>,
+    pub history: History<bool>,
 }
 
 /// The start mark of a run that lasts this many nanoseconds is written.
@@ -212,6 +232,8 @@ pub struct Oracle {
     pub max_running: History<usize>,
     pub paused: Vec<History<bool>>,
     pub paused_groups: BTreeMap<(usize, u8), History<bool>>,
+    /// Pauses of the kinds of queues.
+    pub paused_kinds: BTreeMap<(usize, usize), KindPauses>,
     /// The calls to pause or to resume whose commit has not been reported.
     pub pausing: BTreeMap<u64, Pausing>,
     pub has_worker: Vec<History<bool>>,
@@ -270,6 +292,7 @@ impl Oracle {
             max_running: vec![(0, plan.max_running)],
             paused: vec![vec![(0, false)]; queues],
             paused_groups: BTreeMap::new(),
+            paused_kinds: BTreeMap::new(),
             pausing: BTreeMap::new(),
             has_worker: vec![vec![(0, false)]; queues],
             holds: BTreeMap::new(),
@@ -308,6 +331,10 @@ impl Oracle {
 
     fn ids_of(&self, wanted: impl Fn(&Job) -> bool) -> Vec<u64> {
         self.by_id.iter().filter(|(_, n)| wanted(&self.jobs[n])).map(|(id, _)| *id).collect()
+    }
+
+    pub fn running_ids(&self) -> Vec<u64> {
+        self.ids_of(|job| job.running.is_some())
     }
 
     pub fn open_ids(&self) -> Vec<u64> {

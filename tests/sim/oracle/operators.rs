@@ -17,6 +17,20 @@ impl Oracle {
         }
     }
 
+    /// The answer was that a running job is asked to stop. It does not start again, and ends as completed or as cancelled.
+    pub fn cancel_requested(&mut self, id: u64) -> Check {
+        took("a running job was asked to stop");
+        let blind = self.blind;
+        let Some(n) = self.by_id.get(&id).copied() else { return Ok(()) };
+        let job = self.job(n);
+        job.cancel_requested = true;
+        match job.ended {
+            Some(State::Completed | State::Cancelled) | None => Ok(()),
+            Some(_) if blind => Ok(()),
+            Some(state) => Err(format!("I15: it was asked to stop, and had ended as {state:?}: {job:?}")),
+        }
+    }
+
     pub fn steered(&mut self, id: u64, purged: bool) {
         if let Some(n) = self.by_id.get(&id).copied() {
             let job = self.job(n);

@@ -20,6 +20,7 @@ impl Oracle {
         let all_kinds = self.plan.queues[queue].all_kinds;
         let heads = self.heads(queue, taken);
         let (harmed, after_crash) = (self.harmed, self.after_crash);
+        let (limits, paused_kinds) = (&self.plan.limits, &self.paused_kinds);
         for (number, other) in &mut self.jobs {
             let goes_before = other.spec.priority < priority
                 || plain && other.spec.group.is_none() && other.spec.priority == priority && other.id < id;
@@ -37,6 +38,8 @@ impl Oracle {
                 && other.spec.expires.is_none()
                 && (all_kinds || other.spec.kind == 0)
                 && other.running.is_none()
+                && !limits.limit(queue, other.spec.kind)
+                && !paused_kinds.contains_key(&(queue, other.spec.kind))
                 && goes_before;
             if passed {
                 other.taken_by = Some(other.taken_by.map_or(taken, |by| by.min(taken)));

@@ -25,6 +25,7 @@ impl Oracle {
         if let Some(Act::HookErrs | Act::HookPanics) = job.ending.and_then(|ending| ending.act) {
             took("the writes with a completion failed");
         }
+        job.run_ended = job.ending.map(|ending| ending.run).or(job.run_ended);
         (job.ending, job.taken_by) = (None, None);
         // It may have been tried without a start: its time was over before its handler was polled.
         job.suspect = false;
@@ -38,6 +39,7 @@ impl Oracle {
         let n = self.number(id)?;
         let job = self.job(n);
         job.put_back = true;
+        job.run_ended = job.ending.map(|ending| ending.run).or(job.run_ended);
         if job.ending.take().is_none()
             && let Some(at) = job.unseen
         {

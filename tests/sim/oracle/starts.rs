@@ -80,6 +80,9 @@ impl Oracle {
         if job.ended.is_some() {
             return say("I7", "it has ended and runs again");
         }
+        if job.cancel_requested {
+            return say("I15", "its cancel was requested, and it runs again");
+        }
         if job.running.is_some() {
             return say("I8", "it already runs");
         }
@@ -112,6 +115,7 @@ impl Oracle {
         self.in_group_order(n)?;
         if let Some(taken) = taken {
             self.allowed(n, taken)?;
+            self.within_limits(n, taken)?;
             self.in_order(n, taken)?;
             self.within_rate(n, taken)?;
         }

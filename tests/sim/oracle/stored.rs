@@ -7,6 +7,7 @@ use millpond_testkit::{JobSpec, When};
 use super::{Check, Fate, Job, Oracle, Origin};
 use crate::handlers::Act;
 use crate::paths::took;
+use crate::plan::is_keyed;
 
 impl Oracle {
     pub fn make(&mut self, spec: &JobSpec, origin: Origin) {
@@ -34,6 +35,9 @@ impl Oracle {
             crashes: 0,
             crash_errors: 0,
             steered: false,
+            cancel_requested: false,
+            is_keyed: is_keyed(&spec),
+            before_repeat: None,
             purged: false,
             place: u64::MAX,
             redriven: false,
@@ -56,6 +60,8 @@ impl Oracle {
             unseen: None,
             put_off: false,
             owes_failure: false,
+            run_ended: None,
+            heard_start: None,
         };
         self.jobs.insert(job.spec.n, job);
     }

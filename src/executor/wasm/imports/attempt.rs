@@ -14,7 +14,7 @@ impl Guest {
 
 impl Host for Guest {
     fn get_job_id(&mut self) -> wasmtime::Result<String> {
-        self.fact(|facts| facts.id.to_string())
+        self.fact(|facts| facts.id().to_string())
     }
 
     fn get_kind(&mut self) -> wasmtime::Result<String> {
@@ -34,7 +34,7 @@ impl Host for Guest {
     }
 
     fn get_enqueued_at(&mut self) -> wasmtime::Result<Instant> {
-        self.fact(|facts| instant(facts.enqueued_at))
+        self.fact(|facts| instant(facts.enqueued_at()))
     }
 
     fn get_time_left(&mut self) -> wasmtime::Result<u64> {

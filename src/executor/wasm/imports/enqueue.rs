@@ -125,7 +125,7 @@ impl Guest {
             Err(QueueError::PayloadTooLarge { .. }) => return Err(Error::PayloadTooLarge),
             Err(error) => return Err(Error::Other(error.to_string())),
         }
-        let id = format!("{}+{}", facts.id, self.overlay.follow_ups.len() + 1);
+        let id = format!("{}+{}", facts.id(), self.overlay.follow_ups.len() + 1);
         self.overlay.bytes = bytes;
         self.overlay.follow_ups.push(FollowUp { queue, draft });
         Ok(id)

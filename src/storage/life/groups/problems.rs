@@ -145,6 +145,9 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
         let (key, row) = row?;
         let (queue, group) = key.value();
         let of = format!("group {group:?} of {}", verifier.name(queue));
+        if !verifier.queues.contains_key(&queue) {
+            verifier.problem(format!("there is a row of {of}, which has no row"));
+        }
         let Ok(row) = codec::decode::<GroupRow>(TableName::Groups, u64::from(queue), row.value()) else {
             verifier.problem(format!("the row of {of} cannot be read"));
             continue;

@@ -9,7 +9,7 @@ use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::{self, decode_record};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::table_name::TableName;
-use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::tables_ext::{RowTable, remove_rows_of};
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
 
@@ -71,6 +71,13 @@ impl Batch<'_> {
             let (.., seq, id) = key.value();
             (seq, JobId::new(id), Bytes::copy_from_slice(row.value()))
         }))
+    }
+
+    /// Removes the rows of groups that have no members, at most `rows_max` of them: those of a queue that has no jobs, whose
+    /// groups are paused. Returns how many.
+    pub(in crate::storage) fn remove_group_rows(&mut self, queue: QueueId, rows_max: usize) -> Result<usize, Fault> {
+        self.touch();
+        remove_rows_of(self.tables.groups()?, queue, rows_max)
     }
 
     // --- rebuilt ---

@@ -3,6 +3,7 @@
 //! A schedule has one row, and while a run is to follow one row that says when it is due. Both are written together.
 
 mod firing;
+mod of_queue;
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -30,7 +31,7 @@ pub(crate) use firing::FiringRoom;
 /// The lines that a schedule can be on.
 const LINES: [TimeLine; 2] = [TimeLine::Wall, TimeLine::Engine];
 
-/// The row of `meta` that has the latest time of the wall clock at which a schedule's next time was computed.
+/// The row of `meta` that has a time of the wall clock after which no schedule's next time was computed.
 const COMPUTED_AT: &str = "schedules_computed_at";
 
 /// A schedule as a reader has found it.
@@ -101,7 +102,7 @@ fn next_of_all(
     Ok(noted)
 }
 
-/// The latest time of the wall clock at which a schedule's next time was computed. If it cannot be read, schedules go on as if
+/// A time of the wall clock after which no schedule's next time was computed. If it cannot be read, schedules go on as if
 /// the clock had not been set back.
 fn computed_at(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<Timestamp>, Fault> {
     let row = meta.get(COMPUTED_AT)?;
@@ -215,7 +216,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The latest time of the wall clock at which a schedule's next time was computed.
+    /// A time of the wall clock after which no schedule's next time was computed.
     pub fn schedules_computed_at(&mut self) -> Result<Timestamp, Fault> {
         if let Some(at) = self.schedules.computed_at {
             return Ok(at);
@@ -228,17 +229,17 @@ impl Batch<'_> {
     /// The next time of a schedule is computed now.
     fn computed_now(&mut self) -> Result<(), Fault> {
         if self.schedules_computed_at()? < self.now.wall {
-            self.all_computed_now()?;
+            self.all_computed_before(self.now.wall)?;
         }
         Ok(())
     }
 
-    /// No next time of a schedule was computed at a later time than now.
-    fn all_computed_now(&mut self) -> Result<(), Fault> {
+    /// No next time of a schedule was computed at a later time than this.
+    fn all_computed_before(&mut self, at: Timestamp) -> Result<(), Fault> {
         self.touch();
-        let row = codec::encode(&self.now.wall);
+        let row = codec::encode(&at);
         self.tables.meta()?.insert(COMPUTED_AT, row.as_slice())?;
-        self.schedules.computed_at = Some(self.now.wall);
+        self.schedules.computed_at = Some(at);
         Ok(())
     }
 }

@@ -79,7 +79,7 @@ fn looked_at(each: u64) -> (Verification, Work) {
     }
     let sealed = batch.seal().unwrap();
     store.commit(txn).unwrap();
-    store.catalog.committed(sealed.rows, &sealed.kinds);
+    store.catalog.committed(sealed.rows, &sealed.kinds, &[]);
     verify_counted(&store.reader().unwrap()).unwrap()
 }
 

@@ -1,0 +1,34 @@
+//! Plugins: what they are allowed to do, what they are refused, and what is reported about them.
+
+#[path = "../support/files.rs"]
+mod files;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bombs;
+mod built;
+mod cache;
+mod checked;
+mod crash;
+mod evolution;
+mod examples;
+mod follow_ups;
+mod guest;
+mod limits;
+#[cfg(feature = "wasm-http")]
+mod lookups;
+mod mock;
+mod outcomes;
+mod places;
+#[cfg(feature = "wasm-wasi")]
+mod prints;
+mod registration;
+mod reuse;
+mod service;
+mod state;
+mod threads;
+mod threats;
+mod told;
+mod watched;
+#[cfg(feature = "wasm-http")]
+mod web;
