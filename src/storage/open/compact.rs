@@ -20,12 +20,17 @@ impl Store {
         self.watched()?.len().ok()
     }
 
-    /// How many bytes of the file are in use, the application's tables included. This reads all of them.
+    /// About how many bytes of the file are in use, the application's tables included. This reads all of them.
+    ///
+    /// Pages that redb frees with its next commit do not count, although they are still allocated: those that a reader kept
+    /// can be most of the file. So the pages of the trees are counted. A page with a large value counts as one page of the
+    /// usual size, so the result is at least as many bytes as are stored.
     pub fn used_bytes(&self) -> Result<u64, Error> {
         let txn = self.begin_write()?;
         let stats = txn.stats().map_err(Fault::from)?;
         self.abort(txn)?;
-        Ok(stats.allocated_pages() * stats.page_size() as u64)
+        let pages = (stats.leaf_pages() + stats.branch_pages()) * stats.page_size() as u64;
+        Ok(pages.max(stats.stored_bytes() + stats.metadata_bytes()))
     }
 
     /// Moves the pages in use to the front of the file and cuts off the rest. Reads wait meanwhile. If a read is under
