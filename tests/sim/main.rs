@@ -142,10 +142,20 @@ fn whatever_happens_nothing_is_lost_and_everything_ends() {
         println!("{count:>10}  {path}");
     }
     if done >= SEEDS_FOR_ALL_PATHS {
-        let missed: Vec<_> = counts.iter().filter(|(_, count)| *count == 0).map(|(path, _)| path).collect();
+        let can_be_missed = |path: &&str| done < SEEDS_FOR_RARE_PATHS && RARE_PATHS.contains(path);
+        let missed = counts.iter().filter(|(_, count)| *count == 0).map(|(path, _)| path);
+        let missed: Vec<_> = missed.filter(|path| !can_be_missed(path)).collect();
         assert!(missed.is_empty(), "these paths were never taken: {missed:#?}");
     }
 }
 
 /// A shorter run does not have to take every path.
 const SEEDS_FOR_ALL_PATHS: u64 = 1_000;
+
+/// Paths that are taken so rarely that a run with plugins can miss them. A run of the default length must not.
+const RARE_PATHS: [&str; 3] = [
+    "a head was put back after its window's last known row",
+    "a job that was asked to stop completed",
+    "a pause or its end with OutcomeUnknown was durable",
+];
+const SEEDS_FOR_RARE_PATHS: u64 = 4_000;
