@@ -260,6 +260,26 @@ pub enum Event {
         /// The group, if it was only that.
         group: Option<Arc<str>>,
     },
+    /// A job has become a dead letter, and its group waits for it ([`GroupPolicy::Hold`](crate::GroupPolicy::Hold)).
+    #[non_exhaustive]
+    GroupHeld {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// The dead letter.
+        id: JobId,
+    },
+    /// The dead letter that held a group has left the dead letters, and the group goes on.
+    #[non_exhaustive]
+    GroupReleased {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group.
+        group: Arc<str>,
+        /// The job that was the dead letter.
+        id: JobId,
+    },
     /// A handler asked for a wait with [`Outcome::rate_limited`](crate::Outcome::rate_limited): no job of the queue or
     /// group starts until it is over.
     #[non_exhaustive]

@@ -160,7 +160,8 @@ impl Queue {
         self.set_group_paused(group, true)
     }
 
-    /// Resumes a paused group. Returns false if it was not paused.
+    /// Resumes a group that is paused, or held by a dead letter ([`GroupPolicy::Hold`](crate::GroupPolicy::Hold)). The dead
+    /// letter stays where it is. Returns false if the group was neither.
     ///
     /// # Errors
     /// [`Error::InvalidKey`].

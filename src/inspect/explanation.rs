@@ -70,6 +70,12 @@ pub enum Explanation {
     AllPaused,
     /// Its group is paused.
     GroupPaused,
+    /// A dead letter holds its group ([`GroupPolicy::Hold`](crate::GroupPolicy::Hold)).
+    #[non_exhaustive]
+    GroupHeld {
+        /// The dead letter.
+        by: JobId,
+    },
     /// Another job of its group comes first.
     #[non_exhaustive]
     GroupBusy {
@@ -164,6 +170,9 @@ impl fmt::Display for Explanation {
             Self::KindPaused => f.write_str("its kind is paused in its queue"),
             Self::AllPaused => f.write_str("all queues are paused"),
             Self::GroupPaused => f.write_str("its group is paused"),
+            Self::GroupHeld { by } => {
+                write!(f, "job {by}, a dead letter, holds its group until it is redriven or purged")
+            }
             Self::GroupBusy { head, state, ahead } => {
                 write!(f, "its group is busy with job {head}, which is {state}; {ahead} of the group go first")
             }
@@ -287,10 +296,10 @@ fn explain_member(
     let own_due = found.record.due().filter(|due| !due.is_due(now));
     let not_due = own_due.map(|due| Explanation::NotDue { at: due.at, wait: due.wait(now) });
     let Some(head) = row.head else {
-        return Ok(Err(not_due.unwrap_or(if row.paused {
-            Explanation::GroupPaused
-        } else {
-            Explanation::Waiting { ahead: 0 }
+        return Ok(Err(not_due.unwrap_or(match row.held_by() {
+            _ if row.is_paused() => Explanation::GroupPaused,
+            Some(by) => Explanation::GroupHeld { by: by.id },
+            None => Explanation::Waiting { ahead: 0 },
         })));
     };
     if head.id != found.id {

@@ -14,7 +14,7 @@ use crate::storage::{ListedGroup, Reader};
 /// Groups on one page, at most.
 const GROUPS_PER_PAGE_MAX: usize = 1_000;
 
-/// A group that has jobs or is paused.
+/// A group that has jobs, is paused, or is held by a dead letter.
 ///
 /// ```
 /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
@@ -36,10 +36,12 @@ pub struct GroupInfo {
     pub name: String,
     /// Whether the group is paused.
     pub paused: bool,
+    /// The dead letter that holds the group, in a queue with [`GroupPolicy::Hold`](crate::GroupPolicy::Hold).
+    pub held_by: Option<JobId>,
     /// Its jobs that have not ended. A page counts 10,000 jobs or 64 MiB at most, so the last group of a page can have
     /// more.
     pub jobs: u64,
-    /// The job that runs now or runs next. `None` for a paused group without jobs.
+    /// The job that runs now or runs next. `None` for a group without jobs that is paused or held.
     pub next: Option<JobId>,
     /// The job that was enqueued first. It is not [`next`](Self::next) if it waits for a retry in a queue with
     /// [`GroupPolicy::Skip`](crate::GroupPolicy::Skip).
@@ -74,7 +76,11 @@ pub(crate) fn groups(
 }
 
 fn describe(engine: &Arc<Engine>, reader: &Reader, group: ListedGroup) -> Result<GroupInfo, Error> {
-    let ListedGroup { name, paused, jobs, next, oldest } = group;
-    let why = next.map_or(Ok(Explanation::GroupPaused), |id| explain_in(engine, reader, id))?;
-    Ok(GroupInfo { name: name.to_string(), paused, jobs, next, oldest, why })
+    let ListedGroup { name, paused, held_by, jobs, next, oldest } = group;
+    let why = match (next, held_by) {
+        (Some(id), _) => explain_in(engine, reader, id)?,
+        (None, Some(by)) if !paused => Explanation::GroupHeld { by },
+        (None, _) => Explanation::GroupPaused,
+    };
+    Ok(GroupInfo { name: name.to_string(), paused, held_by, jobs, next, oldest, why })
 }

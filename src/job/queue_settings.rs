@@ -143,7 +143,7 @@ pub enum WhenFull {
     Wait,
 }
 
-/// What a group does while its first job waits for a retry or for the time at which it is due.
+/// What a group does while its first job waits for a retry or for the time at which it is due, and after a dead letter.
 ///
 /// ```
 /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
@@ -165,6 +165,34 @@ pub enum GroupPolicy {
     Block,
     /// The next job of the group runs. The first job returns to the group when it is due.
     Skip,
+    /// As [`Block`](Self::Block), and after a dead letter as well: the group waits until the dead letter is redriven, purged,
+    /// moved to another queue, or removed by retention. A redriven job comes back at its old place, before the jobs that waited for it.
+    /// [`Queue::resume_group`](crate::Queue::resume_group) lets the group go on without it.
+    ///
+    /// A held group is announced by [`Event::GroupHeld`](crate::Event::GroupHeld) and a warning, listed by
+    /// [`Queue::groups`](crate::Queue::groups), and explained by [`Explanation::GroupHeld`](crate::Explanation::GroupHeld). A
+    /// group that is held stays so if the queue gets another policy.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// let orders = pond.queue("orders")?;
+    /// orders.configure(QueueSettings::default().groups(GroupPolicy::Hold)).await?;
+    /// pond.worker("orders")
+    ///     .handle_raw("charge", |_: Job<bytes::Bytes>| async { Ok(Outcome::dead_letter("the card is blocked")) })
+    ///     .handle_raw("ship", |_: Job<bytes::Bytes>| async { Ok(()) })
+    ///     .start()?;
+    ///
+    /// let charge = orders.enqueue(NewJob::raw("charge", "").group("order-7")).await?;
+    /// let ship = orders.enqueue(NewJob::raw("ship", "").group("order-7")).await?;
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.explain(ship)?, Explanation::GroupHeld { by, .. } if by == charge.id));
+    ///
+    /// pond.dead_letters().purge(charge).await?;
+    /// drain(&pond).await;
+    /// assert!(matches!(pond.job(ship), Err(Error::NoSuchJob { .. }))); // it is completed, and not kept
+    /// # Ok(()) });
+    /// ```
+    Hold,
 }
 
 /// How many ended jobs are kept, and for how long.

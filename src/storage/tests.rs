@@ -14,7 +14,7 @@ use crate::job::{
 };
 use crate::job::{Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
 use crate::job::{StoredLog, StoredPayload, StoredReport};
-use crate::storage::life::groups::row::{GroupRow, Head, HeadAt};
+use crate::storage::life::groups::row::{GroupRow, Head, HeadAt, HeldBy, Stop};
 use crate::storage::life::kept::Usage;
 use crate::storage::open::schema::SCHEMA_VERSION;
 use crate::storage::rows::batch::Counters;
@@ -239,9 +239,10 @@ fn rows() -> String {
     ];
     for (name, at) in heads {
         let head = Some(Head { id: JobId::new(10), seq: 12, at });
-        rows.row(&format!("groups.{name}"), &GroupRow { head, paused: at == HeadAt::Held });
+        let stop = if at == HeadAt::Held { Stop::Paused } else { Stop::Nothing };
+        rows.row(&format!("groups.{name}"), &GroupRow { head, stop });
     }
-    rows.row("groups.empty", &GroupRow { head: None, paused: true });
+    rows.row("groups.empty", &GroupRow { head: None, stop: Stop::Paused });
     let mark = StartMark {
         queue: 3,
         priority: 5,
@@ -269,6 +270,9 @@ fn rows() -> String {
     rows.add("record.weighs", &encode_record(&weighs()));
     rows.row("overrides", &steered());
     rows.row("overrides.paused_kinds", &Steered { paused_kinds: [3, 4].into(), ..Steered::default() });
+    let by = HeldBy { id: JobId::new(9), seq: 9 };
+    rows.row("groups.held_by_dead", &GroupRow { head: None, stop: Stop::Held(by) });
+    rows.row("groups.paused_and_held", &GroupRow { head: None, stop: Stop::PausedAndHeld(by) });
 
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
@@ -282,7 +286,7 @@ fn rows() -> String {
     let exponential = Backoff::Exponential { base: secs(1), cap: secs(2) };
     rows.numbers("Backoff", &[exponential, Backoff::Fixed(secs(3)), Backoff::List(vec![])]);
     rows.numbers("WhenFull", &[WhenFull::Refuse, WhenFull::Wait]);
-    rows.numbers("GroupPolicy", &[GroupPolicy::Block, GroupPolicy::Skip]);
+    rows.numbers("GroupPolicy", &[GroupPolicy::Block, GroupPolicy::Skip, GroupPolicy::Hold]);
     rows.numbers("Misfire", &[Misfire::Skip, Misfire::Once, Misfire::All { at_most: 1 }]);
     rows.numbers("Overlap", &[Overlap::Allow, Overlap::Skip, Overlap::Queue]);
     rows.numbers("Recurrence", &[Recurrence::Every(secs(1)), Recurrence::Aligned(secs(1))]);

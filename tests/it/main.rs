@@ -34,6 +34,7 @@ mod file_kinds;
 mod filtered_events;
 mod finished;
 mod floors;
+mod group_hold;
 mod group_list;
 mod groups;
 mod guests;

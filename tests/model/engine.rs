@@ -134,7 +134,7 @@ impl Engine {
     pub async fn configure(&self, queue: usize) {
         let keep = if queue == 1 { Keep::new(Duration::from_millis(KEPT), u64::MAX) } else { Keep::FOREVER };
         let retention = Retention::default().completed(keep).cancelled(keep).dead(keep);
-        let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Block };
+        let groups = if queue == 1 { millpond::GroupPolicy::Skip } else { millpond::GroupPolicy::Hold };
         let settings = QueueSettings::default().retention(retention).groups(groups);
         self.queue(queue).configure(settings).await.unwrap();
     }

@@ -6,7 +6,7 @@ use super::facets::check_job;
 use super::verifier::Verifier;
 use crate::job::{JobId, Keep, QueueId, Record, Retention, State};
 use crate::storage::rows::batch::Batch;
-use crate::storage::rows::codec::{encode_record, record_with_tags};
+use crate::storage::rows::codec::{encode_record, record_with_tags, record_with_tags_or_group};
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::place::Place;
 use crate::time::Timestamp;
@@ -118,13 +118,17 @@ pub(super) struct Old {
     pub place: Place,
     pub bytes: usize,
     at: Timestamp,
-    /// Only if it has tags, which the facet of tags must hear of.
+    /// Only if it has tags, which the facet of tags must hear of, or is a dead letter that can hold its group.
     pub record: Option<Box<Record>>,
 }
 
 impl Old {
     fn new(id: u64, place: Place, at: Timestamp, row: &[u8]) -> Self {
-        let record = record_with_tags(row).map(Box::new);
+        let record = match place {
+            Place::Dead { .. } => record_with_tags_or_group(row),
+            _ => record_with_tags(row),
+        };
+        let record = record.map(Box::new);
         Self { id: JobId::new(id), place, bytes: row.len(), at, record }
     }
 }

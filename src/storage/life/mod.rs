@@ -85,7 +85,13 @@ impl Batch<'_> {
             NewHome::Waiting { job, .. } => job.record().group(),
             NewHome::Nowhere | NewHome::Ended { .. } => None,
         };
+        if transition == Transition::End(State::Dead) {
+            self.hold_group(queue, id, (&from, &to))?;
+        }
         let was_there = self.leave_home(queue, id, &from, next_group)?;
+        if let OldHome::Place { place: Place::Dead { .. }, record, .. } = &from {
+            self.release_group(queue, id, *record, transition)?;
+        }
         let moved = Moved {
             id,
             queue,

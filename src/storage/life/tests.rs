@@ -54,7 +54,7 @@ impl World {
             batch.stored_kind(kind);
             for n in 0..QUEUES {
                 let queue = batch.queue_named(&format!("q{n}")).unwrap();
-                let groups = if n == 1 { GroupPolicy::Skip } else { GroupPolicy::Block };
+                let groups = [GroupPolicy::Block, GroupPolicy::Skip, GroupPolicy::Hold][n as usize % 3];
                 let retention = Retention::default();
                 let retention =
                     if n == 2 { retention.completed(Keep::new(Duration::from_secs(60), 3)) } else { retention };
@@ -187,7 +187,8 @@ impl World {
                     let later = Due::after(now, Duration::from_secs(rng.u64(1..20)));
                     let (transition, seq) = match &place {
                         Place::Dead { .. } => {
-                            (life::redrive(&mut record, rng.bool().then_some(later)), batch.next_number())
+                            let seq = batch.seq_of_redriven(queue, id, record.group()).unwrap();
+                            (life::redrive(&mut record, rng.bool().then_some(later)), seq)
                         }
                         place => {
                             let run_at = rng.bool().then(|| now.wall + Duration::from_secs(rng.u64(..20)));

@@ -47,6 +47,9 @@ impl Batch<'_> {
         let state = presumed_state(&place, &row);
         let from = OldHome::Place { place: &place, state, record: None, bytes: row.len() };
         self.leave_home(queue, id, &from, None)?;
+        if let Place::Dead { .. } = place {
+            self.release_group(queue, id, codec::presumed_record(&row).as_ref(), Transition::Quarantine)?;
+        }
         self.quarantine_row(queue, id, &place, &row)?;
         Ok(true)
     }

@@ -4,15 +4,15 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::job::{JobId, QueueId};
-use crate::storage::life::groups::row::GroupRow;
 use crate::storage::read::listing::ScanMost;
 use crate::storage::rows::fault::Fault;
 use crate::storage::rows::reader::Reader;
 
-/// A group that has jobs or is paused.
+/// A group that has jobs, is paused, or is held by a dead letter.
 pub(crate) struct ListedGroup {
     pub name: Arc<str>,
     pub paused: bool,
+    pub held_by: Option<JobId>,
     /// Its jobs that have not ended, as far as they were counted.
     pub jobs: u64,
     /// The job of the group that runs next, or that runs now. A paused group can have jobs that all wait for the pause.
@@ -43,7 +43,7 @@ impl Reader {
         Ok((groups, false))
     }
 
-    /// The name of the next group. One that is neither paused nor has a head is known by its members only.
+    /// The name of the next group. One that is not stopped and has no head is known by its members only.
     fn group_behind(&self, queue: QueueId, after: Option<&str>) -> Result<Option<Arc<str>>, Fault> {
         let tables = self.tables();
         let (rows, members) = (tables.groups()?, tables.members()?);
@@ -68,7 +68,7 @@ impl Reader {
 
     /// Counts the group's jobs. Each of them counts as a row that was read.
     fn listed(&self, queue: QueueId, name: Arc<str>, most: &mut ScanMost) -> Result<ListedGroup, Fault> {
-        let GroupRow { head, paused } = self.group(queue, &name)?;
+        let row = self.group(queue, &name)?;
         let (mut jobs, mut first, mut oldest) = (0, None, None::<JobId>);
         let all = (queue, &*name, 0, 0, 0)..=(queue, &*name, u8::MAX, u64::MAX, u64::MAX);
         for row in self.tables().members()?.range(all)? {
@@ -83,7 +83,8 @@ impl Reader {
                 break;
             }
         }
-        let next = head.map(|head| head.id).or(first);
-        Ok(ListedGroup { name, paused, jobs, next, oldest })
+        let next = row.head.map(|head| head.id).or(first);
+        let held_by = row.held_by().map(|by| by.id);
+        Ok(ListedGroup { name, paused: row.is_paused(), held_by, jobs, next, oldest })
     }
 }

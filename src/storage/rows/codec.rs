@@ -180,12 +180,21 @@ pub(crate) fn presumed_record(row: &Bytes) -> Option<Record> {
 
 /// The record of a row if it has tags, as far as it can be read. Of other rows only the header is read.
 pub(crate) fn record_with_tags(row: &[u8]) -> Option<Record> {
+    record_with(row, sections::have_tags)
+}
+
+/// The same of a row whose job has a group as well.
+pub(crate) fn record_with_tags_or_group(row: &[u8]) -> Option<Record> {
+    record_with(row, |count, content| sections::have_group(count, content) || sections::have_tags(count, content))
+}
+
+fn record_with(row: &[u8], wanted: impl FnOnce(u8, &[u8]) -> bool) -> Option<Record> {
     let (&version, content) = (row.first()?, row.get(HEAD..)?);
     if version != RECORD_VERSION {
         return None;
     }
     let (header, rest) = postcard::take_from_bytes::<Header>(content).ok()?;
-    sections::have_tags(header.sections, rest).then(|| presumed_record(&Bytes::copy_from_slice(row))).flatten()
+    wanted(header.sections, rest).then(|| presumed_record(&Bytes::copy_from_slice(row))).flatten()
 }
 
 fn read_record(version: u8, row: &Bytes) -> Result<Record, String> {

@@ -201,6 +201,11 @@ pub(in crate::storage) fn have_tags(count: u8, content: &[u8]) -> bool {
     false
 }
 
+/// Whether the first of the `count` sections at the front of `content` is a group: it has the lowest tag.
+pub(in crate::storage) fn have_group(count: u8, content: &[u8]) -> bool {
+    count > 0 && content.first() == Some(&GROUP)
+}
+
 fn text(tag: u8, bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|error| format!("its section {tag} is no text: {error}"))
 }

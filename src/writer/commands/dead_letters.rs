@@ -37,7 +37,7 @@ pub(crate) fn redrive(
         let wait = first_after + spacing.saturating_mul(u32::try_from(redriven).unwrap_or(u32::MAX));
         let mut record = stored.record.clone();
         let transition = life::redrive(&mut record, (!wait.is_zero()).then(|| Due::after(batch.now, wait)));
-        let seq = batch.next_number();
+        let seq = batch.seq_of_redriven(queue, id, record.group())?;
         let job = &mut Prepared::new(queue, record, None);
         batch.apply(Move { id, queue, transition, from: stored.from(), to: NewHome::Waiting { job, seq } })?;
         let name = batch.catalog().queue_name(queue);

@@ -23,6 +23,7 @@ impl Model {
             State::Dead => {
                 totals.dead += 1;
                 self.call_hook(id);
+                self.hold(id);
             }
             State::Cancelled => totals.cancelled += 1,
             _ => totals.completed += 1,

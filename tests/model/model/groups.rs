@@ -1,6 +1,7 @@
 //! Rule 1: a job without a group is ready when it is pending; of a group only the head can be ready. When a group has no
 //! head, the first job in its order becomes the head. It stays the head until it ends (or is parked, where a queue's
-//! groups skip), and is ready when it is due and its group is not paused.
+//! groups skip), and is ready when it is due and its group is not paused. Where a queue's groups hold, a group gets no head
+//! while a dead letter of it is there, to whose place a redrive brings it back.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +23,39 @@ impl Model {
         let Some(key) = self.key(id) else { return };
         if self.queues[key.0].skips && self.waits(id) {
             self.job(id).parked = true;
-        } else if self.group(key).head.is_none() {
+        } else if self.can_get_a_head(key) {
             self.set_head(key, id);
+        }
+    }
+
+    /// The group has no head, and no dead letter holds it.
+    pub(super) fn can_get_a_head(&mut self, key: (usize, usize)) -> bool {
+        let group = self.group(key);
+        group.head.is_none() && group.held_by.is_none()
+    }
+
+    /// A dead letter holds its group, where the queue's policy says so and no other does.
+    pub(super) fn hold(&mut self, id: u64) {
+        let seq = self.jobs[&id].seq;
+        if let Some(key) = self.key(id).filter(|key| self.queues[key.0].holds) {
+            self.group(key).held_by.get_or_insert((id, seq));
+        }
+    }
+
+    /// The dead letter leaves its place. Returns its place in its group if it has held that.
+    pub(super) fn release(&mut self, id: u64) -> Option<u64> {
+        let key = self.key(id)?;
+        let (_, seq) = self.group(key).held_by.filter(|(by, _)| *by == id)?;
+        self.group(key).held_by = None;
+        Some(seq)
+    }
+
+    /// The dead letter leaves its group for good.
+    pub(super) fn release_for_good(&mut self, id: u64) {
+        if self.release(id).is_some()
+            && let Some(key) = self.key(id).filter(|key| self.groups[key].head.is_none())
+        {
+            self.advance_group(key);
         }
     }
 
@@ -52,7 +84,7 @@ impl Model {
         };
         let first = self.jobs.keys().filter(in_order).min_by_key(|id| self.jobs[id].seq).copied();
         self.group(key).head = None;
-        if let Some(first) = first {
+        if let Some(first) = first.filter(|_| self.groups[&key].held_by.is_none()) {
             self.set_head(key, first);
             self.job(first).fresh = true;
         }
@@ -80,7 +112,7 @@ impl Model {
             if self.jobs[&id].parked {
                 let job = self.job(id);
                 (job.parked, job.state) = (false, State::Pending);
-                if self.group(key).head.is_none() {
+                if self.can_get_a_head(key) {
                     self.set_head(key, id);
                 }
             } else if self.is_head(id) && !self.group(key).paused {
@@ -90,8 +122,16 @@ impl Model {
     }
 
     pub fn pause_group(&mut self, key: (usize, usize), pause: bool) -> bool {
-        if std::mem::replace(&mut self.group(key).paused, pause) == pause {
+        let group = self.group(key);
+        if std::mem::replace(&mut group.paused, pause) == pause && (pause || group.held_by.is_none()) {
             return false;
+        }
+        if !pause {
+            group.held_by = None;
+            if group.head.is_none() {
+                self.advance_group(key);
+                return true;
+            }
         }
         if let Some(head) = self.group(key).head
             && self.jobs[&head].running.is_none()

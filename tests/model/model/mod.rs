@@ -127,11 +127,14 @@ struct Run {
 struct Group {
     paused: bool,
     head: Option<u64>,
+    /// The dead letter that holds the group, and its place in it.
+    held_by: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Queue {
     skips: bool,
+    holds: bool,
     paused: bool,
     slots: Option<usize>,
 }
@@ -193,6 +196,7 @@ pub type Check = Result<(), String>;
 impl Model {
     pub fn new(wall: u64, max_running: usize) -> Self {
         let mut queues: [Queue; QUEUES] = Default::default();
+        queues[0].holds = true;
         queues[1].skips = true;
         Self {
             now: Now { wall, engine: wall, age: 0, counted: wall, mono: 0 },

@@ -13,6 +13,7 @@ impl Model {
     pub fn pruned(&mut self, there: &BTreeSet<u64>) {
         let gone = |(id, job): &(&u64, &Job)| !there.contains(id) && self.may_be_pruned(job, 0);
         let gone: BTreeSet<u64> = self.jobs.iter().filter(gone).map(|(id, _)| *id).collect();
+        gone.iter().for_each(|id| self.release_for_good(*id));
         self.jobs.retain(|id, _| !gone.contains(id));
     }
 

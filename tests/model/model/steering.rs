@@ -51,7 +51,7 @@ impl Model {
         match (self.is_head(id), skips && waits) {
             (true, true) => self.advance_group(key),
             (true, false) => self.set_head(key, id),
-            (false, false) if self.group(key).head.is_none() => self.set_head(key, id),
+            (false, false) if self.can_get_a_head(key) => self.set_head(key, id),
             (false, _) => {}
         }
     }
@@ -61,7 +61,7 @@ impl Model {
         if self.jobs.get(&id).is_none_or(|job| job.state != State::Dead) {
             return false;
         }
-        let seq = self.fresh_seq();
+        let seq = self.release(id).unwrap_or_else(|| self.fresh_seq());
         self.regain_key(id);
         let job = self.job(id);
         job.state = State::Pending;
@@ -82,6 +82,7 @@ impl Model {
     pub fn purge(&mut self, id: u64) -> bool {
         let dead = self.jobs.get(&id).is_some_and(|job| job.state == State::Dead);
         if dead {
+            self.release_for_good(id);
             self.jobs.remove(&id);
             self.free_key(id);
         }
@@ -118,6 +119,7 @@ impl Model {
     pub fn delete(&mut self, id: u64) {
         self.no_longer_suspected(id);
         self.free_key(id);
+        self.release_for_good(id);
         let head_of = self.is_head(id).then(|| self.key(id)).flatten();
         self.jobs.remove(&id);
         if let Some(key) = head_of {
@@ -135,6 +137,7 @@ impl Model {
         }
         self.suspects.remove(&id);
         self.free_key(id);
+        self.release_for_good(id);
         let head_of = self.is_head(id).then(|| self.key(id)).flatten();
         let (seq, now) = (self.fresh_seq(), self.now.age);
         let job = self.job(id);

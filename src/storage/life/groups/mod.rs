@@ -2,9 +2,10 @@
 //!
 //! The members of a group are in `members`, ordered by id. At most one of them is the *head*, the member that can run.
 //! The head has a row in `heads` if it is ready, a pointer in `delayed` if it is due later, and neither while the group
-//! is paused. Dispatch sees only heads. So a group with a million members does not hide other jobs, and no lock is
+//! is paused. While a dead letter holds the group, no member becomes the head ([`hold`]). Dispatch sees only heads. So a group with a million members does not hide other jobs, and no lock is
 //! needed for running one member at a time.
 
+mod hold;
 pub(in crate::storage) mod problems;
 pub(in crate::storage) mod row;
 
@@ -25,7 +26,7 @@ use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::unreadable::Unreadable;
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
-use row::{GroupRow, Head, HeadAt};
+use row::{GroupRow, Head, HeadAt, Stop};
 
 impl Batch<'_> {
     /// The place in its group that a job gets for this sequence number; `None` if it has no group.
@@ -54,8 +55,8 @@ impl Batch<'_> {
             return if row.head.is_none() { self.advance(queue, &member.group, row) } else { Ok(()) };
         }
         match row.head {
-            Some(_) => Ok(()),
-            None => self.set_head(queue, row, member, id, bytes),
+            None if row.held_by().is_none() => self.set_head(queue, row, member, id, bytes),
+            _ => Ok(()),
         }
     }
 
@@ -77,7 +78,7 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         let mut record = decode_record(TableName::Members, id.get(), &bytes)?;
         let waits = record.due().filter(|due| !due.is_due(self.now));
-        let at = if row.paused {
+        let at = if row.is_paused() {
             HeadAt::Held
         } else if let Some(due) = waits {
             self.put_pointer(queue, id, due)?;
@@ -176,9 +177,12 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The first member that is not parked becomes the head. Without such a member the group has no head. A member that
-    /// cannot be read is moved to the quarantine, because it would block its group for good.
+    /// The first member that is not parked becomes the head. Without such a member the group has no head, nor while a dead
+    /// letter holds it. A member that cannot be read is moved to the quarantine, because it would block its group for good.
     pub(in crate::storage) fn advance(&mut self, queue: QueueId, group: &Arc<str>, row: GroupRow) -> Result<(), Fault> {
+        if row.held_by().is_some() {
+            return self.put_group(queue, group, GroupRow { head: None, ..row });
+        }
         loop {
             let Some((seq, id, bytes)) = self.first_waiting_member(queue, group)? else {
                 return self.put_group(queue, group, GroupRow { head: None, ..row });
@@ -226,7 +230,7 @@ impl Batch<'_> {
     pub(in crate::storage) fn return_head(&mut self, queue: QueueId, back: &ReadyJob) -> Result<bool, Fault> {
         let Some(member) = self.member(back.id)? else { return Ok(false) };
         let mut row = self.group(queue, &member.group)?;
-        let Some(head) = row.head.filter(|_| row.paused) else { return Ok(true) };
+        let Some(head) = row.head.filter(|_| row.is_paused()) else { return Ok(true) };
         self.tables.heads()?.remove((queue, back.order.priority, back.order.position))?;
         row.head = Some(Head { at: HeadAt::Held, ..head });
         self.put_group(queue, &member.group, row)?;
@@ -253,12 +257,13 @@ impl Batch<'_> {
         self.index(id, queue, Place::Member(back.clone()))?;
         let bytes = self.make_pending(queue, &back, id, &mut record, bytes)?;
         match row.head {
-            Some(_) => Ok(()),
-            None => self.set_head(queue, row, &back, id, bytes),
+            None if row.held_by().is_none() => self.set_head(queue, row, &back, id, bytes),
+            _ => Ok(()),
         }
     }
 
-    /// Pauses or resumes a group. A head that runs finishes. Returns false if the group was in that state already.
+    /// Pauses or resumes a group. A head that runs finishes. A group that is resumed is not held by a dead letter any more
+    /// either. Returns false if the group was in that state already.
     ///
     /// The head of a paused group has no row in `heads`, even while it runs or is about to run: if the
     /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
@@ -271,13 +276,16 @@ impl Batch<'_> {
         handed_out: impl Fn(JobId) -> Option<Order>,
     ) -> Result<bool, Fault> {
         let mut row = self.group(queue, group)?;
-        if row.paused == paused {
+        if row.is_paused() == paused && (paused || row.held_by().is_none()) {
             return Ok(false);
         }
         self.touch();
         // So that the queue has a row even if nothing was ever enqueued to it.
         self.queue_mut(queue);
-        row.paused = paused;
+        if let Some(by) = row.held_by().filter(|_| !paused) {
+            self.tell_released(queue, group, by.id);
+        }
+        row = if paused { row.paused() } else { GroupRow { stop: Stop::Nothing, ..row } };
         match row.head {
             Some(head) if paused => {
                 self.drop_head_entry(queue, head)?;
@@ -302,6 +310,7 @@ impl Batch<'_> {
                     None => self.advance(queue, group, row)?,
                 }
             }
+            None if !paused => self.advance(queue, group, row)?,
             _ => self.put_group(queue, group, row)?,
         }
         Ok(true)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::ReadableTable;
 
-use super::row::{GroupRow, Head, HeadAt};
+use super::row::{GroupRow, Head, HeadAt, HeldBy};
 use crate::job::{JobId, Order, QueueId, Record};
 use crate::storage::life::facets::check_job;
 use crate::storage::life::index;
@@ -113,7 +113,9 @@ fn end_of(verifier: &mut Verifier<'_>, line: &Line) {
     let Some(row) = line.row else { return };
     let (group, queue) = (&*line.group, verifier.name(line.queue));
     match (line.has_members, row.head) {
-        (true, None) => verifier.problem(format!("group {group:?} of {queue} has members, but no head")),
+        (true, None) if row.held_by().is_none() => {
+            verifier.problem(format!("group {group:?} of {queue} has members, but no head"))
+        }
         (_, Some(Head { id, .. })) if !line.has_its_head => {
             verifier.problem(format!(
                 "the head of group {group:?} of {queue} is job {id}, which is parked or not a member"
@@ -152,9 +154,12 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
             verifier.problem(format!("the row of {of} cannot be read"));
             continue;
         };
+        if let Some(by) = row.held_by() {
+            check_hold(verifier, queue, &of, by)?;
+        }
         let Some(head) = row.head else {
-            if !row.paused {
-                verifier.problem(format!("{of} has a row without a head or a pause"));
+            if row == GroupRow::default() {
+                verifier.problem(format!("{of} has a row without a head, a pause or a hold"));
             }
             continue;
         };
@@ -163,8 +168,8 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
         if !verifier.members.has((queue, group, 0, head.seq, id.get()))? {
             verifier.problem(format!("the head of {of} is job {id}, which is not a member"));
         }
-        if row.paused != (head.at == HeadAt::Held) {
-            let is = if row.paused { "is paused" } else { "is not paused" };
+        if row.is_paused() != (head.at == HeadAt::Held) {
+            let is = if row.is_paused() { "is paused" } else { "is not paused" };
             verifier.problem(format!("{of} {is}, but its head is recorded as {:?}", head.at));
         }
         let is_found = match head.at {
@@ -182,6 +187,26 @@ fn check_rows(verifier: &mut Verifier<'_>) -> Result<(), Fault> {
                 head.at
             ));
         }
+    }
+    Ok(())
+}
+
+/// Checks that the dead letter that holds a group is there.
+fn check_hold(verifier: &mut Verifier<'_>, queue: QueueId, of: &str, by: HeldBy) -> Result<(), Fault> {
+    let id = by.id.get();
+    verifier.work.lookups += 1;
+    // A location that cannot be read is reported with the index.
+    let is_dead = match index::look_up(verifier, id)? {
+        Ok(Some(Location { queue: in_queue, place: Place::Dead { .. } })) => in_queue == queue,
+        Ok(_) => false,
+        Err(_) => true,
+    };
+    if !is_dead && !verifier.unread.contains(&by.id) {
+        verifier.problem(format!("{of} is held by job {id}, which is not a dead letter of the queue"));
+    }
+    if by.seq >= verifier.counters.next_id {
+        let next = verifier.counters.next_id;
+        verifier.problem(format!("{of} is held by job {id} at place {}, but the next place would be {next}", by.seq));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The row of a group, which names its head. A row that cannot be read is made anew from the rows of its members.
+//! The row of a group, which names its head, and what keeps its members from running. A row that cannot be read is made anew from the rows of its members.
 
 use bytes::Bytes;
 use redb::ReadableTable;
@@ -13,11 +13,60 @@ use crate::storage::rows::tables_ext::{RowTable, remove_rows_of};
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
 
-/// A group that has members or is paused.
+/// A group that has members, is paused, or is held by a dead letter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GroupRow {
     pub head: Option<Head>,
-    pub paused: bool,
+    pub stop: Stop,
+}
+
+/// What keeps the members of a group from running. Files that know no holds have the numbers 0 and 1 here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stop {
+    #[default]
+    Nothing,
+    /// An operator has paused the group: its head has no entry.
+    Paused,
+    /// No member becomes the head, until the dead letter is gone.
+    Held(HeldBy),
+    /// Both.
+    PausedAndHeld(HeldBy),
+}
+
+/// The dead letter that holds a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeldBy {
+    pub id: JobId,
+    /// Its place in the group, to which it comes back.
+    pub seq: u64,
+}
+
+impl GroupRow {
+    pub fn is_paused(&self) -> bool {
+        matches!(self.stop, Stop::Paused | Stop::PausedAndHeld(_))
+    }
+
+    pub fn held_by(&self) -> Option<HeldBy> {
+        match self.stop {
+            Stop::Held(by) | Stop::PausedAndHeld(by) => Some(by),
+            Stop::Nothing | Stop::Paused => None,
+        }
+    }
+
+    pub(super) fn held(self, by: HeldBy) -> Self {
+        let stop = if self.is_paused() { Stop::PausedAndHeld(by) } else { Stop::Held(by) };
+        Self { stop, ..self }
+    }
+
+    pub(super) fn released(self) -> Self {
+        let stop = if self.is_paused() { Stop::Paused } else { Stop::Nothing };
+        Self { stop, ..self }
+    }
+
+    pub(super) fn paused(self) -> Self {
+        let stop = self.held_by().map_or(Stop::Paused, Stop::PausedAndHeld);
+        Self { stop, ..self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +131,9 @@ impl Batch<'_> {
 
     // --- rebuilt ---
 
-    /// Rebuilds a group's row. A group has a row if it has a head or is paused, and a head that is not held by a pause
-    /// has an entry in `heads` or `delayed`. So the row follows from those.
+    /// Rebuilds a group's row. A group has a row if it has a head or is stopped, and a head of a group that is not paused
+    /// has an entry in `heads` or `delayed`. So the row follows from those. A group that a dead letter held is paused
+    /// afterwards.
     pub(in crate::storage) fn group_anew(
         &mut self,
         queue: QueueId,
@@ -96,10 +146,10 @@ impl Batch<'_> {
             None => self.due_head(queue, group)?,
         };
         let row = match head {
-            Some(head) => GroupRow { head: Some(head), paused: false },
+            Some(head) => GroupRow { head: Some(head), stop: Stop::Nothing },
             None => {
                 let first = self.first_waiting_member(queue, group)?;
-                GroupRow { head: first.map(|(seq, id, _)| Head { id, seq, at: HeadAt::Held }), paused: true }
+                GroupRow { head: first.map(|(seq, id, _)| Head { id, seq, at: HeadAt::Held }), stop: Stop::Paused }
             }
         };
         self.put_group(queue, group, row)?;

@@ -1,0 +1,82 @@
+//! A dead letter holds its group, in a queue with [`GroupPolicy::Hold`]: no member becomes the head until the dead letter has
+//! left its place. A job that was the head already stays the head.
+
+use std::sync::Arc;
+
+use super::row::HeldBy;
+use crate::events::Event;
+use crate::job::{GroupPolicy, JobId, QueueId, Record, State, Transition};
+use crate::storage::life::{NewHome, OldHome};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Place;
+
+impl Batch<'_> {
+    /// A job is about to become a dead letter that is kept: its group is held by it, if the policy of the queue says so.
+    /// Must be called before the job leaves its group.
+    pub(in crate::storage::life) fn hold_group(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        (from, to): (&OldHome<'_>, &NewHome<'_>),
+    ) -> Result<(), Fault> {
+        let NewHome::Ended { record } = to else { return Ok(()) };
+        let Some(group) = record.group().filter(|_| record.state == State::Dead) else { return Ok(()) };
+        if self.queue_ref(queue).settings.groups != GroupPolicy::Hold {
+            return Ok(());
+        }
+        let member = match from {
+            OldHome::Place { place: Place::Member(member), .. } => Some((*member).clone()),
+            OldHome::Handler { .. } => self.member(id)?,
+            _ => None,
+        };
+        let row = self.group(queue, group)?;
+        // If several members die, the first of them holds the group.
+        let (Some(member), None) = (member, row.held_by()) else { return Ok(()) };
+        self.put_group(queue, group, row.held(HeldBy { id, seq: member.seq }))?;
+        let (name, group) = (self.catalog().queue_name(queue), group.clone());
+        tracing::warn!(queue = %name, group = %group, job = %id, "a dead letter holds its group");
+        self.event(|| Event::GroupHeld { queue: name, group, id });
+        Ok(())
+    }
+
+    /// A dead letter has left its place: its group is held no longer. Its next member becomes the head, unless the dead letter
+    /// comes back as a member.
+    pub(in crate::storage::life) fn release_group(
+        &mut self,
+        queue: QueueId,
+        id: JobId,
+        record: Option<&Record>,
+        transition: Transition,
+    ) -> Result<(), Fault> {
+        let Some(group) = record.and_then(Record::group) else { return Ok(()) };
+        let row = self.group(queue, group)?;
+        if row.held_by().is_none_or(|by| by.id != id) {
+            return Ok(());
+        }
+        let row = row.released();
+        match transition {
+            Transition::Redrive => self.put_group(queue, group, row)?,
+            _ if row.head.is_some() => self.put_group(queue, group, row)?,
+            _ => self.advance(queue, group, row)?,
+        }
+        self.tell_released(queue, group, id);
+        Ok(())
+    }
+
+    pub(super) fn tell_released(&mut self, queue: QueueId, group: &Arc<str>, id: JobId) {
+        let (queue, group) = (self.catalog().queue_name(queue), group.clone());
+        self.event(|| Event::GroupReleased { queue, group, id });
+    }
+
+    /// The place in its group that a dead letter gets when it is redriven: its old one if it holds the group, and otherwise the
+    /// last one.
+    pub fn seq_of_redriven(&mut self, queue: QueueId, id: JobId, group: Option<&Arc<str>>) -> Result<u64, Fault> {
+        if let Some(group) = group
+            && let Some(by) = self.group(queue, group)?.held_by().filter(|by| by.id == id)
+        {
+            return Ok(by.seq);
+        }
+        Ok(self.next_number())
+    }
+}
