@@ -14,7 +14,7 @@ use millpond_testkit::{JobSpec, ON_PURPOSE, When};
 use crate::handlers::{ROWS, write_row};
 use crate::oracle::{Check, Pausing};
 use crate::paths::took;
-use crate::plan::{HEAVY_BYTES, at, group_name, new_job, queue_name, random_job};
+use crate::plan::{HEAVY_BYTES, at, group_name, new_job, queue_name, random_job, random_policy};
 use crate::world::World;
 
 /// The number of delayed jobs in one call, in a world that has such a call: more than one promotion makes ready.
@@ -379,12 +379,10 @@ impl World {
         }
         settings = settings.when_full(if self.rng.bool() { WhenFull::Wait } else { WhenFull::Refuse });
         if self.plan.reconfigures {
-            self.plan.queues[queue].skips = !self.plan.queues[queue].skips;
-            self.oracle.policy_flipped(queue);
-            settings = settings.groups(match self.plan.queues[queue].skips {
-                true => millpond::GroupPolicy::Skip,
-                false => millpond::GroupPolicy::Block,
-            });
+            let policy = random_policy(&mut self.rng);
+            self.plan.queues[queue].group_policy = policy;
+            self.oracle.policy_changes(queue, policy);
+            settings = settings.groups(policy);
         }
         let commit = self.now().pond.queue(&queue_name(queue)).unwrap().configure(settings);
         self.push(Asks::Other, boxed(commit, nothing));

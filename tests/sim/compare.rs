@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millpond::{Counts, FailureKind, JobInfo, State};
+use millpond::{Counts, FailureKind, GroupPolicy, JobInfo, State};
 
 use crate::handlers::{Act, hook_fails, row_of};
 use crate::kept::Rows;
@@ -33,6 +33,8 @@ pub struct View {
     pub counts: Vec<Counts>,
     /// Which queues are paused.
     pub paused: Vec<bool>,
+    /// The groups that a dead letter holds: queue and group.
+    pub held: Vec<(String, String)>,
     /// What plugins keep.
     pub kept: Rows,
 }
@@ -87,6 +89,7 @@ impl Oracle {
         self.counts(view)?;
         if moment != Moment::Running {
             self.paused_by_the_file(&view.paused, matches!(moment, Moment::Closed | Moment::Crashed))?;
+            self.held_by_the_file(&view.held);
         }
         self.paths(&found);
         Ok(())
@@ -377,7 +380,7 @@ impl Oracle {
                 let same = |info: &&&JobInfo| info.queue == crate::plan::queue_name(spec.queue) && info.state == state;
                 found.values().filter(same).any(|other| other.group == info.group && other.id > info.id)
             };
-            if !plan.skips && info.state == State::Retrying && others(State::Pending) {
+            if plan.group_policy != GroupPolicy::Skip && info.state == State::Retrying && others(State::Pending) {
                 took("a group's head in back-off blocked it");
             }
             let paused = self.paused_groups.get(&(spec.queue, group)).and_then(|history| history.last());

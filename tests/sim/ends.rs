@@ -272,6 +272,11 @@ impl World {
             if self.clock.monotonic_millis() - begun > LIVELY {
                 break;
             }
+            // The jobs behind a dead letter go on without it.
+            for (queue, group) in self.oracle.held_groups() {
+                let handle = self.now().pond.queue(&queue_name(queue)).unwrap();
+                self.done(handle.resume_group(&group_name(group)))?;
+            }
             let next = self.next_event();
             self.advance(next);
         }

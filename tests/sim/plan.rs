@@ -11,7 +11,7 @@ use crate::made::with_options;
 
 pub const KINDS: [&str; 2] = ["even", "odd"];
 /// A guest writes its group as one digit.
-const GROUPS_MAX: u8 = if cfg!(feature = "wasm") { 10 } else { 25 };
+pub const GROUPS_MAX: u8 = if cfg!(feature = "wasm") { 10 } else { 25 };
 /// A window has room for fewer than six of these.
 pub const HEAVY_BYTES: usize = 400 << 10;
 /// A time that no run reaches.
@@ -101,12 +101,16 @@ pub enum Keeps {
 /// How long the queues with [`Keeps::Young`] keep ended jobs.
 pub const KEPT: Duration = Duration::from_secs(3_600);
 
+pub fn random_policy(rng: &mut Rng) -> GroupPolicy {
+    one_of(rng, &[GroupPolicy::Block, GroupPolicy::Block, GroupPolicy::Skip, GroupPolicy::Hold])
+}
+
 /// A queue of the world and its worker.
 #[derive(Clone, Debug)]
 pub struct QueuePlan {
     pub capacity: Option<u64>,
     pub waits: bool,
-    pub skips: bool,
+    pub group_policy: GroupPolicy,
     pub keeps: Keeps,
     pub concurrency: usize,
     /// With its burst.
@@ -132,7 +136,7 @@ impl QueuePlan {
         Self {
             capacity,
             waits: rng.bool(),
-            skips: rng.u8(..3) == 0,
+            group_policy: random_policy(rng),
             keeps: [Keeps::Few, Keeps::All, Keeps::All, Keeps::Young][usize::from(rng.u8(..4))],
             concurrency: rng.usize(1..5),
             rate: (rated == 0 || rated == 2).then(|| Self::random_rate(rng)),
@@ -154,7 +158,7 @@ impl QueuePlan {
         let capacity = self.capacity.map_or(Capacity::UNLIMITED, Capacity::jobs);
         QueueSettings::default()
             .retention(retention)
-            .groups(if self.skips { GroupPolicy::Skip } else { GroupPolicy::Block })
+            .groups(self.group_policy)
             .when_full(if self.waits { WhenFull::Wait } else { WhenFull::Refuse })
             .capacity(capacity)
     }

@@ -21,7 +21,7 @@ use crate::kept;
 use crate::limits::LIMIT;
 use crate::oracle::{Check, Oracle};
 use crate::paths::took;
-use crate::plan::{KINDS, Plan, queue_name};
+use crate::plan::{GROUPS_MAX, KINDS, Plan, queue_name};
 use crate::schedules::{Schedules, is_of_schedules, is_scheduled};
 use crate::scrambled::Scrambled;
 
@@ -544,7 +544,7 @@ impl World {
 
     pub fn compare(&mut self, moment: Moment) -> Check {
         let degraded = self.now().pond.degraded().is_some();
-        let view = if degraded { None } else { self.disk.without_faults(|| self.view()) };
+        let view = if degraded { None } else { self.disk.without_faults(|| self.view(moment)) };
         let Some(view) = view else {
             self.oracle.blind = true;
             return Ok(());
@@ -555,7 +555,7 @@ impl World {
         self.compare_schedules()
     }
 
-    fn view(&self) -> Option<View> {
+    fn view(&self, moment: Moment) -> Option<View> {
         let pond = &self.now().pond;
         let (mut jobs, mut cursor) = (Vec::new(), None);
         loop {
@@ -572,7 +572,13 @@ impl World {
         let kept = kept::rows(&read)?;
         let counts = queues().map(|queue| queue.counts()).collect();
         let paused = queues().map(|queue| queue.is_paused()).collect();
-        Some(View { jobs, rows, dead_rows, counts, paused, kept })
+        let mut held = Vec::new();
+        for queue in queues().filter(|_| moment != Moment::Running) {
+            let groups = queue.groups(None, GROUPS_MAX.into()).ok()?.groups;
+            let of_queue = groups.into_iter().filter(|group| group.held_by.is_some());
+            held.extend(of_queue.map(|group| (queue.name().to_owned(), group.name)));
+        }
+        Some(View { jobs, rows, dead_rows, counts, paused, held, kept })
     }
 
     fn see_rates(&self) {

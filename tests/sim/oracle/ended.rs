@@ -101,7 +101,13 @@ impl Oracle {
     /// An event has said that the job was redriven.
     pub(super) fn redriven(&mut self, id: u64) -> Check {
         let n = self.number(id)?;
-        let place = self.place(self.last_id);
+        let place = match self.released.take() == Some(id) {
+            true => {
+                took("a dead letter came back to its place in the group that it held");
+                self.jobs[&n].place
+            }
+            false => self.place(self.last_id),
+        };
         let job = self.job(n);
         if job.ended != Some(State::Dead) {
             return Err(format!("I14: a job was redriven that was not dead: {job:?}"));

@@ -28,6 +28,8 @@ impl Oracle {
                 | Event::Healed
                 | Event::Paused { .. }
                 | Event::Resumed { .. }
+                | Event::GroupHeld { .. }
+                | Event::GroupReleased { .. }
                 | Event::Enqueued { .. }
                 | Event::PluginSuspended { .. }
         );
@@ -63,12 +65,17 @@ impl Oracle {
             Event::Retrying { id, attempt, .. } => self.retried(id.get(), *attempt)?,
             Event::Snoozed { id, .. } => self.snoozed(id.get())?,
             Event::Redriven { id, .. } => self.redriven(id.get())?,
+            Event::GroupHeld { queue, group, id, .. } => self.held(queue, group, id.get(), true),
+            Event::GroupReleased { queue, group, id, .. } => self.held(queue, group, id.get(), false),
             Event::Paused { queue, group, .. } => self.paused(queue, group.as_deref(), true),
             Event::Resumed { queue, group, .. } => self.paused(queue, group.as_deref(), false),
             Event::Degraded { .. } => self.degraded()?,
             Event::PluginSuspended { .. } => self.out_of_service(event)?,
             Event::Healed => self.healed()?,
             _ => {}
+        }
+        if !matches!(event, Event::GroupReleased { .. }) {
+            self.released = None;
         }
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! I9: group order. Where a queue's groups block, a job starts only when all members before it have ended; where they skip,
-//! when all members before it that are due have ended.
+//! when all members before it that are due have ended. Where they hold, none starts while a dead letter holds the group, and
+//! the dead letter comes back to its place.
 
-use millpond_testkit::When;
 use std::collections::BTreeSet;
+
+use millpond::GroupPolicy;
+use millpond_testkit::When;
 
 use super::{Check, Job, Oracle};
 use crate::paths::took;
@@ -21,7 +24,7 @@ impl Oracle {
                 && other.ended.is_none()
                 && other.place < job.place
         };
-        let skips = self.skips[queue];
+        let skips = self.group_policies[queue] == GroupPolicy::Skip;
         // Where groups skip, members that are not due are passed by.
         let is_due = |other: &&Job| {
             !skips
@@ -44,13 +47,15 @@ impl Oracle {
     /// The heads of the queue's groups that nothing holds back, if they have been heads since before `taken`.
     pub(super) fn heads(&self, queue: usize, taken: u64) -> BTreeSet<u64> {
         let mut heads = BTreeSet::new();
-        if self.policy_changed.contains(&queue) || self.skips[queue] || self.plan.queues[queue].group_rate.is_some() {
+        let skips = self.group_policies[queue] == GroupPolicy::Skip;
+        if self.policy_changed.contains(&queue) || skips || self.plan.queues[queue].group_rate.is_some() {
             return heads;
         }
         for group in 0..self.plan.groups {
             let key = (queue, group);
             let of_group = (queue, Some(group));
             let held = self.paused_groups.contains_key(&key)
+                || self.held_groups.contains_key(&key)
                 || self.holds.contains_key(&of_group)
                 || self.held_before.contains(&of_group);
             if held || self.moved.get(&key).is_some_and(|moved| *moved >= taken) {
@@ -68,4 +73,37 @@ impl Oracle {
         }
         heads
     }
+
+    /// An event has said that a dead letter holds its group, or that it does so no longer.
+    pub(super) fn held(&mut self, queue: &str, group: &str, id: u64, held: bool) {
+        if held {
+            took("a dead letter held its group");
+        }
+        self.released = (!held).then_some(id);
+        let history = self.held_groups.entry(group_key(queue, group)).or_insert_with(|| vec![(0, false)]);
+        history.push((self.mono, held));
+    }
+
+    /// The file was opened again, and tells which groups are held: a commit without an event can have changed that.
+    pub fn held_by_the_file(&mut self, held: &[(String, String)]) {
+        let held: BTreeSet<_> = held.iter().map(|(queue, group)| group_key(queue, group)).collect();
+        for key in &held {
+            self.held_groups.entry(*key).or_insert_with(|| vec![(0, false)]);
+        }
+        for (key, history) in &mut self.held_groups {
+            history.push((self.mono, held.contains(key)));
+        }
+    }
+
+    /// The groups that a dead letter holds.
+    pub fn held_groups(&self) -> Vec<(usize, u8)> {
+        let held = self.held_groups.iter().filter(|(_, history)| history.last().is_some_and(|(_, held)| *held));
+        held.map(|(key, _)| *key).collect()
+    }
+}
+
+/// The numbers in the names that the simulation has made.
+fn group_key(queue: &str, group: &str) -> (usize, u8) {
+    let number = |name: &str| name[1..].parse::<usize>().expect("a name that the simulation made");
+    (number(queue), u8::try_from(number(group)).expect("there are few groups"))
 }

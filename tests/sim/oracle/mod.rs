@@ -50,7 +50,7 @@ mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millpond::{PluginHash, RunNumber, State};
+use millpond::{GroupPolicy, PluginHash, RunNumber, State};
 use millpond_testkit::JobSpec;
 
 use crate::guest_talk::GuestStart;
@@ -244,7 +244,11 @@ pub struct Oracle {
     pub held_before: BTreeSet<(usize, Option<u8>)>,
     pub rated: BTreeMap<(usize, Option<u8>), Vec<u64>>,
     pub policy_changed: BTreeSet<usize>,
-    pub skips: Vec<bool>,
+    pub group_policies: Vec<GroupPolicy>,
+    /// Whether a dead letter holds the group.
+    pub held_groups: BTreeMap<(usize, u8), History<bool>>,
+    /// The dead letter that has just released its group.
+    pub released: Option<u64>,
     /// This world has had a fault or a power cut.
     pub harmed: bool,
     /// The last handle is dropped at a moment that cannot be observed: the running attempts are taken back then.
@@ -300,7 +304,9 @@ impl Oracle {
             held_before: BTreeSet::new(),
             rated: BTreeMap::new(),
             policy_changed: BTreeSet::new(),
-            skips: plan.queues.iter().map(|queue| queue.skips).collect(),
+            group_policies: plan.queues.iter().map(|queue| queue.group_policy).collect(),
+            held_groups: BTreeMap::new(),
+            released: None,
             harmed: false,
             abandoned: false,
             stops: false,

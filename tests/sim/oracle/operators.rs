@@ -1,7 +1,7 @@
 //! I15: operators' calls. Cancelling, steering and changing settings: what the oracle must know of them, and that a cancelled
 //! job was cancelled.
 
-use millpond::State;
+use millpond::{GroupPolicy, State};
 
 use super::{Check, Oracle};
 use crate::paths::took;
@@ -59,8 +59,8 @@ impl Oracle {
         }
     }
 
-    pub fn policy_flipped(&mut self, queue: usize) {
+    pub fn policy_changes(&mut self, queue: usize, policy: GroupPolicy) {
         self.policy_changed.insert(queue);
-        self.skips[queue] = !self.skips[queue];
+        self.group_policies[queue] = policy;
     }
 }

@@ -30,6 +30,12 @@ impl Oracle {
         {
             return say("I9", "its group is paused");
         }
+        if let Some(group) = group
+            && let Some(history) = self.held_groups.get(&(queue, group))
+            && ever(history, taken).all(|held| held)
+        {
+            return say("I9", "a dead letter holds its group");
+        }
         if !ever(&self.has_worker[queue], taken).any(|has_worker| has_worker) {
             return say("I15", "its queue has no worker");
         }

@@ -121,7 +121,7 @@ impl Oracle {
         }
         let job = &self.jobs[&n];
         if job.redriven && group.is_some() {
-            took("a redriven member went to its group's tail");
+            took("a redriven member started again");
         }
         let alone = !self.jobs.values().any(|other| other.running.is_some());
         if job.suspect && alone {
