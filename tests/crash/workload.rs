@@ -271,7 +271,7 @@ impl Workload {
             QueueSettings::default()
                 .groups(GroupPolicy::Skip)
                 .retention(keep.completed(Keep::new(HOUR, 5)).dead(Keep::new(HOUR, 5))),
-            QueueSettings::default(),
+            QueueSettings::default().groups(GroupPolicy::Hold),
             QueueSettings::default().capacity(Capacity::jobs(6)).when_full(match self.disk_fails {
                 true => WhenFull::Refuse,
                 false => WhenFull::Wait,

@@ -373,9 +373,12 @@ const REPORTS: &str = "reports";
 /// Weights, overrides, and pauses of kinds and of all queues.
 const LIMITS: &str = "limits";
 
+/// Groups that a dead letter holds.
+const HOLDING: &str = "holding_groups";
+
 /// What files since version 4 have. All but `EXPIRING` came to it without a new version.
 fn later_features(schema: u32) -> impl Iterator<Item = &'static str> {
-    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS];
+    let later = [EXPIRING, SCHEDULES, CODED, LABELS, MODES, CANCELLING, REPORTS, LIMITS, HOLDING];
     (schema >= 4).then_some(later).into_iter().flatten()
 }
 
@@ -395,6 +398,7 @@ async fn added(feature: &str, pond: &Millpond, clock: &ManualClock) {
         MODES => modes(pond, clock).await,
         REPORTS => reports(pond, clock).await,
         LIMITS => limits(pond).await,
+        HOLDING => holding_groups(pond).await,
         other => panic!("there is no feature {other:?}"),
     }
 }
@@ -473,6 +477,21 @@ async fn limits(pond: &Millpond) {
     pond.enqueue("q", work(2).weight(u32::MAX).group("a")).await.unwrap();
     pond.enqueue("r", raw("without a weight")).await.unwrap();
     pond.pause().await.unwrap();
+}
+
+/// A group that a dead letter holds, one that is paused as well, and one whose dead letter was redriven and waits at its old
+/// place.
+async fn holding_groups(pond: &Millpond) {
+    let queue = pond.queue("q").unwrap();
+    queue.configure(QueueSettings::default().groups(GroupPolicy::Hold)).await.unwrap();
+    let groups = ["a", "b", "c"];
+    let jobs = groups.iter().flat_map(|group| ["dead", "behind it"].map(|text| raw(text).group(*group)));
+    let ids = pond.enqueue_many("q", jobs).await.unwrap();
+    let worker = answering(pond, "q");
+    testing::drain(pond).await;
+    worker.stop();
+    queue.pause_group("b").await.unwrap();
+    pond.dead_letters().redrive(ids[4]).await.unwrap();
 }
 
 /// Of the jobs that run when the process dies, two are to be cancelled. One of them had a start mark before.

@@ -513,6 +513,22 @@ fn a_removal_or_a_rename_whose_commit_failed_is_known_when_the_file_is_open_agai
     }
 }
 
+#[test]
+fn a_name_that_only_a_failed_enqueue_has_used_is_free_for_a_rename() {
+    let mut rig = crate::healing::Rig::new();
+    let job = rig.pond.enqueue("old", work(1));
+    rig.call(job).unwrap();
+    rig.disk.fail(millpond_testkit::Fault::FULL);
+    let job = rig.pond.enqueue("new", work(2));
+    rig.call(job).unwrap_err();
+    rig.fail_and_heal();
+    assert_eq!(names(&rig.pond), ["old"]);
+    let renamed = rig.pond.queue("old").unwrap().rename("new");
+    rig.call(renamed).unwrap();
+    assert_eq!(names(&rig.pond), ["new"]);
+    rig.assert_sound();
+}
+
 #[tokio::test]
 async fn a_drained_test_still_counts_the_dead_after_a_queue_is_gone() {
     let (_, pond) = memory();

@@ -161,6 +161,13 @@ impl Names {
         self.change(id, |name| name.is_reserved = false);
     }
 
+    /// Records that no batch is about to store a name.
+    fn release_all(&mut self) {
+        let reserved = self.names.iter().enumerate().filter(|(_, name)| name.is_reserved);
+        let reserved: Vec<_> = reserved.map(|(id, _)| id as u32).collect();
+        reserved.into_iter().for_each(|id| self.release(id));
+    }
+
     /// Records that one worker no longer uses the name.
     fn end_use(&mut self, id: u32) {
         self.change(id, |name| name.uses -= 1);
@@ -365,13 +372,15 @@ impl Catalog {
         }
     }
 
-    /// Applies what the file says after it was opened again: a failed commit can have removed a queue. `stored` are the
-    /// queues in the file, which were restored.
+    /// Applies what the file says after it was opened again: a failed commit can have removed a queue, or can have stored
+    /// none of its new names. `stored` are the queues in the file, which were restored. No batch may be under way.
     pub(in crate::storage) fn reloaded(&self, stored: &HashSet<QueueId>) {
         let mut inner = self.write();
         inner.renaming = None;
         let gone: Vec<_> = inner.rows.keys().filter(|id| !stored.contains(id)).copied().collect();
         gone.into_iter().for_each(|id| inner.remove(id));
+        inner.queues.release_all();
+        inner.kinds.release_all();
         self.removals.store(inner.former.removals(), Ordering::Relaxed);
     }
 }

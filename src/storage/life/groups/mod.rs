@@ -6,6 +6,7 @@
 //! needed for running one member at a time.
 
 mod hold;
+mod pausing;
 pub(in crate::storage) mod problems;
 pub(in crate::storage) mod row;
 
@@ -26,7 +27,7 @@ use crate::storage::rows::tables_ext::RowTable;
 use crate::storage::rows::unreadable::Unreadable;
 use crate::storage::rows::untrusted::HeadValue;
 use crate::time::Due;
-use row::{GroupRow, Head, HeadAt, Stop};
+use row::{GroupRow, Head, HeadAt};
 
 impl Batch<'_> {
     /// The place in its group that a job gets for this sequence number; `None` if it has no group.
@@ -164,7 +165,7 @@ impl Batch<'_> {
         Ok(Some(bytes))
     }
 
-    fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
+    pub(super) fn drop_head_entry(&mut self, queue: QueueId, head: Head) -> Result<(), Fault> {
         match head.at {
             HeadAt::Ready { priority, position } => {
                 self.tables.heads()?.remove((queue, priority, position))?;
@@ -260,66 +261,6 @@ impl Batch<'_> {
             None if row.held_by().is_none() => self.set_head(queue, row, &back, id, bytes),
             _ => Ok(()),
         }
-    }
-
-    /// Pauses or resumes a group. A head that runs finishes. A group that is resumed is not held by a dead letter any more
-    /// either. Returns false if the group was in that state already.
-    ///
-    /// The head of a paused group has no row in `heads`, even while it runs or is about to run: if the
-    /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
-    /// a job out, if it has: at that place the row is put back.
-    pub(super) fn set_paused(
-        &mut self,
-        queue: QueueId,
-        group: &Arc<str>,
-        paused: bool,
-        handed_out: impl Fn(JobId) -> Option<Order>,
-    ) -> Result<bool, Fault> {
-        let mut row = self.group(queue, group)?;
-        if row.is_paused() == paused && (paused || row.held_by().is_none()) {
-            return Ok(false);
-        }
-        self.touch();
-        // So that the queue has a row even if nothing was ever enqueued to it.
-        self.queue_mut(queue);
-        if let Some(by) = row.held_by().filter(|_| !paused) {
-            self.tell_released(queue, group, by.id);
-        }
-        row = if paused { row.paused() } else { GroupRow { stop: Stop::Nothing, ..row } };
-        match row.head {
-            Some(head) if paused => {
-                self.drop_head_entry(queue, head)?;
-                row.head = Some(Head { at: HeadAt::Held, ..head });
-                self.put_group(queue, group, row)?;
-            }
-            Some(head) if head.at == HeadAt::Held => {
-                if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
-                    let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
-                    self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
-                    row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });
-                    self.put_group(queue, group, row)?;
-                    return Ok(true);
-                }
-                let member = Member { group: group.clone(), parked: false, seq: head.seq };
-                match self.tables.members()?.get_row(member.key(queue, head.id))? {
-                    Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_err() => {
-                        self.put_group(queue, group, row)?;
-                        self.unreadable.push(Unreadable::InPlace(head.id));
-                    }
-                    Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
-                    None => self.advance(queue, group, row)?,
-                }
-            }
-            None if !paused => self.advance(queue, group, row)?,
-            _ => self.put_group(queue, group, row)?,
-        }
-        Ok(true)
-    }
-
-    /// Whether the end of its run is part of this batch, which dispatch does not know yet.
-    fn has_ended(&self, id: JobId) -> bool {
-        let ends = |change: &Change| matches!(change, Change::Settled { id: ended } if *ended == id);
-        self.changes.iter().any(ends)
     }
 
     // --- made anew ---

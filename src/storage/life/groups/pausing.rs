@@ -1,0 +1,76 @@
+//! A group is paused or resumed.
+
+use std::sync::Arc;
+
+use super::row::{GroupRow, Head, HeadAt, Stop};
+use crate::job::{Change, JobId, Order, QueueId};
+use crate::storage::rows::batch::Batch;
+use crate::storage::rows::codec::decode_record;
+use crate::storage::rows::fault::Fault;
+use crate::storage::rows::place::Member;
+use crate::storage::rows::table_name::TableName;
+use crate::storage::rows::tables_ext::RowTable;
+use crate::storage::rows::unreadable::Unreadable;
+use crate::storage::rows::untrusted::HeadValue;
+
+impl Batch<'_> {
+    /// Pauses or resumes a group. A head that runs finishes. A group that is resumed is not held by a dead letter any more
+    /// either. Returns false if the group was in that state already.
+    ///
+    /// The head of a paused group has no row in `heads`, even while it runs or is about to run: if the
+    /// process dies, the next one must not start it. `handed_out` says in which order dispatch has handed
+    /// a job out, if it has: at that place the row is put back.
+    pub(in crate::storage::life) fn set_paused(
+        &mut self,
+        queue: QueueId,
+        group: &Arc<str>,
+        paused: bool,
+        handed_out: impl Fn(JobId) -> Option<Order>,
+    ) -> Result<bool, Fault> {
+        let mut row = self.group(queue, group)?;
+        if row.is_paused() == paused && (paused || row.held_by().is_none()) {
+            return Ok(false);
+        }
+        self.touch();
+        // So that the queue has a row even if nothing was ever enqueued to it.
+        self.queue_mut(queue);
+        if let Some(by) = row.held_by().filter(|_| !paused) {
+            self.tell_released(queue, group, by.id);
+        }
+        row = if paused { row.paused() } else { GroupRow { stop: Stop::Nothing, ..row } };
+        match row.head {
+            Some(head) if paused => {
+                self.drop_head_entry(queue, head)?;
+                row.head = Some(Head { at: HeadAt::Held, ..head });
+                self.put_group(queue, group, row)?;
+            }
+            Some(head) if head.at == HeadAt::Held => {
+                if let Some(Order { priority, position }) = handed_out(head.id).filter(|_| !self.has_ended(head.id)) {
+                    let stands_for = HeadValue::encode(head.id.get(), head.seq, group);
+                    self.tables.heads()?.insert((queue, priority, position), stands_for.as_slice())?;
+                    row.head = Some(Head { at: HeadAt::Ready { priority, position }, ..head });
+                    self.put_group(queue, group, row)?;
+                    return Ok(true);
+                }
+                let member = Member { group: group.clone(), parked: false, seq: head.seq };
+                match self.tables.members()?.get_row(member.key(queue, head.id))? {
+                    Some(bytes) if decode_record(TableName::Members, head.id.get(), &bytes).is_err() => {
+                        self.put_group(queue, group, row)?;
+                        self.unreadable.push(Unreadable::InPlace(head.id));
+                    }
+                    Some(bytes) => self.set_head(queue, row, &member, head.id, bytes)?,
+                    None => self.advance(queue, group, row)?,
+                }
+            }
+            None if !paused => self.advance(queue, group, row)?,
+            _ => self.put_group(queue, group, row)?,
+        }
+        Ok(true)
+    }
+
+    /// Whether the end of its run is part of this batch, which dispatch does not know yet.
+    fn has_ended(&self, id: JobId) -> bool {
+        let ends = |change: &Change| matches!(change, Change::Settled { id: ended } if *ended == id);
+        self.changes.iter().any(ends)
+    }
+}
