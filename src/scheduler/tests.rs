@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::choose::{UNSETTLED_BYTES_MAX, UNSETTLED_MAX};
 use super::*;
-use crate::job::{BucketKey, Change, JobId, KindId, Order, Priority, QueueId, Rate, ReadyJob, Record, Suspect, Trial};
+use crate::job::{
+    BucketKey, Change, JobId, KindId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record, Steered, Suspect,
+    Trial,
+};
 use crate::time::{Now, Timestamp};
 
 const QUEUE: QueueId = 1;
@@ -252,6 +255,28 @@ fn a_limited_group_does_not_delay_other_jobs() {
     assert!(scheduler.chores(at(10)).wait.unwrap() <= Duration::from_millis(991));
     scheduler.chores(at(1_001));
     assert!(turn(&mut scheduler, at(1_001)).contains(&3));
+}
+
+/// Its number can be the one of another queue next, which has no overrides.
+#[test]
+fn nothing_that_an_operator_has_set_outlives_a_removed_queue() {
+    let mut scheduler = open(3);
+    let overrides = Overrides::new().concurrency(1).rate(Rate::per_second(1));
+    let steered = Steered { overrides, paused_kinds: [KIND].into() };
+    scheduler.apply([Change::Steered { queue: QUEUE, steered: Arc::new(steered), now: at(1) }]);
+    answer_pages(&mut scheduler, &[], at(1));
+    scheduler.apply([ready(1, 5, None), ready(2, 5, None), ready(3, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(2))), [0; 0], "the kind is paused");
+    let gone = |id| Change::Gone {
+        queue: QUEUE,
+        grouped: false,
+        order: Order { priority: 5, position: id },
+        id: JobId::new(id),
+    };
+    scheduler.apply([gone(1), gone(2), gone(3), Change::QueueRemoved { queue: QUEUE, now: at(3) }]);
+    answer_pages(&mut scheduler, &[], at(3));
+    scheduler.apply([ready(4, 5, None), ready(5, 5, None), ready(6, 5, None)]);
+    assert_eq!(ids(&start(&mut scheduler, at(4))), [4, 5, 6]);
 }
 
 #[test]

@@ -176,3 +176,29 @@ async fn overrides_that_cannot_work_are_refused_and_change_nothing() {
     untouched.set_overrides(Overrides::new()).await.unwrap();
     assert_eq!(pond.queues().len(), 1, "setting nothing makes no queue");
 }
+
+/// It is not known whether the failed commit was made: the file says so when it is open again, and dispatch is told.
+#[test]
+fn a_pause_of_all_queues_whose_commit_failed_holds_if_the_file_has_it() {
+    for (fault, is_made) in [(millpond_testkit::Fault::SYNC, true), (millpond_testkit::Fault::FULL, false)] {
+        let mut rig = crate::healing::Rig::new();
+        rig.pond.worker("q").handle(|_: Job<Work>| async { Ok(()) }).start().unwrap();
+        rig.disk.fail(fault);
+        let pause = rig.pond.pause();
+        rig.call(pause).unwrap_err();
+        rig.fail_and_heal();
+        assert_eq!(rig.pond.is_paused(), is_made, "{fault:?}");
+        let job = rig.pond.enqueue("q", work(1));
+        let id = rig.call(job).unwrap().id;
+        rig.settle();
+        match is_made {
+            true => assert_eq!(rig.pond.explain(id).unwrap(), Explanation::AllPaused),
+            false => assert!(matches!(rig.pond.job(id), Err(Error::NoSuchJob { .. })), "it has run"),
+        }
+        let resume = rig.pond.resume();
+        rig.call(resume).unwrap();
+        rig.settle();
+        assert!(matches!(rig.pond.job(id), Err(Error::NoSuchJob { .. })), "it has run");
+        rig.assert_sound();
+    }
+}
