@@ -15,6 +15,7 @@ mod cache;
 mod compiler;
 mod contract;
 mod deployed;
+mod draft;
 mod elsewhere;
 mod encode;
 mod exceeded;
