@@ -31,7 +31,10 @@ pub struct Error(pub(crate) Verdict);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Retry { reason: String, delay: Option<Duration> },
+    Retry {
+        reason: String,
+        delay: Option<Duration>,
+    },
     Cancel(String),
     DeadLetter(String),
     Snooze(Duration),

@@ -231,10 +231,8 @@ pub(crate) fn enqueue(new: NewJob) -> Result<String, enqueue::Error> {
 
 pub(crate) fn enqueue_many(jobs: Vec<NewJob>) -> Result<Vec<String>, enqueue::RefusedJob> {
     let jobs: Vec<_> = jobs.iter().map(job_of).collect();
-    contract::enqueue::enqueue_many(jobs).map_err(|refused| enqueue::RefusedJob {
-        index: refused.index as usize,
-        error: enqueue_error(refused.error),
-    })
+    contract::enqueue::enqueue_many(jobs)
+        .map_err(|refused| enqueue::RefusedJob { index: refused.index as usize, error: enqueue_error(refused.error) })
 }
 
 fn enqueue_error(error: contract::enqueue::Error) -> enqueue::Error {
