@@ -36,7 +36,7 @@ export class Snooze extends Error {
 
 /**
  * Throw it: a service has refused a request because there were too many. The jobs of the group wait as well, or of the queue if the job
- * has no group; with `queue`, all jobs of the queue. Uses up no attempt.
+ * has no group; with `queue`, all jobs of the queue. Without a grant for it, only this job waits. Uses up no attempt.
  */
 export class RateLimited extends Snooze {
   constructor(afterMs, { queue = false } = {}) {
@@ -74,7 +74,7 @@ export function rawHandler(run) {
 
 function answer(error) {
   const reason = error instanceof Error ? error.message : String(error);
-  if (error instanceof RateLimited) error.queue ? outcomeCalls.setRateLimitedQueue() : outcomeCalls.setRateLimited();
+  if (error instanceof RateLimited) sayRateLimited(error);
   if (error instanceof Snooze) return { tag: "snooze", val: nanoseconds(error.afterMs) };
   if (error instanceof Cancel) return { tag: "cancel", val: reason };
   if (error instanceof DeadLetter) return { tag: "dead-letter", val: reason };
@@ -85,6 +85,14 @@ function answer(error) {
   // A mistake of the handler's own, most likely: its place is worth a line.
   logCalls.log("error", `${error?.name ?? "Error"}: ${reason}\n${error?.stack ?? ""}`);
   return { tag: "retry", val: { reason, delay: none() } };
+}
+
+function sayRateLimited(error) {
+  try {
+    error.queue ? outcomeCalls.setRateLimitedQueue() : outcomeCalls.setRateLimited();
+  } catch {
+    logCalls.log("warn", "the rate limit was refused, so only this job waits");
+  }
 }
 
 const wide = () => typeof attemptCalls.getTimeLeft() === "bigint";

@@ -36,7 +36,7 @@ class Snooze(Exception):
 
 class RateLimited(Snooze):
     """Raise it: a service has refused a request because there were too many. The jobs of the group wait as well, or of the queue if the
-    job has no group; with `queue`, all jobs of the queue. Uses up no attempt."""
+    job has no group; with `queue`, all jobs of the queue. Without a grant for it, only this job waits. Uses up no attempt."""
 
     def __init__(self, after, queue=False):
         super().__init__(after)
@@ -67,7 +67,10 @@ def _nanoseconds(seconds):
 
 def _answer(wrong):
     if isinstance(wrong, RateLimited):
-        _outcome.set_rate_limited_queue() if wrong.queue else _outcome.set_rate_limited()
+        try:
+            _outcome.set_rate_limited_queue() if wrong.queue else _outcome.set_rate_limited()
+        except Err:
+            warn("the rate limit was refused, so only this job waits")
     if isinstance(wrong, Snooze):
         return HandleError_Snooze(_nanoseconds(wrong.after))
     if isinstance(wrong, Cancel):

@@ -621,45 +621,152 @@ pub mod millpond {
       static __FORCE_SECTION_REF: fn() =
       super::super::super::__link_custom_section_describing_imports;
       
+      use super::super::super::_rt;
+      /// Why a call was refused. The attempt can continue.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The operator has not granted rate limits, because they hold other jobs back. A `snooze` without a rate limit needs no
+        /// grant.
+        AccessDenied,
+        /// Any other error, described in text.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::AccessDenied => {
+              f.debug_tuple("Error::AccessDenied").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
       #[allow(unused_unsafe, clippy::all)]
       /// Says that the `snooze` which this attempt returns is a rate limit: a service has refused a request because there were too
       /// many. No more jobs of the queue, or only of the job's group if it has one, start for the time of the `snooze`, and the job
-      /// keeps its place. No attempt is used up.
+      /// keeps its place. No attempt is used up. The host shortens the time to its limit (1 hour by default).
       ///
       /// If the handler returns anything but `snooze`, this has no effect. Of several calls in one attempt, of this function and
       /// `set-rate-limited-queue`, the last one counts.
       #[allow(async_fn_in_trait)]
-      pub fn set_rate_limited() -> (){
+      pub fn set_rate_limited() -> ::core::result::Result<(),Error>{
         unsafe {
 
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
           #[link(wasm_import_module = "millpond:jobs/outcome@0.1.1")]
           unsafe extern "C" {
             #[link_name = "set-rate-limited"]
-            fn wit_import0();
+            fn wit_import1(_: *mut u8, );
           }
 
           #[cfg(not(target_arch = "wasm32"))]
-          unsafe extern "C" fn wit_import0() { unreachable!() }
-          wit_import0();
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result8 = match l2 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l3 = i32::from(*ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v7 = match l3 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 1, "invalid enum discriminant");
+                    let e7 = {
+                      let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l5 = *ptr0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len6 = l5;
+                      let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+
+                      _rt::string_lift(bytes6)
+                    };
+                    Error::Other(e7)
+                  }
+                };
+
+                v7
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result8
         }
       }
       #[allow(unused_unsafe, clippy::all)]
       /// As `set-rate-limited`, for the whole queue even if the job has a group.
       #[allow(async_fn_in_trait)]
-      pub fn set_rate_limited_queue() -> (){
+      pub fn set_rate_limited_queue() -> ::core::result::Result<(),Error>{
         unsafe {
 
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
           #[link(wasm_import_module = "millpond:jobs/outcome@0.1.1")]
           unsafe extern "C" {
             #[link_name = "set-rate-limited-queue"]
-            fn wit_import0();
+            fn wit_import1(_: *mut u8, );
           }
 
           #[cfg(not(target_arch = "wasm32"))]
-          unsafe extern "C" fn wit_import0() { unreachable!() }
-          wit_import0();
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result8 = match l2 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l3 = i32::from(*ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v7 = match l3 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 1, "invalid enum discriminant");
+                    let e7 = {
+                      let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l5 = *ptr0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len6 = l5;
+                      let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+
+                      _rt::string_lift(bytes6)
+                    };
+                    Error::Other(e7)
+                  }
+                };
+
+                v7
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result8
         }
       }
 
@@ -2804,8 +2911,8 @@ macro_rules! __export_job_handler_impl {
     #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.1:job-handler:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3234] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa0\x18\x01A\x02\x01\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3278] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xcc\x18\x01A\x02\x01\
 A\x1c\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
@@ -2822,47 +2929,48 @@ ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\
 \0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
 \x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
 \x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.1\x05\
-\x04\x01B\x03\x01@\0\x01\0\x04\0\x10set-rate-limited\x01\0\x04\0\x16set-rate-lim\
-ited-queue\x01\0\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01m\x06\x05\
-trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\
-\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@\
-0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1a\
-millpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fval\
-ue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\
-\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\
-\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03se\
-t\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05del\
-tax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\
-\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19\
-millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08duration\x03\
-\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\
-\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\
-\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\x04\0\x07n\
-ew-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\0\x14[c\
-onstructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\x04\0\x19\
-[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\0\x04\0\x19\
-[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\0\x04\0\x1c\
-[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-attemptsy\x01\0\
-\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\x03keys\x01\
-\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\x05group\
-s\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\x05after\
-\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\x0c\x07t\
-imeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04self\x0c\
-\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04self\x0c\
-\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\x0c\x04\
-names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\x04se\
-lf\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\x01\
-@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\x01\
-@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throttle\x01\
-\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]new-job\
-.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\x01\
-\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01@\x01\
-\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\x07\
-\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:jobs/en\
-queue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\
-\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\x0a\
-\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\
-\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
+\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
+\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
+te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01\
+m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
+\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
+d:jobs/log@0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
+\x03\0\x1amillpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
+\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
+r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
+keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
+\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
+keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
+j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
+\x0e\x03\0\x19millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
+s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
+\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
+\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\
+\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\
+\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\
+\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\
+\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-att\
+emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\
+\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\
+\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\
+\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\
+\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04\
+self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04\
+self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\
+\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\
+\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\
+\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\
+\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throt\
+tle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]\
+new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\
+\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
+@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
+\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
+s/enqueue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07mes\
+sage\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\
+\x0a\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03\
+now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
 get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
 \x02\x03\0\x1amillpond:jobs/random@0.1.1\x05\x0c\x01B\x0f\x02\x03\x02\x01\x01\x04\
 \0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
@@ -2887,8 +2995,8 @@ pub use __export_job_handler_impl as export;
 #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.1:job-handler-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3189] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xd3\x17\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3233] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xff\x17\x01A\x02\x01\
 A\x19\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
@@ -2905,47 +3013,48 @@ ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\
 \0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
 \x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
 \x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.1\x05\
-\x04\x01B\x03\x01@\0\x01\0\x04\0\x10set-rate-limited\x01\0\x04\0\x16set-rate-lim\
-ited-queue\x01\0\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01m\x06\x05\
-trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\
-\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@\
-0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1a\
-millpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fval\
-ue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\
-\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\
-\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03se\
-t\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05del\
-tax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\
-\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19\
-millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08duration\x03\
-\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\
-\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\
-\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\x04\0\x07n\
-ew-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\0\x14[c\
-onstructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\x04\0\x19\
-[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\0\x04\0\x19\
-[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\0\x04\0\x1c\
-[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-attemptsy\x01\0\
-\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\x03keys\x01\
-\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\x05group\
-s\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\x05after\
-\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\x0c\x07t\
-imeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04self\x0c\
-\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04self\x0c\
-\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\x0c\x04\
-names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\x04se\
-lf\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\x01\
-@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\x01\
-@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throttle\x01\
-\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]new-job\
-.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\x01\
-\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01@\x01\
-\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\x07\
-\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:jobs/en\
-queue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\
-\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\x0a\
-\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\
-\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
+\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
+\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
+te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01\
+m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
+\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
+d:jobs/log@0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
+\x03\0\x1amillpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
+\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
+r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
+keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
+\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
+keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
+j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
+\x0e\x03\0\x19millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
+s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
+\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
+\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\
+\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\
+\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\
+\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\
+\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-att\
+emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\
+\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\
+\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\
+\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\
+\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04\
+self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04\
+self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\
+\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\
+\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\
+\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\
+\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throt\
+tle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]\
+new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\
+\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
+@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
+\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
+s/enqueue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07mes\
+sage\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\
+\x0a\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03\
+now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
 get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
 \x02\x03\0\x1amillpond:jobs/random@0.1.1\x05\x0c\x01B\x0f\x02\x03\x02\x01\x01\x04\
 \0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\

@@ -35,7 +35,7 @@ use serde::Serialize;
 use crate::error::{self, OrElse};
 #[cfg(target_arch = "wasm32")]
 use crate::newer::Newer;
-use crate::{host, sha256};
+use crate::{host, json, sha256};
 
 /// Why a job was refused. The attempt may go on without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl NewJob {
     /// # Errors
     /// A dead letter where the payload has no JSON.
     pub fn new<T: Serialize + ?Sized>(kind: &str, payload: &T) -> error::Result<Self> {
-        Ok(Self::raw(kind, serde_json::to_vec(payload).or_dead_letter()?))
+        Ok(Self::raw(kind, json::written(payload).or_dead_letter()?))
     }
 
     /// A job of `kind` with these bytes.

@@ -42,7 +42,7 @@ pub(crate) enum Verdict {
         delay: Duration,
         /// The whole queue waits, even if the job has a group.
         queue: bool,
-        say: Newer<fn()>,
+        say: Newer<fn() -> Result<(), String>>,
     },
 }
 
@@ -73,7 +73,9 @@ impl Error {
     }
 
     /// A service has refused a request because there were too many. No more jobs of the queue, or only of the job's group if it has
-    /// one, start for `delay`. No attempt is used up, and the job keeps its place. New in version 0.1.1 of the contract.
+    /// one, start for `delay`, or for the host's limit if that is shorter (1 hour by default). No attempt is used up, and the job keeps
+    /// its place. If the operator has not granted rate limits, only this job waits, and a line is logged. New in version 0.1.1 of the
+    /// contract.
     pub fn rate_limited(delay: Duration) -> Self {
         Self(Verdict::RateLimited { delay, queue: false, say: Newer(host::set_rate_limited) })
     }

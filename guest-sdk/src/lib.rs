@@ -120,6 +120,7 @@ mod handler;
 #[cfg_attr(target_arch = "wasm32", path = "host/wasm.rs")]
 #[cfg_attr(not(target_arch = "wasm32"), path = "host/native.rs")]
 mod host;
+mod json;
 mod newer;
 mod payload;
 mod sha256;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// What a handler may take: anything that serde can read from JSON, or [`Raw`].
 #[diagnostic::on_unimplemented(
@@ -29,7 +30,7 @@ pub trait Reply {
     /// Writes it. Nothing at all is no result.
     ///
     /// # Errors
-    /// A dead letter, where the value has no JSON: a map whose keys are not strings.
+    /// A dead letter, where the value has no JSON: a map whose keys are not strings, a float that is NaN or infinite.
     fn into_bytes(self) -> Result<Vec<u8>>;
 }
 
@@ -71,7 +72,7 @@ impl<T: Serialize> Reply for Json<T> {
 }
 
 fn written<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
+    json::written(value)
         .map_err(|error| Error::dead_letter(format_args!("the result cannot be written as JSON: {error}")))
 }
 

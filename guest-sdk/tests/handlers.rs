@@ -53,6 +53,17 @@ fn a_result_that_is_null_is_kept_if_it_is_wrapped_in_json() {
 }
 
 #[test]
+fn a_float_that_json_does_not_have_makes_a_dead_letter_instead_of_null() {
+    let outcome = Host::new().run_raw(|| -> Result<Vec<f64>> { Ok(vec![f64::NAN]) }, *b"");
+    let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("NaN or infinite"), "{reason}");
+    let others: [fn() -> Result; 2] = [|| state::set("key", &f64::NAN), || NewJob::new("mail", &f64::NAN).map(|_| ())];
+    for other in others {
+        assert!(Host::new().run_raw(other, *b"").is_dead_letter());
+    }
+}
+
+#[test]
 fn a_job_whose_payload_cannot_be_read_becomes_a_dead_letter_with_the_position_of_the_error() {
     let outcome = Host::new().run_raw(|order: Order| -> Result<u64> { Ok(order.id) }, *b"{\"id\":\"x\"}");
     let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };

@@ -36,7 +36,8 @@ async fn assert_runs(name: &str) {
 async fn everything(guest: Plugin) -> (Millpond, Vec<String>) {
     let (_, pond) = memory();
     let grant = |kind: &str| Grant::enqueue(kind).to_queue("follow-ups");
-    let guest = guest.config("setting", "as set").grant(grant("follow-up")).grant(grant("newer"));
+    let guest = guest.config("setting", "as set").grant(Grant::rate_limit());
+    let guest = guest.grant(grant("follow-up")).grant(grant("newer"));
     pond.worker("q").handle_wasm("job", guest).start().unwrap();
     let job = NewJob::raw("job", "payload").group("orders").tag("a").tag("b").header("tenant", "ada").header("n", "");
     let id = pond.enqueue("q", job).await.unwrap();
@@ -48,7 +49,8 @@ async fn everything(guest: Plugin) -> (Millpond, Vec<String>) {
 }
 
 const OF_0_1_0: [&str; 6] = ["1 of 5", "1 job q", "false true", "value 2 true", "true 8 true", "as set"];
-const OF_0_1_1: [&str; 3] = [r#"5 Some("orders") 5"#, r#"["a", "b"] Some("ada") n= tenant=ada"#, "true None false"];
+const OF_0_1_1: [&str; 3] =
+    [r#"5 Some("orders") 5 true"#, r#"["a", "b"] Some("ada") n= tenant=ada"#, "true None false"];
 
 #[tokio::test]
 async fn a_guest_of_the_first_version_can_call_every_function() {

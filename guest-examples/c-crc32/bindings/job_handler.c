@@ -56,10 +56,10 @@ extern void __wasm_import_millpond_jobs_attempt_get_scheduled_for(uint8_t *);
 // Imported Functions from `millpond:jobs/outcome@0.1.1`
 
 __attribute__((__import_module__("millpond:jobs/outcome@0.1.1"), __import_name__("set-rate-limited")))
-extern void __wasm_import_millpond_jobs_outcome_set_rate_limited(void);
+extern void __wasm_import_millpond_jobs_outcome_set_rate_limited(uint8_t *);
 
 __attribute__((__import_module__("millpond:jobs/outcome@0.1.1"), __import_name__("set-rate-limited-queue")))
-extern void __wasm_import_millpond_jobs_outcome_set_rate_limited_queue(void);
+extern void __wasm_import_millpond_jobs_outcome_set_rate_limited_queue(uint8_t *);
 
 // Imported Functions from `millpond:jobs/log@0.1.1`
 
@@ -300,6 +300,22 @@ void job_handler_list_tuple2_string_string_free(job_handler_list_tuple2_string_s
 
 void millpond_jobs_attempt_option_instant_free(millpond_jobs_attempt_option_instant_t *ptr) {
   if (ptr->is_some) {
+  }
+}
+
+void millpond_jobs_outcome_error_free(millpond_jobs_outcome_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 1: {
+      job_handler_string_free(&ptr->val.other);
+      break;
+    }
+  }
+}
+
+void millpond_jobs_outcome_result_void_error_free(millpond_jobs_outcome_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    millpond_jobs_outcome_error_free(&ptr->val.err);
   }
 }
 
@@ -626,12 +642,78 @@ bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instant_t *re
   return option.is_some;
 }
 
-void millpond_jobs_outcome_set_rate_limited(void) {
-  __wasm_import_millpond_jobs_outcome_set_rate_limited();
+bool millpond_jobs_outcome_set_rate_limited(millpond_jobs_outcome_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_outcome_set_rate_limited(ptr);
+  millpond_jobs_outcome_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_outcome_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
-void millpond_jobs_outcome_set_rate_limited_queue(void) {
-  __wasm_import_millpond_jobs_outcome_set_rate_limited_queue();
+bool millpond_jobs_outcome_set_rate_limited_queue(millpond_jobs_outcome_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_outcome_set_rate_limited_queue(ptr);
+  millpond_jobs_outcome_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_outcome_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
 void millpond_jobs_log_log(millpond_jobs_log_level_t level, job_handler_string_t *message) {

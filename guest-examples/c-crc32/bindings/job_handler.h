@@ -97,6 +97,27 @@ typedef struct {
   millpond_jobs_attempt_instant_t val;
 } millpond_jobs_attempt_option_instant_t;
 
+// Why a call was refused. The attempt can continue.
+typedef struct millpond_jobs_outcome_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_outcome_error_t;
+
+// The operator has not granted rate limits, because they hold other jobs back. A `snooze` without a rate limit needs no
+// grant.
+#define MILLPOND_JOBS_OUTCOME_ERROR_ACCESS_DENIED 0
+// Any other error, described in text.
+#define MILLPOND_JOBS_OUTCOME_ERROR_OTHER 1
+
+typedef struct {
+  bool is_err;
+  union {
+    millpond_jobs_outcome_error_t err;
+  } val;
+} millpond_jobs_outcome_result_void_error_t;
+
 // How important a line is to the operator.
 typedef uint8_t millpond_jobs_log_level_t;
 
@@ -283,13 +304,13 @@ extern bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instan
 // Imported Functions from `millpond:jobs/outcome@0.1.1`
 // Says that the `snooze` which this attempt returns is a rate limit: a service has refused a request because there were too
 // many. No more jobs of the queue, or only of the job's group if it has one, start for the time of the `snooze`, and the job
-// keeps its place. No attempt is used up.
+// keeps its place. No attempt is used up. The host shortens the time to its limit (1 hour by default).
 // 
 // If the handler returns anything but `snooze`, this has no effect. Of several calls in one attempt, of this function and
 // `set-rate-limited-queue`, the last one counts.
-extern void millpond_jobs_outcome_set_rate_limited(void);
+extern bool millpond_jobs_outcome_set_rate_limited(millpond_jobs_outcome_error_t *err);
 // As `set-rate-limited`, for the whole queue even if the job has a group.
-extern void millpond_jobs_outcome_set_rate_limited_queue(void);
+extern bool millpond_jobs_outcome_set_rate_limited_queue(millpond_jobs_outcome_error_t *err);
 
 // Imported Functions from `millpond:jobs/log@0.1.1`
 // Writes one line. It never fails: a line over the host's limits of lines and bytes is dropped and counted. Control
@@ -413,6 +434,10 @@ void job_handler_tuple2_string_string_free(job_handler_tuple2_string_string_t *p
 void job_handler_list_tuple2_string_string_free(job_handler_list_tuple2_string_string_t *ptr);
 
 void millpond_jobs_attempt_option_instant_free(millpond_jobs_attempt_option_instant_t *ptr);
+
+void millpond_jobs_outcome_error_free(millpond_jobs_outcome_error_t *ptr);
+
+void millpond_jobs_outcome_result_void_error_free(millpond_jobs_outcome_result_void_error_t *ptr);
 
 void millpond_jobs_state_error_free(millpond_jobs_state_error_t *ptr);
 

@@ -90,10 +90,14 @@ pub(crate) fn scheduled_for() -> Option<SystemTime> {
 }
 
 /// Nothing: the verdict itself says it here.
-pub(crate) fn set_rate_limited() {}
+pub(crate) fn set_rate_limited() -> Result<(), String> {
+    Ok(())
+}
 
 /// Nothing: the verdict itself says it here.
-pub(crate) fn set_rate_limited_queue() {}
+pub(crate) fn set_rate_limited_queue() -> Result<(), String> {
+    Ok(())
+}
 
 pub(crate) fn log(level: Level, line: &str) {
     ask(|attempt| attempt.log(level, line));

@@ -26,7 +26,9 @@ pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<
         Verdict::DeadLetter(reason) => HandleError::DeadLetter(reason),
         Verdict::Snooze(delay) => HandleError::Snooze(nanoseconds(delay)),
         Verdict::RateLimited { delay, say, .. } => {
-            (say.0)();
+            if let Err(refusal) = (say.0)() {
+                log(Level::Warn, &refusal);
+            }
             HandleError::Snooze(nanoseconds(delay))
         }
     })
@@ -107,12 +109,19 @@ pub(crate) fn scheduled_for() -> Option<SystemTime> {
     contract::attempt::get_scheduled_for().map(time)
 }
 
-pub(crate) fn set_rate_limited() {
-    contract::outcome::set_rate_limited();
+pub(crate) fn set_rate_limited() -> Result<(), String> {
+    contract::outcome::set_rate_limited().map_err(outcome_error)
 }
 
-pub(crate) fn set_rate_limited_queue() {
-    contract::outcome::set_rate_limited_queue();
+pub(crate) fn set_rate_limited_queue() -> Result<(), String> {
+    contract::outcome::set_rate_limited_queue().map_err(outcome_error)
+}
+
+fn outcome_error(error: contract::outcome::Error) -> String {
+    match error {
+        contract::outcome::Error::AccessDenied => "rate limits are not granted, so only this job waits".to_owned(),
+        contract::outcome::Error::Other(what) => format!("the rate limit was refused, so only this job waits: {what}"),
+    }
 }
 
 pub(crate) fn log(level: Level, line: &str) {

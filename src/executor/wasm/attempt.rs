@@ -173,10 +173,11 @@ fn outcome(answer: Answer, guest: &mut Guest) -> Outcome {
         Err(HandleError::DeadLetter(reason)) => Outcome::DeadLetter(bounded(reason)),
         Err(HandleError::Snooze(delay)) => {
             let delay = Duration::from_nanos(delay);
+            let limited = delay.min(guest.plugin.limits.rate_limit_time);
             match guest.rate_limit {
                 None => Outcome::Snooze(delay),
-                Some(RateLimit::Group) => Outcome::RateLimited(delay),
-                Some(RateLimit::Queue) => Outcome::RateLimitedQueue(delay),
+                Some(RateLimit::Group) => Outcome::RateLimited(limited),
+                Some(RateLimit::Queue) => Outcome::RateLimitedQueue(limited),
             }
         }
     }

@@ -166,6 +166,7 @@ fn interface(name: &str) -> Option<&str> {
 pub(super) fn grant(import: &str) -> Option<&'static str> {
     match interface(import) {
         Some("enqueue") => Some("Grant::enqueue(kind)"),
+        Some("outcome") => Some("Grant::rate_limit()"),
         Some(HTTP) => Some(HTTP_GRANT),
         None if wasi_interface(import).is_some() => Some(STDIO_GRANT),
         _ => None,

@@ -36,8 +36,7 @@ fn everything(payload: Raw) -> Result<Vec<String>> {
 
 /// What version 0.1.1 has added.
 fn of_0_1_1() -> Result<Vec<String>> {
-    outcome::set_rate_limited();
-    outcome::set_rate_limited_queue();
+    let limited = outcome::set_rate_limited().is_ok() && outcome::set_rate_limited_queue().is_ok();
     let job = || NewJob::raw("newer", *b"").queue("follow-ups");
     let labelled = job().tag("a tag").header("tenant", "ada").expires_in(MINUTE).timeout(MINUTE).weight(2);
     let jobs = [
@@ -50,7 +49,7 @@ fn of_0_1_1() -> Result<Vec<String>> {
     let ids = enqueue_many(jobs)?;
     let headers: Vec<String> = attempt::headers().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     Ok(vec![
-        format!("{} {:?} {}", ids.len(), attempt::group(), attempt::priority()),
+        format!("{} {:?} {} {limited}", ids.len(), attempt::group(), attempt::priority()),
         format!("{:?} {:?} {}", attempt::tags(), attempt::header("tenant"), headers.join(" ")),
         format!("{} {:?} {}", !attempt::run_id().is_empty(), attempt::schedule(), attempt::scheduled_for().is_some()),
     ])

@@ -12,17 +12,18 @@ fn rate_limited(how: Raw) -> Result {
         b"group" => Err(Error::rate_limited(MINUTE)),
         b"queue" => Err(Error::rate_limited_queue(MINUTE)),
         b"last call" => {
-            outcome::set_rate_limited_queue();
+            assert!(outcome::set_rate_limited_queue().is_ok());
             Err(Error::rate_limited(MINUTE))
         }
         b"done" => {
-            outcome::set_rate_limited_queue();
+            assert!(outcome::set_rate_limited_queue().is_ok());
             Ok(())
         }
         b"retry" => {
-            outcome::set_rate_limited_queue();
+            assert!(outcome::set_rate_limited_queue().is_ok());
             Err(Error::retry("no"))
         }
+        b"for ever" => Err(Error::rate_limited_queue(Duration::MAX)),
         _ => Err(Error::snooze(MINUTE)),
     }
 }
