@@ -288,7 +288,8 @@ pub mod millpond {
       ///   again. A component that does not import this function cannot react, so it gets no grace.
       /// - The host is stopping and no longer waits for this attempt. About half a second is left.
       ///
-      /// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not.
+      /// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not. Each
+      /// call counts toward the host's limit on calls (100,000 by default).
       #[allow(async_fn_in_trait)]
       pub fn is_cancelled() -> bool{
         unsafe {

@@ -1,6 +1,6 @@
 //! A request to cancel a job that a plugin runs: the guest sees it, has the grace to return, and is ended after it.
 
-use millpond::{CancelOutcome, Grant, Millpond, NewJob, Plugin, PluginLimits, Retry, State};
+use millpond::{CancelOutcome, Grant, JobId, JobInfo, Millpond, NewJob, Plugin, PluginLimits, Retry, State};
 
 use super::built::hostile;
 use super::guest::{SPIN, plugin};
@@ -14,7 +14,7 @@ fn until_cancelled() -> Plugin {
 }
 
 /// Starts a job with this payload, and waits until its guest has logged a line.
-async fn computing(pond: &Millpond, plugin: Plugin, payload: &'static str) -> millpond::JobId {
+async fn computing(pond: &Millpond, plugin: Plugin, payload: &'static str) -> JobId {
     pond.worker("q").no_timeout().retry(Retry::fixed(SECOND)).handle_wasm("job", plugin).start().unwrap();
     let id = pond.enqueue("q", NewJob::raw("job", payload)).await.unwrap().id;
     while pond.job(id).unwrap().logs.is_empty() {
@@ -23,12 +23,17 @@ async fn computing(pond: &Millpond, plugin: Plugin, payload: &'static str) -> mi
     id
 }
 
+/// The job once it has ended. The clock of the queue stands still, so nothing ends it but its guest or the request.
+async fn ended(pond: &Millpond, id: JobId) -> JobInfo {
+    tokio::time::timeout(SECOND * 60, pond.finished(id)).await.expect("the guest is not ended").unwrap()
+}
+
 #[tokio::test]
 async fn a_guest_sees_the_request_and_can_still_complete_its_job() {
     let (_, pond) = memory();
     let id = computing(&pond, until_cancelled(), "done").await;
     assert_eq!(pond.cancel(id, WHY).await.unwrap(), CancelOutcome::Requested);
-    let job = pond.finished(id).await.unwrap();
+    let job = ended(&pond, id).await;
     assert_eq!((job.state, job.result.as_deref()), (State::Completed, Some(&b"cleaned up"[..])));
 }
 
@@ -38,7 +43,7 @@ async fn a_guest_that_returns_anything_else_after_the_request_ends_its_job_as_ca
         let (clock, pond) = memory();
         let id = computing(&pond, until_cancelled(), then).await;
         pond.cancel(id, WHY).await.unwrap();
-        let job = pond.finished(id).await.unwrap();
+        let job = ended(&pond, id).await;
         assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some(WHY)), "{then}");
         clock.advance(HOUR);
         drained(&pond).await;
@@ -56,7 +61,7 @@ async fn a_guest_that_goes_on_is_ended_after_the_grace() {
     settled(&pond).await;
     assert_eq!(pond.job(id).unwrap().state, State::Running);
     clock.advance(SECOND);
-    let job = pond.finished(id).await.unwrap();
+    let job = ended(&pond, id).await;
     assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some(WHY)));
 }
 
@@ -66,7 +71,7 @@ async fn a_guest_that_cannot_ask_is_ended_at_once() {
     let spins = format!("(call $log (i32.const 2) (i32.const 0) (i32.const 0)) {SPIN}");
     let id = computing(&pond, plugin(&spins).limits(PluginLimits::default().time(HOUR)), "x").await;
     pond.cancel(id, WHY).await.unwrap();
-    let job = pond.finished(id).await.unwrap();
+    let job = ended(&pond, id).await;
     assert_eq!((job.state, job.reason.as_deref()), (State::Cancelled, Some(WHY)));
 }
 
@@ -82,6 +87,6 @@ async fn what_a_cancelled_guest_has_written_is_dropped() {
     let plugin = Plugin::from_bytes("guest", module).unwrap().limits(limits).grant(Grant::enqueue("next"));
     let id = computing(&pond, plugin, "x").await;
     pond.cancel(id, WHY).await.unwrap();
-    assert_eq!(pond.finished(id).await.unwrap().state, State::Cancelled);
+    assert_eq!(ended(&pond, id).await.state, State::Cancelled);
     assert_eq!(pond.queue("q").unwrap().counts().enqueued_total, 1);
 }

@@ -280,7 +280,8 @@ extern millpond_jobs_attempt_duration_t millpond_jobs_attempt_get_time_left(void
 //   again. A component that does not import this function cannot react, so it gets no grace.
 // - The host is stopping and no longer waits for this attempt. About half a second is left.
 // 
-// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not.
+// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not. Each
+// call counts toward the host's limit on calls (100,000 by default).
 extern bool millpond_jobs_attempt_is_cancelled(void);
 // The job's group, if it has one.
 extern bool millpond_jobs_attempt_get_group(job_handler_string_t *ret);

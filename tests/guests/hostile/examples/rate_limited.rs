@@ -12,15 +12,15 @@ fn rate_limited(how: Raw) -> Result {
         b"group" => Err(Error::rate_limited(MINUTE)),
         b"queue" => Err(Error::rate_limited_queue(MINUTE)),
         b"last call" => {
-            assert!(outcome::set_rate_limited_queue().is_ok());
+            let _ = outcome::set_rate_limited_queue();
             Err(Error::rate_limited(MINUTE))
         }
         b"done" => {
-            assert!(outcome::set_rate_limited_queue().is_ok());
+            let _ = outcome::set_rate_limited_queue();
             Ok(())
         }
         b"retry" => {
-            assert!(outcome::set_rate_limited_queue().is_ok());
+            let _ = outcome::set_rate_limited_queue();
             Err(Error::retry("no"))
         }
         b"for ever" => Err(Error::rate_limited_queue(Duration::MAX)),
