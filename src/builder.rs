@@ -337,7 +337,8 @@ impl Builder {
     }
 
     /// How long an async handler may go on after a [cancel](Millpond::cancel) of its job was requested; 30 s by default. After
-    /// that it is dropped at its next await. A blocking handler cannot be dropped: it keeps its slot until it returns.
+    /// that it is dropped at its next await. A blocking handler cannot be dropped: it keeps its slot until it returns. A plugin that
+    /// asks whether it is cancelled has the same time, and is interrupted after it; any other plugin is interrupted at once.
     ///
     /// ```
     /// # use doc_prelude::*;

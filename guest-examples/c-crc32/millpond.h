@@ -36,6 +36,22 @@ static inline answer cancel(const char *reason) { return (answer){.what = CANCEL
 // The job can never succeed: it becomes a dead letter.
 static inline answer dead_letter(const char *reason) { return (answer){.what = DEAD_LETTER, .reason = reason}; }
 static inline answer snooze(uint64_t delay_ns) { return (answer){.what = SNOOZE, .delay_ns = delay_ns}; }
+// A service has refused a request because there were too many: the jobs of the group wait as well, or of the queue if the job has no
+// group. Return what this returns. Without a grant for it, only this job waits. Needs a host of version 0.1.1 of the contract.
+static inline answer rate_limited(uint64_t delay_ns) {
+    millpond_jobs_outcome_error_t error;
+    if (!millpond_jobs_outcome_set_rate_limited(&error)) millpond_jobs_outcome_error_free(&error);
+    return snooze(delay_ns);
+}
+// The same, and all jobs of the queue wait.
+static inline answer rate_limited_queue(uint64_t delay_ns) {
+    millpond_jobs_outcome_error_t error;
+    if (!millpond_jobs_outcome_set_rate_limited_queue(&error)) millpond_jobs_outcome_error_free(&error);
+    return snooze(delay_ns);
+}
+
+// Whether the handler should stop, best with `snooze`: the cancel of the job was requested, or the host is stopping.
+static inline bool is_cancelled(void) { return millpond_jobs_attempt_is_cancelled(); }
 
 static inline void info(const char *line) {
     job_handler_string_t message = text(line);

@@ -4,12 +4,13 @@
 // (componentize-js), whose are BigInts; `integer` tells them apart by what the host's calls return. componentize-js 0.23 traps on
 // a negative BigInt: there a counter can only go up.
 
-import * as attemptCalls from "millpond:jobs/attempt@0.1.0";
-import * as configCalls from "millpond:jobs/config@0.1.0";
-import * as enqueueCalls from "millpond:jobs/enqueue@0.1.0";
-import * as logCalls from "millpond:jobs/log@0.1.0";
-import * as progressCalls from "millpond:jobs/progress@0.1.0";
-import * as stateCalls from "millpond:jobs/state@0.1.0";
+import * as attemptCalls from "millpond:jobs/attempt@0.1.1";
+import * as configCalls from "millpond:jobs/config@0.1.1";
+import * as enqueueCalls from "millpond:jobs/enqueue@0.1.1";
+import * as logCalls from "millpond:jobs/log@0.1.1";
+import * as outcomeCalls from "millpond:jobs/outcome@0.1.1";
+import * as progressCalls from "millpond:jobs/progress@0.1.1";
+import * as stateCalls from "millpond:jobs/state@0.1.1";
 
 /** Throw it, or any error: try again, when the queue's back-off says or after a time. Uses up an attempt. */
 export class Retry extends Error {
@@ -30,6 +31,17 @@ export class Snooze extends Error {
   constructor(afterMs) {
     super(`in ${afterMs} ms`);
     this.afterMs = afterMs;
+  }
+}
+
+/**
+ * Throw it: a service has refused a request because there were too many. The jobs of the group wait as well, or of the queue if the job
+ * has no group; with `queue`, all jobs of the queue. Without a grant for it, only this job waits. Uses up no attempt.
+ */
+export class RateLimited extends Snooze {
+  constructor(afterMs, { queue = false } = {}) {
+    super(afterMs);
+    this.queue = queue;
   }
 }
 
@@ -62,6 +74,7 @@ export function rawHandler(run) {
 
 function answer(error) {
   const reason = error instanceof Error ? error.message : String(error);
+  if (error instanceof RateLimited) sayRateLimited(error);
   if (error instanceof Snooze) return { tag: "snooze", val: nanoseconds(error.afterMs) };
   if (error instanceof Cancel) return { tag: "cancel", val: reason };
   if (error instanceof DeadLetter) return { tag: "dead-letter", val: reason };
@@ -72,6 +85,14 @@ function answer(error) {
   // A mistake of the handler's own, most likely: its place is worth a line.
   logCalls.log("error", `${error?.name ?? "Error"}: ${reason}\n${error?.stack ?? ""}`);
   return { tag: "retry", val: { reason, delay: none() } };
+}
+
+function sayRateLimited(error) {
+  try {
+    error.queue ? outcomeCalls.setRateLimitedQueue() : outcomeCalls.setRateLimited();
+  } catch {
+    logCalls.log("warn", "the rate limit was refused, so only this job waits");
+  }
 }
 
 const wide = () => typeof attemptCalls.getTimeLeft() === "bigint";
@@ -97,7 +118,15 @@ export const attempt = {
   get number() { return attemptCalls.getNumber(); },
   get maxNumber() { return attemptCalls.getMaxNumber(); },
   get timeLeftMs() { return Number(attemptCalls.getTimeLeft()) / 1e6; },
+  /** Whether to stop, best with `Snooze`: the cancel of the job was requested, or the host is stopping. */
   get isCancelled() { return attemptCalls.isCancelled(); },
+  get group() { return attemptCalls.getGroup() ?? null; },
+  get priority() { return attemptCalls.getPriority(); },
+  get tags() { return attemptCalls.getTags(); },
+  header(name) { return attemptCalls.getHeader(name) ?? null; },
+  get headers() { return Object.fromEntries(attemptCalls.getHeaders()); },
+  get runId() { return attemptCalls.getRunId(); },
+  get schedule() { return attemptCalls.getSchedule() ?? null; },
 };
 
 /** Durable values as JSON; what is written commits with the job. */
@@ -113,20 +142,42 @@ export const state = {
 
 /**
  * Enqueues a follow-up job with the job's completion. It gets its id then; this returns what it is known as until then, the running
- * job's id with its place behind it, such as `7+1`: for the log, not for finding it again. `uniqueKey` and `group` are names, 1 to 128 of
- * `A-Z a-z 0-9 . _ : -`: `nameFor` makes one of any short text.
+ * job's id with its place behind it, such as `7+1`: for the log, not for finding it again.
+ *
+ * Options: `queue`, `delayMs`, `expiryMs`, `timeoutMs`, `priority`, `maxAttempts`, `weight`, `group`, `tags` (a list), `headers` (an
+ * object), `uniqueKey`, and how the key is held: `uniqueForMs`, `uniqueUntilStarted`, `uniqueThrottleMs`, `uniqueKeepLatest`,
+ * `uniqueReplace`, `uniqueDebounceMs` (a pair: the quiet time, and the longest wait). Unique keys and groups are any text of 1 to 1,024
+ * bytes.
  */
 export function enqueue(kind, payload, options = {}) {
-  return refusedAs("enqueue", () => {
-    const job = new enqueueCalls.NewJob(kind, toBytes(JSON.stringify(payload)));
-    if (options.queue !== undefined) job.setQueue(options.queue);
-    if (options.delayMs !== undefined) job.setDelay(nanoseconds(options.delayMs));
-    if (options.priority !== undefined) job.setPriority(options.priority);
-    if (options.maxAttempts !== undefined) job.setMaxAttempts(options.maxAttempts);
-    if (options.uniqueKey !== undefined) job.setUniqueKey(options.uniqueKey);
-    if (options.group !== undefined) job.setGroup(options.group);
-    return enqueueCalls.enqueue(job);
-  });
+  return refusedAs("enqueue", () => enqueueCalls.enqueue(newJob(kind, payload, options)));
+}
+
+/** Enqueues all of these jobs, `[kind, payload, options]` each, or none of them if one is refused. */
+export function enqueueMany(jobs) {
+  return refusedAs("enqueue", () => enqueueCalls.enqueueMany(jobs.map((job) => newJob(...job))));
+}
+
+function newJob(kind, payload, options = {}) {
+  const job = new enqueueCalls.NewJob(kind, toBytes(JSON.stringify(payload)));
+  if (options.queue !== undefined) job.setQueue(options.queue);
+  if (options.delayMs !== undefined) job.setDelay(nanoseconds(options.delayMs));
+  if (options.expiryMs !== undefined) job.setExpiry(nanoseconds(options.expiryMs));
+  if (options.timeoutMs !== undefined) job.setTimeout(nanoseconds(options.timeoutMs));
+  if (options.priority !== undefined) job.setPriority(options.priority);
+  if (options.maxAttempts !== undefined) job.setMaxAttempts(options.maxAttempts);
+  if (options.weight !== undefined) job.setWeight(options.weight);
+  if (options.group !== undefined) job.setGroup(options.group);
+  for (const tag of options.tags ?? []) job.addTag(tag);
+  for (const [name, value] of Object.entries(options.headers ?? {})) job.setHeader(name, value);
+  if (options.uniqueKey !== undefined) job.setUniqueKey(options.uniqueKey);
+  if (options.uniqueForMs !== undefined) job.setUniqueFor(nanoseconds(options.uniqueForMs));
+  if (options.uniqueUntilStarted) job.setUniqueUntilStarted();
+  if (options.uniqueThrottleMs !== undefined) job.setUniqueThrottle(nanoseconds(options.uniqueThrottleMs));
+  if (options.uniqueKeepLatest) job.setUniqueKeepLatest();
+  if (options.uniqueReplace) job.setUniqueReplace();
+  if (options.uniqueDebounceMs !== undefined) job.setUniqueDebounce(...options.uniqueDebounceMs.map(nanoseconds));
+  return job;
 }
 
 /** A name for a text: each byte that a name may not have becomes a colon with its two hexadecimal digits. */
@@ -147,7 +198,12 @@ function refusedAs(what, call) {
     return call();
   } catch (error) {
     if (error instanceof Error && error.payload === undefined) throw error;
-    const refusal = error.payload ?? error;
+    let refusal = error.payload ?? error;
+    // Of `enqueueMany`: which job was refused, and why.
+    if (refusal.index !== undefined) {
+      what = `${what} of the job at index ${refusal.index}`;
+      refusal = refusal.error;
+    }
     throw new Retry(`${what} was refused: ${refusal.val ?? refusal.tag ?? refusal}`);
   }
 }

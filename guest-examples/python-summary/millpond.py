@@ -4,10 +4,10 @@ import json
 import traceback
 
 from componentize_py_types import Err
-from wit_world.imports import attempt, config, enqueue as _enqueue, log as _log, progress as _progress, state as _state
+from wit_world.imports import attempt, config, enqueue as _enqueue, log as _log, outcome as _outcome, progress as _progress, state as _state
 from wit_world.imports.types import HandleError_Cancel, HandleError_DeadLetter, HandleError_Retry, HandleError_Snooze, RetryRequest
 
-__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "progress"]
+__all__ = ["Retry", "Cancel", "DeadLetter", "Snooze", "RateLimited", "handler", "attempt", "setting", "info", "warn", "error", "state", "enqueue", "enqueue_many", "progress"]
 
 
 class Retry(Exception):
@@ -34,6 +34,15 @@ class Snooze(Exception):
         self.after = after
 
 
+class RateLimited(Snooze):
+    """Raise it: a service has refused a request because there were too many. The jobs of the group wait as well, or of the queue if the
+    job has no group; with `queue`, all jobs of the queue. Without a grant for it, only this job waits. Uses up no attempt."""
+
+    def __init__(self, after, queue=False):
+        super().__init__(after)
+        self.queue = queue
+
+
 def handler(run):
     """What to assign to `Handler`: calls `run` with the payload, read as JSON, and returns its result as JSON."""
 
@@ -57,6 +66,11 @@ def _nanoseconds(seconds):
 
 
 def _answer(wrong):
+    if isinstance(wrong, RateLimited):
+        try:
+            _outcome.set_rate_limited_queue() if wrong.queue else _outcome.set_rate_limited()
+        except Err:
+            warn("the rate limit was refused, so only this job waits")
     if isinstance(wrong, Snooze):
         return HandleError_Snooze(_nanoseconds(wrong.after))
     if isinstance(wrong, Cancel):
@@ -100,6 +114,9 @@ def _refused_as(what, call, *arguments):
         return call(*arguments)
     except Err as refusal:
         value = refusal.value
+        # Of `enqueue_many`: which job was refused, and why.
+        if hasattr(value, "index"):
+            what, value = f"{what} of the job at index {value.index}", value.error
         name = type(value).__name__.removeprefix("Error_")
         raise Retry(f"{what} was refused: {getattr(value, 'value', None) or name}") from None
 
@@ -125,27 +142,51 @@ class state:
         _refused_as("state", _state.increment, key, delta)
 
 
-def enqueue(kind, payload, *, queue=None, delay=None, priority=None, max_attempts=None, unique_key=None, group=None):
-    """Enqueues a follow-up job with the job's completion. `delay` in seconds.
+def enqueue(kind, payload, **options):
+    """Enqueues a follow-up job with the job's completion. Times are in seconds.
 
     It gets its id then. This returns what it is known as until then, the running job's id with its place behind it, such as `7+1`: for
-    the log, not for finding it again. `unique_key` and `group` are names, 1 to 128 of `A-Z a-z 0-9 . _ : -`: hash or encode what may be
-    any text.
+    the log, not for finding it again.
+
+    Options: `queue`, `delay`, `expiry`, `timeout`, `priority`, `max_attempts`, `weight`, `group`, `tags` (a list), `headers` (a dict),
+    `unique_key`, and how the key is held: `unique_for`, `unique_until_started`, `unique_throttle`, `unique_keep_latest`,
+    `unique_replace`, `unique_debounce` (a pair: the quiet time, and the longest wait). Unique keys and groups are any text of 1 to 1,024
+    bytes.
     """
+    return _refused_as("enqueue", _enqueue.enqueue, _new_job(kind, payload, options))
+
+
+def enqueue_many(jobs):
+    """Enqueues all of these jobs, `(kind, payload, options)` each, or none of them if one is refused."""
+    return _refused_as("enqueue", _enqueue.enqueue_many, [_new_job(*job) for job in jobs])
+
+
+_TIMES = ["delay", "expiry", "timeout", "unique_for", "unique_throttle"]
+_VALUES = ["queue", "priority", "max_attempts", "weight", "group", "unique_key"]
+_FLAGS = ["unique_until_started", "unique_keep_latest", "unique_replace"]
+
+
+def _new_job(kind, payload, options=None):
+    options = {name: value for name, value in (options or {}).items() if value is not None}
     job = _enqueue.NewJob(kind, json.dumps(payload).encode())
-    if queue is not None:
-        job.set_queue(queue)
-    if delay is not None:
-        job.set_delay(_nanoseconds(delay))
-    if priority is not None:
-        job.set_priority(priority)
-    if max_attempts is not None:
-        job.set_max_attempts(max_attempts)
-    if unique_key is not None:
-        job.set_unique_key(unique_key)
-    if group is not None:
-        job.set_group(group)
-    return _refused_as("enqueue", _enqueue.enqueue, job)
+    for tag in options.pop("tags", []):
+        job.add_tag(tag)
+    for name, value in options.pop("headers", {}).items():
+        job.set_header(name, value)
+    if "unique_debounce" in options:
+        job.set_unique_debounce(*map(_nanoseconds, options.pop("unique_debounce")))
+    for name, value in options.items():
+        set_option = getattr(job, f"set_{name}", None)
+        if name in _TIMES:
+            set_option(_nanoseconds(value))
+        elif name in _VALUES:
+            set_option(value)
+        elif name in _FLAGS:
+            if value:
+                set_option()
+        else:
+            raise TypeError(f"a job has no option {name!r}")
+    return job
 
 
 def progress(done, total=None, message=None):

@@ -13,6 +13,7 @@
 //! # assert!(host.run(charge, &5).is_done());
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::host;
@@ -52,8 +53,55 @@ pub fn time_left() -> Duration {
     host::time_left()
 }
 
-/// True once the host stops and no longer waits: about half a second is left to end, best with [`snooze`](crate::Error::snooze). A job
-/// that runs cannot be cancelled.
+/// True once the handler should stop, and true from then on.
+///
+/// - The cancel of the job was requested: the handler has the operator's grace to return, 30 s by default, and is ended after it. A
+///   handler that still returns `Ok` has completed the job. After anything else the job ends as cancelled.
+/// - The host is stopping and no longer waits: about half a second is left.
+///
+/// [`snooze`](crate::Error::snooze) is the right answer to both. A handler that runs for long should ask this regularly, but not at each
+/// step of a loop: each call counts toward the limit on calls of its attempt (100,000 by default). One that never asks gets no grace.
 pub fn is_cancelled() -> bool {
     host::is_cancelled()
+}
+
+/// The job's group, if it has one. New in version 0.1.1 of the contract.
+pub fn group() -> Option<String> {
+    host::group()
+}
+
+/// The job's priority, from 0, which runs first, to 9, which runs last. New in version 0.1.1 of the contract.
+pub fn priority() -> u8 {
+    host::priority()
+}
+
+/// The job's tags. New in version 0.1.1 of the contract.
+pub fn tags() -> Vec<String> {
+    host::tags()
+}
+
+/// The job's header of this name, if it has one. New in version 0.1.1 of the contract.
+pub fn header(name: &str) -> Option<String> {
+    host::header(name)
+}
+
+/// All headers of the job, by their names. New in version 0.1.1 of the contract.
+pub fn headers() -> BTreeMap<String, String> {
+    host::headers()
+}
+
+/// Tells this run of the job from every other run of any job, also from one with the same [number](number()): after a snooze, or
+/// after a crash of the host. New in version 0.1.1 of the contract.
+pub fn run_id() -> String {
+    host::run_id()
+}
+
+/// The name of the schedule that has enqueued the job, if one has. New in version 0.1.1 of the contract.
+pub fn schedule() -> Option<String> {
+    host::schedule()
+}
+
+/// The time that the schedule has for this job, if a schedule has enqueued it. New in version 0.1.1 of the contract.
+pub fn scheduled_for() -> Option<SystemTime> {
+    host::scheduled_for()
 }

@@ -21,7 +21,8 @@ pub mod millpond {
       use super::super::super::_rt;
       /// A span of time in nanoseconds, as in `wasi:clocks/types.duration`. At most 584 years.
       pub type Duration = u64;
-      /// Names one job, for ever, in the file of this queue. Opaque: compare for equality, print, send; do not parse or sort.
+      /// Identifies one job in the file of this queue. An id is never reused. It is opaque: it can be compared for equality,
+      /// printed and sent, but must not be parsed or sorted.
       pub type JobId = _rt::String;
       /// A moment of the wall clock: seconds since 1970-01-01T00:00:00Z, negative before, and nanoseconds below 1,000,000,000.
       /// Shaped like `wasi:clocks/system-clock.instant`.
@@ -30,7 +31,7 @@ pub mod millpond {
       pub struct Instant {
         /// Whole seconds, rounded down.
         pub seconds: i64,
-        /// What is left of the second.
+        /// The nanoseconds after that second.
         pub nanoseconds: u32,
       }
       impl ::core::fmt::Debug for Instant {
@@ -38,12 +39,12 @@ pub mod millpond {
           f.debug_struct("Instant").field("seconds", &self.seconds).field("nanoseconds", &self.nanoseconds).finish()
         }
       }
-      /// How an attempt that failed wants to be repeated.
+      /// Why an attempt failed, and when the next one can start.
       #[derive(Clone)]
       pub struct RetryRequest {
-        /// For the operator, kept with the attempt. The host cuts it off at its limit (4 KiB by default).
+        /// The reason, for the operator. It is kept with the attempt. The host truncates it at its limit (4 KiB by default).
         pub reason: _rt::String,
-        /// The earliest moment of the next attempt, counted from the end of this one. `none`: as the queue's back-off says.
+        /// The shortest time until the next attempt, counted from the end of this one. `none`: the queue's back-off decides.
         pub delay: ::core::option::Option<Duration>,
       }
       impl ::core::fmt::Debug for RetryRequest {
@@ -62,7 +63,8 @@ pub mod millpond {
         Cancel(_rt::String),
         /// The job can never succeed, for this reason. It becomes a dead letter, which an operator can inspect and run again.
         DeadLetter(_rt::String),
-        /// The job cannot run now: run it again after this time. No attempt is used up.
+        /// The job cannot run now. It runs again after this time, and no attempt is used up. With a call of
+        /// `outcome.set-rate-limited` other jobs wait as well.
         Snooze(Duration),
       }
       impl ::core::fmt::Debug for HandleError {
@@ -93,7 +95,7 @@ pub mod millpond {
 
     }
 
-    /// Facts about the running attempt. They do not change while it runs, save for the time left and `is-cancelled`.
+    /// Facts about the running attempt. They do not change while it runs, except for the time left and `is-cancelled`.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod attempt {
       #[used]
@@ -106,7 +108,7 @@ pub mod millpond {
       pub type Instant = super::super::super::millpond::jobs::types::Instant;
       pub type JobId = super::super::super::millpond::jobs::types::JobId;
       #[allow(unused_unsafe, clippy::all)]
-      /// The job's id: the same in each of its attempts.
+      /// The job's id. It is the same in all attempts of the job.
       #[allow(async_fn_in_trait)]
       pub fn get_job_id() -> JobId{
         unsafe {
@@ -117,7 +119,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-job-id"]
             fn wit_import1(_: *mut u8, );
@@ -135,7 +137,7 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// The kind that the job was enqueued as: what this handler is registered for.
+      /// The job's kind. The handler is registered for it.
       #[allow(async_fn_in_trait)]
       pub fn get_kind() -> _rt::String{
         unsafe {
@@ -146,7 +148,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-kind"]
             fn wit_import1(_: *mut u8, );
@@ -164,7 +166,7 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// The queue that the job lies in.
+      /// The queue that the job is in.
       #[allow(async_fn_in_trait)]
       pub fn get_queue() -> _rt::String{
         unsafe {
@@ -175,7 +177,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-queue"]
             fn wit_import1(_: *mut u8, );
@@ -193,13 +195,13 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Which attempt this is, counted from 1.
+      /// The number of this attempt, counted from 1.
       #[allow(async_fn_in_trait)]
       pub fn get_number() -> u32{
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-number"]
             fn wit_import0() -> i32;
@@ -212,13 +214,13 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// How many attempts the job has in all. In the last one, `get-number` is the same.
+      /// The number of attempts that the job has in all. In the last attempt `get-number` returns the same number.
       #[allow(async_fn_in_trait)]
       pub fn get_max_number() -> u32{
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-max-number"]
             fn wit_import0() -> i32;
@@ -231,7 +233,7 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// When the job was enqueued, by the wall clock of then.
+      /// The time when the job was enqueued, by the host's wall clock.
       #[allow(async_fn_in_trait)]
       pub fn get_enqueued_at() -> Instant{
         unsafe {
@@ -241,7 +243,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-enqueued-at"]
             fn wit_import1(_: *mut u8, );
@@ -260,13 +262,13 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// The time until the host interrupts this attempt, computing and waiting alike; 0 when it is over.
+      /// The time until the host ends this attempt, whether it computes or waits. 0 if the time is over.
       #[allow(async_fn_in_trait)]
       pub fn get_time_left() -> Duration{
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-time-left"]
             fn wit_import0() -> i64;
@@ -279,14 +281,21 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// True once the host stops and no longer waits for this attempt: about half a second is left, best used for a `snooze`. A job that
-      /// runs cannot be cancelled.
+      /// True once the handler should stop, and true from then on.
+      ///
+      /// - The cancel of the job was requested. The handler has the operator's grace (30 s by default) to return. After it the
+      ///   attempt is ended. `ok` still completes the job. After any other outcome the job ends as cancelled, and does not run
+      ///   again. A component that does not import this function cannot react, so it gets no grace.
+      /// - The host is stopping and no longer waits for this attempt. About half a second is left.
+      ///
+      /// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not. Each
+      /// call counts toward the host's limit on calls (100,000 by default).
       #[allow(async_fn_in_trait)]
       pub fn is_cancelled() -> bool{
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
           unsafe extern "C" {
             #[link_name = "is-cancelled"]
             fn wit_import0() -> i32;
@@ -298,11 +307,475 @@ pub mod millpond {
           _rt::bool_lift(ret as u8)
         }
       }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The job's group, if it has one.
+      #[allow(async_fn_in_trait)]
+      pub fn get_group() -> ::core::option::Option<_rt::String>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 3*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-group"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result6 = match l2 {
+            0 => None,
+            1 => {
+              let e = {
+                let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len5 = l4;
+                let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+
+                _rt::string_lift(bytes5)
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result6
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The job's priority, from 0, which runs first, to 9, which runs last.
+      #[allow(async_fn_in_trait)]
+      pub fn get_priority() -> i32{
+        unsafe {
+
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-priority"]
+            fn wit_import0() -> i32;
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import0() -> i32 { unreachable!() }
+          let ret = wit_import0();
+          ret
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The job's tags, in the order in which they were set.
+      #[allow(async_fn_in_trait)]
+      pub fn get_tags() -> _rt::Vec::<_rt::String>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 2*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-tags"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = *ptr0.add(0).cast::<*mut u8>();
+          let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base7 = l2;
+          let len7 = l3;
+          let mut result7 = _rt::Vec::with_capacity(len7);
+          for i in 0..len7 {
+            let base = base7.add(i * (2*::core::mem::size_of::<*const u8>()));
+            let e7 = {
+              let l4 = *base.add(0).cast::<*mut u8>();
+              let l5 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len6 = l5;
+              let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+
+              _rt::string_lift(bytes6)
+            };
+            result7.push(e7);
+          }
+          _rt::cabi_dealloc(base7, len7 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+          let result8 = result7;
+          result8
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The job's header of this name, or `none`. Upper and lower case are different.
+      #[allow(async_fn_in_trait)]
+      pub fn get_header(name: &str,) -> ::core::option::Option<_rt::String>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 3*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
+          let vec0 = name;
+          let ptr0 = vec0.as_ptr().cast::<u8>();
+          let len0 = vec0.len();
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-header"]
+            fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import2(ptr0.cast_mut(), len0, ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result7 = match l3 {
+            0 => None,
+            1 => {
+              let e = {
+                let l4 = *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len6 = l5;
+                let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+
+                _rt::string_lift(bytes6)
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result7
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// All headers of the job, names and values, in byte order of the names.
+      #[allow(async_fn_in_trait)]
+      pub fn get_headers() -> _rt::Vec::<(_rt::String,_rt::String,)>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 2*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-headers"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = *ptr0.add(0).cast::<*mut u8>();
+          let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let base10 = l2;
+          let len10 = l3;
+          let mut result10 = _rt::Vec::with_capacity(len10);
+          for i in 0..len10 {
+            let base = base10.add(i * (4*::core::mem::size_of::<*const u8>()));
+            let e10 = {
+              let l4 = *base.add(0).cast::<*mut u8>();
+              let l5 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len6 = l5;
+              let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+              let l7 = *base.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+              let l8 = *base.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+              let len9 = l8;
+              let bytes9 = _rt::Vec::from_raw_parts(l7.cast(), len9, len9);
+
+              (_rt::string_lift(bytes6), _rt::string_lift(bytes9))
+            };
+            result10.push(e10);
+          }
+          _rt::cabi_dealloc(base10, len10 * (4*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+          let result11 = result10;
+          result11
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Tells this run of the job from every other run of any job of this file, also from one with the same number of the
+      /// attempt: after `snooze`, or after a crash of the host. It is opaque, like a job's id.
+      #[allow(async_fn_in_trait)]
+      pub fn get_run_id() -> _rt::String{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 2*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-run-id"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = *ptr0.add(0).cast::<*mut u8>();
+          let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+          let len4 = l3;
+          let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
+          let result5 = _rt::string_lift(bytes4);
+          result5
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The name of the schedule that has enqueued the job, if one has.
+      #[allow(async_fn_in_trait)]
+      pub fn get_schedule() -> ::core::option::Option<_rt::String>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 3*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 3*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-schedule"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result6 = match l2 {
+            0 => None,
+            1 => {
+              let e = {
+                let l3 = *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let len5 = l4;
+                let bytes5 = _rt::Vec::from_raw_parts(l3.cast(), len5, len5);
+
+                _rt::string_lift(bytes5)
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result6
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// The time that the schedule has for this job, by the host's wall clock. The job can have been enqueued later. `none` if
+      /// no schedule has enqueued it.
+      #[allow(async_fn_in_trait)]
+      pub fn get_scheduled_for() -> ::core::option::Option<Instant>{
+        unsafe {
+
+          #[repr(align(8))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 24]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 24]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/attempt@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "get-scheduled-for"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result5 = match l2 {
+            0 => None,
+            1 => {
+              let e = {
+                let l3 = *ptr0.add(8).cast::<i64>();
+                let l4 = *ptr0.add(16).cast::<i32>();
+
+                super::super::super::millpond::jobs::types::Instant{
+                  seconds: l3,
+                  nanoseconds: l4 as u32,
+                }
+              };
+              Some(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result5
+        }
+      }
 
     }
 
-    /// Lines for the operator, told to the host's own log. The latest of them are shown with the job as well while the attempt runs, and
-    /// are not kept after it. They are outside the job's transaction: a failed attempt's lines stay in the host's log.
+    /// What the handler says about the outcome that it is about to return. `handle-error` is closed, so what it has no case for is
+    /// said here.
+    #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+    pub mod outcome {
+      #[used]
+      #[doc(hidden)]
+      static __FORCE_SECTION_REF: fn() =
+      super::super::super::__link_custom_section_describing_imports;
+      
+      use super::super::super::_rt;
+      /// Why a call was refused. The attempt can continue.
+      #[derive(Clone)]
+      pub enum Error {
+        /// The operator has not granted rate limits, because they hold other jobs back. A `snooze` without a rate limit needs no
+        /// grant.
+        AccessDenied,
+        /// Any other error, described in text.
+        Other(_rt::String),
+      }
+      impl ::core::fmt::Debug for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          match self {
+            Error::AccessDenied => {
+              f.debug_tuple("Error::AccessDenied").finish()
+            }
+            Error::Other(e) => {
+              f.debug_tuple("Error::Other").field(e).finish()
+            }
+          }
+        }
+      }
+      impl ::core::fmt::Display for Error {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+
+      impl ::core::error::Error for Error {}
+      #[allow(unused_unsafe, clippy::all)]
+      /// Says that the `snooze` which this attempt returns is a rate limit: a service has refused a request because there were too
+      /// many. No more jobs of the queue, or only of the job's group if it has one, start for the time of the `snooze`, and the job
+      /// keeps its place. No attempt is used up. The host shortens the time to its limit (1 hour by default).
+      ///
+      /// If the handler returns anything but `snooze`, this has no effect. Of several calls in one attempt, of this function and
+      /// `set-rate-limited-queue`, the last one counts.
+      #[allow(async_fn_in_trait)]
+      pub fn set_rate_limited() -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "set-rate-limited"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result8 = match l2 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l3 = i32::from(*ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v7 = match l3 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 1, "invalid enum discriminant");
+                    let e7 = {
+                      let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l5 = *ptr0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len6 = l5;
+                      let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+
+                      _rt::string_lift(bytes6)
+                    };
+                    Error::Other(e7)
+                  }
+                };
+
+                v7
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result8
+        }
+      }
+      #[allow(unused_unsafe, clippy::all)]
+      /// As `set-rate-limited`, for the whole queue even if the job has a group.
+      #[allow(async_fn_in_trait)]
+      pub fn set_rate_limited_queue() -> ::core::result::Result<(),Error>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 4*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
+          let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/outcome@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "set-rate-limited-queue"]
+            fn wit_import1(_: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import1(_: *mut u8, ) { unreachable!() }
+          wit_import1(ptr0);
+          let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+          let result8 = match l2 {
+            0 => {
+              let e = ();
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l3 = i32::from(*ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v7 = match l3 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  n => {
+                    debug_assert_eq!(n, 1, "invalid enum discriminant");
+                    let e7 = {
+                      let l4 = *ptr0.add(2*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l5 = *ptr0.add(3*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len6 = l5;
+                      let bytes6 = _rt::Vec::from_raw_parts(l4.cast(), len6, len6);
+
+                      _rt::string_lift(bytes6)
+                    };
+                    Error::Other(e7)
+                  }
+                };
+
+                v7
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result8
+        }
+      }
+
+    }
+
+    /// Log lines for the operator, which are written to the host's log and kept with the attempt, however it ends: the latest
+    /// 16 KiB of lines of each attempt, and those of the job's latest 5 attempts. They are not part of the job's transaction: the
+    /// lines of a failed attempt are kept as well. If the host dies during the attempt, only its own log has the lines.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod log {
       #[used]
@@ -310,7 +783,7 @@ pub mod millpond {
       static __FORCE_SECTION_REF: fn() =
       super::super::super::__link_custom_section_describing_imports;
       
-      /// How much the operator should care.
+      /// How important a line is to the operator.
       #[repr(u8)]
       #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
       pub enum Level {
@@ -319,7 +792,7 @@ pub mod millpond {
         Info,
         Warn,
         Error,
-        /// The handler itself is broken, as by a panic.
+        /// The handler itself is broken, for example by a panic.
         Critical,
       }
       impl ::core::fmt::Debug for Level {
@@ -368,8 +841,8 @@ pub mod millpond {
       }
 
       #[allow(unused_unsafe, clippy::all)]
-      /// Writes one line. It never fails: a line that is over the host's limits of lines and bytes is dropped and counted, and
-      /// control characters do not reach a terminal.
+      /// Writes one line. It never fails: a line over the host's limits of lines and bytes is dropped and counted. Control
+      /// characters are replaced by escapes.
       #[allow(async_fn_in_trait)]
       pub fn log(level: Level,message: &str,) -> (){
         unsafe {
@@ -378,7 +851,7 @@ pub mod millpond {
           let len0 = vec0.len();
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/log@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/log@0.1.1")]
           unsafe extern "C" {
             #[link_name = "log"]
             fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -402,7 +875,7 @@ pub mod millpond {
       
       use super::super::super::_rt;
       #[allow(unused_unsafe, clippy::all)]
-      /// The value under `key`, or `none` where the operator has set nothing. The same for the whole attempt.
+      /// The value of the setting `key`, or `none` if the operator has not set it. It does not change during an attempt.
       #[allow(async_fn_in_trait)]
       pub fn get(key: &str,) -> ::core::option::Option<_rt::String>{
         unsafe {
@@ -416,7 +889,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/config@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/config@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -449,10 +922,11 @@ pub mod millpond {
 
     /// Durable values, private to this handler.
     ///
-    /// An attempt reads the last committed values and its own writes. Those commit with the completion of the job, in the same
-    /// transaction, and vanish in every other case: exactly once per completed job. Attempts that run at the same time do not see
-    /// each other; of two `set` of one key the one that completes later stays. A job may start before the one before it is committed,
-    /// also where one runs at a time: `increment` to count, and use a group for jobs that must see what those before them wrote.
+    /// An attempt reads the latest committed values and its own writes. Its writes commit in the transaction that completes the
+    /// job, and are dropped in every other case. So each completed job has written exactly once. Attempts that run at the same time
+    /// do not see each other's writes. If two of them `set` the same key, the value of the one that commits later stays. A job can
+    /// start before the commit of the job before it, also if only one job runs at a time. So use `increment` to count, and a group
+    /// for jobs that must see what the jobs before them wrote.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod state {
       #[used]
@@ -461,18 +935,19 @@ pub mod millpond {
       super::super::super::__link_custom_section_describing_imports;
       
       use super::super::super::_rt;
-      /// Why a call was refused. The attempt may go on.
+      /// Why a call was refused. The attempt can continue.
       #[derive(Clone)]
       pub enum Error {
         /// The key is empty or longer than the host allows (256 bytes by default).
         KeyTooLarge,
         /// The value is longer than the host allows (64 KiB by default).
         ValueTooLarge,
-        /// With this write the attempt would be over its number of keys or bytes, or the handler over what it may store.
+        /// With this write the attempt would exceed the number of keys that it can write, or the handler the number of keys
+        /// or bytes that it can store.
         QuotaExceeded,
-        /// The file cannot be read right now. Answer `retry`.
+        /// The file cannot be read at the moment. Return `retry`.
         StoreUnavailable,
-        /// Anything else, said in words.
+        /// Any other error, described in text.
         Other(_rt::String),
       }
       impl ::core::fmt::Debug for Error {
@@ -518,7 +993,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -590,7 +1065,7 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Puts `value` under `key`, whatever was there.
+      /// Sets the value under `key`, and replaces the value that was there.
       #[allow(async_fn_in_trait)]
       pub fn set(key: &str,value: &[u8],) -> ::core::result::Result<(),Error>{
         unsafe {
@@ -607,7 +1082,7 @@ pub mod millpond {
           let len1 = vec1.len();
           let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
           unsafe extern "C" {
             #[link_name = "set"]
             fn wit_import3(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, );
@@ -662,7 +1137,7 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// Removes `key`. That it was not there is no error.
+      /// Removes `key`. A key that does not exist is not an error.
       #[allow(async_fn_in_trait)]
       pub fn delete(key: &str,) -> ::core::result::Result<(),Error>{
         unsafe {
@@ -676,7 +1151,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
           unsafe extern "C" {
             #[link_name = "delete"]
             fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
@@ -733,10 +1208,10 @@ pub mod millpond {
       #[allow(unused_unsafe, clippy::all)]
       /// Adds `delta` to the counter under `key`.
       ///
-      /// A counter is a value of 8 bytes, a signed number, little-endian; no value counts as 0, and any other value is refused
-      /// with `other`. The sum is made at commit, from what is committed by then, so that no concurrent job's increment is lost;
-      /// it stops at the ends of the number's range. A `get` after it shows the counter as this attempt knows it, own
-      /// increments included.
+      /// A counter is a signed number of 8 bytes, little-endian. A missing value counts as 0, and any other value is refused
+      /// with `other`. The sum is computed at the commit, from the value that is committed then, so that no increment of a
+      /// concurrent job is lost. It saturates at the ends of the range. A later `get` in this attempt returns the committed
+      /// counter with the attempt's own increments added.
       #[allow(async_fn_in_trait)]
       pub fn increment(key: &str,delta: i64,) -> ::core::result::Result<(),Error>{
         unsafe {
@@ -750,7 +1225,7 @@ pub mod millpond {
           let len0 = vec0.len();
           let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
           unsafe extern "C" {
             #[link_name = "increment"]
             fn wit_import2(_: *mut u8, _: usize, _: i64, _: *mut u8, );
@@ -805,8 +1280,8 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// The keys that begin with `prefix`, in byte order, a page at a time: with the cursor for the next page, or `none` behind
-      /// the last one.
+      /// A page of the keys that begin with `prefix`, in byte order, with the cursor for the next page, or `none` after the last
+      /// page.
       #[allow(async_fn_in_trait)]
       pub fn list_keys(prefix: &str,cursor: ::core::option::Option<&str>,) -> ::core::result::Result<(_rt::Vec::<_rt::String>,::core::option::Option<_rt::String>,),Error>{
         unsafe {
@@ -831,7 +1306,7 @@ pub mod millpond {
             },
           };let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/state@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/state@0.1.1")]
           unsafe extern "C" {
             #[link_name = "list-keys"]
             fn wit_import4(_: *mut u8, _: usize, _: i32, _: *mut u8, _: usize, _: *mut u8, );
@@ -924,7 +1399,8 @@ pub mod millpond {
 
     }
 
-    /// Follow-up jobs. They are enqueued in the transaction that completes this job, and not at all if it does not complete.
+    /// Follow-up jobs. They are enqueued in the transaction that completes this job. If the job does not complete, they are
+    /// dropped.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod enqueue {
       #[used]
@@ -935,18 +1411,20 @@ pub mod millpond {
       use super::super::super::_rt;
       pub type Duration = super::super::super::millpond::jobs::types::Duration;
       pub type JobId = super::super::super::millpond::jobs::types::JobId;
-      /// Why a job was refused. The attempt may go on without it.
+      /// Why a job was refused. The attempt can continue without it.
       #[derive(Clone)]
       pub enum Error {
-        /// This handler may not enqueue jobs of that kind, or not into that queue: the operator has not granted it, or cannot,
-        /// because a kind or a queue is a name of 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
+        /// The operator has not granted jobs of this kind into this queue. An invalid kind or queue cannot be granted: a name
+        /// has 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
         AccessDenied,
-        /// The payload is longer than the host allows for any job (1 MiB by default). One that is longer than what the attempt may
-        /// enqueue in all is answered `quota-exceeded`.
+        /// The payload is longer than the host allows for any job (1 MiB by default). A payload that is longer than all
+        /// payloads of an attempt together can be returns `quota-exceeded`.
         PayloadTooLarge,
-        /// The attempt has enqueued as many jobs or bytes as it may, or follow-ups of follow-ups have come to their limit.
+        /// The attempt cannot enqueue more jobs or bytes, or the chain of follow-up jobs has reached its limit. Payloads, tags
+        /// and headers count as bytes, and each tag and each header as 64 bytes more.
         QuotaExceeded,
-        /// Anything else, said in words: a unique key or group that is empty or too long, a priority out of range.
+        /// Any other error, described in text: a unique key or group that is empty or too long, a priority out of range, an
+        /// invalid tag or header, or options that do not go together.
         Other(_rt::String),
       }
       impl ::core::fmt::Debug for Error {
@@ -974,7 +1452,26 @@ pub mod millpond {
       }
 
       impl ::core::error::Error for Error {}
-      /// A job to be enqueued. What is not set has the queue's default. A setter checks nothing: `enqueue` does.
+      /// The job because of which none of `enqueue-many` was accepted.
+      #[derive(Clone)]
+      pub struct RefusedJob {
+        /// Its index in the list, from 0.
+        pub index: u32,
+        /// Why it was refused.
+        pub error: Error,
+      }
+      impl ::core::fmt::Debug for RefusedJob {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          f.debug_struct("RefusedJob").field("index", &self.index).field("error", &self.error).finish()
+        }
+      }
+      impl ::core::fmt::Display for RefusedJob {
+        fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+          write!(f, "{:?}", self)
+        }
+      }
+      impl ::core::error::Error for RefusedJob {}
+      /// A job to be enqueued. Options that are not set have the queue's defaults. The setters check nothing: `enqueue` does.
 
       #[derive(Debug)]
       #[repr(transparent)]
@@ -1007,7 +1504,7 @@ pub mod millpond {
         unsafe fn drop(_handle: u32) {
           
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
           unsafe extern "C" {
             #[link_name = "[resource-drop]new-job"]
             fn drop(_: i32, );
@@ -1022,7 +1519,7 @@ pub mod millpond {
       
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// A job of `kind`, for the queue that the running job lies in.
+        /// A job of `kind`, for the queue of the running job.
         #[allow(async_fn_in_trait)]
         pub fn new(kind: &str,payload: &[u8],) -> Self{
           unsafe {
@@ -1034,7 +1531,7 @@ pub mod millpond {
             let len1 = vec1.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[constructor]new-job"]
               fn wit_import2(_: *mut u8, _: usize, _: *mut u8, _: usize, ) -> i32;
@@ -1049,7 +1546,7 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// For another queue.
+        /// Sets another queue.
         #[allow(async_fn_in_trait)]
         pub fn set_queue(&self,queue: &str,) -> (){
           unsafe {
@@ -1058,7 +1555,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-queue"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1072,13 +1569,13 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// Not before this time has passed since the commit.
+        /// Sets the delay, counted from the commit. The job does not start before it has passed.
         #[allow(async_fn_in_trait)]
         pub fn set_delay(&self,delay: Duration,) -> (){
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-delay"]
               fn wit_import0(_: i32, _: i64, );
@@ -1092,13 +1589,13 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// From 0, first, to 9, last; 5 if not set.
+        /// Sets the priority, from 0, which runs first, to 9, which runs last. 5 if it is not set.
         #[allow(async_fn_in_trait)]
         pub fn set_priority(&self,priority: i32,) -> (){
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-priority"]
               fn wit_import0(_: i32, _: i32, );
@@ -1112,13 +1609,13 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// How many attempts it has in all, at least 1.
+        /// Sets the number of attempts that the job has in all, at least 1.
         #[allow(async_fn_in_trait)]
         pub fn set_max_attempts(&self,max_attempts: u32,) -> (){
           unsafe {
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-max-attempts"]
               fn wit_import0(_: i32, _: i32, );
@@ -1132,8 +1629,8 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// While a job with this key is in its queue, and for five minutes after its enqueue even if it has ended, another enqueue
-        /// stores nothing. A key is any text of 1 to 1,024 bytes.
+        /// Sets the unique key. While a job with this key is in the queue, and for five minutes after it was enqueued even if it
+        /// has ended, another job with this key is not stored. A key is any text of 1 to 1,024 bytes.
         #[allow(async_fn_in_trait)]
         pub fn set_unique_key(&self,key: &str,) -> (){
           unsafe {
@@ -1142,7 +1639,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-unique-key"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1156,8 +1653,8 @@ pub mod millpond {
       }
       impl NewJob {
         #[allow(unused_unsafe, clippy::all)]
-        /// Jobs of a group run one at a time, in the order in which they were enqueued. A group is any text of 1 to 1,024
-        /// bytes.
+        /// Sets the group. Jobs of a group run one at a time, in the order in which they were enqueued. A group is any text of
+        /// 1 to 1,024 bytes.
         #[allow(async_fn_in_trait)]
         pub fn set_group(&self,group: &str,) -> (){
           unsafe {
@@ -1166,7 +1663,7 @@ pub mod millpond {
             let len0 = vec0.len();
 
             #[cfg(target_arch = "wasm32")]
-            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
             unsafe extern "C" {
               #[link_name = "[method]new-job.set-group"]
               fn wit_import1(_: i32, _: *mut u8, _: usize, );
@@ -1178,9 +1675,250 @@ pub mod millpond {
           }
         }
       }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// Sets the time after which the job expires, counted from the commit: a job that has not started by then is not run.
+        #[allow(async_fn_in_trait)]
+        pub fn set_expiry(&self,after: Duration,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-expiry"]
+              fn wit_import0(_: i32, _: i64, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, _: i64, ) { unreachable!() }
+            wit_import0((self).handle() as i32, _rt::as_i64(after));
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// Sets the longest time of one attempt of the job, at least 1 ns. The worker's setting if it is not set.
+        #[allow(async_fn_in_trait)]
+        pub fn set_timeout(&self,timeout: Duration,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-timeout"]
+              fn wit_import0(_: i32, _: i64, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, _: i64, ) { unreachable!() }
+            wit_import0((self).handle() as i32, _rt::as_i64(timeout));
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// Sets how many units the job uses of the limits that its worker has for jobs of several queues, at least 1. 1 if it
+        /// is not set.
+        #[allow(async_fn_in_trait)]
+        pub fn set_weight(&self,units: u32,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-weight"]
+              fn wit_import0(_: i32, _: i32, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, _: i32, ) { unreachable!() }
+            wit_import0((self).handle() as i32, _rt::as_i32(&units));
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// Adds a tag, by which jobs are found. A job has at most 16 different tags. A tag is a text of 1 to 64 bytes without
+        /// control characters.
+        #[allow(async_fn_in_trait)]
+        pub fn add_tag(&self,tag: &str,) -> (){
+          unsafe {
+            let vec0 = tag;
+            let ptr0 = vec0.as_ptr().cast::<u8>();
+            let len0 = vec0.len();
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.add-tag"]
+              fn wit_import1(_: i32, _: *mut u8, _: usize, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import1(_: i32, _: *mut u8, _: usize, ) { unreachable!() }
+            wit_import1((self).handle() as i32, ptr0.cast_mut(), len0);
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// Sets a header: a text with a name that goes to the job's handler beside the payload. The same name again replaces the
+        /// value. A name has 1 to 128 bytes. The names and values of a job have at most 4 KiB together.
+        #[allow(async_fn_in_trait)]
+        pub fn set_header(&self,name: &str,value: &str,) -> (){
+          unsafe {
+            let vec0 = name;
+            let ptr0 = vec0.as_ptr().cast::<u8>();
+            let len0 = vec0.len();
+            let vec1 = value;
+            let ptr1 = vec1.as_ptr().cast::<u8>();
+            let len1 = vec1.len();
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-header"]
+              fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8, _: usize, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8, _: usize, ) { unreachable!() }
+            wit_import2((self).handle() as i32, ptr0.cast_mut(), len0, ptr1.cast_mut(), len1);
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// Sets for how long the unique key is held at least, counted from the commit, even if the job has ended: five minutes
+        /// if it is not set, at most 30 days. 0: only until the job has ended. For a key that is held until its job has ended,
+        /// without `set-unique-replace` and `set-unique-debounce`.
+        #[allow(async_fn_in_trait)]
+        pub fn set_unique_for(&self,at_least: Duration,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-unique-for"]
+              fn wit_import0(_: i32, _: i64, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, _: i64, ) { unreachable!() }
+            wit_import0((self).handle() as i32, _rt::as_i64(at_least));
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// The unique key is held until the job has started, instead of until it has ended: one job with this key can wait while
+        /// one runs. Of this, `set-unique-throttle` and `set-unique-keep-latest` the last call counts. This and the other
+        /// options of the unique key need `set-unique-key`, before or after them.
+        #[allow(async_fn_in_trait)]
+        pub fn set_unique_until_started(&self,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-unique-until-started"]
+              fn wit_import0(_: i32, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, ) { unreachable!() }
+            wit_import0((self).handle() as i32);
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// The unique key is held for exactly this time, counted from the commit, whatever becomes of the job: at most one job is
+        /// stored in each window. More than 0, at most 30 days. Not with `set-unique-replace` or `set-unique-debounce`.
+        #[allow(async_fn_in_trait)]
+        pub fn set_unique_throttle(&self,window: Duration,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-unique-throttle"]
+              fn wit_import0(_: i32, _: i64, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, _: i64, ) { unreachable!() }
+            wit_import0((self).handle() as i32, _rt::as_i64(window));
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// At most one job with this unique key runs, and at most one is next, which has the payload and options of the latest
+        /// enqueue. The job is in the group that has the name of the key. Not with `set-group` or `set-unique-debounce`.
+        #[allow(async_fn_in_trait)]
+        pub fn set_unique_keep_latest(&self,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-unique-keep-latest"]
+              fn wit_import0(_: i32, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, ) { unreachable!() }
+            wit_import0((self).handle() as i32);
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// If a job with this unique key waits, that job gets the payload and options of this one, instead of staying as it is.
+        /// Only a waiting job of the same kind is replaced. Otherwise this one is not stored while the key is held. Of this and
+        /// `set-unique-debounce` the last call counts.
+        #[allow(async_fn_in_trait)]
+        pub fn set_unique_replace(&self,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-unique-replace"]
+              fn wit_import0(_: i32, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, ) { unreachable!() }
+            wit_import0((self).handle() as i32);
+          }
+        }
+      }
+      impl NewJob {
+        #[allow(unused_unsafe, clippy::all)]
+        /// As `set-unique-replace`, and the job starts when there was no enqueue with its key for the time `quiet`, but at the
+        /// latest `at-most` after the first one. `quiet` is more than 0, and `at-most` not shorter. Not with `set-delay`.
+        #[allow(async_fn_in_trait)]
+        pub fn set_unique_debounce(&self,quiet: Duration,at_most: Duration,) -> (){
+          unsafe {
+
+            #[cfg(target_arch = "wasm32")]
+            #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+            unsafe extern "C" {
+              #[link_name = "[method]new-job.set-unique-debounce"]
+              fn wit_import0(_: i32, _: i64, _: i64, );
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            unsafe extern "C" fn wit_import0(_: i32, _: i64, _: i64, ) { unreachable!() }
+            wit_import0((self).handle() as i32, _rt::as_i64(quiet), _rt::as_i64(at_most));
+          }
+        }
+      }
       #[allow(unused_unsafe, clippy::all)]
-      /// Stages the job: it exists from the commit on, and gets its own id then. Answers what it is known as until then, the
-      /// running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.
+      /// Enqueues the job when the running job commits. It gets its id then. The returned text, such as `7+1`, consists of the
+      /// running job's id and a number. It is for log lines, and cannot be used to find the job.
       #[allow(async_fn_in_trait)]
       pub fn enqueue(job: NewJob,) -> ::core::result::Result<JobId,Error>{
         unsafe {
@@ -1191,7 +1929,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 4*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
           unsafe extern "C" {
             #[link_name = "enqueue"]
             fn wit_import1(_: i32, _: *mut u8, );
@@ -1249,10 +1987,109 @@ pub mod millpond {
           result11
         }
       }
+      #[allow(unused_unsafe, clippy::all)]
+      /// Enqueues all of the jobs, or none of them if one is refused. The texts are those that `enqueue` would return, in the order
+      /// of the list. An empty list is not an error. A job that is not stored when the running job commits, because its unique key
+      /// is held, is not refused. A handler can hold 1,000 handles at a time, so a list has at most as many jobs.
+      #[allow(async_fn_in_trait)]
+      pub fn enqueue_many(jobs: _rt::Vec::<NewJob>,) -> ::core::result::Result<_rt::Vec::<JobId>,RefusedJob>{
+        unsafe {
+
+          #[cfg_attr(target_pointer_width="64", repr(align(8)))]
+          #[cfg_attr(target_pointer_width="32", repr(align(4)))]
+          struct RetArea([::core::mem::MaybeUninit::<u8>; 5*::core::mem::size_of::<*const u8>()]);
+          let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 5*::core::mem::size_of::<*const u8>()]);
+          let vec0 = &jobs;
+          let len0 = vec0.len();
+          let layout0 = _rt::alloc::Layout::from_size_align(vec0.len() * 4, 4).unwrap();
+          let (result0, _cleanup0) = wit_bindgen::rt::Cleanup::new(layout0);for (i, e) in vec0.into_iter().enumerate() {
+            let base = result0.add(i * 4);
+            {
+              *base.add(0).cast::<i32>() = (e).take_handle() as i32;
+            }
+          }
+          let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+          #[cfg(target_arch = "wasm32")]
+          #[link(wasm_import_module = "millpond:jobs/enqueue@0.1.1")]
+          unsafe extern "C" {
+            #[link_name = "enqueue-many"]
+            fn wit_import2(_: *mut u8, _: usize, _: *mut u8, );
+          }
+
+          #[cfg(not(target_arch = "wasm32"))]
+          unsafe extern "C" fn wit_import2(_: *mut u8, _: usize, _: *mut u8, ) { unreachable!() }
+          wit_import2(result0, len0, ptr1);
+          let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+          let result16 = match l3 {
+            0 => {
+              let e = {
+                let l4 = *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                let l5 = *ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                let base9 = l4;
+                let len9 = l5;
+                let mut result9 = _rt::Vec::with_capacity(len9);
+                for i in 0..len9 {
+                  let base = base9.add(i * (2*::core::mem::size_of::<*const u8>()));
+                  let e9 = {
+                    let l6 = *base.add(0).cast::<*mut u8>();
+                    let l7 = *base.add(::core::mem::size_of::<*const u8>()).cast::<usize>();
+                    let len8 = l7;
+                    let bytes8 = _rt::Vec::from_raw_parts(l6.cast(), len8, len8);
+
+                    _rt::string_lift(bytes8)
+                  };
+                  result9.push(e9);
+                }
+                _rt::cabi_dealloc(base9, len9 * (2*::core::mem::size_of::<*const u8>()), ::core::mem::size_of::<*const u8>());
+
+                result9
+              };
+              Ok(e)
+            }
+            1 => {
+              let e = {
+                let l10 = *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<i32>();
+                let l11 = i32::from(*ptr1.add(2*::core::mem::size_of::<*const u8>()).cast::<u8>());
+                let v15 = match l11 {
+                  0 => {
+                    Error::AccessDenied
+                  }
+                  1 => {
+                    Error::PayloadTooLarge
+                  }
+                  2 => {
+                    Error::QuotaExceeded
+                  }
+                  n => {
+                    debug_assert_eq!(n, 3, "invalid enum discriminant");
+                    let e15 = {
+                      let l12 = *ptr1.add(3*::core::mem::size_of::<*const u8>()).cast::<*mut u8>();
+                      let l13 = *ptr1.add(4*::core::mem::size_of::<*const u8>()).cast::<usize>();
+                      let len14 = l13;
+                      let bytes14 = _rt::Vec::from_raw_parts(l12.cast(), len14, len14);
+
+                      _rt::string_lift(bytes14)
+                    };
+                    Error::Other(e15)
+                  }
+                };
+
+                RefusedJob{
+                  index: l10 as u32,
+                  error: v15,
+                }
+              };
+              Err(e)
+            }
+            _ => _rt::invalid_enum_discriminant(),
+          };
+          result16
+        }
+      }
 
     }
 
-    /// How far the attempt has come, for who watches it.
+    /// The progress of the attempt, for the operator. The last report is kept with the attempt, however it ends.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod progress {
       #[used]
@@ -1262,8 +2099,8 @@ pub mod millpond {
       
       use super::super::super::_rt;
       #[allow(unused_unsafe, clippy::all)]
-      /// Tells that `done` of `total` units are done. Best effort, outside the transaction: of many reports in a short time the
-      /// last one is shown.
+      /// Reports that `done` of `total` units are done. Reports are not part of the transaction. If there are many in a short
+      /// time, only the last one is shown.
       #[allow(async_fn_in_trait)]
       pub fn report(done: u64,total: ::core::option::Option<u64>,message: ::core::option::Option<&str>,) -> (){
         unsafe {
@@ -1285,7 +2122,7 @@ pub mod millpond {
             },
           };
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/progress@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/progress@0.1.1")]
           unsafe extern "C" {
             #[link_name = "report"]
             fn wit_import3(_: i64, _: i32, _: i64, _: i32, _: *mut u8, _: usize, );
@@ -1309,7 +2146,7 @@ pub mod millpond {
       
       pub type Instant = super::super::super::millpond::jobs::types::Instant;
       #[allow(unused_unsafe, clippy::all)]
-      /// The time. It may go back between two calls, as wall clocks do.
+      /// The current time. It can go backwards between two calls, as every wall clock can.
       #[allow(async_fn_in_trait)]
       pub fn now() -> Instant{
         unsafe {
@@ -1319,7 +2156,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/clock@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/clock@0.1.1")]
           unsafe extern "C" {
             #[link_name = "now"]
             fn wit_import1(_: *mut u8, );
@@ -1356,7 +2193,7 @@ pub mod millpond {
         unsafe {
 
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/random@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/random@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-random-u64"]
             fn wit_import0() -> i64;
@@ -1369,7 +2206,7 @@ pub mod millpond {
         }
       }
       #[allow(unused_unsafe, clippy::all)]
-      /// As many random bytes as asked for, or fewer where that is over the host's limit (64 KiB by default).
+      /// `max-len` random bytes, or fewer if that is over the host's limit (64 KiB).
       #[allow(async_fn_in_trait)]
       pub fn get_random_bytes(max_len: u64,) -> _rt::Vec::<u8>{
         unsafe {
@@ -1380,7 +2217,7 @@ pub mod millpond {
           let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 2*::core::mem::size_of::<*const u8>()]);
           let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/random@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/random@0.1.1")]
           unsafe extern "C" {
             #[link_name = "get-random-bytes"]
             fn wit_import1(_: i64, _: *mut u8, );
@@ -1401,8 +2238,8 @@ pub mod millpond {
 
     /// One HTTP round trip, to hosts that the operator has granted.
     ///
-    /// The host resolves names itself, refuses private addresses unless they are granted, checks each redirect like a new request
-    /// and bounds time and size. A request happens when it is sent, whatever becomes of the attempt.
+    /// The host resolves names itself, refuses private addresses unless they are granted, checks each redirect like a new request,
+    /// and limits time and size. A request is not part of the job's transaction: it is sent even if the attempt fails later.
     #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
     pub mod outbound_http {
       #[used]
@@ -1412,17 +2249,19 @@ pub mod millpond {
       
       use super::super::super::_rt;
       pub type Duration = super::super::super::millpond::jobs::types::Duration;
-      /// What is asked.
+      /// A request.
       #[derive(Clone)]
       pub struct Request {
         /// `GET`, `POST` and so on.
         pub method: _rt::String,
         /// Absolute, `http` or `https`.
         pub url: _rt::String,
-        /// Names in any case, values as they are. `host` and what belongs to the connection is the host's.
+        /// Names can be in any case, values are sent unchanged. `host` and the headers of the connection are set by the host and
+        /// are refused here.
         pub headers: _rt::Vec::<(_rt::String,_rt::Vec::<u8>,)>,
         pub body: _rt::Vec::<u8>,
-        /// For the whole round trip. `none`: the time left of the attempt, or the host's limit if that is shorter.
+        /// The timeout of the whole round trip. `none`: the time left of the attempt or the host's limit, whichever is shorter.
+        /// Both also apply if a timeout is set.
         pub timeout: ::core::option::Option<Duration>,
       }
       impl ::core::fmt::Debug for Request {
@@ -1430,7 +2269,7 @@ pub mod millpond {
           f.debug_struct("Request").field("method", &self.method).field("url", &self.url).field("headers", &self.headers).field("body", &self.body).field("timeout", &self.timeout).finish()
         }
       }
-      /// What was answered, whatever its status.
+      /// A response, of any status.
       #[derive(Clone)]
       pub struct Response {
         pub status: u16,
@@ -1446,17 +2285,17 @@ pub mod millpond {
       /// Why there is no response.
       #[derive(Clone)]
       pub enum Error {
-        /// Scheme, host or port is not granted, or the name led to a private address.
+        /// The scheme, host or port is not granted, or the name resolves to a private address that is not granted.
         AccessDenied,
         /// The request itself is malformed.
         InvalidRequest(_rt::String),
-        /// Nothing complete came in time.
+        /// The response was not complete in time.
         Timeout,
-        /// Name, connection or TLS failed.
+        /// Resolving the name, the connection or TLS failed.
         Connection(_rt::String),
         /// The response is over the host's limit (1 MiB by default).
         ResponseTooLarge,
-        /// Anything else, said in words.
+        /// Any other error, described in text.
         Other(_rt::String),
       }
       impl ::core::fmt::Debug for Error {
@@ -1536,7 +2375,7 @@ pub mod millpond {
             },
           };let ptr9 = ret_area.0.as_mut_ptr().cast::<u8>();
           #[cfg(target_arch = "wasm32")]
-          #[link(wasm_import_module = "millpond:jobs/outbound-http@0.1.0")]
+          #[link(wasm_import_module = "millpond:jobs/outbound-http@0.1.1")]
           unsafe extern "C" {
             #[link_name = "send"]
             fn wit_import10(_: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, _: usize, _: *mut u8, _: usize, _: i32, _: i64, _: *mut u8, );
@@ -1650,7 +2489,7 @@ pub mod millpond {
 pub mod exports {
   pub mod millpond {
     pub mod jobs {
-      /// What the component exports: this one function, for ever. Whatever the contract will gain are imports.
+      /// The interface that the component exports. It will always have only this function: additions to the contract are imports.
       #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
       pub mod handler {
         #[used]
@@ -1766,33 +2605,33 @@ pub mod exports {
         pub trait Guest {
           /// Runs one attempt of one job.
           ///
-          /// `payload` are the job's bytes as they were enqueued; for a typed job of the Rust interface that is JSON unless its kind
-          /// says otherwise. `ok` completes the job: its bytes, if any, are kept as the job's result, and what the attempt wrote to
-          /// `state` and gave to `enqueue` commits together with the acknowledgement. An empty list is no result.
+          /// `payload` is the job's payload as it was enqueued. A typed job of the Rust interface has JSON, unless its kind uses
+          /// another codec. `ok` completes the job: its bytes are kept as the job's result, unless they are empty, and the attempt's
+          /// writes to `state` and its follow-up jobs commit in the same transaction. The Rust interface reads a typed result as JSON.
           ///
-          /// Each attempt runs in a fresh instance unless the operator chose reuse: keep nothing in memory that the next job needs.
-          /// A job may run again after a crash, also after its handler has answered: effects outside of `state` and `enqueue`
-          /// should be idempotent, with `attempt.get-job-id` as their key.
+          /// Each attempt runs in a fresh instance, unless the operator has chosen to reuse instances. So a handler must not keep
+          /// anything in memory for the next job. After a crash a job can run again, even if its handler has returned. So effects
+          /// outside of `state` and `enqueue` should be idempotent, with `attempt.get-job-id` as their key.
           #[allow(async_fn_in_trait)]
           fn handle(payload: _rt::Vec::<u8>,) -> ::core::result::Result<_rt::Vec::<u8>,HandleError>;
         }
         #[doc(hidden)]
         #[macro_export]
-        macro_rules! __export_millpond_jobs_handler_0_1_0_cabi{
+        macro_rules! __export_millpond_jobs_handler_0_1_1_cabi{
           ($ty:ident with_types_in $($path_to_types:tt)*) => (const _: () = {
 
-            #[unsafe(export_name = "millpond:jobs/handler@0.1.0#handle")]
+            #[unsafe(export_name = "millpond:jobs/handler@0.1.1#handle")]
             unsafe extern "C" fn export_handle(arg0: *mut u8,arg1: usize,) -> *mut u8 {
               unsafe { $($path_to_types)*::_export_handle_cabi::<$ty>(arg0, arg1) }
             }
-            #[unsafe(export_name = "cabi_post_millpond:jobs/handler@0.1.0#handle")]
+            #[unsafe(export_name = "cabi_post_millpond:jobs/handler@0.1.1#handle")]
             unsafe extern "C" fn _post_return_handle(arg0: *mut u8,) {
               unsafe { $($path_to_types)*::__post_return_handle::<$ty>(arg0) }
             }
           };);
         }
         #[doc(hidden)]
-        pub use __export_millpond_jobs_handler_0_1_0_cabi;
+        pub use __export_millpond_jobs_handler_0_1_1_cabi;
 
         #[repr(align(8))]
         struct _RetArea([::core::mem::MaybeUninit::<u8>; 32+2*::core::mem::size_of::<*const u8>()]);
@@ -1832,6 +2671,15 @@ mod _rt {
       unsafe { core::hint::unreachable_unchecked() }
     }
   }
+  pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
+    if size == 0 {
+      return;
+    }
+    unsafe {
+      let layout = alloc::Layout::from_size_align_unchecked(size, align);
+      alloc::dealloc(ptr, layout);
+    }
+  }
   
   pub fn as_i64<T: AsI64>(t: T) -> i64 {
     t.as_i64()
@@ -1858,15 +2706,6 @@ mod _rt {
     #[inline]
     fn as_i64(self) -> i64 {
       self as i64
-    }
-  }
-  pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
-    if size == 0 {
-      return;
-    }
-    unsafe {
-      let layout = alloc::Layout::from_size_align_unchecked(size, align);
-      alloc::dealloc(ptr, layout);
     }
   }
   
@@ -2066,67 +2905,87 @@ mod _rt {
 macro_rules! __export_job_handler_impl {
   ($ty:ident) => (millpond_guest::__private::bindings::export!($ty with_types_in millpond_guest::__private::bindings););
   ($ty:ident with_types_in $($path_to_types_root:tt)*) => (
-  $($path_to_types_root)*::exports::millpond::jobs::handler::__export_millpond_jobs_handler_0_1_0_cabi!($ty with_types_in $($path_to_types_root)*::exports::millpond::jobs::handler);
+  $($path_to_types_root)*::exports::millpond::jobs::handler::__export_millpond_jobs_handler_0_1_1_cabi!($ty with_types_in $($path_to_types_root)*::exports::millpond::jobs::handler);
   const _: () = {
 
     #[cfg(target_arch = "wasm32")]
-    #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.0:job-handler:imports and exports")]
+    #[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.1:job-handler:imports and exports")]
     #[doc(hidden)]
     #[allow(clippy::octal_escapes)]
-    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2321] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x8f\x11\x01A\x02\x01\
-A\x1a\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
+    pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3278] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xcc\x18\x01A\x02\x01\
+A\x1c\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
 \x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
-r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.0\x05\0\x02\x03\0\0\x08duration\x02\
-\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B\x14\x02\x03\x02\x01\x01\x04\0\x08\
-duration\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
+r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.1\x05\0\x02\x03\0\0\x08duration\x02\
+\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B'\x02\x03\x02\x01\x01\x04\0\x08dur\
+ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
 \x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
 \0\x08get-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\
 \x08\x04\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\
 \x01@\0\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\
-\x0b\x03\0\x1bmillpond:jobs/attempt@0.1.0\x05\x04\x01B\x04\x01m\x06\x05trace\x05\
-debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\x05le\
-vel\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@0.1.0\x05\
-\x05\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1amillpond:\
-jobs/config@0.1.0\x05\x06\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fvalue-too-la\
-rge\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05\
-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03\
-get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03set\x01\x07\
-\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05deltax\0\x06\
-\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\x01\x01\
-@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19millpon\
-d:jobs/state@0.1.0\x05\x07\x01B\x1b\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\
-\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\x11\
-payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
-\x04\x04\0\x07new-job\x03\x01\x01p}\x01i\x06\x01@\x02\x04kinds\x07payload\x07\0\x08\
-\x04\0\x14[constructor]new-job\x01\x09\x01h\x06\x01@\x02\x04self\x0a\x05queues\x01\
-\0\x04\0\x19[method]new-job.set-queue\x01\x0b\x01@\x02\x04self\x0a\x05delay\x01\x01\
-\0\x04\0\x19[method]new-job.set-delay\x01\x0c\x01@\x02\x04self\x0a\x08priorityz\x01\
-\0\x04\0\x1c[method]new-job.set-priority\x01\x0d\x01@\x02\x04self\x0a\x0cmax-att\
-emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x0e\x01@\x02\x04self\x0a\
-\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x0f\x01@\x02\x04self\x0a\
-\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x10\x01j\x01\x03\x01\x05\
-\x01@\x01\x03job\x08\0\x11\x04\0\x07enqueue\x01\x12\x03\0\x1bmillpond:jobs/enque\
-ue@0.1.0\x05\x08\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\x01\
-\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.0\x05\x09\x01\
-B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\
-\x02\x03\0\x19millpond:jobs/clock@0.1.0\x05\x0a\x01B\x05\x01@\0\0w\x04\0\x0eget-\
-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\x02\
-\x03\0\x1amillpond:jobs/random@0.1.0\x05\x0b\x01B\x0f\x02\x03\x02\x01\x01\x04\0\x08\
-duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\x03ur\
-ls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01r\x03\
-\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\x0da\
-ccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01s\0\x12\
-response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\x01\
-\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs/out\
-bound-http@0.1.0\x05\x0c\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\x02\x01\x0d\
-\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07payload\x02\
-\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.0\x05\x0e\x04\0\
-\x1fmillpond:jobs/job-handler@0.1.0\x04\0\x0b\x11\x01\0\x0bjob-handler\x03\0\0\0\
-G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindge\
-n-rust\x060.61.1";
+\x0b\x01ks\x01@\0\0\x0c\x04\0\x09get-group\x01\x0d\x01@\0\0z\x04\0\x0cget-priori\
+ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\
+\0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
+\x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
+\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.1\x05\
+\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
+\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
+te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01\
+m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
+\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
+d:jobs/log@0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
+\x03\0\x1amillpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
+\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
+r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
+keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
+\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
+keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
+j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
+\x0e\x03\0\x19millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
+s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
+\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
+\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\
+\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\
+\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\
+\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\
+\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-att\
+emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\
+\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\
+\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\
+\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\
+\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04\
+self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04\
+self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\
+\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\
+\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\
+\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\
+\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throt\
+tle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]\
+new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\
+\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
+@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
+\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
+s/enqueue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07mes\
+sage\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\
+\x0a\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03\
+now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
+get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
+\x02\x03\0\x1amillpond:jobs/random@0.1.1\x05\x0c\x01B\x0f\x02\x03\x02\x01\x01\x04\
+\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
+\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01\
+r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\
+\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01\
+s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\
+\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs\
+/outbound-http@0.1.1\x05\x0d\x02\x03\0\0\x0chandle-error\x01B\x06\x02\x03\x02\x01\
+\x0e\x04\0\x0chandle-error\x03\0\0\x01p}\x01j\x01\x02\x01\x01\x01@\x01\x07payloa\
+d\x02\0\x03\x04\0\x06handle\x01\x04\x04\0\x1bmillpond:jobs/handler@0.1.1\x05\x0f\
+\x04\0\x1fmillpond:jobs/job-handler@0.1.1\x04\0\x0b\x11\x01\0\x0bjob-handler\x03\
+\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.0\x10wit-\
+bindgen-rust\x060.61.1";
   };
   )
 }
@@ -2134,61 +2993,81 @@ n-rust\x060.61.1";
 pub use __export_job_handler_impl as export;
 
 #[cfg(target_arch = "wasm32")]
-#[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.0:job-handler-with-all-of-its-exports-removed:encoded world")]
+#[unsafe(link_section = "component-type:wit-bindgen:0.61.1:millpond:jobs@0.1.1:job-handler-with-all-of-its-exports-removed:encoded world")]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2276] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc2\x10\x01A\x02\x01\
-A\x17\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3233] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xff\x17\x01A\x02\x01\
+A\x19\x01B\x0b\x01w\x04\0\x08duration\x03\0\0\x01s\x04\0\x06job-id\x03\0\x02\x01\
 r\x02\x07secondsx\x0bnanosecondsy\x04\0\x07instant\x03\0\x04\x01k\x01\x01r\x02\x06\
 reasons\x05delay\x06\x04\0\x0dretry-request\x03\0\x07\x01q\x04\x05retry\x01\x08\0\
 \x06cancel\x01s\0\x0bdead-letter\x01s\0\x06snooze\x01\x01\0\x04\0\x0chandle-erro\
-r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.0\x05\0\x02\x03\0\0\x08duration\x02\
-\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B\x14\x02\x03\x02\x01\x01\x04\0\x08\
-duration\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
+r\x03\0\x09\x03\0\x19millpond:jobs/types@0.1.1\x05\0\x02\x03\0\0\x08duration\x02\
+\x03\0\0\x07instant\x02\x03\0\0\x06job-id\x01B'\x02\x03\x02\x01\x01\x04\0\x08dur\
+ation\x03\0\0\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\x02\x02\x03\x02\x01\x03\
 \x04\0\x06job-id\x03\0\x04\x01@\0\0\x05\x04\0\x0aget-job-id\x01\x06\x01@\0\0s\x04\
 \0\x08get-kind\x01\x07\x04\0\x09get-queue\x01\x07\x01@\0\0y\x04\0\x0aget-number\x01\
 \x08\x04\0\x0eget-max-number\x01\x08\x01@\0\0\x03\x04\0\x0fget-enqueued-at\x01\x09\
 \x01@\0\0\x01\x04\0\x0dget-time-left\x01\x0a\x01@\0\0\x7f\x04\0\x0cis-cancelled\x01\
-\x0b\x03\0\x1bmillpond:jobs/attempt@0.1.0\x05\x04\x01B\x04\x01m\x06\x05trace\x05\
-debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\0\x01@\x02\x05le\
-vel\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpond:jobs/log@0.1.0\x05\
-\x05\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\x03\0\x1amillpond:\
-jobs/config@0.1.0\x05\x06\x01B\x14\x01q\x05\x0dkey-too-large\0\0\x0fvalue-too-la\
-rge\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05other\x01s\0\x04\0\x05\
-error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03keys\0\x04\x04\0\x03\
-get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\x04\0\x03set\x01\x07\
-\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03keys\x05deltax\0\x06\
-\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01j\x01\x0c\x01\x01\x01\
-@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\x0e\x03\0\x19millpon\
-d:jobs/state@0.1.0\x05\x07\x01B\x1b\x02\x03\x02\x01\x01\x04\0\x08duration\x03\0\0\
-\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0daccess-denied\0\0\x11\
-payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
-\x04\x04\0\x07new-job\x03\x01\x01p}\x01i\x06\x01@\x02\x04kinds\x07payload\x07\0\x08\
-\x04\0\x14[constructor]new-job\x01\x09\x01h\x06\x01@\x02\x04self\x0a\x05queues\x01\
-\0\x04\0\x19[method]new-job.set-queue\x01\x0b\x01@\x02\x04self\x0a\x05delay\x01\x01\
-\0\x04\0\x19[method]new-job.set-delay\x01\x0c\x01@\x02\x04self\x0a\x08priorityz\x01\
-\0\x04\0\x1c[method]new-job.set-priority\x01\x0d\x01@\x02\x04self\x0a\x0cmax-att\
-emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x0e\x01@\x02\x04self\x0a\
-\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x0f\x01@\x02\x04self\x0a\
-\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x10\x01j\x01\x03\x01\x05\
-\x01@\x01\x03job\x08\0\x11\x04\0\x07enqueue\x01\x12\x03\0\x1bmillpond:jobs/enque\
-ue@0.1.0\x05\x08\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07message\x01\
-\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.0\x05\x09\x01\
-B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03now\x01\
-\x02\x03\0\x19millpond:jobs/clock@0.1.0\x05\x0a\x01B\x05\x01@\0\0w\x04\0\x0eget-\
-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\x02\
-\x03\0\x1amillpond:jobs/random@0.1.0\x05\x0b\x01B\x0f\x02\x03\x02\x01\x01\x04\0\x08\
-duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\x03ur\
-ls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01r\x03\
-\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\x0da\
-ccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01s\0\x12\
-response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\x01\
-\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs/out\
-bound-http@0.1.0\x05\x0c\x04\0?millpond:jobs/job-handler-with-all-of-its-exports\
--removed@0.1.0\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-removed\x03\0\
-\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bi\
-ndgen-rust\x060.61.1";
+\x0b\x01ks\x01@\0\0\x0c\x04\0\x09get-group\x01\x0d\x01@\0\0z\x04\0\x0cget-priori\
+ty\x01\x0e\x01ps\x01@\0\0\x0f\x04\0\x08get-tags\x01\x10\x01@\x01\x04names\0\x0c\x04\
+\0\x0aget-header\x01\x11\x01o\x02ss\x01p\x12\x01@\0\0\x13\x04\0\x0bget-headers\x01\
+\x14\x04\0\x0aget-run-id\x01\x07\x04\0\x0cget-schedule\x01\x0d\x01k\x03\x01@\0\0\
+\x15\x04\0\x11get-scheduled-for\x01\x16\x03\0\x1bmillpond:jobs/attempt@0.1.1\x05\
+\x04\x01B\x06\x01q\x02\x0daccess-denied\0\0\x05other\x01s\0\x04\0\x05error\x03\0\
+\0\x01j\0\x01\x01\x01@\0\0\x02\x04\0\x10set-rate-limited\x01\x03\x04\0\x16set-ra\
+te-limited-queue\x01\x03\x03\0\x1bmillpond:jobs/outcome@0.1.1\x05\x05\x01B\x04\x01\
+m\x06\x05trace\x05debug\x04info\x04warn\x05error\x08critical\x04\0\x05level\x03\0\
+\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x03log\x01\x02\x03\0\x17millpon\
+d:jobs/log@0.1.1\x05\x06\x01B\x03\x01ks\x01@\x01\x03keys\0\0\x04\0\x03get\x01\x01\
+\x03\0\x1amillpond:jobs/config@0.1.1\x05\x07\x01B\x14\x01q\x05\x0dkey-too-large\0\
+\0\x0fvalue-too-large\0\0\x0equota-exceeded\0\0\x11store-unavailable\0\0\x05othe\
+r\x01s\0\x04\0\x05error\x03\0\0\x01p}\x01k\x02\x01j\x01\x03\x01\x01\x01@\x01\x03\
+keys\0\x04\x04\0\x03get\x01\x05\x01j\0\x01\x01\x01@\x02\x03keys\x05value\x02\0\x06\
+\x04\0\x03set\x01\x07\x01@\x01\x03keys\0\x06\x04\0\x06delete\x01\x08\x01@\x02\x03\
+keys\x05deltax\0\x06\x04\0\x09increment\x01\x09\x01ks\x01ps\x01o\x02\x0b\x0a\x01\
+j\x01\x0c\x01\x01\x01@\x02\x06prefixs\x06cursor\x0a\0\x0d\x04\0\x09list-keys\x01\
+\x0e\x03\0\x19millpond:jobs/state@0.1.1\x05\x08\x01B6\x02\x03\x02\x01\x01\x04\0\x08\
+duration\x03\0\0\x02\x03\x02\x01\x03\x04\0\x06job-id\x03\0\x02\x01q\x04\x0dacces\
+s-denied\0\0\x11payload-too-large\0\0\x0equota-exceeded\0\0\x05other\x01s\0\x04\0\
+\x05error\x03\0\x04\x01r\x02\x05indexy\x05error\x05\x04\0\x0brefused-job\x03\0\x06\
+\x04\0\x07new-job\x03\x01\x01p}\x01i\x08\x01@\x02\x04kinds\x07payload\x09\0\x0a\x04\
+\0\x14[constructor]new-job\x01\x0b\x01h\x08\x01@\x02\x04self\x0c\x05queues\x01\0\
+\x04\0\x19[method]new-job.set-queue\x01\x0d\x01@\x02\x04self\x0c\x05delay\x01\x01\
+\0\x04\0\x19[method]new-job.set-delay\x01\x0e\x01@\x02\x04self\x0c\x08priorityz\x01\
+\0\x04\0\x1c[method]new-job.set-priority\x01\x0f\x01@\x02\x04self\x0c\x0cmax-att\
+emptsy\x01\0\x04\0\x20[method]new-job.set-max-attempts\x01\x10\x01@\x02\x04self\x0c\
+\x03keys\x01\0\x04\0\x1e[method]new-job.set-unique-key\x01\x11\x01@\x02\x04self\x0c\
+\x05groups\x01\0\x04\0\x19[method]new-job.set-group\x01\x12\x01@\x02\x04self\x0c\
+\x05after\x01\x01\0\x04\0\x1a[method]new-job.set-expiry\x01\x13\x01@\x02\x04self\
+\x0c\x07timeout\x01\x01\0\x04\0\x1b[method]new-job.set-timeout\x01\x14\x01@\x02\x04\
+self\x0c\x05unitsy\x01\0\x04\0\x1a[method]new-job.set-weight\x01\x15\x01@\x02\x04\
+self\x0c\x03tags\x01\0\x04\0\x17[method]new-job.add-tag\x01\x16\x01@\x03\x04self\
+\x0c\x04names\x05values\x01\0\x04\0\x1a[method]new-job.set-header\x01\x17\x01@\x02\
+\x04self\x0c\x08at-least\x01\x01\0\x04\0\x1e[method]new-job.set-unique-for\x01\x18\
+\x01@\x01\x04self\x0c\x01\0\x04\0([method]new-job.set-unique-until-started\x01\x19\
+\x01@\x02\x04self\x0c\x06window\x01\x01\0\x04\0#[method]new-job.set-unique-throt\
+tle\x01\x1a\x04\0&[method]new-job.set-unique-keep-latest\x01\x19\x04\0\"[method]\
+new-job.set-unique-replace\x01\x19\x01@\x03\x04self\x0c\x05quiet\x01\x07at-most\x01\
+\x01\0\x04\0#[method]new-job.set-unique-debounce\x01\x1b\x01j\x01\x03\x01\x05\x01\
+@\x01\x03job\x0a\0\x1c\x04\0\x07enqueue\x01\x1d\x01p\x0a\x01p\x03\x01j\x01\x1f\x01\
+\x07\x01@\x01\x04jobs\x1e\0\x20\x04\0\x0cenqueue-many\x01!\x03\0\x1bmillpond:job\
+s/enqueue@0.1.1\x05\x09\x01B\x04\x01kw\x01ks\x01@\x03\x04donew\x05total\0\x07mes\
+sage\x01\x01\0\x04\0\x06report\x01\x02\x03\0\x1cmillpond:jobs/progress@0.1.1\x05\
+\x0a\x01B\x04\x02\x03\x02\x01\x02\x04\0\x07instant\x03\0\0\x01@\0\0\x01\x04\0\x03\
+now\x01\x02\x03\0\x19millpond:jobs/clock@0.1.1\x05\x0b\x01B\x05\x01@\0\0w\x04\0\x0e\
+get-random-u64\x01\0\x01p}\x01@\x01\x07max-lenw\0\x01\x04\0\x10get-random-bytes\x01\
+\x02\x03\0\x1amillpond:jobs/random@0.1.1\x05\x0c\x01B\x0f\x02\x03\x02\x01\x01\x04\
+\0\x08duration\x03\0\0\x01p}\x01o\x02s\x02\x01p\x03\x01k\x01\x01r\x05\x06methods\
+\x03urls\x07headers\x04\x04body\x02\x07timeout\x05\x04\0\x07request\x03\0\x06\x01\
+r\x03\x06status{\x07headers\x04\x04body\x02\x04\0\x08response\x03\0\x08\x01q\x06\
+\x0daccess-denied\0\0\x0finvalid-request\x01s\0\x07timeout\0\0\x0aconnection\x01\
+s\0\x12response-too-large\0\0\x05other\x01s\0\x04\0\x05error\x03\0\x0a\x01j\x01\x09\
+\x01\x0b\x01@\x01\x07request\x07\0\x0c\x04\0\x04send\x01\x0d\x03\0!millpond:jobs\
+/outbound-http@0.1.1\x05\x0d\x04\0?millpond:jobs/job-handler-with-all-of-its-exp\
+orts-removed@0.1.1\x04\0\x0b1\x01\0+job-handler-with-all-of-its-exports-removed\x03\
+\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.0\x10wit-\
+bindgen-rust\x060.61.1";
 
 #[inline(never)]
 #[doc(hidden)]

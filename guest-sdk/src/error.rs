@@ -3,6 +3,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use crate::host;
+use crate::newer::Newer;
+
 /// What a handler returns.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
@@ -28,10 +31,19 @@ pub struct Error(pub(crate) Verdict);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Retry { reason: String, delay: Option<Duration> },
+    Retry {
+        reason: String,
+        delay: Option<Duration>,
+    },
     Cancel(String),
     DeadLetter(String),
     Snooze(Duration),
+    RateLimited {
+        delay: Duration,
+        /// The whole queue waits, even if the job has a group.
+        queue: bool,
+        say: Newer<fn() -> Result<(), String>>,
+    },
 }
 
 impl Error {
@@ -58,6 +70,20 @@ impl Error {
     /// Not a failure: come back after `delay`. No attempt is used up.
     pub fn snooze(delay: Duration) -> Self {
         Self(Verdict::Snooze(delay))
+    }
+
+    /// A service has refused a request because there were too many. No more jobs of the queue, or only of the job's group if it has
+    /// one, start for `delay`, or for the host's limit if that is shorter (1 hour by default). No attempt is used up, and the job keeps
+    /// its place. If the operator has not granted rate limits, only this job waits, and a line is logged. New in version 0.1.1 of the
+    /// contract.
+    pub fn rate_limited(delay: Duration) -> Self {
+        Self(Verdict::RateLimited { delay, queue: false, say: Newer(host::set_rate_limited) })
+    }
+
+    /// As [`rate_limited`](Self::rate_limited), for the whole queue even if the job has a group. New in version 0.1.1 of the
+    /// contract.
+    pub fn rate_limited_queue(delay: Duration) -> Self {
+        Self(Verdict::RateLimited { delay, queue: true, say: Newer(host::set_rate_limited_queue) })
     }
 }
 

@@ -44,8 +44,9 @@
 //!
 //! - Its argument is any type that serde can read ([`Payload`]): the payload is JSON. [`Raw`] takes the bytes as they are, and no
 //!   argument ignores them. A payload that cannot be read becomes a dead letter: it will not be readable the next time.
-//! - It returns [`Result`] of anything that serde can write ([`Reply`]), kept as the job's result; `()` is none, [`Raw`] is
-//!   bytes.
+//! - It returns [`Result`] of anything that serde can write ([`Reply`]), kept as the job's result in JSON. The application reads
+//!   it as the type of the kind's results (`JobInfo::output`). `()` and `None` are no result, [`Json`] writes them as well, and
+//!   [`Raw`] is bytes.
 //! - `?` works on any error that can be displayed, `anyhow` and boxed ones included, and means: try again, when the queue's back-off
 //!   says. [`Error`] has the other answers, and [`OrElse`] puts them behind a call:
 //!
@@ -58,7 +59,8 @@
 //! fn call(url: String) -> Result {
 //!     let port: u16 = url.rsplit(':').next().unwrap_or("").parse().or_dead_letter()?; // will never be a number
 //!     match ask(&url)? {                                                        // any error: try again
-//!         429 => Err(Error::snooze(Duration::from_secs(60))),                     // not our fault: no attempt is used up
+//!         202 => Err(Error::snooze(Duration::from_secs(60))),                     // not a failure: no attempt is used up
+//!         429 => Err(Error::rate_limited(Duration::from_secs(60))),               // the queue's other jobs wait as well
 //!         503 => Err(Error::retry_after("busy", Duration::from_secs(5))),
 //!         410 => Err(Error::dead_letter("it is gone")),
 //!         _ => Ok(()),
@@ -118,6 +120,8 @@ mod handler;
 #[cfg_attr(target_arch = "wasm32", path = "host/wasm.rs")]
 #[cfg_attr(not(target_arch = "wasm32"), path = "host/native.rs")]
 mod host;
+mod json;
+mod newer;
 mod payload;
 mod sha256;
 
@@ -157,7 +161,7 @@ pub use handler::Handler;
 /// # fn main() {}
 /// ```
 pub use millpond_guest_macros::handler;
-pub use payload::{Payload, Raw, Reply};
+pub use payload::{Json, Payload, Raw, Reply};
 
 /// For the attribute only.
 #[doc(hidden)]

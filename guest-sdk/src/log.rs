@@ -20,8 +20,8 @@ pub enum Level {
     Critical,
 }
 
-/// Writes one line to the host's own log. The latest 100 are shown with the job as well while the attempt runs, and not kept after it. It
-/// never fails: what is over the host's limits is dropped, and counted.
+/// Writes one line to the host's log, and keeps it with the attempt, however the attempt ends: the latest 16 KiB of lines of each
+/// attempt, and those of the job's latest 5 attempts. It never fails: what is over the host's limits is dropped, and counted.
 ///
 /// ```
 /// use millpond_guest::log::{Level, log};

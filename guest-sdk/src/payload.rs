@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::json;
 
 /// What a handler may take: anything that serde can read from JSON, or [`Raw`].
 #[diagnostic::on_unimplemented(
@@ -29,7 +30,7 @@ pub trait Reply {
     /// Writes it. Nothing at all is no result.
     ///
     /// # Errors
-    /// A dead letter, where the value has no JSON: a map whose keys are not strings.
+    /// A dead letter, where the value has no JSON: a map whose keys are not strings, a float that is NaN or infinite.
     fn into_bytes(self) -> Result<Vec<u8>>;
 }
 
@@ -42,11 +43,37 @@ impl<T: DeserializeOwned> Payload for T {
 
 impl<T: Serialize> Reply for T {
     fn into_bytes(self) -> Result<Vec<u8>> {
-        let bytes = serde_json::to_vec(&self)
-            .map_err(|error| Error::dead_letter(format_args!("the result cannot be written as JSON: {error}")))?;
+        let bytes = written(&self)?;
         // What `()` and `None` are written as.
         Ok(if bytes == b"null" { Vec::new() } else { bytes })
     }
+}
+
+/// A result that is always written as JSON, also where it is `null`. Without it `()` and `None` are no result, so nothing is kept.
+///
+/// Use it if the application's type of the kind's results is an `Option`, and it waits for `None` as well.
+///
+/// ```
+/// use millpond_guest::{Json, Result};
+///
+/// #[millpond_guest::handler]
+/// fn first_word(text: String) -> Result<Json<Option<String>>> {
+///     Ok(Json(text.split_whitespace().next().map(str::to_owned)))
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> Reply for Json<T> {
+    fn into_bytes(self) -> Result<Vec<u8>> {
+        written(&self.0)
+    }
+}
+
+fn written<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    json::written(value)
+        .map_err(|error| Error::dead_letter(format_args!("the result cannot be written as JSON: {error}")))
 }
 
 /// Bytes as they are, into a handler or out of it: an image, a message of another format.

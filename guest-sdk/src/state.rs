@@ -26,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{self, OrElse};
-use crate::host;
+use crate::{host, json};
 
 /// Why a call was refused. The attempt may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn get<T: DeserializeOwned>(key: &str) -> error::Result<Option<T>> {
 /// # Errors
 /// The host's refusal as a retry; a dead letter where the value has no JSON.
 pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> error::Result {
-    let bytes = serde_json::to_vec(value).or_dead_letter()?;
+    let bytes = json::written(value).or_dead_letter()?;
     Ok(set_raw(key, &bytes)?)
 }
 

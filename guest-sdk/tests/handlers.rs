@@ -2,10 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use millpond_guest::enqueue::{self, NewJob};
+use millpond_guest::enqueue::{self, NewJob, Unique, enqueue_many};
 use millpond_guest::log::Level;
 use millpond_guest::testing::{Host, Outcome};
-use millpond_guest::{Error, OrElse, Raw, Result, attempt, clock, config, progress, random, state};
+use millpond_guest::{Error, Json, OrElse, Raw, Result, attempt, clock, config, progress, random, state};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Order {
@@ -44,6 +44,26 @@ fn a_handler_that_returns_nothing_has_no_result() {
 }
 
 #[test]
+fn a_result_that_is_null_is_kept_if_it_is_wrapped_in_json() {
+    let none = || -> Result<Json<Option<u8>>> { Ok(Json(None)) };
+    assert_eq!(Host::new().run_raw(none, *b""), Outcome::Done(b"null".to_vec()));
+    let some = |order: Order| -> Result<Json<Order>> { Ok(Json(order)) };
+    let outcome = Host::new().run(some, &Order { id: 7, items: vec!["a".into()] });
+    assert_eq!(outcome, Outcome::Done(br#"{"id":7,"items":["a"]}"#.to_vec()));
+}
+
+#[test]
+fn a_float_that_json_does_not_have_makes_a_dead_letter_instead_of_null() {
+    let outcome = Host::new().run_raw(|| -> Result<Vec<f64>> { Ok(vec![f64::NAN]) }, *b"");
+    let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("NaN or infinite"), "{reason}");
+    let others: [fn() -> Result; 2] = [|| state::set("key", &f64::NAN), || NewJob::new("mail", &f64::NAN).map(|_| ())];
+    for other in others {
+        assert!(Host::new().run_raw(other, *b"").is_dead_letter());
+    }
+}
+
+#[test]
 fn a_job_whose_payload_cannot_be_read_becomes_a_dead_letter_with_the_position_of_the_error() {
     let outcome = Host::new().run_raw(|order: Order| -> Result<u64> { Ok(order.id) }, *b"{\"id\":\"x\"}");
     let Outcome::DeadLetter(reason) = outcome else { panic!("{outcome:?}") };
@@ -78,6 +98,8 @@ fn each_answer_of_a_handler_is_its_outcome() {
         (Error::cancel("closed"), Outcome::Cancel("closed".into())),
         (Error::dead_letter("gone"), Outcome::DeadLetter("gone".into())),
         (Error::snooze(hour), Outcome::Snooze(hour)),
+        (Error::rate_limited(hour), Outcome::RateLimited(hour)),
+        (Error::rate_limited_queue(hour), Outcome::RateLimitedQueue(hour)),
     ];
     for (error, outcome) in answers {
         assert_eq!(Host::new().run_raw(move || -> Result { Err(error.clone()) }, *b""), outcome);
@@ -151,6 +173,15 @@ fn a_follow_up_that_is_not_granted_or_not_valid_is_refused() {
         mail().max_attempts(0),
         mail().unique_key(&"k".repeat(1_025)),
         mail().group(""),
+        mail().tag("a\nb"),
+        mail().tags((0..17).map(|n| n.to_string())),
+        mail().header("", "value"),
+        mail().header("name", &"v".repeat(4 << 10)),
+        mail().timeout(Duration::ZERO),
+        mail().weight(0),
+        mail().unique_for(Duration::ZERO),
+        mail().unique("key", Unique::throttle(Duration::ZERO)),
+        mail().unique("key", Unique::keep_latest()).group("g"),
         NewJob::raw("mail", vec![0; (1 << 20) + 1]),
     ];
     for job in refused {
@@ -163,6 +194,45 @@ fn a_follow_up_that_is_not_granted_or_not_valid_is_refused() {
     for job in [NewJob::raw("e mail", []), mail().queue("über"), mail().queue("")] {
         assert_eq!(host.run_raw(enqueue(job), *b""), retry(&enqueue::Error::AccessDenied.to_string()));
     }
+}
+
+#[test]
+fn a_batch_is_enqueued_as_a_whole_or_not_at_all() {
+    let batch = |kinds: Vec<String>| -> Result<Vec<String>, enqueue::RefusedJob> {
+        NewJob::raw("mail", []).enqueue().expect("it is granted");
+        enqueue_many(kinds.iter().map(|kind| NewJob::raw(kind, [])))
+    };
+    let mut host = Host::new().grant(&["mail"]);
+    let ids = ["1+2".to_owned(), "1+3".into()];
+    assert_eq!(host.run(batch, &["mail", "mail"]).json(), Some(ids));
+    assert_eq!(host.enqueued().len(), 3);
+    let outcome = host.run(batch, &["mail", "page", "mail"]);
+    let Outcome::Retry { reason, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("index 1") && reason.contains("may not enqueue"), "{reason}");
+
+    let goes_on = || -> Result<usize> {
+        let refused = enqueue_many([NewJob::raw("mail", []), NewJob::raw("page", [])]).unwrap_err();
+        assert_eq!((refused.index, &refused.error), (1, &enqueue::Error::AccessDenied));
+        assert_eq!(enqueue_many([])?, [""; 0]);
+        Ok(enqueue_many(vec![NewJob::raw("mail", []); 100])?.len())
+    };
+    let mut host = Host::new().grant(&["mail"]);
+    assert_eq!(host.run_raw(goes_on, *b"").json(), Some(100), "a refused batch uses nothing of the quota");
+    assert_eq!(host.enqueued().len(), 100);
+}
+
+#[test]
+fn a_follow_up_that_replaces_takes_the_place_of_one_of_its_kind() {
+    fn index((kind, text): (String, String)) -> Result {
+        NewJob::new(&kind, &text)?.unique("shop", Unique::keep_latest()).enqueue()?;
+        Ok(())
+    }
+    let mut host = Host::new();
+    for job in [("index", "one"), ("index", "two"), ("other", "three")] {
+        assert!(host.run(index, &job).is_done());
+    }
+    let [job] = host.enqueued() else { panic!("{:?}", host.enqueued()) };
+    assert_eq!((job.kind(), job.json::<String>().as_deref()), ("index", Some("two")));
 }
 
 #[test]
@@ -243,6 +313,26 @@ fn a_test_sets_what_the_attempt_sees() {
     assert_eq!(seen, Some(("j9".to_owned(), "mail".to_owned(), "slow".to_owned(), 2, 3, true)));
     assert_eq!(host.progress(), Some((1, Some(2), Some("half"))));
     assert_eq!((host.logs()[0].level, host.logs()[0].text.as_str()), (Level::Warn, "1 left"));
+}
+
+#[test]
+fn a_test_sets_the_labels_of_the_job_and_its_schedule() {
+    fn observe() -> Result<(u8, Vec<String>, Option<String>)> {
+        assert_eq!((attempt::headers().len(), attempt::group()), (2, Some("g".to_owned())));
+        assert_eq!((attempt::header("Tenant"), attempt::run_id()), (None, "2-7".to_owned()));
+        assert_eq!(attempt::schedule().as_deref(), Some("daily"));
+        assert_eq!(attempt::scheduled_for(), Some(UNIX_EPOCH));
+        Ok((attempt::priority(), attempt::tags(), attempt::header("tenant")))
+    }
+    let host = Host::new().group("g").priority(2).tags(&["a", "b"]).header("tenant", "ada").header("n", "");
+    let seen = host.run_id("2-7").scheduled("daily", UNIX_EPOCH).run_raw(observe, *b"").json();
+    let tags = vec!["a".to_owned(), "b".into()];
+    assert_eq!(seen, Some((2, tags, Some("ada".to_owned()))));
+    let nothing = || -> Result<bool> {
+        assert!(attempt::tags().is_empty() && attempt::headers().is_empty() && attempt::scheduled_for().is_none());
+        Ok(attempt::group().is_none() && attempt::schedule().is_none() && attempt::priority() == 5)
+    };
+    assert_eq!(Host::new().run_raw(nothing, *b"").json(), Some(true));
 }
 
 #[test]

@@ -32,6 +32,31 @@ pub fn is_name(name: &str) -> bool {
 /// The number of priorities. 0 runs first, 9 runs last.
 pub const PRIORITIES: u8 = 10;
 
+/// The most tags of one job.
+pub const TAGS_MAX: usize = 16;
+
+/// The longest tag in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+
+/// Whether this is a valid tag: a text of 1 to [`TAG_BYTES_MAX`] bytes without control characters.
+pub fn is_tag(text: &str) -> bool {
+    !text.is_empty() && text.len() <= TAG_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
+/// The longest name of a header in bytes.
+pub const HEADER_NAME_BYTES_MAX: usize = 128;
+
+/// Whether this is a valid name of a header: any text of 1 to [`HEADER_NAME_BYTES_MAX`] bytes.
+pub const fn is_header_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= HEADER_NAME_BYTES_MAX
+}
+
+/// The most bytes of the names and values of all headers of one job.
+pub const HEADERS_BYTES_MAX: usize = 4 << 10;
+
+/// The longest time for which a key is held that does not depend on a job, in seconds: 30 days.
+pub const KEY_SECONDS_MAX: u64 = 30 * 24 * 3600;
+
 /// The limits of a plugin's attempt unless the operator sets others: the defaults of `PluginLimits`, which documents them.
 pub mod attempt {
     /// The longest result in bytes.
@@ -52,6 +77,12 @@ pub mod attempt {
     pub const STATE_BYTES: u64 = 64 << 20;
     /// The most follow-up jobs.
     pub const FOLLOW_UPS: u32 = 100;
-    /// The most payload bytes of follow-up jobs together.
+    /// The most bytes of follow-up jobs together: payloads, tags and headers.
     pub const FOLLOW_UP_BYTES: usize = 1 << 20;
+    /// The most resource handles that a guest can hold at a time. It has one for each follow-up job that it makes and has not
+    /// enqueued.
+    pub const HANDLES: usize = 1_000;
+    /// How many bytes each tag and each header of a follow-up job counts beside its text, because the host needs memory also
+    /// for short ones.
+    pub const LABEL_BYTES: usize = 64;
 }

@@ -215,9 +215,10 @@ impl Attempt {
     }
 
     /// Tells the handler to stop, because the cancel of its job was requested. Returns false if the attempt was ended at once:
-    /// its handler was not called, or is a plugin, which cannot react. Otherwise it is ended at `by`.
+    /// its handler was not called, or is a plugin that cannot react. Otherwise it is ended at `by`.
     pub(super) fn cancel(&self, by: Duration) -> bool {
-        if self.facts.called_at().is_none() || self.handling().foreign.is_some() {
+        let is_blind = self.handling().foreign.is_some() && !self.facts.guest.sees_cancel();
+        if self.facts.called_at().is_none() || is_blind {
             self.end(Kill::Cancel);
             return false;
         }

@@ -15,8 +15,8 @@ use crate::time::TimeReader;
 pub(crate) struct GuestFacts {
     /// How many plugins' follow-up jobs the job descends from.
     generation: u32,
-    /// The version of the plugin that makes this attempt.
-    plugin: OnceLock<PluginHash>,
+    /// The version of the plugin that makes this attempt, and whether it can see that its cancel was requested.
+    plugin: OnceLock<(PluginHash, bool)>,
     place: Mutex<PlaceWait>,
     /// Ready once nothing of the attempt runs any more, if it was ended while it ran on a thread for guests.
     left_behind: Mutex<Option<Gone>>,
@@ -60,14 +60,20 @@ impl GuestFacts {
         self.generation
     }
 
-    /// Notes which version of a plugin makes this attempt. Each attempt is made by one.
-    pub fn set_plugin(&self, hash: PluginHash) {
-        let _ = self.plugin.set(hash);
+    /// Notes which version of a plugin makes this attempt, and whether it can see that its cancel was requested. Each attempt is
+    /// made by one.
+    pub fn set_plugin(&self, hash: PluginHash, sees_cancel: bool) {
+        let _ = self.plugin.set((hash, sees_cancel));
     }
 
     /// The version of the plugin that makes this attempt, if one does.
     pub fn plugin(&self) -> Option<PluginHash> {
-        self.plugin.get().copied()
+        self.plugin.get().map(|(hash, _)| *hash)
+    }
+
+    /// Whether the guest was called and can see that its cancel was requested. Otherwise it gets no time to react.
+    pub fn sees_cancel(&self) -> bool {
+        self.plugin.get().is_some_and(|(_, sees_cancel)| *sees_cancel) && !self.waits_for_place()
     }
 
     fn place(&self) -> MutexGuard<'_, PlaceWait> {

@@ -18,6 +18,11 @@ impl GuestFacts {
         None
     }
 
+    /// Whether the guest can see that its cancel was requested.
+    pub fn sees_cancel(&self) -> bool {
+        false
+    }
+
     /// Whether the attempt waits for a place to run.
     pub fn waits_for_place(&self) -> bool {
         false

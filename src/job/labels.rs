@@ -2,20 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use millpond_rules::{HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX, is_header_name, is_tag};
+
 use crate::error::Error;
 use crate::text::char_boundary;
-
-/// Tags of one job, at most.
-const TAGS_MAX: usize = 16;
-
-/// Longest tag in bytes.
-const TAG_BYTES_MAX: usize = 64;
-
-/// Longest name of a header in bytes.
-const HEADER_NAME_BYTES_MAX: usize = 128;
-
-/// Names and values of all headers of one job, at most, in bytes.
-const HEADERS_BYTES_MAX: usize = 4 << 10;
 
 /// The tags and headers of a job. Few jobs have any, so a record has them behind one pointer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +51,7 @@ pub(super) fn check_tags(tags: &mut Vec<String>) -> Result<(), Error> {
 }
 
 fn check_tag(tag: &str) -> Result<(), Error> {
-    if (1..=TAG_BYTES_MAX).contains(&tag.len()) && !tag.chars().any(char::is_control) {
+    if is_tag(tag) {
         return Ok(());
     }
     Err(Error::InvalidTag { tag: start(tag, TAG_BYTES_MAX), len: tag.len(), max: TAG_BYTES_MAX })
@@ -70,7 +60,7 @@ fn check_tag(tag: &str) -> Result<(), Error> {
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Error> {
     let mut bytes = 0;
     for (name, value) in headers {
-        if !(1..=HEADER_NAME_BYTES_MAX).contains(&name.len()) {
+        if !is_header_name(name) {
             let (name, len) = (start(name, HEADER_NAME_BYTES_MAX), name.len());
             return Err(Error::InvalidHeader { name, len, max: HEADER_NAME_BYTES_MAX });
         }

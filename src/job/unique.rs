@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 
 /// The longest time for which a key is held that does not depend on a job. Until it ends, each key is a row in the file.
-pub(crate) const KEY_TIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const KEY_TIME_MAX: Duration = Duration::from_secs(millpond_rules::KEY_SECONDS_MAX);
 
 /// How a job holds its [unique key](crate::NewJob::unique), and what an enqueue does that finds the key held.
 ///

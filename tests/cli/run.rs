@@ -103,6 +103,19 @@ fn what_it_prints_is_shown_where_that_is_granted() {
 }
 
 #[test]
+fn a_rate_limit_is_reported_where_it_is_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = write(folder.path(), "payload", b"queue");
+    let limited = hostile("rate_limited");
+    let run = ["plugin", "run", &limited, "--payload", payload.to_str().unwrap()];
+    let said = say(&mut millpond(&run));
+    let lines = ["job 1: put off by ", "log: WARN rate limits are not granted"];
+    assert!(said.code == Some(1) && lines.iter().all(|line| said.out.contains(line)), "{said:?}");
+    let said = say(&mut millpond(&[&run[..], &["--rate-limit"]].concat()));
+    assert!(said.code == Some(1) && said.out.contains("job 1: rate limited for 60s"), "{said:?}");
+}
+
+#[test]
 fn it_connects_to_the_host_that_it_is_granted_and_to_no_other() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", server.local_addr().unwrap());

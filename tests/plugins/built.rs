@@ -29,9 +29,7 @@ pub fn raw_text(name: &str) -> String {
 
 /// The module of such a text.
 pub fn raw(text: &str) -> Vec<u8> {
-    let mut module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    guest::embed(&mut module, "job-handler");
-    module
+    guest::current(text)
 }
 
 pub fn noop() -> Vec<u8> {

@@ -6,7 +6,7 @@ use wit_component::StringEncoding;
 use wit_parser::Resolve;
 
 /// Everything that a guest is allowed to import, as core functions.
-const IMPORTS: [(&str, &str); 21] = [
+const IMPORTS: [(&str, &str); 23] = [
     ("$log", r#"(import "millpond:jobs/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#),
     ("$number", r#"(import "millpond:jobs/attempt@0.1.0" "get-number" (func $number (result i32)))"#),
     ("$max_number", r#"(import "millpond:jobs/attempt@0.1.0" "get-max-number" (func $max_number (result i32)))"#),
@@ -41,6 +41,14 @@ const IMPORTS: [(&str, &str); 21] = [
     (
         "$set_group",
         r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-group" (func $set_group (param i32 i32 i32)))"#,
+    ),
+    (
+        "$set_unique_key",
+        r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-unique-key" (func $set_unique_key (param i32 i32 i32)))"#,
+    ),
+    (
+        "$set_unique_replace",
+        r#"(import "millpond:jobs/enqueue@0.1.0" "[method]new-job.set-unique-replace" (func $set_unique_replace (param i32)))"#,
     ),
     ("$enqueue", r#"(import "millpond:jobs/enqueue@0.1.0" "enqueue" (func $enqueue (param i32 i32)))"#),
     ("$now", r#"(import "millpond:jobs/clock@0.1.0" "now" (func $now (param i32)))"#),
@@ -111,6 +119,19 @@ pub fn module_with(body: &str, more: &str) -> Vec<u8> {
                 {body}))"#,
         imports.join("\n")
     );
+    current(&text)
+}
+
+/// The version of the contract, from its first line of code.
+pub fn version() -> &'static str {
+    let wit = include_str!("../../wit/jobs.wit");
+    let (_, rest) = wit.split_once("package millpond:jobs@").expect("a package");
+    rest.split_once(';').expect("a semicolon").0
+}
+
+/// A module of the current version of the contract. The texts of modules name the first version, whatever the current one is.
+pub fn current(text: &str) -> Vec<u8> {
+    let text = text.replace("@0.1.0", &format!("@{}", version()));
     let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     embed(&mut module, "job-handler");
     module

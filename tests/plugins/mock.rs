@@ -79,3 +79,119 @@ async fn too_many_follow_ups_and_too_large_state_are_refused_by_the_mock_host() 
     assert_eq!(real[..4], ["KeyTooLarge", "set", "set", "KeyTooLarge"]);
     assert_eq!(mocked, real);
 }
+
+#[tokio::test]
+async fn an_option_that_the_queue_refuses_is_refused_by_the_mock_host() {
+    let (tag, name) = ("t".repeat(64), "n".repeat(128));
+    let (long_tag, long_name) = (format!("{tag}t"), format!("{name}n"));
+    let month = (30 * 24 * 3600 * 1_000_000_000_u64).to_string();
+    let longer = (30 * 24 * 3600 * 1_000_000_000_u64 + 1).to_string();
+    let most = u64::MAX.to_string();
+    let options: [&[&str]; 62] = [
+        &["tag", ""],
+        &["tag", "ok"],
+        &["tag", "a b"],
+        &["tag", "\0"],
+        &["tag", "\u{85}"],
+        &["tag", &tag],
+        &["tag", &long_tag],
+        &["tag", "a", "tag", "a"],
+        &["tags", "16"],
+        &["tags", "17"],
+        &["tags", "16", "tags", "16"],
+        &["tags", "16", "tag", "another"],
+        &["header", ""],
+        &["header", "\0"],
+        &["header", &name],
+        &["header", &long_name],
+        &["headers", "100"],
+        &["headers", "5000"],
+        &["value", "0"],
+        &["value", "4092"],
+        &["value", "4093"],
+        &["value", "1100000"],
+        &["value", "4000", "headers", "40"],
+        &["value", "4000", "headers", "70"],
+        &["expiry", "0"],
+        &["expiry", &most],
+        &["timeout", "0"],
+        &["timeout", "1"],
+        &["weight", "0"],
+        &["weight", "7"],
+        &["key", "k", "for", "0"],
+        &["key", "k", "for", &month],
+        &["key", "k", "for", &longer],
+        &["for", "1"],
+        &["started", ""],
+        &["started", "", "for", "1"],
+        &["replace", ""],
+        &["replace", "", "for", "1"],
+        &["throttle", "0"],
+        &["throttle", "1"],
+        &["throttle", &month],
+        &["throttle", &longer],
+        &["throttle-replace", "1"],
+        &["throttle", "1", "group", "g"],
+        &["throttle", "1", "delay", "5"],
+        &["latest", ""],
+        &["latest", "", "group", "g"],
+        &["latest", "", "delay", "5"],
+        &["latest-debounce", "1"],
+        &["debounce", "0"],
+        &["debounce", "5"],
+        &["debounce", "6"],
+        &["debounce", "5", "delay", "5"],
+        &["debounce", "5", "delay", "0"],
+        &["debounce", "5", "group", "g"],
+        &["started", "", "key", ""],
+        &["started", "", "key", "a\0b"],
+        &["group", "\0"],
+        &["tag", "", "key", ""],
+        &["weight", "0", "tags", "17"],
+        &["timeout", &most],
+        &["expiry", "1", "delay", "5"],
+    ];
+    let told: Vec<String> =
+        options.iter().map(|words| ["with"].iter().chain(*words).copied().collect::<Vec<_>>().join("\t")).collect();
+    let [mocked, real] = answers(&told.join("\n")).await;
+    for ((line, mocked), real) in told.iter().zip(&mocked).zip(&real) {
+        assert_eq!(mocked, real, "{line:?}");
+    }
+    assert_eq!((mocked.len(), real.len()), (told.len(), told.len()));
+    assert!(real.iter().filter(|answer| *answer == "Other").count() > 20, "{real:?}");
+    assert!(real.iter().filter(|answer| answer.starts_with("1+")).count() > 20, "{real:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_the_queue_refuses_is_refused_by_the_mock_host() {
+    let many = |sizes: &[&str]| ["many"].iter().chain(sizes).copied().collect::<Vec<_>>().join("\t");
+    let told = [
+        many(&["1", "2"]),
+        many(&["1", "-", "2"]),
+        many(&["1", "2000000", "-"]),
+        many(&["600000", "600000"]),
+        many(&["600000", "1"]),
+        many(&["600000"]),
+        many(&["1"; 97]),
+        many(&["1"; 96]),
+        many(&["1"]),
+        many(&["1"; 1_001]),
+    ];
+    let [mocked, real] = answers(&told.join("\n")).await;
+    assert_eq!(mocked, real);
+    let refused = ["1 AccessDenied", "1 QuotaExceeded", "1 QuotaExceeded"];
+    assert_eq!((real[0].as_str(), &real[1..4]), ("1+1 1+2", &refused.map(str::to_owned)[..]));
+    assert_eq!(
+        (real[4].as_str(), real[5].as_str(), real[6].as_str()),
+        ("1+3 1+4", "0 QuotaExceeded", "96 QuotaExceeded")
+    );
+    assert_eq!((real[8].as_str(), real[9].as_str()), ("0 QuotaExceeded", "1000 QuotaExceeded"));
+}
+
+#[tokio::test]
+async fn labels_that_fill_the_quota_are_refused_by_the_mock_host() {
+    let told = ["with\theaders\t1000"; 20].join("\n");
+    let [mocked, real] = answers(&told).await;
+    assert_eq!(mocked, real);
+    assert_eq!(real.iter().position(|answer| answer == "QuotaExceeded"), Some(15), "{real:?}");
+}

@@ -3,103 +3,171 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `millpond:jobs/attempt@0.1.0`
+// Imported Functions from `millpond:jobs/attempt@0.1.1`
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-job-id")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-job-id")))
 extern void __wasm_import_millpond_jobs_attempt_get_job_id(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-kind")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-kind")))
 extern void __wasm_import_millpond_jobs_attempt_get_kind(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-queue")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-queue")))
 extern void __wasm_import_millpond_jobs_attempt_get_queue(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-number")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-number")))
 extern int32_t __wasm_import_millpond_jobs_attempt_get_number(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-max-number")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-max-number")))
 extern int32_t __wasm_import_millpond_jobs_attempt_get_max_number(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-enqueued-at")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-enqueued-at")))
 extern void __wasm_import_millpond_jobs_attempt_get_enqueued_at(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("get-time-left")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-time-left")))
 extern int64_t __wasm_import_millpond_jobs_attempt_get_time_left(void);
 
-__attribute__((__import_module__("millpond:jobs/attempt@0.1.0"), __import_name__("is-cancelled")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("is-cancelled")))
 extern int32_t __wasm_import_millpond_jobs_attempt_is_cancelled(void);
 
-// Imported Functions from `millpond:jobs/log@0.1.0`
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-group")))
+extern void __wasm_import_millpond_jobs_attempt_get_group(uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/log@0.1.0"), __import_name__("log")))
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-priority")))
+extern int32_t __wasm_import_millpond_jobs_attempt_get_priority(void);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-tags")))
+extern void __wasm_import_millpond_jobs_attempt_get_tags(uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-header")))
+extern void __wasm_import_millpond_jobs_attempt_get_header(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-headers")))
+extern void __wasm_import_millpond_jobs_attempt_get_headers(uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-run-id")))
+extern void __wasm_import_millpond_jobs_attempt_get_run_id(uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-schedule")))
+extern void __wasm_import_millpond_jobs_attempt_get_schedule(uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/attempt@0.1.1"), __import_name__("get-scheduled-for")))
+extern void __wasm_import_millpond_jobs_attempt_get_scheduled_for(uint8_t *);
+
+// Imported Functions from `millpond:jobs/outcome@0.1.1`
+
+__attribute__((__import_module__("millpond:jobs/outcome@0.1.1"), __import_name__("set-rate-limited")))
+extern void __wasm_import_millpond_jobs_outcome_set_rate_limited(uint8_t *);
+
+__attribute__((__import_module__("millpond:jobs/outcome@0.1.1"), __import_name__("set-rate-limited-queue")))
+extern void __wasm_import_millpond_jobs_outcome_set_rate_limited_queue(uint8_t *);
+
+// Imported Functions from `millpond:jobs/log@0.1.1`
+
+__attribute__((__import_module__("millpond:jobs/log@0.1.1"), __import_name__("log")))
 extern void __wasm_import_millpond_jobs_log_log(int32_t, uint8_t *, size_t);
 
-// Imported Functions from `millpond:jobs/config@0.1.0`
+// Imported Functions from `millpond:jobs/config@0.1.1`
 
-__attribute__((__import_module__("millpond:jobs/config@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("millpond:jobs/config@0.1.1"), __import_name__("get")))
 extern void __wasm_import_millpond_jobs_config_get(uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/state@0.1.0`
+// Imported Functions from `millpond:jobs/state@0.1.1`
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.1"), __import_name__("get")))
 extern void __wasm_import_millpond_jobs_state_get(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.0"), __import_name__("set")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.1"), __import_name__("set")))
 extern void __wasm_import_millpond_jobs_state_set(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.0"), __import_name__("delete")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.1"), __import_name__("delete")))
 extern void __wasm_import_millpond_jobs_state_delete(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/state@0.1.0"), __import_name__("increment")))
+__attribute__((__import_module__("millpond:jobs/state@0.1.1"), __import_name__("increment")))
 extern void __wasm_import_millpond_jobs_state_increment(uint8_t *, size_t, int64_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/enqueue@0.1.0`
+// Imported Functions from `millpond:jobs/enqueue@0.1.1`
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[constructor]new-job")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[constructor]new-job")))
 extern int32_t __wasm_import_millpond_jobs_enqueue_constructor_new_job(uint8_t *, size_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[method]new-job.set-queue")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-queue")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_queue(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[method]new-job.set-delay")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-delay")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_delay(int32_t, int64_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[method]new-job.set-priority")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-priority")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_priority(int32_t, int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[method]new-job.set-max-attempts")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-max-attempts")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_max_attempts(int32_t, int32_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[method]new-job.set-unique-key")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-key")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_key(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[method]new-job.set-group")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-group")))
 extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_group(int32_t, uint8_t *, size_t);
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("enqueue")))
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-expiry")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_expiry(int32_t, int64_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-timeout")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_timeout(int32_t, int64_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-weight")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_weight(int32_t, int32_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.add-tag")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_add_tag(int32_t, uint8_t *, size_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-header")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_header(int32_t, uint8_t *, size_t, uint8_t *, size_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-for")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_for(int32_t, int64_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-until-started")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_until_started(int32_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-throttle")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_throttle(int32_t, int64_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-keep-latest")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_keep_latest(int32_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-replace")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_replace(int32_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[method]new-job.set-unique-debounce")))
+extern void __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_debounce(int32_t, int64_t, int64_t);
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("enqueue")))
 extern void __wasm_import_millpond_jobs_enqueue_enqueue(int32_t, uint8_t *);
 
-// Imported Functions from `millpond:jobs/progress@0.1.0`
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("enqueue-many")))
+extern void __wasm_import_millpond_jobs_enqueue_enqueue_many(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("millpond:jobs/progress@0.1.0"), __import_name__("report")))
+// Imported Functions from `millpond:jobs/progress@0.1.1`
+
+__attribute__((__import_module__("millpond:jobs/progress@0.1.1"), __import_name__("report")))
 extern void __wasm_import_millpond_jobs_progress_report(int64_t, int32_t, int64_t, int32_t, uint8_t *, size_t);
 
-// Imported Functions from `millpond:jobs/clock@0.1.0`
+// Imported Functions from `millpond:jobs/clock@0.1.1`
 
-__attribute__((__import_module__("millpond:jobs/clock@0.1.0"), __import_name__("now")))
+__attribute__((__import_module__("millpond:jobs/clock@0.1.1"), __import_name__("now")))
 extern void __wasm_import_millpond_jobs_clock_now(uint8_t *);
 
-// Imported Functions from `millpond:jobs/random@0.1.0`
+// Imported Functions from `millpond:jobs/random@0.1.1`
 
-__attribute__((__import_module__("millpond:jobs/random@0.1.0"), __import_name__("get-random-u64")))
+__attribute__((__import_module__("millpond:jobs/random@0.1.1"), __import_name__("get-random-u64")))
 extern int64_t __wasm_import_millpond_jobs_random_get_random_u64(void);
 
-__attribute__((__import_module__("millpond:jobs/random@0.1.0"), __import_name__("get-random-bytes")))
+__attribute__((__import_module__("millpond:jobs/random@0.1.1"), __import_name__("get-random-bytes")))
 extern void __wasm_import_millpond_jobs_random_get_random_bytes(int64_t, uint8_t *);
 
-// Exported Functions from `millpond:jobs/handler@0.1.0`
+// Exported Functions from `millpond:jobs/handler@0.1.1`
 
-__attribute__((__weak__, __export_name__("cabi_post_millpond:jobs/handler@0.1.0#handle")))
+__attribute__((__weak__, __export_name__("cabi_post_millpond:jobs/handler@0.1.1#handle")))
 void __wasm_export_exports_millpond_jobs_handler_handle_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -203,6 +271,54 @@ void job_handler_option_string_free(job_handler_option_string_t *ptr) {
   }
 }
 
+void job_handler_list_string_free(job_handler_list_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    job_handler_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      job_handler_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void job_handler_tuple2_string_string_free(job_handler_tuple2_string_string_t *ptr) {
+  job_handler_string_free(&ptr->f0);
+  job_handler_string_free(&ptr->f1);
+}
+
+void job_handler_list_tuple2_string_string_free(job_handler_list_tuple2_string_string_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    job_handler_tuple2_string_string_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      job_handler_tuple2_string_string_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void millpond_jobs_attempt_option_instant_free(millpond_jobs_attempt_option_instant_t *ptr) {
+  if (ptr->is_some) {
+  }
+}
+
+void millpond_jobs_outcome_error_free(millpond_jobs_outcome_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 1: {
+      job_handler_string_free(&ptr->val.other);
+      break;
+    }
+  }
+}
+
+void millpond_jobs_outcome_result_void_error_free(millpond_jobs_outcome_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    millpond_jobs_outcome_error_free(&ptr->val.err);
+  }
+}
+
 void millpond_jobs_state_error_free(millpond_jobs_state_error_t *ptr) {
   switch ((int32_t) ptr->tag) {
     case 4: {
@@ -256,7 +372,11 @@ void millpond_jobs_enqueue_error_free(millpond_jobs_enqueue_error_t *ptr) {
   }
 }
 
-__attribute__((__import_module__("millpond:jobs/enqueue@0.1.0"), __import_name__("[resource-drop]new-job")))
+void millpond_jobs_enqueue_refused_job_free(millpond_jobs_enqueue_refused_job_t *ptr) {
+  millpond_jobs_enqueue_error_free(&ptr->error);
+}
+
+__attribute__((__import_module__("millpond:jobs/enqueue@0.1.1"), __import_name__("[resource-drop]new-job")))
 extern void __wasm_import_millpond_jobs_enqueue_new_job_drop(int32_t handle);
 
 void millpond_jobs_enqueue_new_job_drop_own(millpond_jobs_enqueue_own_new_job_t handle) {
@@ -276,6 +396,35 @@ void millpond_jobs_enqueue_result_job_id_error_free(millpond_jobs_enqueue_result
     millpond_jobs_enqueue_job_id_free(&ptr->val.ok);
   } else {
     millpond_jobs_enqueue_error_free(&ptr->val.err);
+  }
+}
+
+void millpond_jobs_enqueue_list_own_new_job_free(millpond_jobs_enqueue_list_own_new_job_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    millpond_jobs_enqueue_own_new_job_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
+void millpond_jobs_enqueue_list_job_id_free(millpond_jobs_enqueue_list_job_id_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    millpond_jobs_enqueue_job_id_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      millpond_jobs_enqueue_job_id_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void millpond_jobs_enqueue_result_list_job_id_refused_job_free(millpond_jobs_enqueue_result_list_job_id_refused_job_t *ptr) {
+  if (!ptr->is_err) {
+    millpond_jobs_enqueue_list_job_id_free(&ptr->val.ok);
+  } else {
+    millpond_jobs_enqueue_refused_job_free(&ptr->val.err);
   }
 }
 
@@ -375,6 +524,196 @@ millpond_jobs_attempt_duration_t millpond_jobs_attempt_get_time_left(void) {
 bool millpond_jobs_attempt_is_cancelled(void) {
   int32_t ret = __wasm_import_millpond_jobs_attempt_is_cancelled();
   return ret;
+}
+
+bool millpond_jobs_attempt_get_group(job_handler_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_group(ptr);
+  job_handler_option_string_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+int32_t millpond_jobs_attempt_get_priority(void) {
+  int32_t ret = __wasm_import_millpond_jobs_attempt_get_priority();
+  return ret;
+}
+
+void millpond_jobs_attempt_get_tags(job_handler_list_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_tags(ptr);
+  *ret = (job_handler_list_string_t) { (job_handler_string_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+bool millpond_jobs_attempt_get_header(job_handler_string_t *name, job_handler_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_header((uint8_t *) (*name).ptr, (*name).len, ptr);
+  job_handler_option_string_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+void millpond_jobs_attempt_get_headers(job_handler_list_tuple2_string_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_headers(ptr);
+  *ret = (job_handler_list_tuple2_string_string_t) { (job_handler_tuple2_string_string_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+void millpond_jobs_attempt_get_run_id(job_handler_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_run_id(ptr);
+  *ret = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+bool millpond_jobs_attempt_get_schedule(job_handler_string_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_schedule(ptr);
+  job_handler_option_string_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instant_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[24];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_attempt_get_scheduled_for(ptr);
+  millpond_jobs_attempt_option_instant_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (millpond_jobs_types_instant_t) {
+        (int64_t) *((int64_t*) (ptr + 8)),
+        (uint32_t) (uint32_t) (*((int32_t*) (ptr + 16))),
+      };
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+bool millpond_jobs_outcome_set_rate_limited(millpond_jobs_outcome_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_outcome_set_rate_limited(ptr);
+  millpond_jobs_outcome_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_outcome_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool millpond_jobs_outcome_set_rate_limited_queue(millpond_jobs_outcome_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_outcome_set_rate_limited_queue(ptr);
+  millpond_jobs_outcome_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_outcome_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
 void millpond_jobs_log_log(millpond_jobs_log_level_t level, job_handler_string_t *message) {
@@ -630,6 +969,50 @@ void millpond_jobs_enqueue_method_new_job_set_group(millpond_jobs_enqueue_borrow
   __wasm_import_millpond_jobs_enqueue_method_new_job_set_group((self).__handle, (uint8_t *) (*group).ptr, (*group).len);
 }
 
+void millpond_jobs_enqueue_method_new_job_set_expiry(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t after) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_expiry((self).__handle, (int64_t) (after));
+}
+
+void millpond_jobs_enqueue_method_new_job_set_timeout(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t timeout) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_timeout((self).__handle, (int64_t) (timeout));
+}
+
+void millpond_jobs_enqueue_method_new_job_set_weight(millpond_jobs_enqueue_borrow_new_job_t self, uint32_t units) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_weight((self).__handle, (int32_t) (units));
+}
+
+void millpond_jobs_enqueue_method_new_job_add_tag(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *tag) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_add_tag((self).__handle, (uint8_t *) (*tag).ptr, (*tag).len);
+}
+
+void millpond_jobs_enqueue_method_new_job_set_header(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *name, job_handler_string_t *value) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_header((self).__handle, (uint8_t *) (*name).ptr, (*name).len, (uint8_t *) (*value).ptr, (*value).len);
+}
+
+void millpond_jobs_enqueue_method_new_job_set_unique_for(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t at_least) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_for((self).__handle, (int64_t) (at_least));
+}
+
+void millpond_jobs_enqueue_method_new_job_set_unique_until_started(millpond_jobs_enqueue_borrow_new_job_t self) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_until_started((self).__handle);
+}
+
+void millpond_jobs_enqueue_method_new_job_set_unique_throttle(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t window) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_throttle((self).__handle, (int64_t) (window));
+}
+
+void millpond_jobs_enqueue_method_new_job_set_unique_keep_latest(millpond_jobs_enqueue_borrow_new_job_t self) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_keep_latest((self).__handle);
+}
+
+void millpond_jobs_enqueue_method_new_job_set_unique_replace(millpond_jobs_enqueue_borrow_new_job_t self) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_replace((self).__handle);
+}
+
+void millpond_jobs_enqueue_method_new_job_set_unique_debounce(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t quiet, millpond_jobs_enqueue_duration_t at_most) {
+  __wasm_import_millpond_jobs_enqueue_method_new_job_set_unique_debounce((self).__handle, (int64_t) (quiet), (int64_t) (at_most));
+}
+
 bool millpond_jobs_enqueue_enqueue(millpond_jobs_enqueue_own_new_job_t job, millpond_jobs_enqueue_job_id_t *ret, millpond_jobs_enqueue_error_t *err) {
   __attribute__((__aligned__(sizeof(void*))))
   uint8_t ret_area[(4*sizeof(void*))];
@@ -663,6 +1046,54 @@ bool millpond_jobs_enqueue_enqueue(millpond_jobs_enqueue_own_new_job_t job, mill
       }
 
       result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool millpond_jobs_enqueue_enqueue_many(millpond_jobs_enqueue_list_own_new_job_t *jobs, millpond_jobs_enqueue_list_job_id_t *ret, millpond_jobs_enqueue_refused_job_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(5*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_millpond_jobs_enqueue_enqueue_many((uint8_t *) (*jobs).ptr, (*jobs).len, ptr);
+  millpond_jobs_enqueue_result_list_job_id_refused_job_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (millpond_jobs_enqueue_list_job_id_t) { (millpond_jobs_enqueue_job_id_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      millpond_jobs_enqueue_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + (2*sizeof(void*))));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          variant.val.other = (job_handler_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (millpond_jobs_enqueue_refused_job_t) {
+        (uint32_t) (uint32_t) (*((int32_t*) (ptr + sizeof(void*)))),
+        (millpond_jobs_enqueue_error_t) variant,
+      };
       break;
     }
   }
@@ -734,7 +1165,7 @@ void millpond_jobs_random_get_random_bytes(uint64_t max_len, job_handler_list_u8
   *ret = (job_handler_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
-__attribute__((__export_name__("millpond:jobs/handler@0.1.0#handle")))
+__attribute__((__export_name__("millpond:jobs/handler@0.1.1#handle")))
 uint8_t * __wasm_export_exports_millpond_jobs_handler_handle(uint8_t * arg, size_t arg0) {
   job_handler_list_u8_t arg1 = (job_handler_list_u8_t) { (uint8_t*)(arg), (arg0) };
   exports_millpond_jobs_handler_result_list_u8_handle_error_t ret;

@@ -17,7 +17,8 @@ typedef struct job_handler_string_t {
 // A span of time in nanoseconds, as in `wasi:clocks/types.duration`. At most 584 years.
 typedef uint64_t millpond_jobs_types_duration_t;
 
-// Names one job, for ever, in the file of this queue. Opaque: compare for equality, print, send; do not parse or sort.
+// Identifies one job in the file of this queue. An id is never reused. It is opaque: it can be compared for equality,
+// printed and sent, but must not be parsed or sorted.
 typedef job_handler_string_t millpond_jobs_types_job_id_t;
 
 // A moment of the wall clock: seconds since 1970-01-01T00:00:00Z, negative before, and nanoseconds below 1,000,000,000.
@@ -25,7 +26,7 @@ typedef job_handler_string_t millpond_jobs_types_job_id_t;
 typedef struct millpond_jobs_types_instant_t {
   // Whole seconds, rounded down.
   int64_t   seconds;
-  // What is left of the second.
+  // The nanoseconds after that second.
   uint32_t   nanoseconds;
 } millpond_jobs_types_instant_t;
 
@@ -34,11 +35,11 @@ typedef struct {
   millpond_jobs_types_duration_t val;
 } millpond_jobs_types_option_duration_t;
 
-// How an attempt that failed wants to be repeated.
+// Why an attempt failed, and when the next one can start.
 typedef struct millpond_jobs_types_retry_request_t {
-  // For the operator, kept with the attempt. The host cuts it off at its limit (4 KiB by default).
+  // The reason, for the operator. It is kept with the attempt. The host truncates it at its limit (4 KiB by default).
   job_handler_string_t   reason;
-  // The earliest moment of the next attempt, counted from the end of this one. `none`: as the queue's back-off says.
+  // The shortest time until the next attempt, counted from the end of this one. `none`: the queue's back-off decides.
   millpond_jobs_types_option_duration_t   delay;
 } millpond_jobs_types_retry_request_t;
 
@@ -61,7 +62,8 @@ typedef struct millpond_jobs_types_handle_error_t {
 #define MILLPOND_JOBS_TYPES_HANDLE_ERROR_CANCEL 1
 // The job can never succeed, for this reason. It becomes a dead letter, which an operator can inspect and run again.
 #define MILLPOND_JOBS_TYPES_HANDLE_ERROR_DEAD_LETTER 2
-// The job cannot run now: run it again after this time. No attempt is used up.
+// The job cannot run now. It runs again after this time, and no attempt is used up. With a call of
+// `outcome.set-rate-limited` other jobs wait as well.
 #define MILLPOND_JOBS_TYPES_HANDLE_ERROR_SNOOZE 3
 
 typedef millpond_jobs_types_duration_t millpond_jobs_attempt_duration_t;
@@ -70,7 +72,53 @@ typedef millpond_jobs_types_instant_t millpond_jobs_attempt_instant_t;
 
 typedef millpond_jobs_types_job_id_t millpond_jobs_attempt_job_id_t;
 
-// How much the operator should care.
+typedef struct {
+  bool is_some;
+  job_handler_string_t val;
+} job_handler_option_string_t;
+
+typedef struct {
+  job_handler_string_t *ptr;
+  size_t len;
+} job_handler_list_string_t;
+
+typedef struct {
+  job_handler_string_t f0;
+  job_handler_string_t f1;
+} job_handler_tuple2_string_string_t;
+
+typedef struct {
+  job_handler_tuple2_string_string_t *ptr;
+  size_t len;
+} job_handler_list_tuple2_string_string_t;
+
+typedef struct {
+  bool is_some;
+  millpond_jobs_attempt_instant_t val;
+} millpond_jobs_attempt_option_instant_t;
+
+// Why a call was refused. The attempt can continue.
+typedef struct millpond_jobs_outcome_error_t {
+  uint8_t tag;
+  union {
+    job_handler_string_t     other;
+  } val;
+} millpond_jobs_outcome_error_t;
+
+// The operator has not granted rate limits, because they hold other jobs back. A `snooze` without a rate limit needs no
+// grant.
+#define MILLPOND_JOBS_OUTCOME_ERROR_ACCESS_DENIED 0
+// Any other error, described in text.
+#define MILLPOND_JOBS_OUTCOME_ERROR_OTHER 1
+
+typedef struct {
+  bool is_err;
+  union {
+    millpond_jobs_outcome_error_t err;
+  } val;
+} millpond_jobs_outcome_result_void_error_t;
+
+// How important a line is to the operator.
 typedef uint8_t millpond_jobs_log_level_t;
 
 #define MILLPOND_JOBS_LOG_LEVEL_TRACE 0
@@ -78,15 +126,10 @@ typedef uint8_t millpond_jobs_log_level_t;
 #define MILLPOND_JOBS_LOG_LEVEL_INFO 2
 #define MILLPOND_JOBS_LOG_LEVEL_WARN 3
 #define MILLPOND_JOBS_LOG_LEVEL_ERROR 4
-// The handler itself is broken, as by a panic.
+// The handler itself is broken, for example by a panic.
 #define MILLPOND_JOBS_LOG_LEVEL_CRITICAL 5
 
-typedef struct {
-  bool is_some;
-  job_handler_string_t val;
-} job_handler_option_string_t;
-
-// Why a call was refused. The attempt may go on.
+// Why a call was refused. The attempt can continue.
 typedef struct millpond_jobs_state_error_t {
   uint8_t tag;
   union {
@@ -98,11 +141,12 @@ typedef struct millpond_jobs_state_error_t {
 #define MILLPOND_JOBS_STATE_ERROR_KEY_TOO_LARGE 0
 // The value is longer than the host allows (64 KiB by default).
 #define MILLPOND_JOBS_STATE_ERROR_VALUE_TOO_LARGE 1
-// With this write the attempt would be over its number of keys or bytes, or the handler over what it may store.
+// With this write the attempt would exceed the number of keys that it can write, or the handler the number of keys
+// or bytes that it can store.
 #define MILLPOND_JOBS_STATE_ERROR_QUOTA_EXCEEDED 2
-// The file cannot be read right now. Answer `retry`.
+// The file cannot be read at the moment. Return `retry`.
 #define MILLPOND_JOBS_STATE_ERROR_STORE_UNAVAILABLE 3
-// Anything else, said in words.
+// Any other error, described in text.
 #define MILLPOND_JOBS_STATE_ERROR_OTHER 4
 
 typedef struct {
@@ -134,7 +178,7 @@ typedef millpond_jobs_types_duration_t millpond_jobs_enqueue_duration_t;
 
 typedef millpond_jobs_types_job_id_t millpond_jobs_enqueue_job_id_t;
 
-// Why a job was refused. The attempt may go on without it.
+// Why a job was refused. The attempt can continue without it.
 typedef struct millpond_jobs_enqueue_error_t {
   uint8_t tag;
   union {
@@ -142,16 +186,26 @@ typedef struct millpond_jobs_enqueue_error_t {
   } val;
 } millpond_jobs_enqueue_error_t;
 
-// This handler may not enqueue jobs of that kind, or not into that queue: the operator has not granted it, or cannot,
-// because a kind or a queue is a name of 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
+// The operator has not granted jobs of this kind into this queue. An invalid kind or queue cannot be granted: a name
+// has 1 to 128 of the characters `A-Z a-z 0-9 . _ : -`.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_ACCESS_DENIED 0
-// The payload is longer than the host allows for any job (1 MiB by default). One that is longer than what the attempt may
-// enqueue in all is answered `quota-exceeded`.
+// The payload is longer than the host allows for any job (1 MiB by default). A payload that is longer than all
+// payloads of an attempt together can be returns `quota-exceeded`.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_PAYLOAD_TOO_LARGE 1
-// The attempt has enqueued as many jobs or bytes as it may, or follow-ups of follow-ups have come to their limit.
+// The attempt cannot enqueue more jobs or bytes, or the chain of follow-up jobs has reached its limit. Payloads, tags
+// and headers count as bytes, and each tag and each header as 64 bytes more.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_QUOTA_EXCEEDED 2
-// Anything else, said in words: a unique key or group that is empty or too long, a priority out of range.
+// Any other error, described in text: a unique key or group that is empty or too long, a priority out of range, an
+// invalid tag or header, or options that do not go together.
 #define MILLPOND_JOBS_ENQUEUE_ERROR_OTHER 3
+
+// The job because of which none of `enqueue-many` was accepted.
+typedef struct millpond_jobs_enqueue_refused_job_t {
+  // Its index in the list, from 0.
+  uint32_t   index;
+  // Why it was refused.
+  millpond_jobs_enqueue_error_t   error;
+} millpond_jobs_enqueue_refused_job_t;
 
 typedef struct millpond_jobs_enqueue_own_new_job_t {
   int32_t __handle;
@@ -170,6 +224,24 @@ typedef struct {
 } millpond_jobs_enqueue_result_job_id_error_t;
 
 typedef struct {
+  millpond_jobs_enqueue_own_new_job_t *ptr;
+  size_t len;
+} millpond_jobs_enqueue_list_own_new_job_t;
+
+typedef struct {
+  millpond_jobs_enqueue_job_id_t *ptr;
+  size_t len;
+} millpond_jobs_enqueue_list_job_id_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    millpond_jobs_enqueue_list_job_id_t ok;
+    millpond_jobs_enqueue_refused_job_t err;
+  } val;
+} millpond_jobs_enqueue_result_list_job_id_refused_job_t;
+
+typedef struct {
   bool is_some;
   uint64_t val;
 } job_handler_option_u64_t;
@@ -186,86 +258,160 @@ typedef struct {
   } val;
 } exports_millpond_jobs_handler_result_list_u8_handle_error_t;
 
-// Imported Functions from `millpond:jobs/attempt@0.1.0`
-// The job's id: the same in each of its attempts.
+// Imported Functions from `millpond:jobs/attempt@0.1.1`
+// The job's id. It is the same in all attempts of the job.
 extern void millpond_jobs_attempt_get_job_id(millpond_jobs_attempt_job_id_t *ret);
-// The kind that the job was enqueued as: what this handler is registered for.
+// The job's kind. The handler is registered for it.
 extern void millpond_jobs_attempt_get_kind(job_handler_string_t *ret);
-// The queue that the job lies in.
+// The queue that the job is in.
 extern void millpond_jobs_attempt_get_queue(job_handler_string_t *ret);
-// Which attempt this is, counted from 1.
+// The number of this attempt, counted from 1.
 extern uint32_t millpond_jobs_attempt_get_number(void);
-// How many attempts the job has in all. In the last one, `get-number` is the same.
+// The number of attempts that the job has in all. In the last attempt `get-number` returns the same number.
 extern uint32_t millpond_jobs_attempt_get_max_number(void);
-// When the job was enqueued, by the wall clock of then.
+// The time when the job was enqueued, by the host's wall clock.
 extern void millpond_jobs_attempt_get_enqueued_at(millpond_jobs_attempt_instant_t *ret);
-// The time until the host interrupts this attempt, computing and waiting alike; 0 when it is over.
+// The time until the host ends this attempt, whether it computes or waits. 0 if the time is over.
 extern millpond_jobs_attempt_duration_t millpond_jobs_attempt_get_time_left(void);
-// True once the host stops and no longer waits for this attempt: about half a second is left, best used for a `snooze`. A job that
-// runs cannot be cancelled.
+// True once the handler should stop, and true from then on.
+// 
+// - The cancel of the job was requested. The handler has the operator's grace (30 s by default) to return. After it the
+//   attempt is ended. `ok` still completes the job. After any other outcome the job ends as cancelled, and does not run
+//   again. A component that does not import this function cannot react, so it gets no grace.
+// - The host is stopping and no longer waits for this attempt. About half a second is left.
+// 
+// `snooze` is the right outcome in both cases: after a stop of the host the job runs again, after a cancel it does not. Each
+// call counts toward the host's limit on calls (100,000 by default).
 extern bool millpond_jobs_attempt_is_cancelled(void);
+// The job's group, if it has one.
+extern bool millpond_jobs_attempt_get_group(job_handler_string_t *ret);
+// The job's priority, from 0, which runs first, to 9, which runs last.
+extern int32_t millpond_jobs_attempt_get_priority(void);
+// The job's tags, in the order in which they were set.
+extern void millpond_jobs_attempt_get_tags(job_handler_list_string_t *ret);
+// The job's header of this name, or `none`. Upper and lower case are different.
+extern bool millpond_jobs_attempt_get_header(job_handler_string_t *name, job_handler_string_t *ret);
+// All headers of the job, names and values, in byte order of the names.
+extern void millpond_jobs_attempt_get_headers(job_handler_list_tuple2_string_string_t *ret);
+// Tells this run of the job from every other run of any job of this file, also from one with the same number of the
+// attempt: after `snooze`, or after a crash of the host. It is opaque, like a job's id.
+extern void millpond_jobs_attempt_get_run_id(job_handler_string_t *ret);
+// The name of the schedule that has enqueued the job, if one has.
+extern bool millpond_jobs_attempt_get_schedule(job_handler_string_t *ret);
+// The time that the schedule has for this job, by the host's wall clock. The job can have been enqueued later. `none` if
+// no schedule has enqueued it.
+extern bool millpond_jobs_attempt_get_scheduled_for(millpond_jobs_attempt_instant_t *ret);
 
-// Imported Functions from `millpond:jobs/log@0.1.0`
-// Writes one line. It never fails: a line that is over the host's limits of lines and bytes is dropped and counted, and
-// control characters do not reach a terminal.
+// Imported Functions from `millpond:jobs/outcome@0.1.1`
+// Says that the `snooze` which this attempt returns is a rate limit: a service has refused a request because there were too
+// many. No more jobs of the queue, or only of the job's group if it has one, start for the time of the `snooze`, and the job
+// keeps its place. No attempt is used up. The host shortens the time to its limit (1 hour by default).
+// 
+// If the handler returns anything but `snooze`, this has no effect. Of several calls in one attempt, of this function and
+// `set-rate-limited-queue`, the last one counts.
+extern bool millpond_jobs_outcome_set_rate_limited(millpond_jobs_outcome_error_t *err);
+// As `set-rate-limited`, for the whole queue even if the job has a group.
+extern bool millpond_jobs_outcome_set_rate_limited_queue(millpond_jobs_outcome_error_t *err);
+
+// Imported Functions from `millpond:jobs/log@0.1.1`
+// Writes one line. It never fails: a line over the host's limits of lines and bytes is dropped and counted. Control
+// characters are replaced by escapes.
 extern void millpond_jobs_log_log(millpond_jobs_log_level_t level, job_handler_string_t *message);
 
-// Imported Functions from `millpond:jobs/config@0.1.0`
-// The value under `key`, or `none` where the operator has set nothing. The same for the whole attempt.
+// Imported Functions from `millpond:jobs/config@0.1.1`
+// The value of the setting `key`, or `none` if the operator has not set it. It does not change during an attempt.
 extern bool millpond_jobs_config_get(job_handler_string_t *key, job_handler_string_t *ret);
 
-// Imported Functions from `millpond:jobs/state@0.1.0`
+// Imported Functions from `millpond:jobs/state@0.1.1`
 // The value under `key`, or `none`.
 extern bool millpond_jobs_state_get(job_handler_string_t *key, job_handler_option_list_u8_t *ret, millpond_jobs_state_error_t *err);
-// Puts `value` under `key`, whatever was there.
+// Sets the value under `key`, and replaces the value that was there.
 extern bool millpond_jobs_state_set(job_handler_string_t *key, job_handler_list_u8_t *value, millpond_jobs_state_error_t *err);
-// Removes `key`. That it was not there is no error.
+// Removes `key`. A key that does not exist is not an error.
 extern bool millpond_jobs_state_delete(job_handler_string_t *key, millpond_jobs_state_error_t *err);
 // Adds `delta` to the counter under `key`.
 // 
-// A counter is a value of 8 bytes, a signed number, little-endian; no value counts as 0, and any other value is refused
-// with `other`. The sum is made at commit, from what is committed by then, so that no concurrent job's increment is lost;
-// it stops at the ends of the number's range. A `get` after it shows the counter as this attempt knows it, own
-// increments included.
+// A counter is a signed number of 8 bytes, little-endian. A missing value counts as 0, and any other value is refused
+// with `other`. The sum is computed at the commit, from the value that is committed then, so that no increment of a
+// concurrent job is lost. It saturates at the ends of the range. A later `get` in this attempt returns the committed
+// counter with the attempt's own increments added.
 extern bool millpond_jobs_state_increment(job_handler_string_t *key, int64_t delta, millpond_jobs_state_error_t *err);
 
-// Imported Functions from `millpond:jobs/enqueue@0.1.0`
-// A job of `kind`, for the queue that the running job lies in.
+// Imported Functions from `millpond:jobs/enqueue@0.1.1`
+// A job of `kind`, for the queue of the running job.
 extern millpond_jobs_enqueue_own_new_job_t millpond_jobs_enqueue_constructor_new_job(job_handler_string_t *kind, job_handler_list_u8_t *payload);
-// For another queue.
+// Sets another queue.
 extern void millpond_jobs_enqueue_method_new_job_set_queue(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *queue);
-// Not before this time has passed since the commit.
+// Sets the delay, counted from the commit. The job does not start before it has passed.
 extern void millpond_jobs_enqueue_method_new_job_set_delay(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t delay);
-// From 0, first, to 9, last; 5 if not set.
+// Sets the priority, from 0, which runs first, to 9, which runs last. 5 if it is not set.
 extern void millpond_jobs_enqueue_method_new_job_set_priority(millpond_jobs_enqueue_borrow_new_job_t self, int32_t priority);
-// How many attempts it has in all, at least 1.
+// Sets the number of attempts that the job has in all, at least 1.
 extern void millpond_jobs_enqueue_method_new_job_set_max_attempts(millpond_jobs_enqueue_borrow_new_job_t self, uint32_t max_attempts);
-// While a job with this key is in its queue, and for five minutes after its enqueue even if it has ended, another enqueue
-// stores nothing. A key is any text of 1 to 1,024 bytes.
+// Sets the unique key. While a job with this key is in the queue, and for five minutes after it was enqueued even if it
+// has ended, another job with this key is not stored. A key is any text of 1 to 1,024 bytes.
 extern void millpond_jobs_enqueue_method_new_job_set_unique_key(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *key);
-// Jobs of a group run one at a time, in the order in which they were enqueued. A group is any text of 1 to 1,024
-// bytes.
+// Sets the group. Jobs of a group run one at a time, in the order in which they were enqueued. A group is any text of
+// 1 to 1,024 bytes.
 extern void millpond_jobs_enqueue_method_new_job_set_group(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *group);
-// Stages the job: it exists from the commit on, and gets its own id then. Answers what it is known as until then, the
-// running job's id with its place behind it, such as `7+1`: for the log, not for finding it again.
+// Sets the time after which the job expires, counted from the commit: a job that has not started by then is not run.
+extern void millpond_jobs_enqueue_method_new_job_set_expiry(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t after);
+// Sets the longest time of one attempt of the job, at least 1 ns. The worker's setting if it is not set.
+extern void millpond_jobs_enqueue_method_new_job_set_timeout(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t timeout);
+// Sets how many units the job uses of the limits that its worker has for jobs of several queues, at least 1. 1 if it
+// is not set.
+extern void millpond_jobs_enqueue_method_new_job_set_weight(millpond_jobs_enqueue_borrow_new_job_t self, uint32_t units);
+// Adds a tag, by which jobs are found. A job has at most 16 different tags. A tag is a text of 1 to 64 bytes without
+// control characters.
+extern void millpond_jobs_enqueue_method_new_job_add_tag(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *tag);
+// Sets a header: a text with a name that goes to the job's handler beside the payload. The same name again replaces the
+// value. A name has 1 to 128 bytes. The names and values of a job have at most 4 KiB together.
+extern void millpond_jobs_enqueue_method_new_job_set_header(millpond_jobs_enqueue_borrow_new_job_t self, job_handler_string_t *name, job_handler_string_t *value);
+// Sets for how long the unique key is held at least, counted from the commit, even if the job has ended: five minutes
+// if it is not set, at most 30 days. 0: only until the job has ended. For a key that is held until its job has ended,
+// without `set-unique-replace` and `set-unique-debounce`.
+extern void millpond_jobs_enqueue_method_new_job_set_unique_for(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t at_least);
+// The unique key is held until the job has started, instead of until it has ended: one job with this key can wait while
+// one runs. Of this, `set-unique-throttle` and `set-unique-keep-latest` the last call counts. This and the other
+// options of the unique key need `set-unique-key`, before or after them.
+extern void millpond_jobs_enqueue_method_new_job_set_unique_until_started(millpond_jobs_enqueue_borrow_new_job_t self);
+// The unique key is held for exactly this time, counted from the commit, whatever becomes of the job: at most one job is
+// stored in each window. More than 0, at most 30 days. Not with `set-unique-replace` or `set-unique-debounce`.
+extern void millpond_jobs_enqueue_method_new_job_set_unique_throttle(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t window);
+// At most one job with this unique key runs, and at most one is next, which has the payload and options of the latest
+// enqueue. The job is in the group that has the name of the key. Not with `set-group` or `set-unique-debounce`.
+extern void millpond_jobs_enqueue_method_new_job_set_unique_keep_latest(millpond_jobs_enqueue_borrow_new_job_t self);
+// If a job with this unique key waits, that job gets the payload and options of this one, instead of staying as it is.
+// Only a waiting job of the same kind is replaced. Otherwise this one is not stored while the key is held. Of this and
+// `set-unique-debounce` the last call counts.
+extern void millpond_jobs_enqueue_method_new_job_set_unique_replace(millpond_jobs_enqueue_borrow_new_job_t self);
+// As `set-unique-replace`, and the job starts when there was no enqueue with its key for the time `quiet`, but at the
+// latest `at-most` after the first one. `quiet` is more than 0, and `at-most` not shorter. Not with `set-delay`.
+extern void millpond_jobs_enqueue_method_new_job_set_unique_debounce(millpond_jobs_enqueue_borrow_new_job_t self, millpond_jobs_enqueue_duration_t quiet, millpond_jobs_enqueue_duration_t at_most);
+// Enqueues the job when the running job commits. It gets its id then. The returned text, such as `7+1`, consists of the
+// running job's id and a number. It is for log lines, and cannot be used to find the job.
 extern bool millpond_jobs_enqueue_enqueue(millpond_jobs_enqueue_own_new_job_t job, millpond_jobs_enqueue_job_id_t *ret, millpond_jobs_enqueue_error_t *err);
+// Enqueues all of the jobs, or none of them if one is refused. The texts are those that `enqueue` would return, in the order
+// of the list. An empty list is not an error. A job that is not stored when the running job commits, because its unique key
+// is held, is not refused. A handler can hold 1,000 handles at a time, so a list has at most as many jobs.
+extern bool millpond_jobs_enqueue_enqueue_many(millpond_jobs_enqueue_list_own_new_job_t *jobs, millpond_jobs_enqueue_list_job_id_t *ret, millpond_jobs_enqueue_refused_job_t *err);
 
-// Imported Functions from `millpond:jobs/progress@0.1.0`
-// Tells that `done` of `total` units are done. Best effort, outside the transaction: of many reports in a short time the
-// last one is shown.
+// Imported Functions from `millpond:jobs/progress@0.1.1`
+// Reports that `done` of `total` units are done. Reports are not part of the transaction. If there are many in a short
+// time, only the last one is shown.
 extern void millpond_jobs_progress_report(uint64_t done, uint64_t *maybe_total, job_handler_string_t *maybe_message);
 
-// Imported Functions from `millpond:jobs/clock@0.1.0`
-// The time. It may go back between two calls, as wall clocks do.
+// Imported Functions from `millpond:jobs/clock@0.1.1`
+// The current time. It can go backwards between two calls, as every wall clock can.
 extern void millpond_jobs_clock_now(millpond_jobs_clock_instant_t *ret);
 
-// Imported Functions from `millpond:jobs/random@0.1.0`
+// Imported Functions from `millpond:jobs/random@0.1.1`
 // One random number.
 extern uint64_t millpond_jobs_random_get_random_u64(void);
-// As many random bytes as asked for, or fewer where that is over the host's limit (64 KiB by default).
+// `max-len` random bytes, or fewer if that is over the host's limit (64 KiB).
 extern void millpond_jobs_random_get_random_bytes(uint64_t max_len, job_handler_list_u8_t *ret);
 
-// Exported Functions from `millpond:jobs/handler@0.1.0`
+// Exported Functions from `millpond:jobs/handler@0.1.1`
 bool exports_millpond_jobs_handler_handle(job_handler_list_u8_t *payload, job_handler_list_u8_t *ret, exports_millpond_jobs_handler_handle_error_t *err);
 
 // Helper Functions
@@ -282,6 +428,18 @@ void millpond_jobs_attempt_job_id_free(millpond_jobs_attempt_job_id_t *ptr);
 
 void job_handler_option_string_free(job_handler_option_string_t *ptr);
 
+void job_handler_list_string_free(job_handler_list_string_t *ptr);
+
+void job_handler_tuple2_string_string_free(job_handler_tuple2_string_string_t *ptr);
+
+void job_handler_list_tuple2_string_string_free(job_handler_list_tuple2_string_string_t *ptr);
+
+void millpond_jobs_attempt_option_instant_free(millpond_jobs_attempt_option_instant_t *ptr);
+
+void millpond_jobs_outcome_error_free(millpond_jobs_outcome_error_t *ptr);
+
+void millpond_jobs_outcome_result_void_error_free(millpond_jobs_outcome_result_void_error_t *ptr);
+
 void millpond_jobs_state_error_free(millpond_jobs_state_error_t *ptr);
 
 void job_handler_list_u8_free(job_handler_list_u8_t *ptr);
@@ -296,6 +454,8 @@ void millpond_jobs_enqueue_job_id_free(millpond_jobs_enqueue_job_id_t *ptr);
 
 void millpond_jobs_enqueue_error_free(millpond_jobs_enqueue_error_t *ptr);
 
+void millpond_jobs_enqueue_refused_job_free(millpond_jobs_enqueue_refused_job_t *ptr);
+
 extern void millpond_jobs_enqueue_new_job_drop_own(millpond_jobs_enqueue_own_new_job_t handle);
 
 extern void millpond_jobs_enqueue_new_job_drop_borrow(millpond_jobs_enqueue_borrow_new_job_t handle);
@@ -303,6 +463,12 @@ extern void millpond_jobs_enqueue_new_job_drop_borrow(millpond_jobs_enqueue_borr
 extern millpond_jobs_enqueue_borrow_new_job_t millpond_jobs_enqueue_borrow_new_job(millpond_jobs_enqueue_own_new_job_t handle);
 
 void millpond_jobs_enqueue_result_job_id_error_free(millpond_jobs_enqueue_result_job_id_error_t *ptr);
+
+void millpond_jobs_enqueue_list_own_new_job_free(millpond_jobs_enqueue_list_own_new_job_t *ptr);
+
+void millpond_jobs_enqueue_list_job_id_free(millpond_jobs_enqueue_list_job_id_t *ptr);
+
+void millpond_jobs_enqueue_result_list_job_id_refused_job_free(millpond_jobs_enqueue_result_list_job_id_refused_job_t *ptr);
 
 void job_handler_option_u64_free(job_handler_option_u64_t *ptr);
 

@@ -2,6 +2,7 @@
 //! thread, or one that belongs to the thread where none does.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use crate::enqueue::{self, NewJob};
@@ -56,6 +57,48 @@ pub(crate) fn is_cancelled() -> bool {
     ask(|attempt| attempt.facts.cancelled)
 }
 
+pub(crate) fn group() -> Option<String> {
+    ask(|attempt| attempt.facts.group.clone())
+}
+
+pub(crate) fn priority() -> u8 {
+    ask(|attempt| attempt.facts.priority)
+}
+
+pub(crate) fn tags() -> Vec<String> {
+    ask(|attempt| attempt.facts.tags.clone())
+}
+
+pub(crate) fn header(name: &str) -> Option<String> {
+    ask(|attempt| attempt.facts.headers.get(name).cloned())
+}
+
+pub(crate) fn headers() -> BTreeMap<String, String> {
+    ask(|attempt| attempt.facts.headers.clone())
+}
+
+pub(crate) fn run_id() -> String {
+    ask(|attempt| attempt.facts.run_id.clone())
+}
+
+pub(crate) fn schedule() -> Option<String> {
+    ask(|attempt| attempt.facts.schedule.as_ref().map(|(name, _)| name.clone()))
+}
+
+pub(crate) fn scheduled_for() -> Option<SystemTime> {
+    ask(|attempt| attempt.facts.schedule.as_ref().map(|(_, at)| *at))
+}
+
+/// Nothing: the verdict itself says it here.
+pub(crate) fn set_rate_limited() -> Result<(), String> {
+    Ok(())
+}
+
+/// Nothing: the verdict itself says it here.
+pub(crate) fn set_rate_limited_queue() -> Result<(), String> {
+    Ok(())
+}
+
 pub(crate) fn log(level: Level, line: &str) {
     ask(|attempt| attempt.log(level, line));
 }
@@ -90,6 +133,10 @@ pub(crate) fn state_list_keys(
 
 pub(crate) fn enqueue(job: NewJob) -> Result<String, enqueue::Error> {
     ask(|attempt| attempt.enqueue(job))
+}
+
+pub(crate) fn enqueue_many(jobs: Vec<NewJob>) -> Result<Vec<String>, enqueue::RefusedJob> {
+    ask(|attempt| attempt.enqueue_many(jobs))
 }
 
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {

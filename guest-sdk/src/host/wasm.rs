@@ -1,12 +1,13 @@
 //! The host of a sandboxed handler: the imports of the contract, in this crate's own types.
 
+use std::collections::BTreeMap;
 use std::panic;
 use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bindings::millpond::jobs::types::{HandleError, Instant, RetryRequest};
 use crate::bindings::millpond::jobs::{self as contract};
-use crate::enqueue::{self, NewJob};
+use crate::enqueue::{self, Conflict, Hold, NewJob};
 use crate::error::Verdict;
 use crate::handler::Handler;
 #[cfg(feature = "outbound-http")]
@@ -24,6 +25,12 @@ pub fn run<Shape>(payload: Vec<u8>, handler: impl Handler<Shape>) -> Result<Vec<
         Verdict::Cancel(reason) => HandleError::Cancel(reason),
         Verdict::DeadLetter(reason) => HandleError::DeadLetter(reason),
         Verdict::Snooze(delay) => HandleError::Snooze(nanoseconds(delay)),
+        Verdict::RateLimited { delay, say, .. } => {
+            if let Err(refusal) = (say.0)() {
+                log(Level::Warn, &refusal);
+            }
+            HandleError::Snooze(nanoseconds(delay))
+        }
     })
 }
 
@@ -68,6 +75,53 @@ pub(crate) fn time_left() -> Duration {
 
 pub(crate) fn is_cancelled() -> bool {
     contract::attempt::is_cancelled()
+}
+
+pub(crate) fn group() -> Option<String> {
+    contract::attempt::get_group()
+}
+
+pub(crate) fn priority() -> u8 {
+    contract::attempt::get_priority().try_into().unwrap_or_default()
+}
+
+pub(crate) fn tags() -> Vec<String> {
+    contract::attempt::get_tags()
+}
+
+pub(crate) fn header(name: &str) -> Option<String> {
+    contract::attempt::get_header(name)
+}
+
+pub(crate) fn headers() -> BTreeMap<String, String> {
+    contract::attempt::get_headers().into_iter().collect()
+}
+
+pub(crate) fn run_id() -> String {
+    contract::attempt::get_run_id()
+}
+
+pub(crate) fn schedule() -> Option<String> {
+    contract::attempt::get_schedule()
+}
+
+pub(crate) fn scheduled_for() -> Option<SystemTime> {
+    contract::attempt::get_scheduled_for().map(time)
+}
+
+pub(crate) fn set_rate_limited() -> Result<(), String> {
+    contract::outcome::set_rate_limited().map_err(outcome_error)
+}
+
+pub(crate) fn set_rate_limited_queue() -> Result<(), String> {
+    contract::outcome::set_rate_limited_queue().map_err(outcome_error)
+}
+
+fn outcome_error(error: contract::outcome::Error) -> String {
+    match error {
+        contract::outcome::Error::AccessDenied => "rate limits are not granted, so only this job waits".to_owned(),
+        contract::outcome::Error::Other(what) => format!("the rate limit was refused, so only this job waits: {what}"),
+    }
 }
 
 pub(crate) fn log(level: Level, line: &str) {
@@ -120,7 +174,41 @@ fn state_error(error: contract::state::Error) -> state::Error {
     }
 }
 
-pub(crate) fn enqueue(new: NewJob) -> Result<String, enqueue::Error> {
+/// Passes options on to a job of the contract.
+pub(crate) type SetOptions = fn(&contract::enqueue::NewJob, &NewJob);
+
+/// The options that version 0.1.1 of the contract has added. Only referred to where one of them is set, so that a plugin which sets
+/// none runs on a host of 0.1.0.
+pub(crate) fn set_options_of_0_1_1(job: &contract::enqueue::NewJob, new: &NewJob) {
+    if let Some(after) = new.expires_in {
+        job.set_expiry(nanoseconds(after));
+    }
+    if let Some(timeout) = new.timeout {
+        job.set_timeout(nanoseconds(timeout));
+    }
+    if let Some(weight) = new.weight {
+        job.set_weight(weight);
+    }
+    new.tags.iter().for_each(|tag| job.add_tag(tag));
+    new.headers.iter().for_each(|(name, value)| job.set_header(name, value));
+    if let Some(at_least) = new.unique_for {
+        job.set_unique_for(nanoseconds(at_least));
+    }
+    match new.unique.hold {
+        Hold::UntilEnded => {}
+        Hold::UntilStarted => job.set_unique_until_started(),
+        Hold::Throttle(window) => job.set_unique_throttle(nanoseconds(window)),
+        Hold::KeepLatest => job.set_unique_keep_latest(),
+    }
+    match new.unique.conflict {
+        Conflict::Keep => {}
+        Conflict::Replace => job.set_unique_replace(),
+        Conflict::Debounce { quiet, at_most } => job.set_unique_debounce(nanoseconds(quiet), nanoseconds(at_most)),
+    }
+}
+
+/// Makes a job of the contract.
+fn job_of(new: &NewJob) -> contract::enqueue::NewJob {
     let job = contract::enqueue::NewJob::new(&new.kind, &new.payload);
     if let Some(queue) = &new.queue {
         job.set_queue(queue);
@@ -140,12 +228,29 @@ pub(crate) fn enqueue(new: NewJob) -> Result<String, enqueue::Error> {
     if let Some(group) = &new.group {
         job.set_group(group);
     }
-    contract::enqueue::enqueue(job).map_err(|error| match error {
+    if let Some(set_options) = new.newer {
+        (set_options.0)(&job, new);
+    }
+    job
+}
+
+pub(crate) fn enqueue(new: NewJob) -> Result<String, enqueue::Error> {
+    contract::enqueue::enqueue(job_of(&new)).map_err(enqueue_error)
+}
+
+pub(crate) fn enqueue_many(jobs: Vec<NewJob>) -> Result<Vec<String>, enqueue::RefusedJob> {
+    let jobs: Vec<_> = jobs.iter().map(job_of).collect();
+    contract::enqueue::enqueue_many(jobs)
+        .map_err(|refused| enqueue::RefusedJob { index: refused.index as usize, error: enqueue_error(refused.error) })
+}
+
+fn enqueue_error(error: contract::enqueue::Error) -> enqueue::Error {
+    match error {
         contract::enqueue::Error::AccessDenied => enqueue::Error::AccessDenied,
         contract::enqueue::Error::PayloadTooLarge => enqueue::Error::PayloadTooLarge,
         contract::enqueue::Error::QuotaExceeded => enqueue::Error::QuotaExceeded,
         contract::enqueue::Error::Other(what) => enqueue::Error::Other(what),
-    })
+    }
 }
 
 pub(crate) fn progress(done: u64, total: Option<u64>, message: Option<&str>) {

@@ -7,17 +7,21 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use millpond_rules::attempt::{FOLLOW_UP_BYTES, FOLLOW_UPS, LOG_BYTES, LOG_LINES};
-use millpond_rules::{KEY_BYTES_MAX, PRIORITIES, is_key, is_name};
+use millpond_rules::is_name;
 
 use super::host::Line;
 use super::overlay::Overlay;
-use crate::enqueue::{Error, NewJob};
+use super::refusals;
+use crate::enqueue::{Error, NewJob, RefusedJob};
 #[cfg(feature = "outbound-http")]
 use crate::http;
 use crate::log::Level;
 
 #[cfg(feature = "outbound-http")]
 pub(crate) type Web = Rc<dyn Fn(&http::Request) -> Result<http::Response, http::Error>>;
+
+/// The priority of a job that is given none.
+const PRIORITY: u8 = 5;
 
 #[derive(Clone)]
 pub(crate) struct Facts {
@@ -29,6 +33,13 @@ pub(crate) struct Facts {
     pub enqueued_at: SystemTime,
     pub time_left: Duration,
     pub cancelled: bool,
+    pub group: Option<String>,
+    pub priority: u8,
+    pub tags: Vec<String>,
+    pub headers: BTreeMap<String, String>,
+    pub run_id: String,
+    /// The schedule that has enqueued the job, and for which time.
+    pub schedule: Option<(String, SystemTime)>,
     /// None: the real one.
     pub now: Option<SystemTime>,
     /// None: a new one for each attempt.
@@ -46,6 +57,12 @@ impl Default for Facts {
             enqueued_at: SystemTime::now(),
             time_left: Duration::from_secs(30),
             cancelled: false,
+            group: None,
+            priority: PRIORITY,
+            tags: Vec::new(),
+            headers: BTreeMap::new(),
+            run_id: "1-1".into(),
+            schedule: None,
             now: None,
             seed: None,
         }
@@ -90,23 +107,30 @@ impl Attempt {
         if !self.may_enqueue(&job) {
             return Err(Error::AccessDenied);
         }
-        if let Some(priority) = job.priority.filter(|priority| *priority >= PRIORITIES) {
-            return Err(Error::Other(format!("priority {priority} is not from 0 to 9")));
-        }
-        let bytes = self.enqueued.iter().map(|job| job.payload.len()).sum::<usize>() + job.payload.len();
+        refusals::of_a_setter(&job).map_err(Error::Other)?;
+        let bytes = self.enqueued.iter().map(refusals::bytes).sum::<usize>() + refusals::bytes(&job);
         if self.enqueued.len() >= FOLLOW_UPS as usize || bytes > FOLLOW_UP_BYTES {
             return Err(Error::QuotaExceeded);
         }
-        for (what, name) in [("group", &job.group), ("unique key", &job.unique_key)] {
-            if let Some(len) = name.as_deref().filter(|name| !is_key(name)).map(str::len) {
-                return Err(Error::Other(format!("invalid {what} of {len} bytes: use 1 to {KEY_BYTES_MAX} bytes")));
-            }
-        }
-        if job.max_attempts == Some(0) {
-            return Err(Error::Other("0 attempts would never run the job: the least is 1".into()));
-        }
+        refusals::of_the_queue(&job).map_err(Error::Other)?;
         self.enqueued.push(job);
         Ok(format!("{}+{}", self.facts.job_id, self.enqueued.len()))
+    }
+
+    /// All of the jobs, or none.
+    pub fn enqueue_many(&mut self, jobs: Vec<NewJob>) -> Result<Vec<String>, RefusedJob> {
+        let before = self.enqueued.len();
+        let mut ids = Vec::new();
+        for (index, job) in jobs.into_iter().enumerate() {
+            match self.enqueue(job) {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    self.enqueued.truncate(before);
+                    return Err(RefusedJob { index, error });
+                }
+            }
+        }
+        Ok(ids)
     }
 
     fn may_enqueue(&self, job: &NewJob) -> bool {

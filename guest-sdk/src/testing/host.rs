@@ -114,7 +114,49 @@ impl Host {
         self
     }
 
-    /// As if the host were about to stop.
+    /// A job of this group.
+    #[must_use]
+    pub fn group(mut self, group: &str) -> Self {
+        self.facts.group = Some(group.to_owned());
+        self
+    }
+
+    /// A job with this priority; 5 if not set.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.facts.priority = priority;
+        self
+    }
+
+    /// A job with these tags.
+    #[must_use]
+    pub fn tags(mut self, tags: &[&str]) -> Self {
+        self.facts.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        self
+    }
+
+    /// A job with this header, beside those that were set before.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.facts.headers.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// What [`attempt::run_id`](crate::attempt::run_id) says.
+    #[must_use]
+    pub fn run_id(mut self, id: &str) -> Self {
+        self.facts.run_id = id.to_owned();
+        self
+    }
+
+    /// A job that this schedule has enqueued for this time.
+    #[must_use]
+    pub fn scheduled(mut self, schedule: &str, at: SystemTime) -> Self {
+        self.facts.schedule = Some((schedule.to_owned(), at));
+        self
+    }
+
+    /// As if the cancel of the job was requested, or the host were about to stop.
     #[must_use]
     pub fn cancelled(mut self) -> Self {
         self.facts.cancelled = true;
@@ -195,12 +237,15 @@ impl Host {
         }
     }
 
-    /// A job whose unique key is there already is not stored.
+    /// A job whose unique key is there already is not stored, or replaces the one that is there.
     fn store(&mut self, job: NewJob) {
         let queue = |job: &NewJob| job.queue.clone().unwrap_or_else(|| self.facts.queue.clone());
         let is_there = |other: &NewJob| other.unique_key == job.unique_key && queue(other) == queue(&job);
-        if job.unique_key.is_none() || !self.enqueued.iter().any(is_there) {
-            self.enqueued.push(job);
+        let there = self.enqueued.iter().position(is_there).filter(|_| job.unique_key.is_some());
+        match there {
+            None => self.enqueued.push(job),
+            Some(there) if job.unique.replaces() && self.enqueued[there].kind == job.kind => self.enqueued[there] = job,
+            Some(_) => {}
         }
     }
 
@@ -224,8 +269,8 @@ impl Host {
         self.committed.keys().map(String::as_str)
     }
 
-    /// The follow-up jobs of all completed jobs, in order. As if each was still there when the next one came: with one unique key, the
-    /// first is stored and the others are not.
+    /// The follow-up jobs of all completed jobs, in order. As if each still waited when the next one came: with one unique key, the
+    /// first is stored and the others are not, unless they [replace](crate::enqueue::Unique::replace) it.
     pub fn enqueued(&self) -> &[NewJob] {
         &self.enqueued
     }

@@ -24,6 +24,7 @@ mod attempt;
 mod host;
 mod outcome;
 mod overlay;
+mod refusals;
 
 pub(crate) use attempt::Attempt;
 pub use host::{Host, Line};

@@ -25,6 +25,10 @@ pub enum Outcome {
     DeadLetter(String),
     /// Come back later; no attempt was used up.
     Snooze(Duration),
+    /// The jobs of the group wait, or of the queue if the job has no group; no attempt was used up.
+    RateLimited(Duration),
+    /// All jobs of the queue wait; no attempt was used up.
+    RateLimitedQueue(Duration),
     /// The handler panicked with this message. In the sandbox that is a trap: a failed attempt.
     Panicked(String),
 }
@@ -67,6 +71,8 @@ impl From<Result<Vec<u8>, Error>> for Outcome {
             Err(Verdict::Cancel(reason)) => Self::Cancel(reason),
             Err(Verdict::DeadLetter(reason)) => Self::DeadLetter(reason),
             Err(Verdict::Snooze(delay)) => Self::Snooze(delay),
+            Err(Verdict::RateLimited { delay, queue: false, .. }) => Self::RateLimited(delay),
+            Err(Verdict::RateLimited { delay, queue: true, .. }) => Self::RateLimitedQueue(delay),
         }
     }
 }

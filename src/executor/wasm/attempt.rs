@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millpond_rules::attempt::HANDLES;
 use wasmtime::Store;
 
 use super::contract::HandleError;
@@ -13,8 +14,7 @@ use super::deployed::Deployed;
 use super::elsewhere::GuestAttempt;
 use super::exceeded::Exceeded;
 use super::failure;
-use super::guest::{Guest, HANDLES_MAX};
-use super::overlay::Overlay;
+use super::guest::{Guest, RateLimit};
 use super::plain::plain;
 use super::sandbox::Slot;
 use super::serving::Serving;
@@ -46,7 +46,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
         return Outcome::Snooze(OUT_OF_SERVICE);
     }
     let version = serving.current();
-    context.facts().guest.set_plugin(version.hash);
+    context.facts().guest.set_plugin(version.hash, version.sees_cancel);
     // Declared before the instance, so that it is dropped after the instance: a slot becomes free only when its
     // instance is gone.
     let _slot: Slot;
@@ -89,8 +89,7 @@ async fn attempt(serving: Arc<Serving>, payload: Bytes, context: Context) -> Out
     match answer {
         Ok(answer) => {
             plugin.service.answered();
-            let overlay = std::mem::take(&mut warm.store.data_mut().overlay);
-            let outcome = outcome(answer, overlay, plugin, &warm.store.data().context);
+            let outcome = outcome(answer, warm.store.data_mut());
             if matches!(outcome, Outcome::Done(_)) {
                 use_again(warm, idle_instances, plugin);
             }
@@ -113,7 +112,7 @@ fn store(guest: Guest) -> Store<Guest> {
     let mut store = Store::new(&guest.plugin.sandbox.engine, guest);
     store.limiter(|guest| &mut guest.meter);
     store.set_hostcall_fuel(call_bytes);
-    store.set_max_component_handles(HANDLES_MAX);
+    store.set_max_component_handles(HANDLES);
     // At each deadline the guest yields, so that other tasks can run. An attempt that was ended meanwhile is dropped at
     // this point: the executor enforces the timeout, as for every attempt.
     store.epoch_deadline_async_yield_and_update(ticks);
@@ -155,13 +154,14 @@ fn use_again(mut warm: Box<Warm>, idle_instances: &IdleInstances, plugin: &Deplo
 }
 
 /// The outcome that the guest's answer stands for. If the job is done, what the guest has written commits with it.
-fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &Context) -> Outcome {
+fn outcome(answer: Answer, guest: &mut Guest) -> Outcome {
     match answer {
         Ok(output) => {
+            let overlay = std::mem::take(&mut guest.overlay);
             if !overlay.is_empty() {
-                let plugin = plugin.clone();
+                let plugin = guest.plugin.clone();
                 let quota = Usage { keys: plugin.limits.state_keys, bytes: plugin.limits.state_bytes };
-                context.on_complete(move |tx| overlay.commit(&plugin.name, quota, tx));
+                guest.context.on_complete(move |tx| overlay.commit(&plugin.name, quota, tx));
             }
             Outcome::Done((!output.is_empty()).then(|| output.into()))
         }
@@ -171,7 +171,15 @@ fn outcome(answer: Answer, overlay: Overlay, plugin: &Arc<Deployed>, context: &C
         }
         Err(HandleError::Cancel(reason)) => Outcome::Cancel(bounded(reason)),
         Err(HandleError::DeadLetter(reason)) => Outcome::DeadLetter(bounded(reason)),
-        Err(HandleError::Snooze(delay)) => Outcome::Snooze(Duration::from_nanos(delay)),
+        Err(HandleError::Snooze(delay)) => {
+            let delay = Duration::from_nanos(delay);
+            let limited = delay.min(guest.plugin.limits.rate_limit_time);
+            match guest.rate_limit {
+                None => Outcome::Snooze(delay),
+                Some(RateLimit::Group) => Outcome::RateLimited(limited),
+                Some(RateLimit::Queue) => Outcome::RateLimitedQueue(limited),
+            }
+        }
     }
 }
 

@@ -9,12 +9,12 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     require_store_data_send: true,
     with: {
-        "millpond:jobs/enqueue.new-job": super::overlay::Draft,
+        "millpond:jobs/enqueue.new-job": super::draft::Draft,
     },
 });
 
 // `self::`, because in doc tests there is also a crate named `millpond`.
 pub(super) use self::millpond::jobs::{
-    attempt, clock, config, enqueue, log, outbound_http, progress, random, state, types,
+    attempt, clock, config, enqueue, log, outbound_http, outcome, progress, random, state, types,
 };
 pub(super) use exports::millpond::jobs::handler::HandleError;

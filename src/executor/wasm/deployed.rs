@@ -60,7 +60,6 @@ impl Deployed {
     pub fn may_enqueue(&self, kind: &str, queue: &str, own: &str) -> bool {
         self.grants.iter().any(|grant| match &grant.what {
             What::Enqueue { kind: granted, queue: into } => granted == kind && into.as_deref().unwrap_or(own) == queue,
-            #[cfg(any(feature = "wasm-http", feature = "wasm-wasi"))]
             _ => false,
         })
     }

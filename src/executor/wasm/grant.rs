@@ -46,6 +46,8 @@ impl From<EnqueueGrant> for Grant {
 pub(super) enum What {
     /// Follow-up jobs of this kind into this queue, or into the queue of the running job if it is `None`.
     Enqueue { kind: String, queue: Option<String> },
+    /// Rate limits, which hold other jobs of the queue back.
+    RateLimit,
     /// Requests to these hosts.
     #[cfg(feature = "wasm-http")]
     Http(Allow),
@@ -59,6 +61,18 @@ impl Grant {
     /// queue](EnqueueGrant::to_queue).
     pub fn enqueue(kind: impl Into<String>) -> EnqueueGrant {
         EnqueueGrant { kind: kind.into(), queue: None }
+    }
+
+    /// Allows the plugin to say that a service has limited its rate, as [`Outcome::rate_limited`](crate::Outcome::rate_limited)
+    /// and [`rate_limited_queue`](crate::Outcome::rate_limited_queue) of a Rust handler do. That holds other jobs of the queue or
+    /// group back, also those of other kinds, for at most [`PluginLimits::rate_limit_time`](crate::PluginLimits::rate_limit_time).
+    /// Without this grant only the plugin's own job waits.
+    ///
+    /// ```
+    /// let limited = millpond::Grant::rate_limit();
+    /// ```
+    pub fn rate_limit() -> Self {
+        Self { what: What::RateLimit }
     }
 
     /// Allows HTTP requests to these hosts, through the contract's interface `outbound-http`, which may still change.
@@ -85,6 +99,10 @@ impl Grant {
     #[cfg(feature = "wasm-wasi")]
     pub fn stdio() -> Self {
         Self { what: What::Stdio }
+    }
+
+    pub(super) fn is_rate_limit(&self) -> bool {
+        matches!(self.what, What::RateLimit)
     }
 
     /// The hosts that this grant allows, if it is one for HTTP.
@@ -130,6 +148,7 @@ impl Grant {
                 }
                 Ok(())
             }
+            What::RateLimit => Ok(()),
             #[cfg(feature = "wasm-http")]
             What::Http(allow) => allow.check().or_else(|reason| wrong("grant `http`", reason)),
             #[cfg(feature = "wasm-wasi")]

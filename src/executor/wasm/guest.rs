@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millpond_rules::attempt::HANDLES;
 use wasmtime::component::ResourceTable;
 
 use super::deployed::Deployed;
@@ -13,11 +14,16 @@ use super::random::Random;
 use crate::handler::Context;
 use crate::time::Timestamp;
 
-/// The most resource handles that a guest can hold at a time. A guest that leaks handles fails here.
-pub(super) const HANDLES_MAX: usize = 1_000;
-
 /// The longest message that a guest logged as an error which is kept for its attempt's error, in bytes.
 const LAST_WORDS_BYTES_MAX: usize = 1 << 10;
+
+/// Which jobs wait because of a rate limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RateLimit {
+    /// Those of the job's group, or of the queue if it has none.
+    Group,
+    Queue,
+}
 
 pub(super) struct Guest {
     pub plugin: Arc<Deployed>,
@@ -25,9 +31,11 @@ pub(super) struct Guest {
     pub meter: Meter,
     pub table: ResourceTable,
     pub overlay: Overlay,
-    /// Payload bytes of follow-up jobs that the guest has created and not enqueued. It can hold many that it never
-    /// enqueues.
+    /// Bytes of follow-up jobs that the guest has created and not enqueued, as their quota counts them. It can hold many
+    /// that it never enqueues.
     pub draft_bytes: usize,
+    /// Which jobs wait if the attempt ends with a snooze, if the guest has said that the snooze is a rate limit.
+    pub rate_limit: Option<RateLimit>,
     pub random: Random,
     /// How many HTTP requests the attempt can still make.
     #[cfg(feature = "wasm-http")]
@@ -47,12 +55,13 @@ impl Guest {
     pub fn new(plugin: Arc<Deployed>, context: Context) -> Self {
         let limits = &plugin.limits;
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES_MAX);
+        table.set_max_capacity(HANDLES);
         Self {
             meter: Meter::new(limits.memory_bytes, limits.table_elements),
             table,
             overlay: Overlay::default(),
             draft_bytes: 0,
+            rate_limit: None,
             random: plugin.host.randoms.next(),
             #[cfg(feature = "wasm-http")]
             requests: super::http::Requests::new(limits.http_requests),

@@ -62,10 +62,13 @@ pub struct PluginLimits {
     pub state_bytes: u64,
     /// The most follow-up jobs of one attempt.
     pub follow_ups: u32,
-    /// The most payload bytes of one attempt's follow-up jobs together.
+    /// The most bytes of one attempt's follow-up jobs together: payloads, tags and headers.
     pub follow_up_bytes: usize,
     /// The longest chain of follow-up jobs, each enqueued by the one before it.
     pub generations: u32,
+    #[serde(rename = "rate_limit_time_ms", serialize_with = "in_milliseconds")]
+    /// The longest time for which a rate limit of the plugin holds other jobs back.
+    pub rate_limit_time: Duration,
     /// How many attempts in a row have to break, of whatever jobs, to suspend the plugin.
     pub traps_in_a_row: u32,
     /// The most HTTP requests of one attempt. Each redirect counts as a request.
@@ -102,6 +105,7 @@ impl Default for PluginLimits {
             follow_ups: attempt::FOLLOW_UPS,
             follow_up_bytes: attempt::FOLLOW_UP_BYTES,
             generations: 16,
+            rate_limit_time: Duration::from_secs(3600),
             traps_in_a_row: 20,
             http_requests: 20,
             http_redirects: 5,
@@ -163,12 +167,16 @@ limits! {
     state_bytes: u64;
     /// Sets the most follow-up jobs of one attempt. Default: 100.
     follow_ups: u32;
-    /// Sets the most payload bytes of one attempt's follow-up jobs together. Default: 1 MiB.
+    /// Sets the most bytes of one attempt's follow-up jobs together: payloads, tags and headers, and 64 bytes more for each tag
+    /// and each header. Default: 1 MiB.
     follow_up_bytes: usize;
     /// Sets the longest chain of follow-up jobs, each enqueued by the one before it. Default: 16. A job that is not a
     /// follow-up has generation 0, its follow-up jobs have generation 1, and so on. The limit prevents a plugin from
     /// enqueueing jobs for itself forever.
     generations: u32;
+    /// Sets the longest time for which a rate limit of the plugin holds other jobs back. Default: 1 hour, for which services ask
+    /// in practice. A plugin that asks for more gets this. It needs [`Grant::rate_limit`](crate::Grant::rate_limit).
+    rate_limit_time: Duration;
     /// Sets how many attempts in a row have to break, of whatever jobs, to suspend the plugin. Default: 20. An attempt
     /// breaks if it traps, runs out of memory, returns too much or makes too many calls.
     traps_in_a_row: u32;

@@ -2,77 +2,11 @@
 //! completion. If the job does not complete, it is dropped.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-
+use super::draft::Draft;
 use crate::error::BoxError;
-use crate::job::{Codec, NewJob, Priority};
 use crate::storage::{StateWrite, Usage};
 use crate::transaction::{StateWrites, Transaction};
-
-/// A follow-up job that the guest has created and not enqueued yet.
-#[derive(Clone, Debug)]
-#[doc(hidden)]
-pub struct Draft {
-    pub kind: String,
-    pub payload: Bytes,
-    pub queue: Option<String>,
-    pub delay: Duration,
-    pub priority: Priority,
-    pub max_attempts: Option<u32>,
-    pub unique_key: Option<String>,
-    pub group: Option<String>,
-    pub generation: u32,
-    /// The error of a setter, which `enqueue` returns.
-    pub wrong: Option<String>,
-    /// The payload was over the quota and was not kept. `enqueue` returns an error.
-    pub over_quota: bool,
-}
-
-impl Draft {
-    pub fn new(kind: String, payload: Vec<u8>) -> Self {
-        Self {
-            kind,
-            payload: payload.into(),
-            queue: None,
-            delay: Duration::ZERO,
-            priority: Priority::default(),
-            max_attempts: None,
-            unique_key: None,
-            group: None,
-            generation: 0,
-            wrong: None,
-            over_quota: false,
-        }
-    }
-
-    pub fn job(&self) -> NewJob {
-        let mut job = NewJob::encoded(self.kind.clone(), codec(&self.payload), self.payload.clone());
-        job = job.priority(self.priority).with_generation(self.generation);
-        if !self.delay.is_zero() {
-            job = job.delay(self.delay);
-        }
-        if let Some(attempts) = self.max_attempts {
-            job = job.max_attempts(attempts);
-        }
-        if let Some(key) = &self.unique_key {
-            job = job.unique_key(key.clone());
-        }
-        match &self.group {
-            Some(group) => job.group(group.clone()),
-            None => job,
-        }
-    }
-}
-
-/// The codec of a payload: JSON if the bytes are JSON, so that typed handlers can read them.
-fn codec(payload: &[u8]) -> Codec {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
-        Ok(_) => Codec::Json,
-        Err(_) => Codec::Raw,
-    }
-}
 
 /// A follow-up job that was accepted.
 #[derive(Debug)]
@@ -89,7 +23,7 @@ pub(super) struct Overlay {
     /// The plugin's usage in the file, once it was read.
     pub usage: Option<Usage>,
     pub follow_ups: Vec<FollowUp>,
-    /// The payload bytes of `follow_ups`.
+    /// The bytes of `follow_ups`, as their quota counts them.
     pub bytes: usize,
 }
 

@@ -13,10 +13,11 @@ use super::scan::starts_within;
 use crate::error::PluginError;
 
 /// The export that makes a component a handler.
-pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.0";
+pub(super) const HANDLER: &str = "millpond:jobs/handler@0.1.1";
 
 /// The interfaces of the contract that every plugin can import.
-const OFFERED: [&str; 9] = ["types", "attempt", "log", "config", "state", "enqueue", "progress", "clock", "random"];
+const OFFERED: [&str; 10] =
+    ["types", "attempt", "outcome", "log", "config", "state", "enqueue", "progress", "clock", "random"];
 
 /// The interface of the contract that a plugin can import if it is granted hosts.
 const HTTP: &str = "outbound-http";
@@ -145,6 +146,17 @@ fn is_retry(ty: &Type) -> bool {
     }
 }
 
+/// Whether the component imports this function of the contract.
+pub(super) fn imports_function(component: &Component, of: &str, function: &str) -> bool {
+    let (ty, engine) = (component.component_type(), component.engine());
+    ty.imports(engine).any(|(name, item)| match item.ty {
+        ComponentItem::ComponentInstance(instance) if interface(name) == Some(of) => {
+            instance.exports(engine).any(|(name, _)| name == function)
+        }
+        _ => false,
+    })
+}
+
 /// The interface of the contract that `name` stands for, of any version. The linker checks whether the version fits.
 fn interface(name: &str) -> Option<&str> {
     Some(name.strip_prefix("millpond:jobs/")?.split_once('@')?.0)
@@ -154,6 +166,7 @@ fn interface(name: &str) -> Option<&str> {
 pub(super) fn grant(import: &str) -> Option<&'static str> {
     match interface(import) {
         Some("enqueue") => Some("Grant::enqueue(kind)"),
+        Some("outcome") => Some("Grant::rate_limit()"),
         Some(HTTP) => Some(HTTP_GRANT),
         None if wasi_interface(import).is_some() => Some(STDIO_GRANT),
         _ => None,

@@ -129,7 +129,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Makes a new job of one that waits and was withdrawn. Returns false if it does not wait there or cannot be read.
+    /// Makes a new job of one that waits and was withdrawn. Returns false if it does not wait there or cannot be read, or if
+    /// a plugin's follow-up job would replace a job of another kind: a plugin is granted kinds, one by one.
     fn replace(&mut self, id: JobId, job: &Prepared) -> Result<bool, Fault> {
         let queue = job.queue;
         let Some(place) = self.waits_at(queue, id)? else { return Ok(false) };
@@ -138,6 +139,9 @@ impl Batch<'_> {
             Ok(None) | Err(Fault::Corrupt { .. }) => return Ok(false),
             Err(fault) => return Err(fault),
         };
+        if job.record().generation() > 0 && stored.record.kind != job.record().kind {
+            return Ok(false);
+        }
         let (record, transition) = life::replace(&stored.record, job.record(), self.now);
         let seq = match &stored.place {
             Place::Member(member) if record.group() == Some(&member.group) => member.seq,

@@ -12,6 +12,8 @@ pub struct Ended {
     pub took: Option<Duration>,
     /// How long until the next attempt, if there is one.
     pub delay: Option<Duration>,
+    /// Whether other jobs of its queue wait for this time as well.
+    pub rate_limited: bool,
 }
 
 impl Ended {
@@ -19,10 +21,14 @@ impl Ended {
     pub fn of(event: &Event, job: JobId) -> Option<Self> {
         match event {
             Event::Completed { id, took, .. } if *id == job => {
-                Some(Self { completed: true, took: Some(*took), delay: None })
+                Some(Self { completed: true, took: Some(*took), ..Self::default() })
             }
             Event::Retrying { id, delay, .. } | Event::Snoozed { id, delay, .. } if *id == job => {
                 Some(Self { delay: Some(*delay), ..Self::default() })
+            }
+            // It does not name the job, but there is only one that runs.
+            Event::RateLimited { delay, .. } => {
+                Some(Self { delay: Some(*delay), rate_limited: true, ..Self::default() })
             }
             Event::Dead { id, .. } | Event::Cancelled { id, .. } if *id == job => Some(Self::default()),
             _ => None,

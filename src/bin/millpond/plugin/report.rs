@@ -22,6 +22,10 @@ pub fn outcome(job: &JobInfo, ended: &Ended) {
     let failed = job.errors.last().map(|error| format!("{:?}: {}", error.kind, error.message));
     let took = ended.took.map_or(String::new(), |took| format!(" in {took:.1?}"));
     match (job.state, failed, &job.reason) {
+        (State::Pending, ..) if ended.rate_limited => {
+            let delay = ended.delay.unwrap_or_default();
+            println!("job {}: rate limited for {delay:?}, without using up an attempt", job.id);
+        }
         (State::Completed, ..) => println!("job {}: completed{took}", job.id),
         (State::Retrying | State::Dead, Some(failed), _) => {
             let delay =

@@ -12,7 +12,7 @@ pub fn file() -> Arg {
     Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf)).help("The .wasm file")
 }
 
-pub fn options() -> [Arg; 7] {
+pub fn options() -> [Arg; 8] {
     [
         Arg::new("timeout")
             .long("timeout")
@@ -35,6 +35,10 @@ pub fn options() -> [Arg; 7] {
             .value_name("KIND[@QUEUE]")
             .action(ArgAction::Append)
             .help("Allows follow-up jobs of this kind; can be given several times"),
+        Arg::new("rate-limit")
+            .long("rate-limit")
+            .action(ArgAction::SetTrue)
+            .help("Allows the plugin to hold the queue's other jobs back because a service has limited its rate"),
         Arg::new("http")
             .long("http")
             .value_name("URL")
@@ -62,6 +66,9 @@ pub fn plugin(matches: &ArgMatches) -> Result<Plugin> {
             Some((kind, queue)) => Grant::enqueue(kind).to_queue(queue),
             None => Grant::enqueue(grant),
         });
+    }
+    if matches.get_flag("rate-limit") {
+        plugin = plugin.grant(Grant::rate_limit());
     }
     for allow in matches.get_many::<Allow>("http").into_iter().flatten().cloned() {
         plugin = plugin.grant(Grant::http(if matches.get_flag("private") { allow.private() } else { allow }));

@@ -46,4 +46,36 @@ impl Host for Guest {
         self.count_call()?;
         Ok(self.context.is_cancelled())
     }
+
+    fn get_group(&mut self) -> wasmtime::Result<Option<String>> {
+        self.fact(|facts| facts.group().map(str::to_owned))
+    }
+
+    fn get_priority(&mut self) -> wasmtime::Result<i32> {
+        self.fact(|facts| facts.priority().get().into())
+    }
+
+    fn get_tags(&mut self) -> wasmtime::Result<Vec<String>> {
+        self.fact(|facts| facts.tags().to_vec())
+    }
+
+    fn get_header(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        self.fact(|facts| facts.header(&name).map(str::to_owned))
+    }
+
+    fn get_headers(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        self.fact(|facts| facts.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn get_run_id(&mut self) -> wasmtime::Result<String> {
+        self.fact(|facts| facts.run.to_string())
+    }
+
+    fn get_schedule(&mut self) -> wasmtime::Result<Option<String>> {
+        self.fact(|facts| facts.scheduled_for().map(|run| run.schedule.clone()))
+    }
+
+    fn get_scheduled_for(&mut self) -> wasmtime::Result<Option<Instant>> {
+        self.fact(|facts| facts.scheduled_for().map(|run| instant(run.at)))
+    }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use wasmtime::component::Resource;
 
 use crate::error::Error as QueueError;
-use crate::executor::wasm::contract::enqueue::{Error, Host, HostNewJob};
+use crate::executor::wasm::contract::enqueue::{Error, Host, HostNewJob, RefusedJob};
+use crate::executor::wasm::draft::{Conflict, Draft, Hold};
 use crate::executor::wasm::guest::Guest;
-use crate::executor::wasm::overlay::{Draft, FollowUp};
+use crate::executor::wasm::overlay::FollowUp;
 use crate::job::{KEY_BYTES_MAX, Priority};
 
 /// How many bytes of a kind, queue, key or group are kept until the job is enqueued. No valid one is as long, so one that was
@@ -42,7 +43,9 @@ impl HostNewJob for Guest {
         // A number that is not a `u8` is not a priority either. The error names the range.
         match Priority::new(u8::try_from(priority).unwrap_or(u8::MAX)) {
             Ok(priority) => draft.priority = priority,
-            Err(error) => draft.wrong = Some(error.to_string()),
+            Err(error) => {
+                draft.wrong.get_or_insert_with(|| error.to_string());
+            }
         }
         Ok(())
     }
@@ -53,12 +56,66 @@ impl HostNewJob for Guest {
     }
 
     fn set_unique_key(&mut self, job: Resource<Draft>, key: String) -> wasmtime::Result<()> {
-        self.draft(&job)?.unique_key = Some(short(key));
+        self.draft(&job)?.unique.key = Some(short(key));
         Ok(())
     }
 
     fn set_group(&mut self, job: Resource<Draft>, group: String) -> wasmtime::Result<()> {
         self.draft(&job)?.group = Some(short(group));
+        Ok(())
+    }
+
+    fn set_expiry(&mut self, job: Resource<Draft>, after: u64) -> wasmtime::Result<()> {
+        self.draft(&job)?.expiry = Some(Duration::from_nanos(after));
+        Ok(())
+    }
+
+    fn set_timeout(&mut self, job: Resource<Draft>, timeout: u64) -> wasmtime::Result<()> {
+        self.draft(&job)?.timeout = Some(Duration::from_nanos(timeout));
+        Ok(())
+    }
+
+    fn set_weight(&mut self, job: Resource<Draft>, units: u32) -> wasmtime::Result<()> {
+        self.draft(&job)?.weight = Some(units);
+        Ok(())
+    }
+
+    fn add_tag(&mut self, job: Resource<Draft>, tag: String) -> wasmtime::Result<()> {
+        self.label(&job, |draft, room| draft.add_tag(tag, room))
+    }
+
+    fn set_header(&mut self, job: Resource<Draft>, name: String, value: String) -> wasmtime::Result<()> {
+        self.label(&job, |draft, room| draft.set_header(name, value, room))
+    }
+
+    fn set_unique_for(&mut self, job: Resource<Draft>, at_least: u64) -> wasmtime::Result<()> {
+        self.draft(&job)?.unique.at_least = Some(Duration::from_nanos(at_least));
+        Ok(())
+    }
+
+    fn set_unique_until_started(&mut self, job: Resource<Draft>) -> wasmtime::Result<()> {
+        self.draft(&job)?.unique.hold = Some(Hold::UntilStarted);
+        Ok(())
+    }
+
+    fn set_unique_throttle(&mut self, job: Resource<Draft>, window: u64) -> wasmtime::Result<()> {
+        self.draft(&job)?.unique.hold = Some(Hold::Throttle(Duration::from_nanos(window)));
+        Ok(())
+    }
+
+    fn set_unique_keep_latest(&mut self, job: Resource<Draft>) -> wasmtime::Result<()> {
+        self.draft(&job)?.unique.hold = Some(Hold::KeepLatest);
+        Ok(())
+    }
+
+    fn set_unique_replace(&mut self, job: Resource<Draft>) -> wasmtime::Result<()> {
+        self.draft(&job)?.unique.conflict = Some(Conflict::Replace);
+        Ok(())
+    }
+
+    fn set_unique_debounce(&mut self, job: Resource<Draft>, quiet: u64, at_most: u64) -> wasmtime::Result<()> {
+        let (quiet, at_most) = (Duration::from_nanos(quiet), Duration::from_nanos(at_most));
+        self.draft(&job)?.unique.conflict = Some(Conflict::Debounce { quiet, at_most });
         Ok(())
     }
 
@@ -71,9 +128,26 @@ impl HostNewJob for Guest {
 impl Host for Guest {
     fn enqueue(&mut self, job: Resource<Draft>) -> wasmtime::Result<Result<String, Error>> {
         self.count_call()?;
-        let mut draft = self.take_draft(job)?;
-        draft.generation = self.context.facts().guest.generation().saturating_add(1);
+        let draft = self.take_draft(job)?;
         Ok(self.stage(draft))
+    }
+
+    fn enqueue_many(&mut self, jobs: Vec<Resource<Draft>>) -> wasmtime::Result<Result<Vec<String>, RefusedJob>> {
+        self.count_call()?;
+        let drafts = jobs.into_iter().map(|job| self.take_draft(job)).collect::<wasmtime::Result<Vec<_>>>()?;
+        let (staged, bytes) = (self.overlay.follow_ups.len(), self.overlay.bytes);
+        let mut ids = Vec::with_capacity(drafts.len());
+        for (index, draft) in (0..).zip(drafts) {
+            match self.stage(draft) {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    self.overlay.follow_ups.truncate(staged);
+                    self.overlay.bytes = bytes;
+                    return Ok(Err(RefusedJob { index, error }));
+                }
+            }
+        }
+        Ok(Ok(ids))
     }
 }
 
@@ -83,12 +157,30 @@ impl Guest {
         Ok(self.table.get_mut(job)?)
     }
 
+    /// How many bytes of follow-up jobs, enqueued or not, the attempt's quota has room for.
+    fn draft_room(&self) -> usize {
+        let held = self.overlay.bytes.saturating_add(self.draft_bytes);
+        self.plugin.limits.follow_up_bytes.saturating_sub(held)
+    }
+
+    /// Changes the tags or headers of a follow-up job, for which the attempt's quota has room for so many bytes.
+    fn label(&mut self, job: &Resource<Draft>, change: impl FnOnce(&mut Draft, usize)) -> wasmtime::Result<()> {
+        let room = self.draft_room();
+        let draft = self.draft(job)?;
+        let before = draft.bytes();
+        change(draft, room);
+        let after = draft.bytes();
+        self.draft_bytes = self.draft_bytes.saturating_sub(before).saturating_add(after);
+        Ok(())
+    }
+
     /// Makes a follow-up job. It keeps the payload only if the attempt's quota has room for it, so that a guest cannot
     /// fill memory with payloads that could never be enqueued.
     fn new_draft(&mut self, kind: String, payload: Vec<u8>) -> Draft {
-        let held = self.overlay.bytes.saturating_add(self.draft_bytes).saturating_add(payload.len());
-        if held > self.plugin.limits.follow_up_bytes {
-            return Draft { over_quota: true, ..Draft::new(kind, Vec::new()) };
+        if payload.len() > self.draft_room() {
+            let mut draft = Draft::new(kind, Vec::new());
+            draft.over_quota = true;
+            return draft;
         }
         self.draft_bytes += payload.len();
         Draft::new(kind, payload)
@@ -96,27 +188,26 @@ impl Guest {
 
     fn take_draft(&mut self, job: Resource<Draft>) -> wasmtime::Result<Draft> {
         let draft = self.table.delete(job)?;
-        self.draft_bytes = self.draft_bytes.saturating_sub(draft.payload.len());
+        self.draft_bytes = self.draft_bytes.saturating_sub(draft.bytes());
         Ok(draft)
     }
 
     /// Accepts a follow-up job, which is stored with the completion of the running job and gets its id then. Until then
     /// it is named by the id of the running job and its own number, such as `7+1`.
-    fn stage(&mut self, draft: Draft) -> Result<String, Error> {
+    fn stage(&mut self, mut draft: Draft) -> Result<String, Error> {
         let facts = self.context.facts();
+        draft.generation = facts.guest.generation().saturating_add(1);
         let own = facts.queue.clone();
         let queue = draft.queue.as_deref().map_or_else(|| own.clone(), Into::into);
         if !self.plugin.may_enqueue(&draft.kind, &queue, &own) {
             return Err(Error::AccessDenied);
         }
-        if let Some(wrong) = draft.wrong {
-            return Err(Error::Other(wrong));
-        }
+        draft.check().map_err(Error::Other)?;
         let limits = &self.plugin.limits;
         if draft.over_quota || draft.generation > limits.generations {
             return Err(Error::QuotaExceeded);
         }
-        let bytes = self.overlay.bytes.saturating_add(draft.payload.len());
+        let bytes = self.overlay.bytes.saturating_add(draft.bytes());
         if self.overlay.follow_ups.len() >= limits.follow_ups as usize || bytes > limits.follow_up_bytes {
             return Err(Error::QuotaExceeded);
         }

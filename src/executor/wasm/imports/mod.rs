@@ -6,6 +6,7 @@ mod config;
 mod enqueue;
 mod log;
 mod outbound_http;
+mod outcome;
 mod progress;
 mod random;
 mod state;
