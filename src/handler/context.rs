@@ -108,9 +108,13 @@ impl Context {
         self.facts.scheduled_for()
     }
 
-    /// Resolves when the handler should stop: the queue is shutting down and its deadline has passed,
-    /// which leaves half a second, or the attempt's timeout has passed. An async handler itself is
-    /// dropped at its timeout, so only the tasks that it has spawned see that it has passed.
+    /// Resolves when the handler should stop:
+    ///
+    /// - The cancel of the job was requested ([`Millpond::cancel`](crate::Millpond::cancel)). An async handler is dropped
+    ///   [`Builder::cancel_grace`](crate::Builder::cancel_grace) later.
+    /// - The queue is shutting down and its deadline has passed, which leaves half a second.
+    /// - The attempt's timeout has passed. An async handler itself is dropped at its timeout, so only the tasks that it has
+    ///   spawned see that it has passed.
     ///
     /// ```
     /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
