@@ -9,6 +9,7 @@ mod caller;
 mod cancel_outcome;
 mod change;
 mod checked;
+mod circuit_breaker;
 mod codec;
 mod coded_text;
 mod coder;
@@ -60,6 +61,8 @@ mod withdraw;
 pub use attempt::{AttemptError, FailureKind};
 pub use attempt_log::{AttemptLog, LogLine};
 pub use cancel_outcome::CancelOutcome;
+pub use circuit_breaker::{Circuit, CircuitBreaker};
+pub(crate) use circuit_breaker::{CircuitRow, CircuitStep, Opened, Verdict};
 pub use codec::Codec;
 #[cfg(feature = "cron")]
 pub use cron::Cron;

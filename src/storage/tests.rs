@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
 use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
+use crate::job::{CircuitRow, Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
 use crate::job::{
     Definition, JobTemplate, Misfire, Overlap, Plan, Recurrence, ScheduleProgress, ScheduleRow, ScheduledFor,
 };
-use crate::job::{Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
 use crate::job::{StoredLog, StoredPayload, StoredReport};
 use crate::storage::life::groups::row::{GroupRow, Head, HeadAt};
 use crate::storage::life::kept::Usage;
@@ -269,6 +269,7 @@ fn rows() -> String {
     rows.add("record.weighs", &encode_record(&weighs()));
     rows.row("overrides", &steered());
     rows.row("overrides.paused_kinds", &Steered { paused_kinds: [3, 4].into(), ..Steered::default() });
+    rows.row("circuits", &CircuitRow { until: Timestamp::from_millis(9_000) });
 
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);
