@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_success_can_turn_out_to_be_a_failure() {
         let mut window = Window::new(3);
-        [false, true, true].map(|failed| window.push(failed));
+        [false, true, true].into_iter().for_each(|failed| window.push(failed));
         window.latest_success_failed();
         assert_eq!((window.failures(), window.len()), (3, 3));
         window.latest_success_failed();
