@@ -58,9 +58,9 @@ impl Scheduler {
     /// It is durable that a circuit is closed.
     pub(super) fn circuit_closed(&mut self, key: &BucketKey) {
         let serial = self.handed_out.serial();
-        if let Some(circuits) = self.circuits_mut(key.queue) {
-            circuits.closed(key.group.as_ref(), serial);
-        }
+        let circuits = self.circuits_mut(key.queue);
+        let Some(circuits) = circuits.filter(|circuits| circuits.is_held(key.group.as_ref())) else { return };
+        circuits.closed(key.group.as_ref(), serial);
         self.drop_unused_circuits(key.queue);
         self.circuit_lets_start(key.queue, key.group.as_ref());
     }

@@ -149,7 +149,10 @@ fn only_the_last_ends_count() {
         let starts = start(&mut scheduler, 0);
         assert_eq!(end(&mut scheduler, &starts[0], verdict, 0), [], "{id}");
     }
-    assert_eq!(scheduler.circuit(&key(None), at(0)), Circuit::Closed { failures: 1, ends: 3 });
+    let closed = Circuit::Closed { failures: 1, ends: 3 };
+    assert_eq!(scheduler.circuit(&key(None), at(0)), closed);
+    scheduler.apply([Change::CircuitClosed { key: key(None) }]);
+    assert_eq!(scheduler.circuit(&key(None), at(0)), closed, "it was closed: its window stays");
 }
 
 #[test]

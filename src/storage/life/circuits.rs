@@ -66,14 +66,16 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A circuit is closed. Returns false if it was closed already.
+    /// A circuit is closed. Returns false if the file says so already.
     pub fn close_circuit(&mut self, key: &BucketKey) -> Result<bool, Fault> {
+        // Dispatch is told in any case: if it was not known after an error of the disk whether a commit was made, dispatch may
+        // still hold what the file does not.
+        self.changes.push(Change::CircuitClosed { key: key.clone() });
         if self.tables.circuits()?.get(row_key(key))?.is_none() {
             return Ok(false);
         }
         self.touch();
         self.tables.circuits()?.remove(row_key(key))?;
-        self.changes.push(Change::CircuitClosed { key: key.clone() });
         Ok(true)
     }
 

@@ -248,13 +248,13 @@ impl Finish {
                     batch.open_circuit(opened)?;
                     tell_opened(batch, opened);
                 }
-                CircuitStep::Close { key, probe } if batch.close_circuit(key)? => {
+                CircuitStep::Close { key, probe } => {
+                    batch.close_circuit(key)?;
                     let queue = batch.catalog().queue_name(key.queue);
                     let group = key.group.clone();
                     tracing::info!(queue = &*queue, group = group.as_deref(), probe = probe.get(), "circuit closed");
                     batch.event(|| Event::CircuitClosed { queue, group, probe: Some(*probe) });
                 }
-                CircuitStep::Close { .. } => {}
             }
         }
         Ok(())
