@@ -5,10 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::JobId;
-use super::change::BucketKey;
 use super::life::Ending;
 use crate::error::Error;
-use crate::time::{Now, Timestamp};
+use crate::time::Timestamp;
 
 /// Holds a queue, or each of its groups, after too many failures:
 /// [`WorkerBuilder::circuit_breaker`](crate::WorkerBuilder::circuit_breaker) and
@@ -184,30 +183,6 @@ impl Verdict {
             | Ending::Expired => None,
         }
     }
-}
-
-/// What the end of an attempt does to a circuit: part of the commit of that end.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum CircuitStep {
-    Open(Opened),
-    /// The probe has completed.
-    Close {
-        key: BucketKey,
-        probe: JobId,
-    },
-}
-
-/// A circuit that an attempt has opened.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Opened {
-    pub key: BucketKey,
-    pub until: Now,
-    pub open_for: Duration,
-    /// How many of how many ends were failures.
-    pub failures: u32,
-    pub ends: u32,
-    /// The probe that failed, if the circuit was half open.
-    pub probe: Option<JobId>,
 }
 
 /// An open circuit as it is stored. It is half open after `until`, which is on the age line.

@@ -10,6 +10,7 @@ mod cancel_outcome;
 mod change;
 mod checked;
 mod circuit_breaker;
+mod circuit_step;
 mod codec;
 mod coded_text;
 mod coder;
@@ -62,7 +63,8 @@ pub use attempt::{AttemptError, FailureKind};
 pub use attempt_log::{AttemptLog, LogLine};
 pub use cancel_outcome::CancelOutcome;
 pub use circuit_breaker::{Circuit, CircuitBreaker};
-pub(crate) use circuit_breaker::{CircuitRow, CircuitStep, Opened, Verdict};
+pub(crate) use circuit_breaker::{CircuitRow, Verdict};
+pub(crate) use circuit_step::{CircuitStep, Opened};
 pub use codec::Codec;
 #[cfg(feature = "cron")]
 pub use cron::Cron;

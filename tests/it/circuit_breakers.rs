@@ -24,6 +24,10 @@ fn rows(pond: &Millpond) -> u64 {
     pond.begin_read().unwrap().open_table(ROWS).unwrap().len().unwrap()
 }
 
+async fn idle(pond: &Millpond) {
+    pond.testing().idle().await;
+}
+
 /// Opens at two failures in a row.
 fn breaker() -> CircuitBreaker {
     CircuitBreaker::failures(1.0).of(2).open_for(OPEN_FOR)
@@ -89,7 +93,7 @@ impl Service {
     async fn break_down(&self, mut job: impl FnMut(u64) -> NewJob) {
         self.mood.set(FAILS);
         self.pond.enqueue_many("q", [job(1), job(2)]).await.unwrap();
-        settled(&self.pond).await;
+        idle(&self.pond).await;
         assert_eq!(self.called.take(), [1, 2]);
         self.mood.set(COMPLETES);
     }
@@ -100,7 +104,7 @@ impl Service {
 
     async fn after(&self, time: Duration) -> Vec<u64> {
         self.clock.advance(time);
-        settled(&self.pond).await;
+        idle(&self.pond).await;
         self.called.take()
     }
 }
@@ -152,7 +156,7 @@ async fn while_the_probe_runs_all_others_wait_and_its_failure_opens_the_circuit_
     };
     pond.worker("q").retry(Retry::none()).circuit_breaker(breaker()).handle(handler).start().unwrap();
     let ids = pond.enqueue_many("q", [work(3), member("g", 4), work(5)]).await.unwrap();
-    service.after(OPEN_FOR).await;
+    service.clock.advance(OPEN_FOR);
     let probe = keeper.entered().await;
     settled(pond).await;
     assert_eq!(keeper.waiting(), [0; 0]);
@@ -168,7 +172,7 @@ async fn while_the_probe_runs_all_others_wait_and_its_failure_opens_the_circuit_
     assert_eq!((service.circuit(), rows(pond)), ("open for another 30s".to_owned(), 1));
     service.after(OPEN_FOR - SECOND).await;
     assert_eq!(keeper.waiting(), [0; 0]);
-    service.after(SECOND).await;
+    service.clock.advance(SECOND);
     keeper.entered().await;
     keeper.let_go(1);
     running(pond, "q", 0).await;
@@ -220,16 +224,16 @@ async fn errors_panics_timeouts_and_payloads_that_cannot_be_decoded_count() {
     });
     service.mood.set(FAILS);
     let failed = pond.enqueue("q", work(1)).await.unwrap();
-    settled(pond).await;
+    idle(pond).await;
     service.mood.set(PANICS);
     let panicked = pond.enqueue("q", work(2)).await.unwrap();
-    settled(pond).await;
+    idle(pond).await;
     let undecodable = pond.enqueue("q", NewJob::raw("work", &b"no json"[..])).await.unwrap();
-    settled(pond).await;
+    idle(pond).await;
     assert_eq!(service.circuit(), "closed: 3 of the last 3 attempts failed");
     let hung = pond.enqueue("q", NewJob::raw("hangs", &b""[..])).await.unwrap();
     running(pond, "q", 1).await;
-    service.after(SECOND).await;
+    service.clock.advance(SECOND);
     drained(pond).await;
     assert_eq!(service.circuit(), "open for another 30s");
     let kinds = [failed, panicked, undecodable, hung].map(|id| pond.job(id).unwrap().errors[0].kind);
@@ -289,14 +293,15 @@ async fn an_open_circuit_survives_a_crash_and_a_restart_on_the_time_line_of_the_
     service.after(SECOND * 10).await;
     // A commit, so that the file knows of the time.
     service.pond.enqueue("other", work(0)).await.unwrap();
-    let crashed = file.crashed("copy.redb");
+    let crashed = file.dir.path().join("crashed.redb");
+    std::fs::copy(file.path(), &crashed).unwrap();
     let Service { pond, .. } = service;
     close(pond).await;
     // The wall clock is set back by an hour.
     let wall = millpond::Clock::wall(&file.clock);
     file.clock.set_wall(millpond::Timestamp::from_millis(wall.as_millis() - 3_600_000));
-    for pond in [file.open(), crashed] {
-        let service = Service::on(pond, file.clock.clone());
+    for path in [file.path(), crashed] {
+        let service = Service::on(file.builder().open(path).unwrap(), file.clock.clone());
         let queue = service.pond.queue("q").unwrap();
         let (own, of_group) = (queue.circuit(), queue.group_circuit("g").unwrap());
         assert_eq!(own, of_group);
@@ -327,7 +332,7 @@ async fn a_probe_that_dies_with_its_process_leaves_the_circuit_half_open() {
     };
     service.pond.worker("q").circuit_breaker(breaker()).handle(handler).start().unwrap();
     service.pond.enqueue_many("q", [work(3), work(4)]).await.unwrap();
-    service.after(OPEN_FOR).await;
+    service.clock.advance(OPEN_FOR);
     assert_eq!(keeper.entered().await, 3);
     starts_written(&service.pond, &file.clock).await;
     let crashed = Service::on(file.crashed("copy.redb"), file.clock.clone());
@@ -335,7 +340,7 @@ async fn a_probe_that_dies_with_its_process_leaves_the_circuit_half_open() {
     crashed.worker(|worker| worker.circuit_breaker(breaker()));
     for _ in 0..5 {
         crashed.clock.advance(SECOND);
-        settled(&crashed.pond).await;
+        idle(&crashed.pond).await;
     }
     let mut called = crashed.called.take();
     assert_eq!(called[0], 3, "the suspect is the probe");
@@ -379,11 +384,11 @@ async fn an_operator_closes_circuits_by_hand() {
     let mut events = pond.events();
     assert!(queue.close_circuit().await.unwrap());
     assert!(!queue.close_circuit().await.unwrap());
-    settled(pond).await;
+    idle(pond).await;
     assert_eq!(service.called.take(), [3]);
     assert!(queue.close_group_circuit("g").await.unwrap());
     assert!(matches!(queue.close_group_circuit("").await, Err(Error::InvalidKey { .. })));
-    settled(pond).await;
+    idle(pond).await;
     assert_eq!(service.called.take(), [4]);
     let closed = heard(&mut events).into_iter().filter(|event| matches!(event, Event::CircuitClosed { .. }));
     let groups: Vec<_> = closed
@@ -480,7 +485,8 @@ async fn the_probe_of_a_batch_handler_is_a_batch_of_one() {
     let batch = Batch::up_to(10).wait(SECOND);
     pond.worker("q").circuit_breaker(breaker()).handle_batch(batch, handler).start().unwrap();
     pond.enqueue_many("q", (3..6).map(work)).await.unwrap();
-    service.after(OPEN_FOR).await;
+    service.clock.advance(OPEN_FOR);
+    settled(pond).await;
     service.after(SECOND).await;
     assert_eq!(calls.all()[0], [3]);
     service.after(SECOND).await;
@@ -547,7 +553,7 @@ async fn the_opening_is_logged_as_a_warning_and_the_closing_as_info() {
     let handler = |job: Job<Work>| async move { if job.n == 1 { Err("503".into()) } else { Ok(()) } };
     pond.worker("log-circuit").retry(Retry::none()).circuit_breaker(one).handle(handler).start().unwrap();
     pond.enqueue("log-circuit", member("g", 1)).await.unwrap();
-    settled(&pond).await;
+    idle(&pond).await;
     let probe = pond.enqueue("log-circuit", work(2)).await.unwrap();
     clock.advance(SECOND);
     drained(&pond).await;
