@@ -205,6 +205,8 @@ fn a_completion_whose_writes_fail_counts_as_a_failure() {
         assert_eq!(returned(&mut scheduler, start, COMPLETED, 0), []);
         let steps = scheduler.count_end(start.run, QUEUE, None, Verdict::FailureAfterAll, at(0));
         assert_eq!(!steps.is_empty(), opens);
+        let counted_once = Circuit::Closed { failures: 1, ends: 1 };
+        assert!(opens || scheduler.circuit(&key(None), at(0)) == counted_once);
         settle(&mut scheduler, start, &steps);
     }
     enqueue(&mut scheduler, [10, 11], None);
@@ -271,6 +273,7 @@ fn an_end_of_an_earlier_worker_counts_for_nothing() {
     let steps = returned(&mut scheduler, &starts[1], FAILED, 0);
     assert_eq!(steps.len(), 1, "running jobs finish under the worker that was stopped");
     scheduler.open_queue(QUEUE, settings(None, None), at(0));
+    scheduler.chores(at(0));
     settle(&mut scheduler, &starts[1], &steps);
     assert!(scheduler.chores(at(0)).forget_circuits.contains(&key(None)), "the row was written late");
     scheduler.close_queue(QUEUE);
@@ -287,7 +290,9 @@ fn it_is_closed_by_hand_while_it_is_open_or_a_probe_runs() {
     let probe = start(&mut scheduler, OPEN_FOR);
     scheduler.apply([Change::CircuitClosed { key: key(None) }]);
     assert_eq!(started(&mut scheduler, OPEN_FOR), [11, 12, 13]);
-    assert_eq!(end(&mut scheduler, &probe[0], FAILED, OPEN_FOR), [], "it started before");
+    assert_eq!(end(&mut scheduler, &probe[0], FAILED, OPEN_FOR), []);
+    let window = scheduler.circuit(&key(None), at(OPEN_FOR));
+    assert_eq!(window, Circuit::Closed { failures: 0, ends: 0 }, "it started before the circuit was closed");
 }
 
 #[test]
@@ -297,7 +302,7 @@ fn a_queue_that_waits_for_a_probe_does_not_keep_its_turn_at_a_limit() {
     scheduler.set_limit(0, 1);
     enqueue(&mut scheduler, [1], None);
     let first = start(&mut scheduler, 0);
-    enqueue(&mut scheduler, [2, 3], None);
+    enqueue(&mut scheduler, [2, 3, 4], None);
     assert_eq!(started(&mut scheduler, 0), [0; 0], "the queue waits for the limit");
     end(&mut scheduler, &first[0], FAILED, 0);
     let second = start(&mut scheduler, 0);
@@ -309,7 +314,16 @@ fn a_queue_that_waits_for_a_probe_does_not_keep_its_turn_at_a_limit() {
     scheduler.apply([Change::Ready { queue: 2, job: job(20, None) }]);
     assert_eq!(started(&mut scheduler, 0), [0; 0]);
     end(&mut scheduler, &second[0], FAILED, 0);
-    assert_eq!(started(&mut scheduler, 0), [20]);
+    let other = start(&mut scheduler, 0);
+    assert_eq!(other[0].job.id, JobId::new(20));
+    assert!(scheduler.finished(other[0].run));
+    scheduler.apply([Change::Settled { id: other[0].job.id }]);
+    let probe = start(&mut scheduler, OPEN_FOR);
+    assert_eq!((probe.len(), probe[0].job.id), (1, JobId::new(3)));
+    scheduler.apply([Change::Ready { queue: 2, job: job(21, None) }]);
+    assert_eq!(started(&mut scheduler, OPEN_FOR), [0; 0]);
+    returned(&mut scheduler, &probe[0], COMPLETED, OPEN_FOR);
+    assert_eq!(started(&mut scheduler, OPEN_FOR), [21], "the success of the probe is not durable yet");
 }
 
 #[test]
