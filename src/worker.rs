@@ -203,7 +203,7 @@ impl WorkerBuilder {
     /// Default: no circuit breaker. A group that is held never delays other groups. A worker can have both: a failure then
     /// counts for both.
     ///
-    /// A job of a group fails its group's window with each of its attempts, so a window can be shorter than that of the queue.
+    /// The retries of a job count like other attempts, and a group has fewer of them than its queue, so its window can be shorter.
     /// The windows of 10,000 groups of a queue are kept in memory. Above that the window is forgotten of the group whose last
     /// end was the longest ago, and while 10,000 groups are open, further ones do not open.
     ///

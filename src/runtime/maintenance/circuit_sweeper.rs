@@ -1,4 +1,4 @@
-//! Removes the circuits of groups that have been half open for long.
+//! Removes the circuits of groups that have been half open for a day.
 
 use std::sync::Arc;
 use std::time::Duration;
