@@ -291,6 +291,35 @@ pub enum Event {
         /// For how long.
         delay: Duration,
     },
+    /// A [circuit breaker](crate::CircuitBreaker) has opened: too many attempts of the queue or group have failed, or the probe
+    /// has. No job of it starts for a time.
+    #[non_exhaustive]
+    CircuitOpened {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group, if it was only that.
+        group: Option<Arc<str>>,
+        /// How many attempts have failed; 1 if it was the probe.
+        failures: u32,
+        /// Of how many attempts.
+        ends: u32,
+        /// For how long it is open.
+        open_for: Duration,
+        /// The job that was the probe, if the circuit was half open.
+        probe: Option<JobId>,
+    },
+    /// A circuit that was open is closed: the queue or group starts jobs again.
+    #[non_exhaustive]
+    CircuitClosed {
+        /// The queue.
+        queue: Arc<str>,
+        /// The group, if it was only that.
+        group: Option<Arc<str>>,
+        /// The job that was the probe and has completed. `None` if the circuit was closed
+        /// [by hand](crate::Queue::close_circuit), if the queue's worker has no breaker any more, or if a group had no jobs
+        /// for a day.
+        probe: Option<JobId>,
+    },
     /// A schedule has enqueued a job. [`Enqueued`](Self::Enqueued) is published as well.
     #[non_exhaustive]
     ScheduleFired {

@@ -2,6 +2,7 @@
 
 mod removal;
 
+mod circuit;
 mod overrides;
 
 use std::sync::Arc;

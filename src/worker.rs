@@ -12,7 +12,7 @@ use crate::handler::{
     BlockingHandler, Context, DataMap, Handler, Middleware, Next, NextBlocking, Runnable, Shared, erase,
     erase_blocking, erase_blocking_raw, erase_raw,
 };
-use crate::job::{IdMap, Kind, Outcome, QueueId, Rate, Retry};
+use crate::job::{CircuitBreaker, IdMap, Kind, Outcome, QueueId, Rate, Retry};
 use crate::runtime::{Engine, Stopping, WorkerConfig};
 use crate::scheduler::WorkerLimits;
 use crate::sync::atomic::AtomicBool;
@@ -73,6 +73,8 @@ pub struct WorkerBuilder {
     concurrency: Option<usize>,
     rate: Option<Rate>,
     group_rate: Option<Rate>,
+    circuit_breaker: Option<CircuitBreaker>,
+    group_circuit_breaker: Option<CircuitBreaker>,
     retry: Retry,
     retry_of: Vec<(String, Retry)>,
     timeout: Option<Duration>,
@@ -92,6 +94,8 @@ impl WorkerBuilder {
             concurrency: None,
             rate: None,
             group_rate: None,
+            circuit_breaker: None,
+            group_circuit_breaker: None,
             retry: Retry::default(),
             retry_of: Vec::new(),
             timeout: Some(TIMEOUT_DEFAULT),
@@ -155,6 +159,74 @@ impl WorkerBuilder {
     /// ```
     pub fn group_rate_limit(mut self, rate: Rate) -> Self {
         self.group_rate = Some(rate);
+        self
+    }
+
+    /// Holds the queue after too many failures: no job starts for a time, then one that is tried first. Default: no circuit
+    /// breaker. [`CircuitBreaker`] says what counts, and what is durable.
+    ///
+    /// It counts the attempts of all jobs of the queue, with and without a group. Jobs that wait for a retry do so beside it.
+    /// A circuit that is open stays open for the next worker of the queue, with the time that was left. If that worker has no
+    /// circuit breaker, the circuit is closed. [`Queue::circuit`](crate::Queue::circuit) shows it, and
+    /// [`Queue::close_circuit`](crate::Queue::close_circuit) closes it by hand.
+    ///
+    /// Settings that cannot work are [`Error::InvalidConfig`] when the worker [starts](Self::start).
+    ///
+    /// ```
+    /// # doc_prelude::with_clock(async |pond, clock| { use doc_prelude::*;
+    /// pond.worker("billing")
+    ///     .circuit_breaker(CircuitBreaker::failures(1.0).of(3).open_for(Duration::from_secs(30)))
+    ///     .retry(Retry::none())
+    ///     .handle(|job: Job<Charge>| async move {
+    ///         if job.order < 3 { Err("the bank is down".into()) } else { Ok(()) }
+    ///     })
+    ///     .start()?;
+    /// pond.enqueue_many("billing", (0..3).map(|order| Charge { order })).await?;
+    /// drain(&pond).await;
+    /// let next = pond.enqueue("billing", Charge { order: 3 }).await?;
+    /// drain(&pond).await;
+    /// let why = pond.explain(next)?;
+    /// assert!(matches!(why, Explanation::CircuitOpen { wait, .. } if wait == Duration::from_secs(30)));
+    ///
+    /// clock.advance(Duration::from_secs(30)); // the next job is the probe
+    /// drain(&pond).await;
+    /// assert_eq!(pond.queue("billing")?.counts().completed_total, 1);
+    /// assert!(matches!(pond.queue("billing")?.circuit(), Circuit::Closed { .. }));
+    /// # Ok(()) });
+    /// ```
+    pub fn circuit_breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.circuit_breaker = Some(breaker);
+        self
+    }
+
+    /// Holds each group after too many failures of its own, as [`circuit_breaker`](Self::circuit_breaker) does the queue.
+    /// Default: no circuit breaker. A group that is held never delays other groups. A worker can have both: a failure then
+    /// counts for both.
+    ///
+    /// The retries of a job count like other attempts, and a group has fewer of them than its queue, so its window can be shorter.
+    /// The windows of 10,000 groups of a queue are kept in memory. Above that the window is forgotten of the group whose last
+    /// end was the longest ago, and while 10,000 groups are open, further ones do not open.
+    ///
+    /// ```
+    /// # doc_prelude::with_pond(async |pond| { use doc_prelude::*;
+    /// pond.worker("webhooks")
+    ///     .group_circuit_breaker(CircuitBreaker::failures(1.0).of(2))
+    ///     .retry(Retry::none())
+    ///     .handle(|job: Job<Charge>| async move {
+    ///         if job.group() == Some("a") { Err("its server is down".into()) } else { Ok(()) }
+    ///     })
+    ///     .start()?;
+    /// for customer in ["a", "b", "a", "b", "a", "b"] {
+    ///     pond.enqueue("webhooks", NewJob::new(Charge { order: 7 }).group(customer)).await?;
+    /// }
+    /// drain(&pond).await;
+    /// let webhooks = pond.queue("webhooks")?;
+    /// assert_eq!((webhooks.counts().completed_total, webhooks.counts().pending), (3, 1));
+    /// assert!(matches!(webhooks.group_circuit("a")?, Circuit::Open { .. }));
+    /// # Ok(()) });
+    /// ```
+    pub fn group_circuit_breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.group_circuit_breaker = Some(breaker);
         self
     }
 
@@ -446,6 +518,7 @@ impl WorkerBuilder {
         self.check()?;
         let concurrency = self.slots();
         let Self { engine, queue, rate, group_rate, retry, timeout, at_most_once, data, .. } = self;
+        let Self { circuit_breaker, group_circuit_breaker, .. } = self;
         let mut names = engine.use_names(&queue)?;
         let id = names.queue();
         let mut by_kind = IdMap::default();
@@ -482,6 +555,7 @@ impl WorkerBuilder {
             retry,
             timeout,
             at_most_once,
+            has_breaker: circuit_breaker.is_some() || group_circuit_breaker.is_some(),
             closed,
             coder,
             names,
@@ -490,7 +564,17 @@ impl WorkerBuilder {
         let kinds = binding.handlers.keys().copied().collect();
         let NumberedLimits { shared, concurrency_of } = self.kind_limits.numbered(&engine, id, &binding.handlers)?;
         let blocking = binding.blocking_kinds();
-        let limits = WorkerLimits { kinds, blocking, concurrency, rate, group_rate, shared, concurrency_of };
+        let limits = WorkerLimits {
+            kinds,
+            blocking,
+            concurrency,
+            rate,
+            group_rate,
+            circuit_breaker,
+            group_circuit_breaker,
+            shared,
+            concurrency_of,
+        };
         let binding = engine.bind(id, WorkerConfig { binding, limits })?;
         let worker = Worker { engine, queue: id, name, binding };
         worker.log_start(concurrency);
@@ -512,6 +596,8 @@ impl WorkerBuilder {
         self.kind_limits.check()?;
         self.check_batches()?;
         self.rate.iter().chain(&self.group_rate).try_for_each(Rate::check)?;
+        self.circuit_breaker.iter().try_for_each(|breaker| breaker.check("circuit_breaker"))?;
+        self.group_circuit_breaker.iter().try_for_each(|breaker| breaker.check("group_circuit_breaker"))?;
         self.retry_of.iter().map(|(_, retry)| retry).chain([&self.retry]).try_for_each(Retry::check)
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Binding {
     pub timeout: Option<Duration>,
     /// The worker's jobs run at most once, whatever the jobs themselves ask for.
     pub at_most_once: bool,
+    /// The ends of attempts count for a circuit breaker.
+    pub has_breaker: bool,
     /// The worker has stopped: no attempt joins a batch any more. Changed under the lock of the forming batches.
     pub closed: AtomicBool,
     /// Reads the payloads as they are stored.

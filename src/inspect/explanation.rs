@@ -92,6 +92,18 @@ pub enum Explanation {
         /// For how long at least.
         wait: Duration,
     },
+    /// The [circuit](crate::CircuitBreaker) of its queue, or of its group, is open: too many attempts have failed.
+    #[non_exhaustive]
+    CircuitOpen {
+        /// For how long.
+        wait: Duration,
+    },
+    /// The [circuit](crate::CircuitBreaker) of its queue, or of its group, is half open: another job is tried first.
+    #[non_exhaustive]
+    CircuitHalfOpen {
+        /// The job that is tried.
+        probe: JobId,
+    },
     /// No worker of its queue handles its kind.
     #[non_exhaustive]
     NoHandler {
@@ -178,6 +190,15 @@ impl fmt::Display for Explanation {
             }
             Self::Degraded { reason } => write!(f, "the queue is degraded: {reason}"),
             Self::RateLimited { wait } => write!(f, "it is rate limited for another {wait:?}"),
+            Self::CircuitOpen { wait } => {
+                write!(
+                    f,
+                    "too many attempts of its queue or group have failed: its circuit is open for another {wait:?}"
+                )
+            }
+            Self::CircuitHalfOpen { probe } => {
+                write!(f, "too many attempts of its queue or group have failed: job {probe} is tried first")
+            }
             Self::NoHandler { queue, kind, handled, nearest } => {
                 match (handled.is_empty(), nearest) {
                     (true, None) => write!(f, "no worker of its queue handles kind {kind:?}")?,
@@ -248,6 +269,8 @@ pub(super) fn explain_in(engine: &Arc<Engine>, reader: &Reader, id: JobId) -> Re
             None => no_handler(engine, queue, found.record.kind),
         },
         Blocked::RateLimited(wait) => Explanation::RateLimited { wait },
+        Blocked::CircuitOpen(wait) => Explanation::CircuitOpen { wait },
+        Blocked::CircuitHalfOpen(probe) => Explanation::CircuitHalfOpen { probe },
         Blocked::Recovering(wait) => Explanation::Recovering { wait },
         Blocked::Draining => Explanation::ShuttingDown,
         Blocked::Limit(key) => limit_reached(engine, key),

@@ -130,6 +130,15 @@ pub(crate) enum Change {
         key: BucketKey,
         until: Now,
     },
+    /// The circuit of this queue or group is open, and half open after `until`.
+    CircuitOpened {
+        key: BucketKey,
+        until: Now,
+    },
+    /// The circuit of this queue or group is closed.
+    CircuitClosed {
+        key: BucketKey,
+    },
 }
 
 /// A job that has ended, for the callers that wait for that.
@@ -151,7 +160,7 @@ pub(crate) struct Refill {
     pub bytes_max: usize,
 }
 
-/// A queue's token bucket, or that of one of its groups.
+/// A queue's token bucket or circuit, or that of one of its groups.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BucketKey {
     pub queue: QueueId,

@@ -9,6 +9,8 @@ mod caller;
 mod cancel_outcome;
 mod change;
 mod checked;
+mod circuit_breaker;
+mod circuit_step;
 mod codec;
 mod coded_text;
 mod coder;
@@ -60,6 +62,9 @@ mod withdraw;
 pub use attempt::{AttemptError, FailureKind};
 pub use attempt_log::{AttemptLog, LogLine};
 pub use cancel_outcome::CancelOutcome;
+pub use circuit_breaker::{Circuit, CircuitBreaker};
+pub(crate) use circuit_breaker::{CircuitRow, Verdict};
+pub(crate) use circuit_step::{CircuitStep, Opened};
 pub use codec::Codec;
 #[cfg(feature = "cron")]
 pub use cron::Cron;

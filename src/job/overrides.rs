@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::circuit_breaker::CircuitBreaker;
 use super::rate::Rate;
 use super::record::KindId;
 use crate::error::Error;
@@ -114,11 +115,20 @@ pub struct WorkerSettings {
     pub rate: Option<Rate>,
     /// How many jobs of each group start per period of time.
     pub group_rate: Option<Rate>,
+    /// The circuit breaker of the queue.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// The circuit breaker of each group.
+    pub group_circuit_breaker: Option<CircuitBreaker>,
 }
 
 impl WorkerSettings {
     pub(crate) fn new(concurrency: usize, rate: Option<Rate>, group_rate: Option<Rate>) -> Self {
-        Self { concurrency, rate, group_rate }
+        Self { concurrency, rate, group_rate, circuit_breaker: None, group_circuit_breaker: None }
+    }
+
+    pub(crate) fn with_breakers(mut self, queue: Option<CircuitBreaker>, group: Option<CircuitBreaker>) -> Self {
+        (self.circuit_breaker, self.group_circuit_breaker) = (queue, group);
+        self
     }
 
     /// The settings that hold with these overrides.
@@ -139,6 +149,7 @@ impl WorkerSettings {
             concurrency: overrides.slots(self.concurrency),
             rate: rate(overrides.rate, self.rate),
             group_rate: rate(overrides.group_rate, self.group_rate),
+            ..*self
         }
     }
 }

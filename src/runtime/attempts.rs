@@ -12,12 +12,13 @@ use crate::executor::{Attempt, AttemptTask, Lost, Report};
 use crate::handler::CompleteHook;
 use crate::job::life::after;
 use crate::job::{
-    AT_MOST_ONCE, AttemptNumber, BucketKey, Change, Ending, FailureKind, Reported, State, StoredLog, Transition,
+    AT_MOST_ONCE, AttemptNumber, BucketKey, Change, CircuitStep, Ending, FailureKind, Reported, State, StoredLog,
+    Transition, Verdict,
 };
 use crate::scheduler::{Scheduler, Start};
 use crate::storage::StartMark;
 use crate::time::Now;
-use crate::writer::{Command, Finish, HoldBack, MarkStarts, More, Retried};
+use crate::writer::{Command, CountFailure, Finish, HoldBack, MarkStarts, More, Retried};
 
 /// Jobs that are handed out at once, at most, so that the scheduler's lock is never held for long.
 const STARTS_AT_ONCE: usize = 64;
@@ -160,16 +161,19 @@ impl Engine {
     ) -> Option<AttemptTask> {
         let now = self.now();
         let ending = self.judged(attempt, ending, now);
+        let verdict = self.verdict(attempt, &ending);
+        let circuits;
         let mut starts = Vec::new();
         let chores_changed = {
             let mut scheduler = self.scheduler();
-            let Freed { held } = free_slot(&mut scheduler, attempt, &ending, now)?;
-            if start_next && !held {
+            let freed = free_slot(&mut scheduler, attempt, &ending, verdict, now)?;
+            if start_next && !freed.held {
                 scheduler.starts(now, STARTS_AT_ONCE, &mut starts);
             }
-            held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.have_chores_changed()
+            circuits = freed.circuits;
+            freed.held || !start_next || starts.len() == STARTS_AT_ONCE || scheduler.have_chores_changed()
         };
-        self.finish(attempt, ending, now);
+        self.finish(attempt, ending, circuits, now);
         let next = self.launch_all(starts, attempt, now);
         if chores_changed {
             self.wake_dispatcher();
@@ -183,21 +187,23 @@ impl Engine {
         let now = self.now();
         let judge = |(attempt, ending): (Arc<Attempt>, Ending)| {
             let ending = self.judged(&attempt, ending, now);
-            (attempt, ending)
+            let verdict = self.verdict(&attempt, &ending);
+            (attempt, ending, verdict)
         };
-        let mut ended: Vec<_> = ended.into_iter().map(judge).collect();
+        let judged: Vec<_> = ended.into_iter().map(judge).collect();
         let mut is_held = false;
+        let mut ended = Vec::with_capacity(judged.len());
         {
             let mut scheduler = self.scheduler();
-            ended.retain(|(attempt, ending)| match free_slot(&mut scheduler, attempt, ending, now) {
-                Some(Freed { held }) => {
-                    is_held |= held;
-                    true
+            for (attempt, ending, verdict) in judged {
+                if let Some(freed) = free_slot(&mut scheduler, &attempt, &ending, verdict, now) {
+                    is_held |= freed.held;
+                    ended.push((attempt, ending, freed.circuits));
                 }
-                None => false,
-            });
+            }
         }
-        let ends = ended.into_iter().map(|(attempt, ending)| self.decided(&attempt, ending, now)).collect();
+        let decide = |(attempt, ending, circuits): (Arc<Attempt>, _, _)| self.decided(&attempt, ending, circuits, now);
+        let ends = ended.into_iter().map(decide).collect();
         self.to_writer.send_together(ends);
         if is_held {
             self.wake_dispatcher();
@@ -216,6 +222,13 @@ impl Engine {
             None => self.within_limit(ending),
         };
         self.coded(ending)
+    }
+
+    /// How the end of an attempt counts for the circuit breakers of its worker, if it has any.
+    fn verdict(&self, attempt: &Attempt, ending: &Ending) -> Option<Verdict> {
+        let verdict = if attempt.binding.has_breaker { Verdict::of(ending) } else { None };
+        // A handler that was told to stop often returns an error.
+        verdict.filter(|verdict| *verdict == Verdict::Success || self.cancel_requested(attempt.job().id).is_none())
     }
 
     /// A result that is too large to be kept fails its attempt.
@@ -265,13 +278,13 @@ impl Engine {
     }
 
     /// Decides what follows an attempt, and has it written.
-    fn finish(self: &Arc<Self>, attempt: &Attempt, ending: Ending, now: Now) {
-        let end = self.decided(attempt, ending, now);
+    fn finish(self: &Arc<Self>, attempt: &Attempt, ending: Ending, circuits: Vec<CircuitStep>, now: Now) {
+        let end = self.decided(attempt, ending, circuits, now);
         self.to_writer.send(end);
     }
 
-    /// Decides what follows an attempt: what the writer is to write.
-    fn decided(self: &Arc<Self>, attempt: &Attempt, ending: Ending, now: Now) -> Command {
+    /// Decides what follows an attempt: what the writer is to write. The end does this to circuits.
+    fn decided(self: &Arc<Self>, attempt: &Attempt, ending: Ending, circuits: Vec<CircuitStep>, now: Now) -> Command {
         let (hooks, reported) = attempt.facts.close(matches!(ending, Ending::Done(_)));
         // An attempt that writes something with its completion is counted when that is written.
         if hooks.is_empty() {
@@ -280,7 +293,9 @@ impl Engine {
         let number = attempt.number();
         let (transition, more) = match ending {
             // Nothing is kept of the job, so it is not noted which plugin ran it.
-            Ending::Done(None) if hooks.is_empty() && reported.is_none() => (Transition::End(State::Completed), None),
+            Ending::Done(None) if hooks.is_empty() && reported.is_none() && circuits.is_empty() => {
+                (Transition::End(State::Completed), None)
+            }
             ending => {
                 let is_plain = matches!(ending, Ending::Done(None)) && hooks.is_empty();
                 let (transition, mut more) = self.decide(attempt, ending, hooks, now);
@@ -293,6 +308,7 @@ impl Engine {
                     more.record.extra_mut().push_log(self.stored_log(number, reported, now));
                     more.has_log = true;
                 }
+                more.circuits = circuits;
                 (transition, Some(Box::new(more)))
             }
         };
@@ -318,7 +334,8 @@ impl Engine {
         let retry = attempt.binding.retry(attempt.job().kind());
         let retried = (!hooks.is_empty()).then(|| {
             let (queue, kind) = (attempt.facts.queue.clone(), attempt.facts.kind.clone());
-            Retried { queue, kind, retry: retry.clone(), now, random, coder: self.coder().clone() }
+            let count_failure = attempt.binding.has_breaker.then(|| self.count_failure(attempt));
+            Retried { queue, kind, retry: retry.clone(), now, random, coder: self.coder().clone(), count_failure }
         });
         let hold = match ending {
             Ending::RateLimited { delay, whole_queue } => Some(self.hold_back(attempt, delay, whole_queue, now)),
@@ -331,6 +348,15 @@ impl Engine {
         let may_be_dead = retried.is_some() || transition == Transition::End(State::Dead);
         let on_dead = if may_be_dead { self.on_dead() } else { None };
         (transition, More { hooks, retried, hold, on_dead, texts, ..More::of(record) })
+    }
+
+    /// Counts later that an attempt has failed after all.
+    fn count_failure(self: &Arc<Self>, attempt: &Attempt) -> CountFailure {
+        let (engine, run, queue, group) = (self.clone(), attempt.run, attempt.queue, attempt.job().group().cloned());
+        Box::new(move || {
+            let now = engine.now();
+            engine.scheduler().count_end(run, queue, group.as_ref(), Verdict::FailureAfterAll, now)
+        })
     }
 
     /// What is kept of what an attempt has reported.
@@ -371,7 +397,7 @@ impl Engine {
                 // A handler that is about to be called either is found here, or finds that its attempt was given up.
                 let was_called = attempt.is_called() && !attempt.facts.guest.waits_for_place();
                 let ending = if was_called { Ending::Released } else { Ending::Uncalled };
-                self.finish(attempt, ending, self.now());
+                self.finish(attempt, ending, Vec::new(), self.now());
             }
         }
     }
@@ -435,10 +461,18 @@ impl Report for Reporter {
 struct Freed {
     /// Nothing else may start before the scheduler has said so: the handler was rate limited.
     held: bool,
+    /// What the end does to circuits.
+    circuits: Vec<CircuitStep>,
 }
 
 /// Frees the slot of an attempt that has ended. `None` if the attempt was given up before.
-fn free_slot(scheduler: &mut Scheduler, attempt: &Attempt, ending: &Ending, now: Now) -> Option<Freed> {
+fn free_slot(
+    scheduler: &mut Scheduler,
+    attempt: &Attempt,
+    ending: &Ending,
+    verdict: Option<Verdict>,
+    now: Now,
+) -> Option<Freed> {
     if !scheduler.finished(attempt.run) {
         tracing::debug!(job = %attempt.run.job, "the outcome of an attempt that was given up came too late");
         return None;
@@ -446,11 +480,13 @@ fn free_slot(scheduler: &mut Scheduler, attempt: &Attempt, ending: &Ending, now:
     if let Ending::Done(Some(result)) = ending {
         scheduler.ends_with(attempt.run, result.len());
     }
-    let Ending::RateLimited { delay, whole_queue } = *ending else { return Some(Freed { held: false }) };
+    let count = |verdict| scheduler.count_end(attempt.run, attempt.queue, attempt.job().group(), verdict, now);
+    let circuits = verdict.map(count).unwrap_or_default();
+    let Ending::RateLimited { delay, whole_queue } = *ending else { return Some(Freed { held: false, circuits }) };
     // Nothing may start before the scheduler knows this.
     let (key, until) = limit(attempt, delay, whole_queue, now);
     scheduler.apply([Change::Limited { key, until }]);
-    Some(Freed { held: true })
+    Some(Freed { held: true, circuits })
 }
 
 /// Which bucket a rate-limited attempt holds back, and until when: that of the job's group, unless the job has none or the whole

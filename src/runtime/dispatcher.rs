@@ -68,7 +68,7 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
         engine.mark_long_running(&mut scheduler, now);
         scheduler.chores(now)
     };
-    let Chores { expired, refills, promote, reserve, wait, is_exact } = chores;
+    let Chores { expired, refills, promote, reserve, forget_circuits, wait, is_exact } = chores;
     for start in expired {
         engine.expire(start);
     }
@@ -80,6 +80,9 @@ pub(super) fn run_once(engine: &Arc<Engine>) -> Option<Sleep> {
     }
     if !reserve.is_empty() {
         ask_reservations(engine, reserve);
+    }
+    if !forget_circuits.is_empty() {
+        engine.forget_circuits(forget_circuits);
     }
     let overdue = engine.executor.running.end_overdue(now);
     let batches = engine.close_due_batches(now);

@@ -12,6 +12,7 @@ mod callers;
 mod calls;
 mod cancelling;
 mod cancels;
+mod circuits;
 mod commit;
 mod commit_turn;
 mod damage;

@@ -131,6 +131,9 @@ pub(super) fn assemble(setup: Setup) -> Result<(Arc<Engine>, WriterLoop), Error>
     for (key, state) in store.reader()?.buckets()? {
         scheduler.restore_bucket(key, state, recovered.crashed, read);
     }
+    for (key, row) in store.reader()?.circuits()? {
+        scheduler.restore_circuit(&key, row, read);
+    }
     // After a crash this many jobs start carefully, because the ones that were running may be the next to start.
     let next_expiry = store.reader()?.next_expiry()?;
     let next_schedules = store.reader()?.next_schedules()?;

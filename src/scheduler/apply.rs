@@ -43,12 +43,20 @@ impl Scheduler {
             }
             Change::Settled { id } => {
                 if let Some(handed) = self.settle(id) {
-                    self.queues.get_or_make(handed.queue).settled(handed.grouped, id);
+                    let state = self.queues.get_or_make(handed.queue);
+                    state.settled(handed.grouped, id);
+                    if let Some(group) = state.probe_over(handed.run) {
+                        self.circuit_lets_start(handed.queue, group.as_ref());
+                    }
                 }
             }
             Change::Returned { job } => {
                 if let Some(handed) = self.settle(job.id) {
-                    self.queues.get_or_make(handed.queue).arrive(job, false);
+                    let state = self.queues.get_or_make(handed.queue);
+                    state.arrive(job, false);
+                    if let Some(group) = state.probe_over(handed.run) {
+                        self.circuit_lets_start(handed.queue, group.as_ref());
+                    }
                     self.wake(handed.queue);
                 }
             }
@@ -82,6 +90,8 @@ impl Scheduler {
                 self.wake(key.queue);
                 self.chores_changed = true;
             }
+            Change::CircuitOpened { key, until } => self.circuit_opened(key, until),
+            Change::CircuitClosed { key } => self.circuit_closed(&key),
         }
     }
 
@@ -93,6 +103,7 @@ impl Scheduler {
         if state.settings.is_none() {
             self.buckets.forget_queue(queue);
         }
+        self.set_breakers(queue);
         self.attend_suspects(queue);
         self.note(queue);
         self.wake(queue);

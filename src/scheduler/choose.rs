@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::Gate;
+use super::circuits::CircuitWait;
 use super::handed_out::HandedOutJobs;
 use super::probation::MayStart;
 use super::queue_state::{Pick, QueueState, Shared};
@@ -101,8 +102,11 @@ impl Scheduler {
                 self.expire(queue, job, now);
                 true
             }
-            Pick::Start { job, blocking, shared } => {
+            Pick::Start { job, blocking, shared, is_probe } => {
                 let start = self.hand_out(queue, job, (blocking, shared.as_deref()), false, now);
+                if is_probe {
+                    self.starts_as_probe(&start);
+                }
                 into.push(start);
                 true
             }
@@ -127,6 +131,7 @@ impl Scheduler {
         let would_start = |job: &&Arc<ReadyJob>| {
             state.handles(job.kind())
                 && !self.withdrawn.contains_key(&job.id)
+                && self.circuit_wait(queue, job.group(), now).is_none()
                 && job.group().is_none_or(|group| self.buckets.wait(queue, Some(group), now).is_none())
                 && has_units(state, &self.handed_out, job)
         };
@@ -139,11 +144,16 @@ impl Scheduler {
             return false;
         }
         let Self { queues, handed_out, threads, buckets, withdrawn, .. } = self;
+        let circuit = |queue: QueueId, group: Option<&Arc<str>>| {
+            queues.get(queue).and_then(|state| state.circuits.as_ref()?.wait(group, now))
+        };
         let may_start_in = |queue: QueueId| {
             let has_slot = queues.get(queue).is_some_and(|state| handed_out.running_in(queue) < state.slots());
-            match has_slot {
-                true => buckets.wait(queue, None, now).map_or(MayStart::Now, MayStart::After),
-                false => MayStart::No,
+            match circuit(queue, None) {
+                _ if !has_slot => MayStart::No,
+                Some(CircuitWait::Open(wait)) => MayStart::After(wait),
+                Some(CircuitWait::HalfOpen(_)) => MayStart::No,
+                None => buckets.wait(queue, None, now).map_or(MayStart::Now, MayStart::After),
             }
         };
         let may_start = |Suspect { queue, job, .. }: &Suspect| {
@@ -153,6 +163,11 @@ impl Scheduler {
             let has_units = has_units(state, handed_out, job);
             if withdrawn.contains_key(&job.id) || !has_thread || !has_units || !state.handles(job.kind()) {
                 return MayStart::No;
+            }
+            match job.group().and_then(|group| circuit(*queue, Some(group))) {
+                Some(CircuitWait::Open(wait)) => return MayStart::After(wait),
+                Some(CircuitWait::HalfOpen(_)) => return MayStart::No,
+                None => {}
             }
             let group = job.group().and_then(|group| buckets.wait(*queue, Some(group), now));
             group.map_or(MayStart::Now, MayStart::After)
@@ -183,6 +198,7 @@ impl Scheduler {
         let blocking = state.is_some_and(|state| state.blocks(job.kind()));
         let shared = state.and_then(|state| state.shared_by(job.kind())).cloned();
         let start = self.hand_out(queue, job, (blocking, shared.as_deref()), true, now);
+        self.starts_as_probe(&start);
         if shared.is_some() {
             // It may have used up the queue's turn, for which another of its jobs waits.
             self.wake(queue);

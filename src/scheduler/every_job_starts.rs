@@ -9,7 +9,8 @@ use fastrand::Rng;
 
 use super::*;
 use crate::job::{
-    BucketKey, Change, JobId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record, Refill, Steered,
+    BucketKey, Change, Circuit, CircuitBreaker, CircuitStep, JobId, Order, Overrides, Priority, QueueId, Rate,
+    ReadyJob, Record, Refill, Steered, Verdict,
 };
 use crate::time::{Now, Timestamp};
 
@@ -69,6 +70,8 @@ struct World {
     bytes: usize,
     /// The units of the named limits.
     units: [u32; 2],
+    /// Attempts can fail.
+    may_fail: bool,
 }
 
 impl World {
@@ -80,11 +83,17 @@ impl World {
             mark_after: Duration::from_millis(10),
         };
         let rate = |rng: &mut Rng| Rate::new(rng.u32(1..10), Duration::from_secs(1)).burst(rng.u32(1..4));
+        let breaker = |rng: &mut Rng| {
+            let open_for = Duration::from_millis(rng.u64(100..3_000));
+            CircuitBreaker::failures(rng.f64().max(0.1)).of(rng.u32(1..6)).open_for(open_for)
+        };
         let settings = WorkerLimits {
             kinds: (1..=KINDS).collect(),
             concurrency: rng.usize(1..5),
             rate: (rng.u8(..4) == 0).then(|| rate(&mut rng)),
             group_rate: (rng.u8(..4) > 0).then(|| rate(&mut rng)),
+            circuit_breaker: (rng.u8(..4) == 0).then(|| breaker(&mut rng)),
+            group_circuit_breaker: (rng.u8(..3) == 0).then(|| breaker(&mut rng)),
             ..WorkerLimits::default()
         };
         let settings = with_shared_limits(settings, &mut rng);
@@ -117,6 +126,7 @@ impl World {
             groups,
             bytes,
             units,
+            may_fail: true,
         }
     }
 
@@ -174,6 +184,11 @@ impl World {
         let start = self.running.swap_remove(self.rng.usize(..self.running.len()));
         let (id, group) = (start.job.id, start.job.group().cloned());
         assert!(self.scheduler.finished(start.run));
+        let changes = if comes_back { Vec::new() } else { self.count_end(&start) };
+        if self.rng.bool() {
+            // The slot is free before the end is durable.
+            self.pump();
+        }
         if comes_back {
             self.started.remove(&id.get());
             self.scheduler.apply([Change::Returned { job: start.job }]);
@@ -183,7 +198,32 @@ impl World {
         table.remove(&start.job.order);
         self.open.remove(&id.get());
         let next = group.and_then(|group| self.next_member(&group));
-        self.scheduler.apply([Change::Settled { id }].into_iter().chain(next));
+        self.scheduler.apply([Change::Settled { id }].into_iter().chain(next).chain(changes));
+    }
+
+    /// Counts the end of an attempt for the circuits. Returns what its commit changes.
+    fn count_end(&mut self, start: &Start) -> Vec<Change> {
+        let verdict = match self.rng.u8(..8) {
+            0 => return Vec::new(),
+            1..=4 if self.may_fail => Verdict::Failure,
+            _ => Verdict::Success,
+        };
+        let now = at(self.now);
+        let steps = self.scheduler.count_end(start.run, QUEUE, start.job.group(), verdict, now);
+        let change = |step| match step {
+            CircuitStep::Open(opened) => Change::CircuitOpened { key: opened.key, until: opened.until },
+            CircuitStep::Close { key, .. } => Change::CircuitClosed { key },
+        };
+        steps.into_iter().map(change).collect()
+    }
+
+    /// How many jobs may start now by the circuit of the queue.
+    fn starts_most(&self) -> usize {
+        match self.scheduler.circuit(&BucketKey { queue: QUEUE, group: None }, at(self.now)) {
+            Circuit::Closed { .. } => usize::MAX,
+            Circuit::HalfOpen { probe: None } => 1,
+            Circuit::Open { .. } | Circuit::HalfOpen { .. } => 0,
+        }
     }
 
     fn limit_one(&mut self) {
@@ -245,14 +285,22 @@ impl World {
     fn change_worker(&mut self) {
         match self.has_worker {
             true => self.scheduler.close_queue(QUEUE),
-            false => self.scheduler.open_queue(QUEUE, self.settings.clone(), at(self.now)),
+            false => {
+                let mut settings = self.settings.clone();
+                if self.rng.u8(..4) == 0 {
+                    settings.circuit_breaker = None;
+                }
+                self.scheduler.open_queue(QUEUE, settings, at(self.now));
+            }
         }
         self.has_worker = !self.has_worker;
     }
 
     fn pump(&mut self) {
         let mut starts = Vec::new();
+        let most = self.starts_most();
         self.scheduler.starts(at(self.now), 64, &mut starts);
+        assert!(starts.len() <= most, "{} jobs start, and the circuit allows {most}", starts.len());
         for start in starts {
             assert!(self.started.insert(start.job.id.get()), "job {} starts twice", start.job.id);
             self.running.push(start);
@@ -349,6 +397,10 @@ impl World {
             _ => match self.rng.u8(..6) {
                 0 => self.change_worker(),
                 1 => self.reset_one(),
+                2 if self.rng.bool() => {
+                    let key = BucketKey { queue: QUEUE, group: None };
+                    self.scheduler.apply([Change::CircuitClosed { key }]);
+                }
                 2 => self.scheduler.read_again(QUEUE),
                 3 => self.scheduler.set_concurrency(QUEUE, self.settings.concurrency),
                 4 => self.steer(),
@@ -366,6 +418,7 @@ impl World {
             self.change_worker();
         }
         self.scheduler.steer(QUEUE, None, at(self.now));
+        self.may_fail = false;
         for _ in 0..200_000 {
             if self.open.is_empty() {
                 return Ok(());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::circuits::CircuitWait;
 use super::shared_limits::LimitKey;
 use super::state::Scheduler;
 use crate::job::{JobId, KindId, Order, QueueId, Record};
@@ -16,6 +17,10 @@ pub(crate) enum Blocked {
     AllPaused,
     NoHandler,
     RateLimited(Duration),
+    /// The circuit of its queue or group is open.
+    CircuitOpen(Duration),
+    /// The circuit is half open, and this job is the probe.
+    CircuitHalfOpen(JobId),
     /// A limit that it shares with other jobs is used up.
     Limit(LimitKey),
     NoFreeSlot,
@@ -56,6 +61,11 @@ impl Scheduler {
         }
         if !state.handles(kind) {
             return Blocked::NoHandler;
+        }
+        match self.circuit_wait(queue, group.map(|(group, _)| group), now) {
+            Some(CircuitWait::Open(wait)) => return Blocked::CircuitOpen(wait),
+            Some(CircuitWait::HalfOpen(probe)) => return Blocked::CircuitHalfOpen(probe),
+            None => {}
         }
         let of_group = group.and_then(|(group, _)| self.buckets.wait(queue, Some(group), now));
         let passed_over = group.and_then(|(_, order)| state.read_again_in(id, order, now));

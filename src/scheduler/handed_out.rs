@@ -118,6 +118,11 @@ impl HandedOutJobs {
         }
     }
 
+    /// The serial of the latest run.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
     pub fn settle(&mut self, id: JobId) -> Option<HandedOut> {
         let mut handed = self.by_id.remove(&id)?;
         if let Some(load) = self.by_queue.get_mut(&handed.queue) {

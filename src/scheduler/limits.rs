@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shared_limits::LimitKey;
-use crate::job::{IdMap, IdSet, KindId, Rate, WorkerSettings};
+use crate::job::{CircuitBreaker, IdMap, IdSet, KindId, Rate, WorkerSettings};
 
 /// How many ready jobs of a queue are held in memory. The limits apply separately to jobs with and without a group.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct WorkerLimits {
     pub concurrency: usize,
     pub rate: Option<Rate>,
     pub group_rate: Option<Rate>,
+    pub circuit_breaker: Option<CircuitBreaker>,
+    pub group_circuit_breaker: Option<CircuitBreaker>,
     /// The limits that the jobs of a kind share with others. Most kinds have none.
     pub shared: IdMap<Arc<[LimitKey]>, KindId>,
     /// How many jobs of these kinds may run at a time.
@@ -34,6 +36,7 @@ impl WorkerLimits {
     /// What the worker says, without what an operator has set.
     pub fn own(&self) -> WorkerSettings {
         WorkerSettings::new(self.concurrency, self.rate, self.group_rate)
+            .with_breakers(self.circuit_breaker, self.group_circuit_breaker)
     }
 
     /// How many limits the jobs of the queue share.

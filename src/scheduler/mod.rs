@@ -4,7 +4,7 @@
 //! the time is, and is asked for the next starts ([`choose`]) and why a job does not start ([`explain`]).
 //!
 //! From the inside out: [`window`] and [`parked`] hold ready jobs, [`queue_state`] is one queue, [`queue_states`] are all
-//! of them. [`buckets`] are the rates, [`threads`] and [`handed_out`] the slots, [`shared_limits`] the limits that jobs share
+//! of them. [`buckets`] are the rates, [`circuits`] the circuit breakers, [`threads`] and [`handed_out`] the slots, [`shared_limits`] the limits that jobs share
 //! ([`limited`] holds the jobs that wait for one), [`probation`] the time after a crash.
 //! [`state`] puts them together; the other files say what it is told and asked.
 //!
@@ -12,8 +12,10 @@
 //! happens with the answer, is up to the dispatcher.
 
 mod apply;
+mod breakers;
 mod buckets;
 mod choose;
+mod circuits;
 mod explain;
 mod handed_out;
 mod limited;

@@ -1,4 +1,4 @@
-//! The heads of groups that cannot start because the bucket of their group is closed.
+//! The heads of groups that cannot start because the bucket of their group is closed, or its circuit is not.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) struct Parked {
 #[derive(Debug)]
 struct Head {
     job: Arc<ReadyJob>,
-    /// `None` while its reservation is under way.
+    /// `None` while its reservation is under way, or the probe of its group runs.
     until: Option<Duration>,
 }
 
@@ -47,11 +47,11 @@ impl Parked {
         self.groups.contains_key(&id)
     }
 
-    /// Parks a head until its bucket may be open, or until its reservation is durable.
+    /// Parks a head until its bucket may be open, or until its reservation is durable or the probe of its group has ended.
     ///
     /// # Errors
     ///
-    /// Returns the head if there is no room because all parked heads wait for reservations, which are soon answered.
+    /// Returns the head if there is no room because all parked heads wait for reservations, which are soon answered, or for probes.
     pub fn park(&mut self, job: Arc<ReadyJob>, until: Option<Duration>, now: Duration) -> Result<(), Arc<ReadyJob>> {
         while self.is_full(&job) {
             let last = self.wakes.last().filter(|(at, _)| until.is_none_or(|until| *at > until)).cloned();

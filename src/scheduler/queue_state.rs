@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buckets::{Buckets, Gate, Reservation, is_exact};
+use super::circuits::{CircuitWait, Circuits};
+use super::handed_out::RunId;
 use super::limited::{Limited, Place};
 use super::limits::{WindowLimits, WorkerLimits};
 use super::parked::Parked;
@@ -38,6 +40,8 @@ pub(crate) enum Pick {
         blocking: bool,
         /// The limits that it shares.
         shared: Option<Arc<[LimitKey]>>,
+        /// A circuit is half open, and this is its probe.
+        is_probe: bool,
     },
     Expired(Arc<ReadyJob>),
     /// The next job needs a thread, and none is free.
@@ -52,6 +56,8 @@ pub(crate) struct QueueState {
     pub paused: bool,
     /// What an operator has set in place of the worker's settings.
     steered: Option<Arc<Steered>>,
+    /// The circuits of the queue and of its groups. `None` if its worker has no circuit breaker and none is open.
+    pub circuits: Option<Box<Circuits>>,
     /// Ready jobs without a group.
     plain: Window<Arc<ReadyJob>>,
     /// Ready heads of groups.
@@ -59,7 +65,7 @@ pub(crate) struct QueueState {
     /// Of two jobs of the same priority the head goes first. It changes with each job, so that jobs with and without a
     /// group alternate.
     heads_first: bool,
-    /// Heads that cannot start because the bucket of their group is closed.
+    /// Heads that cannot start because the bucket of their group is closed, or its circuit is not.
     parked: Parked,
     /// Jobs that cannot start because a shared limit is used up.
     limited: Limited,
@@ -69,7 +75,7 @@ pub(crate) struct QueueState {
     started: usize,
     /// How many heads have started since the window of heads was last filled from the start of its table.
     heads_started: usize,
-    /// The queue's own bucket is closed until then.
+    /// The queue's own bucket is closed, or its circuit is open, until then.
     closed_until: Option<Duration>,
     /// When the next delayed job is due on either time line, or an earlier time.
     due: [Option<Due>; 2],
@@ -86,6 +92,7 @@ impl QueueState {
             settings: None,
             paused: false,
             steered: None,
+            circuits: None,
             plain: Window::new(limits),
             heads: Window::new(limits),
             heads_first: false,
@@ -181,6 +188,11 @@ impl QueueState {
         self.window(grouped).settled(id);
     }
 
+    /// A run is over. Returns its group, if it was the probe of a circuit: another job may be the next probe.
+    pub fn probe_over(&mut self, run: RunId) -> Option<Option<Arc<str>>> {
+        self.circuits.as_mut()?.probe_over(run)
+    }
+
     pub fn put_back(&mut self, job: Arc<ReadyJob>) {
         self.window(job.is_grouped()).put_back(job);
     }
@@ -230,6 +242,7 @@ impl QueueState {
         self.promoted([None; 2]);
         self.paused = false;
         self.steered = None;
+        self.circuits = None;
         self.closed_until = None;
         self.passed_over.clear();
     }
@@ -311,7 +324,8 @@ impl QueueState {
             let waiting = self.limited.len();
             let offered = self.offer_units(queue, shared.limits);
             let pick = self.pick_one(queue, running, thread_is_free, now, shared);
-            let has_slot = !self.paused && running < self.slots() && self.closed_until.is_none();
+            let is_held = self.circuits.as_ref().is_some_and(|circuits| circuits.wait(None, now).is_some());
+            let has_slot = !self.paused && !is_held && running < self.slots() && self.closed_until.is_none();
             // The jobs that were offered their units may have to wait for something else, such as another limit: then the next
             // ones are offered theirs.
             let waits_for_another =
@@ -416,16 +430,22 @@ impl QueueState {
             if self.paused || running >= self.slots() || !self.has_rows() {
                 return Pick::Nothing;
             }
-            match buckets.gate(queue, None, now, reserve) {
-                Gate::Open => {}
-                Gate::Reserving => return Pick::Nothing,
-                Gate::Wait(wait) => {
-                    // A second call keeps the earlier time: a dispatcher that gets a new time with each call would never
-                    // sleep.
-                    let until = now.mono.saturating_add(wait);
-                    self.closed_until = Some(closed_before.map_or(until, |before| until.min(before)));
-                    return Pick::Nothing;
-                }
+            let closed_for = match self.circuits.as_ref().and_then(|circuits| circuits.wait(None, now)) {
+                // Nothing starts before the probe has ended.
+                Some(CircuitWait::HalfOpen(_)) => return Pick::Nothing,
+                Some(CircuitWait::Open(wait)) => Some(wait),
+                None => match buckets.gate(queue, None, now, reserve) {
+                    Gate::Open => None,
+                    Gate::Reserving => return Pick::Nothing,
+                    Gate::Wait(wait) => Some(wait),
+                },
+            };
+            if let Some(wait) = closed_for {
+                // A second call keeps the earlier time: a dispatcher that gets a new time with each call would never
+                // sleep.
+                let until = now.mono.saturating_add(wait);
+                self.closed_until = Some(closed_before.map_or(until, |before| until.min(before)));
+                return Pick::Nothing;
             }
             let heads_first = self.heads_first;
             let job = self.pop();
@@ -452,10 +472,19 @@ impl QueueState {
                 self.limited.keep(key, job);
                 continue;
             }
-            let closed = match job.group().map(|group| buckets.gate(queue, Some(group), now, reserve)) {
-                None | Some(Gate::Open) => None,
-                Some(Gate::Wait(wait)) => Some(Some(now.mono.saturating_add(wait))),
-                Some(Gate::Reserving) => Some(None),
+            let circuit = match (&self.circuits, job.group()) {
+                (Some(circuits), Some(group)) => circuits.wait(Some(group), now),
+                _ => None,
+            };
+            let closed = match (circuit, job.group()) {
+                (Some(CircuitWait::Open(wait)), _) => Some(Some(now.mono.saturating_add(wait))),
+                (Some(CircuitWait::HalfOpen(_)), _) => Some(None),
+                (None, None) => None,
+                (None, Some(group)) => match buckets.gate(queue, Some(group), now, reserve) {
+                    Gate::Open => None,
+                    Gate::Wait(wait) => Some(Some(now.mono.saturating_add(wait))),
+                    Gate::Reserving => Some(None),
+                },
             };
             if let Some(until) = closed {
                 match self.parked.park(job, until, now.mono) {
@@ -479,7 +508,8 @@ impl QueueState {
             buckets.spend(queue, None);
             self.started += 1;
             let shared = self.shared_by(job.kind()).cloned();
-            return Pick::Start { job, blocking, shared };
+            let is_probe = self.circuits.as_ref().is_some_and(|circuits| circuits.is_probe(job.group()));
+            return Pick::Start { job, blocking, shared, is_probe };
         }
     }
 

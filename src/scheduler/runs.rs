@@ -41,6 +41,9 @@ impl Scheduler {
             }
             None => self.queues.get_or_make(handed.queue).arrive(job, false),
         }
+        if let Some(group) = self.queues.get_or_make(handed.queue).probe_over(run) {
+            self.circuit_lets_start(handed.queue, group.as_ref());
+        }
         self.wake(handed.queue);
     }
 

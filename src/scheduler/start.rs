@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::buckets::Reservation;
 use super::handed_out::RunId;
-use crate::job::{QueueId, ReadyJob, Refill};
+use crate::job::{BucketKey, QueueId, ReadyJob, Refill};
 
 /// A job that may start now.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Chores {
     pub promote: Vec<QueueId>,
     /// Tokens that must be made durable before they are used.
     pub reserve: Vec<Reservation>,
+    /// Open circuits that hold nothing any more: their rows are to be removed.
+    pub forget_circuits: Vec<BucketKey>,
     /// How long until something changes without a call from outside; `None` if nothing does.
     pub wait: Option<Duration>,
     /// The wait must end exactly on time, because a rate would not be reached otherwise.
@@ -38,6 +40,9 @@ pub(crate) struct Chores {
 
 impl Chores {
     pub(super) fn has_some(&self) -> bool {
-        !self.expired.is_empty() || !self.refills.is_empty() || !self.reserve.is_empty()
+        !self.expired.is_empty()
+            || !self.refills.is_empty()
+            || !self.reserve.is_empty()
+            || !self.forget_circuits.is_empty()
     }
 }

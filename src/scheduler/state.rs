@@ -74,6 +74,7 @@ impl Scheduler {
             self.handed_out.limits.set(LimitKey::Kind(queue, *kind), *jobs);
         }
         self.queues.get_or_make(queue).open(settings);
+        self.set_breakers(queue);
         self.limits_changed(queue, now);
     }
 
@@ -135,6 +136,9 @@ impl Scheduler {
     pub fn forget_queue(&mut self, queue: QueueId) {
         self.buckets.forget_queue(queue);
         self.handed_out.limits.forget_queue(queue);
+        if let Some(state) = self.queues.get_mut(queue) {
+            state.circuits = None;
+        }
     }
 
     pub fn set_concurrency(&mut self, queue: QueueId, concurrency: usize) {

@@ -5,7 +5,7 @@ use redb::{Key, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::job::{BucketState, Steered};
+use crate::job::{BucketState, CircuitRow, Steered};
 use crate::storage::life::groups::row::GroupRow;
 use crate::storage::life::unique::Holder;
 use crate::storage::rows::batch::Counters;
@@ -22,7 +22,7 @@ pub(crate) fn row(table: u8, content: &[u8]) {
     let head = [0; 5].as_slice();
     let sealed = |version| Bytes::from(seal(version, [head, content].concat()));
     for row in [Bytes::copy_from_slice(content), sealed(1), sealed(2), sealed(RECORD_VERSION)] {
-        match table % 9 {
+        match table % 10 {
             0 => record(&row),
             1 => plain::<QueueRow>(&row),
             2 => plain::<Counters>(&row),
@@ -31,7 +31,8 @@ pub(crate) fn row(table: u8, content: &[u8]) {
             5 => plain::<Location>(&row),
             6 => plain::<BucketState>(&row),
             7 => plain::<Holder>(&row),
-            _ => plain::<Steered>(&row),
+            8 => plain::<Steered>(&row),
+            _ => plain::<CircuitRow>(&row),
         }
     }
 }

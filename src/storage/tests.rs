@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::job::{AttemptError, Backoff, BucketState, Codec, Expiry, Extra, FailureKind, JobId, Payload, PluginHash};
 use crate::job::{Capacity, GroupPolicy, Keep, QueueSettings, Retention, WhenFull};
+use crate::job::{CircuitRow, Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
 use crate::job::{
     Definition, JobTemplate, Misfire, Overlap, Plan, Recurrence, ScheduleProgress, ScheduleRow, ScheduledFor,
 };
-use crate::job::{Overrides, Priority, Progress, Rate, Record, Reported, State, Steered};
 use crate::job::{StoredLog, StoredPayload, StoredReport};
 use crate::storage::life::groups::row::{GroupRow, Head, HeadAt, HeldBy, Stop};
 use crate::storage::life::kept::Usage;
@@ -273,6 +273,7 @@ fn rows() -> String {
     let by = HeldBy { id: JobId::new(9), seq: 9 };
     rows.row("groups.held_by_dead", &GroupRow { head: None, stop: Stop::Held(by) });
     rows.row("groups.paused_and_held", &GroupRow { head: None, stop: Stop::PausedAndHeld(by) });
+    rows.row("circuits", &CircuitRow { until: Timestamp::from_millis(9_000) });
 
     use State::*;
     rows.numbers("State", &[Pending, Scheduled, Running, Retrying, Completed, Dead, Cancelled, Blocked]);

@@ -150,7 +150,9 @@ fn all_rows(read: &ReadTransaction, reader: &mut impl Reader) -> Result<(), redb
             })?,
             "members" => table.rows::<(u32, &str, u8, u64, u64), Bytes>(reader, |key, _| Says::Lives(key.4))?,
             "heads" => table.rows::<(u32, u8, u64), (u64, u64, &str)>(reader, |_, _| Says::Nothing)?,
-            "groups" | "rates" | "unique" => table.rows::<(u32, &str), Bytes>(reader, |_, _| Says::Nothing)?,
+            "groups" | "rates" | "circuits" | "unique" => {
+                table.rows::<(u32, &str), Bytes>(reader, |_, _| Says::Nothing)?
+            }
             "timed_keys" => table.rows::<(u32, u8, &str), Bytes>(reader, |_, _| Says::Nothing)?,
             "timed_keys_until" => table.rows::<(u64, u32, u8, &str), ()>(reader, |_, _| Says::Nothing)?,
             "unique_ended" => table.rows::<(u64, u32, &str), ()>(reader, |_, _| Says::Nothing)?,

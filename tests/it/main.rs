@@ -18,6 +18,7 @@ mod callbacks;
 mod cancelling;
 mod capacity;
 mod circles;
+mod circuit_breakers;
 mod clock;
 mod commit_bounds;
 mod compaction;

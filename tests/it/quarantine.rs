@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use millpond::testing::{ManualClock, Unguarded};
 use millpond::{
-    Error, GroupPolicy, Job, JobFilter, JobId, Keep, Millpond, NewJob, Outcome, Pace, Priority, QueueSettings, Rate,
-    Retention, Retry,
+    CircuitBreaker, Error, GroupPolicy, Job, JobFilter, JobId, Keep, Millpond, NewJob, Outcome, Pace, Priority,
+    QueueSettings, Rate, Retention, Retry,
 };
 use redb::{Database, Key, ReadableTable, TableDefinition, TypeName, Value};
 use serde_json::json;
@@ -100,7 +100,7 @@ pub fn flip<K: Key + 'static, V: Value + Debug + 'static>(db: &Database, table: 
 pub type Row = &'static [u8];
 
 /// Every table of the queue except the quarantine.
-pub const TABLES: [(&str, Flip); 13] = [
+pub const TABLES: [(&str, Flip); 14] = [
     ("meta", flip::<&'static str, Row>),
     ("queues", flip::<u32, Row>),
     ("kinds", flip::<u32, &'static str>),
@@ -114,6 +114,7 @@ pub const TABLES: [(&str, Flip); 13] = [
     ("dead_letters", flip::<(u32, u64, u64), Row>),
     ("finished", flip::<(u32, u8, u64, u64), Row>),
     ("rates", flip::<(u32, &'static str), Row>),
+    ("circuits", flip::<(u32, &'static str), Row>),
 ];
 
 fn all_kept() -> QueueSettings {
@@ -146,6 +147,7 @@ pub async fn everything() -> Everything {
     let worker = pond
         .worker("q")
         .retry(Retry::fixed(HOUR).jitter(0.0))
+        .circuit_breaker(CircuitBreaker::failures(0.5).of(2))
         .handle(|job: Job<Work>| async move {
             match job.n {
                 0 | 1 => Ok(Outcome::dead_letter("wrong")),

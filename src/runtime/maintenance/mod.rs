@@ -1,6 +1,7 @@
 //! What has to be done now and then, a file per chore. The dispatcher calls this each time it runs.
 
 mod bucket_sweeper;
+mod circuit_sweeper;
 mod clock_watch;
 mod compactor;
 mod every;
@@ -19,6 +20,7 @@ use crate::executor::Binding;
 use crate::time::Now;
 
 use bucket_sweeper::BucketSweeper;
+use circuit_sweeper::CircuitSweeper;
 use clock_watch::ClockWatch;
 use compactor::Compactor;
 pub(super) use compactor::compact_before_close;
@@ -35,6 +37,7 @@ pub(super) struct Chores {
     pruner: Pruner,
     key_sweeper: KeySweeper,
     bucket_sweeper: BucketSweeper,
+    circuit_sweeper: CircuitSweeper,
     watchdog: Watchdog,
     file_watch: FileWatch,
     compactor: Compactor,
@@ -49,6 +52,7 @@ impl Upkeep for Chores {
             self.pruner.run_once(engine, now),
             self.key_sweeper.run_once(engine, now),
             self.bucket_sweeper.run_once(engine, now),
+            self.circuit_sweeper.run_once(engine, now),
             self.watchdog.run_once(engine, now),
             self.file_watch.run_once(engine, now),
             self.compactor.run_once(engine, now),

@@ -19,6 +19,7 @@
 
 mod attempts;
 pub(super) mod buckets;
+pub(super) mod circuits;
 pub(super) mod claims;
 pub(super) mod counts;
 pub(super) mod delayed;

@@ -270,11 +270,12 @@ impl Batch<'_> {
 
     /// Removes what a queue has beside its jobs. Returns false if more is left than there is room for.
     fn remove_rest_of(&mut self, queue: QueueId, room: &mut SweepRoom) -> Result<bool, Fault> {
-        let rest: [RemoveRows<Self>; 5] = [
+        let rest: [RemoveRows<Self>; 6] = [
             Self::remove_unique_keys,
             Self::remove_timed_keys,
             Self::remove_group_rows,
             Self::remove_buckets,
+            Self::remove_circuits,
             Self::remove_quarantined_of,
         ];
         for remove in rest {

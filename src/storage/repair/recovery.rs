@@ -9,7 +9,7 @@ use crate::job::life::{after_crash, cancel_after_crash};
 use crate::job::{
     AttemptNumber, JobId, QueueId, ReadyJob, Record, State, Suspect, Transition, Trial, Witness, blamed, dead_by,
 };
-use crate::storage::life::{Move, NewHome, OldHome, buckets};
+use crate::storage::life::{Move, NewHome, OldHome, buckets, circuits};
 use crate::storage::rows::batch::Batch;
 use crate::storage::rows::codec::decode_record;
 use crate::storage::rows::fault::Fault;
@@ -45,6 +45,7 @@ pub(crate) fn recover(batch: &mut Batch<'_>) -> Result<Recovered, Fault> {
     batch.counters.clean = false;
     batch.touch();
     buckets::rebuild(batch)?;
+    circuits::rebuild(batch)?;
     let marks = batch.marks()?;
     if marks.is_empty() {
         return Ok(recovered);

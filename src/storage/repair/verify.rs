@@ -5,7 +5,7 @@
 
 use crate::storage::life::verifier::{Verification, Verifier, Work};
 use crate::storage::life::{
-    buckets, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, steered, tags,
+    buckets, circuits, counts, delayed, ended, expiring, groups, index, kept, ready, schedules, started, steered, tags,
     timed_keys, unique,
 };
 use crate::storage::rows::fault::Fault;
@@ -32,6 +32,7 @@ fn verify_counted(reader: &Reader) -> Result<(Verification, Work), Fault> {
     unique::problems(verifier)?;
     timed_keys::problems(verifier)?;
     buckets::problems(verifier)?;
+    circuits::problems(verifier)?;
     steered::problems(verifier)?;
     expiring::problems(verifier)?;
     tags::problems(verifier)?;

@@ -62,7 +62,7 @@ impl Aside {
         let aside = Self { table: table.into(), value, why, ..unknown };
         match name {
             Some(TableName::Index | TableName::Running) => Self { id: key_of(key), ..aside },
-            Some(TableName::Groups | TableName::Rates) => {
+            Some(TableName::Groups | TableName::Rates | TableName::Circuits) => {
                 let (queue, group) = key_of::<(QueueId, String)>(key).unzip();
                 Self { queue, group: group.filter(|group| !group.is_empty()), ..aside }
             }
@@ -95,7 +95,9 @@ impl Aside {
 fn queue_of(row: &[u8]) -> Option<QueueId> {
     let (table, key, _) = AsideValue::decode(row)?;
     match TableName::of(table) {
-        Some(TableName::Groups | TableName::Rates) => key_of::<(QueueId, String)>(key).map(|(queue, _)| queue),
+        Some(TableName::Groups | TableName::Rates | TableName::Circuits) => {
+            key_of::<(QueueId, String)>(key).map(|(queue, _)| queue)
+        }
         Some(TableName::Heads) => key_of::<(QueueId, u8, u64)>(key).map(|(queue, ..)| queue),
         Some(table) if table.has_jobs() => key_of::<(QueueId, JobId)>(key).map(|(queue, _)| queue),
         _ => None,

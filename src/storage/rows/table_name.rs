@@ -44,6 +44,7 @@ table_names! {
     DeadLetters => "dead_letters",
     Finished => "finished",
     Rates => "rates",
+    Circuits => "circuits",
     Unique => "unique",
     TimedKeys => "timed_keys",
     PluginState => "plugin_state",

@@ -129,6 +129,8 @@ tables! {
     finished: Numbers<FinishedKey> => &'static [u8], "finished";
     /// Token buckets: (queue, group or nothing) -> state.
     rates: (u32, &'static str) => &'static [u8], "rates";
+    /// Open circuits: (queue, group or nothing) -> until when.
+    circuits: (u32, &'static str) => &'static [u8], "circuits";
     /// Which job holds a unique key: (queue, key) -> holder.
     unique: (u32, &'static str) => &'static [u8], "unique";
     unique_ended: UniqueEndedKey => (), "unique_ended";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::events::Event;
-use crate::job::{Change, JobId, Order, Overrides, QueueId, QueueSettings};
+use crate::job::{BucketKey, Change, JobId, Order, Overrides, QueueId, QueueSettings};
 use crate::storage::Batch;
 
 pub(crate) fn set_settings(batch: &mut Batch<'_>, queue: &str, settings: &QueueSettings) -> Result<(), Error> {
@@ -69,6 +69,35 @@ fn tell_paused(batch: &mut Batch<'_>, queue: QueueId, group: Option<Arc<str>>, p
         true => Event::Paused { queue, group },
         false => Event::Resumed { queue, group },
     });
+}
+
+/// Closes the circuit of a queue or of a group. Returns false if it was closed already.
+pub(crate) fn close_circuit(batch: &mut Batch<'_>, queue: &str, group: Option<&Arc<str>>) -> Result<bool, Error> {
+    let Some(queue) = batch.find_queue(queue) else { return Ok(false) };
+    close(batch, &BucketKey { queue, group: group.cloned() })
+}
+
+/// Closes the circuits that nothing uses any more. `is_free` says whether that is still so.
+pub(crate) fn forget_circuits(
+    batch: &mut Batch<'_>,
+    keys: &[BucketKey],
+    is_free: impl Fn(&BucketKey) -> bool,
+) -> Result<(), Error> {
+    for key in keys {
+        if is_free(key) {
+            close(batch, key)?;
+        }
+    }
+    Ok(())
+}
+
+fn close(batch: &mut Batch<'_>, key: &BucketKey) -> Result<bool, Error> {
+    let is_changed = batch.close_circuit(key)?;
+    if is_changed {
+        let (queue, group) = (batch.catalog().queue_name(key.queue), key.group.clone());
+        batch.event(|| Event::CircuitClosed { queue, group, probe: None });
+    }
+    Ok(is_changed)
 }
 
 /// Frees a unique key. Returns false if it was free.

@@ -12,8 +12,8 @@ use crate::events::Event;
 use crate::handler::CompleteHook;
 use crate::job::life;
 use crate::job::{
-    AttemptNumber, BucketKey, BucketState, Change, Coder, EndTexts, JobId, QueueId, ReadyJob, Record, Retry, State,
-    Transition,
+    AttemptNumber, BucketKey, BucketState, Change, CircuitStep, Coder, EndTexts, JobId, Opened, QueueId, ReadyJob,
+    Record, Retry, State, Transition,
 };
 use crate::storage::{Batch, Move, NewHome, OldHome};
 use crate::text::told;
@@ -45,6 +45,8 @@ pub(crate) struct More {
     pub retried: Option<Retried>,
     /// "Too many requests": the queue or group to hold back.
     pub hold: Option<HoldBack>,
+    /// The circuits that it opens, or closes if it completes the job.
+    pub circuits: Vec<CircuitStep>,
     /// The application's hook, if the job is dead or may be once its own writes have failed.
     pub on_dead: Option<DeadHook>,
     /// What the hook said when it failed: the job is dead without what the hook would have written.
@@ -63,6 +65,7 @@ impl More {
             hooks: Vec::new(),
             retried: None,
             hold: None,
+            circuits: Vec::new(),
             on_dead: None,
             hook_error: None,
             has_log: false,
@@ -96,7 +99,12 @@ pub(crate) struct Retried {
     pub now: Now,
     pub random: f64,
     pub coder: Coder,
+    /// Counts that the attempt has failed after all, if its worker has a circuit breaker.
+    pub count_failure: Option<CountFailure>,
 }
+
+/// Counts for the circuit breakers that the writes with a completion have failed. Returns what the end does to the circuits.
+pub(crate) type CountFailure = Box<dyn FnOnce() -> Vec<CircuitStep> + Send + Sync>;
 
 /// Returns the state of a bucket to store now.
 type BucketNow = Arc<dyn Fn(&BucketKey) -> Option<BucketState> + Send + Sync>;
@@ -162,7 +170,7 @@ impl Finish {
             None => (Vec::new(), None, None, None),
         };
         drop_quietly(hooks);
-        let Some(Retried { queue, kind, retry, now, random, coder }) = retried else {
+        let Some(Retried { queue, kind, retry, now, random, coder, count_failure }) = retried else {
             // The end itself cannot be written, although the disk works: the job stays as it is in the file.
             tracing::error!(job = %self.id(), %error, "the end of an attempt could not be written");
             self.transition = Transition::GiveBack { failed: false };
@@ -175,7 +183,8 @@ impl Finish {
             record.extra_mut().logs = logs;
         }
         let texts = coder.code_end(&mut record, &self.taken.record);
-        let more = More { on_dead, texts, ..More::of(record) };
+        let circuits = count_failure.map(|count| count()).unwrap_or_default();
+        let more = More { on_dead, texts, circuits, ..More::of(record) };
         let shown = told(more.error().unwrap_or_default()).into_owned();
         let attempt = self.attempt.number;
         let (id, queue, kind, took) = (self.id().get(), &*queue, &*kind, self.took);
@@ -203,6 +212,7 @@ impl Finish {
             batch.put_rate(&hold.key, (hold.state)(&hold.key).as_ref())?;
             batch.changes.push(Change::Limited { key: hold.key.clone(), until: hold.until });
         }
+        self.move_circuits(batch)?;
         if self.transition != Transition::End(State::Completed)
             && let Some(reason) = batch.cancel_reason(self.id())?
         {
@@ -226,6 +236,26 @@ impl Finish {
         }
         if batch.listening {
             self.tell(batch);
+        }
+        Ok(())
+    }
+
+    /// Writes what the end does to circuits.
+    fn move_circuits(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
+        for step in self.more.iter().flat_map(|more| &more.circuits) {
+            match step {
+                CircuitStep::Open(opened) => {
+                    batch.open_circuit(opened)?;
+                    tell_opened(batch, opened);
+                }
+                CircuitStep::Close { key, probe } => {
+                    batch.close_circuit(key)?;
+                    let queue = batch.catalog().queue_name(key.queue);
+                    let group = key.group.clone();
+                    tracing::info!(queue = &*queue, group = group.as_deref(), probe = probe.get(), "circuit closed");
+                    batch.event(|| Event::CircuitClosed { queue, group, probe: Some(*probe) });
+                }
+            }
         }
         Ok(())
     }
@@ -323,4 +353,15 @@ impl Finish {
             batch.event(|| Event::OnDeadFailed { id, error });
         }
     }
+}
+
+fn tell_opened(batch: &mut Batch<'_>, opened: &Opened) {
+    let Opened { key, open_for, failures, ends, probe, .. } = opened;
+    let (queue, group) = (batch.catalog().queue_name(key.queue), key.group.clone());
+    let (failures, ends, open_for, probe) = (*failures, *ends, *open_for, *probe);
+    {
+        let (group, probe) = (group.as_deref(), probe.map(JobId::get));
+        tracing::warn!(queue = &*queue, group, failures, ends, ?open_for, probe, "circuit opened: no job starts");
+    }
+    batch.event(|| Event::CircuitOpened { queue, group, failures, ends, open_for, probe });
 }
