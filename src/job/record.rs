@@ -211,7 +211,6 @@ impl Record {
     }
 
     /// How many plugins' follow-up jobs it descends from.
-    #[cfg(feature = "wasm")]
     pub fn generation(&self) -> u32 {
         self.extra.as_ref().and_then(|extra| extra.lineage.as_ref()).map_or(0, |lineage| lineage.generation)
     }
