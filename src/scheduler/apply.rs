@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::handed_out::HandedOut;
 use super::state::Scheduler;
-use crate::job::{Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, Trial};
+use crate::job::{AgedPage, Change, IdMap, JobId, QueueId, ReadyJob, Refill, Steered, Trial};
 use crate::time::Now;
 
 impl Scheduler {
@@ -172,6 +172,23 @@ impl Scheduler {
             self.note(refill.queue);
             self.wake(refill.queue);
         }
+    }
+
+    /// The aged rows of a queue that an [`AgedRefill`](crate::job::AgedRefill) requested.
+    pub fn aged_read(&mut self, queue: QueueId, page: AgedPage) {
+        let Self { queues, handed_out, probation, .. } = self;
+        if let Some(state) = queues.get_mut(queue) {
+            state.aged_read(page, |row| handed_out.contains(row.id) || probation.holds(row.id));
+            self.note(queue);
+            self.wake(queue);
+        }
+    }
+
+    /// Requests a page of aged rows again that could not be read.
+    pub fn request_aged_again(&mut self, queue: QueueId) {
+        self.queues.get_or_make(queue).aged_failed();
+        self.note(queue);
+        self.wake(queue);
     }
 
     /// Requests a page again that could not be read.

@@ -89,6 +89,7 @@ impl Scheduler {
         };
         let pick = state.pick(queue, running, thread_is_free, now, &mut shared);
         state.wants_refills(queue, &mut self.found.refills);
+        self.found.aged.extend(state.wants_aged(queue));
         self.chores_changed |= self.queues.note(queue) || self.found.has_some();
         self.wake_queues_for_limits();
         match pick {
