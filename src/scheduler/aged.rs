@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::limits::WindowLimits;
 use crate::job::{
-    AgedFrom, AgedPage, AgedRefill, AgedRow, Aging, IdMap, IdSet, JobId, KindId, Marks, Priority, QueueId, ReadyJob,
+    AgedFrom, AgedPage, AgedRefill, AgedRow, Aging, IdMap, IdSet, JobId, KindId, Marks, Priority, QueueId, ReadyJob, Record,
 };
 use crate::time::{Now, Timestamp};
 
@@ -54,8 +54,8 @@ pub(crate) struct AgedRows {
     seen: usize,
     /// Set while a page is being read: the jobs that have left their rows meanwhile, or have come back to them.
     reading: Option<Reading>,
-    /// Of a row here and one of a window that are equally urgent, the one of the window goes first. It changes with each such
-    /// choice, so that jobs that have waited for long do not keep all others waiting.
+    /// Of a row here and one of a window that are equally urgent, the one of the window goes first: the job that has started last
+    /// was one from here. So jobs that have waited for long do not keep all others waiting.
     window_first: bool,
     jobs_max: usize,
     bytes_max: usize,
@@ -145,7 +145,7 @@ impl AgedRows {
     }
 
     /// As which priority this job counts, whether or not it is here.
-    pub fn priority_of(&self, job: (JobId, &crate::job::Record), now: Now) -> u8 {
+    pub fn priority_of(&self, job: (JobId, &Record), now: Now) -> u8 {
         let (id, record) = job;
         let own = record.priority.get();
         self.marks.waits_since(id, record).map_or(own, |since| self.counts_as(own, since, now))
@@ -163,14 +163,8 @@ impl AgedRows {
     /// `window`.
     pub fn pop_before(&mut self, window: Option<u8>, now: Now) -> Option<(u8, AgedRow)> {
         let (counts_as, row) = self.first(now)?;
-        if window.is_some_and(|window| window < counts_as) {
+        if window.is_some_and(|window| window < counts_as || (window == counts_as && self.window_first)) {
             return None;
-        }
-        if window == Some(counts_as) {
-            self.window_first = !self.window_first;
-            if !self.window_first {
-                return None;
-            }
         }
         self.remove(row.job.id);
         Some((counts_as, row))
@@ -178,7 +172,7 @@ impl AgedRows {
 
     /// How many rows of other priorities than its own go before a job of `priority` that counts as `counts_as` and waits since
     /// `since`, without those that count as well by their own priority.
-    pub fn ahead_of(&self, (id, record): (JobId, &crate::job::Record), now: Now) -> u64 {
+    pub fn ahead_of(&self, (id, record): (JobId, &Record), now: Now) -> u64 {
         let own = record.priority.get();
         let since = self.marks.waits_since(id, record).unwrap_or(now.age);
         let counts_as = self.counts_as(own, since, now);
@@ -193,18 +187,10 @@ impl AgedRows {
         ahead
     }
 
-    /// The rows as they were before a choice that is taken back.
-    pub fn take_back_turn(&mut self, window_first: bool) {
-        self.window_first = window_first;
-    }
-
-    pub fn turn(&self) -> bool {
-        self.window_first
-    }
-
-    /// One of its rows has started.
-    pub fn started(&mut self) {
-        self.started += 1;
+    /// A job of the queue has started: `aged` says that its row was one from here.
+    pub fn started(&mut self, aged: bool) {
+        self.started += usize::from(aged);
+        self.window_first = aged;
     }
 
     // --- pages --------------------------------------------------------------------------------

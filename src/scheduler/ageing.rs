@@ -9,10 +9,10 @@ use fastrand::Rng;
 use super::test_rows::aged_page;
 use super::*;
 use crate::job::{
-    AgedRefill, Aging, Change, Due, Expiry, JobId, KindId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record,
+    AgedRefill, Aging, Change, Expiry, JobId, KindId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record,
     Refill, Steered, Suspect, Trial,
 };
-use crate::time::{Now, Timestamp};
+use crate::time::{Due, Now, Timestamp};
 
 const QUEUE: QueueId = 1;
 const KIND: KindId = 1;
@@ -21,6 +21,7 @@ const SHARED: KindId = 2;
 const UNHANDLED: KindId = 3;
 
 const SECOND: u64 = 1_000;
+const MARK_AFTER: Duration = Duration::from_secs(1 << 20);
 /// The period of ageing.
 const PERIOD: u64 = 4 * SECOND;
 
@@ -54,7 +55,7 @@ impl World {
     }
 
     fn with_windows(settings: WorkerLimits, jobs_max: usize) -> Self {
-        let limits = WindowLimits { jobs_max, bytes_max: 1 << 20, mark_after: Duration::from_secs(1 << 20) };
+        let limits = WindowLimits { jobs_max, bytes_max: 1 << 20, mark_after: MARK_AFTER };
         let mut scheduler = Scheduler::new(100, limits);
         scheduler.set_limit(0, 1);
         let (rows, running, started) = Default::default();
@@ -136,8 +137,8 @@ impl World {
     fn run(&mut self) -> Vec<u64> {
         let mut started = Vec::new();
         loop {
-            let (starts, aged) = self.run_round();
-            let is_over = starts.is_empty() && aged.is_empty() && !self.scheduler.have_chores_changed();
+            let (starts, aged, waits) = self.run_round();
+            let is_over = starts.is_empty() && aged.is_empty() && waits && !self.scheduler.have_chores_changed();
             started.extend(starts);
             for refill in aged {
                 self.read(&refill);
@@ -148,9 +149,9 @@ impl World {
         }
     }
 
-    /// Starts what may start, and answers the pages of the windows. Returns what has started and the pages of aged rows that are
-    /// to be read.
-    fn run_round(&mut self) -> (Vec<u64>, Vec<AgedRefill>) {
+    /// Starts what may start, and answers the pages of the windows. Returns what has started, the pages of aged rows that are
+    /// to be read, and whether nothing more happens now.
+    fn run_round(&mut self) -> (Vec<u64>, Vec<AgedRefill>, bool) {
         let now = self.now();
         let mut starts = Vec::new();
         self.scheduler.starts(now, 100, &mut starts);
@@ -161,7 +162,8 @@ impl World {
         self.running.extend(starts);
         let chores = self.scheduler.chores(now);
         for start in chores.expired {
-            self.end(start);
+            self.remove(start.job.id.get());
+            self.scheduler.apply([Change::Settled { id: start.job.id }]);
         }
         for refill in chores.refills {
             self.answer(refill);
@@ -169,7 +171,7 @@ impl World {
         for Reservation { key, tokens } in chores.reserve {
             self.scheduler.apply([Change::Reserved { key, tokens }]);
         }
-        (ids, chores.aged)
+        (ids, chores.aged, chores.wait != Some(Duration::ZERO))
     }
 
     fn answer(&mut self, refill: Refill) {
@@ -187,12 +189,20 @@ impl World {
         self.scheduler.aged_read(QUEUE, page);
     }
 
-    /// Runs jobs of 100 ms for this long, while more jobs of `priority` come than can start. Returns what has started.
+    /// The next page of aged rows that is to be read.
+    fn next_page(&mut self) -> AgedRefill {
+        (0..3).find_map(|_| self.run_round().1.pop()).expect("there are rows that may have aged")
+    }
+
+    /// Runs jobs of 100 ms for this long, while there are always jobs of `priority` that wait. Returns what has started.
     fn run_beside(&mut self, priority: u8, millis: u64) -> Vec<u64> {
         let mut started = Vec::new();
         let until = self.now + millis;
         while self.now < until {
-            (0..3).for_each(|_| drop(self.enqueue(priority)));
+            let waits = |row: &&Arc<ReadyJob>| row.order.priority == priority && row.kind() == KIND;
+            for _ in self.rows.values().filter(waits).count()..4 {
+                self.enqueue(priority);
+            }
             started.extend(self.run());
             self.now += 100;
             self.end_all();
@@ -214,7 +224,8 @@ impl World {
     fn wait(&mut self) -> Option<Duration> {
         self.run();
         let now = self.now();
-        self.scheduler.chores(now).wait
+        // The time of a start mark does not count.
+        self.scheduler.chores(now).wait.filter(|wait| *wait < MARK_AFTER / 2)
     }
 }
 
@@ -244,6 +255,7 @@ fn a_job_that_has_aged_goes_first_and_then_takes_turns_with_those_that_are_as_ur
     let old = [world.enqueue(9), world.enqueue(7), world.enqueue_head(9), world.enqueue(8)];
     world.now += 2 * PERIOD;
     let new = [world.enqueue(7), world.enqueue(7), world.enqueue(6), world.enqueue(5), world.enqueue(8)];
+    world.run();
     world.end_all();
     let mut order = Vec::new();
     loop {
@@ -265,6 +277,7 @@ fn jobs_of_the_most_urgent_priority_do_not_wait_for_all_that_have_aged() {
     assert_eq!(world.run(), [first]);
     let old: Vec<_> = (0..30).map(|_| world.enqueue(9)).collect();
     world.now += 20 * PERIOD;
+    world.run();
     world.end_all();
     assert_eq!(world.run(), [old[0]]);
     let urgent = [world.enqueue(0), world.enqueue(0)];
@@ -307,10 +320,14 @@ fn a_job_that_was_cancelled_does_not_start() {
     // The page that is being read shows it.
     let low = world.enqueue_head(9);
     world.now += PERIOD;
-    let (_, aged) = (world.run_round(), world.run_round().1);
-    let refill = aged.first().expect("the job may have aged").clone();
-    let page = aged_page(&refill, world.rows.values(), world.next_id, world.now());
-    assert!(page.rows.iter().any(|row| row.job.id.get() == low));
+    let page = loop {
+        let refill = world.next_page();
+        let page = aged_page(&refill, world.rows.values(), world.next_id, world.now());
+        match page.rows.iter().any(|row| row.job.id.get() == low) {
+            true => break page,
+            false => world.scheduler.aged_read(QUEUE, page),
+        }
+    };
     world.cancel(low);
     world.scheduler.aged_read(QUEUE, page);
     world.end_all();
@@ -324,8 +341,8 @@ fn a_job_that_has_started_is_not_started_from_a_page_that_shows_it_after_its_end
     assert_eq!(world.run(), [first]);
     let low = world.enqueue(9);
     world.now += PERIOD;
-    let (_, aged) = (world.run_round(), world.run_round().1);
-    let page = aged_page(&aged[0], world.rows.values(), world.next_id, world.now());
+    let refill = world.next_page();
+    let page = aged_page(&refill, world.rows.values(), world.next_id, world.now());
     world.end_all();
     assert_eq!(world.run_round().0, [low]);
     world.end_all();
@@ -389,7 +406,7 @@ fn a_paused_kind_and_a_kind_without_a_handler_hide_no_other_job() {
 
 #[test]
 fn jobs_that_wait_for_a_limit_hide_no_other_job_and_keep_their_turn() {
-    let mut world = World::with_windows(settings(2), 16);
+    let mut world = World::new(settings(2));
     let first = world.add(world.record(0, SHARED));
     assert_eq!(world.run(), [first]);
     let holder = world.running.pop().unwrap();
@@ -419,8 +436,9 @@ fn a_job_that_waits_for_a_limit_becomes_more_urgent_there() {
     // There is always a more urgent job that waits for the limit when it becomes free.
     let (mut now, mut started) = (0, None);
     while now < 20 * PERIOD && started.is_none() {
-        world.add(world.record(3, SHARED));
-        world.add(world.record(3, SHARED));
+        for _ in world.rows.values().filter(|row| row.order.priority == 3).count()..4 {
+            world.add(world.record(3, SHARED));
+        }
         if world.run().contains(&low) {
             started = Some(now);
         }
@@ -511,7 +529,8 @@ fn a_suspect_that_has_aged_starts_when_its_probation_lets_it() {
     let job = Arc::new(ReadyJob::new(JobId::new(world.next_id), world.next_id, record, 32));
     world.next_id += 1;
     world.rows.insert((false, job.order), job.clone());
-    let suspect = Suspect { queue: QUEUE, job: job.clone(), is_last: false, is_held_back: false };
+    let (started_at, is_last_attempt, is_held_back) = (world.now().wall, false, false);
+    let suspect = Suspect { queue: QUEUE, job: job.clone(), started_at, is_last_attempt, is_held_back };
     world.scheduler.restore_crashed(Trial::new(vec![suspect], None), 0);
     world.scheduler.withdraw(job.id);
     world.now += 9 * PERIOD;
@@ -531,7 +550,9 @@ fn a_job_that_comes_back_to_its_row_is_not_lost() {
     assert_eq!(world.run(), [low]);
     world.started.remove(&low);
     let start = world.running.pop().unwrap();
-    (0..40).for_each(|_| drop(world.enqueue(1)));
+    for _ in 0..40 {
+        world.enqueue(1);
+    }
     world.run();
     world.scheduler.finished(start.run);
     world.scheduler.apply([Change::Returned { job: start.job }]);
@@ -571,7 +592,9 @@ fn a_job_that_waited_before_the_worker_has_aged_when_it_starts() {
 #[test]
 fn few_aged_rows_are_in_memory() {
     let mut world = World::with_windows(settings(1), 64);
-    (0..1_000).for_each(|n| drop(world.enqueue(1 + n % 9)));
+    for n in 0..1_000u32 {
+        world.enqueue(1 + (n % 9) as u8);
+    }
     world.now += 3 * PERIOD;
     for _ in 0..100 {
         world.run();
@@ -636,7 +659,10 @@ fn no_job_waits_for_ever_while_more_urgent_jobs_keep_coming() {
             if rng.u8(..50) == 0 {
                 world.scheduler.read_again(QUEUE);
             }
-            (0..concurrency + 1).for_each(|_| drop(world.add(world.record(0, if rng.u8(..4) == 0 { SHARED } else { KIND }))));
+            for _ in 0..=concurrency {
+                let kind = if rng.u8(..4) == 0 { SHARED } else { KIND };
+                world.add(world.record(0, kind));
+            }
             for id in world.run() {
                 waiting.remove(&id);
             }

@@ -57,13 +57,6 @@ struct Popped {
     aged_since: Option<Timestamp>,
 }
 
-/// Whose turn it is among equally urgent rows.
-#[derive(Clone, Copy, Debug)]
-struct Turns {
-    heads_first: bool,
-    window_first: bool,
-}
-
 /// One queue: its ready jobs, and what prevents them from starting.
 #[derive(Debug)]
 pub(crate) struct QueueState {
@@ -534,7 +527,7 @@ impl QueueState {
                     return Pick::Nothing;
                 }
             }
-            let turns = self.turns();
+            let heads_first = self.heads_first;
             let popped = self.pop(now);
             self.limited.chosen(popped.job.id);
             let Popped { ref job, priority, aged_since } = popped;
@@ -579,7 +572,7 @@ impl QueueState {
             let blocking = self.blocks(job.kind());
             if blocking && !thread_is_free {
                 self.put_back_popped(popped);
-                self.take_back_turns(turns);
+                self.heads_first = heads_first;
                 return Pick::NoThread;
             }
             if let Some(group) = job.group() {
@@ -588,8 +581,8 @@ impl QueueState {
             }
             buckets.spend(queue, None);
             self.started += 1;
-            if let Some(aged) = self.aged.as_mut().filter(|_| aged_since.is_some()) {
-                aged.started();
+            if let Some(aged) = &mut self.aged {
+                aged.started(aged_since.is_some());
             }
             self.limited.remove(job.id);
             let shared = self.shared_by(job.kind()).cloned();
@@ -645,19 +638,6 @@ impl QueueState {
             aged.remove(job.id);
         }
         Popped { priority: job.order.priority, job, aged_since: None }
-    }
-
-    fn turns(&self) -> Turns {
-        let window_first = self.aged.as_ref().is_some_and(AgedRows::turn);
-        Turns { heads_first: self.heads_first, window_first }
-    }
-
-    /// Undoes a choice: the turns are as they were before.
-    fn take_back_turns(&mut self, Turns { heads_first, window_first }: Turns) {
-        self.heads_first = heads_first;
-        if let Some(aged) = &mut self.aged {
-            aged.take_back_turn(window_first);
-        }
     }
 
     /// A reservation of this group was answered.
