@@ -62,7 +62,11 @@ mod tests {
         let raised = |priority, secs| aging.raised(priority, Duration::from_secs(secs));
         assert_eq!([0, 9, 10, 19, 20, 50, 1_000].map(|secs| raised(5, secs)), [5, 5, 4, 4, 3, 0, 0]);
         assert_eq!((raised(0, 100), aging.raised(9, Duration::MAX)), (0, 0));
-        assert_eq!(Aging::every(Duration::ZERO).raised(9, Duration::from_secs(1)), 0, "it is refused, and does no harm");
+        assert_eq!(
+            Aging::every(Duration::ZERO).raised(9, Duration::from_secs(1)),
+            0,
+            "it is refused, and does no harm"
+        );
     }
 
     #[test]

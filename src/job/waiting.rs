@@ -168,8 +168,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_between_two_marks_moves_a_wait_by_no_more_than_the_time_between_them() {
         // The clock is set forward between the first two marks, and back before the last.
-        let marks =
-            marks(&[mark(100, BASE + 100, 5), mark(110, BASE + YEARS + 110, 10), mark(120, BASE + 120, 15)]);
+        let marks = marks(&[mark(100, BASE + 100, 5), mark(110, BASE + YEARS + 110, 10), mark(120, BASE + 120, 15)]);
         assert_eq!(since(&marks, 1, BASE + 40, None), Some(secs(40)), "the clock is set later");
         assert_eq!(since(&marks, 6, BASE + 104, None), Some(secs(100)), "the clock was set after its enqueue");
         assert_eq!(since(&marks, 7, BASE + YEARS + 106, None), Some(secs(106)));

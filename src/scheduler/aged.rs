@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use super::limits::WindowLimits;
 use crate::job::{
-    AgedFrom, AgedPage, AgedRefill, AgedRow, Aging, IdMap, IdSet, JobId, KindId, Marks, Priority, QueueId, ReadyJob, Record,
+    AgedFrom, AgedPage, AgedRefill, AgedRow, Aging, IdMap, IdSet, JobId, KindId, Marks, Priority, QueueId, ReadyJob,
+    Record,
 };
 use crate::time::{Now, Timestamp};
 
@@ -154,7 +155,8 @@ impl AgedRows {
     /// The row that goes first, and as which priority it counts.
     fn first(&self, now: Now) -> Option<(u8, AgedRow)> {
         let firsts = self.levels.iter().filter_map(BTreeMap::first_key_value);
-        let counted = firsts.map(|((since, id), job)| (self.counts_as(job.order.priority, *since, now), *since, *id, job));
+        let counted =
+            firsts.map(|((since, id), job)| (self.counts_as(job.order.priority, *since, now), *since, *id, job));
         let (counts_as, since, _, job) = counted.min_by_key(|(counts_as, since, id, _)| (*counts_as, *since, *id))?;
         Some((counts_as, AgedRow { since, job: job.clone() }))
     }
@@ -181,7 +183,9 @@ impl AgedRows {
             if priority == own || priority < counts_as {
                 continue;
             }
-            let goes_first = |(waits, other): &Place| (self.counts_as(priority, *waits, now), *waits, *other) < (counts_as, since, id);
+            let goes_first = |(waits, other): &Place| {
+                (self.counts_as(priority, *waits, now), *waits, *other) < (counts_as, since, id)
+            };
             ahead += rows.keys().take_while(|place| goes_first(place)).count() as u64;
         }
         ahead

@@ -37,6 +37,8 @@ impl Scheduler {
                 if self.probation.holds(id) {
                     // The slot that was kept for the suspect is free for other jobs.
                     self.probation.gone(id);
+                    // It may have had the turn at a limit.
+                    self.probation.check_again();
                     self.wake(queue);
                 }
                 self.withdrawn.entry(id).and_modify(|held| *held = None);
@@ -222,6 +224,7 @@ impl Scheduler {
     /// Tells probation which suspects of this queue can be started, after its worker or its pause has changed.
     pub(super) fn attend_suspects(&mut self, queue: QueueId) {
         let Self { probation, queues, .. } = self;
+        probation.check_again();
         probation.attend(queue, |kind| queues.get(queue).is_some_and(|state| state.handles(kind)));
     }
 

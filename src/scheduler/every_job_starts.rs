@@ -10,7 +10,8 @@ use fastrand::Rng;
 use super::test_rows::aged_page;
 use super::*;
 use crate::job::{
-    AgedPage, Aging, BucketKey, Change, JobId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record, Refill, Steered,
+    AgedPage, Aging, BucketKey, Change, JobId, Order, Overrides, Priority, QueueId, Rate, ReadyJob, Record, Refill,
+    Steered,
 };
 use crate::time::{Now, Timestamp};
 

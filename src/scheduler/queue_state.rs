@@ -12,8 +12,8 @@ use super::parked::Parked;
 use super::shared_limits::{LimitKey, SharedLimits};
 use super::window::Window;
 use crate::job::{
-    AgedPage, AgedRefill, AgedRow, IdMap, IdSet, JobId, KindId, Order, Priority, QueueId, Rate, ReadyJob, Record, Refill,
-    Steered, WorkerSettings,
+    AgedPage, AgedRefill, AgedRow, IdMap, IdSet, JobId, KindId, Order, Priority, QueueId, Rate, ReadyJob, Record,
+    Refill, Steered, WorkerSettings,
 };
 use crate::time::{Due, Now, TimeLine, Timestamp};
 
@@ -247,7 +247,8 @@ impl QueueState {
         }
         let Self { aged, settings, steered, .. } = self;
         let paused = |kind: &KindId| steered.as_ref().is_some_and(|steered| steered.paused_kinds.contains(kind));
-        let kinds = || settings.iter().flat_map(|settings| &settings.kinds).copied().filter(|kind| !paused(kind)).collect();
+        let kinds =
+            || settings.iter().flat_map(|settings| &settings.kinds).copied().filter(|kind| !paused(kind)).collect();
         aged.as_mut()?.wants_page(queue, kinds)
     }
 
