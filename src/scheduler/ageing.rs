@@ -320,7 +320,7 @@ fn a_job_that_was_cancelled_does_not_start() {
 
     // The page that is being read shows it.
     let low = world.enqueue_head(9);
-    world.now += PERIOD;
+    world.now += 2 * PERIOD;
     let page = loop {
         let refill = world.next_page();
         let page = aged_page(&refill, world.rows.values(), world.next_id, world.now());
