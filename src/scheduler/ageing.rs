@@ -322,6 +322,8 @@ fn a_job_that_was_cancelled_does_not_start() {
     let low = world.enqueue_head(9);
     world.now += 2 * PERIOD;
     let page = loop {
+        // A round begins only after some time for each row that the last one has looked at.
+        world.now += 1;
         let refill = world.next_page();
         let page = aged_page(&refill, world.rows.values(), world.next_id, world.now());
         match page.rows.iter().any(|row| row.job.id.get() == low) {

@@ -64,7 +64,7 @@ async fn a_starving_job_starts_with_ageing_and_not_without() {
         for n in 2..60 {
             pond.enqueue("q", work(n)).await.unwrap();
             clock.advance(Duration::from_secs(10));
-            pond.testing().idle().await;
+            settled(&pond).await;
             keeper.let_go(1);
             ran.push(keeper.entered().await);
         }
@@ -160,7 +160,7 @@ async fn explain_counts_the_jobs_that_go_first_by_their_age() {
     let old = pond.enqueue("q", low(1)).await.unwrap();
     clock.advance(PERIOD * 6);
     let new = pond.enqueue("q", work(2)).await.unwrap();
-    pond.testing().idle().await;
+    settled(&pond).await;
     assert_eq!(pond.explain(old).unwrap(), Explanation::NoFreeSlot, "it goes first");
     assert!(matches!(pond.explain(new).unwrap(), Explanation::Waiting { ahead: 1, .. }));
     keeper.let_go(3);
